@@ -1,0 +1,54 @@
+# One command per task, the same for people and for CI. All that a fresh machine needs is Python with venv,
+# and make; everything else is installed into .venv, and again only when what it was made from changes.
+#
+#   PYTHON   the interpreter that .venv is made with     make test PYTHON=python3.12
+#   ARGS     passed on to the command                    make test ARGS="-k zip"
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+CONTRIB := $(patsubst %/,%,$(dir $(wildcard contrib/*/pyproject.toml)))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format types docs bench clean
+
+help: ## Lists these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.has-demo ## Exports a small dataset to the embedded store, streams it back, trains on it
+	$(BIN)/python examples/quickstart.py $(ARGS)
+
+test: $(VENV)/.has-test ## Runs all tests; those with real nodes where there are any
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.has-lint ## Checks style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.has-lint ## Formats the code and mends what ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.has-dev ## Checks types
+	$(BIN)/mypy $(ARGS)
+
+docs: $(VENV)/.has-dev ## Builds what in the documentation is generated
+	@if [ -f docs/build.py ]; then $(BIN)/python docs/build.py $(ARGS); else echo "docs/ has nothing to build"; fi
+
+bench: $(VENV)/.has-dev ## Measures, and prints a table
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## Removes .venv and everything that tools left
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# `$(VENV)/.has-test` stands for: the project, its contributed plugins and the group "test" are installed.
+$(VENV)/.has-%: pyproject.toml $(CONTRIB:=/pyproject.toml) | $(BIN)/uv
+	$(BIN)/uv pip install --quiet --python $(VENV) --editable . $(addprefix --editable ./,$(CONTRIB)) --group $*
+	@touch $@
+
+$(BIN)/uv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -1,0 +1,1 @@
+"""The import paths that users write; everything is in `ipfs_dataset_core`."""

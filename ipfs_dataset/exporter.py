@@ -1,0 +1,7 @@
+"""Publishes datasets to IPFS and brings them back."""
+
+from __future__ import annotations
+
+from ipfs_dataset_core.exporting import IPFSDatasetExporter
+
+__all__ = ["IPFSDatasetExporter"]

@@ -1,0 +1,7 @@
+"""What a user names: an object in IPFS and the format to read it in."""
+
+from __future__ import annotations
+
+from ipfs_dataset_core.types import IPFSObject, RemoteFileType
+
+__all__ = ["IPFSObject", "RemoteFileType"]

@@ -1,0 +1,155 @@
+"""The core of ipfs-dataset: what plugins and subclasses build on.
+
+It knows no format and no network protocol; those are plugins. Names in ``__all__`` are the public API, and
+the only ones that plugins may use. Importing this package imports neither torch nor any plugin.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from ipfs_dataset_core.addresses import file_path
+from ipfs_dataset_core.content import (
+    CID,
+    DAG_PB,
+    RAW,
+    CarReader,
+    car_header,
+    car_section,
+    index_car,
+    make_cid,
+    verify,
+)
+from ipfs_dataset_core.content.links import links
+from ipfs_dataset_core.errors import (
+    AddressError,
+    ExportError,
+    FormatError,
+    IPFSDatasetError,
+    LimitError,
+    MissingDependencyError,
+    ObjectNotFoundError,
+    PluginConflictError,
+    PluginError,
+    RateLimitedError,
+    TransportError,
+    TransportTimeoutError,
+    UnknownPluginError,
+    VerificationError,
+)
+from ipfs_dataset_core.hookspecs import hookimpl
+from ipfs_dataset_core.interfaces import (
+    ByteStream,
+    Exporter,
+    ExporterPlugin,
+    FileSink,
+    FolderReader,
+    MemberIndex,
+    ObjectDirectory,
+    ObjectFile,
+    PublishedSamples,
+    Reader,
+    ReaderPlugin,
+    Sample,
+    Span,
+    Transport,
+    TransportPlugin,
+)
+from ipfs_dataset_core.names import NameTable
+from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.types import IPFSObject, RemoteFileType
+
+if TYPE_CHECKING:
+    from ipfs_dataset_core.datasets import IPFSDataset, IPFSIterableDataset
+    from ipfs_dataset_core.exporting import IPFSDatasetExporter
+    from ipfs_dataset_core.interfaces import Declaration
+    from ipfs_dataset_core.shuffle import ShuffleDataset
+
+__all__ = [
+    "CID",
+    "DAG_PB",
+    "RAW",
+    "AddressError",
+    "ByteStream",
+    "CarReader",
+    "ExportError",
+    "Exporter",
+    "ExporterPlugin",
+    "FileSink",
+    "FolderReader",
+    "FormatError",
+    "IPFSDataset",
+    "IPFSDatasetError",
+    "IPFSDatasetExporter",
+    "IPFSIterableDataset",
+    "IPFSObject",
+    "LimitError",
+    "MemberIndex",
+    "MissingDependencyError",
+    "NameTable",
+    "ObjectDirectory",
+    "ObjectFile",
+    "ObjectNotFoundError",
+    "Options",
+    "PluginConflictError",
+    "PluginError",
+    "PublishedSamples",
+    "RateLimitedError",
+    "Reader",
+    "ReaderPlugin",
+    "RemoteFileType",
+    "Sample",
+    "ShuffleDataset",
+    "Span",
+    "Transport",
+    "TransportError",
+    "TransportPlugin",
+    "TransportTimeoutError",
+    "UnknownPluginError",
+    "VerificationError",
+    "car_header",
+    "car_section",
+    "file_path",
+    "hookimpl",
+    "index_car",
+    "links",
+    "make_cid",
+    "register",
+    "verify",
+]
+
+# A library is silent unless its user asks.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+# These import torch, which takes seconds.
+_WITH_TORCH = {
+    "IPFSDataset": "ipfs_dataset_core.datasets",
+    "IPFSIterableDataset": "ipfs_dataset_core.datasets",
+    "IPFSDatasetExporter": "ipfs_dataset_core.exporting",
+    "ShuffleDataset": "ipfs_dataset_core.shuffle",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WITH_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_WITH_TORCH[name]), name)
+
+
+def register(declaration: Declaration) -> None:
+    """Adds a format, transport or exporter to this process without packaging it.
+
+    Datasets that use it carry it to their workers, however those are started; what it names must be
+    importable there.
+
+    Args:
+        declaration: A `ReaderPlugin`, `TransportPlugin` or `ExporterPlugin`.
+
+    Raises:
+        PluginConflictError: The name is taken.
+    """
+    default_registry().register(declaration)

@@ -1,0 +1,120 @@
+"""Finds which kind of address a user gave, and the addresses that the environment gives.
+
+An address is a string; its scheme picks the transport: ``multiaddr`` for ``/ip4/…``, ``http`` and
+``https`` for a node's RPC API, ``gateway+http`` and ``gateway+https`` for gateways, ``file`` for paths.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from ipfs_dataset_core.errors import AddressError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_MULTIADDR = re.compile(r"/(ip4|ip6|dns|dns4|dns6|dnsaddr|unix)/")
+_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
+STORE_VARIABLE = "IPFS_DATASET_STORE"
+
+
+def address_scheme(address: str) -> str:
+    """Returns the scheme that picks the transport for an address.
+
+    Raises:
+        AddressError: `address` is no usable string.
+    """
+    if not isinstance(address, str) or not address.strip() or "\0" in address:
+        raise AddressError(
+            f"{address!r} is no address: give a multiaddr such as /ip4/127.0.0.1/tcp/5001, the URL of a "
+            "node's API, a folder or a .car file"
+        )
+    if _MULTIADDR.match(address):
+        return "multiaddr"
+    if match := _SCHEME.match(address):
+        return match["scheme"].lower()
+    return "file"
+
+
+def file_path(address: str) -> Path:
+    """Returns the path of a ``file`` address: a plain path or a ``file:`` URL."""
+    if not address.lower().startswith("file:"):
+        return Path(address).expanduser()
+    parts = urlsplit(address)
+    if parts.netloc not in ("", "localhost"):
+        raise AddressError(
+            f"{address!r} names a file on another host: only local paths can be read"
+        )
+    return Path(unquote(parts.path))
+
+
+def gateway_address(url: str) -> str:
+    """Returns the address of the gateway at a URL; other addresses are returned as they are.
+
+    Raises:
+        AddressError: `url` is no usable string.
+    """
+    scheme = address_scheme(url)
+    if scheme not in ("http", "https"):
+        return url
+    trimmed = re.sub(r"/(ipfs|ipns)?/*$", "", url)
+    return f"gateway+{trimmed}"
+
+
+def environment_gateways(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Returns the gateways that the user configured for all IPFS software (IPIP-280).
+
+    That is ``$IPFS_GATEWAY``, else the first ``gateway`` file that exists: in ``$IPFS_PATH``,
+    ``~/.ipfs``, the platform's configuration folder or ``/etc/ipfs``. A running node writes the first.
+    """
+    listed = environment.get("IPFS_GATEWAY", "").split()
+    if not listed:
+        listed = next(filter(None, map(_lines, _gateway_files(environment))), [])
+    return [gateway_address(url) for url in listed]
+
+
+def _gateway_files(environment: Mapping[str, str]) -> Iterator[Path]:
+    home = Path.home()
+    if path := environment.get("IPFS_PATH"):
+        yield Path(path) / "gateway"
+    yield home / ".ipfs" / "gateway"
+    if sys.platform == "win32":
+        for variable in ("LOCALAPPDATA", "APPDATA", "PROGRAMDATA"):
+            if folder := environment.get(variable):
+                yield Path(folder) / "ipfs" / "gateway"
+    elif sys.platform == "darwin":
+        yield home / "Library" / "Application Support" / "ipfs" / "gateway"
+    yield Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "ipfs" / "gateway"
+    yield Path("/etc/ipfs/gateway")
+
+
+def node_api(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Returns the API address of the node that runs in ``$IPFS_PATH`` or ``~/.ipfs``, if any."""
+    folder = Path(environment.get("IPFS_PATH") or Path.home() / ".ipfs")
+    return next(iter(_lines(folder / "api")), None)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def default_store(environment: Mapping[str, str] = os.environ) -> Path:
+    """Returns the folder of the embedded store: ``$IPFS_DATASET_STORE`` or the platform's data folder."""
+    if path := environment.get(STORE_VARIABLE):
+        return Path(path).expanduser()
+    home = Path.home()
+    if sys.platform == "win32":
+        base = Path(environment.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Application Support"
+    else:
+        base = Path(environment.get("XDG_DATA_HOME") or home / ".local" / "share")
+    return base / "ipfs-dataset" / "store"

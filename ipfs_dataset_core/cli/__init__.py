@@ -1,0 +1,47 @@
+"""The command ``ipfs-dataset``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core.cli import cid, plugins
+from ipfs_dataset_core.errors import IPFSDatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = (cid, plugins)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="ipfs-dataset", description="PyTorch datasets in IPFS, every byte verified."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for module in COMMANDS:
+        module.add_to(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        arguments: The command line without the program's name; by default that of this process.
+
+    Returns:
+        0, or 1 where what was asked for failed; argparse exits with 2 on a wrong command line.
+    """
+    parsed = build_parser().parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except (IPFSDatasetError, OSError) as error:
+        print(f"ipfs-dataset: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+    except KeyboardInterrupt:
+        return 130

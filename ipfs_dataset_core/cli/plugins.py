@@ -1,0 +1,89 @@
+"""``ipfs-dataset plugins``: what is installed, from where, and what failed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
+from ipfs_dataset_core.registry import default_registry
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ipfs_dataset_core.manager import Discovery
+
+KINDS = {TransportPlugin: "transport", ReaderPlugin: "reader", ExporterPlugin: "exporter"}
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser(
+        "plugins",
+        help="list the installed formats, transports and exporters, and what failed to load",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--verbose", action="store_true", help="with the traceback of each failure")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the list; 1 where a plugin failed to load."""
+    discovery = default_registry().discovery
+    report = describe(discovery)
+    if arguments.json:
+        print(json.dumps(report, indent=2))
+    else:
+        _print_table(report, verbose=arguments.verbose)
+    return 1 if discovery.failures else 0
+
+
+def describe(discovery: Discovery) -> dict[str, list[dict[str, Any]]]:
+    """Returns what discovery found as plain values."""
+    plugins = [
+        {
+            "kind": KINDS[type(item.declaration)],
+            "name": item.declaration.name,
+            "summary": item.declaration.summary,
+            "matches": list(_matches(item.declaration)),
+            "distribution": item.origin.distribution,
+            "version": item.origin.version,
+            "entry_point": item.origin.entry_point,
+        }
+        for item in discovery.loaded
+    ]
+    failures = [
+        {
+            "distribution": failure.origin.distribution,
+            "version": failure.origin.version,
+            "entry_point": failure.origin.entry_point,
+            "reason": failure.reason,
+            "traceback": failure.details,
+        }
+        for failure in discovery.failures
+    ]
+    order = list(KINDS.values())
+    plugins.sort(key=lambda plugin: (order.index(str(plugin["kind"])), plugin["name"]))
+    return {"plugins": plugins, "failures": failures}
+
+
+def _matches(declaration: object) -> tuple[str, ...]:
+    if isinstance(declaration, TransportPlugin):
+        return declaration.schemes
+    return declaration.suffixes if isinstance(declaration, ReaderPlugin) else ()
+
+
+def _print_table(report: dict[str, list[dict[str, Any]]], *, verbose: bool) -> None:
+    rows = [
+        (p["kind"], p["name"], f"{p['distribution']} {p['version']}", p["summary"], p["matches"])
+        for p in report["plugins"]
+    ]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
+    for *cells, summary, matches in rows:
+        start = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        print(f"{start}  {summary}{f' [{chr(32).join(matches)}]' if matches else ''}")
+    for failure in report["failures"]:
+        where = f"{failure['distribution']} {failure['version']} ({failure['entry_point']})"
+        print(f"failed: {where}: {failure['reason']}")
+        if verbose:
+            print(failure["traceback"])

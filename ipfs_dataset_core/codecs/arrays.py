@@ -1,0 +1,91 @@
+"""Numpy arrays and numpy scalars as .npy files, never as pickles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ipfs_dataset_core.codecs import npy
+from ipfs_dataset_core.codecs.base import Leaf
+from ipfs_dataset_core.errors import ExportError, FormatError, MissingDependencyError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ARRAY = "ndarray"
+SCALAR = "numpy"
+
+
+def encode_array(array: np.ndarray[Any, Any]) -> Leaf:
+    """Returns an array as a member; its order in memory, C or Fortran, is kept.
+
+    Raises:
+        ExportError: Its data type is not plain data.
+    """
+    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    header = npy.Header(_descr(array.dtype), fortran_order=fortran, shape=array.shape)
+    return Leaf(ARRAY, "npy", npy.write_header(header) + array.tobytes("F" if fortran else "C"))
+
+
+def encode_scalar(scalar: np.generic) -> Leaf:
+    """Returns a numpy scalar as a member: an array without dimensions."""
+    header = npy.Header(_descr(scalar.dtype), fortran_order=False, shape=())
+    return Leaf(SCALAR, "npy", npy.write_header(header) + scalar.tobytes())
+
+
+def _descr(dtype: np.dtype[Any]) -> Any:
+    import numpy as np  # noqa: PLC0415 - not a dependency of the library
+
+    if dtype.hasobject or not dtype.itemsize:
+        raise ExportError(f"has the numpy type {dtype}, which is not plain data: convert it first")
+    descr = np.lib.format.dtype_to_descr(dtype)
+    restored = np.lib.format.descr_to_dtype(descr)
+    # Types of other packages (ml_dtypes) look like bare bytes in a .npy file.
+    if restored != dtype or restored.type is not dtype.type:
+        raise ExportError(
+            f"has the numpy type {dtype!r}, which .npy does not hold: convert it first"
+        )
+    return descr
+
+
+def decode_array(data: bytes) -> np.ndarray[Any, Any]:
+    """Returns the array, writable.
+
+    Raises:
+        FormatError: The bytes are not an array of plain data.
+    """
+    np = _numpy()
+    header, start = npy.read_header(data)
+    try:
+        dtype = np.lib.format.descr_to_dtype(header.descr)
+    except (TypeError, ValueError, LookupError, SyntaxError, RecursionError) as error:
+        raise FormatError(f"its numpy type cannot be read: {error}") from error
+    if dtype.hasobject or not dtype.itemsize or header.count * dtype.itemsize != len(data) - start:
+        raise FormatError(
+            f"its header claims {dtype} in the shape {header.shape}, "
+            f"its data has {len(data) - start} bytes"
+        )
+    order = "F" if header.fortran_order else "C"
+    try:
+        if not header.count:
+            return np.empty(header.shape, dtype, order)  # type: ignore[no-any-return]
+        flat = np.frombuffer(bytearray(memoryview(data)[start:]), dtype)
+        return flat.reshape(header.shape, order=order)  # type: ignore[no-any-return]
+    except (ValueError, OverflowError) as error:
+        raise FormatError(f"numpy refuses the shape {header.shape}: {error}") from error
+
+
+def decode_scalar(data: bytes) -> np.generic:
+    """Returns the numpy scalar; raises like `decode_array`."""
+    array = decode_array(data)
+    if array.shape:
+        raise FormatError(f"it holds an array of the shape {array.shape} where a scalar should be")
+    scalar: np.generic = array[()]  # type: ignore[assignment]
+    return scalar
+
+
+def _numpy() -> Any:
+    try:
+        import numpy as np  # noqa: PLC0415 - not a dependency of the library
+    except ImportError as error:
+        raise MissingDependencyError("The dataset has numpy arrays: pip install numpy") from error
+    return np

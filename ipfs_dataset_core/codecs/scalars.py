@@ -1,0 +1,194 @@
+"""JSON that keeps what plain JSON loses: tuples, keys that are not text, bytes, nan, big integers.
+
+What plain JSON holds exactly is written as plain JSON, so that any tool reads it. All else is an
+object with one key that starts with ``$``: ``{"$tuple": […]}``, ``{"$dict": [[key, value], …]}``,
+``{"$float": "nan"}``, ``{"$int": "0x…"}``, ``{"$bytes": base64}``, ``{"$str": base64 of UTF-8 with
+surrogates}``, ``{"$complex": [real, imaginary]}``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from ipfs_dataset_core.errors import FormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_DEPTH = 64
+SCALARS = frozenset({str, int, float, bool, type(None), bytes, complex})
+CONTAINERS = frozenset({list, tuple, dict})
+
+# Other readers of JSON hold numbers as doubles or as 64-bit integers.
+_EXACT_INT = 1 << 63
+
+
+def is_plain(value: Any, *, longest: int, foreign: tuple[type, ...] = (), depth: int = 0) -> bool:
+    """Tells whether a value is made of scalars alone, of exactly these types.
+
+    Args:
+        value: Anything.
+        longest: Text and bytes longer than this do not count as scalars.
+        foreign: Types that do not count as scalars.
+        depth: How many containers the value is in; more than `MAX_DEPTH` is not plain.
+    """
+    kind = type(value)
+    if foreign and isinstance(value, foreign):
+        return False
+    if kind in SCALARS:
+        return kind not in (str, bytes) or len(value) <= longest
+    if kind not in CONTAINERS or depth >= MAX_DEPTH:
+        return False
+    parts = (*value, *value.values()) if kind is dict else value
+    return all(is_plain(part, longest=longest, foreign=foreign, depth=depth + 1) for part in parts)
+
+
+def dumps(value: Any) -> str:
+    """Returns the JSON of a value that `is_plain`."""
+    return json.dumps(
+        to_json(value),
+        ensure_ascii=False,
+        allow_nan=False,
+        separators=(",", ":"),
+        check_circular=False,
+    )
+
+
+def loads(text: str | bytes, what: str) -> Any:
+    """Returns the value that `dumps` wrote.
+
+    Args:
+        text: The JSON.
+        what: What errors call it.
+
+    Raises:
+        FormatError: It is not such JSON.
+    """
+    return from_json(parse(text, what), what)
+
+
+def parse(text: str | bytes, what: str) -> Any:
+    """Returns what strict JSON holds; NaN and Infinity are not JSON."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{what} is not JSON: {error}") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def to_json(value: Any) -> Any:
+    """Returns a plain value as objects that the json module writes."""
+    kind = type(value)
+    if kind in _WRITERS:
+        return _WRITERS[kind](value)
+    return value
+
+
+def from_json(value: Any, what: str) -> Any:
+    """Returns the value of parsed JSON; the mirror image of `to_json`."""
+    kind = type(value)
+    if kind is list:
+        return [from_json(part, what) for part in value]
+    if kind is not dict:
+        return value
+    tag = next(iter(value), "")
+    if not tag.startswith("$"):
+        return {key: from_json(part, what) for key, part in value.items()}
+    if len(value) != 1 or tag not in _READERS:
+        raise FormatError(f"{what} has an object with the unknown tag {tag[:40]!r}")
+    try:
+        return _READERS[tag](value[tag], what)
+    except (ValueError, TypeError, LookupError) as error:
+        raise FormatError(f"{what} has a damaged {tag!r}: {error}") from error
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _unbase64(text: Any) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"bad base64: {error}") from error
+
+
+def _write_int(value: int) -> Any:
+    return value if -_EXACT_INT <= value < _EXACT_INT else {"$int": hex(value)}
+
+
+def _write_float(value: float) -> Any:
+    return value if math.isfinite(value) else {"$float": repr(value)}
+
+
+def _write_str(value: str) -> Any:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return {"$str": _base64(value.encode("utf-8", "surrogatepass"))}
+    return value
+
+
+def _write_dict(value: dict[Any, Any]) -> Any:
+    if all(type(key) is str and key[:1] != "$" and _write_str(key) is key for key in value):
+        return {key: to_json(part) for key, part in value.items()}
+    return {"$dict": [[to_json(key), to_json(part)] for key, part in value.items()]}
+
+
+_WRITERS: dict[type, Callable[[Any], Any]] = {
+    int: _write_int,
+    float: _write_float,
+    str: _write_str,
+    bytes: lambda value: {"$bytes": _base64(value)},
+    complex: lambda value: {"$complex": [_write_float(value.real), _write_float(value.imag)]},
+    list: lambda value: [to_json(part) for part in value],
+    tuple: lambda value: {"$tuple": [to_json(part) for part in value]},
+    dict: _write_dict,
+}
+
+
+def _read_float(value: Any, _: str) -> float:
+    if value not in ("nan", "inf", "-inf"):
+        raise ValueError(f"{value!r:.40} is not nan, inf or -inf")
+    return float(value)
+
+
+def _read_int(value: Any, _: str) -> int:
+    return int(value, 16)
+
+
+def _read_tuple(value: Any, what: str) -> tuple[Any, ...]:
+    return tuple(from_json(_typed(value, list), what))
+
+
+def _read_dict(value: Any, what: str) -> dict[Any, Any]:
+    return {from_json(key, what): from_json(part, what) for key, part in _typed(value, list)}
+
+
+def _read_complex(value: Any, what: str) -> complex:
+    real, imaginary = from_json(_typed(value, list), what)
+    return complex(_typed(real, float), _typed(imaginary, float))
+
+
+def _typed(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"{value!r:.40} is not a {kind.__name__}")
+    return value
+
+
+_READERS: dict[str, Callable[[Any, str], Any]] = {
+    "$int": _read_int,
+    "$float": _read_float,
+    "$str": lambda value, _: _unbase64(value).decode("utf-8", "surrogatepass"),
+    "$bytes": lambda value, _: _unbase64(value),
+    "$complex": _read_complex,
+    "$tuple": _read_tuple,
+    "$dict": _read_dict,
+}

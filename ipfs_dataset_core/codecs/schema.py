@@ -1,0 +1,122 @@
+"""How a sample is put together from its members: what the manifest keeps once for all samples."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import attrs
+
+from ipfs_dataset_core.codecs import scalars
+from ipfs_dataset_core.errors import FormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_CONTAINERS = ("tuple", "list", "dict")
+
+
+@attrs.frozen
+class Member:
+    """A value that is a member of its own.
+
+    Args:
+        codec: The name of the codec that decodes it.
+        suffix: The member's name without the key of the sample: ``image.png``.
+    """
+
+    codec: str
+    suffix: str
+
+
+@attrs.frozen
+class Branch:
+    """A container, some of whose parts are members of their own.
+
+    Args:
+        kind: Which container.
+        keys: The keys of a dict, in order; None otherwise.
+        parts: The parts, in order.
+    """
+
+    kind: Literal["tuple", "list", "dict"]
+    keys: tuple[Any, ...] | None
+    parts: tuple[Schema, ...]
+
+
+Schema = Member | Branch
+
+
+def to_json(schema: Schema) -> Any:
+    """Returns a schema as objects that the json module writes."""
+    if isinstance(schema, Member):
+        return {"codec": schema.codec, "member": schema.suffix}
+    parts = [to_json(part) for part in schema.parts]
+    if schema.keys is not None:
+        return {
+            "dict": [[scalars.to_json(k), part] for k, part in zip(schema.keys, parts, strict=True)]
+        }
+    return {schema.kind: parts}
+
+
+def schema_text(schema: Schema) -> str:
+    """Returns the JSON of a schema; two schemas are the same when their texts are.
+
+    Comparing the values would not do: the keys 1, 1.0 and True are equal.
+    """
+    return json.dumps(to_json(schema), separators=(",", ":"))
+
+
+def parse_schema(text: bytes, what: str) -> Schema:
+    """Returns the schema that `schema_text` wrote; raises like `from_json`."""
+    return from_json(scalars.parse(text, what), what)
+
+
+def from_json(value: Any, what: str, depth: int = 0) -> Schema:
+    """Returns the schema of parsed JSON.
+
+    Args:
+        value: What the json module parsed.
+        what: What errors call it.
+        depth: How many containers it is in.
+
+    Raises:
+        FormatError: It is not a schema.
+    """
+    if type(value) is not dict or depth > scalars.MAX_DEPTH:
+        raise FormatError(f"{what} is not a schema, or too deep: {value!r:.60}")
+    if value.keys() == {"codec", "member"}:
+        return Member(_text(value["codec"], what), _text(value["member"], what))
+    kind, parts = next(iter(value.items()), ("", None))
+    if len(value) != 1 or kind not in _CONTAINERS or type(parts) is not list:
+        raise FormatError(f"{what} has neither a member nor a container in {value!r:.60}")
+    keys = None
+    if kind == "dict":
+        keys, parts = _pairs(parts, what)
+    read = tuple(from_json(part, what, depth + 1) for part in parts)
+    return Branch(cast("Literal['tuple', 'list', 'dict']", kind), keys, read)
+
+
+def _text(value: Any, what: str) -> str:
+    if type(value) is not str:
+        raise FormatError(f"{what} has {value!r:.60} where a name should be")
+    return value
+
+
+def _pairs(parts: list[Any], what: str) -> tuple[tuple[Any, ...], list[Any]]:
+    try:
+        keys = tuple(scalars.from_json(key, what) for key, _ in parts)
+        hash(keys)
+    except (TypeError, ValueError) as error:
+        raise FormatError(f"{what} has unusable keys: {error}") from error
+    return keys, [part for _, part in parts]
+
+
+def build(schema: Schema, value_of: Callable[[Member], Any]) -> Any:
+    """Returns a sample, its containers filled with the values of its members."""
+    if isinstance(schema, Member):
+        return value_of(schema)
+    values = (build(part, value_of) for part in schema.parts)
+    if schema.keys is not None:
+        return dict(zip(schema.keys, values, strict=True))
+    return tuple(values) if schema.kind == "tuple" else list(values)

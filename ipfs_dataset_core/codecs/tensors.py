@@ -1,0 +1,114 @@
+"""Torch tensors as .npy files, without numpy.
+
+A type that numpy lacks (bfloat16, the float8 family, complex32) is written as a record with one
+field that has torch's name of the type and holds its bits: ``[('bfloat16', '<u2')]``. Numpy opens
+such a file too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from ipfs_dataset_core.codecs import npy
+from ipfs_dataset_core.codecs.base import Leaf
+from ipfs_dataset_core.errors import ExportError, FormatError
+
+if TYPE_CHECKING:
+    import torch
+
+NAME = "tensor"
+_ORDER = "<" if sys.byteorder == "little" else ">"
+_NUMPY_CODES = {
+    "bool": "|b1",
+    "uint8": "|u1",
+    "int8": "|i1",
+    **{f"uint{8 * size}": f"{_ORDER}u{size}" for size in (2, 4, 8)},
+    **{f"int{8 * size}": f"{_ORDER}i{size}" for size in (2, 4, 8)},
+    **{f"float{8 * size}": f"{_ORDER}f{size}" for size in (2, 4, 8)},
+    **{f"complex{8 * size}": f"{_ORDER}c{size}" for size in (8, 16)},
+}
+_TORCH_CODES = {
+    "bfloat16": f"{_ORDER}u2",
+    "complex32": f"{_ORDER}u4",
+    "float8_e4m3fn": "|u1",
+    "float8_e4m3fnuz": "|u1",
+    "float8_e5m2": "|u1",
+    "float8_e5m2fnuz": "|u1",
+    "float8_e8m0fnu": "|u1",
+}
+_NAMES = {code: name for name, code in _NUMPY_CODES.items()}
+
+
+def encode(tensor: torch.Tensor) -> Leaf:
+    """Returns a dense tensor, detached and on the CPU, as a member.
+
+    Raises:
+        ExportError: It has no plain data: sparse, quantized, meta, or of a type below one byte.
+    """
+    descr = _descr(tensor)
+    plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+    header = npy.write_header(npy.Header(descr, fortran_order=False, shape=tuple(plain.shape)))
+    size = plain.numel() * plain.element_size()
+    payload = header + (ctypes.string_at(plain.data_ptr(), size) if size else b"")
+    return Leaf(NAME, "npy", payload)
+
+
+def _descr(tensor: torch.Tensor) -> Any:
+    name = str(tensor.dtype).removeprefix("torch.")
+    if tensor.layout != sys.modules["torch"].strided or tensor.is_quantized or tensor.is_meta:
+        kind = "quantized" if tensor.is_quantized else "meta" if tensor.is_meta else tensor.layout
+        raise ExportError(f"is a tensor without plain data ({kind}): make it dense first")
+    if name in _TORCH_CODES:
+        return [(name, _TORCH_CODES[name])]
+    if name not in _NUMPY_CODES:
+        raise ExportError(
+            f"is a tensor of type {name}, which no file format holds: convert it first"
+        )
+    return _NUMPY_CODES[name]
+
+
+def decode(data: bytes) -> torch.Tensor:
+    """Returns the tensor, contiguous and writable.
+
+    Raises:
+        FormatError: The bytes are not a tensor that `encode` wrote.
+    """
+    import torch  # noqa: PLC0415 - the core imports torch only where a dataset is made
+
+    header, start = npy.read_header(data)
+    dtype = getattr(torch, _dtype_name(header.descr), None)
+    if not isinstance(dtype, torch.dtype) or header.fortran_order:
+        raise FormatError(
+            f"it is not a tensor that this version of torch has: {header.descr!r:.60}"
+        )
+    if header.count * dtype.itemsize != len(data) - start:
+        raise FormatError(
+            f"its header claims the shape {header.shape}, its data has {len(data) - start} bytes"
+        )
+    try:
+        return _from_bytes(bytearray(memoryview(data)[start:]), dtype, header.shape)
+    except (RuntimeError, OverflowError) as error:
+        raise FormatError(f"torch refuses the shape {header.shape}: {error}") from error
+
+
+def _from_bytes(data: bytearray, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
+    import torch  # noqa: PLC0415 - as above
+
+    with warnings.catch_warnings():
+        # Making a complex32 tensor warns that it is experimental, which whoever exported one knows.
+        if dtype is torch.complex32:
+            warnings.simplefilter("ignore", UserWarning)
+        flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+        return flat.reshape(shape)
+
+
+def _dtype_name(descr: Any) -> str:
+    if isinstance(descr, str):
+        return _NAMES.get(descr, "")
+    for name, code in _TORCH_CODES.items():
+        if descr == [(name, code)]:
+            return name
+    return ""

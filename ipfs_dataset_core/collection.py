@@ -1,0 +1,165 @@
+"""A dataset's objects, found and opened as late as possible, as one row of units."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import accumulate
+from typing import TYPE_CHECKING, cast
+
+import attrs
+
+from ipfs_dataset_core.directories import open_node
+from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory
+from ipfs_dataset_core.names import NameTable
+from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.resolver import choose_format, resolve_root
+from ipfs_dataset_core.types import IPFSObject
+from ipfs_dataset_core.units import MembersUnit, ObjectUnit
+from ipfs_dataset_core.urls import parse_object_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ipfs_dataset_core.connections import Connections
+    from ipfs_dataset_core.content import CID
+    from ipfs_dataset_core.interfaces import ObjectFile
+    from ipfs_dataset_core.units import Unit
+
+
+@attrs.frozen
+class Opener:
+    """Opens a node by its CID in whichever process asks; pickles."""
+
+    connections: Connections
+    gateway: str | None = attrs.field(repr=False)
+    cid: CID
+    name: str
+
+    def __call__(self) -> ObjectFile | ObjectDirectory:
+        return open_node(self.connections.fetcher(self.gateway), self.cid, self.name)
+
+
+@attrs.frozen
+class MemberOpener:
+    """Opens a file in a folder in whichever process asks; pickles."""
+
+    folder: Opener
+    path: str
+
+    def __call__(self) -> ObjectFile:
+        return cast("ObjectDirectory", self.folder()).open(self.path)
+
+
+class DatasetObject:
+    """One of the user's objects: looked up once, at first use.
+
+    Args:
+        obj: What the user wrote.
+        connections: Where to read.
+    """
+
+    def __init__(self, obj: IPFSObject, connections: Connections) -> None:
+        self.obj = obj
+        self._connections = connections
+        self._units: list[Unit] | None = None
+
+    def units(self) -> list[Unit]:
+        """Returns the units of this object, in order."""
+        if self._units is None:
+            self._units = self._find_units()
+        return self._units
+
+    def _find_units(self) -> list[Unit]:
+        url = parse_object_url(self.obj.url)
+        cid = resolve_root(url, self._connections)
+        opener = Opener(self._connections, url.gateway, cid, self.obj.url)
+        source = opener()
+        unit = ObjectUnit(opener, choose_format(self.obj, source), self.obj.url)
+        if not isinstance(unit.reader, FolderReader):
+            return [unit]
+        if not isinstance(source, ObjectDirectory):
+            raise FormatError(f"{self.obj.url!r} is a file, and a folder was expected")
+        return _folder_units(opener, unit.reader.members(source))
+
+
+def _folder_units(folder: Opener, members: Sequence[str]) -> list[Unit]:
+    """Returns units for a folder's members: runs of plain files, and each archive on its own."""
+    registry = default_registry()
+    units: list[Unit] = []
+    run = NameTable()
+    for path in members:
+        plugin = registry.reader_for_suffix(path, in_folders=True)
+        if plugin is None:
+            run.append(path)
+            continue
+        if run:
+            units.append(MembersUnit(folder, run))  # type: ignore[arg-type]
+            run = NameTable()
+        units.append(ObjectUnit(MemberOpener(folder, path), plugin, f"{folder.name}/{path}"))
+    if run:
+        units.append(MembersUnit(folder, run))  # type: ignore[arg-type]
+    return units
+
+
+def as_objects(given: IPFSObject | str | Iterable[IPFSObject | str]) -> list[IPFSObject]:
+    """Returns a list of objects from one or several, where a bare URL stands for an object.
+
+    Raises:
+        TypeError: Something else was given.
+    """
+    if isinstance(given, (IPFSObject, str)):
+        given = [given]
+    objects = [IPFSObject(item) if isinstance(item, str) else item for item in given]
+    for item in objects:
+        if not isinstance(item, IPFSObject):
+            raise TypeError(f"ipfs_objs holds IPFSObject values, not {item!r}")
+    return objects
+
+
+class Collection:
+    """All samples of a map-style dataset, by number.
+
+    Args:
+        objects: The dataset's objects.
+    """
+
+    def __init__(self, objects: Sequence[DatasetObject]) -> None:
+        self._objects = objects
+        self._units: list[Unit] = []
+        self._stops: list[int] | None = None
+
+    def __len__(self) -> int:
+        """Returns the number of samples of all units."""
+        stops = self._count()
+        return stops[-1] if stops else 0
+
+    def get(self, position: int) -> tuple[str, object]:
+        """Returns one sample, `position` counted from 0."""
+        unit, within = self._locate(position)
+        return unit.get(within)
+
+    def prefetch(self, positions: Iterable[int]) -> None:
+        """Starts fetching what these samples need, each unit's share in one go."""
+        wanted: dict[Unit, list[int]] = {}
+        for position in positions:
+            unit, within = self._locate(position)
+            wanted.setdefault(unit, []).append(within)
+        for unit, within_unit in wanted.items():
+            unit.prefetch(within_unit)
+
+    def cost(self, position: int) -> int:
+        """Returns about how many bytes reading one sample moves."""
+        unit, within = self._locate(position)
+        return unit.cost(within)
+
+    def _count(self) -> list[int]:
+        if self._stops is None:
+            self._units = [unit for item in self._objects for unit in item.units()]
+            self._stops = list(accumulate(unit.count() for unit in self._units))
+        return self._stops
+
+    def _locate(self, position: int) -> tuple[Unit, int]:
+        stops = self._count()
+        unit = bisect_right(stops, position)
+        return self._units[unit], position - (stops[unit - 1] if unit else 0)

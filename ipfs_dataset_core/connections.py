@@ -1,0 +1,146 @@
+"""Where a dataset's bytes come from: the addresses that apply, and this process's connections to them."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ipfs_dataset_core.addresses import (
+    address_scheme,
+    default_store,
+    environment_gateways,
+    gateway_address,
+    node_api,
+)
+from ipfs_dataset_core.errors import AddressError
+from ipfs_dataset_core.fetcher import Fetcher
+from ipfs_dataset_core.processes import ProcessLocal
+from ipfs_dataset_core.registry import default_registry, resolve_factory
+from ipfs_dataset_core.sources import Sources
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ipfs_dataset_core.interfaces import Transport, TransportPlugin
+    from ipfs_dataset_core.options import Options
+
+
+def read_addresses(address: str | None, gateway: str | None, options: Options) -> tuple[str, ...]:
+    """Returns the addresses to read one object from, in order of preference.
+
+    What the user gave comes first: the address, then gateways, then the gateway in the object's own URL.
+    Only where there is none of these is the environment asked, then the embedded store taken.
+
+    Args:
+        address: The user's ``ipfs_api_address``.
+        gateway: The address of the gateway that the object's URL names.
+        options: `gateways` counts here.
+
+    Raises:
+        AddressError: There is no source at all.
+    """
+    given = [address] if address is not None else []
+    given += [gateway_address(url) for url in options.gateways]
+    given += [gateway] if gateway is not None else []
+    if not given:
+        given = environment_gateways()
+    if not given:
+        store = default_store()
+        if not store.is_dir():
+            raise AddressError(
+                "There is no source to read from: give ipfs_api_address (a node's API such as "
+                "/ip4/127.0.0.1/tcp/5001, a folder or a .car file), gateways=[URL], an object URL that "
+                f"names a gateway, or set IPFS_GATEWAY; the embedded store {store} does not exist yet"
+            )
+        given = [str(store)]
+    return tuple(dict.fromkeys(given))
+
+
+def write_address(address: str | None) -> str:
+    """Returns the address to publish to: the one given, the node that runs here, or the embedded store."""
+    return address or node_api() or str(default_store())
+
+
+def connect(plugin: TransportPlugin, address: str, options: Options) -> Transport:
+    """Returns a new transport for an address."""
+    transport: Transport = resolve_factory(plugin)(address, options)
+    return transport
+
+
+def connect_for_writing(address: str | None, options: Options) -> Transport:
+    """Returns a transport to publish through.
+
+    Raises:
+        AddressError: The address cannot be written to.
+    """
+    chosen = write_address(address)
+    plugin = default_registry().transport(address_scheme(chosen))
+    transport = connect(plugin, chosen, options)
+    if not transport.writable:
+        raise AddressError(
+            f"{transport.name} can only be read: publish through a node's API such as "
+            "/ip4/127.0.0.1/tcp/5001, or to a folder"
+        )
+    return transport
+
+
+class Connections:
+    """The fetchers of one dataset in this process, one for each set of addresses.
+
+    Pickles as its addresses and options; the transports' declarations travel along, so that one registered
+    at run time works in spawned workers.
+
+    Args:
+        address: The user's address, None for discovery.
+        options: The user's options.
+    """
+
+    def __init__(self, address: str | None, options: Options) -> None:
+        self.address = address
+        self.options = options
+        self._plugins: dict[str, TransportPlugin] = {}
+        self._fetchers: ProcessLocal[_Fetchers] = ProcessLocal(_Fetchers)
+
+    def fetcher(self, gateway: str | None = None) -> Fetcher:
+        """Returns the fetcher for objects whose URLs name this gateway, or none."""
+        addresses = read_addresses(self.address, gateway, self.options)
+        return self._fetchers.get().get(addresses, self._connect)
+
+    def __getstate__(self) -> dict[str, Any]:
+        for address in (self.address, *map(gateway_address, self.options.gateways)):
+            if address is not None:
+                self._plugin(address)
+        return self.__dict__.copy()
+
+    def close(self) -> None:
+        """Closes what this process opened; a later use opens it again."""
+        if (fetchers := self._fetchers.pop()) is not None:
+            fetchers.close()
+
+    def _connect(self, addresses: tuple[str, ...]) -> Fetcher:
+        transports = [connect(self._plugin(a), a, self.options) for a in addresses]
+        return Fetcher(Sources(transports, self.options), self.options)
+
+    def _plugin(self, address: str) -> TransportPlugin:
+        scheme = address_scheme(address)
+        if scheme not in self._plugins:
+            self._plugins[scheme] = default_registry().transport(scheme)
+        return self._plugins[scheme]
+
+
+class _Fetchers:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[tuple[str, ...], Fetcher] = {}
+
+    def get(
+        self, addresses: tuple[str, ...], make: Callable[[tuple[str, ...]], Fetcher]
+    ) -> Fetcher:
+        with self._lock:
+            if addresses not in self._made:
+                self._made[addresses] = make(addresses)
+            return self._made[addresses]
+
+    def close(self) -> None:
+        for fetcher in self._made.values():
+            fetcher.close()

@@ -1,0 +1,78 @@
+"""CIDs, blocks, UnixFS files and directories, CARs: bytes and values in, bytes and values out.
+
+Nothing here reads a network or a disk.
+"""
+
+from __future__ import annotations
+
+from ipfs_dataset_core.content.builder import Built, FileBuilder
+from ipfs_dataset_core.content.car import CarReader, car_header, car_section, read_car
+from ipfs_dataset_core.content.car_index import CarIndex, index_car
+from ipfs_dataset_core.content.cid import (
+    CID,
+    DAG_CBOR,
+    DAG_JSON,
+    DAG_PB,
+    LIBP2P_KEY,
+    RAW,
+    make_cid,
+)
+from ipfs_dataset_core.content.directory import (
+    DirectoryEntry,
+    entries,
+    is_directory,
+    lookup,
+    parse_directory,
+)
+from ipfs_dataset_core.content.directory_builder import (
+    build_directory,
+    build_symlink,
+    build_tree,
+)
+from ipfs_dataset_core.content.multihash import hasher, verify
+from ipfs_dataset_core.content.profiles import PROFILES, Profile, get_profile
+from ipfs_dataset_core.content.unixfs import (
+    FileNode,
+    NodeKind,
+    NodeType,
+    leaf_frame,
+    node_kind,
+    parse_file,
+)
+
+__all__ = [
+    "CID",
+    "DAG_CBOR",
+    "DAG_JSON",
+    "DAG_PB",
+    "LIBP2P_KEY",
+    "PROFILES",
+    "RAW",
+    "Built",
+    "CarIndex",
+    "CarReader",
+    "DirectoryEntry",
+    "FileBuilder",
+    "FileNode",
+    "NodeKind",
+    "NodeType",
+    "Profile",
+    "build_directory",
+    "build_symlink",
+    "build_tree",
+    "car_header",
+    "car_section",
+    "entries",
+    "get_profile",
+    "hasher",
+    "index_car",
+    "is_directory",
+    "leaf_frame",
+    "lookup",
+    "make_cid",
+    "node_kind",
+    "parse_directory",
+    "parse_file",
+    "read_car",
+    "verify",
+]

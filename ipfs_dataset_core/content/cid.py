@@ -1,0 +1,169 @@
+"""Content identifiers: parsing, writing and making them.
+
+Versions 0 and 1 of one identifier are different values; what names the block is `multihash`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import attrs
+
+from ipfs_dataset_core.content import multibase, multihash, varint
+from ipfs_dataset_core.errors import AddressError, FormatError, VerificationError
+
+RAW = 0x55
+DAG_PB = 0x70
+DAG_CBOR = 0x71
+LIBP2P_KEY = 0x72
+DAG_JSON = 0x0129
+
+CODEC_NAMES = {
+    RAW: "raw",
+    DAG_PB: "dag-pb",
+    DAG_CBOR: "dag-cbor",
+    LIBP2P_KEY: "libp2p-key",
+    DAG_JSON: "dag-json",
+}
+
+_SHA2_256 = b"\x12\x20"
+_V0_TEXT = 46
+_V0_BYTES = 34
+_V1_BYTES = 36
+# What nearly every link starts with: version 1, one of two codecs, sha2-256 of 32 bytes.
+_COMMON = {b"\x01\x55" + _SHA2_256: RAW, b"\x01\x70" + _SHA2_256: DAG_PB}
+
+
+@attrs.frozen
+class CID:
+    """A content identifier.
+
+    The constructor checks nothing; `parse` and `from_bytes` do.
+
+    Attributes:
+        version: 0 or 1.
+        codec: How the block is encoded, a multicodec number such as `RAW` or `DAG_PB`.
+        multihash: Hash code, digest length and digest; what names the bytes of the block.
+    """
+
+    version: int
+    codec: int
+    multihash: bytes
+
+    @classmethod
+    def parse(cls, text: str) -> CID:
+        """Returns the CID written as `text`, version 0 or any usual base of version 1.
+
+        Raises:
+            AddressError: `text` is not a CID; the message has the reason.
+        """
+        try:
+            return cls._parse(text)
+        except AddressError as error:
+            raise AddressError(f"Not a CID: {error}") from None
+        except FormatError as error:
+            raise AddressError(f"{text!r} is not a CID: {error}") from None
+
+    @classmethod
+    def _parse(cls, text: str) -> CID:
+        if not text:
+            raise FormatError("it is empty.")
+        if len(text) == _V0_TEXT and text.startswith("Qm"):
+            return _decode(multibase.base58_decode(text), versions=(0,))
+        if text.startswith("Qm"):
+            raise FormatError(f"version 0 has {_V0_TEXT} letters, not {len(text)}.")
+        return _decode(multibase.decode(text), versions=(1,))
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> CID:
+        """Returns the CID of its binary form, as links hold it.
+
+        Raises:
+            VerificationError: `raw` is not exactly one CID.
+        """
+        codec = _COMMON.get(raw[:4])
+        if codec is not None and len(raw) == _V1_BYTES:
+            return cls(1, codec, raw[2:])
+        try:
+            return _decode(raw, versions=(0, 1))
+        except FormatError as error:
+            shown = raw[:40].hex()
+            raise VerificationError(f"Bytes {shown} are not a CID: {error}") from None
+
+    def to_bytes(self) -> bytes:
+        if self.version == 0:
+            return self.multihash
+        return b"\x01" + varint.encode(self.codec) + self.multihash
+
+    def encode(self, base: str = "base32") -> str:
+        """Returns the text in a base of multibase; version 0 is written as version 1."""
+        return multibase.encode(self.to_v1().to_bytes(), base)
+
+    def to_v1(self) -> CID:
+        return self if self.version else CID(1, self.codec, self.multihash)
+
+    @property
+    def hash_code(self) -> int:
+        return varint.decode(self.multihash)[0]
+
+    @property
+    def digest(self) -> bytes:
+        if self.multihash[:2] == _SHA2_256:
+            return self.multihash[2:]
+        return multihash.split(self.multihash)[1]
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the digest is the block itself, so that nothing needs to be fetched."""
+        return self.multihash[:1] == b"\0"
+
+    @property
+    def codec_name(self) -> str:
+        return CODEC_NAMES.get(self.codec, hex(self.codec))
+
+    def __str__(self) -> str:
+        if self.version == 0:
+            return multibase.base58_encode(self.multihash)
+        return self.encode()
+
+
+def _decode(raw: bytes, *, versions: tuple[int, ...]) -> CID:
+    if 0 in versions and raw[:2] == _SHA2_256:
+        if len(raw) != _V0_BYTES:
+            raise FormatError(f"version 0 has {_V0_BYTES} bytes, not {len(raw)}.")
+        return CID(0, DAG_PB, raw)
+    version, position = varint.decode(raw)
+    if version != 1 or 1 not in versions:
+        raise FormatError(f"version {version} is unknown here.")
+    codec, position = varint.decode(raw, position)
+    multihash.split(raw[position:])
+    return CID(1, codec, raw[position:])
+
+
+def read_cid(buffer: bytes, position: int) -> tuple[CID, int]:
+    """Returns the CID that starts at a position of a buffer, and the position behind it.
+
+    Raises:
+        FormatError: No CID starts there, or only a part of one.
+    """
+    if buffer[position : position + 4] in _COMMON:
+        end = position + _V1_BYTES
+    elif buffer[position : position + 2] == _SHA2_256:
+        end = position + _V0_BYTES
+    else:
+        end = position
+        for _ in ("version", "codec", "hash code"):
+            _, end = varint.decode(buffer, end)
+        size, end = varint.decode(buffer, end)
+        end += size
+    try:
+        return CID.from_bytes(buffer[position:end]), end
+    except VerificationError as error:
+        raise FormatError(str(error)) from None
+
+
+def make_cid(block: bytes | memoryview, codec: int, version: int = 1) -> CID:
+    """Returns the sha2-256 CID of a block; version 0 exists for `DAG_PB` only."""
+    if version == 0 and codec != DAG_PB:
+        raise AddressError(f"CID version 0 cannot name codec {codec:#x}; use version 1.")
+    return CID(version, codec, _SHA2_256 + hashlib.sha256(block).digest())

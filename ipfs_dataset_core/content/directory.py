@@ -1,0 +1,225 @@
+"""Directories, single blocks and sharded ones alike: their entries, and the entry of a name.
+
+Nothing is fetched here: `load` gives the verified block of a CID, of identity CIDs too, and what
+it raises passes through.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ipfs_dataset_core.content import hamt
+from ipfs_dataset_core.content.cid import CID
+from ipfs_dataset_core.content.unixfs import NodeType, decode_node, node_kind
+from ipfs_dataset_core.errors import FormatError, LimitError, VerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Load = Callable[[CID], bytes]
+    Prefetch = Callable[[list[CID]], None]
+    Link = tuple[bytes, bytes, int]
+
+MAX_ENTRIES = 10_000_000
+
+
+@attrs.frozen
+class DirectoryEntry:
+    """A name in a directory, and what it names.
+
+    Attributes:
+        name: Decoded as UTF-8; bytes that are not UTF-8 are kept by surrogateescape.
+        cid: The file or directory.
+        tsize: Size of its DAG in storage, as claimed.
+    """
+
+    name: str
+    cid: CID
+    tsize: int
+
+
+def is_directory(cid: CID, block: bytes) -> bool:
+    """Tells whether a block is a directory or the root of a sharded one.
+
+    Raises:
+        FormatError: It is nothing that UnixFS files and directories are made of.
+    """
+    return node_kind(cid, block) in ("directory", "hamt")
+
+
+def encode_name(name: str) -> bytes | None:
+    """Returns the bytes of a name, None where no entry can have it."""
+    try:
+        raw = name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return None
+    return raw if _is_name(raw) else None
+
+
+def _is_name(raw: bytes) -> bool:
+    return raw not in (b"", b".", b"..") and b"/" not in raw and b"\0" not in raw
+
+
+def _entry(directory: CID, name: bytes, cid: bytes, tsize: int) -> DirectoryEntry:
+    if not _is_name(name):
+        raise FormatError(f"Directory {directory} has an entry {name!r}, which is no usable name.")
+    try:
+        child = CID.from_bytes(cid)
+    except VerificationError as error:
+        raise VerificationError(f"Entry {name!r} of directory {directory}: {error}") from None
+    return DirectoryEntry(name.decode("utf-8", "surrogateescape"), child, tsize)
+
+
+def parse_directory(cid: CID, block: bytes) -> list[DirectoryEntry]:
+    """Returns the entries of a single-block directory, sorted by the bytes of their names.
+
+    Raises:
+        FormatError: The block is no such directory, or has a name that cannot be used.
+        VerificationError: A name occurs twice, or its CID is malformed.
+    """
+    return _sorted_entries(cid, _links(cid, block))
+
+
+def _links(cid: CID, block: bytes) -> list[Link]:
+    message, node = decode_node(cid, block)
+    if message.type != NodeType.DIRECTORY:
+        raise FormatError(f"{cid} is not a directory.")
+    return list(zip(node.names, node.cids, node.tsizes, strict=True))
+
+
+def _sorted_entries(cid: CID, links: list[Link]) -> list[DirectoryEntry]:
+    links.sort()
+    for link, following in itertools.pairwise(links):
+        if link[0] == following[0]:
+            raise _twice(cid, link[0])
+    return [_entry(cid, *link) for link in links]
+
+
+def _twice(cid: CID, name: bytes) -> VerificationError:
+    return VerificationError(f"Directory {cid} has the entry {name!r} twice.")
+
+
+def entries(
+    cid: CID, load: Load, *, prefetch: Prefetch | None = None, limit: int = MAX_ENTRIES
+) -> Iterator[DirectoryEntry]:
+    """Yields every entry of a directory, sorted by the bytes of their names.
+
+    Args:
+        cid: The directory.
+        load: Gives the verified block of a CID.
+        prefetch: Told which shards will be loaded next, at most 1024 at once.
+        limit: How many entries are accepted.
+
+    Raises:
+        FormatError: `cid` is no directory, or has a name that cannot be used.
+        VerificationError: The directory contradicts itself.
+        LimitError: It has more than `limit` entries.
+    """
+    block = load(cid)
+    if node_kind(cid, block) == "hamt":
+        links = _Walk(cid, load, prefetch, limit).links(block)
+    else:
+        links = _links(cid, block)
+    if len(links) > limit:
+        raise LimitError(f"Directory {cid} has {len(links)} entries, more than {limit}.")
+    yield from _sorted_entries(cid, links)
+
+
+@attrs.define
+class _Walk:
+    """Collects what all shards of a directory link to.
+
+    A shard met twice would name its entries twice, or be one of the empty shards by which few
+    blocks span endlessly many paths; no importer makes either.
+    """
+
+    root: CID
+    load: Load
+    prefetch: Prefetch | None
+    limit: int
+    seen: set[CID] = attrs.field(factory=set)
+
+    def links(self, block: bytes) -> list[Link]:
+        found: list[Link] = []
+        shard = hamt.parse_shard(self.root, block)
+        pending = self._divide(shard, found, depth=1)
+        while pending:
+            cid, depth = pending.pop()
+            child = hamt.parse_shard(cid, self.load(cid))
+            if child.fanout != shard.fanout or not child.slots:
+                raise VerificationError(f"Shard {cid} does not fit directory {self.root}.")
+            pending += self._divide(child, found, depth=depth + 1)
+        return found
+
+    def _divide(self, shard: hamt.Shard, found: list[Link], *, depth: int) -> list[tuple[CID, int]]:
+        below = []
+        for name, raw, tsize in zip(shard.names, shard.cids, shard.tsizes, strict=True):
+            if name:
+                found.append((name, raw, tsize))
+            else:
+                below.append(CID.from_bytes(raw))
+        self._check(below, len(found))
+        if below:
+            hamt.slot(0, depth, shard.fanout)  # refuses what lies too deep
+            if self.prefetch is not None:
+                self.prefetch(below)
+        return [(cid, depth) for cid in reversed(below)]
+
+    def _check(self, shards: list[CID], count: int) -> None:
+        if count > self.limit:
+            raise LimitError(f"Directory {self.root} has more than {self.limit} entries.")
+        for cid in shards:
+            if cid in self.seen:
+                raise VerificationError(f"Directory {self.root} has shard {cid} in two places.")
+            self.seen.add(cid)
+
+
+def lookup(cid: CID, name: str, load: Load) -> DirectoryEntry | None:
+    """Returns the entry of a name; None is proof that the directory has no such name.
+
+    Args:
+        cid: The directory.
+        name: One name, not a path.
+        load: Gives the verified block of a CID.
+
+    Raises:
+        FormatError: `cid` is no directory, or `name` nothing that an entry can be called.
+        VerificationError: The directory contradicts itself.
+    """
+    raw = encode_name(name)
+    if raw is None:
+        raise FormatError(f"{name!r} is no name that an entry of directory {cid} can have.")
+    block = load(cid)
+    kind = node_kind(cid, block)
+    if kind == "hamt":
+        return _lookup_sharded(cid, raw, block, load)
+    if kind != "directory":
+        raise FormatError(f"{cid} is a {kind}, not a directory; it has no entry {name!r}.")
+    _, node = decode_node(cid, block)
+    count = node.names.count(raw)
+    if count > 1:
+        raise _twice(cid, raw)
+    if not count:
+        return None
+    position = node.names.index(raw)
+    return _entry(cid, raw, node.cids[position], node.tsizes[position])
+
+
+def _lookup_sharded(root: CID, name: bytes, block: bytes, load: Load) -> DirectoryEntry | None:
+    bits, cid, fanout = hamt.name_bits(name), root, 0
+    for depth in range(hamt.HASH_BITS):
+        shard = hamt.parse_shard(cid, block)
+        if fanout and shard.fanout != fanout:
+            raise VerificationError(f"Shard {cid} does not fit directory {root}.")
+        fanout = shard.fanout
+        position = shard.lookup(bits, depth)
+        if position is None or shard.names[position] not in (b"", name):
+            return None
+        if shard.names[position]:
+            return _entry(root, name, shard.cids[position], shard.tsizes[position])
+        cid = CID.from_bytes(shard.cids[position])
+        block = load(cid)
+    raise AssertionError("a hash of 64 bits runs out before")

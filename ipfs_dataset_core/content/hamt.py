@@ -1,0 +1,113 @@
+"""Sharded directories: tries of directory blocks, indexed by the hash of a name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ipfs_dataset_core.content.murmur3 import murmur3_64
+from ipfs_dataset_core.content.unixfs import NodeType, decode_node
+from ipfs_dataset_core.errors import FormatError, LimitError, VerificationError
+
+if TYPE_CHECKING:
+    from ipfs_dataset_core.content.cid import CID
+    from ipfs_dataset_core.content.dag_pb import PBNode
+    from ipfs_dataset_core.content.unixfs import UnixFS
+
+MURMUR3 = 0x22
+HASH_BITS = 64
+MIN_FANOUT, MAX_FANOUT = 8, 1024
+
+
+@attrs.frozen
+class Shard:
+    """One block of a sharded directory.
+
+    Attributes:
+        fanout: Slots that a block of this directory has.
+        slots: The position of each taken slot in the lists below.
+        names: Name of the entry, empty where the slot leads to a further shard.
+        cids: Binary CIDs of entries and shards.
+        tsizes: Size of each one's DAG in storage, as claimed.
+    """
+
+    fanout: int
+    slots: dict[int, int]
+    names: list[bytes]
+    cids: list[bytes]
+    tsizes: list[int]
+
+    def lookup(self, bits: int, depth: int) -> int | None:
+        """Returns where in the lists the hash of a name leads, None where its slot is empty.
+
+        Raises:
+            LimitError: The shards nest deeper than a hash has bits.
+        """
+        return self.slots.get(slot(bits, depth, self.fanout))
+
+
+def name_bits(name: bytes) -> int:
+    """Returns the hash of a name that decides on its slots, 64 bits."""
+    return murmur3_64(name)
+
+
+def slot(bits: int, depth: int, fanout: int) -> int:
+    """Returns the slot that a hash means at a depth: the next bits of it, highest first.
+
+    Raises:
+        LimitError: The hash has no bits left at this depth.
+    """
+    width = fanout.bit_length() - 1
+    shift = HASH_BITS - width * (depth + 1)
+    if shift < 0:
+        raise LimitError(f"Sharded directory is {depth + 1} levels deep, more than a hash reaches.")
+    return bits >> shift & (fanout - 1)
+
+
+def prefix_width(fanout: int) -> int:
+    """Returns how many hexadecimal digits a link's name starts with."""
+    return len(f"{fanout - 1:X}")
+
+
+def parse_shard(cid: CID, block: bytes) -> Shard:
+    """Returns the shard that a block holds.
+
+    Raises:
+        FormatError: The block is no shard, or of a kind that is not supported.
+        VerificationError: Its links and its bitfield contradict each other.
+    """
+    message, node = decode_node(cid, block)
+    if message.type != NodeType.HAMT_SHARD:
+        raise FormatError(f"{cid} is not a shard of a directory.")
+    fanout = _checked_fanout(cid, message)
+    taken = int.from_bytes(message.data or b"", "big")
+    indices = _indices(cid, node, fanout)
+    if sum(1 << index for index in set(indices)) != taken or sorted(indices) != indices:
+        raise VerificationError(f"Links of sharded directory {cid} contradict its bitfield.")
+    width = prefix_width(fanout)
+    slots = {index: position for position, index in enumerate(indices)}
+    if len(slots) != len(indices):
+        raise VerificationError(f"Sharded directory {cid} uses a slot twice.")
+    return Shard(fanout, slots, [name[width:] for name in node.names], node.cids, node.tsizes)
+
+
+def _checked_fanout(cid: CID, message: UnixFS) -> int:
+    fanout = message.fanout or 0
+    if not MIN_FANOUT <= fanout <= MAX_FANOUT or fanout & (fanout - 1):
+        raise FormatError(f"Sharded directory {cid} has a fan-out of {fanout}, not 8 to 1024.")
+    if message.hash_type != MURMUR3:
+        raise FormatError(f"Sharded directory {cid} hashes names by {message.hash_type}, unknown.")
+    return fanout
+
+
+def _indices(cid: CID, node: PBNode, fanout: int) -> list[int]:
+    width = prefix_width(fanout)
+    known = {b"%0*X" % (width, index): index for index in range(fanout)}
+    try:
+        return [known[name[:width]] for name in node.names]
+    except KeyError as error:
+        prefix = error.args[0]
+        raise VerificationError(
+            f"Sharded directory {cid} has a link {prefix!r} at no slot."
+        ) from None

@@ -1,0 +1,20 @@
+"""The children of any block that this library can walk."""
+
+from __future__ import annotations
+
+from ipfs_dataset_core.content import dag_pb
+from ipfs_dataset_core.content.cid import CID, DAG_PB, RAW
+from ipfs_dataset_core.errors import FormatError
+
+
+def links(cid: CID, block: bytes) -> list[CID]:
+    """Returns the CIDs that a block links to, in order.
+
+    Raises:
+        FormatError: The block is malformed or of a codec whose links are not known here.
+    """
+    if cid.codec == RAW:
+        return []
+    if cid.codec != DAG_PB:
+        raise FormatError(f"{cid} is {cid.codec_name}, and only raw and dag-pb blocks can be walked")
+    return [CID.from_bytes(raw) for raw in dag_pb.decode(block).cids]

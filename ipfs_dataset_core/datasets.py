@@ -1,0 +1,189 @@
+"""The datasets that users construct, subclass and hand to a DataLoader."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import Dataset, IterableDataset
+
+from ipfs_dataset_core.collection import Collection, DatasetObject, as_objects
+from ipfs_dataset_core.connections import Connections
+from ipfs_dataset_core.epochs import SharedEpoch
+from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.places import current_place, rank_and_world
+from ipfs_dataset_core.randomness import keyed_random
+from ipfs_dataset_core.shares import DISTRIBUTIONS
+from ipfs_dataset_core.streaming import exact_length, stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ipfs_dataset_core.shares import Distribution
+    from ipfs_dataset_core.types import IPFSObject
+
+
+class SampleAccess:
+    """Random access to samples, on a base of its own.
+
+    Users write ``super(IPFSDataset, self).__getitem__(index)`` in their subclasses, which starts looking
+    behind `IPFSDataset`.
+    """
+
+    _collection: Collection
+    _connections: Connections
+
+    def __getitem__(self, index: Any) -> Any:
+        """Returns the sample ``(name, bytes)`` at an index, negative ones from the end.
+
+        Raises:
+            IndexError: There is no such sample.
+            IPFSDatasetError: The object could not be found, fetched, verified or read.
+        """
+        length = len(self._collection)
+        position = operator.index(index)
+        if not -length <= position < length:
+            raise IndexError(f"sample {position} of a dataset of {length}")
+        return self._collection.get(position % length)
+
+
+class IPFSDataset(SampleAccess, Dataset[Any]):
+    """A map-style dataset: members of archives and folders, and whole plain objects, by number.
+
+    Nothing is fetched before the first use. Then archives' tables of contents are read, and of their
+    members only those asked for. A compressed tar allows no random access: iterate it with
+    `IPFSIterableDataset`.
+
+    Args:
+        ipfs_objs: One object or several, of any formats and sources.
+        ipfs_api_address: Where to read: a node's RPC API (multiaddr or URL), a folder or `.car` file of
+            blocks; None reads from the gateways that the objects' URLs name, else from those that the
+            environment configures, else from the embedded store.
+        **options: Fields of `Options`.
+    """
+
+    def __init__(
+        self,
+        ipfs_objs: IPFSObject | str | Iterable[IPFSObject | str],
+        ipfs_api_address: str | None = None,
+        **options: Any,
+    ) -> None:
+        self._connections = Connections(ipfs_api_address, Options.from_arguments(options))
+        objects = [DatasetObject(item, self._connections) for item in as_objects(ipfs_objs)]
+        self._collection = Collection(objects)
+
+    def __len__(self) -> int:
+        return len(self._collection)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """Returns a batch: what it needs is fetched together, then each sample goes through ``self[i]``."""
+        budget = self._connections.options.memory // 2
+        batch: list[Any] = []
+        for group in self._groups(indices, budget):
+            self._collection.prefetch(group)
+            batch += [self[index] for index in group]
+        return batch
+
+    def close(self) -> None:
+        """Closes the connections of this process; a later use opens them again."""
+        self._connections.close()
+
+    def _groups(self, indices: Sequence[int], budget: int) -> Iterator[list[int]]:
+        """Splits a batch so that what is fetched ahead stays in the cache until it is used."""
+        length = len(self)
+        group: list[int] = []
+        used = 0
+        for index in indices:
+            cost = self._collection.cost(index % length) if -length <= index < length else 0
+            if group and used + cost > budget:
+                yield group
+                group, used = [], 0
+            group.append(index)
+            used += cost
+        if group:
+            yield group
+
+
+class IPFSIterableDataset(IterableDataset[Any]):
+    """A dataset that streams its objects' samples in order.
+
+    Samples, not objects, are split over the ranks of a distributed job and the workers of its DataLoaders,
+    so one archive feeds all of them.
+
+    Args:
+        ipfs_objs: One object or several, of any formats and sources.
+        ipfs_api_address: Where to read, as for `IPFSDataset`.
+        shuffle_urls: Whether each epoch reads the objects in another order; see `set_epoch`.
+        seed: What the order depends on, besides the epoch.
+        distribution: ``"pad"`` or ``"drop"`` give every rank equally many samples, by reading a few twice or
+            leaving a few out; ``"uneven"`` reads each exactly once. By default ``"pad"`` where
+            torch.distributed runs, since ranks that differ wait for each other for ever, else ``"uneven"``.
+        **options: Fields of `Options`.
+    """
+
+    _objects: list[DatasetObject]
+
+    def __init__(
+        self,
+        ipfs_objs: IPFSObject | str | Iterable[IPFSObject | str],
+        ipfs_api_address: str | None = None,
+        shuffle_urls: bool = False,
+        *,
+        seed: int = 0,
+        distribution: Distribution | None = None,
+        **options: Any,
+    ) -> None:
+        if distribution is not None and distribution not in DISTRIBUTIONS:
+            raise ValueError(f"distribution is one of {DISTRIBUTIONS}, not {distribution!r}")
+        self._connections = Connections(ipfs_api_address, Options.from_arguments(options))
+        self._objects = [DatasetObject(item, self._connections) for item in as_objects(ipfs_objs)]
+        self._shuffle_urls = shuffle_urls
+        self._seed = seed
+        self._distribution = distribution
+        self._ranks: tuple[int, int] | None = None
+        self._epoch = SharedEpoch()
+
+    def __iter__(self) -> Iterator[Any]:
+        place = current_place(self._ranks)
+        units = (unit for item in self._ordered() for unit in item.units())
+        return stream(units, place, self._chosen_distribution())
+
+    def __len__(self) -> int:
+        """Returns the exact number of samples for this rank.
+
+        Raises:
+            TypeError: Only reading the whole dataset would tell.
+        """
+        if not hasattr(self, "_objects"):
+            raise TypeError(f"{type(self).__name__} has no len()")
+        rank, world = self._ranks or rank_and_world()
+        units = [unit for item in self._objects for unit in item.units()]
+        return exact_length(units, world, rank, self._chosen_distribution())
+
+    def set_epoch(self, epoch: int) -> None:
+        """Says which epoch comes next; persistent workers hear of it as well."""
+        self._epoch.set(epoch)
+
+    def close(self) -> None:
+        """Closes the connections of this process; a later use opens them again."""
+        self._connections.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        if not hasattr(self, "_objects"):
+            return self.__dict__
+        # A spawned worker cannot ask torch.distributed: it is not initialized there.
+        seen = {"_ranks": rank_and_world(), "_distribution": self._chosen_distribution()}
+        return {**self.__dict__, **seen}
+
+    def _ordered(self) -> list[DatasetObject]:
+        objects = list(self._objects)
+        if self._shuffle_urls:
+            keyed_random("objects", self._seed, self._epoch.get()).shuffle(objects)
+        return objects
+
+    def _chosen_distribution(self) -> Distribution:
+        if self._distribution is not None:
+            return self._distribution
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        return "pad" if distributed else "uneven"

@@ -1,0 +1,135 @@
+"""A directory in IPFS, walked block by verified block: no server is ever asked what a path means."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core.content import CID, RAW, entries, lookup, node_kind
+from ipfs_dataset_core.errors import FormatError, LimitError, ObjectNotFoundError
+from ipfs_dataset_core.files import VerifiedFile
+from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile
+from ipfs_dataset_core.urls import split_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ipfs_dataset_core.content import DirectoryEntry
+    from ipfs_dataset_core.fetcher import Fetcher
+
+log = logging.getLogger(__name__)
+
+MAX_DEPTH = 64
+_WINDOW_ENTRIES = 32
+
+
+def resolve_path(fetcher: Fetcher, root: CID, path: Sequence[str], name: str) -> CID:
+    """Returns the CID at a path below a directory.
+
+    Raises:
+        ObjectNotFoundError: A verified directory proves that it has no such name.
+        FormatError: Something on the way is a file or a symlink.
+    """
+    cid = root
+    for depth, segment in enumerate(path):
+        kind = node_kind(cid, fetcher.block(cid))
+        if kind not in ("directory", "hamt"):
+            walked = "/".join(path[:depth])
+            raise FormatError(f"{name!r}: {walked or 'the object'!r} is a {kind}, not a directory")
+        entry = lookup(cid, segment, fetcher.block)
+        if entry is None:
+            raise ObjectNotFoundError(f"{name!r}: directory {cid} has no entry named {segment!r}")
+        cid = entry.cid
+    return cid
+
+
+def open_node(fetcher: Fetcher, cid: CID, name: str) -> ObjectFile | ObjectDirectory:
+    """Returns the file or directory that `cid` names.
+
+    Raises:
+        FormatError: It is a symlink, which is never followed, or no UnixFS node.
+    """
+    kind = node_kind(cid, fetcher.block(cid))
+    if kind in ("directory", "hamt"):
+        return VerifiedDirectory(fetcher, cid, name)
+    if kind == "symlink":
+        raise FormatError(f"{name!r} ({cid}) is a symlink, and symlinks are never followed")
+    return VerifiedFile(fetcher, cid, name)
+
+
+def open_file(fetcher: Fetcher, cid: CID, name: str) -> ObjectFile:
+    """Returns the file that `cid` names; raises like `open_node`, and for a directory."""
+    found = open_node(fetcher, cid, name)
+    if not isinstance(found, ObjectFile):
+        raise FormatError(f"{name!r} ({cid}) is a directory, not a file")
+    return found
+
+
+class VerifiedDirectory(ObjectDirectory):
+    """A directory whose entries were checked against its CID.
+
+    Args:
+        fetcher: Fetches and verifies.
+        cid: The directory.
+        name: What errors call it.
+    """
+
+    cid: CID
+
+    def __init__(self, fetcher: Fetcher, cid: CID, name: str) -> None:
+        self.cid = cid
+        self.name = name
+        self._fetcher = fetcher
+
+    def names(self) -> list[str]:
+        return [entry.name for entry in entries(self.cid, self._fetcher.block)]
+
+    def walk(self) -> Iterator[str]:
+        return self._walk(self.cid, "", 0)
+
+    def open(self, path: str) -> ObjectFile:
+        return open_file(self._fetcher, self._resolve(path), path)
+
+    def open_cid(self, cid: str) -> ObjectFile:
+        return open_file(self._fetcher, CID.parse(cid), cid)
+
+    def contains(self, path: str) -> bool:
+        try:
+            self._resolve(path)
+        except (ObjectNotFoundError, FormatError):
+            return False
+        return True
+
+    def prefetch(self, paths: Sequence[str]) -> None:
+        self._fetcher.prefetch_blocks([self._resolve(path) for path in paths])
+
+    def _resolve(self, path: str) -> CID:
+        return resolve_path(self._fetcher, self.cid, split_path(path, path), self.name)
+
+    def _walk(self, cid: CID, prefix: str, depth: int) -> Iterator[str]:
+        if depth > MAX_DEPTH:
+            raise LimitError(f"{self.name!r} is nested deeper than {MAX_DEPTH} directories")
+        for entry in self._ahead(entries(cid, self._fetcher.block)):
+            kind = "file" if entry.cid.codec == RAW else self._kind(entry.cid)
+            if kind in ("directory", "hamt"):
+                yield from self._walk(entry.cid, f"{prefix}{entry.name}/", depth + 1)
+            elif kind == "file":
+                yield prefix + entry.name
+            else:
+                log.warning("%s: %s%s is a %s, left out", self.name, prefix, entry.name, kind)
+
+    def _kind(self, cid: CID) -> str:
+        return node_kind(cid, self._fetcher.block(cid))
+
+    def _ahead(self, found: Iterable[DirectoryEntry]) -> Iterator[DirectoryEntry]:
+        """Passes entries on while the blocks of the next ones, which tell their kinds, are fetched."""
+        remaining = iter(found)
+        window = deque(islice(remaining, _WINDOW_ENTRIES))
+        self._fetcher.prefetch_blocks(e.cid for e in window if e.cid.codec != RAW)
+        while window:
+            yield window.popleft()
+            for entry in islice(remaining, 1):
+                window.append(entry)
+                self._fetcher.prefetch_blocks([entry.cid] if entry.cid.codec != RAW else [])

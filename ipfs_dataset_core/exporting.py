@@ -1,0 +1,119 @@
+"""Exports a PyTorch dataset to IPFS and imports it again: equal samples, no pickle."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ipfs_dataset_core.addresses import default_store, environment_gateways, node_api
+from ipfs_dataset_core.connections import Connections, connect_for_writing, write_address
+from ipfs_dataset_core.content import get_profile
+from ipfs_dataset_core.interfaces import Exporter, ExporterOptions, ExporterPlugin
+from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.publishing.imported import ImportedDataset
+from ipfs_dataset_core.publishing.publish import publish, recognise
+from ipfs_dataset_core.publishing.walking import walk
+from ipfs_dataset_core.registry import default_registry, resolve_factory
+from ipfs_dataset_core.resolver import open_object
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ipfs_dataset_core.codecs import ValueCodec
+
+
+class IPFSDatasetExporter:
+    """Publishes datasets and reads published ones.
+
+    Samples may be tensors, numpy arrays, PIL images, text, bytes, numbers, bool, None, and tuples, lists
+    and dicts of them.
+
+    Args:
+        address: A node's RPC API, such as ``/ip4/127.0.0.1/tcp/5001``, or a folder or ``.car`` file; None
+            is the node that runs on this machine, else the embedded store.
+        profile: How files are cut into blocks, on which the CIDs depend; the name of an import profile.
+        shard_bytes: How large a shard may become.
+        form: In which form to publish: the name of an exporter plugin, or an exporter. Datasets are
+            imported in any installed form.
+        codecs: How to encode values of further types.
+        progress: Whether to show a progress bar; None shows one on a terminal.
+        allow_pickle: Pickle values that have no codec, and unpickle when importing. Unpickling runs
+            whatever code the author of the dataset put into it.
+        **options: See `Options`.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        profile: str = "unixfs-v1-2025",
+        shard_bytes: int = 256 << 20,
+        form: str | Exporter | ExporterPlugin = "tar_shards",
+        codecs: Sequence[ValueCodec] = (),
+        progress: bool | None = None,
+        allow_pickle: bool = False,
+        **options: Any,
+    ) -> None:
+        if shard_bytes <= 0:
+            raise ValueError(f"shard_bytes must be more than 0, not {shard_bytes!r}")
+        self._address = address
+        self._profile = get_profile(profile)
+        self._form = form
+        self._progress = progress
+        self._options = Options.from_arguments(options)
+        self._exporter_options = ExporterOptions(
+            profile=profile,
+            shard_bytes=shard_bytes,
+            codecs=tuple(codecs),
+            allow_pickle=allow_pickle,
+        )
+
+    def export_to_ipfs(self, dataset: Any) -> str:
+        """Publishes a dataset, pins it, and returns its CID.
+
+        Args:
+            dataset: A map-style or iterable dataset, or any iterable of samples.
+
+        Raises:
+            ExportError: A sample has a part that cannot be exported; the message names it.
+            TransportError: The node or store did not take the blocks.
+        """
+        _, exporter = self._named(self._form)
+        samples = walk(dataset, progress=self._progress)
+        with closing(connect_for_writing(self._address, self._options)) as transport:
+            return str(publish(samples, exporter, transport, self._profile))
+
+    def import_from_ipfs(self, url: str) -> ImportedDataset:
+        """Returns a published dataset.
+
+        Args:
+            url: Any form of URL of an object in IPFS, as `IPFSObject` takes it.
+
+        Raises:
+            FormatError: What is there is not a published dataset, or damaged.
+            TransportError: The sources did not deliver.
+        """
+        source = open_object(url, self._connections())
+        return ImportedDataset(recognise(source, self._exporters()), url)
+
+    def _connections(self) -> Connections:
+        """Without an address, what was published without one is found first, then the gateways."""
+        if self._address is not None or not (node_api() or default_store().is_dir()):
+            return Connections(self._address, self._options)
+        gateways = self._options.gateways or tuple(environment_gateways())
+        return Connections(write_address(None), attrs.evolve(self._options, gateways=gateways))
+
+    def _exporters(self) -> Iterator[tuple[str, Exporter]]:
+        name, exporter = self._named(self._form)
+        yield name, exporter
+        for plugin, _ in default_registry().all(ExporterPlugin):
+            if plugin.name != name:
+                yield self._named(plugin)
+
+    def _named(self, form: str | Exporter | ExporterPlugin) -> tuple[str, Exporter]:
+        if isinstance(form, Exporter):
+            return type(form).__name__, form
+        plugin = form if isinstance(form, ExporterPlugin) else default_registry().exporter(form)
+        return plugin.name, resolve_factory(plugin)(self._exporter_options)

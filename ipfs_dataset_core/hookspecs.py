@@ -1,0 +1,72 @@
+r"""The three hooks through which plugins reach the core.
+
+A plugin is a module or object with any of these functions, marked with `hookimpl` and named in the entry
+point group ``ipfs_dataset``::
+
+    # my_package/my_plugin.py
+    from ipfs_dataset_core import Reader, ReaderPlugin, hookimpl
+
+
+    class Lines(Reader):
+        def samples(self, source):
+            for number, line in enumerate(source):
+                yield f"{source.name}:{number}", line.rstrip(b"\n")
+
+
+    @hookimpl
+    def ipfs_dataset_readers():
+        return [ReaderPlugin(name="lines", summary="one sample per line", factory=Lines, suffixes=(".txt",))]
+
+    # pyproject.toml
+    [project.entry-points.ipfs_dataset]
+    lines = "my_package.my_plugin"
+
+Each hook is called once per process, at first use, and returns declarations; it does no work and imports
+nothing heavy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
+
+PROJECT = "ipfs_dataset"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def ipfs_dataset_transports() -> Sequence[TransportPlugin]:  # type: ignore[empty-body]
+    """Declares sources of blocks: called when the first address is looked up.
+
+    Returns:
+        One `TransportPlugin` per kind of source. Two plugins that claim one scheme are a conflict, raised
+        when that scheme is used.
+    """
+
+
+@hookspec
+def ipfs_dataset_readers() -> Sequence[ReaderPlugin]:  # type: ignore[empty-body]
+    """Declares formats: called when the first object is opened.
+
+    Returns:
+        One `ReaderPlugin` per format. Two plugins that claim one name or one suffix are a conflict, raised
+        when that name or suffix is used.
+    """
+
+
+@hookspec
+def ipfs_dataset_exporters() -> Sequence[ExporterPlugin]:  # type: ignore[empty-body]
+    """Declares forms of published datasets: called when a dataset is exported or imported.
+
+    Returns:
+        One `ExporterPlugin` per form. Two plugins that claim one name are a conflict, raised when that name
+        is used.
+    """

@@ -1,0 +1,127 @@
+"""Where the bytes of a file lie: its tree of blocks, read node by node as far as needed; no I/O here."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ipfs_dataset_core.content import CID, RAW, NodeType, leaf_frame, parse_file
+from ipfs_dataset_core.errors import LimitError, VerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ipfs_dataset_core.content import FileNode
+
+# A balanced tree of the largest file that UnixFS can state is 8 levels deep at 174 links a node; trickle
+# and hand-made trees are deeper.
+MAX_DEPTH = 32
+_KEPT_NODES = 512
+
+
+@attrs.frozen(slots=True)
+class Leaf:
+    """A run of a file's bytes that one block holds.
+
+    Args:
+        cid: The binary CID of the block.
+        start: Where its bytes start in the file.
+        stop: Where they end.
+        raw: Whether the block is its bytes; otherwise a dag-pb node is around them.
+    """
+
+    cid: bytes
+    start: int
+    stop: int
+    raw: bool
+
+
+@attrs.frozen(slots=True)
+class Inline:
+    """A run of a file's bytes that an inner node holds itself."""
+
+    data: bytes
+    start: int
+    stop: int
+
+
+class FileLayout:
+    """The tree under one file.
+
+    A dag-pb child is taken for a leaf when its cumulative size is exactly that of a leaf with its bytes, so
+    that a balanced tree's leaves need not be fetched to be told from inner nodes. Who fetches such a leaf
+    and finds an inner node says so with `not_a_leaf`.
+
+    Args:
+        cid: The file.
+        load: Returns the verified block of a CID.
+    """
+
+    def __init__(self, cid: CID, load: Callable[[CID], bytes]) -> None:
+        self.cid = cid
+        self._load = load
+        self._nodes: OrderedDict[bytes, FileNode] = OrderedDict()
+        self._inner: set[bytes] = set()
+        self._root = parse_file(cid, load(cid))
+        self.size = self._root.size
+
+    def segments(self, start: int, stop: int) -> Iterator[Leaf | Inline]:
+        """Yields the parts of the file that hold bytes ``start`` to ``stop``, in order, each whole."""
+        if start < min(stop, self.size):
+            yield from self._below(self._root, 0, start, min(stop, self.size), 1)
+
+    def not_a_leaf(self, leaf: Leaf) -> None:
+        """Records that a block taken for a leaf is an inner node."""
+        self._inner.add(leaf.cid)
+
+    def _below(
+        self, node: FileNode, base: int, start: int, stop: int, depth: int
+    ) -> Iterator[Leaf | Inline]:
+        if depth > MAX_DEPTH:
+            raise LimitError(f"The tree of file {self.cid} is deeper than {MAX_DEPTH} levels")
+        if node.data and start < base + len(node.data):
+            yield Inline(node.data, base, base + len(node.data))
+        offsets = node.offsets
+        first = max(0, bisect_right(offsets, start - base, hi=len(node.links)) - 1)
+        for child in range(first, len(node.links)):
+            child_start, child_stop = base + offsets[child], base + offsets[child + 1]
+            if child_start >= stop:
+                return
+            if child_stop > max(start, child_start):
+                cid = node.links[child]
+                leaf = self._leaf(cid, child_start, child_stop, node.tsizes[child])
+                if leaf is not None:
+                    yield leaf
+                else:
+                    below = self._node(cid, child_stop - child_start)
+                    yield from self._below(below, child_start, start, stop, depth + 1)
+
+    def _leaf(self, cid: bytes, start: int, stop: int, tsize: int) -> Leaf | None:
+        if _is_raw(cid):
+            return Leaf(cid, start, stop, raw=True)
+        prefix, suffix = leaf_frame(NodeType.FILE, stop - start)
+        if tsize == len(prefix) + stop - start + len(suffix) and cid not in self._inner:
+            return Leaf(cid, start, stop, raw=False)
+        return None
+
+    def _node(self, raw_cid: bytes, size: int) -> FileNode:
+        node = self._nodes.get(raw_cid)
+        if node is None:
+            cid = CID.from_bytes(raw_cid)
+            node = parse_file(cid, self._load(cid))
+            self._nodes[raw_cid] = node
+            if len(self._nodes) > _KEPT_NODES:
+                self._nodes.popitem(last=False)
+        if node.size != size:
+            raise VerificationError(
+                f"Block {CID.from_bytes(raw_cid)} of file {self.cid} holds {node.size} bytes where its "
+                f"parent says {size}: the file was built wrongly and cannot be read"
+            )
+        return node
+
+
+def _is_raw(cid: bytes) -> bool:
+    return len(cid) > 2 and cid[0] == 1 and cid[1] == RAW

@@ -1,0 +1,101 @@
+"""From what a user wrote to an open file or directory, and the format to read it in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core.content import CID
+from ipfs_dataset_core.directories import open_node, resolve_path
+from ipfs_dataset_core.errors import AddressError, FormatError, TransportError
+from ipfs_dataset_core.interfaces import ObjectDirectory, Reader, ReaderPlugin
+from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.types import RemoteFileType
+from ipfs_dataset_core.urls import parse_object_url, split_path
+
+if TYPE_CHECKING:
+    from ipfs_dataset_core.connections import Connections
+    from ipfs_dataset_core.fetcher import Fetcher
+    from ipfs_dataset_core.interfaces import ObjectFile
+    from ipfs_dataset_core.types import IPFSObject
+    from ipfs_dataset_core.urls import ObjectURL
+
+MAX_NAME_STEPS = 16
+_MAGIC_BYTES = 512
+
+
+def resolve_root(url: ObjectURL, connections: Connections) -> CID:
+    """Returns the CID that an object's URL names now: walks its path, follows its name.
+
+    Raises:
+        AddressError: The CID is malformed.
+        ObjectNotFoundError: A verified directory proves that the path does not exist.
+        TransportError: The sources did not deliver.
+    """
+    fetcher = connections.fetcher(url.gateway)
+    root, path = url.root, url.path
+    if url.namespace == "ipns":
+        root, path = _resolve_name(fetcher, root, path)
+    return resolve_path(fetcher, CID.parse(root), path, str(url))
+
+
+def _resolve_name(
+    fetcher: Fetcher, name: str, path: tuple[str, ...]
+) -> tuple[str, tuple[str, ...]]:
+    for _ in range(MAX_NAME_STEPS):
+        target = fetcher.sources.resolve_name(name)
+        namespace, root, *below = split_path(target.lstrip("/"), target)
+        path = (*below, *path)
+        if namespace == "ipfs":
+            return root, path
+        name = root
+    raise TransportError(f"The name {name!r} leads through more than {MAX_NAME_STEPS} other names")
+
+
+def open_object(url: str, connections: Connections) -> ObjectFile | ObjectDirectory:
+    """Returns the file or directory at any form of URL; raises like `resolve_root` and `open_node`."""
+    parsed = parse_object_url(url)
+    cid = resolve_root(parsed, connections)
+    return open_node(connections.fetcher(parsed.gateway), cid, url)
+
+
+def choose_format(obj: IPFSObject, source: ObjectFile | ObjectDirectory) -> ReaderPlugin | Reader:
+    """Returns how to read an object: as the user said, else by suffix, else by its first bytes.
+
+    Raises:
+        UnknownPluginError: The user named a format that nothing installed reads.
+        FormatError: The format reads files and the object is a directory, or the other way round.
+    """
+    chosen = obj.filetype
+    if isinstance(chosen, Reader):
+        return chosen
+    if chosen is None:
+        plugin = _detect(obj.url, source)
+    elif isinstance(chosen, ReaderPlugin):
+        plugin = chosen
+    elif isinstance(chosen, str):
+        name = chosen.value if isinstance(chosen, RemoteFileType) else chosen
+        plugin = default_registry().reader(name)
+    else:
+        raise AddressError(
+            f"{obj.url!r}: filetype is a RemoteFileType, the name of a format, a Reader or a "
+            f"ReaderPlugin, not {chosen!r}"
+        )
+    is_directory = isinstance(source, ObjectDirectory)
+    if is_directory != (plugin.reads == "directory"):
+        found = "a directory" if is_directory else "a file"
+        raise FormatError(
+            f"{obj.url!r} is {found}, and the format {plugin.name!r} reads a {plugin.reads}: "
+            f"{'use FOLDER' if is_directory else 'choose a format for files'}, or leave filetype out"
+        )
+    return plugin
+
+
+def _detect(url: str, source: ObjectFile | ObjectDirectory) -> ReaderPlugin:
+    registry = default_registry()
+    if isinstance(source, ObjectDirectory):
+        return registry.reader(RemoteFileType.FOLDER.value)
+    name = (parse_object_url(url).path or ("",))[-1]
+    found = registry.reader_for_suffix(name) if name else None
+    if found is None or found.reads != "file":
+        found = registry.reader_for_magic(source.read_at(0, _MAGIC_BYTES))
+    return found or registry.reader(RemoteFileType.PLAIN.value)

@@ -1,0 +1,36 @@
+"""When to ask again after a failure: exponential back-off with full jitter."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core.errors import RateLimitedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ipfs_dataset_core.errors import TransportError
+
+BASE_SECONDS = 0.2
+CAP_SECONDS = 20.0
+RETRY_AFTER_CAP_SECONDS = 120.0
+
+# Of our own: the user's global random state stays untouched, and forked workers must not wait in step.
+_random = random.SystemRandom()
+
+
+def delays(retries: int, uniform: random.Random = _random) -> Iterator[float]:
+    """Yields the seconds to wait before each further try, at most `retries` times.
+
+    "Full jitter" as in Marc Brooker, "Exponential Backoff And Jitter" (2015): many clients that failed
+    together do not come back together.
+    """
+    for attempt in range(retries):
+        yield uniform.uniform(0, min(CAP_SECONDS, BASE_SECONDS * 2**attempt))
+
+
+def wait_at_least(error: TransportError) -> float:
+    """Returns the seconds that the source asked us to wait, capped."""
+    asked = error.retry_after if isinstance(error, RateLimitedError) else None
+    return min(asked or 0.0, RETRY_AFTER_CAP_SECONDS)

@@ -1,0 +1,84 @@
+"""Which samples each rank and each of its workers reads; pure, so that every process agrees unasked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+Distribution = Literal["pad", "drop", "uneven"]
+DISTRIBUTIONS: tuple[Distribution, ...] = ("pad", "drop", "uneven")
+
+
+@attrs.frozen
+class Place:
+    """Who is reading.
+
+    Args:
+        rank: Number of this process in the distributed job.
+        world: How many such processes there are.
+        worker: Number of this DataLoader worker in its process.
+        workers: How many workers the process has.
+    """
+
+    rank: int = 0
+    world: int = 1
+    worker: int = 0
+    workers: int = 1
+
+    @property
+    def share(self) -> int:
+        """The number of this reader among all readers of the job."""
+        return self.rank * self.workers + self.worker
+
+    @property
+    def shares(self) -> int:
+        """How many readers the job has."""
+        return self.world * self.workers
+
+
+def part(total: int, index: int, count: int) -> tuple[int, int]:
+    """Returns where part `index` of `count` nearly equal, contiguous parts of `total` starts and stops."""
+    return total * index // count, total * (index + 1) // count
+
+
+def sample_ranges(total: int, place: Place, distribution: Distribution) -> list[tuple[int, int]]:
+    """Returns the ranges of sample numbers that one reader reads, in order.
+
+    Args:
+        total: How many samples there are.
+        place: Who reads.
+        distribution: ``"uneven"`` reads each sample exactly once; ``"pad"`` gives every rank equally many
+            by reading a few first samples again, ``"drop"`` by leaving out a few last ones.
+    """
+    if distribution == "pad":
+        stretched = -(-total // place.world) * place.world
+    elif distribution == "drop":
+        stretched = total // place.world * place.world
+    else:
+        stretched = total
+    start, stop = part(stretched, place.rank, place.world)
+    first, last = part(stop - start, place.worker, place.workers)
+    return list(_wrapped(start + first, start + last, total))
+
+
+def _wrapped(start: int, stop: int, total: int) -> Iterator[tuple[int, int]]:
+    """Splits a range that runs past the end into ranges that start over."""
+    while start < stop:
+        turn = start // total
+        end = min(stop, (turn + 1) * total)
+        yield start - turn * total, end - turn * total
+        start = end
+
+
+def overlaps(weights: Sequence[int], start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    """Yields ``(unit, first, last)`` for each unit that a range of their joined weights touches."""
+    base = 0
+    for unit, weight in enumerate(weights):
+        first, last = max(start - base, 0), min(stop - base, weight)
+        if first < last:
+            yield unit, first, last
+        base += weight

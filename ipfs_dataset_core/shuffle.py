@@ -1,0 +1,92 @@
+"""Shuffles what another dataset yields, within a buffer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from torch.utils.data import IterableDataset
+
+from ipfs_dataset_core.epochs import SharedEpoch
+from ipfs_dataset_core.places import current_place, rank_and_world
+from ipfs_dataset_core.randomness import keyed_random
+from ipfs_dataset_core.shares import Place, sample_ranges
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterable, Iterator
+
+    from torch.utils.data import Dataset
+
+T = TypeVar("T")
+
+
+class ShuffleDataset(IterableDataset[Any]):
+    """Yields another dataset's samples in a random order, by keeping some of them in a buffer.
+
+    A sample can come early or late by about the size of the buffer; a larger buffer shuffles better and
+    takes more memory. Each rank and worker shuffles its own share.
+
+    Args:
+        dataset: Map-style or iterable.
+        buffer_size: How many samples each reader holds.
+        seed: What the order depends on, besides the epoch.
+    """
+
+    def __init__(self, dataset: Dataset[Any], buffer_size: int = 1000, *, seed: int = 0) -> None:
+        if buffer_size < 1:
+            raise ValueError(f"buffer_size is at least 1, not {buffer_size!r}")
+        self._dataset = dataset
+        self._buffer_size = buffer_size
+        self._seed = seed
+        self._ranks: tuple[int, int] | None = None
+        self._epoch = SharedEpoch()
+
+    def __iter__(self) -> Iterator[Any]:
+        place = current_place(self._ranks)
+        generator = keyed_random("buffer", self._seed, self._epoch.get(), place.share, place.shares)
+        return shuffled(self._samples(place), self._buffer_size, generator)
+
+    def __len__(self) -> int:
+        """Returns the number of samples for this rank.
+
+        Raises:
+            TypeError: The dataset below has no `len`.
+        """
+        length = len(self._dataset)  # type: ignore[arg-type]
+        if isinstance(self._dataset, IterableDataset):
+            return length
+        rank, world = self._ranks or rank_and_world()
+        return sum(
+            stop - start for start, stop in sample_ranges(length, Place(rank, world), "uneven")
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Says which epoch comes next, here and to the dataset below."""
+        self._epoch.set(epoch)
+        set_below = getattr(self._dataset, "set_epoch", None)
+        if set_below is not None:
+            set_below(epoch)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_ranks": rank_and_world()}
+
+    def _samples(self, place: Place) -> Iterable[Any]:
+        if isinstance(self._dataset, IterableDataset):
+            return self._dataset
+        ranges = sample_ranges(len(self._dataset), place, "uneven")  # type: ignore[arg-type]
+        return (self._dataset[index] for start, stop in ranges for index in range(start, stop))
+
+
+def shuffled(samples: Iterable[T], size: int, generator: random.Random) -> Iterator[T]:
+    """Yields `samples` in random order through a buffer of `size`."""
+    buffer: list[T] = []
+    pick = generator.random
+    for sample in samples:
+        if len(buffer) < size:
+            buffer.append(sample)
+        else:
+            position = int(pick() * size)
+            yield buffer[position]
+            buffer[position] = sample
+    generator.shuffle(buffer)
+    yield from buffer

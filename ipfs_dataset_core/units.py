@@ -1,0 +1,219 @@
+"""The pieces that a dataset reads: an archive or plain object, or a run of a folder's plain members.
+
+Each gives samples by number, where its format allows that, and in order; each pickles as what names it, and
+opens its object anew in every process.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.interfaces import ObjectFile, Reader
+from ipfs_dataset_core.processes import ProcessLocal
+from ipfs_dataset_core.registry import resolve_factory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ipfs_dataset_core.interfaces import MemberIndex, ObjectDirectory, ReaderPlugin, Sample
+    from ipfs_dataset_core.names import NameTable
+
+# How many members of a folder are on their way while one is read.
+_MEMBERS_AHEAD = 64
+# What a folder's member weighs when work is split by bytes; only the balance depends on it.
+_MEMBER_WEIGHT = 64 << 10
+
+
+class Unit(ABC):
+    """Part of a dataset that is read as one thing."""
+
+    @abstractmethod
+    def count(self) -> int:
+        """Returns the number of samples.
+
+        Raises:
+            FormatError: The format allows no random access, so that only reading all of it would tell.
+        """
+
+    @abstractmethod
+    def is_counted(self) -> bool:
+        """Tells whether `count` is known or cheap to find out."""
+
+    @abstractmethod
+    def is_splittable(self) -> bool:
+        """Tells whether several readers can share it without each reading all of it."""
+
+    @abstractmethod
+    def weight(self) -> int:
+        """Returns about how many bytes it has."""
+
+    @abstractmethod
+    def get(self, position: int) -> Sample:
+        """Returns one sample."""
+
+    @abstractmethod
+    def prefetch(self, positions: Sequence[int]) -> None:
+        """Starts fetching what these samples need."""
+
+    @abstractmethod
+    def cost(self, position: int) -> int:
+        """Returns about how many bytes `get` reads."""
+
+    @abstractmethod
+    def between(self, start: int, stop: int) -> Iterator[Sample]:
+        """Yields a range of samples by number."""
+
+    @abstractmethod
+    def slice(self, start: int, stop: int) -> Iterator[Sample]:
+        """Yields the samples that start within a range of its weight; every sample is in one range."""
+
+    def samples(self) -> Iterator[Sample]:
+        """Yields every sample in order."""
+        return self.between(0, self.count())
+
+
+class ObjectUnit(Unit):
+    """An object read by its own format.
+
+    Args:
+        open_source: Opens the object; pickled.
+        reader: The format's declaration, or a reader.
+        what: What errors call it.
+    """
+
+    def __init__(
+        self,
+        open_source: Callable[[], ObjectFile | ObjectDirectory],
+        reader: ReaderPlugin | Reader,
+        what: str,
+    ) -> None:
+        self._declared = reader
+        self._what = what
+        self._source = ProcessLocal(open_source)
+        self._reader = ProcessLocal(_ReaderFactory(reader))
+        self._index: MemberIndex | None = None
+
+    @property
+    def source(self) -> Any:
+        """The open object of this process."""
+        return self._source.get()
+
+    @property
+    def reader(self) -> Reader:
+        """The reader of this process."""
+        return self._reader.get()
+
+    def index(self) -> MemberIndex:
+        """Returns where each sample lies, looked up once."""
+        if self._index is None:
+            self._index = self.reader.index(self.source)
+        if self._index is None:
+            raise FormatError(
+                f"{self._what!r} is of a format without random access: iterate it with "
+                "IPFSIterableDataset, or publish it as a plain .tar or a .zip"
+            )
+        return self._index
+
+    def count(self) -> int:
+        return len(self.index())
+
+    def is_counted(self) -> bool:
+        if self._index is None and self.reader.cheap_index:
+            self._index = self.reader.index(self.source)
+        return self._index is not None
+
+    def is_splittable(self) -> bool:
+        return self.is_counted() or self.reader.sliceable(self.source)
+
+    def weight(self) -> int:
+        return int(self.source.size) if isinstance(self.source, ObjectFile) else _MEMBER_WEIGHT
+
+    def get(self, position: int) -> Sample:
+        return self.reader.read(self.source, self.index(), position)
+
+    def prefetch(self, positions: Sequence[int]) -> None:
+        if isinstance(self.source, ObjectFile):
+            index = self.index()
+            self.source.prefetch(index.span(position) for position in positions)
+
+    def cost(self, position: int) -> int:
+        start, stop = self.index().span(position)
+        return stop - start
+
+    def samples(self) -> Iterator[Sample]:
+        if isinstance(self.source, ObjectFile):
+            self.source.seek(0)
+        return self.reader.samples(self.source)
+
+    def between(self, start: int, stop: int) -> Iterator[Sample]:
+        if self._index is not None and (start, stop) == (0, len(self._index)):
+            return self.samples()
+        return (self.get(position) for position in range(start, stop))
+
+    def slice(self, start: int, stop: int) -> Iterator[Sample]:
+        if not self.is_counted():
+            return self.reader.samples_between(self.source, start, stop)
+        weight, count = max(1, self.weight()), self.count()
+        return self.between(count * start // weight, count * stop // weight)
+
+
+class _ReaderFactory:
+    """Makes a format's reader; a class so that it pickles."""
+
+    def __init__(self, declared: ReaderPlugin | Reader) -> None:
+        self._declared = declared
+
+    def __call__(self) -> Reader:
+        if isinstance(self._declared, Reader):
+            return self._declared
+        reader: Reader = resolve_factory(self._declared)()
+        return reader
+
+
+class MembersUnit(Unit):
+    """Members of a folder, each one sample.
+
+    Args:
+        open_directory: Opens the folder; pickled.
+        names: The members' paths.
+    """
+
+    def __init__(self, open_directory: Callable[[], ObjectDirectory], names: NameTable) -> None:
+        self._directory = ProcessLocal(open_directory)
+        self._names = names
+
+    def count(self) -> int:
+        return len(self._names)
+
+    def is_counted(self) -> bool:
+        return True
+
+    def is_splittable(self) -> bool:
+        return True
+
+    def weight(self) -> int:
+        return len(self._names) * _MEMBER_WEIGHT
+
+    def get(self, position: int) -> Sample:
+        name = self._names[position]
+        with self._directory.get().open(name) as file:
+            return name, file.read()
+
+    def prefetch(self, positions: Sequence[int]) -> None:
+        self._directory.get().prefetch([self._names[position] for position in positions])
+
+    def cost(self, position: int) -> int:
+        return _MEMBER_WEIGHT
+
+    def between(self, start: int, stop: int) -> Iterator[Sample]:
+        for position in range(start, stop):
+            if (position - start) % (_MEMBERS_AHEAD // 2) == 0:
+                ahead = range(position, min(position + _MEMBERS_AHEAD, stop))
+                self.prefetch(ahead)
+            yield self.get(position)
+
+    def slice(self, start: int, stop: int) -> Iterator[Sample]:
+        # A member belongs to the range in which it starts.
+        return self.between(-(-start // _MEMBER_WEIGHT), -(-stop // _MEMBER_WEIGHT))

@@ -1,0 +1,161 @@
+"""Parses what users write for an object in IPFS; pure, nothing is looked up."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+import attrs
+
+from ipfs_dataset_core.errors import AddressError
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
+Namespace = Literal["ipfs", "ipns"]
+
+# Query parameters that say how to answer, not who asks: a gateway address keeps the rest (access tokens).
+_ANSWER_PARAMETERS = frozenset(
+    {
+        "format",
+        "filename",
+        "download",
+        "dag-scope",
+        "entity-bytes",
+        "car-version",
+        "car-order",
+        "car-dups",
+    }
+)
+_SUBDOMAIN = re.compile(r"(?P<root>[^.]+)\.(?P<namespace>ipfs|ipns)\.(?P<host>.+)", re.IGNORECASE)
+_PATH = re.compile(r"(?P<prefix>(?:/[^/]+)*?)/(?P<namespace>ipfs|ipns)/(?P<rest>.*)", re.DOTALL)
+FORMS = (
+    "ipfs://CID[/path], CID[/path], /ipfs/CID[/path], ipns://name[/path], /ipns/name[/path], "
+    "https://gateway/ipfs/CID[/path] or https://CID.ipfs.gateway[/path]"
+)
+
+
+@attrs.frozen
+class ObjectURL:
+    """Where an object is.
+
+    Args:
+        namespace: ``"ipfs"`` for a CID, ``"ipns"`` for a name that may point elsewhere tomorrow.
+        root: The CID or name, as written.
+        path: The names of the path below the root.
+        gateway: The address of the gateway that the URL names: ``gateway+https://host[/prefix][?query]``;
+            for subdomain gateways the host starts with ``*.ipfs.``, where the CID goes.
+    """
+
+    namespace: Namespace
+    root: str
+    path: tuple[str, ...] = ()
+    gateway: str | None = attrs.field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        """Returns the canonical ``/ipfs/…`` path."""
+        return "/".join(("", self.namespace, self.root, *self.path))
+
+
+def parse_object_url(text: str) -> ObjectURL:
+    """Parses any of the forms in which users name an object.
+
+    Raises:
+        AddressError: `text` is of no known form; it is quoted with the reason.
+    """
+    if not isinstance(text, str):
+        raise AddressError(f"The url of an object is a string, not {text!r}: write {FORMS}")
+    stripped = text.strip()
+    scheme, separator, rest = stripped.partition("://")
+    scheme = scheme.lower()
+    if not separator:
+        return _parse_plain(stripped, text)
+    if scheme in ("ipfs", "ipns"):
+        # What an exporter returned is sometimes prefixed a second time.
+        while rest.lower().startswith(("ipfs://", "ipns://")):
+            scheme, rest = rest[:4].lower(), rest[7:]
+        if rest.startswith(("ipfs/", "ipns/")):
+            scheme, rest = rest[:4], rest[5:]
+        return _from_parts(scheme, unquote(re.split(r"[?#]", rest, maxsplit=1)[0]), None, text)
+    if scheme in ("http", "https"):
+        return _parse_gateway_url(stripped, text)
+    raise AddressError(f"{text!r} has the unknown scheme {scheme!r}: write {FORMS}")
+
+
+def _parse_plain(stripped: str, text: str) -> ObjectURL:
+    for namespace in ("ipfs", "ipns"):
+        prefix = f"/{namespace}/"
+        if stripped.startswith(prefix):
+            return _from_parts(namespace, stripped[len(prefix) :], None, text)
+    if stripped.startswith("/"):
+        raise AddressError(f"{text!r} is neither an /ipfs/ nor an /ipns/ path: write {FORMS}")
+    return _from_parts("ipfs", stripped, None, text)
+
+
+def _parse_gateway_url(stripped: str, text: str) -> ObjectURL:
+    try:
+        parts = urlsplit(stripped)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise AddressError(f"{text!r} is no URL ({error}): write {FORMS}") from error
+    if match := _PATH.fullmatch(parts.path):
+        gateway = _gateway(parts, parts.netloc, match["prefix"])
+        return _from_parts(match["namespace"], unquote(match["rest"]), gateway, text)
+    if match := _SUBDOMAIN.fullmatch(host):
+        user, at, host_port = parts.netloc.rpartition("@")
+        below = host_port[len(match["root"]) + len(match["namespace"]) + 2 :]
+        gateway = _gateway(parts, f"{user}{at}*.ipfs.{below}", "")
+        namespace = match["namespace"].lower()
+        root = match["root"] if namespace == "ipfs" else _dnslink_name(match["root"])
+        return _from_parts(namespace, f"{root}/{unquote(parts.path.lstrip('/'))}", gateway, text)
+    raise AddressError(
+        f"{text!r} has no /ipfs/CID in its path and no CID.ipfs. in its host: write {FORMS}"
+    )
+
+
+def _gateway(parts: SplitResult, netloc: str, prefix: str) -> str:
+    kept = [
+        (key, value)
+        for key, value in parse_qsl(parts.query, keep_blank_values=True)
+        if key not in _ANSWER_PARAMETERS
+    ]
+    query = f"?{urlencode(kept)}" if kept else ""
+    return f"gateway+{parts.scheme.lower()}://{netloc}{prefix}{query}"
+
+
+def _dnslink_name(label: str) -> str:
+    """Undoes how subdomain gateways write a domain as one DNS label: ``.`` as ``-``, ``-`` as ``--``."""
+    if "-" not in label:
+        return label
+    return label.replace("--", "\0").replace("-", ".").replace("\0", "-")
+
+
+def _from_parts(namespace: str, rest: str, gateway: str | None, text: str) -> ObjectURL:
+    root, _, path = rest.partition("/")
+    if not root:
+        raise AddressError(f"{text!r} names no CID: write {FORMS}")
+    if any(character.isspace() for character in root):
+        raise AddressError(f"{text!r} has white space where the CID belongs: write {FORMS}")
+    segments = split_path(path, text)
+    return ObjectURL("ipns" if namespace == "ipns" else "ipfs", root, segments, gateway)
+
+
+def split_path(path: str, what: str) -> tuple[str, ...]:
+    """Splits a relative path into names that are safe to walk, one by one.
+
+    Args:
+        path: Names separated by ``/``; one slash at the end is tolerated.
+        what: What the error quotes.
+
+    Raises:
+        AddressError: A name is empty, ``.`` or ``..``, or has a NUL: nodes and gateways resolve such paths
+            differently, so none is ever sent.
+    """
+    segments = tuple(path.removesuffix("/").split("/")) if path.removesuffix("/") else ()
+    for segment in segments:
+        if segment in ("", ".", "..") or "\0" in segment:
+            raise AddressError(
+                f"{what!r} has the unusable path segment {segment!r}: write plain names"
+            )
+    return segments

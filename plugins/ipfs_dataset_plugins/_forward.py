@@ -1,0 +1,63 @@
+"""Reads an archive front to back in large pieces, whatever small reads its parser makes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core import FormatError
+
+if TYPE_CHECKING:
+    from ipfs_dataset_core import ObjectFile
+
+PIECE_BYTES = 1 << 20
+
+
+def cut_off(name: str, offset: int) -> FormatError:
+    """Returns the error about an archive that ends where more should follow."""
+    return FormatError(
+        f"{name!r} is cut off: it ends before byte {offset}, in the middle of a member. "
+        "Publish it again from a complete file."
+    )
+
+
+class ForwardBytes:
+    """Bytes of a file by position, fastest from front to back.
+
+    Args:
+        file: The archive.
+        piece: How many bytes to ask for at least: large for reading all, one block for hopping.
+    """
+
+    def __init__(self, file: ObjectFile, piece: int = PIECE_BYTES) -> None:
+        self.name = file.name
+        self._file = file
+        self._piece = piece
+        self._buffer = b""
+        self._base = 0
+
+    def read(self, start: int, size: int) -> bytes:
+        """Returns `size` bytes from `start`, fewer only at the end of the file.
+
+        Raises:
+            FormatError: The file ends before `start`.
+        """
+        at = start - self._base
+        stop = at + size
+        if at >= 0 and stop <= len(self._buffer):
+            return self._buffer[at:stop]
+        return self._refill(start, size)
+
+    def _refill(self, start: int, size: int) -> bytes:
+        if start > self._file.size:
+            raise cut_off(self.name, start)
+        at = start - self._base
+        have = self._buffer[at:] if 0 <= at <= len(self._buffer) else b""
+        self._base = start + len(have)
+        rest = size - len(have)
+        self._buffer = self._file.read_at(self._base, max(rest, self._piece))
+        if len(self._buffer) > rest:
+            return have + self._buffer[:rest]
+        # All of it was asked for: keeping it as well would hold a large member twice.
+        data, self._buffer = self._buffer, b""
+        self._base += len(data)
+        return have + data if have else data

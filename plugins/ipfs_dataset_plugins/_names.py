@@ -1,0 +1,25 @@
+"""Which names inside archives and folders are nobody's data, and which are unsafe."""
+
+from __future__ import annotations
+
+from ipfs_dataset_core import FormatError
+
+
+def is_junk(name: str) -> bool:
+    """Tells whether macOS put this file beside the real ones."""
+    if "__MACOSX" in name and "__MACOSX" in name.split("/")[:-1]:
+        return True
+    return "._" in name and name.rpartition("/")[2].startswith("._")
+
+
+def check_name(archive: str, name: str) -> None:
+    """Refuses a name that would lead whoever writes members to disk out of his directory.
+
+    Raises:
+        FormatError: The name is absolute, climbs by ``..`` or has a NUL.
+    """
+    if name.startswith("/") or "\0" in name or (".." in name and ".." in name.split("/")):
+        raise FormatError(
+            f"{archive!r} has a member named {name!r}: absolute paths, '..' and NUL are refused in "
+            "archives. Repack it with relative names."
+        )

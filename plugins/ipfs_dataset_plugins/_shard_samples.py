@@ -1,0 +1,135 @@
+"""Reads samples from TAR shards: one by itself, or all in order in large pieces."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ipfs_dataset_core import FormatError, PublishedSamples, codecs, manifest
+from ipfs_dataset_plugins._shard_writer import OWN_SCHEMA, TRAILER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ipfs_dataset_core import ObjectDirectory, ObjectFile
+
+PIECE_BYTES = 4 << 20
+_RECORD = manifest.RECORD
+
+
+class _OpenShard(NamedTuple):
+    file: ObjectFile
+    starts: array[int]
+
+    def span(self, first: int, last: int) -> tuple[int, int]:
+        return self.starts[first] * _RECORD, self.starts[last] * _RECORD
+
+    def read(self, first: int, last: int) -> memoryview:
+        start, stop = self.span(first, last)
+        data = self.file.read_at(start, stop - start)
+        if len(data) != stop - start:
+            raise FormatError(f"{self.file.name!r} ends before byte {stop}, which its index names")
+        return memoryview(data)
+
+
+class TarShardSamples(PublishedSamples):
+    """The samples of such a directory; the index of a shard is read when the shard first is."""
+
+    def __init__(
+        self, source: ObjectDirectory, overview: manifest.Manifest, codec: codecs.SampleCodec
+    ) -> None:
+        self._source = source
+        self._schema = overview.schema
+        self._shards = overview.shards
+        self._codec = codec
+        self._starts = array("Q", accumulate((s.samples for s in overview.shards), initial=0))
+        self._open: dict[int, _OpenShard] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": {}}
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def read(self, position: int) -> Any:
+        number, local = self._locate(position)
+        return self._decode(self._opened(number).read(local, local + 1), position)
+
+    def prefetch(self, positions: Sequence[int]) -> None:
+        wanted: dict[int, list[tuple[int, int]]] = {}
+        for number, local in map(self._locate, positions):
+            wanted.setdefault(number, []).append(self._opened(number).span(local, local + 1))
+        for number, spans in wanted.items():
+            self._opened(number).file.prefetch(spans)
+
+    def iterate(self, start: int, stop: int) -> Iterator[Any]:
+        for number, shard in enumerate(self._shards):
+            offset = self._starts[number]
+            first, last = max(start - offset, 0), min(stop - offset, shard.samples)
+            if first < last:
+                # Not kept: an epoch would gather the index of every sample there is.
+                opened = self._open.get(number) or self._open_shard(number)
+                yield from self._iterate_shard(opened, offset, first, last)
+
+    def _iterate_shard(
+        self, shard: _OpenShard, offset: int, first: int, last: int
+    ) -> Iterator[Any]:
+        while first < last:
+            limit = shard.starts[first] + PIECE_BYTES // _RECORD
+            end = max(first + 1, bisect_right(shard.starts, limit, first, last + 1) - 1)
+            base, _ = shard.span(first, end)
+            piece = shard.read(first, end)
+            for local in range(first, end):
+                start, stop = shard.span(local, local + 1)
+                yield self._decode(piece[start - base : stop - base], offset + local)
+            first = end
+
+    def _locate(self, position: int) -> tuple[int, int]:
+        number = bisect_right(self._starts, position) - 1
+        return number, position - self._starts[number]
+
+    def _opened(self, number: int) -> _OpenShard:
+        if number not in self._open:
+            self._open[number] = self._open_shard(number)
+        return self._open[number]
+
+    def _open_shard(self, number: int) -> _OpenShard:
+        shard = self._shards[number]
+        index = manifest.read_limited(self._source.open(shard.index), manifest.MAX_INDEX_BYTES)
+        starts = manifest.parse_index(index, shard, trailer=TRAILER)
+        return _OpenShard(self._source.open(shard.path), starts)
+
+    def _decode(self, data: memoryview, position: int) -> Any:
+        what = f"sample {position} of {self._source.name!r}"
+        members = _members(data, f"{position:010d}.", what)
+        own = members.pop(OWN_SCHEMA, None)
+        schema = self._schema if own is None else codecs.parse_schema(own, f"the schema of {what}")
+        if schema is None:
+            raise FormatError(f"{what} has no schema")
+        return self._codec.decode(schema, members, what)
+
+
+def _members(data: memoryview, key: str, what: str) -> dict[str, bytes]:
+    """Returns the members of one sample by suffix; headers other than those written here are damage."""
+    found, position = {}, 0
+    while position < len(data):
+        header = bytes(data[position : position + _RECORD])
+        name, size = _parse_header(header, what)
+        payload = bytes(data[position + _RECORD : position + _RECORD + size])
+        if len(payload) != size or not name.startswith(key):
+            raise FormatError(f"{what} is damaged: it has a member {name!r} of {size} bytes")
+        found[name[len(key) :]] = payload
+        position += _RECORD + size + -size % _RECORD
+    return found
+
+
+def _parse_header(header: bytes, what: str) -> tuple[str, int]:
+    size = header[124:136].rstrip(b"\0 ")
+    try:
+        if not size.isdigit():
+            raise ValueError(f"its size is {size!r}")  # noqa: TRY301
+        return header[:100].rstrip(b"\0").decode(), int(size, 8)
+    except ValueError as error:
+        raise FormatError(f"{what} is damaged: bytes that are no TAR header: {error}") from error

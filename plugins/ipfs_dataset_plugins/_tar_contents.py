@@ -1,0 +1,89 @@
+"""The contents of TAR members: what counts as a sample, where its bytes are, and reading them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core import LimitError
+from ipfs_dataset_plugins._forward import cut_off
+from ipfs_dataset_plugins._names import check_name, is_junk
+from ipfs_dataset_plugins._tar_headers import HARD_LINK, REGULAR_KINDS
+from ipfs_dataset_plugins._tar_links import Links
+from ipfs_dataset_plugins._tar_members import Scan
+from ipfs_dataset_plugins._tar_sparse import assemble
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ipfs_dataset_core import Span
+    from ipfs_dataset_plugins._tar_member import Bytes, Member
+    from ipfs_dataset_plugins._tar_sparse import Parts
+
+
+class Contents:
+    """Finds and reads the contents of one archive's members, asked for in order.
+
+    Args:
+        name: What errors call the archive.
+        again: Opens the archive once more, for what hard links point to.
+        limit: The largest member, in bytes.
+    """
+
+    def __init__(self, name: str, again: Callable[[], Bytes], limit: int) -> None:
+        self._name = name
+        self._again = again
+        self._limit = limit
+        self._links = Links(name, lambda: Scan(again()).members())
+        self._earlier: Bytes | None = None
+
+    def find(self, member: Member) -> Member | None:
+        """Returns the member that holds a sample's content, None where a member is no sample.
+
+        Raises:
+            FormatError: Its name is unsafe, or it links to nothing.
+        """
+        if member.kind not in REGULAR_KINDS and member.kind != HARD_LINK:
+            return None
+        if is_junk(member.name):
+            return None
+        check_name(self._name, member.name)
+        return self._links.target(member) if member.kind == HARD_LINK else member
+
+    def read(self, archive: Bytes, member: Member) -> bytes | None:
+        """Returns a sample's content, read from `archive` on the way; None as from `find`.
+
+        Raises:
+            FormatError: As from `find`, or the archive is cut off.
+            LimitError: It is too large.
+        """
+        content = self.find(member)
+        if content is None:
+            return None
+        if content is not member:
+            if self._earlier is None:
+                self._earlier = self._again()
+            archive = self._earlier
+        span = content.data, content.data + content.stored
+        return read_content(
+            archive, member.name, span, size=content.size, parts=content.parts, limit=self._limit
+        )
+
+
+def read_content(
+    archive: Bytes, name: str, span: Span, *, size: int, parts: Parts | None, limit: int
+) -> bytes:
+    """Reads a member's content, in one read.
+
+    Raises:
+        FormatError: The archive is cut off.
+        LimitError: The content is larger than `limit`; nothing of it was read.
+    """
+    if size > limit:
+        raise LimitError(
+            f"Member {name!r} of {archive.name!r} has {size} bytes, more than the limit of {limit}."
+        )
+    start, stop = span
+    data = archive.read(start, stop - start)
+    if len(data) < stop - start:
+        raise cut_off(archive.name, stop)
+    return data if parts is None else assemble(data, parts, size)

@@ -1,0 +1,197 @@
+"""The RPC API of an IPFS node such as Kubo or js-ipfs: reads, publishes, pins, resolves names.
+
+Every call is a POST. A failure may come after a 200: in a trailer, as a short body, or in a line of the
+answer; see https://docs.ipfs.tech/reference/kubo/rpc/ and Kubo issue 8818.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from ipfs_dataset_core import (
+    CID,
+    CarReader,
+    ObjectNotFoundError,
+    Transport,
+    TransportError,
+    TransportPlugin,
+    car_header,
+    car_section,
+    hookimpl,
+)
+from ipfs_dataset_plugins._http import HTTPClient, endpoint_of, error_of
+from ipfs_dataset_plugins._multiaddr import parse_multiaddr
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ipfs_dataset_core import Options, Span
+    from ipfs_dataset_plugins._http import Body
+
+MAX_BLOCK_BYTES = 2 << 20
+MAX_ANSWER_BYTES = 1 << 20
+# What nodes say of a block that they do not have and will not look for: Kubo offline; js-ipfs offline.
+_MISSING = ("block was not found locally", "not found", "no link named", "could not find")
+# A CAR needs a root; this one, an identity CID without bytes, names nothing that could be pinned by mistake.
+_NO_ROOT = CID.parse("bafkqaaa")
+
+
+class ApiTransport(Transport):
+    """A node's RPC API.
+
+    Args:
+        address: A multiaddr or URL.
+        options: `timeout`, `headers` and `auth` count here.
+    """
+
+    concurrency = 8
+    serves_ranges = True
+    serves_cars = True
+    resolves_names = True
+    writable = True
+
+    def __init__(self, address: str, options: Options) -> None:
+        is_url = address.lower().startswith(("http://", "https://"))
+        endpoint = endpoint_of(_without_api_path(address)) if is_url else parse_multiaddr(address)
+        self.name = f"API {endpoint.name}"
+        self._client = HTTPClient(
+            endpoint,
+            timeout=options.timeout,
+            connections=self.concurrency,
+            headers=options.headers,
+            auth=options.auth,
+        )
+
+    def get_block(self, cid: CID) -> bytes:
+        with_limit = self._call("block/get", arg=str(cid))
+        return with_limit.read_all(MAX_BLOCK_BYTES)
+
+    def open_range(self, cid: CID, start: int, stop: int) -> Body:
+        body = self._call("cat", arg=str(cid), offset=start, length=stop - start)
+        promised = body.headers.get("X-Content-Length")
+        if promised is not None and promised != str(stop - start):
+            body.response.close()
+            raise TransportError(
+                f"{self.name}: offers {promised} bytes of {cid} where {stop - start} were asked for"
+            )
+        body.expect(stop - start)
+        return body
+
+    def read_car(self, cid: CID, *, span: Span | None = None) -> Iterator[tuple[CID, bytes]]:
+        if span is not None:
+            raise NotImplementedError("an API exports whole DAGs only")
+        body = self._call("dag/export", arg=str(cid), progress="false")
+        try:
+            yield from CarReader(body)
+        finally:
+            body.close()
+
+    def resolve_name(self, name: str) -> str:
+        answer = self._json("resolve", arg=f"/ipns/{name}", recursive="true")
+        path = answer.get("Path") if isinstance(answer, dict) else None
+        if not isinstance(path, str) or not path.startswith("/ipfs/"):
+            raise TransportError(
+                f"{self.name}: resolves {name!r} to {answer!r}, which is no /ipfs/ path"
+            )
+        return path
+
+    def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
+        pieces = [car_header([_NO_ROOT])]
+        for cid, block in blocks:
+            pieces.append(car_section(cid, block))
+        if len(pieces) == 1:
+            return
+        answer = self._upload("dag/import", pieces, **{"pin-roots": "false", "silent": "true"})
+        if b"PinErrorMsg" in answer and json.loads(answer.splitlines()[0])["Root"]["PinErrorMsg"]:
+            raise TransportError(f"{self.name}: dag/import answered {answer[:500]!r}")
+
+    def pin(self, cid: CID) -> None:
+        answer = self._json("pin/add", arg=str(cid), recursive="true")
+        if not isinstance(answer, dict) or not answer.get("Pins"):
+            raise TransportError(f"{self.name}: pin/add of {cid} answered {answer!r}, no pin")
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _json(self, command: str, **parameters: Any) -> Any:
+        data = self._call(command, **parameters).read_all(MAX_ANSWER_BYTES)
+        try:
+            return json.loads(data)
+        except ValueError as error:
+            raise TransportError(
+                f"{self.name}: {command} answered {data[:200]!r}, no JSON"
+            ) from error
+
+    def _upload(self, command: str, pieces: list[bytes], **parameters: str) -> bytes:
+        boundary = secrets.token_hex(16)
+        head = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="blocks.car"\r\n'
+            "Content-Type: application/vnd.ipld.car\r\n\r\n"
+        ).encode()
+        whole = [head, *pieces, f"\r\n--{boundary}--\r\n".encode()]
+        headers = {
+            "Content-Type": f"multipart/form-data; boundary={boundary}",
+            "Content-Length": str(sum(map(len, whole))),
+        }
+        body = self._call(command, headers=headers, body=whole, **parameters)
+        return body.read_all(MAX_ANSWER_BYTES)
+
+    def _call(
+        self,
+        command: str,
+        *,
+        headers: dict[str, str] | None = None,
+        body: list[bytes] | None = None,
+        **parameters: Any,
+    ) -> Body:
+        what = f"{self.name}: {command} {parameters.get('arg', '')}".rstrip()
+        target = f"/api/v0/{command}?{urlencode(parameters)}"
+        response = self._client.send("POST", target, what, headers=headers, body=body)
+        if response.status != 200:  # noqa: PLR2004 - the one status of success, as the reference says
+            raise self._failure(response, what)
+        return response
+
+    def _failure(self, response: Body, what: str) -> TransportError:
+        message = _message(response)
+        if response.status in (401, 403):
+            return TransportError(
+                f"{what}: refused (HTTP {response.status} {message}): check auth="
+            )
+        if response.status in (404, 405):
+            return TransportError(
+                f"{what}: HTTP {response.status} {message}: this does not look like a node's RPC API"
+            )
+        if any(words in message for words in _MISSING):
+            return ObjectNotFoundError(f"{what}: {message}")
+        error = error_of(response, what, message)
+        # A command that failed says so with a 500, and mostly fails again.
+        error.retryable = response.status != 500 or "deadline" in message or "timeout" in message  # noqa: PLR2004
+        return error
+
+
+def _without_api_path(url: str) -> str:
+    return url.rstrip("/").removesuffix("/api/v0")
+
+
+def _message(response: Body) -> str:
+    text = response.error_text()
+    try:
+        return str(json.loads(text)["Message"])
+    except (ValueError, KeyError, TypeError):
+        return text
+
+
+@hookimpl
+def ipfs_dataset_transports() -> list[TransportPlugin]:
+    """Declares the RPC API."""
+    return [
+        TransportPlugin(
+            name="api",
+            summary="the RPC API of a node: /ip4/127.0.0.1/tcp/5001 or http://127.0.0.1:5001",
+            schemes=("multiaddr", "http", "https"),
+            factory="ipfs_dataset_plugins.api:ApiTransport",
+        )
+    ]

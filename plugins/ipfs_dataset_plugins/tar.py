@@ -1,0 +1,144 @@
+"""TAR archives, plain or compressed: one sample per regular file or hard link.
+
+The members are those that Python's `tarfile` lists. A plain archive is streamed, cut into slices or
+read member by member; a compressed one can only be streamed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from ipfs_dataset_core import FormatError, Reader, ReaderPlugin, hookimpl
+from ipfs_dataset_plugins._compression import compression_of
+from ipfs_dataset_plugins._forward import ForwardBytes
+from ipfs_dataset_plugins._tar_contents import Contents, read_content
+from ipfs_dataset_plugins._tar_headers import BLOCK, parse_header
+from ipfs_dataset_plugins._tar_index import TarIndex
+from ipfs_dataset_plugins._tar_members import Scan
+from ipfs_dataset_plugins._tar_streams import DecompressedBytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ipfs_dataset_core import MemberIndex, ObjectFile, Sample
+
+MAX_MEMBER_BYTES = 4 << 30
+
+# How much is read of what follows the end mark, for the compression's checksum is at the very end.
+_MOST_DRAINED = 64 << 20
+
+
+class TarReader(Reader):
+    """Reads TAR archives.
+
+    Args:
+        max_member_bytes: A larger member is a `LimitError`, for each becomes one `bytes` in memory.
+    """
+
+    def __init__(self, *, max_member_bytes: int = MAX_MEMBER_BYTES) -> None:
+        self._limit = max_member_bytes
+
+    def samples(self, source: ObjectFile) -> Iterator[Sample]:
+        compression = _compression(source)
+        if compression is None:
+            return self.samples_between(source, 0, source.size)
+        return self._decompressed(source, compression)
+
+    def _decompressed(self, source: ObjectFile, compression: str) -> Iterator[Sample]:
+        archive = DecompressedBytes(source, compression)
+        contents = Contents(
+            source.name, lambda: DecompressedBytes(source, compression), self._limit
+        )
+        for member in Scan(archive).members():
+            data = contents.read(archive, member)
+            if data is not None:
+                yield member.name, data
+        archive.drain(_MOST_DRAINED)
+
+    def sliceable(self, source: ObjectFile) -> bool:
+        return _compression(source) is None
+
+    def samples_between(self, source: ObjectFile, start: int, stop: int) -> Iterator[Sample]:
+        _require_plain(source)
+        scan = Scan(_exact(source))
+        archive = ForwardBytes(source)
+        contents = self._contents(source)
+        for member in scan.members():
+            if member.start >= start:
+                if member.start >= stop:
+                    return
+                scan.archive = archive
+                data = contents.read(archive, member)
+                if data is not None:
+                    yield member.name, data
+            if stop <= member.stop and stop < source.size:
+                return
+
+    def index(self, source: ObjectFile) -> TarIndex:
+        """Returns where each sample lies, from the headers alone.
+
+        Raises:
+            FormatError: The archive is damaged, or compressed.
+        """
+        _require_plain(source)
+        index = TarIndex()
+        contents = self._contents(source)
+        for member in Scan(_exact(source)).members():
+            content = contents.find(member)
+            if content is not None:
+                index.append(member.name, content)
+        return index
+
+    def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
+        size, parts = cast("TarIndex", index).content(position)
+        name, span = index.name(position), index.span(position)
+        return name, read_content(
+            _exact(source), name, span, size=size, parts=parts, limit=self._limit
+        )
+
+    def _contents(self, source: ObjectFile) -> Contents:
+        return Contents(source.name, lambda: _exact(source), self._limit)
+
+
+def _exact(source: ObjectFile) -> ForwardBytes:
+    """Returns the archive to be read nowhere but where it is asked for."""
+    return ForwardBytes(source, piece=0)
+
+
+def _compression(source: ObjectFile) -> str | None:
+    """Returns how an archive is compressed, None where it is not: its first member has any name."""
+    head = source.read_at(0, BLOCK)
+    try:
+        parse_header(head.ljust(BLOCK, b"\0"))
+    except ValueError:
+        return compression_of(head)
+    return None
+
+
+def _require_plain(source: ObjectFile) -> None:
+    compression = _compression(source)
+    if compression is not None:
+        raise FormatError(
+            f"{source.name!r} is a TAR archive compressed by {compression}, whose members cannot "
+            "be read one by one. Iterate over it with IPFSIterableDataset, or publish it as a plain "
+            ".tar or a .zip."
+        )
+
+
+@hookimpl
+def ipfs_dataset_readers() -> list[ReaderPlugin]:
+    """Declares ``tar``."""
+    return [
+        ReaderPlugin(
+            name="tar",
+            summary="a TAR archive, also gzip, bzip2, xz or Zstandard compressed: its files",
+            factory="ipfs_dataset_plugins.tar:TarReader",
+            suffixes=(
+                ".tar",
+                *(".tar.gz", ".tgz", ".tar.bz2", ".tbz2"),
+                *(".tar.xz", ".txz", ".tar.zst", ".tzst"),
+            ),
+            magic=((257, b"ustar"),),
+            in_folders=True,
+        )
+    ]

@@ -1,0 +1,72 @@
+"""Datasets published as a directory of TAR shards, which webdataset and the original library read too.
+
+``manifest.json`` says how samples are made of members, ``metadata.txt`` lists the shards for readers of
+folders, ``shards/*.tar`` hold members named ``<position>.<field>.<extension>``, ``index/*.json`` where
+each sample lies. Equal datasets give equal bytes and so equal CIDs: no times, no owners.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ipfs_dataset_core import Exporter, ExporterPlugin, ObjectDirectory, codecs, hookimpl, manifest
+from ipfs_dataset_plugins._shard_samples import TarShardSamples
+from ipfs_dataset_plugins._shard_writer import OWN_SCHEMA, ShardWriter, write_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ipfs_dataset_core import ExporterOptions, FileSink, ObjectFile, PublishedSamples
+
+NAME = "tar_shards"
+MANIFEST = "manifest.json"
+
+
+class TarShards(Exporter):
+    """Writes and reads TAR shards; a shard is never in memory, a sample is."""
+
+    def __init__(self, options: ExporterOptions) -> None:
+        self._options = options
+        self._codec = codecs.SampleCodec(options.codecs, allow_pickle=options.allow_pickle)
+
+    def export(self, samples: Iterable[Any], sink: FileSink) -> None:
+        writer = ShardWriter(sink, self._options.shard_bytes)
+        common: tuple[codecs.Schema, str] | None = None
+        for position, sample in enumerate(samples):
+            encoded = self._codec.encode(sample, position)
+            members, text = encoded.members, codecs.schema_text(encoded.schema)
+            if common is None:
+                common = encoded.schema, text
+            elif text != common[1]:
+                members = [(OWN_SCHEMA, text.encode()), *members]
+            writer.add(position, members)
+        shards = writer.finish()
+        overview = manifest.Manifest(
+            form=NAME,
+            profile=self._options.profile,
+            schema=None if common is None else common[0],
+            shards=tuple(shards),
+        )
+        write_file(sink, "metadata.txt", "".join(f"{shard.path}\n" for shard in shards).encode())
+        write_file(sink, MANIFEST, overview.to_bytes())
+
+    def load(self, source: ObjectDirectory | ObjectFile) -> PublishedSamples | None:
+        if not isinstance(source, ObjectDirectory) or not source.contains(MANIFEST):
+            return None
+        fields = manifest.read_json(source.open(MANIFEST))
+        if not manifest.is_manifest(fields) or fields.get("form") != NAME:
+            return None
+        overview = manifest.parse_manifest(fields, f"{source.name}/{MANIFEST}")
+        return TarShardSamples(source, overview, self._codec)
+
+
+@hookimpl
+def ipfs_dataset_exporters() -> list[ExporterPlugin]:
+    """Declares the form that `IPFSDatasetExporter` publishes in."""
+    return [
+        ExporterPlugin(
+            name=NAME,
+            summary="TAR shards with a manifest, readable by webdataset",
+            factory=f"{__name__}:TarShards",
+        )
+    ]

@@ -1,0 +1,76 @@
+"""Fixtures for all tests: a home of their own, and real nodes where there are any.
+
+A test that uses a node has its marker. Without Kubo such tests are skipped, and the header and the
+end of the report say so; so are those with js-ipfs, but where ``CI`` is set these fail.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.jsipfs import VARIABLE, JsIpfsNode, why_no_jsipfs
+from tests.support.kubo import KuboNode, why_no_kubo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def in_ci() -> bool:
+    return os.environ.get("CI", "").lower() in {"1", "true"}
+
+
+def missing_nodes() -> dict[str, str]:
+    """Returns why tests with a marker are to be skipped, by marker."""
+    reasons = {"kubo": why_no_kubo(), "jsipfs": None if in_ci() else why_no_jsipfs()}
+    return {marker: reason for marker, reason in reasons.items() if reason is not None}
+
+
+def pytest_report_header() -> list[str]:
+    reasons = {"Kubo": why_no_kubo(), "js-ipfs": why_no_jsipfs()}
+    return [f"{name}: {reason or 'tested against'}" for name, reason in reasons.items()]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    missing = missing_nodes()
+    for item in items:
+        for node in ("kubo", "jsipfs"):
+            if node in getattr(item, "fixturenames", ()):
+                item.add_marker(node)
+            if node in missing and item.get_closest_marker(node):
+                item.add_marker(pytest.mark.skip(reason=missing[node]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    for reason in missing_nodes().values():
+        count = sum(reason in str(report.longrepr) for report in skipped)
+        if count:
+            terminalreporter.write_line(f"NOT TESTED, {count} tests: {reason}", red=True, bold=True)
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps the user's node, gateways, store and cache out of the tests."""
+    for name in list(os.environ):
+        if name.startswith(("IPFS_", "XDG_")) and name != VARIABLE:
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("IPFS_PATH", str(home / ".ipfs"))
+
+
+@pytest.fixture(scope="session")
+def kubo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KuboNode]:
+    """A running Kubo that all tests share: add to it, do not stop or configure it."""
+    with KuboNode(tmp_path_factory.mktemp("kubo") / "repo") as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def jsipfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JsIpfsNode]:
+    """A running js-ipfs that all tests share: add to it, do not stop or configure it."""
+    with JsIpfsNode(tmp_path_factory.mktemp("jsipfs") / "repo") as node:
+        yield node

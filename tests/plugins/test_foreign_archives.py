@@ -1,0 +1,174 @@
+"""Archives that other projects keep for testing theirs: we read what the standard library reads, or refuse."""
+
+from __future__ import annotations
+
+import base64
+import bz2
+import os
+import shutil
+import subprocess
+import test as cpython_tests
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ipfs_dataset_core import FormatError, LimitError
+from ipfs_dataset_plugins.tar import TarReader
+from ipfs_dataset_plugins.zip import ZipReader
+from tests.support.archives import by_tarfile, by_zipfile, outcome
+from tests.support.memory import MemoryFile
+
+# Archives there for gigabytes of zeros are refused, not unpacked, in these tests.
+LIMIT = 64 << 20
+
+
+def _go_folders() -> list[Path]:
+    go = shutil.which("go")
+    if go is None:
+        return []
+    root = subprocess.run([go, "env", "GOROOT"], capture_output=True, text=True, check=False)
+    source = Path(root.stdout.strip()) / "src" / "archive"
+    return [source / "tar" / "testdata", source / "zip" / "testdata"]
+
+
+def _archives(*wanted: str) -> list[Path]:
+    python = [Path(folder) for folder in cpython_tests.__path__]
+    folders = [*python, *(folder / "archivetestdata" for folder in python), *_go_folders()]
+    return [
+        path
+        for folder in folders
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if path.name.split(".")[0] and any(f".{part}" in path.name for part in wanted)
+    ]
+
+
+def _content(path: Path) -> bytes:
+    data = path.read_bytes()
+    if path.suffix == ".base64":
+        # The last byte is repaired: these files are kept so that scanners of the net leave them be.
+        return base64.b64decode(data)
+    return bz2.decompress(data) if path.name.startswith("pax-bad-hdr") else data
+
+
+def _name(path: Path) -> str:
+    return f"{path.parent.parent.name}-{path.name}"
+
+
+def _reference(read, data: bytes):
+    try:
+        return read(data)
+    except Exception as error:
+        return error
+
+
+TARS = _archives("tar")
+ZIPS = _archives("zip")
+
+
+def _agrees(ours, theirs) -> None:
+    if isinstance(ours, (FormatError, LimitError)):
+        assert "object" in str(ours)
+    else:
+        assert ours == theirs
+
+
+@pytest.mark.skipif(not TARS, reason="neither CPython's tests nor Go are installed")
+@pytest.mark.parametrize("path", TARS, ids=_name)
+def test_a_foreign_tar_gives_what_tarfile_gives_or_an_error(path):
+    data = _content(path)
+    ours = outcome(TarReader(max_member_bytes=LIMIT).samples, MemoryFile(data))
+    if isinstance(ours, LimitError):
+        return  # tarfile would make gigabytes of zeros
+    _agrees(ours, _reference(by_tarfile, data))
+
+
+@pytest.mark.skipif(not TARS, reason="neither CPython's tests nor Go are installed")
+@pytest.mark.parametrize("path", TARS, ids=_name)
+def test_a_foreign_tar_reads_the_same_by_index(path):
+    file = MemoryFile(_content(path))
+    reader = TarReader(max_member_bytes=LIMIT)
+    if not reader.sliceable(file):
+        with pytest.raises(FormatError, match=r"plain .tar or a .zip"):
+            reader.index(file)
+        return
+    streamed = outcome(reader.samples, file)
+    indexed = outcome(_by_index, reader, file)
+    if isinstance(streamed, Exception):
+        assert type(indexed) is type(streamed)
+    else:
+        assert indexed == streamed
+
+
+@pytest.mark.skipif(not ZIPS, reason="neither CPython's tests nor Go are installed")
+@pytest.mark.parametrize("path", ZIPS, ids=_name)
+def test_a_foreign_zip_gives_what_zipfile_gives_or_an_error(path):
+    data = _content(path)
+    ours = outcome(ZipReader(max_member_bytes=LIMIT).samples, MemoryFile(data))
+    _agrees(ours, _reference(by_zipfile, data))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["testtar.tar", "gnu.tar", "pax.tar", "star.tar", "v7.tar", "ustar.tar", "sparse-formats.tar",
+     "hardlink.tar", "gnu-utf8.tar", "gnu-not-utf8.tar", "pax-records.tar", "testtar.tar.xz",
+     "pax-global-records.tar", "gnu-multi-hdrs.tar", "pax-multi-hdrs.tar", "xattrs.tar"],
+)  # fmt: skip
+def test_sound_foreign_tars_are_read_not_refused(name):
+    paths = [path for path in TARS if path.name == name]
+    if not paths:
+        pytest.skip(f"{name} is not installed")
+    data = _content(paths[0])
+    assert outcome(TarReader().samples, MemoryFile(data)) == by_tarfile(data)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["zipdir.zip", "zip_cp437_header.zip", "dd.zip", "test.zip", "test-prefix.zip", "zip64.zip",
+     "test-trailing-junk.zip", "go-with-datadesc-sig.zip", "unix.zip", "winxp.zip", "symlink.zip",
+     "utf8-infozip.zip", "time-7zip.zip", "readme.zip", "subdir.zip", "zip64-2.zip"],
+)  # fmt: skip
+def test_sound_foreign_zips_are_read_not_refused(name):
+    paths = [path for path in ZIPS if path.name == name]
+    if not paths:
+        pytest.skip(f"{name} is not installed")
+    data = _content(paths[0])
+    assert outcome(ZipReader().samples, MemoryFile(data)) == by_zipfile(data)
+
+
+def _by_index(reader, file):
+    index = reader.index(file)
+    return [reader.read(file, index, position) for position in range(len(index))]
+
+
+@st.composite
+def _damaged(draw, paths):
+    data = bytearray(_content(draw(st.sampled_from(paths))))
+    for _ in range(draw(st.integers(0, 3))):
+        if data:
+            data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
+    if draw(st.booleans()):
+        del data[draw(st.integers(0, len(data))) :]
+    return bytes(data)
+
+
+SMALL_TARS = [path for path in TARS if os.path.getsize(path) < 100_000 and "xz" not in path.name]
+
+
+@pytest.mark.skipif(not SMALL_TARS, reason="neither CPython's tests nor Go are installed")
+@settings(max_examples=400, deadline=None)
+@given(data=_damaged(SMALL_TARS))
+def test_a_damaged_foreign_tar_never_gives_another_list_than_tarfile(data):
+    ours = outcome(TarReader(max_member_bytes=LIMIT).samples, MemoryFile(data))
+    if not isinstance(ours, LimitError):
+        _agrees(ours, _reference(by_tarfile, data))
+
+
+@pytest.mark.skipif(not ZIPS, reason="neither CPython's tests nor Go are installed")
+@settings(max_examples=400, deadline=None)
+@given(data=_damaged(ZIPS))
+def test_a_damaged_foreign_zip_never_gives_another_list_than_zipfile(data):
+    ours = outcome(ZipReader(max_member_bytes=LIMIT).samples, MemoryFile(data))
+    _agrees(ours, _reference(by_zipfile, data))

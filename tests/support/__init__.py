@@ -1,0 +1,1 @@
+"""What tests share: content builders, an HTTP server with faults, real nodes."""

@@ -1,0 +1,66 @@
+"""What the standard library reads from an archive, in the terms of our readers."""
+
+from __future__ import annotations
+
+import io
+import stat
+import tarfile
+import zipfile
+
+from ipfs_dataset_core import FormatError, LimitError
+
+
+def junk(name: str) -> bool:
+    return "__MACOSX" in name.split("/")[:-1] or name.split("/")[-1].startswith("._")
+
+
+def by_tarfile(data: bytes) -> list[tuple[str, bytes]]:
+    """Regular members and hard links to regular members, `tarfile` deciding everything."""
+    with tarfile.open(fileobj=io.BytesIO(data), encoding="utf-8") as archive:
+        found = []
+        for member in archive.getmembers():
+            target = member
+            while target.islnk():
+                target = archive._find_link_target(target)  # type: ignore[attr-defined]
+            if target.isreg() and not junk(member.name):
+                content = archive.extractfile(target)
+                assert content is not None
+                found.append((member.name, content.read()))
+        return found
+
+
+def by_zipfile(data: bytes) -> list[tuple[str, bytes]]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return [
+            (info.filename, archive.read(info))
+            for info in archive.infolist()
+            if not (info.is_dir() or junk(info.filename) or stat.S_ISLNK(info.external_attr >> 16))
+        ]
+
+
+def outcome(read, *arguments):
+    """Returns what reading gives, or the error of ours that it raises; any other error is a bug."""
+    try:
+        return list(read(*arguments))
+    except (FormatError, LimitError) as error:
+        return error
+
+
+def tar_of(members, **options) -> bytes:
+    """Packs ``(name, bytes)`` pairs."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode=options.pop("mode", "w"), **options) as archive:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def zip_of(members, method=zipfile.ZIP_DEFLATED) -> bytes:
+    """Packs ``(name, bytes)`` pairs."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return packed.getvalue()

@@ -1,0 +1,119 @@
+"""Content for tests: files, trees, archives, and the blocks and CARs they become.
+
+Blocks are kept by multihash, as nodes do, so that both versions of a CID find them.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import tarfile
+import zipfile
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core.content import (
+    CID,
+    DAG_PB,
+    FileBuilder,
+    build_tree,
+    car_header,
+    car_section,
+    dag_pb,
+    get_profile,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ipfs_dataset_core.content import Built
+
+Blocks = dict[bytes, bytes]
+"""Blocks by the multihash of their CIDs."""
+
+PROFILE = "unixfs-v1-2025"
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    """Returns bytes that do not repeat, the same for the same seed."""
+    return random.Random(seed).randbytes(size)
+
+
+def collector() -> tuple[Blocks, Callable[[CID, bytes], None]]:
+    """Returns a dictionary of blocks and the function that adds to it."""
+    blocks: Blocks = {}
+
+    def emit(cid: CID, block: bytes) -> None:
+        blocks[cid.multihash] = block
+
+    return blocks, emit
+
+
+def one_file(data: bytes, profile: str = PROFILE) -> tuple[CID, Blocks]:
+    """Returns the root of a file and its blocks."""
+    blocks, emit = collector()
+    return _build_file(data, profile, emit).cid, blocks
+
+
+def tree(files: Mapping[str, bytes], profile: str = PROFILE) -> tuple[CID, Blocks]:
+    """Returns the root of a directory with these files, by relative path, and all blocks."""
+    blocks, emit = collector()
+    built = [(path, _build_file(data, profile, emit)) for path, data in files.items()]
+    return build_tree(built, get_profile(profile), emit).cid, blocks
+
+
+def _build_file(data: bytes, profile: str, emit: Callable[[CID, bytes], None]) -> Built:
+    builder = FileBuilder(get_profile(profile), emit)
+    builder.write(data)
+    return builder.finish()
+
+
+def folder(files: Mapping[str, bytes], profile: str = PROFILE) -> tuple[CID, Blocks]:
+    """Returns a directory that lists these files in a metadata.txt, as folder datasets do."""
+    listed = "".join(f"{path}\n" for path in files).encode()
+    return tree({**files, "metadata.txt": listed}, profile)
+
+
+def zip_bytes(files: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """Returns a ZIP with these members in this order."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), data, compression)
+    return buffer.getvalue()
+
+
+def tar_bytes(files: Mapping[str, bytes], mode: str = "w") -> bytes:
+    """Returns a TAR with these members in this order; `mode` as of `tarfile.open`, ``"w:gz"``."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as archive:  # type: ignore[call-overload]
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def children(cid: CID, block: bytes) -> list[CID]:
+    """Returns what a block links to, in order."""
+    if cid.codec != DAG_PB:
+        return []
+    return [CID.from_bytes(raw) for raw in dag_pb.decode(block).cids]
+
+
+def depth_first(root: CID, blocks: Mapping[bytes, bytes]) -> Iterator[tuple[CID, bytes]]:
+    """Yields every block under a root each time that it is linked to; ends at one that is missing."""
+    pending = [root]
+    while pending:
+        cid = pending.pop()
+        block = blocks.get(cid.multihash)
+        if block is None:
+            return
+        yield cid, block
+        pending += reversed(children(cid, block))
+
+
+def car_bytes(root: CID, blocks: Mapping[bytes, bytes]) -> bytes:
+    """Returns a CAR of everything under a root, each block once."""
+    once = {cid.multihash: (cid, block) for cid, block in depth_first(root, blocks)}
+    return car_header([root]) + b"".join(car_section(*section) for section in once.values())

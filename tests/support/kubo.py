@@ -1,0 +1,32 @@
+"""A real Kubo node; needs the ``ipfs`` binary on PATH."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from tests.support.node import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_SETTINGS = {"Routing.Type": "none", "AutoConf.Enabled": False}
+
+
+def why_no_kubo() -> str | None:
+    """Returns why tests with Kubo cannot run, None where they can."""
+    return None if shutil.which("ipfs") else "no Kubo: there is no `ipfs` on PATH"
+
+
+class KuboNode(Node):
+    """A Kubo daemon, offline."""
+
+    def __init__(self, repo: Path, config: Mapping[str, Any] | None = None) -> None:
+        super().__init__(repo, {**_SETTINGS, **(config or {})})
+
+    def command(self) -> list[str]:
+        return ["ipfs"]
+
+    def init_arguments(self) -> list[str]:
+        return ["init", "--profile=test"]

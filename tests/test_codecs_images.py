@@ -1,0 +1,124 @@
+"""PIL images of every mode come back with the same mode, size, pixels, palette and transparency."""
+
+from __future__ import annotations
+
+import io
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from ipfs_dataset_core.codecs import images, scalars
+from ipfs_dataset_core.codecs.builtin import DECODERS
+from ipfs_dataset_core.errors import FormatError
+from tests.support.equality import same
+
+MODES = ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "CMYK", "YCbCr", "LAB"]
+MODES += ["HSV", "I", "F", "I;16", "I;16B"]
+
+
+def there_and_back(image):
+    leaf = images.encode(image)
+    return DECODERS[leaf.codec](leaf.payload)
+
+
+def noise(mode, size):
+    blank = Image.new(mode, size)
+    count = len(blank.tobytes())
+    image = Image.frombytes(mode, size, random.Random(3).randbytes(count))
+    if mode in ("P", "PA"):
+        image.putpalette(random.Random(4).randbytes(768))
+    return image
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (32, 32), (0, 4)])
+def test_every_mode_comes_back(mode, size):
+    image = noise(mode, size)
+    back = there_and_back(image)
+    assert same(back, image)
+    assert type(back) is Image.Image
+
+
+@pytest.mark.parametrize("mode", sorted(images.PNG_MODES))
+def test_common_modes_are_png_files(mode):
+    assert images.encode(noise(mode, (5, 3))).extension == "png"
+
+
+@pytest.mark.parametrize("colours", [1, 2, 3, 16, 17, 256])
+@pytest.mark.parametrize("transparency", [None, 0, bytes([0, 128, 255])])
+def test_palettes_of_any_length_and_their_transparency_come_back(colours, transparency):
+    image = Image.frombytes("P", (16, 16), bytes(i % colours for i in range(256)))
+    image.putpalette(random.Random(5).randbytes(3 * colours))
+    if transparency is not None:
+        image.info["transparency"] = transparency
+    assert same(there_and_back(image), image)
+
+
+def test_pixels_beyond_a_short_palette_are_not_cut_off():
+    image = Image.frombytes("P", (4, 1), bytes([0, 1, 200, 255]))
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    assert same(there_and_back(image), image)
+
+
+def test_a_palette_with_alpha_comes_back():
+    image = Image.frombytes("P", (4, 1), bytes([0, 1, 2, 3]))
+    image.putpalette(bytes(range(16)), "RGBA")
+    assert same(there_and_back(image), image)
+
+
+@pytest.mark.parametrize("transparency", [(1, 2, 3), 5, "nonsense", object()])
+def test_a_transparency_that_png_has_no_place_for_does_not_stop_the_export(transparency):
+    image = noise("RGB", (2, 2))
+    image.info["transparency"] = transparency
+    back = there_and_back(image)
+    assert back.tobytes() == image.tobytes()
+
+
+def test_an_opened_file_comes_back_as_a_plain_image_without_its_exif():
+    exif = Image.Exif()
+    exif[0x010E] = "taken at home"
+    buffer = io.BytesIO()
+    noise("RGB", (8, 8)).save(buffer, "JPEG", exif=exif, icc_profile=b"profile")
+    opened = Image.open(buffer)
+    leaf = images.encode(opened)
+    assert b"taken at home" not in leaf.payload
+    assert b"profile" not in leaf.payload
+    assert same(there_and_back(opened), opened)
+
+
+def test_an_image_too_large_for_pillow_to_trust_as_png_is_kept_raw(monkeypatch):
+    monkeypatch.setattr(images, "_MAX_PNG_PIXELS", 10)
+    png = images.encode(noise("L", (3, 3)))
+    raw = images.encode(noise("L", (4, 4)))
+    assert (png.codec, raw.codec) == (images.PNG, images.RAW)
+    monkeypatch.setattr(images, "_MAX_PNG_PIXELS", 8)
+    with pytest.raises(FormatError, match="9 pixels"):
+        images.decode_png(png.payload)
+
+
+@pytest.mark.parametrize("size", [(1 << 20, 1 << 20), (-1, 1), (1,), ("a", "b"), None])
+def test_a_raw_header_that_claims_what_is_not_there_is_refused(size):
+    header = scalars.dumps(("L", size, None, None)).encode()
+    with pytest.raises(FormatError):
+        images.decode_raw(header + b"\n" + b"x")
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_a_format_error(data):
+    for decode in (images.decode_png, images.decode_raw):
+        with pytest.raises(FormatError):
+            decode(data)
+
+
+@given(st.integers(0, 120), st.integers(0, 255))
+def test_damaged_png_files_are_format_errors_or_images(position, value):
+    payload = bytearray(images.encode(noise("P", (3, 3))).payload)
+    payload[position % len(payload)] = value
+    try:
+        image = images.decode_png(bytes(payload))
+    except FormatError:
+        return
+    assert image.width * image.height <= 64 << 20
