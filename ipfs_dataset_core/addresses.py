@@ -17,6 +17,7 @@ from ipfs_dataset_core.errors import AddressError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from urllib.parse import SplitResult
 
 _MULTIADDR = re.compile(r"/(ip4|ip6|dns|dns4|dns6|dnsaddr|unix)/")
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
@@ -42,28 +43,47 @@ def address_scheme(address: str) -> str:
 
 
 def file_path(address: str) -> Path:
-    """Returns the path of a ``file`` address: a plain path or a ``file:`` URL."""
+    """Returns the path of a ``file`` address: a plain path or a ``file:`` URL.
+
+    Raises:
+        AddressError: The URL names another host, or no path can be made of it.
+    """
     if not address.lower().startswith("file:"):
-        return Path(address).expanduser()
-    parts = urlsplit(address)
-    if parts.netloc not in ("", "localhost"):
+        try:
+            return Path(address).expanduser()
+        except RuntimeError as error:
+            raise AddressError(f"{address!r} is no usable path: {error}") from error
+    host, path = _split(address)[1:3]
+    if host not in ("", "localhost"):
         raise AddressError(
             f"{address!r} names a file on another host: only local paths can be read"
         )
-    return Path(unquote(parts.path))
+    if "\0" in unquote(path):
+        raise AddressError(f"{address!r} has a NUL in its path")
+    return Path(unquote(path))
 
 
 def gateway_address(url: str) -> str:
     """Returns the address of the gateway at a URL; other addresses are returned as they are.
 
     Raises:
-        AddressError: `url` is no usable string.
+        AddressError: `url` is no usable URL.
     """
     scheme = address_scheme(url)
     if scheme not in ("http", "https"):
         return url
-    trimmed = re.sub(r"/(ipfs|ipns)?/*$", "", url)
-    return f"gateway+{trimmed}"
+    _, host, path, query, _ = _split(url)
+    if not host:
+        raise AddressError(f"{url!r} names no host: write https://gateway.example")
+    prefix = re.sub(r"(/ipfs|/ipns)?/*$", "", path)
+    return f"gateway+{scheme}://{host}{prefix}{f'?{query}' if query else ''}"
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise AddressError(f"{url!r} is no URL: {error}") from error
 
 
 def environment_gateways(environment: Mapping[str, str] = os.environ) -> list[str]:

@@ -21,7 +21,7 @@ from ipfs_dataset_core.sources import Sources
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipfs_dataset_core.interfaces import Transport, TransportPlugin
+    from ipfs_dataset_core.interfaces import Declaration, Transport
     from ipfs_dataset_core.options import Options
 
 
@@ -61,8 +61,13 @@ def write_address(address: str | None) -> str:
     return address or node_api() or str(default_store())
 
 
-def connect(plugin: TransportPlugin, address: str, options: Options) -> Transport:
-    """Returns a new transport for an address."""
+def connect(address: str, options: Options) -> Transport:
+    """Returns a new transport for an address.
+
+    Raises:
+        UnknownPluginError: Nothing installed serves its scheme.
+    """
+    plugin = default_registry().transport(address_scheme(address))
     transport: Transport = resolve_factory(plugin)(address, options)
     return transport
 
@@ -73,9 +78,7 @@ def connect_for_writing(address: str | None, options: Options) -> Transport:
     Raises:
         AddressError: The address cannot be written to.
     """
-    chosen = write_address(address)
-    plugin = default_registry().transport(address_scheme(chosen))
-    transport = connect(plugin, chosen, options)
+    transport = connect(write_address(address), options)
     if not transport.writable:
         raise AddressError(
             f"{transport.name} can only be read: publish through a node's API such as "
@@ -87,8 +90,8 @@ def connect_for_writing(address: str | None, options: Options) -> Transport:
 class Connections:
     """The fetchers of one dataset in this process, one for each set of addresses.
 
-    Pickles as its addresses and options; the transports' declarations travel along, so that one registered
-    at run time works in spawned workers.
+    Pickles as its addresses and options; what was registered at run time travels along, so that it works in
+    spawned workers too.
 
     Args:
         address: The user's address, None for discovery.
@@ -98,7 +101,6 @@ class Connections:
     def __init__(self, address: str | None, options: Options) -> None:
         self.address = address
         self.options = options
-        self._plugins: dict[str, TransportPlugin] = {}
         self._fetchers: ProcessLocal[_Fetchers] = ProcessLocal(_Fetchers)
 
     def fetcher(self, gateway: str | None = None) -> Fetcher:
@@ -106,11 +108,13 @@ class Connections:
         addresses = read_addresses(self.address, gateway, self.options)
         return self._fetchers.get().get(addresses, self._connect)
 
-    def __getstate__(self) -> dict[str, Any]:
-        for address in (self.address, *map(gateway_address, self.options.gateways)):
-            if address is not None:
-                self._plugin(address)
-        return self.__dict__.copy()
+    def __getstate__(self) -> tuple[dict[str, Any], tuple[Declaration, ...]]:
+        return self.__dict__, default_registry().registered
+
+    def __setstate__(self, state: tuple[dict[str, Any], tuple[Declaration, ...]]) -> None:
+        attributes, declarations = state
+        default_registry().adopt(declarations)
+        self.__dict__.update(attributes)
 
     def close(self) -> None:
         """Closes what this process opened; a later use opens it again."""
@@ -118,14 +122,8 @@ class Connections:
             fetchers.close()
 
     def _connect(self, addresses: tuple[str, ...]) -> Fetcher:
-        transports = [connect(self._plugin(a), a, self.options) for a in addresses]
+        transports = [connect(address, self.options) for address in addresses]
         return Fetcher(Sources(transports, self.options), self.options)
-
-    def _plugin(self, address: str) -> TransportPlugin:
-        scheme = address_scheme(address)
-        if scheme not in self._plugins:
-            self._plugins[scheme] = default_registry().transport(scheme)
-        return self._plugins[scheme]
 
 
 class _Fetchers:

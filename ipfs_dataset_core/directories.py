@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.content import CID, RAW, entries, lookup, node_kind
-from ipfs_dataset_core.errors import FormatError, LimitError, ObjectNotFoundError
+from ipfs_dataset_core.errors import AddressError, FormatError, LimitError, ObjectNotFoundError
 from ipfs_dataset_core.files import VerifiedFile
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile
 from ipfs_dataset_core.urls import split_path
@@ -98,12 +99,18 @@ class VerifiedDirectory(ObjectDirectory):
     def contains(self, path: str) -> bool:
         try:
             self._resolve(path)
-        except (ObjectNotFoundError, FormatError):
+        except (AddressError, FormatError, ObjectNotFoundError):
             return False
         return True
 
     def prefetch(self, paths: Sequence[str]) -> None:
-        self._fetcher.prefetch_blocks([self._resolve(path) for path in paths])
+        self._fetcher.prefetch_blocks(self._found(paths))
+
+    def _found(self, paths: Iterable[str]) -> Iterator[CID]:
+        for path in paths:
+            # Who opens a path that leads nowhere hears of it; before its turn nobody should.
+            with suppress(AddressError, FormatError, ObjectNotFoundError):
+                yield self._resolve(path)
 
     def _resolve(self, path: str) -> CID:
         return resolve_path(self._fetcher, self.cid, split_path(path, path), self.name)

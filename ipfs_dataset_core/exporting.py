@@ -13,10 +13,10 @@ from ipfs_dataset_core.content import get_profile
 from ipfs_dataset_core.interfaces import Exporter, ExporterOptions, ExporterPlugin
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.publishing.imported import ImportedDataset
-from ipfs_dataset_core.publishing.publish import publish, recognise
+from ipfs_dataset_core.publishing.publish import publish
+from ipfs_dataset_core.publishing.published import find_published
 from ipfs_dataset_core.publishing.walking import walk
 from ipfs_dataset_core.registry import default_registry, resolve_factory
-from ipfs_dataset_core.resolver import open_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -95,8 +95,7 @@ class IPFSDatasetExporter:
             FormatError: What is there is not a published dataset, or damaged.
             TransportError: The sources did not deliver.
         """
-        source = open_object(url, self._connections())
-        return ImportedDataset(recognise(source, self._exporters()), url)
+        return ImportedDataset(find_published(url, self._connections(), self._exporters()))
 
     def _connections(self) -> Connections:
         """Without an address, what was published without one is found first, then the gateways."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+from ipfs_dataset_core.content import CID
 from ipfs_dataset_core.fetcher import NotALeafError
 from ipfs_dataset_core.interfaces import ObjectFile
 from ipfs_dataset_core.layout import FileLayout, Inline, Leaf
@@ -12,7 +13,6 @@ from ipfs_dataset_core.layout import FileLayout, Inline, Leaf
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ipfs_dataset_core.content import CID
     from ipfs_dataset_core.fetcher import Fetcher
     from ipfs_dataset_core.interfaces import Span
 
@@ -55,6 +55,9 @@ class VerifiedFile(ObjectFile):
         for position in range(start, stop, _PIECE_BYTES):
             whole.write(self._read_piece(position, min(position + _PIECE_BYTES, stop)))
         return whole.getvalue()
+
+    def open_cid(self, cid: str) -> ObjectFile:
+        return VerifiedFile(self._fetcher, CID.parse(cid), cid)
 
     def _read_piece(self, start: int, stop: int) -> bytes:
         if start >= stop:

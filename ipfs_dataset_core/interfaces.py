@@ -312,7 +312,7 @@ class ReaderPlugin:
 
 
 class PublishedSamples(ABC):
-    """The samples of a published dataset; picklable, and any number of processes may read it."""
+    """The samples of a published dataset, in the process that opened it: each loads it for itself."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -333,7 +333,8 @@ class PublishedSamples(ABC):
 class Exporter(ABC):
     """Turns samples into the files of a published dataset, and those files back into samples.
 
-    The core chunks, hashes and stores whatever is written; an exporter only decides on the files.
+    The core chunks, hashes and stores whatever is written; an exporter only decides on the files. It is
+    picklable: datasets that it reads take it to their workers.
     """
 
     @abstractmethod

@@ -98,7 +98,7 @@ def discover(entry_points: Iterable[importlib_metadata.EntryPoint] | None = None
             loaded += [
                 Loaded(item, origin) for item in declarations(entry_point.load(), str(origin))
             ]
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             failures.append(_failure(origin, error))
     return Discovery(tuple(loaded), tuple(failures))
 
@@ -122,8 +122,9 @@ def declarations(plugin: object, name: str) -> list[Declaration]:
     return [
         item
         for hook in HOOKS
-        for items in getattr(manager.hook, hook)()
-        for item in _checked(hook, items)
+        # Not `manager.hook`, which passes over an implementation that forgot its return.
+        for implementation in getattr(manager.hook, hook).get_hookimpls()
+        for item in _checked(hook, implementation.function())
     ]
 
 
@@ -147,7 +148,7 @@ def _origin(entry_point: importlib_metadata.EntryPoint) -> Origin:
     return Origin(distribution.name, distribution.version, entry_point.name)
 
 
-def _failure(origin: Origin, error: Exception) -> Failure:
+def _failure(origin: Origin, error: BaseException) -> Failure:
     reason = f"{type(error).__name__}: {error}"
     log.warning("Plugin %s cannot be used: %s", origin, reason)
     return Failure(origin, reason, "".join(traceback.format_exception(error)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,8 @@ def _tuple(value: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
 
 
 def _positive(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{attribute.name} must be more than 0, not {value!r}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{attribute.name} must be more than 0 and finite, not {value!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -69,25 +70,19 @@ class Options:
             raise TypeError(
                 f"unknown option {', '.join(sorted(unknown))}: see ipfs_dataset_core.Options"
             )
-        return cls(**{**_from_environment(environment), **arguments})
+        return cls(**{**cls._from_environment(environment), **arguments})
 
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    parsers: dict[str, Callable[[str], Any]] = {
-        "gateways": lambda text: tuple(text.split()),
-        "verify": _boolean,
-        "timeout": float,
-        "retries": int,
-        "memory": int,
-    }
-    values = {}
-    for name, variable in VARIABLES.items():
-        if text := environment.get(variable):
-            try:
-                values[name] = parsers[name](text)
-            except ValueError as error:
-                raise AddressError(f"{variable}={text!r} cannot be used: {error}") from error
-    return values
+    @classmethod
+    def _from_environment(cls, environment: Mapping[str, str]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for name, variable in VARIABLES.items():
+            if text := environment.get(variable):
+                try:
+                    values[name] = _PARSERS[name](text)
+                    cls(**{name: values[name]})
+                except ValueError as error:
+                    raise AddressError(f"{variable}={text!r} cannot be used: {error}") from error
+        return values
 
 
 def _boolean(text: str) -> bool:
@@ -96,3 +91,12 @@ def _boolean(text: str) -> bool:
         return values[text.strip().lower()]
     except KeyError:
         raise ValueError("write 1 or 0") from None
+
+
+_PARSERS: Mapping[str, Callable[[str], Any]] = {
+    "gateways": lambda text: tuple(text.split()),
+    "verify": _boolean,
+    "timeout": float,
+    "retries": int,
+    "memory": int,
+}

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_creation = threading.RLock()
+_creation = threading.Lock()
 
 
 def _renew_lock() -> None:
     """Another thread of the parent may have held the lock at the moment of the fork."""
     global _creation
-    _creation = threading.RLock()
+    _creation = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -33,27 +33,42 @@ class ProcessLocal(Generic[T]):
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._owner: tuple[int, T] | None = None
+        self._slot: _Slot[T] | None = None
 
     def get(self) -> T:
         """Returns this process's value."""
-        owner = self._owner
-        if owner is not None and owner[0] == os.getpid():
-            return owner[1]
-        with _creation:
-            owner = self._owner
-            if owner is None or owner[0] != os.getpid():
-                owner = self._owner = (os.getpid(), self._make())
-            return owner[1]
+        slot = self._slot
+        if slot is None or slot.process != os.getpid():
+            slot = self._own_slot()
+        if not slot.made:
+            with slot.lock:
+                slot.made = slot.made or [self._make()]
+        return slot.made[0]
 
     def pop(self) -> T | None:
         """Forgets the value and returns it, None where this process made none."""
-        owner, self._owner = self._owner, None
-        return owner[1] if owner is not None and owner[0] == os.getpid() else None
+        slot, self._slot = self._slot, None
+        return slot.made[0] if slot and slot.made and slot.process == os.getpid() else None
+
+    def _own_slot(self) -> _Slot[T]:
+        with _creation:
+            slot = self._slot
+            if slot is None or slot.process != os.getpid():
+                slot = self._slot = _Slot()
+            return slot
 
     def __getstate__(self) -> Callable[[], T]:
         return self._make
 
     def __setstate__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._owner = None
+        self._slot = None
+
+
+class _Slot(Generic[T]):
+    """One process's value, empty at first; a lock of its own, since making it may take long."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.lock = threading.RLock()
+        self.made: list[T] = []

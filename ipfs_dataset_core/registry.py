@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ipfs_dataset_core.errors import MissingDependencyError, PluginConflictError, UnknownPluginError
+from ipfs_dataset_core.errors import (
+    MissingDependencyError,
+    PluginConflictError,
+    PluginError,
+    UnknownPluginError,
+)
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
 from ipfs_dataset_core.manager import Loaded, Origin, discover
 
@@ -30,15 +34,19 @@ class Registry:
     def __init__(self, discovery: Discovery | None = None) -> None:
         self._discovery = discovery
         self._registered: list[Loaded] = []
-        self._lock = threading.Lock()
 
     @property
     def discovery(self) -> Discovery:
         """What is installed, and what failed."""
-        with self._lock:
-            if self._discovery is None:
-                self._discovery = discover()
-            return self._discovery
+        # No lock: a thread that discovers at the same time finds the same, and a fork finds none held.
+        if self._discovery is None:
+            self._discovery = discover()
+        return self._discovery
+
+    @property
+    def registered(self) -> tuple[Declaration, ...]:
+        """What was registered at run time in this process."""
+        return tuple(item.declaration for item in self._registered)
 
     def all(self, kind: type[D]) -> list[tuple[D, Origin]]:
         """Returns the declarations of one kind with their origins, by name."""
@@ -52,18 +60,24 @@ class Registry:
         Raises:
             PluginConflictError: The name is taken.
         """
-        everything = (*self.discovery.loaded, *self._registered)
-        kind, name = type(declaration), declaration.name
-        taken = [
-            x.origin
-            for x in everything
-            if isinstance(x.declaration, kind) and x.declaration.name == name
-        ]
-        if taken:
+        if taken := self._taken(declaration):
             raise PluginConflictError(
-                f"The name {declaration.name!r} is taken by {taken[0]}: choose another"
+                f"The name {declaration.name!r} is taken by {taken}: choose another"
             )
         self._registered.append(Loaded(declaration, Origin("(registered)", "", declaration.name)))
+
+    def adopt(self, declarations: Iterable[Declaration]) -> None:
+        """Adds what another process registered, unless this one has something of that name."""
+        for declaration in declarations:
+            if not self._taken(declaration):
+                self.register(declaration)
+
+    def _taken(self, declaration: Declaration) -> Origin | None:
+        for loaded in (*self.discovery.loaded, *self._registered):
+            other = loaded.declaration
+            if isinstance(other, type(declaration)) and other.name == declaration.name:
+                return loaded.origin
+        return None
 
     def reader(self, name: str) -> ReaderPlugin:
         """Returns the format of that name.
@@ -143,6 +157,7 @@ def resolve_factory(declaration: Declaration) -> Any:
 
     Raises:
         MissingDependencyError: The plugin needs a package that is not installed.
+        PluginError: The factory names nothing, or its module cannot be imported.
     """
     factory = declaration.factory
     if not isinstance(factory, str):
@@ -154,6 +169,11 @@ def resolve_factory(declaration: Declaration) -> Any:
         missing = getattr(error, "name", None) or str(error)
         raise MissingDependencyError(
             f"{declaration.name!r} needs {missing!r}, which cannot be imported ({error}): pip install it"
+        ) from error
+    except Exception as error:
+        raise PluginError(
+            f"The factory {factory!r} of {declaration.name!r} cannot be imported: "
+            f"{type(error).__name__}: {error}"
         ) from error
 
 

@@ -10,7 +10,7 @@ from ipfs_dataset_core.errors import AddressError, FormatError, TransportError
 from ipfs_dataset_core.interfaces import ObjectDirectory, Reader, ReaderPlugin
 from ipfs_dataset_core.registry import default_registry
 from ipfs_dataset_core.types import RemoteFileType
-from ipfs_dataset_core.urls import parse_object_url, split_path
+from ipfs_dataset_core.urls import parse_object_url
 
 if TYPE_CHECKING:
     from ipfs_dataset_core.connections import Connections
@@ -42,12 +42,11 @@ def _resolve_name(
     fetcher: Fetcher, name: str, path: tuple[str, ...]
 ) -> tuple[str, tuple[str, ...]]:
     for _ in range(MAX_NAME_STEPS):
-        target = fetcher.sources.resolve_name(name)
-        namespace, root, *below = split_path(target.lstrip("/"), target)
-        path = (*below, *path)
-        if namespace == "ipfs":
-            return root, path
-        name = root
+        target = parse_object_url(fetcher.sources.resolve_name(name))
+        path = (*target.path, *path)
+        if target.namespace == "ipfs":
+            return target.root, path
+        name = target.root
     raise TransportError(f"The name {name!r} leads through more than {MAX_NAME_STEPS} other names")
 
 

@@ -27,7 +27,7 @@ def delays(retries: int, uniform: random.Random = _random) -> Iterator[float]:
     together do not come back together.
     """
     for attempt in range(retries):
-        yield uniform.uniform(0, min(CAP_SECONDS, BASE_SECONDS * 2**attempt))
+        yield uniform.uniform(0, min(CAP_SECONDS, BASE_SECONDS * 2 ** min(attempt, 16)))
 
 
 def wait_at_least(error: TransportError) -> float:

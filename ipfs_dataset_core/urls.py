@@ -77,7 +77,7 @@ def parse_object_url(text: str) -> ObjectURL:
             scheme, rest = rest[:4].lower(), rest[7:]
         if rest.startswith(("ipfs/", "ipns/")):
             scheme, rest = rest[:4], rest[5:]
-        return _from_parts(scheme, unquote(re.split(r"[?#]", rest, maxsplit=1)[0]), None, text)
+        return _from_parts(scheme, _unquoted(re.split(r"[?#]", rest, maxsplit=1)[0]), None, text)
     if scheme in ("http", "https"):
         return _parse_gateway_url(stripped, text)
     raise AddressError(f"{text!r} has the unknown scheme {scheme!r}: write {FORMS}")
@@ -94,24 +94,37 @@ def _parse_plain(stripped: str, text: str) -> ObjectURL:
 
 
 def _parse_gateway_url(stripped: str, text: str) -> ObjectURL:
-    try:
-        parts = urlsplit(stripped)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise AddressError(f"{text!r} is no URL ({error}): write {FORMS}") from error
+    parts = _split(stripped, text)
     if match := _PATH.fullmatch(parts.path):
         gateway = _gateway(parts, parts.netloc, match["prefix"])
-        return _from_parts(match["namespace"], unquote(match["rest"]), gateway, text)
+        return _from_parts(match["namespace"], _unquoted(match["rest"]), gateway, text)
+    user, at, host = parts.netloc.rpartition("@")
     if match := _SUBDOMAIN.fullmatch(host):
-        user, at, host_port = parts.netloc.rpartition("@")
-        below = host_port[len(match["root"]) + len(match["namespace"]) + 2 :]
-        gateway = _gateway(parts, f"{user}{at}*.ipfs.{below}", "")
+        gateway = _gateway(parts, f"{user}{at}*.ipfs.{match['host']}", "")
         namespace = match["namespace"].lower()
         root = match["root"] if namespace == "ipfs" else _dnslink_name(match["root"])
-        return _from_parts(namespace, f"{root}/{unquote(parts.path.lstrip('/'))}", gateway, text)
+        path = _unquoted(parts.path.removeprefix("/"))
+        return _from_parts(namespace, f"{root}/{path}", gateway, text)
     raise AddressError(
         f"{text!r} has no /ipfs/CID in its path and no CID.ipfs. in its host: write {FORMS}"
     )
+
+
+def _split(stripped: str, text: str) -> SplitResult:
+    try:
+        # What follows works on text that UTF-8 can say.
+        stripped.encode()
+        parts = urlsplit(stripped)
+        if not parts.hostname or parts.port == 0:
+            raise ValueError("it names no host and port")
+    except ValueError as error:
+        raise AddressError(f"{text!r} is no URL ({error}): write {FORMS}") from error
+    return parts
+
+
+def _unquoted(path: str) -> str:
+    """Decodes ``%`` in a path; bytes that are not UTF-8 become what directories say for them."""
+    return unquote(path, errors="surrogateescape")
 
 
 def _gateway(parts: SplitResult, netloc: str, prefix: str) -> str:

@@ -112,7 +112,10 @@ def test_tensors_without_plain_data_are_refused_with_the_reason():
         "quantized": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
         "meta": torch.empty(2, device="meta"),
         "torch.nn.parameter.Parameter": torch.nn.Parameter(torch.ones(2)),
-        "uint4": torch.empty(2, dtype=getattr(torch, "uint4")),
+        "uint4": torch.empty(
+            2,
+            dtype=torch.uint4,  # type: ignore[attr-defined]
+        ),
     }
     for reason, tensor in cases.items():
         with pytest.raises(ExportError, match=reason):

@@ -38,10 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = build_parser().parse_args(arguments)
     try:
         return int(parsed.run(parsed))
+    except BrokenPipeError:
+        return 1
     except (IPFSDatasetError, OSError) as error:
         print(f"ipfs-dataset: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
         return 1
     except KeyboardInterrupt:
         return 130

@@ -48,11 +48,20 @@ def encode_foreign(value: Any) -> Leaf | None:
     return None
 
 
+def _decode_text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")
+
+
+def _decode_json(data: bytes) -> Any:
+    return scalars.loads(data, "it")
+
+
+# Functions of modules, all of them: they are pickled with datasets.
 DECODERS: dict[str, Callable[[bytes], Any]] = {
-    "str": lambda data: data.decode("utf-8", "surrogatepass"),
+    "str": _decode_text,
     "bytes": bytes,
     "int": int,
-    JSON: lambda data: scalars.loads(data, "it"),
+    JSON: _decode_json,
     tensors.NAME: tensors.decode,
     arrays.ARRAY: arrays.decode_array,
     arrays.SCALAR: arrays.decode_scalar,

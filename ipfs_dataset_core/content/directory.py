@@ -13,7 +13,7 @@ import attrs
 
 from ipfs_dataset_core.content import hamt
 from ipfs_dataset_core.content.cid import CID
-from ipfs_dataset_core.content.unixfs import NodeType, decode_node, node_kind
+from ipfs_dataset_core.content.unixfs import NodeType, decode_directory_node, node_kind
 from ipfs_dataset_core.errors import FormatError, LimitError, VerificationError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def parse_directory(cid: CID, block: bytes) -> list[DirectoryEntry]:
 
 
 def _links(cid: CID, block: bytes) -> list[Link]:
-    message, node = decode_node(cid, block)
+    message, node = decode_directory_node(cid, block)
     if message.type != NodeType.DIRECTORY:
         raise FormatError(f"{cid} is not a directory.")
     return list(zip(node.names, node.cids, node.tsizes, strict=True))
@@ -198,7 +198,7 @@ def lookup(cid: CID, name: str, load: Load) -> DirectoryEntry | None:
         return _lookup_sharded(cid, raw, block, load)
     if kind != "directory":
         raise FormatError(f"{cid} is a {kind}, not a directory; it has no entry {name!r}.")
-    _, node = decode_node(cid, block)
+    _, node = decode_directory_node(cid, block)
     count = node.names.count(raw)
     if count > 1:
         raise _twice(cid, raw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import attrs
@@ -70,6 +71,7 @@ def prefix_width(fanout: int) -> int:
     return len(f"{fanout - 1:X}")
 
 
+@functools.lru_cache(maxsize=8)
 def parse_shard(cid: CID, block: bytes) -> Shard:
     """Returns the shard that a block holds.
 
@@ -101,9 +103,15 @@ def _checked_fanout(cid: CID, message: UnixFS) -> int:
     return fanout
 
 
+@functools.lru_cache(maxsize=8)
+def _prefixes(fanout: int) -> dict[bytes, int]:
+    width = prefix_width(fanout)
+    return {b"%0*X" % (width, index): index for index in range(fanout)}
+
+
 def _indices(cid: CID, node: PBNode, fanout: int) -> list[int]:
     width = prefix_width(fanout)
-    known = {b"%0*X" % (width, index): index for index in range(fanout)}
+    known = _prefixes(fanout)
     try:
         return [known[name[:width]] for name in node.names]
     except KeyError as error:

@@ -16,5 +16,7 @@ def links(cid: CID, block: bytes) -> list[CID]:
     if cid.codec == RAW:
         return []
     if cid.codec != DAG_PB:
-        raise FormatError(f"{cid} is {cid.codec_name}, and only raw and dag-pb blocks can be walked")
+        raise FormatError(
+            f"{cid} is {cid.codec_name}, and only raw and dag-pb blocks can be walked"
+        )
     return [CID.from_bytes(raw) for raw in dag_pb.decode(block).cids]

@@ -171,6 +171,10 @@ def decode_node(cid: CID, block: bytes | memoryview) -> tuple[UnixFS, dag_pb.PBN
         raise FormatError(f"{cid} is not a valid UnixFS node: {error}.") from None
 
 
+# Paths below one directory are resolved one by one, and its block may hold thousands of links.
+decode_directory_node = functools.lru_cache(maxsize=8)(decode_node)
+
+
 def node_kind(cid: CID, block: bytes | memoryview) -> NodeKind:
     """Returns what a block is.
 
@@ -179,7 +183,9 @@ def node_kind(cid: CID, block: bytes | memoryview) -> NodeKind:
     """
     if cid.codec == RAW:
         return "file"
-    message, _ = decode_node(cid, block)
+    # A leaf starts with its data: decoding it costs less than the hash that a cache needs.
+    linked = block[:1] == b"\x12"
+    message, _ = decode_directory_node(cid, block) if linked else decode_node(cid, block)
     kind = _KINDS.get(message.type)
     if kind is None:
         raise FormatError(f"{cid} is a UnixFS metadata node, neither file nor directory.")

@@ -7,49 +7,60 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from torch.utils.data import Dataset
 
+from ipfs_dataset_core.processes import ProcessLocal
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ipfs_dataset_core.interfaces import PublishedSamples
+    from ipfs_dataset_core.publishing.published import Published
 
 
 class ImportedDataset(Dataset[Any]):
     """The samples of a published dataset, equal to the exported ones and in their order.
 
-    Indexing reads that sample alone; iterating reads on and is faster. Pickles, so that DataLoader
-    workers may be spawned.
+    Indexing reads that sample alone; iterating reads on and is faster. Every process opens the dataset
+    for itself, so DataLoader workers may be forked or spawned.
 
     Args:
-        samples: What the exporter of its form read.
-        url: Where it was published.
+        published: Where it is and how it is read.
     """
 
-    def __init__(self, samples: PublishedSamples, url: str) -> None:
-        self.samples = samples
-        self.url = url
+    def __init__(self, published: Published) -> None:
+        self._published = published
+        self._samples = ProcessLocal(published.load)
+        self._length: int | None = None
 
     def __len__(self) -> int:
-        return len(self.samples)
+        if self._length is None:
+            self._length = len(self._samples.get())
+        return self._length
 
     def __getitem__(self, index: SupportsIndex) -> Any:
-        return self.samples.read(self._position(index))
+        return self._samples.get().read(self._position(index))
 
     def __getitems__(self, indices: Sequence[SupportsIndex]) -> list[Any]:
         """Returns a batch: what it needs is fetched together, then each sample is ``self[index]``."""
-        self.samples.prefetch([self._position(index) for index in indices])
+        self._samples.get().prefetch([self._position(index) for index in indices])
         return [self[index] for index in indices]
 
     def __iter__(self) -> Iterator[Any]:
         if type(self).__getitem__ is ImportedDataset.__getitem__:
-            return self.samples.iterate(0, len(self))
+            return self._samples.get().iterate(0, len(self))
         # A subclass transforms samples where it indexes.
         return (self[index] for index in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.url}, {len(self)} samples>"
+        return f"<{type(self).__name__} {self._published.url}>"
+
+    def close(self) -> None:
+        """Closes the connections of this process; a later use opens them again."""
+        self._samples.pop()
+        self._published.close()
 
     def _position(self, index: SupportsIndex) -> int:
         position, length = operator.index(index), len(self)
         if not -length <= position < length:
-            raise IndexError(f"index {position} is out of range: {self.url!r} has {length} samples")
+            raise IndexError(
+                f"{self._published.url!r} has {length} samples, none of them {position}"
+            )
         return position % length

@@ -6,7 +6,7 @@ import ipaddress
 import re
 
 from ipfs_dataset_core import AddressError
-from ipfs_dataset_plugins._http import Endpoint
+from ipfs_dataset_plugins._endpoints import Endpoint
 
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
 _TLS_ENDINGS = {
@@ -16,6 +16,7 @@ _TLS_ENDINGS = {
     ("tls", "http"): "https",
     ("tls",): "https",
 }
+_PORT = re.compile(r"[0-9]{1,5}")
 _MAX_PORT = 65535
 FORM = "/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT[/http|/https|/tls/http] or /unix/PATH"
 
@@ -43,7 +44,7 @@ def _host(kind: str, host: str, text: str) -> str:
     try:
         if kind == "ip4":
             return str(ipaddress.IPv4Address(host))
-        if kind == "ip6":
+        if kind == "ip6" and "%" not in host:  # a zone has no place in a URL
             return f"[{ipaddress.IPv6Address(host)}]"
     except ValueError as error:
         raise AddressError(f"{text!r} has no usable address: {error}") from error
@@ -53,7 +54,7 @@ def _host(kind: str, host: str, text: str) -> str:
 
 
 def _port(port: str, text: str) -> int:
-    if not (port.isascii() and port.isdigit() and 0 < int(port) <= _MAX_PORT):
+    if not _PORT.fullmatch(port) or not 0 < int(port) <= _MAX_PORT:
         raise AddressError(
             f"{text!r} has the unusable port {port!r}: write a number from 1 to 65535"
         )

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ipfs_dataset_core import ObjectDirectory, ObjectFile
 
 PIECE_BYTES = 4 << 20
+# What is fetched ahead must still be in the cache when it is read.
+PREFETCH_BYTES = 32 << 20
 _RECORD = manifest.RECORD
 
 
@@ -47,9 +49,6 @@ class TarShardSamples(PublishedSamples):
         self._starts = array("Q", accumulate((s.samples for s in overview.shards), initial=0))
         self._open: dict[int, _OpenShard] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": {}}
-
     def __len__(self) -> int:
         return self._starts[-1]
 
@@ -59,8 +58,13 @@ class TarShardSamples(PublishedSamples):
 
     def prefetch(self, positions: Sequence[int]) -> None:
         wanted: dict[int, list[tuple[int, int]]] = {}
+        room = PREFETCH_BYTES
         for number, local in map(self._locate, positions):
-            wanted.setdefault(number, []).append(self._opened(number).span(local, local + 1))
+            start, stop = self._opened(number).span(local, local + 1)
+            room -= stop - start
+            if room < 0:
+                break
+            wanted.setdefault(number, []).append((start, stop))
         for number, spans in wanted.items():
             self._opened(number).file.prefetch(spans)
 

@@ -72,6 +72,9 @@ class Extensions:
             parts = sparse.checked(pairs, size, stored)
             after_header = blocks.position
         elif (pairs_or_none := sparse.pax_map(self._records, blocks)) is not None:
+            # GNU tar and `tarfile` disagree about what the size then means, and only huge files have it.
+            if b"size" in fields:
+                raise ValueError("it is sparse and has a size of its own")
             size = sparse.pax_size(fields, stored)
             map_size = blocks.position - after_header
             parts = sparse.checked(pairs_or_none, size, stored - map_size)

@@ -37,7 +37,7 @@ def decimal(value: bytes) -> int:
     Raises:
         ValueError: It is not one.
     """
-    if not re.fullmatch(rb"[0-9]{1,20}", value):
+    if not re.fullmatch(rb"0*[0-9]{1,19}", value):
         raise ValueError(f"{value[:40]!r} is not a number")
     return int(value)
 

@@ -14,9 +14,9 @@ from array import array
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core import (
-    ExportError,
     Exporter,
     ExporterPlugin,
+    ExportError,
     FormatError,
     IPFSDatasetError,
     ObjectFile,
@@ -72,9 +72,6 @@ class OriginalSamples(PublishedSamples):
         self._allow_pickle = allow_pickle
         self._index: list[tuple[array[int], array[int]]] | None = None
         self._files: dict[int, ObjectFile] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": {}}
 
     def __len__(self) -> int:
         return sum(len(starts) for starts, _ in self._indexed())
@@ -133,7 +130,8 @@ def index_members(file: ObjectFile) -> tuple[array[int], array[int]]:
     try:
         with tarfile.open(fileobj=buffered, mode="r:") as archive:
             while (member := archive.next()) is not None:
-                archive.members.clear()
+                # What it remembers of a million members would not fit.
+                archive.members.clear()  # type: ignore[attr-defined]
                 if member.isreg():
                     starts.append(member.offset_data)
                     stops.append(member.offset_data + member.size)

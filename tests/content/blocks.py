@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.content import (
     CID,
-    Built,
     FileBuilder,
-    Profile,
     get_profile,
+    lookup,
     parse_file,
     read_car,
     verify,
 )
+
+if TYPE_CHECKING:
+    from ipfs_dataset_core.content import Built, Profile
 
 CIDV1 = get_profile("kubo-cidv1")
 
@@ -44,6 +47,13 @@ class Blocks(dict[CID, bytes]):
         for cid, block in read_car(stream):
             blocks.emit(cid, block)
         return blocks
+
+
+def child(cid: CID, name: str, load) -> CID:
+    """Returns what a name in a directory names."""
+    entry = lookup(cid, name, load)
+    assert entry is not None
+    return entry.cid
 
 
 def read_file(cid: CID, load, start: int = 0, stop: int | None = None) -> bytes:

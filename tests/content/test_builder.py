@@ -135,11 +135,11 @@ def test_children_come_before_their_parents_each_once():
     builder.write(pattern(100))
     root = builder.finish().cid
     assert emitted[-1][0] == root
-    seen = set()
+    seen: set[bytes] = set()
     for cid, block in emitted:
-        assert cid not in seen
-        assert {raw for raw in parse_file(cid, block).links} <= {c.to_bytes() for c in seen}
-        seen.add(cid)
+        assert cid.to_bytes() not in seen
+        assert set(parse_file(cid, block).links) <= seen
+        seen.add(cid.to_bytes())
 
 
 def test_a_buffer_may_be_reused_after_writing():
@@ -167,7 +167,7 @@ def test_memory_stays_flat_however_long_the_file():
 
 def test_profiles_are_found_by_name_only():
     assert get_profile("unixfs-v1-2025").chunk_size == 1 << 20
-    with pytest.raises(AddressError, match="'v9'.*unixfs-v0-2015, kubo-cidv1, unixfs-v1-2025"):
+    with pytest.raises(AddressError, match=r"'v9'.*unixfs-v0-2015, kubo-cidv1, unixfs-v1-2025"):
         get_profile("v9")
 
 

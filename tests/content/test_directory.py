@@ -17,7 +17,7 @@ from ipfs_dataset_core.content import (
     parse_directory,
 )
 from ipfs_dataset_core.errors import FormatError, LimitError, VerificationError
-from tests.content.blocks import CIDV1, Blocks
+from tests.content.blocks import CIDV1, Blocks, child
 
 CHILD = make_cid(b"child", RAW)
 
@@ -125,6 +125,8 @@ def test_what_is_built_can_be_listed_and_looked_up(files):
     blocks = Blocks()
     built = {name: blocks.add(data) for name, data in usable.items()}
     cid = build_directory(built.items(), CIDV1, blocks.emit).cid
-    assert {e.name: e.cid for e in entries(cid, blocks.load)} == {n: b.cid for n, b in built.items()}
+    assert {e.name: e.cid for e in entries(cid, blocks.load)} == {
+        n: b.cid for n, b in built.items()
+    }
     for name in built:
-        assert blocks.load(lookup(cid, name, blocks.load).cid) == usable[name]
+        assert blocks.load(child(cid, name, blocks.load)) == usable[name]

@@ -8,11 +8,10 @@ from ipfs_dataset_core.content import (
     build_symlink,
     build_tree,
     entries,
-    lookup,
     node_kind,
 )
 from ipfs_dataset_core.errors import ExportError
-from tests.content.blocks import CIDV1, Blocks, pattern
+from tests.content.blocks import CIDV1, Blocks, child, pattern
 
 EMPTY_CID = "bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354"
 
@@ -133,8 +132,8 @@ def test_whole_trees_are_those_of_a_real_node():
         made = build_tree(built, profile, blocks.emit)
         assert str(made.cid) == cid
         assert made.size == sum(map(len, files.values()))
-        below = lookup(lookup(made.cid, "a", blocks.load).cid, "b", blocks.load)
-        assert lookup(below.cid, "c.bin", blocks.load).cid == blocks.add(b"c", profile).cid
+        below = child(child(made.cid, "a", blocks.load), "b", blocks.load)
+        assert child(below, "c.bin", blocks.load) == blocks.add(b"c", profile).cid
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0", "\ud800"])

@@ -19,7 +19,7 @@ from ipfs_dataset_core.content import (
 from ipfs_dataset_core.content.hamt import MURMUR3, name_bits, parse_shard, slot
 from ipfs_dataset_core.content.unixfs import UnixFS
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, LimitError, VerificationError
-from tests.content.blocks import CIDV1, Blocks
+from tests.content.blocks import CIDV1, Blocks, child
 
 CHILD = make_cid(b"child", RAW).to_bytes()
 SHARDED = attrs.evolve(CIDV1, hamt_threshold=0)
@@ -49,7 +49,7 @@ def test_every_fanout_lists_and_finds(fanout):
     assert is_directory(cid, blocks[cid])
     assert [entry.name for entry in entries(cid, blocks.load)] == sorted(files)
     for name, file in files.items():
-        assert lookup(cid, name, blocks.load).cid == file.cid
+        assert child(cid, name, blocks.load) == file.cid
     for i in range(300, 400):
         assert lookup(cid, f"file-{i}", blocks.load) is None
 
@@ -68,7 +68,8 @@ def test_a_lookup_loads_only_the_shards_on_its_way():
 
 
 def test_shards_are_announced_before_they_are_loaded():
-    blocks, announced = Blocks(), set()
+    blocks = Blocks()
+    announced: set[CID] = set()
     files = {f"{i:05d}": blocks.add(b"x") for i in range(1000)}
     cid = build_directory(files.items(), SHARDED, blocks.emit).cid
 

@@ -11,7 +11,7 @@ from ipfs_dataset_core import FormatError, LimitError
 
 
 def junk(name: str) -> bool:
-    return "__MACOSX" in name.split("/")[:-1] or name.split("/")[-1].startswith("._")
+    return "__MACOSX" in name.split("/")[:-1] or name.rsplit("/", maxsplit=1)[-1].startswith("._")
 
 
 def by_tarfile(data: bytes) -> list[tuple[str, bytes]]:

@@ -23,9 +23,7 @@ def same(left: Any, right: Any) -> bool:  # noqa: PLR0911 - one for each kind of
     if isinstance(left, (list, tuple)):
         return len(left) == len(right) and all(map(same, left, right))
     if isinstance(left, float):
-        return (left != left and right != right) or struct.pack("<d", left) == struct.pack(
-            "<d", right
-        )
+        return (isnan(left) and isnan(right)) or struct.pack("<d", left) == struct.pack("<d", right)
     if isinstance(left, complex):
         return same((left.real, left.imag), (right.real, right.imag))
     return bool(left == right)

@@ -6,6 +6,8 @@
 * Its address ends in ``/http``, which its own command line refuses.
 * There is no ``gateway`` file in its repository, and its gateway knows neither raw blocks nor CARs.
 * A block that it does not have makes it wait for ever, offline too, unless ``timeout`` is given.
+* ``cat`` of a file that lacks a leaf ends the whole daemon, a moment after its answer: try it on a
+  node of your own, not on the one that tests share.
 * ``dag/import`` takes blocks that do not hash to their CIDs.
 * CIDs in its answers are written in base58.
 """

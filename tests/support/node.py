@@ -107,7 +107,7 @@ class Node(ABC):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._environment(),
+                env=self.environment(),
             )
         try:
             self._wait_until_ready()
@@ -146,7 +146,7 @@ class Node(ABC):
             [*self.command(), *args],
             input=b"" if input is None else input,
             capture_output=True,
-            env=self._environment(),
+            env=self.environment(),
             timeout=CLI_SECONDS,
             check=False,
         )
@@ -161,7 +161,7 @@ class Node(ABC):
             return self.cli("add", "-Q", *args, input=source).decode().strip()
         return self.cli("add", "-Q", "-r", *args, str(source)).decode().strip()
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         return {**os.environ, "IPFS_PATH": str(self.repo), "IPFS_TELEMETRY": "off"}
 
     def _clear_traces_of_a_killed_daemon(self) -> None:

@@ -20,6 +20,24 @@ SCALARS = st.one_of(
 KEYS = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=4)
 
 
+NUMPY_CODES = [
+    "?",
+    "<i2",
+    ">i4",
+    "u8",
+    "<f2",
+    ">f8",
+    "c8",
+    "S3",
+    "U2",
+    ">U2",
+    "M8[ns]",
+    "m8[D]",
+    "V5",
+]
+NUMPY_RECORDS = [[("a", "<i2"), ("b", ">f4", (2,))], [("größe", "u1")], [("x", [("y", "?")])]]
+
+
 def containers(leaves, max_leaves=12):
     """Samples made of these leaves, nested."""
     return st.recursive(
@@ -56,26 +74,7 @@ def tensors(draw):
 @st.composite
 def arrays(draw):
     """Small arrays and numpy scalars, big-endian, structured, text and time types among them."""
-    code = draw(
-        st.sampled_from(
-            [
-                "?",
-                "<i2",
-                ">i4",
-                "u8",
-                "<f2",
-                ">f8",
-                "c8",
-                "S3",
-                "U2",
-                ">U2",
-                "M8[ns]",
-                "m8[D]",
-                "V5",
-            ]
-            + [[("a", "<i2"), ("b", ">f4", (2,))], [("größe", "u1")], [("x", [("y", "?")])]]
-        )
-    )
+    code = draw(st.sampled_from([*NUMPY_CODES, *NUMPY_RECORDS]))
     dtype = np.dtype(code)
     shape = tuple(draw(st.lists(st.integers(0, 3), max_size=3)))
     count = int(np.prod(shape, dtype=int)) * dtype.itemsize

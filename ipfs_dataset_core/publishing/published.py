@@ -1,0 +1,94 @@
+"""A published dataset as a picklable record, from which each process opens it for itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ipfs_dataset_core.directories import open_node
+from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.resolver import resolve_root
+from ipfs_dataset_core.urls import parse_object_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ipfs_dataset_core.connections import Connections
+    from ipfs_dataset_core.content import CID
+    from ipfs_dataset_core.interfaces import (
+        Exporter,
+        ObjectDirectory,
+        ObjectFile,
+        PublishedSamples,
+    )
+
+
+@attrs.frozen
+class Published:
+    """A published dataset.
+
+    Args:
+        url: What the user called it.
+        gateway: The gateway that the url names, if any.
+        cid: What the url led to when it was imported; a name may lead elsewhere later.
+        connections: Where to read.
+        exporter: Reads its form.
+    """
+
+    url: str
+    gateway: str | None
+    cid: CID
+    connections: Connections
+    exporter: Exporter
+
+    def load(self) -> PublishedSamples:
+        """Opens the dataset in this process.
+
+        Raises:
+            FormatError: It is damaged.
+            TransportError: The sources did not deliver.
+        """
+        source = open_node(self.connections.fetcher(self.gateway), self.cid, self.url)
+        samples = self.exporter.load(source)
+        assert samples is not None
+        return samples
+
+    def close(self) -> None:
+        """Closes the connections of this process."""
+        self.connections.close()
+
+
+def find_published(
+    url: str, connections: Connections, exporters: Iterable[tuple[str, Exporter]]
+) -> Published:
+    """Returns the published dataset at a URL.
+
+    Args:
+        url: Any form of URL.
+        connections: Where to read.
+        exporters: Who may know its form, by name.
+
+    Raises:
+        FormatError: None of them does, or what was published is damaged.
+        TransportError: The sources did not deliver.
+    """
+    parsed = parse_object_url(url)
+    cid = resolve_root(parsed, connections)
+    source = open_node(connections.fetcher(parsed.gateway), cid, url)
+    return Published(url, parsed.gateway, cid, connections, recognise(source, exporters))
+
+
+def recognise(
+    source: ObjectFile | ObjectDirectory, exporters: Iterable[tuple[str, Exporter]]
+) -> Exporter:
+    """Returns the first exporter that knows the form of what was published; raises as above."""
+    tried = []
+    for name, exporter in exporters:
+        if exporter.load(source) is not None:
+            return exporter
+        tried.append(name)
+    raise FormatError(
+        f"{source.name!r} is not a published dataset in any known form ({', '.join(tried)}): what was "
+        "added to IPFS as files, folders or archives is read with IPFSDataset"
+    )

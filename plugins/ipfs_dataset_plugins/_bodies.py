@@ -1,0 +1,165 @@
+"""The body of a response, read in exact pieces, and typed errors for all that can go wrong with it."""
+
+from __future__ import annotations
+
+import email.utils
+import http
+import http.client
+import logging
+import time
+from datetime import timezone
+from typing import TYPE_CHECKING
+
+import urllib3
+from urllib3.exceptions import HTTPError, IncompleteRead, ProtocolError
+from urllib3.exceptions import TimeoutError as Urllib3Timeout
+
+from ipfs_dataset_core import RateLimitedError, TransportError, TransportTimeoutError
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
+log = logging.getLogger(__name__)
+
+ERROR_BYTES = 2048
+# Who sends less than this on average keeps a connection busy for hours.
+MIN_BYTES_PER_SECOND = 1024
+_PIECE_BYTES = 256 << 10
+_RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class Body:
+    """The body of a response, read in exact pieces; every failure is a `TransportError`.
+
+    Args:
+        response: Its body not read yet.
+        what: What errors call the request.
+        timeout: Seconds that the body may take beyond what its bytes excuse.
+    """
+
+    def __init__(self, response: BaseHTTPResponse, what: str, timeout: float) -> None:
+        self.response = response
+        self.headers = response.headers
+        self.status = response.status
+        self._what = what
+        self._left: int | None = None
+        self._patience = timeout
+
+    def read(self, size: int) -> bytes:
+        """Returns exactly `size` bytes, fewer only at the expected end.
+
+        Raises:
+            TransportError: The body ended early, or the server reports that it failed on the way.
+        """
+        wanted = size if self._left is None else min(size, self._left)
+        pieces: list[bytes] = []
+        while wanted:
+            piece = self._read(min(wanted, _PIECE_BYTES))
+            if not piece:
+                break
+            pieces.append(piece)
+            wanted -= len(piece)
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if self._left is not None:
+            self._left -= len(data)
+            if wanted:
+                raise TransportError(
+                    f"{self._what}: cut {self._left} bytes before its end", retryable=True
+                )
+        return data
+
+    def expect(self, length: int) -> None:
+        """Says how many bytes the body has."""
+        self._left = length
+
+    def error_text(self) -> str:
+        """Returns the start of an error's body on one line, nothing of an HTML page."""
+        try:
+            text = self.read_all(ERROR_BYTES)[:ERROR_BYTES].decode("utf-8", "replace")
+        except TransportError:
+            return ""
+        if "html" in self.headers.get("Content-Type", ""):
+            return "(an HTML page)"
+        return " ".join(text.split())[:500]
+
+    def read_all(self, limit: int) -> bytes:
+        """Returns the rest, at most `limit` bytes and one more that tells that there are more."""
+        try:
+            return self.read(limit + 1)
+        finally:
+            self.response.close()
+
+    def close(self) -> None:
+        """Reads the end, so that the connection can serve again; drops it where more is to come."""
+        try:
+            if self._left == 0 and not self.response.closed:
+                self._read(1)
+        except TransportError:
+            log.debug("%s: the end did not come", self._what, exc_info=True)
+        self.response.close()
+
+    def _read(self, size: int) -> bytes:
+        """Returns what is there, at least one byte but at the end, so that a trickle can be noticed."""
+        started = time.monotonic()
+        try:
+            data = self.response.read1(size, decode_content=False)
+        except (HTTPError, OSError, http.client.HTTPException) as error:
+            self.response.close()
+            raise translated(error, self._what) from error
+        original = getattr(self.response, "_original_response", None)
+        stream_error = getattr(original, "stream_error", None)
+        if stream_error is not None:
+            raise TransportError(f"{self._what}: failed on the way: {stream_error}", retryable=True)
+        self._patience -= time.monotonic() - started - len(data) / MIN_BYTES_PER_SECOND
+        if self._patience < 0:
+            self.response.close()
+            raise TransportTimeoutError(
+                f"{self._what}: slower than {MIN_BYTES_PER_SECOND} bytes a second"
+            )
+        return data
+
+
+def translated(error: Exception, what: str) -> TransportError:
+    """Returns the typed error for what urllib3, http.client or the operating system raised."""
+    if isinstance(error, (Urllib3Timeout, TimeoutError)):
+        return TransportTimeoutError(f"{what}: nothing came in time ({error})")
+    if isinstance(error, (IncompleteRead, http.client.IncompleteRead)):
+        return TransportError(f"{what}: cut before its end ({error})", retryable=True)
+    if isinstance(error, (ProtocolError, urllib3.exceptions.NewConnectionError, OSError)):
+        return TransportError(f"{what}: {error}", retryable=True)
+    return TransportError(f"{what}: {error}")
+
+
+def error_of(body: Body, what: str, detail: str) -> TransportError:
+    """Returns the typed error for a status that is no success.
+
+    Args:
+        body: The response.
+        what: What the message calls the request.
+        detail: What the server said.
+    """
+    message = f"{what}: HTTP {body.status} {detail}".rstrip()
+    if body.status == http.HTTPStatus.TOO_MANY_REQUESTS:
+        sunset = _timestamp(body.headers.get("Sunset"))
+        if sunset is not None and sunset < time.time():
+            return TransportError(f"{message} (this service has ended: name another)")
+        return RateLimitedError(message, retry_after=retry_after(body.headers.get("Retry-After")))
+    return TransportError(message, retryable=body.status in _RETRYABLE_STATUS)
+
+
+def retry_after(value: str | None) -> float | None:
+    """Returns the seconds of a Retry-After header in either form of RFC 9110, None where unusable."""
+    digits = (value or "").strip()
+    if digits.isascii() and digits.isdigit():
+        return float(digits)
+    then = _timestamp(value)
+    return None if then is None else max(0.0, then - time.time())
+
+
+def _timestamp(value: str | None) -> float | None:
+    """Returns the moment that a header names; one without a zone is in UTC, as RFC 9110 says of all."""
+    try:
+        then = email.utils.parsedate_to_datetime(value or "")
+        return then.replace(tzinfo=then.tzinfo or timezone.utc).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

@@ -1,0 +1,127 @@
+"""Arrows point down only: façade to core, plugins to the core's public names, the core to nothing."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+
+import importlib_metadata
+import pytest
+
+import ipfs_dataset_core
+from tests.architecture.source_tree import ROOT, imports, modules, parsed
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CORE = "ipfs_dataset_core"
+PLUGINS = "ipfs_dataset_plugins"
+FACADE = "ipfs_dataset"
+CONTRIB = {
+    path.parent.name: str(path.parent.parent.relative_to(ROOT))
+    for path in ROOT.glob("contrib/*/src/*/__init__.py")
+}
+OUTSIDE_WORLD = (
+    "asyncio", "ftplib", "glob", "http", "logging", "mmap", "multiprocessing", "numpy", "os",
+    "pathlib", "random", "requests", "secrets", "select", "shutil", "socket", "socketserver",
+    "sqlite3", "ssl", "subprocess", "sys", "tempfile", "threading", "time", "torch", "urllib",
+    "urllib3",
+)  # fmt: skip
+HEAVY = ("torch", "numpy", "PIL", "scipy", "h5py", "pandas", "pyarrow")
+PURE_FUNCTIONS_ONLY = {"open", "print", "input", "exec", "eval"}
+
+
+def every_import(*folders):
+    found = [one for path in modules(*folders) for one in imports(path)]
+    assert found, f"there is nothing in {folders}"
+    return found
+
+
+def violations(found, allowed):
+    return [str(one) for one in found if not allowed(one)]
+
+
+def test_the_facade_builds_on_the_core_alone():
+    ours = [one for one in every_import(FACADE) if not one.is_of("__future__", "typing")]
+    assert violations(ours, lambda one: one.is_of(CORE, FACADE)) == []
+
+
+def test_the_facade_only_re_exports():
+    nodes = [(path.name, node) for path in modules(FACADE) for node in ast.walk(parsed(path))]
+    defining = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    assert [name for name, node in nodes if isinstance(node, defining)] == []
+
+
+def test_the_core_knows_nothing_above_it():
+    above = (FACADE, PLUGINS, "plugins", "tests", *CONTRIB)
+    assert violations(every_import(CORE), lambda one: not one.is_of(*above)) == []
+
+
+@pytest.mark.parametrize("folder", ["plugins", *CONTRIB.values()])
+def test_plugins_take_only_public_names_of_the_core(folder):
+    public = set(ipfs_dataset_core.__all__)
+
+    def allowed(one):
+        return one.module == CORE and set(one.names) <= public and one.names
+
+    of_core = [one for one in every_import(folder) if one.is_of(CORE)]
+    assert violations(of_core, allowed) == []
+
+
+def test_plugins_do_not_know_the_facade_or_other_distributions():
+    others = (FACADE, "tests", *CONTRIB)
+    assert violations(every_import("plugins"), lambda one: not one.is_of(*others)) == []
+
+
+def test_content_knows_only_itself_and_the_errors():
+    ours = [one for one in every_import(f"{CORE}/content") if one.is_of(CORE)]
+    allowed = (f"{CORE}.content", f"{CORE}.errors")
+    assert violations(ours, lambda one: one.is_of(*allowed)) == []
+
+
+def test_content_does_not_touch_the_outside_world():
+    found = every_import(f"{CORE}/content")
+    assert violations(found, lambda one: not one.is_of(*OUTSIDE_WORLD)) == []
+    for path in modules(f"{CORE}/content"):
+        calls = [node.func for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
+        names = {call.id for call in calls if isinstance(call, ast.Name)}
+        assert not names & PURE_FUNCTIONS_ONLY, path
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import ipfs_dataset_core",
+        "import ipfs_dataset_core.cli",
+        "from ipfs_dataset_core.cli import main; main(['plugins'])",
+    ],
+)
+def test_discovery_imports_nothing_heavy(program):
+    ending = f"""
+import atexit, sys
+atexit.register(lambda: print("HEAVY", sorted(set(sys.modules) & set({HEAVY!r}))))
+{program}
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", ending], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+def test_every_public_name_is_there():
+    assert [n for n in ipfs_dataset_core.__all__ if not hasattr(ipfs_dataset_core, n)] == []
+    assert len(set(ipfs_dataset_core.__all__)) == len(ipfs_dataset_core.__all__)
+
+
+@pytest.mark.parametrize("group", ["ipfs_dataset", "console_scripts"])
+def test_installed_entry_points_are_those_of_pyproject(group):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    written = {"console_scripts": project["scripts"], **project["entry-points"]}[group]
+    distribution = importlib_metadata.distribution("ipfs-dataset")
+    installed = {point.name: point.value for point in distribution.entry_points.select(group=group)}
+    assert installed == written, "pyproject.toml has changed since: run make again"

@@ -1,0 +1,243 @@
+"""What the tar_shards exporter writes, that it reads it back, and how much it reads to do so."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tarfile
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ipfs_dataset_core import manifest
+from ipfs_dataset_core.content import get_profile
+from ipfs_dataset_core.errors import ExportError, FormatError
+from ipfs_dataset_core.interfaces import ExporterOptions
+from ipfs_dataset_core.publishing.publish import publish
+from ipfs_dataset_plugins import _shard_samples, _shard_writer
+from ipfs_dataset_plugins.tar_shards import TarShards
+from tests.support import values
+from tests.support.equality import same
+from tests.support.memory_publishing import (
+    MemoryDirectory,
+    MemoryFile,
+    MemoryTransport,
+    directory_of,
+)
+
+PROFILE = "unixfs-v1-2025"
+SAMPLES = [(torch.full((3, 4), float(i)), i, {"name": f"n{i}"}) for i in range(20)]
+
+
+def published(samples, **options):
+    transport = MemoryTransport()
+    exporter = TarShards(ExporterOptions(**options))
+    root = publish(samples, exporter, transport, get_profile(PROFILE))
+    return directory_of(transport, str(root))
+
+
+def loaded(directory, **options):
+    samples = TarShards(ExporterOptions(**options)).load(directory)
+    assert samples is not None
+    return samples
+
+
+def everything(samples):
+    return list(samples.iterate(0, len(samples)))
+
+
+def with_file(directory, path, content):
+    return MemoryDirectory("ipfs://x", {**directory.files, path: content})
+
+
+def with_manifest(directory, **changes):
+    fields = json.loads(directory.files["manifest.json"])
+    return with_file(directory, "manifest.json", json.dumps({**fields, **changes}).encode())
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(
+        values.containers(st.one_of(values.SCALARS, values.tensors(), values.arrays()), 6),
+        max_size=6,
+    ),
+    st.sampled_from([1, 4000, 1 << 20]),
+)
+def test_any_samples_come_back_equal_by_index_and_in_order(samples, shard_bytes):
+    read = loaded(published(samples, shard_bytes=shard_bytes))
+    assert len(read) == len(samples)
+    assert same(everything(read), samples)
+    assert same([read.read(i) for i in range(len(samples))], samples)
+
+
+@pytest.mark.parametrize("shard_bytes", [1, 9000, 256 << 20])
+def test_any_part_can_be_iterated(shard_bytes):
+    read = loaded(published(SAMPLES, shard_bytes=shard_bytes))
+    for start, stop in [(0, 0), (0, 1), (3, 17), (19, 20), (20, 20)]:
+        assert same(list(read.iterate(start, stop)), SAMPLES[start:stop])
+
+
+def test_shards_keep_their_size_and_all_files_are_in_place():
+    directory = published(SAMPLES, shard_bytes=20_000)
+    shards = [path for path in directory.files if path.startswith("shards/")]
+    assert len(shards) == 4
+    assert all(len(directory.files[path]) <= 20_000 for path in shards)
+    assert directory.files["metadata.txt"].decode().split() == sorted(shards)
+    manifest = json.loads(directory.files["manifest.json"])
+    assert (manifest["samples"], manifest["form"], manifest["profile"]) == (
+        20,
+        "tar_shards",
+        PROFILE,
+    )
+    assert [shard["size"] for shard in manifest["shards"]] == [
+        len(directory.files[path]) for path in sorted(shards)
+    ]
+
+
+def test_a_sample_larger_than_a_shard_is_a_shard_of_its_own():
+    samples = [b"x" * 5000, b"y", b"z" * 5000]
+    directory = published(samples, shard_bytes=4096)
+    assert len(directory.files["metadata.txt"].split()) == 3
+    assert everything(loaded(directory)) == samples
+
+
+def test_the_number_of_samples_in_a_shard_is_bounded(monkeypatch):
+    monkeypatch.setattr(manifest, "MAX_SHARD_SAMPLES", 3)
+    directory = published(range(7))
+    assert len(directory.files["metadata.txt"].split()) == 3
+    assert everything(loaded(directory)) == list(range(7))
+
+
+def test_no_samples_make_a_published_dataset_too():
+    directory = published([])
+    assert directory.files["metadata.txt"] == b""
+    assert everything(loaded(directory)) == []
+
+
+def test_any_tar_reader_lists_the_members_without_times_or_owners():
+    directory = published(SAMPLES[:2])
+    with tarfile.open(fileobj=io.BytesIO(directory.files["shards/00000.tar"])) as archive:
+        members = archive.getmembers()
+    assert [member.name for member in members] == [
+        f"000000000{i}.{suffix}" for i in (0, 1) for suffix in ("0.npy", "1.cls", "2.json")
+    ]
+    assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {
+        (0, 0, 0, "", "", 0o644)
+    }
+
+
+def test_the_same_samples_have_the_same_cid_and_others_have_another():
+    first, again, other = published(SAMPLES), published(iter(SAMPLES)), published(SAMPLES[1:])
+    assert first.cid == again.cid != other.cid
+
+
+def test_only_a_sample_that_is_put_together_differently_brings_its_own_schema():
+    samples = [{"x": torch.ones(1)}, {"x": torch.ones(1), "y": 2}, {"x": torch.zeros(1)}]
+    directory = published(samples)
+    with tarfile.open(fileobj=io.BytesIO(directory.files["shards/00000.tar"])) as archive:
+        own = [name for name in archive.getnames() if "schema" in name]
+    assert own == ["0000000001.schema.json"]
+    assert same(everything(loaded(directory)), samples)
+
+
+def test_reading_one_sample_reads_its_span_once_and_nothing_else():
+    directory = published(SAMPLES)
+    samples = loaded(directory)
+    samples.read(7)
+    shard = directory.opened["shards/00000.tar"]
+    size = (len(shard.content) - 1024) // len(SAMPLES)
+    assert shard.reads == [(7 * size, 8 * size)]
+
+
+def test_a_batch_is_announced_before_it_is_read():
+    directory = published(SAMPLES, shard_bytes=20_000)
+    loaded(directory).prefetch([0, 19, 1])
+    hints = [len(directory.opened[f"shards/0000{n}.tar"].hints) for n in (0, 3)]
+    assert hints == [2, 1]
+
+
+def test_iterating_reads_on_in_large_pieces(monkeypatch):
+    monkeypatch.setattr(_shard_samples, "PIECE_BYTES", 1 << 20)
+    directory = published([bytes([i]) * 100_000 for i in range(50)])
+    assert [sample[0] for sample in loaded(directory).iterate(0, 50)] == list(range(50))
+    reads = directory.opened["shards/00000.tar"].reads
+    assert len(reads) <= 6
+    assert [stop for _, stop in reads[:-1]] == [start for start, _ in reads[1:]]
+
+
+def test_the_indexes_of_shards_that_are_not_read_are_not_read():
+    directory = published(SAMPLES, shard_bytes=20_000)
+    loaded(directory).read(0)
+    assert set(directory.opened) == {"manifest.json", "shards/00000.tar", "index/00000.json"}
+
+
+def test_no_more_is_fetched_ahead_than_a_cache_holds(monkeypatch):
+    monkeypatch.setattr(_shard_samples, "PREFETCH_BYTES", 10_000)
+    directory = published(SAMPLES)
+    loaded(directory).prefetch(range(20))
+    assert 0 < len(directory.opened["shards/00000.tar"].hints) < 5
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no json", b"[]", b'{"identifier": "ipfs-dataset", "form": "other"}', b'{"a": 1}'],
+)
+def test_what_is_not_of_this_form_is_left_to_others(content):
+    exporter = TarShards(ExporterOptions())
+    assert exporter.load(MemoryDirectory("d", {"manifest.json": content})) is None
+    assert exporter.load(MemoryDirectory("d", {})) is None
+    assert exporter.load(MemoryFile("f", b"")) is None
+
+
+@pytest.mark.parametrize("change", [{"version": "3.0"}, {"shards": 3}, {"samples": 3}])
+def test_a_damaged_manifest_is_a_format_error(change):
+    directory = with_manifest(published(SAMPLES), **change)
+    with pytest.raises(FormatError, match=r"manifest\.json"):
+        TarShards(ExporterOptions()).load(directory)
+
+
+def test_a_manifest_without_a_schema_is_a_format_error():
+    samples = loaded(with_manifest(published(SAMPLES), schema=None))
+    with pytest.raises(FormatError, match="sample 0 of 'ipfs://x' has no schema"):
+        samples.read(0)
+
+
+def test_a_shard_that_is_cut_off_is_a_format_error():
+    directory = published(SAMPLES)
+    shard = directory.files["shards/00000.tar"]
+    samples = loaded(with_file(directory, "shards/00000.tar", shard[:5000]))
+    with pytest.raises(FormatError, match="ends before byte"):
+        everything(samples)
+
+
+DAMAGES = [(0, b"x"), (124, b"7"), (124, b"-1"), (124, b"\0" * 12), (0, b"\xff")]
+
+
+@pytest.mark.parametrize(("offset", "written"), DAMAGES)
+def test_damaged_headers_are_format_errors(offset, written):
+    directory = published(SAMPLES)
+    shard = bytearray(directory.files["shards/00000.tar"])
+    shard[offset : offset + len(written)] = written
+    samples = loaded(with_file(directory, "shards/00000.tar", bytes(shard)))
+    with pytest.raises(FormatError, match="sample 0"):
+        samples.read(0)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 4000), st.binary(min_size=1, max_size=20))
+def test_any_damage_to_a_shard_gives_a_sample_or_a_format_error(position, written):
+    directory = published(SAMPLES[:1])
+    shard = bytearray(directory.files["shards/00000.tar"])
+    shard[position : position + len(written)] = written
+    samples = loaded(with_file(directory, "shards/00000.tar", bytes(shard)))
+    with contextlib.suppress(FormatError):
+        assert isinstance(samples.read(0), tuple)
+
+
+def test_a_member_beyond_what_tar_holds_is_refused(monkeypatch):
+    monkeypatch.setattr(_shard_writer, "_MAX_MEMBER_BYTES", 10)
+    with pytest.raises(ExportError, match=r"'0000000000\.sample\.bin' has 11 bytes"):
+        published([b"x" * 11])

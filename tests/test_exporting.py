@@ -1,0 +1,383 @@
+"""Datasets exported through a real store and imported again, as the README promises."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from ipfs_dataset_core.codecs import ValueCodec
+from ipfs_dataset_core.content import CID, get_profile
+from ipfs_dataset_core.errors import AddressError, ExportError, FormatError, TransportError
+from ipfs_dataset_core.exporting import IPFSDatasetExporter
+from ipfs_dataset_core.interfaces import ExporterOptions
+from ipfs_dataset_core.publishing.imported import ImportedDataset
+from ipfs_dataset_core.publishing.publish import publish
+from ipfs_dataset_core.publishing.sink import TreeSink
+from ipfs_dataset_core.publishing.upload import BlockUpload
+from ipfs_dataset_core.publishing.walking import walk
+from ipfs_dataset_plugins import original
+from ipfs_dataset_plugins.tar_shards import TarShards
+from tests.plugins.test_original import SAMPLES as ORIGINAL_SAMPLES
+from tests.plugins.test_original import shard_of
+from tests.support.equality import same
+from tests.support.memory_publishing import MemoryTransport
+
+PROFILE = get_profile("unixfs-v1-2025")
+
+
+class Pictures(Dataset[Any]):
+    """Looks like CIFAR10 of torchvision; `__getitem__` never raises IndexError."""
+
+    def __init__(self, size=30):
+        self.size = size
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        pixels = np.random.default_rng(index).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+        return Image.fromarray(pixels), index % 10
+
+
+class Tensors(Dataset[Any]):
+    def __len__(self):
+        return 30
+
+    def __getitem__(self, index):
+        return torch.full((100,), float(index)), index
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self):
+        return iter(Tensors()[i] for i in range(30))
+
+
+@pytest.fixture
+def exporter(tmp_path):
+    return IPFSDatasetExporter(str(tmp_path / "store"), shard_bytes=20_000)
+
+
+def test_an_imported_dataset_is_a_dataset_of_torch():
+    assert issubclass(ImportedDataset, Dataset)
+
+
+def test_pictures_and_labels_come_back_as_in_the_readme(exporter):
+    cid = exporter.export_to_ipfs(Pictures())
+    assert str(CID.parse(cid)) == cid
+    imported = exporter.import_from_ipfs(f"ipfs://{cid}")
+    expected = [Pictures()[i] for i in range(30)]
+    assert len(imported) == 30
+    assert same(list(imported), expected)
+    assert same([imported[i] for i in range(30)], expected)
+    imported.close()
+    assert imported[3][1] == 3
+
+
+def test_without_an_address_the_embedded_store_is_used():
+    cid = IPFSDatasetExporter().export_to_ipfs(Tensors())
+    assert same(list(IPFSDatasetExporter().import_from_ipfs(cid)), list(Stream()))
+
+
+@pytest.mark.parametrize(
+    "form", ["{}", "ipfs://{}", "ipfs://ipfs://{}", "/ipfs/{}", "https://gateway.invalid/ipfs/{}"]
+)
+def test_every_form_of_url_is_imported(exporter, form):
+    cid = exporter.export_to_ipfs(Tensors())
+    assert len(exporter.import_from_ipfs(form.format(cid))) == 30
+
+
+def test_map_style_iterable_and_plain_datasets_have_the_same_cid(exporter):
+    samples = [Tensors()[i] for i in range(30)]
+    datasets = [Tensors(), Stream(), samples, tuple(samples), iter(samples)]
+    assert len({exporter.export_to_ipfs(dataset) for dataset in datasets}) == 1
+
+
+def test_the_profile_decides_on_the_cid(tmp_path):
+    store = str(tmp_path / "store")
+    v0 = IPFSDatasetExporter(store, profile="unixfs-v0-2015").export_to_ipfs(Tensors())
+    assert v0.startswith("Qm")
+    assert same(list(IPFSDatasetExporter(store).import_from_ipfs(v0)), list(Stream()))
+
+
+def test_no_samples_are_a_dataset_of_length_zero(exporter):
+    imported = exporter.import_from_ipfs(exporter.export_to_ipfs([]))
+    assert len(imported) == 0
+    assert list(imported) == []
+
+
+def test_indices_count_from_both_ends_and_end(exporter):
+    imported = exporter.import_from_ipfs(exporter.export_to_ipfs(Tensors()))
+    assert imported[-1][1] == 29
+    assert imported[np.int64(3)][1] == 3
+    for index in (30, -31):
+        with pytest.raises(IndexError, match=f"none of them {index}"):
+            imported[index]
+    with pytest.raises(TypeError):
+        imported["0"]
+
+
+def test_batches_go_through_a_subclass_that_transforms(exporter):
+    class Labels(ImportedDataset):
+        def __getitem__(self, index):
+            return super().__getitem__(index)[1]
+
+    imported = exporter.import_from_ipfs(exporter.export_to_ipfs(Tensors()))
+    labels = Labels(imported._published)
+    assert labels.__getitems__([3, -1, 0]) == [3, 29, 0]
+    assert list(labels) == list(range(30))
+
+
+@pytest.mark.parametrize(("start", "used"), [("fork", False), ("fork", True), ("spawn", True)])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_dataloader_workers_read_it(exporter, start, used):
+    imported = exporter.import_from_ipfs(exporter.export_to_ipfs(Tensors()))
+    if used:
+        assert imported[5][1] == 5
+    loader = DataLoader(imported, 4, num_workers=2, multiprocessing_context=start)
+    batches = list(loader)
+    assert torch.cat([labels for _, labels in batches]).tolist() == list(range(30))
+    assert torch.equal(batches[0][0][3], torch.full((100,), 3.0))
+
+
+def test_a_used_dataset_pickles(exporter):
+    imported = exporter.import_from_ipfs(exporter.export_to_ipfs(Tensors()))
+    list(imported)
+    assert same(list(pickle.loads(pickle.dumps(imported))), list(Stream()))
+
+
+def test_a_codec_of_the_user_is_used_in_both_directions(tmp_path):
+    ranges = ValueCodec(
+        name="range",
+        type=range,
+        extension="txt",
+        encode=lambda value: str(len(value)).encode(),
+        decode=lambda data: range(int(data)),
+    )
+    store = str(tmp_path)
+    cid = IPFSDatasetExporter(store, codecs=[ranges]).export_to_ipfs([range(3)])
+    assert list(IPFSDatasetExporter(store, codecs=[ranges]).import_from_ipfs(cid)) == [range(3)]
+    with pytest.raises(FormatError, match="codec 'range'"):
+        IPFSDatasetExporter(store).import_from_ipfs(cid)[0]
+
+
+def test_pickles_are_made_and_read_only_by_name(tmp_path):
+    store = str(tmp_path)
+    with pytest.raises(ExportError, match="sample 0 is of type range"):
+        IPFSDatasetExporter(store).export_to_ipfs([range(3)])
+    cid = IPFSDatasetExporter(store, allow_pickle=True).export_to_ipfs([range(3)])
+    assert IPFSDatasetExporter(store, allow_pickle=True).import_from_ipfs(cid)[0] == range(3)
+    with pytest.raises(FormatError, match="allow_pickle=True"):
+        IPFSDatasetExporter(store).import_from_ipfs(cid)[0]
+
+
+def test_a_dataset_of_the_original_library_is_imported(exporter, tmp_path):
+    cid = _publish_original(exporter._address, [shard_of(ORIGINAL_SAMPLES)])
+    (plugin,) = original.ipfs_dataset_exporters()
+    imported = IPFSDatasetExporter(exporter._address, form=plugin).import_from_ipfs(f"ipfs://{cid}")
+    assert same(list(imported), ORIGINAL_SAMPLES)
+    assert same(pickle.loads(pickle.dumps(imported))[4], ORIGINAL_SAMPLES[4])
+
+
+def _publish_original(address, shards):
+    import json
+
+    from ipfs_dataset_core.connections import connect_for_writing
+    from ipfs_dataset_core.content import FileBuilder
+    from ipfs_dataset_core.options import Options
+
+    blocks = []
+
+    def add(content):
+        builder = FileBuilder(PROFILE, lambda cid, block: blocks.append((cid, block)))
+        builder.write(content)
+        return str(builder.finish().cid)
+
+    fields = {"identifier": "ipfs-dataset", "version": "1.0", "list": [add(s) for s in shards]}
+    root = add(json.dumps(fields).encode())
+    connect_for_writing(address, Options()).put_blocks(blocks)
+    return root
+
+
+def test_what_is_no_published_dataset_is_explained(exporter):
+    transport = MemoryTransport()
+    sink = TreeSink(PROFILE, transport.blocks.__setitem__)
+    with sink.create("a.txt") as file:
+        file.write(b"text")
+    root = sink.finish()
+    _store(exporter, transport.blocks.items())
+    with pytest.raises(FormatError, match=r"no|not a published dataset .*tar_shards"):
+        exporter.import_from_ipfs(str(root))
+
+
+def _store(exporter, blocks):
+    from ipfs_dataset_core.connections import connect_for_writing
+
+    connect_for_writing(exporter._address, exporter._options).put_blocks(blocks)
+
+
+class Broken(Dataset[Any]):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        if index == 2:
+            raise ZeroDivisionError("of the user")
+        return index
+
+
+class Interrupted(Broken):
+    def __getitem__(self, index):
+        if index == 2:
+            raise KeyboardInterrupt
+        return bytes(20 << 20)
+
+
+def upload_threads():
+    return [t for t in threading.enumerate() if t.name.startswith("ipfs-dataset-upload")]
+
+
+def test_an_error_of_the_dataset_arrives_unchanged_and_nothing_is_pinned(exporter, tmp_path):
+    with pytest.raises(ZeroDivisionError, match="of the user"):
+        exporter.export_to_ipfs(Broken())
+    assert not (tmp_path / "store" / "pins").exists()
+
+
+def test_an_interrupt_leaves_nothing_running(exporter):
+    with pytest.raises(KeyboardInterrupt):
+        exporter.export_to_ipfs(Interrupted())
+    assert upload_threads() == []
+
+
+@pytest.mark.parametrize("thing", [3, object()])
+def test_what_is_no_dataset_is_refused(exporter, thing):
+    with pytest.raises(ExportError, match="is no dataset"):
+        exporter.export_to_ipfs(thing)
+
+
+def test_unusable_settings_are_refused_where_they_are_given():
+    with pytest.raises(ValueError, match="shard_bytes"):
+        IPFSDatasetExporter(shard_bytes=0)
+    with pytest.raises(AddressError, match="unixfs-v1-2025"):
+        IPFSDatasetExporter(profile="mine")
+    with pytest.raises(TypeError, match="timeuot"):
+        IPFSDatasetExporter(timeuot=3)
+
+
+def test_an_exporter_of_the_user_can_be_the_form(tmp_path):
+    form = TarShards(ExporterOptions(shard_bytes=10_000))
+    exporter = IPFSDatasetExporter(str(tmp_path), form=form)
+    assert len(exporter.import_from_ipfs(exporter.export_to_ipfs(Tensors()))) == 30
+
+
+def test_the_progress_bar_is_shown_on_request_and_not_in_a_pipe(capsys):
+    assert list(walk([1, 2], progress=None)) == [1, 2]
+    assert capsys.readouterr() == ("", "")
+    list(walk([1, 2], progress=True))
+    assert "2/2" in capsys.readouterr().err
+
+
+def test_blocks_go_out_in_bounded_batches_while_the_dataset_is_read():
+    transport = MemoryTransport()
+    seen = []
+
+    def samples():
+        for i in range(60):
+            seen.append(len(transport.blocks))
+            yield bytes([i]) * (1 << 20)
+
+    root = publish(samples(), TarShards(ExporterOptions()), transport, PROFILE)
+    assert transport.pinned == [root]
+    assert max(transport.batches) <= 17 << 20
+    assert seen[40] >= 16
+
+
+class Refusing(MemoryTransport):
+    def put_blocks(self, blocks):
+        raise TransportError("the disk is full")
+
+
+def test_a_transport_that_fails_ends_the_export_early_with_its_error():
+    taken = []
+
+    def samples():
+        for i in range(100):
+            taken.append(i)
+            yield bytes([i]) * (1 << 20)
+
+    transport = Refusing()
+    with pytest.raises(TransportError, match="disk is full"):
+        publish(samples(), TarShards(ExporterOptions()), transport, PROFILE)
+    assert len(taken) < 50
+    assert transport.pinned == []
+    assert upload_threads() == []
+
+
+def test_closing_an_upload_drops_what_was_not_sent():
+    transport = MemoryTransport()
+    upload = BlockUpload(transport)
+    upload.emit(CID.parse("bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"), b"")
+    upload.close()
+    assert transport.blocks == {}
+
+
+def test_a_sink_has_one_file_open_and_each_path_once():
+    sink = TreeSink(PROFILE, lambda cid, block: None)
+    file = sink.create("a")
+    with pytest.raises(ExportError, match="'a' is still open"):
+        sink.create("b")
+    with pytest.raises(ExportError, match="never closed"):
+        sink.finish()
+    with pytest.raises(ExportError, match="not closed yet"):
+        sink.cid_of("a")
+    assert file.write(b"four") == 4
+    assert (file.tell(), file.writable()) == (4, True)
+    file.close()
+    file.close()
+    with pytest.raises(ValueError, match="closed"):
+        file.write(b"")
+    with pytest.raises(ExportError, match="written already"):
+        sink.create("a")
+    assert str(sink.cid_of("a")).startswith("bafkrei")
+
+
+FLAT = """
+import resource
+from ipfs_dataset_core.content import get_profile
+from ipfs_dataset_core.interfaces import ExporterOptions, Transport
+from ipfs_dataset_core.publishing.publish import publish
+from ipfs_dataset_plugins.tar_shards import TarShards
+import torch
+
+class Nowhere(Transport):
+    def get_block(self, cid): raise NotImplementedError
+    def put_blocks(self, blocks): pass
+    def pin(self, cid): pass
+
+def samples(count):
+    for i in range(count):
+        yield torch.full((256, 1024), i, dtype=torch.float32), i
+
+def run(count):
+    publish(samples(count), TarShards(ExporterOptions()), Nowhere(), get_profile("unixfs-v1-2025"))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+before = run(2)
+print((run(300) - before) // 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has another unit elsewhere")
+def test_exporting_300_mb_takes_flat_memory():
+    command = [sys.executable, "-W", "ignore", "-c", FLAT]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=200)
+    assert int(done.stdout) < 100
