@@ -6,10 +6,13 @@ the only ones that plugins may use. Importing this package imports neither torch
 
 from __future__ import annotations
 
+import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
+from ipfs_dataset_core import codecs, manifest
 from ipfs_dataset_core.addresses import file_path
+from ipfs_dataset_core.codecs import ValueCodec
 from ipfs_dataset_core.content import (
     CID,
     DAG_PB,
@@ -42,6 +45,7 @@ from ipfs_dataset_core.hookspecs import hookimpl
 from ipfs_dataset_core.interfaces import (
     ByteStream,
     Exporter,
+    ExporterOptions,
     ExporterPlugin,
     FileSink,
     FolderReader,
@@ -76,6 +80,7 @@ __all__ = [
     "CarReader",
     "ExportError",
     "Exporter",
+    "ExporterOptions",
     "ExporterPlugin",
     "FileSink",
     "FolderReader",
@@ -108,14 +113,17 @@ __all__ = [
     "TransportPlugin",
     "TransportTimeoutError",
     "UnknownPluginError",
+    "ValueCodec",
     "VerificationError",
     "car_header",
     "car_section",
+    "codecs",
     "file_path",
     "hookimpl",
     "index_car",
     "links",
     "make_cid",
+    "manifest",
     "register",
     "verify",
 ]
@@ -135,8 +143,6 @@ _WITH_TORCH = {
 def __getattr__(name: str) -> Any:
     if name not in _WITH_TORCH:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
     return getattr(importlib.import_module(_WITH_TORCH[name]), name)
 
 

@@ -51,7 +51,7 @@ def file_path(address: str) -> Path:
     if not address.lower().startswith("file:"):
         try:
             return Path(address).expanduser()
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise AddressError(f"{address!r} is no usable path: {error}") from error
     host, path = _split(address)[1:3]
     if host not in ("", "localhost"):

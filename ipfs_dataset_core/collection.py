@@ -70,6 +70,11 @@ class DatasetObject:
             self._units = self._find_units()
         return self._units
 
+    def close(self) -> None:
+        """Forgets what this process opened; a later use opens it again."""
+        for unit in self._units or ():
+            unit.close()
+
     def _find_units(self) -> list[Unit]:
         url = parse_object_url(self.obj.url)
         cid = resolve_root(url, self._connections)
@@ -152,6 +157,11 @@ class Collection:
         """Returns about how many bytes reading one sample moves."""
         unit, within = self._locate(position)
         return unit.cost(within)
+
+    def close(self) -> None:
+        """Forgets what this process opened; a later use opens it again."""
+        for item in self._objects:
+            item.close()
 
     def _count(self) -> list[int]:
         if self._stops is None:

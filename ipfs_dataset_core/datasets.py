@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import operator
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch.utils.data import Dataset, IterableDataset
 
 from ipfs_dataset_core.collection import Collection, DatasetObject, as_objects
 from ipfs_dataset_core.connections import Connections
 from ipfs_dataset_core.epochs import SharedEpoch
 from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.places import current_place, rank_and_world
+from ipfs_dataset_core.places import current_job, current_place, job_to_carry
 from ipfs_dataset_core.randomness import keyed_random
 from ipfs_dataset_core.shares import DISTRIBUTIONS
 from ipfs_dataset_core.streaming import exact_length, stream
@@ -20,6 +20,7 @@ from ipfs_dataset_core.streaming import exact_length, stream
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from ipfs_dataset_core.places import Job
     from ipfs_dataset_core.shares import Distribution
     from ipfs_dataset_core.types import IPFSObject
 
@@ -78,24 +79,30 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Returns a batch: what it needs is fetched together, then each sample goes through ``self[i]``."""
-        budget = self._connections.options.memory // 2
         batch: list[Any] = []
-        for group in self._groups(indices, budget):
-            self._collection.prefetch(group)
+        for group in self._groups(indices, self._connections.options.memory // 2):
+            positions = map(self._position, group)
+            self._collection.prefetch(p for p in positions if p is not None)
             batch += [self[index] for index in group]
         return batch
 
     def close(self) -> None:
         """Closes the connections of this process; a later use opens them again."""
+        self._collection.close()
         self._connections.close()
+
+    def _position(self, index: int) -> int | None:
+        """Returns the number of a sample, None where `self[index]` has to say what it means."""
+        length = len(self._collection)
+        return index % length if -length <= index < length else None
 
     def _groups(self, indices: Sequence[int], budget: int) -> Iterator[list[int]]:
         """Splits a batch so that what is fetched ahead stays in the cache until it is used."""
-        length = len(self)
         group: list[int] = []
         used = 0
         for index in indices:
-            cost = self._collection.cost(index % length) if -length <= index < length else 0
+            position = self._position(index)
+            cost = 0 if position is None else self._collection.cost(position)
             if group and used + cost > budget:
                 yield group
                 group, used = [], 0
@@ -128,7 +135,7 @@ class IPFSIterableDataset(IterableDataset[Any]):
         self,
         ipfs_objs: IPFSObject | str | Iterable[IPFSObject | str],
         ipfs_api_address: str | None = None,
-        shuffle_urls: bool = False,
+        shuffle_urls: bool = False,  # noqa: FBT001, FBT002 - third by position, as it always was
         *,
         seed: int = 0,
         distribution: Distribution | None = None,
@@ -141,13 +148,13 @@ class IPFSIterableDataset(IterableDataset[Any]):
         self._shuffle_urls = shuffle_urls
         self._seed = seed
         self._distribution = distribution
-        self._ranks: tuple[int, int] | None = None
+        self._carried: Job | None = None
         self._epoch = SharedEpoch()
 
     def __iter__(self) -> Iterator[Any]:
-        place = current_place(self._ranks)
+        job = current_job(self._carried)
         units = (unit for item in self._ordered() for unit in item.units())
-        return stream(units, place, self._chosen_distribution())
+        return stream(units, current_place(job), self._distribution or job.distribution)
 
     def __len__(self) -> int:
         """Returns the exact number of samples for this rank.
@@ -157,33 +164,39 @@ class IPFSIterableDataset(IterableDataset[Any]):
         """
         if not hasattr(self, "_objects"):
             raise TypeError(f"{type(self).__name__} has no len()")
-        rank, world = self._ranks or rank_and_world()
+        job = current_job(self._carried)
         units = [unit for item in self._objects for unit in item.units()]
-        return exact_length(units, world, rank, self._chosen_distribution())
+        return exact_length(units, job.world, job.rank, self._distribution or job.distribution)
 
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch comes next; persistent workers hear of it as well."""
-        self._epoch.set(epoch)
+        if hasattr(self, "_objects"):
+            self._epoch.set(epoch)
+        for dataset in self._wrapped():
+            dataset.set_epoch(epoch)
 
     def close(self) -> None:
         """Closes the connections of this process; a later use opens them again."""
-        self._connections.close()
+        if hasattr(self, "_objects"):
+            for item in self._objects:
+                item.close()
+            self._connections.close()
+        for dataset in self._wrapped():
+            dataset.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        if not hasattr(self, "_objects"):
-            return self.__dict__
-        # A spawned worker cannot ask torch.distributed: it is not initialized there.
-        seen = {"_ranks": rank_and_world(), "_distribution": self._chosen_distribution()}
-        return {**self.__dict__, **seen}
+        # A subclass that keeps the iterator of its last epoch could not go to a worker otherwise.
+        state = {k: v for k, v in self.__dict__.items() if not isinstance(v, GeneratorType)}
+        if "_carried" in state:
+            state["_carried"] = job_to_carry(self._carried)
+        return state
+
+    def _wrapped(self) -> Iterator[IPFSIterableDataset]:
+        """Yields the datasets that a subclass keeps in its attributes and iterates for its own samples."""
+        return (v for v in vars(self).values() if isinstance(v, IPFSIterableDataset))
 
     def _ordered(self) -> list[DatasetObject]:
         objects = list(self._objects)
         if self._shuffle_urls:
             keyed_random("objects", self._seed, self._epoch.get()).shuffle(objects)
         return objects
-
-    def _chosen_distribution(self) -> Distribution:
-        if self._distribution is not None:
-            return self._distribution
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        return "pad" if distributed else "uneven"

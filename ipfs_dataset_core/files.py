@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
+import logging
 from typing import TYPE_CHECKING
 
+from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.content import CID
-from ipfs_dataset_core.fetcher import NotALeafError
 from ipfs_dataset_core.interfaces import ObjectFile
 from ipfs_dataset_core.layout import FileLayout, Inline, Leaf
+from ipfs_dataset_core.runs import NotALeafError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ipfs_dataset_core.fetcher import Fetcher
     from ipfs_dataset_core.interfaces import Span
+
+log = logging.getLogger(__name__)
 
 # Reads that continue this close to the end of the last one count as sequential: archive readers skip
 # padding and headers that they know already.
@@ -107,4 +111,7 @@ class VerifiedFile(ObjectFile):
         if self._sequential > stop - start and self._ahead - stop < window // 2:
             ahead_from = max(self._ahead, start)
             self._ahead = min(self.size, stop + window)
-            self.prefetch([(ahead_from, self._ahead)])
+            try:
+                self.prefetch([(ahead_from, self._ahead)])
+            except IPFSDatasetError as error:
+                log.debug("%s: cannot read ahead: %s", self.name, error)

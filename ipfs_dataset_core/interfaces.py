@@ -50,6 +50,7 @@ class Transport(ABC):
         concurrency: How many requests at once serve this source well.
         serves_ranges: Whether `open_range` works.
         serves_cars: Whether `read_car` works.
+        serves_paths: Whether `open_path` and `path_size` work.
         resolves_names: Whether `resolve_name` works.
         writable: Whether `put_blocks` and `pin` work.
     """
@@ -58,6 +59,7 @@ class Transport(ABC):
     concurrency: int = 8
     serves_ranges: bool = False
     serves_cars: bool = False
+    serves_paths: bool = False
     resolves_names: bool = False
     writable: bool = False
 
@@ -76,6 +78,17 @@ class Transport(ABC):
 
     def read_car(self, cid: CID, *, span: Span | None = None) -> Iterator[tuple[CID, bytes]]:
         """Yields blocks of the DAG under `cid` in depth-first order, all or those of a byte range."""
+        raise NotImplementedError
+
+    def open_path(self, path: str, start: int, stop: int) -> ByteStream:
+        """Returns bytes of the file at a path such as ``/ipfs/CID/name``, as the source resolves it.
+
+        Asked only where the user said ``verify=False``, and no source has the blocks.
+        """
+        raise NotImplementedError
+
+    def path_size(self, path: str) -> int | None:
+        """Returns the size of the file at a path, None where it is a directory; see `open_path`."""
         raise NotImplementedError
 
     def resolve_name(self, name: str) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # and hand-made trees are deeper.
 MAX_DEPTH = 32
 _KEPT_NODES = 512
+# How the binary form of a CID of version 1 and codec raw starts.
+_RAW_V1 = bytes([1, RAW])
 
 
 @attrs.frozen(slots=True)
@@ -124,4 +126,4 @@ class FileLayout:
 
 
 def _is_raw(cid: bytes) -> bool:
-    return len(cid) > 2 and cid[0] == 1 and cid[1] == RAW
+    return cid[:2] == _RAW_V1

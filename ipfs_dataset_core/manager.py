@@ -98,7 +98,7 @@ def discover(entry_points: Iterable[importlib_metadata.EntryPoint] | None = None
             loaded += [
                 Loaded(item, origin) for item in declarations(entry_point.load(), str(origin))
             ]
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - anything may be wrong with a plugin
             failures.append(_failure(origin, error))
     return Discovery(tuple(loaded), tuple(failures))
 
@@ -143,9 +143,11 @@ def _checked(hook: str, items: Sequence[Declaration]) -> Sequence[Declaration]:
 
 def _origin(entry_point: importlib_metadata.EntryPoint) -> Origin:
     distribution = entry_point.dist
-    if distribution is None:
-        return Origin("(unknown)", "", entry_point.name)
-    return Origin(distribution.name, distribution.version, entry_point.name)
+    try:
+        name, version = (distribution.name, distribution.version) if distribution else ("", "")
+    except Exception:  # noqa: BLE001 - a half-removed distribution has no metadata
+        name, version = "", ""
+    return Origin(name or "(unknown)", version or "", entry_point.name)
 
 
 def _failure(origin: Origin, error: BaseException) -> Failure:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from multiprocessing.context import get_spawning_popen
 from typing import TYPE_CHECKING
 
+import attrs
 import torch.distributed
 from torch.utils.data import get_worker_info
 
@@ -13,30 +15,61 @@ from ipfs_dataset_core.shares import Place
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ipfs_dataset_core.shares import Distribution
 
-def rank_and_world(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """Returns this process's rank and the number of ranks, (0, 1) outside distributed jobs.
 
-    torch.distributed where it is initialized, else what torchrun and others put into ``RANK`` and
-    ``WORLD_SIZE``.
+@attrs.frozen
+class Job:
+    """The distributed job that this process belongs to.
+
+    Args:
+        rank: Number of this process.
+        world: How many there are.
+        in_step: Whether torch.distributed runs, so that ranks wait for each other.
+    """
+
+    rank: int = 0
+    world: int = 1
+    in_step: bool = False
+
+    @property
+    def distribution(self) -> Distribution:
+        """How samples are shared where the user does not say."""
+        return "pad" if self.in_step else "uneven"
+
+
+def current_job(carried: Job | None = None, environment: Mapping[str, str] = os.environ) -> Job:
+    """Returns the job as torch.distributed knows it, else the one carried, else the environment's.
+
+    Args:
+        carried: What the parent of a spawned worker saw; the worker itself cannot ask torch.distributed.
+        environment: Has ``RANK`` and ``WORLD_SIZE`` where torchrun or its like started this process.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+        return Job(torch.distributed.get_rank(), torch.distributed.get_world_size(), in_step=True)
+    if carried is not None:
+        return carried
     try:
         rank, world = int(environment.get("RANK", "0")), int(environment.get("WORLD_SIZE", "1"))
     except ValueError:
-        return 0, 1
-    return (rank, world) if 0 <= rank < world else (0, 1)
+        return Job()
+    return Job(rank, world) if 0 <= rank < world else Job()
 
 
-def current_place(ranks: tuple[int, int] | None = None) -> Place:
-    """Returns who reads now.
+def job_to_carry(carried: Job | None) -> Job | None:
+    """Returns what to pickle: the job for a worker that is being spawned, nothing for a copy.
 
-    Args:
-        ranks: Rank and world as the parent of a spawned worker saw them; a worker cannot.
+    A copy may be used before torch.distributed starts, or in another job altogether.
     """
+    if get_spawning_popen() is None:
+        return None
+    job = current_job(carried)
+    return job if job.world > 1 else None
+
+
+def current_place(job: Job) -> Place:
+    """Returns who reads now."""
     info = get_worker_info()
-    rank, world = ranks if info is not None and ranks is not None else rank_and_world()
     if info is None:
-        return Place(rank, world)
-    return Place(rank, world, info.id, info.num_workers)
+        return Place(job.rank, job.world)
+    return Place(job.rank, job.world, info.id, info.num_workers)

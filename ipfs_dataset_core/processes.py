@@ -16,7 +16,7 @@ _creation = threading.Lock()
 
 def _renew_lock() -> None:
     """Another thread of the parent may have held the lock at the moment of the fork."""
-    global _creation
+    global _creation  # noqa: PLW0603 - a lock is replaced, not shared
     _creation = threading.Lock()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from torch.utils.data import IterableDataset
 
 from ipfs_dataset_core.epochs import SharedEpoch
-from ipfs_dataset_core.places import current_place, rank_and_world
+from ipfs_dataset_core.places import current_job, current_place, job_to_carry
 from ipfs_dataset_core.randomness import keyed_random
 from ipfs_dataset_core.shares import Place, sample_ranges
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from torch.utils.data import Dataset
 
+    from ipfs_dataset_core.places import Job
+
 T = TypeVar("T")
 
 
@@ -24,7 +26,8 @@ class ShuffleDataset(IterableDataset[Any]):
     """Yields another dataset's samples in a random order, by keeping some of them in a buffer.
 
     A sample can come early or late by about the size of the buffer; a larger buffer shuffles better and
-    takes more memory. Each rank and worker shuffles its own share.
+    takes more memory. Each rank and worker shuffles its own share; of a map-style dataset, every rank gets
+    equally many samples where torch.distributed runs, by reading a few twice.
 
     Args:
         dataset: Map-style or iterable.
@@ -38,13 +41,14 @@ class ShuffleDataset(IterableDataset[Any]):
         self._dataset = dataset
         self._buffer_size = buffer_size
         self._seed = seed
-        self._ranks: tuple[int, int] | None = None
+        self._carried: Job | None = None
         self._epoch = SharedEpoch()
 
     def __iter__(self) -> Iterator[Any]:
-        place = current_place(self._ranks)
+        job = current_job(self._carried)
+        place = current_place(job)
         generator = keyed_random("buffer", self._seed, self._epoch.get(), place.share, place.shares)
-        return shuffled(self._samples(place), self._buffer_size, generator)
+        return shuffled(self._samples(place, job), self._buffer_size, generator)
 
     def __len__(self) -> int:
         """Returns the number of samples for this rank.
@@ -55,10 +59,9 @@ class ShuffleDataset(IterableDataset[Any]):
         length = len(self._dataset)  # type: ignore[arg-type]
         if isinstance(self._dataset, IterableDataset):
             return length
-        rank, world = self._ranks or rank_and_world()
-        return sum(
-            stop - start for start, stop in sample_ranges(length, Place(rank, world), "uneven")
-        )
+        job = current_job(self._carried)
+        ranges = sample_ranges(length, Place(job.rank, job.world), job.distribution)
+        return sum(stop - start for start, stop in ranges)
 
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch comes next, here and to the dataset below."""
@@ -68,12 +71,12 @@ class ShuffleDataset(IterableDataset[Any]):
             set_below(epoch)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_ranks": rank_and_world()}
+        return {**self.__dict__, "_carried": job_to_carry(self._carried)}
 
-    def _samples(self, place: Place) -> Iterable[Any]:
+    def _samples(self, place: Place, job: Job) -> Iterable[Any]:
         if isinstance(self._dataset, IterableDataset):
             return self._dataset
-        ranges = sample_ranges(len(self._dataset), place, "uneven")  # type: ignore[arg-type]
+        ranges = sample_ranges(len(self._dataset), place, job.distribution)  # type: ignore[arg-type]
         return (self._dataset[index] for start, stop in ranges for index in range(start, stop))
 
 

@@ -1,4 +1,4 @@
-"""Verified blocks and ranges from one or several transports: tries, retries, falls back, and reports."""
+"""Verified blocks from one or several transports: tries, retries, falls back, and reports."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import logging
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from ipfs_dataset_core.content import verify
+from ipfs_dataset_core.content import hasher, verify
 from ipfs_dataset_core.errors import (
+    FormatError,
     LimitError,
     RateLimitedError,
     TransportError,
     TransportTimeoutError,
     VerificationError,
 )
+from ipfs_dataset_core.health import Health
 from ipfs_dataset_core.retry import delays, wait_at_least
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ipfs_dataset_core.content import CID
-    from ipfs_dataset_core.interfaces import ByteStream, Transport
+    from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.options import Options
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class Sources:
     def __init__(self, transports: Sequence[Transport], options: Options) -> None:
         self.transports = tuple(transports)
         self._options = options
+        self._health = Health()
 
     @property
     def concurrency(self) -> int:
@@ -54,36 +57,23 @@ class Sources:
         Raises:
             TransportError: No source delivered; the message quotes what each said. That none has the block
                 now does not prove that nobody has it: only a verified directory proves an absence.
-            VerificationError: What came does not hash to `cid`.
+            VerificationError: What came does not hash to `cid`, or its hash proves nothing.
         """
         if cid.is_identity:
             return cid.digest
+        if self._options.verify:
+            hasher(cid)  # refuses a hash that proves nothing before anyone is asked
+        return self.first(lambda transport: self._block(transport, cid), f"block {cid}")
 
-        def fetch(transport: Transport) -> bytes:
-            block = transport.get_block(cid)
-            if len(block) > MAX_BLOCK_BYTES:
-                raise LimitError(
-                    f"Block {cid} from {transport.name} has {len(block)} bytes or more, "
-                    f"over the limit of {MAX_BLOCK_BYTES} for a block"
-                )
-            if self._options.verify:
-                verify(cid, block)
-            return block
-
-        return self._first(fetch, self.transports, f"block {cid}")
-
-    def open_range(self, cid: CID, start: int, stop: int) -> ByteStream | None:
-        """Returns a stream of a file's plain bytes, unverified, or None where no source serves one.
-
-        One try: who reads it falls back to blocks.
-        """
-        for transport in self.transports:
-            if transport.serves_ranges:
-                try:
-                    return transport.open_range(cid, start, stop)
-                except TransportError as error:
-                    log.debug("No range of %s from %s: %s", cid, transport.name, error)
-        return None
+    def _block(self, transport: Transport, cid: CID) -> bytes:
+        block = transport.get_block(cid)
+        if len(block) > MAX_BLOCK_BYTES:
+            raise LimitError(
+                f"block {cid} has {len(block)} bytes or more, over the limit of {MAX_BLOCK_BYTES}"
+            )
+        if self._options.verify:
+            verify(cid, block)
+        return block
 
     def resolve_name(self, name: str) -> str:
         """Returns the ``/ipfs/…`` path that a mutable name points to now."""
@@ -93,42 +83,69 @@ class Sources:
                 f"None of {', '.join(t.name for t in self.transports)} resolves the name {name!r}: "
                 "give the API address of a node, or use an ipfs:// CID"
             )
-        return self._first(lambda transport: transport.resolve_name(name), able, f"name {name}")
+        return self.first(lambda transport: transport.resolve_name(name), f"name {name}", able)
 
     def close(self) -> None:
         """Closes every transport."""
         for transport in self.transports:
             transport.close()
 
-    def _first(
-        self, ask: Callable[[Transport], T], transports: Sequence[Transport], what: str
+    def first(
+        self,
+        ask: Callable[[Transport], T],
+        what: str,
+        transports: Sequence[Transport] | None = None,
+        *,
+        retried: type[TransportError] = TransportError,
     ) -> T:
+        """Returns the first answer that a source gives, asked in the order of preference and health.
+
+        Args:
+            ask: Asks one source.
+            what: What errors call the thing.
+            transports: Those to ask, all where None.
+            retried: The failures after which asking again is worth the wait.
+        """
+        asked = self.transports if transports is None else transports
         waits = delays(self._options.retries)
         while True:
             failures: dict[Transport, Exception] = {}
-            for transport in transports:
+            for transport in self._health.in_order(asked):
                 try:
-                    return ask(transport)
-                except (TransportError, VerificationError, LimitError) as error:
+                    return self._ask(ask, transport)
+                except (TransportError, VerificationError, LimitError, FormatError) as error:
                     log.debug("No %s from %s: %s", what, transport.name, error)
                     failures[transport] = error
-            retryable = [
-                e for e in failures.values() if isinstance(e, TransportError) and e.retryable
-            ]
+            retryable = [e for e in failures.values() if isinstance(e, retried) and e.retryable]
             wait = next(waits, None) if retryable else None
             if wait is None:
                 raise _combined(what, failures)
-            time.sleep(max([wait, *map(wait_at_least, retryable)]))
+            time.sleep(max(wait, min(map(wait_at_least, retryable))))
+
+    def _ask(self, ask: Callable[[Transport], T], transport: Transport) -> T:
+        self._health.check(transport)
+        try:
+            answer = ask(transport)
+        except Exception as error:
+            self._health.failed(transport, error)
+            raise
+        self._health.worked(transport)
+        return answer
 
 
 def _combined(what: str, failures: dict[Transport, Exception]) -> Exception:
     """Returns one error of the class that says most, quoting each source on a line of its own."""
     errors = list(failures.values())
-    lines = [f"{transport.name}: {error}" for transport, error in failures.items()]
+    lines = [_quoted(transport, error) for transport, error in failures.items()]
     message = "\n  ".join([f"No source delivered {what}:", *lines])
     if any(isinstance(error, VerificationError) for error in errors):
         return VerificationError(message)
     for kind in (LimitError, RateLimitedError, TransportTimeoutError):
-        if all(isinstance(error, kind) for error in errors):
+        if errors and all(isinstance(error, kind) for error in errors):
             return kind(message)
     return TransportError(message, retryable=any(getattr(e, "retryable", False) for e in errors))
+
+
+def _quoted(transport: Transport, error: Exception) -> str:
+    said = " ".join(str(error).split())
+    return said if said.startswith(transport.name) else f"{transport.name}: {said}"

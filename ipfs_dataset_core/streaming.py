@@ -6,13 +6,13 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.errors import FormatError
-from ipfs_dataset_core.shares import overlaps, part, sample_ranges
+from ipfs_dataset_core.shares import Place, overlaps, part, sample_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ipfs_dataset_core.interfaces import Sample
-    from ipfs_dataset_core.shares import Distribution, Place
+    from ipfs_dataset_core.shares import Distribution
     from ipfs_dataset_core.units import Unit
 
 
@@ -46,8 +46,6 @@ def exact_length(units: Sequence[Unit], world: int, rank: int, distribution: Dis
     Raises:
         TypeError: Only reading the whole dataset would tell.
     """
-    from ipfs_dataset_core.shares import Place
-
     if not all(unit.is_counted() for unit in units):
         raise TypeError("this iterable dataset has no len(): counting would read all of it")
     total = sum(unit.count() for unit in units)

@@ -69,6 +69,10 @@ class Unit(ABC):
     def slice(self, start: int, stop: int) -> Iterator[Sample]:
         """Yields the samples that start within a range of its weight; every sample is in one range."""
 
+    @abstractmethod
+    def close(self) -> None:
+        """Forgets what this process opened; a later use opens it again."""
+
     def samples(self) -> Iterator[Sample]:
         """Yields every sample in order."""
         return self.between(0, self.count())
@@ -89,8 +93,8 @@ class ObjectUnit(Unit):
         reader: ReaderPlugin | Reader,
         what: str,
     ) -> None:
-        self._declared = reader
         self._what = what
+        self._open = open_source
         self._source = ProcessLocal(open_source)
         self._reader = ProcessLocal(_ReaderFactory(reader))
         self._index: MemberIndex | None = None
@@ -128,7 +132,8 @@ class ObjectUnit(Unit):
         return self.is_counted() or self.reader.sliceable(self.source)
 
     def weight(self) -> int:
-        return int(self.source.size) if isinstance(self.source, ObjectFile) else _MEMBER_WEIGHT
+        # Never 0: an empty object, too, is in somebody's share.
+        return max(1, self.source.size) if isinstance(self.source, ObjectFile) else _MEMBER_WEIGHT
 
     def get(self, position: int) -> Sample:
         return self.reader.read(self.source, self.index(), position)
@@ -143,9 +148,8 @@ class ObjectUnit(Unit):
         return stop - start
 
     def samples(self) -> Iterator[Sample]:
-        if isinstance(self.source, ObjectFile):
-            self.source.seek(0)
-        return self.reader.samples(self.source)
+        # A file of its own, for readers read on from where it stands, and iterations may run side by side.
+        return self.reader.samples(self._open())
 
     def between(self, start: int, stop: int) -> Iterator[Sample]:
         if self._index is not None and (start, stop) == (0, len(self._index)):
@@ -154,9 +158,12 @@ class ObjectUnit(Unit):
 
     def slice(self, start: int, stop: int) -> Iterator[Sample]:
         if not self.is_counted():
-            return self.reader.samples_between(self.source, start, stop)
-        weight, count = max(1, self.weight()), self.count()
+            return self.reader.samples_between(self._open(), start, stop)
+        weight, count = self.weight(), self.count()
         return self.between(count * start // weight, count * stop // weight)
+
+    def close(self) -> None:
+        self._source.pop()
 
 
 class _ReaderFactory:
@@ -217,3 +224,6 @@ class MembersUnit(Unit):
     def slice(self, start: int, stop: int) -> Iterator[Sample]:
         # A member belongs to the range in which it starts.
         return self.between(-(-start // _MEMBER_WEIGHT), -(-stop // _MEMBER_WEIGHT))
+
+    def close(self) -> None:
+        self._directory.pop()

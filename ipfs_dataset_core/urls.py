@@ -115,10 +115,11 @@ def _split(stripped: str, text: str) -> SplitResult:
         # What follows works on text that UTF-8 can say.
         stripped.encode()
         parts = urlsplit(stripped)
-        if not parts.hostname or parts.port == 0:
-            raise ValueError("it names no host and port")
+        host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise AddressError(f"{text!r} is no URL ({error}): write {FORMS}") from error
+    if not host:
+        raise AddressError(f"{text!r} names no host: write {FORMS}")
     return parts
 
 

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import collections
-import dataclasses
-import datetime as dt
-import enum
-import re
 import subprocess
 import sys
 import warnings
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -19,23 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ipfs_dataset_core.codecs import SampleCodec, ValueCodec, schema
-from ipfs_dataset_core.errors import ExportError, FormatError
+from ipfs_dataset_core.codecs import SampleCodec, schema
+from ipfs_dataset_core.errors import ExportError
 from tests.support import values
 from tests.support.equality import same
-
-MEMBER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\.[a-z0-9]+")
-
-
-def there_and_back(sample, codec=None):
-    codec = codec or SampleCodec()
-    encoded = codec.encode(sample, 0)
-    text = schema.schema_text(encoded.schema)
-    restored = schema.parse_schema(text.encode(), "schema")
-    suffixes = [suffix for suffix, _ in encoded.members]
-    assert len(set(suffixes)) == len(suffixes)
-    assert all(MEMBER_NAME.fullmatch(suffix) and len(suffix) < 80 for suffix in suffixes)
-    return codec.decode(restored, dict(encoded.members), "sample 0")
+from tests.support.round_trip import there_and_back
 
 
 def suffixes(sample):
@@ -180,49 +162,6 @@ def test_arrays_that_are_not_plain_data_are_refused(array):
         SampleCodec().encode((array,), 5)
 
 
-def test_the_message_of_an_error_names_sample_position_and_type_and_the_way_out():
-    with pytest.raises(ExportError) as caught:
-        SampleCodec().encode((1, {"box": [torch.ones(1), collections.OrderedDict()]}), 17)
-    message = str(caught.value)
-    assert message.startswith("sample 17, [1]['box'][1] is of type collections.OrderedDict")
-    assert "ValueCodec" in message
-
-
-class Colour(enum.IntEnum):
-    RED = 1
-
-
-@dataclasses.dataclass
-class Box:
-    x: int
-
-
-class Point(NamedTuple):
-    x: int
-    y: int
-
-
-@pytest.mark.parametrize(
-    "value",
-    [Colour.RED, Box(1), Point(1, 2), {1, 2}, bytearray(b"x"), range(3), object(), Image, Ellipsis],
-)
-def test_types_that_would_come_back_as_another_type_are_refused(value):
-    with pytest.raises(ExportError, match="no codec"):
-        SampleCodec().encode({"x": value}, 0)
-
-
-def test_what_contains_itself_is_refused():
-    knot: list[object] = []
-    knot.append(knot)
-    with pytest.raises(ExportError, match="contains itself"):
-        SampleCodec().encode(knot, 0)
-
-
-def test_a_dict_with_keys_that_have_no_codec_is_refused():
-    with pytest.raises(ExportError, match="key of type frozenset"):
-        SampleCodec().encode({frozenset(): torch.ones(1)}, 0)
-
-
 def test_equal_keys_of_different_types_make_different_schemas():
     texts = {
         schema.schema_text(SampleCodec().encode({key: torch.ones(1)}, 0).schema)
@@ -251,63 +190,3 @@ def test_webdataset_finds_the_extension_that_it_decodes():
     assert suffixes({"x": 1, "y": (2, "z")}) == ["sample.json"]
     assert suffixes("text") == ["sample.txt"]
     assert suffixes(("x" * 10_000, 1)) == ["0.txt", "1.cls"]
-
-
-def encode_date(date):
-    return date.isoformat().encode()
-
-
-def decode_date(data):
-    return dt.date.fromisoformat(data.decode())
-
-
-DATES = ValueCodec(
-    name="date", type=dt.date, extension="txt", encode=encode_date, decode=decode_date
-)
-
-
-def test_a_codec_of_the_user_adds_a_type_at_any_depth():
-    sample = {"day": dt.date(2024, 2, 29), "days": [dt.date(1, 1, 1), 3]}
-    assert there_and_back(sample, SampleCodec([DATES])) == sample
-    encoded = SampleCodec([DATES]).encode(sample, 0)
-    with pytest.raises(FormatError, match="needs the codec 'date'"):
-        SampleCodec().decode(encoded.schema, dict(encoded.members), "sample 0")
-
-
-def test_a_codec_of_the_user_goes_before_the_built_in_one():
-    halves = ValueCodec(
-        name="half",
-        type=float,
-        extension="bin",
-        encode=lambda value: str(value / 2).encode(),
-        decode=lambda data: float(data) * 2,
-    )
-    encoded = SampleCodec([halves]).encode({"x": [1.0, 2]}, 0)
-    assert [payload for _, payload in encoded.members] == [b"0.5", b"2"]
-
-
-def test_what_a_codec_raises_becomes_an_export_error_with_the_position():
-    broken = ValueCodec(
-        name="broken", type=set, extension="bin", encode=lambda value: bytes(1 // 0), decode=bytes
-    )
-    with pytest.raises(ExportError, match=r"sample 3, \['a'\] of type set.*ZeroDivisionError"):
-        SampleCodec([broken]).encode({"a": {1}}, 3)
-
-
-def test_a_codec_with_a_name_that_is_no_part_of_a_file_name_is_refused():
-    with pytest.raises(ValueError, match="file name"):
-        ValueCodec(name="a/b", type=set, extension="bin", encode=bytes, decode=bytes)
-
-
-def test_pickles_need_permission_on_both_sides():
-    sample = {"box": Box(1), "x": torch.ones(1)}
-    encoded = SampleCodec(allow_pickle=True).encode(sample, 0)
-    with pytest.raises(FormatError, match="allow_pickle=True"):
-        SampleCodec().decode(encoded.schema, dict(encoded.members), "sample 0")
-    assert there_and_back(sample, SampleCodec(allow_pickle=True)) == sample
-
-
-def test_a_missing_member_is_named():
-    encoded = SampleCodec().encode((1, torch.ones(1)), 0)
-    with pytest.raises(FormatError, match=r"sample 0 has no member '0\.cls'"):
-        SampleCodec().decode(encoded.schema, {}, "sample 0")

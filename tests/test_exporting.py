@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
-import threading
 from typing import Any
 
 import numpy as np
@@ -16,20 +13,18 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ipfs_dataset_core.codecs import ValueCodec
 from ipfs_dataset_core.content import CID, get_profile
-from ipfs_dataset_core.errors import AddressError, ExportError, FormatError, TransportError
+from ipfs_dataset_core.errors import AddressError, ExportError, FormatError
 from ipfs_dataset_core.exporting import IPFSDatasetExporter
 from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.publishing.imported import ImportedDataset
-from ipfs_dataset_core.publishing.publish import publish
 from ipfs_dataset_core.publishing.sink import TreeSink
-from ipfs_dataset_core.publishing.upload import BlockUpload
-from ipfs_dataset_core.publishing.walking import walk
 from ipfs_dataset_plugins import original
 from ipfs_dataset_plugins.tar_shards import TarShards
 from tests.plugins.test_original import SAMPLES as ORIGINAL_SAMPLES
 from tests.plugins.test_original import shard_of
 from tests.support.equality import same
 from tests.support.memory_publishing import MemoryTransport
+from tests.support.threads_left import upload_threads
 
 PROFILE = get_profile("unixfs-v1-2025")
 
@@ -241,10 +236,6 @@ class Interrupted(Broken):
         return bytes(20 << 20)
 
 
-def upload_threads():
-    return [t for t in threading.enumerate() if t.name.startswith("ipfs-dataset-upload")]
-
-
 def test_an_error_of_the_dataset_arrives_unchanged_and_nothing_is_pinned(exporter, tmp_path):
     with pytest.raises(ZeroDivisionError, match="of the user"):
         exporter.export_to_ipfs(Broken())
@@ -278,106 +269,17 @@ def test_an_exporter_of_the_user_can_be_the_form(tmp_path):
     assert len(exporter.import_from_ipfs(exporter.export_to_ipfs(Tensors()))) == 30
 
 
-def test_the_progress_bar_is_shown_on_request_and_not_in_a_pipe(capsys):
-    assert list(walk([1, 2], progress=None)) == [1, 2]
-    assert capsys.readouterr() == ("", "")
-    list(walk([1, 2], progress=True))
-    assert "2/2" in capsys.readouterr().err
-
-
-def test_blocks_go_out_in_bounded_batches_while_the_dataset_is_read():
-    transport = MemoryTransport()
-    seen = []
-
-    def samples():
-        for i in range(60):
-            seen.append(len(transport.blocks))
-            yield bytes([i]) * (1 << 20)
-
-    root = publish(samples(), TarShards(ExporterOptions()), transport, PROFILE)
-    assert transport.pinned == [root]
-    assert max(transport.batches) <= 17 << 20
-    assert seen[40] >= 16
-
-
-class Refusing(MemoryTransport):
-    def put_blocks(self, blocks):
-        raise TransportError("the disk is full")
-
-
-def test_a_transport_that_fails_ends_the_export_early_with_its_error():
-    taken = []
-
-    def samples():
-        for i in range(100):
-            taken.append(i)
-            yield bytes([i]) * (1 << 20)
-
-    transport = Refusing()
-    with pytest.raises(TransportError, match="disk is full"):
-        publish(samples(), TarShards(ExporterOptions()), transport, PROFILE)
-    assert len(taken) < 50
-    assert transport.pinned == []
-    assert upload_threads() == []
-
-
-def test_closing_an_upload_drops_what_was_not_sent():
-    transport = MemoryTransport()
-    upload = BlockUpload(transport)
-    upload.emit(CID.parse("bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"), b"")
-    upload.close()
-    assert transport.blocks == {}
-
-
-def test_a_sink_has_one_file_open_and_each_path_once():
-    sink = TreeSink(PROFILE, lambda cid, block: None)
-    file = sink.create("a")
-    with pytest.raises(ExportError, match="'a' is still open"):
-        sink.create("b")
-    with pytest.raises(ExportError, match="never closed"):
-        sink.finish()
-    with pytest.raises(ExportError, match="not closed yet"):
-        sink.cid_of("a")
-    assert file.write(b"four") == 4
-    assert (file.tell(), file.writable()) == (4, True)
-    file.close()
-    file.close()
-    with pytest.raises(ValueError, match="closed"):
-        file.write(b"")
-    with pytest.raises(ExportError, match="written already"):
-        sink.create("a")
-    assert str(sink.cid_of("a")).startswith("bafkrei")
-
-
-FLAT = """
-import resource
-from ipfs_dataset_core.content import get_profile
-from ipfs_dataset_core.interfaces import ExporterOptions, Transport
-from ipfs_dataset_core.publishing.publish import publish
-from ipfs_dataset_plugins.tar_shards import TarShards
-import torch
-
-class Nowhere(Transport):
-    def get_block(self, cid): raise NotImplementedError
-    def put_blocks(self, blocks): pass
-    def pin(self, cid): pass
-
-def samples(count):
-    for i in range(count):
-        yield torch.full((256, 1024), i, dtype=torch.float32), i
-
-def run(count):
-    publish(samples(count), TarShards(ExporterOptions()), Nowhere(), get_profile("unixfs-v1-2025"))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-before = run(2)
-print((run(300) - before) // 1024)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has another unit elsewhere")
-def test_exporting_300_mb_takes_flat_memory():
-    command = [sys.executable, "-W", "ignore", "-c", FLAT]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=200)
-    assert int(done.stdout) < 100
+@pytest.mark.parametrize("profile", ["unixfs-v1-2025", "unixfs-v0-2015"])
+def test_a_node_takes_pins_and_returns_a_dataset(kubo, profile, tmp_path):
+    exporter = IPFSDatasetExporter(kubo.api, shard_bytes=50_000, profile=profile)
+    cid = exporter.export_to_ipfs(Pictures())
+    imported = exporter.import_from_ipfs(f"ipfs://ipfs://{cid}")
+    assert same(list(imported), [Pictures()[i] for i in range(30)])
+    assert same(imported[-1], Pictures()[29])
+    imported.close()
+    gateway = IPFSDatasetExporter().import_from_ipfs(f"{kubo.gateway}/ipfs/{cid}")
+    assert same(gateway.__getitems__([4, 17]), [Pictures()[4], Pictures()[17]])
+    gateway.close()
+    assert cid in kubo.cli("pin", "ls", "--type=recursive").decode()
+    elsewhere = IPFSDatasetExporter(str(tmp_path), shard_bytes=50_000, profile=profile)
+    assert elsewhere.export_to_ipfs(Pictures()) == cid

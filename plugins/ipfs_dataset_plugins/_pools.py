@@ -107,7 +107,7 @@ def _through(proxy: str, settings: dict[str, Any]) -> urllib3.ProxyManager:
         return urllib3.ProxyManager(proxy, proxy_headers=headers, **settings)
     except urllib3.exceptions.HTTPError:
         raise AddressError(
-            f"The environment names the proxy {redacted(proxy)!r}, and only http and https proxies can be used"
+            f"The environment names the proxy {redacted(proxy)!r}: only http and https ones can be used"
         ) from None
 
 

@@ -22,14 +22,16 @@ from ipfs_dataset_core import (
     car_section,
     hookimpl,
 )
-from ipfs_dataset_plugins._http import HTTPClient, endpoint_of, error_of
+from ipfs_dataset_plugins._bodies import error_of
+from ipfs_dataset_plugins._endpoints import endpoint_of
+from ipfs_dataset_plugins._http import HTTPClient
 from ipfs_dataset_plugins._multiaddr import parse_multiaddr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ipfs_dataset_core import Options, Span
-    from ipfs_dataset_plugins._http import Body
+    from ipfs_dataset_plugins._bodies import Body
 
 MAX_BLOCK_BYTES = 2 << 20
 MAX_ANSWER_BYTES = 1 << 20
@@ -57,17 +59,10 @@ class ApiTransport(Transport):
         is_url = address.lower().startswith(("http://", "https://"))
         endpoint = endpoint_of(_without_api_path(address)) if is_url else parse_multiaddr(address)
         self.name = f"API {endpoint.name}"
-        self._client = HTTPClient(
-            endpoint,
-            timeout=options.timeout,
-            connections=self.concurrency,
-            headers=options.headers,
-            auth=options.auth,
-        )
+        self._client = HTTPClient(endpoint, options)
 
     def get_block(self, cid: CID) -> bytes:
-        with_limit = self._call("block/get", arg=str(cid))
-        return with_limit.read_all(MAX_BLOCK_BYTES)
+        return self._call("block/get", arg=str(cid)).read_all(MAX_BLOCK_BYTES)
 
     def open_range(self, cid: CID, start: int, stop: int) -> Body:
         body = self._call("cat", arg=str(cid), offset=start, length=stop - start)
@@ -104,12 +99,11 @@ class ApiTransport(Transport):
             pieces.append(car_section(cid, block))
         if len(pieces) == 1:
             return
-        answer = self._upload("dag/import", pieces, **{"pin-roots": "false", "silent": "true"})
-        if b"PinErrorMsg" in answer and json.loads(answer.splitlines()[0])["Root"]["PinErrorMsg"]:
-            raise TransportError(f"{self.name}: dag/import answered {answer[:500]!r}")
+        self._upload("dag/import", pieces, **{"pin-roots": "false"})
 
     def pin(self, cid: CID) -> None:
-        answer = self._json("pin/add", arg=str(cid), recursive="true")
+        # Progress is a line now and then, without which a long walk over the DAG looks like a stall.
+        answer = self._json("pin/add", arg=str(cid), recursive="true", progress="true")
         if not isinstance(answer, dict) or not answer.get("Pins"):
             raise TransportError(f"{self.name}: pin/add of {cid} answered {answer!r}, no pin")
 
@@ -117,10 +111,11 @@ class ApiTransport(Transport):
         self._client.close()
 
     def _json(self, command: str, **parameters: Any) -> Any:
+        """Returns the last line of the answer, which is its only one but where there was progress."""
         data = self._call(command, **parameters).read_all(MAX_ANSWER_BYTES)
         try:
-            return json.loads(data)
-        except ValueError as error:
+            return json.loads(data.strip().rpartition(b"\n")[2])
+        except (ValueError, RecursionError) as error:
             raise TransportError(
                 f"{self.name}: {command} answered {data[:200]!r}, no JSON"
             ) from error

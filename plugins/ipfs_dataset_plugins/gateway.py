@@ -1,20 +1,19 @@
 """HTTP gateways, path or subdomain style: blocks, CARs and byte ranges, none of them trusted.
 
-Paths are never sent: the core walks verified directory blocks and asks for CIDs alone, so nothing that a
-gateway does with paths (``index.html``, ``_redirects``, listings) matters here. Formats as in
-https://specs.ipfs.tech/http-gateways/trustless-gateway/.
+To read what is verified, paths are never sent: the core walks verified directory blocks and asks for CIDs
+alone, so nothing that a gateway does with paths (``index.html``, ``_redirects``, listings) matters. Formats
+as in https://specs.ipfs.tech/http-gateways/trustless-gateway/. What a gateway does not serve is learnt from
+its answers, and not asked for again.
 """
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-
-import attrs
+from urllib.parse import urljoin, urlsplit
 
 from ipfs_dataset_core import (
-    AddressError,
+    RAW,
     CarReader,
     ObjectNotFoundError,
     Transport,
@@ -24,90 +23,23 @@ from ipfs_dataset_core import (
     hookimpl,
     verify,
 )
-from ipfs_dataset_plugins._http import HTTPClient, endpoint_of, error_of
+from ipfs_dataset_plugins._bodies import error_of
+from ipfs_dataset_plugins._gateway_urls import parse_gateway
+from ipfs_dataset_plugins._http import HTTPClient
+from ipfs_dataset_plugins._pools import hide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfs_dataset_core import CID, Options, Span
-    from ipfs_dataset_plugins._http import Body, Endpoint
+    from ipfs_dataset_plugins._bodies import Body
 
 MAX_BLOCK_BYTES = 2 << 20
-MAX_DNS_LABEL = 63
 RAW_BLOCK = "application/vnd.ipld.raw"
 CAR = "application/vnd.ipld.car"
-_CONTENT_RANGE = re.compile(r"bytes (?P<first>\d+)-(?P<last>\d+)/(?:\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (?P<first>\d+)-(?P<last>\d+)/(?P<size>\d+|\*)")
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NOT_SERVED = frozenset({400, 405, 406, 415, 501})
-
-
-@attrs.frozen
-class GatewayURL:
-    """How to write the URL of a CID at one gateway.
-
-    Args:
-        endpoint: Where connections go.
-        subdomain: What follows the CID's label in the host, None for path style.
-        query: Access tokens and the like, sent with every request.
-    """
-
-    endpoint: Endpoint
-    subdomain: str | None
-    query: str = attrs.field(default="", repr=False)
-
-    def target(self, cid: CID, query: str) -> str:
-        """Returns the path, or for subdomains the URL, that names `cid`."""
-        joined = "&".join(filter(None, (query, self.query)))
-        suffix = f"?{joined}" if joined else ""
-        if self.subdomain is None:
-            return f"/ipfs/{cid}{suffix}"
-        if self.host(cid):
-            return f"/{suffix}"
-        scheme = self.endpoint.url.partition("://")[0]
-        return f"{scheme}://{_label(cid)}.ipfs.{self.subdomain}/{suffix}"
-
-    def host(self, cid: CID) -> str | None:
-        """Returns the Host header where it differs from where the connection goes.
-
-        Few systems look up names below localhost, so those are connected to directly.
-        """
-        if self.subdomain is None or not _is_local(self.subdomain):
-            return None
-        return f"{_label(cid)}.ipfs.{self.subdomain}"
-
-
-def parse_gateway(address: str) -> GatewayURL:
-    """Returns the gateway at an address such as ``gateway+https://host/prefix?token=…``.
-
-    Raises:
-        AddressError: It is no URL.
-    """
-    url = address.partition("+")[2]
-    base, _, query = url.partition("?")
-    if "://*.ipfs." not in base and "@*.ipfs." not in base:
-        return GatewayURL(endpoint_of(base.rstrip("/")), None, query)
-    scheme, _, rest = base.partition("://")
-    user, at, host = rest.rpartition("@")
-    host = host.removeprefix("*.ipfs.").rstrip("/")
-    if "/" in host:
-        raise AddressError(f"A subdomain gateway has no path: {host!r}")
-    port = urlsplit(f"//{host}").port
-    local = f"127.0.0.1{f':{port}' if port else ''}"
-    where = local if _is_local(host) else host
-    return GatewayURL(endpoint_of(f"{scheme}://{user}{at}{where}"), host, query)
-
-
-def _is_local(host: str) -> bool:
-    name = host.rpartition(":")[0] or host
-    return name == "localhost" or name.endswith(".localhost")
-
-
-def _label(cid: CID) -> str:
-    """Returns a CID as one DNS label: lower case, and shorter in base 36 where base 32 is too long."""
-    text = cid.encode("base32")
-    text = text if len(text) <= MAX_DNS_LABEL else cid.encode("base36")
-    if len(text) > MAX_DNS_LABEL:
-        raise AddressError(f"{cid} is too long for a subdomain gateway: use a path gateway")
-    return text
 
 
 class GatewayTransport(Transport):
@@ -121,56 +53,62 @@ class GatewayTransport(Transport):
     concurrency = 8
     serves_ranges = True
     serves_cars = True
+    serves_paths = True
 
     def __init__(self, address: str, options: Options) -> None:
         self._url = parse_gateway(address)
-        subdomain = self._url.subdomain
-        shown = f"*.ipfs.{subdomain}" if subdomain else self._url.endpoint.name
-        self.name = f"gateway {shown}"
-        self._client = HTTPClient(
-            self._url.endpoint,
-            timeout=options.timeout,
-            connections=self.concurrency,
-            headers=options.headers,
-            auth=options.auth,
-        )
+        self.name = f"gateway {self._url.name}"
+        self._client = HTTPClient(self._url.endpoint, options)
+        self._serves_blocks = True
+        hide(self._url.query)
 
     def get_block(self, cid: CID) -> bytes:
-        body = self._get(cid, "format=raw", {"Accept": RAW_BLOCK}, "block")
-        block = body.read_all(MAX_BLOCK_BYTES)
+        what = f"{self.name}: block {cid}"
+        # The bytes of a file that is one raw block are that block, whatever a gateway calls them.
+        if not self._serves_blocks and cid.codec != RAW:
+            raise _no_blocks(what)
+        body = self._ask(
+            "GET", f"/ipfs/{cid}", what, query="format=raw", headers={"Accept": RAW_BLOCK}
+        )
+        block = body.read_all(MAX_BLOCK_BYTES) if body.status not in _REDIRECTS else b""
         if _content_type(body) != RAW_BLOCK and not _is_block(cid, block):
-            raise TransportError(
-                f"{self.name}: answered the request for block {cid} with "
-                f"{_content_type(body) or 'bytes of no type'} that are not that block: it is no trustless "
-                "gateway. Use another source, or verify=False to trust this one"
-            )
+            if body.status in _REDIRECTS:
+                body.response.close()
+            # A page may be there for once, because of maintenance or a login.
+            self._serves_blocks = _content_type(body) == "text/html" and bool(block)
+            raise _no_blocks(what, _content_type(body) or "bytes of no type")
         return block
 
     def open_range(self, cid: CID, start: int, stop: int) -> Body:
-        headers = {"Range": f"bytes={start}-{stop - 1}"}
-        body = self._get(cid, "", headers, "range", accepted=(200, 206))
-        length = body.headers.get("Content-Length")
-        whole = body.status == 200 and start == 0 and length == str(stop)  # noqa: PLR2004
-        if not whole and not _is_range(body, start, stop):
-            body.response.close()
-            raise TransportError(
-                f"{self.name}: asked for bytes {start}-{stop - 1} of {cid}, answered HTTP {body.status} "
-                f"{body.headers.get('Content-Range', 'without Content-Range')}"
-            )
-        body.expect(stop - start)
-        return body
+        try:
+            return self._open(f"/ipfs/{cid}", start, stop)
+        except _NotServedError:
+            self.serves_ranges = False
+            raise
+
+    def open_path(self, path: str, start: int, stop: int) -> Body:
+        return self._open(path, start, stop)
+
+    def path_size(self, path: str) -> int | None:
+        what = f"{self.name}: size of {path}"
+        body = self._ask("HEAD", path, what)
+        body.close()
+        if body.status in _REDIRECTS:
+            return None
+        length = body.headers.get("Content-Length", "")
+        return int(length) if length.isascii() and length.isdigit() else self._size_told(path, what)
 
     def read_car(self, cid: CID, *, span: Span | None = None) -> Iterator[tuple[CID, bytes]]:
         query = "format=car&dag-scope=all"
         if span is not None:
             query = f"format=car&dag-scope=entity&entity-bytes={span[0]}:{span[1] - 1}"
-        accept = f"{CAR}; version=1; order=dfs; dups=y"
-        body = self._get(cid, query, {"Accept": accept}, "CAR")
+        what = f"{self.name}: CAR {cid}"
         try:
-            if _content_type(body) != CAR:
-                raise TransportError(
-                    f"{self.name}: answered the request for a CAR of {cid} with {_content_type(body)}"
-                )
+            body = self._open_car(f"/ipfs/{cid}", what, query)
+        except _NotServedError:
+            self.serves_cars = False
+            raise
+        try:
             yield from CarReader(body)
         finally:
             body.response.close()
@@ -178,37 +116,86 @@ class GatewayTransport(Transport):
     def close(self) -> None:
         self._client.close()
 
-    def _get(
+    def _open(self, path: str, start: int, stop: int) -> Body:
+        what = f"{self.name}: bytes {start}-{stop - 1} of {path}"
+        headers = {"Range": f"bytes={start}-{stop - 1}"}
+        body = self._ask("GET", path, what, headers=headers, accepted=(200, 206))
+        length = body.headers.get("Content-Length")
+        whole = body.status == 200 and start == 0 and length == str(stop)  # noqa: PLR2004
+        if not whole and not _is_range(body, start, stop):
+            body.response.close()
+            kind = _NotServedError if body.status != 206 else TransportError  # noqa: PLR2004
+            said = body.headers.get("Content-Range", "no Content-Range")
+            raise kind(f"{what}: answered HTTP {body.status} with {said}")
+        body.expect(stop - start)
+        return body
+
+    def _open_car(self, path: str, what: str, query: str) -> Body:
+        headers = {"Accept": f"{CAR}; version=1; order=dfs; dups=y"}
+        body = self._ask("GET", path, what, query=query, headers=headers)
+        if _content_type(body) == CAR:
+            return body
+        body.response.close()
+        raise _NotServedError(f"{what}: answered with {_content_type(body) or 'bytes of no type'}")
+
+    def _size_told(self, path: str, what: str) -> int | None:
+        """Returns the size that comes with a range, None for the page that stands for a directory."""
+        headers = {"Range": "bytes=0-0"}
+        body = self._ask("GET", path, what, headers=headers, accepted=(200, 206))
+        body.response.close()
+        match = _CONTENT_RANGE.fullmatch(body.headers.get("Content-Range", ""))
+        if match is not None and match["size"] != "*":
+            return int(match["size"])
+        if _content_type(body) == "text/html":
+            return None
+        raise TransportError(f"{what}: it does not say")
+
+    def _ask(
         self,
-        cid: CID,
-        query: str,
-        headers: dict[str, str],
-        noun: str,
+        method: str,
+        path: str,
+        what: str,
         *,
+        query: str = "",
+        headers: dict[str, str] | None = None,
         accepted: tuple[int, ...] = (200,),
     ) -> Body:
-        what = f"{self.name}: {noun} {cid}"
-        if host := self._url.host(cid):
-            headers = {**headers, "Host": host}
-        body = self._client.send("GET", self._url.target(cid, query), what, headers=headers)
-        if body.status in accepted:
+        """Returns the answer where it is an accepted one, or one that leads to the path as a directory."""
+        headers = dict(headers or {})
+        if host := self._url.host(path):
+            headers["Host"] = host
+        target = self._url.target(path, query)
+        body = self._client.send(method, target, what, headers=headers)
+        if body.status in accepted or _is_directory_redirect(body, target):
             return body
         raise self._failure(body, what)
 
     def _failure(self, body: Body, what: str) -> TransportError:
-        location = body.headers.get("Location")
-        if location is not None and 300 <= body.status < 400:  # noqa: PLR2004 - redirects
+        if body.status in _REDIRECTS:
             body.response.close()
+            host = urlsplit(body.headers.get("Location", "")).hostname or "another path"
             return TransportError(
-                f"{what}: HTTP {body.status}, redirects to {urlsplit(location).netloc or 'itself'}: "
-                "name that gateway instead"
+                f"{what}: HTTP {body.status}, redirects to {host}: name that gateway instead"
             )
         text = body.error_text()
+        text = text.replace(self._url.query, "…") if self._url.query else text
         if body.status in (404, 410):
             return ObjectNotFoundError(f"{what}: HTTP {body.status} {text}")
         if body.status in _NOT_SERVED:
-            return TransportError(f"{what}: HTTP {body.status}, does not serve this form: {text}")
+            return _NotServedError(f"{what}: HTTP {body.status}, does not serve this form: {text}")
         return error_of(body, what, text)
+
+
+class _NotServedError(TransportError):
+    """The gateway does not give this form of answer at all."""
+
+
+def _no_blocks(what: str, answer: str = "") -> TransportError:
+    found = f"answered with {answer} that is not that block" if answer else "gives no blocks"
+    return _NotServedError(
+        f"{what}: {found}: this is no trustless gateway, so that nothing can be verified. Use another "
+        "source, or verify=False to trust this one"
+    )
 
 
 def _content_type(body: Body) -> str:
@@ -230,6 +217,16 @@ def _is_range(body: Body, start: int, stop: int) -> bool:
         and match is not None
         and (int(match["first"]), int(match["last"])) == (start, stop - 1)
     )
+
+
+def _is_directory_redirect(body: Body, target: str) -> bool:
+    """Tells whether the answer only adds the slash that directories have in browsers."""
+    location = body.headers.get("Location")
+    if body.status not in _REDIRECTS or location is None:
+        return False
+    path = urlsplit(target).path
+    # A gateway behind a prefix may or may not know of it.
+    return urlsplit(urljoin(path, location)).path.endswith(f"{path}/")
 
 
 @hookimpl

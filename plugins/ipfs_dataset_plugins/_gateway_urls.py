@@ -1,0 +1,116 @@
+"""How to write the URL of an object at one gateway, path or subdomain style."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+import attrs
+
+from ipfs_dataset_core import CID, AddressError
+from ipfs_dataset_plugins._endpoints import endpoint_of, redacted
+
+if TYPE_CHECKING:
+    from ipfs_dataset_plugins._endpoints import Endpoint
+
+MAX_DNS_LABEL = 63
+
+
+@attrs.frozen
+class GatewayURL:
+    """One gateway.
+
+    Args:
+        endpoint: Where connections go.
+        subdomain: What follows the CID's label in the host, None for path style.
+        query: Access tokens and the like, sent with every request.
+    """
+
+    endpoint: Endpoint
+    subdomain: str | None
+    query: str = attrs.field(default="", repr=False)
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.endpoint.name if self.subdomain is None else f"*.ipfs.{self.subdomain}"
+
+    def target(self, path: str, query: str = "") -> str:
+        """Returns what to ask for: a path, or for subdomains on other machines a URL.
+
+        Args:
+            path: ``/ipfs/CID`` or ``/ipns/name`` and what follows, not encoded.
+            query: How to answer.
+        """
+        joined = "&".join(filter(None, (query, self.query)))
+        suffix = f"?{joined}" if joined else ""
+        if self.subdomain is None:
+            return quote(path) + suffix
+        host, below = self._split(path)
+        if _is_local(self.subdomain):
+            return f"{below}{suffix}"
+        scheme = self.endpoint.url.partition("://")[0]
+        return f"{scheme}://{host}{below}{suffix}"
+
+    def host(self, path: str) -> str | None:
+        """Returns the Host header where it differs from where the connection goes.
+
+        Few systems look up names below localhost, so those are connected to directly.
+        """
+        if self.subdomain is None or not _is_local(self.subdomain):
+            return None
+        return self._split(path)[0]
+
+    def _split(self, path: str) -> tuple[str, str]:
+        _, namespace, root, *below = path.split("/")
+        label = _cid_label(root) if namespace == "ipfs" else _name_label(root)
+        return f"{label}.{namespace}.{self.subdomain}", "/" + quote("/".join(below))
+
+
+def parse_gateway(address: str) -> GatewayURL:
+    """Returns the gateway at an address such as ``gateway+https://host/prefix?token=…``.
+
+    Raises:
+        AddressError: It is no URL.
+    """
+    url = address.partition("+")[2]
+    base, _, query = url.partition("?")
+    if "://*.ipfs." not in base and "@*.ipfs." not in base:
+        return GatewayURL(endpoint_of(base.rstrip("/")), None, query)
+    scheme, _, rest = base.partition("://")
+    user, at, host = rest.rpartition("@")
+    host = host.removeprefix("*.ipfs.").rstrip("/")
+    if "/" in host:
+        raise AddressError(f"A subdomain gateway has no path: {host!r}")
+    endpoint = endpoint_of(f"{scheme}://{user}{at}{_connected_to(host, url)}")
+    return GatewayURL(endpoint, host, query)
+
+
+def _connected_to(host: str, url: str) -> str:
+    if not _is_local(host):
+        return host
+    try:
+        port = urlsplit(f"//{host}").port
+    except ValueError:
+        raise AddressError(f"{redacted(url)!r} has no usable port") from None
+    return f"127.0.0.1{f':{port}' if port else ''}"
+
+
+def _is_local(host: str) -> bool:
+    name = host.rpartition(":")[0] or host
+    return name == "localhost" or name.endswith(".localhost")
+
+
+def _cid_label(root: str) -> str:
+    """Returns a CID as one DNS label: lower case, and shorter in base 36 where base 32 is too long."""
+    cid = CID.parse(root)
+    text = cid.encode("base32")
+    text = text if len(text) <= MAX_DNS_LABEL else cid.encode("base36")
+    if len(text) > MAX_DNS_LABEL:
+        raise AddressError(f"{cid} is too long for a subdomain gateway: use a path gateway")
+    return text
+
+
+def _name_label(name: str) -> str:
+    """Returns an IPNS name or domain as one DNS label, as subdomain gateways write it."""
+    return name.replace("-", "--").replace(".", "-") if "." in name else name

@@ -1,0 +1,164 @@
+"""Delegated routers: asks who has a CID, and reads from those providers as from any gateway.
+
+Neither router nor providers are trusted: a block that does not hash to its CID ends the provider that sent
+it, and the next one is asked.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ipfs_dataset_core import (
+    ObjectNotFoundError,
+    Transport,
+    TransportError,
+    TransportPlugin,
+    VerificationError,
+    hookimpl,
+    verify,
+)
+from ipfs_dataset_plugins._endpoints import endpoint_of
+from ipfs_dataset_plugins._http import HTTPClient
+from ipfs_dataset_plugins._providers import GATEWAY_PROTOCOL, is_private, provider_urls
+from ipfs_dataset_plugins.gateway import GatewayTransport
+
+if TYPE_CHECKING:
+    from ipfs_dataset_core import CID, Options
+
+log = logging.getLogger(__name__)
+
+MAX_ANSWER_BYTES = 4 << 20
+# A provider is forgiven this many failures in a row; bytes that do not verify are never forgiven.
+MAX_FAILURES = 3
+REFRESH_SECONDS = 300.0
+_ACCEPT = "application/x-ndjson, application/json"
+
+
+@attrs.define(eq=False)
+class _Provider:
+    transport: GatewayTransport
+    failures: int = 0
+    lied: bool = False
+
+    @property
+    def usable(self) -> bool:
+        return not self.lied and self.failures < MAX_FAILURES
+
+
+class RoutingTransport(Transport):
+    """The providers that one delegated router knows.
+
+    Who has one block of a dataset mostly has all of it, so providers are remembered; the router is asked
+    again for a block that none of them has, and from time to time.
+
+    Args:
+        address: ``routing+https://router``.
+        options: `timeout` counts here. Headers and credentials are never sent to providers.
+    """
+
+    concurrency = 8
+
+    def __init__(self, address: str, options: Options) -> None:
+        endpoint = endpoint_of(address.partition("+")[2].rstrip("/"))
+        self.name = f"router {endpoint.name}"
+        self._private = is_private(endpoint.url)
+        self._client = HTTPClient(endpoint, options)
+        self._provider_options = attrs.evolve(options, headers={}, auth=None)
+        self._providers: dict[str, _Provider] = {}
+        self._asked: dict[bytes, float] = {}
+        self._last_asked = 0.0
+        self._lock = threading.Lock()
+
+    def get_block(self, cid: CID) -> bytes:
+        reasons: list[str] = []
+        tried: set[str] = set()
+        if time.monotonic() - self._last_asked > REFRESH_SECONDS:
+            self._look_up(cid)
+        block = self._from_providers(cid, tried, reasons)
+        if block is None and self._look_up(cid):
+            block = self._from_providers(cid, tried, reasons)
+        if block is not None:
+            return block
+        if not tried:
+            raise ObjectNotFoundError(f"{self.name}: knows no provider of {cid} that serves HTTP")
+        raise TransportError(
+            f"{self.name}: no provider delivered block {cid}: {'; '.join(reasons)}", retryable=True
+        )
+
+    def close(self) -> None:
+        self._client.close()
+        for provider in self._providers.values():
+            provider.transport.close()
+
+    def _from_providers(self, cid: CID, tried: set[str], reasons: list[str]) -> bytes | None:
+        with self._lock:
+            usable = {u: p for u, p in self._providers.items() if p.usable and u not in tried}
+        for url, provider in sorted(usable.items(), key=lambda item: item[1].failures):
+            tried.add(url)
+            try:
+                block = provider.transport.get_block(cid)
+                verify(cid, block)
+            except VerificationError as error:
+                provider.lied = True
+                log.warning("Provider %s lied and is not asked again: %s", url, error)
+                reasons.append(f"{url}: {error}")
+            except ObjectNotFoundError as error:
+                reasons.append(str(error))
+            except TransportError as error:
+                provider.failures += 1
+                reasons.append(str(error))
+            else:
+                provider.failures = 0
+                return block
+        return None
+
+    def _look_up(self, cid: CID) -> bool:
+        """Asks the router who has a CID, not twice within the refresh time; tells whether it was asked."""
+        now = time.monotonic()
+        with self._lock:
+            if now - self._asked.get(cid.multihash, -REFRESH_SECONDS) < REFRESH_SECONDS:
+                return False
+            self._asked = {k: t for k, t in self._asked.items() if now - t < REFRESH_SECONDS}
+            self._asked[cid.multihash] = self._last_asked = now
+        what = f"{self.name}: providers of {cid}"
+        target = f"/routing/v1/providers/{cid.to_v1()}?filter-protocols={GATEWAY_PROTOCOL}"
+        body = self._client.send("GET", target, what, headers={"Accept": _ACCEPT})
+        if body.status == 404:  # noqa: PLR2004 - the router knows nobody
+            body.response.close()
+            return True
+        if body.status != 200:  # noqa: PLR2004
+            raise TransportError(f"{what}: HTTP {body.status} {body.error_text()}", retryable=True)
+        try:
+            urls = provider_urls(body.read_all(MAX_ANSWER_BYTES), private=self._private)
+        except ValueError as error:
+            raise TransportError(f"{what}: the answer is no JSON ({error})") from error
+        self._add(urls)
+        return True
+
+    def _add(self, urls: list[str]) -> None:
+        with self._lock:
+            for url in urls:
+                known = self._providers.get(url)
+                if known is None:
+                    made = GatewayTransport(f"gateway+{url}", self._provider_options)
+                    self._providers[url] = _Provider(made)
+                elif not known.lied:
+                    known.failures = 0
+
+
+@hookimpl
+def ipfs_dataset_transports() -> list[TransportPlugin]:
+    """Declares delegated routers."""
+    return [
+        TransportPlugin(
+            name="routing",
+            summary="a delegated router: reads from whoever it says has the data, verified",
+            schemes=("routing+http", "routing+https"),
+            factory="ipfs_dataset_plugins.routing:RoutingTransport",
+        )
+    ]

@@ -1,0 +1,52 @@
+"""An embedded store in a folder, filled with content that tests make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core.content import CID, RAW
+from ipfs_dataset_plugins.store import FolderStore
+from tests.support import builders
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.support.builders import Blocks
+
+# Small leaves, so that little content has many.
+SMALL_LEAVES = "unixfs-v0-2015"
+
+
+class Store:
+    """A store to publish into; `address` is what a dataset takes as ``ipfs_api_address``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = str(folder)
+        self._store = FolderStore(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def file(self, data: bytes, profile: str = builders.PROFILE) -> str:
+        """Returns the CID of a file."""
+        return self._put(*builders.one_file(data, profile))
+
+    def tree(self, files: Mapping[str, bytes]) -> str:
+        """Returns the CID of a directory."""
+        return self._put(*builders.tree(files))
+
+    def folder(self, files: Mapping[str, bytes]) -> str:
+        """Returns the CID of a directory with a ``metadata.txt``."""
+        return self._put(*builders.folder(files))
+
+    def remove(self, cid: str) -> None:
+        """Forgets one block."""
+        self._store._block_path(CID.parse(cid)).unlink()
+
+    def _put(self, root: CID, blocks: Blocks) -> str:
+        self._store.put_blocks((CID(1, RAW, multihash), data) for multihash, data in blocks.items())
+        return str(root)
+
+
+def members(count: int, prefix: str = "m") -> dict[str, bytes]:
+    """Returns small members by name, each different."""
+    return {f"{prefix}{number:03}.txt": f"{prefix} {number}".encode() for number in range(count)}

@@ -1,0 +1,178 @@
+"""Which kind of address it is, and the addresses that the environment gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ipfs_dataset_core import addresses
+from ipfs_dataset_core.addresses import (
+    address_scheme,
+    default_store,
+    environment_gateways,
+    file_path,
+    gateway_address,
+    node_api,
+)
+from ipfs_dataset_core.errors import AddressError
+
+
+@pytest.mark.parametrize(
+    ("address", "scheme"),
+    [
+        ("/ip4/127.0.0.1/tcp/5001", "multiaddr"),
+        ("/ip6/::1/tcp/5001/https", "multiaddr"),
+        ("/dns/node.example/tcp/443/https", "multiaddr"),
+        ("/dns4/node.example/tcp/5001", "multiaddr"),
+        ("/dns6/node.example/tcp/5001", "multiaddr"),
+        ("/unix/run/ipfs.sock", "multiaddr"),
+        ("http://127.0.0.1:5001", "http"),
+        ("HTTPS://node.example", "https"),
+        ("gateway+https://gw.example", "gateway+https"),
+        ("s3://bucket", "s3"),
+        ("file:///data/store", "file"),
+        ("file:/data/store", "file"),
+        ("/data/store", "file"),
+        ("data.car", "file"),
+        ("C:\\data\\store", "file"),
+        ("/ip4", "file"),
+    ],
+)
+def test_the_scheme_picks_the_transport(address, scheme):
+    assert address_scheme(address) == scheme
+
+
+@pytest.mark.parametrize("address", ["", "  ", "a\0b", None, 5001, b"/ip4/127.0.0.1/tcp/5001"])
+def test_what_is_no_address_is_said_with_examples(address):
+    with pytest.raises(AddressError, match=r"is no address.*/ip4/127\.0\.0\.1/tcp/5001"):
+        address_scheme(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "path"),
+    [
+        ("/data/store", "/data/store"),
+        ("some/file.car", "some/file.car"),
+        ("file:///data/my%20store", "/data/my store"),
+        ("FILE:///data", "/data"),
+        ("file://localhost/data", "/data"),
+        ("file:/data", "/data"),
+    ],
+)
+def test_a_file_address_is_a_path_or_a_url(address, path):
+    assert file_path(address) == Path(path)
+
+
+def test_a_tilde_is_the_home():
+    assert file_path("~/store") == Path.home() / "store"
+
+
+@pytest.mark.parametrize(
+    "address", ["file://elsewhere/data", "file:///a%00b", "file://[/x", "~nobody-of-this-name/x"]
+)
+def test_a_path_that_cannot_be_used_is_refused(address):
+    with pytest.raises(AddressError) as caught:
+        file_path(address)
+    assert repr(address) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("https://gw.example", "gateway+https://gw.example"),
+        ("https://gw.example/", "gateway+https://gw.example"),
+        ("https://gw.example/ipfs", "gateway+https://gw.example"),
+        ("https://gw.example/ipfs/", "gateway+https://gw.example"),
+        ("https://gw.example/ipns//", "gateway+https://gw.example"),
+        ("https://gw.example/my/ipfs/", "gateway+https://gw.example/my"),
+        ("https://gw.example/myipfs", "gateway+https://gw.example/myipfs"),
+        ("http://127.0.0.1:8080/", "gateway+http://127.0.0.1:8080"),
+        ("https://gw.example/ipfs/?token=a/ipfs", "gateway+https://gw.example?token=a/ipfs"),
+        ("gateway+https://gw.example", "gateway+https://gw.example"),
+        ("/ip4/127.0.0.1/tcp/5001", "/ip4/127.0.0.1/tcp/5001"),
+    ],
+)
+def test_a_gateway_is_given_with_or_without_ipfs_at_its_end(url, address):
+    assert gateway_address(url) == address
+
+
+@pytest.mark.parametrize("url", ["https://", "https:///ipfs/", "https://[::1", "", None])
+def test_a_gateway_without_a_host_is_refused(url):
+    with pytest.raises(AddressError):
+        gateway_address(url)
+
+
+@given(st.text(max_size=40), st.sampled_from(["", "http://", "https://", "file://", "file:", "~"]))
+@example("[", "https://")
+def test_no_text_raises_another_error(text, start):
+    for function in (address_scheme, gateway_address, file_path):
+        try:
+            function(start + text)
+        except AddressError as error:
+            assert str(error)
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_gateways_come_from_the_variable_first(tmp_path):
+    write(tmp_path / "gateway", "http://127.0.0.1:9000")
+    environment = {
+        "IPFS_GATEWAY": " https://one.example\n http://two.example/ipfs/ ",
+        "IPFS_PATH": str(tmp_path),
+    }
+    assert environment_gateways(environment) == [
+        "gateway+https://one.example",
+        "gateway+http://two.example",
+    ]
+
+
+def test_gateways_come_from_the_first_file_that_names_any(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(addresses.sys, "platform", "linux")
+    files = [tmp_path / "home/.ipfs/gateway", tmp_path / "config/ipfs/gateway"]
+    environment = {"IPFS_PATH": str(tmp_path / "repo"), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    assert environment_gateways(environment) == []
+    for number, path in reversed(list(enumerate([tmp_path / "repo/gateway", *files]))):
+        write(path, f"http://g{number}.example\n")
+        assert environment_gateways(environment) == [f"gateway+http://g{number}.example"]
+    write(tmp_path / "repo/gateway", "\n")
+    assert environment_gateways(environment) == ["gateway+http://g1.example"]
+
+
+def test_a_gateway_file_that_cannot_be_read_counts_as_none(tmp_path):
+    (tmp_path / "gateway").write_bytes(b"\xff\xfe\x00")
+    assert environment_gateways({"IPFS_PATH": str(tmp_path)}) == []
+    assert environment_gateways({"IPFS_PATH": str(tmp_path / "gateway" / "below")}) == []
+
+
+def test_a_running_node_is_found_by_its_api_file(tmp_path):
+    assert node_api({"IPFS_PATH": str(tmp_path)}) is None
+    write(tmp_path / "api", "/ip4/127.0.0.1/tcp/5001\n")
+    assert node_api({"IPFS_PATH": str(tmp_path)}) == "/ip4/127.0.0.1/tcp/5001"
+    write(Path.home() / ".ipfs" / "api", "/ip4/127.0.0.1/tcp/5002")
+    assert node_api({}) == "/ip4/127.0.0.1/tcp/5002"
+
+
+@pytest.mark.parametrize(
+    ("platform", "environment", "expected"),
+    [
+        ("linux", {"IPFS_DATASET_STORE": "/data/s"}, "/data/s"),
+        ("linux", {"IPFS_DATASET_STORE": "~/s"}, "{home}/s"),
+        ("linux", {"XDG_DATA_HOME": "/xdg"}, "/xdg/ipfs-dataset/store"),
+        ("linux", {}, "{home}/.local/share/ipfs-dataset/store"),
+        ("darwin", {}, "{home}/Library/Application Support/ipfs-dataset/store"),
+        ("win32", {"LOCALAPPDATA": "/local"}, "/local/ipfs-dataset/store"),
+        ("win32", {}, "{home}/AppData/Local/ipfs-dataset/store"),
+    ],
+)
+def test_the_embedded_store_is_where_the_platform_keeps_data(
+    monkeypatch, platform, environment, expected
+):
+    monkeypatch.setattr(addresses.sys, "platform", platform)
+    assert default_store(environment) == Path(expected.format(home=Path.home()))

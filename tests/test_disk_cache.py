@@ -1,0 +1,133 @@
+import errno
+import logging
+import os
+import threading
+import time
+
+import pytest
+
+from ipfs_dataset_core import disk_cache
+from ipfs_dataset_core.content import RAW, make_cid
+from ipfs_dataset_core.disk_cache import DiskCache
+from tests.support.builders import noise
+
+KIB = 1024
+
+
+def block_of(number):
+    block = noise(10 * KIB, number)
+    return make_cid(block, RAW), block
+
+
+def size_of(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_what_was_put_is_there_for_another_job(tmp_path):
+    cid, block = block_of(1)
+    DiskCache(tmp_path, 1 << 20).put(cid, block)
+
+    other = DiskCache(tmp_path, 1 << 20)
+
+    assert other.has(cid)
+    assert other.get(cid) == block
+    assert other.get(block_of(2)[0]) is None
+
+
+@pytest.mark.parametrize("damage", [lambda b: b"x" + b[1:], lambda b: b[:-1], lambda _: b""])
+def test_a_damaged_block_is_never_returned_and_makes_room_for_a_good_one(tmp_path, damage, caplog):
+    cid, block = block_of(1)
+    cache = DiskCache(tmp_path, 1 << 20)
+    cache.put(cid, block)
+    path = next(path for path in tmp_path.rglob("*") if path.is_file())
+    path.write_bytes(damage(block))
+
+    assert cache.get(cid) is None
+    assert "damaged" in caplog.text
+
+    cache.put(cid, block)
+    assert cache.get(cid) == block
+
+
+def test_the_folder_stays_within_its_size_and_the_least_recently_used_go_first(tmp_path):
+    cache = DiskCache(tmp_path, 200 * KIB)
+    kept, block = block_of(0)
+    cache.put(kept, block)
+    old = time.time() - 10_000
+    for number in range(1, 100):
+        cid, data = block_of(number)
+        cache.put(cid, data)
+        path = cache._files.path(cid)
+        if path.exists():
+            os.utime(path, (old + number, old + number))
+        assert cache.get(kept) == block, f"used all the time, gone after {number} others"
+
+    assert 50 * KIB < size_of(tmp_path) <= 220 * KIB
+
+
+def test_a_size_holds_for_a_folder_that_another_job_filled(tmp_path):
+    large = DiskCache(tmp_path, 1 << 20)
+    for number in range(50):
+        large.put(*block_of(number))
+    assert size_of(tmp_path) == 500 * KIB
+
+    small = DiskCache(tmp_path, 100 * KIB)
+    small.put(*block_of(100))
+
+    assert size_of(tmp_path) <= 100 * KIB
+
+
+def test_a_block_larger_than_the_cache_is_not_kept(tmp_path):
+    cid, block = block_of(1)
+    cache = DiskCache(tmp_path, KIB)
+    cache.put(cid, block)
+    assert cache.get(cid) is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_refuses_is_a_warning_and_left_alone_for_a_while(
+    tmp_path, monkeypatch, caplog, number
+):
+    calls = []
+
+    def refuse(*_, **__):
+        calls.append(1)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("ipfs_dataset_core.block_files.tempfile.mkstemp", refuse)
+    cache = DiskCache(tmp_path, 1 << 20)
+    with caplog.at_level(logging.WARNING):
+        for at in range(5):
+            cache.put(*block_of(at))
+
+    assert len(calls) == 1
+    assert "reading goes on without it" in caplog.text
+
+    monkeypatch.undo()
+    cache._paused_until = 0.0
+    cid, block = block_of(7)
+    cache.put(cid, block)
+    assert cache.get(cid) == block
+
+
+def test_many_threads_share_it(tmp_path):
+    cache = DiskCache(tmp_path, 150 * KIB)
+    wrong = []
+
+    def work(seed):
+        for turn in range(60):
+            cid, block = block_of((turn * 7 + seed) % 40)
+            found = cache.get(cid)
+            if found is None:
+                cache.put(cid, block)
+            elif found != block:
+                wrong.append(cid)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert not wrong
+    assert size_of(tmp_path) <= 150 * KIB * (1 + 2 * disk_cache._SLACK)

@@ -1,0 +1,206 @@
+"""Where the bytes of a file lie, against trees of every shape whose content is known."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipfs_dataset_core.content import CID, RAW, FileBuilder, dag_pb, make_cid
+from ipfs_dataset_core.content.cid import DAG_PB
+from ipfs_dataset_core.content.profiles import Profile
+from ipfs_dataset_core.content.unixfs import NodeType, UnixFS, leaf_frame, parse_file
+from ipfs_dataset_core.errors import IPFSDatasetError, LimitError, VerificationError
+from ipfs_dataset_core.layout import MAX_DEPTH, FileLayout, Inline, Leaf
+from tests.support.builders import noise
+
+
+class Tree:
+    """Blocks, and what each node under construction is."""
+
+    def __init__(self):
+        self.blocks: dict[CID, bytes] = {}
+        self.loads: list[CID] = []
+
+    def emit(self, cid, block):
+        self.blocks[cid] = block
+
+    def load(self, cid):
+        self.loads.append(cid)
+        return self.blocks[cid]
+
+    def raw_leaf(self, data):
+        cid = make_cid(1, RAW, data)
+        self.emit(cid, data)
+        return cid, len(data), len(data)
+
+    def framed_leaf(self, data, kind=NodeType.FILE):
+        prefix, suffix = leaf_frame(kind, len(data))
+        return self._node(prefix + data + suffix, len(data), 0)
+
+    def inner(self, data, children, *, claimed=None, tsizes=None):
+        """Returns a node with some bytes of its own before its children, as trickle trees have."""
+        sizes = [size for _, size, _ in children] if claimed is None else claimed
+        total = len(data) + sum(sizes)
+        message = UnixFS(NodeType.FILE, data or None, total, sizes).encode()
+        links = [
+            dag_pb.PBLink(b"", cid.to_bytes(), tsizes[at] if tsizes else tsize)
+            for at, (cid, _, tsize) in enumerate(children)
+        ]
+        below = sum(tsize for _, _, tsize in children)
+        return self._node(encode(links, message), total, below)
+
+    def _node(self, block, size, below):
+        cid = make_cid(1, DAG_PB, block)
+        self.emit(cid, block)
+        return cid, size, len(block) + below
+
+    def layout(self, root):
+        return FileLayout(root[0], self.load)
+
+
+def encode(links, message):
+    return dag_pb.encode(links, message)
+
+
+def read(tree, layout, start, stop):
+    """Reads a span as files do: leaves by their block, taking back what was taken for a leaf wrongly."""
+    pieces = []
+    reached = None
+    for segment in layout.segments(start, stop):
+        assert reached in (None, segment.start), "segments follow each other"
+        reached = segment.stop
+        if isinstance(segment, Inline):
+            assert len(segment.data) == segment.stop - segment.start
+            data = segment.data
+        elif segment.raw:
+            data = tree.blocks[CID.from_bytes(segment.cid)]
+        else:
+            cid = CID.from_bytes(segment.cid)
+            node = parse_file(cid, tree.blocks[cid])
+            if node.links:
+                layout.not_a_leaf(segment)
+                return read(tree, layout, start, stop)
+            data = node.data
+        assert len(data) == segment.stop - segment.start
+        pieces.append(data[max(0, start - segment.start) : stop - segment.start])
+    return b"".join(pieces)
+
+
+spans = st.tuples(st.integers(0, 400), st.integers(0, 400))
+
+
+@given(
+    st.integers(0, 300),
+    st.integers(1, 40),
+    st.integers(2, 5),
+    st.booleans(),
+    st.lists(spans, max_size=6),
+)
+def test_balanced_trees_of_any_chunk_size_and_width(size, chunk, width, raw, asked):
+    profile = Profile(
+        name="t", cid_version=1, raw_leaves=raw, chunk_size=chunk, file_links=width, hamt_size="block"
+    )
+    tree = Tree()
+    data = noise(size)
+    builder = FileBuilder(profile, tree.emit)
+    builder.write(data)
+    layout = FileLayout(builder.finish().cid, tree.load)
+    assert layout.size == size
+    assert read(tree, layout, 0, size) == data
+    for start, stop in asked:
+        assert read(tree, layout, start, stop) == data[start:stop]
+
+
+@st.composite
+def odd_trees(draw, tree=None, depth=0):
+    """A tree with bytes in inner nodes, empty leaves, leaves of both kinds at every level."""
+    tree = tree or Tree()
+    data = draw(st.binary(max_size=5))
+    kind = draw(st.sampled_from(["raw", "file", "bytes", "inner", "inner"])) if depth < 4 else "raw"
+    if kind == "raw" and depth:
+        return tree, tree.raw_leaf(data), data
+    if kind in ("file", "bytes"):
+        node = NodeType.FILE if kind == "file" else NodeType.RAW
+        return tree, tree.framed_leaf(data, node), data
+    children = [draw(odd_trees(tree, depth + 1)) for _ in range(draw(st.integers(0, 3)))]
+    root = tree.inner(data, [child for _, child, _ in children])
+    return tree, root, data + b"".join(content for _, _, content in children)
+
+
+@given(odd_trees(), st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=8))
+def test_trees_of_any_shape(made, asked):
+    tree, root, data = made
+    layout = tree.layout(root)
+    assert layout.size == len(data)
+    assert read(tree, layout, 0, len(data)) == data
+    for start, stop in asked:
+        assert read(tree, layout, start, stop) == data[start:stop]
+
+
+@given(odd_trees())
+def test_two_passes_give_the_same_segments(made):
+    tree, root, data = made
+    layout = tree.layout(root)
+    read(tree, layout, 0, len(data))
+    once = list(layout.segments(0, len(data)))
+    assert once == list(layout.segments(0, len(data)))
+
+
+def test_leaves_of_a_balanced_tree_are_known_without_fetching_them():
+    tree = Tree()
+    leaves = [tree.framed_leaf(noise(50, n)) for n in range(6)]
+    middle = [tree.inner(b"", leaves[:3]), tree.inner(b"", leaves[3:])]
+    layout = tree.layout(tree.inner(b"", middle))
+    assert [(s.start, s.stop) for s in layout.segments(60, 140)] == [(50, 100), (100, 150)]
+    assert len(tree.loads) == 2, "the root and one inner node"
+    list(layout.segments(0, 300))
+    list(layout.segments(0, 300))
+    assert len(tree.loads) == 3, "and the other, once"
+
+
+def test_an_inner_node_that_looks_like_a_leaf_is_found_out():
+    tree = Tree()
+    child = tree.inner(b"", [tree.raw_leaf(b"abc"), tree.raw_leaf(b"def")])
+    prefix, suffix = leaf_frame(NodeType.FILE, 6)
+    root = tree.inner(b"", [child], tsizes=[len(prefix) + 6 + len(suffix)])
+    layout = tree.layout(root)
+    [segment] = layout.segments(0, 6)
+    assert isinstance(segment, Leaf)
+    assert read(tree, layout, 0, 6) == b"abcdef"
+
+
+def test_a_child_of_another_size_than_its_parent_says_is_refused():
+    tree = Tree()
+    child = tree.inner(b"", [tree.raw_leaf(b"abc"), tree.raw_leaf(b"def")])
+    layout = tree.layout(tree.inner(b"", [child], claimed=[5]))
+    with pytest.raises(VerificationError, match="6 bytes where its parent says 5"):
+        list(layout.segments(0, 5))
+
+
+def test_a_tree_without_end_is_refused():
+    tree = Tree()
+    node = tree.raw_leaf(b"x")
+    for _ in range(MAX_DEPTH + 1):
+        node = tree.inner(b"", [node])
+    with pytest.raises(LimitError, match="deeper than"):
+        list(tree.layout(node).segments(0, 1))
+
+
+@given(odd_trees(), st.data())
+def test_damage_is_an_error_of_ours(made, data):
+    tree, root, content = made
+    victim = data.draw(st.sampled_from(sorted(tree.blocks, key=str)))
+    block = bytearray(tree.blocks[victim])
+    if not block:
+        return
+    block[data.draw(st.integers(0, len(block) - 1))] ^= data.draw(st.integers(1, 255))
+    tree.blocks[victim] = bytes(block)
+    try:
+        layout = tree.layout(root)
+        for _ in zip(range(1000), layout.segments(0, layout.size), strict=False):
+            pass
+    except (IPFSDatasetError, KeyError) as error:
+        # KeyError: the damage is in a link, and this test's dictionary has no such block.
+        assert isinstance(error, IPFSDatasetError) or isinstance(error.args[0], CID)
+    assert content is not None

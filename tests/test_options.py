@@ -1,0 +1,82 @@
+"""Options: arguments before environment before defaults; what cannot be used is said at once."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from ipfs_dataset_core.errors import AddressError
+from ipfs_dataset_core.options import MIB, VARIABLES, Options
+
+
+def test_defaults_verify_and_never_wait_for_ever():
+    options = Options.from_arguments({}, {})
+    assert options.verify
+    assert 0 < options.timeout < 3600
+    assert options.memory == 64 * MIB
+    assert options.gateways == ()
+
+
+def test_arguments_come_before_the_environment():
+    environment = {
+        "IPFS_DATASET_GATEWAYS": "https://a.example  https://b.example",
+        "IPFS_DATASET_VERIFY": "no",
+        "IPFS_DATASET_TIMEOUT": "2.5",
+        "IPFS_DATASET_RETRIES": "0",
+        "IPFS_DATASET_MEMORY": "1000",
+    }
+    assert set(environment) == set(VARIABLES.values())
+    from_environment = Options.from_arguments({}, environment)
+    assert from_environment == Options(
+        gateways=("https://a.example", "https://b.example"),
+        verify=False,
+        timeout=2.5,
+        retries=0,
+        memory=1000,
+    )
+    both = Options.from_arguments({"timeout": 9, "verify": True}, environment)
+    assert (both.timeout, both.verify, both.retries) == (9, True, 0)
+
+
+@pytest.mark.parametrize("given", ["https://a.example", ["https://a.example"]])
+def test_one_gateway_or_a_list(given):
+    assert Options(gateways=given).gateways == ("https://a.example",)
+
+
+def test_an_unknown_option_is_named():
+    with pytest.raises(TypeError, match="unknown option timeuot"):
+        Options.from_arguments({"timeuot": 3}, {})
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("IPFS_DATASET_TIMEOUT", "soon"),
+        ("IPFS_DATASET_TIMEOUT", "0"),
+        ("IPFS_DATASET_TIMEOUT", "inf"),
+        ("IPFS_DATASET_TIMEOUT", "nan"),
+        ("IPFS_DATASET_RETRIES", "-1"),
+        ("IPFS_DATASET_RETRIES", "2.5"),
+        ("IPFS_DATASET_MEMORY", "64MB"),
+        ("IPFS_DATASET_MEMORY", "-5"),
+        ("IPFS_DATASET_VERIFY", "perhaps"),
+    ],
+)
+def test_an_unusable_variable_is_named_with_its_value(variable, text):
+    with pytest.raises(AddressError, match=f"{variable}='{text}' cannot be used"):
+        Options.from_arguments({}, {variable: text})
+
+
+@pytest.mark.parametrize(
+    "argument", [{"timeout": 0}, {"timeout": float("inf")}, {"memory": 0}, {"retries": -1}]
+)
+def test_unusable_arguments_are_refused(argument):
+    with pytest.raises(ValueError, match=next(iter(argument))):
+        Options(**argument)
+
+
+def test_options_pickle_and_do_not_show_secrets():
+    options = Options(auth="bearer:secret", headers={"X-Token": "secret"})
+    assert pickle.loads(pickle.dumps(options)) == options
+    assert "secret" not in repr(options)

@@ -1,0 +1,53 @@
+"""When to ask again."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipfs_dataset_core import retry
+from ipfs_dataset_core.errors import RateLimitedError, TransportError
+from ipfs_dataset_core.retry import BASE_SECONDS, CAP_SECONDS, delays, wait_at_least
+
+
+class Highest(random.Random):
+    """The longest wait that jitter allows."""
+
+    def uniform(self, a, b):
+        return b
+
+
+def test_waits_double_up_to_a_cap():
+    waits = list(delays(10, Highest()))
+    assert waits[:4] == [BASE_SECONDS, 2 * BASE_SECONDS, 4 * BASE_SECONDS, 8 * BASE_SECONDS]
+    assert waits == sorted(waits)
+    assert waits[-1] == CAP_SECONDS
+
+
+@given(st.integers(0, 40))
+def test_there_are_as_many_as_retries_and_none_is_longer_than_allowed(retries):
+    waits = list(delays(retries))
+    assert len(waits) == retries
+    allowed = delays(retries, Highest())
+    assert all(0 <= wait <= most for wait, most in zip(waits, allowed, strict=True))
+
+
+def test_very_many_retries_do_not_overflow():
+    assert max(delays(5000)) <= CAP_SECONDS
+
+
+def test_waiting_is_not_in_step_and_leaves_the_global_state_alone():
+    random.seed(1)
+    state = random.getstate()
+    assert len({next(iter(delays(1))) for _ in range(20)}) > 1
+    assert random.getstate() == state
+
+
+def test_a_source_that_asks_for_patience_gets_it_within_reason():
+    assert wait_at_least(RateLimitedError("slow down", retry_after=7)) == 7
+    assert wait_at_least(RateLimitedError("slow down")) == 0
+    assert wait_at_least(TransportError("broken")) == 0
+    hostile = RateLimitedError("slow down", retry_after=1e9)
+    assert wait_at_least(hostile) == retry.RETRY_AFTER_CAP_SECONDS

@@ -1,0 +1,135 @@
+"""Shuffling through a buffer: a permutation, by seed and epoch, of either kind of dataset."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, IterableDataset
+
+from ipfs_dataset_core.randomness import keyed_random
+from ipfs_dataset_core.shuffle import ShuffleDataset, shuffled
+
+
+class Stream(IterableDataset):
+    def __init__(self, count):
+        self.count = count
+        self.epoch = None
+
+    def __iter__(self):
+        return iter(range(self.count))
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+
+@given(st.integers(0, 100), st.integers(1, 120), st.integers())
+def test_it_is_a_permutation_that_depends_on_the_key_alone(count, size, seed):
+    found = list(shuffled(range(count), size, keyed_random(seed)))
+    assert sorted(found) == list(range(count))
+    assert found == list(shuffled(range(count), size, keyed_random(seed)))
+
+
+@given(st.integers(0, 60), st.integers(1, 80))
+def test_a_sample_comes_early_by_less_than_the_buffer(count, size):
+    for position, sample in enumerate(shuffled(range(count), size, keyed_random(1))):
+        assert sample - position <= size
+
+
+def test_it_never_holds_more_than_the_buffer():
+    taken = 0
+
+    def source():
+        nonlocal taken
+        for number in range(1000):
+            taken += 1
+            yield number
+
+    for given_out, _ in enumerate(shuffled(source(), 10, keyed_random(1))):
+        assert taken - given_out <= 11
+
+
+def test_a_buffer_of_one_changes_nothing():
+    assert list(ShuffleDataset(Stream(20), 1)) == list(range(20))
+
+
+def test_every_order_of_a_small_dataset_is_about_as_likely_as_another():
+    orders = Counter(tuple(shuffled(range(3), 3, keyed_random(seed))) for seed in range(3000))
+    assert len(orders) == 6
+    assert all(400 < times < 600 for times in orders.values())
+
+
+@pytest.mark.parametrize("dataset", [Stream(50), list(range(50))], ids=["iterable", "map-style"])
+@pytest.mark.parametrize("size", [1, 7, 50, 1000])
+def test_both_kinds_are_permuted_whole(dataset, size):
+    found = list(ShuffleDataset(dataset, size))
+    assert sorted(found) == list(range(50))
+    assert (found == list(range(50))) == (size == 1)
+
+
+def test_the_order_depends_on_seed_and_epoch_only():
+    first = ShuffleDataset(Stream(50), 50)
+    order = list(first)
+    assert list(first) == order
+    assert list(ShuffleDataset(Stream(50), 50)) == order
+    assert list(ShuffleDataset(Stream(50), 50, seed=1)) != order
+    first.set_epoch(1)
+    assert list(first) != order
+    first.set_epoch(0)
+    assert list(first) == order
+
+
+def test_the_buffer_stays_as_large_as_asked_for():
+    dataset = ShuffleDataset(Stream(5), 1000)
+    assert sorted(dataset) == sorted(dataset) == list(range(5))
+    dataset._dataset.count = 500
+    assert max(n - at for at, n in enumerate(dataset)) > 100
+
+
+def test_the_dataset_below_hears_of_the_epoch():
+    below = Stream(3)
+    ShuffleDataset(ShuffleDataset(below)).set_epoch(4)
+    assert below.epoch == 4
+    ShuffleDataset([1, 2]).set_epoch(4)
+
+
+def test_the_global_random_state_is_left_alone():
+    random.seed(3)
+    state = random.getstate()
+    list(ShuffleDataset(Stream(50), 10))
+    assert random.getstate() == state
+
+
+def test_its_length_is_that_of_the_dataset_below_if_it_has_one():
+    assert len(ShuffleDataset([1, 2, 3])) == 3
+    with pytest.raises(TypeError):
+        len(ShuffleDataset(Stream(3)))
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_buffer_holds_at_least_one(size):
+    with pytest.raises(ValueError, match="at least 1"):
+        ShuffleDataset([1], size)
+
+
+def test_workers_divide_a_map_style_dataset():
+    dataset = ShuffleDataset(list(range(23)), 10)
+    loader = DataLoader(dataset, batch_size=None, num_workers=3, multiprocessing_context="fork")
+    assert sorted(loader) == list(range(23))
+    assert len(loader) == 23
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_ranks_divide_a_map_style_dataset(monkeypatch, world):
+    seen = []
+    for rank in range(world):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", str(world))
+        dataset = ShuffleDataset(list(range(23)), 10)
+        found = list(dataset)
+        assert len(dataset) == len(found)
+        seen += found
+    assert sorted(seen) == list(range(23))

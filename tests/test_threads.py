@@ -1,0 +1,103 @@
+"""The pool: as many threads as work needs, never more than its size, and none that delays the end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from ipfs_dataset_core.threads import DaemonPool
+
+TIMEOUT = 10
+
+
+def test_all_work_is_done_by_at_most_size_threads():
+    pool = DaemonPool(3, "test-pool")
+    lock = threading.Lock()
+    running, most, done = 0, 0, 0
+    everything = threading.Event()
+
+    def work():
+        nonlocal running, most, done
+        with lock:
+            running += 1
+            most = max(most, running)
+        threading.Event().wait(0.001)
+        with lock:
+            running -= 1
+            done += 1
+            if done == 200:
+                everything.set()
+
+    for _ in range(200):
+        pool.submit(work)
+    assert everything.wait(TIMEOUT)
+    assert 1 < most <= 3
+    pool.close()
+
+
+def test_work_that_waits_for_other_work_gets_another_thread():
+    pool = DaemonPool(2, "test-pool")
+    first_runs, second_ran = threading.Event(), threading.Event()
+
+    def first():
+        first_runs.set()
+        assert second_ran.wait(TIMEOUT)
+
+    pool.submit(first)
+    assert first_runs.wait(TIMEOUT)
+    pool.submit(second_ran.set)
+    assert second_ran.wait(TIMEOUT)
+    pool.close()
+
+
+def test_an_idle_thread_is_used_again():
+    pool = DaemonPool(8, "test-reuse")
+    for _ in range(20):
+        done = threading.Event()
+        pool.submit(done.set)
+        assert done.wait(TIMEOUT)
+        # Idle again only some moments after its work is done.
+        while pool._idle != pool._started:
+            pass
+    assert pool._started == 1
+    pool.close()
+
+
+def test_threads_start_only_for_work():
+    before = threading.active_count()
+    pool = DaemonPool(4, "test-pool")
+    assert threading.active_count() == before
+    pool.close()
+
+
+def test_closing_drops_work_ends_the_threads_and_refuses_more():
+    pool = DaemonPool(1, "test-closing")
+    begun, finish, dropped = threading.Event(), threading.Event(), threading.Event()
+
+    def work():
+        begun.set()
+        finish.wait(TIMEOUT)
+
+    pool.submit(work)
+    assert begun.wait(TIMEOUT)
+    pool.submit(dropped.set)
+    pool.close()
+    finish.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("test-closing"):
+            thread.join(TIMEOUT)
+            assert not thread.is_alive()
+    assert not dropped.is_set()
+    with pytest.raises(RuntimeError, match="test-closing is closed"):
+        pool.submit(begun.set)
+
+
+def test_a_thread_in_the_middle_of_its_work_does_not_delay_the_end():
+    code = (
+        "import time; from ipfs_dataset_core.threads import DaemonPool\n"
+        "pool = DaemonPool(1, 'x'); pool.submit(lambda: time.sleep(600)); time.sleep(0.1)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
