@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core import codecs, manifest
 from ipfs_dataset_core.addresses import file_path
+from ipfs_dataset_core.block_files import BlockFiles
 from ipfs_dataset_core.codecs import ValueCodec
 from ipfs_dataset_core.content import (
     CID,
@@ -76,6 +77,7 @@ __all__ = [
     "DAG_PB",
     "RAW",
     "AddressError",
+    "BlockFiles",
     "ByteStream",
     "CarReader",
     "ExportError",

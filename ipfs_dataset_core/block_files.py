@@ -7,7 +7,7 @@ nothing half-written under a block's name, and two writers of one block write th
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -104,13 +104,14 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: It cannot be written; nothing is left behind.
     """
-    handle, aside = tempfile.mkstemp(prefix=_PREFIX, dir=path.parent)
+    # Not tempfile's: its files can be read by their owner only, and folders are shared.
+    aside = path.with_name(f"{_PREFIX}{secrets.token_hex(8)}")
     try:
-        with open(handle, "wb") as file:  # noqa: PTH123 - a handle, not a path
+        with aside.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(aside).replace(path)
+        aside.replace(path)
     except BaseException:
-        Path(aside).unlink(missing_ok=True)
+        aside.unlink(missing_ok=True)
         raise

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
-from ipfs_dataset_core.directories import open_node
 from ipfs_dataset_core.errors import FormatError
 from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory
 from ipfs_dataset_core.names import NameTable
 from ipfs_dataset_core.registry import default_registry
-from ipfs_dataset_core.resolver import choose_format, resolve_root
+from ipfs_dataset_core.resolver import choose_format, locate, open_located
 from ipfs_dataset_core.types import IPFSObject
 from ipfs_dataset_core.units import MembersUnit, ObjectUnit
 from ipfs_dataset_core.urls import parse_object_url
@@ -25,19 +24,20 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.content import CID
     from ipfs_dataset_core.interfaces import ObjectFile
     from ipfs_dataset_core.units import Unit
+    from ipfs_dataset_core.unverified import PlainPath
 
 
 @attrs.frozen
 class Opener:
-    """Opens a node by its CID in whichever process asks; pickles."""
+    """Opens an object that was located in whichever process asks; pickles."""
 
     connections: Connections
     gateway: str | None = attrs.field(repr=False)
-    cid: CID
+    target: CID | PlainPath
     name: str
 
     def __call__(self) -> ObjectFile | ObjectDirectory:
-        return open_node(self.connections.fetcher(self.gateway), self.cid, self.name)
+        return open_located(self.connections.fetcher(self.gateway), self.target, self.name)
 
 
 @attrs.frozen
@@ -77,8 +77,8 @@ class DatasetObject:
 
     def _find_units(self) -> list[Unit]:
         url = parse_object_url(self.obj.url)
-        cid = resolve_root(url, self._connections)
-        opener = Opener(self._connections, url.gateway, cid, self.obj.url)
+        target = locate(url, self._connections)
+        opener = Opener(self._connections, url.gateway, target, self.obj.url)
         source = opener()
         unit = ObjectUnit(opener, choose_format(self.obj, source), self.obj.url)
         if not isinstance(unit.reader, FolderReader):

@@ -80,6 +80,7 @@ def connect_for_writing(address: str | None, options: Options) -> Transport:
     """
     transport = connect(write_address(address), options)
     if not transport.writable:
+        transport.close()
         raise AddressError(
             f"{transport.name} can only be read: publish through a node's API such as "
             "/ip4/127.0.0.1/tcp/5001, or to a folder"

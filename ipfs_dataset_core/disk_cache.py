@@ -63,7 +63,9 @@ class DiskCache:
         try:
             verify(cid, block)
         except VerificationError:
-            log.warning("Block %s in the cache %s is damaged, it is fetched again", cid, self._files.folder)
+            log.warning(
+                "Block %s in the cache %s is damaged, it is fetched again", cid, self._files.folder
+            )
             self._remove(cid)
             return None
         self._touch(cid)

@@ -10,6 +10,7 @@ from ipfs_dataset_core.errors import AddressError, FormatError, TransportError
 from ipfs_dataset_core.interfaces import ObjectDirectory, Reader, ReaderPlugin
 from ipfs_dataset_core.registry import default_registry
 from ipfs_dataset_core.types import RemoteFileType
+from ipfs_dataset_core.unverified import PlainPath, open_plain, plain_path
 from ipfs_dataset_core.urls import parse_object_url
 
 if TYPE_CHECKING:
@@ -50,11 +51,34 @@ def _resolve_name(
     raise TransportError(f"The name {name!r} leads through more than {MAX_NAME_STEPS} other names")
 
 
+def locate(url: ObjectURL, connections: Connections) -> CID | PlainPath:
+    """Returns what an object's URL names now, as `resolve_root` does, or a path to read without proof.
+
+    The latter only with ``verify=False``, and where the sources do not deliver blocks.
+    """
+    fetcher = connections.fetcher(url.gateway)
+    try:
+        cid = resolve_root(url, connections)
+        if not fetcher.verifies:
+            fetcher.block(cid)
+    except TransportError as error:
+        return plain_path(fetcher, str(url), error)
+    return cid
+
+
+def open_located(
+    fetcher: Fetcher, target: CID | PlainPath, name: str
+) -> ObjectFile | ObjectDirectory:
+    """Returns the file or directory that was located; raises like `open_node`."""
+    if isinstance(target, PlainPath):
+        return open_plain(fetcher, target, name)
+    return open_node(fetcher, target, name)
+
+
 def open_object(url: str, connections: Connections) -> ObjectFile | ObjectDirectory:
     """Returns the file or directory at any form of URL; raises like `resolve_root` and `open_node`."""
     parsed = parse_object_url(url)
-    cid = resolve_root(parsed, connections)
-    return open_node(connections.fetcher(parsed.gateway), cid, url)
+    return open_located(connections.fetcher(parsed.gateway), locate(parsed, connections), url)
 
 
 def choose_format(obj: IPFSObject, source: ObjectFile | ObjectDirectory) -> ReaderPlugin | Reader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.content import hasher, verify
@@ -84,6 +85,25 @@ class Sources:
                 "give the API address of a node, or use an ipfs:// CID"
             )
         return self.first(lambda transport: transport.resolve_name(name), f"name {name}", able)
+
+    def path_size(self, path: str) -> int | None:
+        """Returns the size that a source claims for the file at a path, None for a directory."""
+        return self.first(lambda t: t.path_size(path), f"size of {path}", self._serving_paths())
+
+    def read_path(self, path: str, start: int, stop: int) -> bytes:
+        """Returns bytes that a source claims for the file at a path."""
+
+        def read(transport: Transport) -> bytes:
+            with closing(transport.open_path(path, start, stop)) as stream:
+                data = stream.read(stop - start)
+            if len(data) != stop - start:
+                raise TransportError(f"{transport.name}: {path} ended early", retryable=True)
+            return data
+
+        return self.first(read, f"bytes {start}-{stop - 1} of {path}", self._serving_paths())
+
+    def _serving_paths(self) -> list[Transport]:
+        return [transport for transport in self.transports if transport.serves_paths]
 
     def close(self) -> None:
         """Closes every transport."""

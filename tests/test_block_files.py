@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -63,7 +64,7 @@ def test_a_failed_write_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path
         write_atomically(target, NotBytes())  # type: ignore[arg-type]
 
     assert target.read_bytes() == b"before"
-    assert os.listdir(tmp_path) == ["file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_listing_passes_over_what_is_being_written_and_clears_away_what_was_abandoned(files):
@@ -74,7 +75,9 @@ def test_listing_passes_over_what_is_being_written_and_clears_away_what_was_aban
     os.utime(shelf / ".tmp-old", (time.time() - 7200, time.time() - 7200))
 
     assert [entry.name for entry in files.entries()] == [files.path(NAME).name]
-    assert sorted(path.name for path in shelf.iterdir() if path.name.startswith(".tmp")) == [".tmp-now"]
+    assert sorted(path.name for path in shelf.iterdir() if path.name.startswith(".tmp")) == [
+        ".tmp-now"
+    ]
 
 
 def _write_for_ever(folder, ready):
@@ -102,6 +105,5 @@ def test_a_writer_killed_in_the_middle_leaves_no_wrong_block(tmp_path):
     found = list(BlockFiles(tmp_path / "blocks").entries())
     assert len(found) >= 3
     for entry in found:
-        with open(entry.path, "rb") as file:
-            block = file.read()
+        block = Path(entry.path).read_bytes()
         assert CID.parse(entry.name) == make_cid(block, RAW)

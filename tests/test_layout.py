@@ -30,7 +30,7 @@ class Tree:
         return self.blocks[cid]
 
     def raw_leaf(self, data):
-        cid = make_cid(1, RAW, data)
+        cid = make_cid(data, RAW)
         self.emit(cid, data)
         return cid, len(data), len(data)
 
@@ -44,23 +44,19 @@ class Tree:
         total = len(data) + sum(sizes)
         message = UnixFS(NodeType.FILE, data or None, total, sizes).encode()
         links = [
-            dag_pb.PBLink(b"", cid.to_bytes(), tsizes[at] if tsizes else tsize)
+            (cid.to_bytes(), b"", tsizes[at] if tsizes else tsize)
             for at, (cid, _, tsize) in enumerate(children)
         ]
         below = sum(tsize for _, _, tsize in children)
-        return self._node(encode(links, message), total, below)
+        return self._node(dag_pb.encode(message, links), total, below)
 
     def _node(self, block, size, below):
-        cid = make_cid(1, DAG_PB, block)
+        cid = make_cid(block, DAG_PB)
         self.emit(cid, block)
         return cid, size, len(block) + below
 
     def layout(self, root):
         return FileLayout(root[0], self.load)
-
-
-def encode(links, message):
-    return dag_pb.encode(links, message)
 
 
 def read(tree, layout, start, stop):

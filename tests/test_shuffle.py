@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from ipfs_dataset_core.randomness import keyed_random
 from ipfs_dataset_core.shuffle import ShuffleDataset, shuffled
 
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+
 
 class Stream(IterableDataset):
     def __init__(self, count):

@@ -71,74 +71,75 @@ class RoutingTransport(Transport):
         self._provider_options = attrs.evolve(options, headers={}, auth=None)
         self._providers: dict[str, _Provider] = {}
         self._asked: dict[bytes, float] = {}
-        self._last_asked = 0.0
         self._lock = threading.Lock()
+        self._looking_up = threading.Lock()
 
     def get_block(self, cid: CID) -> bytes:
-        reasons: list[str] = []
-        tried: set[str] = set()
-        if time.monotonic() - self._last_asked > REFRESH_SECONDS:
+        tried: dict[str, TransportError | VerificationError] = {}
+        self._look_up(cid, only_if_due=True)
+        block = self._from_providers(cid, tried)
+        if block is None:
             self._look_up(cid)
-        block = self._from_providers(cid, tried, reasons)
-        if block is None and self._look_up(cid):
-            block = self._from_providers(cid, tried, reasons)
+            block = self._from_providers(cid, tried)
         if block is not None:
             return block
         if not tried:
             raise ObjectNotFoundError(f"{self.name}: knows no provider of {cid} that serves HTTP")
-        raise TransportError(
-            f"{self.name}: no provider delivered block {cid}: {'; '.join(reasons)}", retryable=True
-        )
+        said = "; ".join(str(error) for error in tried.values())
+        message = f"{self.name}: no provider delivered block {cid}: {said}"
+        if all(isinstance(error, ObjectNotFoundError) for error in tried.values()):
+            raise ObjectNotFoundError(message)
+        raise TransportError(message, retryable=True)
 
     def close(self) -> None:
         self._client.close()
         for provider in self._providers.values():
             provider.transport.close()
 
-    def _from_providers(self, cid: CID, tried: set[str], reasons: list[str]) -> bytes | None:
+    def _from_providers(
+        self, cid: CID, tried: dict[str, TransportError | VerificationError]
+    ) -> bytes | None:
         with self._lock:
             usable = {u: p for u, p in self._providers.items() if p.usable and u not in tried}
         for url, provider in sorted(usable.items(), key=lambda item: item[1].failures):
-            tried.add(url)
             try:
                 block = provider.transport.get_block(cid)
                 verify(cid, block)
             except VerificationError as error:
-                provider.lied = True
                 log.warning("Provider %s lied and is not asked again: %s", url, error)
-                reasons.append(f"{url}: {error}")
-            except ObjectNotFoundError as error:
-                reasons.append(str(error))
+                provider.lied = True
+                tried[url] = error
             except TransportError as error:
-                provider.failures += 1
-                reasons.append(str(error))
+                provider.failures += not isinstance(error, ObjectNotFoundError)
+                tried[url] = error
             else:
                 provider.failures = 0
                 return block
         return None
 
-    def _look_up(self, cid: CID) -> bool:
-        """Asks the router who has a CID, not twice within the refresh time; tells whether it was asked."""
-        now = time.monotonic()
-        with self._lock:
-            if now - self._asked.get(cid.multihash, -REFRESH_SECONDS) < REFRESH_SECONDS:
-                return False
-            self._asked = {k: t for k, t in self._asked.items() if now - t < REFRESH_SECONDS}
-            self._asked[cid.multihash] = self._last_asked = now
+    def _look_up(self, cid: CID, *, only_if_due: bool = False) -> None:
+        """Asks the router who has a CID, but not about the same one twice within the refresh time."""
+        with self._looking_up:  # who comes second waits for the answer that the first one asked for
+            now = time.monotonic()
+            asked = {k: t for k, t in self._asked.items() if now - t < REFRESH_SECONDS}
+            if (asked and only_if_due) or cid.multihash in asked:
+                return
+            self._asked = {**asked, cid.multihash: now}
+            self._add(self._ask_router(cid))
+
+    def _ask_router(self, cid: CID) -> list[str]:
         what = f"{self.name}: providers of {cid}"
         target = f"/routing/v1/providers/{cid.to_v1()}?filter-protocols={GATEWAY_PROTOCOL}"
         body = self._client.send("GET", target, what, headers={"Accept": _ACCEPT})
         if body.status == 404:  # noqa: PLR2004 - the router knows nobody
             body.response.close()
-            return True
+            return []
         if body.status != 200:  # noqa: PLR2004
             raise TransportError(f"{what}: HTTP {body.status} {body.error_text()}", retryable=True)
         try:
-            urls = provider_urls(body.read_all(MAX_ANSWER_BYTES), private=self._private)
+            return provider_urls(body.read_all(MAX_ANSWER_BYTES), private=self._private)
         except ValueError as error:
             raise TransportError(f"{what}: the answer is no JSON ({error})") from error
-        self._add(urls)
-        return True
 
     def _add(self, urls: list[str]) -> None:
         with self._lock:

@@ -1,23 +1,19 @@
-"""The embedded store: blocks in a folder, or in a `.car` file that is read in place.
-
-Blocks are files named by their multihash, ``blocks/<last two letters>/<base32>``, written aside, flushed
-and renamed: any number of processes may write at once, and a crash leaves nothing half-written under a
-block's name.
-"""
+"""The embedded store: blocks in a folder, or in a `.car` file that is read in place."""
 
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import (
-    CID,
     RAW,
     AddressError,
+    BlockFiles,
     FormatError,
+    LimitError,
     ObjectNotFoundError,
     Transport,
     TransportError,
@@ -32,10 +28,13 @@ from ipfs_dataset_core import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from ipfs_dataset_core import Options
+    from ipfs_dataset_core import (
+        CID,
+        Options,
+    )
 
 
 def open_store(address: str, options: Options) -> Transport:
@@ -62,73 +61,49 @@ class FolderStore(Transport):
 
     def __init__(self, path: Path) -> None:
         self.name = f"store {path}"
-        self._path = path
+        self._pins = path / "pins"
+        self._files = BlockFiles(path / "blocks")
 
     def get_block(self, cid: CID) -> bytes:
-        path = self._block_path(cid)
         try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            raise ObjectNotFoundError(f"{self.name}: has no block {cid}") from None
+            block = self._files.read(cid)
         except OSError as error:
             raise TransportError(f"{self.name}: {error}") from error
+        if block is None:
+            raise ObjectNotFoundError(f"{self.name}: has no block {cid}")
+        return block
 
     def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
         for cid, block in blocks:
-            path = self._block_path(cid)
-            if not _holds(path, block):
-                self._write(path, block)
+            try:
+                self._files.write(cid, block)
+            except OSError as error:
+                raise TransportError(f"{self.name}: cannot write block {cid}: {error}") from error
 
     def pin(self, cid: CID) -> None:
         """Checks that the whole DAG is here, and records its root in ``pins/``."""
-        waiting, seen = [cid], {cid.multihash}
-        while waiting:
-            current = waiting.pop()
-            if current.codec == RAW and not current.is_identity:
-                if not self._block_path(current).is_file():
-                    raise ObjectNotFoundError(
-                        f"{self.name}: cannot pin {cid}, it lacks block {current}"
-                    )
-            elif not current.is_identity:
-                for link in links(current, self.get_block(current)):
-                    if link.multihash not in seen:
-                        seen.add(link.multihash)
-                        waiting.append(link)
-        self._write(self._path / "pins" / str(cid), b"")
-
-    def _block_path(self, cid: CID) -> Path:
-        # The multihash as a raw CID v1, so that one block has one name, whatever the version and codec.
-        name = str(CID(1, RAW, cid.multihash))
-        return self._path / "blocks" / name[-2:] / name
-
-    def _write(self, path: Path, data: bytes) -> None:
+        missing = next(self._missing(cid), None)
+        if missing is not None:
+            raise ObjectNotFoundError(f"{self.name}: cannot pin {cid}, it lacks block {missing}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write_atomically(path, data)
+            self._pins.mkdir(parents=True, exist_ok=True)
+            (self._pins / str(cid)).touch()
         except OSError as error:
-            raise TransportError(f"{self.name}: cannot write {path.name}: {error}") from error
+            raise TransportError(f"{self.name}: cannot pin {cid}: {error}") from error
 
-
-def _holds(path: Path, block: bytes) -> bool:
-    """Tells whether the block is there and intact; a damaged one is written again."""
-    try:
-        return path.stat().st_size == len(block) and path.read_bytes() == block
-    except OSError:
-        return False
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-    try:
-        with open(handle, "wb") as file:  # noqa: PTH123 - the handle is what mkstemp made
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)  # noqa: PTH105 - both are plain strings here
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)  # noqa: PTH108
-        raise
+    def _missing(self, root: CID) -> Iterator[CID]:
+        waiting, seen = [root], {root.multihash}
+        while waiting:
+            cid = waiting.pop()
+            if cid.is_identity or (cid.codec == RAW and self._files.has(cid)):
+                continue
+            if not self._files.has(cid):
+                yield cid
+                continue
+            for link in links(cid, self.get_block(cid)):
+                if link.multihash not in seen:
+                    seen.add(link.multihash)
+                    waiting.append(link)
 
 
 class CarStore(Transport):
@@ -145,11 +120,14 @@ class CarStore(Transport):
 
     def __init__(self, path: Path) -> None:
         self.name = f"CAR {path}"
-        self._file = path.open("rb")
         self._lock = threading.Lock()
         try:
+            self._file = path.open("rb")
+        except OSError as error:
+            raise TransportError(f"{self.name}: {error}") from error
+        try:
             self._index = index_car(self._file)
-        except FormatError as error:
+        except (FormatError, LimitError) as error:
             self._file.close()
             raise FormatError(f"{str(path)!r} is no usable CAR file: {error}") from error
 
@@ -158,9 +136,12 @@ class CarStore(Transport):
         if place is None:
             raise ObjectNotFoundError(f"{self.name}: has no block {cid}")
         offset, size = place
-        with self._lock:
-            self._file.seek(offset)
-            return self._file.read(size)
+        try:
+            with self._lock:
+                self._file.seek(offset)
+                return self._file.read(size)
+        except (OSError, ValueError) as error:  # ValueError: it was closed
+            raise TransportError(f"{self.name}: {error}") from error
 
     def close(self) -> None:
         self._file.close()
@@ -178,30 +159,38 @@ class CarWriter(Transport):
     def __init__(self, path: Path) -> None:
         self.name = f"CAR {path}"
         self._path = path
-        self._part = path.with_name(path.name + ".part")
-        self._seen: set[bytes] = set()
+        self._part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+        self._written: set[bytes] = set()
+        self._linked: set[bytes] = set()
         # The root comes last but stands first: room is left for a CID of its length.
         self._placeholder = car_header([make_cid(b"", RAW)])
 
     def get_block(self, cid: CID) -> bytes:
         raise ObjectNotFoundError(
-            f"{self.name}: is being written, block {cid} cannot be read from it"
+            f"{self.name}: does not exist yet, block {cid} cannot be read from it"
         )
 
     def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
+        if self._path.exists():
+            raise TransportError(f"{self.name}: exists already: name another file")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            if not self._seen:
-                self._part.write_bytes(self._placeholder)
             with self._part.open("ab") as file:
+                if not self._written:
+                    file.write(self._placeholder)
                 for cid, block in blocks:
-                    if cid.multihash not in self._seen:
-                        self._seen.add(cid.multihash)
+                    if cid.multihash not in self._written:
+                        self._note(cid, block)
                         file.write(car_section(cid, block))
         except OSError as error:
             raise TransportError(f"{self.name}: {error}") from error
 
     def pin(self, cid: CID) -> None:
+        missing = (self._linked | {cid.multihash}) - self._written
+        if missing:
+            raise ObjectNotFoundError(
+                f"{self.name}: cannot be completed, {len(missing)} of the blocks under {cid} were not written"
+            )
         header = car_header([cid.to_v1()])
         if len(header) != len(self._placeholder):
             raise TransportError(f"{self.name}: the root {cid} does not fit the header")
@@ -213,6 +202,15 @@ class CarWriter(Transport):
             self._part.replace(self._path)
         except OSError as error:
             raise TransportError(f"{self.name}: {error}") from error
+
+    def close(self) -> None:
+        """Removes what was not completed."""
+        with suppress(OSError):
+            self._part.unlink(missing_ok=True)
+
+    def _note(self, cid: CID, block: bytes) -> None:
+        self._written.add(cid.multihash)
+        self._linked |= {link.multihash for link in links(cid, block) if not link.is_identity}
 
 
 @hookimpl

@@ -12,11 +12,11 @@ import pytest
 
 from tests.support.builders import tar_bytes, zip_bytes
 from tests.support.cifar import cifar_files
-from tests.support.places import NodePlace, StorePlace
+from tests.support.places import NodePlace
+from tests.support.stores import Store
 
 if TYPE_CHECKING:
     from tests.support.kubo import KuboNode
-    from tests.support.places import Place
 
 ROOT = Path(__file__).parents[2]
 CID = r"\bbafy[a-z2-7]{55}\b"
@@ -39,8 +39,8 @@ def run(example: str, *arguments: str, cwd: Path | None = None) -> str:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> StorePlace:
-    return StorePlace(str(tmp_path / "store"))
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
 
 
 @pytest.fixture
@@ -74,11 +74,9 @@ def test_quickstart_learns_through_the_api(kubo, tmp_path):
 
 
 @pytest.mark.slow
-def test_quickstart_publishes_the_same_cid_wherever_and_learns_through_a_gateway(kubo, tmp_path):
-    through_node = check_quickstart(tmp_path, "--api", kubo.api, "--gateway", kubo.gateway)
-    assert f"samples from gateway+{kubo.gateway}" in through_node
-    again = check_quickstart(tmp_path)
-    assert re.findall(CID, through_node) == re.findall(CID, again)
+def test_quickstart_learns_through_a_gateway(kubo, tmp_path):
+    said = check_quickstart(tmp_path, "--api", kubo.api, "--gateway", kubo.gateway)
+    assert f"samples from gateway+{kubo.gateway}" in said
 
 
 def test_quickstart_help_names_its_options(tmp_path):
@@ -86,10 +84,10 @@ def test_quickstart_help_names_its_options(tmp_path):
     assert all(option in said for option in ("--api", "--gateway", "--out"))
 
 
-def check_training(place: Place, *arguments: str) -> None:
-    train = place.add_file(zip_bytes(cifar_files(60)))
-    more = place.add_file(tar_bytes(cifar_files(20, seed=1)))
-    test = place.add_folder(cifar_files(20, seed=2))
+def check_training(place: Store | NodePlace, *arguments: str) -> None:
+    train = place.file(zip_bytes(cifar_files(60)))
+    more = place.file(tar_bytes(cifar_files(20, seed=1)))
+    test = place.folder(cifar_files(20, seed=2))
     urls = ("--train", f"ipfs://{train}", f"ipfs://{more}", "--test", f"ipfs://{test}")
     said = run("cifar10_train.py", *urls, *TINY, *arguments)
     assert "epoch 0: mean loss" in said
@@ -103,20 +101,18 @@ def test_cifar10_trains_from_the_embedded_store(store, arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [(), ("--iterable",)], ids=["map", "iterable"])
-def test_cifar10_trains_through_the_api(node, arguments):
-    check_training(node, "--api", node.address, *arguments)
+def test_cifar10_trains_through_the_api(node):
+    check_training(node, "--api", node.address)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [(), ("--iterable",)], ids=["map", "iterable"])
-def test_cifar10_trains_through_a_gateway(node, arguments):
-    check_training(node, "--gateway", node.gateway, *arguments)
+def test_cifar10_streams_through_a_gateway(node):
+    check_training(node, "--gateway", node.gateway, "--iterable")
 
 
 @pytest.mark.slow
 def test_cifar10_trains_from_gateway_urls_alone(node):
-    train, test = (node.add_file(zip_bytes(cifar_files(20, seed=seed))) for seed in (3, 4))
+    train, test = (node.file(zip_bytes(cifar_files(20, seed=seed))) for seed in (3, 4))
     urls = [f"{node.gateway}/ipfs/{cid}" for cid in (train, test)]
     said = run("cifar10_train.py", "--train", urls[0], "--test", urls[1], *TINY, "--workers", "0")
     assert "of 20 images" in said
@@ -151,7 +147,7 @@ def test_cifar10_is_exported_through_the_api_and_imported_through_a_gateway(node
 
 @pytest.mark.slow
 def test_a_file_without_a_class_in_its_name_is_refused_by_name(store):
-    cid = store.add_file(zip_bytes({"banana_1.png": cifar_files(1)["airplane_some_s_000000.png"]}))
+    cid = store.file(zip_bytes({"banana_1.png": cifar_files(1)["airplane_some_s_000000.png"]}))
     done = subprocess.run(
         [
             *(sys.executable, ROOT / "examples" / "cifar10_train.py", "--workers", "0"),

@@ -57,7 +57,10 @@ def connect(router, **options):
 
 @pytest.mark.parametrize("lines", [False, True], ids=["json", "ndjson"])
 def test_blocks_come_from_whoever_the_router_names(lines):
-    with GatewayServer(BLOCKS) as provider, Router([record(multiaddr(provider.url))], lines=lines) as router:
+    with (
+        GatewayServer(BLOCKS) as provider,
+        Router([record(multiaddr(provider.url))], lines=lines) as router,
+    ):
         transport = connect(router)
         for multihash, block in BLOCKS.items():
             assert transport.get_block(CID(1, 0x55, multihash)) == block
@@ -68,7 +71,9 @@ def test_blocks_come_from_whoever_the_router_names(lines):
 
 def test_providers_that_do_not_speak_http_or_cannot_be_used_are_left_alone():
     bitswap = record("/ip4/127.0.0.1/tcp/4001", protocols=["transport-bitswap"])
-    odd = record("/ip4/127.0.0.1/udp/4001/quic-v1", "/unix/x", "nonsense", "/ip4/127.0.0.1/tcp/1/http")
+    odd = record(
+        "/ip4/127.0.0.1/udp/4001/quic-v1", "/unix/x", "nonsense", "/ip4/127.0.0.1/tcp/1/http"
+    )
     with GatewayServer(BLOCKS) as provider:
         records = [bitswap, odd, record(multiaddr(provider.url)), "text", None, {}, {"Addrs": 5}]
         with Router(records) as router:
@@ -195,7 +200,9 @@ def test_private_addresses_are_known_by_their_looks(url, inside):
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=30),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4)
+    ),
     max_leaves=20,
 )
 

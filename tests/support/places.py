@@ -1,21 +1,22 @@
-"""Where tests of what users run publish and read: the embedded store, or a real node."""
+"""Where tests of what users run publish and read: the embedded store, or a real node, and a gateway."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
-import attrs
-
-from ipfs_dataset_core.connections import connect_for_writing
-from ipfs_dataset_core.options import Options
-from tests.support.builders import depth_first, folder, one_file
+from ipfs_dataset_core.content import CID, RAW
+from ipfs_dataset_core.errors import ObjectNotFoundError
+from ipfs_dataset_plugins.store import FolderStore
+from tests.support.gateway_server import GatewayServer
+from tests.support.stores import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from ipfs_dataset_core.content import CID
-    from tests.support.builders import Blocks
+    from typing_extensions import Self
+
     from tests.support.node import Node
 
 
@@ -24,34 +25,53 @@ class Place(Protocol):
 
     Attributes:
         address: What to give as ``ipfs_api_address``.
+        gateway: The URL of a gateway that serves what is there.
     """
 
     address: str
+    gateway: str
 
-    def add_file(self, data: bytes) -> str:
+    def file(self, data: bytes) -> str:
         """Returns the CID of a file."""
 
-    def add_folder(self, files: Mapping[str, bytes]) -> str:
+    def folder(self, files: Mapping[str, bytes]) -> str:
         """Returns the CID of a folder with these files, and a metadata.txt that lists them."""
 
 
-@attrs.define
-class StorePlace:
-    """The embedded store in a folder."""
+class StorePlace(Store):
+    """The embedded store in a folder, and a gateway over it while its ``with`` block lives."""
 
-    address: str
+    gateway: str
 
-    def add_file(self, data: bytes) -> str:
-        return self._put(*one_file(data))
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._server = GatewayServer(_BlocksOf(folder))
 
-    def add_folder(self, files: Mapping[str, bytes]) -> str:
-        return self._put(*folder(files))
+    def __enter__(self) -> Self:
+        self.gateway = self._server.__enter__().url
+        return self
 
-    def _put(self, root: CID, blocks: Blocks) -> str:
-        transport = connect_for_writing(self.address, Options())
-        transport.put_blocks(depth_first(root, blocks))
-        transport.close()
-        return str(root)
+    def __exit__(self, *_: object) -> None:
+        self._server.stop()
+
+
+class _BlocksOf(Mapping[bytes, bytes]):
+    """The blocks of a store by multihash, also those that are written later."""
+
+    def __init__(self, folder: Path) -> None:
+        self._store = FolderStore(folder)
+
+    def __getitem__(self, multihash: bytes) -> bytes:
+        try:
+            return self._store.get_block(CID(1, RAW, multihash))
+        except ObjectNotFoundError as error:
+            raise KeyError(multihash) from error
+
+    def __iter__(self) -> Iterator[bytes]:
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        raise NotImplementedError
 
 
 class NodePlace:
@@ -63,10 +83,10 @@ class NodePlace:
         self._node = node
         self._scratch = scratch
 
-    def add_file(self, data: bytes) -> str:
+    def file(self, data: bytes) -> str:
         return self._node.add(data)
 
-    def add_folder(self, files: Mapping[str, bytes]) -> str:
+    def folder(self, files: Mapping[str, bytes]) -> str:
         listed = "".join(f"{path}\n" for path in files).encode()
         for name, data in {**files, "metadata.txt": listed}.items():
             path = self._scratch / name

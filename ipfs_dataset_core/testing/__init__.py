@@ -1,0 +1,32 @@
+r"""Contract suites for plugin authors: inherit one class, give one or two fixtures, run pytest.
+
+::
+
+    class TestLines(ReaderContract):
+        @pytest.fixture
+        def plugin(self):
+            return my_plugin.ipfs_dataset_readers()[0]
+
+        @pytest.fixture
+        def example(self):
+            return Example(b"one\ntwo\n", [("object:0", b"one"), ("object:1", b"two")])
+
+The built-in plugins inherit the same classes. They need pytest, which the library itself does not.
+"""
+
+from __future__ import annotations
+
+from ipfs_dataset_core.testing.exporters import ExporterContract
+from ipfs_dataset_core.testing.memory import MemoryDirectory, MemoryFile, MemoryTransport
+from ipfs_dataset_core.testing.readers import Example, ReaderContract
+from ipfs_dataset_core.testing.transports import TransportContract
+
+__all__ = [
+    "Example",
+    "ExporterContract",
+    "MemoryDirectory",
+    "MemoryFile",
+    "MemoryTransport",
+    "ReaderContract",
+    "TransportContract",
+]

@@ -1,0 +1,142 @@
+"""Files, directories and a transport in memory, which count what is asked of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core.content import CID, entries, node_kind, parse_file
+from ipfs_dataset_core.errors import ObjectNotFoundError, TransportError
+from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from ipfs_dataset_core.interfaces import Span
+
+
+class MemoryFile(ObjectFile):
+    """A file of given bytes, or of bytes that a function of ``(start, stop)`` makes.
+
+    Args:
+        data: The bytes, or the function.
+        name: What errors and samples call it.
+        size: How many bytes the function makes.
+
+    Attributes:
+        reads: Every span that was read.
+        hints: Every span that was said to be read soon.
+    """
+
+    def __init__(
+        self, data: bytes | Callable[[int, int], bytes], name: str = "object", size: int = -1
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.cid = None
+        self.size = len(data) if isinstance(data, bytes) else size
+        self.reads: list[Span] = []
+        self.hints: list[Span] = []
+        self._data = data
+
+    @property
+    def bytes_read(self) -> int:
+        """How many bytes were read in all, again and again included."""
+        return sum(stop - start for start, stop in self.reads)
+
+    def read_at(self, start: int, size: int) -> bytes:
+        start, stop = min(start, self.size), min(start + size, self.size)
+        self.reads.append((start, stop))
+        return self._data[start:stop] if isinstance(self._data, bytes) else self._data(start, stop)
+
+    def prefetch(self, spans: Iterable[Span]) -> None:
+        self.hints += spans
+
+
+class MemoryDirectory(ObjectDirectory):
+    """A directory of files by relative path.
+
+    Args:
+        files: The bytes of each file.
+        name: What errors call it.
+
+    Attributes:
+        opened: The files that were opened, by path, to ask what was read of them.
+    """
+
+    def __init__(self, files: Mapping[str, bytes], name: str = "folder") -> None:
+        self.name = name
+        self.cid = None
+        self.files = dict(files)
+        self.opened: dict[str, MemoryFile] = {}
+
+    def names(self) -> list[str]:
+        return sorted({path.split("/")[0] for path in self.files}, key=str.encode)
+
+    def walk(self) -> Iterator[str]:
+        return iter(sorted(self.files, key=lambda path: path.encode().split(b"/")))
+
+    def open(self, path: str) -> MemoryFile:
+        if path not in self.files:
+            raise ObjectNotFoundError(f"{self.name!r} has no {path!r}")
+        return self.opened.setdefault(path, MemoryFile(self.files[path], path))
+
+    def contains(self, path: str) -> bool:
+        return any(file == path or file.startswith(f"{path}/") for file in self.files)
+
+
+class MemoryTransport(Transport):
+    """Blocks in a dictionary.
+
+    Attributes:
+        blocks: By multihash, as nodes keep them.
+        pinned: Every CID that was pinned.
+        batches: The bytes of each `put_blocks`.
+        closed: Whether it was closed.
+    """
+
+    name = "memory"
+    writable = True
+
+    def __init__(self) -> None:
+        self.blocks: dict[bytes, bytes] = {}
+        self.pinned: list[CID] = []
+        self.batches: list[int] = []
+        self.closed = False
+
+    def get_block(self, cid: CID) -> bytes:
+        try:
+            return self.blocks[cid.multihash]
+        except KeyError:
+            raise ObjectNotFoundError(f"memory has no block {cid}") from None
+
+    def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
+        batch = {cid.multihash: block for cid, block in blocks}
+        self.batches.append(sum(map(len, batch.values())))
+        self.blocks.update(batch)
+
+    def pin(self, cid: CID) -> None:
+        if cid.multihash not in self.blocks:
+            raise TransportError(f"{cid} is not here")
+        self.pinned.append(cid)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def directory(self, root: CID | str) -> MemoryDirectory:
+        """Returns the directory that `root` names, read back from its blocks."""
+        cid = CID.parse(root) if isinstance(root, str) else root
+        return MemoryDirectory(dict(self._files(cid, "")), f"ipfs://{root}")
+
+    def _files(self, root: CID, prefix: str) -> Iterator[tuple[str, bytes]]:
+        for entry in entries(root, self.get_block):
+            kind = node_kind(entry.cid, self.get_block(entry.cid))
+            if kind in ("directory", "hamt"):
+                yield from self._files(entry.cid, f"{prefix}{entry.name}/")
+            else:
+                yield prefix + entry.name, b"".join(self._leaves(entry.cid))
+
+    def _leaves(self, cid: CID) -> Iterator[bytes]:
+        node = parse_file(cid, self.get_block(cid))
+        yield node.data
+        for link in node.links:
+            yield from self._leaves(CID.from_bytes(link))

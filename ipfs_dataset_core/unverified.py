@@ -1,0 +1,171 @@
+"""Files and directories as a source claims they are, for ``verify=False`` where no source gives blocks.
+
+Many gateways answer with plain bytes only. What they send cannot be checked, so this is never chosen unless
+the user trusts the sources by name, and never while blocks can be had.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+import attrs
+
+from ipfs_dataset_core.content import CID
+from ipfs_dataset_core.errors import FormatError, ObjectNotFoundError, TransportError
+from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile
+from ipfs_dataset_core.urls import split_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ipfs_dataset_core.fetcher import Fetcher
+    from ipfs_dataset_core.interfaces import Span
+
+PIECE_BYTES = 1 << 20
+_PIECES_AHEAD = 4
+_MAX_PREFETCHED = 16
+
+
+@attrs.frozen
+class PlainPath:
+    """A path such as ``/ipfs/CID/name`` that is left to the sources to resolve."""
+
+    text: str
+
+    def below(self, path: str) -> PlainPath:
+        """Returns the path of a file below this directory."""
+        return PlainPath("/".join((self.text, *split_path(path, path))))
+
+
+def open_plain(fetcher: Fetcher, path: PlainPath, name: str) -> ObjectFile | ObjectDirectory:
+    """Returns the file or directory at a path.
+
+    Raises:
+        TransportError: No source has it.
+    """
+    size = fetcher.sources.path_size(path.text)
+    if size is None:
+        return PlainDirectory(fetcher, path, name)
+    return PlainFile(fetcher, path, name, size)
+
+
+def open_plain_file(fetcher: Fetcher, path: PlainPath, name: str) -> ObjectFile:
+    """Returns the file at a path; raises like `open_plain`, and for a directory."""
+    found = open_plain(fetcher, path, name)
+    if not isinstance(found, ObjectFile):
+        raise FormatError(f"{name!r} ({path.text}) is a directory, not a file")
+    return found
+
+
+class PlainFile(ObjectFile):
+    """A file that nothing is proven of, read in pieces that are cached like blocks.
+
+    Args:
+        fetcher: Fetches.
+        path: The file.
+        name: What errors and samples call it.
+        size: What the source says it has.
+    """
+
+    def __init__(self, fetcher: Fetcher, path: PlainPath, name: str, size: int) -> None:
+        super().__init__()
+        self.cid = None
+        self.name = name
+        self.size = size
+        self._fetcher = fetcher
+        self._path = path
+        self._expected = -1
+
+    def read_at(self, start: int, size: int) -> bytes:
+        stop = min(start + size, self.size)
+        if start >= stop:
+            return b""
+        last = (stop - 1) // PIECE_BYTES
+        if start == self._expected:
+            last = min(last + _PIECES_AHEAD, (self.size - 1) // PIECE_BYTES)
+        self._expected = stop
+        data = b"".join(self._pieces(start // PIECE_BYTES, (stop - 1) // PIECE_BYTES, last))
+        skipped = start % PIECE_BYTES
+        return data[skipped : skipped + stop - start]
+
+    def prefetch(self, spans: Iterable[Span]) -> None:
+        pieces = {
+            piece
+            for start, stop in spans
+            for piece in range(start // PIECE_BYTES, -(-min(stop, self.size) // PIECE_BYTES))
+        }
+        for piece in sorted(pieces)[:_MAX_PREFETCHED]:
+            self._start(piece)
+
+    def open_cid(self, cid: str) -> ObjectFile:
+        return open_plain_file(self._fetcher, PlainPath(f"/ipfs/{CID.parse(cid)}"), cid)
+
+    def _pieces(self, first: int, last: int, ahead_to: int) -> Iterator[bytes]:
+        for piece in range(first, last + 1):
+            for coming in range(piece + 1, min(piece + _PIECES_AHEAD, ahead_to) + 1):
+                self._start(coming)
+            yield self._fetcher.get(self._key(piece), lambda piece=piece: self._fetch(piece))  # type: ignore[misc]
+
+    def _start(self, piece: int) -> None:
+        self._fetcher.start(self._key(piece), lambda: self._fetch(piece))
+
+    def _key(self, piece: int) -> bytes:
+        return f"plain {piece} {self._path.text}".encode("utf-8", "surrogateescape")
+
+    def _fetch(self, piece: int) -> bytes:
+        start = piece * PIECE_BYTES
+        stop = min(start + PIECE_BYTES, self.size)
+        return self._fetcher.sources.read_path(self._path.text, start, stop)
+
+
+class PlainDirectory(ObjectDirectory):
+    """A directory that can be entered by name, but not listed.
+
+    Args:
+        fetcher: Fetches.
+        path: The directory.
+        name: What errors call it.
+    """
+
+    def __init__(self, fetcher: Fetcher, path: PlainPath, name: str) -> None:
+        self.cid = None
+        self.name = name
+        self._fetcher = fetcher
+        self._path = path
+
+    def names(self) -> list[str]:
+        self._refuse()
+
+    def walk(self) -> Iterator[str]:
+        self._refuse()
+
+    def open(self, path: str) -> ObjectFile:
+        return open_plain_file(self._fetcher, self._path.below(path), path)
+
+    def contains(self, path: str) -> bool:
+        # Some gateways answer with a 500 for what is not there, so that no failure means more than that.
+        try:
+            self._fetcher.sources.path_size(self._path.below(path).text)
+        except TransportError:
+            return False
+        return True
+
+    def _refuse(self) -> NoReturn:
+        raise TransportError(
+            f"{self.name!r} cannot be listed: its sources give plain bytes only, and no metadata.txt "
+            "could be read. Use a trustless gateway or a node's API, or name its files in URLs of their own"
+        )
+
+
+def plain_path(fetcher: Fetcher, path: str, error: TransportError) -> PlainPath:
+    """Returns the path to read without proof where that is wanted and possible.
+
+    Args:
+        fetcher: Whose sources failed to deliver blocks.
+        path: The object's canonical path.
+        error: How they failed; raised where nothing else is possible.
+    """
+    able = any(transport.serves_paths for transport in fetcher.sources.transports)
+    if fetcher.verifies or not able or isinstance(error, ObjectNotFoundError):
+        raise error
+    return PlainPath(path)

@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import base64
+import logging
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipfs_dataset_core import (
+    AddressError,
+    Options,
+    RateLimitedError,
+    TransportError,
+    TransportTimeoutError,
+)
+from ipfs_dataset_plugins._bodies import error_of, retry_after
+from ipfs_dataset_plugins._endpoints import Endpoint, authorization, endpoint_of, redacted
+from ipfs_dataset_plugins._http import HTTPClient
+from ipfs_dataset_plugins._pools import hide
+from tests.support.builders import noise
+from tests.support.http_server import FaultServer, Plan, endless, html, rate_limited
+
+DATA = noise(200_000)
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def client(server, **options):
+    return HTTPClient(endpoint_of(server.url), Options(timeout=options.pop("timeout", 5), **options))
+
+
+def get(server, target="/x", **options):
+    made = client(server, **options)
+    try:
+        body = made.send("GET", target, "the thing")
+        try:
+            return body.read(10 << 20)
+        finally:
+            body.close()
+    finally:
+        made.close()
+
+
+def test_bodies_arrive_whole_and_connections_are_used_again():
+    with FaultServer(lambda _: Plan(body=DATA)) as server:
+        made = client(server)
+        for _ in range(5):
+            body = made.send("GET", "/x", "x")
+            assert body.read_all(len(DATA)) == DATA
+        made.close()
+        assert server.connections == 1
+
+
+def test_a_body_of_known_length_gives_its_connection_back_when_closed():
+    chunked = Plan(body=[DATA[:70_000], DATA[70_000:]])
+    with FaultServer(lambda _: chunked) as server:
+        made = client(server)
+        for _ in range(3):
+            body = made.send("GET", "/x", "x")
+            body.expect(len(DATA))
+            assert body.read(100) + body.read(len(DATA)) == DATA
+            body.close()
+        made.close()
+        assert server.connections == 1
+
+
+def test_no_more_than_asked_for_is_read_of_an_endless_body():
+    with FaultServer(lambda _: endless()) as server:
+        made = client(server)
+        assert len(made.send("GET", "/x", "x").read_all(1000)) == 1001
+        made.close()
+
+
+@pytest.mark.parametrize("plan", [Plan(delay=30), Plan(body=DATA, stall_at=1000)])
+def test_silence_ends_with_a_timeout(plan):
+    with FaultServer(lambda _: plan) as server:
+        started = time.monotonic()
+        with pytest.raises(TransportTimeoutError, match="the thing"):
+            get(server, timeout=0.3)
+        assert time.monotonic() - started < 3
+
+
+def test_a_trickle_ends_with_a_timeout_although_bytes_keep_coming():
+    def trickle():
+        for _ in range(200):
+            time.sleep(0.05)
+            yield b"x"
+
+    with FaultServer(lambda _: Plan(body=trickle())) as server:
+        started = time.monotonic()
+        with pytest.raises(TransportTimeoutError, match="slower than"):
+            get(server, timeout=0.4)
+        assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(body=DATA, cut_at=-1),
+        Plan(body=DATA, cut_at=1000),
+        Plan(body=[DATA], cut_at=1000),
+        Plan(body=DATA, content_length=len(DATA) + 1),
+    ],
+)
+def test_a_cut_answer_is_an_error_worth_a_retry(plan):
+    with FaultServer(lambda _: plan) as server, pytest.raises(TransportError) as caught:
+        get(server)
+    assert caught.value.retryable
+
+
+def test_a_body_shorter_than_expected_is_an_error():
+    with FaultServer(lambda _: Plan(body=DATA)) as server:
+        made = client(server)
+        body = made.send("GET", "/x", "x")
+        body.expect(len(DATA) + 7)
+        with pytest.raises(TransportError, match="cut 7 bytes before its end"):
+            body.read(1 << 20)
+        made.close()
+
+
+def test_a_failure_in_the_trailer_is_an_error_though_the_body_ended_well():
+    plan = Plan(body=[DATA], trailers={"X-Stream-Error": "lost a leaf"})
+    with FaultServer(lambda _: plan) as server, pytest.raises(TransportError, match="lost a leaf"):
+        get(server)
+
+
+def test_other_trailers_are_no_error():
+    with FaultServer(lambda _: Plan(body=[DATA], trailers={"X-Other": "1"})) as server:
+        assert get(server) == DATA
+
+
+def test_nobody_listening_is_an_error_worth_a_retry():
+    with FaultServer(lambda _: Plan()) as server:
+        pass
+    with pytest.raises(TransportError, match="refused") as caught:
+        get(server)
+    assert caught.value.retryable
+
+
+def test_requests_carry_our_name_the_users_headers_and_no_compression():
+    with FaultServer(lambda _: Plan()) as server:
+        get(server, headers={"X-Team": "7", "accept-encoding": "identity;q=1"})
+        sent = server.requests[0].headers
+    assert sent["user-agent"] == "ipfs-dataset"
+    assert sent["x-team"] == "7"
+    assert sent["accept-encoding"] == "identity;q=1"
+
+
+def test_credentials_come_from_options_or_the_address_and_may_be_made_for_each_request():
+    tokens = iter(["bearer:one", "bearer:two"])
+    with FaultServer(lambda _: Plan()) as server:
+        made = client(server, auth=lambda: next(tokens))
+        for _ in range(2):
+            made.send("GET", "/", "x").read_all(10)
+        made.close()
+        own = HTTPClient(
+            endpoint_of(server.url.replace("//", "//me:p%40ss@")), Options(auth="bearer:other")
+        )
+        own.send("GET", "/", "x").read_all(10)
+        own.close()
+        sent = [request.headers["authorization"] for request in server.requests]
+    basic = base64.b64encode(b"me:p@ss").decode()
+    assert sent == ["Bearer one", "Bearer two", f"Basic {basic}"]
+
+
+@pytest.mark.parametrize(
+    "auth",
+    ["", "bearer:", "s3cret", "basic:s3cret", "x:s3cret", "bearer:s3cret\nX: y", "bearer:s3créts3cret"],
+)
+def test_unusable_credentials_are_refused_and_not_shown(auth):
+    with pytest.raises(AddressError, match="auth is 'bearer:TOKEN'") as caught:
+        authorization(auth)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_requests_go_through_the_proxy_of_the_environment_with_its_credentials(monkeypatch):
+    with FaultServer(lambda _: Plan(body=DATA)) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url.replace("//", "//me:secret@"))
+        made = HTTPClient(Endpoint("http://gateway.invalid"), Options(timeout=5))
+        assert made.send("GET", "/ipfs/x", "x").read_all(len(DATA)) == DATA
+        made.close()
+        [request] = proxy.requests
+    assert request.headers["host"] == "gateway.invalid"
+    expected = base64.b64encode(b"me:secret").decode()
+    assert request.headers["proxy-authorization"] == f"Basic {expected}"
+
+
+def test_loopback_is_never_reached_through_a_proxy(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with FaultServer(lambda _: Plan(body=DATA)) as server:
+        assert get(server) == DATA
+
+
+def test_an_unusable_proxy_is_an_error_that_hides_its_password(monkeypatch):
+    monkeypatch.setenv("http_proxy", "socks5://me:secret@proxy.invalid:1")
+    with pytest.raises(AddressError, match=r"proxy\.invalid") as caught:
+        HTTPClient(Endpoint("http://gateway.invalid"), Options())
+    assert "secret" not in str(caught.value)
+
+
+def test_unix_sockets_serve_like_ports(tmp_path):
+    path = tmp_path / "s"
+    with FaultServer(lambda _: Plan(body=DATA), unix_socket=path) as server:
+        made = HTTPClient(Endpoint("http://localhost", unix=str(path)), Options(timeout=5))
+        for _ in range(2):
+            assert made.send("POST", "/api/v0/id?x=1", "x").read_all(len(DATA)) == DATA
+        made.close()
+        assert server.connections == 1
+        assert server.requests[0].path == "/api/v0/id"
+
+
+def test_a_missing_unix_socket_is_an_error_with_its_path(tmp_path):
+    made = HTTPClient(Endpoint("http://localhost", unix=str(tmp_path / "gone")), Options(timeout=5))
+    with pytest.raises(TransportError, match="gone"):
+        made.send("POST", "/", "x")
+    made.close()
+
+
+def test_hidden_queries_do_not_reach_the_log(caplog):
+    hide("token=s3cret")
+    with FaultServer(lambda _: Plan(body=b"ok")) as server, caplog.at_level(logging.DEBUG):
+        get(server, "/ipfs/x?format=raw&token=s3cret")
+    assert "format=raw" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+def failure(plan):
+    with FaultServer(lambda _: plan) as server:
+        made = client(server, timeout=0.5)
+        body = made.send("GET", "/x", "x")
+        error = error_of(body, "x", body.error_text())
+        made.close()
+    return error
+
+
+@pytest.mark.parametrize(
+    ("status", "retryable"), [(400, False), (403, False), (404, False), (500, True), (503, True)]
+)
+def test_errors_say_whether_to_retry_and_what_the_server_said(status, retryable):
+    error = failure(Plan(status=status, body=b"no\n  such   thing"))
+    assert error.retryable is retryable
+    assert str(error) == f"x: HTTP {status} no such thing"
+
+
+def test_pages_are_not_quoted_nor_are_bodies_that_do_not_come():
+    assert str(failure(html(status=500))) == "x: HTTP 500 (an HTML page)"
+    assert str(failure(Plan(status=500, body=DATA, stall_at=10))) == "x: HTTP 500"
+    assert len(str(failure(Plan(status=500, body=b"a" * 100_000)))) < 600
+
+
+def test_too_many_requests_says_how_long_to_wait_unless_the_service_has_ended():
+    limited = failure(rate_limited("7"))
+    assert isinstance(limited, RateLimitedError)
+    assert limited.retry_after == 7
+    sunset = Plan(status=429, headers={"Sunset": "Mon, 21 Sep 2020 00:00:00 GMT"})
+    assert not failure(sunset).retryable
+
+
+def test_retry_after_is_seconds_or_a_date():
+    assert retry_after(None) is None
+    assert retry_after(" 12 ") == 12
+    assert retry_after("Mon, 21 Sep 2020 00:00:00 GMT") == 0
+    assert retry_after("Mon, 21 Sep 2020 00:00:00 -0000") == 0
+    assert 0 < (retry_after("Fri, 31 Dec 9999 23:59:59 GMT") or 0)
+
+
+@given(st.text(max_size=30))
+def test_any_retry_after_is_a_number_or_unusable(value):
+    wait = retry_after(value)
+    assert wait is None or wait >= 0
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("http://localhost:8080", "http://127.0.0.1:8080"),
+        ("https://host/prefix/", "https://host/prefix"),
+        ("http://[::1]:5001", "http://[::1]:5001"),
+        ("HTTP://User:pw@Host", "http://host"),
+    ],
+)
+def test_urls_become_endpoints(url, base):
+    assert endpoint_of(url).url == base
+    assert "pw" not in repr(endpoint_of(url))
+
+
+@pytest.mark.parametrize(
+    "url", ["http://", "ftp://x", "http://a b", "http://me:s3cret@h:99999", "http://me:s3/cret@h", "http://[::1"]
+)
+def test_unusable_urls_are_refused_and_their_passwords_not_shown(url):
+    with pytest.raises(AddressError) as caught:
+        endpoint_of(url)
+    assert "s3" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@given(st.text(max_size=40))
+def test_any_url_is_an_endpoint_or_refused(text):
+    for url in (text, f"http://{text}"):
+        try:
+            endpoint_of(url)
+        except AddressError:
+            continue
+
+
+def test_redacted_urls_show_no_credentials():
+    assert redacted("https://me:pw@host/x?token=1") == "https://host/x"
+    assert redacted("https://host/x") == "https://host/x"

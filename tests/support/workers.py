@@ -1,0 +1,106 @@
+"""What tests hand to DataLoader workers: importable there, and importing little."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from torch.utils.data import DataLoader, get_worker_info
+
+from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset, ShuffleDataset
+from ipfs_dataset_core import FormatError, Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Lines(Reader):
+    """One sample a line: the least that a format needs."""
+
+    def samples(self, source) -> Iterator[tuple[str, bytes]]:
+        for number, line in enumerate(source):
+            yield f"{source.name}:{number}", line.rstrip(b"\n")
+
+
+class Refusing(Reader):
+    """Finds every file damaged."""
+
+    def samples(self, source):
+        raise FormatError(f"{source.name!r} is damaged at byte 7.")
+
+
+class Transformed(IPFSDataset):
+    """As the README writes a map-style dataset, the odd ``super`` call included."""
+
+    def __init__(self, ipfs_objs, ipfs_api_address, transform=None):
+        super().__init__(ipfs_objs, ipfs_api_address)
+        self.transform = transform
+
+    def __getitem__(self, idx):
+        file_name, file_obj = super(IPFSDataset, self).__getitem__(idx)
+        if self.transform is not None:
+            file_obj = self.transform(file_obj)
+        return file_obj, file_name
+
+
+class TransformedStream(IPFSIterableDataset):
+    """As the README writes an iterable dataset: it never calls ``super().__init__()``."""
+
+    def __init__(self, ipfs_objs_list, ipfs_api_address, shuffle_urls=False, transform=None):
+        self.ipfs_dataset = IPFSIterableDataset(ipfs_objs_list, ipfs_api_address, shuffle_urls)
+        self.transform = transform
+
+    def data_generator(self):
+        try:
+            while True:
+                fname, fobj = next(self.ipfs_dataset_iter)
+                if self.transform is not None:
+                    fobj = self.transform(fobj)
+                yield fobj, fname
+        except StopIteration:
+            return
+
+    def __iter__(self):
+        self.ipfs_dataset_iter = iter(self.ipfs_dataset)
+        return self.data_generator()
+
+
+def upper(data: bytes) -> bytes:
+    return data.upper()
+
+
+def as_list(batch: list) -> list:
+    """Collates nothing."""
+    return batch
+
+
+def with_worker(batch: list) -> tuple[int, list]:
+    """Collates nothing, and says which worker made the batch."""
+    info = get_worker_info()
+    return (info.id if info else 0), batch
+
+
+def counted_rank(rank: int, world: int, meeting: str, dataset, results) -> None:
+    """One process of a torch.distributed job: reads its share in several ways and reports what it saw."""
+    import torch.distributed
+
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=world
+    )
+    try:
+        results.put((rank, "length", len(dataset)))
+        results.put((rank, "alone", list(dataset)))
+        for method, workers in (("fork", 2), ("spawn", 1)):
+            loader = DataLoader(
+                dataset,
+                batch_size=None,
+                num_workers=workers,
+                multiprocessing_context=method,
+            )
+            results.put((rank, method, list(loader)))
+        shuffled = ShuffleDataset(list(range(7)), 3)
+        results.put((rank, "shuffled", list(DataLoader(shuffled, batch_size=None))))
+        torch.distributed.barrier()
+    finally:
+        torch.distributed.destroy_process_group()

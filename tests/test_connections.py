@@ -1,0 +1,153 @@
+"""Where bytes come from: which addresses apply, and one set of connections a process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from ipfs_dataset_core import TransportPlugin
+from ipfs_dataset_core.connections import (
+    Connections,
+    connect_for_writing,
+    read_addresses,
+    write_address,
+)
+from ipfs_dataset_core.content import CID
+from ipfs_dataset_core.errors import AddressError, PluginConflictError, UnknownPluginError
+from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_plugins.store import FolderStore
+from tests.support.builders import car_bytes, one_file
+from tests.support.stores import Store
+
+GATEWAY = "gateway+https://from-the-url.example"
+
+
+class Opened(FolderStore):
+    """A store that counts how often it is opened and closed in this process."""
+
+    log: list[str] = []  # noqa: RUF012 - emptied by the tests that read it
+
+    def close(self):
+        self.log.append("closed")
+
+
+def open_counted(address, options):
+    Opened.log.append("opened")
+    return Opened(Path(address.removeprefix("counted://")))
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    monkeypatch.setattr(default_registry(), "_registered", [])
+    default_registry().register(
+        TransportPlugin(name="counted", summary="", schemes=("counted",), factory=open_counted)
+    )
+    Opened.log.clear()
+    return Opened.log
+
+
+def test_what_the_user_gives_comes_first():
+    options = Options(gateways=["https://g.example/ipfs/", "http://127.0.0.1:8080"])
+    given = ("gateway+https://g.example", "gateway+http://127.0.0.1:8080")
+    api = "/ip4/127.0.0.1/tcp/5001"
+    assert read_addresses(api, GATEWAY, options) == (api, *given, GATEWAY)
+    assert read_addresses(None, None, options) == given
+    assert read_addresses(None, "gateway+https://g.example", options) == given
+    assert read_addresses(None, GATEWAY, Options()) == (GATEWAY,)
+
+
+def test_the_environment_is_asked_only_where_nothing_is_given(monkeypatch):
+    monkeypatch.setenv("IPFS_GATEWAY", "https://env.example")
+    assert read_addresses(None, None, Options()) == ("gateway+https://env.example",)
+    assert read_addresses(None, GATEWAY, Options()) == (GATEWAY,)
+    assert read_addresses("/data", None, Options()) == ("/data",)
+
+
+def test_the_embedded_store_is_taken_last(monkeypatch, tmp_path):
+    monkeypatch.setenv("IPFS_DATASET_STORE", str(tmp_path))
+    assert read_addresses(None, None, Options()) == (str(tmp_path),)
+
+
+def test_without_any_source_the_error_says_what_to_set():
+    with pytest.raises(AddressError) as caught:
+        read_addresses(None, None, Options())
+    for way in ("ipfs_api_address", "gateways=", "IPFS_GATEWAY", "embedded store"):
+        assert way in str(caught.value)
+
+
+def test_publishing_goes_to_the_node_that_runs_else_the_store(tmp_path):
+    assert write_address("/data") == "/data"
+    assert write_address(None).endswith("ipfs-dataset/store")
+    repo = Path(os.environ["IPFS_PATH"])
+    repo.mkdir(parents=True)
+    (repo / "api").write_text("/ip4/127.0.0.1/tcp/5001")
+    assert write_address(None) == "/ip4/127.0.0.1/tcp/5001"
+
+
+def test_what_cannot_be_written_to_is_said(tmp_path):
+    root, blocks = one_file(b"x")
+    car = tmp_path / "data.car"
+    car.write_bytes(car_bytes(root, blocks))
+    with pytest.raises(AddressError, match="can only be read"):
+        connect_for_writing(str(car), Options())
+    with pytest.raises(UnknownPluginError, match="address scheme 's3'"):
+        connect_for_writing("s3://bucket", Options())
+    assert connect_for_writing(str(tmp_path / "new"), Options()).writable
+
+
+def test_each_set_of_addresses_is_connected_once(tmp_path, counted):
+    connections = Connections(f"counted://{tmp_path}", Options())
+    assert counted == []
+    assert connections.fetcher() is connections.fetcher()
+    assert counted == ["opened"]
+    with_gateway = connections.fetcher("gateway+http://127.0.0.1:1")
+    assert with_gateway is not connections.fetcher()
+    assert len(with_gateway.sources.transports) == 2
+    connections.close()
+    assert counted == ["opened", "opened", "closed", "closed"]
+    connections.close()
+    connections.fetcher()
+    assert counted[4:] == ["opened"]
+    connections.close()
+
+
+def test_copies_connect_on_their_own(tmp_path, counted):
+    connections = Connections(f"counted://{tmp_path}", Options(timeout=5))
+    mine = connections.fetcher()
+    again = pickle.loads(pickle.dumps(connections))
+    assert again.fetcher() is not mine
+    assert (again.address, again.options) == (connections.address, connections.options)
+    again.close()
+    assert connections.fetcher() is mine
+    connections.close()
+
+
+def read_block(queue, connections, cid):
+    queue.put(connections.fetcher().block(cid))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_transport_registered_at_run_time_works_in_a_child(tmp_path, counted, method):
+    cid = Store(tmp_path / "s").file(b"block")
+    connections = Connections(f"counted://{tmp_path / 's'}", Options())
+    assert connections.fetcher().block(CID.parse(cid)) == b"block"
+    context = multiprocessing.get_context(method)
+    queue = context.SimpleQueue()
+    child = context.Process(target=read_block, args=(queue, connections, CID.parse(cid)))
+    child.start()
+    assert queue.get() == b"block"
+    child.join()
+    connections.close()
+
+
+def test_bringing_back_what_is_registered_here_is_no_conflict(tmp_path, counted):
+    connections = Connections(f"counted://{tmp_path}", Options())
+    pickle.loads(pickle.dumps(connections))
+    assert len(default_registry().registered) == 1
+    with pytest.raises(PluginConflictError):
+        default_registry().register(default_registry().registered[0])

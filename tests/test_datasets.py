@@ -1,0 +1,382 @@
+"""Both kinds of dataset over the embedded store: formats, mixtures, numbering, subclasses."""
+
+from __future__ import annotations
+
+import random
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
+from ipfs_dataset.types import IPFSObject, RemoteFileType
+from ipfs_dataset_core import Reader, default_registry
+from ipfs_dataset_core.errors import AddressError, FormatError, ObjectNotFoundError
+from tests.support.builders import car_bytes, folder, noise, tar_bytes, zip_bytes
+from tests.support.stores import SMALL_LEAVES, Store, members
+from tests.support.workers import Lines, Transformed, TransformedStream, upper
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def mixed(store):
+    """Objects of every format, and what they hold."""
+    nested = {
+        "one.txt": b"1",
+        "archives/a.tar": tar_bytes(members(3, "nt")),
+        "archives/b.zip": zip_bytes(members(2, "nz")),
+        "größe/ä b.txt": b"2",
+    }
+    plain = f"ipfs://{store.file(b'plain bytes')}"
+    objects = [
+        IPFSObject(f"ipfs://{store.file(zip_bytes(members(5, 'z')))}", RemoteFileType.ZIP),
+        IPFSObject(f"/ipfs/{store.folder(nested)}", RemoteFileType.FOLDER),
+        IPFSObject(plain, RemoteFileType.PLAIN),
+        IPFSObject(store.file(tar_bytes(members(4, "t"))), "tar"),
+    ]
+    samples = [
+        *members(5, "z").items(),
+        ("one.txt", b"1"),
+        *members(3, "nt").items(),
+        *members(2, "nz").items(),
+        ("größe/ä b.txt", b"2"),
+        (plain, b"plain bytes"),
+        *members(4, "t").items(),
+    ]
+    return objects, samples
+
+
+def test_samples_of_mixed_objects_are_numbered_through(store, mixed):
+    objects, samples = mixed
+    dataset = IPFSDataset(objects, store.address)
+    assert len(dataset) == len(samples)
+    assert [dataset[index] for index in range(len(dataset))] == samples
+    assert list(dataset) == samples
+
+
+def test_streaming_yields_the_same_samples_in_the_same_order(store, mixed):
+    objects, samples = mixed
+    dataset = IPFSIterableDataset(objects, store.address)
+    assert list(dataset) == samples
+    assert list(dataset) == samples
+
+
+def test_indices_count_from_both_ends_and_stop_there(store, mixed):
+    objects, samples = mixed
+    dataset = IPFSDataset(objects, store.address)
+    count = len(samples)
+    assert [dataset[-index] for index in range(1, count + 1)] == samples[::-1]
+    for index in (count, -count - 1, 10**20):
+        with pytest.raises(IndexError, match=f"of a dataset of {count}"):
+            dataset[index]
+
+
+@pytest.mark.parametrize("make", [np.int64, np.uint8, np.int32, torch.tensor])
+def test_indices_of_numpy_and_torch_work(store, mixed, make):
+    objects, samples = mixed
+    dataset = IPFSDataset(objects, store.address)
+    assert dataset[make(7)] == samples[7]
+    assert dataset.__getitems__([make(7), make(0)]) == [samples[7], samples[0]]
+
+
+@pytest.mark.parametrize("index", ["0", 1.0, None, slice(2)])
+def test_what_is_no_index_is_a_type_error(store, mixed, index):
+    with pytest.raises(TypeError):
+        IPFSDataset(mixed[0], store.address)[index]
+
+
+@settings(max_examples=40)
+@given(indices=st.lists(st.integers(-17, 16), max_size=20), memory=st.sampled_from([1, 40, 1 << 20]))
+def test_a_batch_is_what_its_indices_give_one_by_one(store, mixed, indices, memory):
+    objects, samples = mixed
+    dataset = IPFSDataset(objects, store.address, memory=memory)
+    assert len(samples) == 17
+    assert dataset.__getitems__(indices) == [samples[index] for index in indices]
+
+
+@pytest.mark.parametrize("index", [17, -18])
+def test_a_batch_with_a_wrong_index_says_which(store, mixed, index):
+    dataset = IPFSDataset(mixed[0], store.address)
+    with pytest.raises(IndexError, match=f"sample {index} of a dataset of 17"):
+        dataset.__getitems__([0, index])
+
+
+def test_a_subclass_written_as_in_the_readme_keeps_its_transform_in_batches(store, mixed):
+    objects, samples = mixed
+    dataset = Transformed(objects, store.address, transform=upper)
+    expected = [(data.upper(), name) for name, data in samples]
+    assert [dataset[index] for index in range(len(dataset))] == expected
+    assert dataset.__getitems__([3, -1]) == [expected[3], expected[-1]]
+
+
+def test_a_subclass_may_number_its_samples_otherwise(store, mixed):
+    objects, samples = mixed
+
+    class Twice(IPFSDataset):
+        def __len__(self):
+            return 2 * super().__len__()
+
+        def __getitem__(self, index):
+            return super().__getitem__(index % 17)
+
+    dataset = Twice(objects, store.address)
+    assert dataset.__getitems__([0, 17, 33]) == [samples[0], samples[0], samples[16]]
+
+
+def test_an_iterable_subclass_that_never_calls_init_works(store, mixed):
+    objects, samples = mixed
+    dataset = TransformedStream(objects, store.address, transform=upper)
+    expected = [(data.upper(), name) for name, data in samples]
+    assert list(dataset) == expected
+    assert list(dataset) == expected
+    with pytest.raises(TypeError, match="TransformedStream has no len"):
+        len(dataset)
+    dataset.close()
+    assert list(dataset) == expected
+
+
+def test_such_a_subclass_passes_the_epoch_on(store):
+    objects = [store.file(data) for data in members(12).values()]
+    dataset = TransformedStream(objects, store.address, shuffle_urls=True)
+    orders = []
+    for epoch in (0, 1, 0):
+        dataset.set_epoch(epoch)
+        orders.append(list(dataset))
+    assert orders[0] == orders[2] != orders[1]
+
+
+def test_one_object_or_url_needs_no_list(store):
+    url = f"ipfs://{store.file(b'abc')}"
+    for given_objects in (url, [url], IPFSObject(url), (IPFSObject(url) for _ in range(1))):
+        assert list(IPFSIterableDataset(given_objects, store.address)) == [(url, b"abc")]
+    assert IPFSDataset(url, store.address)[0] == (url, b"abc")
+
+
+def test_other_objects_are_refused_at_once(store):
+    with pytest.raises(TypeError, match="IPFSObject values, not 3"):
+        IPFSDataset([3], store.address)
+
+
+def test_no_objects_are_an_empty_dataset(store):
+    assert len(IPFSDataset([], store.address)) == 0
+    assert IPFSDataset([], store.address).__getitems__([]) == []
+    assert list(IPFSIterableDataset([], store.address)) == []
+
+
+@pytest.mark.parametrize(("kind", "archive"), [("zip", zip_bytes({})), ("tar", tar_bytes({}))])
+def test_an_empty_archive_has_no_samples(store, kind, archive):
+    objects = [IPFSObject(store.file(archive), kind), store.file(b"x")]
+    dataset = IPFSDataset(objects, store.address)
+    assert len(dataset) == 1
+    assert dataset[0][1] == b"x"
+    with pytest.raises(IndexError):
+        dataset[1]
+    assert [data for _, data in IPFSIterableDataset(objects, store.address)] == [b"x"]
+
+
+def test_an_empty_file_is_a_sample(store):
+    url = store.file(b"")
+    assert IPFSDataset(url, store.address)[0] == (url, b"")
+    assert list(IPFSIterableDataset(url, store.address)) == [(url, b"")]
+
+
+def test_a_compressed_tar_streams_and_says_why_it_cannot_be_indexed(store):
+    root = store.tree({"data.tar.gz": tar_bytes(members(6), "w:gz")})
+    url = f"ipfs://{root}/data.tar.gz"
+    dataset = IPFSIterableDataset(url, store.address)
+    assert list(dataset) == list(members(6).items())
+    with pytest.raises(TypeError, match="no len"):
+        len(dataset)
+    with pytest.raises(FormatError, match=r"data\.tar\.gz.*IPFSIterableDataset"):
+        len(IPFSDataset(url, store.address))
+
+
+def test_lengths_are_exact_or_absent(store):
+    archive, tar = store.file(zip_bytes(members(5))), store.file(tar_bytes(members(5)))
+    assert len(IPFSIterableDataset([archive, store.file(b"x")], store.address)) == 6
+    with pytest.raises(TypeError):
+        len(IPFSIterableDataset([archive, tar], store.address))
+
+
+def test_the_format_is_found_by_suffix_then_by_content(store):
+    archive = zip_bytes(members(2))
+    found = IPFSDataset(store.file(archive), store.address)
+    assert len(found) == 2
+    assert len(IPFSDataset(store.file(tar_bytes(members(3))), store.address)) == 3
+    root = store.tree({"a.zip": archive, "guitar": b"strings", "b.dat": archive})
+    by_name = IPFSDataset([f"{root}/a.zip", f"{root}/guitar"], store.address)
+    assert [name for name, _ in by_name] == [*members(2), f"{root}/guitar"]
+    as_blob = IPFSDataset(IPFSObject(f"{root}/b.dat", RemoteFileType.PLAIN), store.address)
+    assert as_blob[0] == (f"{root}/b.dat", archive)
+
+
+def test_a_plain_stream_is_an_open_file(store):
+    data = noise(3 << 20)
+    objects = IPFSObject(store.file(data), RemoteFileType.PLAIN_STREAM)
+    [(_, file)] = IPFSIterableDataset(objects, store.address)
+    assert file.read(10) == data[:10]
+    file.seek(-5, 2)
+    assert file.read() == data[-5:]
+    name, again = IPFSDataset(objects, store.address)[0]
+    assert name == objects.url
+    assert again.read() == data
+
+
+def test_members_of_many_blocks_come_whole(store):
+    files = {f"m{number}": noise(700_000, number) for number in range(4)}
+    archive = zip_bytes(files, zipfile.ZIP_STORED)
+    objects = [
+        store.file(archive, SMALL_LEAVES),
+        store.folder(files),
+        store.file(tar_bytes(files), SMALL_LEAVES),
+    ]
+    expected = [*files.items()] * 3
+    assert list(IPFSIterableDataset(objects, store.address)) == expected
+    dataset = IPFSDataset(objects, store.address, memory=1 << 20)
+    order = random.Random(1).sample(range(12), 12)
+    assert dataset.__getitems__(order) == [expected[index] for index in order]
+
+
+def test_iterations_side_by_side_do_not_disturb_each_other(store):
+    lines = b"".join(b"%d\n" % number for number in range(50))
+    objects = [
+        IPFSObject(store.file(lines), Lines()),
+        store.file(tar_bytes(members(5))),
+        store.file(tar_bytes(members(5), "w:gz")),
+    ]
+    dataset = IPFSIterableDataset(objects, store.address)
+    alone = list(dataset)
+    assert len(alone) >= 55
+    assert list(zip(dataset, dataset, strict=True)) == [(sample, sample) for sample in alone]
+
+
+def test_a_format_may_be_given_as_an_instance_or_a_declaration(store):
+    url = store.file(zip_bytes(members(2)))
+    declared = default_registry().reader("zip")
+    assert len(IPFSDataset(IPFSObject(url, declared), store.address)) == 2
+
+    class Reversed(Reader):
+        def samples(self, source):
+            yield source.name, source.read()[::-1]
+
+    assert list(IPFSIterableDataset(IPFSObject(store.file(b"abc"), Reversed()), store.address)) == [
+        (store.file(b"abc"), b"cba")
+    ]
+    with pytest.raises(FormatError, match="without random access"):
+        len(IPFSDataset(IPFSObject(store.file(b"abc"), Reversed()), store.address))
+
+
+@pytest.mark.parametrize(
+    ("given_format", "content", "message"),
+    [
+        (RemoteFileType.ZIP, b"no archive", "zip|ZIP|archive"),
+        (RemoteFileType.TAR, b"no archive" * 100, "TAR|tar"),
+        (RemoteFileType.FOLDER, b"a file", "is a file.*reads a directory"),
+        (Lines, b"x", "filetype is"),
+    ],
+)
+def test_a_wrong_format_is_an_error_of_ours_that_names_the_object(
+    store, given_format, content, message
+):
+    url = store.file(content)
+    for dataset in (
+        IPFSDataset(IPFSObject(url, given_format), store.address),
+        IPFSIterableDataset(IPFSObject(url, given_format), store.address),
+    ):
+        with pytest.raises((FormatError, AddressError), match=message) as caught:
+            next(iter(dataset))
+        assert url in str(caught.value)
+
+
+def test_a_folder_as_a_file_is_refused(store):
+    url = store.folder(members(1))
+    with pytest.raises(FormatError, match="is a directory.*use FOLDER"):
+        IPFSDataset(IPFSObject(url, RemoteFileType.ZIP), store.address)[0]
+
+
+def test_nothing_is_looked_up_before_the_first_use(tmp_path):
+    broken = IPFSObject("ipfs://QmdPw1vze5nwVM1fsCjygXCs8WyzDsf3hn4uq3MpMLvw9ww", "no such format")
+    dataset = IPFSDataset([broken, "::"], str(tmp_path / "not there"))
+    stream = IPFSIterableDataset(broken, "ftp://nowhere.example")
+    with pytest.raises(AddressError, match="QmdPw1vze5nwVM1fsCjygXCs8WyzDsf3hn4uq3MpMLvw9ww"):
+        len(dataset)
+    with pytest.raises(LookupError, match="Unknown address scheme 'ftp'"):
+        next(iter(stream))
+
+
+def test_a_member_that_is_listed_and_missing_fails_at_its_turn(store):
+    root = store.tree({"metadata.txt": b"a\nb\nmissing\nc\n", "a": b"1", "b": b"2", "c": b"3"})
+    stream = iter(IPFSIterableDataset(root, store.address))
+    assert [next(stream), next(stream)] == [("a", b"1"), ("b", b"2")]
+    with pytest.raises(ObjectNotFoundError, match="missing"):
+        next(stream)
+    dataset = IPFSDataset(root, store.address)
+    assert dataset.__getitems__([0, 3]) == [("a", b"1"), ("c", b"3")]
+    with pytest.raises(ObjectNotFoundError, match="missing"):
+        dataset.__getitems__([0, 2])
+
+
+def test_the_order_of_objects_depends_on_seed_and_epoch_only(store):
+    objects = [store.file(data) for data in members(12).values()]
+
+    def order(epoch, **options):
+        dataset = IPFSIterableDataset(objects, store.address, True, **options)
+        dataset.set_epoch(epoch)
+        return [name for name, _ in dataset]
+
+    assert sorted(order(0)) == sorted(objects)
+    assert order(0) == order(0) != objects
+    assert order(1) != order(0)
+    assert order(0, seed=1) != order(0)
+    assert [name for name, _ in IPFSIterableDataset(objects, store.address)] == objects
+
+
+def test_the_users_random_state_is_left_alone(store, mixed):
+    def state():
+        return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
+
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    before = state()
+    objects, _ = mixed
+    dataset = IPFSIterableDataset(objects, store.address, shuffle_urls=True)
+    dataset.set_epoch(3)
+    list(dataset)
+    IPFSDataset(objects, store.address).__getitems__([0, 1])
+    assert state() == before
+
+
+@pytest.mark.parametrize("kind", [IPFSDataset, IPFSIterableDataset])
+def test_a_closed_dataset_opens_again(tmp_path, kind):
+    files = {"a.zip": zip_bytes(members(3)), "b.txt": noise(3 << 20), "c.tar": tar_bytes(members(2))}
+    root, blocks = folder(files)
+    car = tmp_path / "data.car"
+    car.write_bytes(car_bytes(root, blocks))
+    dataset = kind(str(root), str(car), memory=1000)
+    samples = list(dataset)
+    assert len(samples) == 6
+    for _ in range(2):
+        dataset.close()
+        dataset.close()
+        assert list(dataset) == samples
+    dataset.close()
+
+
+@pytest.mark.parametrize("distribution", ["even", "", 3])
+def test_an_unknown_distribution_is_refused(store, distribution):
+    with pytest.raises(ValueError, match="distribution is one of"):
+        IPFSIterableDataset([], store.address, distribution=distribution)
+
+
+def test_an_unknown_option_is_refused_by_name(store):
+    for kind in (IPFSDataset, IPFSIterableDataset):
+        with pytest.raises(TypeError, match="unknown option api"):
+            kind([], store.address, api="x")

@@ -1,0 +1,197 @@
+"""From what a user wrote to an open object and its format."""
+
+from __future__ import annotations
+
+import pytest
+
+from ipfs_dataset.types import IPFSObject, RemoteFileType
+from ipfs_dataset_core import Reader, ReaderPlugin, TransportPlugin
+from ipfs_dataset_core.connections import Connections
+from ipfs_dataset_core.errors import (
+    AddressError,
+    FormatError,
+    ObjectNotFoundError,
+    TransportError,
+    UnknownPluginError,
+)
+from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.resolver import choose_format, open_object, resolve_root
+from ipfs_dataset_core.urls import parse_object_url
+from ipfs_dataset_plugins.store import FolderStore
+from tests.support.builders import tar_bytes, zip_bytes
+from tests.support.memory import MemoryDirectory, MemoryFile
+from tests.support.stores import Store, members
+
+
+class NamingStore(FolderStore):
+    """A store that also knows names."""
+
+    resolves_names = True
+    targets: dict[str, str] = {}  # noqa: RUF012 - set anew by each test
+
+    def resolve_name(self, name):
+        return self.targets[name]
+
+
+def open_naming_store(address, options):
+    from pathlib import Path
+
+    return NamingStore(Path(address.removeprefix("naming://")))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def connections(store):
+    made = Connections(store.address, Options())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def naming(store, monkeypatch):
+    monkeypatch.setattr(default_registry(), "_registered", [])
+    default_registry().register(
+        TransportPlugin(name="naming", summary="", schemes=("naming",), factory=open_naming_store)
+    )
+    made = Connections(f"naming://{store.address}", Options())
+    yield made
+    made.close()
+
+
+def names(monkeypatch, **targets):
+    monkeypatch.setattr(NamingStore, "targets", {k.replace("_", "."): v for k, v in targets.items()})
+
+
+def test_a_path_is_walked_from_its_root(store, connections):
+    root = store.tree({"a/b.txt": b"content"})
+    for url in (
+        f"ipfs://{root}/a/b.txt",
+        f"{root}/a/b.txt",
+        f"/ipfs/{root}/a/b.txt/",
+        f"ipfs://ipfs://{root}/a/b.txt",
+    ):
+        file = open_object(url, connections)
+        assert (file.name, file.read_at(0, 99)) == (url, b"content")
+
+
+def test_a_malformed_cid_is_quoted_with_the_reason(connections):
+    cid = "QmdPw1vze5nwVM1fsCjygXCs8WyzDsf3hn4uq3MpMLvw9ww"
+    with pytest.raises(AddressError, match=f"{cid}.*46 letters"):
+        resolve_root(parse_object_url(cid), connections)
+
+
+def test_a_path_that_does_not_exist_is_proven_absent(store, connections):
+    root = store.tree({"a": b""})
+    with pytest.raises(ObjectNotFoundError, match=f"/ipfs/{root}/b.*no entry named 'b'"):
+        resolve_root(parse_object_url(f"{root}/b"), connections)
+
+
+def test_names_are_followed_through_other_names_and_paths(store, naming, monkeypatch):
+    root = store.tree({"v1/data/a.txt": b"found"})
+    names(monkeypatch, example_org="/ipns/other_org/v1", other_org=f"/ipfs/{root}")
+    names(monkeypatch, example_org="/ipns/other.org/v1", other_org=f"/ipfs/{root}")
+    file = open_object("ipns://example.org/data/a.txt", naming)
+    assert file.read_at(0, 9) == b"found"
+
+
+def test_names_in_a_circle_end(naming, monkeypatch):
+    names(monkeypatch, a_org="/ipns/b.org", b_org="/ipns/a.org")
+    with pytest.raises(TransportError, match=r"more than 16 other names"):
+        open_object("/ipns/a.org", naming)
+
+
+@pytest.mark.parametrize("target", ["", "/ipfs", "/ipfs/", "/", "/ipfs/../..", "javascript://x"])
+def test_a_name_that_leads_nowhere_is_an_error_of_ours(naming, monkeypatch, target):
+    names(monkeypatch, a_org=target)
+    with pytest.raises(AddressError):
+        open_object("/ipns/a.org", naming)
+
+
+def test_a_name_needs_a_source_that_resolves_names(connections):
+    with pytest.raises(TransportError, match="resolves the name 'example.org'"):
+        open_object("ipns://example.org", connections)
+
+
+class Own(Reader):
+    def samples(self, source):
+        return iter(())
+
+
+URL = "ipfs://bafkqaaa"
+DIRECTORY = MemoryDirectory({})
+
+
+def chosen(source, filetype=None, url=URL):
+    found = choose_format(IPFSObject(url, filetype), source)
+    return found.name if isinstance(found, ReaderPlugin) else found
+
+
+@pytest.mark.parametrize(
+    ("filetype", "name"),
+    [
+        (RemoteFileType.ZIP, "zip"),
+        ("zip", "zip"),
+        (RemoteFileType.TAR, "tar"),
+        (RemoteFileType.PLAIN, "plain"),
+        (RemoteFileType.PLAIN_STREAM, "plain_stream"),
+    ],
+)
+def test_what_the_user_says_counts(filetype, name):
+    assert chosen(MemoryFile(b""), filetype, f"{URL}/a.tar.gz") == name
+
+
+def test_a_reader_or_a_declaration_is_taken_as_it_is():
+    own = Own()
+    assert choose_format(IPFSObject(URL, own), MemoryFile(b"")) is own
+    plugin = ReaderPlugin(name="own", summary="", factory=Own)
+    assert choose_format(IPFSObject(URL, plugin), MemoryFile(b"")) is plugin
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.zip", b"", "zip"),
+        ("A.ZIP", b"", "zip"),
+        ("a.tar.gz", b"", "tar"),
+        ("a.tgz", b"", "tar"),
+        ("guitar", b"", "plain"),
+        ("zip", b"", "plain"),
+        ("a.txt", b"text", "plain"),
+        ("", zip_bytes(members(1)), "zip"),
+        ("", zip_bytes({}), "zip"),
+        ("", tar_bytes(members(1)), "tar"),
+        ("a.bin", zip_bytes(members(1)), "zip"),
+        ("", b"", "plain"),
+        ("a.zip/b", b"", "plain"),
+    ],
+)
+def test_else_the_suffix_counts_then_the_first_bytes(name, content, expected):
+    assert chosen(MemoryFile(content), url=f"{URL}/{name}" if name else URL) == expected
+
+
+def test_a_directory_is_a_folder_whatever_it_is_called():
+    assert chosen(DIRECTORY) == chosen(DIRECTORY, url=f"{URL}/a.zip") == "folder"
+    assert chosen(DIRECTORY, RemoteFileType.FOLDER) == "folder"
+
+
+def test_a_format_for_the_other_kind_is_refused_with_what_to_do():
+    with pytest.raises(FormatError, match="is a directory, and the format 'zip' reads a file: use"):
+        chosen(DIRECTORY, RemoteFileType.ZIP)
+    with pytest.raises(FormatError, match="is a file, and the format 'folder' reads a directory"):
+        chosen(MemoryFile(b""), RemoteFileType.FOLDER)
+
+
+def test_an_unknown_format_says_what_there_is():
+    with pytest.raises(UnknownPluginError, match="'mat'.*folder, plain.*pip install"):
+        chosen(MemoryFile(b""), "mat")
+
+
+@pytest.mark.parametrize("filetype", [3, Own, b"zip", ["zip"]])
+def test_what_is_no_format_is_refused(filetype):
+    with pytest.raises(AddressError, match="filetype is a RemoteFileType"):
+        chosen(MemoryFile(b""), filetype)
