@@ -168,6 +168,10 @@ class IPFSIterableDataset(IterableDataset[Any]):
         units = [unit for item in self._objects for unit in item.units()]
         return exact_length(units, job.world, job.rank, self._distribution or job.distribution)
 
+    def __bool__(self) -> bool:
+        """Returns True, as for any iterable dataset: asking must neither read nor fail."""
+        return True
+
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch comes next; persistent workers hear of it as well."""
         if hasattr(self, "_objects"):

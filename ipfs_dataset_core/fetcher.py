@@ -165,11 +165,12 @@ class Fetcher:
             work()
 
     def _leaf_from_block(self, layout: FileLayout, leaf: Leaf) -> bytes:
-        block = self.sources.get_block(CID.from_bytes(leaf.cid))
+        # What was taken for a leaf before and was none is cached as a block.
+        block = self._cache.get(leaf.cid) or self.sources.get_block(CID.from_bytes(leaf.cid))
         try:
             return leaf_bytes(layout.cid, leaf, block)
         except NotALeafError:
-            self._cache.put(leaf.cid, block)  # it is asked for as an inner node next
+            self._cache.put(leaf.cid, block)
             raise
 
     def _fetch_each(self, layout: FileLayout, wanted: dict[Leaf, Future[bytes]]) -> None:
@@ -211,6 +212,11 @@ class Fetcher:
             self.sources.first(ask, f"bytes of {layout.cid}", sources, retried=RateLimitedError)
         except (IPFSDatasetError, NotImplementedError) as error:
             log.debug("No %s of %d leaves: %s", deliver.__name__, len(wanted), error)
+        except Exception:
+            # A transport's defect must not end the thread that others wait for.
+            log.exception(
+                "A source failed at %s of %s, blocks are asked for", deliver.__name__, layout.cid
+            )
 
 
 def _leaf_key(leaf: Leaf) -> bytes:

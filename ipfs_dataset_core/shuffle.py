@@ -63,6 +63,10 @@ class ShuffleDataset(IterableDataset[Any]):
         ranges = sample_ranges(length, Place(job.rank, job.world), job.distribution)
         return sum(stop - start for start, stop in ranges)
 
+    def __bool__(self) -> bool:
+        """Returns True, as for any iterable dataset: asking must neither read nor fail."""
+        return True
+
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch comes next, here and to the dataset below."""
         self._epoch.set(epoch)

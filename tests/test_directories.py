@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import logging
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.content import CID, RAW, build_directory, build_symlink, get_profile, make_cid
+from ipfs_dataset_core.content import (
+    RAW,
+    Built,
+    build_directory,
+    build_symlink,
+    get_profile,
+    make_cid,
+)
 from ipfs_dataset_core.content.cid import DAG_CBOR
 from ipfs_dataset_core.directories import (
     MAX_DEPTH,
@@ -39,7 +47,7 @@ class Memory(Transport):
 
     def __init__(self, blocks):
         self.blocks = blocks
-        self.asked: list[CID] = []
+        self.asked = []
 
     def get_block(self, cid):
         self.asked.append(cid)
@@ -111,8 +119,6 @@ def test_any_names_come_back(files):
 
 def sharded(count):
     """Returns a directory of many names, small slots so that it is sharded."""
-    import attrs
-
     blocks, emit = collector()
     profile = attrs.evolve(get_profile(PROFILE), hamt_threshold=200)
     files = {f"file-{number:04}": b"%d" % number for number in range(count)}
@@ -120,8 +126,6 @@ def sharded(count):
     for name, data in files.items():
         cid, more = one_file(data)
         blocks.update(more)
-        from ipfs_dataset_core.content import Built
-
         built.append((name, Built(cid, len(data), len(data))))
     return build_directory(built, profile, emit).cid, blocks, files
 
@@ -129,6 +133,7 @@ def sharded(count):
 def test_a_sharded_directory_is_like_any_other(fetchers):
     root, blocks, files = sharded(600)
     directory = open_node(fetchers(blocks), root, "here")
+    assert isinstance(directory, ObjectDirectory)
     assert directory.names() == sorted(files)
     assert list(directory.walk()) == sorted(files)
     assert directory.open("file-0123").read() == b"123"
@@ -147,14 +152,14 @@ def test_one_name_of_a_sharded_directory_needs_few_blocks():
 
 def test_a_path_that_does_not_exist_names_what_is_missing_where(fetchers):
     root, blocks = tree(FILES)
-    with pytest.raises(ObjectNotFoundError, match="'here'.*no entry named 'none'") as caught:
+    with pytest.raises(ObjectNotFoundError, match=r"'here'.*no entry named 'none'") as caught:
         resolve_path(fetchers(blocks), root, ["a", "none"], "here")
     assert isinstance(caught.value, FileNotFoundError)
 
 
 def test_a_path_through_a_file_says_where_it_ends(fetchers):
     root, blocks = tree(FILES)
-    with pytest.raises(FormatError, match="'here': 'b.txt' is a file, not a directory"):
+    with pytest.raises(FormatError, match=r"'here': 'b.txt' is a file, not a directory"):
         resolve_path(fetchers(blocks), root, ["b.txt", "x"], "here")
 
 
@@ -180,8 +185,6 @@ def test_symlinks_are_never_followed_and_left_out_with_a_warning(fetchers, caplo
     link = build_symlink("../../etc/passwd", profile, emit)
     file, more = one_file(b"x")
     blocks.update(more)
-    from ipfs_dataset_core.content import Built
-
     root = build_directory([("link", link), ("real", Built(file, 1, 1))], profile, emit).cid
     directory = VerifiedDirectory(fetchers(blocks), root, "here")
     with caplog.at_level(logging.WARNING, "ipfs_dataset_core"):

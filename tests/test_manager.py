@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 import textwrap
@@ -30,7 +31,7 @@ class Installed(Distribution):
         raise NotImplementedError
 
 
-def entry_point(name: str, value: str, distribution: str = "some-dist") -> EntryPoint:
+def entry_point(name, value, distribution="some-dist"):
     return EntryPoint(name, value, "ipfs_dataset")._for(Installed(distribution))
 
 
@@ -135,8 +136,6 @@ def test_a_broken_plugin_is_a_warning_with_its_name_and_harms_no_other(value, re
     assert "Traceback" in failure.details
     [record] = caplog.records
     assert "bad-dist 1.0 (bad)" in record.getMessage()
-    import re
-
     assert re.search(reason, failure.reason), failure.reason
 
 
@@ -172,13 +171,12 @@ def test_the_built_in_plugins_are_installed_entry_points():
     assert {"api", "gateway", "store", "plain", "folder", "tar", "zip", "tar_shards"} <= names
 
 
-def run(code: str, **options) -> str:
+def run(code):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
         capture_output=True,
         text=True,
         check=False,
-        **options,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -96,8 +96,9 @@ def test_making_one_value_does_not_hold_up_another():
 
 def test_a_child_that_is_forked_while_another_thread_makes_the_value_makes_its_own():
     started, finish = threading.Event(), threading.Event()
+    parent = os.getpid()
 
-    def slow_in_parent(parent=os.getpid()):
+    def slow_in_parent():
         if os.getpid() == parent:
             started.set()
             assert finish.wait(10)

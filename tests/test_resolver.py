@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ipfs_dataset.types import IPFSObject, RemoteFileType
-from ipfs_dataset_core import Reader, ReaderPlugin, TransportPlugin
+from ipfs_dataset_core import ObjectFile, Reader, ReaderPlugin, TransportPlugin
 from ipfs_dataset_core.connections import Connections
 from ipfs_dataset_core.errors import (
     AddressError,
@@ -35,8 +37,6 @@ class NamingStore(FolderStore):
 
 
 def open_naming_store(address, options):
-    from pathlib import Path
-
     return NamingStore(Path(address.removeprefix("naming://")))
 
 
@@ -64,7 +64,9 @@ def naming(store, monkeypatch):
 
 
 def names(monkeypatch, **targets):
-    monkeypatch.setattr(NamingStore, "targets", {k.replace("_", "."): v for k, v in targets.items()})
+    monkeypatch.setattr(
+        NamingStore, "targets", {k.replace("_", "."): v for k, v in targets.items()}
+    )
 
 
 def test_a_path_is_walked_from_its_root(store, connections):
@@ -76,26 +78,27 @@ def test_a_path_is_walked_from_its_root(store, connections):
         f"ipfs://ipfs://{root}/a/b.txt",
     ):
         file = open_object(url, connections)
+        assert isinstance(file, ObjectFile)
         assert (file.name, file.read_at(0, 99)) == (url, b"content")
 
 
 def test_a_malformed_cid_is_quoted_with_the_reason(connections):
     cid = "QmdPw1vze5nwVM1fsCjygXCs8WyzDsf3hn4uq3MpMLvw9ww"
-    with pytest.raises(AddressError, match=f"{cid}.*46 letters"):
+    with pytest.raises(AddressError, match=rf"{cid}.*46 letters"):
         resolve_root(parse_object_url(cid), connections)
 
 
 def test_a_path_that_does_not_exist_is_proven_absent(store, connections):
     root = store.tree({"a": b""})
-    with pytest.raises(ObjectNotFoundError, match=f"/ipfs/{root}/b.*no entry named 'b'"):
+    with pytest.raises(ObjectNotFoundError, match=rf"/ipfs/{root}/b.*no entry named 'b'"):
         resolve_root(parse_object_url(f"{root}/b"), connections)
 
 
 def test_names_are_followed_through_other_names_and_paths(store, naming, monkeypatch):
     root = store.tree({"v1/data/a.txt": b"found"})
-    names(monkeypatch, example_org="/ipns/other_org/v1", other_org=f"/ipfs/{root}")
     names(monkeypatch, example_org="/ipns/other.org/v1", other_org=f"/ipfs/{root}")
     file = open_object("ipns://example.org/data/a.txt", naming)
+    assert isinstance(file, ObjectFile)
     assert file.read_at(0, 9) == b"found"
 
 
@@ -113,7 +116,7 @@ def test_a_name_that_leads_nowhere_is_an_error_of_ours(naming, monkeypatch, targ
 
 
 def test_a_name_needs_a_source_that_resolves_names(connections):
-    with pytest.raises(TransportError, match="resolves the name 'example.org'"):
+    with pytest.raises(TransportError, match=r"resolves the name 'example.org'"):
         open_object("ipns://example.org", connections)
 
 
@@ -187,7 +190,7 @@ def test_a_format_for_the_other_kind_is_refused_with_what_to_do():
 
 
 def test_an_unknown_format_says_what_there_is():
-    with pytest.raises(UnknownPluginError, match="'mat'.*folder, plain.*pip install"):
+    with pytest.raises(UnknownPluginError, match=r"'mat'.*folder, plain.*pip install"):
         chosen(MemoryFile(b""), "mat")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain, pairwise
 
 import pytest
 from hypothesis import given
@@ -30,7 +31,7 @@ def test_parts_are_contiguous_and_nearly_equal(total, count):
     parts = [part(total, index, count) for index in range(count)]
     assert parts[0][0] == 0
     assert parts[-1][1] == total
-    assert all(left[1] == right[0] for left, right in zip(parts, parts[1:], strict=False))
+    assert all(left[1] == right[0] for left, right in pairwise(parts))
     sizes = [stop - start for start, stop in parts]
     assert max(sizes) - min(sizes) <= 1
 
@@ -78,8 +79,10 @@ def test_workers_of_a_rank_split_its_share_nearly_equally(total, world, workers,
         ]
         assert max(sizes) - min(sizes) <= 1
         # The workers only divide what the rank alone would read.
-        parts = [numbers(total, Place(rank, world, w, workers), distribution) for w in range(workers)]
-        assert sum(parts, []) == numbers(total, Place(rank, world), distribution)
+        parts = [
+            numbers(total, Place(rank, world, w, workers), distribution) for w in range(workers)
+        ]
+        assert [*chain(*parts)] == numbers(total, Place(rank, world), distribution)
 
 
 def test_fewer_samples_than_ranks_are_repeated_as_often_as_it_takes():

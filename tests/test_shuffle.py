@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ipfs_dataset_core.randomness import keyed_random
 from ipfs_dataset_core.shuffle import ShuffleDataset, shuffled
@@ -16,7 +16,7 @@ from ipfs_dataset_core.shuffle import ShuffleDataset, shuffled
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
 
-class Stream(IterableDataset):
+class Stream(IterableDataset[int]):
     def __init__(self, count):
         self.count = count
         self.epoch = None
@@ -26,6 +26,19 @@ class Stream(IterableDataset):
 
     def set_epoch(self, epoch):
         self.epoch = epoch
+
+
+class Numbers(Dataset[int]):
+    """A map-style dataset."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return range(self.count)[index]
 
 
 @given(st.integers(0, 100), st.integers(1, 120), st.integers())
@@ -64,7 +77,7 @@ def test_every_order_of_a_small_dataset_is_about_as_likely_as_another():
     assert all(400 < times < 600 for times in orders.values())
 
 
-@pytest.mark.parametrize("dataset", [Stream(50), list(range(50))], ids=["iterable", "map-style"])
+@pytest.mark.parametrize("dataset", [Stream(50), Numbers(50)], ids=["iterable", "map-style"])
 @pytest.mark.parametrize("size", [1, 7, 50, 1000])
 def test_both_kinds_are_permuted_whole(dataset, size):
     found = list(ShuffleDataset(dataset, size))
@@ -85,9 +98,10 @@ def test_the_order_depends_on_seed_and_epoch_only():
 
 
 def test_the_buffer_stays_as_large_as_asked_for():
-    dataset = ShuffleDataset(Stream(5), 1000)
+    below = Stream(5)
+    dataset = ShuffleDataset(below, 1000)
     assert sorted(dataset) == sorted(dataset) == list(range(5))
-    dataset._dataset.count = 500
+    below.count = 500
     assert max(n - at for at, n in enumerate(dataset)) > 100
 
 
@@ -95,7 +109,7 @@ def test_the_dataset_below_hears_of_the_epoch():
     below = Stream(3)
     ShuffleDataset(ShuffleDataset(below)).set_epoch(4)
     assert below.epoch == 4
-    ShuffleDataset([1, 2]).set_epoch(4)
+    ShuffleDataset(Numbers(2)).set_epoch(4)
 
 
 def test_the_global_random_state_is_left_alone():
@@ -106,7 +120,7 @@ def test_the_global_random_state_is_left_alone():
 
 
 def test_its_length_is_that_of_the_dataset_below_if_it_has_one():
-    assert len(ShuffleDataset([1, 2, 3])) == 3
+    assert len(ShuffleDataset(Numbers(3))) == 3
     with pytest.raises(TypeError):
         len(ShuffleDataset(Stream(3)))
 
@@ -114,11 +128,11 @@ def test_its_length_is_that_of_the_dataset_below_if_it_has_one():
 @pytest.mark.parametrize("size", [0, -1])
 def test_a_buffer_holds_at_least_one(size):
     with pytest.raises(ValueError, match="at least 1"):
-        ShuffleDataset([1], size)
+        ShuffleDataset(Numbers(1), size)
 
 
 def test_workers_divide_a_map_style_dataset():
-    dataset = ShuffleDataset(list(range(23)), 10)
+    dataset = ShuffleDataset(Numbers(23), 10)
     loader = DataLoader(dataset, batch_size=None, num_workers=3, multiprocessing_context="fork")
     assert sorted(loader) == list(range(23))
     assert len(loader) == 23
@@ -130,7 +144,7 @@ def test_ranks_divide_a_map_style_dataset(monkeypatch, world):
     for rank in range(world):
         monkeypatch.setenv("RANK", str(rank))
         monkeypatch.setenv("WORLD_SIZE", str(world))
-        dataset = ShuffleDataset(list(range(23)), 10)
+        dataset = ShuffleDataset(Numbers(23), 10)
         found = list(dataset)
         assert len(dataset) == len(found)
         seen += found

@@ -139,7 +139,9 @@ def test_its_text_names_the_same_object(namespace, root, path):
 
 
 def test_bytes_that_are_not_utf8_are_named_as_directories_name_them():
-    assert parse_object_url(f"ipfs://{V0}/%ff").path == (b"\xff".decode("utf-8", "surrogateescape"),)
+    assert parse_object_url(f"ipfs://{V0}/%ff").path == (
+        b"\xff".decode("utf-8", "surrogateescape"),
+    )
 
 
 @pytest.mark.parametrize("form", ["ipfs://{}/{}", "{}/{}", "/ipfs/{}/{}", "https://g/ipfs/{}/{}"])
@@ -194,7 +196,9 @@ def test_a_cid_is_not_checked_before_it_is_used():
     assert parse_object_url(f"ipfs://{V0}w").root == f"{V0}w"
 
 
-schemes = st.sampled_from(["", "ipfs://", "ipns://", "/ipfs/", "/ipns/", "http://", "https://", "x://"])
+schemes = st.sampled_from(
+    ["", "ipfs://", "ipns://", "/ipfs/", "/ipns/", "http://", "https://", "x://"]
+)
 
 
 @given(schemes, st.text(st.characters(codec=None, exclude_categories=()), max_size=60))

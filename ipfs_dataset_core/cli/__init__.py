@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.cli import cid, plugins
+from ipfs_dataset_core.cli import cid, doctor, plugins
 from ipfs_dataset_core.errors import IPFSDatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (cid, plugins)
+COMMANDS = (cid, doctor, plugins)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,11 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = build_parser().parse_args(arguments)
     try:
-        return int(parsed.run(parsed))
+        status = int(parsed.run(parsed))
+        sys.stdout.flush()
     except BrokenPipeError:
+        # Python flushes once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (IPFSDatasetError, OSError) as error:
         print(f"ipfs-dataset: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    return status

@@ -1,4 +1,4 @@
-"""What users of the first ipfs-dataset wrote still runs: the calls and shapes of subclasses that its README had."""
+"""What users of the first ipfs-dataset wrote still runs: its calls, its shapes of subclasses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset, ShuffleD
 from ipfs_dataset.types import IPFSObject, RemoteFileType
 from tests.support.builders import noise, tar_bytes, zip_bytes
 from tests.support.cifar import cifar_files, install_small_cifar10
-from tests.support.places import NodePlace, StorePlace
 
 TRAIN = cifar_files(70)
 TEST = cifar_files(30, seed=1)
@@ -72,15 +71,6 @@ class Iterable(IPFSIterableDataset):
         return self.data_generator()
 
 
-@pytest.fixture(params=["store", "kubo"])
-def place(request, tmp_path):
-    if request.param == "kubo":
-        yield NodePlace(request.getfixturevalue("kubo"), tmp_path / "added")
-    else:
-        with StorePlace(tmp_path / "store") as store:
-            yield store
-
-
 @pytest.fixture(params=["api", "gateway", "mixed"])
 def source(request, place):
     """Returns two ZIP objects and the API address, None where the URLs name gateways."""
@@ -99,7 +89,8 @@ def source(request, place):
 
 
 def test_map_style_subclass_in_a_dataloader(source):
-    dataset = MapStyle(*source, transform=TRANSFORM)
+    objects, address = source
+    dataset = MapStyle(objects, address, transform=TRANSFORM)
     assert len(dataset) == 100
     image, name = dataset[0]
     assert (image.shape, image.dtype, name) == ((3, 32, 32), torch.float32, next(iter(TRAIN)))
@@ -110,7 +101,8 @@ def test_map_style_subclass_in_a_dataloader(source):
 
 
 def test_map_style_pixels_are_those_of_the_files(source):
-    dataset = MapStyle(*source)
+    objects, address = source
+    dataset = MapStyle(objects, address)
     for index in (0, 69, 70, -1):
         image, name = dataset[index]
         data = TRAIN[name] if 0 <= index < 70 else TEST[name]
@@ -118,9 +110,12 @@ def test_map_style_pixels_are_those_of_the_files(source):
 
 
 def test_map_style_is_shuffled_by_the_dataloader(source):
+    objects, address = source
     names = [
         name
-        for _, batch in DataLoader(MapStyle(*source, TRANSFORM), batch_size=32, shuffle=True)
+        for _, batch in DataLoader(
+            MapStyle(objects, address, TRANSFORM), batch_size=32, shuffle=True
+        )
         for name in batch
     ]
     assert sorted(names) == sorted([*TRAIN, *TEST])
@@ -128,7 +123,8 @@ def test_map_style_is_shuffled_by_the_dataloader(source):
 
 
 def test_iterable_subclass_that_wraps_another_in_a_dataloader(source):
-    dataset = Iterable(*source, transform=TRANSFORM)
+    objects, address = source
+    dataset = Iterable(objects, address, transform=TRANSFORM)
     batches = list(DataLoader(dataset, batch_size=32))
     assert [len(names) for _, names in batches] == [32, 32, 32, 4]
     assert [name for _, names in batches for name in names] == [*TRAIN, *TEST]
@@ -137,7 +133,8 @@ def test_iterable_subclass_that_wraps_another_in_a_dataloader(source):
 
 
 def test_shuffle_urls_as_the_third_argument_permutes_objects(source):
-    dataset = Iterable(*source, True, TRANSFORM)  # noqa: FBT003 - as users wrote it
+    objects, address = source
+    dataset = Iterable(objects, address, True, TRANSFORM)
     orders = set()
     for epoch in range(8):
         dataset.ipfs_dataset.set_epoch(epoch)
@@ -147,7 +144,8 @@ def test_shuffle_urls_as_the_third_argument_permutes_objects(source):
 
 @pytest.mark.parametrize("kind", [MapStyle, Iterable])
 def test_shuffle_dataset_shuffles_inside_objects(source, kind):
-    dataset = ShuffleDataset(kind(*source, transform=TRANSFORM), buffer_size=1000)
+    objects, address = source
+    dataset = ShuffleDataset(kind(objects, address, transform=TRANSFORM), buffer_size=1000)
     names = [name for _, batch in DataLoader(dataset, batch_size=32) for name in batch]
     assert sorted(names) == sorted([*TRAIN, *TEST])
     assert set(names[:70]) != set(TRAIN)

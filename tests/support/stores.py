@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.content import CID, RAW
@@ -11,6 +10,7 @@ from tests.support import builders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from tests.support.builders import Blocks
 
@@ -37,10 +37,6 @@ class Store:
     def folder(self, files: Mapping[str, bytes]) -> str:
         """Returns the CID of a directory with a ``metadata.txt``."""
         return self._put(*builders.folder(files))
-
-    def remove(self, cid: str) -> None:
-        """Forgets one block."""
-        self._store._block_path(CID.parse(cid)).unlink()
 
     def _put(self, root: CID, blocks: Blocks) -> str:
         self._store.put_blocks((CID(1, RAW, multihash), data) for multihash, data in blocks.items())

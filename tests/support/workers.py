@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader, get_worker_info
 
@@ -69,12 +69,12 @@ def upper(data: bytes) -> bytes:
     return data.upper()
 
 
-def as_list(batch: list) -> list:
-    """Collates nothing."""
+def as_it_is(batch):
+    """Collates nothing; torch would turn even a lone tuple into a list."""
     return batch
 
 
-def with_worker(batch: list) -> tuple[int, list]:
+def with_worker(batch):
     """Collates nothing, and says which worker made the batch."""
     info = get_worker_info()
     return (info.id if info else 0), batch
@@ -95,11 +95,13 @@ def counted_rank(rank: int, world: int, meeting: str, dataset, results) -> None:
             loader = DataLoader(
                 dataset,
                 batch_size=None,
+                collate_fn=as_it_is,
                 num_workers=workers,
                 multiprocessing_context=method,
             )
             results.put((rank, method, list(loader)))
-        shuffled = ShuffleDataset(list(range(7)), 3)
+        numbers: Any = range(7)
+        shuffled = ShuffleDataset(numbers, 3)
         results.put((rank, "shuffled", list(DataLoader(shuffled, batch_size=None))))
         torch.distributed.barrier()
     finally:

@@ -1,0 +1,99 @@
+"""What the versions of the format have in common: named variables, loaded whole or by row."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from array import array
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ipfs_dataset_core import FormatError, IPFSDatasetError, LimitError
+from ipfs_dataset_mat._values import rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ipfs_dataset_mat._values import Raw
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turns whatever a library raises about damaged data into a `FormatError`.
+
+    Args:
+        what: What the error names.
+    """
+    try:
+        yield
+    except IPFSDatasetError:
+        raise
+    except MemoryError as error:
+        raise LimitError(f"{what} declares more than fits in memory.") from error
+    except Exception as error:
+        raise FormatError(
+            f"{what} cannot be read: {error or type(error).__name__}. It is damaged, or not a "
+            "MATLAB file; publish it again from a file that MATLAB opens."
+        ) from error
+
+
+@attrs.frozen
+class Extents:
+    """Which bytes of the file each row of a variable is made of.
+
+    Args:
+        starts: Where the chunks of each run of `step` rows start.
+        stops: Where they stop.
+        step: How many rows share their chunks.
+    """
+
+    starts: array[int] = attrs.field(factory=lambda: array("Q", [0]))
+    stops: array[int] = attrs.field(factory=lambda: array("Q", [0]))
+    step: int = 1
+
+    def span(self, row: int) -> tuple[int, int]:
+        """Returns the hull of the bytes of one row; it is empty where the variable is kept whole."""
+        run = min(row // self.step, len(self.starts) - 1)
+        return self.starts[run], self.stops[run]
+
+
+class Container(ABC):
+    """The variables of one open file."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Raw] = {}
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Returns the names of the variables, in the order of the file."""
+
+    @abstractmethod
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Returns the size of a variable as MATLAB shows it."""
+
+    @abstractmethod
+    def load(self, name: str) -> Raw:
+        """Returns a whole variable.
+
+        Raises:
+            FormatError: It is damaged, or of a class that has no counterpart here.
+            LimitError: It is larger than allowed.
+        """
+
+    def rows(self, name: str, axis: int, start: int, stop: int) -> list[Raw]:
+        """Returns slices of a variable; here, where it must be read whole, it is kept for the next."""
+        return rows_of(self._whole(name), axis, start, stop)
+
+    def _whole(self, name: str) -> Raw:
+        if name not in self._kept:
+            self._kept[name] = self.load(name)
+        return self._kept[name]
+
+    def step(self, name: str, axis: int) -> int:
+        """Returns how many rows are best read at once."""
+        return 1
+
+    def extents(self, name: str, axis: int) -> Extents:
+        """Returns which bytes the rows of a variable are made of."""
+        return Extents()

@@ -1,0 +1,78 @@
+"""Indexes of MATLAB files: of those that are one sample, and of those that are cut into rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core import FormatError, MemberIndex
+
+if TYPE_CHECKING:
+    from ipfs_dataset_core import Span
+    from ipfs_dataset_mat._container import Container, Extents
+
+
+class WholeFile(MemberIndex):
+    """The index of a file that is one sample."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self._name = name
+        self._size = size
+
+    def __len__(self) -> int:
+        return 1
+
+    def name(self, position: int) -> str:
+        return (self._name,)[position]
+
+    def span(self, position: int) -> Span:
+        return (0, self._size)
+
+
+class RowsIndex(MemberIndex):
+    """The index of a file whose samples are rows of its variables.
+
+    Args:
+        name: The file's; a sample's is ``name:number``.
+        count: How many samples there are.
+        axes: Along which axis each variable is cut.
+        extents: Where the rows of each variable lie.
+        step: How many samples are best read at once.
+    """
+
+    def __init__(
+        self, name: str, count: int, axes: dict[str, int], extents: list[Extents], step: int
+    ) -> None:
+        self.axes = axes
+        self.step = step
+        self._name = name
+        self._count = count
+        self._extents = extents
+
+    @classmethod
+    def of(cls, name: str, container: Container, axes: dict[str, int]) -> RowsIndex:
+        """Returns the index of a file.
+
+        Raises:
+            FormatError: The variables have different numbers of rows.
+        """
+        counts = {variable: container.shape(variable)[axis] for variable, axis in axes.items()}
+        if len(set(counts.values())) > 1:
+            lengths = ", ".join(f"{variable} has {count}" for variable, count in counts.items())
+            raise FormatError(
+                f"The variables of {name!r} have different numbers of samples: {lengths}. Choose some by "
+                "variables=, or an axis for each by sample_axis={'name': axis, …}."
+            )
+        extents = [container.extents(variable, axis) for variable, axis in axes.items()]
+        step = max((container.step(variable, axis) for variable, axis in axes.items()), default=1)
+        return cls(name, max(counts.values(), default=0), axes, extents, step)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def name(self, position: int) -> str:
+        return f"{self._name}:{range(self._count)[position]}"
+
+    def span(self, position: int) -> Span:
+        spans = [extent.span(position) for extent in self._extents]
+        spans = [span for span in spans if span[1]] or [(0, 0)]
+        return min(start for start, _ in spans), max(stop for _, stop in spans)

@@ -1,0 +1,96 @@
+"""Version 4: matrices of numbers or text, each behind a header of twenty bytes."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy.io import loadmat
+
+from ipfs_dataset_core import LimitError
+from ipfs_dataset_mat._container import Container, reading
+from ipfs_dataset_mat._values import checked_sparse
+
+if TYPE_CHECKING:
+    from scipy import sparse
+
+    from ipfs_dataset_core import ObjectFile
+    from ipfs_dataset_mat._values import Raw
+
+_HEADER_BYTES = 20
+_LONGEST_NAME = 256
+_ITEM_BYTES = {0: 8, 1: 4, 2: 4, 3: 2, 4: 2, 5: 1}
+_SPARSE = 2
+_LARGEST_TYPE = 5000
+# A column costs eight bytes, whether it has values or not, and a file of a hundred bytes can claim any number.
+_MOST_COLUMNS = 1 << 27
+
+
+class _Variable(NamedTuple):
+    start: int
+    stop: int
+    shape: tuple[int, int]
+    is_sparse: bool
+
+
+class Mat4(Container):
+    """A file of version 4."""
+
+    def __init__(self, source: ObjectFile) -> None:
+        super().__init__()
+        self._source = source.read_at
+        self._name = source.name
+        with reading(repr(source.name)):
+            self._variables = self._scan(source.size)
+
+    def names(self) -> list[str]:
+        return list(self._variables)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        variable = self._variables[name]
+        # What a sparse matrix's header has is the size of its list of values.
+        return self._whole(name).shape if variable.is_sparse else variable.shape
+
+    def load(self, name: str) -> Raw:
+        variable = self._variables[name]
+        with reading(f"The variable {name!r} of {self._name!r}"):
+            data = self._source(variable.start, variable.stop - variable.start)
+            value = loadmat(io.BytesIO(data), chars_as_strings=False)[name]
+            if variable.is_sparse:
+                return _compressed(value)
+            # Other types than double only save space in the file.
+            return value if value.dtype.kind == "U" else value + np.float64(0)
+
+    def _scan(self, size: int) -> dict[str, _Variable]:
+        variables: dict[str, _Variable] = {}
+        at = 0
+        while at < size:
+            name, variable = _header(self._source(at, _HEADER_BYTES + _LONGEST_NAME), at)
+            if variable.stop > size:
+                raise ValueError(f"the variable {name!r} at byte {at} is cut off")
+            variables[name] = variable
+            at = variable.stop
+        return variables
+
+
+def _compressed(value: Any) -> sparse.csc_array:
+    if value.shape[1] > _MOST_COLUMNS:
+        raise LimitError(
+            f"A sparse matrix has more than {_MOST_COLUMNS} columns: {value.shape[1]}."
+        )
+    return checked_sparse(value)
+
+
+def _header(head: bytes, at: int) -> tuple[str, _Variable]:
+    """Returns the variable whose header these bytes begin with."""
+    order = "<" if int.from_bytes(head[:4], "little") <= _LARGEST_TYPE else ">"
+    kind, rows, columns, imaginary, length = struct.unpack_from(f"{order}5i", head)
+    item = _ITEM_BYTES.get(kind // 10 % 10)
+    if item is None or min(kind, rows, columns) < 0 or not 0 < length <= _LONGEST_NAME:
+        raise ValueError(f"there is no variable at byte {at}")
+    name = head[_HEADER_BYTES : _HEADER_BYTES + length].rstrip(b"\0").decode("latin-1")
+    parts = 1 if kind % 10 == _SPARSE else 1 + bool(imaginary)
+    stop = at + _HEADER_BYTES + length + parts * item * rows * columns
+    return name, _Variable(at, stop, (rows, columns), kind % 10 == _SPARSE)

@@ -1,0 +1,98 @@
+"""Version 7.3: HDF5, with dimensions reversed, read by chunk.
+
+What MATLAB does not write is refused: links and datasets that lead to other files would let a stranger's
+file read those of this machine.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import h5py
+
+from ipfs_dataset_mat._container import Container, Extents, reading
+from ipfs_dataset_mat._decoding import Decoder, is_empty, is_plain, shape_of
+from ipfs_dataset_mat._extents import chunk_rows, extents_of
+from ipfs_dataset_mat._values import rows_of
+from ipfs_dataset_mat._view import View
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ipfs_dataset_core import ObjectFile
+    from ipfs_dataset_mat._values import Raw
+
+_CHUNK_CACHE_BYTES = 16 << 20
+
+
+class Mat73(Container):
+    """A file of version 7.3.
+
+    Args:
+        source: The file; whoever uses this keeps it open.
+        max_bytes: How many bytes one value may have.
+    """
+
+    def __init__(self, source: ObjectFile, max_bytes: int) -> None:
+        super().__init__()
+        self._name = source.name
+        self._view = View(source)
+        self._max_bytes = max_bytes
+        with self._reading(repr(source.name)):
+            self._file = h5py.File(self._view, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES)
+
+    def names(self) -> list[str]:
+        with self._reading(repr(self._name)):
+            return [name for name in self._file if not name.startswith("#")]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        with self._reading(self._what(name)):
+            return shape_of(self._decoder().member(self._file, name))
+
+    def load(self, name: str) -> Raw:
+        with self._reading(self._what(name)):
+            decoder = self._decoder()
+            return decoder.value(decoder.member(self._file, name))
+
+    def rows(self, name: str, axis: int, start: int, stop: int) -> list[Raw]:
+        with self._reading(self._what(name)):
+            decoder = self._decoder()
+            item = decoder.member(self._file, name)
+            if is_plain(item):
+                stored = item.ndim - 1 - axis
+                chosen = [slice(None)] * item.ndim
+                chosen[stored] = slice(start, stop)
+                return rows_of(decoder.part(item, tuple(chosen)), axis, 0, stop - start)
+        return super().rows(name, axis, start, stop)
+
+    def step(self, name: str, axis: int) -> int:
+        with self._reading(self._what(name)):
+            item = self._decoder().member(self._file, name)
+            return chunk_rows(item, item.ndim - 1 - axis) if is_plain(item) else 1
+
+    def extents(self, name: str, axis: int) -> Extents:
+        with self._reading(self._what(name)):
+            item = self._decoder().member(self._file, name)
+            return extents_of(item, item.ndim - 1 - axis) if is_plain(item) else Extents()
+
+    def _decoder(self) -> Decoder:
+        return Decoder(self._file, self._max_bytes)
+
+    def _what(self, name: str) -> str:
+        return f"The variable {name!r} of {self._name!r}"
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        """Lets the errors of the source through, and turns those of HDF5 into ours."""
+        self._view.error = None
+        with reading(what):
+            try:
+                yield
+            except Exception:
+                if self._view.error is not None:
+                    raise self._view.error from None
+                raise
+
+
+__all__ = ["Mat73", "is_empty"]

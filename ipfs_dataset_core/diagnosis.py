@@ -1,0 +1,193 @@
+"""Looks at every source of an object by itself: what it has, what it can do, how fast, what is missing."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ipfs_dataset_core.connections import Connections, connect, read_addresses
+from ipfs_dataset_core.content import RAW, verify
+from ipfs_dataset_core.content.links import links
+from ipfs_dataset_core.errors import IPFSDatasetError, TransportError, VerificationError
+from ipfs_dataset_core.fetcher import Fetcher
+from ipfs_dataset_core.layout import FileLayout, Leaf
+from ipfs_dataset_core.resolver import resolve_root
+from ipfs_dataset_core.runs import by_car, by_range
+from ipfs_dataset_core.sources import Sources
+from ipfs_dataset_core.urls import parse_object_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ipfs_dataset_core.content import CID
+    from ipfs_dataset_core.interfaces import Transport
+    from ipfs_dataset_core.options import Options
+
+# How much of a file a source is asked for to see what it does in bulk.
+_BULK_BYTES = 4 << 20
+
+
+@attrs.define
+class SourceReport:
+    """What one source did.
+
+    Attributes:
+        name: The source.
+        has_root: Whether it delivered the object's first block.
+        trustless: Whether that block was the one asked for.
+        ranges: Whether plain ranges came and verified; None where that was not tried.
+        cars: Likewise CARs.
+        latency_ms: Until the first block was there, the connection included.
+        mb_per_second: Of the faster of range and CAR, of 4 MiB at the most.
+        blocks_checked: How many blocks were walked, from the first on.
+        first_missing: The first of them that the source did not deliver.
+        problems: What it said, one line each.
+    """
+
+    name: str
+    has_root: bool = False
+    trustless: bool = False
+    ranges: bool | None = None
+    cars: bool | None = None
+    latency_ms: float | None = None
+    mb_per_second: float | None = None
+    blocks_checked: int = 0
+    first_missing: str | None = None
+    problems: list[str] = attrs.field(factory=list)
+
+
+@attrs.define
+class Diagnosis:
+    """What all sources of one object did, and what to do about it."""
+
+    url: str
+    cid: str | None = None
+    sources: list[SourceReport] = attrs.field(factory=list)
+    advice: list[str] = attrs.field(factory=list)
+
+    @property
+    def readable(self) -> bool:
+        """Whether some source delivered all that was looked at."""
+        return any(source.trustless and source.first_missing is None for source in self.sources)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain values."""
+        return {**attrs.asdict(self), "readable": self.readable}
+
+
+def diagnose(url: str, address: str | None, options: Options, *, blocks: int) -> Diagnosis:
+    """Returns what the sources of an object can do.
+
+    Args:
+        url: Any form of URL of an object.
+        address: As ``ipfs_api_address`` of a dataset.
+        options: As for a dataset; retries are left out, for a doctor wants to see failures.
+        blocks: How many blocks to check at each source.
+
+    Raises:
+        AddressError: The URL is malformed, or there is no source.
+    """
+    options = attrs.evolve(options, retries=0)
+    parsed = parse_object_url(url)
+    found = Diagnosis(url)
+    connections = Connections(address, options)
+    try:
+        root = resolve_root(parsed, connections)
+        found.cid = str(root)
+    except (TransportError, VerificationError) as error:
+        found.advice.append(f"The path cannot be resolved: {error}")
+        root = None
+    finally:
+        connections.close()
+    for one in read_addresses(address, parsed.gateway, options):
+        transport = connect(one, options)
+        report = SourceReport(transport.name)
+        found.sources.append(report)
+        if root is not None:
+            _look_at(transport, root, report, options, blocks)
+        transport.close()
+    found.advice += _advice(found)
+    return found
+
+
+def _look_at(
+    transport: Transport, root: CID, report: SourceReport, options: Options, blocks: int
+) -> None:
+    started = time.perf_counter()
+    try:
+        block = transport.get_block(root)
+        report.has_root = True
+        verify(root, block)
+    except IPFSDatasetError as error:
+        report.problems.append(str(error))
+        report.first_missing = str(root)
+        return
+    report.trustless = True
+    report.latency_ms = round((time.perf_counter() - started) * 1000, 1)
+    fetcher = Fetcher(Sources([transport], options), options)
+    try:
+        layout = FileLayout(root, fetcher.block)
+    except IPFSDatasetError:
+        layout = None  # a directory
+    if layout is not None:
+        report.ranges = (
+            _bulk(by_range, transport, layout, report) if transport.serves_ranges else None
+        )
+        report.cars = _bulk(by_car, transport, layout, report) if transport.serves_cars else None
+    _walk(fetcher, root, report, blocks)
+
+
+def _bulk(
+    deliver: Callable[..., Any], transport: Transport, layout: FileLayout, report: SourceReport
+) -> bool | None:
+    segments = layout.segments(0, min(layout.size, _BULK_BYTES))
+    leaves = [segment for segment in segments if isinstance(segment, Leaf)]
+    if not leaves:
+        return None
+    started = time.perf_counter()
+    try:
+        size = sum(len(data) for _, data in deliver(transport, layout.cid, leaves, verified=True))
+    except NotImplementedError:
+        return None
+    except IPFSDatasetError as error:
+        report.problems.append(str(error))
+        return False
+    speed = round(size / 1e6 / (time.perf_counter() - started), 1)
+    report.mb_per_second = max(speed, report.mb_per_second or 0.0)
+    return True
+
+
+def _walk(fetcher: Fetcher, root: CID, report: SourceReport, blocks: int) -> None:
+    """Checks blocks in depth-first order until one is missing."""
+    waiting = [root]
+    while waiting and report.blocks_checked < blocks:
+        cid = waiting.pop()
+        try:
+            block = fetcher.block(cid)
+            below = [] if cid.codec == RAW else links(cid, block)
+        except IPFSDatasetError as error:
+            report.first_missing = str(cid)
+            report.problems.append(str(error))
+            return
+        report.blocks_checked += 1
+        waiting += reversed(below)
+
+
+def _advice(found: Diagnosis) -> list[str]:
+    advice = []
+    if not any(source.has_root for source in found.sources):
+        advice.append(
+            "No source has the object: ask its publisher to pin it, or add gateways=[URL, …]"
+        )
+    for source in found.sources:
+        if not source.trustless and source.has_root:
+            advice.append(f"{source.name} sends other bytes than were asked for: leave it out")
+        elif source.first_missing is not None and source.has_root:
+            advice.append(f"{source.name} lacks block {source.first_missing}: give a second source")
+        elif (
+            source.trustless and not source.ranges and not source.cars and source.ranges is not None
+        ):
+            advice.append(f"{source.name} serves single blocks only: it works, with many requests")
+    return advice

@@ -1,0 +1,50 @@
+"""Where the documentation's examples run: in a folder of their own, against a store or a node."""
+
+from __future__ import annotations
+
+import pytest
+
+from ipfs_dataset_core.registry import Registry
+from tests.support.builders import zip_bytes
+from tests.support.cifar import cifar_files, install_small_cifar10
+from tests.support.places import NodePlace, StorePlace
+
+TEXT = b"the first line\nthe second line\n"
+RECORDS = b"".join(bytes([label]) * (1 + 3 * 32 * 32) for label in range(4))
+
+
+@pytest.fixture(params=["store", "kubo"])
+def place(request, tmp_path):
+    """Where the examples publish and read."""
+    if request.param == "kubo":
+        yield NodePlace(request.getfixturevalue("kubo"), tmp_path / "added")
+    else:
+        with StorePlace(tmp_path / "store") as store:
+            yield store
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A working folder with CIFAR-10 in it, and a registry that no other test sees."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("ipfs_dataset_core.registry._default", Registry())
+    install_small_cifar10(folder / "data", 30, monkeypatch)
+    return folder
+
+
+@pytest.fixture
+def replacements(place, request):
+    """What stands for the addresses and CIDs that the documentation shows."""
+    file = getattr(request, "param", TEXT)
+    return {
+        "/ip4/127.0.0.1/tcp/5001": place.address,
+        "http://127.0.0.1:8080": place.gateway,
+        "QmdPw1vze5nwVM1fsCjygXCs8WyzDsf3hn4uq3MpMLvw9w": place.file(zip_bytes(cifar_files(40))),
+        "QmUXbPZvz4NuM3StmxLJdSjoGWTJLxF2iTe3Afd4uLhPa1": place.file(
+            zip_bytes(cifar_files(10, seed=1))
+        ),
+        "QmdeFFimPStrc4JZ1Lk1AiDCdRF14DSwvwutY3Pk3ivLru": place.folder(cifar_files(5, seed=2)),
+        "bafkreieq5jui4j25lacwomsqgjeswwl3y5zcdrresptwgmfylxo2depppq": place.file(file),
+    }

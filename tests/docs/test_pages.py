@@ -1,0 +1,122 @@
+"""docs/: its examples run as they stand, and its reference lacks nothing."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ipfs_dataset_core import errors, hookspecs
+from ipfs_dataset_core.cli import COMMANDS
+from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
+from ipfs_dataset_core.manager import HOOKS
+from ipfs_dataset_core.options import VARIABLES
+from ipfs_dataset_core.registry import Registry
+from tests.docs.conftest import RECORDS
+from tests.support.markdown import blocks, run_python
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+REFERENCE = "".join(path.read_text(encoding="utf-8") for path in (DOCS / "reference").glob("*.md"))
+
+
+TABLES = runpy.run_path(str(DOCS / "tables.py"))["SUBSTITUTIONS"]
+
+
+@pytest.mark.parametrize("replacements", [RECORDS], indirect=True, ids=[""])
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if blocks(p, "python")], ids=lambda page: page.stem
+)
+def test_examples_run_as_written(page, replacements, workplace):
+    run_python(page, replacements)
+
+
+def test_there_are_examples_where_readers_expect_them():
+    with_examples = {path.stem for path in PAGES if blocks(path, "python")}
+    assert with_examples >= {"first-dataset", *(p.stem for p in (DOCS / "how-to").glob("*.md"))}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replacements", [RECORDS], indirect=True, ids=[""])
+@pytest.mark.parametrize("page", ["add-a-format", "add-a-transport"])
+@pytest.mark.parametrize("place", ["store"], indirect=True)
+def test_the_plugins_of_the_how_to_pages_pass_the_contract_tests_there(
+    page, replacements, workplace
+):
+    path = DOCS / "how-to" / f"{page}.md"
+    code = "\n".join(block.substituted(replacements).code for block in blocks(path, "python"))
+    # A module that can be imported, for the contracts pickle what is in it.
+    (workplace / "test_page.py").write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_page.py"],
+        cwd=workplace,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\b\d+ passed", done.stdout)
+
+
+def test_error_classes_are_all_in_the_reference():
+    classes = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.IPFSDatasetError)
+    }
+    listed = set(re.findall(r"autoexception:: ipfs_dataset_core\.(\w+)", REFERENCE))
+    assert listed == classes
+
+
+def test_hooks_are_all_in_the_reference_with_their_contracts():
+    listed = set(re.findall(r"autofunction:: ipfs_dataset_core\.hookspecs\.(\w+)", REFERENCE))
+    assert listed == set(HOOKS)
+    assert all(getattr(hookspecs, hook).__doc__ for hook in HOOKS)
+
+
+def test_names_in_the_reference_exist():
+    named = re.findall(r"auto(?:class|function|exception):: ([\w.]+)", REFERENCE)
+    assert len(named) > 40
+    for name in named:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
+
+
+def test_generated_tables_have_every_plugin_option_and_command():
+    registry = Registry()
+    for table, declared in (
+        ("formats", registry.all(ReaderPlugin)),
+        ("transports", registry.all(TransportPlugin)),
+        ("exporters", registry.all(ExporterPlugin)),
+    ):
+        ours = [item.name for item, origin in declared if origin.distribution == "ipfs-dataset"]
+        assert ours
+        assert [name for name in ours if f"| `{name}` |" not in TABLES[table]] == []
+    assert [name for name in VARIABLES.values() if name not in TABLES["options"]] == []
+    assert TABLES["commands"].count("usage: ipfs-dataset") == 1 + len(COMMANDS)
+
+
+def test_every_generated_table_is_on_a_page():
+    used = re.findall(r"\{\{ (\w+) \}\}", REFERENCE)
+    assert sorted(used) == sorted(TABLES)
+
+
+@pytest.mark.slow
+def test_the_documentation_builds_without_a_warning(tmp_path):
+    pytest.importorskip("sphinx", reason="the group `docs` is not installed")
+    done = subprocess.run(
+        [sys.executable, DOCS / "build.py", tmp_path / "site"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "site" / "reference" / "errors.html").is_file()

@@ -1,0 +1,126 @@
+"""Reading through the real path, from transports in memory that count and misbehave, or from servers."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core import (
+    CID,
+    ObjectNotFoundError,
+    Options,
+    Transport,
+    TransportError,
+)
+from ipfs_dataset_core.content import parse_file
+from ipfs_dataset_core.fetcher import Fetcher
+from ipfs_dataset_core.files import VerifiedFile
+from ipfs_dataset_core.sources import Sources
+from ipfs_dataset_plugins.gateway import GatewayTransport
+from tests.support.builders import depth_first
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+
+def file_bytes(cid: CID, blocks: Mapping[bytes, bytes]) -> bytes:
+    """Returns a file put together from its blocks."""
+    block = cid.digest if cid.is_identity else blocks.get(cid.multihash)
+    if block is None:
+        raise ObjectNotFoundError(f"block {cid} was not found locally")
+    node = parse_file(cid, block)
+    return node.data + b"".join(file_bytes(CID.from_bytes(raw), blocks) for raw in node.links)
+
+
+class Recorder(Transport):
+    """Blocks, ranges and CARs of given blocks; what each returns goes through `change`.
+
+    Attributes:
+        asked: How often each method was called, and each block.
+    """
+
+    serves_ranges = True
+    serves_cars = True
+
+    def __init__(
+        self,
+        blocks: Mapping[bytes, bytes],
+        name: str = "recorder",
+        change: Callable[[str, bytes], bytes] = lambda _, data: data,
+        **attributes: object,
+    ) -> None:
+        self.blocks = blocks
+        self.name = name
+        self.asked: Counter[object] = Counter()
+        self._change = change
+        self._lock = threading.Lock()
+        for attribute, value in attributes.items():
+            setattr(self, attribute, value)
+
+    def _count(self, *what: object) -> None:
+        with self._lock:
+            self.asked.update(what)
+
+    def get_block(self, cid: CID) -> bytes:
+        self._count("block", cid)
+        if cid.multihash not in self.blocks:
+            raise ObjectNotFoundError(f"{self.name}: has no {cid}")
+        return self._change("block", self.blocks[cid.multihash])
+
+    def open_range(self, cid: CID, start: int, stop: int) -> io.BytesIO:
+        self._count("range")
+        return io.BytesIO(self._change("range", file_bytes(cid, self.blocks)[start:stop]))
+
+    def read_car(
+        self, cid: CID, *, span: tuple[int, int] | None = None
+    ) -> Iterator[tuple[CID, bytes]]:
+        self._count("car")
+        for found, block in depth_first(cid, self.blocks):
+            yield found, self._change("car", block)
+
+
+def fail(error: Exception) -> Callable[[str, bytes], bytes]:
+    def change(_: str, __: bytes) -> bytes:
+        raise error
+
+    return change
+
+
+def flip(*kinds: str) -> Callable[[str, bytes], bytes]:
+    """Turns a bit in the middle of everything of these kinds."""
+
+    def change(kind: str, data: bytes) -> bytes:
+        if kind not in kinds or not data:
+            return data
+        turned = bytearray(data)
+        turned[len(data) // 2] ^= 1
+        return bytes(turned)
+
+    return change
+
+
+BROKEN = fail(TransportError("out of order"))
+
+
+@contextmanager
+def fetching(*transports: Transport, **options: object) -> Iterator[Fetcher]:
+    chosen = Options(**{"retries": 0, "timeout": 1, **options})  # type: ignore[arg-type]
+    fetcher = Fetcher(Sources(transports, chosen), chosen)
+    try:
+        yield fetcher
+    finally:
+        fetcher.close()
+
+
+def read_all(cid: CID, *transports: Transport, piece: int = -1, **options: object) -> bytes:
+    """Reads a file to its end, in pieces of a size."""
+    with fetching(*transports, **options) as fetcher:
+        file = VerifiedFile(fetcher, cid, "object")
+        return b"".join(iter(lambda: file.read(piece), b""))
+
+
+def gateway(url: str, **options: object) -> GatewayTransport:
+    return GatewayTransport(f"gateway+{url}", Options(**{"timeout": 1, **options}))  # type: ignore[arg-type]

@@ -1,0 +1,166 @@
+"""The command line: what it prints, and the status it ends with."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ipfs_dataset_core.cli import build_parser, main
+from ipfs_dataset_core.cli.plugins import describe
+from ipfs_dataset_core.manager import Discovery, Failure, Origin
+from ipfs_dataset_core.registry import default_registry
+from tests.support import builders
+from tests.support.builders import noise
+
+
+def run(capsys, *arguments):
+    """Returns status, output and errors."""
+    status = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+@pytest.mark.parametrize("profile", ["unixfs-v0-2015", "kubo-cidv1", "unixfs-v1-2025"])
+def test_cid_of_a_file_is_the_one_that_is_published(capsys, tmp_path, profile):
+    data = noise(2_500_000)
+    (tmp_path / "file").write_bytes(data)
+    expected, _ = builders.one_file(data, profile)
+    arguments = ("cid", tmp_path / "file", "--profile", profile)
+    assert run(capsys, *arguments) == (0, f"{expected}\n", "")
+
+
+def test_cid_of_a_folder_leaves_hidden_files_out_unless_told(capsys, tmp_path):
+    files = {"a.txt": b"a", "sub/größe b.txt": b"b"}
+    hidden = {".hidden": b"h", "sub/.deep/x": b"x"}
+    for path, data in {**files, **hidden}.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(data)
+    assert run(capsys, "cid", tmp_path)[1] == f"{builders.tree(files)[0]}\n"
+    with_hidden = run(capsys, "cid", "--hidden", tmp_path)[1]
+    assert with_hidden == f"{builders.tree({**files, **hidden})[0]}\n"
+
+
+def test_cid_of_a_symlink_is_not_that_of_its_target(capsys, tmp_path):
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "broken").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    found = [run(capsys, "cid", tmp_path / name) for name in ("file", "link", "broken", "loop")]
+    assert [status for status, _, _ in found] == [0, 0, 0, 0]
+    assert len({out for _, out, _ in found}) == 4
+
+
+def test_what_is_not_there_is_said_in_a_line(capsys, tmp_path):
+    status, out, err = run(capsys, "cid", tmp_path / "none")
+    assert (status, out) == (1, "")
+    assert err == f"ipfs-dataset: {str(tmp_path / 'none')!r} is neither a file nor a folder\n"
+    status, _, err = run(capsys, "cid", tmp_path, "--profile", "latest")
+    assert status == 1
+    assert "Unknown import profile 'latest'; known are unixfs-v0-2015" in err
+
+
+def test_plugins_lists_every_kind_with_its_origin(capsys):
+    status, out, _ = run(capsys, "plugins")
+    assert status == 0
+    lines = out.splitlines()
+    kinds = [line.split()[0] for line in lines]
+    assert kinds == sorted(kinds, key=["transport", "reader", "exporter"].index)
+    [line] = [line for line in lines if line.split()[:2] == ["reader", "zip"]]
+    assert "ipfs-dataset " in line
+    assert "[.zip]" in line
+
+
+def test_plugins_as_json_say_the_same(capsys):
+    status, out, _ = run(capsys, "plugins", "--json")
+    report = json.loads(out)
+    assert status == 0
+    assert report["failures"] == []
+    [found] = [plugin for plugin in report["plugins"] if plugin["name"] == "tar"]
+    assert found["kind"] == "reader"
+    assert found["entry_point"] == "tar"
+    assert found["distribution"] == "ipfs-dataset"
+    assert ".tar.gz" in found["matches"]
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    failure = Failure(
+        Origin("ipfs-dataset-mat", "0.3", "mat"), "ImportError: scipy", "Traceback: x"
+    )
+    monkeypatch.setattr(default_registry(), "_discovery", Discovery((), (failure,)))
+
+
+def test_a_plugin_that_failed_is_shown_and_makes_the_status_one(capsys, broken):
+    status, out, _ = run(capsys, "plugins")
+    assert status == 1
+    assert out == "failed: ipfs-dataset-mat 0.3 (mat): ImportError: scipy\n"
+    status, out, _ = run(capsys, "plugins", "--verbose")
+    assert out.endswith("Traceback: x\n")
+    status, out, _ = run(capsys, "plugins", "--json")
+    assert status == 1
+    assert json.loads(out)["failures"][0]["reason"] == "ImportError: scipy"
+
+
+def test_nothing_installed_is_an_empty_report():
+    assert describe(Discovery((), ())) == {"plugins": [], "failures": []}
+
+
+@pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["cid"], ["plugins", "--no-such"]])
+def test_a_wrong_command_line_ends_with_two(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: ipfs-dataset" in capsys.readouterr().err
+
+
+def test_every_command_has_help(capsys):
+    with pytest.raises(SystemExit) as caught:
+        build_parser().parse_args(["--help"])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert "cid" in out
+    assert "plugins" in out
+
+
+def command(*arguments, **options):
+    # Buffered as users have it: what cannot be written shows only at the end.
+    return subprocess.run(
+        [sys.executable, "-m", "ipfs_dataset_core.cli", *arguments],
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+        check=False,
+        timeout=60,
+        **options,
+    )
+
+
+def test_the_module_runs_as_a_command(tmp_path):
+    (tmp_path / "a").write_bytes(b"x")
+    done = command("cid", str(tmp_path / "a"), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() == str(builders.one_file(b"x")[0])
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = command("plugins", "--json", stdout=write, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(write)
+    assert done.stderr == ""
+    assert done.returncode == 1
+
+
+def test_names_that_are_not_utf8_are_no_crash(capsys, tmp_path):
+    name = b"caf\xe9".decode("utf-8", "surrogateescape")
+    try:
+        (tmp_path / name).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    status, out, _ = run(capsys, "cid", tmp_path)
+    assert status == 0
+    assert out == f"{builders.tree({name: b'x'})[0]}\n"

@@ -1,0 +1,112 @@
+"""What the doctor finds out about sources of every kind."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ipfs_dataset_core.cli import main
+from ipfs_dataset_core.content import CID, RAW
+from ipfs_dataset_core.diagnosis import diagnose
+from ipfs_dataset_core.options import Options
+from tests.support.builders import noise, one_file, tree
+from tests.support.gateway_server import GatewayServer
+from tests.support.http_server import Plan
+
+FILE = noise(5 << 20)
+ROOT, BLOCKS = one_file(FILE)
+URL = f"ipfs://{ROOT}"
+
+
+def look(*servers, url=URL, blocks=100):
+    options = Options(gateways=tuple(server.url for server in servers), timeout=2)
+    return diagnose(url, None, options, blocks=blocks)
+
+
+def test_a_gateway_that_does_everything_needs_no_advice():
+    with GatewayServer(BLOCKS) as server:
+        found = look(server)
+    (source,) = found.sources
+    assert found.readable
+    assert found.advice == []
+    assert found.cid == str(ROOT)
+    assert source.trustless
+    assert source.ranges is True
+    assert source.cars is True
+    assert source.blocks_checked == len(BLOCKS)
+    assert source.first_missing is None
+    assert source.problems == []
+    assert source.latency_ms > 0
+    assert source.mb_per_second > 0
+
+
+def test_each_source_is_looked_at_by_itself():
+    missing = next(multihash for multihash in BLOCKS if multihash != ROOT.multihash)
+    part = {multihash: block for multihash, block in BLOCKS.items() if multihash != missing}
+    with GatewayServer(part) as one, GatewayServer({}) as none, GatewayServer(BLOCKS) as whole:
+        found = look(one, none, whole)
+    first, second, third = found.sources
+    assert first.has_root
+    assert first.first_missing == str(CID(1, RAW, missing))
+    assert not second.has_root
+    assert third.first_missing is None
+    assert found.readable
+    assert any(first.first_missing in line and "second source" in line for line in found.advice)
+
+
+def test_a_gateway_for_blocks_only_is_told_from_one_for_plain_bytes_only():
+    with GatewayServer(BLOCKS, serve_plain=False, serve_car=False) as blocks:
+        found = look(blocks)
+    (source,) = found.sources
+    assert (source.trustless, source.ranges, source.cars) == (True, False, False)
+    assert "single blocks" in found.advice[0]
+
+    with GatewayServer(BLOCKS, serve_raw=False, serve_car=False) as plain:
+        found = look(plain)
+    assert not found.readable
+    assert not found.sources[0].trustless
+
+
+def test_a_liar_is_called_one():
+    def lie(request, plan):
+        if request.query.get("format") == "raw":
+            return Plan(headers=plan.headers, body=noise(300, 9))
+        return plan
+
+    with GatewayServer(BLOCKS, fault=lie) as liar, GatewayServer(BLOCKS) as honest:
+        found = look(liar, honest)
+    assert found.sources[0].has_root
+    assert not found.sources[0].trustless
+    assert found.sources[1].trustless
+    assert any("other bytes" in line for line in found.advice)
+
+
+def test_a_path_is_resolved_and_a_directory_is_walked():
+    root, blocks = tree({"a/b.txt": b"text", "c.bin": FILE})
+    with GatewayServer(blocks) as server:
+        inner = look(server, url=f"ipfs://{root}/a/b.txt")
+        whole = look(server, url=f"ipfs://{root}")
+    assert inner.cid != str(root)
+    assert inner.readable
+    assert whole.sources[0].blocks_checked == len(blocks)
+    assert whole.readable
+
+
+def test_nobody_there_is_a_finding_not_a_crash(unused_tcp_port=1):
+    options = Options(gateways=(f"http://127.0.0.1:{unused_tcp_port}",), timeout=2)
+    found = diagnose(URL, None, options, blocks=10)
+    assert not found.readable
+    assert "add gateways=" in found.advice[0]
+
+
+@pytest.mark.parametrize("json_too", [False, True])
+def test_the_command_prints_it_and_tells_by_its_status(capsys, json_too):
+    arguments = ["doctor", URL, "--timeout", "2", *(["--json"] if json_too else [])]
+    with GatewayServer(BLOCKS) as server, GatewayServer({}) as empty:
+        assert main([*arguments, "--gateway", server.url]) == 0
+        printed = capsys.readouterr().out
+        assert main([*arguments, "--gateway", empty.url]) == 1
+    assert server.url in printed
+    if json_too:
+        assert json.loads(printed)["sources"][0]["trustless"] is True

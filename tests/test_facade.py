@@ -1,0 +1,79 @@
+"""The import paths and signatures that users wrote against, and what they cost to import."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+from torch.utils.data import Dataset, IterableDataset
+
+import ipfs_dataset_core
+from ipfs_dataset import exporter, ipfs_dataset, types
+
+
+def test_the_facade_only_passes_on_what_the_core_has():
+    for module in (exporter, ipfs_dataset, types):
+        for name in module.__all__:
+            assert getattr(module, name) is getattr(ipfs_dataset_core, name)
+
+
+def test_names_of_the_core_are_there_and_no_others():
+    for name in ipfs_dataset_core.__all__:
+        assert getattr(ipfs_dataset_core, name) is not None
+    assert sorted(ipfs_dataset_core.__all__, key=lambda name: name) == sorted(
+        set(ipfs_dataset_core.__all__)
+    )
+    with pytest.raises(AttributeError, match="no attribute 'IPFSDatsaet'"):
+        ipfs_dataset_core.IPFSDatsaet  # noqa: B018 - looking it up is the test
+
+
+@pytest.mark.parametrize(
+    ("function", "positional"),
+    [
+        (types.IPFSObject, ["url", "filetype"]),
+        (ipfs_dataset.IPFSDataset, ["ipfs_objs", "ipfs_api_address"]),
+        (ipfs_dataset.IPFSIterableDataset, ["ipfs_objs", "ipfs_api_address", "shuffle_urls"]),
+        (ipfs_dataset.ShuffleDataset, ["dataset", "buffer_size"]),
+        (exporter.IPFSDatasetExporter, ["address"]),
+    ],
+)
+def test_arguments_by_position_are_those_of_the_original(function, positional):
+    parameters = inspect.signature(function).parameters.values()
+    assert [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD] == positional
+
+
+def test_defaults_are_those_of_the_readme():
+    assert types.IPFSObject("ipfs://x").filetype is None
+    buffer_size = inspect.signature(ipfs_dataset.ShuffleDataset).parameters["buffer_size"]
+    assert buffer_size.default == 1000
+
+
+def test_the_formats_that_everybody_has_are_an_enum():
+    assert [kind.name for kind in types.RemoteFileType] == [
+        "PLAIN",
+        "FOLDER",
+        "TAR",
+        "ZIP",
+        "PLAIN_STREAM",
+    ]
+
+
+def test_datasets_are_those_of_torch():
+    assert issubclass(ipfs_dataset.IPFSDataset, Dataset)
+    assert not issubclass(ipfs_dataset.IPFSDataset, IterableDataset)
+    assert issubclass(ipfs_dataset.IPFSIterableDataset, IterableDataset)
+    assert issubclass(ipfs_dataset.ShuffleDataset, IterableDataset)
+
+
+def test_objects_are_values():
+    one = types.IPFSObject("ipfs://x", types.RemoteFileType.ZIP)
+    assert one == types.IPFSObject("ipfs://x", types.RemoteFileType.ZIP)
+    with pytest.raises(AttributeError):
+        one.url = "other"  # type: ignore[misc]
+
+
+def test_naming_objects_needs_no_torch():
+    code = "import sys, ipfs_dataset.types, ipfs_dataset; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,397 @@
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+
+import attrs
+import pytest
+
+from ipfs_dataset_core import (
+    CID,
+    RAW,
+    FormatError,
+    Options,
+    RateLimitedError,
+    TransportError,
+    VerificationError,
+    make_cid,
+)
+from ipfs_dataset_core.connections import Connections
+from ipfs_dataset_core.files import VerifiedFile
+from ipfs_dataset_core.layout import Leaf
+from ipfs_dataset_core.resolver import open_object
+from ipfs_dataset_core.runs import MAX_RUN_BYTES, runs
+from tests.support.builders import depth_first, noise, one_file
+from tests.support.fetching import BROKEN, Recorder, fail, fetching, flip, gateway, read_all
+from tests.support.gateway_server import GatewayServer
+from tests.support.http_server import Plan, rate_limited
+
+DATA = noise(16 << 20)
+FILES = {name: one_file(DATA, name) for name in ("unixfs-v0-2015", "kubo-cidv1")}
+CHUNK = 256 << 10
+LEAVES = len(DATA) // CHUNK
+
+
+class Server(GatewayServer):
+    """A gateway that keeps files together, so that ranges cost it little."""
+
+    def file(self, cid):
+        return DATA if cid in self.roots else super().file(cid)
+
+    roots = frozenset(root for root, _ in FILES.values())
+
+
+@pytest.fixture(params=list(FILES))
+def profile(request):
+    return request.param
+
+
+def served(profile, **settings):
+    return Server(FILES[profile][1], **settings)
+
+
+def read_from(server, cid, piece=1 << 20, **options):
+    return read_all(cid, gateway(server.url), piece=piece, **options)
+
+
+def test_sequential_reading_takes_few_requests_and_none_twice(profile):
+    cid, _ = FILES[profile]
+    with served(profile) as server:
+        assert read_from(server, cid, piece=64 << 10) == DATA
+        served_kinds = server.served
+        asked = [(r.path, r.headers.get("range")) for r in server.requests]
+    assert served_kinds.total() < 30
+    assert len(set(asked)) == len(asked)
+    spans = [tuple(map(int, span[6:].split("-"))) for _, span in asked if span]
+    assert max(stop for _, stop in spans) == len(DATA) - 1
+    # The ranges do not overlap: the file is sent once.
+    assert sum(stop + 1 - start for start, stop in spans) <= len(DATA)
+
+
+def test_where_ranges_are_not_served_cars_of_them_are_asked_for(profile):
+    cid, _ = FILES[profile]
+    with served(profile, serve_plain=False) as server:
+        assert read_from(server, cid) == DATA
+        assert server.served["car"] >= 1
+        assert server.served.total() < 30
+        cars = [r.query for r in server.requests if r.query.get("format") == "car"]
+    assert all(query["dag-scope"] == "entity" and "entity-bytes" in query for query in cars)
+
+
+def test_where_neither_is_served_each_leaf_comes_once_as_a_block(profile):
+    cid, _ = FILES[profile]
+    with served(profile, serve_plain=False, serve_car=False) as server:
+        assert read_from(server, cid) == DATA
+        assert server.served["raw"] == LEAVES + 1
+        assert server.served["refused"] <= 8
+
+
+def test_random_reads_take_one_request_for_each_leaf(profile):
+    cid, _ = FILES[profile]
+    with served(profile) as server, fetching(gateway(server.url)) as fetcher:
+        file = VerifiedFile(fetcher, cid, "x")
+        for leaf in (60, 3, 31, 3, 60, 12):
+            start = leaf * CHUNK + 1000
+            assert file.read_at(start, 10_000) == DATA[start : start + 10_000]
+        assert server.served == {"raw": 5}
+        assert file.read_at(20 * CHUNK - 5, 10) == DATA[20 * CHUNK - 5 : 20 * CHUNK + 5]
+        assert server.served == {"raw": 7}
+
+
+def test_spans_announced_together_come_as_runs_and_lone_leaves(profile):
+    cid, _ = FILES[profile]
+    with served(profile) as server, fetching(gateway(server.url)) as fetcher:
+        file = VerifiedFile(fetcher, cid, "x")
+        spans = [(n * CHUNK + 5, n * CHUNK + 50) for n in (30, 10, 11, 12, 13, 14, 40, 41, 10)]
+        file.prefetch(spans)
+        for start, stop in spans:
+            assert file.read_at(start, stop - start) == DATA[start:stop]
+        assert server.served == {"raw": 4, "range": 1}
+
+
+def test_what_is_announced_beyond_the_memory_is_left_for_later(profile):
+    cid, blocks = FILES[profile]
+    recorder = Recorder(blocks, serves_ranges=False, serves_cars=False)
+    with fetching(recorder, memory=8 * CHUNK) as fetcher:
+        file = VerifiedFile(fetcher, cid, "x")
+        file.prefetch([(0, len(DATA))])
+        for start in range(0, 4 * CHUNK, CHUNK):
+            assert file.read_at(start, 5) == DATA[start : start + 5]
+        assert recorder.asked["block"] == 5
+
+
+CAR = "application/vnd.ipld.car"
+
+
+def kind_of(request):
+    if "range" in request.headers:
+        return "range"
+    return request.query.get("format", "plain")
+
+
+FAULTS = {
+    "flip": lambda plan: attrs.evolve(plan, flip_at=1_500_000),
+    "cut": lambda plan: attrs.evolve(plan, cut_at=1_500_000),
+    "stall": lambda plan: attrs.evolve(plan, stall_at=1_500_000),
+    "other": lambda plan: attrs.evolve(plan, body=DATA[7 : 7 + size_of(plan)]),
+    "page": lambda _: Plan(headers={"Content-Type": "text/html"}, body=b"<html>"),
+    "busy": lambda _: Plan(status=503),
+    "moved": lambda plan: attrs.evolve(
+        plan, headers={**plan.headers, "Content-Range": "bytes 0-5/6"}
+    ),
+}
+
+
+def size_of(plan):
+    return len(plan.body) if isinstance(plan.body, bytes) else 100
+
+
+@pytest.mark.parametrize("kinds", [("range",), ("range", "car")])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_bulk_that_fails_is_finished_otherwise_from_the_same_source(fault, kinds):
+    cid, blocks = FILES["kubo-cidv1"]
+
+    def faulty(request, plan):
+        return FAULTS[fault](plan) if kind_of(request) in kinds else plan
+
+    with Server(blocks, fault=faulty) as server:
+        assert read_from(server, cid, piece=-1, timeout=0.5) == DATA
+        if kinds == ("range",):
+            assert server.served["raw"] < 10  # the rest of each run came as one CAR
+
+
+@pytest.mark.parametrize("fault", ["flip", "cut", "other", "page", "busy"])
+def test_a_second_source_goes_on_where_the_first_ended(fault):
+    cid, blocks = FILES["kubo-cidv1"]
+    with (
+        Server(blocks, fault=lambda _, plan: FAULTS[fault](plan)) as bad,
+        Server(blocks) as good,
+    ):
+        whole = read_all(cid, gateway(bad.url), gateway(good.url), piece=1 << 20, timeout=0.5)
+        assert whole == DATA
+        ranges = [r for r in good.requests if "range" in r.headers]
+        assert ranges
+        assert good.served["raw"] < 10
+
+
+def test_a_run_goes_on_at_the_first_leaf_that_is_missing():
+    cid, blocks = FILES["kubo-cidv1"]
+
+    def cut(request, plan):
+        return attrs.evolve(plan, cut_at=3 * CHUNK + 9) if "range" in request.headers else plan
+
+    with Server(blocks, fault=cut) as bad, Server(blocks) as good:
+        transports = gateway(bad.url), gateway(good.url)
+        with fetching(*transports) as fetcher:
+            file = VerifiedFile(fetcher, cid, "x")
+            file.prefetch([(0, 10 * CHUNK)])
+            assert file.read_at(9 * CHUNK, 5) == DATA[9 * CHUNK : 9 * CHUNK + 5]
+        [request] = good.requests
+    assert request.headers["range"] == f"bytes={3 * CHUNK}-{10 * CHUNK - 1}"
+
+
+def test_without_an_honest_source_the_error_names_the_block_and_the_sources():
+    cid, blocks = FILES["kubo-cidv1"]
+    leaf = make_cid(DATA[:CHUNK], RAW)
+    flipping = Server(blocks, fault=lambda _, plan: attrs.evolve(plan, flip_at=99))
+    with flipping as server, pytest.raises((VerificationError, TransportError)) as caught:
+        read_from(server, cid)
+    assert f"gateway {server.url}" in str(caught.value)
+    assert str(cid) in str(caught.value) or str(leaf) in str(caught.value)
+
+
+def test_a_rate_limit_holds_a_run_up_and_does_not_break_it_into_blocks(monkeypatch):
+    monkeypatch.setattr("ipfs_dataset_core.sources.time.sleep", lambda _: time.sleep(0.02))
+    monkeypatch.setattr("ipfs_dataset_core.health.wait_at_least", lambda _: 0.01)
+    cid, blocks = FILES["kubo-cidv1"]
+    turns = iter(range(1000))
+
+    def limited(request, plan):
+        return rate_limited("0") if "range" in request.headers and next(turns) < 2 else plan
+
+    with Server(blocks, fault=limited) as server:
+        assert read_from(server, cid, piece=-1, retries=4) == DATA
+        assert server.served["raw"] < 5
+
+
+def test_a_limited_source_is_not_asked_for_each_leaf():
+    cid, blocks = FILES["kubo-cidv1"]
+    limited = Recorder(blocks, change=lambda kind, data: data)
+    with fetching(limited) as fetcher:
+        file = VerifiedFile(fetcher, cid, "x")
+        limited._change = fail(RateLimitedError("slow", retry_after=50))
+        with pytest.raises(RateLimitedError):
+            file.read_at(0, 20 * CHUNK)
+    assert limited.asked["range"] + limited.asked["car"] + limited.asked["block"] <= 3
+
+
+def test_one_block_asked_for_by_many_threads_is_fetched_once():
+    cid, blocks = FILES["kubo-cidv1"]
+
+    def slow(_, data):
+        time.sleep(0.05)
+        return data
+
+    recorder = Recorder(blocks, change=slow)
+    with fetching(recorder) as fetcher:
+        threads = [threading.Thread(target=fetcher.block, args=(cid,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+    assert recorder.asked["block"] == 1
+
+
+def test_a_failed_attempt_of_another_thread_is_made_again():
+    block = noise(100)
+    cid = make_cid(block, RAW)
+    failing = threading.Event()
+    failing.set()
+
+    def change(_, data):
+        time.sleep(0.05)
+        if failing.is_set():
+            failing.clear()
+            raise TransportError("once")
+        return data
+
+    with fetching(Recorder({cid.multihash: block}, change=change)) as fetcher:
+        fetcher.prefetch_blocks([cid])
+        assert fetcher.block(cid) == block
+
+
+def test_a_defect_of_a_transport_costs_no_thread(caplog):
+    cid, blocks = FILES["kubo-cidv1"]
+
+    class Defect(Recorder):
+        def open_range(self, cid, start, stop):
+            raise ZeroDivisionError
+
+    with caplog.at_level(logging.ERROR):
+        assert read_all(cid, Defect(blocks, serves_cars=False), piece=1 << 20) == DATA
+    assert "ZeroDivisionError" in caplog.text
+    with fetching(Recorder(blocks, change=fail(ZeroDivisionError()))) as fetcher:  # type: ignore[arg-type]
+        fetcher.prefetch_blocks([cid] * 20)
+        with pytest.raises(ZeroDivisionError):
+            fetcher.block(cid)
+
+
+def test_layouts_that_cannot_be_read_leave_no_promise_behind():
+    cid, blocks = FILES["kubo-cidv1"]
+    with fetching(Recorder(blocks)) as fetcher:
+        file = VerifiedFile(fetcher, cid, "x")
+
+        def leaves():
+            yield next(iter(file._layout.segments(0, 1)))
+            raise FormatError("torn")
+
+        with pytest.raises(FormatError):
+            fetcher.prefetch_leaves(file._layout, leaves())
+        assert file.read_at(0, 5) == DATA[:5]
+
+
+def test_closing_ends_those_who_wait_and_reading_afterwards_still_works():
+    cid, blocks = FILES["kubo-cidv1"]
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow(_, data):
+        entered.set()
+        leave.wait(10)
+        return data
+
+    recorder = Recorder(blocks, change=slow)
+    caught = []
+    with fetching(recorder) as fetcher:
+        fetcher.prefetch_blocks([cid])
+        entered.wait(10)
+
+        def read():
+            try:
+                fetcher.block(cid)
+            except TransportError as error:
+                caught.append(error)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        fetcher.close()
+        leave.set()
+        reader.join(10)
+        file = VerifiedFile(fetcher, cid, "x")
+        assert file.read_at(0, 10 * CHUNK) == DATA[: 10 * CHUNK]
+
+
+def test_runs_are_neighbours_within_a_size():
+    def leaf(start, stop):
+        return Leaf(b"", start, stop, raw=True)
+
+    half = MAX_RUN_BYTES // 2
+    leaves = [leaf(0, half), leaf(half, 2 * half), leaf(2 * half, 3 * half), leaf(4 * half, 9 * half)]
+    assert list(runs(leaves)) == [leaves[:2], leaves[2:3], leaves[3:]]
+    assert list(runs([])) == []
+
+
+def test_a_car_of_unrelated_blocks_is_given_up():
+    cid, blocks = FILES["kubo-cidv1"]
+    junk = [(make_cid(bytes([n]), RAW), bytes([n])) for n in range(250)] * 100
+    taken = []
+
+    class Flood(Recorder):
+        serves_ranges = False
+
+        def read_car(self, cid, *, span=None):
+            for section in junk:
+                taken.append(section)
+                yield section
+
+    with fetching(Flood(blocks)) as fetcher:
+        file = VerifiedFile(fetcher, cid, "x")
+        file.prefetch([(0, 8 * CHUNK)])
+        assert file.read_at(0, 5) == DATA[:5]
+    assert 0 < len(taken) < 300
+
+
+def test_a_child_of_a_fork_reads_while_the_parents_threads_do():
+    cid, blocks = FILES["kubo-cidv1"]
+    with Server(blocks) as server:
+        connections = Connections(f"gateway+{server.url}", Options(timeout=5))
+        stop, failed = threading.Event(), []
+
+        def read_on():
+            while not stop.is_set():
+                if open_object(f"ipfs://{cid}", connections).read() != DATA:
+                    failed.append("parent")
+
+        threads = [threading.Thread(target=read_on) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for _ in range(4):
+            time.sleep(0.03)
+            child = os.fork()
+            if child == 0:
+                os._exit(0 if open_object(f"ipfs://{cid}", connections).read() == DATA else 1)
+            assert os.waitpid(child, 0)[1] == 0
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+        connections.close()
+    assert failed == []
+
+
+def test_every_block_is_fetched_from_whoever_has_it():
+    cid, blocks = FILES["kubo-cidv1"]
+    order = [found for found, _ in depth_first(cid, blocks)]
+    halves = [
+        {c.multihash: blocks[c.multihash] for c in part} for part in (order[:30], order[30:])
+    ]
+    assert read_all(cid, *map(Recorder, halves), piece=1 << 20) == DATA
+
+
+def test_broken_bulk_everywhere_still_leaves_blocks():
+    cid, blocks = FILES["unixfs-v0-2015"]
+    transports = [
+        Recorder(blocks, change=flip("range", "car")),
+        Recorder(blocks, change=BROKEN),
+    ]
+    assert read_all(CID(0, cid.codec, cid.multihash), *transports, piece=1 << 20) == DATA
