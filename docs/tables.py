@@ -74,8 +74,9 @@ def arguments_of(record: type) -> dict[str, str]:
 
 
 def _default(field: attrs.Attribute[Any]) -> str:
-    factory = isinstance(field.default, attrs.Factory)  # type: ignore[arg-type]
-    value = field.default.factory() if factory else field.default
+    value: Any = field.default
+    if isinstance(value, attrs.Factory):  # type: ignore[arg-type]
+        value = value.factory()
     return f"{value:_}" if type(value) is int else repr(value)
 
 

@@ -34,7 +34,7 @@ def read_addresses(address: str | None, gateway: str | None, options: Options) -
     Args:
         address: The user's ``ipfs_api_address``.
         gateway: The address of the gateway that the object's URL names.
-        options: `gateways` counts here.
+        options: `gateways` and `routers` count here.
 
     Raises:
         AddressError: There is no source at all.
@@ -42,11 +42,12 @@ def read_addresses(address: str | None, gateway: str | None, options: Options) -
     given = [address] if address is not None else []
     given += [gateway_address(url) for url in options.gateways]
     given += [gateway] if gateway is not None else []
+    given += [f"routing+{url}" for url in options.routers]
     if not given:
         given = environment_gateways()
     if not given:
         store = default_store()
-        if not store.is_dir():
+        if not store.is_dir() and not (options.offline and options.cache_dir):
             raise AddressError(
                 "There is no source to read from: give ipfs_api_address (a node's API such as "
                 "/ip4/127.0.0.1/tcp/5001, a folder or a .car file), gateways=[URL], an object URL that "

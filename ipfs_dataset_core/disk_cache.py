@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ipfs_dataset_core.block_files import BlockFiles
 from ipfs_dataset_core.content import verify
 from ipfs_dataset_core.errors import VerificationError
+from ipfs_dataset_core.threads import DaemonPool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +27,7 @@ _SLACK = 0.1
 _TOUCH_SECONDS = 60.0
 # How long nothing is written after the disk was full.
 _PAUSE_SECONDS = 60.0
+_BACKLOG_BLOCKS = 32
 
 
 class DiskCache:
@@ -46,6 +48,8 @@ class DiskCache:
         # How much may be written before the folder is looked through again: nothing is known at first.
         self._room = 0
         self._paused_until = 0.0
+        self._writer = DaemonPool(1, "ipfs-dataset-cache")
+        self._backlog = threading.Semaphore(_BACKLOG_BLOCKS)
 
     def has(self, cid: CID) -> bool:
         """Tells whether a block is probably there."""
@@ -87,6 +91,31 @@ class DiskCache:
                 error,
             )
             self._paused_until = time.monotonic() + _PAUSE_SECONDS
+
+    def put_soon(self, cid: CID, block: bytes) -> None:
+        """Keeps a verified block, written beside the reading; where writing lags behind, here and now."""
+        if not self._backlog.acquire(blocking=False):
+            self.put(cid, block)
+            return
+        try:
+            self._writer.submit(lambda: self._put_queued(cid, block))
+        except RuntimeError:  # closed
+            self._backlog.release()
+            self.put(cid, block)
+
+    def close(self) -> None:
+        """Waits until all is written that was to be written."""
+        for _ in range(_BACKLOG_BLOCKS):
+            self._backlog.acquire()
+        self._writer.close()
+        for _ in range(_BACKLOG_BLOCKS):
+            self._backlog.release()
+
+    def _put_queued(self, cid: CID, block: bytes) -> None:
+        try:
+            self.put(cid, block)
+        finally:
+            self._backlog.release()
 
     def _make_room(self, written: int) -> None:
         with self._lock:

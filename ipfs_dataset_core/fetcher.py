@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING
 from ipfs_dataset_core.cache import BytesCache
 from ipfs_dataset_core.content import CID
 from ipfs_dataset_core.errors import IPFSDatasetError, RateLimitedError, TransportError
-from ipfs_dataset_core.runs import NotALeafError, by_car, by_range, leaf_bytes, runs
+from ipfs_dataset_core.runs import (
+    NotALeafError,
+    block_around,
+    by_car,
+    by_range,
+    leaf_bytes,
+    runs,
+)
 from ipfs_dataset_core.threads import DaemonPool
 
 if TYPE_CHECKING:
@@ -103,6 +110,9 @@ class Fetcher:
         """Starts fetching leaves, given in order, that will be needed soon; not more than fit the cache."""
         # All of them before the first claim: to find them may fail, and a claim must be kept.
         mine = dict(self._claim_missing(list(self._within_budget(leaves))))
+        if self.sources.keeps:
+            kept = {leaf for leaf in mine if self.sources.has_kept(CID.from_bytes(leaf.cid))}
+            self._fetch_each(layout, {leaf: mine.pop(leaf) for leaf in kept})
         for run in runs(mine):
             wanted = {leaf: mine[leaf] for leaf in run}
             if len(run) >= MIN_RUN_LEAVES:
@@ -206,6 +216,8 @@ class Fetcher:
         def ask(transport: Transport) -> None:
             for leaf, data in deliver(transport, layout.cid, list(wanted), verified=self.verifies):
                 self._settle(_leaf_key(leaf), wanted.pop(leaf), data)
+                if self.sources.keeps:
+                    self._keep(leaf, data)
 
         try:
             # Other failures are not waited for: blocks may still come, and are retried.
@@ -217,6 +229,12 @@ class Fetcher:
             log.exception(
                 "A source failed at %s of %s, blocks are asked for", deliver.__name__, layout.cid
             )
+
+    def _keep(self, leaf: Leaf, data: bytes) -> None:
+        """Keeps the block around a verified leaf's bytes, where it can be told what it looks like."""
+        cid = CID.from_bytes(leaf.cid)
+        if (block := block_around(leaf, data)) is not None:
+            self.sources.keep(cid, block)
 
 
 def _leaf_key(leaf: Leaf) -> bytes:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from ipfs_dataset_core.errors import AddressError
+from ipfs_dataset_core.limits import GIB, MIB, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-MIB = 1 << 20
-VARIABLES = {
-    "gateways": "IPFS_DATASET_GATEWAYS",
-    "verify": "IPFS_DATASET_VERIFY",
-    "timeout": "IPFS_DATASET_TIMEOUT",
-    "retries": "IPFS_DATASET_RETRIES",
-    "memory": "IPFS_DATASET_MEMORY",
-}
+POLICIES = ("raise", "warn", "skip")
+_UNITS = {"k": 1 << 10, "m": MIB, "g": GIB, "t": 1 << 40}
 
 
 def _tuple(value: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
@@ -32,28 +28,75 @@ def _positive(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
         raise ValueError(f"{attribute.name} must be more than 0 and finite, not {value!r}")
 
 
+def _policy(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not callable(value) and value not in POLICIES:
+        raise ValueError(f"{attribute.name} is one of {POLICIES} or a callable, not {value!r}")
+
+
+def _folder(value: str | os.PathLike[str] | None) -> Path | None:
+    return None if value is None else Path(value).expanduser()
+
+
+def parse_size(value: int | str) -> int:
+    """Returns a number of bytes given as such or as text such as ``"100G"``, ``"1.5 GiB"``, ``"200MB"``.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if isinstance(value, int):
+        return value
+    text = value.strip().lower().removesuffix("b").removesuffix("i")
+    factor = _UNITS.get(text[-1:], 1)
+    try:
+        return int(float(text.rstrip("kmgt").strip()) * factor)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{value!r} is no size: write a number of bytes, or 100G") from None
+
+
 @attrs.frozen(kw_only=True)
 class Options:
     """What all sources of a dataset share.
 
     Args:
         gateways: Gateways to read from, besides those that the objects' own URLs name.
+        routers: Delegated routers that are asked who has the data, for sources beyond those given.
         verify: Whether every byte is checked against its CID. False trusts the sources, for gateways
             that cannot prove what they send.
         timeout: Seconds without progress after which a source has failed.
+        deadline: Seconds in all for one read, over all sources and tries.
         retries: How often a request that may succeed later is tried again.
-        headers: Extra headers for every request to API and gateways.
-        auth: ``"bearer:TOKEN"`` or ``"basic:USER:PASSWORD"``, or a callable that returns one of them.
+        headers: Extra headers: for every request to the sources that were given by name, or, as a mapping
+            from a source's address to its headers, for those to that source.
+        auth: ``"bearer:TOKEN"`` or ``"basic:USER:PASSWORD"``, or a callable that returns one of them; goes
+            to the address that was given, else to the first gateway. A mapping from addresses to such values
+            names who gets which.
+        handler: What to do with a sample that cannot be read: ``"raise"``, ``"warn"`` or ``"skip"`` it, or
+            a callable that takes the error and returns whether to skip. What is skipped is counted.
+        max_failures: After how many failures in a row a dataset gives up all the same.
+        limits: What is refused whatever the data say.
         memory: Bytes of verified blocks kept in memory by each process.
+        cache_dir: A folder in which verified blocks are kept between epochs and jobs; None keeps none.
+        cache_size: How many bytes that folder may have; a number, or text such as ``"100G"``.
+        offline: Read from the cache and from local stores only.
     """
 
     gateways: tuple[str, ...] = attrs.field(default=(), converter=_tuple)
+    routers: tuple[str, ...] = attrs.field(default=(), converter=_tuple)
     verify: bool = True
     timeout: float = attrs.field(default=30.0, validator=_positive)
+    deadline: float = attrs.field(default=300.0, validator=_positive)
     retries: int = attrs.field(default=4, validator=attrs.validators.ge(0))
-    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
-    auth: str | Callable[[], str] | None = attrs.field(default=None, repr=False)
-    memory: int = attrs.field(default=64 * MIB, validator=_positive)
+    headers: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    auth: str | Callable[[], str] | Mapping[str, Any] | None = attrs.field(default=None, repr=False)
+    handler: Literal["raise", "warn", "skip"] | Callable[[Exception], bool] = attrs.field(
+        default="raise", validator=_policy
+    )
+    max_failures: int = attrs.field(default=10, validator=attrs.validators.ge(1))
+    limits: Limits = attrs.field(factory=Limits, validator=attrs.validators.instance_of(Limits))
+    memory: int = attrs.field(default=64 * MIB, converter=parse_size, validator=_positive)
+    cache_dir: Path | None = attrs.field(default=None, converter=_folder)
+    cache_size: int = attrs.field(default=50 * GIB, converter=parse_size, validator=_positive)
+    offline: bool = False
 
     @classmethod
     def from_arguments(
@@ -75,13 +118,15 @@ class Options:
     @classmethod
     def _from_environment(cls, environment: Mapping[str, str]) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        for name, variable in VARIABLES.items():
-            if text := environment.get(variable):
+        for name, parse in _PARSERS.items():
+            if text := environment.get(VARIABLES[name]):
                 try:
-                    values[name] = _PARSERS[name](text)
+                    values[name] = parse(text)
                     cls(**{name: values[name]})
                 except ValueError as error:
-                    raise AddressError(f"{variable}={text!r} cannot be used: {error}") from error
+                    raise AddressError(
+                        f"{VARIABLES[name]}={text!r} cannot be used: {error}"
+                    ) from error
         return values
 
 
@@ -93,10 +138,23 @@ def _boolean(text: str) -> bool:
         raise ValueError("write 1 or 0") from None
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+# What the environment can say. Credentials and callables are not among them.
 _PARSERS: Mapping[str, Callable[[str], Any]] = {
-    "gateways": lambda text: tuple(text.split()),
+    "gateways": _words,
+    "routers": _words,
     "verify": _boolean,
     "timeout": float,
+    "deadline": float,
     "retries": int,
-    "memory": int,
+    "handler": str,
+    "max_failures": int,
+    "memory": parse_size,
+    "cache_dir": str,
+    "cache_size": parse_size,
+    "offline": _boolean,
 }
+VARIABLES = {name: f"IPFS_DATASET_{name.upper()}" for name in _PARSERS}

@@ -126,12 +126,28 @@ def _car_blocks(
 
 def _holds(leaf: Leaf, data: bytes) -> bool:
     """Tells whether `data` are the bytes of the block that the leaf's CID names."""
+    return _frame(leaf, data) is not None
+
+
+def block_around(leaf: Leaf, data: bytes) -> bytes | None:
+    """Returns the block of a leaf with these bytes, None where they are not those of the leaf."""
+    if leaf.raw:
+        return data
+    frame = _frame(leaf, data)
+    return None if frame is None else b"".join((frame[0], data, frame[1]))
+
+
+def _frame(leaf: Leaf, data: bytes) -> tuple[bytes, bytes] | None:
+    """Returns what stands before and after a leaf's bytes in its block, None where no block fits."""
     cid = CID.from_bytes(leaf.cid)
     if leaf.raw:
-        return _hashes_to(cid, data)
+        return (b"", b"") if _hashes_to(cid, data) else None
     # Balanced builders call a leaf a file, trickle builders raw bytes.
-    frames = (leaf_frame(kind, len(data)) for kind in (NodeType.FILE, NodeType.RAW))
-    return any(_hashes_to(cid, prefix, data, suffix) for prefix, suffix in frames)
+    for kind in (NodeType.FILE, NodeType.RAW):
+        prefix, suffix = leaf_frame(kind, len(data))
+        if _hashes_to(cid, prefix, data, suffix):
+            return prefix, suffix
+    return None
 
 
 def _hashes_to(cid: CID, *pieces: bytes) -> bool:

@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.content import hasher, verify
+from ipfs_dataset_core.disk_cache import DiskCache
 from ipfs_dataset_core.errors import (
     FormatError,
     LimitError,
@@ -39,18 +40,22 @@ class Sources:
 
     Args:
         transports: At least one.
-        options: `verify` and `retries` count here.
+        options: `verify`, `retries`, `offline` and those of the cache count here.
     """
 
     def __init__(self, transports: Sequence[Transport], options: Options) -> None:
-        self.transports = tuple(transports)
+        self._all = tuple(transports)
+        self.transports = tuple(t for t in transports if t.local or not options.offline)
         self._options = options
         self._health = Health()
+        self._cache = None
+        if options.cache_dir is not None:
+            self._cache = DiskCache(options.cache_dir, options.cache_size)
 
     @property
     def concurrency(self) -> int:
         """How many requests at once serve these sources well."""
-        return max(transport.concurrency for transport in self.transports)
+        return max((transport.concurrency for transport in self.transports), default=1)
 
     def get_block(self, cid: CID) -> bytes:
         """Returns the block that `cid` names, from the first source that delivers it intact.
@@ -64,7 +69,25 @@ class Sources:
             return cid.digest
         if self._options.verify:
             hasher(cid)  # refuses a hash that proves nothing before anyone is asked
-        return self.first(lambda transport: self._block(transport, cid), f"block {cid}")
+        if self._cache is not None and (kept := self._cache.get(cid)) is not None:
+            return kept
+        block = self.first(lambda transport: self._block(transport, cid), f"block {cid}")
+        self.keep(cid, block)
+        return block
+
+    def has_kept(self, cid: CID) -> bool:
+        """Tells whether the cache on disk probably has a block."""
+        return self._cache is not None and self._cache.has(cid)
+
+    def keep(self, cid: CID, block: bytes) -> None:
+        """Puts a block into the cache on disk, where there is one and the block was verified."""
+        if self._cache is not None and self._options.verify:
+            self._cache.put_soon(cid, block)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether there is a cache on disk."""
+        return self._cache is not None
 
     def _block(self, transport: Transport, cid: CID) -> bytes:
         block = transport.get_block(cid)
@@ -106,9 +129,11 @@ class Sources:
         return [transport for transport in self.transports if transport.serves_paths]
 
     def close(self) -> None:
-        """Closes every transport."""
-        for transport in self.transports:
+        """Closes every transport, and waits for what the cache still has to write."""
+        for transport in self._all:
             transport.close()
+        if self._cache is not None:
+            self._cache.close()
 
     def first(
         self,
@@ -139,7 +164,7 @@ class Sources:
             retryable = [e for e in failures.values() if isinstance(e, retried) and e.retryable]
             wait = next(waits, None) if retryable else None
             if wait is None:
-                raise _combined(what, failures)
+                raise _combined(what, failures, offline=self._options.offline)
             time.sleep(max(wait, min(map(wait_at_least, retryable))))
 
     def _ask(self, ask: Callable[[Transport], T], transport: Transport) -> T:
@@ -153,10 +178,12 @@ class Sources:
         return answer
 
 
-def _combined(what: str, failures: dict[Transport, Exception]) -> Exception:
+def _combined(what: str, failures: dict[Transport, Exception], *, offline: bool) -> Exception:
     """Returns one error of the class that says most, quoting each source on a line of its own."""
     errors = list(failures.values())
     lines = [_quoted(transport, error) for transport, error in failures.items()]
+    if offline:
+        lines.append("offline=True: only the cache and local stores were asked")
     message = "\n  ".join([f"No source delivered {what}:", *lines])
     if any(isinstance(error, VerificationError) for error in errors):
         return VerificationError(message)

@@ -140,8 +140,9 @@ def test_a_transport_registered_at_run_time_works_in_a_child(tmp_path, counted, 
     queue = context.SimpleQueue()
     child = context.Process(target=read_block, args=(queue, connections, CID.parse(cid)))
     child.start()
+    child.join(60)
+    assert child.exitcode == 0
     assert queue.get() == b"block"
-    child.join()
     connections.close()
 
 

@@ -286,7 +286,7 @@ def test_ranks_of_torch_distributed_stay_in_step(store, tmp_path):
     files = members(7)
     dataset = IPFSIterableDataset(store.file(zip_bytes(files)), store.address)
     context = multiprocessing.get_context("spawn")
-    results = context.SimpleQueue()
+    results = context.Queue()
     ranks = [
         context.Process(
             target=counted_rank, args=(rank, 2, str(tmp_path / "meeting"), dataset, results)
@@ -295,7 +295,9 @@ def test_ranks_of_torch_distributed_stay_in_step(store, tmp_path):
     ]
     for process in ranks:
         process.start()
-    found = {(rank, way): samples for rank, way, samples in (results.get() for _ in range(10))}
+    found = {
+        (rank, way): samples for rank, way, samples in (results.get(timeout=120) for _ in range(10))
+    }
     for process in ranks:
         process.join()
         assert process.exitcode == 0

@@ -367,8 +367,8 @@ def test_the_users_random_state_is_left_alone(store, mixed):
 
 @pytest.mark.parametrize("kind", [IPFSDataset, IPFSIterableDataset])
 def test_a_closed_dataset_opens_again(tmp_path, kind):
-    # More than is cached, so that closed files are asked again.
-    large = {f"{number}": noise(5000, number) for number in range(3)}
+    # Of several blocks each, so that closed files would be asked for them.
+    large = {f"{number}": noise(1_500_000, number) for number in range(3)}
     files = {"a.zip": zip_bytes(large), "b.txt": noise(3 << 20), "c.tar": tar_bytes(members(2))}
     root, blocks = folder(files)
     car = tmp_path / "data.car"

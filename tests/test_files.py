@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import threading
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
@@ -14,6 +15,9 @@ from ipfs_dataset_core.files import VerifiedFile
 from tests.support.builders import collector, depth_first, noise, one_file
 from tests.support.fetching import BROKEN, Recorder, fetching, flip, read_all
 from tests.support.trees import chain, leaf, node, of_a_leaf, trees
+
+if TYPE_CHECKING:
+    from tests.support.builders import Blocks
 
 DATA = noise(300_000)
 
@@ -113,17 +117,19 @@ def test_files_of_every_profile_read_whole(profile, size):
 
 
 def test_a_deep_tree_whose_inner_nodes_pass_for_leaves_reads_whole():
-    blocks = {}
+    blocks: Blocks = {}
     cid = chain(blocks, DATA[:30_000], 1000)
     for piece in (-1, 700):
         recorder = Recorder(blocks)
         assert read_all(cid, recorder, piece=piece) == DATA[:30_000]
-        repeated = [key for key, count in recorder.asked.items() if isinstance(key, CID) and count > 1]
+        repeated = [
+            key for key, count in recorder.asked.items() if isinstance(key, CID) and count > 1
+        ]
         assert repeated == []
 
 
 def test_a_tree_that_is_too_deep_is_refused():
-    blocks = {}
+    blocks: Blocks = {}
     cid = chain(blocks, DATA[:4000], 100)
     with pytest.raises(LimitError, match="deeper than 32"):
         read_all(cid, Recorder(blocks))
@@ -132,7 +138,7 @@ def test_a_tree_that_is_too_deep_is_refused():
 @pytest.mark.parametrize("kind", ["raw", "file"])
 @pytest.mark.parametrize("claimed", [999, 1001])
 def test_a_leaf_of_another_size_than_its_parent_says_is_refused(kind, claimed):
-    blocks = {}
+    blocks: Blocks = {}
     parts = [(leaf(blocks, DATA[n * 1000 : n * 1000 + 1000], kind), 1000) for n in range(8)]
     parts[5] = (parts[5][0], claimed)
     cid = node(blocks, b"", parts, of_a_leaf)
@@ -141,7 +147,7 @@ def test_a_leaf_of_another_size_than_its_parent_says_is_refused(kind, claimed):
 
 
 def test_an_inner_node_of_another_size_than_its_parent_says_is_refused():
-    blocks = {}
+    blocks: Blocks = {}
     inner = chain(blocks, DATA[:3000], 1000)
     cid = node(blocks, b"", [(inner, 2999)], lambda *_: 99_999)
     with pytest.raises(VerificationError, match="3000 bytes where its parent says 2999"):
@@ -169,11 +175,9 @@ def test_a_missing_inner_node_further_on_does_not_stop_sequential_reading():
         del blocks[lost.multihash]
     with fetching(Recorder(blocks)) as fetcher:
         file = VerifiedFile(fetcher, cid, "x")
-        done = b""
+        assert b"".join(file.read(1000) for _ in range(160)) == DATA[:160_000]
         with pytest.raises(TransportError):
-            while piece := file.read(1000):
-                done += piece
-    assert done == DATA[: 8 * 20_000]
+            file.read(1000)
 
 
 def test_threads_read_one_file_at_once():

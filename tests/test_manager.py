@@ -216,13 +216,13 @@ def test_installed_distributions_are_found_and_conflicts_name_both(tmp_path):
         from ipfs_dataset_core.registry import Registry
         registry = Registry()
         print(registry.reader("zip").name)
-        for look in (registry.reader, registry.reader_for_suffix, registry.reader):
+        for look, key in ((registry.reader, "lines"), (registry.reader_for_suffix, "a.lines")):
             try:
-                look({{registry.reader: "lines"}}.get(look, "a.lines"))
+                look(key)
             except ValueError as error:
                 print(type(error).__name__, error)
         try:
-            registry.reader("mat")
+            registry.reader("no-such-format")
         except LookupError as error:
             print(error)
         """

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 
 from ipfs_dataset_core.errors import AddressError
-from ipfs_dataset_core.options import MIB, VARIABLES, Options
+from ipfs_dataset_core.options import MIB, VARIABLES, Options, parse_size
 
 
 def test_defaults_verify_and_never_wait_for_ever():
@@ -25,6 +26,13 @@ def test_arguments_come_before_the_environment():
         "IPFS_DATASET_TIMEOUT": "2.5",
         "IPFS_DATASET_RETRIES": "0",
         "IPFS_DATASET_MEMORY": "1000",
+        "IPFS_DATASET_ROUTERS": "https://r.example",
+        "IPFS_DATASET_DEADLINE": "60",
+        "IPFS_DATASET_HANDLER": "skip",
+        "IPFS_DATASET_MAX_FAILURES": "3",
+        "IPFS_DATASET_CACHE_DIR": "cache",
+        "IPFS_DATASET_CACHE_SIZE": "2G",
+        "IPFS_DATASET_OFFLINE": "yes",
     }
     assert set(environment) == set(VARIABLES.values())
     from_environment = Options.from_arguments({}, environment)
@@ -34,6 +42,13 @@ def test_arguments_come_before_the_environment():
         timeout=2.5,
         retries=0,
         memory=1000,
+        routers=("https://r.example",),
+        deadline=60.0,
+        handler="skip",
+        max_failures=3,
+        cache_dir=Path("cache"),
+        cache_size=2 << 30,
+        offline=True,
     )
     both = Options.from_arguments({"timeout": 9, "verify": True}, environment)
     assert (both.timeout, both.verify, both.retries) == (9, True, 0)
@@ -58,7 +73,7 @@ def test_an_unknown_option_is_named():
         ("IPFS_DATASET_TIMEOUT", "nan"),
         ("IPFS_DATASET_RETRIES", "-1"),
         ("IPFS_DATASET_RETRIES", "2.5"),
-        ("IPFS_DATASET_MEMORY", "64MB"),
+        ("IPFS_DATASET_MEMORY", "64 parsec"),
         ("IPFS_DATASET_MEMORY", "-5"),
         ("IPFS_DATASET_VERIFY", "perhaps"),
     ],
@@ -80,3 +95,23 @@ def test_options_pickle_and_do_not_show_secrets():
     options = Options(auth="bearer:secret", headers={"X-Token": "secret"})
     assert pickle.loads(pickle.dumps(options)) == options
     assert "secret" not in repr(options)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("1000", 1000), ("2k", 2048), ("1.5 GiB", 3 << 29), ("100MB", 100 << 20), ("1T", 1 << 40)],
+)
+def test_sizes_are_written_with_units(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "G", "much", "1 parsec", "nan", "inf", "1e999"])
+def test_what_is_no_size_says_so(text):
+    with pytest.raises(ValueError, match="is no size"):
+        parse_size(text)
+
+
+def test_a_handler_is_a_policy_or_a_callable():
+    assert Options(handler=len).handler is len
+    with pytest.raises(ValueError, match="handler is one of"):
+        Options(handler="ignore")

@@ -29,9 +29,9 @@ def in_child(method, local):
     queue = context.SimpleQueue()
     child = context.Process(target=answer, args=(queue, local))
     child.start()
-    found = queue.get()
-    child.join()
-    return found
+    child.join(60)
+    assert child.exitcode == 0
+    return queue.get()
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])

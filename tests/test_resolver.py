@@ -19,10 +19,10 @@ from ipfs_dataset_core.errors import (
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.registry import default_registry
 from ipfs_dataset_core.resolver import choose_format, open_object, resolve_root
+from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile
 from ipfs_dataset_core.urls import parse_object_url
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support.builders import tar_bytes, zip_bytes
-from tests.support.memory import MemoryDirectory, MemoryFile
 from tests.support.stores import Store, members
 
 
@@ -190,8 +190,8 @@ def test_a_format_for_the_other_kind_is_refused_with_what_to_do():
 
 
 def test_an_unknown_format_says_what_there_is():
-    with pytest.raises(UnknownPluginError, match=r"'mat'.*folder, plain.*pip install"):
-        chosen(MemoryFile(b""), "mat")
+    with pytest.raises(UnknownPluginError, match=r"'nobodys'.*folder, .*pip install"):
+        chosen(MemoryFile(b""), "nobodys")
 
 
 @pytest.mark.parametrize("filetype", [3, Own, b"zip", ["zip"]])

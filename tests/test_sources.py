@@ -145,8 +145,7 @@ def test_a_404_is_not_retried(sleeps):
         assert len(server.requests) == 1
 
 
-def test_retry_after_is_obeyed(monkeypatch):
-    """By what other threads ask in the meantime as well."""
+def test_retry_after_is_obeyed_by_whatever_else_is_asked_in_the_meantime(monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr("ipfs_dataset_core.health.time.monotonic", lambda: clock[0])
     waited = []

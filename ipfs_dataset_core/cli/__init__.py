@@ -7,13 +7,13 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.cli import cid, doctor, plugins
+from ipfs_dataset_core.cli import cid, config, doctor, plugins
 from ipfs_dataset_core.errors import IPFSDatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (cid, doctor, plugins)
+COMMANDS = (cid, config, doctor, plugins)
 
 
 def build_parser() -> argparse.ArgumentParser:

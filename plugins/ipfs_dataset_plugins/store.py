@@ -57,6 +57,7 @@ class FolderStore(Transport):
     """
 
     concurrency = 2
+    local = True
     writable = True
 
     def __init__(self, path: Path) -> None:
@@ -117,6 +118,7 @@ class CarStore(Transport):
     """
 
     concurrency = 2
+    local = True
 
     def __init__(self, path: Path) -> None:
         self.name = f"CAR {path}"

@@ -19,6 +19,8 @@ from ipfs_dataset_core import errors
 from tests.architecture.source_tree import ROOT, modules, parsed, shipped, tracked
 
 MODULE_LINES = 300
+# A test module follows its source; what it mirrors sets its length.
+TEST_MODULE_LINES = 450
 FUNCTION_LINES = 50
 TYPICAL_MODULE = 100
 TYPICAL_FUNCTION = 8
@@ -71,7 +73,11 @@ def lines_of(path):
 
 def test_no_module_is_too_long():
     found = {str(path.relative_to(ROOT)): lines_of(path) for path in everything()}
-    assert {name: lines for name, lines in found.items() if lines > MODULE_LINES} == {}
+
+    def allowed(name: str) -> int:
+        return TEST_MODULE_LINES if name.startswith("tests/") else MODULE_LINES
+
+    assert {name: lines for name, lines in found.items() if lines > allowed(name)} == {}
 
 
 def test_no_function_is_too_long():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,6 +22,9 @@ from ipfs_dataset_plugins.api import ApiTransport
 from tests.support.builders import car_bytes, depth_first, noise, one_file
 from tests.support.http_server import FaultServer, Plan, endless, html
 
+if TYPE_CHECKING:
+    from tests.support.http_server import Request
+
 BLOCK = noise(1000)
 NAME = make_cid(BLOCK, RAW)
 ROOT, BLOCKS = one_file(noise(3 << 20))
@@ -34,11 +38,13 @@ def refusal(message):
     return answer({"Message": message, "Code": 0, "Type": "error"}, status=500)
 
 
-@pytest.fixture
-def call():
+class Call:
     """Runs a method of a transport against a server that answers with one plan; keeps the requests."""
 
-    def run(plan, method, *arguments, address="{multiaddr}", **options):
+    def __init__(self):
+        self.requests: list[Request] = []
+
+    def __call__(self, plan, method, *arguments, address="{multiaddr}", **options):
         with FaultServer(lambda _: plan) as server:
             where = address.format(multiaddr=server.multiaddr, port=server.port, url=server.url)
             transport = ApiTransport(where, Options(timeout=options.pop("timeout", 5), **options))
@@ -46,10 +52,12 @@ def call():
                 return getattr(transport, method)(*arguments)
             finally:
                 transport.close()
-                run.requests = server.requests
+                self.requests = server.requests
 
-    run.requests = []
-    return run
+
+@pytest.fixture
+def call():
+    return Call()
 
 
 @pytest.mark.parametrize(
@@ -220,7 +228,7 @@ def test_uploading_nothing_asks_nothing(call):
     ],
 )
 def test_an_upload_that_fails_is_an_error(call, plan):
-    with pytest.raises(TransportError, match="unexpected EOF|disk is full"):
+    with pytest.raises(TransportError, match=r"unexpected EOF|disk is full"):
         call(plan, "put_blocks", [(NAME, BLOCK)])
 
 
@@ -257,7 +265,8 @@ def test_names_are_resolved_to_paths(call):
 
 
 @pytest.mark.parametrize(
-    "plan", [answer({}), answer([]), answer({"Path": 7}), answer({"Path": "/ipns/x"}), refusal("no")]
+    "plan",
+    [answer({}), answer([]), answer({"Path": 7}), answer({"Path": "/ipns/x"}), refusal("no")],
 )
 def test_a_name_that_leads_nowhere_is_an_error_with_the_name(call, plan):
     with pytest.raises(TransportError, match=r"docs\.example"):

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import FormatError, LimitError, ObjectNotFoundError
+from ipfs_dataset_core.testing import MemoryDirectory
 from ipfs_dataset_plugins import folder
 from ipfs_dataset_plugins.folder import Folder, parse_listing
-from tests.support.memory import MemoryDirectory
 
 paths = st.lists(
     st.text(

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import FormatError, LimitError
+from ipfs_dataset_core.testing import MemoryFile
 from ipfs_dataset_plugins.tar import TarReader
 from ipfs_dataset_plugins.zip import ZipReader
 from tests.support.archives import by_tarfile, by_zipfile, outcome
-from tests.support.memory import MemoryFile
 
 # Some of them stand for gigabytes of zeros.
 LIMIT = 64 << 20

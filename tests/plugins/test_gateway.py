@@ -118,7 +118,9 @@ def test_other_subdomains_are_reached_by_name():
     version_0 = CID.parse("QmbFMke1KXqnYyBBWxB74N4c5SBnJMVAiMNRcGu6x1AwQH")
     expected = f"https://{version_0.to_v1()}.ipfs.gw.example:444/a%3F?x=y&t=1"
     assert url.target(f"/ipfs/{version_0}/a?", "x=y") == expected
-    assert url.target("/ipns/my-docs.example/") == "https://my--docs-example.ipns.gw.example:444/?t=1"
+    assert (
+        url.target("/ipns/my-docs.example/") == "https://my--docs-example.ipns.gw.example:444/?t=1"
+    )
     long = make_cid(b"", RAW)
     long = CID(1, RAW, b"\x13\x40" + bytes(64))
     with pytest.raises(AddressError, match="too long for a subdomain"):
@@ -146,7 +148,9 @@ def test_a_gateway_without_blocks_is_told_apart_once_and_still_serves_raw_leaves
     with GatewayServer({**BLOCKS, **FOLDER_BLOCKS}, serve_raw=False) as server:
         transport = gateway(server.url)
         for _ in range(2):
-            with pytest.raises(TransportError, match=r"no trustless gateway.*verify=False") as caught:
+            with pytest.raises(
+                TransportError, match=r"no trustless gateway.*verify=False"
+            ) as caught:
                 transport.get_block(ROOT)
             assert not caught.value.retryable
         assert len(server.requests) == 1

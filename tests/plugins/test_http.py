@@ -16,7 +16,7 @@ from ipfs_dataset_core import (
     TransportTimeoutError,
 )
 from ipfs_dataset_plugins._bodies import error_of, retry_after
-from ipfs_dataset_plugins._endpoints import Endpoint, authorization, endpoint_of, redacted
+from ipfs_dataset_plugins._endpoints import Endpoint, endpoint_of
 from ipfs_dataset_plugins._http import HTTPClient
 from ipfs_dataset_plugins._pools import hide
 from tests.support.builders import noise
@@ -33,7 +33,9 @@ def _no_proxies(monkeypatch):
 
 
 def client(server, **options):
-    return HTTPClient(endpoint_of(server.url), Options(timeout=options.pop("timeout", 5), **options))
+    return HTTPClient(
+        endpoint_of(server.url), Options(timeout=options.pop("timeout", 5), **options)
+    )
 
 
 def get(server, target="/x", **options):
@@ -170,16 +172,6 @@ def test_credentials_come_from_options_or_the_address_and_may_be_made_for_each_r
     assert sent == ["Bearer one", "Bearer two", f"Basic {basic}"]
 
 
-@pytest.mark.parametrize(
-    "auth",
-    ["", "bearer:", "s3cret", "basic:s3cret", "x:s3cret", "bearer:s3cret\nX: y", "bearer:s3créts3cret"],
-)
-def test_unusable_credentials_are_refused_and_not_shown(auth):
-    with pytest.raises(AddressError, match="auth is 'bearer:TOKEN'") as caught:
-        authorization(auth)
-    assert "s3cret" not in str(caught.value)
-
-
 def test_requests_go_through_the_proxy_of_the_environment_with_its_credentials(monkeypatch):
     with FaultServer(lambda _: Plan(body=DATA)) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url.replace("//", "//me:secret@"))
@@ -268,48 +260,10 @@ def test_retry_after_is_seconds_or_a_date():
     assert retry_after(" 12 ") == 12
     assert retry_after("Mon, 21 Sep 2020 00:00:00 GMT") == 0
     assert retry_after("Mon, 21 Sep 2020 00:00:00 -0000") == 0
-    assert 0 < (retry_after("Fri, 31 Dec 9999 23:59:59 GMT") or 0)
+    assert (retry_after("Fri, 31 Dec 9999 23:59:59 GMT") or 0) > 0
 
 
 @given(st.text(max_size=30))
 def test_any_retry_after_is_a_number_or_unusable(value):
     wait = retry_after(value)
     assert wait is None or wait >= 0
-
-
-@pytest.mark.parametrize(
-    ("url", "base"),
-    [
-        ("http://localhost:8080", "http://127.0.0.1:8080"),
-        ("https://host/prefix/", "https://host/prefix"),
-        ("http://[::1]:5001", "http://[::1]:5001"),
-        ("HTTP://User:pw@Host", "http://host"),
-    ],
-)
-def test_urls_become_endpoints(url, base):
-    assert endpoint_of(url).url == base
-    assert "pw" not in repr(endpoint_of(url))
-
-
-@pytest.mark.parametrize(
-    "url", ["http://", "ftp://x", "http://a b", "http://me:s3cret@h:99999", "http://me:s3/cret@h", "http://[::1"]
-)
-def test_unusable_urls_are_refused_and_their_passwords_not_shown(url):
-    with pytest.raises(AddressError) as caught:
-        endpoint_of(url)
-    assert "s3" not in str(caught.value)
-    assert caught.value.__cause__ is None
-
-
-@given(st.text(max_size=40))
-def test_any_url_is_an_endpoint_or_refused(text):
-    for url in (text, f"http://{text}"):
-        try:
-            endpoint_of(url)
-        except AddressError:
-            continue
-
-
-def test_redacted_urls_show_no_credentials():
-    assert redacted("https://me:pw@host/x?token=1") == "https://host/x"
-    assert redacted("https://host/x") == "https://host/x"

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pickle
 
+from ipfs_dataset_core.testing import MemoryFile
 from ipfs_dataset_plugins.plain import PlainReader, PlainStreamReader, ipfs_dataset_readers
-from tests.support.memory import MemoryFile
 
 
 def test_a_plain_file_is_one_sample():

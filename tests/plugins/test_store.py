@@ -162,6 +162,7 @@ def test_a_killed_writer_leaves_no_wrong_block(tmp_path):
     for pause in (0.05, 0.11, 0.17):
         writer = context.Process(target=write_forever, args=(tmp_path / "s",))
         writer.start()
+        assert writer.pid is not None
         while not (tmp_path / "s").exists():
             time.sleep(0.01)
         time.sleep(pause)

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import FormatError, LimitError, MissingDependencyError
+from ipfs_dataset_core.testing import MemoryFile
 from ipfs_dataset_plugins import _zstd
 from ipfs_dataset_plugins.tar import TarReader
 from tests.support.archives import by_tarfile, outcome, tar_of
-from tests.support.memory import MemoryFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -374,7 +374,7 @@ TEN_GIGABYTES = """
 import resource
 from ipfs_dataset_plugins.tar import TarReader
 from tests.plugins.test_tar import Synthetic
-from tests.support.memory import MemoryFile
+from ipfs_dataset_core.testing import MemoryFile
 archive = Synthetic(2500, 4 << 20)
 file = MemoryFile(archive, size=archive.size)
 list(TarReader().samples_between(file, 0, 30 << 20))

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import FormatError, LimitError
+from ipfs_dataset_core.testing import MemoryFile
 from ipfs_dataset_plugins.zip import ZipReader
 from tests.support.archives import by_zipfile, outcome, zip_of
-from tests.support.memory import MemoryFile
 
 METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
 MEMBERS = [(f"data/{number:03}.bin", bytes([number]) * (number * 37)) for number in range(60)]

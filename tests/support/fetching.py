@@ -6,7 +6,7 @@ import io
 import threading
 from collections import Counter
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core import (
     CID,
@@ -14,6 +14,7 @@ from ipfs_dataset_core import (
     Options,
     Transport,
     TransportError,
+    resolver,
 )
 from ipfs_dataset_core.content import parse_file
 from ipfs_dataset_core.fetcher import Fetcher
@@ -24,6 +25,8 @@ from tests.support.builders import depth_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from ipfs_dataset_core.connections import Connections
 
 
 def file_bytes(cid: CID, blocks: Mapping[bytes, bytes]) -> bytes:
@@ -120,6 +123,11 @@ def read_all(cid: CID, *transports: Transport, piece: int = -1, **options: objec
     with fetching(*transports, **options) as fetcher:
         file = VerifiedFile(fetcher, cid, "object")
         return b"".join(iter(lambda: file.read(piece), b""))
+
+
+def open_object(url: str, connections: Connections) -> Any:
+    """Opens a file or directory; the test knows which."""
+    return resolver.open_object(url, connections)
 
 
 def gateway(url: str, **options: object) -> GatewayTransport:

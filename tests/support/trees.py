@@ -1,7 +1,8 @@
-"""Files as trees that no importer makes but UnixFS allows: any depth, any mix of leaves, bytes inside nodes."""
+"""Files as trees that no importer makes but UnixFS allows: any depth, leaves mixed, bytes inside nodes."""
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
@@ -71,7 +72,7 @@ def trees(draw: Any, max_size: int = 4000) -> tuple[CID, Blocks, bytes]:
         count = draw(st.integers(0, 6))
         cuts = sorted(draw(st.lists(st.integers(0, len(part)), min_size=count, max_size=count)))
         ends = [*cuts, len(part)]
-        pieces = [part[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+        pieces = [part[a:b] for a, b in itertools.pairwise(ends)]
         parts = [(build(piece, depth - 1), len(piece)) for piece in pieces]
         tsize = draw(st.sampled_from([of_a_leaf, lambda _, size: size + 999]))
         return node(blocks, part[: ends[0]], parts, tsize)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ipfs_dataset_core import FormatError, IPFSDatasetError, LimitError
-from ipfs_dataset_mat._values import rows_of
+from ipfs_dataset_mat._values import NoCounterpartError, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +31,11 @@ def reading(what: str) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise LimitError(f"{what} declares more than fits in memory.") from error
+    except NoCounterpartError as error:
+        raise FormatError(
+            f"{what} is, or holds, {error}, which only MATLAB reads: save its parts as arrays, chars, "
+            "cells and structs, or leave it out by variables=."
+        ) from None
     except Exception as error:
         raise FormatError(
             f"{what} cannot be read: {error or type(error).__name__}. It is damaged, or not a "
@@ -46,16 +51,18 @@ class Extents:
         starts: Where the chunks of each run of `step` rows start.
         stops: Where they stop.
         step: How many rows share their chunks.
+        width: How many bytes a row has where they follow each other, so that the first says it all.
     """
 
     starts: array[int] = attrs.field(factory=lambda: array("Q", [0]))
     stops: array[int] = attrs.field(factory=lambda: array("Q", [0]))
     step: int = 1
+    width: int = 0
 
     def span(self, row: int) -> tuple[int, int]:
         """Returns the hull of the bytes of one row; it is empty where the variable is kept whole."""
         run = min(row // self.step, len(self.starts) - 1)
-        return self.starts[run], self.stops[run]
+        return self.starts[run] + row * self.width, self.stops[run] + row * self.width
 
 
 class Container(ABC):

@@ -10,8 +10,14 @@ import numpy as np
 from scipy import sparse
 
 from ipfs_dataset_core import LimitError
-from ipfs_dataset_mat._elements import MAX_DEPTH
-from ipfs_dataset_mat._values import Structs, characters, checked_sparse, finished
+from ipfs_dataset_mat._values import (
+    MAX_DEPTH,
+    NoCounterpartError,
+    Structs,
+    characters,
+    checked_sparse,
+    finished,
+)
 
 if TYPE_CHECKING:
     from ipfs_dataset_mat._values import Raw
@@ -25,6 +31,7 @@ _NUMBERS = {"double": "f8", "single": "f4", "logical": "?", "char": "U1"} | {
 _NO_COUNTERPART = {1: "a function handle", 3: "an object of a class, such as string or table"}
 # What a value costs however small it is, so that cells that share their contents cannot grow without bound.
 _VALUE_BYTES = 64
+_SINGLE_BYTES = 4
 
 
 def class_of(item: h5py.Dataset | h5py.Group) -> str:
@@ -96,13 +103,9 @@ class Decoder:
         """
         if depth > MAX_DEPTH:
             raise ValueError(f"it nests more than {MAX_DEPTH} deep")
-        if (
-            what := _NO_COUNTERPART.get(int(item.attrs.get("MATLAB_object_decode", 0)))
-        ) is not None:
-            raise ValueError(
-                f"it is {what}, which only MATLAB reads: save its parts as arrays, chars, cells and "
-                "structs, or leave it out by variables="
-            )
+        decoded_by = int(item.attrs.get("MATLAB_object_decode", 0))
+        if decoded_by in _NO_COUNTERPART:
+            raise NoCounterpartError(_NO_COUNTERPART[decoded_by])
         if is_empty(item):
             return _empty(class_of(item), shape_of(item))
         if isinstance(item, h5py.Dataset):
@@ -140,15 +143,15 @@ class Decoder:
             }
             return Structs(elements)
         columns = {name: self.part(item, (), depth) for name, item in fields.items()}
-        shape = next(iter(columns.values())).shape  # type: ignore[union-attr]
+        shape = next(iter(columns.values())).shape
         elements = np.empty(shape, object)
         for place in np.ndindex(shape):
-            elements[place] = {name: column[place] for name, column in columns.items()}  # type: ignore[index]
+            elements[place] = {name: column[place] for name, column in columns.items()}
         return Structs(elements)
 
     def _sparse(self, group: h5py.Group) -> sparse.csc_array:
         jc = self.part(self.member(group, "jc"), ())
-        rows, columns = int(group.attrs["MATLAB_sparse"]), len(jc) - 1  # type: ignore[arg-type]
+        rows, columns = int(group.attrs["MATLAB_sparse"]), len(jc) - 1
         if "data" not in group:  # no element is set
             empty = np.zeros(0, _NUMBERS[class_of(group)])
             return sparse.csc_array((empty, np.zeros(0, int), jc), shape=(rows, columns))
@@ -197,7 +200,9 @@ def _empty(kind: str, shape: tuple[int, ...]) -> Raw:
 def _numbers(stored: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
     if stored.dtype.names == ("real", "imag"):
         real, imaginary = stored["real"], stored["imag"]
-        value = np.empty(stored.shape, np.result_type(real.dtype, np.complex64))
+        value: np.ndarray[Any, Any] = np.empty(
+            stored.shape, "c8" if real.dtype.itemsize == _SINGLE_BYTES else "c16"
+        )
         value.real, value.imag = real, imaginary
         return value
     if stored.dtype.kind not in "biuf":
@@ -205,5 +210,5 @@ def _numbers(stored: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
     if kind == "char":
         return characters(stored)
     if kind == "logical":
-        return stored != 0
+        return stored.astype(bool)
     return stored.astype(stored.dtype.newbyteorder("="), copy=False)

@@ -1,26 +1,39 @@
-"""The elements of a version 5 file: what variables there are, and that SciPy can be trusted with one.
+"""The elements that a version 5 file consists of: a type, a size and the data.
 
-SciPy decodes nested cells and structs by recursion in C: a small hostile file would overflow the stack and
-end the process. `check` walks the same elements first, in the same order, and refuses what nests too deep
-or claims more elements than its bytes can hold.
+Read here and not by SciPy, whose decoder in C takes types and nesting on trust: one changed byte in a type,
+or a few kilobytes of nested cells, end the process.
 """
 
 from __future__ import annotations
 
-import math
 import struct
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MATRIX = 14
 COMPRESSED = 15
-MAX_DEPTH = 64
 
-_CELL, _STRUCT, _OBJECT, _CHAR, _SPARSE = 1, 2, 3, 4, 5
-_NUMBERS = range(6, 16)
-_NO_COUNTERPART = {16: "a function handle", 17: "an object of a class, such as string or table"}
+OPAQUE = 17
 _COMPLEX = 0x800
+_LOGICAL = 0x200
 _SMALL_BYTES = 4
 _MAX_DIMENSIONS = 32
+_NUMBERS = {
+    1: "i1",
+    2: "u1",
+    3: "i2",
+    4: "u2",
+    5: "i4",
+    6: "u4",
+    7: "f4",
+    9: "f8",
+    12: "i8",
+    13: "u8",
+}
 
 
 class Element(NamedTuple):
@@ -38,6 +51,7 @@ class Header(NamedTuple):
     Attributes:
         kind: The number of its MATLAB class.
         is_complex: Whether there are imaginary parts.
+        is_logical: Whether it is an array of truth values, whatever its class.
         shape: As MATLAB shows it.
         name: Empty in cells and structs, and for what MATLAB keeps for itself.
         after: Where the data begin.
@@ -45,13 +59,14 @@ class Header(NamedTuple):
 
     kind: int
     is_complex: bool
+    is_logical: bool
     shape: tuple[int, ...]
     name: str
     after: int
 
 
 class Elements:
-    """Decompressed elements.
+    """Decompressed elements. What is damaged is a `ValueError`.
 
     Args:
         data: The bytes.
@@ -62,15 +77,19 @@ class Elements:
         self._data = data
         self._order = order
 
-    def element(self, at: int) -> Element:
-        """Returns the element at a position.
+    def __len__(self) -> int:
+        return len(self._data)
 
-        Raises:
-            ValueError: It reaches beyond the data.
-        """
+    def tag(self, at: int) -> tuple[int, int]:
+        """Returns type and size of the element at a position, whose data need not all be there."""
         if at + 8 > len(self._data):
             raise ValueError("an element is cut off")
         kind, size = struct.unpack_from(f"{self._order}2I", self._data, at)
+        return kind, size
+
+    def element(self, at: int) -> Element:
+        """Returns the element at a position."""
+        kind, size = self.tag(at)
         start, after = at + 8, at + 8 + size + -size % 8
         if kind >> 16:
             # The small form: size and type share a word, and the data follow in the next.
@@ -81,87 +100,32 @@ class Elements:
             raise ValueError("an element is cut off")
         return Element(kind, start, start + size, after)
 
-    def header(self, at: int) -> Header:
-        """Returns the header of the variable whose matrix element's data begin at a position.
+    def bytes_of(self, element: Element) -> bytes:
+        """Returns the data of an element."""
+        return self._data[element.start : element.stop]
 
-        Raises:
-            ValueError: It is damaged, or of a class without counterpart.
-        """
+    def numbers(self, element: Element) -> np.ndarray[Any, Any]:
+        """Returns the data of an element as a flat array, in the type that the file stores them in."""
+        kind = _NUMBERS.get(element.kind)
+        if kind is None:
+            raise ValueError(f"an element is of type {element.kind}, not numbers")
+        stored = np.dtype(f"{self._order}{kind}")
+        count = (element.stop - element.start) // stored.itemsize
+        return np.frombuffer(self._data, stored, count, element.start)
+
+    def header(self, at: int) -> Header:
+        """Returns the header of the variable whose matrix element's data begin at a position."""
         flags = self.element(at)
         if flags.stop - flags.start != 8:  # noqa: PLR2004 - two words
             raise ValueError("its array flags are damaged")
         (word,) = struct.unpack_from(f"{self._order}I", self._data, flags.start)
-        kind = word & 0xFF
-        if kind in _NO_COUNTERPART:
-            return Header(kind, is_complex=False, shape=(), name="", after=flags.after)
-        dimensions = self.element(flags.after)
-        name = self.element(dimensions.after)
-        return Header(
-            kind,
-            is_complex=bool(word & _COMPLEX),
-            shape=self._shape(dimensions),
-            name=self._data[name.start : name.stop].decode("latin-1"),
-            after=name.after,
-        )
-
-    def check(self, at: int = 0, depth: int = 0) -> int:
-        """Walks a matrix element, and returns where the next begins.
-
-        Raises:
-            ValueError: It is damaged, nests too deep or is of a class without counterpart.
-        """
-        if depth > MAX_DEPTH:
-            raise ValueError(f"it nests more than {MAX_DEPTH} deep")
-        if at + 8 > len(self._data):
-            raise ValueError("a matrix is cut off")
-        kind, size = struct.unpack_from(f"{self._order}2I", self._data, at)
-        if kind != MATRIX:
-            raise ValueError(f"an element is of type {kind}, not a matrix")
-        at += 8
-        return self._check_matrix(self.header(at), depth) if size else at
-
-    def _check_matrix(self, header: Header, depth: int) -> int:
-        at, kind = header.after, header.kind
-        if kind in (_CELL, _STRUCT, _OBJECT):
-            children = math.prod(header.shape)
-            if kind != _CELL:
-                at, fields = self._fields(at, kind)
-                children *= fields
-            if max(children, math.prod(header.shape)) > len(self._data) - at + 1:
-                raise ValueError("it has more elements than bytes")
-            for _ in range(children):
-                at = self.check(at, depth + 1)
-            return at
-        if kind in _NO_COUNTERPART:
-            raise ValueError(
-                f"it is {_NO_COUNTERPART[kind]}, which only MATLAB reads: save its parts as arrays, "
-                "chars, cells and structs, or leave it out by variables="
-            )
-        if kind not in (_CHAR, _SPARSE, *_NUMBERS):
-            raise ValueError(f"there is no class {kind}")
-        parts = 1 + (header.is_complex and kind != _CHAR) + 2 * (kind == _SPARSE)
-        for _ in range(parts):
-            at = self.element(at).after
-        return at
-
-    def _fields(self, at: int, kind: int) -> tuple[int, int]:
-        """Returns where the members of a struct begin, and how many fields each element has."""
-        if kind == _OBJECT:
-            at = self.element(at).after
-        width = self.element(at)
-        names = self.element(width.after)
-        if width.stop - width.start != 4:  # noqa: PLR2004 - one word
-            raise ValueError("the length of its field names is damaged")
-        (length,) = struct.unpack_from(f"{self._order}i", self._data, width.start)
-        if length <= 0:
-            raise ValueError("the length of its field names is damaged")
-        return names.after, (names.stop - names.start) // length
-
-    def _shape(self, dimensions: Element) -> tuple[int, ...]:
-        count = (dimensions.stop - dimensions.start) // 4
-        if count > _MAX_DIMENSIONS:
-            raise ValueError(f"it has {count} dimensions")
-        shape = struct.unpack_from(f"{self._order}{count}i", self._data, dimensions.start)
-        if min(shape, default=0) < 0:
-            raise ValueError("a dimension is negative")
-        return shape
+        kind, is_complex, is_logical = word & 0xFF, bool(word & _COMPLEX), bool(word & _LOGICAL)
+        shape: Sequence[int] = ()
+        name = self.element(flags.after)
+        if kind != OPAQUE:
+            shape = self.numbers(name)[: _MAX_DIMENSIONS + 1].tolist()
+            name = self.element(name.after)
+        if len(shape) > _MAX_DIMENSIONS or min(shape, default=0) < 0:
+            raise ValueError("its dimensions are damaged")
+        text = self.bytes_of(name).decode("latin-1")
+        return Header(kind, is_complex, is_logical, tuple(shape), text, name.after)

@@ -6,54 +6,45 @@ import math
 from array import array
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core import LimitError
 from ipfs_dataset_mat._container import Extents
 
 if TYPE_CHECKING:
     import h5py
 
-_MOST_ROWS = 50_000_000
 _PIECE_BYTES = 1 << 20
+_MOST_AT_ONCE_BYTES = 64 << 20
 
 
 def chunk_rows(dataset: h5py.Dataset, axis: int) -> int:
     """Returns how many rows along a stored axis are best read at once."""
-    if dataset.chunks is not None:
-        return int(dataset.chunks[axis])
-    row_bytes = dataset.dtype.itemsize * math.prod(dataset.shape) // max(1, dataset.shape[axis])
-    return max(1, _PIECE_BYTES // max(1, row_bytes))
+    row_bytes: int = (
+        dataset.dtype.itemsize * math.prod(dataset.shape) // max(1, dataset.shape[axis])
+    )
+    if dataset.chunks is None:
+        return max(1, _PIECE_BYTES // max(1, row_bytes))
+    return min(int(dataset.chunks[axis]), max(1, _MOST_AT_ONCE_BYTES // max(1, row_bytes)))
 
 
 def extents_of(dataset: h5py.Dataset, axis: int) -> Extents:
-    """Returns which bytes each row along a stored axis is made of; reads the index of chunks only.
-
-    Raises:
-        LimitError: There are too many rows.
-    """
+    """Returns which bytes each row along a stored axis is made of; reads the index of chunks only."""
     rows = dataset.shape[axis]
-    if rows > _MOST_ROWS:
-        raise LimitError(f"{dataset.name!r} has {rows} rows, more than the limit of {_MOST_ROWS}.")
     if dataset.chunks is not None:
         return _of_chunks(dataset, axis, dataset.chunks[axis])
     start = dataset.id.get_offset()
     if start is None or not rows:
         return Extents()
     size = dataset.dtype.itemsize * math.prod(dataset.shape)
+    first = array("Q", [start])
     if axis:
-        return Extents(array("Q", [start]), array("Q", [start + size]), step=rows)
-    width = size // rows
-    return Extents(
-        array("Q", range(start, start + rows * width, width) if width else [start] * rows),
-        array(
-            "Q",
-            range(start + width, start + (rows + 1) * width, width) if width else [start] * rows,
-        ),
-    )
+        return Extents(first, array("Q", [start + size]))
+    return Extents(first, array("Q", [start + size // rows]), width=size // rows)
 
 
 def _of_chunks(dataset: h5py.Dataset, axis: int, step: int) -> Extents:
-    """Returns the hull of the chunks of each run of rows; (0, 0) where none were ever written."""
-    runs = max(1, -(-dataset.shape[axis] // step))
+    """Returns the hull of the chunks of each run of rows."""
+    runs = -(-dataset.shape[axis] // step)
+    if not 0 < runs <= dataset.id.get_num_chunks():
+        return Extents()  # there are rows without data, as many as the file likes to claim
     starts, stops = array("Q", bytes(8 * runs)), array("Q", bytes(8 * runs))
 
     def add(chunk: Any) -> None:

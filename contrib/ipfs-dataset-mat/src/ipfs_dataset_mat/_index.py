@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core import FormatError, MemberIndex
+from ipfs_dataset_core import FormatError, LimitError, MemberIndex
 
 if TYPE_CHECKING:
     from ipfs_dataset_core import Span
     from ipfs_dataset_mat._container import Container, Extents
+
+_MOST_ROWS = 50_000_000
 
 
 class WholeFile(MemberIndex):
@@ -54,6 +56,7 @@ class RowsIndex(MemberIndex):
 
         Raises:
             FormatError: The variables have different numbers of rows.
+            LimitError: There are too many rows.
         """
         counts = {variable: container.shape(variable)[axis] for variable, axis in axes.items()}
         if len(set(counts.values())) > 1:
@@ -62,9 +65,11 @@ class RowsIndex(MemberIndex):
                 f"The variables of {name!r} have different numbers of samples: {lengths}. Choose some by "
                 "variables=, or an axis for each by sample_axis={'name': axis, …}."
             )
+        if (count := max(counts.values(), default=0)) > _MOST_ROWS:
+            raise LimitError(f"{name!r} has {count} samples, more than the limit of {_MOST_ROWS}.")
         extents = [container.extents(variable, axis) for variable, axis in axes.items()]
-        step = max((container.step(variable, axis) for variable, axis in axes.items()), default=1)
-        return cls(name, max(counts.values(), default=0), axes, extents, step)
+        step = min((container.step(variable, axis) for variable, axis in axes.items()), default=1)
+        return cls(name, count, axes, extents, step)
 
     def __len__(self) -> int:
         return self._count

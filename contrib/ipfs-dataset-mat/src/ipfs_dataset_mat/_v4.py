@@ -24,7 +24,7 @@ _LONGEST_NAME = 256
 _ITEM_BYTES = {0: 8, 1: 4, 2: 4, 3: 2, 4: 2, 5: 1}
 _SPARSE = 2
 _LARGEST_TYPE = 5000
-# A column costs eight bytes, whether it has values or not, and a file of a hundred bytes can claim any number.
+# A column costs eight bytes even without values, and a small file can claim any number of them.
 _MOST_COLUMNS = 1 << 27
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
-from scipy.io import loadmat
+from typing import TYPE_CHECKING, NamedTuple
 
 from ipfs_dataset_core import LimitError
 from ipfs_dataset_mat._container import Container, reading
 from ipfs_dataset_mat._elements import COMPRESSED, MATRIX, Elements
-from ipfs_dataset_mat._values import Structs, checked_sparse, finished
+from ipfs_dataset_mat._matrices import Matrices
 
 if TYPE_CHECKING:
     from ipfs_dataset_core import ObjectFile
@@ -63,10 +59,8 @@ class Mat5(Container):
             data = self._source(variable.start, variable.stop - variable.start)
             if variable.compressed:
                 data = _decompressed(data[8:], self._max_bytes, what)
-                # SciPy goes by what the size says; there is one variable, whatever follows it.
-                data = struct.pack(f"{self._order}2I", MATRIX, len(data) - 8) + data[8:]
-            Elements(data, self._order).check()
-            return _raw(_by_scipy(self._head + data, name))
+            value, _ = Matrices(Elements(data, self._order), self._order).value()
+            return value
 
     def _scan(self, size: int) -> dict[str, _Variable]:
         variables: dict[str, _Variable] = {}
@@ -96,39 +90,3 @@ def _decompressed(data: bytes, most: int, what: str) -> bytes:
     if not decompressor.eof:
         raise ValueError("its compressed data end in the middle")
     return whole
-
-
-def _by_scipy(data: bytes, name: str) -> Any:
-    value = loadmat(
-        io.BytesIO(data),
-        mat_dtype=True,
-        chars_as_strings=False,
-        verify_compressed_data_integrity=True,
-    )[name]
-    if isinstance(value, str):
-        raise ValueError(value)  # noqa: TRY004 - how SciPy says that it cannot read a variable
-    return value
-
-
-def _raw(value: Any) -> Raw:
-    """Returns what SciPy made of a variable in our terms."""
-    if not isinstance(value, np.ndarray):
-        return checked_sparse(value)
-    if value.dtype.names is not None:
-        return Structs(_objects(value, _struct))
-    if value.dtype.kind == "O":
-        if value.size and value.reshape(-1)[0] is None:  # how SciPy gives structs without fields
-            return Structs(_objects(value, lambda _: {}))
-        return _objects(value, lambda item: finished(_raw(item)))
-    return value.astype(value.dtype.newbyteorder("="), copy=False)
-
-
-def _objects(value: Any, convert: Any) -> np.ndarray[Any, Any]:
-    converted = np.empty(value.shape, object)
-    for place in np.ndindex(value.shape):
-        converted[place] = convert(value[place])
-    return converted
-
-
-def _struct(record: Any) -> dict[str, Any]:
-    return {name: finished(_raw(record[name])) for name in record.dtype.names}

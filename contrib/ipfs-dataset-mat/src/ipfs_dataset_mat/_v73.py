@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 
 from ipfs_dataset_mat._container import Container, Extents, reading
-from ipfs_dataset_mat._decoding import Decoder, is_empty, is_plain, shape_of
+from ipfs_dataset_mat._decoding import Decoder, is_plain, shape_of
 from ipfs_dataset_mat._extents import chunk_rows, extents_of
 from ipfs_dataset_mat._values import rows_of
 from ipfs_dataset_mat._view import View
@@ -39,6 +39,8 @@ class Mat73(Container):
         self._name = source.name
         self._view = View(source)
         self._max_bytes = max_bytes
+        # HDF5 keeps the chunks that it unpacked as long as the dataset is open.
+        self._items: dict[str, Any] = {}
         with self._reading(repr(source.name)):
             self._file = h5py.File(self._view, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES)
 
@@ -48,33 +50,36 @@ class Mat73(Container):
 
     def shape(self, name: str) -> tuple[int, ...]:
         with self._reading(self._what(name)):
-            return shape_of(self._decoder().member(self._file, name))
+            return shape_of(self._item(name))
 
     def load(self, name: str) -> Raw:
         with self._reading(self._what(name)):
-            decoder = self._decoder()
-            return decoder.value(decoder.member(self._file, name))
+            return self._decoder().value(self._item(name))
 
     def rows(self, name: str, axis: int, start: int, stop: int) -> list[Raw]:
         with self._reading(self._what(name)):
-            decoder = self._decoder()
-            item = decoder.member(self._file, name)
+            item = self._item(name)
             if is_plain(item):
                 stored = item.ndim - 1 - axis
                 chosen = [slice(None)] * item.ndim
                 chosen[stored] = slice(start, stop)
-                return rows_of(decoder.part(item, tuple(chosen)), axis, 0, stop - start)
+                return rows_of(self._decoder().part(item, tuple(chosen)), axis, 0, stop - start)
         return super().rows(name, axis, start, stop)
 
     def step(self, name: str, axis: int) -> int:
         with self._reading(self._what(name)):
-            item = self._decoder().member(self._file, name)
+            item = self._item(name)
             return chunk_rows(item, item.ndim - 1 - axis) if is_plain(item) else 1
 
     def extents(self, name: str, axis: int) -> Extents:
         with self._reading(self._what(name)):
-            item = self._decoder().member(self._file, name)
+            item = self._item(name)
             return extents_of(item, item.ndim - 1 - axis) if is_plain(item) else Extents()
+
+    def _item(self, name: str) -> Any:
+        if name not in self._items:
+            self._items[name] = self._decoder().member(self._file, name)
+        return self._items[name]
 
     def _decoder(self) -> Decoder:
         return Decoder(self._file, self._max_bytes)
@@ -93,6 +98,3 @@ class Mat73(Container):
                 if self._view.error is not None:
                     raise self._view.error from None
                 raise
-
-
-__all__ = ["Mat73", "is_empty"]

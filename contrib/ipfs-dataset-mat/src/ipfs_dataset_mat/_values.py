@@ -6,11 +6,19 @@ lists, structs dicts, sparse matrices SciPy's sparse arrays.
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import Any, TypeAlias
 
 import attrs
 import numpy as np
 from scipy import sparse
+
+MAX_DEPTH = 64
+"""How deep cells and structs may nest."""
+
+
+class NoCounterpartError(ValueError):
+    """A value is sound, and means something to MATLAB alone."""
 
 
 @attrs.frozen
@@ -24,8 +32,9 @@ class Structs:
     elements: np.ndarray[Any, Any]
 
 
-Raw = np.ndarray[Any, Any] | sparse.csc_array | Structs
-"""A value that can still be sliced: numbers, single characters, or objects, which are finished values of cells."""
+Raw: TypeAlias = Any
+"""A value that can still be sliced: an array of numbers, of single characters or, for cells, of finished
+values as objects; `Structs`; or a `csc_array`."""
 
 
 def finished(raw: Raw) -> Any:
@@ -77,10 +86,12 @@ def _text(characters: np.ndarray[Any, Any]) -> Any:
 
 
 def characters(codes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Returns an array of single characters from their UTF-16 codes."""
-    if codes.size and not 0 <= int(codes.min()) <= int(codes.max()) <= 0xFFFF:  # noqa: PLR2004
-        raise ValueError("it has characters that are no UTF-16")
-    return np.ascontiguousarray(codes.astype(np.uint32)).view("U1").reshape(codes.shape)
+    """Returns an array of single characters from their codes, of UTF-16 or UTF-32."""
+    if codes.size and not 0 <= int(codes.min()) <= int(codes.max()) <= sys.maxunicode:
+        raise ValueError("it has codes that no character has")
+    wide: np.ndarray[Any, Any] = np.asarray(codes.astype(np.uint32), order="C")
+    text: np.ndarray[Any, Any] = wide.view("U1").reshape(codes.shape)
+    return text
 
 
 def checked_sparse(matrix: Any) -> sparse.csc_array:

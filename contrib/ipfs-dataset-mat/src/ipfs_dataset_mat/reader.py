@@ -30,7 +30,7 @@ _HDF5_AT = (0, 512)
 class MatReader(Reader):
     """Reads MATLAB files of version 4 to 7.3, as ``(name, {variable: value})``.
 
-    Axes are counted as MATLAB's ``size`` shows them, from 0: a video of ``size(v)`` 32 × 32 × 3 × 1000 has
+    Axes are counted as MATLAB's ``size`` shows them, from 0: an array of ``size`` 32 32 3 1000 has
     1000 samples along axis 3, which is also ``-1`` and ``"last"``. MATLAB keeps data in column-major order,
     so rows along the last axis lie together, and reading one along another touches more of the file.
 

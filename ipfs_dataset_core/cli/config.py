@@ -1,0 +1,68 @@
+"""``ipfs-dataset config``: what applies where a program gives no arguments, and where it comes from."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ipfs_dataset_core.addresses import (
+    STORE_VARIABLE,
+    default_store,
+    environment_gateways,
+    node_api,
+)
+from ipfs_dataset_core.options import VARIABLES, Options
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+# Never shown, and not to be had from the environment.
+_SECRETS = frozenset({"headers", "auth"})
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser("config", help="show what applies, and where it comes from")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints every option with its value and its origin, then the addresses that were found."""
+    report = describe(os.environ)
+    if arguments.json:
+        print(json.dumps(report, indent=2))
+        return 0
+    width = max(map(len, report))
+    for name, entry in report.items():
+        print(f"{name.ljust(width)}  {entry['value']}  ({entry['from']})")
+    return 0
+
+
+def describe(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Returns each option's value and where it comes from."""
+    options = Options.from_arguments({}, environment)
+    report: dict[str, dict[str, Any]] = {}
+    for field in attrs.fields(Options):
+        if field.name not in _SECRETS:
+            variable = VARIABLES.get(field.name)
+            origin = f"${variable}" if variable and environment.get(variable) else "default"
+            report[field.name] = {"value": _plain(getattr(options, field.name)), "from": origin}
+    store_origin = f"${STORE_VARIABLE}" if environment.get(STORE_VARIABLE) else "default"
+    report["store"] = {"value": str(default_store(environment)), "from": store_origin}
+    report["node"] = {"value": node_api(environment), "from": "$IPFS_PATH/api or ~/.ipfs/api"}
+    found = environment_gateways(environment)
+    report["gateways found"] = {"value": found, "from": "$IPFS_GATEWAY or a gateway file"}
+    return report
+
+
+def _plain(value: Any) -> Any:
+    if attrs.has(type(value)):
+        return attrs.asdict(value)
+    if isinstance(value, tuple):
+        return list(value)
+    return value if isinstance(value, (bool, int, float, str)) or value is None else str(value)

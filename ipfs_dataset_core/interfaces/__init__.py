@@ -1,0 +1,47 @@
+"""What plugins implement and declare: transports, readers, exporters.
+
+A declaration (`TransportPlugin`, `ReaderPlugin`, `ExporterPlugin`) is a frozen, picklable record. Its
+``factory`` is a callable or, to keep discovery from importing anything heavy, the string
+``"package.module:attribute"``, imported at first use.
+"""
+
+from __future__ import annotations
+
+from ipfs_dataset_core.interfaces.exporters import (
+    Exporter,
+    ExporterOptions,
+    ExporterPlugin,
+    FileSink,
+    PublishedSamples,
+)
+from ipfs_dataset_core.interfaces.objects import ObjectDirectory, ObjectFile, Span
+from ipfs_dataset_core.interfaces.readers import (
+    FolderReader,
+    MemberIndex,
+    Reader,
+    ReaderPlugin,
+    Sample,
+)
+from ipfs_dataset_core.interfaces.transports import ByteStream, Transport, TransportPlugin
+
+__all__ = [
+    "ByteStream",
+    "Declaration",
+    "Exporter",
+    "ExporterOptions",
+    "ExporterPlugin",
+    "FileSink",
+    "FolderReader",
+    "MemberIndex",
+    "ObjectDirectory",
+    "ObjectFile",
+    "PublishedSamples",
+    "Reader",
+    "ReaderPlugin",
+    "Sample",
+    "Span",
+    "Transport",
+    "TransportPlugin",
+]
+
+Declaration = TransportPlugin | ReaderPlugin | ExporterPlugin

@@ -1,0 +1,103 @@
+"""What a published form of datasets implements and declares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from ipfs_dataset_core.codecs import ValueCodec
+    from ipfs_dataset_core.content import CID
+    from ipfs_dataset_core.interfaces.objects import ObjectDirectory, ObjectFile
+
+
+class PublishedSamples(ABC):
+    """The samples of a published dataset, in the process that opened it: each loads it for itself."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Returns the number of samples."""
+
+    @abstractmethod
+    def read(self, position: int) -> Any:
+        """Returns one sample, equal to the one that was exported."""
+
+    @abstractmethod
+    def iterate(self, start: int, stop: int) -> Iterator[Any]:
+        """Yields the samples from `start` to `stop` in order, reading sequentially."""
+
+    def prefetch(self, positions: Sequence[int]) -> None:
+        """Says that these samples will be read soon, so that they come together."""
+
+
+class Exporter(ABC):
+    """Turns samples into the files of a published dataset, and those files back into samples.
+
+    The core chunks, hashes and stores whatever is written; an exporter only decides on the files. It is
+    picklable: datasets that it reads take it to their workers.
+    """
+
+    @abstractmethod
+    def export(self, samples: Iterable[Any], sink: FileSink) -> None:
+        """Writes every sample into files of `sink`, in order, at flat memory.
+
+        Raises:
+            ExportError: A sample cannot be written.
+        """
+
+    @abstractmethod
+    def load(self, source: ObjectDirectory | ObjectFile) -> PublishedSamples | None:
+        """Returns the samples of a published dataset, None where `source` is not of this form.
+
+        Raises:
+            FormatError: It is of this form but damaged.
+        """
+
+
+class FileSink(ABC):
+    """Where an exporter writes: a directory that grows file by file."""
+
+    @abstractmethod
+    def create(self, path: str) -> io.BufferedIOBase:
+        """Returns a writable binary file at a relative path; one is open at a time, closing ends it."""
+
+    @abstractmethod
+    def cid_of(self, path: str) -> CID:
+        """Returns the CID of a file that was closed."""
+
+
+@attrs.frozen(kw_only=True)
+class ExporterOptions:
+    """What `IPFSDatasetExporter` was told, for every exporter alike; each takes what concerns it.
+
+    Args:
+        profile: The name of the import profile, on which the CIDs depend.
+        shard_bytes: How large a shard may become.
+        codecs: The user's codecs for types that have no built-in one.
+        allow_pickle: Whether the user allows pickles, in both directions.
+    """
+
+    profile: str = "unixfs-v1-2025"
+    shard_bytes: int = 256 << 20
+    codecs: tuple[ValueCodec, ...] = ()
+    allow_pickle: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class ExporterPlugin:
+    """Declares a form in which datasets are published.
+
+    Args:
+        name: Short and unique, such as ``"tar_shards"``.
+        summary: One line for ``ipfs-dataset plugins``.
+        factory: Makes the exporter from the user's options.
+    """
+
+    name: str
+    summary: str
+    factory: str | Callable[[ExporterOptions], Exporter]

@@ -1,0 +1,110 @@
+"""What a format implements and declares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ipfs_dataset_core.interfaces.objects import ObjectDirectory, Span
+
+Sample = tuple[str, Any]
+
+
+class MemberIndex(ABC):
+    """Where each sample of an object lies; compact and picklable, for it may have millions."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Returns the number of samples."""
+
+    @abstractmethod
+    def name(self, position: int) -> str:
+        """Returns the name of one sample."""
+
+    @abstractmethod
+    def span(self, position: int) -> Span:
+        """Returns the bytes ``(start, stop)`` of the object that reading one sample touches."""
+
+
+class Reader(ABC):
+    """Turns an object of one format into samples.
+
+    `samples` alone makes a format that can be iterated; `index` and `read` add random access. A reader
+    holds no state of the object: one serves many objects, processes and threads.
+
+    Attributes:
+        cheap_index: Whether `index` reads little of the object; iterating then uses it as well, to split
+            the samples over workers by number.
+    """
+
+    cheap_index: bool = False
+
+    @abstractmethod
+    def samples(self, source: Any) -> Iterator[Sample]:
+        """Yields ``(name, value)`` for each sample of an `ObjectFile` or `ObjectDirectory`, in order.
+
+        Raises:
+            FormatError: The object is damaged or not of this format.
+        """
+
+    def sliceable(self, source: Any) -> bool:
+        """Tells whether `samples_between` works for this object."""
+        return False
+
+    def samples_between(self, source: Any, start: int, stop: int) -> Iterator[Sample]:
+        """Yields the samples whose first byte lies in ``[start, stop)`` of the file."""
+        raise NotImplementedError
+
+    def index(self, source: Any) -> MemberIndex | None:
+        """Returns where each sample lies, or None where this object allows no random access."""
+        return None
+
+    def read(self, source: Any, index: MemberIndex, position: int) -> Sample:
+        """Returns one sample of an indexed object."""
+        raise NotImplementedError
+
+
+class FolderReader(Reader):
+    """Turns a directory into the paths of its members, each of which is then read by its own format."""
+
+    @abstractmethod
+    def members(self, directory: ObjectDirectory) -> Sequence[str]:
+        """Returns the relative paths of the members, in order.
+
+        Raises:
+            FormatError: The directory's own list of members cannot be used.
+        """
+
+    def samples(self, source: Any) -> Iterator[Sample]:
+        for path in self.members(source):
+            with source.open(path) as file:
+                yield path, file.read()
+
+
+@attrs.frozen(kw_only=True)
+class ReaderPlugin:
+    """Declares a format.
+
+    Args:
+        name: Short and unique: what users write as ``filetype``.
+        summary: One line for ``ipfs-dataset plugins``.
+        factory: Makes the reader, without arguments.
+        suffixes: Ends of names, with the dot and in lower case, that mean this format.
+        magic: ``(offset, bytes)`` pairs; an object that has any of them is of this format.
+        reads: Whether an object is a file or a directory.
+        in_folders: Whether a folder's members with one of the suffixes are read in this format, not as
+            one blob each.
+    """
+
+    name: str
+    summary: str
+    factory: str | Callable[[], Reader]
+    suffixes: tuple[str, ...] = ()
+    magic: tuple[tuple[int, bytes], ...] = ()
+    reads: Literal["file", "directory"] = "file"
+    in_folders: bool = False

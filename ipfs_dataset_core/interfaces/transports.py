@@ -1,0 +1,118 @@
+"""What a source of blocks implements and declares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from ipfs_dataset_core.content import CID
+    from ipfs_dataset_core.interfaces.objects import Span
+    from ipfs_dataset_core.options import Options
+
+
+class ByteStream(Protocol):
+    """Bytes that arrive from a source."""
+
+    def read(self, size: int) -> bytes:
+        """Returns exactly `size` bytes, fewer only at the end.
+
+        Raises:
+            TransportError: The source failed, or ended before the end.
+        """
+
+    def close(self) -> None:
+        """Gives the connection back, or drops it when bytes are left."""
+
+
+class Transport(ABC):
+    """One source of blocks, for instance a gateway, a node or a directory.
+
+    Used from several threads at once; made anew in each process, never pickled. What it returns is
+    verified by the caller, so it need not be. Failures are `TransportError` and its subclasses, with
+    ``retryable`` set where asking again may help.
+
+    Attributes:
+        name: What messages call this source; never holds a credential.
+        concurrency: How many requests at once serve this source well.
+        serves_ranges: Whether `open_range` works.
+        serves_cars: Whether `read_car` works.
+        serves_paths: Whether `open_path` and `path_size` work.
+        resolves_names: Whether `resolve_name` works.
+        writable: Whether `put_blocks` and `pin` work.
+        local: Whether it needs no network, so that ``offline=True`` leaves it in.
+    """
+
+    name: str
+    concurrency: int = 8
+    serves_ranges: bool = False
+    serves_cars: bool = False
+    serves_paths: bool = False
+    resolves_names: bool = False
+    writable: bool = False
+    local: bool = False
+
+    @abstractmethod
+    def get_block(self, cid: CID) -> bytes:
+        """Returns the block that `cid` names.
+
+        Raises:
+            ObjectNotFoundError: The source says that it does not have the block.
+            TransportError: Anything else went wrong.
+        """
+
+    def open_range(self, cid: CID, start: int, stop: int) -> ByteStream:
+        """Returns bytes ``start`` to ``stop`` of the file `cid` as a stream of plain bytes."""
+        raise NotImplementedError
+
+    def read_car(self, cid: CID, *, span: Span | None = None) -> Iterator[tuple[CID, bytes]]:
+        """Yields blocks of the DAG under `cid` in depth-first order, all or those of a byte range."""
+        raise NotImplementedError
+
+    def open_path(self, path: str, start: int, stop: int) -> ByteStream:
+        """Returns bytes of the file at a path such as ``/ipfs/CID/name``, as the source resolves it.
+
+        Asked only where the user said ``verify=False``, and no source has the blocks.
+        """
+        raise NotImplementedError
+
+    def path_size(self, path: str) -> int | None:
+        """Returns the size of the file at a path, None where it is a directory; see `open_path`."""
+        raise NotImplementedError
+
+    def resolve_name(self, name: str) -> str:
+        """Returns the ``/ipfs/…`` path that an IPNS or DNSLink name points to now."""
+        raise NotImplementedError
+
+    def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
+        """Stores blocks; when it returns they are all stored."""
+        raise NotImplementedError
+
+    def pin(self, cid: CID) -> None:
+        """Protects the whole DAG under `cid` from removal; fails if any of it is missing."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Releases connections and files; the transport is not used again."""
+
+
+@attrs.frozen(kw_only=True)
+class TransportPlugin:
+    """Declares a transport.
+
+    Args:
+        name: Short and unique, such as ``"gateway"``.
+        summary: One line for ``ipfs-dataset plugins``.
+        schemes: The address schemes it serves: ``"http"`` for ``http://…``, ``"multiaddr"`` for
+            ``/ip4/…``, ``"file"`` for paths, ``"gateway+https"`` for gateways at https.
+        factory: Makes a transport from an address and the user's options.
+    """
+
+    name: str
+    summary: str
+    schemes: tuple[str, ...]
+    factory: str | Callable[[str, Options], Transport]

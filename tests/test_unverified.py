@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from ipfs_dataset_core import (
+    FormatError,
+    ObjectNotFoundError,
+    Options,
+    TransportError,
+    VerificationError,
+)
+from ipfs_dataset_core.collection import Collection, DatasetObject
+from ipfs_dataset_core.connections import Connections
+from ipfs_dataset_core.files import VerifiedFile
+from ipfs_dataset_core.types import IPFSObject
+from ipfs_dataset_core.unverified import PIECE_BYTES, PlainDirectory, PlainFile
+from tests.support.builders import folder, noise, one_file, tree, zip_bytes
+from tests.support.fetching import open_object
+from tests.support.gateway_server import GatewayServer
+from tests.support.http_server import Plan, redirect
+
+BIG = noise(6 * PIECE_BYTES + 77)
+MEMBERS = {"a b.txt": b"first", "sub/b.bin": BIG[:400_000], "c.zip": zip_bytes({"x": b"in a zip"})}
+ROOT, BLOCKS = folder(MEMBERS)
+FILE, FILE_BLOCKS = one_file(BIG)
+SMALL, SMALL_BLOCKS = one_file(b"one raw block")
+UNLISTED, UNLISTED_BLOCKS = tree({"x.bin": b"x", "empty": b""})
+ALL = {**BLOCKS, **FILE_BLOCKS, **SMALL_BLOCKS, **UNLISTED_BLOCKS}
+
+
+def with_slashes(request, plan):
+    """Redirects to directories, as gateways do for browsers."""
+    is_page = plan.headers.get("Content-Type") == "text/html"
+    return redirect(f"{request.path}/", 301) if is_page and request.path[-1] != "/" else plan
+
+
+@pytest.fixture
+def plain():
+    with GatewayServer(ALL, serve_raw=False, serve_car=False, fault=with_slashes) as server:
+        yield server
+
+
+@pytest.fixture
+def connect():
+    made = []
+
+    def to(server, *, verify=False, **options):
+        chosen = Options(verify=verify, timeout=2, retries=0, **options)
+        made.append(Connections(f"gateway+{server.url}", chosen))
+        return made[-1]
+
+    yield to
+    for connections in made:
+        connections.close()
+
+
+def test_without_consent_a_plain_gateway_is_an_error_that_says_how_to_consent(plain, connect):
+    with pytest.raises(TransportError, match="verify=False"):
+        open_object(f"ipfs://{FILE}", connect(plain, verify=True))
+
+
+def test_files_are_read_by_ranges_and_each_piece_once(plain, connect):
+    file = open_object(f"ipfs://{FILE}", connect(plain))
+    assert isinstance(file, PlainFile)
+    assert file.size == len(BIG)
+    assert file.cid is None
+    assert b"".join(iter(lambda: file.read(300_000), b"")) == BIG
+    assert plain.served["range"] == 7
+    file.seek(-100, 2)
+    assert file.read() == BIG[-100:]
+    assert file.read_at(PIECE_BYTES - 5, 10) == BIG[PIECE_BYTES - 5 : PIECE_BYTES + 5]
+    file.prefetch([(0, 10), (len(BIG) - 1, len(BIG) + 99)])
+    assert file.read_at(len(BIG), 10) == b""
+    assert plain.served["range"] == 7
+
+
+def test_blocks_are_preferred_where_they_can_be_had(connect):
+    with GatewayServer(ALL) as server:
+        file = open_object(f"ipfs://{FILE}", connect(server))
+        assert isinstance(file, VerifiedFile)
+        assert file.read() == BIG
+
+
+def test_a_file_of_one_raw_block_is_still_proven(plain, connect):
+    for verify in (True, False):
+        file = open_object(f"ipfs://{SMALL}", connect(plain, verify=verify))
+        assert isinstance(file, VerifiedFile)
+        assert file.read() == b"one raw block"
+
+
+def test_members_that_metadata_lists_are_samples_and_archives_are_opened(plain, connect):
+    connections = connect(plain)
+    dataset = Collection([DatasetObject(IPFSObject(f"ipfs://{ROOT}"), connections)])
+    samples = [dataset.get(position) for position in range(len(dataset))]
+    assert samples == [("a b.txt", b"first"), ("sub/b.bin", BIG[:400_000]), ("x", b"in a zip")]
+
+
+def test_paths_in_urls_lead_to_members(plain, connect):
+    connections = connect(plain)
+    file = open_object(f"ipfs://{ROOT}/sub/b.bin", connections)
+    assert file.read() == BIG[:400_000]
+    with pytest.raises(TransportError, match="404"):
+        open_object(f"ipfs://{ROOT}/sub/nope", connections)
+
+
+def test_directories_are_entered_but_not_listed(plain, connect):
+    directory = open_object(f"ipfs://{UNLISTED}", connect(plain))
+    assert isinstance(directory, PlainDirectory)
+    assert directory.open("x.bin").read() == b"x"
+    assert directory.open("empty").read() == b""
+    assert directory.contains("x.bin")
+    assert not directory.contains("y.bin")
+    for listing in (directory.names, lambda: list(directory.walk())):
+        with pytest.raises(TransportError, match=r"cannot be listed.*metadata\.txt"):
+            listing()
+    with pytest.raises(FormatError, match="is a directory"):
+        open_object(f"ipfs://{ROOT}", connect(plain)).open("sub")
+
+
+def test_a_folder_without_metadata_is_a_clear_error(plain, connect):
+    dataset = Collection([DatasetObject(IPFSObject(f"ipfs://{UNLISTED}"), connect(plain))])
+    with pytest.raises(TransportError, match=r"cannot be listed.*metadata\.txt"):
+        len(dataset)
+
+
+def test_files_named_by_cid_are_found(plain, connect):
+    file = open_object(f"ipfs://{FILE}", connect(plain))
+    assert file.open_cid(str(FILE)).read_at(5, 5) == BIG[5:10]
+
+
+def test_what_a_verified_directory_lacks_is_not_asked_for_by_path(connect):
+    with GatewayServer(ALL) as server:
+        with pytest.raises(ObjectNotFoundError, match="no entry named 'nope'"):
+            open_object(f"ipfs://{ROOT}/nope", connect(server))
+        assert server.served["plain"] == 0
+
+
+def test_units_of_plain_folders_pickle(plain, connect):
+    connections = connect(plain)
+    [unit, *_] = DatasetObject(IPFSObject(f"ipfs://{ROOT}"), connections).units()
+    again = pickle.loads(pickle.dumps(unit))
+    assert again.get(0) == ("a b.txt", b"first")
+    again.close()
+
+
+def test_ranges_that_do_not_come_are_errors(connect):
+    def short(request, plan):
+        return Plan(status=206, body=plan.body) if "range" in request.headers else plan
+
+    with GatewayServer(ALL, serve_raw=False, serve_car=False, fault=short) as server:
+        file = open_object(f"ipfs://{FILE}", connect(server))
+        with pytest.raises(TransportError, match=f"/ipfs/{FILE}") as caught:
+            file.read_at(0, 10)
+    assert not isinstance(caught.value, VerificationError)
