@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from bisect import bisect_right
 from itertools import accumulate
-from typing import TYPE_CHECKING, cast
+from multiprocessing.context import get_spawning_popen
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakSet
 
 import attrs
 
-from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
 from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory
 from ipfs_dataset_core.names import NameTable
 from ipfs_dataset_core.registry import default_registry
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import ObjectFile
     from ipfs_dataset_core.units import Unit
     from ipfs_dataset_core.unverified import PlainPath
+
+log = logging.getLogger(__name__)
 
 
 @attrs.frozen
@@ -54,6 +60,8 @@ class MemberOpener:
 class DatasetObject:
     """One of the user's objects: looked up once, at first use.
 
+    A mutable name is followed once, before workers are started, to a CID that all of them use.
+
     Args:
         obj: What the user wrote.
         connections: Where to read.
@@ -62,7 +70,9 @@ class DatasetObject:
     def __init__(self, obj: IPFSObject, connections: Connections) -> None:
         self.obj = obj
         self._connections = connections
+        self._target: CID | PlainPath | None = None
         self._units: list[Unit] | None = None
+        _not_located.add(self)
 
     def units(self) -> list[Unit]:
         """Returns the units of this object, in order."""
@@ -75,10 +85,32 @@ class DatasetObject:
         for unit in self._units or ():
             unit.close()
 
+    def follow_name(self) -> None:
+        """Finds out what a mutable name points to, before other processes could find something else."""
+        _not_located.discard(self)
+        try:
+            if self._target is None and parse_object_url(self.obj.url).namespace == "ipns":
+                self._locate()
+        except IPFSDatasetError as error:
+            log.warning("The name in %s cannot be followed yet: %s", self.obj.url, error)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if get_spawning_popen() is not None:
+            self.follow_name()
+        return self.__dict__
+
+    def _locate(self) -> CID | PlainPath:
+        if self._target is None:
+            _not_located.discard(self)
+            url = parse_object_url(self.obj.url)
+            self._target = locate(url, self._connections)
+            if url.namespace == "ipns":
+                log.info("%s is %s", self.obj.url, self._target)
+        return self._target
+
     def _find_units(self) -> list[Unit]:
-        url = parse_object_url(self.obj.url)
-        target = locate(url, self._connections)
-        opener = Opener(self._connections, url.gateway, target, self.obj.url)
+        gateway = parse_object_url(self.obj.url).gateway
+        opener = Opener(self._connections, gateway, self._locate(), self.obj.url)
         source = opener()
         unit = ObjectUnit(opener, choose_format(self.obj, source), self.obj.url)
         if not isinstance(unit.reader, FolderReader):
@@ -86,6 +118,19 @@ class DatasetObject:
         if not isinstance(source, ObjectDirectory):
             raise FormatError(f"{self.obj.url!r} is a file, and a folder was expected")
         return _folder_units(opener, unit.reader.members(source))
+
+
+# A DataLoader forks its workers without asking the dataset, which may not have been used before.
+_not_located: WeakSet[DatasetObject] = WeakSet()
+
+
+def _follow_names() -> None:
+    for item in list(_not_located):
+        item.follow_name()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_follow_names)
 
 
 def _folder_units(folder: Opener, members: Sequence[str]) -> list[Unit]:

@@ -11,6 +11,8 @@ from torch.utils.data import Dataset, IterableDataset
 from ipfs_dataset_core.collection import Collection, DatasetObject, as_objects
 from ipfs_dataset_core.connections import Connections
 from ipfs_dataset_core.epochs import SharedEpoch
+from ipfs_dataset_core.errors import IPFSDatasetError
+from ipfs_dataset_core.failures import Failures
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.places import current_job, current_place, job_to_carry
 from ipfs_dataset_core.randomness import keyed_random
@@ -71,6 +73,7 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         **options: Any,
     ) -> None:
         self._connections = Connections(ipfs_api_address, Options.from_arguments(options))
+        self._failures = Failures(self._connections.options)
         objects = [DatasetObject(item, self._connections) for item in as_objects(ipfs_objs)]
         self._collection = Collection(objects)
 
@@ -83,8 +86,23 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         for group in self._groups(indices, self._connections.options.memory // 2):
             positions = map(self._position, group)
             self._collection.prefetch(p for p in positions if p is not None)
-            batch += [self[index] for index in group]
+            batch += self._readable(group)
         return batch
+
+    def _readable(self, indices: Sequence[int]) -> Iterator[Any]:
+        for index in indices:
+            try:
+                sample = self[index]
+            except IPFSDatasetError as error:
+                self._failures.failed(error, f"sample {index}")
+            else:
+                self._failures.worked()
+                yield sample
+
+    @property
+    def skipped(self) -> int:
+        """How many samples of batches were skipped so far, in this process and its workers."""
+        return self._failures.skipped
 
     def close(self) -> None:
         """Closes the connections of this process; a later use opens them again."""
@@ -144,6 +162,7 @@ class IPFSIterableDataset(IterableDataset[Any]):
         if distribution is not None and distribution not in DISTRIBUTIONS:
             raise ValueError(f"distribution is one of {DISTRIBUTIONS}, not {distribution!r}")
         self._connections = Connections(ipfs_api_address, Options.from_arguments(options))
+        self._failures = Failures(self._connections.options)
         self._objects = [DatasetObject(item, self._connections) for item in as_objects(ipfs_objs)]
         self._shuffle_urls = shuffle_urls
         self._seed = seed
@@ -153,8 +172,9 @@ class IPFSIterableDataset(IterableDataset[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         job = current_job(self._carried)
-        units = (unit for item in self._ordered() for unit in item.units())
-        return stream(units, current_place(job), self._distribution or job.distribution)
+        units = self._failures.units(self._ordered())
+        distribution = self._distribution or job.distribution
+        return stream(units, current_place(job), distribution, self._failures)
 
     def __len__(self) -> int:
         """Returns the exact number of samples for this rank.
@@ -164,6 +184,8 @@ class IPFSIterableDataset(IterableDataset[Any]):
         """
         if not hasattr(self, "_objects"):
             raise TypeError(f"{type(self).__name__} has no len()")
+        if not self._failures.raises:
+            raise TypeError("with a handler that skips samples there is no len(): it may be less")
         job = current_job(self._carried)
         units = [unit for item in self._objects for unit in item.units()]
         return exact_length(units, job.world, job.rank, self._distribution or job.distribution)
@@ -171,6 +193,11 @@ class IPFSIterableDataset(IterableDataset[Any]):
     def __bool__(self) -> bool:
         """Returns True, as for any iterable dataset: asking must neither read nor fail."""
         return True
+
+    @property
+    def skipped(self) -> int:
+        """How many samples, and objects that could not be opened, were skipped so far by all workers."""
+        return self._failures.skipped
 
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch comes next; persistent workers hear of it as well."""

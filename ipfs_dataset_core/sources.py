@@ -12,11 +12,10 @@ from ipfs_dataset_core.disk_cache import DiskCache
 from ipfs_dataset_core.errors import (
     FormatError,
     LimitError,
-    RateLimitedError,
     TransportError,
-    TransportTimeoutError,
     VerificationError,
 )
+from ipfs_dataset_core.failed_sources import combined
 from ipfs_dataset_core.health import Health
 from ipfs_dataset_core.retry import delays, wait_at_least
 
@@ -164,7 +163,7 @@ class Sources:
             retryable = [e for e in failures.values() if isinstance(e, retried) and e.retryable]
             wait = next(waits, None) if retryable else None
             if wait is None:
-                raise _combined(what, failures, offline=self._options.offline)
+                raise combined(what, failures, offline=self._options.offline)
             time.sleep(max(wait, min(map(wait_at_least, retryable))))
 
     def _ask(self, ask: Callable[[Transport], T], transport: Transport) -> T:
@@ -176,23 +175,3 @@ class Sources:
             raise
         self._health.worked(transport)
         return answer
-
-
-def _combined(what: str, failures: dict[Transport, Exception], *, offline: bool) -> Exception:
-    """Returns one error of the class that says most, quoting each source on a line of its own."""
-    errors = list(failures.values())
-    lines = [_quoted(transport, error) for transport, error in failures.items()]
-    if offline:
-        lines.append("offline=True: only the cache and local stores were asked")
-    message = "\n  ".join([f"No source delivered {what}:", *lines])
-    if any(isinstance(error, VerificationError) for error in errors):
-        return VerificationError(message)
-    for kind in (LimitError, RateLimitedError, TransportTimeoutError):
-        if errors and all(isinstance(error, kind) for error in errors):
-            return kind(message)
-    return TransportError(message, retryable=any(getattr(e, "retryable", False) for e in errors))
-
-
-def _quoted(transport: Transport, error: Exception) -> str:
-    said = " ".join(str(error).split())
-    return said if said.startswith(transport.name) else f"{transport.name}: {said}"

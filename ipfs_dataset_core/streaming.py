@@ -11,12 +11,15 @@ from ipfs_dataset_core.shares import Place, overlaps, part, sample_ranges
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from ipfs_dataset_core.failures import Failures
     from ipfs_dataset_core.interfaces import Sample
     from ipfs_dataset_core.shares import Distribution
     from ipfs_dataset_core.units import Unit
 
 
-def stream(units: Iterable[Unit], place: Place, distribution: Distribution) -> Iterator[Sample]:
+def stream(
+    units: Iterable[Unit], place: Place, distribution: Distribution, failures: Failures
+) -> Iterator[Sample]:
     """Yields the samples of one reader.
 
     Every sample of the dataset goes to exactly one reader, but for what `distribution` adds or drops to make
@@ -30,14 +33,14 @@ def stream(units: Iterable[Unit], place: Place, distribution: Distribution) -> I
     """
     if place.shares == 1:
         for unit in units:
-            yield from unit.samples()
+            yield from failures.samples(unit)
         return
     units = list(units)
     if (place.world > 1 and distribution != "uneven") or all(unit.is_counted() for unit in units):
-        yield from _by_number(units, place, distribution)
+        yield from _by_number(units, place, distribution, failures)
     else:
-        yield from _by_bytes([unit for unit in units if unit.is_splittable()], place)
-        yield from _in_turn([unit for unit in units if not unit.is_splittable()], place)
+        yield from _by_bytes([unit for unit in units if unit.is_splittable()], place, failures)
+        yield from _in_turn([unit for unit in units if not unit.is_splittable()], place, failures)
 
 
 def exact_length(units: Sequence[Unit], world: int, rank: int, distribution: Distribution) -> int:
@@ -53,11 +56,13 @@ def exact_length(units: Sequence[Unit], world: int, rank: int, distribution: Dis
     return sum(stop - start for start, stop in ranges)
 
 
-def _by_number(units: Sequence[Unit], place: Place, distribution: Distribution) -> Iterator[Sample]:
+def _by_number(
+    units: Sequence[Unit], place: Place, distribution: Distribution, failures: Failures
+) -> Iterator[Sample]:
     counts = [_count(unit) for unit in units]
     for start, stop in sample_ranges(sum(counts), place, distribution):
         for unit, first, last in overlaps(counts, start, stop):
-            yield from units[unit].between(first, last)
+            yield from failures.between(units[unit], first, last)
 
 
 def _count(unit: Unit) -> int:
@@ -70,17 +75,17 @@ def _count(unit: Unit) -> int:
         ) from error
 
 
-def _by_bytes(units: Sequence[Unit], place: Place) -> Iterator[Sample]:
+def _by_bytes(units: Sequence[Unit], place: Place, failures: Failures) -> Iterator[Sample]:
     weights = [unit.weight() for unit in units]
     start, stop = part(sum(weights), place.share, place.shares)
     for unit, first, last in overlaps(weights, start, stop):
-        yield from units[unit].slice(first, last)
+        yield from failures.slice(units[unit], first, last)
 
 
-def _in_turn(units: Sequence[Unit], place: Place) -> Iterator[Sample]:
+def _in_turn(units: Sequence[Unit], place: Place, failures: Failures) -> Iterator[Sample]:
     if len(units) >= place.shares:
         for unit in islice(units, place.share, None, place.shares):
-            yield from unit.samples()
+            yield from failures.samples(unit)
     else:
         for unit in units:
-            yield from islice(unit.samples(), place.share, None, place.shares)
+            yield from islice(failures.samples(unit), place.share, None, place.shares)

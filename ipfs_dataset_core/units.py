@@ -27,7 +27,13 @@ _MEMBER_WEIGHT = 64 << 10
 
 
 class Unit(ABC):
-    """Part of a dataset that is read as one thing."""
+    """Part of a dataset that is read as one thing.
+
+    Attributes:
+        what: What messages call it.
+    """
+
+    what: str
 
     @abstractmethod
     def count(self) -> int:
@@ -93,7 +99,7 @@ class ObjectUnit(Unit):
         reader: ReaderPlugin | Reader,
         what: str,
     ) -> None:
-        self._what = what
+        self.what = what
         self._open = open_source
         self._source = ProcessLocal(open_source)
         self._reader = ProcessLocal(_ReaderFactory(reader))
@@ -115,7 +121,7 @@ class ObjectUnit(Unit):
             self._index = self.reader.index(self.source)
         if self._index is None:
             raise FormatError(
-                f"{self._what!r} is of a format without random access: iterate it with "
+                f"{self.what!r} is of a format without random access: iterate it with "
                 "IPFSIterableDataset, or publish it as a plain .tar or a .zip"
             )
         return self._index
@@ -188,6 +194,7 @@ class MembersUnit(Unit):
     """
 
     def __init__(self, open_directory: Callable[[], ObjectDirectory], names: NameTable) -> None:
+        self.what = f"the members from {names[0]!r} on"
         self._directory = ProcessLocal(open_directory)
         self._names = names
 

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.failures import Failures
+from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.shares import DISTRIBUTIONS, Place
 from ipfs_dataset_core.streaming import exact_length, stream
 from ipfs_dataset_core.units import Unit
@@ -92,7 +94,7 @@ def shares(row, world, workers, distribution):
     """Returns what each reader gets, workers within ranks."""
     return [
         [
-            list(stream(iter(row), Place(rank, world, worker, workers), distribution))
+            list(stream(iter(row), Place(rank, world, worker, workers), distribution, Failures(Options())))
             for worker in range(workers)
         ]
         for rank in range(world)
@@ -117,7 +119,7 @@ def test_one_rank_loses_and_repeats_nothing_whatever_the_distribution(row, distr
 
 @given(units())
 def test_a_lone_reader_gets_everything_in_order_and_counts_nothing(row):
-    assert list(stream(iter(row), Place(), "uneven")) == everything(row)
+    assert list(stream(iter(row), Place(), "uneven", Failures(Options()))) == everything(row)
 
 
 @given(units(kinds=("counted", "sliceable")), st.integers(2, 5), st.integers(1, 4))
@@ -146,7 +148,7 @@ def test_there_is_no_length_where_counting_would_read_everything():
 def test_ranks_that_cannot_be_made_equal_say_which_object_and_what_to_do(distribution):
     row = [FakeUnit("a.tar.gz", [0, 1], 2, "stream", countable=False)]
     with pytest.raises(FormatError, match=r"a\.tar\.gz cannot be counted.*distribution='uneven'"):
-        list(stream(row, Place(0, 2), distribution))
+        list(stream(row, Place(0, 2), distribution, Failures(Options())))
 
 
 def test_enough_streams_are_read_by_one_reader_each():

@@ -7,17 +7,19 @@ because they take passwords from ~/.netrc and cost twice the CPU per request.
 from __future__ import annotations
 
 import http.client
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import urllib3
 from urllib3.exceptions import HTTPError
 
+from ipfs_dataset_core import AddressError
 from ipfs_dataset_plugins._bodies import Body, translated
 from ipfs_dataset_plugins._endpoints import authorization
 from ipfs_dataset_plugins._pools import open_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from ipfs_dataset_core import Options
     from ipfs_dataset_plugins._endpoints import Endpoint
@@ -37,7 +39,10 @@ class HTTPClient:
         self.endpoint = endpoint
         self._headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
         self._extra = options.headers
-        self._auth: str | Callable[[], str] | None = endpoint.auth or options.auth
+        auth = endpoint.auth or options.auth
+        if isinstance(auth, Mapping):
+            raise AddressError(f"auth names other sources than {endpoint.name}: choose before this")
+        self._auth: str | Callable[[], str] | None = auth
         self._timeout = options.timeout
         self._pool = open_pool(endpoint)
 

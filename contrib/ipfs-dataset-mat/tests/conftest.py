@@ -85,15 +85,20 @@ class Writer73:
     def _struct(self, group, name, value):
         made = group.create_group(name)
         made.attrs["MATLAB_class"] = np.bytes_("struct")
-        fields = np.empty(len(value), object)
-        for number, field in enumerate(value):
-            fields[number] = np.array([c.encode() for c in field], "S1")
+        self._list_fields(made, value)
+        for field in value:
             self.put(made, field, value[field])
-        made.attrs.create("MATLAB_fields", fields, dtype=h5py.vlen_dtype(np.dtype("S1")))
+
+    def _list_fields(self, group, names):
+        fields = np.empty(len(names), object)
+        for number, field in enumerate(names):
+            fields[number] = np.array([c.encode() for c in field], "S1")
+        group.attrs.create("MATLAB_fields", fields, dtype=h5py.vlen_dtype(np.dtype("S1")))
 
     def _structs(self, group, name, value):
         made = group.create_group(name)
         made.attrs["MATLAB_class"] = np.bytes_("struct")
+        self._list_fields(made, value[0])
         for field in value[0]:
             made.create_dataset(field, data=self._references([one[field] for one in value]))
 

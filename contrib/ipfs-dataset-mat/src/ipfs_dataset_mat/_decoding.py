@@ -30,7 +30,7 @@ _NUMBERS = {"double": "f8", "single": "f4", "logical": "?", "char": "U1"} | {
 # An old-style object is a struct by another name; these two only MATLAB can read.
 _NO_COUNTERPART = {1: "a function handle", 3: "an object of a class, such as string or table"}
 # What a value costs however small it is, so that cells that share their contents cannot grow without bound.
-_VALUE_BYTES = 64
+_VALUE_BYTES = 1024
 _SINGLE_BYTES = 4
 
 

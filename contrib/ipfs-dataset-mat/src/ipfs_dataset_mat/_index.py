@@ -78,6 +78,6 @@ class RowsIndex(MemberIndex):
         return f"{self._name}:{range(self._count)[position]}"
 
     def span(self, position: int) -> Span:
+        """Returns where the largest of a sample's variables lies: between two may be all the file."""
         spans = [extent.span(position) for extent in self._extents]
-        spans = [span for span in spans if span[1]] or [(0, 0)]
-        return min(start for start, _ in spans), max(stop for _, stop in spans)
+        return max(spans, key=lambda span: span[1] - span[0], default=(0, 0))

@@ -125,11 +125,10 @@ class Matrices:
         encoding = _ENCODINGS.get(text.kind)
         if encoding is None:
             raise ValueError(f"an element is of type {text.kind}, not text")
+        errors = "replace"
         if text.kind in _WIDE:
-            encoding += "-le" if self._order == "<" else "-be"
-        decoded = self._elements.bytes_of(text).decode(
-            encoding, "replace" if text.kind not in _WIDE else "surrogatepass"
-        )
+            encoding, errors = f"{encoding}-{'le' if self._order == '<' else 'be'}", "surrogatepass"
+        decoded = self._elements.bytes_of(text).decode(encoding, errors)
         codes = np.frombuffer(decoded.encode("utf-16-le", "surrogatepass"), "<u2")
         if len(codes) != math.prod(shape):
             # Other writers than MATLAB count a character beyond the basic plane once.

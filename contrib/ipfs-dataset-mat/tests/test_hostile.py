@@ -1,0 +1,209 @@
+"""Files made to harm: they end in our errors, soon, and not in memory, other files or the process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import random
+import struct
+import zlib
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ipfs_dataset_mat import MatReader
+from scipy.io import savemat
+
+from ipfs_dataset_core import FormatError, LimitError
+from ipfs_dataset_core.testing import MemoryFile
+
+HEADER = b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM"
+
+
+def read(data, **options):
+    return list(MatReader(**options).samples(MemoryFile(data)))
+
+
+def element(kind, data):
+    return struct.pack("<2I", kind, len(data)) + data + bytes(-len(data) % 8)
+
+
+def matrix(kind, shape, name, content):
+    head = element(6, struct.pack("<2I", kind, 0)) + element(5, struct.pack("<2i", *shape))
+    return element(14, head + element(1, name) + content)
+
+
+def compressed(data):
+    packed = zlib.compress(data)
+    return HEADER + struct.pack("<2I", 15, len(packed)) + packed
+
+
+def nested_cells(depth):
+    # The sizes are wrong, which saves the work of adding them up: what counts is how it nests.
+    return matrix(1, (1, 1), b"", b"") * depth
+
+
+@pytest.mark.parametrize("depth", [70, 200_000])
+def test_cells_that_nest_too_deep(depth):
+    data = matrix(1, (1, 1), b"c", nested_cells(depth) + matrix(6, (0, 0), b"", element(9, b"")))
+    with pytest.raises(FormatError, match="nests more than 64 deep"):
+        read(compressed(data))
+
+
+def test_cells_that_claim_more_elements_than_there_are_bytes():
+    with pytest.raises(FormatError, match="more elements than bytes"):
+        read(HEADER + matrix(1, (2**31 - 1, 2**31 - 1), b"c", b""))
+
+
+def test_structs_without_fields_that_claim_to_be_many():
+    fields = element(5, struct.pack("<i", 32)) + element(1, b"")
+    with pytest.raises(FormatError, match="more elements than bytes"):
+        read(HEADER + matrix(2, (2**31 - 1, 1), b"s", fields))
+
+
+def test_a_bomb_stops_at_the_limit():
+    bomb = compressed(matrix(9, (1 << 25, 1), b"x", element(2, bytes(1 << 25))))
+    assert len(bomb) < 40_000
+    with pytest.raises(LimitError, match=r"'x' of 'object' decompresses to more.*max_bytes"):
+        read(bomb, max_bytes=1 << 20)
+
+
+@pytest.mark.parametrize("kind", [0, 8, 10, 11, 14, 19, 255, 65535])
+def test_numbers_of_a_type_that_does_not_exist(kind):
+    with pytest.raises(FormatError, match=f"of type {kind}, not numbers"):
+        read(HEADER + matrix(6, (1, 2), b"x", element(kind, bytes(16))))
+
+
+def test_sparse_matrices_whose_indices_lie_outside():
+    parts = [element(5, struct.pack("<2i", 0, 9_999_999)), element(5, struct.pack("<2i", 0, 2))]
+    data = matrix(5, (2, 1), b"s", b"".join(parts) + element(9, struct.pack("<2d", 1, 2)))
+    with pytest.raises(FormatError, match="'s' of 'object'"):
+        read(HEADER + data)
+
+
+def test_a_sparse_matrix_of_version_4_with_columns_beyond_count():
+    buffer = io.BytesIO()
+    savemat(buffer, {"s": np.array([[1.0, 1, 5], [2, 4e9, 0]])}, format="4")
+    data = bytearray(buffer.getvalue())
+    data[:4] = struct.pack("<i", 2)  # these were its list of values
+    with pytest.raises(LimitError, match="columns"):
+        read(bytes(data))
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=200)
+def test_changed_bytes_of_everything_version_5_has(data):
+    cells = np.array([["text", np.eye(2)], [{"a": "b"}, 1j]], object)
+    buffer = io.BytesIO()
+    savemat(buffer, {"c": cells, "s": {"x": True, "y": "z"}})
+    whole = bytearray(buffer.getvalue())
+    for _ in range(data.draw(st.integers(1, 5))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(FormatError, LimitError):
+        read(bytes(whole), max_bytes=1 << 24)
+
+
+def hdf5(build):
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", userblock_size=512) as file:
+        build(file)
+    return b"MATLAB 7.3 MAT-file".ljust(124).ljust(512, b"\0") + buffer.getvalue()[512:]
+
+
+def test_links_to_other_files_are_not_followed(tmp_path):
+    with h5py.File(tmp_path / "secret", "w") as file:
+        file["x"] = [42]
+
+    def build(file):
+        file["x"] = h5py.ExternalLink(str(tmp_path / "secret"), "x")
+
+    with pytest.raises(FormatError, match="link"):
+        read(hdf5(build))
+
+
+def test_data_in_other_files_are_not_read(tmp_path):
+    (tmp_path / "secret").write_bytes(b"password")
+
+    def build(file):
+        file.create_dataset("x", (8,), "u1", external=[(str(tmp_path / "secret"), 0, 8)])
+
+    with pytest.raises(FormatError, match="lie in another file"):
+        read(hdf5(build))
+
+
+def test_virtual_datasets_are_not_read(tmp_path):
+    def build(file):
+        layout = h5py.VirtualLayout((8,), "u1")
+        layout[:] = h5py.VirtualSource(str(tmp_path / "secret"), "x", (8,))
+        file.create_virtual_dataset("x", layout)
+
+    with pytest.raises(FormatError, match="lie in another file"):
+        read(hdf5(build))
+
+
+def references(file, name, targets):
+    made = file.create_dataset(name, data=np.array([t.ref for t in targets], h5py.ref_dtype))
+    made.attrs["MATLAB_class"] = np.bytes_("cell")
+    return made
+
+
+def test_a_cell_that_holds_itself():
+    def build(file):
+        cell = file.create_dataset("c", (1, 1), h5py.ref_dtype)
+        cell.attrs["MATLAB_class"] = np.bytes_("cell")
+        cell[0, 0] = cell.ref
+
+    with pytest.raises(FormatError, match="nests more than 64 deep"):
+        read(hdf5(build))
+
+
+def test_cells_that_share_their_contents_cannot_grow_without_bound():
+    def build(file):
+        inner = file.create_dataset("#refs#/0", data=np.zeros((1, 1)))
+        for level in range(1, 40):
+            inner = references(file, f"#refs#/{level}", [inner] * 4)
+        references(file, "c", [inner])
+
+    with pytest.raises(LimitError, match="max_bytes"):
+        read(hdf5(build), max_bytes=1 << 20)
+
+
+def test_arrays_that_were_never_written_cost_nothing_and_are_limited():
+    def build(file):
+        file.create_dataset("x", (1 << 40, 4), "f8", chunks=(1 << 10, 4))
+
+    with pytest.raises(LimitError, match="max_bytes"):
+        read(hdf5(build))
+    with pytest.raises(LimitError, match="1099511627776 samples"):
+        MatReader(sample_axis="last").index(MemoryFile(hdf5(build)))
+
+
+def test_classes_of_which_only_matlab_knows_the_form():
+    def build(file):
+        made = file.create_dataset("s", data=np.zeros((1, 6), "u4"))
+        made.attrs["MATLAB_class"] = np.bytes_("string")
+        made.attrs["MATLAB_object_decode"] = np.int32(3)
+
+    with pytest.raises(FormatError, match=r"'s' of 'object'.*string or table.*variables="):
+        read(hdf5(build))
+
+
+@pytest.mark.parametrize("make", [h5py.Empty("f8"), "text", [("a", 1)]])
+def test_hdf5_that_is_no_matlab_value(make):
+    def build(file):
+        if isinstance(make, list):
+            file.create_dataset("x", data=np.zeros(2, [("a", "f4"), ("b", "S3")]))
+        else:
+            file["x"] = make
+
+    with pytest.raises(FormatError, match="'x'"):
+        read(hdf5(build))
+
+
+def test_every_cut_of_a_small_file_of_version_73(write_v73):
+    whole = write_v73({"a": np.eye(3), "c": ["x", {"y": np.ones((1, 1))}]})
+    for cut in random.Random(0).sample(range(len(whole)), 60):
+        with pytest.raises(FormatError, match="object"):
+            read(whole[:cut])

@@ -1,0 +1,36 @@
+"""One error out of what several sources said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core.errors import (
+    LimitError,
+    RateLimitedError,
+    TransportError,
+    TransportTimeoutError,
+    VerificationError,
+)
+
+if TYPE_CHECKING:
+    from ipfs_dataset_core.interfaces import Transport
+
+
+def combined(what: str, failures: dict[Transport, Exception], *, offline: bool) -> Exception:
+    """Returns one error of the class that says most, quoting each source on a line of its own."""
+    errors = list(failures.values())
+    lines = [_quoted(transport, error) for transport, error in failures.items()]
+    if offline:
+        lines.append("offline=True: only the cache and local stores were asked")
+    message = "\n  ".join([f"No source delivered {what}:", *lines])
+    if any(isinstance(error, VerificationError) for error in errors):
+        return VerificationError(message)
+    for kind in (LimitError, RateLimitedError, TransportTimeoutError):
+        if errors and all(isinstance(error, kind) for error in errors):
+            return kind(message)
+    return TransportError(message, retryable=any(getattr(e, "retryable", False) for e in errors))
+
+
+def _quoted(transport: Transport, error: Exception) -> str:
+    said = " ".join(str(error).split())
+    return said if said.startswith(transport.name) else f"{transport.name}: {said}"

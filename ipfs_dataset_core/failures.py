@@ -1,0 +1,143 @@
+"""What happens to samples that cannot be read: by the user's word they are skipped, but always counted."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import get_worker_info
+
+from ipfs_dataset_core.errors import IPFSDatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from ipfs_dataset_core.collection import DatasetObject
+    from ipfs_dataset_core.interfaces import Sample
+    from ipfs_dataset_core.options import Options
+    from ipfs_dataset_core.units import Unit
+
+log = logging.getLogger(__name__)
+
+# One place for each worker, and the first for the process itself: nobody adds to another's.
+_PLACES = 257
+
+
+class Failures:
+    """The user's policy, and how many samples it skipped in this process and its workers.
+
+    Args:
+        options: `handler` and `max_failures` count here.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._handler = options.handler
+        self._max_in_a_row = options.max_failures
+        self._in_a_row = 0
+        self._counts = torch.zeros(_PLACES, dtype=torch.int64)
+        self._counts.share_memory_()  # type: ignore[no-untyped-call]
+
+    @property
+    def raises(self) -> bool:
+        """Whether every failure is raised."""
+        return self._handler == "raise"
+
+    @property
+    def skipped(self) -> int:
+        """How many samples, and objects that could not be opened, were skipped so far."""
+        return int(self._counts.sum())
+
+    def worked(self) -> None:
+        """Notes a sample that was read."""
+        self._in_a_row = 0
+
+    def failed(self, error: IPFSDatasetError, what: str) -> None:
+        """Returns where the failure is to be skipped.
+
+        Args:
+            error: What happened.
+            what: What is skipped.
+
+        Raises:
+            IPFSDatasetError: `error`, where the policy says so or too much failed in a row.
+        """
+        if self.raises or (callable(self._handler) and not self._handler(error)):
+            raise error
+        self._in_a_row += 1
+        if self._in_a_row >= self._max_in_a_row:
+            raise type(error)(
+                f"{error} (the {self._in_a_row}. failure in a row; max_failures allows fewer)"
+            ) from error
+        info = get_worker_info()
+        self._counts[0 if info is None else 1 + info.id % (_PLACES - 1)] += 1
+        level = logging.WARNING if self._handler == "warn" else logging.INFO
+        log.log(level, "Skipped %s: %s", what, error)
+
+    def units(self, items: Iterable[DatasetObject]) -> Iterator[Unit]:
+        """Yields the units of objects, but for objects that cannot be opened and are skipped."""
+        for item in items:
+            try:
+                units = item.units()
+            except IPFSDatasetError as error:
+                self.failed(error, item.obj.url)
+            else:
+                yield from units
+
+    def samples(self, unit: Unit) -> Iterator[Sample]:
+        """Yields all samples of a unit, but for those that are skipped."""
+        if self.raises:
+            yield from unit.samples()
+            return
+        try:
+            count = unit.count() if unit.is_counted() else None
+        except IPFSDatasetError as error:
+            self.failed(error, unit.what)
+            return
+        if count is None:
+            yield from self._until_failure(unit.samples, f"the rest of {unit.what}")
+        else:
+            yield from self.between(unit, 0, count)
+
+    def between(self, unit: Unit, start: int, stop: int) -> Iterator[Sample]:
+        """Yields a range of a unit's samples, but for those that are skipped."""
+        if self.raises:
+            yield from unit.between(start, stop)
+            return
+        position = start
+        while position < stop:
+            try:
+                for sample in unit.between(position, stop):
+                    position += 1
+                    self.worked()
+                    yield sample
+            except IPFSDatasetError as error:
+                self.failed(error, f"sample {position} of {unit.what}")
+                position += 1
+            else:
+                return
+
+    def slice(self, unit: Unit, start: int, stop: int) -> Iterator[Sample]:
+        """Yields the samples of a slice of a unit, but for those that are skipped."""
+        if self.raises:
+            return unit.slice(start, stop)
+        return self._until_failure(
+            lambda: unit.slice(start, stop), f"the rest of a slice of {unit.what}"
+        )
+
+    def _until_failure(self, samples: Callable[[], Iterator[Sample]], rest: str) -> Iterator[Sample]:
+        """Yields until something cannot be read: where no index says what comes next, the rest is lost."""
+        try:
+            for sample in samples():
+                self.worked()
+                yield sample
+        except IPFSDatasetError as error:
+            self.failed(error, rest)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        # What came to a worker is shared already; a copy is not.
+        self._counts.share_memory_()  # type: ignore[no-untyped-call]
