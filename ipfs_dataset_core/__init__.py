@@ -26,6 +26,7 @@ from ipfs_dataset_core.content import (
     verify,
 )
 from ipfs_dataset_core.content.links import links
+from ipfs_dataset_core.deadlines import time_left
 from ipfs_dataset_core.errors import (
     AddressError,
     ExportError,
@@ -61,6 +62,7 @@ from ipfs_dataset_core.interfaces import (
     Transport,
     TransportPlugin,
 )
+from ipfs_dataset_core.limits import Limits
 from ipfs_dataset_core.names import NameTable
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.registry import default_registry
@@ -93,6 +95,7 @@ __all__ = [
     "IPFSIterableDataset",
     "IPFSObject",
     "LimitError",
+    "Limits",
     "MemberIndex",
     "MissingDependencyError",
     "NameTable",
@@ -127,6 +130,7 @@ __all__ = [
     "make_cid",
     "manifest",
     "register",
+    "time_left",
     "verify",
 ]
 

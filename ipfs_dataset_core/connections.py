@@ -12,17 +12,20 @@ from ipfs_dataset_core.addresses import (
     gateway_address,
     node_api,
 )
+from ipfs_dataset_core.credentials import options_for
 from ipfs_dataset_core.errors import AddressError
 from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.processes import ProcessLocal
 from ipfs_dataset_core.registry import default_registry, resolve_factory
 from ipfs_dataset_core.sources import Sources
+from ipfs_dataset_core.urls import parse_object_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ipfs_dataset_core.interfaces import Declaration, Transport
     from ipfs_dataset_core.options import Options
+    from ipfs_dataset_core.types import IPFSObject
 
 
 def read_addresses(address: str | None, gateway: str | None, options: Options) -> tuple[str, ...]:
@@ -79,7 +82,8 @@ def connect_for_writing(address: str | None, options: Options) -> Transport:
     Raises:
         AddressError: The address cannot be written to.
     """
-    transport = connect(write_address(address), options)
+    chosen = write_address(address)
+    transport = connect(chosen, options_for(options, chosen, 0 if address is not None else -1))
     if not transport.writable:
         transport.close()
         raise AddressError(
@@ -98,11 +102,15 @@ class Connections:
     Args:
         address: The user's address, None for discovery.
         options: The user's options.
+        objects: What will be read, of which the gateways in their URLs count here.
     """
 
-    def __init__(self, address: str | None, options: Options) -> None:
+    def __init__(
+        self, address: str | None, options: Options, objects: Iterable[IPFSObject] = ()
+    ) -> None:
         self.address = address
         self.options = options
+        self._first_gateway = next(filter(None, map(_gateway_of, objects)), None)
         self._fetchers: ProcessLocal[_Fetchers] = ProcessLocal(_Fetchers)
 
     def fetcher(self, gateway: str | None = None) -> Fetcher:
@@ -124,8 +132,29 @@ class Connections:
             fetchers.close()
 
     def _connect(self, addresses: tuple[str, ...]) -> Fetcher:
-        transports = [connect(address, self.options) for address in addresses]
+        named = self._named()
+        transports = [
+            connect(a, options_for(self.options, a, named.index(a) if a in named else -1))
+            for a in addresses
+        ]
         return Fetcher(Sources(transports, self.options), self.options)
+
+    def _named(self) -> list[str]:
+        """Returns the sources that the user named, the one that a lone `auth` is for in front.
+
+        Where only objects' URLs name gateways, it is the first one's: a token that may not be theirs stays
+        away from the others.
+        """
+        given = [self.address] if self.address is not None else []
+        given += map(gateway_address, self.options.gateways)
+        return given or [gateway for gateway in (self._first_gateway,) if gateway is not None]
+
+
+def _gateway_of(obj: IPFSObject) -> str | None:
+    try:
+        return parse_object_url(obj.url).gateway
+    except AddressError:  # said at first use, with the reason
+        return None
 
 
 class _Fetchers:

@@ -72,10 +72,10 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         ipfs_api_address: str | None = None,
         **options: Any,
     ) -> None:
-        self._connections = Connections(ipfs_api_address, Options.from_arguments(options))
-        self._failures = Failures(self._connections.options)
-        objects = [DatasetObject(item, self._connections) for item in as_objects(ipfs_objs)]
-        self._collection = Collection(objects)
+        chosen, objects = Options.from_arguments(options), as_objects(ipfs_objs)
+        self._connections = Connections(ipfs_api_address, chosen, objects)
+        self._failures = Failures(chosen)
+        self._collection = Collection([DatasetObject(o, self._connections) for o in objects])
 
     def __len__(self) -> int:
         return len(self._collection)
@@ -161,9 +161,10 @@ class IPFSIterableDataset(IterableDataset[Any]):
     ) -> None:
         if distribution is not None and distribution not in DISTRIBUTIONS:
             raise ValueError(f"distribution is one of {DISTRIBUTIONS}, not {distribution!r}")
-        self._connections = Connections(ipfs_api_address, Options.from_arguments(options))
-        self._failures = Failures(self._connections.options)
-        self._objects = [DatasetObject(item, self._connections) for item in as_objects(ipfs_objs)]
+        chosen, objects = Options.from_arguments(options), as_objects(ipfs_objs)
+        self._connections = Connections(ipfs_api_address, chosen, objects)
+        self._failures = Failures(chosen)
+        self._objects = [DatasetObject(item, self._connections) for item in objects]
         self._shuffle_urls = shuffle_urls
         self._seed = seed
         self._distribution = distribution

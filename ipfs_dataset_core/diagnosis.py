@@ -10,6 +10,7 @@ import attrs
 from ipfs_dataset_core.connections import Connections, connect, read_addresses
 from ipfs_dataset_core.content import RAW, verify
 from ipfs_dataset_core.content.links import links
+from ipfs_dataset_core.credentials import options_for
 from ipfs_dataset_core.errors import IPFSDatasetError, TransportError, VerificationError
 from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.layout import FileLayout, Leaf
@@ -101,8 +102,8 @@ def diagnose(url: str, address: str | None, options: Options, *, blocks: int) ->
         root = None
     finally:
         connections.close()
-    for one in read_addresses(address, parsed.gateway, options):
-        transport = connect(one, options)
+    for position, one in enumerate(read_addresses(address, parsed.gateway, options)):
+        transport = connect(one, options_for(options, one, position))
         report = SourceReport(transport.name)
         found.sources.append(report)
         if root is not None:

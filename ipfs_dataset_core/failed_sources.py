@@ -16,13 +16,11 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Transport
 
 
-def combined(what: str, failures: dict[Transport, Exception], *, offline: bool) -> Exception:
+def combined(what: str, failures: dict[Transport, Exception], notes: list[str]) -> Exception:
     """Returns one error of the class that says most, quoting each source on a line of its own."""
     errors = list(failures.values())
     lines = [_quoted(transport, error) for transport, error in failures.items()]
-    if offline:
-        lines.append("offline=True: only the cache and local stores were asked")
-    message = "\n  ".join([f"No source delivered {what}:", *lines])
+    message = "\n  ".join([f"No source delivered {what}:", *lines, *notes])
     if any(isinstance(error, VerificationError) for error in errors):
         return VerificationError(message)
     for kind in (LimitError, RateLimitedError, TransportTimeoutError):

@@ -125,7 +125,9 @@ class Failures:
             lambda: unit.slice(start, stop), f"the rest of a slice of {unit.what}"
         )
 
-    def _until_failure(self, samples: Callable[[], Iterator[Sample]], rest: str) -> Iterator[Sample]:
+    def _until_failure(
+        self, samples: Callable[[], Iterator[Sample]], rest: str
+    ) -> Iterator[Sample]:
         """Yields until something cannot be read: where no index says what comes next, the rest is lost."""
         try:
             for sample in samples():

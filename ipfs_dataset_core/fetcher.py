@@ -11,12 +11,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import Future
+import time
+from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.cache import BytesCache
 from ipfs_dataset_core.content import CID
-from ipfs_dataset_core.errors import IPFSDatasetError, RateLimitedError, TransportError
+from ipfs_dataset_core.deadlines import time_left, until
+from ipfs_dataset_core.errors import (
+    IPFSDatasetError,
+    RateLimitedError,
+    TransportError,
+    TransportTimeoutError,
+)
 from ipfs_dataset_core.runs import (
     NotALeafError,
     block_around,
@@ -47,12 +54,13 @@ class Fetcher:
 
     Args:
         sources: Where blocks come from.
-        options: `memory` and `verify` count here.
+        options: `memory`, `deadline` and `verify` count here.
     """
 
     def __init__(self, sources: Sources, options: Options) -> None:
         self.sources = sources
         self.verifies = options.verify
+        self._deadline = options.deadline
         self._cache = BytesCache(options.memory)
         self._in_flight: dict[bytes, Future[bytes]] = {}
         self._lock = threading.Lock()
@@ -84,16 +92,19 @@ class Fetcher:
 
     def get(self, key: bytes, fetch: Callable[[], bytes]) -> bytes:
         """Returns what is cached under a key, on its way, or else fetched here and now."""
-        while True:
-            future, mine = self._claim(key)
-            if mine:
-                self._fulfil(key, future, fetch)
-            try:
-                return future.result()
-            except TransportError:
-                # Another's attempt failed; one of our own says for itself whether the sources still do.
+        with until(self._end()):
+            while True:
+                future, mine = self._claim(key)
                 if mine:
-                    raise
+                    self._fulfil(key, future, fetch)
+                elif not future.done():
+                    _wait(future)
+                try:
+                    return future.result()
+                except TransportError:
+                    # Another's attempt failed; one of our own says for itself whether the sources still do.
+                    if mine:
+                        raise
 
     def start(self, key: bytes, fetch: Callable[[], bytes]) -> None:
         """Starts fetching what `get` will be asked for soon."""
@@ -168,11 +179,20 @@ class Fetcher:
             del self._in_flight[key]
             return True
 
+    def _end(self) -> float:
+        return time.monotonic() + self._deadline
+
     def _submit(self, work: Callable[[], None]) -> None:
+        end = min(self._end(), time.monotonic() + time_left())
+
+        def timed() -> None:
+            with until(end):
+                work()
+
         try:
-            self._pool.submit(work)
+            self._pool.submit(timed)
         except RuntimeError:  # closed: who still reads does so without help
-            work()
+            timed()
 
     def _leaf_from_block(self, layout: FileLayout, leaf: Leaf) -> bytes:
         # What was taken for a leaf before and was none is cached as a block.
@@ -194,13 +214,16 @@ class Fetcher:
     def _fetch_run(self, layout: FileLayout, wanted: dict[Leaf, Future[bytes]]) -> None:
         """Fetches neighbouring leaves as a range from any source, else as a CAR, else block by block."""
         able = self.sources.transports
+        # Half of the time is left for what comes block by block.
+        half = time.monotonic() + min(time_left(), self._deadline) / 2
         try:
             for deliver, sources in (
                 (by_range, [t for t in able if t.serves_ranges]),
                 (by_car, [t for t in able if t.serves_cars]),
             ):
                 if len(wanted) >= MIN_RUN_LEAVES:
-                    self._deliver(deliver, sources, layout, wanted)
+                    with until(half):
+                        self._deliver(deliver, sources, layout, wanted)
         finally:
             self._fetch_each(layout, wanted)
 
@@ -235,6 +258,14 @@ class Fetcher:
         cid = CID.from_bytes(leaf.cid)
         if (block := block_around(leaf, data)) is not None:
             self.sources.keep(cid, block)
+
+
+def _wait(future: Future[bytes]) -> None:
+    """Waits for what another thread fetches, as long as there is time."""
+    left = max(0.0, time_left())
+    wait((future,), timeout=left)
+    if not future.done():
+        raise TransportTimeoutError(f"What another thread fetches did not come within {left:.0f} s")
 
 
 def _leaf_key(leaf: Leaf) -> bytes:

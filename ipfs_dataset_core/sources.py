@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.content import hasher, verify
+from ipfs_dataset_core.deadlines import time_left
 from ipfs_dataset_core.disk_cache import DiskCache
 from ipfs_dataset_core.errors import (
     FormatError,
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.options import Options
 
 log = logging.getLogger(__name__)
-
-# What nodes exchange at the most (Bitswap's limit; Kubo refuses larger ones unless told otherwise).
-MAX_BLOCK_BYTES = 2 << 20
 
 T = TypeVar("T")
 
@@ -90,10 +88,7 @@ class Sources:
 
     def _block(self, transport: Transport, cid: CID) -> bytes:
         block = transport.get_block(cid)
-        if len(block) > MAX_BLOCK_BYTES:
-            raise LimitError(
-                f"block {cid} has {len(block)} bytes or more, over the limit of {MAX_BLOCK_BYTES}"
-            )
+        self._options.limits.check("block_bytes", len(block), f"block {cid} from {transport.name}")
         if self._options.verify:
             verify(cid, block)
         return block
@@ -155,6 +150,8 @@ class Sources:
         while True:
             failures: dict[Transport, Exception] = {}
             for transport in self._health.in_order(asked):
+                if failures and time_left() <= 0:
+                    break
                 try:
                     return self._ask(ask, transport)
                 except (TransportError, VerificationError, LimitError, FormatError) as error:
@@ -162,9 +159,20 @@ class Sources:
                     failures[transport] = error
             retryable = [e for e in failures.values() if isinstance(e, retried) and e.retryable]
             wait = next(waits, None) if retryable else None
-            if wait is None:
-                raise combined(what, failures, offline=self._options.offline)
-            time.sleep(max(wait, min(map(wait_at_least, retryable))))
+            if wait is not None:
+                wait = max(wait, min(map(wait_at_least, retryable)))
+            if wait is None or wait >= time_left():
+                raise combined(what, failures, self._notes(late=wait is not None))
+            time.sleep(wait)
+
+    def _notes(self, *, late: bool) -> list[str]:
+        """Returns what a failure has to do with how the user set things."""
+        notes = []
+        if self._options.offline:
+            notes.append("offline=True: only the cache and local stores were asked")
+        if late:
+            notes.append(f"there is no time for another try: deadline={self._options.deadline:g}")
+        return notes
 
     def _ask(self, ask: Callable[[Transport], T], transport: Transport) -> T:
         self._health.check(transport)

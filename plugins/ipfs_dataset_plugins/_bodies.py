@@ -14,7 +14,12 @@ import urllib3
 from urllib3.exceptions import HTTPError, IncompleteRead, ProtocolError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 
-from ipfs_dataset_core import RateLimitedError, TransportError, TransportTimeoutError
+from ipfs_dataset_core import (
+    RateLimitedError,
+    TransportError,
+    TransportTimeoutError,
+    time_left,
+)
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -111,6 +116,9 @@ class Body:
         if stream_error is not None:
             raise TransportError(f"{self._what}: failed on the way: {stream_error}", retryable=True)
         self._patience -= time.monotonic() - started - len(data) / MIN_BYTES_PER_SECOND
+        if time_left() < 0:
+            self.response.close()
+            raise TransportTimeoutError(f"{self._what}: the deadline of the whole read has passed")
         if self._patience < 0:
             self.response.close()
             raise TransportTimeoutError(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from ipfs_dataset_core import AddressError
+from ipfs_dataset_core import AddressError, time_left
 from ipfs_dataset_plugins._bodies import Body, translated
 from ipfs_dataset_plugins._endpoints import authorization
 from ipfs_dataset_plugins._pools import open_pool
@@ -67,6 +67,8 @@ class HTTPClient:
         Raises:
             TransportError: No response came.
         """
+        # No single wait is longer than what the whole read has left.
+        bound = max(0.001, min(self._timeout, time_left()))
         whole = "://" in target.partition("?")[0] or self.endpoint.unix is not None
         try:
             response = self._pool.urlopen(
@@ -78,7 +80,7 @@ class HTTPClient:
                 retries=False,
                 preload_content=False,
                 decode_content=False,
-                timeout=urllib3.Timeout(connect=self._timeout, read=self._timeout),
+                timeout=urllib3.Timeout(connect=bound, read=bound),
             )
         except (HTTPError, OSError, http.client.HTTPException) as error:
             raise translated(error, what) from error

@@ -5,12 +5,11 @@ https://specs.ipfs.tech/routing/http-routing-v1/ (IPIP-337), of which the record
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from ipfs_dataset_core import AddressError
+from ipfs_dataset_plugins._hosts import is_private
 from ipfs_dataset_plugins._multiaddr import parse_multiaddr
 
 if TYPE_CHECKING:
@@ -80,12 +79,3 @@ def _url(address: str, *, private: bool) -> str | None:
     if inside and not private:
         return None
     return endpoint.url if inside or endpoint.url.startswith("https:") else None
-
-
-def is_private(url: str) -> bool:
-    """Tells whether a URL leads to this machine or a private network, as far as its host says."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        return host == "localhost" or host.endswith((".localhost", ".local", ".internal"))

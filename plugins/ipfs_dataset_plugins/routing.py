@@ -23,8 +23,9 @@ from ipfs_dataset_core import (
     verify,
 )
 from ipfs_dataset_plugins._endpoints import endpoint_of
+from ipfs_dataset_plugins._hosts import is_private
 from ipfs_dataset_plugins._http import HTTPClient
-from ipfs_dataset_plugins._providers import GATEWAY_PROTOCOL, is_private, provider_urls
+from ipfs_dataset_plugins._providers import GATEWAY_PROTOCOL, provider_urls
 from ipfs_dataset_plugins.gateway import GatewayTransport
 
 if TYPE_CHECKING:

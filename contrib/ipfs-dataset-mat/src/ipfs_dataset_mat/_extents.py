@@ -35,7 +35,7 @@ def extents_of(dataset: h5py.Dataset, axis: int) -> Extents:
         return Extents()
     size = dataset.dtype.itemsize * math.prod(dataset.shape)
     first = array("Q", [start])
-    if axis:
+    if math.prod(dataset.shape[:axis]) > 1:  # what makes up a row lies apart
         return Extents(first, array("Q", [start + size]))
     return Extents(first, array("Q", [start + size // rows]), width=size // rows)
 

@@ -1,0 +1,114 @@
+"""The header of a ``.npy`` file: what array follows, and that its bytes are there.
+
+Read here and not by `numpy.load`, which would read the whole array to give one row, and has no public
+function for version 3 of the header.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import struct
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from ipfs_dataset_core import FormatError, IPFSDatasetError, LimitError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MAX_BYTES = 4 << 30
+
+_MAGIC = b"\x93NUMPY"
+# Version, where the header's text starts, how its length is packed and its encoding.
+_VERSIONS = {1: (10, "<H", "latin-1"), 2: (12, "<I", "latin-1"), 3: (12, "<I", "utf-8")}
+_LONGEST_START = 12
+_LONGEST_TEXT = 64 << 10
+_MOST_DIMENSIONS = 64
+
+
+class Header(NamedTuple):
+    """What array a file holds.
+
+    Attributes:
+        dtype: The type of its items.
+        shape: Its shape.
+        fortran: Whether the first axis varies fastest.
+        start: Where its data start.
+    """
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    fortran: bool
+    start: int
+
+    @property
+    def size(self) -> int:
+        """How many bytes the data have."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def array(self, data: bytes) -> np.ndarray[Any, Any]:
+        """Returns the array that these data are, writable and in the byte order of this machine."""
+        order: Literal["F", "C"] = "F" if self.fortran else "C"
+        stored: np.ndarray[Any, Any] = np.ndarray(self.shape, self.dtype, data, order=order)
+        return stored.astype(self.dtype.newbyteorder("="), order=order)
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turns what damaged data raise into a `FormatError` that names `what`."""
+    try:
+        yield
+    except IPFSDatasetError:
+        raise
+    except MemoryError as error:
+        raise LimitError(f"{what} declares more than fits in memory.") from error
+    except Exception as error:
+        raise FormatError(
+            f"{what} cannot be read: {error or type(error).__name__}. Save it again by numpy.save or "
+            "numpy.savez, and publish that."
+        ) from error
+
+
+def parse_header(read_at: Callable[[int, int], bytes], size: int) -> Header:
+    """Returns the header of a file.
+
+    Args:
+        read_at: Returns so many bytes from a position.
+        size: How many bytes the file has.
+
+    Raises:
+        ValueError: It is damaged, cut off, or of Python objects.
+    """
+    head = read_at(0, _LONGEST_START)
+    if len(head) < _LONGEST_START or not head.startswith(_MAGIC):
+        raise ValueError("it is not a .npy file")
+    if head[6] not in _VERSIONS:
+        raise ValueError(f"its version is {head[6]}.{head[7]}")
+    text_start, packed, encoding = _VERSIONS[head[6]]
+    (length,) = struct.unpack_from(packed, head, 8)
+    if length > _LONGEST_TEXT:
+        raise ValueError(f"its header is {length} bytes long")
+    text = read_at(text_start, length)
+    if len(text) < length:
+        raise ValueError("its header is cut off")
+    header = _parsed(ast.literal_eval(text.decode(encoding)), text_start + length)
+    if header.start + header.size > size:
+        raise ValueError(f"it is cut off: of {header.start + header.size} bytes there are {size}")
+    return header
+
+
+def _parsed(fields: Any, start: int) -> Header:
+    if not isinstance(fields, dict) or set(fields) != {"descr", "fortran_order", "shape"}:
+        raise ValueError("its header lacks what it should say")
+    dtype = np.lib.format.descr_to_dtype(fields["descr"])
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are pickled and not read from strangers")
+    shape, fortran = fields["shape"], fields["fortran_order"]
+    if not isinstance(shape, tuple) or not isinstance(fortran, bool):
+        raise ValueError("its header says something else than it should")  # noqa: TRY004 - the data's fault
+    if len(shape) > _MOST_DIMENSIONS or not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError(f"its shape is {shape}")
+    return Header(dtype, shape, fortran and len(shape) > 1, start)

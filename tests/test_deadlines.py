@@ -1,0 +1,106 @@
+"""One read has so much time in all, whatever sources and tries it needs."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+
+import pytest
+
+from ipfs_dataset_core.content import CID
+from ipfs_dataset_core.datasets import IPFSDataset
+from ipfs_dataset_core.deadlines import time_left, until
+from ipfs_dataset_core.errors import TransportError
+from ipfs_dataset_core.fetcher import Fetcher
+from ipfs_dataset_core.interfaces import Transport
+from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.sources import Sources
+from tests.support.builders import noise, one_file
+from tests.support.gateway_server import GatewayServer
+from tests.support.http_server import FaultServer, Plan
+
+FILE = noise(3 << 20)
+ROOT, BLOCKS = one_file(FILE)
+
+
+def test_without_a_deadline_there_is_no_end():
+    assert time_left() == math.inf
+
+
+def test_an_inner_deadline_never_extends_an_outer_one():
+    now = time.monotonic()
+    with until(now + 100):
+        with until(now + 10):
+            assert 8 < time_left() <= 10
+        assert 98 < time_left() <= 100
+        with until(now + 1000):
+            assert 98 < time_left() <= 100
+    assert time_left() == math.inf
+
+
+def test_it_is_of_one_thread():
+    seen = []
+    with until(time.monotonic() + 1):
+        thread = threading.Thread(target=lambda: seen.append(time_left()))
+        thread.start()
+        thread.join()
+    assert seen == [math.inf]
+
+
+def test_it_ends_with_what_it_was_for_even_when_that_fails():
+    with pytest.raises(KeyError), until(time.monotonic() + 1):
+        raise KeyError
+    assert time_left() == math.inf
+
+
+class Failing(Transport):
+    """Never delivers, and would let itself be asked for ever."""
+
+    name = "failing"
+
+    def __init__(self):
+        self.times = []
+
+    def get_block(self, cid: CID) -> bytes:
+        self.times.append(time_left())
+        raise TransportError("try again", retryable=True)
+
+
+def test_tries_end_with_the_deadline_and_the_error_says_so():
+    failing = Failing()
+    options = Options(deadline=0.5, retries=1000)
+    fetcher = Fetcher(Sources([failing], options), options)
+    with pytest.raises(TransportError, match=r"deadline=0\.5"):
+        fetcher.block(ROOT)
+    assert len(failing.times) < 1000
+    assert all(left <= 0.5 for left in failing.times), "what a transport is asked has the deadline"
+    assert time_left() == math.inf
+    fetcher.close()
+
+
+def test_a_source_that_only_stalls_is_given_up_when_the_time_is_over():
+    def stall(_):
+        return Plan(body=b"x" * 1000, stall_at=1)
+
+    with FaultServer(stall) as server:
+        dataset = IPFSDataset(
+            f"ipfs://{ROOT}", gateways=server.url, timeout=60, deadline=0.5, retries=0
+        )
+        with pytest.raises(TransportError):
+            dataset[0]
+        dataset.close()
+
+
+def test_each_read_has_the_whole_time_again():
+    def slow(_, plan):
+        time.sleep(0.15)
+        return plan
+
+    with GatewayServer(BLOCKS, fault=slow, serve_plain=False, serve_car=False) as server:
+        options = Options(gateways=(server.url,), deadline=2.0)
+        dataset = IPFSDataset(f"ipfs://{ROOT}", gateways=options.gateways, deadline=options.deadline)
+        started = time.monotonic()
+        while time.monotonic() - started < 2.5:
+            assert dataset[0][1] == FILE
+            dataset.close()
