@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_DEPTH = 64
 _WINDOW_ENTRIES = 32
 
 
@@ -82,10 +81,11 @@ class VerifiedDirectory(ObjectDirectory):
     def __init__(self, fetcher: Fetcher, cid: CID, name: str) -> None:
         self.cid = cid
         self.name = name
+        self.limits = fetcher.limits
         self._fetcher = fetcher
 
     def names(self) -> list[str]:
-        return [entry.name for entry in entries(self.cid, self._fetcher.block)]
+        return [entry.name for entry in self._entries(self.cid)]
 
     def walk(self) -> Iterator[str]:
         return self._walk(self.cid, "", 0)
@@ -116,9 +116,11 @@ class VerifiedDirectory(ObjectDirectory):
         return resolve_path(self._fetcher, self.cid, split_path(path, path), self.name)
 
     def _walk(self, cid: CID, prefix: str, depth: int) -> Iterator[str]:
-        if depth > MAX_DEPTH:
-            raise LimitError(f"{self.name!r} is nested deeper than {MAX_DEPTH} directories")
-        for entry in self._ahead(entries(cid, self._fetcher.block)):
+        if depth > self.limits.directory_depth:
+            raise LimitError(
+                f"{self.name!r} is nested deeper than {self.limits.directory_depth} directories"
+            )
+        for entry in self._ahead(self._entries(cid)):
             kind = "file" if entry.cid.codec == RAW else self._kind(entry.cid)
             if kind in ("directory", "hamt"):
                 yield from self._walk(entry.cid, f"{prefix}{entry.name}/", depth + 1)
@@ -126,6 +128,14 @@ class VerifiedDirectory(ObjectDirectory):
                 yield prefix + entry.name
             else:
                 log.warning("%s: %s%s is a %s, left out", self.name, prefix, entry.name, kind)
+
+    def _entries(self, cid: CID) -> Iterator[DirectoryEntry]:
+        return entries(
+            cid,
+            self._fetcher.block,
+            prefetch=self._fetcher.prefetch_blocks,
+            limit=self.limits.directory_entries,
+        )
 
     def _kind(self, cid: CID) -> str:
         return node_kind(cid, self._fetcher.block(cid))

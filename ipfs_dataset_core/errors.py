@@ -54,11 +54,13 @@ class TransportError(IPFSDatasetError, OSError):
 
     Attributes:
         retryable: Whether the same request may succeed later.
+        final: Whether the source refuses us as such: it is asked last from then on.
     """
 
-    def __init__(self, message: str = "", *, retryable: bool = False) -> None:
+    def __init__(self, message: str = "", *, retryable: bool = False, final: bool = False) -> None:
         super().__init__(message)
         self.retryable = retryable
+        self.final = final
 
 
 class ObjectNotFoundError(TransportError, FileNotFoundError):

@@ -60,6 +60,7 @@ class Fetcher:
     def __init__(self, sources: Sources, options: Options) -> None:
         self.sources = sources
         self.verifies = options.verify
+        self.limits = options.limits
         self._deadline = options.deadline
         self._cache = BytesCache(options.memory)
         self._in_flight: dict[bytes, Future[bytes]] = {}

@@ -44,7 +44,8 @@ class VerifiedFile(ObjectFile):
         self.cid = cid
         self.name = name
         self._fetcher = fetcher
-        self._layout = FileLayout(cid, fetcher.block)
+        self.limits = fetcher.limits
+        self._layout = FileLayout(cid, fetcher.block, fetcher.limits.dag_depth)
         self.size = self._layout.size
         self._expected = 0
         self._sequential = 0
@@ -52,6 +53,7 @@ class VerifiedFile(ObjectFile):
 
     def read_at(self, start: int, size: int) -> bytes:
         stop = min(start + size, self.size)
+        self.limits.check("read_bytes", stop - start, f"one read of {self.name!r}")
         if stop - start <= _PIECE_BYTES:
             return self._read_piece(start, stop)
         # One after the other, or what was fetched first would leave the cache before it is used.

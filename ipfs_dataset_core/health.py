@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -67,6 +68,8 @@ class Health:
                 self._limited[transport] = time.monotonic() + wait
         elif isinstance(error, VerificationError):
             wait = LIED_SECONDS
+        elif isinstance(error, TransportError) and error.final:
+            wait = math.inf
         elif isinstance(error, TransportError) and error.retryable:
             wait = FAILED_SECONDS
         else:

@@ -10,6 +10,7 @@ import attrs
 
 from ipfs_dataset_core.content import CID, RAW, NodeType, leaf_frame, parse_file
 from ipfs_dataset_core.errors import LimitError, VerificationError
+from ipfs_dataset_core.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 # A balanced tree of the largest file that UnixFS can state is 8 levels deep at 174 links a node; trickle
 # and hand-made trees are deeper.
-MAX_DEPTH = 32
+_DEPTH = Limits().dag_depth
 _KEPT_NODES = 512
 # How the binary form of a CID of version 1 and codec raw starts.
 _RAW_V1 = bytes([1, RAW])
@@ -60,9 +61,11 @@ class FileLayout:
     Args:
         cid: The file.
         load: Returns the verified block of a CID.
+        depth: How many levels of blocks the tree may have.
     """
 
-    def __init__(self, cid: CID, load: Callable[[CID], bytes]) -> None:
+    def __init__(self, cid: CID, load: Callable[[CID], bytes], depth: int = _DEPTH) -> None:
+        self._depth = depth
         self.cid = cid
         self._load = load
         self._nodes: OrderedDict[bytes, FileNode] = OrderedDict()
@@ -82,8 +85,8 @@ class FileLayout:
     def _below(
         self, node: FileNode, base: int, start: int, stop: int, depth: int
     ) -> Iterator[Leaf | Inline]:
-        if depth > MAX_DEPTH:
-            raise LimitError(f"The tree of file {self.cid} is deeper than {MAX_DEPTH} levels")
+        if depth > self._depth:
+            raise LimitError(f"The tree of file {self.cid} is deeper than {self._depth} levels")
         if node.data and start < base + len(node.data):
             yield Inline(node.data, base, base + len(node.data))
         offsets = node.offsets

@@ -6,13 +6,12 @@ from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
-from ipfs_dataset_core.errors import LimitError
+from ipfs_dataset_core.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MAX_NAMES = 50_000_000
-MAX_BYTES = 1 << 30
+_DEFAULT = Limits()
 
 
 class NameTable(Sequence[str]):
@@ -21,9 +20,10 @@ class NameTable(Sequence[str]):
     Names that are not Unicode, as old archives have them, are `str` with surrogate escapes.
     """
 
-    __slots__ = ("_blob", "_stops")
+    __slots__ = ("_blob", "_limits", "_stops")
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
+    def __init__(self, names: Iterable[str] = (), *, limits: Limits = _DEFAULT) -> None:
+        self._limits = limits
         self._blob = bytearray()
         self._stops = array("Q")
         for name in names:
@@ -33,15 +33,13 @@ class NameTable(Sequence[str]):
         """Adds a name at the end.
 
         Raises:
-            LimitError: The table is full: 50 million names, or one GiB of them.
+            LimitError: There are more names, or more bytes of them, than `limits` allows.
         """
-        if len(self._stops) >= MAX_NAMES or len(self._blob) >= MAX_BYTES:
-            raise LimitError(
-                f"More than {MAX_NAMES} names or {MAX_BYTES} bytes of names in one object; "
-                "split it into several objects."
-            )
         self._blob += name.encode("utf-8", "surrogateescape")
         self._stops.append(len(self._blob))
+        if len(self._stops) > self._limits.members or len(self._blob) > self._limits.name_bytes:
+            self._limits.check("members", len(self._stops), "one object's index")
+            self._limits.check("name_bytes", len(self._blob), "the names of one object")
 
     def __len__(self) -> int:
         return len(self._stops)

@@ -147,9 +147,11 @@ class Sources:
         """
         asked = self.transports if transports is None else transports
         waits = delays(self._options.retries)
+        failures: dict[Transport, Exception] = {}
         while True:
-            failures: dict[Transport, Exception] = {}
-            for transport in self._health.in_order(asked):
+            # Who refused for good is quoted, and not asked again.
+            failures = {t: e for t, e in failures.items() if getattr(e, "final", False)}
+            for transport in self._health.in_order([t for t in asked if t not in failures]):
                 if failures and time_left() <= 0:
                     break
                 try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfs_dataset_core.content import CID
 from ipfs_dataset_core.datasets import IPFSDataset
 from ipfs_dataset_core.deadlines import time_left, until
 from ipfs_dataset_core.errors import TransportError
@@ -19,6 +19,9 @@ from ipfs_dataset_core.sources import Sources
 from tests.support.builders import noise, one_file
 from tests.support.gateway_server import GatewayServer
 from tests.support.http_server import FaultServer, Plan
+
+if TYPE_CHECKING:
+    from ipfs_dataset_core.content import CID
 
 FILE = noise(3 << 20)
 ROOT, BLOCKS = one_file(FILE)
@@ -99,7 +102,9 @@ def test_each_read_has_the_whole_time_again():
 
     with GatewayServer(BLOCKS, fault=slow, serve_plain=False, serve_car=False) as server:
         options = Options(gateways=(server.url,), deadline=2.0)
-        dataset = IPFSDataset(f"ipfs://{ROOT}", gateways=options.gateways, deadline=options.deadline)
+        dataset = IPFSDataset(
+            f"ipfs://{ROOT}", gateways=options.gateways, deadline=options.deadline
+        )
         started = time.monotonic()
         while time.monotonic() - started < 2.5:
             assert dataset[0][1] == FILE

@@ -19,7 +19,6 @@ from ipfs_dataset_core.content import (
 )
 from ipfs_dataset_core.content.cid import DAG_CBOR
 from ipfs_dataset_core.directories import (
-    MAX_DEPTH,
     VerifiedDirectory,
     open_file,
     open_node,
@@ -35,6 +34,7 @@ from ipfs_dataset_core.errors import (
 )
 from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile, Transport
+from ipfs_dataset_core.limits import Limits
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.sources import Sources
 from tests.support.builders import PROFILE, collector, noise, one_file, tree
@@ -195,7 +195,7 @@ def test_symlinks_are_never_followed_and_left_out_with_a_warning(fetchers, caplo
 
 
 def test_directories_without_end_are_refused(fetchers):
-    root, blocks = tree({"/".join("d" for _ in range(MAX_DEPTH + 2)): b"x"})
+    root, blocks = tree({"/".join("d" for _ in range(Limits().directory_depth + 2)): b"x"})
     with pytest.raises(LimitError, match="deeper than"):
         list(VerifiedDirectory(fetchers(blocks), root, "here").walk())
 

@@ -41,7 +41,10 @@ def archive(store):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_by_default_a_bad_sample_is_raised(store, archive, workers):
     loader = DataLoader(
-        IPFSIterableDataset(archive, store.address), batch_size=None, collate_fn=tuple, num_workers=workers
+        IPFSIterableDataset(archive, store.address),
+        batch_size=None,
+        collate_fn=tuple,
+        num_workers=workers,
     )
     with pytest.raises(FormatError, match=r"(03|17)\.bin"):
         list(loader)

@@ -14,7 +14,8 @@ from ipfs_dataset_core.content.cid import DAG_PB
 from ipfs_dataset_core.content.profiles import Profile
 from ipfs_dataset_core.content.unixfs import NodeType, UnixFS, leaf_frame, parse_file
 from ipfs_dataset_core.errors import IPFSDatasetError, LimitError, VerificationError
-from ipfs_dataset_core.layout import MAX_DEPTH, FileLayout, Inline, Leaf
+from ipfs_dataset_core.layout import FileLayout, Inline, Leaf
+from ipfs_dataset_core.limits import Limits
 from tests.support.builders import noise
 
 
@@ -185,7 +186,7 @@ def test_a_child_of_another_size_than_its_parent_says_is_refused():
 def test_a_tree_without_end_is_refused():
     tree = Tree()
     node = tree.raw_leaf(b"x")
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(Limits().dag_depth + 1):
         node = tree.inner(b"", [node])
     with pytest.raises(LimitError, match="deeper than"):
         list(tree.layout(node).segments(0, 1))

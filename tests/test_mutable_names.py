@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+from typing import Any
 
 import pytest
 from torch.utils.data import DataLoader
@@ -15,7 +16,9 @@ from ipfs_dataset_core.types import IPFSObject, RemoteFileType
 from tests.support.builders import one_file, zip_bytes
 from tests.support.http_server import FaultServer, Plan
 
-VERSIONS = [{f"{n}.txt": f"version {version} {n}".encode() for n in range(20)} for version in (1, 2, 3)]
+VERSIONS = [
+    {f"{n}.txt": f"version {version} {n}".encode() for n in range(20)} for version in (1, 2, 3)
+]
 
 
 class MovingNode(FaultServer):
@@ -45,7 +48,7 @@ def test_all_workers_and_epochs_read_what_the_name_pointed_to_first(method, capl
         dataset = IPFSIterableDataset(
             IPFSObject("ipns://data.example/", RemoteFileType.ZIP), node.url, timeout=10
         )
-        workers = {} if method is None else {"num_workers": 2, "multiprocessing_context": method}
+        workers: dict[str, Any] = {} if method is None else {"num_workers": 2, "multiprocessing_context": method}
         loader = DataLoader(dataset, batch_size=None, collate_fn=tuple, **workers)
         for _ in range(2):
             assert sorted(loader) == sorted(VERSIONS[0].items())
@@ -55,9 +58,12 @@ def test_all_workers_and_epochs_read_what_the_name_pointed_to_first(method, capl
 
 
 def test_a_name_that_cannot_be_followed_is_an_error_where_it_is_read():
-    with FaultServer(lambda _: Plan(status=500, body=b'{"Message": "could not resolve name"}')) as node:
+    with FaultServer(
+        lambda _: Plan(status=500, body=b'{"Message": "could not resolve name"}')
+    ) as node:
         dataset = IPFSIterableDataset("ipns://nowhere.example", node.url, retries=0, timeout=5)
-        loader = DataLoader(dataset, batch_size=None, collate_fn=tuple, num_workers=1, multiprocessing_context="fork")
+        forked: dict[str, Any] = {"num_workers": 1, "multiprocessing_context": "fork"}
+        loader = DataLoader(dataset, batch_size=None, collate_fn=tuple, **forked)
         with pytest.raises(OSError, match="could not resolve name"):
             list(loader)
         dataset.close()

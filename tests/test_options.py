@@ -99,7 +99,14 @@ def test_options_pickle_and_do_not_show_secrets():
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("0", 0), ("1000", 1000), ("2k", 2048), ("1.5 GiB", 3 << 29), ("100MB", 100 << 20), ("1T", 1 << 40)],
+    [
+        ("0", 0),
+        ("1000", 1000),
+        ("2k", 2048),
+        ("1.5 GiB", 3 << 29),
+        ("100MB", 100 << 20),
+        ("1T", 1 << 40),
+    ],
 )
 def test_sizes_are_written_with_units(text, size):
     assert parse_size(text) == size

@@ -94,7 +94,14 @@ def shares(row, world, workers, distribution):
     """Returns what each reader gets, workers within ranks."""
     return [
         [
-            list(stream(iter(row), Place(rank, world, worker, workers), distribution, Failures(Options())))
+            list(
+                stream(
+                    iter(row),
+                    Place(rank, world, worker, workers),
+                    distribution,
+                    Failures(Options()),
+                )
+            )
             for worker in range(workers)
         ]
         for rank in range(world)

@@ -6,6 +6,8 @@ import io
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from ipfs_dataset_core.limits import Limits
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -21,10 +23,12 @@ class ObjectFile(io.RawIOBase, ABC):
         name: The object's url or the member's path; errors about the file quote it.
         size: Bytes.
         cid: The CID whose content this is, None where the source proves nothing.
+        limits: What readers refuse of it; see `Limits`.
     """
 
     name: str
     size: int
+    limits: Limits = Limits()
     cid: CID | None
 
     def __init__(self) -> None:
@@ -88,9 +92,11 @@ class ObjectDirectory(ABC):
     Attributes:
         name: The object's url; errors about the directory quote it.
         cid: The CID of the directory, None where the source proves nothing.
+        limits: What readers refuse of it; see `Limits`.
     """
 
     name: str
+    limits: Limits = Limits()
     cid: CID | None
 
     @abstractmethod

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 from ipfs_dataset_core.content import CID, entries, node_kind, parse_file
 from ipfs_dataset_core.errors import ObjectNotFoundError, TransportError
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile, Transport
+from ipfs_dataset_core.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ipfs_dataset_core.interfaces import Span
+
+_DEFAULT_LIMITS = Limits()
 
 
 class MemoryFile(ObjectFile):
@@ -21,6 +24,7 @@ class MemoryFile(ObjectFile):
         data: The bytes, or the function.
         name: What errors and samples call it.
         size: How many bytes the function makes.
+        limits: What readers refuse of it.
 
     Attributes:
         reads: Every span that was read.
@@ -28,10 +32,16 @@ class MemoryFile(ObjectFile):
     """
 
     def __init__(
-        self, data: bytes | Callable[[int, int], bytes], name: str = "object", size: int = -1
+        self,
+        data: bytes | Callable[[int, int], bytes],
+        name: str = "object",
+        size: int = -1,
+        *,
+        limits: Limits = _DEFAULT_LIMITS,
     ) -> None:
         super().__init__()
         self.name = name
+        self.limits = limits
         self.cid = None
         self.size = len(data) if isinstance(data, bytes) else size
         self.reads: list[Span] = []
@@ -58,13 +68,21 @@ class MemoryDirectory(ObjectDirectory):
     Args:
         files: The bytes of each file.
         name: What errors call it.
+        limits: What readers refuse of it.
 
     Attributes:
         opened: The files that were opened, by path, to ask what was read of them.
     """
 
-    def __init__(self, files: Mapping[str, bytes], name: str = "folder") -> None:
+    def __init__(
+        self,
+        files: Mapping[str, bytes],
+        name: str = "folder",
+        *,
+        limits: Limits = _DEFAULT_LIMITS,
+    ) -> None:
         self.name = name
+        self.limits = limits
         self.cid = None
         self.files = dict(files)
         self.opened: dict[str, MemoryFile] = {}

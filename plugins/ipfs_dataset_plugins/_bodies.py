@@ -30,6 +30,8 @@ ERROR_BYTES = 2048
 # Who sends less than this on average keeps a connection busy for hours.
 MIN_BYTES_PER_SECOND = 1024
 _PIECE_BYTES = 256 << 10
+# Who answers so refuses us or this content for good: unauthorized, unpaid, forbidden, for legal reasons.
+_FINAL_STATUS = frozenset({401, 402, 403, 451})
 _RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -147,10 +149,14 @@ def error_of(body: Body, what: str, detail: str) -> TransportError:
         detail: What the server said.
     """
     message = f"{what}: HTTP {body.status} {detail}".rstrip()
+    if body.status in _FINAL_STATUS:
+        return TransportError(message, final=True)
+    if "challenge" in body.headers.get("cf-mitigated", ""):
+        return TransportError(f"{message} (this service is for browsers: name another)", final=True)
     if body.status == http.HTTPStatus.TOO_MANY_REQUESTS:
         sunset = _timestamp(body.headers.get("Sunset"))
         if sunset is not None and sunset < time.time():
-            return TransportError(f"{message} (this service has ended: name another)")
+            return TransportError(f"{message} (this service has ended: name another)", final=True)
         return RateLimitedError(message, retry_after=retry_after(body.headers.get("Retry-After")))
     return TransportError(message, retryable=body.status in _RETRYABLE_STATUS)
 

@@ -52,6 +52,14 @@ class GatewayURL:
         scheme = self.endpoint.url.partition("://")[0]
         return f"{scheme}://{host}{below}{suffix}"
 
+    def url(self, path: str, query: str = "") -> str:
+        """Returns the same as a URL with the host that the gateway is asked by."""
+        target = self.target(path, query)
+        if "://" in target.partition("?")[0]:
+            return target
+        scheme, _, server = self.endpoint.url.partition("://")
+        return f"{scheme}://{self.host(path) or server}{target}"
+
     def host(self, path: str) -> str | None:
         """Returns the Host header where it differs from where the connection goes.
 

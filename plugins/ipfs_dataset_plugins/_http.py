@@ -54,6 +54,7 @@ class HTTPClient:
         *,
         headers: Mapping[str, str] | None = None,
         body: bytes | Iterable[bytes] | None = None,
+        bare: bool = False,
     ) -> Body:
         """Sends a request and returns the response with its body unread, whatever its status.
 
@@ -63,6 +64,7 @@ class HTTPClient:
             what: What errors call the request.
             headers: Besides those that every request has.
             body: Of a POST.
+            bare: Whether the user's headers and credentials stay behind.
 
         Raises:
             TransportError: No response came.
@@ -74,7 +76,7 @@ class HTTPClient:
             response = self._pool.urlopen(
                 method,
                 target if whole else self.endpoint.url + target,
-                headers=self._all_headers(headers or {}),
+                headers=self._all_headers(headers or {}, bare=bare),
                 body=body,
                 redirect=False,
                 retries=False,
@@ -91,12 +93,12 @@ class HTTPClient:
         close = getattr(self._pool, "clear", None) or self._pool.close
         close()
 
-    def _all_headers(self, headers: Mapping[str, str]) -> urllib3.HTTPHeaderDict:
+    def _all_headers(self, headers: Mapping[str, str], *, bare: bool) -> urllib3.HTTPHeaderDict:
         # One that the user gives replaces ours whatever its case; what a request needs replaces both.
         merged = urllib3.HTTPHeaderDict(self._headers)
-        for name, value in (*self._extra.items(), *headers.items()):
+        for name, value in (*(() if bare else self._extra.items()), *headers.items()):
             merged[name] = value
-        if self._auth is not None:
+        if self._auth is not None and not bare:
             auth = self._auth() if callable(self._auth) else self._auth
             merged["Authorization"] = authorization(auth)
         return merged

@@ -8,12 +8,17 @@ certificate for it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
 import attrs
-from urllib3.util import Url, parse_url
 from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
 
 from ipfs_dataset_plugins._hosts import is_loopback, is_private
-from urllib.parse import urljoin
+
+if TYPE_CHECKING:
+    from urllib3.util import Url
 
 _PORTS = {"http": 80, "https": 443}
 _MAX_LOCATION = 8192

@@ -80,7 +80,8 @@ def read_content(
     """
     if size > limit:
         raise LimitError(
-            f"Member {name!r} of {archive.name!r} has {size} bytes, more than the limit of {limit}."
+            f"Member {name!r} of {archive.name!r} has {size} bytes, more than the limit of {limit}: "
+            "where you trust it, give limits=Limits(member_bytes=…)"
         )
     start, stop = span
     data = archive.read(start, stop - start)

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 from ipfs_dataset_core import MemberIndex, NameTable
 
 if TYPE_CHECKING:
-    from ipfs_dataset_core import Span
+    from ipfs_dataset_core import Limits, Span
     from ipfs_dataset_plugins._tar_member import Member
     from ipfs_dataset_plugins._tar_sparse import Parts
 
 
 class TarIndex(MemberIndex):
-    """Where each sample of an uncompressed archive lies."""
+    """Where each sample of an uncompressed archive lies.
 
-    def __init__(self) -> None:
-        self._names = NameTable()
+    Args:
+        limits: How many samples, and how long their names.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._names = NameTable(limits=limits)
         self._starts = array("Q")
         self._sizes = array("Q")
         self._sparse: dict[int, tuple[int, Parts]] = {}

@@ -11,7 +11,7 @@ from ipfs_dataset_plugins._names import check_name, is_junk
 from ipfs_dataset_plugins._zip_directory import LOCAL_HEADER, entries, find_directory
 
 if TYPE_CHECKING:
-    from ipfs_dataset_core import ObjectFile, Span
+    from ipfs_dataset_core import Limits, ObjectFile, Span
     from ipfs_dataset_plugins._zip_directory import Directory, Entry
 
 # The local header's extra field may be longer than the directory's; nearly all fit in this.
@@ -23,11 +23,12 @@ class ZipIndex(MemberIndex):
 
     Args:
         directory: Where the central directory lies.
+        limits: How many samples, and how long their names.
     """
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, limits: Limits) -> None:
         self._directory_start = directory.start
-        self._names = NameTable()
+        self._names = NameTable(limits=limits)
         self._headers = array("Q")
         self._compressed = array("Q")
         self._sizes = array("Q")
@@ -97,7 +98,7 @@ def build_index(file: ObjectFile) -> ZipIndex:
         FormatError: It is missing or damaged, or a name is unsafe.
     """
     directory = find_directory(file)
-    index = ZipIndex(directory)
+    index = ZipIndex(directory, file.limits)
     for entry in entries(file, directory):
         if entry.name.endswith("/") or stat.S_ISLNK(entry.mode) or is_junk(entry.name):
             continue

@@ -153,7 +153,7 @@ class ApiTransport(Transport):
         message = _message(response)
         if response.status in (401, 403):
             return TransportError(
-                f"{what}: refused (HTTP {response.status} {message}): check auth="
+                f"{what}: refused (HTTP {response.status} {message}): check auth=", final=True
             )
         if response.status in (404, 405):
             return TransportError(
@@ -163,7 +163,8 @@ class ApiTransport(Transport):
             return ObjectNotFoundError(f"{what}: {message}")
         error = error_of(response, what, message)
         # A command that failed says so with a 500, and mostly fails again.
-        error.retryable = response.status != 500 or "deadline" in message or "timeout" in message  # noqa: PLR2004
+        retryable = response.status != 500 or "deadline" in message or "timeout" in message  # noqa: PLR2004
+        error.retryable = retryable and not error.final
         return error
 
 

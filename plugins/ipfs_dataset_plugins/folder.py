@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ipfs_dataset_core import (
     FolderReader,
     FormatError,
-    LimitError,
+    Limits,
     NameTable,
     ReaderPlugin,
     hookimpl,
@@ -23,10 +23,8 @@ if TYPE_CHECKING:
     from ipfs_dataset_core import ObjectDirectory
 
 LISTING = "metadata.txt"
-MAX_LISTING_BYTES = 64 << 20
-MAX_LINE_BYTES = 4096
-MAX_LINES = 10_000_000
 
+_DEFAULT_LIMITS = Limits()
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Not str.splitlines: it also cuts at characters that file names may have, such as U+2028.
 _LINE = re.compile(rb"[^\r\n]+")
@@ -42,54 +40,47 @@ class Folder(FolderReader):
     def members(self, directory: ObjectDirectory) -> NameTable:
         if directory.contains(LISTING):
             return self._listed(directory)
-        return NameTable(path for path in directory.walk() if not _is_hidden(path))
+        shown = (path for path in directory.walk() if not _is_hidden(path))
+        return NameTable(shown, limits=directory.limits)
 
     def _listed(self, directory: ObjectDirectory) -> NameTable:
         name = f"{directory.name}/{LISTING}"
         with directory.open(LISTING) as file:
-            if file.size > MAX_LISTING_BYTES:
-                raise LimitError(
-                    f"{name!r} has {file.size} bytes, more than the limit of {MAX_LISTING_BYTES}. "
-                    "Split the folder into several."
-                )
-            return parse_listing(file.read_at(0, file.size), name)
+            directory.limits.check("listing_bytes", file.size, repr(name))
+            return parse_listing(file.read_at(0, file.size), name, directory.limits)
 
 
-def parse_listing(data: bytes, name: str) -> NameTable:
+def parse_listing(data: bytes, name: str, limits: Limits = _DEFAULT_LIMITS) -> NameTable:
     """Returns the paths that a ``metadata.txt`` lists, as often as it lists them.
 
     Args:
         data: The file.
         name: What errors call it.
+        limits: How many lines, and how long.
 
     Raises:
         FormatError: It is not UTF-8, or a line is not a path inside the folder.
         LimitError: It has too many lines or too long a line.
     """
     data = data.removeprefix(_BYTE_ORDER_MARK)
-    paths = NameTable()
+    paths = NameTable(limits=limits)
     for match in _LINE.finditer(data):
         line = match[0].rstrip(b" \t")
         if not line:
             continue
         try:
-            paths.append(_path(line))
+            paths.append(_path(line, name, limits))
         except ValueError as error:
             number = len(_LINE_END.findall(data, 0, match.start())) + 1
             raise FormatError(
                 f"Line {number} of {name!r} cannot be used: {line[:200]!r} {error}. Each line is "
                 "the relative path of a file in the folder, in UTF-8."
             ) from None
-        if len(paths) > MAX_LINES:
-            raise LimitError(f"{name!r} has more than {MAX_LINES} lines. Split the folder.")
     return paths
 
 
-def _path(line: bytes) -> str:
-    if len(line) > MAX_LINE_BYTES:
-        raise LimitError(
-            f"A line of metadata.txt is longer than {MAX_LINE_BYTES} bytes: {line[:200]!r}…"
-        )
+def _path(line: bytes, name: str, limits: Limits) -> str:
+    limits.check("listing_line_bytes", len(line), f"a line of {name!r}, {line[:100]!r}…,")
     try:
         path = line.decode("utf-8")
     except UnicodeDecodeError:

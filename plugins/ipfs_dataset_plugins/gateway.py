@@ -27,6 +27,7 @@ from ipfs_dataset_plugins._bodies import error_of
 from ipfs_dataset_plugins._gateway_urls import parse_gateway
 from ipfs_dataset_plugins._http import HTTPClient
 from ipfs_dataset_plugins._pools import hide
+from ipfs_dataset_plugins._redirects import connected_to, next_hop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +48,7 @@ class GatewayTransport(Transport):
 
     Args:
         address: ``gateway+http…``.
-        options: `timeout`, `headers` and `auth` count here.
+        options: `timeout`, `headers`, `auth`, `verify` and `limits.redirects` count here.
     """
 
     concurrency = 8
@@ -60,7 +61,10 @@ class GatewayTransport(Transport):
         self.name = f"gateway {self._url.name}"
         self._client = HTTPClient(self._url.endpoint, options)
         self._serves_blocks = True
-        hide(self._url.query)
+        # What cannot be verified comes from the server that the user named, or not at all.
+        self._hops = options.limits.redirects if options.verify else 0
+        for token in self._url.query.split("&"):
+            hide(token)
 
     def get_block(self, cid: CID) -> bytes:
         what = f"{self.name}: block {cid}"
@@ -70,13 +74,15 @@ class GatewayTransport(Transport):
         body = self._ask(
             "GET", f"/ipfs/{cid}", what, query="format=raw", headers={"Accept": RAW_BLOCK}
         )
-        block = body.read_all(MAX_BLOCK_BYTES) if body.status not in _REDIRECTS else b""
+        block = body.read_all(MAX_BLOCK_BYTES) if not _is_redirect(body) else b""
         if _content_type(body) != RAW_BLOCK and not _is_block(cid, block):
-            if body.status in _REDIRECTS:
+            if _is_redirect(body):
                 body.response.close()
-            # A page may be there for once, because of maintenance or a login.
-            self._serves_blocks = _content_type(body) == "text/html" and bool(block)
-            raise _no_blocks(what, _content_type(body) or "bytes of no type")
+            # A page may be there for once, because of maintenance or a login; or it is that of a directory.
+            is_page = _content_type(body) == "text/html" and bool(block)
+            self._serves_blocks = is_page
+            answer = _content_type(body) or "bytes of no type"
+            raise _no_blocks(what, answer, final=is_page and cid.codec == RAW)
         return block
 
     def open_range(self, cid: CID, start: int, stop: int) -> Body:
@@ -93,7 +99,7 @@ class GatewayTransport(Transport):
         what = f"{self.name}: size of {path}"
         body = self._ask("HEAD", path, what)
         body.close()
-        if body.status in _REDIRECTS:
+        if _is_redirect(body):
             return None
         length = body.headers.get("Content-Length", "")
         return int(length) if length.isascii() and length.isdigit() else self._size_told(path, what)
@@ -166,16 +172,39 @@ class GatewayTransport(Transport):
             headers["Host"] = host
         target = self._url.target(path, query)
         body = self._client.send(method, target, what, headers=headers)
+        if method == "GET":
+            body = self._follow(body, self._url.url(path, query), what, headers)
         if body.status in accepted or _is_directory_redirect(body, target):
             return body
         raise self._failure(body, what)
 
-    def _failure(self, body: Body, what: str) -> TransportError:
-        if body.status in _REDIRECTS:
+    def _follow(self, body: Body, url: str, what: str, headers: dict[str, str]) -> Body:
+        """Returns the first answer that leads no further, or nowhere that we go."""
+        is_ours = True
+        for _ in range(self._hops):
+            hop = next_hop(url, body.headers.get("Location", "")) if _is_redirect(body) else None
+            if hop is None or (hop.same_origin and _is_directory_redirect(body, url)):
+                return body
+            is_ours = is_ours and hop.same_origin
+            if (
+                not is_ours and self._url.query
+            ):  # the server may have copied the token into its answer
+                return body
             body.response.close()
-            host = urlsplit(body.headers.get("Location", "")).hostname or "another path"
+            url = hop.url
+            connected, host = connected_to(url, self._client.endpoint.url)
+            sent = {name: value for name, value in headers.items() if name != "Host"}
+            sent |= {"Host": host} if host else {}
+            body = self._client.send("GET", connected, what, headers=sent, bare=not is_ours)
+        return body
+
+    def _failure(self, body: Body, what: str) -> TransportError:
+        if _is_redirect(body):
+            body.response.close()
+            host = _host_of(body.headers.get("Location", "")) or "another path"
             return TransportError(
-                f"{what}: HTTP {body.status}, redirects to {host}: name that gateway instead"
+                f"{what}: HTTP {body.status}, redirects to {host}: name that gateway instead",
+                final=True,
             )
         text = body.error_text()
         text = text.replace(self._url.query, "…") if self._url.query else text
@@ -190,11 +219,12 @@ class _NotServedError(TransportError):
     """The gateway does not give this form of answer at all."""
 
 
-def _no_blocks(what: str, answer: str = "") -> TransportError:
+def _no_blocks(what: str, answer: str = "", *, final: bool = False) -> TransportError:
     found = f"answered with {answer} that is not that block" if answer else "gives no blocks"
     return _NotServedError(
         f"{what}: {found}: this is no trustless gateway, so that nothing can be verified. Use another "
-        "source, or verify=False to trust this one"
+        "source, or verify=False to trust this one",
+        final=final,
     )
 
 
@@ -219,14 +249,28 @@ def _is_range(body: Body, start: int, stop: int) -> bool:
     )
 
 
+def _is_redirect(body: Body) -> bool:
+    return body.status in _REDIRECTS
+
+
+def _host_of(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
 def _is_directory_redirect(body: Body, target: str) -> bool:
     """Tells whether the answer only adds the slash that directories have in browsers."""
     location = body.headers.get("Location")
-    if body.status not in _REDIRECTS or location is None:
+    if not _is_redirect(body) or location is None:
         return False
     path = urlsplit(target).path
-    # A gateway behind a prefix may or may not know of it.
-    return urlsplit(urljoin(path, location)).path.endswith(f"{path}/")
+    try:
+        # A gateway behind a prefix may or may not know of it.
+        return urlsplit(urljoin(path, location)).path.endswith(f"{path}/")
+    except ValueError:
+        return False
 
 
 @hookimpl

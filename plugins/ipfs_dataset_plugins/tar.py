@@ -22,21 +22,12 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core import MemberIndex, ObjectFile, Sample
 
-MAX_MEMBER_BYTES = 4 << 30
-
 # How much is read of what follows the end mark, for the compression's checksum is at the very end.
 _MOST_DRAINED = 64 << 20
 
 
 class TarReader(Reader):
-    """Reads TAR archives.
-
-    Args:
-        max_member_bytes: A larger member is a `LimitError`, for each becomes one `bytes` in memory.
-    """
-
-    def __init__(self, *, max_member_bytes: int = MAX_MEMBER_BYTES) -> None:
-        self._limit = max_member_bytes
+    """Reads TAR archives; a member over ``limits.member_bytes`` is refused, for each is in memory whole."""
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
         compression = _compression(source)
@@ -47,7 +38,9 @@ class TarReader(Reader):
     def _decompressed(self, source: ObjectFile, compression: str) -> Iterator[Sample]:
         archive = DecompressedBytes(source, compression)
         contents = Contents(
-            source.name, lambda: DecompressedBytes(source, compression), self._limit
+            source.name,
+            lambda: DecompressedBytes(source, compression),
+            source.limits.member_bytes,
         )
         for member in Scan(archive).members():
             data = contents.read(archive, member)
@@ -62,7 +55,7 @@ class TarReader(Reader):
         _require_plain(source)
         scan = Scan(_exact(source))
         archive = ForwardBytes(source)
-        contents = self._contents(source)
+        contents = _contents(source)
         for member in scan.members():
             if member.start >= start:
                 if member.start >= stop:
@@ -81,8 +74,8 @@ class TarReader(Reader):
             FormatError: The archive is damaged, or compressed.
         """
         _require_plain(source)
-        index = TarIndex()
-        contents = self._contents(source)
+        index = TarIndex(source.limits)
+        contents = _contents(source)
         for member in Scan(_exact(source)).members():
             content = contents.find(member)
             if content is not None:
@@ -93,11 +86,17 @@ class TarReader(Reader):
         size, parts = cast("TarIndex", index).content(position)
         name, span = index.name(position), index.span(position)
         return name, read_content(
-            _exact(source), name, span, size=size, parts=parts, limit=self._limit
+            _exact(source),
+            name,
+            span,
+            size=size,
+            parts=parts,
+            limit=source.limits.member_bytes,
         )
 
-    def _contents(self, source: ObjectFile) -> Contents:
-        return Contents(source.name, lambda: _exact(source), self._limit)
+
+def _contents(source: ObjectFile) -> Contents:
+    return Contents(source.name, lambda: _exact(source), source.limits.member_bytes)
 
 
 def _exact(source: ObjectFile) -> ForwardBytes:

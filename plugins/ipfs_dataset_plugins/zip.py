@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, cast
 
-from ipfs_dataset_core import FormatError, LimitError, Reader, ReaderPlugin, hookimpl
+from ipfs_dataset_core import FormatError, Reader, ReaderPlugin, hookimpl
 from ipfs_dataset_plugins._forward import ForwardBytes, cut_off
 from ipfs_dataset_plugins._zip_directory import LOCAL_HEADER, decoded_name
 from ipfs_dataset_plugins._zip_index import build_index
@@ -17,10 +17,8 @@ from ipfs_dataset_plugins._zip_methods import decompress
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipfs_dataset_core import MemberIndex, ObjectFile, Sample
+    from ipfs_dataset_core import Limits, MemberIndex, ObjectFile, Sample
     from ipfs_dataset_plugins._zip_index import ZipIndex
-
-MAX_MEMBER_BYTES = 4 << 30
 
 _SIGNATURE = b"PK\3\4"
 _ENCRYPTED_FLAGS = 1 << 0 | 1 << 6 | 1 << 13
@@ -30,45 +28,34 @@ _READ_IN_ONE_BYTES = 1 << 20
 
 
 class ZipReader(Reader):
-    """Reads ZIP archives.
-
-    Args:
-        max_member_bytes: A larger member is a `LimitError`, for each becomes one `bytes` in memory.
-    """
+    """Reads ZIP archives; a member over ``limits.member_bytes`` is refused, for each is in memory whole."""
 
     cheap_index = True
-
-    def __init__(self, *, max_member_bytes: int = MAX_MEMBER_BYTES) -> None:
-        self._limit = max_member_bytes
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
         index = build_index(source)
         archive = ForwardBytes(source)
         for position in range(len(index)):
-            yield index.name(position), self._content(archive, index, position)
+            yield index.name(position), _content(archive, index, position, source.limits)
 
     def index(self, source: ObjectFile) -> ZipIndex:
         return build_index(source)
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
         archive = ForwardBytes(source, piece=0)
-        return index.name(position), self._content(archive, cast("ZipIndex", index), position)
+        index = cast("ZipIndex", index)
+        return index.name(position), _content(archive, index, position, source.limits)
 
-    def _content(self, archive: ForwardBytes, index: ZipIndex, position: int) -> bytes:
-        size = index.content(position)[1]
-        if size > self._limit:
-            raise LimitError(
-                f"Member {index.name(position)!r} of {archive.name!r} has {size} bytes, more than "
-                f"the limit of {self._limit}."
-            )
-        try:
-            return _read_member(archive, index, position)
-        except FormatError:
-            raise
-        except ValueError as error:
-            raise FormatError(
-                f"Member {index.name(position)!r} of {archive.name!r} cannot be read: {error}."
-            ) from error
+
+def _content(archive: ForwardBytes, index: ZipIndex, position: int, limits: Limits) -> bytes:
+    what = f"member {index.name(position)!r} of {archive.name!r}"
+    limits.check("member_bytes", index.content(position)[1], what)
+    try:
+        return _read_member(archive, index, position)
+    except FormatError:
+        raise
+    except ValueError as error:
+        raise FormatError(f"M{what[1:]} cannot be read: {error}.") from error
 
 
 def _read_member(archive: ForwardBytes, index: ZipIndex, position: int) -> bytes:

@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core import FormatError, LimitError, ObjectNotFoundError
+from ipfs_dataset_core import FormatError, LimitError, Limits, ObjectNotFoundError
 from ipfs_dataset_core.testing import MemoryDirectory
-from ipfs_dataset_plugins import folder
 from ipfs_dataset_plugins.folder import Folder, parse_listing
 
 paths = st.lists(
@@ -89,17 +88,17 @@ def test_a_path_listed_twice_is_two_members():
     assert listed(b"a\nb\na\n") == ["a", "b", "a"]
 
 
-def test_limits(monkeypatch):
+def test_limits():
     assert listed(b"x" * 4096) == ["x" * 4096]
     with pytest.raises(LimitError, match="4096"):
         listed(b"x" * 4097)
-    monkeypatch.setattr(folder, "MAX_LINES", 2)
-    assert listed(b"a\nb") == ["a", "b"]
-    with pytest.raises(LimitError, match="2 lines"):
-        listed(b"a\nb\nc")
-    monkeypatch.setattr(folder, "MAX_LISTING_BYTES", 3)
+    few = Limits(members=2, listing_bytes=3)
+    assert list(parse_listing(b"a\nb", "listing", few)) == ["a", "b"]
+    with pytest.raises(LimitError, match=r"limit of 2.*Limits\(members="):
+        parse_listing(b"a\nb\nc", "listing", few)
+    directory = MemoryDirectory({"metadata.txt": b"a\nb\n"}, limits=few)
     with pytest.raises(LimitError, match=r"folder/metadata\.txt.*4 bytes"):
-        members({"metadata.txt": b"a\nb\n"})
+        Folder().members(directory)
 
 
 def test_the_listing_decides_what_the_members_are():

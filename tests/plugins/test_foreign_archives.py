@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipfs_dataset_core import FormatError, LimitError
+from ipfs_dataset_core import FormatError, LimitError, Limits
 from ipfs_dataset_core.testing import MemoryFile
 from ipfs_dataset_plugins.tar import TarReader
 from ipfs_dataset_plugins.zip import ZipReader
@@ -20,6 +20,7 @@ from tests.support.archives import by_tarfile, by_zipfile, outcome
 
 # Some of them stand for gigabytes of zeros.
 LIMIT = 64 << 20
+LIMITS = Limits(member_bytes=LIMIT)
 
 
 def _go_folders() -> list[Path]:
@@ -76,7 +77,7 @@ def _agrees(ours, read, data: bytes) -> None:
 @pytest.mark.parametrize("path", TARS, ids=_name)
 def test_a_foreign_tar_gives_what_tarfile_gives_or_an_error(path):
     data = _content(path)
-    ours = outcome(TarReader(max_member_bytes=LIMIT).samples, MemoryFile(data))
+    ours = outcome(TarReader().samples, MemoryFile(data, limits=LIMITS))
     _agrees(ours, by_tarfile, data)
 
 
@@ -84,7 +85,7 @@ def test_a_foreign_tar_gives_what_tarfile_gives_or_an_error(path):
 @pytest.mark.parametrize("path", TARS, ids=_name)
 def test_a_foreign_tar_reads_the_same_by_index(path):
     file = MemoryFile(_content(path))
-    reader = TarReader(max_member_bytes=LIMIT)
+    reader = TarReader()
     if not reader.sliceable(file):
         with pytest.raises(FormatError, match=r"plain .tar or a .zip"):
             reader.index(file)
@@ -101,7 +102,7 @@ def test_a_foreign_tar_reads_the_same_by_index(path):
 @pytest.mark.parametrize("path", ZIPS, ids=_name)
 def test_a_foreign_zip_gives_what_zipfile_gives_or_an_error(path):
     data = _content(path)
-    ours = outcome(ZipReader(max_member_bytes=LIMIT).samples, MemoryFile(data))
+    ours = outcome(ZipReader().samples, MemoryFile(data, limits=LIMITS))
     _agrees(ours, by_zipfile, data)
 
 
@@ -156,7 +157,7 @@ SMALL_TARS = [path for path in TARS if path.stat().st_size < 100_000 and "xz" no
 @settings(max_examples=400, deadline=None)
 @given(data=_damaged(SMALL_TARS))
 def test_a_damaged_foreign_tar_never_gives_another_list_than_tarfile(data):
-    ours = outcome(TarReader(max_member_bytes=LIMIT).samples, MemoryFile(data))
+    ours = outcome(TarReader().samples, MemoryFile(data, limits=LIMITS))
     _agrees(ours, by_tarfile, data)
 
 
@@ -164,5 +165,5 @@ def test_a_damaged_foreign_tar_never_gives_another_list_than_tarfile(data):
 @settings(max_examples=400, deadline=None)
 @given(data=_damaged(ZIPS))
 def test_a_damaged_foreign_zip_never_gives_another_list_than_zipfile(data):
-    ours = outcome(ZipReader(max_member_bytes=LIMIT).samples, MemoryFile(data))
+    ours = outcome(ZipReader().samples, MemoryFile(data, limits=LIMITS))
     _agrees(ours, by_zipfile, data)

@@ -16,7 +16,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipfs_dataset_core import FormatError, LimitError, MissingDependencyError
+from ipfs_dataset_core import FormatError, LimitError, Limits, MissingDependencyError
 from ipfs_dataset_core.testing import MemoryFile
 from ipfs_dataset_plugins import _zstd
 from ipfs_dataset_plugins.tar import TarReader
@@ -266,7 +266,7 @@ def test_what_follows_the_end_mark_is_ignored_as_by_tarfile():
 
 def test_a_member_larger_than_the_limit_is_refused_unread():
     data = tar_of([("small", b"1"), ("large", bytes(5000))])
-    file, reader = MemoryFile(data), TarReader(max_member_bytes=4999)
+    file, reader = MemoryFile(data, limits=Limits(member_bytes=4999)), TarReader()
     with pytest.raises(LimitError, match=r"'large'.*5000.*4999"):
         list(reader.samples(file))
     index = reader.index(file)

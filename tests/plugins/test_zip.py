@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipfs_dataset_core import FormatError, LimitError
+from ipfs_dataset_core import FormatError, LimitError, Limits
 from ipfs_dataset_core.testing import MemoryFile
 from ipfs_dataset_plugins.zip import ZipReader
 from tests.support.archives import by_zipfile, outcome, zip_of
@@ -203,8 +203,8 @@ def test_a_bomb_is_stopped_at_the_size_that_it_declares():
 
 
 def test_a_member_larger_than_the_limit_is_refused_unread():
-    file = MemoryFile(zip_of([("small", b"1"), ("large", bytes(5000))]))
-    reader = ZipReader(max_member_bytes=4999)
+    data = zip_of([("small", b"1"), ("large", bytes(5000))])
+    file, reader = MemoryFile(data, limits=Limits(member_bytes=4999)), ZipReader()
     index = reader.index(file)
     assert reader.read(file, index, 0) == ("small", b"1")
     file.reads.clear()

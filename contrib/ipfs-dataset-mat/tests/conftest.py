@@ -126,7 +126,7 @@ def write_v73(variables, **dataset_options):
 
 def equal(one, other):
     if isinstance(one, dict) and isinstance(other, dict):
-        return list(one) == list(other) and all(equal(one[name], other[name]) for name in one)
+        return set(one) == set(other) and all(equal(one[name], other[name]) for name in one)
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(equal, one, other))
     if sparse.issparse(one) and sparse.issparse(other):

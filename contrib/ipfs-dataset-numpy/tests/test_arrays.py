@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from ipfs_dataset_numpy.npy import NpyReader, NpyRowsReader
@@ -46,9 +46,12 @@ def same(one, other):
 
 
 @given(array=arrays, version=st.sampled_from([(1, 0), (2, 0), (3, 0)]), order=st.sampled_from("CF"))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 def test_any_array_comes_back_from_every_version(array, version, order):
-    data = npy(np.asarray(array, order=order), version=version)
+    try:
+        data = npy(np.asarray(array, order=order), version=version)
+    except UnicodeEncodeError:  # the names of fields, before version 3
+        reject()
     assert same(only(NpyReader(), data), array)
 
 

@@ -32,17 +32,32 @@ _NO_COUNTERPART = {1: "a function handle", 3: "an object of a class, such as str
 # What a value costs however small it is, so that cells that share their contents cannot grow without bound.
 _VALUE_BYTES = 1024
 _SINGLE_BYTES = 4
+_COMPLEX = ("real", "imag")
+
+
+def attribute(item: h5py.Dataset | h5py.Group, name: str, default: Any) -> Any:
+    """Returns an attribute that is one number or name, as all are that matter here.
+
+    Those of variable length, such as the order of a struct's fields, are never read: HDF5 can be kept busy
+    forever by one changed byte of theirs.
+    """
+    if name not in item.attrs:
+        return default
+    about = item.attrs.get_id(name)
+    if about.dtype.kind not in "Siu" or math.prod(about.shape) != 1:
+        raise ValueError(f"its attribute {name} is damaged")
+    return np.asarray(item.attrs[name]).item()
 
 
 def class_of(item: h5py.Dataset | h5py.Group) -> str:
     """Returns the MATLAB class that an item is marked as, empty where a field of structs is not."""
-    name = item.attrs.get("MATLAB_class", b"")
-    return name.decode("ascii") if isinstance(name, bytes) else str(name)
+    kind: str = attribute(item, "MATLAB_class", b"").decode("ascii")
+    return kind
 
 
 def is_empty(item: h5py.Dataset | h5py.Group) -> bool:
     """Tells whether a dataset holds the size of an empty value, not the value."""
-    return isinstance(item, h5py.Dataset) and bool(item.attrs.get("MATLAB_empty", 0))
+    return isinstance(item, h5py.Dataset) and bool(attribute(item, "MATLAB_empty", 0))
 
 
 def is_plain(item: h5py.Dataset | h5py.Group) -> bool:
@@ -62,7 +77,7 @@ def shape_of(item: h5py.Dataset | h5py.Group) -> tuple[int, ...]:
     if isinstance(item, h5py.Dataset):
         return tuple(reversed(item.shape))
     if "MATLAB_sparse" in item.attrs:
-        return int(item.attrs["MATLAB_sparse"]), item["jc"].size - 1
+        return attribute(item, "MATLAB_sparse", 0), item["jc"].size - 1
     fields = list(item.values())
     return shape_of(fields[0]) if _are_arrays(fields) else (1, 1)
 
@@ -103,7 +118,7 @@ class Decoder:
         """
         if depth > MAX_DEPTH:
             raise ValueError(f"it nests more than {MAX_DEPTH} deep")
-        decoded_by = int(item.attrs.get("MATLAB_object_decode", 0))
+        decoded_by = attribute(item, "MATLAB_object_decode", 0)
         if decoded_by in _NO_COUNTERPART:
             raise NoCounterpartError(_NO_COUNTERPART[decoded_by])
         if is_empty(item):
@@ -120,6 +135,8 @@ class Decoder:
             chosen: A slice for each stored dimension, or nothing for all of it.
             depth: How deep in cells and structs it is.
         """
+        if not (is_references(item) or item.dtype.names == _COMPLEX or item.dtype.kind in "biuf"):
+            raise ValueError(f"it holds {item.dtype}, which is no number")
         lengths = [len(range(*s.indices(n))) for s, n in zip(chosen, item.shape, strict=False)]
         self._charge(math.prod(lengths or item.shape) * item.dtype.itemsize)
         stored = np.asarray(item[chosen]).T
@@ -135,7 +152,7 @@ class Decoder:
         return values
 
     def _struct(self, group: h5py.Group, depth: int) -> Structs:
-        fields = {name: self.member(group, name) for name in _field_names(group)}
+        fields = {name: self.member(group, name) for name in group}
         if not _are_arrays(list(fields.values())):
             elements = np.empty((1, 1), object)
             elements[0, 0] = {
@@ -151,13 +168,14 @@ class Decoder:
 
     def _sparse(self, group: h5py.Group) -> sparse.csc_array:
         jc = self.part(self.member(group, "jc"), ())
-        rows, columns = int(group.attrs["MATLAB_sparse"]), len(jc) - 1
+        rows, columns = attribute(group, "MATLAB_sparse", 0), len(jc) - 1
         if "data" not in group:  # no element is set
             empty = np.zeros(0, _NUMBERS[class_of(group)])
             return sparse.csc_array((empty, np.zeros(0, int), jc), shape=(rows, columns))
         ir = self.part(self.member(group, "ir"), ())
-        self._charge((data := self.member(group, "data")).size * data.dtype.itemsize)
-        values = _numbers(data[()], class_of(group))
+        values = self.part(self.member(group, "data"), ())
+        if class_of(group) == "logical":
+            values = values.astype(bool)
         return checked_sparse(sparse.csc_array((values, ir, jc), shape=(rows, columns)))
 
     def _charge(self, size: int) -> None:
@@ -181,14 +199,6 @@ def _checked(item: Any) -> Any:
     return item
 
 
-def _field_names(group: h5py.Group) -> list[str]:
-    """Returns the fields in MATLAB's order, which HDF5 does not keep by itself."""
-    listed = group.attrs.get("MATLAB_fields")
-    if listed is None:
-        return list(group)
-    return [b"".join(name.tolist()).decode("ascii") for name in listed]
-
-
 def _empty(kind: str, shape: tuple[int, ...]) -> Raw:
     if math.prod(shape):
         raise ValueError(f"it is marked as empty, and of size {shape}")
@@ -198,15 +208,13 @@ def _empty(kind: str, shape: tuple[int, ...]) -> Raw:
 
 
 def _numbers(stored: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
-    if stored.dtype.names == ("real", "imag"):
+    if stored.dtype.names == _COMPLEX:
         real, imaginary = stored["real"], stored["imag"]
         value: np.ndarray[Any, Any] = np.empty(
             stored.shape, "c8" if real.dtype.itemsize == _SINGLE_BYTES else "c16"
         )
         value.real, value.imag = real, imaginary
         return value
-    if stored.dtype.kind not in "biuf":
-        raise ValueError(f"it holds {stored.dtype}, which is no number")
     if kind == "char":
         return characters(stored)
     if kind == "logical":

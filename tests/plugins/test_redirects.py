@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipfs_dataset_core import Options, TransportError
+from ipfs_dataset_core.limits import Limits
+from ipfs_dataset_plugins import _pools
+from ipfs_dataset_plugins._hosts import is_private
+from ipfs_dataset_plugins._redirects import connected_to, next_hop
+from ipfs_dataset_plugins.gateway import GatewayTransport
+from tests.support.builders import noise, one_file
+from tests.support.gateway_server import GatewayServer
+from tests.support.http_server import FaultServer, Plan, redirect
+
+HERE = "https://gw.example/ipfs/bafy?format=raw"
+LOCAL = "http://127.0.0.1:8080/ipfs/bafy?format=raw"
+DATA = noise(3_000_000)
+ROOT, BLOCKS = one_file(DATA)
+
+
+@pytest.mark.parametrize(
+    ("url", "location", "target", "same"),
+    [
+        (HERE, "/x/ipfs/bafy", "https://gw.example/x/ipfs/bafy", True),
+        (HERE, "https://GW.example:443/y", "https://gw.example:443/y", True),
+        (HERE, "https://bafy.ipfs.gw.example/#top", "https://bafy.ipfs.gw.example/", False),
+        (HERE, "//other.example/ipfs/bafy", "https://other.example/ipfs/bafy", False),
+        (HERE, "https://93.184.215.14/x", "https://93.184.215.14/x", False),
+        ("https://10.0.0.5/ipfs/b", "https://other.example/", "https://other.example/", False),
+        ("http://10.0.0.5:80/a", "http://10.0.0.5/b", "http://10.0.0.5/b", True),
+        (LOCAL, "http://b.ipfs.localhost:8080/?x", "http://b.ipfs.localhost:8080/?x", False),
+        ("http://[::1]:81/", "http://b.ipfs.localhost:81/", "http://b.ipfs.localhost:81/", False),
+    ],
+)
+def test_what_may_be_followed(url, location, target, same):
+    hop = next_hop(url, location)
+    assert hop is not None
+    assert (hop.url, hop.same_origin) == (target, same)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "",
+        "http://other.example/",
+        "http://gw.example/",
+        "ftp://other.example/",
+        "javascript:alert(1)",
+        "https://user:password@other.example/",
+        "https://gw.example@127.0.0.1/",
+        "https://other.example:99999/",
+        "https://a b.example/",
+        "https://other.example/\r\nX-Injected: 1",
+        "https://[::1",
+        "https://" + "a" * 9000,
+        *(
+            f"https://{host}/"
+            for host in (
+                "localhost",
+                "x.localhost",
+                "LOCALHOST",
+                "127.0.0.1",
+                "127.0.0.1.",
+                "127.1",
+                "2130706433",
+                "0x7f.0.0.1",
+                "0x7f000001",
+                "0177.0.0.1",
+                "0.0.0.0",
+                "10.1.2.3",
+                "192.168.0.1",
+                "169.254.169.254",
+                "[::1]",
+                "[::]",
+                "[fd00::1]",
+                "[fe80::1%25eth0]",
+                "[::ffff:127.0.0.1]",
+                "router",
+                "printer.local",
+                "metadata.google.internal",
+            )
+        ),
+    ],
+)
+def test_what_a_public_gateway_may_not_lead_to(location):
+    hop = next_hop(HERE, location)
+    assert hop is None or hop.same_origin is (location == "")
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://127.0.0.1:5001/api/v0/shutdown",
+        "http://localhost:5001/",
+        "https://127.0.0.1:8080/",
+        "http://192.168.0.1:8080/",
+        "http://other.example:8080/",
+        "https://other.example/",
+        "http://localhost.example:8080/",
+    ],
+)
+def test_a_local_gateway_leads_to_no_other_server(location):
+    assert next_hop(LOCAL, location) is None
+
+
+@given(
+    st.text(max_size=60) | st.from_regex(r"(https?:)?//[\w.:@\[\]%-]{0,30}/.{0,9}", fullmatch=True)
+)
+def test_whatever_is_followed_from_a_public_gateway_is_https_and_public(location):
+    hop = next_hop(HERE, location)
+    if hop is not None:
+        assert hop.url.startswith("https://")
+        assert not is_private(hop.url)
+
+
+def test_names_below_localhost_are_reached_where_the_gateway_is():
+    url = "http://bafy.ipfs.localhost:8080/a%20b?format=raw"
+    expected = "http://127.0.0.1:8080/a%20b?format=raw"
+    assert connected_to(url, "http://127.0.0.1:8080") == (expected, "bafy.ipfs.localhost:8080")
+    assert connected_to("https://other.example/x", HERE) == ("https://other.example/x", None)
+
+
+def gateway(url, **options):
+    return GatewayTransport(f"gateway+{url}", Options(**{"timeout": 5, **options}))
+
+
+def to_subdomain(request, plan):
+    host = request.headers["host"]
+    if "localhost" in host:
+        return plan
+    port = host.rpartition(":")[2]
+    cid = request.path.split("/")[2]
+    return redirect(f"http://{cid}.ipfs.localhost:{port}/?format={request.query['format']}", 301)
+
+
+def test_a_local_gateway_that_leads_to_subdomains_is_followed_without_credentials():
+    with GatewayServer(BLOCKS, fault=to_subdomain) as server:
+        transport = gateway(server.url, auth="bearer:s3cret", headers={"X-Key": "s3cret"})
+        assert transport.get_block(ROOT) == BLOCKS[ROOT.multihash]
+        assert dict(transport.read_car(ROOT))[ROOT] == BLOCKS[ROOT.multihash]
+        transport.close()
+        asked, followed, *_ = server.requests
+    assert (asked.headers["authorization"], asked.headers["x-key"]) == ("Bearer s3cret", "s3cret")
+    assert followed.headers["host"] == f"{ROOT}.ipfs.localhost:{server.port}"
+    assert followed.headers["accept"] == "application/vnd.ipld.raw"
+    assert not {"authorization", "x-key"} & set(followed.headers)
+
+
+def moved_once(request, plan):
+    if request.path.startswith("/moved/"):
+        return plan
+    return redirect(f"/moved{request.path}?format=raw&token=s3cret", 307)
+
+
+class Moved(GatewayServer):
+    def _target(self, request):
+        path = request.path.removeprefix("/moved")
+        return super()._target(attrs.evolve(request, path=path))
+
+
+def test_within_one_server_credentials_go_along():
+    with Moved(BLOCKS, fault=moved_once) as server:
+        transport = gateway(f"{server.url}?token=s3cret", auth="bearer:t0ken")
+        assert transport.get_block(ROOT) == BLOCKS[ROOT.multihash]
+        transport.close()
+        assert [r.headers["authorization"] for r in server.requests] == ["Bearer t0ken"] * 2
+
+
+def test_a_gateway_with_a_token_in_its_url_leads_nowhere_else():
+    with GatewayServer(BLOCKS, fault=to_subdomain) as server:
+        transport = gateway(f"{server.url}?token=s3cret")
+        with pytest.raises(TransportError, match="name that gateway instead") as caught:
+            transport.get_block(ROOT)
+        transport.close()
+        assert len(server.requests) == 1
+        assert caught.value.final
+
+
+@pytest.mark.parametrize("redirects", [1, 3])
+def test_loops_end(redirects):
+    with FaultServer(lambda r: redirect(f"{r.path}x?format=raw")) as server:
+        transport = gateway(server.url, limits=Limits(redirects=redirects))
+        with pytest.raises(TransportError, match="HTTP 302"):
+            transport.get_block(ROOT)
+        transport.close()
+        assert len(server.requests) == redirects + 1
+
+
+def test_what_is_not_verified_is_not_followed():
+    with FaultServer(lambda r: redirect("/elsewhere")) as server:
+        transport = gateway(server.url, verify=False)
+        with pytest.raises(TransportError, match="redirects"):
+            transport.open_path("/ipfs/x", 0, 1)
+        with pytest.raises(TransportError, match="redirects"):
+            transport.get_block(ROOT)
+        transport.close()
+        assert len(server.requests) == 2
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate for two names that only the tests' resolver knows."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate with")
+    folder = tmp_path_factory.mktemp("tls")
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    names = "subjectAltName=DNS:a.example,DNS:b.example"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=t"]
+        + ["-addext", names, "-keyout", str(key), "-out", str(cert)],
+        check=True,
+        capture_output=True,
+    )
+    return cert, key
+
+
+class SecureServer(GatewayServer):
+    def __init__(self, certificate, **options):
+        super().__init__(BLOCKS, **options)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+
+
+@pytest.fixture
+def names(monkeypatch, certificate):
+    """Lets names below .example lead to this machine, and trusts the certificate."""
+    monkeypatch.setattr(_pools.certifi, "where", lambda: str(certificate[0]))
+    connect = _pools.urllib3.util.connection.create_connection
+
+    def here(address, *arguments, **options):
+        host, port = address
+        return connect(
+            ("127.0.0.1" if host.endswith(".example") else host, port), *arguments, **options
+        )
+
+    monkeypatch.setattr(_pools.urllib3.util.connection, "create_connection", here)
+
+
+@pytest.mark.usefixtures("names")
+def test_one_public_gateway_leads_to_another_and_headers_stay_behind(certificate):
+    with SecureServer(certificate) as other:
+
+        def lead(request, plan):
+            return redirect(f"https://b.example:{other.port}{request.path}?format=raw")
+
+        with SecureServer(certificate, fault=lead) as server:
+            options = {"auth": "bearer:s3cret", "headers": {"X-Key": "s3cret", "Cookie": "s3cret"}}
+            transport = gateway(f"https://a.example:{server.port}", **options)
+            assert transport.get_block(ROOT) == BLOCKS[ROOT.multihash]
+            transport.close()
+        [followed] = other.requests
+    assert followed.headers["host"] == f"b.example:{other.port}"
+    assert "s3cret" not in str(followed.headers)
+
+
+@pytest.mark.usefixtures("names")
+@pytest.mark.parametrize("location", ["http://b.example:{port}/x", "https://127.0.0.1:{port}/x"])
+def test_a_public_gateway_cannot_reach_inside(certificate, location):
+    with FaultServer(lambda _: Plan(body=b"secret")) as inside:
+        target = location.format(port=inside.port)
+        with SecureServer(certificate, fault=lambda *_: redirect(target)) as server:
+            transport = gateway(f"https://a.example:{server.port}")
+            with pytest.raises(TransportError, match="redirects to"):
+                transport.get_block(ROOT)
+            transport.close()
+        assert inside.connections == 0

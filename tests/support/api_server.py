@@ -1,0 +1,55 @@
+"""The reading half of a node's RPC API over a dictionary of blocks, and a place to make it dishonest."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core.content import CID
+from tests.support.builders import car_bytes
+from tests.support.fetching import file_bytes
+from tests.support.http_server import FaultServer, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tests.support.http_server import Request
+
+
+class ApiServer(FaultServer):
+    """Serves blocks while its ``with`` block lives.
+
+    Args:
+        blocks: By multihash, as `tests.support.builders` makes them.
+        fault: Turns each honest answer into the one that is sent.
+    """
+
+    def __init__(
+        self,
+        blocks: Mapping[bytes, bytes],
+        *,
+        fault: Callable[[Request, Plan], Plan] | None = None,
+    ) -> None:
+        super().__init__(self._honest_or_not)
+        self.blocks = blocks
+        self.fault = fault
+
+    def _honest_or_not(self, request: Request) -> Plan:
+        plan = self._honest(request)
+        return plan if self.fault is None else self.fault(request, plan)
+
+    def _honest(self, request: Request) -> Plan:
+        command = request.path.removeprefix("/api/v0/")
+        if request.method != "POST" or command not in {"block/get", "cat", "dag/export"}:
+            return Plan(status=404, body=b"404 page not found")
+        cid = CID.parse(request.query["arg"])
+        if cid.multihash not in self.blocks:
+            said = {"Message": f"block was not found locally: {cid}", "Code": 0, "Type": "error"}
+            return Plan(status=500, body=json.dumps(said).encode())
+        if command == "block/get":
+            return Plan(body=self.blocks[cid.multihash])
+        if command == "dag/export":
+            return Plan(body=car_bytes(cid, self.blocks))
+        start, length = int(request.query["offset"]), int(request.query["length"])
+        data = file_bytes(cid, self.blocks)[start : start + length]
+        return Plan(body=data, headers={"X-Content-Length": str(len(data))})
