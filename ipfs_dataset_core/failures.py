@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # One place for each worker, and the first for the process itself: nobody adds to another's.
-_PLACES = 257
+_PLACES = 65
 
 
 class Failures:

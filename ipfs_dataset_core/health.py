@@ -60,6 +60,12 @@ class Health:
             with self._lock:
                 self._rests_until.pop(transport, None)
 
+    def late(self, transport: Transport) -> None:
+        """Notes that another source answered before one that was asked first."""
+        with self._lock:
+            rests = max(self._rests_until.get(transport, 0.0), time.monotonic() + FAILED_SECONDS)
+            self._rests_until[transport] = rests
+
     def failed(self, transport: Transport, error: Exception) -> None:
         """Notes that a source failed; that it lacks a block, or serves no ranges, is no failure."""
         if isinstance(error, RateLimitedError):

@@ -65,6 +65,8 @@ class Options:
         timeout: Seconds without progress after which a source has failed.
         deadline: Seconds in all for one read, over all sources and tries.
         retries: How often a request that may succeed later is tried again.
+        max_requests: Requests in flight at one source at the most, shared out over a loader's workers.
+        max_rate: Requests a second to one source at the most, shared out likewise; None for no limit.
         headers: Extra headers: for every request to the sources that were given by name, or, as a mapping
             from a source's address to its headers, for those to that source.
         auth: ``"bearer:TOKEN"`` or ``"basic:USER:PASSWORD"``, or a callable that returns one of them; goes
@@ -86,6 +88,10 @@ class Options:
     timeout: float = attrs.field(default=30.0, validator=_positive)
     deadline: float = attrs.field(default=300.0, validator=_positive)
     retries: int = attrs.field(default=4, validator=attrs.validators.ge(0))
+    max_requests: int = attrs.field(default=32, validator=attrs.validators.ge(1))
+    max_rate: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_positive)
+    )
     headers: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     auth: str | Callable[[], str] | Mapping[str, Any] | None = attrs.field(default=None, repr=False)
     handler: Literal["raise", "warn", "skip"] | Callable[[Exception], bool] = attrs.field(
@@ -150,6 +156,8 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "timeout": float,
     "deadline": float,
     "retries": int,
+    "max_requests": int,
+    "max_rate": float,
     "handler": str,
     "max_failures": int,
     "memory": parse_size,

@@ -5,19 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from ipfs_dataset_core.content import hasher, verify
 from ipfs_dataset_core.deadlines import time_left
 from ipfs_dataset_core.disk_cache import DiskCache
-from ipfs_dataset_core.errors import (
-    FormatError,
-    LimitError,
-    TransportError,
-    VerificationError,
-)
+from ipfs_dataset_core.errors import TransportError
 from ipfs_dataset_core.failed_sources import combined
 from ipfs_dataset_core.health import Health
+from ipfs_dataset_core.pacing import Pace, loader_workers
+from ipfs_dataset_core.racing import Latencies, Races, in_turn
 from ipfs_dataset_core.retry import delays, wait_at_least
 
 if TYPE_CHECKING:
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.content import CID
     from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.options import Options
+    from ipfs_dataset_core.racing import Race
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +44,13 @@ class Sources:
         self.transports = tuple(t for t in transports if t.local or not options.offline)
         self._options = options
         self._health = Health()
+        workers = loader_workers()
+        self._paces = {
+            t: Pace(options.max_requests, None if t.local else options.max_rate, workers)
+            for t in self.transports
+        }
+        self._latencies = {transport: Latencies() for transport in self.transports}
+        self._races = Races(2 * self.concurrency)
         self._cache = None
         if options.cache_dir is not None:
             self._cache = DiskCache(options.cache_dir, options.cache_size)
@@ -52,7 +58,8 @@ class Sources:
     @property
     def concurrency(self) -> int:
         """How many requests at once serve these sources well."""
-        return max((transport.concurrency for transport in self.transports), default=1)
+        most = max((transport.concurrency for transport in self.transports), default=1)
+        return max(1, min(most, self._options.max_requests // loader_workers()))
 
     def get_block(self, cid: CID) -> bytes:
         """Returns the block that `cid` names, from the first source that delivers it intact.
@@ -68,7 +75,7 @@ class Sources:
             hasher(cid)  # refuses a hash that proves nothing before anyone is asked
         if self._cache is not None and (kept := self._cache.get(cid)) is not None:
             return kept
-        block = self.first(lambda transport: self._block(transport, cid), f"block {cid}")
+        block = self.first(lambda t: self._block(t, cid), f"block {cid}", hedged=True)
         self.keep(cid, block)
         return block
 
@@ -87,7 +94,9 @@ class Sources:
         return self._cache is not None
 
     def _block(self, transport: Transport, cid: CID) -> bytes:
+        started = time.monotonic()
         block = transport.get_block(cid)
+        self._latencies[transport].add(time.monotonic() - started)
         self._options.limits.check("block_bytes", len(block), f"block {cid} from {transport.name}")
         if self._options.verify:
             verify(cid, block)
@@ -126,6 +135,7 @@ class Sources:
         """Closes every transport, and waits for what the cache still has to write."""
         for transport in self._all:
             transport.close()
+        self._races.close()
         if self._cache is not None:
             self._cache.close()
 
@@ -136,6 +146,7 @@ class Sources:
         transports: Sequence[Transport] | None = None,
         *,
         retried: type[TransportError] = TransportError,
+        hedged: bool = False,
     ) -> T:
         """Returns the first answer that a source gives, asked in the order of preference and health.
 
@@ -144,6 +155,7 @@ class Sources:
             what: What errors call the thing.
             transports: Those to ask, all where None.
             retried: The failures after which asking again is worth the wait.
+            hedged: Whether the next source is asked as well when an answer is late.
         """
         asked = self.transports if transports is None else transports
         waits = delays(self._options.retries)
@@ -151,14 +163,15 @@ class Sources:
         while True:
             # Who refused for good is quoted, and not asked again.
             failures = {t: e for t, e in failures.items() if getattr(e, "final", False)}
-            for transport in self._health.in_order([t for t in asked if t not in failures]):
-                if failures and time_left() <= 0:
-                    break
-                try:
-                    return self._ask(ask, transport)
-                except (TransportError, VerificationError, LimitError, FormatError) as error:
-                    log.debug("No %s from %s: %s", what, transport.name, error)
-                    failures[transport] = error
+            order = self._health.in_order([t for t in asked if t not in failures])
+            race = self._race(ask, order, hedged=hedged)
+            for number, error in race.failures.items():
+                log.debug("No %s from %s: %s", what, order[number].name, error)
+                failures[order[number]] = error
+            for number in race.late:
+                self._health.late(order[number])
+            if race.winner is not None:
+                return cast("T", race.answer)
             retryable = [e for e in failures.values() if isinstance(e, retried) and e.retryable]
             wait = next(waits, None) if retryable else None
             if wait is not None:
@@ -176,10 +189,19 @@ class Sources:
             notes.append(f"there is no time for another try: deadline={self._options.deadline:g}")
         return notes
 
+    def _race(
+        self, ask: Callable[[Transport], T], order: Sequence[Transport], *, hedged: bool
+    ) -> Race[T]:
+        attempts = [partial(self._ask, ask, transport) for transport in order]
+        if not hedged or len(order) < 2 or order[0].local:  # noqa: PLR2004 - one has no rival
+            return in_turn(attempts)
+        return self._races.run(attempts, [self._latencies[t].patience() for t in order])
+
     def _ask(self, ask: Callable[[Transport], T], transport: Transport) -> T:
         self._health.check(transport)
         try:
-            answer = ask(transport)
+            with self._paces[transport].turn():
+                answer = ask(transport)
         except Exception as error:
             self._health.failed(transport, error)
             raise

@@ -33,6 +33,8 @@ def test_arguments_come_before_the_environment():
         "IPFS_DATASET_CACHE_DIR": "cache",
         "IPFS_DATASET_CACHE_SIZE": "2G",
         "IPFS_DATASET_OFFLINE": "yes",
+        "IPFS_DATASET_MAX_REQUESTS": "4",
+        "IPFS_DATASET_MAX_RATE": "3.5",
     }
     assert set(environment) == set(VARIABLES.values())
     from_environment = Options.from_arguments({}, environment)
@@ -49,6 +51,8 @@ def test_arguments_come_before_the_environment():
         cache_dir=Path("cache"),
         cache_size=2 << 30,
         offline=True,
+        max_requests=4,
+        max_rate=3.5,
     )
     both = Options.from_arguments({"timeout": 9, "verify": True}, environment)
     assert (both.timeout, both.verify, both.retries) == (9, True, 0)

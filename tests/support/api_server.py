@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.content import CID
+from ipfs_dataset_core.errors import ObjectNotFoundError
 from tests.support.builders import car_bytes
 from tests.support.fetching import file_bytes
 from tests.support.http_server import FaultServer, Plan
@@ -42,14 +43,17 @@ class ApiServer(FaultServer):
         command = request.path.removeprefix("/api/v0/")
         if request.method != "POST" or command not in {"block/get", "cat", "dag/export"}:
             return Plan(status=404, body=b"404 page not found")
-        cid = CID.parse(request.query["arg"])
-        if cid.multihash not in self.blocks:
-            said = {"Message": f"block was not found locally: {cid}", "Code": 0, "Type": "error"}
+        try:
+            return self._done(command, CID.parse(request.query["arg"]), request.query)
+        except (ObjectNotFoundError, KeyError) as error:
+            said = {"Message": f"block was not found locally: {error}", "Code": 0, "Type": "error"}
             return Plan(status=500, body=json.dumps(said).encode())
+
+    def _done(self, command: str, cid: CID, query: Mapping[str, str]) -> Plan:
         if command == "block/get":
             return Plan(body=self.blocks[cid.multihash])
         if command == "dag/export":
             return Plan(body=car_bytes(cid, self.blocks))
-        start, length = int(request.query["offset"]), int(request.query["length"])
+        start, length = int(query["offset"]), int(query["length"])
         data = file_bytes(cid, self.blocks)[start : start + length]
         return Plan(body=data, headers={"X-Content-Length": str(len(data))})

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import FormatError
 
@@ -17,6 +16,8 @@ _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _PIECE_BYTES = 1 << 20
 _INPUT_BYTES = 64 << 10
+# All that these stand for comes out at once, and 4 bytes may stand for 128 KiB.
+_ZSTD_INPUT_BYTES = 1 << 10
 _WITH_GZIP_HEADER = 31
 
 
@@ -48,46 +49,35 @@ def _inputs(source: ObjectFile) -> Iterator[bytes]:
 def _gunzipped(source: ObjectFile) -> Iterator[bytes]:
     """Decompresses one member after the other, as ``cat a.gz b.gz`` makes them."""
     member = zlib.decompressobj(_WITH_GZIP_HEADER)
-    given = b""
     for piece in _inputs(source):
-        given += piece
+        given = piece
         while given:
             if member.eof:
-                given = given.lstrip(b"\0")
                 member = zlib.decompressobj(_WITH_GZIP_HEADER)
-                continue
             yield member.decompress(given, _PIECE_BYTES)
-            given = member.unused_data if member.eof else member.unconsumed_tail
-    # What was put back because the output was full has no more input, and yet more output.
+            given = member.unused_data.lstrip(b"\0") if member.eof else member.unconsumed_tail
     if not member.eof:
-        yield member.flush()
+        yield member.flush()  # what did not fit into the last piece
     if not member.eof:
         raise EOFError("the compressed data end in the middle")
 
 
 def _unzstd(source: ObjectFile) -> Iterator[bytes]:
-    import zstandard  # noqa: PLC0415 - for this format alone
+    """Decompresses one frame after the other."""
+    import zstandard  # noqa: PLC0415 - for these files alone
 
-    counted = _Counted(source)
-    reader = zstandard.ZstdDecompressor().stream_reader(counted, read_across_frames=True)
+    context = zstandard.ZstdDecompressor()
+    frame = context.decompressobj()
     try:
-        while piece := reader.read(_PIECE_BYTES):
-            yield piece
+        for piece in _inputs(source):
+            given = piece
+            while given:
+                if frame.eof:
+                    frame = context.decompressobj()
+                yield frame.decompress(given[:_ZSTD_INPUT_BYTES])
+                rest = given[_ZSTD_INPUT_BYTES:]
+                given = frame.unused_data + rest if frame.eof else rest
     except zstandard.ZstdError as error:
         raise EOFError(str(error)) from error
-
-
-class _Counted(io.RawIOBase):
-    def __init__(self, source: ObjectFile) -> None:
-        super().__init__()
-        self._source = source
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._source.read_at(self._position, len(buffer))
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
+    if not frame.eof:
+        raise EOFError("the compressed data end in the middle")

@@ -25,7 +25,7 @@ def pieces(source: ObjectFile, start: int) -> Iterator[bytes]:
 
 
 def split(parts: Iterable[bytes], at: int, name: str, most: int) -> Iterator[Line]:
-    """Yields ``(position, line)`` for each line, without its ``\\n``.
+    """Yields ``(position, line)`` for each line, without the newline that ends it.
 
     Args:
         parts: The bytes, in pieces of any size.

@@ -1,0 +1,24 @@
+"""Safetensors files as formats of ipfs-dataset; importing this imports neither safetensors nor torch."""
+
+from __future__ import annotations
+
+from ipfs_dataset_core import ReaderPlugin, hookimpl
+
+
+@hookimpl
+def ipfs_dataset_readers() -> list[ReaderPlugin]:
+    """Declares ``safetensors`` and ``safetensors_rows``."""
+    return [
+        ReaderPlugin(
+            name="safetensors",
+            summary="a safetensors file: its tensors",
+            factory="ipfs_dataset_safetensors.reader:SafetensorsReader",
+            suffixes=(".safetensors",),
+            in_folders=True,
+        ),
+        ReaderPlugin(
+            name="safetensors_rows",
+            summary="a safetensors file: the rows of its tensors, along the first axis",
+            factory="ipfs_dataset_safetensors.reader:SafetensorsRowsReader",
+        ),
+    ]

@@ -1,0 +1,128 @@
+"""Tensors of every type, how little is read, and headers that lie."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from ipfs_dataset_safetensors.reader import SafetensorsReader, SafetensorsRowsReader
+from safetensors.torch import save
+
+from ipfs_dataset_core import FormatError, LimitError
+from ipfs_dataset_core.testing import MemoryFile
+from tests.support.markdown import run_python
+from tests.support.stores import Store
+
+README = Path(__file__).parents[1] / "README.md"
+TYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32]
+TYPES += [torch.int16, torch.int8, torch.uint8, torch.bool, torch.float8_e4m3fn, torch.complex64]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 0, 4), (2, 3, 4)])
+def test_tensors_of_every_type_and_shape_come_back(dtype, shape):
+    tensor = torch.ones(shape).to(dtype)
+    ((name, found),) = SafetensorsReader().samples(MemoryFile(save({"t": tensor})))
+    assert (name, found.dtype, found.shape) == ("t", dtype, tensor.shape)
+    assert found.flatten().tolist() == tensor.flatten().tolist()
+
+
+def test_a_row_reads_its_bytes_alone():
+    tensors = {"x": torch.arange(3_000_000).reshape(-1, 3), "y": torch.zeros(1_000_000)}
+    file, reader = MemoryFile(save(tensors)), SafetensorsRowsReader()
+    index = reader.index(file)
+    assert file.bytes_read < 500
+    assert len(pickle.dumps(index)) < 1000
+    file.reads.clear()
+    _, sample = reader.read(file, index, 654_321)
+    assert sample["x"].tolist() == tensors["x"][654_321].tolist()
+    assert file.bytes_read == 3 * 8 + 4
+
+
+def test_iterating_reads_in_pieces_and_gives_rows_that_stand_alone():
+    file = MemoryFile(save({"x": torch.zeros(5000, 1000)}))
+    first = next(SafetensorsRowsReader().samples(file))[1]["x"]
+    assert file.bytes_read < 2 << 20
+    assert first.untyped_storage().nbytes() == 4000
+
+
+def test_tensors_are_chosen_by_name():
+    file = MemoryFile(save({"x": torch.zeros(3, 2), "y": torch.zeros(3), "z": torch.zeros(9)}))
+    ((_, first), *_) = SafetensorsRowsReader(["y", "x"]).samples(file)
+    assert list(first) == ["y", "x"]
+    with pytest.raises(FormatError, match=r"'object' has no tensor 'w'. It has"):
+        SafetensorsRowsReader(["w"]).index(file)
+    with pytest.raises(FormatError, match=r"different numbers of rows.*z has 9"):
+        SafetensorsRowsReader().index(file)
+
+
+def test_a_tensor_larger_than_the_limit_is_refused_unread():
+    file = MemoryFile(save({"x": torch.zeros(1000)}))
+    with pytest.raises(LimitError, match=r"'x' of 'object' has 4000 bytes.*safetensors_rows"):
+        list(SafetensorsReader(max_bytes=3999).samples(file))
+    assert file.bytes_read < 500
+
+
+def with_header(header, data=b""):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def described(**changes):
+    return {"t": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **changes}}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff" * 8,
+        with_header(b"[]"),
+        with_header(b"{" * 100_000),
+        with_header(b"\xff\xfe"),
+        with_header({"t": 1}),
+        with_header({"t": {}}),
+        with_header(described(dtype="PICKLE"), bytes(8)),
+        with_header(described(dtype=1), bytes(8)),
+        with_header(described(shape=[3]), bytes(8)),
+        with_header(described(shape=[-2]), bytes(8)),
+        with_header(described(shape=2), bytes(8)),
+        with_header(described(shape=[1 << 62, 1 << 62]), bytes(8)),
+        with_header(described(shape=[True, 2]), bytes(8)),
+        with_header(described(data_offsets=[0, 9]), bytes(8)),
+        with_header(described(data_offsets=[8, 0]), bytes(8)),
+        with_header(described(data_offsets=[-8, 0]), bytes(8)),
+        with_header(described(data_offsets=[0]), bytes(8)),
+        with_header(described(), bytes(7)),
+    ],
+)
+def test_headers_that_lie(data):
+    for reader in (SafetensorsReader(), SafetensorsRowsReader()):
+        with pytest.raises((FormatError, LimitError), match="object"):
+            list(reader.samples(MemoryFile(data)))
+
+
+def test_rows_without_bytes_are_limited_in_number():
+    header = described(shape=[1 << 40, 0], data_offsets=[0, 0])
+    with pytest.raises(LimitError, match="1099511627776 rows"):
+        SafetensorsRowsReader().index(MemoryFile(with_header(header)))
+
+
+def test_examples_run_as_written(tmp_path, capsys):
+    store = Store(tmp_path / "store")
+    model = save({"w": torch.zeros(2, 3), "b": torch.zeros(3)})
+    latents = save({"latent": torch.zeros(9, 4), "label": torch.arange(9)})
+    replacements = {
+        "bafybeidxqpatrqnd43zb7jjtbcq5ei6e3m5cb3r3uwgnv4qdqr2pnrfxlq": store.tree(
+            {"model.safetensors": model}
+        ),
+        "bafybeih5e3mrysx3x2c6sfhrl5xzdkyrvgbdyimgnnkxfcn3wq6xabbqzm": store.file(latents),
+        "/ip4/127.0.0.1/tcp/5001": store.address,
+    }
+    run_python(README, replacements)
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["{'b': (3,), 'w': (2, 3)}", "9 torch.Size([4]) tensor(7)"]

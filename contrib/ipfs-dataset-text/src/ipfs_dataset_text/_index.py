@@ -1,0 +1,57 @@
+"""Where each line lies: twelve bytes a line."""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING, Any
+
+from ipfs_dataset_core import LimitError, MemberIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ipfs_dataset_core import Span
+    from ipfs_dataset_text._lines import Line
+
+MAX_LINES = 50_000_000
+
+
+class LinesIndex(MemberIndex):
+    """The index of a plain file.
+
+    Args:
+        name: The file's; a sample's is ``name:byte``.
+        lines: What becomes samples.
+        header: What reading a line needs to know of the file.
+
+    Raises:
+        LimitError: There are too many.
+    """
+
+    def __init__(self, name: str, lines: Iterable[Line], header: Any) -> None:
+        self.header = header
+        self._name = name
+        self._starts = array("Q")
+        self._lengths = array("I")
+        for start, line in lines:
+            if len(self._starts) >= MAX_LINES:
+                raise LimitError(
+                    f"{name!r} has more than {MAX_LINES} lines: split it into several files."
+                )
+            self._starts.append(start)
+            self._lengths.append(len(line))
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def name(self, position: int) -> str:
+        return sample_name(self._name, self._starts[position])
+
+    def span(self, position: int) -> Span:
+        start = self._starts[position]
+        return start, start + self._lengths[position]
+
+
+def sample_name(name: str, start: int) -> str:
+    """Returns the name of the sample that starts at a byte: known without counting what is before it."""
+    return f"{name}:{start}"

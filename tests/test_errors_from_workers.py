@@ -1,0 +1,146 @@
+"""What goes wrong in a DataLoader worker arrives whole: the class, the CID, the bytes, what each source said."""
+
+from __future__ import annotations
+
+import pytest
+from torch.utils.data import DataLoader
+
+from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
+from ipfs_dataset.types import IPFSObject, RemoteFileType
+from ipfs_dataset_core import (
+    FormatError,
+    LimitError,
+    ObjectNotFoundError,
+    RateLimitedError,
+    TransportError,
+    TransportTimeoutError,
+    VerificationError,
+)
+from ipfs_dataset_core.limits import Limits
+from tests.support.builders import noise, one_file, tree, zip_bytes
+from tests.support.fault_plans import SUNSET
+from tests.support.gateway_server import GatewayServer
+from tests.support.http_server import Plan, rate_limited
+from tests.support.workers import as_it_is
+
+# The machine may have fewer cores than a test has workers, and threads beside a fork are the point here.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
+
+METHODS = ["fork", "spawn", "forkserver"]
+DATA = noise(2_000_000)
+ROOT, BLOCKS = one_file(DATA)
+
+
+def caught_in_worker(dataset, method, kind):
+    # A sampler of its own keeps the DataLoader from asking for the length, in this process.
+    sampler = [0] if isinstance(dataset, IPFSDataset) else None
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=sampler,
+        num_workers=1,
+        multiprocessing_context=method,
+        collate_fn=as_it_is,
+    )
+    with pytest.raises(kind) as caught:
+        list(loader)
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+def line_of(message, server):
+    """Returns the line of a message on which a source is quoted."""
+    [line] = [line for line in message.splitlines() if server.url in line]
+    return line.strip()
+
+
+def flipped(request, plan):
+    return Plan(body=bytes(len(plan.body)), headers=plan.headers)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", [IPFSDataset, IPFSIterableDataset])
+def test_every_source_is_quoted_on_a_line_of_its_own(method, kind):
+    with (
+        GatewayServer({}) as empty,
+        GatewayServer(BLOCKS, fault=lambda *_: Plan(status=503, body=b"come\nback later")) as busy,
+        GatewayServer(BLOCKS, fault=lambda *_: Plan(status=429, headers={"Sunset": SUNSET})) as over,
+    ):
+        servers = (empty, busy, over)
+        dataset = kind(
+            IPFSObject(f"ipfs://{ROOT}", RemoteFileType.PLAIN),
+            gateways=[server.url for server in servers],
+            retries=0,
+        )
+        message = caught_in_worker(dataset, method, TransportError)
+        dataset.close()
+    assert f"No source delivered block {ROOT}:" in message
+    assert "HTTP 404" in line_of(message, empty)
+    assert "HTTP 503 come back later" in line_of(message, busy)
+    assert "this service has ended" in line_of(message, over)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_lies_arrive_as_such(method):
+    with GatewayServer(BLOCKS, fault=flipped) as server:
+        dataset = IPFSDataset(f"ipfs://{ROOT}", gateways=server.url, retries=0)
+        message = caught_in_worker(dataset, method, VerificationError)
+    assert str(ROOT) in message
+    assert line_of(message, server)
+
+
+FAILURES = [
+    (RateLimitedError, lambda *_: rate_limited("100"), "HTTP 429"),
+    (TransportTimeoutError, lambda _, plan: Plan(delay=2), "nothing came in time"),
+]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("kind", "fault", "words"), FAILURES)
+def test_what_all_sources_have_in_common_is_the_class(method, kind, fault, words):
+    with GatewayServer(BLOCKS, fault=fault) as server:
+        dataset = IPFSIterableDataset(
+            f"ipfs://{ROOT}", gateways=server.url, retries=0, timeout=0.3
+        )
+        message = caught_in_worker(dataset, method, kind)
+    assert str(ROOT) in message
+    assert words in line_of(message, server)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_the_data_do_wrong_arrives_with_the_object(method):
+    root, blocks = tree({"a.zip": zip_bytes({"x": b"1"})[:-5], "b.txt": DATA})
+    url = f"ipfs://{root}"
+    with GatewayServer(blocks) as server:
+        for path, kind, options, words in (
+            ("a.zip", FormatError, {}, "a.zip"),
+            ("no.txt", ObjectNotFoundError, {}, "no.txt"),
+            ("b.txt", LimitError, {"limits": Limits(read_bytes=1000)}, "limits=Limits(read_bytes="),
+        ):
+            dataset = IPFSIterableDataset(f"{url}/{path}", gateways=server.url, **options)
+            message = caught_in_worker(dataset, method, kind)
+            assert words in message
+            assert str(root) in message
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bytes_that_nobody_proves_are_named_with_their_range(method):
+    """Without verification bytes are asked for by path, and the range is all that there is to name."""
+    path = f"{tree({'b.txt': DATA})[0]}/b.txt"
+
+    def cut(request, plan):
+        return Plan(status=503) if "range" in request.headers else plan
+
+    with GatewayServer(tree({"b.txt": DATA})[1], fault=cut) as server:
+        dataset = IPFSIterableDataset(
+            IPFSObject(f"ipfs://{path}", RemoteFileType.PLAIN),
+            gateways=server.url,
+            verify=False,
+            retries=0,
+        )
+        message = caught_in_worker(dataset, method, TransportError)
+    assert f"bytes 0-{len(DATA) - 1} of /ipfs/{path}" in message
+    assert "HTTP 503" in line_of(message.partition("\n")[2], server)
