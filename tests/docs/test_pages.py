@@ -44,7 +44,7 @@ def test_there_are_examples_where_readers_expect_them():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("replacements", [RECORDS], indirect=True, ids=[""])
-@pytest.mark.parametrize("page", ["add-a-format", "add-a-transport"])
+@pytest.mark.parametrize("page", ["add-a-format", "add-a-transport", "add-an-exporter"])
 @pytest.mark.parametrize("place", ["store"], indirect=True)
 def test_the_plugins_of_the_how_to_pages_pass_the_contract_tests_there(
     page, replacements, workplace

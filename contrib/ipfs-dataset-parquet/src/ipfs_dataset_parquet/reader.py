@@ -1,0 +1,113 @@
+"""The reader of Parquet files: in slices by row group, or by row at the price of its row group."""
+
+from __future__ import annotations
+
+import weakref
+from array import array
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any, cast
+
+from ipfs_dataset_core import MemberIndex, Reader
+from ipfs_dataset_parquet._table import Group, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ipfs_dataset_core import ObjectFile, Sample, Span
+
+MAX_BYTES = 4 << 30
+
+# A larger row group is not fetched ahead of each of its rows: once decoded it is kept, its bytes are not.
+_WORTH_PREFETCHING_BYTES = 8 << 20
+
+
+class RowGroupsIndex(MemberIndex):
+    """The index of a file: three numbers per row group.
+
+    Args:
+        name: The file's; a sample's is ``name:number``.
+        groups: The file's row groups.
+    """
+
+    def __init__(self, name: str, groups: list[Group]) -> None:
+        self._name = name
+        self._starts = array("Q", [group.start for group in groups])
+        self._stops = array("Q", [group.stop for group in groups])
+        self._firsts = array("Q", [0])
+        for group in groups:
+            self._firsts.append(self._firsts[-1] + group.rows)
+
+    def __len__(self) -> int:
+        return self._firsts[-1]
+
+    def name(self, position: int) -> str:
+        return f"{self._name}:{range(len(self))[position]}"
+
+    def span(self, position: int) -> Span:
+        group, _ = self.locate(position)
+        start, stop = self._starts[group], self._stops[group]
+        return (start, stop) if stop - start <= _WORTH_PREFETCHING_BYTES else (start, start)
+
+    def locate(self, position: int) -> tuple[int, int]:
+        """Returns a row's row group and its number in there."""
+        group = bisect_right(self._firsts, position) - 1
+        return group, position - self._firsts[group]
+
+    def first(self, group: int) -> int:
+        """Returns the number of the first row of a row group."""
+        return self._firsts[group]
+
+
+class ParquetReader(Reader):
+    """Reads a Parquet file as one sample ``(name, {column: value})`` per row.
+
+    Args:
+        columns: Which columns to read; by default all.
+        max_bytes: A row group that is larger when decoded is a `LimitError`.
+    """
+
+    def __init__(self, columns: Sequence[str] | None = None, *, max_bytes: int = MAX_BYTES) -> None:
+        self._columns = None if columns is None else list(columns)
+        self._max_bytes = max_bytes
+        self._forget()
+
+    def samples(self, source: ObjectFile) -> Iterator[Sample]:
+        return self._samples(source, lambda group: True)
+
+    def sliceable(self, source: ObjectFile) -> bool:
+        return True
+
+    def samples_between(self, source: ObjectFile, start: int, stop: int) -> Iterator[Sample]:
+        """Yields the rows of the row groups whose first byte lies in ``[start, stop)``."""
+        return self._samples(source, lambda group: start <= group.start < stop)
+
+    def index(self, source: ObjectFile) -> RowGroupsIndex:
+        return RowGroupsIndex(source.name, self._table(source).groups)
+
+    def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
+        group, number = cast("RowGroupsIndex", index).locate(position)
+        return index.name(position), self._table(source).row(group, number)
+
+    def _samples(self, source: ObjectFile, wanted: Any) -> Iterator[Sample]:
+        table, index = self._table(source), self.index(source)
+        for number, group in enumerate(table.groups):
+            if wanted(group):
+                for row, values in enumerate(table.rows(number), index.first(number)):
+                    yield index.name(row), values
+
+    def _table(self, source: ObjectFile) -> Table:
+        """Returns the open file, which keeps the row group that was read last."""
+        table = self._open.get(source)
+        if table is None:
+            table = self._open[source] = Table(source, self._columns, self._max_bytes)
+        return table
+
+    def _forget(self) -> None:
+        self._open: weakref.WeakKeyDictionary[ObjectFile, Table] = weakref.WeakKeyDictionary()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_open"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._forget()
