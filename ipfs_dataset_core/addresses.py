@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from ipfs_dataset_core.errors import AddressError
+from ipfs_dataset_core.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -74,7 +75,7 @@ def gateway_address(url: str) -> str:
         return url
     _, host, path, query, _ = _split(url)
     if not host:
-        raise AddressError(f"{url!r} names no host: write https://gateway.example")
+        raise AddressError(f"{redacted(url)!r} names no host: write https://gateway.example")
     prefix = re.sub(r"(/ipfs|/ipns)?/*$", "", path)
     return f"gateway+{scheme}://{host}{prefix}{f'?{query}' if query else ''}"
 
@@ -82,8 +83,9 @@ def gateway_address(url: str) -> str:
 def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
-    except ValueError as error:
-        raise AddressError(f"{url!r} is no URL: {error}") from error
+    except ValueError:
+        # The reason that urlsplit gives may quote a part of a password.
+        raise AddressError(f"{redacted(url)!r} has no usable host and port") from None
 
 
 def environment_gateways(environment: Mapping[str, str] = os.environ) -> list[str]:

@@ -15,6 +15,7 @@ import attrs
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
 from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory
 from ipfs_dataset_core.names import NameTable
+from ipfs_dataset_core.redaction import redacted
 from ipfs_dataset_core.registry import default_registry
 from ipfs_dataset_core.resolver import choose_format, locate, open_located
 from ipfs_dataset_core.types import IPFSObject
@@ -69,6 +70,7 @@ class DatasetObject:
 
     def __init__(self, obj: IPFSObject, connections: Connections) -> None:
         self.obj = obj
+        self.name = redacted(obj.url)
         self._connections = connections
         self._target: CID | PlainPath | None = None
         self._units: list[Unit] | None = None
@@ -92,7 +94,7 @@ class DatasetObject:
             if self._target is None and parse_object_url(self.obj.url).namespace == "ipns":
                 self._locate()
         except IPFSDatasetError as error:
-            log.warning("The name in %s cannot be followed yet: %s", self.obj.url, error)
+            log.warning("The name in %s cannot be followed yet: %s", self.name, error)
 
     def __getstate__(self) -> dict[str, Any]:
         if get_spawning_popen() is not None:
@@ -105,18 +107,18 @@ class DatasetObject:
             url = parse_object_url(self.obj.url)
             self._target = locate(url, self._connections)
             if url.namespace == "ipns":
-                log.info("%s is %s", self.obj.url, self._target)
+                log.info("%s is %s", self.name, self._target)
         return self._target
 
     def _find_units(self) -> list[Unit]:
         gateway = parse_object_url(self.obj.url).gateway
-        opener = Opener(self._connections, gateway, self._locate(), self.obj.url)
+        opener = Opener(self._connections, gateway, self._locate(), self.name)
         source = opener()
-        unit = ObjectUnit(opener, choose_format(self.obj, source), self.obj.url)
+        unit = ObjectUnit(opener, choose_format(self.obj, source), self.name)
         if not isinstance(unit.reader, FolderReader):
             return [unit]
         if not isinstance(source, ObjectDirectory):
-            raise FormatError(f"{self.obj.url!r} is a file, and a folder was expected")
+            raise FormatError(f"{self.name!r} is a file, and a folder was expected")
         return _folder_units(opener, unit.reader.members(source))
 
 

@@ -14,6 +14,7 @@ from ipfs_dataset_core.credentials import options_for
 from ipfs_dataset_core.errors import IPFSDatasetError, TransportError, VerificationError
 from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.layout import FileLayout, Leaf
+from ipfs_dataset_core.redaction import redacted
 from ipfs_dataset_core.resolver import resolve_root
 from ipfs_dataset_core.runs import by_car, by_range
 from ipfs_dataset_core.sources import Sources
@@ -92,7 +93,7 @@ def diagnose(url: str, address: str | None, options: Options, *, blocks: int) ->
     """
     options = attrs.evolve(options, retries=0)
     parsed = parse_object_url(url)
-    found = Diagnosis(url)
+    found = Diagnosis(redacted(url))
     connections = Connections(address, options)
     try:
         root = resolve_root(parsed, connections)

@@ -80,7 +80,7 @@ class Failures:
             try:
                 units = item.units()
             except IPFSDatasetError as error:
-                self.failed(error, item.obj.url)
+                self.failed(error, item.name)
             else:
                 yield from units
 

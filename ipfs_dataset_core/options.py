@@ -11,6 +11,7 @@ import attrs
 
 from ipfs_dataset_core.errors import AddressError
 from ipfs_dataset_core.limits import GIB, MIB, Limits
+from ipfs_dataset_core.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,6 +22,10 @@ _UNITS = {"k": 1 << 10, "m": MIB, "g": GIB, "t": 1 << 40}
 
 def _tuple(value: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _shown(urls: tuple[str, ...]) -> str:
+    return repr(tuple(map(redacted, urls)))
 
 
 def _positive(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
@@ -82,8 +87,8 @@ class Options:
         offline: Read from the cache and from local stores only.
     """
 
-    gateways: tuple[str, ...] = attrs.field(default=(), converter=_tuple)
-    routers: tuple[str, ...] = attrs.field(default=(), converter=_tuple)
+    gateways: tuple[str, ...] = attrs.field(default=(), converter=_tuple, repr=_shown)
+    routers: tuple[str, ...] = attrs.field(default=(), converter=_tuple, repr=_shown)
     verify: bool = True
     timeout: float = attrs.field(default=30.0, validator=_positive)
     deadline: float = attrs.field(default=300.0, validator=_positive)

@@ -8,6 +8,7 @@ from ipfs_dataset_core.content import CID
 from ipfs_dataset_core.directories import open_node, resolve_path
 from ipfs_dataset_core.errors import AddressError, FormatError, TransportError
 from ipfs_dataset_core.interfaces import ObjectDirectory, Reader, ReaderPlugin
+from ipfs_dataset_core.redaction import redacted
 from ipfs_dataset_core.registry import default_registry
 from ipfs_dataset_core.types import RemoteFileType
 from ipfs_dataset_core.unverified import PlainPath, open_plain, plain_path
@@ -78,7 +79,8 @@ def open_located(
 def open_object(url: str, connections: Connections) -> ObjectFile | ObjectDirectory:
     """Returns the file or directory at any form of URL; raises like `resolve_root` and `open_node`."""
     parsed = parse_object_url(url)
-    return open_located(connections.fetcher(parsed.gateway), locate(parsed, connections), url)
+    target = locate(parsed, connections)
+    return open_located(connections.fetcher(parsed.gateway), target, redacted(url))
 
 
 def choose_format(obj: IPFSObject, source: ObjectFile | ObjectDirectory) -> ReaderPlugin | Reader:
@@ -100,14 +102,14 @@ def choose_format(obj: IPFSObject, source: ObjectFile | ObjectDirectory) -> Read
         plugin = default_registry().reader(name)
     else:
         raise AddressError(
-            f"{obj.url!r}: filetype is a RemoteFileType, the name of a format, a Reader or a "
+            f"{redacted(obj.url)!r}: filetype is a RemoteFileType, the name of a format, a Reader or a "
             f"ReaderPlugin, not {chosen!r}"
         )
     is_directory = isinstance(source, ObjectDirectory)
     if is_directory != (plugin.reads == "directory"):
         found = "a directory" if is_directory else "a file"
         raise FormatError(
-            f"{obj.url!r} is {found}, and the format {plugin.name!r} reads a {plugin.reads}: "
+            f"{redacted(obj.url)!r} is {found}, and the format {plugin.name!r} reads a {plugin.reads}: "
             f"{'use FOLDER' if is_directory else 'choose a format for files'}, or leave filetype out"
         )
     return plugin

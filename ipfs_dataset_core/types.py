@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from ipfs_dataset_core.redaction import redacted
+
 if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Reader, ReaderPlugin
 
@@ -35,5 +37,5 @@ class IPFSObject:
             None finds the format by the suffix of the name, then by the first bytes.
     """
 
-    url: str
+    url: str = attrs.field(repr=lambda url: repr(redacted(url) if isinstance(url, str) else url))
     filetype: RemoteFileType | str | Reader | ReaderPlugin | None = None

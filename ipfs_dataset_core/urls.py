@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 import attrs
 
 from ipfs_dataset_core.errors import AddressError
+from ipfs_dataset_core.redaction import redacted
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -66,7 +67,7 @@ def parse_object_url(text: str) -> ObjectURL:
     """
     if not isinstance(text, str):
         raise AddressError(f"The url of an object is a string, not {text!r}: write {FORMS}")
-    stripped = text.strip()
+    stripped, text = text.strip(), redacted(text)
     scheme, separator, rest = stripped.partition("://")
     scheme = scheme.lower()
     if not separator:
@@ -116,8 +117,9 @@ def _split(stripped: str, text: str) -> SplitResult:
         stripped.encode()
         parts = urlsplit(stripped)
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise AddressError(f"{text!r} is no URL ({error}): write {FORMS}") from error
+    except ValueError:
+        # The reason that urlsplit gives may quote a part of a password.
+        raise AddressError(f"{text!r} has no usable host and port: write {FORMS}") from None
     if not host:
         raise AddressError(f"{text!r} names no host: write {FORMS}")
     return parts

@@ -98,6 +98,7 @@ def test_a_writer_killed_in_the_middle_leaves_no_wrong_block(tmp_path):
         writer = context.Process(target=_write_for_ever, args=(tmp_path / "blocks", ready))
         writer.start()
         assert ready.wait(60)
+        assert writer.pid is not None
         os.kill(writer.pid, signal.SIGKILL)
         writer.join()
         writer.close()

@@ -48,7 +48,8 @@ def test_all_workers_and_epochs_read_what_the_name_pointed_to_first(method, capl
         dataset = IPFSIterableDataset(
             IPFSObject("ipns://data.example/", RemoteFileType.ZIP), node.url, timeout=10
         )
-        workers: dict[str, Any] = {} if method is None else {"num_workers": 2, "multiprocessing_context": method}
+        parallel = {"num_workers": 2, "multiprocessing_context": method}
+        workers: dict[str, Any] = {} if method is None else parallel
         loader = DataLoader(dataset, batch_size=None, collate_fn=tuple, **workers)
         for _ in range(2):
             assert sorted(loader) == sorted(VERSIONS[0].items())

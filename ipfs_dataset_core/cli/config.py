@@ -15,6 +15,7 @@ from ipfs_dataset_core.addresses import (
     node_api,
 )
 from ipfs_dataset_core.options import VARIABLES, Options
+from ipfs_dataset_core.redaction import redacted
 
 if TYPE_CHECKING:
     import argparse
@@ -55,7 +56,7 @@ def describe(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     store_origin = f"${STORE_VARIABLE}" if environment.get(STORE_VARIABLE) else "default"
     report["store"] = {"value": str(default_store(environment)), "from": store_origin}
     report["node"] = {"value": node_api(environment), "from": "$IPFS_PATH/api or ~/.ipfs/api"}
-    found = environment_gateways(environment)
+    found = list(map(redacted, environment_gateways(environment)))
     report["gateways found"] = {"value": found, "from": "$IPFS_GATEWAY or a gateway file"}
     return report
 
@@ -64,5 +65,5 @@ def _plain(value: Any) -> Any:
     if attrs.has(type(value)):
         return attrs.asdict(value)
     if isinstance(value, tuple):
-        return list(value)
+        return list(map(redacted, value))
     return value if isinstance(value, (bool, int, float, str)) or value is None else str(value)

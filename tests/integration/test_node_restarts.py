@@ -84,6 +84,7 @@ class Proxy:
         self._done = False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets = []
+        self._timers = []
         self._accepting = threading.Thread(target=self._accept)
 
     @property
@@ -96,6 +97,8 @@ class Proxy:
 
     def __exit__(self, *_):
         self._done = True
+        for timer in self._timers:
+            timer.cancel()
         self._flowing.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -111,7 +114,8 @@ class Proxy:
 
     def block(self, seconds):
         self._flowing.clear()
-        threading.Timer(seconds, self._flowing.set).start()
+        self._timers.append(threading.Timer(seconds, self._flowing.set))
+        self._timers[-1].start()
 
     def _accept(self):
         while not self._done:

@@ -204,7 +204,9 @@ def server_of(source: SourcePlan, blocks: Blocks) -> GatewayServer | ApiServer:
     lock = threading.Lock()
 
     def fault(request: Request, plan: Plan) -> Plan:
-        whole = plan if isinstance(plan.body, bytes) else attrs.evolve(plan, body=b"".join(plan.body))
+        whole = (
+            plan if isinstance(plan.body, bytes) else attrs.evolve(plan, body=b"".join(plan.body))
+        )
         with lock:
             chosen = next(turns, None)
         if chosen is None and (not source.bulk_only or _kind(request) in BULK):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import io
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ ROWS = [
         "text": f"row {n}" if n % 3 else None,
         "box": [n, n + 0.5],
         "image": {"bytes": bytes([n]), "path": "p"},
-        "when": datetime.date(2024, 1, 1 + n),
+        "when": dt.date(2024, 1, 1 + n),
     }
     for n in range(20)
 ]
@@ -28,7 +28,9 @@ ROWS = [
 
 class ParquetContract(ReaderContract):
     read_slack = 1 << 20  # the footer at the end, and Arrow's buffers
-    options: dict = {}
+
+    def options(self):
+        return {}
 
     @pytest.fixture
     def plugin(self):
@@ -37,7 +39,7 @@ class ParquetContract(ReaderContract):
     @pytest.fixture
     def example(self):
         buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(ROWS), buffer, row_group_size=7, **self.options)
+        pq.write_table(pa.Table.from_pylist(ROWS), buffer, row_group_size=7, **self.options())
         return Example(buffer.getvalue(), [(f"object:{n}", row) for n, row in enumerate(ROWS)])
 
 
@@ -46,11 +48,13 @@ class TestSnappy(ParquetContract):
 
 
 class TestZstandard(ParquetContract):
-    options = {"compression": "zstd"}
+    def options(self):
+        return {"compression": "zstd"}
 
 
 class TestUncompressedPlain(ParquetContract):
-    options = {"compression": "none", "use_dictionary": False}
+    def options(self):
+        return {"compression": "none", "use_dictionary": False}
 
 
 def by_columns():

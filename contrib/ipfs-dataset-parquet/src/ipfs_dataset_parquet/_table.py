@@ -27,11 +27,13 @@ _BATCH_ROWS = 1024
 
 
 class Group(NamedTuple):
-    """A row group: how many rows it has, and which bytes of the file its columns."""
+    """A row group: how many rows it has, and how many bytes when decoded.
+
+    Where in the file it lies is not asked: in a damaged footer, Arrow's answer ends the process.
+    """
 
     rows: int
-    start: int
-    stop: int
+    size: int
 
 
 class Table:
@@ -71,8 +73,7 @@ class Table:
         """Yields the rows of a row group, decoded a few at a time."""
         with self._reading():
             self._check_size(group)
-            metadata = self._file.metadata.row_group(group)
-            row_bytes = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
+            row_bytes = max(1, self.groups[group].size // max(1, self.groups[group].rows))
             # No threads: they would not survive the fork that makes a DataLoader's workers.
             batches = self._file.iter_batches(
                 max(1, min(_BATCH_ROWS, _BATCH_BYTES // row_bytes)),
@@ -90,17 +91,9 @@ class Table:
 
     def _group(self, number: int) -> Group:
         metadata = self._file.metadata.row_group(number)
-        starts, stops = [], []
-        for column in map(metadata.column, range(metadata.num_columns)):
-            if self._columns is None or column.path_in_schema.partition(".")[0] in self._columns:
-                # A dictionary stands in front of what refers to it.
-                first = [column.data_page_offset, column.dictionary_page_offset]
-                starts.append(min(offset for offset in first if offset is not None))
-                stops.append(starts[-1] + column.total_compressed_size)
-        rows, start, stop = metadata.num_rows, min(starts, default=0), max(stops, default=0)
-        if rows < 0 or not 0 <= start <= stop <= self._view.size:
-            raise ValueError(f"its row group {number} lies outside the file")
-        return Group(rows, start, stop)
+        if metadata.num_rows < 0:
+            raise ValueError(f"its row group {number} has a negative number of rows")
+        return Group(metadata.num_rows, max(1, metadata.total_byte_size))
 
     def _chosen(self, columns: Sequence[str] | None) -> list[str] | None:
         there = self._file.schema_arrow.names
@@ -113,7 +106,7 @@ class Table:
         return None if columns is None else list(columns)
 
     def _check_size(self, group: int) -> None:
-        size = self._file.metadata.row_group(group).total_byte_size
+        size = self.groups[group].size
         if size > self._max_bytes:
             raise LimitError(
                 f"Row group {group} of {self._name!r} has {size} bytes, more than the limit of "

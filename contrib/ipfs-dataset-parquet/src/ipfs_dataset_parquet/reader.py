@@ -8,21 +8,19 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, cast
 
 from ipfs_dataset_core import MemberIndex, Reader
-from ipfs_dataset_parquet._table import Group, Table
+from ipfs_dataset_parquet._table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ipfs_dataset_core import ObjectFile, Sample, Span
+    from ipfs_dataset_parquet._table import Group
 
 MAX_BYTES = 4 << 30
 
-# A larger row group is not fetched ahead of each of its rows: once decoded it is kept, its bytes are not.
-_WORTH_PREFETCHING_BYTES = 8 << 20
-
 
 class RowGroupsIndex(MemberIndex):
-    """The index of a file: three numbers per row group.
+    """The index of a file: a number per row group.
 
     Args:
         name: The file's; a sample's is ``name:number``.
@@ -31,8 +29,6 @@ class RowGroupsIndex(MemberIndex):
 
     def __init__(self, name: str, groups: list[Group]) -> None:
         self._name = name
-        self._starts = array("Q", [group.start for group in groups])
-        self._stops = array("Q", [group.stop for group in groups])
         self._firsts = array("Q", [0])
         for group in groups:
             self._firsts.append(self._firsts[-1] + group.rows)
@@ -44,9 +40,8 @@ class RowGroupsIndex(MemberIndex):
         return f"{self._name}:{range(len(self))[position]}"
 
     def span(self, position: int) -> Span:
-        group, _ = self.locate(position)
-        start, stop = self._starts[group], self._stops[group]
-        return (start, stop) if stop - start <= _WORTH_PREFETCHING_BYTES else (start, start)
+        """Returns no bytes: where a row group lies is not known, and one that is kept is not read again."""
+        return 0, 0
 
     def locate(self, position: int) -> tuple[int, int]:
         """Returns a row's row group and its number in there."""
@@ -72,14 +67,14 @@ class ParquetReader(Reader):
         self._forget()
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
-        return self._samples(source, lambda group: True)
+        return self._samples(source, 0, source.size)
 
     def sliceable(self, source: ObjectFile) -> bool:
         return True
 
     def samples_between(self, source: ObjectFile, start: int, stop: int) -> Iterator[Sample]:
-        """Yields the rows of the row groups whose first byte lies in ``[start, stop)``."""
-        return self._samples(source, lambda group: start <= group.start < stop)
+        """Yields the rows of some row groups: each starts where it would if all were compressed alike."""
+        return self._samples(source, start, stop)
 
     def index(self, source: ObjectFile) -> RowGroupsIndex:
         return RowGroupsIndex(source.name, self._table(source).groups)
@@ -88,12 +83,15 @@ class ParquetReader(Reader):
         group, number = cast("RowGroupsIndex", index).locate(position)
         return index.name(position), self._table(source).row(group, number)
 
-    def _samples(self, source: ObjectFile, wanted: Any) -> Iterator[Sample]:
+    def _samples(self, source: ObjectFile, start: int, stop: int) -> Iterator[Sample]:
         table, index = self._table(source), self.index(source)
+        total = sum(group.size for group in table.groups)
+        before = 0
         for number, group in enumerate(table.groups):
-            if wanted(group):
+            if start <= source.size * before // total < stop:
                 for row, values in enumerate(table.rows(number), index.first(number)):
                     yield index.name(row), values
+            before += group.size
 
     def _table(self, source: ObjectFile) -> Table:
         """Returns the open file, which keeps the row group that was read last."""
