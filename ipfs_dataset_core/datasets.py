@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from contextlib import suppress
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -85,19 +86,10 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         batch: list[Any] = []
         for group in self._groups(indices, self._connections.options.memory // 2):
             positions = map(self._position, group)
-            self._collection.prefetch(p for p in positions if p is not None)
-            batch += self._readable(group)
+            with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
+                self._collection.prefetch(p for p in positions if p is not None)
+            batch += self._failures.each(self.__getitem__, group)
         return batch
-
-    def _readable(self, indices: Sequence[int]) -> Iterator[Any]:
-        for index in indices:
-            try:
-                sample = self[index]
-            except IPFSDatasetError as error:
-                self._failures.failed(error, f"sample {index}")
-            else:
-                self._failures.worked()
-                yield sample
 
     @property
     def skipped(self) -> int:

@@ -95,7 +95,12 @@ class IPFSDatasetExporter:
             FormatError: What is there is not a published dataset, or damaged.
             TransportError: The sources did not deliver.
         """
-        return ImportedDataset(find_published(url, self._connections(), self._exporters()))
+        connections = self._connections()
+        try:
+            return ImportedDataset(find_published(url, connections, self._exporters()))
+        except BaseException:
+            connections.close()
+            raise
 
     def _connections(self) -> Connections:
         """Without an address, what was published without one is found first, then the gateways."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch.utils.data import get_worker_info
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Sample
     from ipfs_dataset_core.options import Options
     from ipfs_dataset_core.units import Unit
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +75,17 @@ class Failures:
         self._counts[0 if info is None else 1 + info.id % (_PLACES - 1)] += 1
         level = logging.WARNING if self._handler == "warn" else logging.INFO
         log.log(level, "Skipped %s: %s", what, error)
+
+    def each(self, get: Callable[[int], T], indices: Iterable[int]) -> Iterator[T]:
+        """Yields samples by number, but for those that are skipped."""
+        for index in indices:
+            try:
+                sample = get(index)
+            except IPFSDatasetError as error:
+                self.failed(error, f"sample {index}")
+            else:
+                self.worked()
+                yield sample
 
     def units(self, items: Iterable[DatasetObject]) -> Iterator[Unit]:
         """Yields the units of objects, but for objects that cannot be opened and are skipped."""

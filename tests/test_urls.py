@@ -176,7 +176,7 @@ def test_what_is_percent_encoded_is_refused_too(path):
         f"https://gw.example:port/ipfs/{V0}",
         f"https://[::1/ipfs/{V0}",
         f"https://gw.example/\ud800/ipfs/{V0}",
-        f"https://gw.example/ipfs/{V0}?t=\ud800",
+        f"https://gw.example/ipfs/{V0}/\ud800",
         f"ftp://gw.example/ipfs/{V0}",
         "Qm with spaces",
         None,

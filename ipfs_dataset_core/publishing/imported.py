@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import operator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from torch.utils.data import Dataset
 
+from ipfs_dataset_core.errors import IPFSDatasetError
+from ipfs_dataset_core.failures import Failures
 from ipfs_dataset_core.processes import ProcessLocal
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ class ImportedDataset(Dataset[Any]):
     def __init__(self, published: Published) -> None:
         self._published = published
         self._samples = ProcessLocal(published.load)
+        self._failures = Failures(published.connections.options)
         self._length: int | None = None
 
     def __len__(self) -> int:
@@ -40,17 +44,23 @@ class ImportedDataset(Dataset[Any]):
 
     def __getitems__(self, indices: Sequence[SupportsIndex]) -> list[Any]:
         """Returns a batch: what it needs is fetched together, then each sample is ``self[index]``."""
-        self._samples.get().prefetch([self._position(index) for index in indices])
-        return [self[index] for index in indices]
+        with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
+            self._samples.get().prefetch([self._position(index) for index in indices])
+        return list(self._failures.each(self.__getitem__, map(operator.index, indices)))
 
     def __iter__(self) -> Iterator[Any]:
-        if type(self).__getitem__ is ImportedDataset.__getitem__:
+        if self._failures.raises and type(self).__getitem__ is ImportedDataset.__getitem__:
             return self._samples.get().iterate(0, len(self))
-        # A subclass transforms samples where it indexes.
-        return (self[index] for index in range(len(self)))
+        # A subclass transforms samples where it indexes, and only by number one can be skipped.
+        return self._failures.each(self.__getitem__, range(len(self)))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._published.url}>"
+
+    @property
+    def skipped(self) -> int:
+        """How many samples were skipped so far, in this process and its workers."""
+        return self._failures.skipped
 
     def close(self) -> None:
         """Closes the connections of this process; a later use opens them again."""

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ipfs_dataset_core.directories import open_node
 from ipfs_dataset_core.errors import FormatError
-from ipfs_dataset_core.resolver import resolve_root
+from ipfs_dataset_core.resolver import locate, open_located
 from ipfs_dataset_core.urls import parse_object_url
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
         ObjectFile,
         PublishedSamples,
     )
+    from ipfs_dataset_core.unverified import PlainPath
 
 
 @attrs.frozen
@@ -31,14 +31,14 @@ class Published:
     Args:
         url: What the user called it.
         gateway: The gateway that the url names, if any.
-        cid: What the url led to when it was imported; a name may lead elsewhere later.
+        target: What the url led to when it was imported; a name may lead elsewhere later.
         connections: Where to read.
         exporter: Reads its form.
     """
 
     url: str
     gateway: str | None
-    cid: CID
+    target: CID | PlainPath
     connections: Connections
     exporter: Exporter
 
@@ -49,7 +49,7 @@ class Published:
             FormatError: It is damaged.
             TransportError: The sources did not deliver.
         """
-        source = open_node(self.connections.fetcher(self.gateway), self.cid, self.url)
+        source = open_located(self.connections.fetcher(self.gateway), self.target, self.url)
         samples = self.exporter.load(source)
         assert samples is not None
         return samples
@@ -74,9 +74,9 @@ def find_published(
         TransportError: The sources did not deliver.
     """
     parsed = parse_object_url(url)
-    cid = resolve_root(parsed, connections)
-    source = open_node(connections.fetcher(parsed.gateway), cid, url)
-    return Published(url, parsed.gateway, cid, connections, recognise(source, exporters))
+    target = locate(parsed, connections)
+    source = open_located(connections.fetcher(parsed.gateway), target, url)
+    return Published(url, parsed.gateway, target, connections, recognise(source, exporters))
 
 
 def recognise(

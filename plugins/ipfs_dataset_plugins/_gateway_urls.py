@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote_plus, urlsplit
 
 import attrs
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ipfs_dataset_plugins._endpoints import Endpoint
 
 MAX_DNS_LABEL = 63
+# What is shorter would be found in every other word.
+_MIN_SECRET = 4
 
 
 @attrs.frozen
@@ -34,6 +36,13 @@ class GatewayURL:
     def name(self) -> str:
         """What messages call it."""
         return self.endpoint.name if self.subdomain is None else f"*.ipfs.{self.subdomain}"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The parts of the query that messages must not show, however a server quotes them."""
+        values = (part.partition("=")[2] or part for part in self.query.split("&"))
+        found = {self.query, *(form for value in values for form in (value, unquote_plus(value)))}
+        return tuple(sorted((text for text in found if len(text) >= _MIN_SECRET), key=len)[::-1])
 
     def target(self, path: str, query: str = "") -> str:
         """Returns what to ask for: a path, or for subdomains on other machines a URL.

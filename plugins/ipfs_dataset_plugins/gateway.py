@@ -63,8 +63,8 @@ class GatewayTransport(Transport):
         self._serves_blocks = True
         # What cannot be verified comes from the server that the user named, or not at all.
         self._hops = options.limits.redirects if options.verify else 0
-        for token in self._url.query.split("&"):
-            hide(token)
+        for secret in self._url.secrets:
+            hide(secret)
 
     def get_block(self, cid: CID) -> bytes:
         what = f"{self.name}: block {cid}"
@@ -207,7 +207,8 @@ class GatewayTransport(Transport):
                 final=True,
             )
         text = body.error_text()
-        text = text.replace(self._url.query, "…") if self._url.query else text
+        for secret in self._url.secrets:
+            text = text.replace(secret, "…")
         if body.status in (404, 410):
             return ObjectNotFoundError(f"{what}: HTTP {body.status} {text}")
         if body.status in _NOT_SERVED:

@@ -25,7 +25,7 @@ from ipfs_dataset_core.content import (
 )
 from ipfs_dataset_core.errors import AddressError
 from tests.support.builders import children
-from tests.support.http_server import FaultServer, Plan, html
+from tests.support.http_server import FaultServer, Plan, html, redirect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -193,6 +193,8 @@ class GatewayServer(FaultServer):
                 raise _NotHereError(f"no link named {name!r} under {cid}")
             cid = entry.cid
         if is_directory(cid, self._block(cid)):
+            if not request.path.endswith("/"):
+                return "plain", redirect(f"{request.path}/", 301)
             return "plain", html(f"<html><title>Index of {cid}</title></html>")
         return _ranged(request, cid, self.file(cid))
 

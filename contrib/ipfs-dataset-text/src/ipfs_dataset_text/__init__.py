@@ -11,7 +11,10 @@ def _suffixes(*plain: str) -> tuple[str, ...]:
 
 @hookimpl
 def ipfs_dataset_readers() -> list[ReaderPlugin]:
-    """Declares ``text``, ``jsonl`` and ``csv``."""
+    """Declares ``text``, ``jsonl`` and ``csv``.
+
+    In a folder their files stay whole: a table of labels beside the images that it is about is no dataset.
+    """
     return [
         ReaderPlugin(
             name="text",
@@ -23,13 +26,11 @@ def ipfs_dataset_readers() -> list[ReaderPlugin]:
             summary="JSON lines, also gzip or Zstandard compressed: their values",
             factory="ipfs_dataset_text.readers:JsonLinesReader",
             suffixes=_suffixes(".jsonl", ".ndjson"),
-            in_folders=True,
         ),
         ReaderPlugin(
             name="csv",
             summary="CSV with a header, also gzip or Zstandard compressed: its rows as dicts",
             factory="ipfs_dataset_text.readers:CsvReader",
             suffixes=_suffixes(".csv"),
-            in_folders=True,
         ),
     ]

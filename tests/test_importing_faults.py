@@ -1,0 +1,62 @@
+"""Published datasets from sources that cannot prove, or do not have, everything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ipfs_dataset_core.content import CID
+from ipfs_dataset_core.errors import TransportError
+from ipfs_dataset_core.exporting import IPFSDatasetExporter
+from tests.support.builders import noise
+from tests.support.gateway_server import GatewayServer
+
+SAMPLES = [(noise(30_000, n), n) for n in range(60)]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+    cid = IPFSDatasetExporter(str(folder), shard_bytes=600_000).export_to_ipfs(SAMPLES)
+    files = [path for path in (folder / "blocks").rglob("*") if path.is_file()]
+    return cid, {CID.parse(path.name).multihash: path.read_bytes() for path in files}
+
+
+def test_a_gateway_of_plain_bytes_is_refused_by_default_and_read_on_trust_by_name(published):
+    cid, blocks = published
+    with GatewayServer(blocks, serve_raw=False, serve_car=False) as server:
+        address = f"gateway+{server.url}"
+        with pytest.raises(TransportError, match="verify=False"):
+            IPFSDatasetExporter(address, retries=0).import_from_ipfs(cid)
+        dataset = IPFSDatasetExporter(address, verify=False).import_from_ipfs(f"ipfs://{cid}")
+        assert [dataset[n] for n in (0, 31, 59)] == [SAMPLES[n] for n in (0, 31, 59)]
+        assert list(dataset) == SAMPLES
+        dataset.close()
+
+
+@pytest.fixture
+def incomplete(published):
+    """All blocks but the largest leaf, and which samples are still whole."""
+    cid, blocks = published
+    leaf = max(blocks, key=lambda multihash: len(blocks[multihash]))
+    with GatewayServer({m: b for m, b in blocks.items() if m != leaf}) as server:
+        yield cid, server
+
+
+def test_samples_that_nobody_has_are_raised_or_skipped_and_counted(incomplete):
+    cid, server = incomplete
+    options: dict[str, Any] = {"retries": 0, "timeout": 5, "max_failures": 1000}
+    exporter = IPFSDatasetExporter(f"gateway+{server.url}", **options)
+    with pytest.raises(TransportError, match="No source delivered block"):
+        list(exporter.import_from_ipfs(cid))
+
+    exporter = IPFSDatasetExporter(f"gateway+{server.url}", handler="skip", **options)
+    dataset = exporter.import_from_ipfs(cid)
+    found = list(dataset)
+    assert 0 < len(found) < len(SAMPLES)
+    assert [sample for sample in SAMPLES if sample in found] == found
+    assert dataset.skipped == len(SAMPLES) - len(found)
+    batch = dataset.__getitems__(range(len(SAMPLES)))
+    assert batch == found
+    dataset.close()
