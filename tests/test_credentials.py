@@ -7,6 +7,7 @@ import io
 import logging
 import pickle
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from torch.utils.data import DataLoader
@@ -127,7 +128,7 @@ def test_the_gateway_of_one_object_does_not_see_what_is_for_another(servers):
     last = servers[2]
     one, blocks = tree({"a.txt": b"a"})
     with GatewayServer(blocks) as other:
-        objects = [
+        objects: list[IPFSObject | str] = [
             f"{other.url}/ipfs/{one}/a.txt?token=qs3cret",
             IPFSObject(f"{last.url}/ipfs/{ROOT}", RemoteFileType.ZIP),
         ]
@@ -243,10 +244,9 @@ def test_working_shows_none(caplog, capfd):
     with GatewayServer(BLOCKS) as server, ApiServer(BLOCKS) as api:
         url = f"{with_secrets(server.url).partition('?')[0]}/ipfs/{ROOT}?token=qs3cret"
         obj = IPFSObject(url, RemoteFileType.ZIP)
-        for address, options in (
-            (None, {"auth": fresh_token, "headers": {"X-Key": "hs3cret"}}),
-            (api.url.replace("//", "//us3r:upa55@"), {}),
-        ):
+        given: dict[str, Any] = {"auth": fresh_token, "headers": {"X-Key": "hs3cret"}}
+        inside = api.url.replace("//", "//us3r:upa55@")
+        for address, options in ((None, given), (inside, {})):
             read(IPFSIterableDataset, obj, address, **options)
             assert not secrets_in(repr(Connections(address, Options(**options))))
         assert sent_to(server) >= {"us3r", "upa55", "qs3cret"}

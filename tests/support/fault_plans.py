@@ -179,7 +179,7 @@ def good_sources(foreign: list[bytes]) -> st.SearchStrategy[SourcePlan]:
         serves=others.map(lambda kinds: kinds | {"raw"}),
         at_first=st.lists(passing(), max_size=2).map(tuple),
         for_ever=st.none() | faults(foreign),
-        bulk_only=st.just(True),  # noqa: FBT003
+        bulk_only=st.just(True),
     )
 
 
@@ -215,8 +215,13 @@ def server_of(source: SourcePlan, blocks: Blocks) -> GatewayServer | ApiServer:
 
     if source.is_api:
         return ApiServer(some, fault=fault)
-    serves = {f"serve_{kind}": kind in source.serves for kind in ("raw", "car", "plain")}
-    return GatewayServer(some, fault=fault, **serves)
+    return GatewayServer(
+        some,
+        fault=fault,
+        serve_raw="raw" in source.serves,
+        serve_car="car" in source.serves,
+        serve_plain="plain" in source.serves,
+    )
 
 
 def _kind(request: Request) -> str:
