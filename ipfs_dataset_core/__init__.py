@@ -1,7 +1,8 @@
 """The core of ipfs-dataset: what plugins and subclasses build on.
 
 It knows no format and no network protocol; those are plugins. Names in ``__all__`` are the public API, and
-the only ones that plugins may use. Importing this package imports neither torch nor any plugin.
+the only ones that plugins may use. Importing this package imports none of them before it is used, and torch
+only for what needs it.
 """
 
 from __future__ import annotations
@@ -10,69 +11,67 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core import codecs, manifest
-from ipfs_dataset_core.addresses import file_path
-from ipfs_dataset_core.block_files import BlockFiles
-from ipfs_dataset_core.codecs import ValueCodec
-from ipfs_dataset_core.content import (
-    CID,
-    DAG_PB,
-    RAW,
-    CarReader,
-    car_header,
-    car_section,
-    index_car,
-    make_cid,
-    verify,
-)
-from ipfs_dataset_core.content.links import links
-from ipfs_dataset_core.deadlines import time_left
-from ipfs_dataset_core.errors import (
-    AddressError,
-    ExportError,
-    FormatError,
-    IPFSDatasetError,
-    LimitError,
-    MissingDependencyError,
-    ObjectNotFoundError,
-    PluginConflictError,
-    PluginError,
-    RateLimitedError,
-    TransportError,
-    TransportTimeoutError,
-    UnknownPluginError,
-    VerificationError,
-)
-from ipfs_dataset_core.hookspecs import hookimpl
-from ipfs_dataset_core.interfaces import (
-    ByteStream,
-    Exporter,
-    ExporterOptions,
-    ExporterPlugin,
-    FileSink,
-    FolderReader,
-    MemberIndex,
-    ObjectDirectory,
-    ObjectFile,
-    PublishedSamples,
-    Reader,
-    ReaderPlugin,
-    Sample,
-    Span,
-    Transport,
-    TransportPlugin,
-)
-from ipfs_dataset_core.limits import Limits
-from ipfs_dataset_core.names import NameTable
-from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.registry import default_registry
-from ipfs_dataset_core.types import IPFSObject, RemoteFileType
-
 if TYPE_CHECKING:
+    from ipfs_dataset_core import codecs, manifest
+    from ipfs_dataset_core.addresses import file_path
+    from ipfs_dataset_core.block_files import BlockFiles
+    from ipfs_dataset_core.codecs import ValueCodec
+    from ipfs_dataset_core.content import (
+        CID,
+        DAG_PB,
+        RAW,
+        CarReader,
+        car_header,
+        car_section,
+        index_car,
+        make_cid,
+        verify,
+    )
+    from ipfs_dataset_core.content.links import links
     from ipfs_dataset_core.datasets import IPFSDataset, IPFSIterableDataset
+    from ipfs_dataset_core.deadlines import time_left
+    from ipfs_dataset_core.errors import (
+        AddressError,
+        ExportError,
+        FormatError,
+        IPFSDatasetError,
+        LimitError,
+        MissingDependencyError,
+        ObjectNotFoundError,
+        PluginConflictError,
+        PluginError,
+        RateLimitedError,
+        TransportError,
+        TransportTimeoutError,
+        UnknownPluginError,
+        VerificationError,
+    )
     from ipfs_dataset_core.exporting import IPFSDatasetExporter
-    from ipfs_dataset_core.interfaces import Declaration
+    from ipfs_dataset_core.hookspecs import hookimpl
+    from ipfs_dataset_core.interfaces import (
+        ByteStream,
+        Declaration,
+        Exporter,
+        ExporterOptions,
+        ExporterPlugin,
+        FileSink,
+        FolderReader,
+        MemberIndex,
+        ObjectDirectory,
+        ObjectFile,
+        PublishedSamples,
+        Reader,
+        ReaderPlugin,
+        Sample,
+        Span,
+        Transport,
+        TransportPlugin,
+    )
+    from ipfs_dataset_core.limits import Limits
+    from ipfs_dataset_core.names import NameTable
+    from ipfs_dataset_core.options import Options
     from ipfs_dataset_core.shuffle import ShuffleDataset
+    from ipfs_dataset_core.types import IPFSObject, RemoteFileType
 
 __all__ = [
     "CID",
@@ -137,19 +136,49 @@ __all__ = [
 # A library is silent unless its user asks.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
-# These import torch, which takes seconds.
-_WITH_TORCH = {
-    "IPFSDataset": "ipfs_dataset_core.datasets",
-    "IPFSIterableDataset": "ipfs_dataset_core.datasets",
-    "IPFSDatasetExporter": "ipfs_dataset_core.exporting",
-    "ShuffleDataset": "ipfs_dataset_core.shuffle",
+# Where the names are: a command line wants few of them, and some import torch, which takes seconds.
+_MODULES = {
+    "ipfs_dataset_core.addresses": "file_path",
+    "ipfs_dataset_core.block_files": "BlockFiles",
+    "ipfs_dataset_core.codecs": "ValueCodec",
+    "ipfs_dataset_core.content": "CID CarReader DAG_PB RAW car_header car_section index_car make_cid verify",
+    "ipfs_dataset_core.content.links": "links",
+    "ipfs_dataset_core.datasets": "IPFSDataset IPFSIterableDataset",
+    "ipfs_dataset_core.deadlines": "time_left",
+    "ipfs_dataset_core.errors": (
+        "AddressError ExportError FormatError IPFSDatasetError LimitError "
+        "MissingDependencyError ObjectNotFoundError PluginConflictError PluginError "
+        "RateLimitedError TransportError TransportTimeoutError UnknownPluginError "
+        "VerificationError"
+    ),
+    "ipfs_dataset_core.exporting": "IPFSDatasetExporter",
+    "ipfs_dataset_core.hookspecs": "hookimpl",
+    "ipfs_dataset_core.interfaces": (
+        "ByteStream Exporter ExporterOptions ExporterPlugin FileSink FolderReader MemberIndex "
+        "ObjectDirectory ObjectFile PublishedSamples Reader ReaderPlugin Sample Span "
+        "Transport TransportPlugin"
+    ),
+    "ipfs_dataset_core.limits": "Limits",
+    "ipfs_dataset_core.names": "NameTable",
+    "ipfs_dataset_core.options": "Options",
+    "ipfs_dataset_core.shuffle": "ShuffleDataset",
+    "ipfs_dataset_core.types": "IPFSObject RemoteFileType",
 }
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+_SUBMODULES = ("codecs", "manifest")
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WITH_TORCH:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_WITH_TORCH[name]), name)
+    value = globals()[name] = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def register(declaration: Declaration) -> None:
@@ -164,4 +193,6 @@ def register(declaration: Declaration) -> None:
     Raises:
         PluginConflictError: The name is taken.
     """
+    from ipfs_dataset_core.registry import default_registry  # noqa: PLC0415 - as all of this module
+
     default_registry().register(declaration)

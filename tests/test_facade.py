@@ -77,3 +77,9 @@ def test_objects_are_values():
 def test_naming_objects_needs_no_torch():
     code = "import sys, ipfs_dataset.types, ipfs_dataset; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_of_the_core_is_loaded_when_asked_for():
+    lazy = {*ipfs_dataset_core._MODULE_OF, *ipfs_dataset_core._SUBMODULES}
+    assert lazy | {"register"} == set(ipfs_dataset_core.__all__)
+    assert set(ipfs_dataset_core.__all__) <= set(dir(ipfs_dataset_core))
