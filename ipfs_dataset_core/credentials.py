@@ -10,6 +10,8 @@ import attrs
 from ipfs_dataset_core.addresses import gateway_address
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ipfs_dataset_core.options import Options
 
 
@@ -31,6 +33,21 @@ def options_for(options: Options, address: str, position: int) -> Options:
         auth = _of(auth, address)
     elif position != 0:
         auth = None
+    return attrs.evolve(options, headers=headers, auth=auth)
+
+
+def kept_for(options: Options, named: Sequence[str]) -> Options:
+    """Returns options whose headers and credentials are for the sources that the user named alone.
+
+    Args:
+        options: As the user gave them.
+        named: Those sources; the first one gets a lone `auth`.
+    """
+    headers, auth = options.headers, options.auth
+    if not _is_per_source(headers):
+        headers = dict.fromkeys(named, headers) if headers else {}
+    if not isinstance(auth, Mapping):
+        auth = {named[0]: auth} if named and auth is not None else None
     return attrs.evolve(options, headers=headers, auth=auth)
 
 

@@ -10,6 +10,7 @@ import attrs
 from ipfs_dataset_core.addresses import default_store, environment_gateways, node_api
 from ipfs_dataset_core.connections import Connections, connect_for_writing, write_address
 from ipfs_dataset_core.content import get_profile
+from ipfs_dataset_core.credentials import kept_for
 from ipfs_dataset_core.interfaces import Exporter, ExporterOptions, ExporterPlugin
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.publishing.imported import ImportedDataset
@@ -17,6 +18,8 @@ from ipfs_dataset_core.publishing.publish import publish
 from ipfs_dataset_core.publishing.published import find_published
 from ipfs_dataset_core.publishing.walking import walk
 from ipfs_dataset_core.registry import default_registry, resolve_factory
+from ipfs_dataset_core.types import IPFSObject
+from ipfs_dataset_core.urls import parse_object_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -83,7 +86,10 @@ class IPFSDatasetExporter:
         _, exporter = self._named(self._form)
         samples = walk(dataset, progress=self._progress)
         with closing(connect_for_writing(self._address, self._options)) as transport:
-            return str(publish(samples, exporter, transport, self._profile))
+            root = publish(
+                samples, exporter, transport, self._profile, retries=self._options.retries
+            )
+            return str(root)
 
     def import_from_ipfs(self, url: str) -> ImportedDataset:
         """Returns a published dataset.
@@ -95,19 +101,22 @@ class IPFSDatasetExporter:
             FormatError: What is there is not a published dataset, or damaged.
             TransportError: The sources did not deliver.
         """
-        connections = self._connections()
+        connections = self._connections(url)
         try:
             return ImportedDataset(find_published(url, connections, self._exporters()))
         except BaseException:
             connections.close()
             raise
 
-    def _connections(self) -> Connections:
+    def _connections(self, url: str) -> Connections:
         """Without an address, what was published without one is found first, then the gateways."""
         if self._address is not None or not (node_api() or default_store().is_dir()):
-            return Connections(self._address, self._options)
+            return Connections(self._address, self._options, [IPFSObject(url)])
+        gateway = parse_object_url(url).gateway
+        named = self._options.gateways or ((gateway,) if gateway else ())
         gateways = self._options.gateways or tuple(environment_gateways())
-        return Connections(write_address(None), attrs.evolve(self._options, gateways=gateways))
+        options = attrs.evolve(kept_for(self._options, named), gateways=gateways)
+        return Connections(write_address(None), options)
 
     def _exporters(self) -> Iterator[tuple[str, Exporter]]:
         name, exporter = self._named(self._form)

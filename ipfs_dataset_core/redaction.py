@@ -9,7 +9,7 @@ _URL = re.compile(
     r"(?P<scheme>\s*(?!ip[fn]s:)[a-z][a-z0-9+.-]*://)(?P<authority>[^/?#]*)(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
-_HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d*)?")
+_HOST = re.compile(r"(\[[^\]]*\]|[^:]+)(:\d*)?")
 
 
 def redacted(url: str) -> str:

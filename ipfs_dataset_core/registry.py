@@ -18,7 +18,7 @@ from ipfs_dataset_core.manager import Loaded, Origin, discover
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from ipfs_dataset_core.interfaces import Declaration
+    from ipfs_dataset_core.interfaces import Declaration, Reader
     from ipfs_dataset_core.manager import Discovery
 
 D = TypeVar("D", TransportPlugin, ReaderPlugin, ExporterPlugin)
@@ -183,3 +183,15 @@ _default = Registry()
 def default_registry() -> Registry:
     """Returns the registry of this process."""
     return _default
+
+
+def open_reader(name: str) -> Reader:
+    """Returns a reader of a format by its name, for formats that are built on others.
+
+    Raises:
+        UnknownPluginError: Nothing installed has the name.
+        PluginConflictError: Several distributions claim it.
+        MissingDependencyError: The format needs a package that is not installed.
+    """
+    reader: Reader = resolve_factory(default_registry().reader(name))()
+    return reader

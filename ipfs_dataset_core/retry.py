@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, TypeVar
 
-from ipfs_dataset_core.errors import RateLimitedError
+from ipfs_dataset_core.errors import RateLimitedError, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from ipfs_dataset_core.errors import TransportError
+T = TypeVar("T")
 
 BASE_SECONDS = 0.2
 CAP_SECONDS = 20.0
@@ -34,3 +35,19 @@ def wait_at_least(error: TransportError) -> float:
     """Returns the seconds that the source asked us to wait, capped."""
     asked = error.retry_after if isinstance(error, RateLimitedError) else None
     return min(asked or 0.0, RETRY_AFTER_CAP_SECONDS)
+
+
+def with_retries(call: Callable[[], T], retries: int) -> T:
+    """Returns what `call` does, after as many further tries as there are retryable failures and retries.
+
+    Raises:
+        TransportError: The last failure.
+    """
+    for wait in delays(retries):
+        try:
+            return call()
+        except TransportError as error:
+            if not error.retryable:
+                raise
+            time.sleep(max(wait, wait_at_least(error)))
+    return call()

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from torch.utils.data import DataLoader
 
+from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset.types import IPFSObject, RemoteFileType
-from ipfs_dataset_core import IPFSDatasetError, Options
+from ipfs_dataset_core import FormatError, IPFSDatasetError, Options
 from ipfs_dataset_core.connections import Connections
 from tests.support.api_server import ApiServer
 from tests.support.builders import noise, one_file, tree, zip_bytes
@@ -153,6 +154,29 @@ def test_neither_routers_nor_providers_get_what_is_for_sources():
         with ApiServer({}) as empty, pytest.raises(IPFSDatasetError):
             read(address=empty.multiaddr, **answers)
         assert not sent_to(router)
+
+
+@pytest.mark.parametrize("found", [False, True])
+@pytest.mark.parametrize("how", ["gateways", "url"])
+def test_importing_sends_them_to_what_was_named_and_not_to_a_node_that_was_found(
+    monkeypatch, tmp_path, found, how
+):
+    if found:
+        monkeypatch.setenv("IPFS_PATH", str(tmp_path))
+    with GatewayServer(BLOCKS) as server, ApiServer({}) as api, GatewayServer({}) as other:
+        (tmp_path / "api").write_text(api.multiaddr)
+        (tmp_path / "gateway").write_text(other.url)
+        gateways = [server.url] if how == "gateways" else []
+        url = f"ipfs://{ROOT}" if gateways else f"{server.url}/ipfs/{ROOT}"
+        exporter = IPFSDatasetExporter(
+            auth="bearer:as3cret", headers={"X-Key": "hs3cret"}, retries=0, gateways=gateways
+        )
+        with pytest.raises(FormatError):
+            exporter.import_from_ipfs(url)
+        assert "as3cret" in sent_to(server)
+        assert bool(api.requests) is found
+        for request in (*api.requests, *other.requests):
+            assert not secrets_in(seen(request))
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])

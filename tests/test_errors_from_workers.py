@@ -117,12 +117,12 @@ def test_what_the_data_do_wrong_arrives_with_the_object():
     root, blocks = tree({"a.zip": zip_bytes({"x": b"1"})[:-5], "b.txt": DATA})
     url = f"ipfs://{root}"
     with GatewayServer(blocks) as server:
-        for path, kind, options, words in (
-            ("a.zip", FormatError, {}, "a.zip"),
-            ("no.txt", ObjectNotFoundError, {}, "no.txt"),
-            ("b.txt", LimitError, {"limits": Limits(read_bytes=1000)}, "limits=Limits(read_bytes="),
+        for path, kind, limits, words in (
+            ("a.zip", FormatError, Limits(), "a.zip"),
+            ("no.txt", ObjectNotFoundError, Limits(), "no.txt"),
+            ("b.txt", LimitError, Limits(read_bytes=1000), "limits=Limits(read_bytes="),
         ):
-            dataset = IPFSIterableDataset(f"{url}/{path}", gateways=server.url, **options)
+            dataset = IPFSIterableDataset(f"{url}/{path}", gateways=server.url, limits=limits)
             message = caught_in_worker(dataset, "fork", kind)
             assert words in message
             assert str(root) in message

@@ -8,6 +8,7 @@ import os
 import pickle
 import tarfile
 from contextlib import closing, suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -26,6 +27,9 @@ from tests.support.gateway_server import GatewayServer
 from tests.support.http_server import FaultServer, Plan
 from tests.support.memory_publishing import MemoryTransport, directory_of
 from tests.support.stores import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NAMES = ["x.pkl", "x.pt", "x.pth", "x.npy", "x.npz", "x.mat", "x.h5", "x.parquet", "x.json", "x"]
 
@@ -52,7 +56,7 @@ def object_array(value):
     return buffer.getvalue()
 
 
-WAYS = {
+WAYS: dict[str, Callable[[object], bytes]] = {
     "protocol 0": lambda bomb: pickle.dumps(bomb, 0),
     "protocol 2": lambda bomb: pickle.dumps(bomb, 2),
     "protocol 5": lambda bomb: pickle.dumps(bomb, 5),
@@ -89,12 +93,12 @@ def test_the_payloads_work(mark, way):
 
 def read_all(*arguments, **options):
     """Reads an object in all ways; errors of ours are fine."""
-    for kind in (IPFSIterableDataset, IPFSDataset):
-        dataset = kind(*arguments, retries=0, timeout=2, **options)
-        with suppress(IPFSDatasetError):
-            samples = list(dataset) if kind is IPFSIterableDataset else []
-            samples += [] if kind is IPFSIterableDataset else dataset.__getitems__([0])
-        dataset.close()
+    stream = IPFSIterableDataset(*arguments, retries=0, timeout=2, **options)
+    with closing(stream), suppress(IPFSDatasetError):
+        list(stream)
+    dataset = IPFSDataset(*arguments, retries=0, timeout=2, **options)
+    with closing(dataset), suppress(IPFSDatasetError):
+        dataset.__getitems__(range(len(dataset)))
 
 
 def import_all(address, url, **options):

@@ -1,16 +1,21 @@
-"""Published datasets from sources that cannot prove, or do not have, everything."""
+"""Published datasets to and from sources that fail, cannot prove, or do not have everything."""
 
 from __future__ import annotations
 
+import io
+import itertools
+import json
 from typing import Any
 
 import pytest
 
-from ipfs_dataset_core.content import CID
+from ipfs_dataset_core.content import CID, CarReader
 from ipfs_dataset_core.errors import TransportError
 from ipfs_dataset_core.exporting import IPFSDatasetExporter
+from ipfs_dataset_plugins.store import FolderStore
 from tests.support.builders import noise
 from tests.support.gateway_server import GatewayServer
+from tests.support.http_server import FaultServer, Plan
 
 SAMPLES = [(noise(30_000, n), n) for n in range(60)]
 
@@ -60,3 +65,28 @@ def test_samples_that_nobody_has_are_raised_or_skipped_and_counted(incomplete):
     batch = dataset.__getitems__(range(len(SAMPLES)))
     assert batch == found
     dataset.close()
+
+
+def test_exporting_goes_on_through_a_node_that_is_busy_now_and_then(tmp_path):
+    folder = tmp_path / "store"
+    store = FolderStore(folder)
+    turn = itertools.count()
+
+    def node(request):
+        if next(turn) % 2 == 0:
+            return Plan(status=503, body=b"busy")
+        if request.path == "/api/v0/dag/import":
+            part = request.body.partition(b"\r\n\r\n")[2]
+            store.put_blocks(CarReader(io.BytesIO(part[: part.rindex(b"\r\n--")])))
+            return Plan(body=b"")
+        if request.path == "/api/v0/pin/add":
+            store.pin(CID.parse(request.query["arg"]))
+            return Plan(body=json.dumps({"Pins": [request.query["arg"]]}).encode())
+        return Plan(status=404)
+
+    with FaultServer(node) as server:
+        cid = IPFSDatasetExporter(server.url, shard_bytes=600_000).export_to_ipfs(SAMPLES)
+        with pytest.raises(TransportError, match="503"):
+            # Of the requests that this takes, every second one fails.
+            IPFSDatasetExporter(server.url, retries=0).export_to_ipfs(SAMPLES)
+    assert list(IPFSDatasetExporter(str(folder)).import_from_ipfs(cid)) == SAMPLES

@@ -13,7 +13,8 @@ from ipfs_dataset_core.errors import (
     UnknownPluginError,
 )
 from ipfs_dataset_core.manager import Discovery, Failure, Loaded, Origin
-from ipfs_dataset_core.registry import Registry, default_registry, resolve_factory
+from ipfs_dataset_core.registry import Registry, default_registry, open_reader, resolve_factory
+from ipfs_dataset_core.testing import MemoryFile
 
 
 def reader(name, *suffixes, magic=(), in_folders=False, factory="a:b"):
@@ -159,3 +160,10 @@ def test_a_factory_is_a_callable_or_its_name():
 def test_a_factory_that_cannot_be_imported_names_the_plugin(factory, error, message):
     with pytest.raises(error, match=message):
         resolve_factory(reader("x", factory=factory))
+
+
+def test_formats_build_on_others_by_name():
+    file = MemoryFile(b"whole", "a file")
+    assert list(open_reader("plain").samples(file)) == [("a file", b"whole")]
+    with pytest.raises(UnknownPluginError, match="Unknown format 'nothing'"):
+        open_reader("nothing")

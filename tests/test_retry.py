@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import retry
 from ipfs_dataset_core.errors import RateLimitedError, TransportError
-from ipfs_dataset_core.retry import BASE_SECONDS, CAP_SECONDS, delays, wait_at_least
+from ipfs_dataset_core.retry import BASE_SECONDS, CAP_SECONDS, delays, wait_at_least, with_retries
 
 
 class Highest(random.Random):
@@ -51,3 +52,38 @@ def test_a_source_that_asks_for_patience_gets_it_within_reason():
     assert wait_at_least(TransportError("broken")) == 0
     hostile = RateLimitedError("slow down", retry_after=1e9)
     assert wait_at_least(hostile) == retry.RETRY_AFTER_CAP_SECONDS
+
+
+def flaky(failures):
+    """Returns a function that fails so often, in such ways, before it works, and its calls."""
+    calls = []
+
+    def call():
+        calls.append(1)
+        if len(calls) <= len(failures):
+            raise failures[len(calls) - 1]
+        return "done"
+
+    return call, calls
+
+
+def test_what_may_work_later_is_tried_again(monkeypatch):
+    waits = []
+    monkeypatch.setattr("ipfs_dataset_core.retry.time.sleep", waits.append)
+    busy = RateLimitedError("slow down", retry_after=7)
+    call, calls = flaky([TransportError("reset", retryable=True), busy])
+    assert with_retries(call, 4) == "done"
+    assert len(calls) == 3
+    assert waits[1] >= 7
+
+
+def test_what_will_never_work_and_what_never_worked_is_raised(monkeypatch):
+    monkeypatch.setattr("ipfs_dataset_core.retry.time.sleep", lambda _: None)
+    call, calls = flaky([TransportError("refused")])
+    with pytest.raises(TransportError, match="refused"):
+        with_retries(call, 4)
+    assert len(calls) == 1
+    call, calls = flaky([TransportError(f"reset {n}", retryable=True) for n in range(9)])
+    with pytest.raises(TransportError, match="reset 2"):
+        with_retries(call, 2)
+    assert len(calls) == 3

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.publishing.sink import TreeSink
 from ipfs_dataset_core.publishing.upload import BlockUpload
+from ipfs_dataset_core.retry import with_retries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,18 +17,30 @@ if TYPE_CHECKING:
 
 
 def publish(
-    samples: Iterable[Any], exporter: Exporter, transport: Transport, profile: Profile
+    samples: Iterable[Any],
+    exporter: Exporter,
+    transport: Transport,
+    profile: Profile,
+    *,
+    retries: int = 0,
 ) -> CID:
     """Exports, stores and pins samples; returns the CID of the published directory.
+
+    Args:
+        samples: What to publish.
+        exporter: Decides on the files.
+        transport: Stores the blocks.
+        profile: Decides on the blocks.
+        retries: How often a request that may succeed later is tried again.
 
     Raises:
         ExportError: A sample cannot be exported.
         TransportError: The blocks could not be stored, or not be pinned.
     """
-    with closing(BlockUpload(transport)) as upload:
+    with closing(BlockUpload(transport, retries=retries)) as upload:
         sink = TreeSink(profile, upload.emit)
         exporter.export(samples, sink)
         root = sink.finish()
         upload.finish()
-    transport.pin(root)
+    with_retries(lambda: transport.pin(root), retries)
     return root

@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from ipfs_dataset_core.retry import with_retries
+
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
@@ -21,10 +23,14 @@ class BlockUpload:
     Args:
         transport: Stores the blocks.
         batch_bytes: How large a batch is; two are in memory at the most.
+        retries: How often a batch that may be taken later is sent again.
     """
 
-    def __init__(self, transport: Transport, batch_bytes: int = BATCH_BYTES) -> None:
+    def __init__(
+        self, transport: Transport, batch_bytes: int = BATCH_BYTES, *, retries: int = 0
+    ) -> None:
         self._transport = transport
+        self._retries = retries
         self._limit = batch_bytes
         self._batch: list[tuple[CID, bytes]] = []
         self._size = 0
@@ -47,7 +53,11 @@ class BlockUpload:
         self._wait()
         batch, self._batch, self._size = self._batch, [], 0
         if batch:
-            self._under_way = self._thread.submit(self._transport.put_blocks, batch)
+            self._under_way = self._thread.submit(self._put, batch)
+
+    def _put(self, batch: list[tuple[CID, bytes]]) -> None:
+        # Storing a block twice is storing it once, so a batch can be sent again whole.
+        with_retries(lambda: self._transport.put_blocks(batch), self._retries)
 
     def _wait(self) -> None:
         future, self._under_way = self._under_way, None

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 from torch.utils.data import DataLoader
@@ -42,7 +43,7 @@ def epoch(dataset, at, happens):
     loader = DataLoader(
         dataset, batch_size=4, num_workers=WORKERS, prefetch_factor=1, collate_fn=as_it_is
     )
-    read = []
+    read: list[Any] = []
     for batch in loader:
         before, read = len(read), [*read, *batch]
         if before < at <= len(read):
@@ -131,17 +132,18 @@ class Proxy:
     def _forward(self, client, server):
         other = {client: server, server: client}
         with selectors.DefaultSelector() as ready, contextlib.suppress(OSError):
-            for end in other:
-                ready.register(end, selectors.EVENT_READ)
+            for each in other:
+                ready.register(each, selectors.EVENT_READ)
             while not self._done:
                 for key, _ in ready.select():
-                    data = key.fileobj.recv(65536)
+                    end: Any = key.fileobj
+                    data = end.recv(65536)
                     self._flowing.wait()
                     if not data:
-                        for end in other:
-                            end.shutdown(socket.SHUT_RDWR)
+                        for each in other:
+                            each.shutdown(socket.SHUT_RDWR)
                         return
-                    other[key.fileobj].sendall(data)
+                    other[end].sendall(data)
 
 
 @pytest.mark.parametrize("kind", [IPFSDataset, IPFSIterableDataset])

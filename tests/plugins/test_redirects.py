@@ -5,13 +5,14 @@ import ssl
 import subprocess
 
 import attrs
+import certifi
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from urllib3.util import connection
 
 from ipfs_dataset_core import Options, TransportError
 from ipfs_dataset_core.limits import Limits
-from ipfs_dataset_plugins import _pools
 from ipfs_dataset_plugins._hosts import is_private
 from ipfs_dataset_plugins._redirects import connected_to, next_hop
 from ipfs_dataset_plugins.gateway import GatewayTransport
@@ -213,8 +214,10 @@ def certificate(tmp_path_factory):
     key, cert = folder / "key.pem", folder / "cert.pem"
     names = "subjectAltName=DNS:a.example,DNS:b.example"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=t"]
-        + ["-addext", names, "-keyout", str(key), "-out", str(cert)],
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=t", "-addext", names, "-keyout", str(key), "-out", str(cert)),
+        ],
         check=True,
         capture_output=True,
     )
@@ -232,8 +235,8 @@ class SecureServer(GatewayServer):
 @pytest.fixture
 def names(monkeypatch, certificate):
     """Lets names below .example lead to this machine, and trusts the certificate."""
-    monkeypatch.setattr(_pools.certifi, "where", lambda: str(certificate[0]))
-    connect = _pools.urllib3.util.connection.create_connection
+    monkeypatch.setattr(certifi, "where", lambda: str(certificate[0]))
+    connect = connection.create_connection
 
     def here(address, *arguments, **options):
         host, port = address
@@ -241,7 +244,7 @@ def names(monkeypatch, certificate):
             ("127.0.0.1" if host.endswith(".example") else host, port), *arguments, **options
         )
 
-    monkeypatch.setattr(_pools.urllib3.util.connection, "create_connection", here)
+    monkeypatch.setattr(connection, "create_connection", here)
 
 
 @pytest.mark.usefixtures("names")

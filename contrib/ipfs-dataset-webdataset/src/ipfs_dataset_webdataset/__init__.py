@@ -1,0 +1,17 @@
+"""WebDataset shards as a format of ipfs-dataset; importing this imports neither NumPy nor Pillow."""
+
+from __future__ import annotations
+
+from ipfs_dataset_core import ReaderPlugin, hookimpl
+
+
+@hookimpl
+def ipfs_dataset_readers() -> list[ReaderPlugin]:
+    """Declares ``webdataset``, by name only: most TAR archives are none."""
+    return [
+        ReaderPlugin(
+            name="webdataset",
+            summary="a TAR archive in WebDataset's layout: samples of decoded fields",
+            factory="ipfs_dataset_webdataset.reader:WebDatasetReader",
+        )
+    ]
