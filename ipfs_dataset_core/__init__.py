@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.limits import Limits
     from ipfs_dataset_core.names import NameTable
     from ipfs_dataset_core.options import Options
+    from ipfs_dataset_core.redaction import redacted
     from ipfs_dataset_core.registry import open_reader
     from ipfs_dataset_core.shuffle import ShuffleDataset
     from ipfs_dataset_core.types import IPFSObject, RemoteFileType
@@ -130,6 +131,7 @@ __all__ = [
     "make_cid",
     "manifest",
     "open_reader",
+    "redacted",
     "register",
     "time_left",
     "verify",
@@ -164,6 +166,7 @@ _MODULES = {
     "ipfs_dataset_core.names": "NameTable",
     "ipfs_dataset_core.options": "Options",
     "ipfs_dataset_core.registry": "open_reader",
+    "ipfs_dataset_core.redaction": "redacted",
     "ipfs_dataset_core.shuffle": "ShuffleDataset",
     "ipfs_dataset_core.types": "IPFSObject RemoteFileType",
 }

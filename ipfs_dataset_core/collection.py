@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from bisect import bisect_right
+from collections.abc import Iterable
 from itertools import accumulate
 from multiprocessing.context import get_spawning_popen
 from typing import TYPE_CHECKING, Any, cast
@@ -23,7 +24,7 @@ from ipfs_dataset_core.units import MembersUnit, ObjectUnit
 from ipfs_dataset_core.urls import parse_object_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from ipfs_dataset_core.connections import Connections
     from ipfs_dataset_core.content import CID
@@ -70,7 +71,7 @@ class DatasetObject:
 
     def __init__(self, obj: IPFSObject, connections: Connections) -> None:
         self.obj = obj
-        self.name = redacted(obj.url)
+        self.name = redacted(obj.url) if isinstance(obj.url, str) else repr(obj.url)
         self._connections = connections
         self._target: CID | PlainPath | None = None
         self._units: list[Unit] | None = None
@@ -162,6 +163,8 @@ def as_objects(given: IPFSObject | str | Iterable[IPFSObject | str]) -> list[IPF
     """
     if isinstance(given, (IPFSObject, str)):
         given = [given]
+    if not isinstance(given, Iterable):
+        raise TypeError(f"ipfs_objs is an IPFSObject, a URL, or several of them, not {given!r}")
     objects = [IPFSObject(item) if isinstance(item, str) else item for item in given]
     for item in objects:
         if not isinstance(item, IPFSObject):

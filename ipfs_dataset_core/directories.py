@@ -36,8 +36,8 @@ def resolve_path(fetcher: Fetcher, root: CID, path: Sequence[str], name: str) ->
     for depth, segment in enumerate(path):
         kind = node_kind(cid, fetcher.block(cid))
         if kind not in ("directory", "hamt"):
-            walked = "/".join(path[:depth])
-            raise FormatError(f"{name!r}: {walked or 'the object'!r} is a {kind}, not a directory")
+            walked = repr("/".join(path[:depth])) if depth else f"its root {root}"
+            raise FormatError(f"{name!r}: {walked} is a {kind}, not a directory")
         entry = lookup(cid, segment, fetcher.block)
         if entry is None:
             raise ObjectNotFoundError(f"{name!r}: directory {cid} has no entry named {segment!r}")

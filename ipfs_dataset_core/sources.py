@@ -132,7 +132,7 @@ class Sources:
         return [transport for transport in self.transports if transport.serves_paths]
 
     def close(self) -> None:
-        """Closes every transport, and waits for what the cache still has to write."""
+        """Closes every transport, and waits for what the cache was given to write."""
         for transport in self._all:
             transport.close()
         self._races.close()

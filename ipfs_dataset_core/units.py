@@ -145,9 +145,11 @@ class ObjectUnit(Unit):
         return self.reader.read(self.source, self.index(), position)
 
     def prefetch(self, positions: Sequence[int]) -> None:
+        index = self.index()
         if isinstance(self.source, ObjectFile):
-            index = self.index()
             self.source.prefetch(index.span(position) for position in positions)
+        else:
+            self.source.prefetch([index.name(position) for position in positions])
 
     def cost(self, position: int) -> int:
         start, stop = self.index().span(position)
@@ -160,6 +162,8 @@ class ObjectUnit(Unit):
     def between(self, start: int, stop: int) -> Iterator[Sample]:
         if self._index is not None and (start, stop) == (0, len(self._index)):
             return self.samples()
+        if not isinstance(self.source, ObjectFile):
+            return _one_by_one(self, start, stop)
         return (self.get(position) for position in range(start, stop))
 
     def slice(self, start: int, stop: int) -> Iterator[Sample]:
@@ -222,11 +226,7 @@ class MembersUnit(Unit):
         return _MEMBER_WEIGHT
 
     def between(self, start: int, stop: int) -> Iterator[Sample]:
-        for position in range(start, stop):
-            if (position - start) % (_MEMBERS_AHEAD // 2) == 0:
-                ahead = range(position, min(position + _MEMBERS_AHEAD, stop))
-                self.prefetch(ahead)
-            yield self.get(position)
+        return _one_by_one(self, start, stop)
 
     def slice(self, start: int, stop: int) -> Iterator[Sample]:
         # A member belongs to the range in which it starts.
@@ -234,3 +234,11 @@ class MembersUnit(Unit):
 
     def close(self) -> None:
         self._directory.pop()
+
+
+def _one_by_one(unit: Unit, start: int, stop: int) -> Iterator[Sample]:
+    """Yields samples that are files of a directory, while the next ones are fetched."""
+    for position in range(start, stop):
+        if (position - start) % (_MEMBERS_AHEAD // 2) == 0:
+            unit.prefetch(range(position, min(position + _MEMBERS_AHEAD, stop)))
+        yield unit.get(position)

@@ -138,7 +138,8 @@ def used(sources: list[SourcePlan]) -> list[SourcePlan]:
 
 def blocks_in(folder: Any) -> Iterator[tuple[CID, bytes]]:
     for path in folder.rglob("*"):
-        if path.is_file():
+        # A fetch that nobody waits for any more may still be writing, aside as ever.
+        if path.is_file() and not path.name.startswith(".tmp-"):
             yield CID.parse(path.name), path.read_bytes()
 
 

@@ -68,7 +68,7 @@ def flaky(failures):
 
 
 def test_what_may_work_later_is_tried_again(monkeypatch):
-    waits = []
+    waits: list[float] = []
     monkeypatch.setattr("ipfs_dataset_core.retry.time.sleep", waits.append)
     busy = RateLimitedError("slow down", retry_after=7)
     call, calls = flaky([TransportError("reset", retryable=True), busy])

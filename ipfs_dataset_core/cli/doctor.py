@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.options import Options
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from ipfs_dataset_core.diagnosis import Diagnosis, SourceReport
 
@@ -21,15 +23,26 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--gateway", action="append", default=[], metavar="URL", help="may be repeated"
     )
-    parser.add_argument("--timeout", type=float, help="seconds without progress")
+    parser.add_argument("--timeout", type=_positive(float), help="seconds without progress")
     parser.add_argument(
         "--blocks",
-        type=int,
+        type=_positive(int),
         default=64,
         help="how many blocks to check at each source (default: 64)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
+
+
+def _positive(number: type[int] | type[float]) -> Callable[[str], float]:
+    """Returns what argparse parses an option with; the name is what it calls other values."""
+
+    def positive_number(text: str) -> float:
+        if not 0 < (value := number(text)) < math.inf:
+            raise ValueError
+        return value
+
+    return positive_number
 
 
 def run(arguments: argparse.Namespace) -> int:

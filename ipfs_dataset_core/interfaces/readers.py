@@ -24,7 +24,7 @@ class MemberIndex(ABC):
 
     @abstractmethod
     def name(self, position: int) -> str:
-        """Returns the name of one sample."""
+        """Returns the name of one sample; of a directory's, the path of its file, which is fetched ahead."""
 
     @abstractmethod
     def span(self, position: int) -> Span:

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import attrs
 
-from ipfs_dataset_core import AddressError
+from ipfs_dataset_core import AddressError, redacted
 
 
 @attrs.frozen
@@ -52,13 +52,6 @@ def endpoint_of(url: str) -> Endpoint:
     auth = f"basic:{user}:{unquote(parts.password or '')}" if user else None
     base = f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
     return Endpoint(base, auth=auth)
-
-
-def redacted(url: str) -> str:
-    """Returns a URL without its user, password and query, fit for messages."""
-    before, at, after = url.rpartition("@")
-    scheme, separator, _ = before.partition("://")
-    return (f"{scheme}{separator}{after}" if at else url).partition("?")[0]
 
 
 def authorization(auth: str) -> str:

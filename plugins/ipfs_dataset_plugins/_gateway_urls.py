@@ -7,8 +7,8 @@ from urllib.parse import quote, unquote_plus, urlsplit
 
 import attrs
 
-from ipfs_dataset_core import CID, AddressError
-from ipfs_dataset_plugins._endpoints import endpoint_of, redacted
+from ipfs_dataset_core import CID, AddressError, redacted
+from ipfs_dataset_plugins._endpoints import endpoint_of
 
 if TYPE_CHECKING:
     from ipfs_dataset_plugins._endpoints import Endpoint

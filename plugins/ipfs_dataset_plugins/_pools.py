@@ -17,8 +17,7 @@ import certifi
 import requests.utils
 import urllib3
 
-from ipfs_dataset_core import AddressError
-from ipfs_dataset_plugins._endpoints import redacted
+from ipfs_dataset_core import AddressError, redacted
 
 if TYPE_CHECKING:
     from ipfs_dataset_plugins._endpoints import Endpoint

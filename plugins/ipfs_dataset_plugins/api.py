@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from ipfs_dataset_core import Options, Span
     from ipfs_dataset_plugins._bodies import Body
 
-MAX_BLOCK_BYTES = 2 << 20
 MAX_ANSWER_BYTES = 1 << 20
 # What nodes say of a block that they do not have and will not look for: Kubo offline; js-ipfs offline.
 _MISSING = ("block was not found locally", "not found", "no link named", "could not find")
@@ -59,10 +58,11 @@ class ApiTransport(Transport):
         is_url = address.lower().startswith(("http://", "https://"))
         endpoint = endpoint_of(_without_api_path(address)) if is_url else parse_multiaddr(address)
         self.name = f"API {endpoint.name}"
+        self._block_bytes = options.limits.block_bytes
         self._client = HTTPClient(endpoint, options)
 
     def get_block(self, cid: CID) -> bytes:
-        return self._call("block/get", arg=str(cid)).read_all(MAX_BLOCK_BYTES)
+        return self._call("block/get", arg=str(cid)).read_all(self._block_bytes)
 
     def open_range(self, cid: CID, start: int, stop: int) -> Body:
         body = self._call("cat", arg=str(cid), offset=start, length=stop - start)

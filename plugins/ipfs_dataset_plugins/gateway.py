@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from ipfs_dataset_core import CID, Options, Span
     from ipfs_dataset_plugins._bodies import Body
 
-MAX_BLOCK_BYTES = 2 << 20
 RAW_BLOCK = "application/vnd.ipld.raw"
 CAR = "application/vnd.ipld.car"
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>\d+)-(?P<last>\d+)/(?P<size>\d+|\*)")
@@ -59,6 +58,7 @@ class GatewayTransport(Transport):
     def __init__(self, address: str, options: Options) -> None:
         self._url = parse_gateway(address)
         self.name = f"gateway {self._url.name}"
+        self._block_bytes = options.limits.block_bytes
         self._client = HTTPClient(self._url.endpoint, options)
         self._serves_blocks = True
         # What cannot be verified comes from the server that the user named, or not at all.
@@ -74,7 +74,7 @@ class GatewayTransport(Transport):
         body = self._ask(
             "GET", f"/ipfs/{cid}", what, query="format=raw", headers={"Accept": RAW_BLOCK}
         )
-        block = body.read_all(MAX_BLOCK_BYTES) if not _is_redirect(body) else b""
+        block = body.read_all(self._block_bytes) if not _is_redirect(body) else b""
         if _content_type(body) != RAW_BLOCK and not _is_block(cid, block):
             if _is_redirect(body):
                 body.response.close()

@@ -129,7 +129,8 @@ def index_members(file: ObjectFile) -> tuple[array[int], array[int]]:
     buffered = io.BufferedReader(file, _BUFFER_BYTES)
     try:
         with tarfile.open(fileobj=buffered, mode="r:") as archive:
-            while (member := archive.next()) is not None:
+            # Not next(): before Python 3.11 it seeks to -1 in an archive without members.
+            for member in archive:
                 # What it remembers of a million members would not fit.
                 archive.members.clear()  # type: ignore[attr-defined]
                 if member.isreg():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,7 @@ class FolderStore(Transport):
 
     def __init__(self, path: Path) -> None:
         self.name = f"store {path}"
+        self._path = path
         self._pins = path / "pins"
         self._files = BlockFiles(path / "blocks")
 
@@ -71,7 +73,7 @@ class FolderStore(Transport):
         except OSError as error:
             raise TransportError(f"{self.name}: {error}") from error
         if block is None:
-            raise ObjectNotFoundError(f"{self.name}: has no block {cid}")
+            raise ObjectNotFoundError(f"{self.name}: {self._lacks(cid)}")
         return block
 
     def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
@@ -91,6 +93,11 @@ class FolderStore(Transport):
             (self._pins / str(cid)).touch()
         except OSError as error:
             raise TransportError(f"{self.name}: cannot pin {cid}: {error}") from error
+
+    def _lacks(self, cid: CID) -> str:
+        if self._path.is_dir():
+            return f"has no block {cid}"
+        return "there is no such folder: give an existing one, a .car file, or a URL with http:// in front"
 
     def _missing(self, root: CID) -> Iterator[CID]:
         waiting, seen = [root], {root.multihash}
@@ -127,6 +134,8 @@ class CarStore(Transport):
             self._file = path.open("rb")
         except OSError as error:
             raise TransportError(f"{self.name}: {error}") from error
+        # Datasets are seldom closed, and a file that is merely forgotten makes Python warn.
+        weakref.finalize(self, self._file.close)
         try:
             self._index = index_car(self._file)
         except (FormatError, LimitError) as error:

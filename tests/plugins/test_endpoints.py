@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import AddressError
-from ipfs_dataset_plugins._endpoints import authorization, endpoint_of, redacted
+from ipfs_dataset_plugins._endpoints import authorization, endpoint_of
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,3 @@ def test_any_url_is_an_endpoint_or_refused(text):
             endpoint_of(url)
         except AddressError:
             continue
-
-
-def test_redacted_urls_show_no_credentials():
-    assert redacted("https://me:pw@host/x?token=1") == "https://host/x"
-    assert redacted("https://host/x") == "https://host/x"

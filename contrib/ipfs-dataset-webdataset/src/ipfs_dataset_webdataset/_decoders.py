@@ -20,7 +20,6 @@ MAX_PIXELS = 89_478_485  # above this, Pillow itself warns
 
 _ARRAY = ".npy"
 _IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "PPM")
-# Packed by deflate, nothing honest shrinks further; what does is refused before it is unpacked.
 
 
 def decode_number(data: bytes, limits: Limits) -> int:
@@ -79,8 +78,6 @@ def decode_image(data: bytes, limits: Limits) -> Any:
     except bombs as error:
         raise LimitError(str(error)) from error
 
-
-Decoder = "Callable[[bytes, Limits], Any]"
 
 DECODERS: dict[str, Callable[[bytes, Limits], Any]] = {
     **dict.fromkeys(("png", "jpg", "jpeg", "webp", "ppm"), decode_image),

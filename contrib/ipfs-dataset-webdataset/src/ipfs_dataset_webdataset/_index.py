@@ -1,4 +1,4 @@
-"""Which members of an archive make up each sample: four or eight bytes a sample beside the members' index."""
+"""Which members of an archive make up each sample: eight bytes a sample, beside the archive's own index."""
 
 from __future__ import annotations
 

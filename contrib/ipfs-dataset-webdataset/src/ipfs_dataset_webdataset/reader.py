@@ -95,8 +95,10 @@ class WebDatasetReader(Reader):
         what = f"The member {f'{key}.{field}'!r} of {source.name!r}"
         try:
             return decoder(data, source.limits)
-        except LimitError as error:
-            raise LimitError(f"{what} is too large to be decoded: {error}. {_hint(last)}") from error
+        except (LimitError, MemoryError) as error:
+            raise LimitError(
+                f"{what} is too large to be decoded: {error}. {_hint(last)}"
+            ) from error
         except IPFSDatasetError:
             raise
         except Exception as error:

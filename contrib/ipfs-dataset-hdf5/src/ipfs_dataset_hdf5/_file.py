@@ -1,0 +1,166 @@
+"""One open HDF5 file: its datasets found, checked and read, without ever leaving the file.
+
+Links and datasets that lead to other files would let a stranger's file read those of this machine. Data of
+variable length are refused too: HDF5 can be kept busy forever by one changed byte of theirs.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from ipfs_dataset_core import FormatError, IPFSDatasetError, LimitError
+from ipfs_dataset_hdf5._view import View
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ipfs_dataset_core import ObjectFile
+
+_CHUNK_CACHE_BYTES = 16 << 20
+_MOST_DEPTH = 64
+
+
+class File:
+    """The datasets of a file.
+
+    Args:
+        source: The file; whoever uses this keeps it open.
+        max_bytes: How many bytes may be decoded at once.
+    """
+
+    def __init__(self, source: ObjectFile, max_bytes: int) -> None:
+        self._name = source.name
+        self._limits = source.limits
+        self._max_bytes = max_bytes
+        self._view = View(source)
+        # HDF5 keeps the chunks that it unpacked as long as the dataset is open.
+        self._open: dict[str, Any] = {}
+        with self.reading(repr(source.name)):
+            self._file = h5py.File(self._view, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES)
+
+    def names(self) -> list[str]:
+        """Returns the paths of all datasets; soft links are passed over, for they are second names.
+
+        Raises:
+            FormatError: Some lie in other files, or the file is damaged.
+        """
+        with self.reading(repr(self._name)):
+            return list(self._below(self._file, "", set()))
+
+    def dataset(self, path: str) -> Any:
+        """Returns an open dataset, checked for what may be read of it.
+
+        Raises:
+            FormatError: There is none, or its data are not in this file or not of a fixed size.
+        """
+        with self.reading(self.what(path)):
+            if path not in self._open:
+                self._open[path] = _checked(self._found(path))
+            return self._open[path]
+
+    def load(self, path: str) -> np.ndarray[Any, Any]:
+        """Returns a whole dataset."""
+        dataset = self.dataset(path)
+        self.check_size(path, math.prod(dataset.shape) * dataset.dtype.itemsize)
+        return self._read(path, ())
+
+    def rows(self, path: str, start: int, stop: int) -> np.ndarray[Any, Any]:
+        """Returns rows along the first axis."""
+        dataset = self.dataset(path)
+        items = math.prod(dataset.shape[1:]) * (stop - start)
+        self.check_size(
+            path, max(items, math.prod(dataset.chunks or (0,))) * dataset.dtype.itemsize
+        )
+        return self._read(path, slice(start, stop))
+
+    def check_size(self, what: str, size: int) -> None:
+        """Checks how many bytes are to be decoded.
+
+        Raises:
+            LimitError: They are more than allowed.
+        """
+        if size > self._max_bytes:
+            raise LimitError(
+                f"{self.what(what)} needs {size} bytes at once, more than the limit of "
+                f"{self._max_bytes}: where you trust it, give the reader max_bytes=…"
+            )
+
+    def what(self, path: str) -> str:
+        """Returns what errors call a dataset."""
+        return f"The dataset {path!r} of {self._name!r}"
+
+    def _read(self, path: str, chosen: Any) -> np.ndarray[Any, Any]:
+        with self.reading(self.what(path)):
+            stored = np.asarray(self._open[path][chosen])
+            return stored.astype(stored.dtype.newbyteorder("="), copy=False)
+
+    def _below(self, group: h5py.Group, prefix: str, seen: set[int]) -> Iterator[str]:
+        """Yields the datasets of a group; groups can hold each other, so each is entered once."""
+        address = h5py.h5o.get_info(group.id).addr
+        if address in seen:
+            return
+        seen.add(address)
+        if prefix.count("/") > _MOST_DEPTH:
+            raise ValueError(f"its groups nest more than {_MOST_DEPTH} deep")
+        for name in group:
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.SoftLink):
+                continue
+            item = _member(group, name, link)
+            if isinstance(item, h5py.Group):
+                yield from self._below(item, f"{prefix}{name}/", seen)
+            elif isinstance(item, h5py.Dataset):
+                yield prefix + name
+
+    def _found(self, path: str) -> Any:
+        item: Any = self._file
+        for part in path.strip("/").split("/"):
+            if not isinstance(item, h5py.Group) or part not in item:
+                raise FormatError(
+                    f"{self._name!r} has no dataset {path!r}. It has {', '.join(self.names()) or 'none'}."
+                )
+            item = _member(item, part, item.get(part, getlink=True))
+        return item
+
+    @contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """Lets the errors of the source through, and turns those of HDF5 into ours."""
+        self._view.error = None
+        try:
+            yield
+        except IPFSDatasetError:
+            raise
+        except Exception as error:
+            if self._view.error is not None:
+                raise self._view.error from None
+            if isinstance(error, MemoryError):
+                raise LimitError(f"{what} declares more than fits in memory.") from error
+            raise FormatError(
+                f"{what} cannot be read: {error or type(error).__name__}. Publish it again, and whole; "
+                "datasets= leaves some out."
+            ) from error
+
+
+def _member(group: h5py.Group, name: str, link: object) -> Any:
+    if not isinstance(link, h5py.HardLink):
+        raise ValueError(f"{name!r} is a link, and links are never followed")  # noqa: TRY004
+    return group[name]
+
+
+def _checked(item: Any) -> Any:
+    if not isinstance(item, h5py.Dataset):
+        raise ValueError("it is a group")  # noqa: TRY004 - the data are wrong, not the caller
+    if item.external or item.is_virtual:
+        raise ValueError("its data lie in another file")
+    if item.shape is None:
+        raise ValueError("it has no data")
+    if item.dtype.hasobject:
+        raise ValueError(
+            "its values are references or of variable length: write texts with a fixed length, such as S32"
+        )
+    return item

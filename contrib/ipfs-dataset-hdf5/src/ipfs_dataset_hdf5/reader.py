@@ -1,0 +1,135 @@
+"""The readers: one sample per file, or one per row of its datasets."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any, cast
+
+from ipfs_dataset_core import FormatError, Reader
+from ipfs_dataset_hdf5._extents import extents_of, rows_at_once
+from ipfs_dataset_hdf5._file import File
+from ipfs_dataset_hdf5._index import RowsIndex, WholeFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ipfs_dataset_core import MemberIndex, ObjectFile, Sample
+
+MAX_BYTES = 4 << 30
+
+
+class _FileReader(Reader):
+    """Keeps files open as long as their sources are, in the process that opened them.
+
+    Args:
+        datasets: The paths of the datasets to read, such as ``"train/images"``; by default all.
+        max_bytes: What needs more memory at once is a `LimitError`.
+    """
+
+    cheap_index = True
+
+    def __init__(
+        self, *, datasets: Sequence[str] | None = None, max_bytes: int = MAX_BYTES
+    ) -> None:
+        chosen = [datasets] if isinstance(datasets, str) else datasets
+        self._datasets = None if chosen is None else list(chosen)
+        self._max_bytes = max_bytes
+        self._forget()
+
+    def _file(self, source: ObjectFile) -> File:
+        file = self._open.get(source)
+        if file is None:
+            file = self._open[source] = File(source, self._max_bytes)
+        return file
+
+    def _paths(self, file: File) -> list[str]:
+        return file.names() if self._datasets is None else self._datasets
+
+    def _forget(self) -> None:
+        self._open: weakref.WeakKeyDictionary[ObjectFile, File] = weakref.WeakKeyDictionary()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_open"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._forget()
+
+
+class Hdf5Reader(_FileReader):
+    """Reads an HDF5 file as one sample ``(name, {path: array})``; arguments as `Hdf5RowsReader`."""
+
+    def samples(self, source: ObjectFile) -> Iterator[Sample]:
+        yield self.read(source, self.index(source), 0)
+
+    def index(self, source: ObjectFile) -> WholeFile:
+        return WholeFile(source.name, source.size)
+
+    def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
+        file, values, size = self._file(source), {}, 0
+        for path in self._paths(file):
+            values[path] = file.load(path)
+            size += values[path].nbytes
+            file.check_size(path, size)
+        return index.name(position), values
+
+
+class Hdf5RowsReader(_FileReader):
+    """Reads an HDF5 file as a sample ``(name:number, {path: row})`` per row along the first axis.
+
+    A sample reads the chunks that hold its row. The datasets must have equally many rows.
+
+    Args:
+        datasets: The paths of the datasets to read, such as ``"train/images"``; by default all.
+        max_bytes: A row, or a chunk that holds it, of more bytes is a `LimitError`.
+    """
+
+    def samples(self, source: ObjectFile) -> Iterator[Sample]:
+        index, file = self.index(source), self._file(source)
+        for start in range(0, len(index), index.step):
+            stop = min(start + index.step, len(index))
+            columns = {path: file.rows(path, start, stop) for path in index.paths}
+            for number in range(stop - start):
+                # Copies, or one row that is kept would keep all that were read with it.
+                row = {path: rows[number].copy() for path, rows in columns.items()}
+                yield index.name(start + number), row
+
+    def index(self, source: ObjectFile) -> RowsIndex:
+        """Returns where each row lies, from the file's own tables.
+
+        Raises:
+            FormatError: It is damaged, or its datasets have no rows or not equally many.
+            LimitError: There are too many rows.
+        """
+        file = self._file(source)
+        counts = {path: _count(file, path) for path in self._paths(file)}
+        if len(set(counts.values())) != 1:
+            lengths = ", ".join(f"{path} has {count}" for path, count in counts.items())
+            raise FormatError(
+                f"The datasets of {source.name!r} have not equally many rows: "
+                f"{lengths or 'there are none'}. Choose some by Hdf5RowsReader(datasets=[…])."
+            )
+        (count,) = set(counts.values())
+        source.limits.check("members", count, repr(source.name))
+        extents, steps = {}, []
+        for path in counts:
+            with file.reading(file.what(path)):
+                extents[path] = extents_of(file.dataset(path), source.size)
+                steps.append(rows_at_once(file.dataset(path)))
+        return RowsIndex(source.name, count, extents, min(steps))
+
+    def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
+        file = self._file(source)
+        paths = cast("RowsIndex", index).paths
+        row = {path: file.rows(path, position, position + 1)[0].copy() for path in paths}
+        return index.name(position), row
+
+
+def _count(file: File, path: str) -> int:
+    shape = file.dataset(path).shape
+    if not shape:
+        raise FormatError(
+            f"{file.what(path)} is a single value without rows: leave it out by "
+            "Hdf5RowsReader(datasets=[…]), or read the file as 'hdf5'."
+        )
+    return int(shape[0])

@@ -1,0 +1,18 @@
+"""Folders of images as a format of ipfs-dataset; importing this does not import Pillow."""
+
+from __future__ import annotations
+
+from ipfs_dataset_core import ReaderPlugin, hookimpl
+
+
+@hookimpl
+def ipfs_dataset_readers() -> list[ReaderPlugin]:
+    """Declares ``images``."""
+    return [
+        ReaderPlugin(
+            name="images",
+            summary="a directory with a folder of images for each class",
+            factory="ipfs_dataset_images.reader:ImagesReader",
+            reads="directory",
+        )
+    ]

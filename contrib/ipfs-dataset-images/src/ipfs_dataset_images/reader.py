@@ -1,0 +1,85 @@
+"""The reader: an image and the number of its class, which the image's folder names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from ipfs_dataset_core import FormatError, ObjectDirectory, Reader, open_reader
+from ipfs_dataset_images._decoding import MAX_PIXELS, decode
+from ipfs_dataset_images._index import ImagesIndex, class_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ipfs_dataset_core import FolderReader, MemberIndex, Sample
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
+# How many images are on their way while one is decoded.
+_AHEAD = 64
+
+
+class ImagesReader(Reader):
+    """Reads a directory with a folder for each class, as ``(path, (image, class))``.
+
+    The image is a PIL image in RGB, the class a number, as torchvision's `ImageFolder` has them. A
+    ``metadata.txt`` is followed as with the format ``folder``: it says which files, in which order.
+
+    Args:
+        classes: The names of the classes in the order of their numbers; by default those that the directory
+            has, sorted. Give them where several directories must agree.
+        extensions: What the names of images end in, in lower case.
+        decode: False gives the bytes of each file in place of the image.
+        max_pixels: A larger image is a `LimitError`.
+    """
+
+    cheap_index = True
+
+    def __init__(
+        self,
+        *,
+        classes: Sequence[str] | None = None,
+        extensions: Iterable[str] = EXTENSIONS,
+        decode: bool = True,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self._classes = None if classes is None else list(classes)
+        self._extensions = tuple(extensions)
+        self._decodes = decode
+        self._max_pixels = max_pixels
+        self._folder = cast("FolderReader", open_reader("folder"))
+
+    def samples(self, source: ObjectDirectory) -> Iterator[Sample]:
+        index = self.index(source)
+        for position in range(len(index)):
+            if position % (_AHEAD // 2) == 0:
+                source.prefetch(index.names(position, position + _AHEAD))
+            yield self.read(source, index, position)
+
+    def index(self, source: ObjectDirectory) -> ImagesIndex:
+        """Returns the images; reads no more than the directory.
+
+        Raises:
+            FormatError: It has none, or is a file, or its list of members cannot be used.
+        """
+        if not isinstance(source, ObjectDirectory):
+            raise FormatError(
+                f"{source.name!r} is a file: the format 'images' reads a directory of folders."
+            )
+        images = (
+            path
+            for path in self._folder.members(source)
+            if class_of(path) and path.lower().endswith(self._extensions)
+        )
+        return ImagesIndex(images, self._classes, source.name, source.limits)
+
+    def read(self, source: ObjectDirectory, index: MemberIndex, position: int) -> Sample:
+        path, label = index.name(position), cast("ImagesIndex", index).label(position)
+        with source.open(path) as file:
+            data = file.read()
+        if not self._decodes:
+            return path, (data, label)
+        return path, (
+            decode(data, f"The image {path!r} of {source.name!r}", self._max_pixels),
+            label,
+        )

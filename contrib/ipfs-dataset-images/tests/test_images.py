@@ -1,0 +1,196 @@
+"""Classes as torchvision numbers them; damage, bombs and bad lists end in our errors."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import subprocess
+import sys
+from array import array
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ipfs_dataset_images.reader import ImagesReader
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
+from ipfs_dataset.types import IPFSObject
+from ipfs_dataset_core import FormatError, LimitError, Limits, ObjectNotFoundError
+from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile
+from tests.support.stores import Store
+
+
+def image(kind="PNG", mode="RGB", size=(5, 4)):
+    Image.linear_gradient("L").resize(size).convert(mode).save(buffer := io.BytesIO(), kind)
+    return buffer.getvalue()
+
+
+PNG = image()
+names = st.text("aAé-0", min_size=1, max_size=3)
+
+
+def samples(files, **options):
+    return list(ImagesReader(**options).samples(MemoryDirectory(files)))
+
+
+@given(
+    files=st.sets(st.tuples(names, names, st.sampled_from([".png", ".JPG", ".txt"])), min_size=1)
+)
+@settings(deadline=None)
+def test_images_and_classes_are_those_of_torchvision(files):
+    images = sorted((name, stem + suffix) for name, stem, suffix in files if suffix != ".txt")
+    found = {f"{name}/{stem}{suffix}": PNG for name, stem, suffix in files}
+    if not images:
+        with pytest.raises(FormatError):
+            samples(found)
+        return
+    classes = sorted({name for name, _ in images})
+    wanted = [(f"{name}/{base}", (PNG, classes.index(name))) for name, base in images]
+    assert samples(found, decode=False) == wanted
+
+
+@pytest.mark.parametrize("kind", ["BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_images_of_every_kind_are_rgb(kind, mode):
+    ((_, (found, _)),) = samples({"a/x.png": image(kind, mode)})
+    assert (found.mode, found.size) == ("RGB", (5, 4))
+
+
+def test_bytes_and_other_extensions():
+    files = {"a/1.RAW": b"one", "b/2.png": PNG}
+    assert samples(files, extensions=[".raw"], decode=False) == [("a/1.RAW", (b"one", 0))]
+
+
+def test_classes_can_be_fixed():
+    files = {"b/1.png": PNG, "c/1.png": PNG}
+    found = samples(files, classes=["c", "a", "b"], decode=False)
+    assert [label for _, (_, label) in found] == [2, 0]
+    with pytest.raises(FormatError, match=r"'folder' has images of the class 'c'.*classes="):
+        samples(files, classes=["a", "b"])
+
+
+def test_damage_names_the_image():
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
+    for data in (b"", b"no image", PNG[:50], image("JPEG")[:-40], eps):
+        with pytest.raises(FormatError, match=r"'a/2\.png' of 'folder' cannot be decoded"):
+            samples({"a/1.png": PNG, "a/2.png": data})
+
+
+@given(data=st.data())
+@settings(deadline=None, max_examples=100)
+def test_changed_bytes_are_an_image_or_our_error(data):
+    original = data.draw(st.sampled_from([image(kind) for kind in ("JPEG", "PNG", "TIFF", "BMP")]))
+    changed = bytearray(original)
+    for place in data.draw(st.lists(st.integers(0, len(changed) - 1), min_size=1, max_size=4)):
+        changed[place] = data.draw(st.integers(0, 255))
+    try:
+        samples({"a/1.png": bytes(changed)}, max_pixels=1 << 20)
+    except (FormatError, LimitError) as error:
+        assert "'a/1.png' of 'folder'" in str(error)  # noqa: PT017 - either of two errors
+
+
+def test_bombs_are_refused_undecoded():
+    with pytest.raises(
+        LimitError, match=r"'a/1\.png' of 'folder' has too many pixels: 20,.*max_pixels"
+    ):
+        samples({"a/1.png": PNG}, max_pixels=19)
+    for side in (10_000, 60_000):
+        bomb = b"P6 %d %d 255\n" % (side, side)
+        with pytest.raises(LimitError, match=r"'a/1\.png' of 'folder' has.*MAX_IMAGE_PIXELS"):
+            samples({"a/1.png": bomb})
+
+
+@pytest.mark.parametrize("files", [{"1.png": PNG}, {"a/1.txt": b""}, {"metadata.txt": b""}])
+def test_a_directory_without_images_is_an_error(files):
+    with pytest.raises(FormatError, match="'folder' has no images in folders of classes"):
+        samples(files)
+
+
+def test_a_list_that_leads_elsewhere_is_refused_and_one_that_leads_nowhere_names_the_path():
+    with pytest.raises(FormatError, match=r"metadata\.txt.*'\.\.'"):
+        samples({"metadata.txt": b"a/../../1.png\n"})
+    with pytest.raises(ObjectNotFoundError, match=r"a/9\.png"):
+        samples({"metadata.txt": b"a/9.png\n"})
+
+
+def test_too_many_images_or_classes():
+    files = {f"{n}/1.png": PNG for n in range(4)}
+    with pytest.raises(LimitError, match="members"):
+        list(ImagesReader().samples(MemoryDirectory(files, limits=Limits(members=3))))
+    listing = "".join(f"{n}/1.png\n" for n in range(65_537)).encode()
+    with pytest.raises(LimitError, match="65537 classes"):
+        samples({"metadata.txt": listing})
+
+
+def test_a_file_is_refused(tmp_path):
+    store = Store(tmp_path / "store")
+    cid = store.file(PNG)
+    for filetype in ("images", ImagesReader()):
+        with pytest.raises(FormatError, match="is a file"):
+            len(IPFSDataset(IPFSObject(cid, filetype), store.address))
+
+
+def test_an_index_is_small_and_reads_no_image():
+    directory = MemoryDirectory({f"{n % 100:02}/{n:05}.png": b"" for n in range(10_000)})
+    index = ImagesReader().index(directory)
+    assert directory.opened == {}
+    assert len(pickle.dumps(index)) < 10_000 * 24
+    assert index.label(9999) == 99
+
+
+class Hinted(MemoryDirectory):
+    """Counts what is said to be read soon, and refuses to open anything else."""
+
+    def __init__(self, files):
+        super().__init__(files)
+        self.hinted = array("Q")
+
+    def prefetch(self, paths):
+        self.hinted.append(len(paths))
+        self.expected = {*getattr(self, "expected", ()), *paths}
+
+    def open(self, path):
+        assert path in self.expected
+        return super().open(path)
+
+
+def test_iterating_fetches_ahead():
+    directory = Hinted({f"a/{n:03}.png": PNG for n in range(100)})
+    assert len(list(ImagesReader(decode=False).samples(directory))) == 100
+    assert list(directory.hinted) == [64, 64, 36, 4]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", [IPFSDataset, IPFSIterableDataset])
+def test_workers_share_a_directory(tmp_path, kind, workers):
+    store = Store(tmp_path / "store")
+    files = {f"{n % 3}/{n:02}.png": image(size=(n + 1, 2)) for n in range(20)}
+    dataset = kind(IPFSObject(store.tree(files), "images"), store.address)
+    assert len(dataset) == 20
+    found = [
+        (picture.width, label)
+        for _, (picture, label) in DataLoader(dataset, batch_size=None, num_workers=workers)
+    ]
+    assert sorted(found) == [(n + 1, n % 3) for n in range(20)]
+
+
+def test_its_declaration_does_not_import_pillow():
+    program = """
+import sys
+from ipfs_dataset_images import ipfs_dataset_readers
+assert ipfs_dataset_readers()[0].name == "images"
+print(sorted({"PIL", "numpy", "torch"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_reader_travels_to_workers():
+    reader = pickle.loads(pickle.dumps(ImagesReader(decode=False)))
+    assert list(reader.samples(MemoryDirectory({"a/1.png": b"x"}))) == [("a/1.png", (b"x", 0))]
+    with pytest.raises(FormatError, match="is a file"):
+        reader.index(MemoryFile(b""))

@@ -1,0 +1,272 @@
+"""Grouping, decoding and sharing out; what is hostile ends in our errors, and no pickle is loaded."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import subprocess
+import sys
+import tarfile
+from itertools import groupby, pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ipfs_dataset_webdataset import _decoders
+from ipfs_dataset_webdataset._index import split_name
+from ipfs_dataset_webdataset.reader import WebDatasetReader
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
+from ipfs_dataset.types import IPFSObject
+from ipfs_dataset_core import FormatError, LimitError, Limits
+from ipfs_dataset_core.testing import MemoryFile
+from tests.support.archives import tar_of
+from tests.support.stores import Store
+
+names = st.text("ab./B", min_size=1, max_size=8).filter(
+    lambda name: not name.startswith("/") and name[-1] != "/" and ".." not in name
+)
+
+
+def samples(members, **options):
+    return list(WebDatasetReader(**options).samples(MemoryFile(tar_of(members))))
+
+
+def value(extension, data, **options):
+    ((_, sample),) = samples([(f"key.{extension}", data)], **options)
+    return sample[extension]
+
+
+def image(kind, mode="RGB", size=(5, 4)):
+    Image.new(mode, size).save(buffer := io.BytesIO(), kind)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("a/7.jpg", ("a/7", "jpg")),
+        ("a/7.seg.PNG", ("a/7", "seg.png")),
+        ("v1.2/x.y/7.cls", ("v1.2/x.y/7", "cls")),
+        ("7.", ("7", "")),
+        ("a/README", None),
+        ("a.b/README", None),
+        (".hidden", None),
+        ("a/.hidden.txt", None),
+    ],
+)
+def test_names_are_cut_at_the_first_dot_of_their_last_part(name, found):
+    assert split_name(name) == found
+
+
+@given(
+    members=st.lists(st.tuples(names, st.binary(max_size=600)), max_size=12),
+    cuts=st.sets(st.integers(0, 12_000), max_size=4),
+)
+@settings(deadline=None)
+def test_every_way_to_read_gives_neighbours_of_one_key(members, cuts):
+    found = [(split_name(name), data) for name, data in members]
+    found = [(*name, data) for name, data in found if name is not None]
+    groups = [(key, list(group)) for key, group in groupby(found, key=lambda part: part[0])]
+    if any(len({field for _, field, _ in group}) < len(group) for _, group in groups):
+        with pytest.raises(FormatError, match="twice"):
+            samples(members, decode=False)
+        return
+    wanted = [
+        (key, {"__key__": key} | {field: data for _, field, data in group}) for key, group in groups
+    ]
+    file, reader = MemoryFile(tar_of(members)), WebDatasetReader(decode=False)
+    index = reader.index(file)
+    assert list(reader.samples(file)) == wanted
+    assert [reader.read(file, index, n) for n in range(len(index))] == wanted
+    places = [0, *sorted(cut for cut in cuts if cut < file.size), file.size]
+    slices = [
+        s for start, stop in pairwise(places) for s in reader.samples_between(file, start, stop)
+    ]
+    assert slices == wanted
+
+
+@pytest.mark.parametrize("extension", ["cls", "cls2", "class", "count", "index", "inx", "id"])
+def test_numbers(extension):
+    assert value(extension, b" -12\n") == -12
+
+
+@pytest.mark.parametrize("extension", ["txt", "text", "transcript", "en.txt"])
+def test_texts(extension):
+    assert value(extension, "ünï\n".encode()) == "ünï\n"
+
+
+@pytest.mark.parametrize("extension", ["json", "jsn"])
+def test_json(extension):
+    assert value(extension, b'{"a": [1, null]}') == {"a": [1, None]}
+
+
+def test_arrays():
+    arrays = {"x": np.arange(6.0).reshape(2, 3), "y": np.array(["a", "bc"])}
+    np.save(one := io.BytesIO(), arrays["x"])
+    np.savez_compressed(several := io.BytesIO(), **arrays)
+    assert np.array_equal(value("npy", one.getvalue()), arrays["x"])
+    found = value("npz", several.getvalue())
+    assert list(found) == ["x", "y"]
+    assert all(np.array_equal(found[name], arrays[name]) for name in arrays)
+
+
+@pytest.mark.parametrize(
+    ("extension", "kind"),
+    [("png", "PNG"), ("jpg", "JPEG"), ("jpeg", "JPEG"), ("webp", "WEBP"), ("ppm", "PPM")],
+)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_images_are_rgb(extension, kind, mode):
+    found = value(extension, image(kind, mode))
+    assert (found.mode, found.size) == ("RGB", (5, 4))
+
+
+def test_images_are_bytes_without_pillow(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    assert value("png", b"whatever") == b"whatever"
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.abort, ()
+
+
+@pytest.mark.parametrize(
+    "extension", ["pyd", "pkl", "pickle", "pth", "pt", "bin", "x.pkl", "npy", "npz"]
+)
+def test_pickles_are_never_loaded(extension):
+    data = pickle.dumps(Bomb())
+    if extension in ("npy", "npz"):
+        save = np.save if extension == "npy" else np.savez
+        save(buffer := io.BytesIO(), np.array([Bomb()], object), allow_pickle=True)
+        with pytest.raises(FormatError, match=rf"'key\.{extension}' of 'object' cannot be decoded"):
+            value(extension, buffer.getvalue())
+    else:
+        assert value(extension, data) == data
+
+
+@pytest.mark.parametrize(
+    ("extension", "data"),
+    [
+        ("cls", b"one"),
+        ("cls", b"1" * 5000),
+        ("txt", b"\xff"),
+        ("json", b"{"),
+        ("json", b"[" * 100_000),
+        ("npy", b"PK\3\4"),
+        ("npz", b"PK\3\4"),
+        ("png", b"\x89PNG\r\n\x1a\n"),
+        ("jpg", image("PNG")[:45]),
+        ("png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
+    ],
+)
+def test_what_cannot_be_decoded_is_named_and_can_be_left_bytes(extension, data):
+    with pytest.raises(
+        FormatError, match=rf"'key\.{extension}' of 'object' cannot.*leaves it bytes"
+    ):
+        value(extension, data)
+    assert value(extension, data, decode={extension: bytes}) == data
+    assert value(extension, data, decode=False) == data
+
+
+def test_functions_of_users_go_first_by_whole_extension_then_by_its_last_part():
+    members = [("k.seg.png", b"123"), ("k.png", b"12"), ("k.CLS", b"7"), ("k.mine", b"x")]
+    own = {".seg.PNG": len, "png": str, "mine": bytes.upper}
+    ((_, sample),) = samples(members, decode=own)
+    assert sample == {"__key__": "k", "seg.png": 3, "png": "b'12'", "cls": 7, "mine": b"X"}
+
+
+def test_a_function_of_a_user_fails_with_its_own_error():
+    with pytest.raises(ZeroDivisionError):
+        value("x", b"", decode={"x": lambda data: 1 / len(data)})
+
+
+@pytest.mark.parametrize("members", [["k.txt", "k.TXT"], ["k.__key__"]])
+def test_a_field_twice_is_an_error(members):
+    with pytest.raises(FormatError, match=r"'k' of 'object' has the field .* twice"):
+        samples([(name, b"") for name in members])
+
+
+def test_images_of_too_many_pixels_are_refused_undecoded(monkeypatch):
+    huge = image("PNG", "1", (12_000, 9000))
+    with pytest.raises(LimitError, match=r"'key\.png' of 'object' is too large"):
+        value("png", huge)
+    monkeypatch.setattr(_decoders, "MAX_PIXELS", 19)
+    with pytest.raises(LimitError, match="5 x 4 pixels"):
+        value("png", image("PNG"))
+
+
+def test_bombs_of_arrays_and_samples_too_large_are_refused():
+    np.savez_compressed(packed := io.BytesIO(), x=np.zeros(1 << 20))
+    tar = tar_of([("k.npz", packed.getvalue())])
+    with pytest.raises(LimitError, match=r"'k\.npz'.*member_bytes"):
+        list(WebDatasetReader().samples(MemoryFile(tar, limits=Limits(member_bytes=1 << 20))))
+    tar = tar_of([(f"k.{n}", bytes(600)) for n in range(9)])
+    with pytest.raises(LimitError, match=r"sample 'k' of 'object'.*read_bytes"):
+        list(WebDatasetReader().samples(MemoryFile(tar, limits=Limits(read_bytes=1000))))
+
+
+def test_links_count_as_what_they_link_to():
+    with tarfile.open(fileobj=(packed := io.BytesIO()), mode="w") as archive:
+        for name, link in (("a.cls", ""), ("a.bin", ""), ("b.cls", "a.cls"), ("b.bin", "")):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = (tarfile.LNKTYPE, link) if link else (tarfile.REGTYPE, "")
+            info.size = 0 if link else 1
+            archive.addfile(info, io.BytesIO(b"5"))
+    file, reader = MemoryFile(packed.getvalue()), WebDatasetReader()
+    wanted = [(key, {"__key__": key, "cls": 5, "bin": b"5"}) for key in "ab"]
+    places = pairwise(range(0, file.size + 1, 512))
+    assert list(reader.samples(file)) == wanted
+    assert [s for place in places for s in reader.samples_between(file, *place)] == wanted
+
+
+def test_a_compressed_shard_can_be_streamed():
+    data = tar_of([("a.cls", b"1"), ("a.txt", b"x"), ("b.cls", b"2")], mode="w:gz")
+    found = [key for key, _ in WebDatasetReader().samples(MemoryFile(data))]
+    assert found == ["a", "b"]
+    assert not WebDatasetReader().sliceable(MemoryFile(data))
+    with pytest.raises(FormatError, match="compressed by gzip"):
+        WebDatasetReader().index(MemoryFile(data))
+
+
+def test_the_index_is_small_and_reading_a_sample_reads_only_it():
+    file = MemoryFile(tar_of([(f"{n:05}.{x}", bytes(5000)) for n in range(500) for x in "ab"]))
+    reader = WebDatasetReader()
+    index = reader.index(file)
+    assert len(pickle.dumps(index)) < 500 * 100
+    file.reads.clear()
+    assert reader.read(file, index, 321)[0] == "00321"
+    assert file.bytes_read == 10_000
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", [IPFSDataset, IPFSIterableDataset])
+def test_workers_share_one_shard(tmp_path, kind, workers):
+    store = Store(tmp_path / "store")
+    shard = tar_of([(f"{n:02}.{x}", b"%d" % n) for n in range(30) for x in ("cls", "txt")])
+    dataset = kind(IPFSObject(store.file(shard), "webdataset"), store.address)
+    found = [s["cls"] for _, s in DataLoader(dataset, batch_size=None, num_workers=workers)]
+    assert sorted(found) == list(range(30))
+
+
+def test_a_tar_archive_without_a_type_stays_one(tmp_path):
+    store = Store(tmp_path / "store")
+    dataset = IPFSDataset(store.file(tar_of([("a.cls", b"1")])), store.address)
+    assert list(dataset) == [("a.cls", b"1")]
+
+
+def test_its_declaration_imports_neither_numpy_nor_pillow():
+    program = """
+import sys
+from ipfs_dataset_webdataset import ipfs_dataset_readers
+assert ipfs_dataset_readers()[0].name == "webdataset"
+print(sorted({"PIL", "numpy", "torch"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
