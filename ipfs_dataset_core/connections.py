@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from ipfs_dataset_core.addresses import (
     address_scheme,
@@ -13,9 +17,10 @@ from ipfs_dataset_core.addresses import (
     node_api,
 )
 from ipfs_dataset_core.credentials import options_for
-from ipfs_dataset_core.errors import AddressError
+from ipfs_dataset_core.errors import AddressError, TransportError
 from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.processes import ProcessLocal
+from ipfs_dataset_core.redaction import redacted
 from ipfs_dataset_core.registry import default_registry, resolve_factory
 from ipfs_dataset_core.sources import Sources
 from ipfs_dataset_core.urls import parse_object_url
@@ -45,7 +50,7 @@ def read_addresses(address: str | None, gateway: str | None, options: Options) -
     given = [address] if address is not None else []
     given += [gateway_address(url) for url in options.gateways]
     given += [gateway] if gateway is not None else []
-    given += [f"routing+{url}" for url in options.routers]
+    given += map(_router_address, options.routers)
     if not given:
         given = environment_gateways()
     if not given:
@@ -58,6 +63,12 @@ def read_addresses(address: str | None, gateway: str | None, options: Options) -
             )
         given = [str(store)]
     return tuple(dict.fromkeys(given))
+
+
+def _router_address(url: str) -> str:
+    if address_scheme(url) not in ("http", "https"):
+        raise AddressError(f"{redacted(url)!r} is no router: write a URL such as https://router.example")
+    return f"routing+{url}"
 
 
 def write_address(address: str | None) -> str:
@@ -112,10 +123,15 @@ class Connections:
         self.options = options
         self._first_gateway = next(filter(None, map(_gateway_of, objects)), None)
         self._fetchers: ProcessLocal[_Fetchers] = ProcessLocal(_Fetchers)
+        self._token = secrets.token_hex(8)
+        _living[self._token] = self
 
     def fetcher(self, gateway: str | None = None) -> Fetcher:
         """Returns the fetcher for objects whose URLs name this gateway, or none."""
         addresses = read_addresses(self.address, gateway, self.options)
+        return self._at(addresses)
+
+    def _at(self, addresses: tuple[str, ...]) -> Fetcher:
         return self._fetchers.get().get(addresses, self._connect)
 
     def __getstate__(self) -> tuple[dict[str, Any], tuple[Declaration, ...]]:
@@ -125,6 +141,7 @@ class Connections:
         attributes, declarations = state
         default_registry().adopt(declarations)
         self.__dict__.update(attributes)
+        _living.setdefault(self._token, self)
 
     def close(self) -> None:
         """Closes what this process opened; a later use opens it again."""
@@ -137,7 +154,8 @@ class Connections:
             connect(a, options_for(self.options, a, named.index(a) if a in named else -1))
             for a in addresses
         ]
-        return Fetcher(Sources(transports, self.options), self.options)
+        origin = _Origin(weakref.ref(self), addresses)
+        return Fetcher(Sources(transports, self.options), self.options, origin)
 
     def _named(self) -> list[str]:
         """Returns the sources that the user named, the one that a lone `auth` is for in front.
@@ -155,6 +173,28 @@ def _gateway_of(obj: IPFSObject) -> str | None:
         return parse_object_url(obj.url).gateway
     except AddressError:  # said at first use, with the reason
         return None
+
+
+# By token, so that what comes back from a worker uses the connections that this process has already.
+_living: weakref.WeakValueDictionary[str, Connections] = weakref.WeakValueDictionary()
+
+
+@attrs.frozen
+class _Origin:
+    """How a fetcher pickles, with the open files that a worker may hand over: as where to get it again."""
+
+    connections: weakref.ref[Connections]
+    addresses: tuple[str, ...] = attrs.field(repr=False)
+
+    def __call__(self) -> tuple[Callable[..., Fetcher], tuple[Any, ...]]:
+        connections = self.connections()
+        if connections is None:
+            raise TransportError("The dataset of this file is gone: keep it, or read the file first")
+        return _again, (connections, self.addresses)
+
+
+def _again(connections: Connections, addresses: tuple[str, ...]) -> Fetcher:
+    return _living.setdefault(connections._token, connections)._at(addresses)  # noqa: SLF001
 
 
 class _Fetchers:

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from concurrent.futures import Future, wait
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.cache import BytesCache
 from ipfs_dataset_core.content import CID
@@ -55,10 +55,14 @@ class Fetcher:
     Args:
         sources: Where blocks come from.
         options: `memory`, `deadline` and `verify` count here.
+        origin: Returns what another process gets its own such fetcher with, as ``__reduce__`` does.
     """
 
-    def __init__(self, sources: Sources, options: Options) -> None:
+    def __init__(
+        self, sources: Sources, options: Options, origin: Callable[[], tuple[Any, ...]] | None = None
+    ) -> None:
         self.sources = sources
+        self._origin = origin
         self.verifies = options.verify
         self.limits = options.limits
         self._deadline = options.deadline
@@ -69,6 +73,11 @@ class Fetcher:
         self.read_ahead_bytes = min(16 << 20, options.memory // 4)
         # What is fetched before its time must not push out of the cache what is about to be read.
         self._prefetch_bytes = options.memory // 2
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._origin is None:
+            raise TypeError("this fetcher belongs to no dataset, and cannot be pickled")
+        return self._origin()
 
     def close(self) -> None:
         """Ends the threads and closes the sources; who still waits for bytes gets an error."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.content import CID
 from ipfs_dataset_core.errors import IPFSDatasetError
@@ -50,6 +50,9 @@ class VerifiedFile(ObjectFile):
         self._expected = 0
         self._sequential = 0
         self._ahead = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_at, (self._fetcher, self.cid, self.name, self.tell())
 
     def read_at(self, start: int, size: int) -> bytes:
         stop = min(start + size, self.size)
@@ -117,3 +120,10 @@ class VerifiedFile(ObjectFile):
                 self.prefetch([(ahead_from, self._ahead)])
             except IPFSDatasetError as error:
                 log.debug("%s: cannot read ahead: %s", self.name, error)
+
+
+def _open_at(fetcher: Fetcher, cid: CID, name: str, position: int) -> VerifiedFile:
+    """Opens a file that comes from another process, where that one stood in it."""
+    file = VerifiedFile(fetcher, cid, name)
+    file.seek(position)
+    return file

@@ -10,15 +10,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+IDLE_SECONDS = 10.0
+
+
 class DaemonPool:
     """Runs functions in up to `size` threads, started when there is work and none is idle.
 
     Args:
         size: How many threads at the most.
         name: What the threads are called.
+        patience: Seconds after which a thread without work ends, since owners are often just forgotten.
     """
 
-    def __init__(self, size: int, name: str) -> None:
+    def __init__(self, size: int, name: str, patience: float = IDLE_SECONDS) -> None:
         self._size = size
         self._name = name
         self._work: deque[Callable[[], None]] = deque()
@@ -26,6 +30,7 @@ class DaemonPool:
         self._idle = 0
         self._started = 0
         self._closed = False
+        self._patience = patience
 
     def submit(self, work: Callable[[], None]) -> None:
         """Runs `work` soon; it handles its own errors."""
@@ -51,6 +56,7 @@ class DaemonPool:
     def _run(self) -> None:
         while work := self._next():
             work()
+            del work  # or what it refers to would live for as long as this thread idles
 
     def _next(self) -> Callable[[], None] | None:
         with self._condition:
@@ -58,6 +64,9 @@ class DaemonPool:
                 if self._closed:
                     return None
                 self._idle += 1
-                self._condition.wait()
+                notified = self._condition.wait(self._patience)
                 self._idle -= 1
+                if not notified and not self._work:
+                    self._started -= 1
+                    return None
             return self._work.popleft()

@@ -6,7 +6,7 @@ the user trusts the sources by name, and never while blocks can be had.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
@@ -76,6 +76,9 @@ class PlainFile(ObjectFile):
         self._path = path
         self._expected = -1
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_at, (self._fetcher, self._path, self.name, self.size, self.tell())
+
     def read_at(self, start: int, size: int) -> bytes:
         stop = min(start + size, self.size)
         if start >= stop:
@@ -116,6 +119,15 @@ class PlainFile(ObjectFile):
         start = piece * PIECE_BYTES
         stop = min(start + PIECE_BYTES, self.size)
         return self._fetcher.sources.read_path(self._path.text, start, stop)
+
+
+def _open_at(
+    fetcher: Fetcher, path: PlainPath, name: str, size: int, position: int
+) -> PlainFile:
+    """Opens a file that comes from another process, where that one stood in it."""
+    file = PlainFile(fetcher, path, name, size)
+    file.seek(position)
+    return file
 
 
 class PlainDirectory(ObjectDirectory):

@@ -164,3 +164,12 @@ def test_names_that_are_not_utf8_are_no_crash(capsys, tmp_path):
     status, out, _ = run(capsys, "cid", tmp_path)
     assert status == 0
     assert out == f"{builders.tree({name: b'x'})[0]}\n"
+
+
+@pytest.mark.parametrize("option", [("--timeout", "0"), ("--timeout", "-1"), ("--timeout", "nan"),
+                                    ("--timeout", "soon"), ("--blocks", "-3")])  # fmt: skip
+def test_doctor_refuses_useless_numbers(capsys, option):
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", "ipfs://bafkqaaa", *option])
+    assert ended.value.code == 2
+    assert f"argument {option[0]}: invalid positive number" in capsys.readouterr().err

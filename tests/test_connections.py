@@ -152,3 +152,8 @@ def test_bringing_back_what_is_registered_here_is_no_conflict(tmp_path, counted)
     assert len(default_registry().registered) == 1
     with pytest.raises(PluginConflictError):
         default_registry().register(default_registry().registered[0])
+
+
+def test_a_router_is_a_url():
+    with pytest.raises(AddressError, match="'router.example' is no router: write a URL"):
+        read_addresses(None, None, Options(routers="router.example"))

@@ -307,3 +307,14 @@ def test_ranks_of_torch_distributed_stay_in_step(store, tmp_path):
         assert set(found[0, way]) | set(found[1, way]) == set(files.items())
     assert [len(found[rank, "shuffled"]) for rank in range(2)] == [4, 4]
     assert set(found[0, "shuffled"]) | set(found[1, "shuffled"]) == set(range(7))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_open_files_come_from_workers_as_open_files(store, method):
+    data = noise(3000)
+    cid = store.file(data)
+    objects = [IPFSObject(cid, RemoteFileType.PLAIN_STREAM)] * 4
+    for dataset in (IPFSDataset(objects, store.address), IPFSIterableDataset(objects, store.address)):
+        for name, file in loader(dataset, 2, method):
+            assert (name, file.tell(), file.read()) == (cid, 0, data)
+        dataset.close()

@@ -237,3 +237,9 @@ def test_files_named_by_cid_are_read_from_the_same_sources(fetchers):
     assert other.codec == RAW
     with pytest.raises(AddressError):
         directory.open_cid("no cid")
+
+
+def test_a_path_into_a_file_says_that_the_root_is_one(fetchers):
+    root, blocks = one_file(b"content")
+    with pytest.raises(FormatError, match=f"'here': its root {root} is a file, not a directory"):
+        resolve_path(fetchers(blocks), root, ["x"], "here")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
+import weakref
 
 import pytest
 
@@ -101,3 +103,44 @@ def test_a_thread_in_the_middle_of_its_work_does_not_delay_the_end():
         "pool = DaemonPool(1, 'x'); pool.submit(lambda: time.sleep(600)); time.sleep(0.1)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_threads_without_work_end_and_forget_what_they_did():
+    pool = DaemonPool(2, "test-patience", patience=0.05)
+
+    class Owner:
+        def work(self):
+            done.set()
+
+    for _ in range(2):
+        done, owner = threading.Event(), Owner()
+        forgotten = weakref.ref(owner)
+        pool.submit(owner.work)
+        assert done.wait(TIMEOUT)
+        del owner
+        end = time.monotonic() + TIMEOUT
+        while pool._started and time.monotonic() < end:
+            time.sleep(0.01)
+        assert pool._started == 0
+        assert forgotten() is None
+    pool.close()
+
+
+def test_a_thread_that_idles_does_not_keep_what_it_worked_on():
+    pool = DaemonPool(1, "test-idling")
+
+    class Owner:
+        def work(self):
+            done.set()
+
+    done, owner = threading.Event(), Owner()
+    forgotten = weakref.ref(owner)
+    pool.submit(owner.work)
+    assert done.wait(TIMEOUT)
+    del owner
+    end = time.monotonic() + TIMEOUT
+    while forgotten() is not None and time.monotonic() < end:
+        time.sleep(0.01)
+    assert forgotten() is None
+    assert pool._started == 1
+    pool.close()

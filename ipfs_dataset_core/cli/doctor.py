@@ -35,14 +35,15 @@ def add_to(commands: Any) -> None:
 
 
 def _positive(number: type[int] | type[float]) -> Callable[[str], float]:
-    """Returns what argparse parses an option with; the name is what it calls other values."""
+    """Returns what argparse parses an option with."""
 
-    def positive_number(text: str) -> float:
+    def parse(text: str) -> float:
         if not 0 < (value := number(text)) < math.inf:
             raise ValueError
         return value
 
-    return positive_number
+    parse.__name__ = "positive number"  # what argparse calls it
+    return parse
 
 
 def run(arguments: argparse.Namespace) -> int:

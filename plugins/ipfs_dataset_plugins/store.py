@@ -95,9 +95,10 @@ class FolderStore(Transport):
             raise TransportError(f"{self.name}: cannot pin {cid}: {error}") from error
 
     def _lacks(self, cid: CID) -> str:
+        lacks = f"has no block {cid}"
         if self._path.is_dir():
-            return f"has no block {cid}"
-        return "there is no such folder: give an existing one, a .car file, or a URL with http:// in front"
+            return lacks
+        return f"{lacks}, for there is no such folder. A URL starts with http:// or https://"
 
     def _missing(self, root: CID) -> Iterator[CID]:
         waiting, seen = [root], {root.multihash}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import io
 import multiprocessing
 import os
@@ -272,3 +273,19 @@ def test_a_car_that_cannot_be_written_is_a_transport_error(tmp_path):
     writer = CarWriter(tmp_path / "file" / "out.car")
     with pytest.raises(TransportError):
         writer.put_blocks(ALL)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    store = open_store("localhost:5001", Options())
+    with pytest.raises(ObjectNotFoundError, match=r"localhost:5001: .* no such folder.*http://"):
+        store.get_block(LEAF)
+
+
+def test_a_car_file_that_is_forgotten_is_closed(tmp_path):
+    path = tmp_path / "forgotten.car"
+    path.write_bytes(car_bytes(ROOT, BLOCKS))
+    store = CarStore(path)
+    file = store._file
+    del store
+    gc.collect()
+    assert file.closed

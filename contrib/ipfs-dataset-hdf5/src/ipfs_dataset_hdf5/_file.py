@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from ipfs_dataset_core import FormatError, IPFSDatasetError, LimitError
+from ipfs_dataset_hdf5._chunks import check_chunks
 from ipfs_dataset_hdf5._view import View
 
 if TYPE_CHECKING:
@@ -63,40 +64,49 @@ class File:
                 self._open[path] = _checked(self._found(path))
             return self._open[path]
 
-    def load(self, path: str) -> np.ndarray[Any, Any]:
-        """Returns a whole dataset."""
-        dataset = self.dataset(path)
-        self.check_size(path, math.prod(dataset.shape) * dataset.dtype.itemsize)
-        return self._read(path, ())
-
-    def rows(self, path: str, start: int, stop: int) -> np.ndarray[Any, Any]:
-        """Returns rows along the first axis."""
-        dataset = self.dataset(path)
-        items = math.prod(dataset.shape[1:]) * (stop - start)
-        self.check_size(
-            path, max(items, math.prod(dataset.chunks or (0,))) * dataset.dtype.itemsize
-        )
-        return self._read(path, slice(start, stop))
-
-    def check_size(self, what: str, size: int) -> None:
-        """Checks how many bytes are to be decoded.
+    def load(self, paths: list[str]) -> dict[str, np.ndarray[Any, Any]]:
+        """Returns whole datasets.
 
         Raises:
-            LimitError: They are more than allowed.
+            LimitError: Together they are larger than allowed; none was read.
         """
-        if size > self._max_bytes:
-            raise LimitError(
-                f"{self.what(what)} needs {size} bytes at once, more than the limit of "
-                f"{self._max_bytes}: where you trust it, give the reader max_bytes=…"
-            )
+        size = 0
+        for path in paths:
+            dataset = self.dataset(path)
+            size += math.prod(dataset.shape) * dataset.dtype.itemsize
+            self._check_size(f"{self.what(path)}, with those before it,", size)
+        return {path: self._read(path) for path in paths}
+
+    def rows(self, path: str, start: int, stop: int) -> np.ndarray[Any, Any]:
+        """Returns rows along the first axis.
+
+        Raises:
+            LimitError: They, or a chunk of theirs, are larger than allowed.
+        """
+        dataset = self.dataset(path)
+        items = math.prod(dataset.shape[1:]) * (stop - start)
+        size = max(items, math.prod(dataset.chunks or (0,))) * dataset.dtype.itemsize
+        self._check_size(self.what(path), size)
+        return self._read(path, start, stop)
 
     def what(self, path: str) -> str:
         """Returns what errors call a dataset."""
         return f"The dataset {path!r} of {self._name!r}"
 
-    def _read(self, path: str, chosen: Any) -> np.ndarray[Any, Any]:
+    def _check_size(self, what: str, size: int) -> None:
+        if size > self._max_bytes:
+            raise LimitError(
+                f"{what} needs {size} bytes at once, more than the limit of {self._max_bytes}: where you "
+                "trust it, give the reader max_bytes=…, or read the file as 'hdf5_rows'."
+            )
+
+    def _read(self, path: str, start: int = 0, stop: int | None = None) -> np.ndarray[Any, Any]:
+        dataset = self._open[path]
         with self.reading(self.what(path)):
-            stored = np.asarray(self._open[path][chosen])
+            if dataset.shape:
+                stop = len(dataset) if stop is None else stop
+                check_chunks(dataset, start, stop, self._max_bytes, self.what(path))
+            stored = np.asarray(dataset[start:stop] if dataset.shape else dataset[()])
             return stored.astype(stored.dtype.newbyteorder("="), copy=False)
 
     def _below(self, group: h5py.Group, prefix: str, seen: set[int]) -> Iterator[str]:

@@ -66,12 +66,8 @@ class Hdf5Reader(_FileReader):
         return WholeFile(source.name, source.size)
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
-        file, values, size = self._file(source), {}, 0
-        for path in self._paths(file):
-            values[path] = file.load(path)
-            size += values[path].nbytes
-            file.check_size(path, size)
-        return index.name(position), values
+        file = self._file(source)
+        return index.name(position), file.load(self._paths(file))
 
 
 class Hdf5RowsReader(_FileReader):

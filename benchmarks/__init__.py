@@ -1,0 +1,1 @@
+"""Measures this library beside the limit and what users would write otherwise; see README.md."""
