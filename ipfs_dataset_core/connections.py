@@ -67,7 +67,9 @@ def read_addresses(address: str | None, gateway: str | None, options: Options) -
 
 def _router_address(url: str) -> str:
     if address_scheme(url) not in ("http", "https"):
-        raise AddressError(f"{redacted(url)!r} is no router: write a URL such as https://router.example")
+        raise AddressError(
+            f"{redacted(url)!r} is no router: write a URL such as https://router.example"
+        )
     return f"routing+{url}"
 
 
@@ -189,7 +191,9 @@ class _Origin:
     def __call__(self) -> tuple[Callable[..., Fetcher], tuple[Any, ...]]:
         connections = self.connections()
         if connections is None:
-            raise TransportError("The dataset of this file is gone: keep it, or read the file first")
+            raise TransportError(
+                "The dataset of this file is gone: keep it, or read the file first"
+            )
         return _again, (connections, self.addresses)
 
 

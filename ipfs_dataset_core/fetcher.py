@@ -59,7 +59,10 @@ class Fetcher:
     """
 
     def __init__(
-        self, sources: Sources, options: Options, origin: Callable[[], tuple[Any, ...]] | None = None
+        self,
+        sources: Sources,
+        options: Options,
+        origin: Callable[[], tuple[Any, ...]] | None = None,
     ) -> None:
         self.sources = sources
         self._origin = origin

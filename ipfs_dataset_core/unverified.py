@@ -121,9 +121,7 @@ class PlainFile(ObjectFile):
         return self._fetcher.sources.read_path(self._path.text, start, stop)
 
 
-def _open_at(
-    fetcher: Fetcher, path: PlainPath, name: str, size: int, position: int
-) -> PlainFile:
+def _open_at(fetcher: Fetcher, path: PlainPath, name: str, size: int, position: int) -> PlainFile:
     """Opens a file that comes from another process, where that one stood in it."""
     file = PlainFile(fetcher, path, name, size)
     file.seek(position)

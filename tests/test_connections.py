@@ -155,5 +155,5 @@ def test_bringing_back_what_is_registered_here_is_no_conflict(tmp_path, counted)
 
 
 def test_a_router_is_a_url():
-    with pytest.raises(AddressError, match="'router.example' is no router: write a URL"):
+    with pytest.raises(AddressError, match="is no router: write a URL"):
         read_addresses(None, None, Options(routers="router.example"))

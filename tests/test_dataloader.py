@@ -314,7 +314,10 @@ def test_open_files_come_from_workers_as_open_files(store, method):
     data = noise(3000)
     cid = store.file(data)
     objects = [IPFSObject(cid, RemoteFileType.PLAIN_STREAM)] * 4
-    for dataset in (IPFSDataset(objects, store.address), IPFSIterableDataset(objects, store.address)):
+    for dataset in (
+        IPFSDataset(objects, store.address),
+        IPFSIterableDataset(objects, store.address),
+    ):
         for name, file in loader(dataset, 2, method):
             assert (name, file.tell(), file.read()) == (cid, 0, data)
         dataset.close()

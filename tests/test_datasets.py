@@ -167,6 +167,13 @@ def test_one_object_or_url_needs_no_list(store):
 def test_other_objects_are_refused_at_once(store):
     with pytest.raises(TypeError, match="IPFSObject values, not 3"):
         IPFSDataset([3], store.address)  # type: ignore[list-item]
+    for wrong in (None, 3):
+        with pytest.raises(
+            TypeError, match=f"an IPFSObject, a URL, or several of them, not {wrong}"
+        ):
+            IPFSDataset(wrong, store.address)  # type: ignore[arg-type]
+    with pytest.raises(AddressError, match="is a string, not 3"):
+        len(IPFSDataset(IPFSObject(3), store.address))  # type: ignore[arg-type]
 
 
 def test_no_objects_are_an_empty_dataset(store):

@@ -34,7 +34,7 @@ def add_to(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def _positive(number: type[int] | type[float]) -> Callable[[str], float]:
+def _positive(number: type[int | float]) -> Callable[[str], float]:
     """Returns what argparse parses an option with."""
 
     def parse(text: str) -> float:

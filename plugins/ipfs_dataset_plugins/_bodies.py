@@ -131,11 +131,15 @@ class Body:
 
 def translated(error: Exception, what: str) -> TransportError:
     """Returns the typed error for what urllib3, http.client or the operating system raised."""
+    # A refused connection is a time-out by its class, but not by what happened.
+    if isinstance(error, urllib3.exceptions.NewConnectionError):
+        reason = str(error).rpartition("Failed to establish a new connection: ")[2]
+        return TransportError(f"{what}: cannot connect ({reason}): is it running?", retryable=True)
     if isinstance(error, (Urllib3Timeout, TimeoutError)):
         return TransportTimeoutError(f"{what}: nothing came in time ({error})")
     if isinstance(error, (IncompleteRead, http.client.IncompleteRead)):
         return TransportError(f"{what}: cut before its end ({error})", retryable=True)
-    if isinstance(error, (ProtocolError, urllib3.exceptions.NewConnectionError, OSError)):
+    if isinstance(error, (ProtocolError, OSError)):
         return TransportError(f"{what}: {error}", retryable=True)
     return TransportError(f"{what}: {error}")
 
