@@ -69,7 +69,8 @@ class Options:
             that cannot prove what they send.
         timeout: Seconds without progress after which a source has failed.
         deadline: Seconds in all for one read, over all sources and tries.
-        retries: How often a request that may succeed later is tried again.
+        retries: How often a request that may succeed later is tried again. A source that has delivered
+            before is asked on for `timeout` seconds, so that a restarted node ends no epoch; 0 is never.
         max_requests: Requests in flight at one source at the most, shared out over a loader's workers.
         max_rate: Requests a second to one source at the most, shared out likewise; None for no limit.
         headers: Extra headers: for every request to the sources that were given by name, or, as a mapping

@@ -31,6 +31,11 @@ def delays(retries: int, uniform: random.Random = _random) -> Iterator[float]:
         yield uniform.uniform(0, min(CAP_SECONDS, BASE_SECONDS * 2 ** min(attempt, 16)))
 
 
+def pause(uniform: random.Random = _random) -> float:
+    """Returns the seconds between tries for a source that is expected to come back."""
+    return uniform.uniform(0.25, 1.5)
+
+
 def wait_at_least(error: TransportError) -> float:
     """Returns the seconds that the source asked us to wait, capped."""
     asked = error.retry_after if isinstance(error, RateLimitedError) else None

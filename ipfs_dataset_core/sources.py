@@ -16,10 +16,10 @@ from ipfs_dataset_core.failed_sources import combined
 from ipfs_dataset_core.health import Health
 from ipfs_dataset_core.pacing import Pace, loader_workers
 from ipfs_dataset_core.racing import Latencies, Races, in_turn
-from ipfs_dataset_core.retry import delays, wait_at_least
+from ipfs_dataset_core.retry import delays, pause, wait_at_least
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ipfs_dataset_core.content import CID
     from ipfs_dataset_core.interfaces import Transport
@@ -44,6 +44,7 @@ class Sources:
         self.transports = tuple(t for t in transports if t.local or not options.offline)
         self._options = options
         self._health = Health()
+        self._delivered: set[Transport] = set()
         workers = loader_workers()
         self._paces = {
             t: Pace(options.max_requests, None if t.local else options.max_rate, workers)
@@ -158,7 +159,7 @@ class Sources:
             hedged: Whether the next source is asked as well when an answer is late.
         """
         asked = self.transports if transports is None else transports
-        waits = delays(self._options.retries)
+        waits, started = delays(self._options.retries), time.monotonic()
         failures: dict[Transport, Exception] = {}
         while True:
             # Who refused for good is quoted, and not asked again.
@@ -172,13 +173,26 @@ class Sources:
                 self._health.late(order[number])
             if race.winner is not None:
                 return cast("T", race.answer)
-            retryable = [e for e in failures.values() if isinstance(e, retried) and e.retryable]
+            retryable = {
+                t: e for t, e in failures.items() if isinstance(e, retried) and e.retryable
+            }
             wait = next(waits, None) if retryable else None
+            if wait is None and self._may_come_back(retryable, time.monotonic() - started):
+                wait = pause()
             if wait is not None:
-                wait = max(wait, min(map(wait_at_least, retryable)))
+                wait = max(wait, min(map(wait_at_least, retryable.values())))
             if wait is None or wait >= time_left():
                 raise combined(what, failures, self._notes(late=wait is not None))
             time.sleep(wait)
+
+    def _may_come_back(self, failed: Iterable[Transport], seconds: float) -> bool:
+        """Tells whether to go on asking for what a source that has delivered before does not deliver now.
+
+        A node that is started anew takes longer than a few tries; one that never answered is not waited for.
+        """
+        if self._options.retries == 0 or seconds >= self._options.timeout:
+            return False
+        return any(transport in self._delivered for transport in failed)
 
     def _notes(self, *, late: bool) -> list[str]:
         """Returns what a failure has to do with how the user set things."""
@@ -206,4 +220,5 @@ class Sources:
             self._health.failed(transport, error)
             raise
         self._health.worked(transport)
+        self._delivered.add(transport)
         return answer

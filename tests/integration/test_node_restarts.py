@@ -67,7 +67,7 @@ def test_a_node_that_is_killed_and_comes_back_costs_no_sample(node, where, kind)
     obj = IPFSObject(node.add(pack(SAMPLES)), form)
     source = {"ipfs_api_address": node.api} if where == "api" else {"gateways": node.gateway}
     restarts = []
-    dataset = kind(obj, **source, memory="8M", timeout=5, retries=8)
+    dataset = kind(obj, **source, memory="8M")
     read = epoch(dataset, 40, lambda: restarts.append(crash_and_come_back(node)))
     assert node.process is not None, "the epoch ended before the node was back: it was never needed"
     restarts[0].join()
