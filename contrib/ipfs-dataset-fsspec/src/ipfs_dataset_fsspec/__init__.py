@@ -1,0 +1,12 @@
+"""IPFS as a read-only fsspec filesystem, every byte checked against its CID.
+
+Installed, it answers to ``ipfsdataset://``; `register` makes it answer to ``ipfs://`` and ``ipns://`` too.
+"""
+
+from __future__ import annotations
+
+from ipfs_dataset_fsspec._errors import IsDirectoryError, ReadOnlyError
+from ipfs_dataset_fsspec._registration import register
+from ipfs_dataset_fsspec.filesystem import IPFSDatasetFileSystem
+
+__all__ = ["IPFSDatasetFileSystem", "IsDirectoryError", "ReadOnlyError", "register"]

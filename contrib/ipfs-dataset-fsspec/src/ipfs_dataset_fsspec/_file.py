@@ -1,0 +1,98 @@
+"""Open files: buffered, bound to the CID that they had when opened, of use in other processes too."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import TYPE_CHECKING, Any
+
+from ipfs_dataset_core import ObjectFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ipfs_dataset_core import Span
+
+# Enough to make lines cheap, and so little that reading a few bytes rarely needs a second block.
+_BUFFER_BYTES = 16 << 10
+
+
+class PinnedFile(ObjectFile):
+    """A file that each process opens for itself, as threads and sockets do not survive a fork.
+
+    Args:
+        open_file: Returns the file at a path.
+        path: What errors call the file.
+        pinned: What is opened.
+
+    Attributes:
+        pinned: What other processes open: the CID, or the path where nothing is proven.
+    """
+
+    mode = "rb"
+
+    def __init__(self, open_file: Callable[[str], ObjectFile], path: str, pinned: str) -> None:
+        super().__init__()
+        self._open_file = open_file
+        self.pinned = pinned
+        self._process, self._file = os.getpid(), open_file(pinned)
+        self.name = path
+        self.size, self.cid, self.limits = self._file.size, self._file.cid, self._file.limits
+        if self.cid is not None:
+            self.pinned = str(self.cid)
+
+    def read_at(self, start: int, size: int) -> bytes:
+        return self._here().read_at(start, size)
+
+    def prefetch(self, spans: Iterable[Span]) -> None:
+        self._here().prefetch(spans)
+
+    def _here(self) -> ObjectFile:
+        if self._process != os.getpid():
+            self._process, self._file = os.getpid(), self._open_file(self.pinned)
+        return self._file
+
+
+class IPFSFile(io.BufferedReader):
+    """What opening a path returns.
+
+    Args:
+        fs: The filesystem.
+        path: What was opened.
+        pinned: The CID that it had, where that is known already.
+
+    Attributes:
+        size: Bytes.
+    """
+
+    raw: PinnedFile
+
+    def __init__(self, fs: Any, path: str, pinned: str | None = None) -> None:
+        super().__init__(PinnedFile(fs.object_file, path, pinned or path), _BUFFER_BYTES)
+        self.fs = fs
+        self.path = path
+        self.size = self.raw.size
+
+    def info(self) -> dict[str, Any]:
+        """Returns what `IPFSDatasetFileSystem.info` said when the file was opened."""
+        cid = self.raw.cid
+        return {
+            "name": self.path,
+            "size": self.size,
+            "type": "file",
+            "CID": None if cid is None else str(cid),
+        }
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The same, as fsspec's own files call it."""
+        return self.info()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_again, (self.fs, self.path, self.raw.pinned, self.tell())
+
+
+def _open_again(fs: Any, path: str, pinned: str, position: int) -> IPFSFile:
+    file = IPFSFile(fs, path, pinned)
+    file.seek(position)
+    return file

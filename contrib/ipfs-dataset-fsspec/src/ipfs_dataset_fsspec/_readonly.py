@@ -1,0 +1,58 @@
+"""Every way to write that fsspec has, refused: its base would silently do nothing for some."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from ipfs_dataset_fsspec._errors import ReadOnlyError
+
+
+def refuse(what: str) -> NoReturn:
+    """Raises `ReadOnlyError`."""
+    raise ReadOnlyError(
+        f"Cannot {what}: this filesystem is read-only, as a CID always names the same content. To publish "
+        "files, use `ipfs add` or `ipfs-dataset`"
+    )
+
+
+class ReadOnly:
+    """Refuses to write; comes before fsspec's base, whose other names for these methods lead here."""
+
+    def mkdir(self, path: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        refuse(f"make directory {path!r}")
+
+    def makedirs(self, path: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        refuse(f"make directory {path!r}")
+
+    def rmdir(self, path: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        refuse(f"remove directory {path!r}")
+
+    def rm(self, path: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        refuse(f"remove {path!r}")
+
+    def rm_file(self, path: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        refuse(f"remove {path!r}")
+
+    def mv(self, path1: Any, path2: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        refuse(f"move {path1!r} to {path2!r}")
+
+    def copy(self, path1: Any, path2: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        refuse(f"copy to {path2!r}")
+
+    def cp_file(self, path1: Any, path2: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        refuse(f"copy to {path2!r}")
+
+    def put(self, lpath: Any, rpath: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        refuse(f"put {rpath!r}")
+
+    def put_file(self, lpath: Any, rpath: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        refuse(f"put {rpath!r}")
+
+    def pipe(self, path: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        refuse("write " + (repr(path) if isinstance(path, str) else "files"))
+
+    def pipe_file(self, path: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        refuse(f"write {path!r}")
+
+    def touch(self, path: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        refuse(f"touch {path!r}")

@@ -1,0 +1,18 @@
+"""Zarr stores as a format of ipfs-dataset; importing this imports neither NumPy nor zarr."""
+
+from __future__ import annotations
+
+from ipfs_dataset_core import ReaderPlugin, hookimpl
+
+
+@hookimpl
+def ipfs_dataset_readers() -> list[ReaderPlugin]:
+    """Declares ``zarr``."""
+    return [
+        ReaderPlugin(
+            name="zarr",
+            summary="a Zarr store: slices of its arrays along the leading axis",
+            factory="ipfs_dataset_zarr.reader:ZarrReader",
+            reads="directory",
+        )
+    ]
