@@ -1,1 +1,1 @@
-"""Measures this library beside the limit and what users would write otherwise; see README.md."""
+"""Measures this library beside the limit and beside what its users would take otherwise; see README.md."""

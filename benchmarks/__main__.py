@@ -1,99 +1,110 @@
-"""Builds the data, starts the node, runs the rounds and prints the table."""
+"""The command line: ``python -m benchmarks``, which ``make bench`` runs."""
 
 from __future__ import annotations
 
 import argparse
-import io
-import json
-import random
-import statistics
-import subprocess
 import sys
-import tarfile
-import tempfile
-import zipfile
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from benchmarks.contestants import MEMBER_BYTES, TASKS
-from tests.support.kubo import KuboNode, why_no_kubo
+from benchmarks.environments import cache_folder
+from benchmarks.node import GivenNode, OwnNode
+from benchmarks.processes import Workers
+from benchmarks.report import curve_table, publish_curves, publish_tasks, summary
+from benchmarks.scaling import CURVES, Scaling
+from benchmarks.suite import Suite
+from benchmarks.tasks import TASKS
+from tests.support.kubo import why_no_kubo
 
-ROOT = Path(__file__).parents[1]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
+    from benchmarks.node import Node
 
-def _plain() -> bytes:
-    return random.Random(1).randbytes(64 << 20) * 4
-
-
-def _tar() -> bytes:
-    source, buffer = random.Random(2), io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for number in range(20_000):
-            member = tarfile.TarInfo(f"{number:05}.bin")
-            member.size = 6_000
-            archive.addfile(member, io.BytesIO(source.randbytes(member.size)))
-    return buffer.getvalue()
-
-
-def _zip() -> bytes:
-    source, buffer = random.Random(3), io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for number in range(5_000):
-            archive.writestr(f"{number:05}.bin", source.randbytes(MEMBER_BYTES))
-    return buffer.getvalue()
+PUBLISHED = Path(__file__).parents[1] / "docs" / "benchmarks"
+QUICK = {"scale": 0.1, "rounds": 3}
+FULL = {"scale": 1.0, "rounds": 5}
+ROUNDS_OF_CURVES = 3
 
 
-RAW = ("--cid-version=1", "--chunker=size-1048576")
-DATA = {"plain": (_plain, ()), "plain_raw": (_plain, RAW), "tar": (_tar, RAW), "zip": (_zip, RAW)}
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="benchmarks", description="Measures this library.")
+    parser.add_argument("part", nargs="?", choices=("tasks", "scaling"), default="tasks")
+    names = f"tasks: {', '.join(TASKS)}; curves: {', '.join(CURVES)}"
+    parser.add_argument("--tasks", nargs="+", metavar="NAME", help=names)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="contestants, such as ours limit")
+    parser.add_argument("--rounds", type=int, help="of each contestant (default: 5; of curves 3)")
+    parser.add_argument("--scale", type=float, help="multiplies all amounts of data (default: 1)")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the data, 3 rounds")
+    parser.add_argument("--data", type=Path, help="folder for the data; kept between runs")
+    parser.add_argument("--node", metavar="MULTIADDR", help="a node that runs, in place of our own")
+    parser.add_argument("--gateway", metavar="URL", help="that node's gateway")
+    parser.add_argument("--node-pid", type=int, help="its process, to know its CPU time")
+    parser.add_argument("--out", type=Path, help="folder for the results")
+    return parser
 
 
-def _run(task: str, number: int, gateway: str, cid: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.one", task, str(number), gateway, cid]
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def _measure(task: str, rounds: int, node: KuboNode, folder: Path) -> None:
-    build, options = DATA[task]
-    path = folder / task
-    path.write_bytes(build())
-    cid = node.add(path, *options)
-    runs: list[list[dict[str, Any]]] = [[] for _ in TASKS[task]]
-    for _ in range(rounds):
-        for number, results in enumerate(runs):
-            results.append(_run(task, number, node.gateway, cid))
-    medians = [statistics.median(run["seconds"] for run in results) for results in runs]
-    print(f"\n{task}")
-    for contestant, results, median in zip(TASKS[task], runs, medians, strict=True):
-        least = min(run["seconds"] for run in results)
-        memory = max(run["peak_mb"] for run in results)
-        print(
-            f"  {contestant.__name__:<16} min {least:6.2f} s  median {median:6.2f} s  "
-            f"{medians[0] / median:5.2f} x the first's speed  {memory:5.0f} MB"
-        )
-    digests = {run["digest"] for results in runs for run in results if ":" in run["digest"]}
-    if len(digests) > 1:
-        raise SystemExit(f"{task}: the contestants read different bytes: {digests}")
-
-
-def main() -> None:
-    """Runs the tasks that the command line names."""
-    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(TASKS)}; all")
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    unknown = set(arguments.tasks) - set(TASKS)
-    if unknown:
-        parser.error(f"there is no task {', '.join(sorted(unknown))}")
+def _node(arguments: argparse.Namespace, data: Path, stack: ExitStack) -> Node:
+    if arguments.node:
+        return GivenNode(arguments.node, arguments.gateway, arguments.node_pid)
     if reason := why_no_kubo():
         raise SystemExit(f"Nothing to measure against: {reason}")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with KuboNode(folder / "repo") as node:
-            for task in arguments.tasks or TASKS:
-                _measure(task, arguments.rounds, node, folder)
+    data.mkdir(parents=True, exist_ok=True)
+    return stack.enter_context(OwnNode(data / "repo"))
+
+
+def _where(arguments: argparse.Namespace) -> Path:
+    """Only whole runs go where readers of the documentation see them."""
+    if arguments.out:
+        return Path(arguments.out)
+    whole = arguments.scale == 1 and not arguments.tasks and not arguments.only
+    return PUBLISHED if whole else cache_folder() / "results"
+
+
+def _tasks(arguments: argparse.Namespace, suite: Suite) -> bool:
+    """Returns whether all went well."""
+    chosen = [TASKS[name] for name in arguments.tasks or TASKS]
+    for results in suite.run(chosen, only=arguments.only):
+        publish_tasks(results, _where(arguments))
+    print(f"\n{summary(results)}")
+    return not any("failed" in task for task in results["tasks"].values())
+
+
+def _curves(arguments: argparse.Namespace, scaling: Scaling) -> bool:
+    chosen = [CURVES[name] for name in arguments.tasks or CURVES]
+    for results in scaling.run(chosen):
+        publish_curves(results, _where(arguments))
+    for curve in results["curves"].values():
+        print(f"\n{curve['title']}\n{curve_table(curve)}")
+    return True
+
+
+def main(command_line: Sequence[str] | None = None) -> int:
+    """Runs what the command line names, and says where the results are."""
+    parser = _parser()
+    arguments = parser.parse_args(command_line)
+    if arguments.part == "scaling":
+        arguments.rounds = arguments.rounds or ROUNDS_OF_CURVES
+    for name, value in (QUICK if arguments.quick else FULL).items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)
+    known = TASKS if arguments.part == "tasks" else CURVES
+    if unknown := set(arguments.tasks or ()) - set(known):
+        parser.error(f"there is no {', '.join(sorted(unknown))}, only {', '.join(known)}")
+    if bool(arguments.node) != bool(arguments.gateway):
+        parser.error("--node and --gateway belong together")
+    data = arguments.data or cache_folder() / "data"
+    with ExitStack() as stack:
+        node, workers = _node(arguments, data, stack), stack.enter_context(Workers())
+        settings = {"scale": arguments.scale, "rounds": arguments.rounds}
+        if arguments.part == "tasks":
+            well = _tasks(arguments, Suite(node, workers, data, **settings))
+        else:
+            well = _curves(arguments, Scaling(node, workers, data, **settings))
+    print(f"\nWritten to {_where(arguments)}")
+    return 0 if well else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

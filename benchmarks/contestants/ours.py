@@ -1,0 +1,26 @@
+"""This library, reading in a process that has imported it."""
+
+from __future__ import annotations
+
+import benchmarks.contestants.plugins_imported  # noqa: F401 - for what it does
+from benchmarks.contestants.ours_reading import (
+    by_batch,
+    by_number,
+    in_order,
+    loader,
+    plain_stream,
+    second_epoch,
+    shuffled_epoch,
+    some_by_batch,
+)
+
+__all__ = [
+    "by_batch",
+    "by_number",
+    "in_order",
+    "loader",
+    "plain_stream",
+    "second_epoch",
+    "shuffled_epoch",
+    "some_by_batch",
+]

@@ -1,0 +1,7 @@
+"""This library, reading in a process that has imported none of its plugins yet: start-up is the subject."""
+
+from __future__ import annotations
+
+from benchmarks.contestants.ours_reading import first_by_number, first_cached, in_order
+
+__all__ = ["first_by_number", "first_cached", "in_order"]

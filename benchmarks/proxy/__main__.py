@@ -1,0 +1,200 @@
+"""The proxy's process: prints its ports, then answers each line on stdin with its counts, which start over.
+
+Each connection has two threads. What the client sends is cut into requests; what comes back is spliced in
+the kernel, never seen here, so that the proxy is no bottleneck.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import re
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from benchmarks.proxy.requests import RequestSplitter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PIPE_BYTES = 1 << 20
+_MINUTE = 60.0
+_TRUSTLESS = re.compile(rb"format=(?:raw|car)|application/vnd\.ipld\.(?:raw|car)", re.IGNORECASE)
+
+
+class Counts:
+    """What passed since the last question."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._values = dict.fromkeys(("requests", "refused", "connections", "sent", "received"), 0)
+
+    def add(self, name: str, amount: int = 1) -> None:
+        with self._lock:
+            self._values[name] += amount
+
+    def take(self) -> dict[str, int]:
+        with self._lock:
+            taken, self._values = self._values, dict.fromkeys(self._values, 0)
+        return taken
+
+
+class Turnstile:
+    """Lets so many requests a minute through, over all connections."""
+
+    def __init__(self, per_minute: int | None) -> None:
+        self._per_minute = per_minute
+        self._passed: deque[float] = deque()
+        self._lock = threading.Lock()
+
+    def wait_needed(self) -> float:
+        """Returns 0 and lets a request through, or the seconds after which one may be."""
+        if self._per_minute is None:
+            return 0
+        with self._lock:
+            now = time.monotonic()
+            while self._passed and now - self._passed[0] >= _MINUTE:
+                self._passed.popleft()
+            if len(self._passed) < self._per_minute:
+                self._passed.append(now)
+                return 0
+            return _MINUTE - (now - self._passed[0])
+
+
+class Rules:
+    """What holds for all connections.
+
+    Args:
+        delay: Seconds that each request waits.
+        per_minute: How many requests a minute are let through.
+        trustless: Whether only blocks and CARs are served, as by a Kubo with DeserializedResponses off.
+    """
+
+    def __init__(self, delay: float, per_minute: int | None, *, trustless: bool) -> None:
+        self.counts = Counts()
+        self.delay = delay
+        self._turnstile = Turnstile(per_minute)
+        self._trustless = trustless
+
+    def refusal(self, head: bytes) -> str | None:
+        """Returns the status, and headers, that a request gets instead of an answer; None for an answer."""
+        if self._trustless and not _TRUSTLESS.search(head):
+            return "406 Not Acceptable"
+        if wait := self._turnstile.wait_needed():
+            return f"429 Too Many Requests\r\nRetry-After: {int(wait) + 1}"
+        return None
+
+
+class Link:
+    """One client's connection and the one to the server behind it."""
+
+    def __init__(self, client: socket.socket, target: tuple[str, int], rules: Rules) -> None:
+        self._client, self._target, self._rules = client, target, rules
+        self._counts = rules.counts
+
+    def serve(self) -> None:
+        with self._client, suppress(OSError), socket.create_connection(self._target) as server:
+            for one in (self._client, server):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            answering = threading.Thread(target=self._answer, args=(server,), daemon=True)
+            answering.start()
+            time.sleep(self._rules.delay)  # a connection costs a round trip too
+            with suppress(OSError):
+                self._forward(server)
+            with suppress(OSError):
+                server.shutdown(socket.SHUT_WR)
+            answering.join()
+
+    def _forward(self, server: socket.socket) -> None:
+        splitter, passing = RequestSplitter(), True
+        while data := self._client.recv(1 << 18):
+            for is_head, piece in splitter.feed(data):
+                if is_head:
+                    passing = self._admit(piece)
+                if passing:
+                    server.sendall(piece)
+                    self._counts.add("sent", len(piece))
+
+    def _admit(self, head: bytes) -> bool:
+        """Lets a request through, or answers it here."""
+        time.sleep(self._rules.delay)
+        refusal = self._rules.refusal(head)
+        self._counts.add("refused" if refusal else "requests")
+        if refusal:
+            self._client.sendall(f"HTTP/1.1 {refusal}\r\nContent-Length: 0\r\n\r\n".encode())
+        return not refusal
+
+    def _answer(self, server: socket.socket) -> None:
+        with suppress(OSError):
+            for moved in _moved(server, self._client):
+                self._counts.add("received", moved)
+        with suppress(OSError):
+            self._client.shutdown(socket.SHUT_RDWR)
+
+
+def _moved(source: socket.socket, sink: socket.socket) -> Iterator[int]:
+    """Yields how many bytes it has moved, again and again until the source ends."""
+    return _spliced(source, sink) if hasattr(os, "splice") else _copied(source, sink)
+
+
+def _spliced(source: socket.socket, sink: socket.socket) -> Iterator[int]:
+    out, into = os.pipe()
+    try:
+        fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        while got := os.splice(source.fileno(), into, _PIPE_BYTES):
+            left = got
+            while left:
+                left -= os.splice(out, sink.fileno(), left)
+            yield got
+    finally:
+        os.close(out)
+        os.close(into)
+
+
+def _copied(source: socket.socket, sink: socket.socket) -> Iterator[int]:
+    while data := source.recv(_PIPE_BYTES):
+        sink.sendall(data)
+        yield len(data)
+
+
+def _listen(target: tuple[str, int], rules: Rules) -> int:
+    listening = socket.create_server(("127.0.0.1", 0), backlog=128)
+
+    def accept() -> None:
+        while True:
+            client, _ = listening.accept()
+            rules.counts.add("connections")
+            threading.Thread(target=Link(client, target, rules).serve, daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    port: int = listening.getsockname()[1]
+    return port
+
+
+def main() -> None:
+    """Serves until stdin ends."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("targets", nargs="+", metavar="HOST:PORT")
+    parser.add_argument("--delay-ms", type=float, default=0)
+    parser.add_argument("--per-minute", type=int)
+    parser.add_argument("--trustless", action="store_true")
+    arguments = parser.parse_args()
+    rules = Rules(arguments.delay_ms / 1000, arguments.per_minute, trustless=arguments.trustless)
+    ports = []
+    for target in arguments.targets:
+        host, _, port = target.rpartition(":")
+        ports.append(_listen((host, int(port)), rules))
+    print(json.dumps(ports), flush=True)
+    for _ in sys.stdin:
+        print(json.dumps(rules.counts.take()), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Members of a ZIP or TAR in random order: one by one, in batches, and a whole epoch in batches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from benchmarks.model import Contestant, Target, Task
+
+ONE_BY_ONE = Contestant("ours", "by_number", "ipfs-dataset, one by one", "ours", 5_000)
+BATCHES = Contestant("ours", "by_batch", "ipfs-dataset, batches of 64", "ours", 5_000)
+REMOTEZIP = Contestant("remotezip_", "random_members", "remotezip", "remotezip", 1_000)
+REMOTEZIP_16 = Contestant(
+    "remotezip_", "random_members_at_once", "remotezip, 16 threads", "remotezip", 1_000
+)
+RANGES = Contestant("limit", "zip_ranges", "one range each, index for nothing", samples=1_000)
+RANGES_16 = Contestant("limit", "zip_ranges_at_once", "one range each, 16 threads", samples=1_000)
+FSSPEC = Contestant("fsspec_", "zip_random", "fsspec + zipfile", "fsspec", 500)
+
+SHUFFLED = Contestant("ours", "shuffled_epoch", "ipfs-dataset, BlockShuffleSampler", "ours")
+SEQUENTIAL = Contestant("ours", "in_order", "ipfs-dataset, in order", "ours")
+REMOTEZIP_APART = replace(REMOTEZIP, data="zip_small", compared=False)
+
+
+def _epoch(kind: str, data: str) -> Task:
+    return Task(
+        name=f"{data.partition('_')[0]}_epoch",
+        title=f"{kind} of 20,000 members of 10 KiB, an epoch in block-shuffled order, DataLoader",
+        data=data,
+        contestants=(SHUFFLED, SEQUENTIAL, REMOTEZIP_APART),
+        targets=(
+            Target(SHUFFLED.name, "ratio", 25, REMOTEZIP.name),
+            Target(SHUFFLED.name, "ratio", 0.5, SEQUENTIAL.name),
+            Target(SHUFFLED.name, "peak_mb", 150),
+        ),
+        options={"type": kind},
+    )
+
+
+TASKS = (
+    Task(
+        name="zip_random",
+        title="ZIP of 20,000 members of 10 KiB, random order, one by one",
+        data="zip_small",
+        contestants=(ONE_BY_ONE, REMOTEZIP, RANGES, FSSPEC),
+        targets=(
+            Target(ONE_BY_ONE.name, "ratio", 3, REMOTEZIP.name),
+            Target(ONE_BY_ONE.name, "ratio", 1.8, RANGES.name),
+            Target(ONE_BY_ONE.name, "peak_mb", 150),
+        ),
+        options={"type": "ZIP", "dataset": {"memory": 64 << 20}},
+    ),
+    Task(
+        name="zip_batches",
+        title="ZIP of 20,000 members of 10 KiB, random batches of 64, cold cache",
+        data="zip_small",
+        contestants=(BATCHES, REMOTEZIP_16, RANGES_16),
+        targets=(
+            Target(BATCHES.name, "ratio", 4, REMOTEZIP_16.name),
+            Target(BATCHES.name, "peak_mb", 150),
+        ),
+        options={"type": "ZIP"},
+    ),
+    _epoch("ZIP", "zip_small"),
+    _epoch("TAR", "tar_small"),
+)

@@ -1,0 +1,63 @@
+"""What processes used, as Linux counts it: CPU seconds, peak memory, memory of a whole tree."""
+
+from __future__ import annotations
+
+import os
+import resource
+from contextlib import suppress
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_UTIME = 13  # fields of stat(5), counted from 0, with the name in brackets as one
+
+
+def cpu_seconds(pid: int | None) -> float | None:
+    """Returns the CPU seconds that a process and its threads have used; None where that is unknown."""
+    if pid is None:
+        return None
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[_UTIME - 2]) + int(fields[_UTIME - 1])) / _TICKS
+
+
+def own_cpu_seconds() -> float:
+    """Returns those of this process and of its children that have ended."""
+    return sum(
+        used.ru_utime + used.ru_stime
+        for used in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+def forget_peak() -> None:
+    """Makes `peak_mb` start over at what is used now, where the system allows it."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mb() -> float:
+    """Returns the most memory that this process has had."""
+    return _field("/proc/self/status", "VmHWM:")
+
+
+def tree_mb(pid: int) -> float:
+    """Returns the memory of a process and all below it; pages that they share count once."""
+    return sum(_field(f"/proc/{one}/smaps_rollup", "Pss:") for one in _tree(pid))
+
+
+def _tree(pid: int) -> list[int]:
+    found = [pid]
+    for one in found:
+        with suppress(OSError):
+            for thread in Path(f"/proc/{one}/task").iterdir():
+                found += map(int, (thread / "children").read_text().split())
+    return found
+
+
+def _field(path: str, name: str) -> float:
+    with suppress(OSError):
+        for line in Path(path).read_text().splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) / 1024
+    return 0.0
