@@ -43,6 +43,12 @@ class BytesCache:
             while self._used > self._budget:
                 self._used -= len(self._values.popitem(last=False)[1])
 
+    def drop(self, key: Hashable) -> None:
+        """Forgets a value, where it is there."""
+        with self._lock:
+            if old := self._values.pop(key, None):
+                self._used -= len(old)
+
     def __contains__(self, key: Hashable) -> bool:
         return key in self._values
 

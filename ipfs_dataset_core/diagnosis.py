@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,13 +17,11 @@ from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.layout import FileLayout, Leaf
 from ipfs_dataset_core.redaction import redacted
 from ipfs_dataset_core.resolver import resolve_root
-from ipfs_dataset_core.runs import by_car, by_range
+from ipfs_dataset_core.runs import CarRun, RangeRun
 from ipfs_dataset_core.sources import Sources
 from ipfs_dataset_core.urls import parse_object_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ipfs_dataset_core.content import CID
     from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.options import Options
@@ -135,14 +134,17 @@ def _look_at(
         layout = None  # a directory
     if layout is not None:
         report.ranges = (
-            _bulk(by_range, transport, layout, report) if transport.serves_ranges else None
+            _bulk(RangeRun, transport, layout, report) if transport.serves_ranges else None
         )
-        report.cars = _bulk(by_car, transport, layout, report) if transport.serves_cars else None
+        report.cars = _bulk(CarRun, transport, layout, report) if transport.serves_cars else None
     _walk(fetcher, root, report, blocks)
 
 
 def _bulk(
-    deliver: Callable[..., Any], transport: Transport, layout: FileLayout, report: SourceReport
+    kind: type[RangeRun | CarRun],
+    transport: Transport,
+    layout: FileLayout,
+    report: SourceReport,
 ) -> bool | None:
     segments = layout.segments(0, min(layout.size, _BULK_BYTES))
     leaves = [segment for segment in segments if isinstance(segment, Leaf)]
@@ -150,7 +152,9 @@ def _bulk(
         return None
     started = time.perf_counter()
     try:
-        size = sum(len(data) for _, data in deliver(transport, layout.cid, leaves, verified=True))
+        span = leaves[0].start, leaves[-1].stop
+        with closing(kind(transport, layout.cid, span, verified=True)) as run:
+            size = sum(len(run.read(leaf)[0]) for leaf in leaves)
     except NotImplementedError:
         return None
     except IPFSDatasetError as error:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.content import CID, RAW, entries, lookup, node_kind
+from ipfs_dataset_core.directory_cars import fetch_shards, fetch_small_files
 from ipfs_dataset_core.errors import AddressError, FormatError, LimitError, ObjectNotFoundError
 from ipfs_dataset_core.files import VerifiedFile
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile
+from ipfs_dataset_core.trees import TreeFollowing
 from ipfs_dataset_core.urls import split_path
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _WINDOW_ENTRIES = 32
+# Files up to this size come as part of their folder where all are read; larger ones would crowd the cache.
+_SMALL_BYTES = 512 << 10
 
 
 def resolve_path(fetcher: Fetcher, root: CID, path: Sequence[str], name: str) -> CID:
@@ -82,7 +85,9 @@ class VerifiedDirectory(ObjectDirectory):
         self.cid = cid
         self.name = name
         self.limits = fetcher.limits
+        self.index_cache = fetcher.sources.index_cache
         self._fetcher = fetcher
+        self._following = TreeFollowing()
 
     def names(self) -> list[str]:
         return [entry.name for entry in self._entries(self.cid)]
@@ -106,6 +111,18 @@ class VerifiedDirectory(ObjectDirectory):
     def prefetch(self, paths: Sequence[str]) -> None:
         self._fetcher.prefetch_blocks(self._found(paths))
 
+    def prefetch_in_order(self, paths: Sequence[str]) -> None:
+        self._announce(list(self._entries_at(paths)))
+
+    def _entries_at(self, paths: Iterable[str]) -> Iterator[DirectoryEntry]:
+        for path in paths:
+            with suppress(AddressError, FormatError, ObjectNotFoundError):  # as below
+                *above, name = split_path(path, path)
+                parent = resolve_path(self._fetcher, self.cid, above, self.name)
+                entry = lookup(parent, name, self._fetcher.block)
+                if entry is not None:
+                    yield entry
+
     def _found(self, paths: Iterable[str]) -> Iterator[CID]:
         for path in paths:
             # Who opens a path that leads nowhere hears of it; before its turn nobody should.
@@ -120,7 +137,9 @@ class VerifiedDirectory(ObjectDirectory):
             raise LimitError(
                 f"{self.name!r} is nested deeper than {self.limits.directory_depth} directories"
             )
-        for entry in self._ahead(self._entries(cid)):
+        found = list(self._entries(cid))
+        fetch_small_files(self._fetcher, cid, found)
+        for entry in self._ahead(found):
             kind = "file" if entry.cid.codec == RAW else self._kind(entry.cid)
             if kind in ("directory", "hamt"):
                 yield from self._walk(entry.cid, f"{prefix}{entry.name}/", depth + 1)
@@ -130,6 +149,7 @@ class VerifiedDirectory(ObjectDirectory):
                 log.warning("%s: %s%s is a %s, left out", self.name, prefix, entry.name, kind)
 
     def _entries(self, cid: CID) -> Iterator[DirectoryEntry]:
+        fetch_shards(self._fetcher, cid)
         return entries(
             cid,
             self._fetcher.block,
@@ -143,10 +163,17 @@ class VerifiedDirectory(ObjectDirectory):
     def _ahead(self, found: Iterable[DirectoryEntry]) -> Iterator[DirectoryEntry]:
         """Passes entries on while the blocks of the next ones, which tell their kinds, are fetched."""
         remaining = iter(found)
-        window = deque(islice(remaining, _WINDOW_ENTRIES))
-        self._fetcher.prefetch_blocks(e.cid for e in window if e.cid.codec != RAW)
-        while window:
-            yield window.popleft()
-            for entry in islice(remaining, 1):
-                window.append(entry)
-                self._fetcher.prefetch_blocks([entry.cid] if entry.cid.codec != RAW else [])
+        window: list[DirectoryEntry] = []
+        while more := list(islice(remaining, _WINDOW_ENTRIES)):
+            self._announce([entry for entry in more if entry.cid.codec != RAW])
+            yield from window
+            window = more
+        yield from window
+
+    def _announce(self, found: Sequence[DirectoryEntry]) -> None:
+        # A sharded directory's CAR is in the order of its names' hashes.
+        ordered = self._kind(self.cid) == "directory"
+        if ordered and all(entry.tsize <= _SMALL_BYTES for entry in found):
+            self._fetcher.follow_tree(self._following, self.cid, [entry.cid for entry in found])
+        else:
+            self._fetcher.prefetch_blocks(entry.cid for entry in found)

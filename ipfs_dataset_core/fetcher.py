@@ -9,40 +9,37 @@ does not deliver as it should comes as blocks, so a wrong or broken one costs ti
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
-from concurrent.futures import Future, wait
+import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.cache import BytesCache
+from ipfs_dataset_core.bulk import Bulk
 from ipfs_dataset_core.content import CID
-from ipfs_dataset_core.deadlines import time_left, until
-from ipfs_dataset_core.errors import (
-    IPFSDatasetError,
-    RateLimitedError,
-    TransportError,
-    TransportTimeoutError,
-)
+from ipfs_dataset_core.deadlines import until
+from ipfs_dataset_core.errors import TransportError
+from ipfs_dataset_core.promises import Promises
 from ipfs_dataset_core.runs import (
+    BRIDGED_BYTES,
+    CarRun,
     NotALeafError,
-    block_around,
-    by_car,
-    by_range,
+    RangeRun,
     leaf_bytes,
     runs,
 )
-from ipfs_dataset_core.threads import DaemonPool
+from ipfs_dataset_core.threads import IDLE_SECONDS
+from ipfs_dataset_core.timed_work import TimedWork
+from ipfs_dataset_core.trees import MIN_FILES, TreeRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from ipfs_dataset_core.following import FileFollowing, Following
     from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.layout import FileLayout, Leaf
     from ipfs_dataset_core.options import Options
+    from ipfs_dataset_core.promises import Promise
     from ipfs_dataset_core.sources import Sources
-
-log = logging.getLogger(__name__)
+    from ipfs_dataset_core.trees import TreeFollowing
 
 # Below this many neighbours, leaves one by one are cheaper than a range (measured on Kubo: 0.9 ms of the
 # node's CPU for a leaf of 256 KiB, 3.3 ms for a range).
@@ -68,11 +65,16 @@ class Fetcher:
         self._origin = origin
         self.verifies = options.verify
         self.limits = options.limits
-        self._deadline = options.deadline
-        self._cache = BytesCache(options.memory)
-        self._in_flight: dict[bytes, Future[bytes]] = {}
-        self._lock = threading.Lock()
-        self._pool = DaemonPool(sources.concurrency, "ipfs-dataset-fetch")
+        self._promises = Promises(options.memory)
+        self._bulk = Bulk(sources)
+        self._following: weakref.WeakSet[Following[Any]] = weakref.WeakSet()
+        self._work = TimedWork(
+            sources.concurrency,
+            "ipfs-dataset-fetch",
+            options.deadline,
+            retired=partial(_close_idle, self._following),
+        )
+        self.memory = options.memory
         self.read_ahead_bytes = min(16 << 20, options.memory // 4)
         # What is fetched before its time must not push out of the cache what is about to be read.
         self._prefetch_bytes = options.memory // 2
@@ -84,11 +86,10 @@ class Fetcher:
 
     def close(self) -> None:
         """Ends the threads and closes the sources; who still waits for bytes gets an error."""
-        self._pool.close()
-        with self._lock:
-            waiting, self._in_flight = list(self._in_flight.values()), {}
-        for future in waiting:
-            future.set_exception(TransportError("The dataset was closed while this was read"))
+        self._work.close()
+        self._promises.break_all(TransportError("The dataset was closed while this was read"))
+        for following in list(self._following):
+            following.close()
         self.sources.close()
 
     def block(self, cid: CID) -> bytes:
@@ -105,25 +106,14 @@ class Fetcher:
 
     def get(self, key: bytes, fetch: Callable[[], bytes]) -> bytes:
         """Returns what is cached under a key, on its way, or else fetched here and now."""
-        with until(self._end()):
-            while True:
-                future, mine = self._claim(key)
-                if mine:
-                    self._fulfil(key, future, fetch)
-                elif not future.done():
-                    _wait(future)
-                try:
-                    return future.result()
-                except TransportError:
-                    # Another's attempt failed; one of our own says for itself whether the sources still do.
-                    if mine:
-                        raise
+        with until(self._work.end()):
+            return self._promises.get(key, fetch)
 
     def start(self, key: bytes, fetch: Callable[[], bytes]) -> None:
         """Starts fetching what `get` will be asked for soon."""
-        future, mine = self._claim(key)
-        if mine:
-            self._submit(lambda: self._fulfil(key, future, fetch))
+        promise = self._promises.claim(key)
+        if promise is not None:
+            self._work.submit(lambda: promise.fulfil(fetch))
 
     def prefetch_blocks(self, cids: Iterable[CID]) -> None:
         """Starts fetching blocks that will be needed soon."""
@@ -132,17 +122,47 @@ class Fetcher:
 
     def prefetch_leaves(self, layout: FileLayout, leaves: Iterable[Leaf]) -> None:
         """Starts fetching leaves, given in order, that will be needed soon; not more than fit the cache."""
+        mine = self._claims_of(layout, leaves)
+        for run in runs(mine):
+            wanted = {leaf: mine[leaf] for leaf in run}
+            if len(run) >= MIN_RUN_LEAVES:
+                self._work.submit(lambda wanted=wanted: self._fetch_run(layout, wanted))  # type: ignore[misc]
+            else:
+                self._fetch_each(layout, wanted)
+
+    def follow(self, following: FileFollowing, layout: FileLayout, leaves: Sequence[Leaf]) -> None:
+        """Starts fetching the next leaves of who reads a file from front to back."""
+        following.expect(leaves)
+        mine = self._claims_of(layout, leaves)
+        self._following.add(following)
+        if following.add(mine):
+            self._work.submit(lambda: self._go_on(following, layout))
+
+    def follow_tree(self, following: TreeFollowing, root: CID, cids: Iterable[CID]) -> None:
+        """Starts fetching the next blocks of who reads a folder of small files in order."""
+        wanted: dict[CID, Promise] = {}
+        for cid in cids:
+            promise = self._promises.claim(cid.to_bytes())
+            if promise is not None:
+                wanted[cid] = promise
+        self._following.add(following)
+        for cid in [cid for cid in wanted if self.sources.has_kept(cid)]:
+            self._fetch_block(cid, wanted.pop(cid))
+        if following.add(wanted):
+            self._work.submit(lambda: self._go_on_tree(following, root))
+
+    def forget(self, leaf: Leaf) -> None:
+        """Frees the memory of a leaf that will hardly be read again soon."""
+        self._promises.forget(_leaf_key(leaf))
+
+    def _claims_of(self, layout: FileLayout, leaves: Iterable[Leaf]) -> dict[Leaf, Promise]:
+        """Claims the leaves that are to be fetched, but for those on disk, which are read at once."""
         # All of them before the first claim: to find them may fail, and a claim must be kept.
         mine = dict(self._claim_missing(list(self._within_budget(leaves))))
         if self.sources.keeps:
             kept = {leaf for leaf in mine if self.sources.has_kept(CID.from_bytes(leaf.cid))}
             self._fetch_each(layout, {leaf: mine.pop(leaf) for leaf in kept})
-        for run in runs(mine):
-            wanted = {leaf: mine[leaf] for leaf in run}
-            if len(run) >= MIN_RUN_LEAVES:
-                self._submit(lambda wanted=wanted: self._fetch_run(layout, wanted))  # type: ignore[misc]
-            else:
-                self._fetch_each(layout, wanted)
+        return mine
 
     def _within_budget(self, leaves: Iterable[Leaf]) -> Iterator[Leaf]:
         left = self._prefetch_bytes
@@ -152,135 +172,117 @@ class Fetcher:
                 return
             yield leaf
 
-    def _claim_missing(self, leaves: Iterable[Leaf]) -> Iterator[tuple[Leaf, Future[bytes]]]:
+    def _claim_missing(self, leaves: Iterable[Leaf]) -> Iterator[tuple[Leaf, Promise]]:
         for leaf in leaves:
-            future, mine = self._claim(_leaf_key(leaf))
-            if mine:
-                yield leaf, future
-
-    def _claim(self, key: bytes) -> tuple[Future[bytes], bool]:
-        """Returns the promise of a value, and whether it is the caller's to keep."""
-        with self._lock:
-            future = self._in_flight.get(key)
-            if future is not None:
-                return future, False
-            future = Future()
-            value = self._cache.get(key)
-            if value is not None:
-                future.set_result(value)
-                return future, False
-            self._in_flight[key] = future
-            return future, True
-
-    def _fulfil(self, key: bytes, future: Future[bytes], fetch: Callable[[], bytes]) -> None:
-        try:
-            self._settle(key, future, fetch())
-        except BaseException as error:  # noqa: BLE001 - goes to whoever waits
-            if self._release(key, future):
-                future.set_exception(error)
-
-    def _settle(self, key: bytes, future: Future[bytes], value: bytes) -> None:
-        self._cache.put(key, value)
-        if self._release(key, future):
-            future.set_result(value)
-
-    def _release(self, key: bytes, future: Future[bytes]) -> bool:
-        """Returns whether the promise was still open; `close` may have answered it."""
-        with self._lock:
-            if self._in_flight.get(key) is not future:
-                return False
-            del self._in_flight[key]
-            return True
-
-    def _end(self) -> float:
-        return time.monotonic() + self._deadline
-
-    def _submit(self, work: Callable[[], None]) -> None:
-        end = min(self._end(), time.monotonic() + time_left())
-
-        def timed() -> None:
-            with until(end):
-                work()
-
-        try:
-            self._pool.submit(timed)
-        except RuntimeError:  # closed: who still reads does so without help
-            timed()
+            promise = self._promises.claim(_leaf_key(leaf))
+            if promise is not None:
+                yield leaf, promise
 
     def _leaf_from_block(self, layout: FileLayout, leaf: Leaf) -> bytes:
         # What was taken for a leaf before and was none is cached as a block.
-        block = self._cache.get(leaf.cid) or self.sources.get_block(CID.from_bytes(leaf.cid))
+        block = self._promises.cached(leaf.cid) or self.sources.get_block(CID.from_bytes(leaf.cid))
         try:
             return leaf_bytes(layout.cid, leaf, block)
         except NotALeafError:
-            self._cache.put(leaf.cid, block)
+            self._promises.cache(leaf.cid, block)
             raise
 
-    def _fetch_each(self, layout: FileLayout, wanted: dict[Leaf, Future[bytes]]) -> None:
-        for leaf, future in wanted.items():
-            self._submit(
-                lambda leaf=leaf, future=future: self._fulfil(  # type: ignore[misc]
-                    _leaf_key(leaf), future, lambda: self._leaf_from_block(layout, leaf)
+    def _fetch_each(self, layout: FileLayout, wanted: dict[Leaf, Promise]) -> None:
+        for leaf, promise in wanted.items():
+            self._work.submit(
+                lambda leaf=leaf, promise=promise: promise.fulfil(  # type: ignore[misc]
+                    lambda: self._leaf_from_block(layout, leaf)
                 )
             )
 
-    def _fetch_run(self, layout: FileLayout, wanted: dict[Leaf, Future[bytes]]) -> None:
+    def _go_on(self, following: FileFollowing, layout: FileLayout) -> None:
+        """Fetches what a sequential reader wants by now, and looks again."""
+        batch = following.next_batch()
+        try:
+            for run in runs(batch, bridged=BRIDGED_BYTES, longest=layout.size):
+                self._fetch_run(layout, {leaf: batch.pop(leaf) for leaf in run}, following)
+        finally:
+            self._fetch_each(layout, batch)
+            if following.has_more():
+                # The time of this batch is not that of the next, which was asked for later.
+                self._work.submit(lambda: self._go_on(following, layout), self._work.end())
+
+    def _go_on_tree(self, following: TreeFollowing, root: CID) -> None:
+        wanted = following.next_batch()
+        transports = [t for t in self.sources.transports if t.serves_cars and not following.failed]
+        try:
+            if len(wanted) >= MIN_FILES or following.goes_on:
+                begin = partial(TreeRun, root=root, passed=self._keep, verified=self.verifies)
+                with until(self._work.half()):
+                    self._bulk.deliver(
+                        *(TreeRun, begin, wanted),
+                        transports=transports,
+                        what=f"folder {root}",
+                        following=following,
+                    )
+                following.failed = bool(wanted)
+        finally:
+            for cid, promise in wanted.items():
+                self._fetch_block(cid, promise)
+            if following.has_more():
+                self._work.submit(lambda: self._go_on_tree(following, root), self._work.end())
+
+    def _fetch_block(self, cid: CID, promise: Promise) -> None:
+        self._work.submit(lambda: promise.fulfil(lambda: self.sources.get_block(cid)))
+
+    def _keep(self, cid: CID, block: bytes) -> None:
+        self._promises.cache(cid.to_bytes(), block)
+        self.sources.keep(cid, block)
+
+    def _fetch_run(
+        self,
+        layout: FileLayout,
+        wanted: dict[Leaf, Promise],
+        following: FileFollowing | None = None,
+    ) -> None:
         """Fetches neighbouring leaves as a range from any source, else as a CAR, else block by block."""
         able = self.sources.transports
         # Half of the time is left for what comes block by block.
-        half = time.monotonic() + min(time_left(), self._deadline) / 2
+        half = self._work.half()
+        kinds: tuple[tuple[type[RangeRun | CarRun], list[Transport]], ...] = (
+            (RangeRun, [t for t in able if t.serves_ranges]),
+            (CarRun, [t for t in able if t.serves_cars]),
+        )
         try:
-            for deliver, sources in (
-                (by_range, [t for t in able if t.serves_ranges]),
-                (by_car, [t for t in able if t.serves_cars]),
-            ):
-                if len(wanted) >= MIN_RUN_LEAVES:
+            for kind, transports in kinds:
+                goes_on = following is not None and following.goes_on
+                if wanted and (len(wanted) >= MIN_RUN_LEAVES or goes_on):
+                    begin = partial(self._begin, kind, layout, wanted, following)
                     with until(half):
-                        self._deliver(deliver, sources, layout, wanted)
+                        self._bulk.deliver(
+                            *(kind, begin, wanted),
+                            transports=transports,
+                            what=f"bytes of {layout.cid}",
+                            following=following,
+                        )
         finally:
             self._fetch_each(layout, wanted)
 
-    def _deliver(
+    def _begin(
         self,
-        deliver: Callable[..., Iterator[tuple[Leaf, bytes]]],
-        sources: Sequence[Transport],
+        kind: type[RangeRun | CarRun],
         layout: FileLayout,
-        wanted: dict[Leaf, Future[bytes]],
-    ) -> None:
-        """Settles what the sources deliver, one going on where the other ended, and removes it."""
-
-        def ask(transport: Transport) -> None:
-            for leaf, data in deliver(transport, layout.cid, list(wanted), verified=self.verifies):
-                self._settle(_leaf_key(leaf), wanted.pop(leaf), data)
-                if self.sources.keeps:
-                    self._keep(leaf, data)
-
-        try:
-            # Other failures are not waited for: blocks may still come, and are retried.
-            self.sources.first(ask, f"bytes of {layout.cid}", sources, retried=RateLimitedError)
-        except (IPFSDatasetError, NotImplementedError) as error:
-            log.debug("No %s of %d leaves: %s", deliver.__name__, len(wanted), error)
-        except Exception:
-            # A transport's defect must not end the thread that others wait for.
-            log.exception(
-                "A source failed at %s of %s, blocks are asked for", deliver.__name__, layout.cid
-            )
-
-    def _keep(self, leaf: Leaf, data: bytes) -> None:
-        """Keeps the block around a verified leaf's bytes, where it can be told what it looks like."""
-        cid = CID.from_bytes(leaf.cid)
-        if (block := block_around(leaf, data)) is not None:
-            self.sources.keep(cid, block)
-
-
-def _wait(future: Future[bytes]) -> None:
-    """Waits for what another thread fetches, as long as there is time."""
-    left = max(0.0, time_left())
-    wait((future,), timeout=left)
-    if not future.done():
-        raise TransportTimeoutError(f"What another thread fetches did not come within {left:.0f} s")
+        wanted: Iterable[Leaf],
+        following: FileFollowing | None,
+        transport: Transport,
+    ) -> RangeRun | CarRun:
+        leaves = list(wanted)
+        span = leaves[0].start, leaves[-1].stop
+        if following is not None:
+            span = following.span(*span)
+        return kind(transport, layout.cid, span, verified=self.verifies)
 
 
 def _leaf_key(leaf: Leaf) -> bytes:
     # A dag-pb block and the bytes in it are different values; a raw block and its bytes are the same.
     return leaf.cid if leaf.raw else b"leaf" + leaf.cid
+
+
+def _close_idle(following: Iterable[Following[Any]]) -> None:
+    for item in list(following):
+        item.close(IDLE_SECONDS / 2)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.content import CID
 from ipfs_dataset_core.errors import IPFSDatasetError
+from ipfs_dataset_core.following import FileFollowing
 from ipfs_dataset_core.interfaces import ObjectFile
 from ipfs_dataset_core.layout import FileLayout, Inline, Leaf
 from ipfs_dataset_core.runs import NotALeafError
@@ -45,11 +46,13 @@ class VerifiedFile(ObjectFile):
         self.name = name
         self._fetcher = fetcher
         self.limits = fetcher.limits
+        self.index_cache = fetcher.sources.index_cache
         self._layout = FileLayout(cid, fetcher.block, fetcher.limits.dag_depth)
         self.size = self._layout.size
         self._expected = 0
         self._sequential = 0
         self._ahead = 0
+        self._following: FileFollowing | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_at, (self._fetcher, self.cid, self.name, self.tell())
@@ -71,12 +74,13 @@ class VerifiedFile(ObjectFile):
     def _read_piece(self, start: int, stop: int) -> bytes:
         if start >= stop:
             return b""
-        self._run_ahead(start, stop)
+        announced = self._run_ahead(start, stop)
         segments = list(self._layout.segments(start, stop))
-        leaves = [segment for segment in segments if isinstance(segment, Leaf)]
-        if len(leaves) > 1:
+        if len(segments) > 1 and not announced:
+            leaves = [segment for segment in segments if isinstance(segment, Leaf)]
             self._fetcher.prefetch_leaves(self._layout, leaves)
         pieces = [self._cut(segment, start, stop) for segment in segments]
+        self._let_go(segments, stop)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def prefetch(self, spans: Iterable[Span]) -> None:
@@ -105,21 +109,47 @@ class VerifiedFile(ObjectFile):
             return data
         return data[max(0, start - segment.start) : stop - segment.start]
 
-    def _run_ahead(self, start: int, stop: int) -> None:
-        """Starts fetching what sequential reading needs next: ever more of it, up to a bound."""
+    def _let_go(self, segments: Iterable[Leaf | Inline], stop: int) -> None:
+        """Frees what a sequential reader is through with, where the cache could not hold the file anyway.
+
+        Such a reader would push everything else out of the cache before it gets to its start again.
+        """
+        following = self._following
+        if following is not None and self.size > self._fetcher.memory // 2:
+            for segment in segments:
+                if isinstance(segment, Leaf) and segment.stop <= stop:
+                    following.let_go(segment, self._fetcher.forget)
+
+    def _run_ahead(self, start: int, stop: int) -> bool:
+        """Starts fetching what sequential reading needs next: ever more of it, up to a bound.
+
+        Returns:
+            Whether what is read now was on its way before.
+        """
         if not 0 <= start - self._expected <= _GAP_BYTES:
             self._sequential, self._ahead = 0, stop
+            following, self._following = self._following, None
+            if following is not None:
+                following.close()
+        announced = stop <= self._ahead and self._following is not None
         self._expected = stop
         self._sequential += stop - start
         window = min(self._fetcher.read_ahead_bytes, 2 * self._sequential)
-        # Renewed at half, so that ranges are long and there is always one on its way.
+        # Renewed at half, so that there is always something on its way, and threads are woken seldom.
         if self._sequential > stop - start and self._ahead - stop < window // 2:
-            ahead_from = max(self._ahead, start)
-            self._ahead = min(self.size, stop + window)
-            try:
-                self.prefetch([(ahead_from, self._ahead)])
-            except IPFSDatasetError as error:
-                log.debug("%s: cannot read ahead: %s", self.name, error)
+            self._follow(max(self._ahead, start), min(self.size, stop + window))
+        return announced
+
+    def _follow(self, start: int, stop: int) -> None:
+        self._ahead = stop
+        # In a variable, for another thread may read elsewhere meanwhile.
+        following = self._following = self._following or FileFollowing(self.size)
+        try:
+            leaves = list(self._leaves_of([(start, stop)]))
+        except IPFSDatasetError as error:
+            log.debug("%s: cannot read ahead: %s", self.name, error)
+        else:
+            self._fetcher.follow(following, self._layout, leaves)
 
 
 def _open_at(fetcher: Fetcher, cid: CID, name: str, position: int) -> VerifiedFile:

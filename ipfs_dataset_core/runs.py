@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+from ipfs_dataset_core.cache import BytesCache
 from ipfs_dataset_core.content import CID, NodeType, hasher, leaf_frame, parse_file, verify
 from ipfs_dataset_core.errors import FormatError, LimitError, TransportError, VerificationError
+from ipfs_dataset_core.layout import Leaf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
-    from ipfs_dataset_core.interfaces import Transport
-    from ipfs_dataset_core.layout import Leaf
+    from ipfs_dataset_core.interfaces import Span, Transport
+
+T = TypeVar("T")
 
 MAX_RUN_BYTES = 8 << 20
 # Inner nodes that a CAR of a run may have besides its leaves: their levels, at both ends.
 _MAX_OTHER_BLOCKS = 256
+# What is not wanted between two leaves is cheaper read than asked around (measured on Kubo: 1.7 MB).
+BRIDGED_BYTES = 1 << 20
+# What lies between two wanted leaves is read in such pieces, and thrown away.
+_PASSED_BYTES = 256 << 10
+_UNKNOWN = (b"", b"")
 
 
 class NotALeafError(Exception):
     """A block that was taken for a leaf has children."""
 
 
-def runs(leaves: Iterable[Leaf]) -> Iterator[list[Leaf]]:
-    """Yields maximal runs of neighbouring leaves, none over `MAX_RUN_BYTES` unless it is one leaf."""
+def runs(
+    leaves: Iterable[Leaf], *, bridged: int = 0, longest: int = MAX_RUN_BYTES
+) -> Iterator[list[Leaf]]:
+    """Yields maximal runs of neighbouring leaves.
+
+    Args:
+        leaves: In order.
+        bridged: How many bytes may lie between neighbours.
+        longest: How many bytes a run may span unless it is one leaf.
+    """
     run: list[Leaf] = []
     for leaf in leaves:
-        if run and (leaf.start != run[-1].stop or leaf.stop - run[0].start > MAX_RUN_BYTES):
+        if run and not (
+            0 <= leaf.start - run[-1].stop <= bridged and leaf.stop - run[0].start <= longest
+        ):
             yield run
             run = []
         run.append(leaf)
@@ -57,84 +77,146 @@ def leaf_bytes(file: CID, leaf: Leaf, block: bytes) -> bytes:
     return data
 
 
-def by_range(
-    transport: Transport, file: CID, leaves: Sequence[Leaf], *, verified: bool
-) -> Iterator[tuple[Leaf, bytes]]:
-    """Yields neighbouring leaves, cut from one range of the file's plain bytes.
+class Run(ABC, Generic[T]):
+    """Things that arrive from one source in an order that both sides know, each read once."""
+
+    @abstractmethod
+    def read(self, item: T) -> tuple[bytes, Callable[[], bytes]]:
+        """Returns the bytes of a thing, and what makes the block that they are in.
+
+        Args:
+            item: The next one, or one a little further on; what lies between is passed over.
+
+        Raises:
+            TransportError: It did not come.
+            VerificationError: What came is not what its CID names.
+        """
+
+    @abstractmethod
+    def cid_of(self, item: T) -> CID:
+        """Returns the CID of the block in which a thing's bytes are."""
+
+    @abstractmethod
+    def comes_to(self, item: T) -> bool:
+        """Tells whether this is still to arrive, and soon."""
+
+    @abstractmethod
+    def has_more(self) -> bool:
+        """Tells whether anything is still to arrive."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Gives the connection back, or drops it where bytes are left."""
+
+
+class LeafRun(Run[Leaf]):
+    """Neighbouring leaves of a file.
+
+    Args:
+        transport: Where they come from.
+        file: The file.
+        span: Where the run starts and stops.
+        verified: Whether leaves are checked.
+    """
+
+    def __init__(self, transport: Transport, file: CID, span: Span, *, verified: bool) -> None:
+        self._position, self._stop = span
+        self._name = transport.name
+        self._file = file
+        self._verified = verified
+
+    def cid_of(self, item: Leaf) -> CID:
+        return CID.from_bytes(item.cid)
+
+    def comes_to(self, item: Leaf) -> bool:
+        ahead = item.start - self._position
+        return 0 <= ahead <= BRIDGED_BYTES and item.start < self._stop
+
+    def has_more(self) -> bool:
+        return self._position < self._stop
+
+
+class RangeRun(LeafRun):
+    """Leaves cut from one range of the file's plain bytes."""
+
+    def __init__(self, transport: Transport, file: CID, span: Span, *, verified: bool) -> None:
+        super().__init__(transport, file, span, verified=verified)
+        self._stream = transport.open_range(file, *span)
+
+    def read(self, item: Leaf) -> tuple[bytes, Callable[[], bytes]]:
+        while self._position < item.start:
+            self._take(min(item.start - self._position, _PASSED_BYTES))
+        data = self._take(item.stop - item.start)
+        frame = _frame(item, data) if self._verified else _UNKNOWN
+        if frame is None:
+            raise VerificationError(
+                f"bytes {item.start}-{item.stop - 1} of {self._file} are not those of block "
+                f"{CID.from_bytes(item.cid)}"
+            )
+        return data, partial(_framed, frame, data)
+
+    def _take(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        if len(data) != size:
+            raise TransportError(f"{self._name}: a range of {self._file} ended early")
+        self._position += size
+        return data
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class CarRun(LeafRun):
+    """Leaves taken from one CAR of a range, in whatever order it has them."""
+
+    def __init__(self, transport: Transport, file: CID, span: Span, *, verified: bool) -> None:
+        super().__init__(transport, file, span, verified=verified)
+        self._blocks = car_blocks(transport, file, span)
+        self._early = BytesCache(MAX_RUN_BYTES)  # blocks that came before their turn
+
+    def read(self, item: Leaf) -> tuple[bytes, Callable[[], bytes]]:
+        cid = CID.from_bytes(item.cid)
+        block = self._find(cid)
+        if self._verified:
+            verify(cid, block)
+        self._position = item.stop
+        return leaf_bytes(self._file, item, block), lambda: block
+
+    def _find(self, wanted: CID) -> bytes:
+        if (early := self._early.get(wanted.multihash)) is not None:
+            return early
+        for others, (cid, block) in enumerate(self._blocks):
+            if cid.multihash == wanted.multihash:
+                return block
+            if others >= _MAX_OTHER_BLOCKS:
+                raise TransportError(f"{self._name}: its CAR of {self._file} has unrelated blocks")
+            self._early.put(cid.multihash, block)
+        raise TransportError(f"{self._name}: its CAR of {self._file} lacks block {wanted}")
+
+    def close(self) -> None:
+        self._blocks.close()
+
+
+def car_blocks(
+    transport: Transport, root: CID, span: Span | None
+) -> Generator[tuple[CID, bytes], None, None]:
+    """Yields the blocks of a CAR of a DAG, or of a range of a file, as they come.
 
     Raises:
-        TransportError: The range did not come, or ended early.
-        VerificationError: It is not what the leaves' CIDs name.
+        TransportError: It did not come, or is damaged.
     """
-    stream = transport.open_range(file, leaves[0].start, leaves[-1].stop)
-    try:
-        for leaf in leaves:
-            data = stream.read(leaf.stop - leaf.start)
-            if len(data) != leaf.stop - leaf.start:
-                raise TransportError(f"{transport.name}: a range of {file} ended early")
-            if verified and not _holds(leaf, data):
-                raise VerificationError(
-                    f"bytes {leaf.start}-{leaf.stop - 1} of {file} are not those of block "
-                    f"{CID.from_bytes(leaf.cid)}"
-                )
-            yield leaf, data
-    finally:
-        stream.close()
-
-
-def by_car(
-    transport: Transport, file: CID, leaves: Sequence[Leaf], *, verified: bool
-) -> Iterator[tuple[Leaf, bytes]]:
-    """Yields neighbouring leaves in any order, taken from one CAR of their bytes.
-
-    Raises:
-        TransportError: The CAR did not come, is damaged, or ended before the last leaf.
-        VerificationError: A block in it is not the one that its CID names.
-    """
-    wanted = {CID.from_bytes(leaf.cid).multihash: leaf for leaf in leaves}
-    others = 0
-    for cid, block in _car_blocks(transport, file, (leaves[0].start, leaves[-1].stop)):
-        leaf = wanted.pop(cid.multihash, None)
-        if leaf is None:
-            others += 1
-            if others > _MAX_OTHER_BLOCKS:
-                raise TransportError(f"{transport.name}: its CAR of {file} has unrelated blocks")
-            continue
-        if verified:
-            verify(CID.from_bytes(leaf.cid), block)
-        try:
-            yield leaf, leaf_bytes(file, leaf, block)
-        except NotALeafError:
-            continue  # fetched as a block it says so to who asked
-        if not wanted:
-            return
-    raise TransportError(f"{transport.name}: its CAR of {file} lacks {len(wanted)} blocks")
-
-
-def _car_blocks(
-    transport: Transport, file: CID, span: tuple[int, int]
-) -> Iterator[tuple[CID, bytes]]:
-    blocks = transport.read_car(file, span=span)
+    blocks = transport.read_car(root, span=span)
     try:
         yield from blocks
     except (FormatError, LimitError) as error:
-        raise TransportError(f"{transport.name}: its CAR of {file} is damaged: {error}") from error
+        raise TransportError(f"{transport.name}: its CAR of {root} is damaged: {error}") from error
     finally:
         if isinstance(blocks, Generator):
             blocks.close()
 
 
-def _holds(leaf: Leaf, data: bytes) -> bool:
-    """Tells whether `data` are the bytes of the block that the leaf's CID names."""
-    return _frame(leaf, data) is not None
-
-
-def block_around(leaf: Leaf, data: bytes) -> bytes | None:
-    """Returns the block of a leaf with these bytes, None where they are not those of the leaf."""
-    if leaf.raw:
-        return data
-    frame = _frame(leaf, data)
-    return None if frame is None else b"".join((frame[0], data, frame[1]))
+def _framed(frame: tuple[bytes, bytes], data: bytes) -> bytes:
+    return b"".join((frame[0], data, frame[1])) if any(frame) else data
 
 
 def _frame(leaf: Leaf, data: bytes) -> tuple[bytes, bytes] | None:

@@ -20,9 +20,16 @@ class DaemonPool:
         size: How many threads at the most.
         name: What the threads are called.
         patience: Seconds after which a thread without work ends, since owners are often just forgotten.
+        retired: Called by a thread that ends so.
     """
 
-    def __init__(self, size: int, name: str, patience: float = IDLE_SECONDS) -> None:
+    def __init__(
+        self,
+        size: int,
+        name: str,
+        patience: float = IDLE_SECONDS,
+        retired: Callable[[], None] = lambda: None,
+    ) -> None:
         self._size = size
         self._name = name
         self._work: deque[Callable[[], None]] = deque()
@@ -31,6 +38,7 @@ class DaemonPool:
         self._started = 0
         self._closed = False
         self._patience = patience
+        self._retired = retired
 
     def submit(self, work: Callable[[], None]) -> None:
         """Runs `work` soon; it handles its own errors."""
@@ -57,6 +65,7 @@ class DaemonPool:
         while work := self._next():
             work()
             del work  # or what it refers to would live for as long as this thread idles
+        self._retired()
 
     def _next(self) -> Callable[[], None] | None:
         with self._condition:

@@ -5,6 +5,7 @@ Links stay raw bytes, for an inner node of a file has hundreds and most are neve
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
@@ -27,7 +28,7 @@ class PBLink(NamedTuple):
     tsize: int
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class PBNode:
     """A decoded block: its data, None where it has none, and its links as parallel lists."""
 
@@ -35,6 +36,11 @@ class PBNode:
     cids: list[bytes]
     names: list[bytes]
     tsizes: list[int]
+
+    @cached_property
+    def positions(self) -> dict[bytes, int]:
+        """Where each name stands; of one that occurs twice, the last place."""
+        return {name: position for position, name in enumerate(self.names)}
 
 
 def decode(block: bytes | memoryview) -> PBNode:

@@ -199,12 +199,11 @@ def lookup(cid: CID, name: str, load: Load) -> DirectoryEntry | None:
     if kind != "directory":
         raise FormatError(f"{cid} is a {kind}, not a directory; it has no entry {name!r}.")
     _, node = decode_directory_node(cid, block)
-    count = node.names.count(raw)
-    if count > 1:
+    position = node.positions.get(raw)
+    if len(node.positions) < len(node.names) and node.names.count(raw) > 1:
         raise _twice(cid, raw)
-    if not count:
+    if position is None:
         return None
-    position = node.names.index(raw)
     return _entry(cid, raw, node.cids[position], node.tsizes[position])
 
 

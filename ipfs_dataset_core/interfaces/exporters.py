@@ -34,6 +34,13 @@ class PublishedSamples(ABC):
     def prefetch(self, positions: Sequence[int]) -> None:
         """Says that these samples will be read soon, so that they come together."""
 
+    def block_stops(self, size: int) -> Sequence[int]:
+        """Returns where each run of about `size` bytes of samples ends, by number.
+
+        A shuffled order keeps such runs together. By default each sample is one.
+        """
+        return range(1, len(self) + 1)
+
 
 class Exporter(ABC):
     """Turns samples into the files of a published dataset, and those files back into samples.

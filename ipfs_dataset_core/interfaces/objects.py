@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ipfs_dataset_core.content import CID
+    from ipfs_dataset_core.index_cache import IndexCache
 
 Span = tuple[int, int]
 
@@ -24,12 +25,14 @@ class ObjectFile(io.RawIOBase, ABC):
         size: Bytes.
         cid: The CID whose content this is, None where the source proves nothing.
         limits: What readers refuse of it; see `Limits`.
+        index_cache: Where indexes of it are kept, None where it is not verified; see `index_of`.
     """
 
     name: str
     size: int
     limits: Limits = Limits()
     cid: CID | None
+    index_cache: IndexCache | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,11 +96,13 @@ class ObjectDirectory(ABC):
         name: The object's url; errors about the directory quote it.
         cid: The CID of the directory, None where the source proves nothing.
         limits: What readers refuse of it; see `Limits`.
+        index_cache: Where indexes of it are kept, None where it is not verified; see `index_of`.
     """
 
     name: str
     limits: Limits = Limits()
     cid: CID | None
+    index_cache: IndexCache | None = None
 
     @abstractmethod
     def names(self) -> list[str]:
@@ -122,3 +127,7 @@ class ObjectDirectory(ABC):
 
     def prefetch(self, paths: Sequence[str]) -> None:
         """Says that these files will be opened and read soon, so that they come together."""
+
+    def prefetch_in_order(self, paths: Sequence[str]) -> None:
+        """Says that these files, neighbours in the directory, will be read next, in this order."""
+        self.prefetch(paths)

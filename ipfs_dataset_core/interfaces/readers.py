@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from ipfs_dataset_core.interfaces.objects import ObjectFile
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -30,6 +32,13 @@ class MemberIndex(ABC):
     def span(self, position: int) -> Span:
         """Returns the bytes ``(start, stop)`` of the object that reading one sample touches."""
 
+    def dump(self) -> bytes:
+        """Returns what `Reader.load_index` makes this index of again, to be kept on disk.
+
+        `pack_columns` writes names and arrays of numbers; never use pickle, for others may write there.
+        """
+        raise NotImplementedError
+
 
 class Reader(ABC):
     """Turns an object of one format into samples.
@@ -43,6 +52,16 @@ class Reader(ABC):
     """
 
     cheap_index: bool = False
+
+    @property
+    def index_form(self) -> str:
+        """Names what indexes of this reader are made of, such as ``"zip 1"``; mostly a plain attribute.
+
+        Where it is given, they are kept by CID, and on disk where they can be dumped. It says all that they
+        depend on but the object's bytes and limits: change it when they come out otherwise, and let it name
+        the reader's options where it has any. A subclass that overrides `index` gives its own.
+        """
+        return ""
 
     @abstractmethod
     def samples(self, source: Any) -> Iterator[Sample]:
@@ -64,9 +83,24 @@ class Reader(ABC):
         """Returns where each sample lies, or None where this object allows no random access."""
         return None
 
+    def load_index(self, source: Any, data: bytes) -> MemberIndex:
+        """Returns the index that was dumped as `data`, without reading the object.
+
+        Raises:
+            ValueError: It cannot be used; the index is made anew.
+        """
+        raise NotImplementedError
+
     def read(self, source: Any, index: MemberIndex, position: int) -> Sample:
         """Returns one sample of an indexed object."""
         raise NotImplementedError
+
+    def prefetch(self, source: Any, index: MemberIndex, positions: Sequence[int]) -> None:
+        """Starts fetching what these samples need: their spans of a file, or their files of a directory."""
+        if isinstance(source, ObjectFile):
+            source.prefetch(index.span(position) for position in positions)
+        else:
+            source.prefetch([index.name(position) for position in positions])
 
 
 class FolderReader(Reader):

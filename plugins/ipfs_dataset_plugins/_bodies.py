@@ -18,7 +18,6 @@ from ipfs_dataset_core import (
     RateLimitedError,
     TransportError,
     TransportTimeoutError,
-    time_left,
 )
 
 if TYPE_CHECKING:
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ERROR_BYTES = 2048
-# Who sends less than this on average keeps a connection busy for hours.
-MIN_BYTES_PER_SECOND = 1024
-_PIECE_BYTES = 256 << 10
 # Who answers so refuses us or this content for good: unauthorized, unpaid, forbidden, for legal reasons.
 _FINAL_STATUS = frozenset({401, 402, 403, 451})
 _RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -41,16 +37,14 @@ class Body:
     Args:
         response: Its body not read yet.
         what: What errors call the request.
-        timeout: Seconds that the body may take beyond what its bytes excuse.
     """
 
-    def __init__(self, response: BaseHTTPResponse, what: str, timeout: float) -> None:
+    def __init__(self, response: BaseHTTPResponse, what: str) -> None:
         self.response = response
         self.headers = response.headers
         self.status = response.status
         self._what = what
         self._left: int | None = None
-        self._patience = timeout
 
     def read(self, size: int) -> bytes:
         """Returns exactly `size` bytes, fewer only at the expected end.
@@ -59,17 +53,12 @@ class Body:
             TransportError: The body ended early, or the server reports that it failed on the way.
         """
         wanted = size if self._left is None else min(size, self._left)
-        pieces: list[bytes] = []
-        while wanted:
-            piece = self._read(min(wanted, _PIECE_BYTES))
-            if not piece:
-                break
-            pieces.append(piece)
-            wanted -= len(piece)
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        data = self._read(wanted) if wanted else b""
+        if len(data) < wanted:
+            data += self._read(1)  # nothing at the end, an error where the body was cut
         if self._left is not None:
             self._left -= len(data)
-            if wanted:
+            if len(data) < wanted:
                 raise TransportError(
                     f"{self._what}: cut {self._left} bytes before its end", retryable=True
                 )
@@ -106,10 +95,9 @@ class Body:
         self.response.close()
 
     def _read(self, size: int) -> bytes:
-        """Returns what is there, at least one byte but at the end, so that a trickle can be noticed."""
-        started = time.monotonic()
+        """Returns `size` bytes, fewer at the end."""
         try:
-            data = self.response.read1(size, decode_content=False)
+            data = self.response.read(size, decode_content=False)
         except (HTTPError, OSError, http.client.HTTPException) as error:
             self.response.close()
             raise translated(error, self._what) from error
@@ -117,20 +105,13 @@ class Body:
         stream_error = getattr(original, "stream_error", None)
         if stream_error is not None:
             raise TransportError(f"{self._what}: failed on the way: {stream_error}", retryable=True)
-        self._patience -= time.monotonic() - started - len(data) / MIN_BYTES_PER_SECOND
-        if time_left() < 0:
-            self.response.close()
-            raise TransportTimeoutError(f"{self._what}: the deadline of the whole read has passed")
-        if self._patience < 0:
-            self.response.close()
-            raise TransportTimeoutError(
-                f"{self._what}: slower than {MIN_BYTES_PER_SECOND} bytes a second"
-            )
         return data
 
 
 def translated(error: Exception, what: str) -> TransportError:
     """Returns the typed error for what urllib3, http.client or the operating system raised."""
+    if isinstance(error.__cause__, TransportTimeoutError):
+        return TransportTimeoutError(f"{what}: {error.__cause__}")
     # A refused connection is a time-out by its class, but not by what happened.
     if isinstance(error, urllib3.exceptions.NewConnectionError):
         reason = str(error).rpartition("Failed to establish a new connection: ")[2]

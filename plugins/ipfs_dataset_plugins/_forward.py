@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ipfs_dataset_core import FormatError
-
-if TYPE_CHECKING:
-    from ipfs_dataset_core import ObjectFile
 
 PIECE_BYTES = 1 << 20
 
@@ -20,6 +17,21 @@ def cut_off(name: str, offset: int) -> FormatError:
     )
 
 
+class Seekable(Protocol):
+    """What is read forward: a file, or what a compressed one holds.
+
+    Attributes:
+        name: What errors call it.
+        size: Bytes; infinite where only reading would tell.
+    """
+
+    name: str
+
+    @property
+    def size(self) -> float: ...
+    def read_at(self, start: int, size: int, /) -> bytes: ...
+
+
 class ForwardBytes:
     """Bytes of a file by position, fastest from front to back.
 
@@ -28,7 +40,7 @@ class ForwardBytes:
         piece: How many bytes to ask for at least: large for reading all, one block for hopping.
     """
 
-    def __init__(self, file: ObjectFile, piece: int = PIECE_BYTES) -> None:
+    def __init__(self, file: Seekable, piece: int = PIECE_BYTES) -> None:
         self.name = file.name
         self._file = file
         self._piece = piece
@@ -46,6 +58,16 @@ class ForwardBytes:
         if at >= 0 and stop <= len(self._buffer):
             return self._buffer[at:stop]
         return self._refill(start, size)
+
+    def window(self, start: int) -> tuple[bytes, int]:
+        """Returns a piece that holds what is at `start`, and where in it that is; raises like `read`."""
+        at = start - self._base
+        if not 0 <= at < len(self._buffer):
+            if start > self._file.size:
+                raise cut_off(self.name, start)
+            self._base, at = start, 0
+            self._buffer = self._file.read_at(start, self._piece)
+        return self._buffer, at
 
     def _refill(self, start: int, size: int) -> bytes:
         if start > self._file.size:

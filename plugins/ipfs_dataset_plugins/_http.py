@@ -86,7 +86,7 @@ class HTTPClient:
             )
         except (HTTPError, OSError, http.client.HTTPException) as error:
             raise translated(error, what) from error
-        return Body(response, what, self._timeout)
+        return Body(response, what)
 
     def close(self) -> None:
         """Closes the idle connections."""

@@ -7,17 +7,17 @@ body, which every Python client reads and throws away. `_TrailerResponse` keeps 
 from __future__ import annotations
 
 import http.client
+import io
 import logging
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-import certifi
-import requests.utils
 import urllib3
 
 from ipfs_dataset_core import AddressError, redacted
+from ipfs_dataset_plugins._patience import PatientReader
 
 if TYPE_CHECKING:
     from ipfs_dataset_plugins._endpoints import Endpoint
@@ -29,6 +29,12 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 class _TrailerResponse(http.client.HTTPResponse):
     stream_error: str | None = None
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        seconds = sock.gettimeout()
+        if seconds is not None:
+            self.fp = io.BufferedReader(PatientReader(self.fp.detach(), seconds))
 
     def _read_and_discard_trailer(self) -> None:
         """Reads the trailer as http.client does, but keeps the one field that matters."""
@@ -87,6 +93,8 @@ def open_pool(endpoint: Endpoint) -> Any:
 
 
 def _ssl_context() -> ssl.SSLContext:
+    import certifi  # noqa: PLC0415 - only https needs it
+
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context
@@ -95,10 +103,14 @@ def _ssl_context() -> ssl.SSLContext:
 def _proxy(url: str) -> str | None:
     if urlsplit(url).hostname in _LOOPBACK:
         return None
+    import requests.utils  # noqa: PLC0415 - takes longer than reading from a node that runs here
+
     return requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
 
 
 def _through(proxy: str, settings: dict[str, Any]) -> urllib3.ProxyManager:
+    import requests.utils  # noqa: PLC0415 - as above
+
     user, password = requests.utils.get_auth_from_url(proxy)
     secret = f"{unquote(user)}:{unquote(password)}" if user else None
     headers = urllib3.make_headers(proxy_basic_auth=secret)

@@ -23,16 +23,19 @@ if TYPE_CHECKING:
 class Contents:
     """Finds and reads the contents of one archive's members, asked for in order.
 
+    Attributes:
+        limit: The largest member, in bytes.
+
     Args:
         name: What errors call the archive.
         again: Opens the archive once more, for what hard links point to.
-        limit: The largest member, in bytes.
+        limit: See above.
     """
 
     def __init__(self, name: str, again: Callable[[], Bytes], limit: int) -> None:
         self._name = name
         self._again = again
-        self._limit = limit
+        self.limit = limit
         self._links = Links(name, lambda: Scan(again()).members())
         self._earlier: Bytes | None = None
 
@@ -65,7 +68,7 @@ class Contents:
             archive = self._earlier
         span = content.data, content.data + content.stored
         return read_content(
-            archive, member.name, span, size=content.size, parts=content.parts, limit=self._limit
+            archive, member.name, span, size=content.size, parts=content.parts, limit=self.limit
         )
 
 

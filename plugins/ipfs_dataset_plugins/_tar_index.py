@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from array import array
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core import MemberIndex, NameTable
+from ipfs_dataset_core import MemberIndex, NameTable, pack_columns, unpack_columns
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from ipfs_dataset_core import Limits, Span
     from ipfs_dataset_plugins._tar_member import Member
     from ipfs_dataset_plugins._tar_sparse import Parts
@@ -26,13 +29,28 @@ class TarIndex(MemberIndex):
         self._sizes = array("Q")
         self._sparse: dict[int, tuple[int, Parts]] = {}
 
+    @classmethod
+    def load(cls, data: bytes, limits: Limits) -> TarIndex:
+        """Returns what was dumped; raises as `unpack_columns` does."""
+        index = cls(limits)
+        index._names, (index._starts, index._sizes), numbers = unpack_columns(data, "QQ", limits)
+        index._sparse = dict(_read_sparse(iter(numbers)))
+        return index
+
+    def dump(self) -> bytes:
+        return pack_columns(self._names, [self._starts, self._sizes], _written_sparse(self._sparse))
+
     def append(self, name: str, content: Member) -> None:
         """Adds a sample: its name, and the member that holds its content."""
         if content.parts is not None:
             self._sparse[len(self)] = content.size, content.parts
+        self.append_bytes(name, content.data, content.stored)
+
+    def append_bytes(self, name: str, start: int, size: int) -> None:
+        """Adds a sample that is a run of the archive's bytes."""
         self._names.append(name)
-        self._starts.append(content.data)
-        self._sizes.append(content.stored)
+        self._starts.append(start)
+        self._sizes.append(size)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -47,3 +65,19 @@ class TarIndex(MemberIndex):
     def content(self, position: int) -> tuple[int, Parts | None]:
         """Returns the size of a sample and, where it is sparse, where its stored parts belong."""
         return self._sparse.get(position) or (self._sizes[position], None)
+
+
+def _written_sparse(sparse: Mapping[int, tuple[int, Parts]]) -> Iterator[int]:
+    """Yields sample, size, number of parts and the parts of each sparse member."""
+    for position, (size, parts) in sparse.items():
+        yield from (position, size, len(parts), *chain.from_iterable(parts))
+
+
+def _read_sparse(numbers: Iterator[int]) -> Iterator[tuple[int, tuple[int, Parts]]]:
+    """Yields what was written; raises ValueError where the numbers end too early."""
+    for position in numbers:
+        size, count = islice(numbers, 2)
+        flat = list(islice(numbers, 2 * count))
+        if len(flat) < 2 * count:
+            raise ValueError("its sparse maps are cut off")
+        yield position, (size, tuple(zip(flat[::2], flat[1::2], strict=True)))

@@ -47,17 +47,28 @@ class Scan:
             LimitError: A header is unreasonably large.
         """
         start = 0
-        while (block := self._block(start)) is not None:
-            header = self._parse(block, start)
-            if header.kind in _RARE_KINDS or self._shared:
-                member = self._rare(start, header, block)
-            else:
-                name, kind, size, link = header
-                data = start + BLOCK
-                stop = data + padded(size) if has_data(kind) else data
-                member = Member(start, name, kind, data, size, stop, link)
+        while (member := self.member(start)) is not None:
             yield member
             start = member.stop
+
+    @property
+    def extended(self) -> bool:
+        """Whether a header seen so far changes what those of all later members say."""
+        return bool(self._shared)
+
+    def member(self, start: int) -> Member | None:
+        """Returns the member whose first header is at `start`, None at the end; raises like `members`."""
+        block = self._block(start)
+        if block is None:
+            return None
+        header = self._parse(block, start)
+        if header.kind in _RARE_KINDS or self._shared:
+            return self._rare(start, header, block)
+        name, kind, size, link = header
+        data = start + BLOCK
+        return Member(
+            start, name, kind, data, size, data + padded(size) if has_data(kind) else data, link
+        )
 
     def _block(self, start: int) -> bytes | None:
         """Returns the header block at `start`, None at the end of the archive."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import FormatError, IPFSDatasetError, LimitError
@@ -24,13 +25,14 @@ class DecompressedBytes:
 
     def __init__(self, file: ObjectFile, compression: str) -> None:
         self.name = file.name
+        self.size = math.inf
         self._file = file
         self._compression = compression
         self._stream = open_decompressed(file, compression)
         self._position = 0
         self._rewinds = 0
 
-    def read(self, start: int, size: int) -> bytes:
+    def read_at(self, start: int, size: int) -> bytes:
         """Returns `size` bytes from `start`, fewer only at the end.
 
         Raises:

@@ -6,6 +6,7 @@ read member by member; a compressed one can only be streamed.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, cast
 
 from ipfs_dataset_core import FormatError, Reader, ReaderPlugin, hookimpl
@@ -14,7 +15,9 @@ from ipfs_dataset_plugins._forward import ForwardBytes
 from ipfs_dataset_plugins._tar_contents import Contents, read_content
 from ipfs_dataset_plugins._tar_headers import BLOCK, parse_header
 from ipfs_dataset_plugins._tar_index import TarIndex
+from ipfs_dataset_plugins._tar_indexing import build_index
 from ipfs_dataset_plugins._tar_members import Scan
+from ipfs_dataset_plugins._tar_samples import samples
 from ipfs_dataset_plugins._tar_streams import DecompressedBytes
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ _MOST_DRAINED = 64 << 20
 class TarReader(Reader):
     """Reads TAR archives; a member over ``limits.member_bytes`` is refused, for each is in memory whole."""
 
+    index_form = "tar 1"
+
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
         compression = _compression(source)
         if compression is None:
@@ -36,17 +41,15 @@ class TarReader(Reader):
         return self._decompressed(source, compression)
 
     def _decompressed(self, source: ObjectFile, compression: str) -> Iterator[Sample]:
-        archive = DecompressedBytes(source, compression)
+        stream = DecompressedBytes(source, compression)
+        archive = ForwardBytes(stream)
         contents = Contents(
             source.name,
-            lambda: DecompressedBytes(source, compression),
+            lambda: ForwardBytes(DecompressedBytes(source, compression)),
             source.limits.member_bytes,
         )
-        for member in Scan(archive).members():
-            data = contents.read(archive, member)
-            if data is not None:
-                yield member.name, data
-        archive.drain(_MOST_DRAINED)
+        yield from samples(archive, contents, Scan(archive), 0, math.inf)
+        stream.drain(_MOST_DRAINED)
 
     def sliceable(self, source: ObjectFile) -> bool:
         return _compression(source) is None
@@ -54,18 +57,11 @@ class TarReader(Reader):
     def samples_between(self, source: ObjectFile, start: int, stop: int) -> Iterator[Sample]:
         _require_plain(source)
         scan = Scan(_exact(source))
-        archive = ForwardBytes(source)
-        contents = _contents(source)
-        for member in scan.members():
-            if member.start >= start:
-                if member.start >= stop:
-                    return
-                scan.archive = archive
-                data = contents.read(archive, member)
-                if data is not None:
-                    yield member.name, data
-            if stop <= member.stop and stop < source.size:
-                return
+        first = _first_from(scan, start)
+        # What is behind the last member counts where somebody has to read it: the end may be missing.
+        last = math.inf if stop >= source.size else stop
+        if first is not None:
+            yield from samples(ForwardBytes(source), _contents(source), scan, first, last)
 
     def index(self, source: ObjectFile) -> TarIndex:
         """Returns where each sample lies, from the headers alone.
@@ -74,13 +70,10 @@ class TarReader(Reader):
             FormatError: The archive is damaged, or compressed.
         """
         _require_plain(source)
-        index = TarIndex(source.limits)
-        contents = _contents(source)
-        for member in Scan(_exact(source)).members():
-            content = contents.find(member)
-            if content is not None:
-                index.append(member.name, content)
-        return index
+        return build_index(source, _contents(source))
+
+    def load_index(self, source: ObjectFile, data: bytes) -> TarIndex:
+        return TarIndex.load(data, source.limits)
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
         size, parts = cast("TarIndex", index).content(position)
@@ -93,6 +86,15 @@ class TarReader(Reader):
             parts=parts,
             limit=source.limits.member_bytes,
         )
+
+
+def _first_from(scan: Scan, start: int) -> int | None:
+    """Returns where the first member at or behind `start` starts, None where there is none."""
+    at: int | None = 0
+    while at is not None and at < start:
+        member = scan.member(at)
+        at = None if member is None else member.stop
+    return at
 
 
 def _contents(source: ObjectFile) -> Contents:

@@ -1,0 +1,96 @@
+"""Runs of things that are wanted together, read from any source that serves such runs."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, TypeVar
+
+from ipfs_dataset_core.errors import IPFSDatasetError, RateLimitedError, TransportError
+from ipfs_dataset_core.runs import NotALeafError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ipfs_dataset_core.following import Following
+    from ipfs_dataset_core.interfaces import Transport
+    from ipfs_dataset_core.promises import Promise
+    from ipfs_dataset_core.runs import Run
+    from ipfs_dataset_core.sources import Sources
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Bulk:
+    """Keeps promises with what sources deliver in runs.
+
+    Args:
+        sources: Choose among the transports, and keep blocks on disk.
+    """
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def deliver(
+        self,
+        kind: type[Run[T]],
+        begin: Callable[[Transport], Run[T]],
+        wanted: dict[T, Promise],
+        *,
+        transports: Sequence[Transport],
+        what: str,
+        following: Following[T] | None = None,
+    ) -> None:
+        """Keeps what promises the sources allow, one going on where another ended, and removes those.
+
+        Args:
+            kind: Of run.
+            begin: Opens a new run for what is still wanted.
+            wanted: In the order in which a run has it.
+            transports: Those that serve such runs.
+            what: What errors call it.
+            following: Has, and takes, the run of who reads on.
+        """
+
+        def ask(transport: Transport) -> None:
+            parked = following and following.take(transport, kind, next(iter(wanted)))
+            if parked:
+                try:
+                    return self._read(parked, transport, wanted, following)
+                except TransportError as error:
+                    log.debug("A run that had idled was cut: %s", error)
+            return self._read(begin(transport), transport, wanted, following)
+
+        try:
+            # Other failures are not waited for: blocks may still come, and are retried.
+            self._sources.first(ask, what, transports, retried=RateLimitedError)
+        except (IPFSDatasetError, NotImplementedError) as error:
+            log.debug("No %s for %d of %s: %s", kind.__name__, len(wanted), what, error)
+        except Exception:
+            # A transport's defect must not end the thread that others wait for.
+            log.exception("A source failed at %s of %s, blocks are asked for", kind.__name__, what)
+
+    def _read(
+        self,
+        run: Run[T],
+        transport: Transport,
+        wanted: dict[T, Promise],
+        following: Following[T] | None,
+    ) -> None:
+        try:
+            for item in list(wanted):
+                try:
+                    data, block = run.read(item)
+                except NotALeafError:
+                    continue  # fetched as a block it says so to who asked
+                wanted.pop(item).keep(data)
+                if self._sources.keeps:
+                    self._sources.keep(run.cid_of(item), block())
+        except BaseException:
+            run.close()
+            raise
+        if following is not None:
+            following.park(transport, run)
+        else:
+            run.close()

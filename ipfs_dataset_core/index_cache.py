@@ -1,0 +1,154 @@
+"""Indexes of objects, made once per CID: in memory as long as somebody uses them, and in the cache on disk.
+
+A CID names the same bytes for ever, so an index never goes stale; what else it depends on (the reader, the
+form of its indexes, the limits) is a part of the name under which it is kept. On disk a hash shows damage,
+but does not prove it against its CID, as that of a block does: see docs/explanation/verification.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import attrs
+
+from ipfs_dataset_core.columns import pack_columns, unpack_columns
+from ipfs_dataset_core.content import CID
+from ipfs_dataset_core.names import NameTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ipfs_dataset_core.disk_cache import DiskCache
+    from ipfs_dataset_core.interfaces import (
+        FolderReader,
+        MemberIndex,
+        ObjectDirectory,
+        ObjectFile,
+        Reader,
+    )
+
+log = logging.getLogger(__name__)
+
+_MAGIC = b"ipfs-dataset index 1\n"
+_DIGEST_BYTES = 32
+
+_living: WeakValueDictionary[str, Any] = WeakValueDictionary()
+
+
+@attrs.frozen
+class IndexCache:
+    """Where the indexes of verified objects are kept.
+
+    Args:
+        disk: The cache on disk, None where there is none.
+    """
+
+    disk: DiskCache | None
+
+    def get(
+        self,
+        key: str,
+        load: Callable[[bytes], Any],
+        make: Callable[[], Any],
+        dump: Callable[[Any], bytes],
+    ) -> Any:
+        """Returns what is kept under a key, or else what is made, which is kept from now on."""
+        value = _living.get(key)
+        if value is None:
+            value = self._read(key, load)
+        if value is None and (value := make()) is not None:
+            self._write(key, lambda: dump(value))
+        if value is not None:
+            _living[key] = value
+        return value
+
+    def _read(self, key: str, load: Callable[[bytes], Any]) -> Any:
+        data = None if self.disk is None else self.disk.get_index(_file_name(key))
+        if data is None:
+            return None
+        start = len(_MAGIC) + _DIGEST_BYTES
+        payload = memoryview(data)[start:]
+        if data[:start] != _MAGIC + _digest(key, payload):
+            log.warning("The index of %s in the cache is damaged, it is made again", key)
+            return None
+        try:
+            return load(bytes(payload))
+        except Exception:
+            log.warning("The index of %s in the cache cannot be used", key, exc_info=True)
+            return None
+
+    def _write(self, key: str, dump: Callable[[], bytes]) -> None:
+        if self.disk is None:
+            return
+        try:
+            payload = dump()
+        except NotImplementedError:
+            return
+        self.disk.put_index_soon(_file_name(key), _MAGIC + _digest(key, payload) + payload)
+
+
+def index_of(reader: Reader, source: ObjectFile | ObjectDirectory) -> MemberIndex | None:
+    """Returns `Reader.index` of an object, looked up once for all who read what its CID names."""
+    cache = source.index_cache
+    key = None if cache is None else _key(reader, "index", source)
+    if key is None or cache is None:
+        return reader.index(source)
+    index: MemberIndex | None = cache.get(
+        key,
+        lambda data: reader.load_index(source, data),
+        lambda: reader.index(source),
+        lambda made: made.dump(),
+    )
+    return index
+
+
+def members_of(reader: FolderReader, folder: ObjectDirectory) -> Sequence[str]:
+    """Returns `FolderReader.members` of a folder, likewise."""
+    cache = folder.index_cache
+    key = None if cache is None else _key(reader, "members", folder)
+    if key is None or cache is None:
+        return reader.members(folder)
+    members: Sequence[str] = cache.get(
+        key,
+        lambda data: unpack_columns(data, "", folder.limits)[0],
+        lambda: _table(reader.members(folder), folder),
+        pack_columns,
+    )
+    return members
+
+
+def _table(names: Sequence[str], folder: ObjectDirectory) -> NameTable:
+    return names if isinstance(names, NameTable) else NameTable(names, limits=folder.limits)
+
+
+def _key(reader: Reader, method: str, source: ObjectFile | ObjectDirectory) -> str | None:
+    """Returns a text that says all that an index depends on, None where that is not known."""
+    form = _form(reader, method)
+    if not form or source.cid is None:
+        return None
+    kind = type(reader)
+    cid = CID(1, source.cid.codec, source.cid.multihash)
+    return f"{cid} {kind.__module__}.{kind.__qualname__} {form} {source.limits}"
+
+
+def _form(reader: Reader, method: str) -> str:
+    """Returns the form of a reader's indexes, "" where a subclass makes others and gives them no name."""
+    for kind in type(reader).__mro__:
+        if "index_form" in vars(kind):
+            return reader.index_form
+        if method in vars(kind):
+            return ""
+    return ""
+
+
+def _file_name(key: str) -> str:
+    return f"{key.partition(' ')[0]}.{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+
+
+def _digest(key: str, payload: bytes | memoryview) -> bytes:
+    digest = hashlib.sha256(key.encode())
+    digest.update(payload)
+    return digest.digest()

@@ -1,0 +1,139 @@
+"""Values that several threads want: each is made once at a time, awaited by the others, and cached."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core.cache import BytesCache
+from ipfs_dataset_core.deadlines import time_left
+from ipfs_dataset_core.errors import TransportError, TransportTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Promises:
+    """Bytes by key: cached, on their way, or promised by whoever claims them first.
+
+    Args:
+        memory: How many bytes of values the cache keeps.
+    """
+
+    def __init__(self, memory: int) -> None:
+        self._cache = BytesCache(memory)
+        self._open: dict[bytes, Promise] = {}
+        self._lock = threading.Lock()
+
+    def claim(self, key: bytes) -> Promise | None:
+        """Returns the promise of a value for the caller to keep, None where it is there or another's."""
+        promise, mine = self._claim(key)
+        return promise if mine else None
+
+    def get(self, key: bytes, make: Callable[[], bytes]) -> bytes:
+        """Returns what is cached, on its way, or else made here and now.
+
+        Raises:
+            TransportError: It could not be made, or did not come while there was time.
+        """
+        while True:
+            promise, mine = self._claim(key)
+            if mine:
+                promise.fulfil(make)
+            try:
+                return promise.wait()
+            except TransportError:
+                # Another's attempt failed; one of our own says for itself whether the sources still do.
+                if mine or not promise.done:
+                    raise
+
+    def cached(self, key: bytes) -> bytes | None:
+        """Returns a value that is there."""
+        return self._cache.get(key)
+
+    def cache(self, key: bytes, value: bytes) -> None:
+        """Caches a value that nobody waits for."""
+        self._cache.put(key, value)
+
+    def forget(self, key: bytes) -> None:
+        """Frees a value's memory."""
+        self._cache.drop(key)
+
+    def break_all(self, error: TransportError) -> None:
+        """Ends all waiting with an error."""
+        with self._lock:
+            waiting, self._open = list(self._open.values()), {}
+        for promise in waiting:
+            promise.future.set_exception(error)
+
+    def release(self, promise: Promise) -> bool:
+        """Returns whether the promise was still open; `break_all` may have answered it."""
+        with self._lock:
+            if self._open.get(promise.key) is not promise:
+                return False
+            del self._open[promise.key]
+            return True
+
+    def _claim(self, key: bytes) -> tuple[Promise, bool]:
+        with self._lock:
+            promise = self._open.get(key)
+            if promise is not None:
+                return promise, False
+            promise = Promise(self, key)
+            value = self._cache.get(key)
+            if value is not None:
+                promise.future.set_result(value)
+                return promise, False
+            self._open[key] = promise
+            return promise, True
+
+
+class Promise:
+    """A value that will be there, or an error that says why not.
+
+    Args:
+        owner: Caches it.
+        key: The value's.
+    """
+
+    def __init__(self, owner: Promises, key: bytes) -> None:
+        self.key = key
+        self.future: Future[bytes] = Future()
+        self._owner = owner
+
+    @property
+    def done(self) -> bool:
+        """Whether it is kept or broken."""
+        return self.future.done()
+
+    def keep(self, value: bytes) -> None:
+        """Hands the value to all who wait."""
+        self._owner.cache(self.key, value)
+        if self._owner.release(self):
+            self.future.set_result(value)
+
+    def fulfil(self, make: Callable[[], bytes]) -> None:
+        """Keeps the promise, or breaks it with the error that says why."""
+        try:
+            self.keep(make())
+        except BaseException as error:  # noqa: BLE001 - goes to whoever waits
+            if self._owner.release(self):
+                self.future.set_exception(error)
+
+    def wait(self) -> bytes:
+        """Returns the value once it is there.
+
+        Raises:
+            TransportTimeoutError: It did not come while there was time.
+        """
+        if not self.future.done():
+            left = max(0.0, min(time_left(), threading.TIMEOUT_MAX))
+            try:
+                self.future.exception(left)
+            except FutureTimeoutError:
+                raise TransportTimeoutError(
+                    f"What another thread fetches did not come within {left:.0f} s"
+                ) from None
+        return self.future.result()

@@ -1,0 +1,54 @@
+"""The samples of a TAR archive in order, from a position on, each byte of it read once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_plugins._tar_headers import BLOCK, padded
+from ipfs_dataset_plugins._tar_usual import usual_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ipfs_dataset_core import Sample
+    from ipfs_dataset_plugins._forward import ForwardBytes
+    from ipfs_dataset_plugins._tar_contents import Contents
+    from ipfs_dataset_plugins._tar_members import Scan
+
+
+def samples(
+    archive: ForwardBytes, contents: Contents, scan: Scan, start: int, stop: float
+) -> Iterator[Sample]:
+    """Yields the samples of the members that start within a range.
+
+    Args:
+        archive: Is read front to back.
+        contents: Tells what is a sample.
+        scan: What came before `start` was read with it.
+        start: Where a member starts.
+        stop: Members that start there or later are left out.
+
+    Raises:
+        FormatError: The archive is damaged.
+        LimitError: A member is too large.
+    """
+    scan.archive = archive
+    while start < stop:
+        if not scan.extended:
+            piece, at = archive.window(start)
+            base = start - at
+            for header, name, size in usual_headers(piece, at):
+                data = header + BLOCK
+                if data + size > len(piece) or size > contents.limit or base + header >= stop:
+                    break
+                yield name, piece[data : data + size]
+                start = base + data + padded(size)
+            if start >= stop:
+                return
+        member = scan.member(start)
+        if member is None:
+            return
+        content = contents.read(archive, member)
+        if content is not None:
+            yield member.name, content
+        start = member.stop

@@ -1,0 +1,124 @@
+"""The fast parser of usual headers never says anything that the general one does not."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipfs_dataset_plugins._names import check_name, is_junk
+from ipfs_dataset_plugins._tar_headers import BLOCK, REGULAR_KINDS, padded, parse_header
+from ipfs_dataset_plugins._tar_usual import usual_headers
+
+FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
+
+
+def archive_of(names, size=700, kind=tarfile.REGTYPE, form=tarfile.USTAR_FORMAT):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=form) as archive:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.size, info.type = size, kind
+            archive.addfile(info, io.BytesIO(b"\xff" * size))
+    return packed.getvalue()
+
+
+def header_of(name="a.bin", **fields):
+    return bytearray(archive_of([name], 0, **fields)[:BLOCK])
+
+
+def with_checksum(header):
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_ordinary_members_are_found_one_after_the_other(form):
+    names = [f"data/{number}.bin" for number in range(50)]
+    data = archive_of(names, form=form)
+    found = list(usual_headers(data, 0))
+    assert [name for _, name, _ in found] == names
+    assert [at for at, _, _ in found] == [n * (BLOCK + padded(700)) for n in range(50)]
+    assert {size for *_, size in found} == {700}
+
+
+def test_a_run_goes_on_from_anywhere_and_ends_with_the_piece():
+    data = archive_of(["a", "b", "c"])
+    second = BLOCK + padded(700)
+    assert [name for _, name, _ in usual_headers(data, second)] == ["b", "c"]
+    assert [name for _, name, _ in usual_headers(data[: second + BLOCK - 1], 0)] == ["a"]
+    assert list(usual_headers(data, len(data))) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../up", "a/../b", "._a", "d/._a", "__MACOSX/a", "x" * 101 + "/y"]
+)
+def test_names_that_need_a_second_look_are_left_alone(name):
+    header = header_of()
+    header[:100] = name.encode()[:100].ljust(100, b"\0")
+    if len(name) > 100:
+        header = header_of(name)
+    assert list(usual_headers(with_checksum(header), 0)) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (slice(156, 157), b"5"),
+        (slice(156, 157), b"L"),
+        (slice(156, 157), b"x"),
+        (slice(156, 157), b"S"),
+        (slice(124, 136), b"\x80" + bytes(10) + b"\x07"),
+        (slice(124, 136), b"-0000000001\0"),
+        (slice(345, 350), b"above"),
+        (slice(500, 503), b"tar"),
+        (slice(100, 108), b"whatever"),
+    ],
+)
+def test_other_kinds_and_numbers_are_left_alone(change):
+    header = header_of()
+    header[change[0]] = change[1]
+    assert list(usual_headers(with_checksum(header), 0)) == []
+
+
+def test_a_directory_of_old_archives_is_left_alone():
+    header = header_of("folder/")
+    header[156:157] = b"\0"
+    assert list(usual_headers(with_checksum(header), 0)) == []
+
+
+@given(st.integers(0, BLOCK - 1), st.integers(1, 255))
+def test_no_damaged_byte_goes_unnoticed(at, by):
+    header = bytearray(with_checksum(header_of("some/name.bin")))
+    header[at] = (header[at] + by) % 256
+    found = list(usual_headers(bytes(header), 0))
+    assert found == [] or _general(bytes(header)) == found[0][1:]
+
+
+def _general(block):
+    name, kind, size, _ = parse_header(block)
+    assert kind in REGULAR_KINDS
+    assert not is_junk(name)
+    check_name("archive", name)
+    return name, size
+
+
+@given(st.binary(min_size=100, max_size=100), st.integers(0, 8**11 - 1), st.sampled_from(b"0\0125"))
+def test_what_is_found_is_what_the_general_parser_says(name, size, kind):
+    header = header_of()
+    header[:100] = name
+    header[124:136] = b"%011o\0" % size
+    header[156] = kind
+    block = with_checksum(header)
+    for at, found, count in usual_headers(block, 0):
+        assert at == 0
+        assert (found, count) == _general(block)
+
+
+@given(st.binary(max_size=2 * BLOCK))
+def test_noise_is_nothing(data):
+    assert list(usual_headers(data, 0)) == []

@@ -1,0 +1,192 @@
+"""Reading in order: few long requests, no more in memory than the window, nothing left behind."""
+
+from __future__ import annotations
+
+import time
+
+import attrs
+import pytest
+
+from ipfs_dataset_core import TransportError
+from ipfs_dataset_core.files import VerifiedFile
+from ipfs_dataset_core.following import Following
+from ipfs_dataset_core.promises import Promise, Promises
+from ipfs_dataset_core.runs import Run
+from tests.support.builders import noise, one_file
+from tests.support.fetching import Recorder, fetching, gateway, read_all
+from tests.support.gateway_server import GatewayServer
+
+PIECE = 1 << 20
+DATA = noise(48 << 20)
+CID, BLOCKS = one_file(DATA, "kubo-cidv1")
+
+
+class Server(GatewayServer):
+    def file(self, cid):
+        return DATA if cid == CID else super().file(cid)
+
+
+def spans_of(server):
+    ranges = [request.headers["range"] for request in server.requests if "range" in request.headers]
+    return [tuple(map(int, span.removeprefix("bytes=").split("-"))) for span in ranges]
+
+
+def test_one_who_reads_on_takes_ever_longer_ranges():
+    with Server(BLOCKS) as server:
+        assert read_all(CID, gateway(server.url), piece=PIECE) == DATA
+        lengths = [stop + 1 - start for start, stop in spans_of(server)]
+    assert len(lengths) <= 4
+    assert lengths[:-1] == sorted(lengths[:-1])
+    assert sum(lengths) <= len(DATA)
+
+
+def test_where_ranges_are_not_served_one_car_goes_on_like_them():
+    with Server(BLOCKS, serve_plain=False) as server:
+        assert read_all(CID, gateway(server.url), piece=PIECE) == DATA
+        assert server.served["car"] <= 4
+
+
+def test_a_slow_reader_keeps_no_more_than_the_window_in_memory():
+    recorder = Recorder(BLOCKS)
+    with fetching(recorder, memory=8 << 20) as fetcher:
+        file = VerifiedFile(fetcher, CID, "x")
+        for start in range(0, 24 << 20, PIECE):
+            assert file.read(PIECE) == DATA[start : start + PIECE]
+        time.sleep(0.2)
+        assert fetcher._promises._cache._used <= 8 << 20
+
+
+def test_a_file_larger_than_the_cache_leaves_room_for_others():
+    with fetching(Recorder(BLOCKS), memory=32 << 20) as fetcher:
+        file = VerifiedFile(fetcher, CID, "x")
+        for _ in range(40):
+            file.read(PIECE)
+        assert fetcher._promises._cache._used <= 12 << 20
+
+
+def test_a_file_that_fits_the_cache_is_fetched_once_for_two_epochs():
+    recorder = Recorder(BLOCKS)
+    with fetching(recorder, memory=256 << 20) as fetcher:
+        asked = []
+        for _ in range(2):
+            file = VerifiedFile(fetcher, CID, "x")
+            assert file.read() == DATA
+            asked.append(recorder.asked.copy())
+        assert asked[0] == asked[1]
+
+
+def test_equal_leaves_are_not_fetched_again_and_again():
+    cid, blocks = one_file(bytes(24 << 20), "kubo-cidv1")
+    recorder = Recorder(blocks)
+    with fetching(recorder, memory=8 << 20) as fetcher:
+        file = VerifiedFile(fetcher, cid, "x")
+        while piece := file.read(PIECE):
+            assert not any(piece)
+    assert recorder.asked["block"] + recorder.asked["range"] < 30
+
+
+def test_who_jumps_away_gives_the_connection_up_and_who_comes_back_reads_the_same():
+    with Server(BLOCKS) as server, fetching(gateway(server.url)) as fetcher:
+        file = VerifiedFile(fetcher, CID, "x")
+        for start in (0, 30 << 20, 7 << 20):
+            file.seek(start)
+            for at in range(start, start + (6 << 20), PIECE):
+                assert file.read(PIECE) == DATA[at : at + PIECE]
+
+
+def test_a_source_that_cuts_what_idled_costs_one_more_request(monkeypatch):
+    monkeypatch.setattr("ipfs_dataset_core.following._FIRST_REACH_BYTES", 32 << 20)
+    cuts = iter([True])
+
+    def cut_once(request, plan):
+        long = "range" in request.headers and len(plan.body) > 16 << 20
+        return attrs.evolve(plan, cut_at=9 << 20) if long and next(cuts, False) else plan
+
+    with Server(BLOCKS, fault=cut_once) as server:
+        assert read_all(CID, gateway(server.url), piece=PIECE) == DATA
+        assert server.served["raw"] < 20
+
+
+def test_closing_in_the_middle_leaves_the_file_readable():
+    with fetching(Recorder(BLOCKS)) as fetcher:
+        file = VerifiedFile(fetcher, CID, "x")
+        assert file.read(4 << 20) == DATA[: 4 << 20]
+        fetcher.close()
+        for at in range(4 << 20, 20 << 20, PIECE):
+            assert file.read(PIECE) == DATA[at : at + PIECE]
+
+
+class Fake(Run[str]):
+    """Comes to "next", and nothing else."""
+
+    def __init__(self, *, more: bool = True) -> None:
+        self.more, self.closed = more, False
+
+    def read(self, item):
+        raise NotImplementedError
+
+    def cid_of(self, item):
+        raise NotImplementedError
+
+    def has_more(self):
+        return self.more
+
+    def comes_to(self, item):
+        return item == "next"
+
+    def close(self):
+        self.closed = True
+
+
+class Other(Fake):
+    pass
+
+
+def test_a_parked_run_serves_only_what_it_comes_to_from_its_source():
+    source, other, run = Recorder({}), Recorder({}), Fake()
+    following = Following[str]()
+    following.park(source, run)
+    assert following.goes_on
+    assert following.take(source, Fake, "next") is run
+    for asked in ((source, Fake, "elsewhere"), (other, Fake, "next"), (source, Other, "next")):
+        parked = Fake()
+        following.park(source, parked)
+        assert following.take(*asked) is None
+        assert parked.closed
+    assert following.take(source, Fake, "next") is None
+
+
+def test_runs_that_are_over_or_come_too_late_are_closed():
+    following, source = Following[str](), Recorder({})
+    over, idle, late = Fake(more=False), Fake(), Fake()
+    following.park(source, over)
+    following.park(source, idle)
+    following.close(idle_seconds=60)
+    assert (over.closed, idle.closed) == (True, False)
+    following.close(idle_seconds=0)
+    following.close()
+    following.park(source, late)
+    assert (idle.closed, late.closed) == (True, True)
+
+
+def test_work_begins_once_until_it_is_over():
+    following, promises = Following[str](), Promises(1)
+    wanted = {name: Promise(promises, name.encode()) for name in "abc"}
+    assert not following.add({})
+    assert following.add({"a": wanted["a"]})
+    assert not following.add({"b": wanted["b"]})
+    assert list(following.next_batch()) == ["a", "b"]
+    assert not following.has_more()
+    assert following.add({"c": wanted["c"]})
+    assert following.has_more()
+
+
+def test_a_failing_source_is_quoted():
+    def broken(kind, data):
+        if kind == "range":
+            raise TransportError("cut")
+        return data
+
+    assert read_all(CID, Recorder(BLOCKS, change=broken, serves_cars=False), piece=PIECE) == DATA
+    with pytest.raises(TransportError, match="has no"):
+        read_all(CID, Recorder({CID.multihash: BLOCKS[CID.multihash]}), piece=PIECE)

@@ -1,0 +1,111 @@
+"""Folders of small files, read in order: one CAR instead of thousands of requests."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from ipfs_dataset_core import IPFSObject, Options
+from ipfs_dataset_core.datasets import IPFSDataset, IPFSIterableDataset
+from ipfs_dataset_core.directories import VerifiedDirectory
+from tests.support.builders import depth_first, noise, tree
+from tests.support.fetching import Recorder, fetching, flip
+from tests.support.gateway_server import GatewayServer
+
+FILES = {f"{number:04}.bin": noise(3000 + number, number) for number in range(400)}
+NESTED = {f"{number % 7}/{name}": data for number, (name, data) in enumerate(FILES.items())}
+
+
+def whole(server, root, **options):
+    dataset = IPFSIterableDataset(IPFSObject(f"{server.url}/ipfs/{root}"), **options)
+    found = dict(dataset)
+    dataset.close()
+    return found
+
+
+@pytest.mark.parametrize("files", [FILES, NESTED], ids=["flat", "nested"])
+@pytest.mark.parametrize("profile", ["unixfs-v0-2015", "unixfs-v1-2025"])
+def test_a_folder_that_is_read_whole_takes_a_handful_of_requests(files, profile):
+    root, blocks = tree(files, profile)
+    with GatewayServer(blocks) as server:
+        assert whole(server, root) == files
+        assert server.served["car"] >= 1
+        assert server.served.total() < 30
+
+
+def test_a_few_files_of_a_folder_do_not_fetch_the_others():
+    root, blocks = tree(FILES)
+    with GatewayServer(blocks) as server:
+        dataset = IPFSDataset(IPFSObject(f"{server.url}/ipfs/{root}"))
+        assert [data for _, data in dataset.__getitems__([3, 200, 17])] == [
+            FILES[f"{n:04}.bin"] for n in (3, 200, 17)
+        ]
+        assert server.served["car"] == 0
+        dataset.close()
+
+
+@pytest.mark.parametrize("fault", ["flip", "cut", "refuse"])
+def test_a_car_that_fails_is_finished_file_by_file(fault):
+    root, blocks = tree(FILES)
+    changes = {
+        "flip": lambda plan: attrs.evolve(plan, flip_at=200_000),
+        "cut": lambda plan: attrs.evolve(plan, cut_at=200_000),
+        "refuse": lambda plan: attrs.evolve(plan, status=500),
+    }
+
+    def faulty(request, plan):
+        return changes[fault](plan) if request.query.get("format") == "car" else plan
+
+    with GatewayServer(blocks, fault=faulty) as server:
+        assert whole(server, root, retries=1) == FILES
+        # It is not asked for once more for each of the next files.
+        assert server.served["car"] + server.served["refused"] < 10
+
+
+def test_wrong_blocks_in_a_car_are_never_kept():
+    root, blocks = tree(FILES)
+    lying, honest = Recorder(blocks, change=flip("car")), Recorder(blocks)
+    with fetching(lying, honest) as fetcher:
+        folder = VerifiedDirectory(fetcher, root, "folder")
+        folder.prefetch_in_order(list(FILES)[:64])
+        for name, data in list(FILES.items())[:64]:
+            assert folder.open(name).read() == data
+
+
+def test_blocks_in_another_order_cost_time_and_nothing_else():
+    root, blocks = tree(FILES)
+
+    class Reversed(Recorder):
+        def read_car(self, cid, *, span=None):
+            self._count("car")
+            yield from reversed(list(depth_first(cid, self.blocks)))
+
+    source = Reversed(blocks)
+    with fetching(source) as fetcher:
+        folder = VerifiedDirectory(fetcher, root, "folder")
+        for start in range(0, 400, 50):
+            paths = list(FILES)[start : start + 50]
+            folder.prefetch_in_order(paths)
+            for path in paths:
+                assert folder.open(path).read() == FILES[path]
+    assert source.asked["car"] < 4
+
+
+def test_workers_late_in_a_folder_do_not_read_what_comes_before(tmp_path):
+    root, blocks = tree(FILES)
+    with GatewayServer(blocks) as server:
+        dataset = IPFSIterableDataset(IPFSObject(f"{server.url}/ipfs/{root}"))
+        [unit] = dataset._objects[0].units()
+        assert dict(unit.between(300, 400)) == dict(list(FILES.items())[300:])
+        assert server.served["car"] == 0
+        dataset.close()
+
+
+def test_what_a_car_brings_is_kept_on_disk(tmp_path):
+    root, blocks = tree(FILES)
+    with GatewayServer(blocks) as server:
+        assert whole(server, root, cache_dir=str(tmp_path)) == FILES
+        before = server.served.total()
+        assert whole(server, root, cache_dir=str(tmp_path)) == FILES
+        assert server.served.total() <= before + 1
+    assert Options(cache_dir=str(tmp_path)).cache_dir is not None
