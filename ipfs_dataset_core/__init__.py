@@ -16,15 +16,22 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.addresses import file_path
     from ipfs_dataset_core.block_files import BlockFiles
     from ipfs_dataset_core.codecs import ValueCodec
+    from ipfs_dataset_core.columns import pack_columns, unpack_columns
+    from ipfs_dataset_core.connections import Connections
     from ipfs_dataset_core.content import (
         CID,
         DAG_PB,
         RAW,
         CarReader,
+        DirectoryEntry,
         car_header,
         car_section,
+        entries,
         index_car,
+        lookup,
         make_cid,
+        node_kind,
+        parse_file,
         verify,
     )
     from ipfs_dataset_core.content.links import links
@@ -46,8 +53,10 @@ if TYPE_CHECKING:
         UnknownPluginError,
         VerificationError,
     )
+    from ipfs_dataset_core.exits import at_exit
     from ipfs_dataset_core.exporting import IPFSDatasetExporter
     from ipfs_dataset_core.hookspecs import hookimpl
+    from ipfs_dataset_core.index_cache import index_of
     from ipfs_dataset_core.interfaces import (
         ByteStream,
         Declaration,
@@ -72,8 +81,12 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.options import Options
     from ipfs_dataset_core.redaction import redacted
     from ipfs_dataset_core.registry import open_reader
+    from ipfs_dataset_core.resolver import open_object
+    from ipfs_dataset_core.row_index import Extents, RowsIndex, WholeFileIndex
+    from ipfs_dataset_core.sampling import BlockShuffleSampler
     from ipfs_dataset_core.shuffle import ShuffleDataset
     from ipfs_dataset_core.types import IPFSObject, RemoteFileType
+    from ipfs_dataset_core.views import FileView
 
 __all__ = [
     "CID",
@@ -81,13 +94,18 @@ __all__ = [
     "RAW",
     "AddressError",
     "BlockFiles",
+    "BlockShuffleSampler",
     "ByteStream",
     "CarReader",
+    "Connections",
+    "DirectoryEntry",
     "ExportError",
     "Exporter",
     "ExporterOptions",
     "ExporterPlugin",
+    "Extents",
     "FileSink",
+    "FileView",
     "FolderReader",
     "FormatError",
     "IPFSDataset",
@@ -111,6 +129,7 @@ __all__ = [
     "Reader",
     "ReaderPlugin",
     "RemoteFileType",
+    "RowsIndex",
     "Sample",
     "ShuffleDataset",
     "Span",
@@ -121,19 +140,29 @@ __all__ = [
     "UnknownPluginError",
     "ValueCodec",
     "VerificationError",
+    "WholeFileIndex",
+    "at_exit",
     "car_header",
     "car_section",
     "codecs",
+    "entries",
     "file_path",
     "hookimpl",
     "index_car",
+    "index_of",
     "links",
+    "lookup",
     "make_cid",
     "manifest",
+    "node_kind",
+    "open_object",
     "open_reader",
+    "pack_columns",
+    "parse_file",
     "redacted",
     "register",
     "time_left",
+    "unpack_columns",
     "verify",
 ]
 
@@ -145,7 +174,12 @@ _MODULES = {
     "ipfs_dataset_core.addresses": "file_path",
     "ipfs_dataset_core.block_files": "BlockFiles",
     "ipfs_dataset_core.codecs": "ValueCodec",
-    "ipfs_dataset_core.content": "CID CarReader DAG_PB RAW car_header car_section index_car make_cid verify",
+    "ipfs_dataset_core.columns": "pack_columns unpack_columns",
+    "ipfs_dataset_core.connections": "Connections",
+    "ipfs_dataset_core.content": (
+        "CID CarReader DAG_PB DirectoryEntry RAW car_header car_section entries index_car lookup make_cid "
+        "node_kind parse_file verify"
+    ),
     "ipfs_dataset_core.content.links": "links",
     "ipfs_dataset_core.datasets": "IPFSDataset IPFSIterableDataset",
     "ipfs_dataset_core.deadlines": "time_left",
@@ -155,8 +189,10 @@ _MODULES = {
         "RateLimitedError TransportError TransportTimeoutError UnknownPluginError "
         "VerificationError"
     ),
+    "ipfs_dataset_core.exits": "at_exit",
     "ipfs_dataset_core.exporting": "IPFSDatasetExporter",
     "ipfs_dataset_core.hookspecs": "hookimpl",
+    "ipfs_dataset_core.index_cache": "index_of",
     "ipfs_dataset_core.interfaces": (
         "ByteStream Exporter ExporterOptions ExporterPlugin FileSink FolderReader MemberIndex "
         "ObjectDirectory ObjectFile PublishedSamples Reader ReaderPlugin Sample Span "
@@ -166,21 +202,28 @@ _MODULES = {
     "ipfs_dataset_core.names": "NameTable",
     "ipfs_dataset_core.options": "Options",
     "ipfs_dataset_core.registry": "open_reader",
+    "ipfs_dataset_core.resolver": "open_object",
     "ipfs_dataset_core.redaction": "redacted",
+    "ipfs_dataset_core.row_index": "Extents RowsIndex WholeFileIndex",
+    "ipfs_dataset_core.sampling": "BlockShuffleSampler",
     "ipfs_dataset_core.shuffle": "ShuffleDataset",
     "ipfs_dataset_core.types": "IPFSObject RemoteFileType",
+    "ipfs_dataset_core.views": "FileView",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 _SUBMODULES = ("codecs", "manifest")
 
 
-def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(_MODULE_OF[name]), name)
-    return value
+# A type checker would take any name for one of ours.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in _SUBMODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(importlib.import_module(_MODULE_OF[name]), name)
+        return value
 
 
 def __dir__() -> list[str]:

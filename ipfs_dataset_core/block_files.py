@@ -30,10 +30,12 @@ class BlockFiles:
 
     Args:
         folder: Where they are.
+        durable: Whether what was written is there after a power cut. Who reads notices damage.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
         self.folder = folder
+        self._durable = durable
 
     def path(self, cid: CID) -> Path:
         """Returns where the block of a CID is, or would be, whatever the CID's version and codec."""
@@ -65,7 +67,7 @@ class BlockFiles:
         if _holds(path, block):
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, block)
+        write_atomically(path, block, durable=self._durable)
         return True
 
     def remove(self, cid: CID) -> None:
@@ -74,13 +76,18 @@ class BlockFiles:
 
     def entries(self) -> Iterator[os.DirEntry[str]]:
         """Yields the entry of every block; removes what writers that were killed left behind."""
-        with suppress(FileNotFoundError), os.scandir(self.folder) as shelves:
-            for shelf in shelves:
-                if shelf.is_dir(follow_symlinks=False):
-                    yield from _blocks_in(shelf.path)
+        return shelved(self.folder)
 
 
-def _blocks_in(shelf: str) -> Iterator[os.DirEntry[str]]:
+def shelved(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yields the entry of every file ``<folder>/<shelf>/<file>``, likewise."""
+    with suppress(FileNotFoundError), os.scandir(folder) as shelves:
+        for shelf in shelves:
+            if shelf.is_dir(follow_symlinks=False):
+                yield from _files_in(shelf.path)
+
+
+def _files_in(shelf: str) -> Iterator[os.DirEntry[str]]:
     with suppress(FileNotFoundError), os.scandir(shelf) as entries:
         for entry in entries:
             if not entry.name.startswith(_PREFIX):
@@ -98,8 +105,13 @@ def _holds(path: Path, block: bytes) -> bool:
         return False
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file so that, whatever happens, it is there whole or as it was before.
+def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Writes a file so that, whatever happens to this process, it is there whole or as it was before.
+
+    Args:
+        path: The file.
+        data: What it is to hold.
+        durable: Whether that is so after a power cut, too, at the cost of a wait for the disk.
 
     Raises:
         OSError: It cannot be written; nothing is left behind.
@@ -110,7 +122,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         with aside.open("xb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)

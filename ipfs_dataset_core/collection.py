@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from bisect import bisect_right
 from collections.abc import Iterable
-from itertools import accumulate
+from contextlib import suppress
 from multiprocessing.context import get_spawning_popen
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
@@ -17,8 +16,9 @@ from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
 from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory
 from ipfs_dataset_core.names import NameTable
 from ipfs_dataset_core.redaction import redacted
-from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.registry import default_registry, resolve_factory
 from ipfs_dataset_core.resolver import choose_format, locate, open_located
+from ipfs_dataset_core.rows import Row
 from ipfs_dataset_core.types import IPFSObject
 from ipfs_dataset_core.units import MembersUnit, ObjectUnit
 from ipfs_dataset_core.urls import parse_object_url
@@ -76,6 +76,7 @@ class DatasetObject:
         self._target: CID | PlainPath | None = None
         self._units: list[Unit] | None = None
         _not_located.add(self)
+        _import_reader(obj)
 
     def units(self) -> list[Unit]:
         """Returns the units of this object, in order."""
@@ -121,6 +122,13 @@ class DatasetObject:
         if not isinstance(source, ObjectDirectory):
             raise FormatError(f"{self.name!r} is a file, and a folder was expected")
         return _folder_units(opener, unit.reader.members(source))
+
+
+def _import_reader(obj: IPFSObject) -> None:
+    """Imports the reader that the user named, so that the first sample does not wait for it."""
+    if isinstance(obj.filetype, str):
+        with suppress(IPFSDatasetError):  # said at first use
+            resolve_factory(default_registry().reader(obj.filetype))
 
 
 # A DataLoader forks its workers without asking the dataset, which may not have been used before.
@@ -181,45 +189,20 @@ class Collection:
 
     def __init__(self, objects: Sequence[DatasetObject]) -> None:
         self._objects = objects
-        self._units: list[Unit] = []
-        self._stops: list[int] | None = None
+        self._row: Row | None = None
+
+    @property
+    def row(self) -> Row:
+        """The samples of all units, counted at first use."""
+        if self._row is None:
+            self._row = Row([unit for item in self._objects for unit in item.units()])
+        return self._row
 
     def __len__(self) -> int:
         """Returns the number of samples of all units."""
-        stops = self._count()
-        return stops[-1] if stops else 0
-
-    def get(self, position: int) -> tuple[str, object]:
-        """Returns one sample, `position` counted from 0."""
-        unit, within = self._locate(position)
-        return unit.get(within)
-
-    def prefetch(self, positions: Iterable[int]) -> None:
-        """Starts fetching what these samples need, each unit's share in one go."""
-        wanted: dict[Unit, list[int]] = {}
-        for position in positions:
-            unit, within = self._locate(position)
-            wanted.setdefault(unit, []).append(within)
-        for unit, within_unit in wanted.items():
-            unit.prefetch(within_unit)
-
-    def cost(self, position: int) -> int:
-        """Returns about how many bytes reading one sample moves."""
-        unit, within = self._locate(position)
-        return unit.cost(within)
+        return len(self.row)
 
     def close(self) -> None:
         """Forgets what this process opened; a later use opens it again."""
         for item in self._objects:
             item.close()
-
-    def _count(self) -> list[int]:
-        if self._stops is None:
-            self._units = [unit for item in self._objects for unit in item.units()]
-            self._stops = list(accumulate(unit.count() for unit in self._units))
-        return self._stops
-
-    def _locate(self, position: int) -> tuple[Unit, int]:
-        stops = self._count()
-        unit = bisect_right(stops, position)
-        return self._units[unit], position - (stops[unit - 1] if unit else 0)

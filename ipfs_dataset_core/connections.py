@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import secrets
 import threading
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,8 +19,9 @@ from ipfs_dataset_core.addresses import (
     node_api,
 )
 from ipfs_dataset_core.credentials import options_for
-from ipfs_dataset_core.errors import AddressError, TransportError
+from ipfs_dataset_core.errors import AddressError, IPFSDatasetError, TransportError
 from ipfs_dataset_core.fetcher import Fetcher
+from ipfs_dataset_core.guards import make_transport
 from ipfs_dataset_core.processes import ProcessLocal
 from ipfs_dataset_core.redaction import redacted
 from ipfs_dataset_core.registry import default_registry, resolve_factory
@@ -85,8 +88,7 @@ def connect(address: str, options: Options) -> Transport:
         UnknownPluginError: Nothing installed serves its scheme.
     """
     plugin = default_registry().transport(address_scheme(address))
-    transport: Transport = resolve_factory(plugin)(address, options)
-    return transport
+    return make_transport(plugin, address, options)
 
 
 def connect_for_writing(address: str | None, options: Options) -> Transport:
@@ -127,6 +129,13 @@ class Connections:
         self._fetchers: ProcessLocal[_Fetchers] = ProcessLocal(_Fetchers)
         self._token = secrets.token_hex(8)
         _living[self._token] = self
+        self._import_transports()
+
+    def _import_transports(self) -> None:
+        """Imports what will be needed, so that the first sample does not wait for it, nor each fork anew."""
+        with suppress(IPFSDatasetError):  # said at first use
+            for address in read_addresses(self.address, self._first_gateway, self.options):
+                resolve_factory(default_registry().transport(address_scheme(address)))
 
     def fetcher(self, gateway: str | None = None) -> Fetcher:
         """Returns the fetcher for objects whose URLs name this gateway, or none."""
@@ -152,12 +161,12 @@ class Connections:
 
     def _connect(self, addresses: tuple[str, ...]) -> Fetcher:
         named = self._named()
-        transports = [
-            connect(a, options_for(self.options, a, named.index(a) if a in named else -1))
-            for a in addresses
-        ]
+        transports = [self._transport(a, named.index(a) if a in named else -1) for a in addresses]
         origin = _Origin(weakref.ref(self), addresses)
         return Fetcher(Sources(transports, self.options), self.options, origin)
+
+    def _transport(self, address: str, position: int) -> Transport:
+        return connect(address, options_for(self.options, address, position))
 
     def _named(self) -> list[str]:
         """Returns the sources that the user named, the one that a lone `auth` is for in front.
@@ -194,11 +203,27 @@ class _Origin:
             raise TransportError(
                 "The dataset of this file is gone: keep it, or read the file first"
             )
-        return _again, (connections, self.addresses)
+        token = connections._token  # noqa: SLF001
+        return _again, (token, connections if _pickles(connections) else None, self.addresses)
 
 
-def _again(connections: Connections, addresses: tuple[str, ...]) -> Fetcher:
-    return _living.setdefault(connections._token, connections)._at(addresses)  # noqa: SLF001
+def _pickles(connections: Connections) -> bool:
+    """Tells whether nothing of the user's, such as a handler or a callable auth, stands against it."""
+    try:
+        pickle.dumps(connections)
+    except Exception:  # noqa: BLE001 - whatever objects of users raise
+        return False
+    return True
+
+
+def _again(token: str, connections: Connections | None, addresses: tuple[str, ...]) -> Fetcher:
+    known = _living.get(token)
+    if known is None and connections is None:
+        raise TransportError(
+            "The file cannot be opened in this process, because its dataset's options do not pickle: give "
+            "functions of a module as handler= and auth=, or read the file where it is"
+        )
+    return _living.setdefault(token, known or connections)._at(addresses)  # type: ignore[arg-type]  # noqa: SLF001
 
 
 class _Fetchers:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import Dataset, IterableDataset
 
+from ipfs_dataset_core.block_order import default_window
+from ipfs_dataset_core.block_streaming import stream_in_blocks
 from ipfs_dataset_core.collection import Collection, DatasetObject, as_objects
 from ipfs_dataset_core.connections import Connections
 from ipfs_dataset_core.epochs import SharedEpoch
@@ -21,8 +23,12 @@ from ipfs_dataset_core.shares import DISTRIBUTIONS
 from ipfs_dataset_core.streaming import exact_length, stream
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterable, Iterator, Sequence
 
+    from typing_extensions import Unpack
+
+    from ipfs_dataset_core.keywords import OptionArguments
     from ipfs_dataset_core.places import Job
     from ipfs_dataset_core.shares import Distribution
     from ipfs_dataset_core.types import IPFSObject
@@ -49,7 +55,7 @@ class SampleAccess:
         position = operator.index(index)
         if not -length <= position < length:
             raise IndexError(f"sample {position} of a dataset of {length}")
-        return self._collection.get(position % length)
+        return self._collection.row.get(position % length)
 
 
 class IPFSDataset(SampleAccess, Dataset[Any]):
@@ -71,7 +77,7 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         self,
         ipfs_objs: IPFSObject | str | Iterable[IPFSObject | str],
         ipfs_api_address: str | None = None,
-        **options: Any,
+        **options: Unpack[OptionArguments],
     ) -> None:
         chosen, objects = Options.from_arguments(options), as_objects(ipfs_objs)
         self._connections = Connections(ipfs_api_address, chosen, objects)
@@ -87,7 +93,7 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         for group in self._groups(indices, self._connections.options.memory // 2):
             positions = map(self._position, group)
             with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
-                self._collection.prefetch(p for p in positions if p is not None)
+                self._collection.row.prefetch(p for p in positions if p is not None)
             batch += self._failures.each(self.__getitem__, group)
         return batch
 
@@ -95,6 +101,14 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
     def skipped(self) -> int:
         """How many samples of batches were skipped so far, in this process and its workers."""
         return self._failures.skipped
+
+    def block_memory(self) -> int:
+        """Returns how many bytes of verified blocks each process keeps."""
+        return self._connections.options.memory
+
+    def block_stops(self, size: int) -> array[int]:
+        """Returns where each block ends, by number: a run of samples that start within `size` bytes."""
+        return self._collection.row.block_stops(size)
 
     def close(self) -> None:
         """Closes the connections of this process; a later use opens them again."""
@@ -112,7 +126,7 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         used = 0
         for index in indices:
             position = self._position(index)
-            cost = 0 if position is None else self._collection.cost(position)
+            cost = 0 if position is None else self._collection.row.cost(position)
             if group and used + cost > budget:
                 yield group
                 group, used = [], 0
@@ -136,6 +150,8 @@ class IPFSIterableDataset(IterableDataset[Any]):
         distribution: ``"pad"`` or ``"drop"`` give every rank equally many samples, by reading a few twice or
             leaving a few out; ``"uneven"`` reads each exactly once. By default ``"pad"`` where
             torch.distributed runs, since ranks that differ wait for each other for ever, else ``"uneven"``.
+        shuffle_blocks: Whether each epoch reads the samples in another order, in which neighbours in the
+            data stay near each other: what allows random access in shuffled blocks, the rest as ever.
         **options: Fields of `Options`.
     """
 
@@ -149,7 +165,8 @@ class IPFSIterableDataset(IterableDataset[Any]):
         *,
         seed: int = 0,
         distribution: Distribution | None = None,
-        **options: Any,
+        shuffle_blocks: bool = False,
+        **options: Unpack[OptionArguments],
     ) -> None:
         if distribution is not None and distribution not in DISTRIBUTIONS:
             raise ValueError(f"distribution is one of {DISTRIBUTIONS}, not {distribution!r}")
@@ -158,16 +175,31 @@ class IPFSIterableDataset(IterableDataset[Any]):
         self._failures = Failures(chosen)
         self._objects = [DatasetObject(item, self._connections) for item in objects]
         self._shuffle_urls = shuffle_urls
+        self._shuffle_blocks = shuffle_blocks
         self._seed = seed
         self._distribution = distribution
         self._carried: Job | None = None
         self._epoch = SharedEpoch()
 
     def __iter__(self) -> Iterator[Any]:
+        if self._shuffle_blocks:
+            return self.in_shuffled_blocks()
         job = current_job(self._carried)
         units = self._failures.units(self._ordered())
         distribution = self._distribution or job.distribution
         return stream(units, current_place(job), distribution, self._failures)
+
+    def in_shuffled_blocks(self, seed: int = 0) -> Iterator[Any]:
+        """Yields this reader's samples as with ``shuffle_blocks``; `seed` counts besides the dataset's."""
+        job = current_job(self._carried)
+        return stream_in_blocks(
+            self._failures.units(self._objects),
+            current_place(job),
+            self._distribution or job.distribution,
+            self._failures,
+            default_window(self._connections.options.memory),
+            *(self._seed, seed, self._epoch.get()),
+        )
 
     def __len__(self) -> int:
         """Returns the exact number of samples for this rank.

@@ -1,4 +1,7 @@
-"""Verified blocks kept on disk between epochs and jobs, up to a size; a failing disk never stops reading."""
+"""Verified blocks, and indexes of objects, kept on disk between epochs and jobs, up to a size.
+
+A failing disk never stops reading.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,16 @@ import logging
 import os
 import threading
 import time
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.block_files import BlockFiles
+from ipfs_dataset_core.block_files import BlockFiles, shelved, write_atomically
 from ipfs_dataset_core.content import verify
 from ipfs_dataset_core.errors import VerificationError
 from ipfs_dataset_core.threads import DaemonPool
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from ipfs_dataset_core.content import CID
@@ -42,7 +47,9 @@ class DiskCache:
     """
 
     def __init__(self, folder: Path, size: int) -> None:
-        self._files = BlockFiles(folder / "blocks")
+        # Damage is noticed on reading, so nothing has to be waited for.
+        self._files = BlockFiles(folder / "blocks", durable=False)
+        self._indexes = folder / "indexes"
         self._size = size
         self._lock = threading.Lock()
         # How much may be written before the folder is looked through again: nothing is known at first.
@@ -72,16 +79,58 @@ class DiskCache:
             )
             self._remove(cid)
             return None
-        self._touch(cid)
+        self._touch(self._files.path(cid))
         return block
 
     def put(self, cid: CID, block: bytes) -> None:
         """Keeps a verified block; where the disk refuses, warns and goes on without."""
-        if len(block) > self._size or time.monotonic() < self._paused_until:
+        self._put(lambda: self._files.write(cid, block), len(block))
+
+    def put_soon(self, cid: CID, block: bytes) -> None:
+        """Keeps a verified block, written beside the reading; where writing lags behind, here and now."""
+        self._soon(lambda: self.put(cid, block))
+
+    def get_index(self, name: str) -> bytes | None:
+        """Returns what was kept under a name, None where nothing is; nothing here proves it."""
+        path = self._index_path(name)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            log.warning("Cannot read index %s from the cache: %s", name, error)
+            return None
+        self._touch(path)
+        return data
+
+    def put_index_soon(self, name: str, data: bytes) -> None:
+        """Keeps an index under a name that fits a file, as `put_soon` does."""
+
+        def write() -> bool:
+            path = self._index_path(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, data, durable=False)
+            return True
+
+        self._soon(lambda: self._put(write, len(data)))
+
+    def close(self) -> None:
+        """Waits until all is written that was to be written."""
+        for _ in range(_BACKLOG_BLOCKS):
+            self._backlog.acquire()
+        self._writer.close()
+        for _ in range(_BACKLOG_BLOCKS):
+            self._backlog.release()
+
+    def _index_path(self, name: str) -> Path:
+        return self._indexes / name[-2:] / name
+
+    def _put(self, write: Callable[[], bool], size: int) -> None:
+        if size > self._size or time.monotonic() < self._paused_until:
             return
         try:
-            if self._files.write(cid, block):
-                self._make_room(len(block))
+            if write():
+                self._make_room(size)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             log.warning(
@@ -92,30 +141,22 @@ class DiskCache:
             )
             self._paused_until = time.monotonic() + _PAUSE_SECONDS
 
-    def put_soon(self, cid: CID, block: bytes) -> None:
-        """Keeps a verified block, written beside the reading; where writing lags behind, here and now."""
+    def _soon(self, put: Callable[[], None]) -> None:
         if not self._backlog.acquire(blocking=False):
-            self.put(cid, block)
+            put()
             return
+
+        def queued() -> None:
+            try:
+                put()
+            finally:
+                self._backlog.release()
+
         try:
-            self._writer.submit(lambda: self._put_queued(cid, block))
+            self._writer.submit(queued)
         except RuntimeError:  # closed
             self._backlog.release()
-            self.put(cid, block)
-
-    def close(self) -> None:
-        """Waits until all is written that was to be written."""
-        for _ in range(_BACKLOG_BLOCKS):
-            self._backlog.acquire()
-        self._writer.close()
-        for _ in range(_BACKLOG_BLOCKS):
-            self._backlog.release()
-
-    def _put_queued(self, cid: CID, block: bytes) -> None:
-        try:
-            self.put(cid, block)
-        finally:
-            self._backlog.release()
+            put()
 
     def _make_room(self, written: int) -> None:
         with self._lock:
@@ -125,9 +166,9 @@ class DiskCache:
             self._room = self._evict()
 
     def _evict(self) -> int:
-        """Removes the least recently used blocks until there is room; returns how much there is to write."""
+        """Removes what was not used for longest until there is room; returns how much there is to write."""
         found = []
-        for entry in self._files.entries():
+        for entry in chain(self._files.entries(), shelved(self._indexes)):
             try:
                 status = entry.stat()
             except FileNotFoundError:
@@ -151,10 +192,9 @@ class DiskCache:
         except OSError as error:
             log.warning("Cannot remove block %s from the cache: %s", cid, error)
 
-    def _touch(self, cid: CID) -> None:
-        path = self._files.path(cid)
+    def _touch(self, path: Path) -> None:
         try:
             if time.time() - path.stat().st_mtime > _TOUCH_SECONDS:
                 os.utime(path)
         except OSError:
-            log.debug("Cannot mark block %s as used", cid)
+            log.debug("Cannot mark %s as used", path)

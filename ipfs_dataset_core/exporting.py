@@ -11,20 +11,24 @@ from ipfs_dataset_core.addresses import default_store, environment_gateways, nod
 from ipfs_dataset_core.connections import Connections, connect_for_writing, write_address
 from ipfs_dataset_core.content import get_profile
 from ipfs_dataset_core.credentials import kept_for
+from ipfs_dataset_core.guards import make_exporter
 from ipfs_dataset_core.interfaces import Exporter, ExporterOptions, ExporterPlugin
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.publishing.imported import ImportedDataset
 from ipfs_dataset_core.publishing.publish import publish
 from ipfs_dataset_core.publishing.published import find_published
 from ipfs_dataset_core.publishing.walking import walk
-from ipfs_dataset_core.registry import default_registry, resolve_factory
+from ipfs_dataset_core.registry import default_registry
 from ipfs_dataset_core.types import IPFSObject
 from ipfs_dataset_core.urls import parse_object_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from typing_extensions import Unpack
+
     from ipfs_dataset_core.codecs import ValueCodec
+    from ipfs_dataset_core.keywords import OptionArguments
 
 
 class IPFSDatasetExporter:
@@ -57,7 +61,7 @@ class IPFSDatasetExporter:
         codecs: Sequence[ValueCodec] = (),
         progress: bool | None = None,
         allow_pickle: bool = False,
-        **options: Any,
+        **options: Unpack[OptionArguments],
     ) -> None:
         if shard_bytes <= 0:
             raise ValueError(f"shard_bytes must be more than 0, not {shard_bytes!r}")
@@ -126,7 +130,6 @@ class IPFSDatasetExporter:
                 yield self._named(plugin)
 
     def _named(self, form: str | Exporter | ExporterPlugin) -> tuple[str, Exporter]:
-        if isinstance(form, Exporter):
-            return type(form).__name__, form
-        plugin = form if isinstance(form, ExporterPlugin) else default_registry().exporter(form)
-        return plugin.name, resolve_factory(plugin)(self._exporter_options)
+        plugin = default_registry().exporter(form) if isinstance(form, str) else form
+        name = type(plugin).__name__ if isinstance(plugin, Exporter) else plugin.name
+        return name, make_exporter(plugin, self._exporter_options)

@@ -15,14 +15,14 @@ point group ``ipfs_dataset``::
 
     @hookimpl
     def ipfs_dataset_readers():
-        return [ReaderPlugin(name="lines", summary="one sample per line", factory=Lines, suffixes=(".txt",))]
+        return [ReaderPlugin(name="lines", summary="one sample a line", factory=Lines)]
 
     # pyproject.toml
     [project.entry-points.ipfs_dataset]
     lines = "my_package.my_plugin"
 
-Each hook is called once per process, at first use, and returns declarations; it does no work and imports
-nothing heavy.
+Each hook is called once per process, when something is asked for that the plugin may have, and returns
+declarations; it does no work, and its module imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def ipfs_dataset_transports() -> Sequence[TransportPlugin]:  # type: ignore[empty-body]
-    """Declares sources of blocks: called when the first address is looked up.
+    """Declares sources of blocks: called when an address is looked up that they may serve.
 
     Returns:
         One `TransportPlugin` per kind of source. Two plugins that claim one scheme are a conflict, raised
@@ -54,11 +54,11 @@ def ipfs_dataset_transports() -> Sequence[TransportPlugin]:  # type: ignore[empt
 
 @hookspec
 def ipfs_dataset_readers() -> Sequence[ReaderPlugin]:  # type: ignore[empty-body]
-    """Declares formats: called when the first object is opened.
+    """Declares formats: called when an object is opened that may be in one of them.
 
     Returns:
-        One `ReaderPlugin` per format. Two plugins that claim one name or one suffix are a conflict, raised
-        when that name or suffix is used.
+        One `ReaderPlugin` per format. Two plugins that claim one name, one suffix or equal first bytes are
+        a conflict, raised when those are used.
     """
 
 

@@ -1,4 +1,4 @@
-"""Finds plugins, one at a time, so that a broken one is a warning with its name and harms no other.
+"""Finds plugins and imports each when it is needed; a broken one is a warning and harms no other.
 
 Pluggy's own `load_setuptools_entrypoints` is not used: one entry point that fails to import aborts it, and
 a second distribution using a taken entry point name is dropped without a word.
@@ -9,44 +9,41 @@ from __future__ import annotations
 import logging
 import os
 import traceback
+from email.parser import HeaderParser
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import attrs
 import importlib_metadata
-import pluggy
 
-from ipfs_dataset_core import hookspecs, interfaces
 from ipfs_dataset_core.errors import PluginError
+from ipfs_dataset_core.guard import explained
+from ipfs_dataset_core.hooks import HOOKS, declarations
+from ipfs_dataset_core.origins import DISABLE_VARIABLE, DISTRIBUTION, Origin
+from ipfs_dataset_core.requirements import normalized, unmet
+from ipfs_dataset_core.watchdog import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from email.message import Message
 
     from ipfs_dataset_core.interfaces import Declaration
+
+__all__ = [
+    "HOOKS",
+    "Discovery",
+    "Failure",
+    "Loaded",
+    "Origin",
+    "Plugins",
+    "declarations",
+    "discover",
+]
 
 log = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "ipfs_dataset"
-DISABLE_VARIABLE = "IPFS_DATASET_DISABLE_PLUGINS"
-HOOKS = ("ipfs_dataset_transports", "ipfs_dataset_readers", "ipfs_dataset_exporters")
-
-
-@attrs.frozen
-class Origin:
-    """Where a plugin comes from.
-
-    Args:
-        distribution: The installed distribution, or ``"(registered)"`` for one added at run time.
-        version: Its version.
-        entry_point: The name of its entry point.
-    """
-
-    distribution: str
-    version: str
-    entry_point: str
-
-    def __str__(self) -> str:
-        """Returns ``distribution version (entry_point)``."""
-        return f"{self.distribution} {self.version}".strip() + f" ({self.entry_point})"
+IMPORT_PATIENCE_SECONDS = 5.0
 
 
 @attrs.frozen
@@ -59,7 +56,7 @@ class Loaded:
 
 @attrs.frozen
 class Failure:
-    """A plugin that could not be used, and why."""
+    """A plugin that could not be used, why, and what to do."""
 
     origin: Origin
     reason: str
@@ -68,10 +65,112 @@ class Failure:
 
 @attrs.frozen
 class Discovery:
-    """Everything that the installed plugins declare, and those that failed."""
+    """What plugins declare, those that failed, and those that the user left out."""
 
     loaded: tuple[Loaded, ...]
     failures: tuple[Failure, ...]
+    disabled: tuple[Origin, ...] = ()
+
+
+class _Candidate:
+    """An installed plugin; what its distribution says of itself is read when it is asked for."""
+
+    def __init__(self, point: importlib_metadata.EntryPoint) -> None:
+        self.point = point
+
+    @cached_property
+    def _headers(self) -> Message:
+        distribution = self.point.dist
+        try:
+            assert distribution is not None
+            text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+        except Exception:  # noqa: BLE001 - a half-removed distribution has no metadata
+            text = ""
+        # Not `metadata`, which parses the whole README again for each of its fields.
+        return HeaderParser().parsestr(text.partition("\n\n")[0])
+
+    @cached_property
+    def origin(self) -> Origin:
+        headers = self._headers
+        return Origin(headers["Name"] or "(unknown)", headers["Version"] or "", self.point.name)
+
+    @property
+    def requirements(self) -> list[str]:
+        return self._headers.get_all("Requires-Dist", [])
+
+    @cached_property
+    def key(self) -> tuple[str, str, str]:
+        return normalized(self.origin.distribution), self.point.name, self.point.value
+
+
+class Plugins:
+    """The installed plugins, each imported when it is first needed.
+
+    Args:
+        entry_points: Those there are; by default those that are installed, looked up when they are needed.
+    """
+
+    def __init__(self, entry_points: Iterable[importlib_metadata.EntryPoint] | None = None) -> None:
+        self._installed = entry_points is None
+        self._all = None if entry_points is None else _candidates(entry_points)
+        # No lock: a thread that imports the same at the same time finds the same, and a fork finds none held.
+        self._discovered: dict[tuple[str, str, str], Discovery] = {}
+
+    def built_in(self) -> Discovery:
+        """Returns what comes with the core; of others, where it can be helped, nothing is looked at."""
+        return self._discover(item for item in self._own() if item.origin.built_in)
+
+    def named(self, name: str) -> Discovery:
+        """Returns what the plugins declare whose entry points have this name."""
+        return self._discover(item for item in self._candidates() if item.point.name == name)
+
+    def everything(self) -> Discovery:
+        """Returns what all plugins declare."""
+        return self._discover(self._candidates())
+
+    def known(self) -> Iterator[Loaded]:
+        """Yields what was found so far, importing nothing."""
+        for found in list(self._discovered.values()):
+            yield from found.loaded
+
+    def _own(self) -> Sequence[_Candidate]:
+        if not self._installed:
+            return self._candidates()
+        try:
+            found = importlib_metadata.distribution(DISTRIBUTION).entry_points
+        except importlib_metadata.PackageNotFoundError:  # a bare source tree
+            return ()
+        return _candidates(found.select(group=ENTRY_POINT_GROUP))
+
+    def _candidates(self) -> Sequence[_Candidate]:
+        if self._all is None:
+            self._all = _candidates(importlib_metadata.entry_points(group=ENTRY_POINT_GROUP))
+        return self._all
+
+    def _discover(self, candidates: Iterable[_Candidate]) -> Discovery:
+        found = []
+        for item in candidates:
+            if item.key not in self._discovered:
+                self._discovered[item.key] = _discover_one(item)
+            found.append(self._discovered[item.key])
+        return Discovery(
+            tuple(item for one in found for item in one.loaded),
+            tuple(item for one in found for item in one.failures),
+            tuple(item for one in found for item in one.disabled),
+        )
+
+
+def _candidates(points: Iterable[importlib_metadata.EntryPoint]) -> list[_Candidate]:
+    return [_Candidate(p) for p in sorted(points, key=lambda point: (point.name, point.value))]
+
+
+def discover(entry_points: Iterable[importlib_metadata.EntryPoint] | None = None) -> Discovery:
+    """Imports every plugin and asks it for its declarations.
+
+    Args:
+        entry_points: What to load; by default what is installed.
+    """
+    return Plugins(entry_points).everything()
 
 
 def disabled_names(environment: str | None) -> frozenset[str]:
@@ -79,78 +178,42 @@ def disabled_names(environment: str | None) -> frozenset[str]:
     return frozenset(name.strip() for name in (environment or "").split(",") if name.strip())
 
 
-def discover(entry_points: Iterable[importlib_metadata.EntryPoint] | None = None) -> Discovery:
-    """Loads every plugin of the entry point group and asks it for its declarations.
-
-    Args:
-        entry_points: What to load; by default what is installed.
-    """
-    if entry_points is None:
-        entry_points = importlib_metadata.entry_points(group=ENTRY_POINT_GROUP)
+def _is_disabled(origin: Origin) -> bool:
     disabled = disabled_names(os.environ.get(DISABLE_VARIABLE))
-    loaded: list[Loaded] = []
-    failures: list[Failure] = []
-    for entry_point in sorted(entry_points, key=lambda point: (point.name, point.value)):
-        origin = _origin(entry_point)
-        if disabled & {origin.entry_point, origin.distribution}:
-            continue
-        try:
-            loaded += [
-                Loaded(item, origin) for item in declarations(entry_point.load(), str(origin))
-            ]
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - anything may be wrong with a plugin
-            failures.append(_failure(origin, error))
-    return Discovery(tuple(loaded), tuple(failures))
+    distribution = normalized(origin.distribution)
+    return origin.entry_point in disabled or distribution in map(normalized, disabled)
 
 
-def declarations(plugin: object, name: str) -> list[Declaration]:
-    """Calls the hooks that one plugin implements and checks what it returns.
-
-    Args:
-        plugin: A module or object with functions marked with `hookimpl`.
-        name: What errors call it.
-    """
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    manager.register(plugin, name=name)
-    manager.check_pending()
-    if not manager.get_hookcallers(plugin):
-        raise PluginError(
-            f"{name} implements none of the hooks {', '.join(HOOKS)}: mark a function of that name "
-            "with ipfs_dataset_core.hookimpl"
-        )
-    return [
-        item
-        for hook in HOOKS
-        # Not `manager.hook`, which passes over an implementation that forgot its return.
-        for implementation in getattr(manager.hook, hook).get_hookimpls()
-        for item in _checked(hook, implementation.function())
-    ]
-
-
-def _checked(hook: str, items: Sequence[Declaration]) -> Sequence[Declaration]:
-    expected = {
-        "ipfs_dataset_transports": interfaces.TransportPlugin,
-        "ipfs_dataset_readers": interfaces.ReaderPlugin,
-        "ipfs_dataset_exporters": interfaces.ExporterPlugin,
-    }[hook]
-    if not isinstance(items, (list, tuple)) or not all(
-        isinstance(item, expected) for item in items
-    ):
-        raise PluginError(f"{hook} must return a list of {expected.__name__}, not {items!r}")
-    return items
-
-
-def _origin(entry_point: importlib_metadata.EntryPoint) -> Origin:
-    distribution = entry_point.dist
+def _discover_one(candidate: _Candidate) -> Discovery:
+    origin = candidate.origin
+    if _is_disabled(origin):
+        return Discovery((), (), (origin,))
+    watch = Watch(origin, lambda _: "its import", IMPORT_PATIENCE_SECONDS)
+    watch.enter()
     try:
-        name, version = (distribution.name, distribution.version) if distribution else ("", "")
-    except Exception:  # noqa: BLE001 - a half-removed distribution has no metadata
-        name, version = "", ""
-    return Origin(name or "(unknown)", version or "", entry_point.name)
+        _check_version(origin, candidate.requirements)
+        items = declarations(candidate.point.load(), str(origin))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - anything may be wrong with a plugin
+        return Discovery((), (_failure(origin, error),))
+    finally:
+        watch.leave()
+    return Discovery(tuple(Loaded(item, origin) for item in items), ())
+
+
+def _check_version(origin: Origin, requirements: Sequence[str]) -> None:
+    if not requirements or origin.built_in:
+        return
+    installed = _own_version()
+    if (requirement := unmet(requirements, DISTRIBUTION, installed)) is not None:
+        raise PluginError(f"it was built for {requirement}, and {installed} is installed")
+
+
+@cache
+def _own_version() -> str:
+    return importlib_metadata.version(DISTRIBUTION)
 
 
 def _failure(origin: Origin, error: BaseException) -> Failure:
-    reason = f"{type(error).__name__}: {error}"
+    reason = explained(error, origin)
     log.warning("Plugin %s cannot be used: %s", origin, reason)
     return Failure(origin, reason, "".join(traceback.format_exception(error)))

@@ -80,7 +80,7 @@ class Manifest:
         shards: The shards, in order.
     """
 
-    form: str
+    form: str = attrs.field(validator=_text)
     profile: str = attrs.field(validator=_text)
     schema: schema.Schema | None
     shards: tuple[Shard, ...]

@@ -67,6 +67,8 @@ class Options:
         routers: Delegated routers that are asked who has the data, for sources beyond those given.
         verify: Whether every byte is checked against its CID. False trusts the sources, for gateways
             that cannot prove what they send.
+        node_gateway: Whether an API's address is also taken for the host of the node's own gateway, whose
+            port the node is asked for: it serves the same bytes at a third of the cost.
         timeout: Seconds without progress after which a source has failed.
         deadline: Seconds in all for one read, over all sources and tries.
         retries: How often a request that may succeed later is tried again. A source that has delivered
@@ -91,6 +93,7 @@ class Options:
     gateways: tuple[str, ...] = attrs.field(default=(), converter=_tuple, repr=_shown)
     routers: tuple[str, ...] = attrs.field(default=(), converter=_tuple, repr=_shown)
     verify: bool = True
+    node_gateway: bool = True
     timeout: float = attrs.field(default=30.0, validator=_positive)
     deadline: float = attrs.field(default=300.0, validator=_positive)
     retries: int = attrs.field(default=4, validator=attrs.validators.ge(0))
@@ -159,6 +162,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "gateways": _words,
     "routers": _words,
     "verify": _boolean,
+    "node_gateway": _boolean,
     "timeout": float,
     "deadline": float,
     "retries": int,

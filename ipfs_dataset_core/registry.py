@@ -1,22 +1,24 @@
-"""Looks declarations up by name, address scheme or suffix; strict on conflicts, helpful on misses."""
+"""Looks declarations up by name, scheme, suffix or first bytes; strict on conflicts, helpful on misses.
+
+What is asked for decides which plugins are imported: see `Registry`.
+"""
 
 from __future__ import annotations
 
 import importlib
-from collections import defaultdict
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ipfs_dataset_core.errors import (
-    MissingDependencyError,
-    PluginConflictError,
-    PluginError,
-    UnknownPluginError,
-)
+from ipfs_dataset_core import claims, declared
+from ipfs_dataset_core.errors import PluginConflictError, UnknownPluginError
+from ipfs_dataset_core.guard import Guard
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
-from ipfs_dataset_core.manager import Loaded, Origin, discover
+from ipfs_dataset_core.manager import Loaded, Plugins
+from ipfs_dataset_core.origins import DISABLE_VARIABLE, Origin, said
+from ipfs_dataset_core.suffixes import SuffixTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from ipfs_dataset_core.interfaces import Declaration, Reader
     from ipfs_dataset_core.manager import Discovery
@@ -27,20 +29,26 @@ D = TypeVar("D", TransportPlugin, ReaderPlugin, ExporterPlugin)
 class Registry:
     """What the installed plugins declare, plus what was registered at run time.
 
+    A name or address scheme belongs to what is built in, else to what was registered or has an entry point of
+    that name, else to whoever claims it; plugins are asked, and imported, in this order. So it never depends
+    on what was imported before who gets it. Two of the same rank are a conflict.
+
     Args:
-        discovery: What discovery found; by default it runs at first use.
+        discovery: What discovery found; by default plugins are looked up as they are needed.
     """
 
     def __init__(self, discovery: Discovery | None = None) -> None:
         self._discovery = discovery
+        self._plugins = Plugins()
         self._registered: list[Loaded] = []
+        self._tables: tuple[list[Loaded], int, dict[tuple[str, bool], SuffixTable]]
+        self._tables = (self._registered, 0, {})
 
     @property
     def discovery(self) -> Discovery:
-        """What is installed, and what failed."""
-        # No lock: a thread that discovers at the same time finds the same, and a fork finds none held.
+        """What is installed, all of it, and what failed."""
         if self._discovery is None:
-            self._discovery = discover()
+            self._discovery = self._plugins.everything()
         return self._discovery
 
     @property
@@ -50,16 +58,29 @@ class Registry:
 
     def all(self, kind: type[D]) -> list[tuple[D, Origin]]:
         """Returns the declarations of one kind with their origins, by name."""
-        everything = (*self.discovery.loaded, *self._registered)
-        found = [(x.declaration, x.origin) for x in everything if isinstance(x.declaration, kind)]
-        return sorted(found, key=lambda pair: (pair[0].name, str(pair[1])))
+        return _of_kind(kind, self._everything())
+
+    def conflicts(self) -> list[str]:
+        """Returns a sentence on everything that several plugins claim."""
+        return claims.conflicts(self._everything())
+
+    def origin(self, declaration: object) -> Origin:
+        """Returns where a declaration came from that this process looked up, or an object as it was given."""
+        known: Iterable[Loaded]
+        known = self._plugins.known() if self._discovery is None else self._discovery.loaded
+        for item in chain(known, self._registered):
+            if item.declaration == declaration:
+                return item.origin
+        return Origin("(given)", "", getattr(declaration, "name", type(declaration).__name__))
 
     def register(self, declaration: Declaration) -> None:
         """Adds a declaration for this process; datasets carry it to their workers.
 
         Raises:
             PluginConflictError: The name is taken.
+            PluginError: One of its fields cannot mean anything.
         """
+        declared.check(declaration)
         if taken := self._taken(declaration):
             raise PluginConflictError(
                 f"The name {declaration.name!r} is taken by {taken}: choose another"
@@ -71,13 +92,6 @@ class Registry:
         for declaration in declarations:
             if not self._taken(declaration):
                 self.register(declaration)
-
-    def _taken(self, declaration: Declaration) -> Origin | None:
-        for loaded in (*self.discovery.loaded, *self._registered):
-            other = loaded.declaration
-            if isinstance(other, type(declaration)) and other.name == declaration.name:
-                return loaded.origin
-        return None
 
     def reader(self, name: str) -> ReaderPlugin:
         """Returns the format of that name.
@@ -102,49 +116,90 @@ class Registry:
         Args:
             name: A file's name or path.
             in_folders: Only formats that parse the members of folders.
+
+        Raises:
+            PluginConflictError: Several distributions claim it, and it is no built-in one.
         """
-        lowered = name.lower()
-        by_suffix: Mapping[str, list[tuple[ReaderPlugin, Origin]]] = defaultdict(list)
-        for plugin, origin in self.all(ReaderPlugin):
-            for suffix in plugin.suffixes:
-                if lowered.endswith(suffix) and (plugin.in_folders or not in_folders):
-                    by_suffix[suffix].append((plugin, origin))
-        if not by_suffix:
-            return None
-        suffix = max(by_suffix, key=len)
-        return _only(by_suffix[suffix], f"the suffix {suffix!r}")
+        built_in = self._suffixes(self._built_in, in_folders=in_folders)
+        if built_in.settles(name):
+            return built_in.find(name)
+        return self._suffixes(self._everything, in_folders=in_folders).find(name)
+
+    def _suffixes(self, loaded: Callable[[], Iterable[Loaded]], *, in_folders: bool) -> SuffixTable:
+        known, count, tables = self._tables
+        if known is not self._registered or count != len(self._registered):
+            tables = {}
+            self._tables = (self._registered, len(self._registered), tables)
+        key = (loaded.__name__, in_folders)
+        if key not in tables:
+            tables[key] = SuffixTable(_of_kind(ReaderPlugin, loaded()), in_folders=in_folders)
+        return tables[key]
 
     def reader_for_magic(self, head: bytes) -> ReaderPlugin | None:
-        """Returns the format whose magic bytes the head of a file has, the longest first, or None."""
+        """Returns the format whose magic bytes the head of a file has, the longest first, or None.
+
+        Raises:
+            PluginConflictError: Several distributions claim them.
+        """
         matches = [
-            (len(magic), plugin)
-            for plugin, _ in self.all(ReaderPlugin)
+            (magic, offset, plugin, origin)
+            for plugin, origin in self.all(ReaderPlugin)
             for offset, magic in plugin.magic
             if head[offset : offset + len(magic)] == magic
         ]
-        return max(matches, key=lambda match: match[0])[1] if matches else None
+        longest = max((len(magic) for magic, *_ in matches), default=0)
+        best = {id(match[2]): match for match in matches if len(match[0]) == longest}
+        if not best:
+            return None
+        [(magic, offset, *_), *_] = best.values()
+        claimants = [(plugin, origin) for _, _, plugin, origin in best.values()]
+        return claims.only(claimants, claims.first_bytes(magic, offset))
 
     def _one(self, kind: type[D], key: str, noun: str, keys: Callable[[D], Iterable[str]]) -> D:
-        everything = self.all(kind)
-        matches = [pair for pair in everything if key in keys(pair[0])]
-        if not matches:
-            installed = sorted({k for item, _ in everything for k in keys(item)})
-            raise UnknownPluginError(_unknown(noun, key, installed, self.discovery))
-        return _only(matches, f"the {noun} {key!r}")
+        for loaded in self._in_turn(key):
+            matches = [pair for pair in _of_kind(kind, loaded) if key in keys(pair[0])]
+            if matches:
+                return claims.only(matches, f"the {noun} {key!r}", key)
+        installed = sorted({k for item, _ in self.all(kind) for k in keys(item)})
+        raise UnknownPluginError(_unknown(noun, key, installed, self.discovery))
+
+    def _in_turn(self, key: str) -> Iterator[list[Loaded]]:
+        """Yields who may have a name or scheme: who comes first, and is imported first, in front."""
+        yield self._built_in()
+        yield self._named(key)
+        yield self._everything()
+
+    def _built_in(self) -> list[Loaded]:
+        if self._discovery is None:
+            return list(self._plugins.built_in().loaded)
+        return [item for item in self._discovery.loaded if item.origin.built_in]
+
+    def _named(self, key: str) -> list[Loaded]:
+        installed = self._discovery or self._plugins.named(key)
+        return [x for x in (*installed.loaded, *self._registered) if x.origin.entry_point == key]
+
+    def _everything(self) -> list[Loaded]:
+        return [*self.discovery.loaded, *self._registered]
+
+    def _taken(self, declaration: Declaration) -> Origin | None:
+        for item in (*self._built_in(), *self._named(declaration.name)):
+            other = item.declaration
+            if isinstance(other, type(declaration)) and other.name == declaration.name:
+                return item.origin
+        return None
 
 
-def _only(matches: list[tuple[D, Origin]], what: str) -> D:
-    if len(matches) > 1:
-        origins = " and ".join(str(origin) for _, origin in matches)
-        raise PluginConflictError(
-            f"{origins} both claim {what}: uninstall one, or name it in IPFS_DATASET_DISABLE_PLUGINS"
-        )
-    return matches[0][0]
+def _of_kind(kind: type[D], loaded: Iterable[Loaded]) -> list[tuple[D, Origin]]:
+    found = [(x.declaration, x.origin) for x in loaded if isinstance(x.declaration, kind)]
+    return sorted(found, key=lambda pair: (pair[0].name, str(pair[1])))
 
 
 def _unknown(noun: str, key: str, installed: list[str], discovery: Discovery) -> str:
     lines = [f"Unknown {noun} {key!r}. Installed: {', '.join(installed) or 'none'}."]
     lines += [f"Plugin {f.origin} could not be loaded: {f.reason}." for f in discovery.failures]
+    lines += [
+        f"Plugin {origin} is left out by {DISABLE_VARIABLE}." for origin in discovery.disabled
+    ]
     lines.append(
         f"A plugin may read it: try pip install ipfs-dataset-{key}, "
         "or see what is there with: ipfs-dataset plugins"
@@ -152,8 +207,12 @@ def _unknown(noun: str, key: str, installed: list[str], discovery: Discovery) ->
     return " ".join(lines)
 
 
-def resolve_factory(declaration: Declaration) -> Any:
+def resolve_factory(declaration: Declaration, origin: Origin | None = None) -> Any:
     """Returns the callable that a declaration's factory names, importing it if need be.
+
+    Args:
+        declaration: A plugin's.
+        origin: Where it comes from, for errors; by default it is looked up.
 
     Raises:
         MissingDependencyError: The plugin needs a package that is not installed.
@@ -163,18 +222,15 @@ def resolve_factory(declaration: Declaration) -> Any:
     if not isinstance(factory, str):
         return factory
     module, _, attribute = factory.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
-        missing = getattr(error, "name", None) or str(error)
-        raise MissingDependencyError(
-            f"{declaration.name!r} needs {missing!r}, which cannot be imported ({error}): pip install it"
-        ) from error
-    except Exception as error:
-        raise PluginError(
-            f"The factory {factory!r} of {declaration.name!r} cannot be imported: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+    guard = Guard(
+        origin or default_registry().origin(declaration),
+        lambda _: f"the import of {factory!r}, the factory of {declaration.name!r}",
+    )
+    with guard:
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except SystemExit as error:  # a library that finds no licence must not end a training
+            raise RuntimeError(f"the module {module!r} ended with {said(error)}") from error
 
 
 _default = Registry()

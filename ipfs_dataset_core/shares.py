@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -54,18 +55,35 @@ def sample_ranges(total: int, place: Place, distribution: Distribution) -> list[
         distribution: ``"uneven"`` reads each sample exactly once; ``"pad"`` gives every rank equally many
             by reading a few first samples again, ``"drop"`` by leaving out a few last ones.
     """
+    start, stop = rank_range(total, place, distribution)
+    first, last = part(stop - start, place.worker, place.workers)
+    return list(wrapped(start + first, start + last, total))
+
+
+def rank_range(total: int, place: Place, distribution: Distribution) -> tuple[int, int]:
+    """Returns the range of one rank, whoever its workers are; beyond `total` it means the first samples."""
     if distribution == "pad":
         stretched = -(-total // place.world) * place.world
     elif distribution == "drop":
         stretched = total // place.world * place.world
     else:
         stretched = total
-    start, stop = part(stretched, place.rank, place.world)
-    first, last = part(stop - start, place.worker, place.workers)
-    return list(_wrapped(start + first, start + last, total))
+    return part(stretched, place.rank, place.world)
 
 
-def _wrapped(start: int, stop: int, total: int) -> Iterator[tuple[int, int]]:
+def batch_ranges(start: int, stop: int, batch: int, workers: int) -> list[tuple[int, int]]:
+    """Returns the ranges whose batches, taken in turns, each worker of a DataLoader gets for its own.
+
+    They hold whole batches, one more for the first few; what is left for the last batch follows them.
+    """
+    batches = (stop - start) // batch
+    bounds = [start]
+    for worker in range(workers):
+        bounds.append(bounds[-1] + batch * ((batches - worker + workers - 1) // workers))
+    return list(pairwise([*bounds, stop]))
+
+
+def wrapped(start: int, stop: int, total: int) -> Iterator[tuple[int, int]]:
     """Splits a range that runs past the end into ranges that start over."""
     while start < stop:
         turn = start // total

@@ -1,12 +1,16 @@
-"""Shuffles what another dataset yields, within a buffer."""
+"""Shuffles what another dataset yields, within a buffer; by blocks too, where it knows them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from torch.utils.data import IterableDataset
 
+from ipfs_dataset_core.block_order import default_window
+from ipfs_dataset_core.datasets import IPFSIterableDataset
 from ipfs_dataset_core.epochs import SharedEpoch
+from ipfs_dataset_core.in_blocks import blocks_of
 from ipfs_dataset_core.places import current_job, current_place, job_to_carry
 from ipfs_dataset_core.randomness import keyed_random
 from ipfs_dataset_core.shares import Place, sample_ranges
@@ -21,13 +25,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# How many samples of a map-style dataset are fetched together.
+_BATCH = 64
+
 
 class ShuffleDataset(IterableDataset[Any]):
     """Yields another dataset's samples in a random order, by keeping some of them in a buffer.
 
     A sample can come early or late by about the size of the buffer; a larger buffer shuffles better and
-    takes more memory. Each rank and worker shuffles its own share; of a map-style dataset, every rank gets
-    equally many samples where torch.distributed runs, by reading a few twice.
+    takes more memory. What goes into it is shuffled already where the dataset knows which samples lie
+    together: an `IPFSDataset`, an imported dataset, a `Subset` of one, and an `IPFSIterableDataset` without
+    an ``__iter__`` of its own come in shuffled blocks. Each rank and worker shuffles its own share; of a
+    map-style dataset, every rank gets equally many samples where torch.distributed runs, by reading a few
+    twice.
 
     Args:
         dataset: Map-style or iterable.
@@ -47,8 +57,9 @@ class ShuffleDataset(IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         job = current_job(self._carried)
         place = current_place(job)
-        generator = keyed_random("buffer", self._seed, self._epoch.get(), place.share, place.shares)
-        return shuffled(self._samples(place, job), self._buffer_size, generator)
+        epoch = self._epoch.get()
+        generator = keyed_random("buffer", self._seed, epoch, place.share, place.shares)
+        return shuffled(self._samples(place, job, epoch), self._buffer_size, generator)
 
     def __len__(self) -> int:
         """Returns the number of samples for this rank.
@@ -77,23 +88,37 @@ class ShuffleDataset(IterableDataset[Any]):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_carried": job_to_carry(self._carried)}
 
-    def _samples(self, place: Place, job: Job) -> Iterable[Any]:
-        if isinstance(self._dataset, IterableDataset):
-            return self._dataset
-        ranges = sample_ranges(len(self._dataset), place, job.distribution)  # type: ignore[arg-type]
-        return (self._dataset[index] for start, stop in ranges for index in range(start, stop))
+    def _samples(self, place: Place, job: Job, epoch: int) -> Iterable[Any]:
+        dataset: Any = self._dataset
+        if not isinstance(dataset, IterableDataset):
+            return self._numbered(sample_ranges(len(dataset), place, job.distribution), epoch)
+        # What overrides it may join neighbours, or read another dataset beside it.
+        if type(dataset).__iter__ is IPFSIterableDataset.__iter__:
+            return cast("IPFSIterableDataset", dataset).in_shuffled_blocks(self._seed)
+        return dataset
+
+    def _numbered(self, ranges: Iterable[tuple[int, int]], epoch: int) -> Iterator[Any]:
+        dataset: Any = self._dataset
+        blocks = blocks_of(dataset)
+        if blocks is None:
+            yield from (dataset[index] for start, stop in ranges for index in range(start, stop))
+            return
+        between = blocks.order(default_window(blocks.block_memory()), self._seed, epoch)
+        numbers = chain.from_iterable(between(start, stop) for start, stop in ranges)
+        while batch := list(islice(numbers, _BATCH)):
+            yield from dataset.__getitems__(batch)
 
 
 def shuffled(samples: Iterable[T], size: int, generator: random.Random) -> Iterator[T]:
     """Yields `samples` in random order through a buffer of `size`."""
-    buffer: list[T] = []
+    samples = iter(samples)
+    buffer = list(islice(samples, size))
     pick = generator.random
     for sample in samples:
-        if len(buffer) < size:
-            buffer.append(sample)
-        else:
-            position = int(pick() * size)
-            yield buffer[position]
-            buffer[position] = sample
-    generator.shuffle(buffer)
-    yield from buffer
+        position = int(pick() * size)
+        yield buffer[position]
+        buffer[position] = sample
+    for left in range(len(buffer), 0, -1):
+        position = int(pick() * left)
+        yield buffer[position]
+        buffer[position] = buffer[left - 1]

@@ -14,6 +14,7 @@ from ipfs_dataset_core.disk_cache import DiskCache
 from ipfs_dataset_core.errors import TransportError
 from ipfs_dataset_core.failed_sources import combined
 from ipfs_dataset_core.health import Health
+from ipfs_dataset_core.index_cache import IndexCache
 from ipfs_dataset_core.pacing import Pace, loader_workers
 from ipfs_dataset_core.racing import Latencies, Races, in_turn
 from ipfs_dataset_core.retry import delays, pause, wait_at_least
@@ -88,6 +89,16 @@ class Sources:
         """Puts a block into the cache on disk, where there is one and the block was verified."""
         if self._cache is not None and self._options.verify:
             self._cache.put_soon(cid, block)
+
+    @property
+    def deadline(self) -> float:
+        """Seconds in all for one read."""
+        return self._options.deadline
+
+    @property
+    def index_cache(self) -> IndexCache | None:
+        """Where indexes are kept; None where what they are made of is not verified."""
+        return IndexCache(self._cache) if self._options.verify else None
 
     @property
     def keeps(self) -> bool:

@@ -10,14 +10,21 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.errors import FormatError
-from ipfs_dataset_core.interfaces import ObjectFile, Reader
+from ipfs_dataset_core.guards import make_reader
+from ipfs_dataset_core.interfaces import ObjectFile
 from ipfs_dataset_core.processes import ProcessLocal
-from ipfs_dataset_core.registry import resolve_factory
+from ipfs_dataset_core.registry import default_registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ipfs_dataset_core.interfaces import MemberIndex, ObjectDirectory, ReaderPlugin, Sample
+    from ipfs_dataset_core.interfaces import (
+        MemberIndex,
+        ObjectDirectory,
+        Reader,
+        ReaderPlugin,
+        Sample,
+    )
     from ipfs_dataset_core.names import NameTable
 
 # How many members of a folder are on their way while one is read.
@@ -62,6 +69,10 @@ class Unit(ABC):
     @abstractmethod
     def prefetch(self, positions: Sequence[int]) -> None:
         """Starts fetching what these samples need."""
+
+    def prefetch_in_order(self, positions: Sequence[int]) -> None:
+        """Starts fetching what these samples need, the next ones of who reads all of them."""
+        self.prefetch(positions)
 
     @abstractmethod
     def cost(self, position: int) -> int:
@@ -145,11 +156,7 @@ class ObjectUnit(Unit):
         return self.reader.read(self.source, self.index(), position)
 
     def prefetch(self, positions: Sequence[int]) -> None:
-        index = self.index()
-        if isinstance(self.source, ObjectFile):
-            self.source.prefetch(index.span(position) for position in positions)
-        else:
-            self.source.prefetch([index.name(position) for position in positions])
+        self.reader.prefetch(self.source, self.index(), positions)
 
     def cost(self, position: int) -> int:
         start, stop = self.index().span(position)
@@ -181,12 +188,10 @@ class _ReaderFactory:
 
     def __init__(self, declared: ReaderPlugin | Reader) -> None:
         self._declared = declared
+        self._origin = default_registry().origin(declared)
 
     def __call__(self) -> Reader:
-        if isinstance(self._declared, Reader):
-            return self._declared
-        reader: Reader = resolve_factory(self._declared)()
-        return reader
+        return make_reader(self._declared, self._origin)
 
 
 class MembersUnit(Unit):
@@ -222,6 +227,9 @@ class MembersUnit(Unit):
     def prefetch(self, positions: Sequence[int]) -> None:
         self._directory.get().prefetch([self._names[position] for position in positions])
 
+    def prefetch_in_order(self, positions: Sequence[int]) -> None:
+        self._directory.get().prefetch_in_order([self._names[p] for p in positions])
+
     def cost(self, position: int) -> int:
         return _MEMBER_WEIGHT
 
@@ -238,7 +246,9 @@ class MembersUnit(Unit):
 
 def _one_by_one(unit: Unit, start: int, stop: int) -> Iterator[Sample]:
     """Yields samples that are files of a directory, while the next ones are fetched."""
+    # What comes in order comes from the directory's start on: never more in vain than is used.
+    announce = unit.prefetch_in_order if start <= stop - start else unit.prefetch
     for position in range(start, stop):
         if (position - start) % (_MEMBERS_AHEAD // 2) == 0:
-            unit.prefetch(range(position, min(position + _MEMBERS_AHEAD, stop)))
+            announce(range(position, min(position + _MEMBERS_AHEAD, stop)))
         yield unit.get(position)

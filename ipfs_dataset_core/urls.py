@@ -91,6 +91,9 @@ def _parse_plain(stripped: str, text: str) -> ObjectURL:
             return _from_parts(namespace, stripped[len(prefix) :], None, text)
     if stripped.startswith("/"):
         raise AddressError(f"{text!r} is neither an /ipfs/ nor an /ipns/ path: write {FORMS}")
+    scheme, colon, _ = stripped.partition("/")[0].partition(":")
+    if colon:
+        raise AddressError(f"{text!r} has the unknown scheme {scheme!r}: write {FORMS}")
     return _from_parts("ipfs", stripped, None, text)
 
 

@@ -7,7 +7,6 @@ end of the report say so; so are those with js-ipfs, but where ``CI`` is set the
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,26 +41,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(node)
             if node in missing and item.get_closest_marker(node):
                 item.add_marker(pytest.mark.skip(reason=missing[node]))
-
-
-_status = pytest.StashKey[int]()
-
-
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    session.config.stash[_status] = int(exitstatus)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Ends the process here, with the status of the tests.
-
-    With torch, Arrow and HDF5 in one process that ran thousands of tests, CPython's own shut-down has been
-    seen to crash after the last test had passed and the report was written.
-    """
-    if _status in config.stash and not hasattr(config, "workerinput"):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(config.stash[_status])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

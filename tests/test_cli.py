@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import importlib_metadata
 import pytest
 
 from ipfs_dataset_core.cli import build_parser, main
@@ -115,6 +116,13 @@ def test_a_wrong_command_line_ends_with_two(arguments, capsys):
         main(arguments)
     assert caught.value.code == 2
     assert "usage: ipfs-dataset" in capsys.readouterr().err
+
+
+def test_version_is_that_of_the_distribution(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"ipfs-dataset {importlib_metadata.version('ipfs-dataset')}\n"
 
 
 def test_every_command_has_help(capsys):

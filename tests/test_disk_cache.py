@@ -94,7 +94,7 @@ def test_a_disk_that_refuses_is_a_warning_and_left_alone_for_a_while(
         calls.append(1)
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("ipfs_dataset_core.block_files.os.fsync", refuse)
+    monkeypatch.setattr("ipfs_dataset_core.block_files.Path.replace", refuse)
     cache = DiskCache(tmp_path, 1 << 20)
     with caplog.at_level(logging.WARNING):
         for at in range(5):
@@ -131,3 +131,33 @@ def test_many_threads_share_it(tmp_path):
 
     assert not wrong
     assert size_of(tmp_path) <= 150 * KIB * (1 + 2 * disk_cache._SLACK)
+
+
+def test_indexes_are_kept_beside_the_blocks_and_count_with_them(tmp_path):
+    cache = DiskCache(tmp_path, 200 * KIB)
+    for number in range(30):
+        cache.put_index_soon(f"index.{number:02}", noise(30 * KIB, number))
+        cache.put_soon(*block_of(number))
+        cache.close()
+        cache = DiskCache(tmp_path, 200 * KIB)
+    assert size_of(tmp_path) <= 200 * KIB
+    assert cache.get_index("index.00") is None
+    assert cache.get_index("index.29") == noise(30 * KIB, 29)
+    assert cache.get_index("index.99") is None
+
+
+def test_an_index_that_cannot_be_read_is_a_warning(tmp_path, caplog):
+    cache = DiskCache(tmp_path, 1 << 20)
+    (tmp_path / "indexes" / "ex" / "index").mkdir(parents=True)
+    assert cache.get_index("index") is None
+    cache.put_index_soon("index", b"data")
+    cache.close()
+    assert "Cannot read index" in caplog.text
+    assert "cannot be written" in caplog.text
+
+
+def test_an_index_larger_than_the_cache_is_not_kept(tmp_path):
+    cache = DiskCache(tmp_path, 100)
+    cache.put_index_soon("index", bytes(101))
+    cache.close()
+    assert cache.get_index("index") is None

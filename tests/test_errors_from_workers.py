@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import re
+import weakref
 
 import pytest
 from torch.utils.data import DataLoader
@@ -17,6 +19,7 @@ from ipfs_dataset_core import (
     TransportError,
     TransportTimeoutError,
     VerificationError,
+    connections,
 )
 from ipfs_dataset_core.limits import Limits
 from tests.support.builders import noise, one_file, tree, zip_bytes
@@ -147,3 +150,32 @@ def test_bytes_that_nobody_proves_are_named_with_their_range(method):
         message = caught_in_worker(dataset, method, TransportError)
     assert re.search(rf"bytes 0-\d+ of /ipfs/{path}", message)
     assert "HTTP 503" in line_of(message.partition("\n")[2], server)
+
+
+@pytest.mark.parametrize("kind", [IPFSDataset, IPFSIterableDataset])
+def test_an_open_file_comes_home_although_a_handler_does_not_pickle(kind):
+    with GatewayServer(BLOCKS) as server:
+        obj = IPFSObject(f"{server.url}/ipfs/{ROOT}", RemoteFileType.PLAIN_STREAM)
+        dataset = kind(obj, handler=lambda _: False)
+        loader = DataLoader(
+            dataset,
+            batch_size=None,
+            num_workers=1,
+            multiprocessing_context="fork",
+            collate_fn=as_it_is,
+        )
+        [(_, file)] = loader
+        assert file.read() == DATA
+        dataset.close()
+
+
+def test_an_open_file_whose_dataset_does_not_pickle_says_so_elsewhere(monkeypatch):
+    with GatewayServer(BLOCKS) as server:
+        obj = IPFSObject(f"{server.url}/ipfs/{ROOT}", RemoteFileType.PLAIN_STREAM)
+        dataset = IPFSIterableDataset(obj, handler=lambda _: False)
+        [(_, file)] = dataset
+        packed = pickle.dumps(file)
+        monkeypatch.setattr(connections, "_living", weakref.WeakValueDictionary())
+        with pytest.raises(TransportError, match=r"do not pickle.*handler="):
+            pickle.loads(packed)
+        dataset.close()

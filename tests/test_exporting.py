@@ -23,7 +23,6 @@ from ipfs_dataset_plugins.tar_shards import TarShards
 from tests.plugins.test_original import SAMPLES as ORIGINAL_SAMPLES
 from tests.plugins.test_original import shard_of
 from tests.support.equality import same
-from tests.support.memory_publishing import MemoryTransport
 from tests.support.threads_left import upload_threads
 
 PROFILE = get_profile("unixfs-v1-2025")
@@ -203,12 +202,12 @@ def _publish_original(address, shards):
 
 
 def test_what_is_no_published_dataset_is_explained(exporter):
-    transport = MemoryTransport()
-    sink = TreeSink(PROFILE, transport.blocks.__setitem__)
+    blocks: dict[CID, bytes] = {}
+    sink = TreeSink(PROFILE, blocks.__setitem__)
     with sink.create("a.txt") as file:
         file.write(b"text")
     root = sink.finish()
-    _store(exporter, transport.blocks.items())
+    _store(exporter, blocks.items())
     with pytest.raises(FormatError, match=r"no|not a published dataset .*tar_shards"):
         exporter.import_from_ipfs(str(root))
 
@@ -260,7 +259,7 @@ def test_unusable_settings_are_refused_where_they_are_given():
     with pytest.raises(AddressError, match="unixfs-v1-2025"):
         IPFSDatasetExporter(profile="mine")
     with pytest.raises(TypeError, match="timeuot"):
-        IPFSDatasetExporter(timeuot=3)
+        IPFSDatasetExporter(timeuot=3)  # type: ignore[call-arg]
 
 
 def test_an_exporter_of_the_user_can_be_the_form(tmp_path):

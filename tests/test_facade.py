@@ -26,7 +26,7 @@ def test_names_of_the_core_are_there_and_no_others():
         set(ipfs_dataset_core.__all__)
     )
     with pytest.raises(AttributeError, match="no attribute 'IPFSDatsaet'"):
-        ipfs_dataset_core.IPFSDatsaet  # noqa: B018 - looking it up is the test
+        ipfs_dataset_core.IPFSDatsaet  # type: ignore[attr-defined]  # noqa: B018 - looking it up is the test
 
 
 @pytest.mark.parametrize(

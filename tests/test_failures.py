@@ -140,5 +140,5 @@ def test_errors_that_are_not_ours_are_never_skipped(store, archive):
 
 def test_an_unknown_policy_is_refused_at_once(archive):
     with pytest.raises(ValueError, match="handler"):
-        IPFSDataset(archive, handler="ignore")
+        IPFSDataset(archive, handler="ignore")  # type: ignore[arg-type]
     assert issubclass(FormatError, IPFSDatasetError)

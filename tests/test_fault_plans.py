@@ -137,7 +137,7 @@ def used(sources: list[SourcePlan]) -> list[SourcePlan]:
 
 
 def blocks_in(folder: Any) -> Iterator[tuple[CID, bytes]]:
-    for path in folder.rglob("*"):
+    for path in (folder / "blocks").rglob("*"):
         # A fetch that nobody waits for any more may still be writing, aside as ever.
         if path.is_file() and not path.name.startswith(".tmp-"):
             yield CID.parse(path.name), path.read_bytes()

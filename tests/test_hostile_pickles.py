@@ -21,11 +21,11 @@ from ipfs_dataset_core import IPFSDatasetError, car_header, car_section, make_ci
 from ipfs_dataset_core.content import RAW, get_profile
 from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.publishing.publish import publish
+from ipfs_dataset_core.testing import MemoryTransport
 from ipfs_dataset_plugins.tar_shards import TarShards
 from tests.support.builders import noise, one_file, tar_bytes, zip_bytes
 from tests.support.gateway_server import GatewayServer
 from tests.support.http_server import FaultServer, Plan
-from tests.support.memory_publishing import MemoryTransport, directory_of
 from tests.support.stores import Store
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def published(samples, **options):
     transport = MemoryTransport()
     exporter = TarShards(ExporterOptions(shard_bytes=30_000, **options))
     root = publish(samples, exporter, transport, get_profile("unixfs-v1-2025"))
-    return directory_of(transport, str(root)).files
+    return transport.directory(root).files
 
 
 def with_contents(shard, payload):

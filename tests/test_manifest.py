@@ -15,7 +15,7 @@ from ipfs_dataset_core import manifest as module
 from ipfs_dataset_core.codecs.schema import Branch, Member
 from ipfs_dataset_core.errors import FormatError, LimitError
 from ipfs_dataset_core.manifest import Manifest, Shard, parse_index, parse_manifest, write_index
-from tests.support.memory_publishing import MemoryFile
+from ipfs_dataset_core.testing import MemoryFile
 
 SHARD = Shard(
     path="shards/00000.tar", cid="bafy", size=512 * 5 + 1024, samples=2, index="index/00000.json"
@@ -150,5 +150,5 @@ def test_an_index_that_contradicts_the_manifest_is_a_format_error(records):
 
 def test_a_file_beyond_the_limit_is_not_read():
     with pytest.raises(LimitError, match="limit of 3"):
-        module.read_limited(MemoryFile("x", b"four"), 3)
-    assert module.read_limited(MemoryFile("x", b"3 b"), 3) == b"3 b"
+        module.read_limited(MemoryFile(b"four"), 3)
+    assert module.read_limited(MemoryFile(b"3 b"), 3) == b"3 b"

@@ -36,6 +36,7 @@ def test_arguments_come_before_the_environment():
         "IPFS_DATASET_OFFLINE": "yes",
         "IPFS_DATASET_MAX_REQUESTS": "4",
         "IPFS_DATASET_MAX_RATE": "3.5",
+        "IPFS_DATASET_NODE_GATEWAY": "0",
     }
     assert set(environment) == set(VARIABLES.values())
     from_environment = Options.from_arguments({}, environment)
@@ -54,6 +55,7 @@ def test_arguments_come_before_the_environment():
         offline=True,
         max_requests=4,
         max_rate=3.5,
+        node_gateway=False,
     )
     both = Options.from_arguments({"timeout": 9, "verify": True}, environment)
     assert (both.timeout, both.verify, both.retries) == (9, True, 0)

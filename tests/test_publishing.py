@@ -14,8 +14,8 @@ from ipfs_dataset_core.publishing.publish import publish
 from ipfs_dataset_core.publishing.sink import TreeSink
 from ipfs_dataset_core.publishing.upload import BlockUpload
 from ipfs_dataset_core.publishing.walking import walk
+from ipfs_dataset_core.testing import MemoryTransport
 from ipfs_dataset_plugins.tar_shards import TarShards
-from tests.support.memory_publishing import MemoryTransport
 from tests.support.threads_left import upload_threads
 
 PROFILE = get_profile("unixfs-v1-2025")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import ipfs_dataset_core
@@ -80,7 +82,7 @@ def test_two_claims_raise_at_use_and_name_both():
         (found.reader, "a"),
         (found.reader_for_suffix, "f.x"),
     ):
-        with pytest.raises(PluginConflictError, match=r"dist-0 1\.0 \(a\) and dist-\d 1\.0") as e:
+        with pytest.raises(PluginConflictError, match=r"dist-\d 1\.0 \(a\) and dist-\d 1\.0") as e:
             look(key)
         assert "IPFS_DATASET_DISABLE_PLUGINS" in str(e.value)
 
@@ -128,19 +130,93 @@ def test_registering_for_the_process_is_one_call(monkeypatch):
     assert default_registry().reader("mine").suffixes == (".mine",)
 
 
-def test_discovery_runs_at_first_use_and_once(monkeypatch):
-    calls = []
+def test_what_is_built_in_stays_with_us():
+    """Whoever else claims it: a user of ZIP archives gets ours, and the claim is listed."""
+    ours = Loaded(reader("zip", ".zip", magic=((0, b"PK"),)), Origin("ipfs-dataset", "0.1", "zip"))
+    theirs = Loaded(reader("zip", ".zip", magic=((0, b"PK"),)), Origin("fast", "2.0", "zip"))
+    found = Registry(Discovery((theirs, ours), ()))
+    assert found.reader("zip") is ours.declaration
+    assert found.reader_for_suffix("a.ZIP") is ours.declaration
+    assert found.reader_for_magic(b"PK..") is ours.declaration
+    both = "fast 2.0 (zip) and ipfs-dataset 0.1 (zip) both claim "
+    assert found.conflicts() == [
+        f"{both}{what}: it is that of ipfs-dataset 0.1 (zip)"
+        for what in ("the format 'zip'", "the suffix '.zip'", "files with b'PK' at byte 0")
+    ]
 
-    def discover():
-        calls.append(1)
-        return Discovery((), ())
 
-    monkeypatch.setattr("ipfs_dataset_core.registry.discover", discover)
-    found = Registry()
-    assert not calls
-    assert not found.all(ReaderPlugin)
-    assert not found.all(TransportPlugin)
-    assert calls == [1]
+def test_a_longer_suffix_goes_before_a_built_in_one():
+    ours = Loaded(reader("tar", ".tar"), Origin("ipfs-dataset", "0.1", "tar"))
+    theirs = Loaded(reader("shards", ".wds.tar"), Origin("wds", "2.0", "wds"))
+    found: Any = Registry(Discovery((ours, theirs), ()))
+    assert found.reader_for_suffix("a.b.wds.tar").name == "shards"
+    assert found.reader_for_suffix("a.wds/b.tar").name == "tar"
+    assert found.reader_for_suffix("a.b.tar").name == "tar"
+
+
+def test_an_entry_point_of_that_name_goes_before_others():
+    """It is imported alone where its name is asked for, so it must not matter who else was imported."""
+    named = Loaded(reader("mat"), Origin("mat-dist", "1.0", "mat"))
+    other = Loaded(reader("mat"), Origin("other-dist", "1.0", "everything"))
+    found = Registry(Discovery((other, named), ()))
+    assert found.reader("mat") is named.declaration
+    [sentence] = found.conflicts()
+    assert sentence.endswith("it is that of mat-dist 1.0 (mat)")
+
+
+def test_equal_first_bytes_are_a_conflict_and_a_longer_one_is_none():
+    found = registry(
+        reader("a", magic=((0, b"ABCD"),)),
+        reader("b", magic=((0, b"ABCD"), (4, b"EFGH"))),
+        reader("c", magic=((0, b"ABCDEF"),)),
+    )
+    assert found.reader_for_magic(b"ABCDEF").name == "c"
+    assert found.reader_for_magic(b"....EFGH").name == "b"
+    with pytest.raises(PluginConflictError, match=r"dist-0 .* and dist-1 .* files with b'ABCD' at"):
+        found.reader_for_magic(b"ABCD")
+
+
+def test_one_format_with_two_signs_of_itself_is_no_conflict():
+    found = registry(reader("a", magic=((0, b"AB"), (2, b"CD"))))
+    assert found.reader_for_magic(b"ABCD").name == "a"
+
+
+def test_what_is_registered_later_is_found_by_suffix():
+    found = registry(reader("a", ".a"))
+    assert found.reader_for_suffix("x.b") is None
+    found.register(reader("b", ".b", in_folders=True))
+    assert found.reader_for_suffix("x.b").name == "b"
+    assert found.reader_for_suffix("x.b", in_folders=True).name == "b"
+
+
+def test_where_a_declaration_comes_from_is_known():
+    given = reader("mine")
+    found = registry(reader("a"))
+    assert str(found.origin(reader("a"))) == "dist-0 1.0 (a)"
+    assert str(found.origin(given)) == "(given) (mine)"
+    found.register(given)
+    assert str(found.origin(given)) == "(registered) (mine)"
+
+
+@pytest.mark.parametrize(
+    ("declaration", "message"),
+    [
+        (reader("x", "mat"), "suffix 'mat' would match no name"),
+        (reader("x", ".MAT"), "lower case"),
+        (ReaderPlugin(name="x", summary="", factory="a:b", suffixes=".mat"), "tuple of texts"),  # type: ignore[arg-type]
+        (reader("x", magic=((0, "text"),)), "magic is a tuple of pairs"),
+        (reader("x", magic=(b"MAT",)), "magic is a tuple of pairs"),
+        (reader("x", magic=((-1, b"MAT"),)), "magic is a tuple of pairs"),
+        (reader("x", magic=((0, b""),)), "magic is a tuple of pairs"),
+        (reader(""), "name is a short text"),
+        (reader("x", factory=None), "factory is a callable or text"),
+        (TransportPlugin(name="x", summary="", schemes="s3", factory="a:b"), "schemes is a tuple"),  # type: ignore[arg-type]
+        (ReaderPlugin(name="x", summary="", factory="a:b", reads="files"), "reads is 'file'"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_declaration_that_cannot_mean_anything_is_refused(declaration, message):
+    with pytest.raises(PluginError, match=message):
+        registry().register(declaration)
 
 
 def test_a_factory_is_a_callable_or_its_name():
@@ -151,10 +227,14 @@ def test_a_factory_is_a_callable_or_its_name():
 @pytest.mark.parametrize(
     ("factory", "error", "message"),
     [
-        ("no_such_package.reader:R", MissingDependencyError, "'x' needs 'no_such_package'.*pip"),
-        ("collections:NoSuch", PluginError, "'collections:NoSuch' of 'x'.*NoSuch"),
-        ("collections", PluginError, "'collections' of 'x'"),
-        ("", PluginError, "'' of 'x'"),
+        (
+            "no_such_package.reader:R",
+            MissingDependencyError,
+            "needs 'no_such_package', which comes with: pip install no_such_package",
+        ),
+        ("collections:NoSuch", PluginError, "'collections:NoSuch', the factory of 'x'.*NoSuch"),
+        ("collections", PluginError, "'collections', the factory of 'x'"),
+        ("", PluginError, "'', the factory of 'x'"),
     ],
 )
 def test_a_factory_that_cannot_be_imported_names_the_plugin(factory, error, message):

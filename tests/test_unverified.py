@@ -93,7 +93,7 @@ def test_a_file_of_one_raw_block_is_still_proven(plain, connect):
 def test_members_that_metadata_lists_are_samples_and_archives_are_opened(plain, connect):
     connections = connect(plain)
     dataset = Collection([DatasetObject(IPFSObject(f"ipfs://{ROOT}"), connections)])
-    samples = [dataset.get(position) for position in range(len(dataset))]
+    samples = [dataset.row.get(position) for position in range(len(dataset))]
     assert samples == [("a b.txt", b"first"), ("sub/b.bin", BIG[:400_000]), ("x", b"in a zip")]
 
 

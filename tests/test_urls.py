@@ -221,3 +221,11 @@ def test_splitting_a_path_loses_nothing(path):
     except AddressError:
         return
     assert "/".join(segments) == path.removesuffix("/")
+
+
+@pytest.mark.parametrize(
+    "text", ["dweb:/ipfs/bafkqaaa", "gateway.example:8080/ipfs/bafkqaaa", "file:x"]
+)
+def test_a_scheme_without_slashes_is_unknown_too(text):
+    with pytest.raises(AddressError, match=f"'{text}' has the unknown scheme"):
+        parse_object_url(text)

@@ -5,15 +5,25 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.cli import cid, config, doctor, plugins
+from ipfs_dataset_core.cli import bench, cid, config, doctor, new_plugin, plugins
 from ipfs_dataset_core.errors import IPFSDatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (cid, config, doctor, plugins)
+COMMANDS = (bench, cid, config, doctor, new_plugin, plugins)
+
+
+class _Version(argparse.Action):
+    """Looks the version up when it is asked for; argparse's own would at every start."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+        import importlib_metadata  # noqa: PLC0415 - likewise
+
+        print(f"ipfs-dataset {importlib_metadata.version('ipfs-dataset')}")
+        parser.exit()
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -21,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ipfs-dataset", description="PyTorch datasets in IPFS, every byte verified."
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in COMMANDS:
         module.add_to(commands)

@@ -1,4 +1,4 @@
-"""``ipfs-dataset plugins``: what is installed, from where, and what failed."""
+"""``ipfs-dataset plugins``: what is installed, from where, what failed and what is in each other's way."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
+from ipfs_dataset_core.origins import DISABLE_VARIABLE
 from ipfs_dataset_core.registry import default_registry
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def add_to(commands: Any) -> None:
     """Adds the command to the parser."""
     parser = commands.add_parser(
         "plugins",
-        help="list the installed formats, transports and exporters, and what failed to load",
+        help="list the installed formats, transports and exporters, and what is wrong with them",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--verbose", action="store_true", help="with the traceback of each failure")
@@ -28,14 +29,19 @@ def add_to(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the list; 1 where a plugin failed to load."""
-    discovery = default_registry().discovery
+    """Prints the list; 1 where a plugin failed to load, or several claim the same."""
+    discovery, conflicts = default_registry().discovery, default_registry().conflicts()
     report = describe(discovery)
+    disabled = list(map(str, discovery.disabled))
     if arguments.json:
-        print(json.dumps(report, indent=2))
+        print(json.dumps({**report, "conflicts": conflicts, "disabled": disabled}, indent=2))
     else:
         _print_table(report, verbose=arguments.verbose)
-    return 1 if discovery.failures else 0
+        for conflict in conflicts:
+            print(f"conflict: {conflict}")
+        for origin in disabled:
+            print(f"disabled: {origin}, by {DISABLE_VARIABLE}")
+    return 1 if discovery.failures or conflicts else 0
 
 
 def describe(discovery: Discovery) -> dict[str, list[dict[str, Any]]]:

@@ -62,6 +62,14 @@ class ImportedDataset(Dataset[Any]):
         """How many samples were skipped so far, in this process and its workers."""
         return self._failures.skipped
 
+    def block_memory(self) -> int:
+        """Returns how many bytes of verified blocks each process keeps."""
+        return self._published.connections.options.memory
+
+    def block_stops(self, size: int) -> Sequence[int]:
+        """Returns where each block ends, by number: a run of samples of about `size` bytes."""
+        return self._samples.get().block_stops(size)
+
     def close(self) -> None:
         """Closes the connections of this process; a later use opens them again."""
         self._samples.pop()

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-import pickle
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ipfs_dataset_core.content import get_profile
+from ipfs_dataset_core.errors import FormatError, LimitError, ObjectNotFoundError
 from ipfs_dataset_core.interfaces import Exporter, ExporterOptions
 from ipfs_dataset_core.publishing.publish import publish
+from ipfs_dataset_core.publishing.sink import TreeSink
 from ipfs_dataset_core.registry import resolve_factory
+from ipfs_dataset_core.testing.damage import cut, overwritten, scattered
 from ipfs_dataset_core.testing.memory import MemoryDirectory, MemoryFile, MemoryTransport
+from ipfs_dataset_core.testing.terms import Terms
 
 if TYPE_CHECKING:
+    import io
+    from collections.abc import Iterator
+
     from ipfs_dataset_core.interfaces import ExporterPlugin, PublishedSamples
+
+_PROFILE = get_profile("unixfs-v1-2025")
+_SHARD_BYTES = 20_000
+# How often all samples are offered before something has to be written.
+_PATIENCE = 2_000
+_REFUSALS = (FormatError, LimitError, ObjectNotFoundError)
+_terms = Terms("docs/how-to/add-an-exporter.md#test-it")
 
 
 class ExporterContract:
-    """The contract of a published form. Inherit it, and override the fixture `plugin`, or `samples` too."""
+    """The contract of a published form. Inherit it, and override the fixture `plugin`, or `samples` too.
+
+    Attributes:
+        memory_bytes: How much memory loading a damaged dataset may take.
+    """
+
+    memory_bytes: int = 64 << 20
 
     @pytest.fixture
     def plugin(self) -> ExporterPlugin:
@@ -37,68 +57,137 @@ class ExporterContract:
     @pytest.fixture
     def exporter(self, plugin: ExporterPlugin) -> Exporter:
         """The form's exporter, with shards so small that there are several."""
-        exporter = resolve_factory(plugin)(ExporterOptions(shard_bytes=20_000))
-        assert isinstance(exporter, Exporter), "the factory makes an Exporter"
+        exporter = resolve_factory(plugin)(ExporterOptions(shard_bytes=_SHARD_BYTES))
+        _terms.must(
+            isinstance(exporter, Exporter),
+            f"The factory has to make an ipfs_dataset_core.Exporter; it made {exporter!r:.200}",
+        )
+        assert isinstance(exporter, Exporter)
         return exporter
 
     def published(self, exporter: Exporter, samples: Any) -> MemoryDirectory:
         """Returns the directory that exporting makes."""
         transport = MemoryTransport()
-        root = publish(iter(samples), exporter, transport, get_profile("unixfs-v1-2025"))
-        assert transport.pinned == [root], "the root is pinned, once"
+        root = publish(iter(samples), exporter, transport, _PROFILE)
         return transport.directory(root)
 
     def loaded(self, exporter: Exporter, samples: Any) -> PublishedSamples:
         """Returns what loading gives back of exported samples."""
         found = exporter.load(self.published(exporter, samples))
-        assert found is not None, "an exporter recognises what it wrote"
+        _terms.must(
+            found is not None, "`load` has to recognise what `export` wrote, and returned None"
+        )
+        assert found is not None
         return found
 
     def test_declaration_and_exporter_travel_to_workers(
         self, plugin: ExporterPlugin, exporter: Exporter
     ) -> None:
-        assert pickle.loads(pickle.dumps(plugin)) == plugin  # noqa: S301 - our own bytes
-        assert isinstance(pickle.loads(pickle.dumps(exporter)), Exporter)  # noqa: S301
+        again = _terms.travelled(
+            plugin,
+            "An ExporterPlugin, whose factory is a 'module:attribute' string or top-level class,",
+        )
+        _terms.must(again == plugin, f"An ExporterPlugin has to stay equal; it became {again!r}")
+        _terms.travelled(exporter, "An exporter")
 
     def test_samples_come_back_equal_and_in_order(
         self, exporter: Exporter, samples: list[Any]
     ) -> None:
         found = self.loaded(exporter, samples)
-        assert len(found) == len(samples)
-        self._assert_same(list(found.iterate(0, len(samples))), samples)
+        self._assert_count(len(found), len(samples), "`len` of what was loaded")
+        self._assert_same(list(found.iterate(0, len(samples))), samples, "`iterate`")
 
     def test_each_sample_can_be_read_by_number(
         self, exporter: Exporter, samples: list[Any]
     ) -> None:
         found = self.loaded(exporter, samples)
         found.prefetch(range(len(samples)))
-        self._assert_same([found.read(n) for n in reversed(range(len(samples)))], samples[::-1])
+        backwards = [found.read(number) for number in reversed(range(len(samples)))]
+        self._assert_same(backwards[::-1], samples, "`read` by number")
 
     def test_any_part_can_be_iterated(self, exporter: Exporter, samples: list[Any]) -> None:
         found = self.loaded(exporter, samples)
-        for start, stop in (
-            (0, 0),
-            (0, 1),
-            (len(samples) // 3, len(samples)),
-            (len(samples) - 1,) * 2,
-        ):
-            self._assert_same(list(found.iterate(start, stop)), samples[start:stop])
+        last = len(samples)
+        for start, stop in ((0, 0), (0, 1), (last // 3, last), (last - 1, last - 1)):
+            part = list(found.iterate(start, stop))
+            self._assert_same(part, samples[start:stop], f"`iterate({start}, {stop})`")
 
     def test_an_empty_dataset_comes_back_empty(self, exporter: Exporter) -> None:
         found = self.loaded(exporter, [])
-        assert len(found) == 0
-        assert list(found.iterate(0, 0)) == []
+        self._assert_count(len(found), 0, "`len` of an empty dataset")
+        self._assert_same(list(found.iterate(0, 0)), [], "`iterate` of an empty dataset")
 
     def test_the_same_samples_become_the_same_files(
         self, exporter: Exporter, samples: list[Any]
     ) -> None:
-        assert self.published(exporter, samples).files == self.published(exporter, samples).files
+        first, second = (self.published(exporter, samples).files for _ in range(2))
+        differing = sorted(
+            path for path in {*first, *second} if first.get(path) != second.get(path)
+        )
+        _terms.must(
+            not differing,
+            f"The same samples have to become the same files, and so the same CID; {differing} differ",
+        )
+
+    def test_samples_are_written_as_they_come(self, exporter: Exporter, samples: list[Any]) -> None:
+        files: list[io.BufferedIOBase] = []
+
+        class Watched(TreeSink):
+            def create(self, path: str) -> io.BufferedIOBase:
+                files.append(super().create(path))
+                return files[-1]
+
+        def many() -> Iterator[Any]:
+            for _ in range(_PATIENCE):
+                yield from samples
+                if sum(file.tell() for file in files) >= _SHARD_BYTES:
+                    return
+            _terms.must(
+                False,  # noqa: FBT003 - it never holds
+                "`export` has to write samples as they come, for a dataset may be larger than memory; of "
+                f"{_PATIENCE * len(samples)} it did not write the {_SHARD_BYTES} bytes of one shard",
+            )
+
+        if not samples:
+            pytest.skip("`samples` has none")
+        exporter.export(many(), Watched(_PROFILE, lambda _cid, _block: None))
+
+    def test_damaged_files_are_refused_with_our_errors(
+        self, exporter: Exporter, samples: list[Any]
+    ) -> None:
+        files = self.published(exporter, samples).files
+        for path, data in files.items():
+            for damaged in (*cut(data), *scattered(data), *overwritten(data)):
+                what = f"Reading a dataset whose file {path!r} is damaged"
+                directory = MemoryDirectory({**files, path: damaged})
+                with suppress(*_REFUSALS), self._reading_damaged(what):
+                    found = exporter.load(directory)
+                    if found is not None:
+                        list(found.iterate(0, len(found)))
+
+    @contextmanager
+    def _reading_damaged(self, what: str) -> Iterator[None]:
+        with _terms.within(self.memory_bytes, what), _terms.ends_only_in(_REFUSALS, what):
+            yield
 
     def test_what_is_of_another_form_is_left_to_others(self, exporter: Exporter) -> None:
-        assert exporter.load(MemoryDirectory({"readme.txt": b"something else"})) is None
-        assert exporter.load(MemoryFile(b"something else")) is None
+        for other in (
+            MemoryDirectory({"readme.txt": b"something else"}),
+            MemoryFile(b"something else"),
+        ):
+            found = exporter.load(other)
+            _terms.must(
+                found is None,
+                f"`load` has to return None of what is of another form, not {found!r:.200}",
+            )
 
-    def _assert_same(self, found: list[Any], wanted: list[Any]) -> None:
-        assert len(found) == len(wanted)
-        for position, (one, other) in enumerate(zip(found, wanted, strict=True)):
-            assert self.same(one, other), f"sample {position}: {one!r} is not {other!r}"
+    def _assert_count(self, found: int, wanted: int, what: str) -> None:
+        _terms.must(found == wanted, f"{what} has to be {wanted}, not {found}")
+
+    def _assert_same(self, found: list[Any], wanted: list[Any], what: str) -> None:
+        for position, (one, other) in enumerate(zip(found, wanted, strict=False)):
+            _terms.must(
+                self.same(one, other),
+                f"{what} gave {one!r:.200} as sample {position} of {len(wanted)}, not {other!r:.200}",
+            )
+        self._assert_count(len(found), len(wanted), f"The number of samples that {what} gives")

@@ -83,7 +83,7 @@ class MemoryDirectory(ObjectDirectory):
     ) -> None:
         self.name = name
         self.limits = limits
-        self.cid = None
+        self.cid: CID | None = None
         self.files = dict(files)
         self.opened: dict[str, MemoryFile] = {}
 
@@ -143,7 +143,9 @@ class MemoryTransport(Transport):
     def directory(self, root: CID | str) -> MemoryDirectory:
         """Returns the directory that `root` names, read back from its blocks."""
         cid = CID.parse(root) if isinstance(root, str) else root
-        return MemoryDirectory(dict(self._files(cid, "")), f"ipfs://{root}")
+        directory = MemoryDirectory(dict(self._files(cid, "")), f"ipfs://{root}")
+        directory.cid = cid
+        return directory
 
     def _files(self, root: CID, prefix: str) -> Iterator[tuple[str, bytes]]:
         for entry in entries(root, self.get_block):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import pickle
 import random
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,14 +14,17 @@ import pytest
 from ipfs_dataset_core.errors import FormatError, LimitError, MissingDependencyError
 from ipfs_dataset_core.interfaces import Reader
 from ipfs_dataset_core.registry import resolve_factory
+from ipfs_dataset_core.testing.damage import cut, overwritten, scattered
 from ipfs_dataset_core.testing.memory import MemoryDirectory, MemoryFile
+from ipfs_dataset_core.testing.terms import Terms, said
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from ipfs_dataset_core.interfaces import MemberIndex, ReaderPlugin, Sample
 
 _REFUSALS = (FormatError, LimitError, MissingDependencyError)
+_terms = Terms("docs/how-to/add-a-format.md#test-it")
 
 
 @attrs.frozen
@@ -45,14 +49,19 @@ class Example:
 class ReaderContract:
     """The contract of a format. Inherit it, and override the fixtures `plugin` and `example`.
 
+    Override `large` as well where the format is read piece by piece: without it, that memory stays flat is
+    not tested.
+
     Attributes:
         detects_damage: Whether the format notices bytes that changed, by a checksum for instance. Where it
             does not, damaged objects may give other samples, but no foreign error.
         read_slack: How many bytes around its span reading one sample may touch.
+        memory_bytes: How much memory reading `large`, or a damaged object, may take.
     """
 
     detects_damage: bool = False
     read_slack: int = 0
+    memory_bytes: int = 64 << 20
 
     @pytest.fixture
     def plugin(self) -> ReaderPlugin:
@@ -65,12 +74,19 @@ class ReaderContract:
         raise NotImplementedError("override the fixture `example`: return an Example")
 
     @pytest.fixture
+    def large(self) -> MemoryFile:
+        """A file of the format much larger than `memory_bytes`, made as it is read."""
+        pytest.skip("override the fixture `large`: return a MemoryFile made by a function")
+
+    @pytest.fixture
     def reader(self, plugin: ReaderPlugin) -> Reader:
         """The format's reader."""
         reader = resolve_factory(plugin)()
-        assert isinstance(reader, Reader), (
-            "the factory makes an instance of ipfs_dataset_core.Reader"
+        _terms.must(
+            isinstance(reader, Reader),
+            f"The factory has to make an instance of ipfs_dataset_core.Reader; it made {reader!r:.200}",
         )
+        assert isinstance(reader, Reader)
         return reader
 
     def same(self, one: Any, other: Any) -> bool:
@@ -78,38 +94,79 @@ class ReaderContract:
         return bool(one == other)
 
     def test_the_declaration_travels_to_workers(self, plugin: ReaderPlugin) -> None:
-        assert pickle.loads(pickle.dumps(plugin)) == plugin, (  # noqa: S301 - our own bytes
-            "a ReaderPlugin pickles: make the factory a 'module:attribute' string or a top-level class"
+        again = _terms.travelled(
+            plugin,
+            "A ReaderPlugin, whose factory is a 'module:attribute' string or top-level class,",
         )
-        assert all(s.startswith(".") and s == s.lower() for s in plugin.suffixes), (
-            "suffixes start with a dot and are in lower case"
-        )
+        _terms.must(again == plugin, f"A ReaderPlugin has to stay equal; it became {again!r}")
+        wrong = [s for s in plugin.suffixes if not s.startswith(".") or s != s.lower()]
+        _terms.must(not wrong, f"Suffixes start with a dot and are in lower case, unlike {wrong}")
 
     def test_samples_are_those_of_the_example(self, reader: Reader, example: Example) -> None:
-        self._assert_equal(reader.samples(example.open()), example.samples)
+        self._assert_equal(reader.samples(example.open()), example.samples, "`samples` of example")
 
     def test_one_reader_reads_several_objects(self, reader: Reader, example: Example) -> None:
         first, second = reader.samples(example.open()), reader.samples(example.open())
-        interleaved = [sample for pair in zip(first, second, strict=True) for sample in pair]
-        self._assert_equal(interleaved[::2], example.samples)
-        self._assert_equal(interleaved[1::2], example.samples)
+        pairs = list(itertools.zip_longest(first, second))
+        what = "`samples` of two objects in turn, for a reader keeps nothing of an object,"
+        for found in zip(*pairs, strict=True):
+            self._assert_equal(found, example.samples, what)
+
+    def test_threads_share_one_reader(self, reader: Reader, example: Example) -> None:
+        found: list[list[Sample]] = []
+        errors: list[Exception] = []
+
+        def read() -> None:
+            try:
+                found.append(list(reader.samples(example.open())))
+            except Exception as error:  # noqa: BLE001 - it is said below, in the test's own thread
+                errors.append(error)
+
+        threads = [threading.Thread(target=read) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        _terms.must(
+            not errors, f"Threads share a reader; in one it ended in {errors and said(errors[0])}"
+        )
+        for samples in found:
+            self._assert_equal(samples, example.samples, "`samples` in one of several threads")
 
     def test_random_access_agrees_with_iteration(self, reader: Reader, example: Example) -> None:
         source = example.open()
         index = self._index(reader, source)
-        assert len(index) == len(example.samples), "the index has one entry for each sample"
+        self._assert_count(len(index), example, "The index")
         positions = list(range(len(index)))
         random.Random(0).shuffle(positions)  # noqa: S311 - an order of tests
         for position in positions:
-            self._assert_equal([reader.read(source, index, position)], [example.samples[position]])
-            assert index.name(position) == example.samples[position][0]
+            found = reader.read(source, index, position)
+            self._assert_sample(found, example.samples[position], position, "`read` by number")
+            name, wanted = index.name(position), example.samples[position][0]
+            _terms.must(
+                name == wanted, f"`index.name({position})` has to be {wanted!r}, not {name!r}"
+            )
 
     def test_an_index_works_for_another_process(self, reader: Reader, example: Example) -> None:
-        index = self._index(reader, example.open())
-        travelled = pickle.loads(pickle.dumps(index))  # noqa: S301 - our own bytes
+        travelled = _terms.travelled(self._index(reader, example.open()), "An index")
+        self._assert_count(len(travelled), example, "The index in another process")
         source = example.open()
         for position, sample in enumerate(example.samples):
-            self._assert_equal([reader.read(source, travelled, position)], [sample])
+            found = reader.read(source, travelled, position)
+            self._assert_sample(found, sample, position, "`read` in another process")
+
+    def test_an_index_comes_back_from_disk(self, reader: Reader, example: Example) -> None:
+        if not reader.index_form:
+            pytest.skip("the format's indexes are not kept on disk: it has no index_form")
+        source = example.open()
+        again = reader.load_index(source, self._index(reader, source).dump())
+        self._assert_count(len(again), example, "The index from disk")
+        for position, sample in enumerate(example.samples):
+            found = reader.read(source, again, position)
+            self._assert_sample(found, sample, position, "`read` with an index from disk")
+        cut = again.dump()[:-1]
+        with _terms.ends_only_in((ValueError,), "`load_index` of cut bytes"), suppress(ValueError):
+            reader.load_index(source, cut)
 
     def test_reading_a_sample_touches_its_span(self, reader: Reader, example: Example) -> None:
         source = example.open()
@@ -118,12 +175,19 @@ class ReaderContract:
             pytest.skip("spans are of files")
         for position in range(len(index)):
             start, stop = index.span(position)
-            assert 0 <= start <= stop <= source.size, "a span lies within the file"
+            _terms.must(
+                0 <= start <= stop <= source.size,
+                f"`index.span({position})`, {(start, stop)}, has to lie in the file of {source.size} bytes",
+            )
             source.reads.clear()
             reader.read(source, index, position)
-            for first, last in source.reads:
-                assert start - self.read_slack <= first, "a read begins before the sample's span"
-                assert last <= stop + self.read_slack, "a read goes on after the sample's span"
+            low, high = start - self.read_slack, stop + self.read_slack
+            outside = [span for span in source.reads if span[0] < low or span[1] > high]
+            _terms.must(
+                not outside,
+                f"Sample {position} was read from bytes {outside}, outside of its span {(start, stop)}, "
+                "which is what is fetched ahead; `read_slack` allows for more",
+            )
 
     def test_slices_share_out_every_sample_once(self, reader: Reader, example: Example) -> None:
         source = example.open()
@@ -135,49 +199,59 @@ class ReaderContract:
             found = [
                 s for start, stop in slices for s in reader.samples_between(source, start, stop)
             ]
-            self._assert_equal(found, example.samples)
+            self._assert_equal(found, example.samples, f"`samples_between` of {count} slices")
+
+    def test_memory_stays_flat(self, reader: Reader, large: MemoryFile) -> None:
+        _terms.must(
+            large.size > 2 * self.memory_bytes,
+            f"`large` has to have more than twice `memory_bytes`, not {large.size} bytes",
+        )
+        with _terms.within(self.memory_bytes, f"Reading on in a file of {large.size} bytes"):
+            for name, _ in reader.samples(large):
+                if large.reads and large.reads[-1][1] > 2 * self.memory_bytes:
+                    break
+                assert name, "a sample has a name"
+        index = reader.index(large) if reader.cheap_index else None
+        if index is not None:
+            with _terms.within(self.memory_bytes, "Reading the last sample by number"):
+                reader.read(large, index, len(index) - 1)
 
     def test_a_cut_object_is_refused_with_our_errors(
         self, reader: Reader, example: Example
     ) -> None:
-        if not isinstance(example.data, bytes):
-            pytest.skip("directories are not cut")
-        places = random.Random(1).sample(range(len(example.data)), min(40, len(example.data)))  # noqa: S311
-        for place in sorted({0, 1, len(example.data) - 1, *places} - {len(example.data)}):
-            self._read_damaged(reader, example.data[: max(0, place)], example)
+        for data in cut(self._bytes(example)):
+            self._read_damaged(reader, data, example)
 
     def test_changed_bytes_are_refused_with_our_errors(
         self, reader: Reader, example: Example
     ) -> None:
-        if not isinstance(example.data, bytes) or not example.data:
-            pytest.skip("there are no bytes to change")
-        generator = random.Random(2)  # noqa: S311 - places to damage
-        for _ in range(60):
-            data = bytearray(example.data)
-            for _ in range(generator.choice((1, 1, 4))):
-                data[generator.randrange(len(data))] = generator.randrange(256)
-            self._read_damaged(reader, bytes(data), example)
+        data = self._bytes(example)
+        for damaged in (*scattered(data), *overwritten(data)):
+            self._read_damaged(reader, damaged, example)
 
     def test_noise_is_refused_with_our_errors(self, reader: Reader, example: Example) -> None:
-        if not isinstance(example.data, bytes):
-            pytest.skip("the format reads directories")
+        self._bytes(example)
         for size in (0, 1, 100, 10_000):
             noise = random.Random(size).randbytes(size)  # noqa: S311
             self._read_damaged(reader, noise, example)
 
+    def _bytes(self, example: Example) -> bytes:
+        if not isinstance(example.data, bytes):
+            pytest.skip("the format reads directories, whose files others damage")
+        return example.data
+
     def _read_damaged(self, reader: Reader, data: bytes, example: Example) -> None:
         """Reads in order and by number: our errors, or samples, and those only right where that shows."""
         for read in (self._in_order, self._by_number):
-            try:
-                found = read(reader, MemoryFile(data))
-            except _REFUSALS as error:
-                assert str(error), "an error says what is wrong"  # noqa: PT017 - any of three errors
-            else:
+            what = f"Reading {read.__name__[1:].replace('_', ' ')} in a damaged file of {len(data)} bytes"
+            with suppress(*_REFUSALS), _terms.within(self.memory_bytes, what):
+                with _terms.ends_only_in(_REFUSALS[:2], what):
+                    found = read(reader, MemoryFile(data))
                 if self.detects_damage and data != example.data:
                     wrong = [
                         s for s in found if not any(self._equal(s, e) for e in example.samples)
                     ]
-                    assert not wrong, "damage went unnoticed"
+                    _terms.must(not wrong, f"{what} gave {wrong!r:.200}: the damage went unnoticed")
 
     def _in_order(self, reader: Reader, source: MemoryFile) -> list[Sample]:
         return list(reader.samples(source))
@@ -197,8 +271,29 @@ class ReaderContract:
     def _equal(self, one: Sample, other: Sample) -> bool:
         return one[0] == other[0] and self.same(one[1], other[1])
 
-    def _assert_equal(self, found: Iterator[Sample] | list[Sample], wanted: list[Sample]) -> None:
+    def _assert_count(self, count: int, example: Example, what: str) -> None:
+        wanted = len(example.samples)
+        _terms.must(count == wanted, f"{what} has {count} samples, `example` has {wanted}")
+
+    def _assert_equal(self, found: Iterable[Sample], wanted: list[Sample], what: str) -> None:
         found = list(found)
-        assert [name for name, _ in found] == [name for name, _ in wanted], "names, in order"
-        for one, other in zip(found, wanted, strict=True):
-            assert self.same(one[1], other[1]), f"the value of sample {one[0]!r}"
+        for position, (one, other) in enumerate(zip(found, wanted, strict=False)):
+            self._assert_sample(one, other, position, what)
+        _terms.must(
+            len(found) == len(wanted), f"{what} gave {len(found)} samples, not {len(wanted)}"
+        )
+
+    def _assert_sample(self, found: Sample, wanted: Sample, position: int, what: str) -> None:
+        _terms.must(
+            isinstance(found, tuple) and len(found) == 2,  # noqa: PLR2004 - a pair
+            f"{what} has to give a (name, value) as sample {position}, not {found!r:.200}",
+        )
+        _terms.must(
+            found[0] == wanted[0],
+            f"{what} gave {found[0]!r} as sample {position}, where {wanted[0]!r} is due: names come in the "
+            "order of `example`",
+        )
+        _terms.must(
+            self.same(found[1], wanted[1]),
+            f"{what} gave {found[1]!r:.200} as the value of {found[0]!r}, not {wanted[1]!r:.200}",
+        )

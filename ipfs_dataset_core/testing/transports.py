@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
@@ -14,6 +14,7 @@ from ipfs_dataset_core.errors import ObjectNotFoundError, TransportError
 from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.registry import resolve_factory
+from ipfs_dataset_core.testing.terms import Terms, said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,14 +24,19 @@ if TYPE_CHECKING:
 
 _FILE = bytes(range(256)) * 4096 * 5
 _ABSENT = make_cid(b"a block that nobody has", RAW)
+_terms = Terms("docs/how-to/add-a-transport.md#test-it")
 
 
 def example_blocks() -> tuple[CID, dict[CID, bytes]]:
     """Returns a file of 5 MiB and all its blocks: what a transport under test has to serve."""
+    starts = range(0, len(_FILE), 1 << 20)
+    return _file_of(b"".join(_FILE[at : at + (1 << 20)] + at.to_bytes(4, "big") for at in starts))
+
+
+def _file_of(data: bytes) -> tuple[CID, dict[CID, bytes]]:
     blocks: dict[CID, bytes] = {}
     builder = FileBuilder(get_profile("unixfs-v1-2025"), blocks.__setitem__)
-    for start in range(0, len(_FILE), 1 << 20):
-        builder.write(_FILE[start : start + (1 << 20)] + start.to_bytes(4, "big"))
+    builder.write(data)
     return builder.finish().cid, blocks
 
 
@@ -57,42 +63,65 @@ class TransportContract:
     def transport(self, plugin: TransportPlugin, address: str) -> Iterator[Transport]:
         """The transport at the address."""
         transport = resolve_factory(plugin)(address, self.options)
-        assert isinstance(transport, Transport), "the factory makes a Transport"
+        _terms.must(
+            isinstance(transport, Transport),
+            f"The factory has to make an ipfs_dataset_core.Transport; it made {transport!r:.200}",
+        )
         yield transport
         transport.close()
 
     def test_the_declaration_travels_to_workers(
         self, plugin: TransportPlugin, address: str
     ) -> None:
-        assert pickle.loads(pickle.dumps(plugin)) == plugin  # noqa: S301 - our own bytes
-        assert address_scheme(address) in plugin.schemes
+        again = _terms.travelled(
+            plugin,
+            "A TransportPlugin, whose factory is a 'module:attribute' string or top-level class,",
+        )
+        _terms.must(again == plugin, f"A TransportPlugin has to stay equal; it became {again!r}")
+        scheme = address_scheme(address)
+        _terms.must(
+            scheme in plugin.schemes,
+            f"The address {address!r} has the scheme {scheme!r}, which is not one of {plugin.schemes}",
+        )
 
     def test_it_has_a_name_for_messages(self, transport: Transport) -> None:
-        assert transport.name
-        assert transport.concurrency >= 1
+        name = getattr(transport, "name", None)
+        _terms.must(name and isinstance(name, str), f"`name` has to be a text, not {name!r}")
+        _terms.must(transport.concurrency >= 1, "`concurrency` is at least 1")
 
     def test_blocks_are_those_of_their_cids(self, transport: Transport) -> None:
-        _, blocks = example_blocks()
-        for cid, block in blocks.items():
-            assert transport.get_block(cid) == block
+        self._assert_blocks(transport, example_blocks()[1])
 
     def test_a_block_that_is_not_there_is_not_found(self, transport: Transport) -> None:
-        with pytest.raises(ObjectNotFoundError, match=str(_ABSENT)):
-            transport.get_block(_ABSENT)
+        wanted = f"`get_block` of a block that is not there has to raise ObjectNotFoundError naming {_ABSENT}"
+        try:
+            block = transport.get_block(_ABSENT)
+        except ObjectNotFoundError as error:
+            _terms.must(str(_ABSENT) in str(error), f"{wanted}; its message was {error}")
+        except Exception as error:
+            raise AssertionError(f"{wanted}, not {said(error)}. See {_terms.page}") from error
+        else:
+            _terms.must(False, f"{wanted}; it returned {block!r:.200}")  # noqa: FBT003 - it never holds
 
     def test_threads_share_it(self, transport: Transport) -> None:
         _, blocks = example_blocks()
-        wrong: list[CID] = []
+        errors: list[Exception] = []
 
         def read() -> None:
-            wrong.extend(cid for cid, block in blocks.items() if transport.get_block(cid) != block)
+            try:
+                self._assert_blocks(transport, blocks)
+            except Exception as error:  # noqa: BLE001 - it is said below, in the test's own thread
+                errors.append(error)
 
         threads = [threading.Thread(target=read) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert not wrong
+        _terms.must(
+            not errors,
+            f"Threads share a transport; in one it ended in {errors and said(errors[0])}",
+        )
 
     def test_ranges_are_plain_bytes_of_the_file(self, transport: Transport) -> None:
         if not transport.serves_ranges:
@@ -110,36 +139,78 @@ class TransportContract:
                 found = b"".join(iter(lambda: stream.read(300_000), b""))  # noqa: B023 - used at once
             finally:
                 stream.close()
-            assert found == whole[start:stop]
+            _terms.must(
+                found == whole[start:stop],
+                f"`open_range(cid, {start}, {stop})` has to give those {stop - start} bytes of the file; "
+                f"it gave {len(found)}, {found!r:.40}",
+            )
 
     def test_cars_hold_the_blocks_of_the_dag(self, transport: Transport) -> None:
         if not transport.serves_cars:
             pytest.skip("it serves no CARs")
         root, blocks = example_blocks()
-        found = {}
-        for cid, block in transport.read_car(root):
+        found = dict(transport.read_car(root))
+        for cid, block in found.items():
             verify(cid, block)
-            found[cid] = block
-        assert found == blocks
+        _terms.must(
+            found == blocks,
+            f"`read_car` has to yield the {len(blocks)} blocks of the DAG; it yielded {len(found)}",
+        )
 
     def test_what_is_put_can_be_read_and_pinned(self, transport: Transport) -> None:
-        if not transport.writable:
-            pytest.skip("it only reads")
-        blocks = [(make_cid(data, RAW), data) for data in (b"one", b"two" * 1000)]
-        transport.put_blocks(iter(blocks))
-        transport.put_blocks(blocks)
-        for cid, block in blocks:
-            assert transport.get_block(cid) == block
-            transport.pin(cid)
-            transport.pin(cid)
+        self._need_writable(transport)
+        blocks = {make_cid(data, RAW): data for data in (b"one", b"two" * 1000)}
+        with self._no_error("Storing blocks, and storing them again,"):
+            transport.put_blocks(iter(blocks.items()))
+            transport.put_blocks(list(blocks.items()))
+        self._assert_blocks(transport, blocks)
+        with self._no_error("Pinning what is there, and pinning it again,"):
+            for cid in (*blocks, *blocks):
+                transport.pin(cid)
 
     def test_nothing_incomplete_is_pinned(self, transport: Transport) -> None:
-        if not transport.writable:
-            pytest.skip("it only reads")
-        with pytest.raises(TransportError):
-            transport.pin(_ABSENT)
+        self._need_writable(transport)
+        root, blocks = _file_of(b"a file of which a part is missing" * 100_000)
+        del blocks[next(cid for cid in blocks if cid.codec == RAW)]
+        transport.put_blocks(blocks.items())
+        for cid, what in (
+            (_ABSENT, "a block that is not there"),
+            (root, "a DAG that lacks a block"),
+        ):
+            wanted = f"`pin` of {what} has to raise TransportError"
+            try:
+                transport.pin(cid)
+            except TransportError:
+                continue
+            except Exception as error:
+                raise AssertionError(f"{wanted}, not {said(error)}. See {_terms.page}") from error
+            _terms.must(False, f"{wanted}; it raised nothing")  # noqa: FBT003 - it never holds
 
     def test_closing_twice_is_no_error(self, plugin: TransportPlugin, address: str) -> None:
         transport = resolve_factory(plugin)(address, self.options)
-        transport.close()
-        transport.close()
+        with self._no_error("Closing a transport twice"):
+            transport.close()
+            transport.close()
+
+    def _need_writable(self, transport: Transport) -> None:
+        if not transport.writable:
+            pytest.skip("it only reads")
+
+    @contextmanager
+    def _no_error(self, what: str) -> Iterator[None]:
+        __tracebackhide__ = True
+        try:
+            yield
+        except Exception as error:
+            raise AssertionError(
+                f"{what} is no error, not {said(error)}. See {_terms.page}"
+            ) from error
+
+    def _assert_blocks(self, transport: Transport, blocks: dict[CID, bytes]) -> None:
+        for cid, wanted in blocks.items():
+            block = transport.get_block(cid)
+            _terms.must(
+                block == wanted,
+                f"`get_block({cid})` has to return that block of {len(wanted)} bytes; it returned "
+                f"{len(block)} bytes, {block!r:.40}",
+            )

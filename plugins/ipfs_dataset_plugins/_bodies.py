@@ -21,6 +21,8 @@ from ipfs_dataset_core import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from urllib3 import BaseHTTPResponse
 
 log = logging.getLogger(__name__)
@@ -37,13 +39,15 @@ class Body:
     Args:
         response: Its body not read yet.
         what: What errors call the request.
+        secrets: What was sent along and errors must not show, though the server may quote it.
     """
 
-    def __init__(self, response: BaseHTTPResponse, what: str) -> None:
+    def __init__(self, response: BaseHTTPResponse, what: str, secrets: Sequence[str] = ()) -> None:
         self.response = response
         self.headers = response.headers
         self.status = response.status
         self._what = what
+        self._secrets = secrets
         self._left: int | None = None
 
     def read(self, size: int) -> bytes:
@@ -76,6 +80,8 @@ class Body:
             return ""
         if "html" in self.headers.get("Content-Type", ""):
             return "(an HTML page)"
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
         return " ".join(text.split())[:500]
 
     def read_all(self, limit: int) -> bytes:

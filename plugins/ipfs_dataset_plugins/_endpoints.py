@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import base64
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import attrs
 
 from ipfs_dataset_core import AddressError, redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LEAST_SECRET = 4
 
 
 @attrs.frozen
@@ -68,6 +74,22 @@ def authorization(auth: str) -> str:
     if kind.lower() == "basic" and ":" in secret:
         return f"Basic {base64.b64encode(secret.encode()).decode()}"
     raise AddressError("auth is 'bearer:TOKEN' or 'basic:USER:PASSWORD'; what was given is neither")
+
+
+def secrets_of(header: str, others: Iterable[str]) -> list[str]:
+    """Returns what of a request's headers nobody else may see, the longest first.
+
+    Args:
+        header: The Authorization header; of a basic one, the password counts as well.
+        others: The values of the user's own headers, in which tokens may be.
+    """
+    kind, _, credentials = header.partition(" ")
+    found = {credentials, *others}
+    if kind == "Basic":
+        pair = base64.b64decode(credentials).decode()
+        found |= {pair, pair.partition(":")[2]}
+    # Of shorter ones the message would tell more by what is missing.
+    return sorted((text for text in found if len(text) >= _LEAST_SECRET), key=len, reverse=True)
 
 
 def _is_clean(text: str) -> bool:

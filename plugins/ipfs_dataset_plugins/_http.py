@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError
 
 from ipfs_dataset_core import AddressError, time_left
 from ipfs_dataset_plugins._bodies import Body, translated
-from ipfs_dataset_plugins._endpoints import authorization
+from ipfs_dataset_plugins._endpoints import authorization, secrets_of
 from ipfs_dataset_plugins._pools import open_pool
 
 if TYPE_CHECKING:
@@ -72,11 +72,12 @@ class HTTPClient:
         # No single wait is longer than what the whole read has left.
         bound = max(0.001, min(self._timeout, time_left()))
         whole = "://" in target.partition("?")[0] or self.endpoint.unix is not None
+        sent = self._all_headers(headers or {}, bare=bare)
         try:
             response = self._pool.urlopen(
                 method,
                 target if whole else self.endpoint.url + target,
-                headers=self._all_headers(headers or {}, bare=bare),
+                headers=sent,
                 body=body,
                 redirect=False,
                 retries=False,
@@ -86,7 +87,7 @@ class HTTPClient:
             )
         except (HTTPError, OSError, http.client.HTTPException) as error:
             raise translated(error, what) from error
-        return Body(response, what)
+        return Body(response, what, secrets_of(sent.get("Authorization", ""), self._extra.values()))
 
     def close(self) -> None:
         """Closes the idle connections."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from urllib.parse import unquote
 
 from ipfs_dataset_core import AddressError
 from ipfs_dataset_plugins._endpoints import Endpoint
@@ -29,7 +30,11 @@ def parse_multiaddr(text: str) -> Endpoint:
     """
     parts = text.strip().rstrip("/").split("/")
     if len(parts) > 2 and parts[1] == "unix":  # noqa: PLR2004 - "", "unix", path
-        return Endpoint("http://localhost", unix="/" + "/".join(parts[2:]).lstrip("/"))
+        return Endpoint("http://localhost", unix="/" + _socket("/".join(parts[2:])).lstrip("/"))
+    if parts[1:2] == ["dnsaddr"]:
+        raise AddressError(
+            f"{text!r} stands for addresses in DNS, which are not looked up: write one of them, {FORM}"
+        )
     if len(parts) < 5 or parts[0] or parts[3] != "tcp":  # noqa: PLR2004 - /kind/host/tcp/port
         raise AddressError(f"{text!r} is no API address: write {FORM}")
     scheme = _TLS_ENDINGS.get(tuple(parts[5:]))
@@ -38,6 +43,11 @@ def parse_multiaddr(text: str) -> Endpoint:
             f"{text!r} ends in {'/'.join(parts[5:])!r}, which is no HTTP: write {FORM}"
         )
     return Endpoint(f"{scheme}://{_host(parts[1], parts[2], text)}:{_port(parts[4], text)}")
+
+
+def _socket(path: str) -> str:
+    """Decodes a path that is written as one component, ``%2Ftmp%2Fapi.sock``; others may mean their ``%``."""
+    return unquote(path) if "%2f" in path.lower() else path
 
 
 def _host(kind: str, host: str, text: str) -> str:

@@ -11,7 +11,7 @@ from ipfs_dataset_core import FormatError, PublishedSamples, codecs, manifest
 from ipfs_dataset_plugins._shard_writer import OWN_SCHEMA, TRAILER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ipfs_dataset_core import ObjectDirectory, ObjectFile
 
@@ -68,6 +68,9 @@ class TarShardSamples(PublishedSamples):
         for number, spans in wanted.items():
             self._opened(number).file.prefetch(spans)
 
+    def block_stops(self, size: int) -> Sequence[int]:
+        return even_blocks(((shard.samples, shard.size) for shard in self._shards), size)
+
     def iterate(self, start: int, stop: int) -> Iterator[Any]:
         for number, shard in enumerate(self._shards):
             offset = self._starts[number]
@@ -113,6 +116,18 @@ class TarShardSamples(PublishedSamples):
         if schema is None:
             raise FormatError(f"{what} has no schema")
         return self._codec.decode(schema, members, what)
+
+
+def even_blocks(shards: Iterable[tuple[int, int]], size: int) -> array[int]:
+    """Returns where blocks of about `size` bytes end, from each shard's samples and bytes alone."""
+    stops, first = array("Q"), 0
+    for samples, total in shards:
+        step = max(1, samples * size // max(1, total))
+        stops.extend(range(first + step, first + samples, step))
+        first += samples
+        if samples:
+            stops.append(first)
+    return stops
 
 
 def _members(data: memoryview, key: str, what: str) -> dict[str, bytes]:

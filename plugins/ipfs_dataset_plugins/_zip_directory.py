@@ -2,7 +2,8 @@
 
 Own code, not `zipfile`, which makes an object of half a kilobyte for each member: a million of them
 would not fit where the index does. What is accepted follows it: data before the archive, comments,
-zip64.
+zip64. Entries are plain tuples, parsed in one loop a piece: a function or a named tuple for each would
+take most of the time that a million of them need.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from ipfs_dataset_core import FormatError
-from ipfs_dataset_plugins._forward import ForwardBytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,9 @@ _LOCATOR_64 = struct.Struct("<4sLQL")
 _LOCATOR_64_SIGNATURE = b"PK\6\7"
 _END_64 = struct.Struct("<4sQ2H2L4Q")
 _END_64_SIGNATURE = b"PK\6\6"
-_ENTRY = struct.Struct("<4s4B4H3L5H2L")
+# Signature, version, flags, method, CRC, two sizes, three lengths, attributes, place of the local header.
+_ENTRY = struct.Struct("<4s2xBx2H4x3L3H4x2L")
+_ENTRY_BYTES = _ENTRY.size
 _ENTRY_SIGNATURE = b"PK\1\2"
 _EXTRA = struct.Struct("<2H")
 _UINT64 = struct.Struct("<Q")
@@ -35,6 +37,12 @@ _IN_EXTRA = 0xFFFFFFFF
 _LATEST_VERSION = 63
 _UTF8_FLAG = 1 << 11
 _LONGEST_COMMENT = 0xFFFF
+# Larger than any entry.
+_PIECE_BYTES = 1 << 20
+_LAST_POSITION = (1 << 63) - 1
+
+Entry = tuple[bytes, int, int, int, int, int, int, int]
+"""Name in UTF-8, place of the local header, compressed size, size, CRC, method, flags, mode."""
 
 
 class Directory(NamedTuple):
@@ -49,19 +57,6 @@ class Directory(NamedTuple):
     start: int
     stop: int
     shift: int
-
-
-class Entry(NamedTuple):
-    """What the directory says of one member."""
-
-    name: str
-    header: int
-    compressed: int
-    size: int
-    crc: int
-    method: int
-    flags: int
-    mode: int
 
 
 def find_directory(file: ObjectFile) -> Directory:
@@ -81,26 +76,28 @@ def find_directory(file: ObjectFile) -> Directory:
         ) from None
 
 
-def entries(file: ObjectFile, directory: Directory) -> Iterator[Entry]:
-    """Yields all entries of the directory, in its order.
+def entries(file: ObjectFile, directory: Directory) -> Iterator[list[Entry]]:
+    """Yields all entries of the directory, in its order, as many at once as a piece of it holds.
 
     Raises:
         FormatError: The directory is damaged.
     """
-    archive = ForwardBytes(file)
     position = directory.start
     while position < directory.stop:
-        fixed = archive.read(position, min(_ENTRY.size, directory.stop - position))
+        piece = file.read_at(position, min(_PIECE_BYTES, directory.stop - position))
+        found: list[Entry] = []
+        reason: object = "it is cut off"
         try:
-            length = _entry_length(fixed, directory.stop - position)
-            yield _entry(archive.read(position, length), directory.shift)
-        except FormatError:
-            raise
-        except ValueError as error:
+            length = _parse(piece, directory.shift, found)
+        except _EntryError as error:
+            length, (at, reason) = 0, error.args
+            position += at
+        if not length:
             raise FormatError(
                 f"{file.name!r} is damaged: the entry at byte {position} of its central directory "
-                f"cannot be used: {error}."
-            ) from None
+                f"cannot be used: {reason}."
+            )
+        yield found
         position += length
 
 
@@ -149,32 +146,45 @@ def _find_end_64(tail: bytes, end: int) -> tuple[int, ...] | None:
     return _END_64.unpack_from(tail, at)
 
 
-def _entry_length(fixed: bytes, rest: int) -> int:
-    if len(fixed) < _ENTRY.size:
-        raise ValueError("it is cut off")
-    if not fixed.startswith(_ENTRY_SIGNATURE):
-        raise ValueError("it has no signature")
-    name, extra, comment = struct.unpack_from("<3H", fixed, 28)
-    length: int = _ENTRY.size + name + extra + comment
-    if length > rest:
-        raise ValueError("it is cut off")
-    return length
+class _EntryError(ValueError):
+    """Where in a piece an entry is that cannot be used, and why."""
 
 
-def _entry(data: bytes, shift: int) -> Entry:
-    (_, _, _, needed, _, flags, method, _, _, crc, compressed, size, name_bytes, extra_bytes) = (
-        _ENTRY.unpack_from(data)[:14]
-    )
-    external, header = struct.unpack_from("<2L", data, 38)
-    if needed > _LATEST_VERSION:
-        raise ValueError(f"it needs version {needed / 10} of the format")
-    extra_start = _ENTRY.size + name_bytes
-    name = decoded_name(data[_ENTRY.size : extra_start], flags)
-    extra = data[extra_start : extra_start + extra_bytes]
-    size, compressed, header = _large(extra, size, compressed, header)
-    if (header := header + shift) < 0:
-        raise ValueError("it points in front of the file")
-    return Entry(name, header, compressed, size, crc, method, flags, external >> 16)
+def _parse(piece: bytes, shift: int, found: list[Entry]) -> int:
+    """Appends the entries that are whole in a piece, and returns how many bytes they have.
+
+    Raises:
+        _EntryError: One cannot be used.
+    """
+    at, end, unpack = 0, len(piece), _ENTRY.unpack_from
+    while at + _ENTRY_BYTES <= end:
+        (
+            signature, version, flags, method, crc, compressed, size,
+            name_bytes, extra_bytes, comment_bytes, attributes, header,
+        ) = unpack(piece, at)  # fmt: skip
+        name_stop = at + _ENTRY_BYTES + name_bytes
+        stop = name_stop + extra_bytes + comment_bytes
+        if signature != _ENTRY_SIGNATURE:
+            raise _EntryError(at, "it has no signature")
+        if stop > end:
+            break
+        if version > _LATEST_VERSION:
+            raise _EntryError(at, f"it needs version {version / 10} of the format")
+        name = piece[at + _ENTRY_BYTES : name_stop]
+        try:
+            if not name.isascii():
+                name = decoded_name(name, flags).encode()
+            if extra_bytes:
+                extra = piece[name_stop : name_stop + extra_bytes]
+                size, compressed, header = _large(extra, size, compressed, header)
+        except ValueError as error:
+            raise _EntryError(at, error) from None
+        header += shift
+        if not 0 <= header <= _LAST_POSITION:
+            raise _EntryError(at, "it points out of the file")
+        found.append((name, header, compressed, size, crc, method, flags, attributes >> 16))
+        at = stop
+    return at
 
 
 def _large(extra: bytes, size: int, compressed: int, header: int) -> tuple[int, int, int]:

@@ -4,47 +4,61 @@ from __future__ import annotations
 
 import stat
 from array import array
+from itertools import chain, islice, repeat
+from operator import add, itemgetter, le
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core import FormatError, MemberIndex, NameTable
+from ipfs_dataset_core import FormatError, MemberIndex, NameTable, pack_columns, unpack_columns
 from ipfs_dataset_plugins._names import check_name, is_junk
 from ipfs_dataset_plugins._zip_directory import LOCAL_HEADER, entries, find_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ipfs_dataset_core import Limits, ObjectFile, Span
-    from ipfs_dataset_plugins._zip_directory import Directory, Entry
+    from ipfs_dataset_plugins._zip_directory import Entry
 
 # The local header's extra field may be longer than the directory's; nearly all fit in this.
 _LOCAL_EXTRA_BYTES = 256
+# Headers, compressed sizes, sizes, CRCs, methods, flags.
+_COLUMNS = "QQQIHH"
+# What a name has that is not taken as it is; between NULs, one of which is behind each name.
+_SPECIAL = (b"..", b"._", b"__MACOSX", b"/\0", b"\0/")
 
 
 class ZipIndex(MemberIndex):
     """What the central directory says of each sample.
 
     Args:
-        directory: Where the central directory lies.
-        limits: How many samples, and how long their names.
+        directory_start: Where the central directory lies.
+        names: The samples.
+        columns: Of each sample: place of the local header, compressed size, size, CRC, method, flags.
     """
 
-    def __init__(self, directory: Directory, limits: Limits) -> None:
-        self._directory_start = directory.start
-        self._names = NameTable(limits=limits)
-        self._headers = array("Q")
-        self._compressed = array("Q")
-        self._sizes = array("Q")
-        self._crcs = array("I")
-        self._methods = array("H")
-        self._flags = array("H")
+    def __init__(
+        self, directory_start: int, names: NameTable, columns: Sequence[array[int]]
+    ) -> None:
+        self._directory_start = directory_start
+        self._names = names
+        self._columns = list(columns)
+        self._headers, self._compressed, *_ = self._columns
 
-    def append(self, entry: Entry) -> None:
-        """Adds a sample."""
-        self._names.append(entry.name)
-        self._headers.append(entry.header)
-        self._compressed.append(entry.compressed)
-        self._sizes.append(entry.size)
-        self._crcs.append(entry.crc)
-        self._methods.append(entry.method)
-        self._flags.append(entry.flags)
+    @classmethod
+    def load(cls, data: bytes, limits: Limits) -> ZipIndex:
+        """Returns what was dumped; raises as `unpack_columns` does."""
+        names, columns, numbers = unpack_columns(data, _COLUMNS, limits)
+        (directory_start,) = numbers
+        return cls(directory_start, names, columns)
+
+    def dump(self) -> bytes:
+        return pack_columns(self._names, self._columns, [self._directory_start])
+
+    def extend(self, samples: Sequence[Entry]) -> None:
+        """Adds samples."""
+        # Not zip(*samples): an iterator for each sample would set off the garbage collector.
+        self._names.extend_encoded(list(map(itemgetter(0), samples)))
+        for field, column in enumerate(self._columns, 1):
+            column.extend(map(itemgetter(field), samples))
 
     def __len__(self) -> int:
         return len(self._names)
@@ -66,13 +80,8 @@ class ZipIndex(MemberIndex):
 
     def content(self, position: int) -> tuple[int, int, int, int, int]:
         """Returns compressed size, size, CRC, method and flags."""
-        return (
-            self._compressed[position],
-            self._sizes[position],
-            self._crcs[position],
-            self._methods[position],
-            self._flags[position],
-        )
+        _, compressed, size, crc, method, flags = (column[position] for column in self._columns)
+        return compressed, size, crc, method, flags
 
     def check_overlaps(self, archive: str) -> None:
         """Refuses members that share bytes: so a small archive could hold any number of large ones.
@@ -80,6 +89,8 @@ class ZipIndex(MemberIndex):
         Raises:
             FormatError: Members overlap, or reach into the central directory.
         """
+        if self._are_in_order():
+            return
         order = sorted(range(len(self)), key=self._headers.__getitem__)
         bound = self._directory_start
         for position in reversed(order):
@@ -90,6 +101,12 @@ class ZipIndex(MemberIndex):
                 )
             bound = start
 
+    def _are_in_order(self) -> bool:
+        """Tells whether each member ends before the next one in the list starts, as in most archives."""
+        ends = map(add, map(add, self._headers, self._compressed), repeat(LOCAL_HEADER.size))
+        bounds = chain(islice(self._headers, 1, None), [self._directory_start])
+        return all(map(le, ends, bounds))
+
 
 def build_index(file: ObjectFile) -> ZipIndex:
     """Reads the central directory.
@@ -98,11 +115,31 @@ def build_index(file: ObjectFile) -> ZipIndex:
         FormatError: It is missing or damaged, or a name is unsafe.
     """
     directory = find_directory(file)
-    index = ZipIndex(directory, file.limits)
-    for entry in entries(file, directory):
-        if entry.name.endswith("/") or stat.S_ISLNK(entry.mode) or is_junk(entry.name):
-            continue
-        check_name(file.name, entry.name)
-        index.append(entry)
+    columns = [array(kind) for kind in _COLUMNS]
+    index = ZipIndex(directory.start, NameTable(limits=file.limits), columns)
+    for found in entries(file, directory):
+        if samples := _samples(file.name, found):
+            index.extend(samples)
     index.check_overlaps(file.name)
     return index
+
+
+def _samples(archive: str, found: list[Entry]) -> list[Entry]:
+    """Returns the entries that are samples: no directories, symbolic links or junk.
+
+    Raises:
+        FormatError: A name is unsafe.
+    """
+    files = [entry for entry in found if not stat.S_ISLNK(entry[-1])]
+    # All names at once, for few have anything special.
+    names = b"\0".join([b"", *(entry[0] for entry in files), b""])
+    if names.count(b"\0") == len(files) + 1 and not any(part in names for part in _SPECIAL):
+        return files
+    return [entry for entry in files if _is_sample(archive, entry[0].decode())]
+
+
+def _is_sample(archive: str, name: str) -> bool:
+    if name.endswith("/") or is_junk(name):
+        return False
+    check_name(archive, name)
+    return True

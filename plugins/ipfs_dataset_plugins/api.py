@@ -26,6 +26,7 @@ from ipfs_dataset_plugins._bodies import error_of
 from ipfs_dataset_plugins._endpoints import endpoint_of
 from ipfs_dataset_plugins._http import HTTPClient
 from ipfs_dataset_plugins._multiaddr import parse_multiaddr
+from ipfs_dataset_plugins._node_gateway import NodeGateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,11 +42,11 @@ _NO_ROOT = CID.parse("bafkqaaa")
 
 
 class ApiTransport(Transport):
-    """A node's RPC API.
+    """A node's RPC API; what its own gateway serves as well is read there, at a third of the cost.
 
     Args:
         address: A multiaddr or URL.
-        options: `timeout`, `headers` and `auth` count here.
+        options: `timeout`, `headers`, `auth`, `verify` and `node_gateway` count here.
     """
 
     concurrency = 8
@@ -60,11 +61,16 @@ class ApiTransport(Transport):
         self.name = f"API {endpoint.name}"
         self._block_bytes = options.limits.block_bytes
         self._client = HTTPClient(endpoint, options)
+        self._gateway = NodeGateway(endpoint, options)
 
     def get_block(self, cid: CID) -> bytes:
+        if (block := self._gateway.block(cid)) is not None:
+            return block
         return self._call("block/get", arg=str(cid)).read_all(self._block_bytes)
 
     def open_range(self, cid: CID, start: int, stop: int) -> Body:
+        if (stream := self._gateway.range(cid, start, stop)) is not None:
+            return stream
         body = self._call("cat", arg=str(cid), offset=start, length=stop - start)
         promised = body.headers.get("X-Content-Length")
         if promised is not None and promised != str(stop - start):
@@ -76,6 +82,8 @@ class ApiTransport(Transport):
         return body
 
     def read_car(self, cid: CID, *, span: Span | None = None) -> Iterator[tuple[CID, bytes]]:
+        if (yield from self._gateway.car(cid, span)):
+            return
         if span is not None:
             raise NotImplementedError("an API exports whole DAGs only")
         body = self._call("dag/export", arg=str(cid), progress="false")
@@ -108,6 +116,7 @@ class ApiTransport(Transport):
             raise TransportError(f"{self.name}: pin/add of {cid} answered {answer!r}, no pin")
 
     def close(self) -> None:
+        self._gateway.close()
         self._client.close()
 
     def _json(self, command: str, **parameters: Any) -> Any:
@@ -157,7 +166,8 @@ class ApiTransport(Transport):
             )
         if response.status in (404, 405):
             return TransportError(
-                f"{what}: HTTP {response.status} {message}: this does not look like a node's RPC API"
+                f"{what}: HTTP {response.status} {message}: this does not look like a node's RPC API; "
+                "if it is a gateway, give it as gateways=[…]"
             )
         if any(words in message for words in _MISSING):
             return ObjectNotFoundError(f"{what}: {message}")

@@ -36,6 +36,7 @@ class Folder(FolderReader):
     """Reads a folder as one sample per member, each in its own format where that is an archive."""
 
     cheap_index = True
+    index_form = "folder 1"
 
     def members(self, directory: ObjectDirectory) -> NameTable:
         if directory.contains(LISTING):

@@ -24,6 +24,7 @@ from ipfs_dataset_core import (
     hookimpl,
     manifest,
 )
+from ipfs_dataset_plugins._shard_samples import even_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -94,6 +95,10 @@ class OriginalSamples(PublishedSamples):
             wanted.setdefault(number, []).append((start, stop))
         for number, spans in wanted.items():
             self._file(number).prefetch(spans)
+
+    def block_stops(self, size: int) -> Sequence[int]:
+        shards = self._indexed()
+        return even_blocks(((len(starts), stops[-1]) for starts, stops in shards if stops), size)
 
     def _indexed(self) -> list[tuple[array[int], array[int]]]:
         if self._index is None:

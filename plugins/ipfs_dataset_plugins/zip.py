@@ -8,17 +8,16 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, cast
 
-from ipfs_dataset_core import FormatError, Reader, ReaderPlugin, hookimpl
+from ipfs_dataset_core import FormatError, Reader, ReaderPlugin, hookimpl, index_of
 from ipfs_dataset_plugins._forward import ForwardBytes, cut_off
 from ipfs_dataset_plugins._zip_directory import LOCAL_HEADER, decoded_name
-from ipfs_dataset_plugins._zip_index import build_index
+from ipfs_dataset_plugins._zip_index import ZipIndex, build_index
 from ipfs_dataset_plugins._zip_methods import decompress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfs_dataset_core import Limits, MemberIndex, ObjectFile, Sample
-    from ipfs_dataset_plugins._zip_index import ZipIndex
 
 _SIGNATURE = b"PK\3\4"
 _ENCRYPTED_FLAGS = 1 << 0 | 1 << 6 | 1 << 13
@@ -31,15 +30,19 @@ class ZipReader(Reader):
     """Reads ZIP archives; a member over ``limits.member_bytes`` is refused, for each is in memory whole."""
 
     cheap_index = True
+    index_form = "zip 1"
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
-        index = build_index(source)
+        index = cast("ZipIndex", index_of(self, source))
         archive = ForwardBytes(source)
         for position in range(len(index)):
             yield index.name(position), _content(archive, index, position, source.limits)
 
     def index(self, source: ObjectFile) -> ZipIndex:
         return build_index(source)
+
+    def load_index(self, source: ObjectFile, data: bytes) -> ZipIndex:
+        return ZipIndex.load(data, source.limits)
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
         archive = ForwardBytes(source, piece=0)

@@ -106,7 +106,7 @@ def test_files_of_its_gateway_are_read_with_consent(jsipfs, plain):
 def test_folders_of_its_gateway_are_read_where_they_list_their_members(jsipfs, plain):
     listed = publish(jsipfs, *folder(MEMBERS))
     dataset = Collection([DatasetObject(IPFSObject(f"ipfs://{listed}"), plain)])
-    assert [dataset.get(n) for n in range(len(dataset))] == list(MEMBERS.items())
+    assert [dataset.row.get(n) for n in range(len(dataset))] == list(MEMBERS.items())
     assert open_object(f"ipfs://{listed}/sub/b.bin", plain).read() == DATA
     unlisted = publish(jsipfs, *tree(MEMBERS))
     with pytest.raises(TransportError, match="cannot be listed"):

@@ -39,7 +39,10 @@ def refusal(message):
 
 
 class Call:
-    """Runs a method of a transport against a server that answers with one plan; keeps the requests."""
+    """Runs a method of a transport against a server that answers with one plan; keeps the requests.
+
+    The node's gateway is not looked for, see `test_node_gateway`.
+    """
 
     def __init__(self):
         self.requests: list[Request] = []
@@ -47,7 +50,8 @@ class Call:
     def __call__(self, plan, method, *arguments, address="{multiaddr}", **options):
         with FaultServer(lambda _: plan) as server:
             where = address.format(multiaddr=server.multiaddr, port=server.port, url=server.url)
-            transport = ApiTransport(where, Options(timeout=options.pop("timeout", 5), **options))
+            options = {"timeout": 5, "node_gateway": False, **options}
+            transport = ApiTransport(where, Options(**options))
             try:
                 return getattr(transport, method)(*arguments)
             finally:
@@ -138,7 +142,7 @@ def test_a_silent_node_is_a_timeout(call):
 
 def read_range(call, plan, start, stop):
     with FaultServer(lambda _: plan) as server:
-        transport = ApiTransport(server.url, Options(timeout=0.5))
+        transport = ApiTransport(server.url, Options(timeout=0.5, node_gateway=False))
         try:
             stream = transport.open_range(NAME, start, stop)
             data = stream.read(stop - start)
@@ -185,7 +189,7 @@ def test_cars_are_exported_whole(call):
 
 def call_list(call, plan, cid, **arguments):
     with FaultServer(lambda _: plan) as server:
-        transport = ApiTransport(server.url, Options(timeout=5))
+        transport = ApiTransport(server.url, Options(timeout=5, node_gateway=False))
         try:
             return list(transport.read_car(cid, **arguments))
         finally:

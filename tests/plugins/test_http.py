@@ -172,6 +172,28 @@ def test_credentials_come_from_options_or_the_address_and_may_be_made_for_each_r
     assert sent == ["Bearer one", "Bearer two", f"Basic {basic}"]
 
 
+@pytest.mark.parametrize(
+    ("auth", "quoted"),
+    [
+        ("bearer:t0ken", "Bearer t0ken"),
+        ("bearer:t0ken", "you sent t0ken, t0ken!"),
+        ("basic:me:p@ss", f"Basic {base64.b64encode(b'me:p@ss').decode()}"),
+        ("basic:me:p@ss", "wrong password p@ss of me:p@ss"),
+        (None, "X-Key: k3y-of-mine"),
+    ],
+)
+def test_an_error_that_quotes_credentials_is_shown_without_them(auth, quoted):
+    with FaultServer(lambda _: Plan(status=500, body=f"no: {quoted}".encode())) as server:
+        made = client(server, auth=auth, headers={"X-Key": "k3y-of-mine"})
+        text = made.send("GET", "/", "x").error_text()
+        made.close()
+    assert text.startswith("no: ")
+    assert "…" in text
+    assert not [
+        secret for secret in ("t0ken", "p@ss", "bWU6cEBzcw", "k3y-of-mine") if secret in text
+    ]
+
+
 def test_requests_go_through_the_proxy_of_the_environment_with_its_credentials(monkeypatch):
     with FaultServer(lambda _: Plan(body=DATA)) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url.replace("//", "//me:secret@"))

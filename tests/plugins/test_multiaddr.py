@@ -29,7 +29,15 @@ def test_addresses_of_apis_become_endpoints(text, url):
     assert endpoint.name == url
 
 
-@pytest.mark.parametrize("text", ["/unix/run/ipfs.sock", "/unix//run/ipfs.sock"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/unix/run/ipfs.sock",
+        "/unix//run/ipfs.sock",
+        "/unix/%2Frun%2Fipfs.sock",
+        "/unix/run%2fipfs.sock",
+    ],
+)
 def test_unix_sockets_become_paths(text):
     endpoint = parse_multiaddr(text)
     assert endpoint.unix == "/run/ipfs.sock"
@@ -85,3 +93,13 @@ def test_any_text_is_an_endpoint_or_refused(parts):
     except AddressError:
         return
     assert endpoint.unix or endpoint.url.startswith(("http://", "https://"))
+
+
+def test_a_percent_sign_in_the_path_of_a_socket_may_be_one():
+    assert parse_multiaddr("/unix/run/50%.sock").unix == "/run/50%.sock"
+
+
+@pytest.mark.parametrize("text", ["/dnsaddr/bootstrap.example", "/dnsaddr/node.example/tcp/5001"])
+def test_addresses_that_stand_for_others_say_so(text):
+    with pytest.raises(AddressError, match=rf"{text}.*not looked up.*/tcp/PORT"):
+        parse_multiaddr(text)

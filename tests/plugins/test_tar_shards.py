@@ -17,16 +17,11 @@ from ipfs_dataset_core.content import get_profile
 from ipfs_dataset_core.errors import ExportError, FormatError
 from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.publishing.publish import publish
+from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile, MemoryTransport
 from ipfs_dataset_plugins import _shard_samples, _shard_writer
 from ipfs_dataset_plugins.tar_shards import TarShards
 from tests.support import values
 from tests.support.equality import same
-from tests.support.memory_publishing import (
-    MemoryDirectory,
-    MemoryFile,
-    MemoryTransport,
-    directory_of,
-)
 
 PROFILE = "unixfs-v1-2025"
 SAMPLES = [(torch.full((3, 4), float(i)), i, {"name": f"n{i}"}) for i in range(20)]
@@ -36,7 +31,7 @@ def published(samples, **options):
     transport = MemoryTransport()
     exporter = TarShards(ExporterOptions(**options))
     root = publish(samples, exporter, transport, get_profile(PROFILE))
-    return directory_of(transport, str(root))
+    return transport.directory(root)
 
 
 def loaded(directory, **options):
@@ -50,7 +45,7 @@ def everything(samples):
 
 
 def with_file(directory, path, content):
-    return MemoryDirectory("ipfs://x", {**directory.files, path: content})
+    return MemoryDirectory({**directory.files, path: content}, "ipfs://x")
 
 
 def with_manifest(directory, **changes):
@@ -148,7 +143,7 @@ def test_reading_one_sample_reads_its_span_once_and_nothing_else():
     samples = loaded(directory)
     samples.read(7)
     shard = directory.opened["shards/00000.tar"]
-    size = (len(shard.content) - 1024) // len(SAMPLES)
+    size = (shard.size - 1024) // len(SAMPLES)
     assert shard.reads == [(7 * size, 8 * size)]
 
 
@@ -187,9 +182,9 @@ def test_no_more_is_fetched_ahead_than_a_cache_holds(monkeypatch):
 )
 def test_what_is_not_of_this_form_is_left_to_others(content):
     exporter = TarShards(ExporterOptions())
-    assert exporter.load(MemoryDirectory("d", {"manifest.json": content})) is None
-    assert exporter.load(MemoryDirectory("d", {})) is None
-    assert exporter.load(MemoryFile("f", b"")) is None
+    assert exporter.load(MemoryDirectory({"manifest.json": content})) is None
+    assert exporter.load(MemoryDirectory({})) is None
+    assert exporter.load(MemoryFile(b"")) is None
 
 
 @pytest.mark.parametrize("change", [{"version": "3.0"}, {"shards": 3}, {"samples": 3}])

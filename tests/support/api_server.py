@@ -13,6 +13,7 @@ from tests.support.http_server import FaultServer, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from tests.support.http_server import Request
 
@@ -23,6 +24,8 @@ class ApiServer(FaultServer):
     Args:
         blocks: By multihash, as `tests.support.builders` makes them.
         fault: Turns each honest answer into the one that is sent.
+        gateway: What its configuration says of its gateway: a multiaddr, several, or anything else; None
+            refuses to tell.
     """
 
     def __init__(
@@ -30,9 +33,12 @@ class ApiServer(FaultServer):
         blocks: Mapping[bytes, bytes],
         *,
         fault: Callable[[Request, Plan], Plan] | None = None,
+        gateway: object = None,
+        unix_socket: Path | None = None,
     ) -> None:
-        super().__init__(self._honest_or_not)
+        super().__init__(self._honest_or_not, unix_socket=unix_socket)
         self.blocks = blocks
+        self.gateway = gateway
         self.fault = fault
 
     def _honest_or_not(self, request: Request) -> Plan:
@@ -41,6 +47,10 @@ class ApiServer(FaultServer):
 
     def _honest(self, request: Request) -> Plan:
         command = request.path.removeprefix("/api/v0/")
+        if command == "config" and self.gateway is not None:
+            return Plan(
+                body=json.dumps({"Key": request.query["arg"], "Value": self.gateway}).encode()
+            )
         if request.method != "POST" or command not in {"block/get", "cat", "dag/export"}:
             return Plan(status=404, body=b"404 page not found")
         try:

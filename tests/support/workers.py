@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset, ShuffleDataset
 from ipfs_dataset_core import FormatError, Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 class Lines(Reader):
@@ -63,6 +63,29 @@ class TransformedStream(IPFSIterableDataset):
     def __iter__(self):
         self.ipfs_dataset_iter = iter(self.ipfs_dataset)
         return self.data_generator()
+
+
+class Placed(Dataset[int]):
+    """Numbers that lie a byte apart: a map-style dataset that knows its blocks."""
+
+    def __init__(self, count: int, memory: int = 64 << 20) -> None:
+        self.count = count
+        self._memory = memory
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> int:
+        return range(self.count)[index]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[int]:
+        return [self[index] for index in indices]
+
+    def block_memory(self) -> int:
+        return self._memory
+
+    def block_stops(self, size: int) -> list[int]:
+        return [*range(size, self.count, size), self.count] if self.count else []
 
 
 def upper(data: bytes) -> bytes:

@@ -180,6 +180,52 @@ def test_arrays_that_were_never_written_cost_nothing_and_are_limited():
         MatReader(sample_axis="last").index(MemoryFile(hdf5(build)))
 
 
+def bomb(packed, **options):
+    def build(file):
+        made = file.create_dataset("x", (1, 1000), "u1", chunks=(1, 1000), **options)
+        made.attrs["MATLAB_class"] = np.bytes_("uint8")
+        made.id.write_direct_chunk((0, 0), packed)
+
+    return hdf5(build)
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_a_chunk_that_unpacks_to_more_than_a_chunk_is_refused_unpacked(axis):
+    options = {"sample_axis": axis, "max_bytes": 1 << 20}
+    with pytest.raises(
+        LimitError, match="'/x' has a chunk that unpacks to more than the 1000 bytes"
+    ):
+        read(bomb(zlib.compress(bytes(100 << 20)), compression="gzip"), **options)
+    for _, sample in read(bomb(zlib.compress(bytes(1000)), compression="gzip"), **options):
+        assert not sample["x"].any()
+
+
+@pytest.mark.parametrize("axis", [None, 0])
+def test_chunks_without_number_are_refused(axis):
+    def build(file):
+        made = file.create_dataset("x", (1 << 28, 2), "u1", chunks=(1, 1))
+        made.attrs["MATLAB_class"] = np.bytes_("uint8")
+
+    with pytest.raises(LimitError, match="'/x' has more than 1048576 chunks"):
+        read(hdf5(build), sample_axis=axis)
+
+
+def test_an_empty_value_of_dimensions_without_number():
+    def build(file):
+        made = file.create_dataset("x", (1 << 40,), "u8", chunks=(1 << 10,))
+        made.attrs["MATLAB_class"], made.attrs["MATLAB_empty"] = np.bytes_("double"), np.uint8(1)
+
+    with pytest.raises(FormatError, match="1099511627776 dimensions"):
+        read(hdf5(build))
+
+
+def test_blanks_that_are_left_out_and_too_many():
+    blank = matrix(4, (1, 3), b"x", element(4, b""))
+    assert read(HEADER + blank)[0][1] == {"x": "   "}
+    with pytest.raises(FormatError, match="0 characters, not those of size"):
+        read(HEADER + matrix(4, (1, 1 << 30), b"x", element(4, b"")))
+
+
 def test_classes_of_which_only_matlab_knows_the_form():
     def build(file):
         made = file.create_dataset("s", data=np.zeros((1, 6), "u4"))

@@ -74,7 +74,7 @@ def test_filters_of_version_2_that_lose(array):
     check(array, VALUES > 70, zarr_format=2, filters=[numcodecs.PackBits()])
 
 
-@pytest.mark.parametrize("compressor", COMPRESSORS_3, ids=repr)
+@pytest.mark.parametrize("compressor", COMPRESSORS_3, ids=lambda codec: type(codec).__name__)
 @pytest.mark.parametrize("shards", [None, (6, 4, 4)])
 def test_compressors_of_version_3(array, compressor, shards):
     check(array, VALUES.astype("f4"), chunks=CHUNKS, compressors=compressor, shards=shards)

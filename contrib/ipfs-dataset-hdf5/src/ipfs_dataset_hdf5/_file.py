@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from ipfs_dataset_core import FormatError, IPFSDatasetError, LimitError
-from ipfs_dataset_hdf5._chunks import check_chunks
-from ipfs_dataset_hdf5._view import View
+from ipfs_dataset_core import FileView, FormatError, IPFSDatasetError, LimitError
+from ipfs_dataset_hdf5.chunks import check_chunks
+from ipfs_dataset_hdf5.opening import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfs_dataset_core import ObjectFile
 
-_CHUNK_CACHE_BYTES = 16 << 20
 _MOST_DEPTH = 64
 
 
@@ -38,11 +37,11 @@ class File:
         self._name = source.name
         self._limits = source.limits
         self._max_bytes = max_bytes
-        self._view = View(source)
-        # HDF5 keeps the chunks that it unpacked as long as the dataset is open.
+        self._view = FileView(source, padded=True)
+        # Kept open, or the chunks that HDF5 unpacked would not be kept.
         self._open: dict[str, Any] = {}
         with self.reading(repr(source.name)):
-            self._file = h5py.File(self._view, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES)
+            self._file = open_file(self._view)
 
     def names(self) -> list[str]:
         """Returns the paths of all datasets; soft links are passed over, for they are second names.
@@ -105,7 +104,8 @@ class File:
         with self.reading(self.what(path)):
             if dataset.shape:
                 stop = len(dataset) if stop is None else stop
-                check_chunks(dataset, start, stop, self._max_bytes, self.what(path))
+                chosen = (slice(start, stop),)
+                check_chunks(dataset, chosen, self._max_bytes, self.what(path))
             stored = np.asarray(dataset[start:stop] if dataset.shape else dataset[()])
             return stored.astype(stored.dtype.newbyteorder("="), copy=False)
 
@@ -140,16 +140,14 @@ class File:
     @contextmanager
     def reading(self, what: str) -> Iterator[None]:
         """Lets the errors of the source through, and turns those of HDF5 into ours."""
-        self._view.error = None
         try:
-            yield
+            with self._view.errors():
+                yield
         except IPFSDatasetError:
             raise
+        except MemoryError as error:
+            raise LimitError(f"{what} declares more than fits in memory.") from error
         except Exception as error:
-            if self._view.error is not None:
-                raise self._view.error from None
-            if isinstance(error, MemoryError):
-                raise LimitError(f"{what} declares more than fits in memory.") from error
             raise FormatError(
                 f"{what} cannot be read: {error or type(error).__name__}. Publish it again, and whole; "
                 "datasets= leaves some out."

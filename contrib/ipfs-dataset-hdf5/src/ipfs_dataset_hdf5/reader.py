@@ -5,10 +5,9 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, cast
 
-from ipfs_dataset_core import FormatError, Reader
-from ipfs_dataset_hdf5._extents import extents_of, rows_at_once
+from ipfs_dataset_core import FormatError, Reader, RowsIndex, WholeFileIndex
 from ipfs_dataset_hdf5._file import File
-from ipfs_dataset_hdf5._index import RowsIndex, WholeFile
+from ipfs_dataset_hdf5.extents import extents_of, rows_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -62,8 +61,8 @@ class Hdf5Reader(_FileReader):
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
         yield self.read(source, self.index(source), 0)
 
-    def index(self, source: ObjectFile) -> WholeFile:
-        return WholeFile(source.name, source.size)
+    def index(self, source: ObjectFile) -> WholeFileIndex:
+        return WholeFileIndex(source.name, source.size)
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
         file = self._file(source)
@@ -84,7 +83,7 @@ class Hdf5RowsReader(_FileReader):
         index, file = self.index(source), self._file(source)
         for start in range(0, len(index), index.step):
             stop = min(start + index.step, len(index))
-            columns = {path: file.rows(path, start, stop) for path in index.paths}
+            columns = {path: file.rows(path, start, stop) for path in index.arrays}
             for number in range(stop - start):
                 # Copies, or one row that is kept would keep all that were read with it.
                 row = {path: rows[number].copy() for path, rows in columns.items()}
@@ -116,7 +115,7 @@ class Hdf5RowsReader(_FileReader):
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
         file = self._file(source)
-        paths = cast("RowsIndex", index).paths
+        paths = cast("RowsIndex", index).arrays
         row = {path: file.rows(path, position, position + 1)[0].copy() for path in paths}
         return index.name(position), row
 

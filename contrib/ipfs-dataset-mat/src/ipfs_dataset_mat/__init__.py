@@ -12,12 +12,15 @@ if TYPE_CHECKING:
 __all__ = ["MatReader"]
 
 
-def __getattr__(name: str) -> Any:
-    if name != "MatReader":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ipfs_dataset_mat.reader import MatReader  # noqa: PLC0415 - imports SciPy and h5py
+# A type checker would take any name for one of this module.
+if not TYPE_CHECKING:
 
-    return MatReader
+    def __getattr__(name: str) -> Any:
+        if name != "MatReader":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from ipfs_dataset_mat.reader import MatReader  # noqa: PLC0415 - imports SciPy and h5py
+
+        return MatReader
 
 
 @hookimpl

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from array import array
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import attrs
-
-from ipfs_dataset_core import FormatError, IPFSDatasetError, LimitError
+from ipfs_dataset_core import Extents, FormatError, IPFSDatasetError, LimitError
 from ipfs_dataset_mat._values import NoCounterpartError, rows_of
 
 if TYPE_CHECKING:
@@ -41,28 +38,6 @@ def reading(what: str) -> Iterator[None]:
             f"{what} cannot be read: {error or type(error).__name__}. It is damaged, or not a "
             "MATLAB file; publish it again from a file that MATLAB opens."
         ) from error
-
-
-@attrs.frozen
-class Extents:
-    """Which bytes of the file each row of a variable is made of.
-
-    Args:
-        starts: Where the chunks of each run of `step` rows start.
-        stops: Where they stop.
-        step: How many rows share their chunks.
-        width: How many bytes a row has where they follow each other, so that the first says it all.
-    """
-
-    starts: array[int] = attrs.field(factory=lambda: array("Q", [0]))
-    stops: array[int] = attrs.field(factory=lambda: array("Q", [0]))
-    step: int = 1
-    width: int = 0
-
-    def span(self, row: int) -> tuple[int, int]:
-        """Returns the hull of the bytes of one row; it is empty where the variable is kept whole."""
-        run = min(row // self.step, len(self.starts) - 1)
-        return self.starts[run] + row * self.width, self.stops[run] + row * self.width
 
 
 class Container(ABC):

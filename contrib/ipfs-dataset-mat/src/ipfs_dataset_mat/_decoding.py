@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+from ipfs_dataset_hdf5.chunks import check_chunks
 from scipy import sparse
 
 from ipfs_dataset_core import LimitError
@@ -32,6 +33,7 @@ _NO_COUNTERPART = {1: "a function handle", 3: "an object of a class, such as str
 # What a value costs however small it is, so that cells that share their contents cannot grow without bound.
 _VALUE_BYTES = 1024
 _SINGLE_BYTES = 4
+_MOST_DIMENSIONS = 32
 _COMPLEX = ("real", "imag")
 
 
@@ -73,6 +75,8 @@ def is_references(item: Any) -> bool:
 def shape_of(item: h5py.Dataset | h5py.Group) -> tuple[int, ...]:
     """Returns the size of a value as MATLAB shows it."""
     if is_empty(item):
+        if item.size > _MOST_DIMENSIONS:
+            raise ValueError(f"it is marked as empty, and has {item.size} dimensions")
         return tuple(int(length) for length in item[()].reshape(-1))
     if isinstance(item, h5py.Dataset):
         return tuple(reversed(item.shape))
@@ -139,6 +143,7 @@ class Decoder:
             raise ValueError(f"it holds {item.dtype}, which is no number")
         lengths = [len(range(*s.indices(n))) for s, n in zip(chosen, item.shape, strict=False)]
         self._charge(math.prod(lengths or item.shape) * item.dtype.itemsize)
+        check_chunks(item, chosen, self._max_bytes, f"The value at {item.name!r}")
         stored = np.asarray(item[chosen]).T
         if is_references(item):
             return self._each(stored, depth)

@@ -1,36 +1,19 @@
-"""Indexes of MATLAB files: of those that are one sample, and of those that are cut into rows."""
+"""The index of MATLAB files that are cut into rows."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core import FormatError, LimitError, MemberIndex
+from ipfs_dataset_core import FormatError, LimitError, RowsIndex
 
 if TYPE_CHECKING:
-    from ipfs_dataset_core import Span
-    from ipfs_dataset_mat._container import Container, Extents
+    from ipfs_dataset_core import Extents
+    from ipfs_dataset_mat._container import Container
 
 _MOST_ROWS = 50_000_000
 
 
-class WholeFile(MemberIndex):
-    """The index of a file that is one sample."""
-
-    def __init__(self, name: str, size: int) -> None:
-        self._name = name
-        self._size = size
-
-    def __len__(self) -> int:
-        return 1
-
-    def name(self, position: int) -> str:
-        return (self._name,)[position]
-
-    def span(self, position: int) -> Span:
-        return (0, self._size)
-
-
-class RowsIndex(MemberIndex):
+class VariablesIndex(RowsIndex):
     """The index of a file whose samples are rows of its variables.
 
     Args:
@@ -42,16 +25,13 @@ class RowsIndex(MemberIndex):
     """
 
     def __init__(
-        self, name: str, count: int, axes: dict[str, int], extents: list[Extents], step: int
+        self, name: str, count: int, axes: dict[str, int], extents: dict[str, Extents], step: int
     ) -> None:
+        super().__init__(name, count, extents, step)
         self.axes = axes
-        self.step = step
-        self._name = name
-        self._count = count
-        self._extents = extents
 
     @classmethod
-    def of(cls, name: str, container: Container, axes: dict[str, int]) -> RowsIndex:
+    def of(cls, name: str, container: Container, axes: dict[str, int]) -> VariablesIndex:
         """Returns the index of a file.
 
         Raises:
@@ -67,17 +47,6 @@ class RowsIndex(MemberIndex):
             )
         if (count := max(counts.values(), default=0)) > _MOST_ROWS:
             raise LimitError(f"{name!r} has {count} samples, more than the limit of {_MOST_ROWS}.")
-        extents = [container.extents(variable, axis) for variable, axis in axes.items()]
+        extents = {variable: container.extents(variable, axis) for variable, axis in axes.items()}
         step = min((container.step(variable, axis) for variable, axis in axes.items()), default=1)
         return cls(name, count, axes, extents, step)
-
-    def __len__(self) -> int:
-        return self._count
-
-    def name(self, position: int) -> str:
-        return f"{self._name}:{range(self._count)[position]}"
-
-    def span(self, position: int) -> Span:
-        """Returns where the largest of a sample's variables lies: between two may be all the file."""
-        spans = [extent.span(position) for extent in self._extents]
-        return max(spans, key=lambda span: span[1] - span[0], default=(0, 0))

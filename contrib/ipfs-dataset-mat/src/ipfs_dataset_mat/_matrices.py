@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from ipfs_dataset_mat._elements import MATRIX, OPAQUE
+from ipfs_dataset_mat._elements import BYTES, MATRIX, OPAQUE
 from ipfs_dataset_mat._values import (
     MAX_DEPTH,
     NoCounterpartError,
@@ -98,11 +98,15 @@ class Matrices:
     def _sparse(self, header: Header) -> tuple[sparse.csc_array, int]:
         rows = self._elements.element(header.after)
         columns = self._elements.element(rows.after)
-        values, after = self._numbers(header, columns.after)
-        indptr = self._elements.numbers(columns)
+        indptr, indices = self._elements.numbers(columns), self._elements.numbers(rows)
+        stored = self._elements.element(columns.after)
+        if header.is_logical and stored.stop - stored.start == len(indices):
+            # MATLAB calls them doubles, and writes a byte for each.
+            values, after = self._elements.numbers(stored._replace(kind=BYTES)) != 0, stored.after
+        else:
+            values, after = self._numbers(header, columns.after)
         count = int(indptr[-1])  # there may be room for more
-        indices = self._elements.numbers(rows)[:count]
-        matrix = sparse.csc_array((values[:count], indices, indptr), shape=header.shape)
+        matrix = sparse.csc_array((values[:count], indices[:count], indptr), shape=header.shape)
         return checked_sparse(matrix), after
 
     def _numbers(self, header: Header, at: int) -> tuple[np.ndarray[Any, Any], int]:
@@ -125,15 +129,17 @@ class Matrices:
         encoding = _ENCODINGS.get(text.kind)
         if encoding is None:
             raise ValueError(f"an element is of type {text.kind}, not text")
-        errors = "replace"
+        count, errors = math.prod(shape), "replace"
+        if text.start == text.stop and count <= len(self._elements):
+            return np.full(shape, " ")  # MATLAB leaves out what is blank
         if text.kind in _WIDE:
             encoding, errors = f"{encoding}-{'le' if self._order == '<' else 'be'}", "surrogatepass"
         decoded = self._elements.bytes_of(text).decode(encoding, errors)
         codes = np.frombuffer(decoded.encode("utf-16-le", "surrogatepass"), "<u2")
-        if len(codes) != math.prod(shape):
+        if len(codes) != count:
             # Other writers than MATLAB count a character beyond the basic plane once.
             codes = np.frombuffer(decoded.encode("utf-32-le", "surrogatepass"), "<u4")
-        if len(codes) != math.prod(shape):
+        if len(codes) != count:
             raise ValueError(f"it has {len(decoded)} characters, not those of size {shape}")
         return characters(codes).reshape(shape, order="F")
 

@@ -9,21 +9,19 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import h5py
+from ipfs_dataset_hdf5.extents import extents_of, rows_at_once
+from ipfs_dataset_hdf5.opening import open_file
 
-from ipfs_dataset_mat._container import Container, Extents, reading
+from ipfs_dataset_core import Extents, FileView
+from ipfs_dataset_mat._container import Container, reading
 from ipfs_dataset_mat._decoding import Decoder, is_plain, shape_of
-from ipfs_dataset_mat._extents import chunk_rows, extents_of
 from ipfs_dataset_mat._values import rows_of
-from ipfs_dataset_mat._view import View
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfs_dataset_core import ObjectFile
     from ipfs_dataset_mat._values import Raw
-
-_CHUNK_CACHE_BYTES = 16 << 20
 
 
 class Mat73(Container):
@@ -37,12 +35,12 @@ class Mat73(Container):
     def __init__(self, source: ObjectFile, max_bytes: int) -> None:
         super().__init__()
         self._name = source.name
-        self._view = View(source)
+        self._view = FileView(source, padded=True)
         self._max_bytes = max_bytes
-        # HDF5 keeps the chunks that it unpacked as long as the dataset is open.
+        # Kept open, or the chunks that HDF5 unpacked would not be kept.
         self._items: dict[str, Any] = {}
         with self._reading(repr(source.name)):
-            self._file = h5py.File(self._view, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES)
+            self._file = open_file(self._view)
 
     def names(self) -> list[str]:
         with self._reading(repr(self._name)):
@@ -69,12 +67,14 @@ class Mat73(Container):
     def step(self, name: str, axis: int) -> int:
         with self._reading(self._what(name)):
             item = self._item(name)
-            return chunk_rows(item, item.ndim - 1 - axis) if is_plain(item) else 1
+            return rows_at_once(item, item.ndim - 1 - axis) if is_plain(item) else 1
 
     def extents(self, name: str, axis: int) -> Extents:
         with self._reading(self._what(name)):
             item = self._item(name)
-            return extents_of(item, item.ndim - 1 - axis) if is_plain(item) else Extents()
+            if not is_plain(item):
+                return Extents()
+            return extents_of(item, self._view.size, item.ndim - 1 - axis)
 
     def _item(self, name: str) -> Any:
         if name not in self._items:
@@ -90,11 +90,5 @@ class Mat73(Container):
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
         """Lets the errors of the source through, and turns those of HDF5 into ours."""
-        self._view.error = None
-        with reading(what):
-            try:
-                yield
-            except Exception:
-                if self._view.error is not None:
-                    raise self._view.error from None
-                raise
+        with reading(what), self._view.errors():
+            yield

@@ -6,8 +6,8 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from ipfs_dataset_core import FormatError, Reader
-from ipfs_dataset_mat._index import RowsIndex, WholeFile
+from ipfs_dataset_core import FormatError, Reader, WholeFileIndex
+from ipfs_dataset_mat._index import VariablesIndex
 from ipfs_dataset_mat._v4 import Mat4
 from ipfs_dataset_mat._v5 import HEADER_BYTES, Mat5
 from ipfs_dataset_mat._v73 import Mat73
@@ -62,7 +62,7 @@ class MatReader(Reader):
         if self._axis is None:
             yield self.read(source, self.index(source), 0)
             return
-        index = cast("RowsIndex", self.index(source))
+        index = cast("VariablesIndex", self.index(source))
         container = self._container(source)
         for start in range(0, len(index), index.step):
             stop = min(start + index.step, len(index))
@@ -71,19 +71,19 @@ class MatReader(Reader):
                 values = {name: finished(rows[row]) for name, rows in columns.items()}
                 yield index.name(start + row), values
 
-    def index(self, source: ObjectFile) -> WholeFile | RowsIndex:
+    def index(self, source: ObjectFile) -> WholeFileIndex | VariablesIndex:
         if self._axis is None:
-            return WholeFile(source.name, source.size)
+            return WholeFileIndex(source.name, source.size)
         container = self._container(source)
         axes = {
             name: self._axis_of(container, source, name) for name in self._names(container, source)
         }
-        return RowsIndex.of(source.name, container, axes)
+        return VariablesIndex.of(source.name, container, axes)
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
         name = index.name(position)
         container = self._container(source)
-        if isinstance(index, RowsIndex):
+        if isinstance(index, VariablesIndex):
             rows = {
                 n: container.rows(n, axis, position, position + 1) for n, axis in index.axes.items()
             }

@@ -111,8 +111,16 @@ class _View(io.RawIOBase):
         self._position = base + offset
         return self._position
 
-    def readinto(self, buffer: Any) -> int:
-        data = self._source.read_at(self._position, len(buffer))
-        buffer[: len(data)] = data
+    def read(self, size: int | None = -1) -> bytes:
+        # The base's makes room for all of `size` at once, and in a damaged archive that is any number.
+        rest = max(0, self._source.size - self._position)
+        data = self._source.read_at(
+            self._position, rest if size is None or size < 0 else min(size, rest)
+        )
         self._position += len(data)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
         return len(data)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ipfs_dataset_core import FormatError, IPFSDatasetError, LimitError
-from ipfs_dataset_parquet._view import View
+from ipfs_dataset_core import FileView, FormatError, IPFSDatasetError, LimitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,7 +47,7 @@ class Table:
     def __init__(self, source: ObjectFile, columns: Sequence[str] | None, max_bytes: int) -> None:
         self._name = source.name
         self._max_bytes = max_bytes
-        self._view = View(source)
+        self._view = FileView(source)
         self._kept: tuple[int, Any] | None = None
         _check_footer(source)
         with self._reading():
@@ -116,16 +115,14 @@ class Table:
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """Lets the errors of the source through, and turns those of Arrow into ours."""
-        self._view.error = None
         try:
-            yield
+            with self._view.errors():
+                yield
         except IPFSDatasetError:
             raise
+        except MemoryError as error:
+            raise LimitError(f"{self._name!r} declares more than fits in memory.") from error
         except Exception as error:
-            if self._view.error is not None:
-                raise self._view.error from None
-            if isinstance(error, MemoryError):
-                raise LimitError(f"{self._name!r} declares more than fits in memory.") from error
             raise FormatError(
                 f"{self._name!r} cannot be read: {error or type(error).__name__}. It is damaged, or not "
                 "a Parquet file; publish it again from one that Arrow opens."

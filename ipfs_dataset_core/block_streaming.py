@@ -1,0 +1,77 @@
+"""What one reader of an iterable dataset yields where blocks are shuffled; the rest of it as ever."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core.block_order import BLOCK_BYTES, BlockOrder
+from ipfs_dataset_core.errors import IPFSDatasetError
+from ipfs_dataset_core.rows import Row, has_blocks
+from ipfs_dataset_core.shares import sample_ranges
+from ipfs_dataset_core.streaming import stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ipfs_dataset_core.failures import Failures
+    from ipfs_dataset_core.interfaces import Sample
+    from ipfs_dataset_core.shares import Distribution, Place
+    from ipfs_dataset_core.units import Unit
+
+
+def stream_in_blocks(
+    units: Iterable[Unit],
+    place: Place,
+    distribution: Distribution,
+    failures: Failures,
+    window: int,
+    *key: object,
+) -> Iterator[Sample]:
+    """Yields the samples of one reader in the order of their shuffled blocks.
+
+    Units that allow no random access follow, in their own order. In a distributed job they would have to be
+    shared out by themselves: where there are any, nothing is shuffled there.
+
+    Args:
+        units: The whole dataset.
+        place: Who reads.
+        distribution: As `stream` takes it.
+        failures: What to skip.
+        window: How many blocks are mixed.
+        key: What the order depends on.
+    """
+    known = [(unit, mixes) for unit in units for mixes in _can_be_mixed(unit, failures)]
+    mixed = [unit for unit, mixes in known if mixes]
+    if len(mixed) < len(known) and place.world > 1:
+        yield from stream((unit for unit, _ in known), place, distribution, failures)
+        return
+    row = Row(mixed)
+    order = BlockOrder(row.block_stops(BLOCK_BYTES), window, *key)
+    for start, stop in sample_ranges(len(row), place, distribution):
+        for samples in fetched_ahead(order.windows(start, stop), row):
+            yield from failures.each(row.get, samples)
+    yield from stream((unit for unit, mixes in known if not mixes), place, distribution, failures)
+
+
+def fetched_ahead(windows: Iterable[list[int]], row: Row) -> Iterator[list[int]]:
+    """Yields windows of sample numbers, each with the next one on its way."""
+    before: list[int] | None = None
+    for window in windows:
+        with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
+            row.prefetch(sorted(window))
+        if before is not None:
+            yield before
+        before = window
+    if before is not None:
+        yield before
+
+
+def _can_be_mixed(unit: Unit, failures: Failures) -> Iterator[bool]:
+    """Yields whether a unit has blocks, nothing where it cannot be opened and is skipped."""
+    try:
+        mixes = has_blocks(unit)
+    except IPFSDatasetError as error:
+        failures.failed(error, unit.what)
+    else:
+        yield mixes

@@ -1,0 +1,54 @@
+"""``ipfs-dataset new-plugin NAME``: a project to start a format, transport or exporter from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+KINDS = ("reader", "transport", "exporter")
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser(
+        "new-plugin", help="write the project of a new plugin: it works, replace what it does"
+    )
+    parser.add_argument("name", help="what the plugin is called, such as sensor-log")
+    parser.add_argument(
+        "--kind",
+        choices=KINDS,
+        default=KINDS[0],
+        help="reader: a format; transport: a source of blocks; exporter: a published form "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        metavar="DIR",
+        help="where to write it: a new or empty folder (default: ipfs-dataset-NAME)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Writes the project and says what to do next."""
+    # Here, for every other command starts without them.
+    from ipfs_dataset_core.registry import default_registry  # noqa: PLC0415
+    from ipfs_dataset_core.scaffolding import (  # noqa: PLC0415
+        PluginName,
+        project_files,
+        write_project,
+    )
+
+    name = PluginName.parse(arguments.name)
+    name.check_free(default_registry().discovery)
+    folder = arguments.directory or Path(name.distribution)
+    files = project_files(name, arguments.kind)
+    write_project(folder, files)
+    source = f"src/{name.package}/{arguments.kind}.py"
+    print(f"{folder} has the project {name.distribution}. What it does is in {source}: replace it.")
+    print(f"Next: cd {folder}; pip install -e . --group test; pytest; ipfs-dataset plugins")
+    return 0

@@ -1,0 +1,123 @@
+"""Exporters whose failures name the plugin; what the user's own dataset raises passes as it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ipfs_dataset_core.errors import PluginError
+from ipfs_dataset_core.guard import Guard, guarded_each
+from ipfs_dataset_core.guards.making import make
+from ipfs_dataset_core.interfaces import Exporter, PublishedSamples
+from ipfs_dataset_core.registry import default_registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ipfs_dataset_core.interfaces import (
+        ExporterOptions,
+        ExporterPlugin,
+        FileSink,
+        ObjectDirectory,
+        ObjectFile,
+    )
+    from ipfs_dataset_core.origins import Origin
+    from ipfs_dataset_core.watchdog import Watch
+
+
+def make_exporter(declared: ExporterPlugin | Exporter, options: ExporterOptions) -> Exporter:
+    """Returns an exporter, guarded; raises as `make` does."""
+    origin = default_registry().origin(declared)
+    if isinstance(declared, Exporter):
+        return GuardedExporter(declared, origin)
+    return GuardedExporter(make(declared, origin, Exporter, options), origin)  # type: ignore[type-abstract]
+
+
+class GuardedExporter(Exporter):
+    """Another exporter; what it raises that is none of our errors becomes a `PluginError`.
+
+    Args:
+        exporter: A plugin's.
+        origin: The plugin.
+    """
+
+    def __init__(self, exporter: Exporter, origin: Origin) -> None:
+        self.inner = exporter
+        self._origin = origin
+
+    def export(self, samples: Iterable[Any], sink: FileSink) -> None:
+        watch = (guard := Guard(self._origin, _exporting)).watch
+        given = _Given(samples, watch)
+        try:
+            with guard:
+                self.inner.export(given, sink)
+        except PluginError as error:
+            if given.error is not None and error.__cause__ is given.error:
+                raise given.error from given.error.__cause__
+            raise
+
+    def load(self, source: ObjectDirectory | ObjectFile) -> PublishedSamples | None:
+        with Guard(self._origin, lambda _: f"opening {source.name!r}"):
+            samples = self.inner.load(source)
+        return None if samples is None else _GuardedSamples(samples, source.name, self._origin)
+
+
+def _exporting(turn: int) -> str:
+    return f"the export of sample {turn}" if turn >= 0 else "the export"
+
+
+class _Given:
+    """The user's samples: while they are made the plugin is idle, and what goes wrong is not its fault."""
+
+    def __init__(self, samples: Iterable[Any], watch: Watch) -> None:
+        self._samples = iter(samples)
+        self._watch = watch
+        self.error: BaseException | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        self._watch.leave()
+        try:
+            sample = next(self._samples)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self.error = error
+            raise
+        finally:
+            self._watch.enter()
+        self._watch.turn += 1
+        return sample
+
+
+class _GuardedSamples(PublishedSamples):
+    def __init__(self, samples: PublishedSamples, what: str, origin: Origin) -> None:
+        self._samples = samples
+        self._what = what
+        self._origin = origin
+
+    def __len__(self) -> int:
+        with self._guard("the number of samples of"):
+            return len(self._samples)
+
+    def read(self, position: int) -> Any:
+        with self._guard(f"sample {position} of"):
+            return self._samples.read(position)
+
+    def iterate(self, start: int, stop: int) -> Iterator[Any]:
+        def doing(turn: int) -> str:
+            return f"sample {start + turn + 1} of {self._what!r}"
+
+        return guarded_each(self._origin, doing, lambda: self._samples.iterate(start, stop))
+
+    def prefetch(self, positions: Sequence[int]) -> None:
+        with self._guard("the prefetch of"):
+            self._samples.prefetch(positions)
+
+    def block_stops(self, size: int) -> Sequence[int]:
+        with self._guard("the blocks of"):
+            return self._samples.block_stops(size)
+
+    def _guard(self, doing: str) -> Guard:
+        return Guard(self._origin, lambda _: f"{doing} {self._what!r}")

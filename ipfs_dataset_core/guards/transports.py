@@ -1,0 +1,212 @@
+"""Transports of others, whose failures name them and let the next source be asked.
+
+The built-in ones raise typed errors and keep time themselves, so they go without; to hand each block through
+another thread would cost them a few percent.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from concurrent.futures import Future, wait
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from ipfs_dataset_core.deadlines import time_left, until
+from ipfs_dataset_core.errors import IPFSDatasetError, TransportError, TransportTimeoutError
+from ipfs_dataset_core.guard import Guard
+from ipfs_dataset_core.guards.making import make
+from ipfs_dataset_core.interfaces import Transport
+from ipfs_dataset_core.origins import said
+from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.threads import DaemonPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from ipfs_dataset_core.content import CID
+    from ipfs_dataset_core.interfaces import ByteStream, Span, TransportPlugin
+    from ipfs_dataset_core.options import Options
+    from ipfs_dataset_core.origins import Origin
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_END = object()
+
+
+def make_transport(plugin: TransportPlugin, address: str, options: Options) -> Transport:
+    """Returns a transport, guarded unless it is built in; raises as `make` does."""
+    origin = default_registry().origin(plugin)
+    transport = make(plugin, origin, Transport, address, options)  # type: ignore[type-abstract]
+    if origin.built_in:
+        return transport
+    with Guard(origin, lambda _: "its own name"):
+        return cast("Transport", GuardedTransport(transport, origin, options))
+
+
+class GuardedTransport:
+    """Another transport. Reading from it takes no longer than `timeout`, whatever it does.
+
+    What it raises that is none of our errors becomes a `TransportError`. A request that hangs keeps its
+    thread; once all threads hang, further requests fail at once. What a transport can do, it may find out as
+    it goes, so those attributes are looked up each time.
+
+    Args:
+        transport: A plugin's.
+        origin: The plugin.
+        options: `timeout` and `max_requests` count here.
+    """
+
+    def __init__(self, transport: Transport, origin: Origin, options: Options) -> None:
+        self._transport = transport
+        self._calls = _Calls(transport, origin, options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def get_block(self, cid: CID) -> bytes:
+        return self._calls.bytes_of(f"block {cid}", self._transport.get_block, cid)
+
+    def open_range(self, cid: CID, start: int, stop: int) -> ByteStream:
+        what = f"bytes {start}-{stop - 1} of {cid}"
+        opened = self._calls.run(what, self._transport.open_range, cid, start, stop)
+        return _GuardedStream(opened, what, self._calls)
+
+    def read_car(self, cid: CID, *, span: Span | None = None) -> Iterator[tuple[CID, bytes]]:
+        what = f"the CAR of {cid}"
+        read_car = partial(self._transport.read_car, cid, span=span)
+        blocks = self._calls.run(what, lambda: iter(read_car()))
+        return self._each(what, blocks)
+
+    def _each(self, what: str, items: Iterator[T]) -> Iterator[T]:
+        while (item := self._calls.run(what, next, items, _END)) is not _END:
+            yield cast("T", item)
+
+    def open_path(self, path: str, start: int, stop: int) -> ByteStream:
+        what = f"bytes {start}-{stop - 1} of {path}"
+        opened = self._calls.run(what, self._transport.open_path, path, start, stop)
+        return _GuardedStream(opened, what, self._calls)
+
+    def path_size(self, path: str) -> int | None:
+        return self._calls.run(f"the size of {path}", self._transport.path_size, path)
+
+    def resolve_name(self, name: str) -> str:
+        return self._calls.run(f"the name {name}", self._transport.resolve_name, name)
+
+    def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
+        self._calls.here("storing blocks", lambda: self._transport.put_blocks(blocks))
+
+    def pin(self, cid: CID) -> None:
+        self._calls.here(f"pinning {cid}", lambda: self._transport.pin(cid))
+
+    def close(self) -> None:
+        try:
+            self._calls.run("closing", self._transport.close)
+        except IPFSDatasetError as error:
+            log.warning("%s", error)  # nobody who closes can do anything about it
+        self._calls.close()
+
+
+class _GuardedStream:
+    def __init__(self, stream: ByteStream, what: str, calls: _Calls) -> None:
+        self._stream = stream
+        self._what = what
+        self._calls = calls
+
+    def read(self, size: int) -> bytes:
+        return self._calls.bytes_of(self._what, self._stream.read, size)
+
+    def close(self) -> None:
+        self._calls.run(f"closing {self._what}", self._stream.close)
+
+
+class _Calls:
+    """Runs what a transport does."""
+
+    def __init__(self, transport: Transport, origin: Origin, options: Options) -> None:
+        self._name = transport.name
+        self._origin = origin
+        self._timeout = options.timeout
+        self._size = options.max_requests
+        self._pool = DaemonPool(self._size, "ipfs-dataset-transport")
+        self._hanging = 0
+        self._lock = threading.Lock()
+
+    def run(self, what: str, function: Callable[..., T], *arguments: Any) -> T:
+        """Returns what a function returns, waiting for it no longer than there is time."""
+        if self._hanging >= self._size:
+            raise TransportTimeoutError(
+                f"{self._name}: {self._hanging} requests to plugin {self._origin} hang. {self._origin.remedy}"
+            )
+        seconds = max(0.0, min(time_left(), self._timeout))
+        end = time.monotonic() + seconds
+        answer: Future[T] = Future()
+        work = partial(self._settle, answer, end, partial(function, *arguments))
+        try:
+            self._pool.submit(work)
+        except RuntimeError:  # closed: who still reads does so without help
+            work()
+        wait((answer,), timeout=seconds)
+        with self._lock:
+            hangs = not answer.done()
+            self._hanging += hangs
+        if hangs:
+            answer.add_done_callback(self._returned)
+            raise TransportTimeoutError(
+                f"{self._name}: plugin {self._origin} did not return {what} within {seconds:.3g} s. "
+                f"If it is only slow, raise timeout={self._timeout:g}. {self._origin.remedy}"
+            )
+        return self._result(what, answer)
+
+    def bytes_of(self, what: str, function: Callable[..., bytes], *arguments: Any) -> bytes:
+        """Returns what `run` does, which has to be bytes."""
+        value = self.run(what, function, *arguments)
+        if not isinstance(value, (bytes, bytearray, memoryview)):
+            raise TransportError(
+                f"{self._name}: plugin {self._origin} returned {value!r:.100} for {what}, and not bytes. "
+                f"{self._origin.remedy}"
+            )
+        return bytes(value)
+
+    def here(self, what: str, function: Callable[[], None]) -> None:
+        """Runs a function that may take as long as it has to; the log tells of it."""
+        with Guard(self._origin, lambda _: what):
+            try:
+                function()
+            except (IPFSDatasetError, NotImplementedError, MemoryError):
+                raise
+            except Exception as error:
+                raise self._failed(what, error) from error
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def _settle(self, answer: Future[T], end: float, function: Callable[[], T]) -> None:
+        try:
+            with until(end):
+                answer.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - goes to whoever waits
+            answer.set_exception(error)
+
+    def _returned(self, _: Future[Any]) -> None:
+        with self._lock:
+            self._hanging -= 1
+
+    def _result(self, what: str, answer: Future[T]) -> T:
+        error = answer.exception()
+        if error is None:
+            return answer.result()
+        if isinstance(error, (IPFSDatasetError, NotImplementedError, MemoryError)):
+            raise error
+        raise self._failed(what, error) from error
+
+    def _failed(self, what: str, error: BaseException) -> TransportError:
+        message = (
+            f"{self._name}: plugin {self._origin} failed at {what}: {said(error)}. "
+            f"{self._origin.remedy}"
+        )
+        if isinstance(error, TimeoutError):
+            return TransportTimeoutError(message)
+        return TransportError(message, retryable=isinstance(error, ConnectionError))

@@ -1,0 +1,109 @@
+"""Which samples of a map-style dataset lie together, as the dataset says, and of a part of it."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from torch.utils.data import Subset
+
+from ipfs_dataset_core.block_order import BLOCK_BYTES, BlockOrder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+
+@runtime_checkable
+class InBlocks(Protocol):
+    """A map-style dataset that knows which of its samples lie together."""
+
+    def block_memory(self) -> int:
+        """Returns how many bytes of verified blocks each process keeps."""
+
+    def block_stops(self, size: int) -> Sequence[int]:
+        """Returns where each run of about `size` bytes of samples ends, by number."""
+
+    def __len__(self) -> int:
+        """Returns the number of samples."""
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """Returns several samples, fetched together."""
+
+
+class Blocks:
+    """The blocks of such a dataset, or of a `Subset` of one, in whatever order that has its samples.
+
+    Args:
+        dataset: Is asked when an order is.
+        size: About how many bytes a block has.
+
+    Raises:
+        TypeError: It does not know which samples lie together.
+    """
+
+    def __init__(self, dataset: Any, size: int = BLOCK_BYTES) -> None:
+        self._subset = dataset if isinstance(dataset, Subset) else None
+        whole = dataset if self._subset is None else self._subset.dataset
+        if not isinstance(whole, InBlocks):
+            raise TypeError(
+                f"{type(whole).__name__} does not say which of its samples lie together: give an "
+                "IPFSDataset, an imported dataset or a Subset of one, or add block_stops and block_memory"
+            )
+        self._whole = whole
+        self._size = size
+
+    def block_memory(self) -> int:
+        """Returns how many bytes of verified blocks each process keeps."""
+        return self._whole.block_memory()
+
+    def order(self, window: int, *key: object) -> Callable[[int, int], Iterator[int]]:
+        """Returns what yields the numbers of the samples from one place of an order to another.
+
+        Args:
+            window: How many blocks are mixed.
+            key: What the order depends on.
+
+        Raises:
+            ValueError: The dataset's blocks are not those of its samples.
+        """
+        if not self.fit:
+            raise ValueError(
+                f"{type(self._whole).__name__} has {len(self._whole)} samples, and its block_stops end "
+                "elsewhere: a subclass that numbers its samples otherwise says where their blocks end, too"
+            )
+        stops, places = self._sorted
+        between = BlockOrder(stops, window, *key).between
+        if places is None:
+            return between
+        return lambda start, stop: map(places.__getitem__, between(start, stop))
+
+    @property
+    def fit(self) -> bool:
+        """Whether the dataset's blocks are those of its samples."""
+        stops = self._stops_of_whole
+        return (stops[-1] if stops else 0) == len(self._whole)
+
+    @cached_property
+    def _stops_of_whole(self) -> Sequence[int]:
+        return self._whole.block_stops(self._size)
+
+    @cached_property
+    def _sorted(self) -> tuple[Sequence[int], Sequence[int] | None]:
+        """The blocks that are left, and the numbers of their samples where those are others."""
+        if self._subset is None:
+            return self._stops_of_whole, None
+        index = self._subset.indices.__getitem__
+        places = array("Q", sorted(range(len(self._subset.indices)), key=index))
+        left = {bisect_left(places, stop, key=index) for stop in self._stops_of_whole}
+        return array("Q", sorted(left - {0})), places
+
+
+def blocks_of(dataset: Any) -> Blocks | None:
+    """Returns the blocks of a dataset that knows them."""
+    whole = dataset.dataset if isinstance(dataset, Subset) else dataset
+    if not isinstance(whole, InBlocks):
+        return None
+    blocks = Blocks(dataset)
+    return blocks if blocks.fit else None

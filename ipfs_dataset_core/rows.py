@@ -1,0 +1,100 @@
+"""Units one after the other, their samples numbered through."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core.block_order import cut
+from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.interfaces import ObjectFile
+from ipfs_dataset_core.units import ObjectUnit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from ipfs_dataset_core.interfaces import Sample
+    from ipfs_dataset_core.units import Unit
+
+# What a file of a folder is taken to have, for the folder does not say.
+_FILE_BYTES = 64 << 10
+# How many samples are looked at, for some may be empty where others are not.
+_PROBES = 64
+
+
+class Row:
+    """Samples by number.
+
+    Args:
+        units: All of them can count their samples.
+    """
+
+    def __init__(self, units: Sequence[Unit]) -> None:
+        self._units = units
+        self._stops = list(accumulate(unit.count() for unit in units))
+
+    def __len__(self) -> int:
+        return self._stops[-1] if self._stops else 0
+
+    def get(self, position: int) -> Sample:
+        """Returns one sample, `position` counted from 0."""
+        unit, within = self._locate(position)
+        return unit.get(within)
+
+    def prefetch(self, positions: Iterable[int]) -> None:
+        """Starts fetching what these samples need, each unit's share in one go."""
+        wanted: dict[Unit, list[int]] = {}
+        for position in positions:
+            unit, within = self._locate(position)
+            wanted.setdefault(unit, []).append(within)
+        for unit, within_unit in wanted.items():
+            unit.prefetch(within_unit)
+
+    def cost(self, position: int) -> int:
+        """Returns about how many bytes reading one sample moves."""
+        unit, within = self._locate(position)
+        return unit.cost(within)
+
+    def block_stops(self, size: int) -> array[int]:
+        """Returns where each block of about `size` bytes ends: a run of one unit's samples."""
+        firsts = chain((0,), self._stops)
+        stops = (
+            first + stop
+            for unit, first in zip(self._units, firsts, strict=False)
+            for stop in _blocks(unit, size)
+        )
+        return array("Q", stops)
+
+    def _locate(self, position: int) -> tuple[Unit, int]:
+        unit = bisect_right(self._stops, position)
+        return self._units[unit], position - (self._stops[unit - 1] if unit else 0)
+
+
+def _blocks(unit: Unit, size: int) -> Iterator[int]:
+    return cut(_starts(unit), unit.count(), size)
+
+
+def _starts(unit: Unit) -> Callable[[int], int]:
+    """Returns what tells where a sample starts; files of a folder are taken to lie in a row."""
+    if isinstance(unit, ObjectUnit) and isinstance(unit.source, ObjectFile):
+        span = unit.index().span
+        return lambda position: span(position)[0]
+    return _FILE_BYTES.__mul__
+
+
+def has_blocks(unit: Unit) -> bool:
+    """Tells whether a unit is read about as fast when its samples are mixed within a window of blocks.
+
+    Not so where it allows no random access, nor where its index does not say which bytes a sample needs, as
+    that of a file whose rows are decoded many at a time.
+    """
+    try:
+        count = unit.count()
+    except FormatError:
+        return False
+    if not count or not isinstance(unit, ObjectUnit) or not isinstance(unit.source, ObjectFile):
+        return True
+    spans = map(unit.index().span, range(0, count, -(-count // _PROBES)))
+    return any(start < stop for start, stop in spans)

@@ -1,0 +1,133 @@
+"""A sampler that shuffles a map-style dataset so that its blocks are fetched about once an epoch."""
+
+from __future__ import annotations
+
+from itertools import chain, cycle, islice
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import Sampler
+
+from ipfs_dataset_core.block_order import BLOCK_BYTES, default_window
+from ipfs_dataset_core.in_blocks import Blocks
+from ipfs_dataset_core.options import parse_size
+from ipfs_dataset_core.places import Job, current_job
+from ipfs_dataset_core.shares import DISTRIBUTIONS, Place, batch_ranges, rank_range
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ipfs_dataset_core.shares import Distribution
+
+
+class BlockShuffleSampler(Sampler[int]):
+    """Numbers of samples in a random order in which those that lie together come near each other.
+
+    Blocks are permuted, then the samples within each window of blocks. What a window needs is kept in memory,
+    so that an epoch fetches each block about once, where a full shuffle fetches one for nearly every sample.
+    Each rank has blocks of its own, and so has each worker, if told of the loader's: ``batch_size`` and
+    ``num_workers`` as the `DataLoader` has them.
+
+    Args:
+        dataset: An `IPFSDataset`, or a dataset that was imported.
+        seed: What the order depends on, besides the epoch; the same for all ranks.
+        block_bytes: How large a block is; a number, or text such as ``"4M"``.
+        window_bytes: How much is mixed, by default three eighths of the dataset's `memory`. More mixes
+            better, and should stay below `memory`.
+        batch_size: The loader's.
+        num_workers: The loader's.
+        num_replicas: How many ranks there are, by default as torch.distributed or the environment says.
+        rank: The number of this one.
+        distribution: As for `IPFSIterableDataset`; where `num_replicas` is given it is ``"pad"`` by default.
+
+    Raises:
+        TypeError: The dataset does not know which samples lie together.
+        ValueError: Arguments do not go together.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        *,
+        seed: int = 0,
+        block_bytes: int | str = BLOCK_BYTES,
+        window_bytes: int | str | None = None,
+        batch_size: int | None = None,
+        num_workers: int = 0,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+        distribution: Distribution | None = None,
+    ) -> None:
+        block = _at_least_one("block_bytes", parse_size(block_bytes))
+        self._dataset = dataset
+        self._blocks = Blocks(dataset, block)
+        self._window = default_window(self._blocks.block_memory(), block)
+        if window_bytes is not None:
+            self._window = -(-_at_least_one("window_bytes", parse_size(window_bytes)) // block)
+        self._seed = seed
+        self._batch = _at_least_one("batch_size", 1 if batch_size is None else batch_size)
+        self._workers = _workers(num_workers, batch_size)
+        self._job = _job(num_replicas, rank)
+        self._distribution = _known(distribution)
+        self._epoch = 0
+
+    def __iter__(self) -> Iterator[int]:
+        between = self._blocks.order(self._window, self._seed, self._epoch)
+        start, stop = self._range()
+        if self._workers == 1:
+            return between(start, stop)
+        *shares, rest = batch_ranges(start, stop, self._batch, self._workers)
+        readers = [between(*share) for share in shares]
+        return chain(
+            _in_turn(readers, (rest[0] - start) // self._batch, self._batch), between(*rest)
+        )
+
+    def __len__(self) -> int:
+        """Returns the number of samples for this rank."""
+        start, stop = self._range()
+        return stop - start
+
+    def set_epoch(self, epoch: int) -> None:
+        """Says which epoch comes next; without it, every epoch has the same order."""
+        self._epoch = epoch
+
+    def _range(self) -> tuple[int, int]:
+        job = self._job or current_job()
+        place = Place(job.rank, job.world)
+        return rank_range(len(self._dataset), place, self._distribution or job.distribution)
+
+
+def _in_turn(readers: Sequence[Iterator[int]], batches: int, size: int) -> Iterator[int]:
+    """Yields a batch of each reader in turn, as the loader hands them to its workers."""
+    for reader in islice(cycle(readers), batches):
+        yield from islice(reader, size)
+
+
+def _at_least_one(name: str, value: int) -> int:
+    if value < 1:
+        raise ValueError(f"{name} is at least 1, not {value!r}")
+    return value
+
+
+def _workers(num_workers: int, batch_size: int | None) -> int:
+    if num_workers < 0:
+        raise ValueError(f"num_workers is at least 0, not {num_workers!r}")
+    if num_workers > 1 and batch_size is None:
+        raise ValueError("num_workers needs batch_size: workers are given whole batches in turn")
+    return max(1, num_workers)
+
+
+def _job(num_replicas: int | None, rank: int | None) -> Job | None:
+    if num_replicas is None and rank is None:
+        return None
+    if num_replicas is None or rank is None or not 0 <= rank < num_replicas:
+        raise ValueError(
+            f"rank is from 0 to num_replicas - 1, and both are given or neither, not rank={rank!r} and "
+            f"num_replicas={num_replicas!r}"
+        )
+    return Job(rank, num_replicas, in_step=True)
+
+
+def _known(distribution: Distribution | None) -> Distribution | None:
+    if distribution is not None and distribution not in DISTRIBUTIONS:
+        raise ValueError(f"distribution is one of {DISTRIBUTIONS}, not {distribution!r}")
+    return distribution

@@ -1,0 +1,9 @@
+"""Writes the project of a new plugin: one that is installed, listed, read with and tested as it stands."""
+
+from __future__ import annotations
+
+from ipfs_dataset_core.scaffolding.names import PluginName
+from ipfs_dataset_core.scaffolding.project import KINDS, project_files
+from ipfs_dataset_core.scaffolding.writing import write_project
+
+__all__ = ["KINDS", "PluginName", "project_files", "write_project"]

@@ -1,0 +1,75 @@
+"""The files of a new plugin's project, from the templates beside this module.
+
+A template is a file whose name ends in ``.tmpl``; in its path ``__package__`` stands for the package, and
+in its text ``$name`` and the like for what `_values` gives.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from string import Template
+from typing import TYPE_CHECKING
+
+import importlib_metadata
+
+from ipfs_dataset_core.errors import PluginError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from importlib.abc import Traversable
+
+    from ipfs_dataset_core.scaffolding.names import PluginName
+
+KINDS = ("reader", "transport", "exporter")
+_ENDING = ".tmpl"
+
+
+def project_files(name: PluginName, kind: str) -> dict[str, str]:
+    """Returns the text of each file of a project by its path.
+
+    Args:
+        name: What the plugin is called.
+        kind: One of `KINDS`.
+
+    Raises:
+        PluginError: There is no such kind.
+    """
+    if kind not in KINDS:
+        raise PluginError(f"{kind!r} is no kind of plugin: give one of {', '.join(KINDS)}")
+    values = _values(name, kind)
+    templates = files("ipfs_dataset_core.scaffolding") / "templates"
+    return {
+        path.replace("__package__", name.package).removesuffix(_ENDING): Template(text).substitute(
+            values
+        )
+        for folder in ("common", kind)
+        for path, text in _walk(templates / folder, "")
+    }
+
+
+def _values(name: PluginName, kind: str) -> dict[str, str]:
+    return {
+        "kind": kind,
+        "name": name.name,
+        "scheme": name.words,
+        "suffix": name.suffix,
+        "package": name.package,
+        "distribution": name.distribution,
+        "requirement": requirement(importlib_metadata.version("ipfs-dataset")),
+    }
+
+
+def requirement(version: str) -> str:
+    """Returns what a plugin written against a version depends on: up to the next that may break it."""
+    major, minor = map(int, re.findall(r"\d+", version)[:2])
+    following = f"0.{minor + 1}" if major == 0 else str(major + 1)
+    return f"ipfs-dataset>={major}.{minor},<{following}"
+
+
+def _walk(folder: Traversable, path: str) -> Iterator[tuple[str, str]]:
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from _walk(entry, f"{path}{entry.name}/")
+        elif entry.name.endswith(_ENDING):
+            yield path + entry.name, entry.read_text(encoding="utf-8")

@@ -1,0 +1,78 @@
+"""How a contract is enforced: each failure says what is wanted, what came, and where that is written."""
+
+from __future__ import annotations
+
+import pickle
+import tracemalloc
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Terms:
+    """The terms of one contract.
+
+    Args:
+        page: Where it is written; every failure ends with it.
+    """
+
+    def __init__(self, page: str) -> None:
+        self.page = page
+
+    def must(self, holds: object, message: str) -> None:
+        """Fails with a message unless something holds."""
+        __tracebackhide__ = True
+        if not holds:
+            raise AssertionError(f"{message}. See {self.page}")
+
+    def travelled(self, value: Any, what: str) -> Any:
+        """Returns what arrives of a value in another process."""
+        __tracebackhide__ = True
+        try:
+            return pickle.loads(pickle.dumps(value))  # noqa: S301 - our own bytes
+        except Exception as error:
+            raise AssertionError(
+                f"{what} has to pickle, for DataLoader workers get it so; {said(error)}. See {self.page}"
+            ) from error
+
+    @contextmanager
+    def ends_only_in(self, errors: tuple[type[Exception], ...], what: str) -> Iterator[None]:
+        """Lets `errors` out; any other exception is a failure that names them."""
+        __tracebackhide__ = True
+        try:
+            yield
+        except errors:
+            raise
+        except Exception as error:
+            wanted = " or ".join(kind.__name__ for kind in errors)
+            raise AssertionError(
+                f"{what} has to be a {wanted} that names the object; it ended in {said(error)}. "
+                f"See {self.page}"
+            ) from error
+
+    @contextmanager
+    def within(self, allowed: int, what: str) -> Iterator[None]:
+        """Fails where Python's objects took more bytes than `allowed` at once."""
+        __tracebackhide__ = True
+        started = not tracemalloc.is_tracing()
+        if started:
+            tracemalloc.start()
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        try:
+            yield
+        finally:
+            _, peak = tracemalloc.get_traced_memory()
+            if started:
+                tracemalloc.stop()
+            taken = peak - before
+            self.must(
+                taken <= allowed, f"{what} took {taken} bytes of memory; {allowed} are allowed"
+            )
+
+
+def said(error: BaseException) -> str:
+    """Returns an error as its type and message."""
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,123 @@
+"""A node's own gateway, which serves the same bytes as its API at a third of the cost.
+
+It is read only where bytes are verified, and what it fails to deliver is said to nobody but the log: the
+API serves everything as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, cast
+
+from ipfs_dataset_core import (
+    FormatError,
+    LimitError,
+    ObjectNotFoundError,
+    RateLimitedError,
+    TransportError,
+    VerificationError,
+    verify,
+)
+from ipfs_dataset_plugins._gateway_search import find_gateway, may_have_gateway
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from ipfs_dataset_core import CID, Options, Span
+    from ipfs_dataset_plugins._bodies import Body
+    from ipfs_dataset_plugins._endpoints import Endpoint
+    from ipfs_dataset_plugins.gateway import GatewayTransport
+
+log = logging.getLogger(__name__)
+
+# How long a gateway that failed is left alone.
+_PAUSE_SECONDS = 300.0
+
+
+class NodeGateway:
+    """The gateway beside an API, looked for at first use; any number of threads may use it.
+
+    Args:
+        api: Where the API listens.
+        options: Those of the API; `verify` and `node_gateway` say whether there is anything to look for.
+    """
+
+    def __init__(self, api: Endpoint, options: Options) -> None:
+        self._api = api
+        self._options = options
+        self._found: GatewayTransport | None = None
+        self._looking = threading.Lock()
+        wanted = options.node_gateway and options.verify and may_have_gateway(api)
+        self._look_at = 0.0 if wanted else float("inf")
+
+    def block(self, cid: CID) -> bytes | None:
+        """Returns a verified block, None where the API has to be asked."""
+        if (gateway := self._get()) is None:
+            return None
+        try:
+            block = gateway.get_block(cid)
+            # Here already, for who verifies later would not ask the API instead.
+            verify(cid, block)
+        except (TransportError, VerificationError) as error:
+            self._failed(error)
+            return None
+        return block
+
+    def range(self, cid: CID, start: int, stop: int) -> Body | None:
+        """Returns a range of a file as it begins to arrive, None where the API has to be asked."""
+        gateway = self._get()
+        if gateway is None or not gateway.serves_ranges:
+            return None
+        try:
+            return gateway.open_range(cid, start, stop)
+        except TransportError as error:
+            self._failed(error, learnt=not gateway.serves_ranges)
+            return None
+
+    def car(self, cid: CID, span: Span | None) -> Generator[tuple[CID, bytes], None, bool]:
+        """Yields the blocks of a CAR; returns whether there were any, or else the API has to be asked."""
+        gateway = self._get()
+        if gateway is None or not gateway.serves_cars:
+            return False
+        came = False
+        blocks = cast("Generator[tuple[CID, bytes]]", gateway.read_car(cid, span=span))
+        try:
+            with closing(blocks):
+                for section in blocks:
+                    came = True
+                    yield section
+        except (TransportError, FormatError, LimitError) as error:
+            self._failed(error, learnt=not gateway.serves_cars)
+            if came:
+                raise
+        return came
+
+    def close(self) -> None:
+        """Closes the connections."""
+        if self._found is not None:
+            self._found.close()
+
+    def _get(self) -> GatewayTransport | None:
+        """Returns the gateway, None where there is none, or another thread is finding out."""
+        is_due = self._found is None and time.monotonic() >= self._look_at
+        if is_due and self._looking.acquire(blocking=False):
+            try:
+                self._look_at = time.monotonic() + _PAUSE_SECONDS
+                self._found = find_gateway(self._api, self._options)
+            finally:
+                self._looking.release()
+        return self._found
+
+    def _failed(self, error: Exception, *, learnt: bool = False) -> None:
+        """Leaves the gateway alone where the next request would fail as well.
+
+        Args:
+            error: What failed.
+            learnt: Whether the gateway knows now that it is not to be asked for such a thing again.
+        """
+        log.debug("The gateway of %s failed, the API is asked: %s", self._api.name, error)
+        if not learnt and not isinstance(error, (ObjectNotFoundError, RateLimitedError)):
+            self._found, self._look_at = None, time.monotonic() + _PAUSE_SECONDS

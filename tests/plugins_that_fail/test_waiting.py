@@ -1,0 +1,103 @@
+"""Plugins that hang: nothing can interrupt them, but the log says whom everybody waits for, and where."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.distributions import Site
+
+WAITS = """
+import gate
+from ipfs_dataset_core import Exporter, MemberIndex, Reader, ReaderPlugin, hookimpl
+
+gate.wait("{name}")
+
+class Slow(Reader):
+    def samples(self, source):
+        yield "first", 1
+        gate.wait("reader")
+        yield "second", 2
+
+@hookimpl
+def ipfs_dataset_readers():
+    gate.wait("hook")
+    return [ReaderPlugin(name="slow", summary="", factory="slow_one:Slow")]
+"""
+PROGRAM = """
+import json, logging, threading, types, sys
+
+said = []
+passed = threading.Event()
+
+class Handler(logging.Handler):
+    def emit(self, record):
+        if "slow-one" in record.getMessage():
+            said.append(record.getMessage())
+            passed.set()
+
+gate = types.ModuleType("gate")
+def wait(what):
+    assert passed.wait(60), f"nobody warned of {what}"
+    passed.clear()
+gate.wait = wait
+sys.modules["gate"] = gate
+logging.getLogger("ipfs_dataset_core").addHandler(Handler())
+
+from ipfs_dataset_core import guard, manager, watchdog
+watchdog.TICK_SECONDS = 0.01
+manager.IMPORT_PATIENCE_SECONDS = guard.PATIENCE_SECONDS = 0.1
+
+from ipfs_dataset_core.guards import make_reader
+from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.testing import MemoryFile
+
+plugin = default_registry().reader("slow")
+origin = default_registry().origin(plugin)
+reader = make_reader(plugin, origin)
+samples = reader.samples(MemoryFile(b"", "an object"))
+print(json.dumps([list(samples), said]))
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    site = Site(tmp_path_factory.mktemp("site"))
+    site.install(
+        "slow-one", WAITS.format(name="import"), version="0.3", points={"slow": "slow_one"}
+    )
+    return json.loads(site.run(PROGRAM))
+
+
+def test_all_is_done_in_the_end(results):
+    assert results[0] == [["first", 1], ["second", 2]]
+
+
+def test_the_log_names_the_plugin_and_the_line_it_is_at(results):
+    imported, hooked, *reading = results[1]
+    assert imported.startswith(
+        "Plugin slow-one 0.3 (slow) has been at its import for 0 s. Update it"
+    )
+    assert "IPFS_DATASET_DISABLE_PLUGINS=slow-one" in imported
+    assert 'gate.wait("import")' in imported
+    assert 'gate.wait("hook")' in hooked
+    assert "slow-one 0.3 (slow) has been at sample 1 of 'an object'" in reading[0]
+    assert 'gate.wait("reader")' in reading[0]
+
+
+def test_nothing_watches_when_nothing_is_done():
+    import threading
+    import time
+
+    from ipfs_dataset_core.origins import Origin
+    from ipfs_dataset_core.watchdog import TICK_SECONDS, Watch
+
+    watch = Watch(Origin("a", "1", "a"), str, 100)
+    watch.enter()
+    assert any(thread.name == "ipfs-dataset-watch" for thread in threading.enumerate())
+    watch.leave()
+    end = time.monotonic() + 60
+    while any(thread.name == "ipfs-dataset-watch" for thread in threading.enumerate()):
+        assert time.monotonic() < end
+        time.sleep(TICK_SECONDS / 4)

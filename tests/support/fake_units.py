@@ -1,0 +1,85 @@
+"""Units of a dataset that read nothing: what streams yield of them is known."""
+
+from __future__ import annotations
+
+import attrs
+from hypothesis import strategies as st
+
+from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.units import Unit
+
+
+@attrs.define(eq=False)
+class FakeUnit(Unit):
+    """Samples that start at given places of the unit's bytes.
+
+    ``kind`` is ``"counted"`` as a ZIP, ``"sliceable"`` as a TAR, or ``"stream"`` as a compressed TAR.
+    """
+
+    name: str
+    starts: list[int]
+    size: int
+    kind: str
+    countable: bool = True
+    whole_reads: int = 0
+
+    def __attrs_post_init__(self):
+        self.what = self.name
+
+    def _sample(self, position):
+        return self.name, position
+
+    def count(self):
+        if not self.countable:
+            raise FormatError(f"{self.name} cannot be counted.")
+        return len(self.starts)
+
+    def is_counted(self):
+        return self.kind == "counted"
+
+    def is_splittable(self):
+        return self.kind != "stream"
+
+    def weight(self):
+        return self.size
+
+    def get(self, position):
+        return self._sample(position)
+
+    def prefetch(self, positions):
+        pass
+
+    def cost(self, position):
+        return 1
+
+    def between(self, start, stop):
+        assert self.countable
+        return (self._sample(position) for position in range(start, stop))
+
+    def slice(self, start, stop):
+        assert self.kind != "stream"
+        for position, at in enumerate(self.starts):
+            if start <= at < stop:
+                yield self._sample(position)
+
+    def samples(self):
+        self.whole_reads += 1
+        return map(self._sample, range(len(self.starts)))
+
+    def close(self):
+        pass
+
+
+@st.composite
+def units(draw, kinds=("counted", "sliceable", "stream")):
+    made = []
+    for number in range(draw(st.integers(0, 5))):
+        size = draw(st.integers(1, 30))
+        starts = sorted(draw(st.lists(st.integers(0, size - 1), max_size=12, unique=True)))
+        kind = draw(st.sampled_from(kinds))
+        made.append(FakeUnit(f"u{number}", starts, size, kind, countable=kind != "stream"))
+    return made
+
+
+def everything(row):
+    return [(unit.name, position) for unit in row for position in range(len(unit.starts))]

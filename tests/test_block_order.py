@@ -1,0 +1,159 @@
+"""The order of shuffled blocks: a permutation however it is cut, near in the data, random enough."""
+
+from __future__ import annotations
+
+import tracemalloc
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipfs_dataset_core.block_order import BlockOrder, cut, default_window
+from ipfs_dataset_core.randomness import keyed_random
+from tests.support.order_quality import distance_of_neighbours, label_entropy, rank_correlation
+
+BLOCK = 200
+COUNT = 50_000
+EVEN = range(BLOCK, COUNT + 1, BLOCK)
+
+stops = st.lists(st.integers(1, 9), max_size=20).map(
+    lambda sizes: [sum(sizes[: number + 1]) for number in range(len(sizes))]
+)
+
+
+def whole(ends, window, *key):
+    order = BlockOrder(ends, window, *key)
+    return list(order.between(0, len(order)))
+
+
+@given(stops, st.integers(1, 25), st.integers())
+def test_it_is_a_permutation_that_depends_on_the_key_alone(ends, window, seed):
+    found = whole(ends, window, seed)
+    assert sorted(found) == list(range(ends[-1] if ends else 0))
+    assert found == whole(ends, window, seed)
+
+
+@given(stops.filter(bool), st.integers(1, 5), st.lists(st.integers(0, 99), max_size=4))
+def test_stretches_that_meet_are_everything_once(ends, window, places):
+    total = ends[-1]
+    order = BlockOrder(ends, window, 7)
+    bounds = sorted({0, total, *(place * total // 99 for place in places)})
+    stretches = [list(order.between(start, stop)) for start, stop in pairwise(bounds)]
+    lengths = [stop - start for start, stop in pairwise(bounds)]
+    assert [len(stretch) for stretch in stretches] == lengths
+    assert sorted(sample for stretch in stretches for sample in stretch) == list(range(total))
+
+
+@given(stops.filter(bool), st.integers(1, 5), st.integers(1, 40))
+def test_beyond_its_end_it_starts_over(ends, window, more):
+    total = ends[-1]
+    found = list(BlockOrder(ends, window).between(0, total + more))
+    assert len(found) == total + more
+    assert sorted(found[:total]) == list(range(total))
+
+
+def test_an_order_of_nothing_is_empty():
+    assert list(BlockOrder([], 3).between(0, 0)) == []
+
+
+def test_another_epoch_or_seed_is_another_order():
+    orders = [whole(EVEN, 8, seed, epoch) for seed in range(3) for epoch in range(3)]
+    assert all(a != b for n, a in enumerate(orders) for b in orders[:n])
+
+
+@given(st.integers(1, 30))
+def test_a_window_is_of_so_many_blocks_at_most(window):
+    for samples in BlockOrder(EVEN, window, 1).windows(0, COUNT):
+        assert len({sample // BLOCK for sample in samples}) <= window
+
+
+def test_a_lone_block_at_the_end_has_company():
+    windows = list(BlockOrder(range(1, 14), 4, 1).windows(0, 13))
+    assert [len(window) for window in windows] == [3, 3, 3, 4]
+
+
+@pytest.mark.parametrize("shares", [1, 2, 7])
+def test_shares_of_it_open_each_block_about_once(shares):
+    order = BlockOrder(EVEN, 8, 3)
+    opened = 0
+    for share in range(shares):
+        for samples in order.windows(COUNT * share // shares, COUNT * (share + 1) // shares):
+            opened += len({sample // BLOCK for sample in samples})
+    assert COUNT // BLOCK <= opened <= COUNT // BLOCK + 2 * shares
+
+
+# What docs/explanation/order.md says of quality, with room for chance.
+@pytest.mark.parametrize(
+    ("window", "distance", "entropy"),
+    [(1, 0.0, 0.1), (4, 0.65, 1.4), (16, 0.88, 2.5), (64, 0.95, 3.0)],
+)
+def test_larger_windows_come_nearer_to_a_full_permutation(window, distance, entropy):
+    order = whole(EVEN, window, 11)
+    assert abs(rank_correlation(order)) < 0.2
+    assert distance_of_neighbours(order) > distance
+    assert label_entropy(order, COUNT, 10) > entropy
+
+
+def test_every_order_of_a_few_blocks_is_about_as_likely_as_another():
+    firsts = [whole([1, 2, 3], 1, seed) for seed in range(1200)]
+    for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0]):
+        assert 140 < firsts.count(order) < 260
+
+
+def test_ten_million_samples_take_no_memory_of_their_number():
+    tracemalloc.start()
+    try:
+        order = BlockOrder(range(200, 10_000_001, 200), 12, 1)
+        first = next(iter(order.between(5_000_000, 10_000_000)))
+        assert 0 <= first < 10_000_000
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_default_window_and_the_next_one_fit_in_memory():
+    for memory in (1, 1 << 20, 64 << 20, 1 << 30):
+        window = default_window(memory)
+        assert window == 1 or 2 * window * (2 << 20) <= memory
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=40), st.integers(1, 60))
+def test_blocks_are_cut_where_the_next_would_be_too_large(sizes, size):
+    starts = [sum(sizes[:number]) for number in range(len(sizes))]
+    ends = list(cut(starts.__getitem__, len(starts), size))
+    assert ends[-1] == len(starts)
+    for first, stop in pairwise([0, *ends]):
+        assert first < stop
+        assert starts[stop - 1] < starts[first] + size or stop == first + 1
+        assert stop == len(starts) or starts[stop] >= starts[first] + size
+
+
+@given(st.lists(st.integers(0, 1000), max_size=60), st.integers(1, 100))
+def test_samples_in_no_order_are_cut_into_blocks_all_the_same(starts, size):
+    ends = list(cut(starts.__getitem__, len(starts), size))
+    assert ends == sorted(set(ends))
+    assert (ends[-1] if ends else 0) == len(starts)
+
+
+def test_cutting_asks_of_few_samples():
+    asked = 0
+
+    def start_of(position):
+        nonlocal asked
+        asked += 1
+        return position * 10_000
+
+    blocks = list(cut(start_of, 1_000_000, 2_000_000))
+    assert len(blocks) == 5000
+    assert asked < 20 * len(blocks)
+
+
+def test_it_mixes_as_well_as_it_can_within_a_window():
+    [window] = BlockOrder([COUNT], 1, 5).windows(0, COUNT)
+    assert abs(rank_correlation(window)) < 0.03
+    assert distance_of_neighbours(window) == pytest.approx(1, abs=0.03)
+    full = keyed_random(1).sample(range(COUNT), COUNT)
+    assert label_entropy(window, COUNT, 10) == pytest.approx(
+        label_entropy(full, COUNT, 10), abs=0.02
+    )

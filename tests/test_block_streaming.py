@@ -1,0 +1,118 @@
+"""Streams in shuffled blocks of all readers together: everything once, and the next window on its way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import chain
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipfs_dataset_core.block_streaming import fetched_ahead, stream_in_blocks
+from ipfs_dataset_core.errors import FormatError, TransportError
+from ipfs_dataset_core.failures import Failures
+from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.rows import Row
+from ipfs_dataset_core.shares import DISTRIBUTIONS, Place
+from tests.support.fake_units import FakeUnit, everything, units
+
+
+def share(row, place, distribution, *key, options=None):
+    failures = Failures(options or Options())
+    return list(stream_in_blocks(iter(row), place, distribution, failures, 2, *key))
+
+
+def all_of(row, world, workers, distribution):
+    """Returns what each rank gets."""
+    return [
+        [
+            sample
+            for worker in range(workers)
+            for sample in share(row, Place(rank, world, worker, workers), distribution)
+        ]
+        for rank in range(world)
+    ]
+
+
+@given(units(), st.integers(1, 4), st.integers(1, 4))
+def test_uneven_gives_every_sample_to_exactly_one_reader(row, world, workers):
+    found = chain.from_iterable(all_of(row, world, workers, "uneven"))
+    assert Counter(found) == Counter(everything(row))
+
+
+@given(units(), st.sampled_from(DISTRIBUTIONS), st.integers(1, 4))
+def test_one_rank_loses_and_repeats_nothing(row, distribution, workers):
+    found = chain.from_iterable(all_of(row, 1, workers, distribution))
+    assert Counter(found) == Counter(everything(row))
+
+
+@given(units(kinds=("counted", "sliceable")), st.integers(2, 4), st.integers(1, 3))
+def test_pad_and_drop_give_ranks_equally_many(row, world, workers):
+    total = len(everything(row))
+    for distribution, expected in (("pad", -(-total // world)), ("drop", total // world)):
+        found = all_of(row, world, workers, distribution)
+        assert {len(rank) for rank in found} == {expected}
+        assert set(chain(*found)) <= set(everything(row))
+    assert set(chain(*all_of(row, world, workers, "pad"))) == set(everything(row))
+
+
+def test_a_stream_cannot_be_shared_out_evenly():
+    row = [FakeUnit("zip", [0, 1], 9, "counted"), FakeUnit("gz", [0], 9, "stream", countable=False)]
+    with pytest.raises(FormatError, match="Ranks cannot get equally many samples"):
+        share(row, Place(0, 2), "pad")
+
+
+def test_the_order_depends_on_the_key_alone():
+    row = [FakeUnit("zip", list(range(500)), 500, "counted")]
+    first = share(row, Place(), "uneven", 1)
+    assert first == share(row, Place(), "uneven", 1) != share(row, Place(), "uneven", 2)
+
+
+class Unreadable(FakeUnit):
+    """Cannot be looked up."""
+
+    def count(self):
+        raise TransportError(f"{self.name} did not come")
+
+
+class PartlyUnreadable(FakeUnit):
+    """Its odd samples do not come."""
+
+    def get(self, position):
+        if position % 2:
+            raise TransportError(f"sample {position} did not come")
+        return super().get(position)
+
+    def prefetch(self, positions):
+        raise TransportError("nothing comes early")
+
+
+def test_what_cannot_be_read_is_raised_or_skipped():
+    row = [
+        Unreadable("gone", [0], 9, "counted"),
+        PartlyUnreadable("part", list(range(6)), 9, "counted"),
+        FakeUnit("whole", [0, 1], 9, "counted"),
+    ]
+    with pytest.raises(TransportError, match="gone did not come"):
+        share(row, Place(), "uneven")
+    with pytest.raises(TransportError, match=r"sample \d did not come"):
+        share(row[1:], Place(), "uneven")
+    found = share(row, Place(), "uneven", options=Options(handler="skip"))
+    assert sorted(found) == [("part", 0), ("part", 2), ("part", 4), ("whole", 0), ("whole", 1)]
+
+
+def test_a_window_is_fetched_while_the_one_before_is_read():
+    asked = []
+
+    class Noting(FakeUnit):
+        def prefetch(self, positions):
+            asked.append(positions)
+
+    row = Row([Noting("zip", list(range(9)), 9, "counted")])
+    windows = fetched_ahead(iter([[2, 0], [4, 3], [8]]), row)
+    assert next(windows) == [2, 0]
+    assert asked == [[0, 2], [3, 4]]
+    assert list(windows) == [[4, 3], [8]]
+    assert asked == [[0, 2], [3, 4], [8]]
+    assert list(fetched_ahead([], row)) == []

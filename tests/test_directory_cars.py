@@ -1,0 +1,107 @@
+"""Listing a sharded directory costs few requests where CARs are served, and is right where they are not."""
+
+from __future__ import annotations
+
+import pytest
+
+from ipfs_dataset_core import ObjectDirectory, Options, car_header, car_section
+from ipfs_dataset_core.connections import Connections
+from ipfs_dataset_core.resolver import open_object
+from tests.support.builders import depth_first, tree
+from tests.support.gateway_server import GatewayServer
+from tests.support.http_server import Plan
+
+NAMES = sorted((f"{number:05}-{'x' * 60}.txt" for number in range(4000)), key=str.encode)
+SHARDED = tree(dict.fromkeys(NAMES, b"raw"))
+OLD = tree({name: b"%d" % number for number, name in enumerate(NAMES)}, "unixfs-v0-2015")
+
+
+def directory(root, connections) -> ObjectDirectory:
+    found = open_object(f"ipfs://{root}", connections)
+    assert isinstance(found, ObjectDirectory)
+    return found
+
+
+def listed(content, *, blocks=None, fault=None, **serves):
+    """Returns the names in a directory, and what the gateway served for them."""
+    root, own = content
+    options = Options(retries=0, timeout=5, verify=serves.pop("verify", True))
+    with GatewayServer(own if blocks is None else blocks, fault=fault, **serves) as server:
+        connections = Connections(f"gateway+{server.url}", options)
+        try:
+            found = list(directory(root, connections).walk())
+        finally:
+            connections.close()
+        return found, server.served
+
+
+def test_a_sharded_directory_comes_as_one_car():
+    found, served = listed(SHARDED)
+    assert found == NAMES
+    assert served["car"] == 1
+    assert served["raw"] == 1
+
+
+def test_files_whose_kind_only_their_blocks_tell_come_with_their_directory():
+    found, served = listed(OLD)
+    assert found == NAMES
+    assert served["car"] == 2
+    assert served["raw"] == 1
+
+
+@pytest.mark.parametrize("content", [SHARDED, OLD], ids=["sharded", "old"])
+def test_where_no_car_is_served_blocks_are_asked_for(content):
+    found, served = listed(content, serve_car=False)
+    assert found == NAMES
+    assert served["raw"] > 200
+
+
+def cut(request, plan):
+    if request.query.get("format") != "car":
+        return plan
+    return Plan(headers=plan.headers, body=b"".join(plan.body)[:3000])
+
+
+def lying(request, plan):
+    if request.query.get("format") != "car":
+        return plan
+    root, blocks = OLD
+    sections = [car_section(cid, block + b"x") for cid, block in depth_first(root, blocks)]
+    return Plan(headers=plan.headers, body=b"".join([car_header([root]), *sections]))
+
+
+def unrelated(request, plan):
+    if request.query.get("format") != "car":
+        return plan
+    root, blocks = tree({f"{number}": bytes(100) for number in range(50)})
+    sections = [car_section(cid, block) for cid, block in depth_first(root, blocks)]
+    return Plan(headers=plan.headers, body=b"".join([car_header([root]), *sections]))
+
+
+@pytest.mark.parametrize("fault", [cut, lying, unrelated])
+def test_a_car_that_is_not_what_it_should_be_costs_time_alone(fault):
+    found, served = listed(OLD, fault=fault)
+    assert found == NAMES
+    assert served["raw"] > 200
+
+
+def test_large_files_are_not_fetched_to_list_them():
+    content = tree(dict.fromkeys(NAMES, bytes(300_000)), "unixfs-v0-2015")
+    found, served = listed(content)
+    assert found == NAMES
+    assert served["car"] == 1
+
+
+def test_nothing_unproven_is_taken_from_a_car():
+    assert listed(SHARDED, verify=False)[1]["car"] == 0
+
+
+def test_what_the_cache_on_disk_has_is_not_asked_for(tmp_path):
+    root, blocks = SHARDED
+    with GatewayServer(blocks) as server:
+        for _ in range(2):
+            options = Options(cache_dir=tmp_path, retries=0)
+            connections = Connections(f"gateway+{server.url}", options)
+            assert directory(root, connections).names() == NAMES
+            connections.close()
+        assert server.served["car"] == 1

@@ -1,0 +1,85 @@
+"""The wrappers around plugins' objects: complete, and invisible where nothing goes wrong."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from ipfs_dataset_core import Exporter, FolderReader, MemberIndex, Options, PublishedSamples, Reader
+from ipfs_dataset_core.guards import exporters, make_transport, readers, transports
+from ipfs_dataset_core.interfaces import Transport
+from ipfs_dataset_core.origins import Origin
+from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.testing import MemoryFile
+from ipfs_dataset_plugins.store import FolderStore
+from tests.support.workers import Lines, Refusing
+
+MINE = Origin("mine", "1.0", "mine")
+
+
+def methods(kind):
+    return {name for name, value in vars(kind).items() if callable(value) and name[:2] != "__"}
+
+
+@pytest.mark.parametrize(
+    ("interface", "guard"),
+    [
+        (Reader, readers.GuardedReader),
+        (FolderReader, readers.GuardedFolderReader),
+        (MemberIndex, readers._GuardedIndex),
+        (Exporter, exporters.GuardedExporter),
+        (PublishedSamples, exporters._GuardedSamples),
+        (Transport, transports.GuardedTransport),
+    ],
+)
+def test_every_method_of_an_interface_is_guarded(interface, guard):
+    own = {
+        name for kind in guard.__mro__ if kind.__module__ == guard.__module__ for name in vars(kind)
+    }
+    assert methods(interface) <= own
+
+
+def test_errors_of_our_own_pass_as_they_are():
+    with pytest.raises(Exception, match=r"^'a file' is damaged at byte 7\.$"):
+        list(readers.make_reader(Refusing(), MINE).samples(MemoryFile(b"", "a file")))
+
+
+def test_what_is_about_the_machine_passes_as_it_is():
+    class Hungry(Lines):
+        def samples(self, source):
+            yield from ()
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        list(readers.make_reader(Hungry(), MINE).samples(MemoryFile(b"")))
+
+
+def test_a_guarded_reader_goes_to_another_process():
+    reader = pickle.loads(pickle.dumps(readers.make_reader(Lines(), MINE)))
+    assert list(reader.samples(MemoryFile(b"a\nb", "f"))) == [("f:0", b"a"), ("f:1", b"b")]
+
+
+def test_an_abandoned_iteration_closes_the_plugins_own():
+    closed = []
+
+    class Closing(Lines):
+        def samples(self, source):
+            try:
+                yield "a", 1
+                yield "b", 2
+            finally:
+                closed.append(True)
+
+    samples: Any = readers.make_reader(Closing(), MINE).samples(MemoryFile(b""))
+    next(samples)
+    samples.close()
+    del samples
+    assert closed == [True]
+
+
+def test_built_in_transports_go_without(tmp_path):
+    plugin = default_registry().transport("file")
+    tmp_path.joinpath("blocks").mkdir()
+    assert isinstance(make_transport(plugin, str(tmp_path / "blocks"), Options()), FolderStore)

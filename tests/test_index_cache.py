@@ -1,0 +1,378 @@
+"""Indexes are made once per CID; what is kept of them may be damaged, never wrong, and is never needed."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+from array import array
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
+from ipfs_dataset_core import (
+    RAW,
+    FolderReader,
+    LimitError,
+    Limits,
+    MemberIndex,
+    NameTable,
+    Reader,
+    index_of,
+    make_cid,
+    pack_columns,
+    unpack_columns,
+)
+from ipfs_dataset_core.disk_cache import DiskCache
+from ipfs_dataset_core.index_cache import IndexCache, members_of
+from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile
+from ipfs_dataset_plugins import zip as zip_module
+from ipfs_dataset_plugins._zip_index import ZipIndex, build_index
+from ipfs_dataset_plugins.zip import ZipReader
+from tests.support.builders import noise, zip_bytes
+from tests.support.stores import Store, members
+
+DATA = b"one\ntwo\nthree\n"
+LINES = DATA.splitlines()
+
+
+class LinesIndex(MemberIndex):
+    def __init__(self, starts):
+        self.starts = starts
+
+    def __len__(self):
+        return len(self.starts)
+
+    def name(self, position):
+        return str(position)
+
+    def span(self, position):
+        return self.starts[position], self.starts[position] + len(LINES[position])
+
+    def dump(self):
+        return pack_columns(NameTable(map(str, range(len(self)))), [self.starts])
+
+
+class Lines(Reader):
+    """Every line is a sample; counts how often it looks where they are."""
+
+    index_form = "lines 1"
+
+    def __init__(self):
+        self.made = 0
+        self.loaded = 0
+
+    def samples(self, source):
+        return iter(())
+
+    def index(self, source):
+        self.made += 1
+        starts, at = array("Q"), 0
+        for line in LINES:
+            starts.append(at)
+            at += len(line) + 1
+        return LinesIndex(starts)
+
+    def load_index(self, source, data):
+        self.loaded += 1
+        return LinesIndex(unpack_columns(data, "Q", source.limits)[1][0])
+
+
+def get(reader, file) -> MemberIndex:
+    """Returns the index that there is."""
+    index = index_of(reader, file)
+    assert index is not None
+    return index
+
+
+def source(disk=None, data=DATA, limits=None):
+    file = MemoryFile(data, limits=limits or Limits())
+    file.cid, file.index_cache = make_cid(data, RAW), IndexCache(disk)
+    return file
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Makes the caches of different jobs in one folder."""
+    caches: list[DiskCache] = []
+
+    def cache():
+        for earlier in caches:
+            earlier.close()
+        caches.append(DiskCache(tmp_path, 1 << 20))
+        return caches[-1]
+
+    yield cache
+    for each in caches:
+        each.close()
+
+
+def files(tmp_path):
+    return sorted(path for path in (tmp_path / "indexes").rglob("*") if path.is_file())
+
+
+def test_an_index_is_made_once_while_somebody_uses_it():
+    reader = Lines()
+    first = index_of(reader, source())
+    assert index_of(reader, source()) is first
+    assert reader.made == 1
+    del first
+    gc.collect()
+    index_of(reader, source())
+    assert reader.made == 2
+
+
+def test_another_job_finds_it_on_disk(kept, tmp_path):
+    first, second = Lines(), Lines()
+    index_of(first, source(kept()))
+    gc.collect()
+    found = get(second, source(kept()))
+    assert [found.span(number) for number in range(len(found))] == [(0, 3), (4, 7), (8, 13)]
+    assert (first.made, second.made, second.loaded) == (1, 0, 1)
+    [path] = files(tmp_path)
+    assert path.name.startswith(str(make_cid(DATA, RAW)))
+
+
+def test_other_bytes_limits_or_forms_have_indexes_of_their_own(kept):
+    class Others(Lines):
+        index_form = "lines 2"
+
+    reader, others = Lines(), Others()
+    held = [index_of(reader, source(kept()))]
+    held.append(index_of(reader, source(kept(), data=DATA + b"x")))
+    held.append(index_of(reader, source(kept(), limits=Limits(members=7))))
+    held.append(index_of(others, source(kept())))
+    assert (reader.made, reader.loaded, others.made, others.loaded) == (3, 0, 1, 0)
+
+
+def test_a_form_that_names_options_keeps_them_apart(kept):
+    class Every(Lines):
+        def __init__(self, step):
+            super().__init__()
+            self.step = step
+
+        @property
+        def index_form(self):  # type: ignore[override]
+            return f"every {self.step}"
+
+        def index(self, source):
+            return LinesIndex(super().index(source).starts[:: self.step])
+
+    assert [len(get(Every(step), source(kept()))) for step in (1, 2, 1, 2)] == [3, 2, 3, 2]
+
+
+def test_a_subclass_that_indexes_otherwise_and_gives_no_form_is_not_kept(kept, tmp_path):
+    class First(Lines):
+        def index(self, source):
+            return LinesIndex(super().index(source).starts[:1])
+
+    assert len(get(Lines(), source(kept()))) == 3
+    for _ in range(2):
+        assert len(get(First(), source(kept()))) == 1
+    kept()
+    assert len(files(tmp_path)) == 1
+
+
+def test_nothing_is_kept_of_a_format_without_a_form_or_an_object_that_proves_nothing(
+    kept, tmp_path
+):
+    class Formless(Lines):
+        index_form = ""
+
+    reader = Formless()
+    held = [index_of(reader, source(kept())) for _ in range(2)]
+    unverified, unnamed = MemoryFile(DATA), source(kept())
+    unnamed.cid = None
+    held += [index_of(Lines(), file) for file in (unverified, unnamed, unnamed)]
+    kept()
+    assert len({id(index) for index in held}) == 5
+    assert reader.made == 2
+    assert files(tmp_path) == []
+
+
+def test_a_format_that_has_no_index_of_an_object_is_asked_again(kept, tmp_path):
+    class Streamed(Lines):
+        index_form = "none"
+
+        def index(self, source):
+            self.made += 1
+
+    reader = Streamed()
+    assert [index_of(reader, source(kept())) for _ in range(2)] == [None, None]
+    assert reader.made == 2
+
+
+def test_an_index_that_cannot_be_dumped_is_kept_in_memory_alone(kept, tmp_path, caplog):
+    class Solid(LinesIndex):
+        dump = MemberIndex.dump
+
+    class Solids(Lines):
+        index_form = "solid"
+
+        def index(self, source):
+            return Solid(super().index(source).starts)
+
+    reader = Solids()
+    held = [index_of(reader, source(kept())) for _ in range(2)]
+    assert held[0] is held[1]
+    kept()
+    assert files(tmp_path) == []
+    assert caplog.text == ""
+
+
+DAMAGES = {
+    "one bit": lambda data: data[:-1] + bytes([data[-1] ^ 1]),
+    "cut": lambda data: data[:-1],
+    "longer": lambda data: data + b"\0",
+    "empty": lambda _: b"",
+    "other file": lambda _: noise(100),
+    "other version": lambda data: data.replace(b"index 1", b"index 2"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_file_is_noticed_and_made_again(kept, tmp_path, damage, caplog):
+    index_of(Lines(), source(kept()))
+    gc.collect()
+    kept()
+    [path] = files(tmp_path)
+    good = path.read_bytes()
+    path.write_bytes(damage(good))
+    reader = Lines()
+    assert len(get(reader, source(kept()))) == 3
+    assert (reader.made, reader.loaded) == (1, 0)
+    assert "damaged" in caplog.text
+    kept()
+    assert path.read_bytes() == good
+
+
+def test_a_file_under_another_name_is_not_taken_for_the_one_that_it_replaces(kept, tmp_path):
+    index_of(Lines(), source(kept()))
+    held = index_of(Lines(), source(kept(), data=DATA * 2))
+    kept()
+    one, other = files(tmp_path)
+    assert held is not None
+    del held
+    gc.collect()
+    content = one.read_bytes(), other.read_bytes()
+    other.write_bytes(content[0])
+    one.write_bytes(content[1])
+    reader = Lines()
+    index_of(reader, source(kept()))
+    assert (reader.made, reader.loaded) == (1, 0)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, MemoryError, LimitError])
+def test_what_cannot_be_loaded_is_made_again(kept, error):
+    class Refuses(Lines):
+        def load_index(self, source, data):
+            raise error("of another version")
+
+    index_of(Refuses(), source(kept()))
+    gc.collect()
+    reader = Refuses()
+    assert len(get(reader, source(kept()))) == 3
+    assert reader.made == 1
+
+
+@given(
+    st.lists(st.binary(max_size=20).map(lambda raw: raw.decode("utf-8", "surrogateescape"))),
+    st.lists(st.integers(0, (1 << 64) - 1), max_size=5),
+)
+def test_columns_come_back_as_they_were(names, numbers):
+    wide, narrow = array("Q", range(len(names))), array("H", [7] * len(names))
+    data = pack_columns(NameTable(names), [wide, narrow], numbers)
+    found, columns, others = unpack_columns(data, "QH", Limits())
+    assert (list(found), columns, list(others)) == (names, [wide, narrow], numbers)
+
+
+@given(
+    st.binary(max_size=200)
+    | st.integers(0, 120).map(lambda size: pack_columns(NameTable("abc"))[:size])
+)
+def test_other_bytes_are_no_columns(data):
+    try:
+        names, columns, _ = unpack_columns(data, "QH", Limits())
+    except ValueError:
+        return
+    assert len(names) == len(columns[0]) == len(columns[1])
+
+
+def test_columns_of_more_names_than_allowed_are_refused():
+    data = pack_columns(NameTable("abc"))
+    with pytest.raises(LimitError, match="members"):
+        unpack_columns(data, "", Limits(members=2))
+
+
+class Folder(FolderReader):
+    index_form = "folder of tests"
+
+    def __init__(self):
+        self.made = 0
+
+    def members(self, directory):
+        self.made += 1
+        return list(directory.walk())
+
+
+def test_the_members_of_a_folder_are_looked_up_once(kept):
+    def folder():
+        directory = MemoryDirectory({"a": b"1", "b/ü": b"2"})
+        directory.cid, directory.index_cache = make_cid(b"folder", RAW), IndexCache(kept())
+        return directory
+
+    first, second = Folder(), Folder()
+    assert list(members_of(first, folder())) == ["a", "b/ü"]
+    gc.collect()
+    assert list(members_of(second, folder())) == ["a", "b/ü"]
+    assert (first.made, second.made) == (1, 0)
+
+
+MEMBERS = members(60)
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """Every archive whose directory is read."""
+    found = []
+
+    def noted(file):
+        found.append(file)
+        return build_index(file)
+
+    monkeypatch.setattr(zip_module, "build_index", noted)
+    return found
+
+
+@pytest.mark.parametrize(("verify", "times"), [(True, 1), (False, 4)])
+def test_a_second_job_reads_an_archive_without_its_directory(tmp_path, built, verify, times):
+    store = Store(tmp_path / "store")
+    url = f"ipfs://{store.file(zip_bytes(MEMBERS))}"
+    for _ in range(2):
+        dataset = IPFSDataset(url, store.address, cache_dir=tmp_path / "cache", verify=verify)
+        assert dict(dataset[number] for number in range(60)) == MEMBERS
+        dataset.close()
+        del dataset
+        gc.collect()
+        stream = IPFSIterableDataset(
+            url, store.address, cache_dir=tmp_path / "cache", verify=verify
+        )
+        assert dict(stream) == MEMBERS
+        stream.close()
+        del stream
+        gc.collect()
+    assert len(built) == times
+    assert len(files(tmp_path / "cache")) == verify
+
+
+def test_an_index_of_a_zip_takes_at_most_40_bytes_a_member_and_its_name():
+    names = {f"{number:08}": b"" for number in range(5000)}
+    index = ZipReader().index(MemoryFile(zip_bytes(names)))
+    dumped = index.dump()
+    assert len(dumped) <= 5000 * (40 + 8) + 100
+    assert len(pickle.dumps(index)) <= len(dumped) * 1.2
+    again = ZipIndex.load(dumped, Limits())
+    assert [again.name(n) for n in range(5000)] == list(names)
+    assert [again.content(n) for n in (0, 4999)] == [index.content(n) for n in (0, 4999)]
+    assert [again.span(n) for n in (0, 4999)] == [index.span(n) for n in (0, 4999)]

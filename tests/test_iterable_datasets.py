@@ -1,0 +1,73 @@
+"""What only iterable datasets have: lengths that may be unknown, epochs, subclasses that wrap another."""
+
+from __future__ import annotations
+
+import pytest
+
+from ipfs_dataset.ipfs_dataset import IPFSIterableDataset, ShuffleDataset
+from ipfs_dataset.types import IPFSObject
+from tests.support.builders import tar_bytes, zip_bytes
+from tests.support.stores import Store, members
+from tests.support.workers import Lines, TransformedStream
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+def test_such_a_subclass_passes_the_epoch_on(store):
+    objects = [store.file(data) for data in members(12).values()]
+    dataset = TransformedStream(objects, store.address, shuffle_urls=True)
+    orders = []
+    for epoch in (0, 1, 0):
+        dataset.set_epoch(epoch)
+        orders.append(list(dataset))
+    assert orders[0] == orders[2] != orders[1]
+
+
+def test_a_stream_is_true_whether_or_not_it_has_a_length(tmp_path):
+    stream = IPFSIterableDataset("ipfs://not looked up", str(tmp_path))
+    assert stream
+    assert ShuffleDataset(stream)
+
+
+def test_lengths_are_exact_or_absent(store):
+    archive, tar = store.file(zip_bytes(members(5))), store.file(tar_bytes(members(5)))
+    assert len(IPFSIterableDataset([archive, store.file(b"x")], store.address)) == 6
+    with pytest.raises(TypeError):
+        len(IPFSIterableDataset([archive, tar], store.address))
+
+
+def test_iterations_side_by_side_do_not_disturb_each_other(store):
+    lines = b"".join(b"%d\n" % number for number in range(50))
+    objects = [
+        IPFSObject(store.file(lines), Lines()),
+        store.file(tar_bytes(members(5))),
+        store.file(tar_bytes(members(5), "w:gz")),
+    ]
+    dataset = IPFSIterableDataset(objects, store.address)
+    alone = list(dataset)
+    assert len(alone) >= 55
+    assert list(zip(dataset, dataset, strict=True)) == [(sample, sample) for sample in alone]
+
+
+def test_the_order_of_objects_depends_on_seed_and_epoch_only(store):
+    objects = [store.file(data) for data in members(12).values()]
+
+    def order(epoch, **options):
+        dataset = IPFSIterableDataset(objects, store.address, True, **options)
+        dataset.set_epoch(epoch)
+        return [name for name, _ in dataset]
+
+    assert sorted(order(0)) == sorted(objects)
+    assert order(0) == order(0) != objects
+    assert order(1) != order(0)
+    assert order(0, seed=1) != order(0)
+    assert [name for name, _ in IPFSIterableDataset(objects, store.address)] == objects
+
+
+@pytest.mark.parametrize("distribution", ["even", "", 3])
+def test_an_unknown_distribution_is_refused(store, distribution):
+    with pytest.raises(ValueError, match="distribution is one of"):
+        IPFSIterableDataset([], store.address, distribution=distribution)
