@@ -144,3 +144,11 @@ def test_a_thread_that_idles_does_not_keep_what_it_worked_on():
     assert forgotten() is None
     assert pool._started == 1
     pool.close()
+
+
+def test_a_thread_that_ends_for_want_of_work_says_so():
+    retired = threading.Event()
+    pool = DaemonPool(1, "test-pool", patience=0.01, retired=retired.set)
+    pool.submit(lambda: None)
+    assert retired.wait(TIMEOUT)
+    pool.close()
