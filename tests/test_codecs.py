@@ -40,6 +40,11 @@ def test_a_tensor_or_array_alone_is_a_sample(sample):
     assert same(there_and_back(sample), sample)
 
 
+@pytest.mark.parametrize("text", [np.bytes_(b""), np.str_(""), np.bytes_(b"a"), np.str_("ä")])
+def test_texts_of_numpy_come_back_even_empty_ones(text):
+    assert same(there_and_back(text), text)
+
+
 DTYPES = [
     "bool uint8 int8 int16 uint16 int32 uint32 int64 uint64 float16 bfloat16 float32 float64",
     "complex64 complex128 float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu",

@@ -28,8 +28,15 @@ def encode_array(array: np.ndarray[Any, Any]) -> Leaf:
 
 def encode_scalar(scalar: np.generic) -> Leaf:
     """Returns a numpy scalar as a member: an array without dimensions."""
-    header = npy.Header(_descr(scalar.dtype), fortran_order=False, shape=())
-    return Leaf(SCALAR, "npy", npy.write_header(header) + scalar.tobytes())
+    import numpy as np  # noqa: PLC0415 - not a dependency of the library
+
+    dtype, data = scalar.dtype, scalar.tobytes()
+    if not dtype.itemsize and dtype.kind in "SU":
+        # An empty text has a type of no size, which .npy does not hold; numpy drops NULs at the end.
+        dtype = np.dtype(f"{dtype.kind}1")
+        data = bytes(dtype.itemsize)
+    header = npy.Header(_descr(dtype), fortran_order=False, shape=())
+    return Leaf(SCALAR, "npy", npy.write_header(header) + data)
 
 
 def _descr(dtype: np.dtype[Any]) -> Any:

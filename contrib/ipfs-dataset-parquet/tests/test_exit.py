@@ -16,7 +16,7 @@ from ipfs_dataset_core.testing import MemoryFile
 from tests.support.ending import check_ending
 
 PROGRAM = """
-import io
+import io, threading, time
 import pyarrow, pyarrow.parquet
 from ipfs_dataset_core import TransportError
 from ipfs_dataset_core.testing import MemoryFile
@@ -44,9 +44,27 @@ except TransportError:
 else:
     raise AssertionError
 """
+IN_A_DAEMON_THREAD = """
+def slowly(start, stop):
+    time.sleep(0.02)
+    return data[start:stop]
+
+source = MemoryFile(slowly, size=len(data))
+threading.Thread(target=lambda: list(ParquetReader().samples(source)), daemon=True).start()
+while len(source.reads) < {reads}:
+    time.sleep(0.001)
+"""
 
 
-@pytest.mark.parametrize("program", ["", THE_SOURCE_FAILS])
+@pytest.mark.parametrize(
+    "program",
+    [
+        "",
+        THE_SOURCE_FAILS,
+        IN_A_DAEMON_THREAD.format(reads=2),
+        IN_A_DAEMON_THREAD.format(reads=6),
+    ],
+)
 def test_a_file_that_is_half_read_does_not_disturb_the_end(program):
     check_ending(PROGRAM + program)
 
