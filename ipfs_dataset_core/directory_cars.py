@@ -8,14 +8,15 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.content import CID, RAW, hamt, node_kind, verify
 from ipfs_dataset_core.deadlines import until
 from ipfs_dataset_core.errors import IPFSDatasetError, RateLimitedError
+from ipfs_dataset_core.runs import car_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
 
     from ipfs_dataset_core.content import DirectoryEntry
     from ipfs_dataset_core.fetcher import Fetcher
@@ -61,15 +62,13 @@ def _fetch(fetcher: Fetcher, directory: CID, span: tuple[int, int] | None) -> No
     def ask(transport: Transport) -> None:
         # What others put into the cache meanwhile has to find room, too.
         left = fetcher.memory // 2
-        blocks = transport.read_car(directory, span=span)
-        with closing(cast("Generator[tuple[CID, bytes]]", blocks)):
+        with closing(car_blocks(transport, directory, span)) as blocks:
             for cid, block in blocks:
                 left -= len(block)
                 if left < 0:
                     return
                 verify(cid, block)
-                fetcher.get(cid.to_bytes(), lambda block=block: block)  # type: ignore[misc]
-                sources.keep(cid, block)
+                fetcher.keep(cid, block)
 
     able = [transport for transport in sources.transports if transport.serves_cars]
     if not able or not fetcher.verifies:

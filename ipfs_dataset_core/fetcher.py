@@ -212,7 +212,7 @@ class Fetcher:
         transports = [t for t in self.sources.transports if t.serves_cars and not following.failed]
         try:
             if len(wanted) >= MIN_FILES or following.goes_on:
-                begin = partial(TreeRun, root=root, passed=self._keep, verified=self.verifies)
+                begin = partial(TreeRun, root=root, passed=self.keep, verified=self.verifies)
                 with until(self._work.half()):
                     self._bulk.deliver(
                         *(TreeRun, begin, wanted),
@@ -230,7 +230,8 @@ class Fetcher:
     def _fetch_block(self, cid: CID, promise: Promise) -> None:
         self._work.submit(lambda: promise.fulfil(lambda: self.sources.get_block(cid)))
 
-    def _keep(self, cid: CID, block: bytes) -> None:
+    def keep(self, cid: CID, block: bytes) -> None:
+        """Caches a verified block that came before anybody asked for it."""
         self._promises.cache(cid.to_bytes(), block)
         self.sources.keep(cid, block)
 
