@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from ipfs_dataset_core import FormatError, LimitError, MemberIndex, Reader
+from ipfs_dataset_core import FormatError, LimitError, MemberIndex, Reader, WholeFileIndex
 from ipfs_dataset_numpy._header import MAX_BYTES, parse_header, reading
 
 if TYPE_CHECKING:
@@ -16,23 +16,6 @@ if TYPE_CHECKING:
 MAX_ROWS = 50_000_000
 
 _PIECE_BYTES = 1 << 20
-
-
-class WholeArray(MemberIndex):
-    """The index of a file that is one sample."""
-
-    def __init__(self, name: str, size: int) -> None:
-        self._name = name
-        self._size = size
-
-    def __len__(self) -> int:
-        return 1
-
-    def name(self, position: int) -> str:
-        return (self._name,)[position]
-
-    def span(self, position: int) -> Span:
-        return 0, self._size
 
 
 class NpyReader(Reader):
@@ -50,8 +33,8 @@ class NpyReader(Reader):
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
         yield self.read(source, self.index(source), 0)
 
-    def index(self, source: ObjectFile) -> WholeArray:
-        return WholeArray(source.name, source.size)
+    def index(self, source: ObjectFile) -> WholeFileIndex:
+        return WholeFileIndex(source.name, source.size)
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
         header = _header(source)
