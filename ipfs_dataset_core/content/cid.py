@@ -6,6 +6,7 @@ Versions 0 and 1 of one identifier are different values; what names the block is
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 import attrs
 
@@ -122,9 +123,14 @@ class CID:
         return CODEC_NAMES.get(self.codec, hex(self.codec))
 
     def __str__(self) -> str:
-        if self.version == 0:
-            return multibase.base58_encode(self.multihash)
-        return self.encode()
+        return _text(self)
+
+
+@lru_cache(64)  # requests and their error messages name the same few
+def _text(cid: CID) -> str:
+    if cid.version == 0:
+        return multibase.base58_encode(cid.multihash)
+    return cid.encode()
 
 
 def _decode(raw: bytes, *, versions: tuple[int, ...]) -> CID:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 USER_AGENT = "ipfs-dataset"
 
+_Fields = dict[str, tuple[str, str]]
+
 
 class HTTPClient:
     """Sends requests to one endpoint; any number of threads may use it.
@@ -37,8 +39,10 @@ class HTTPClient:
 
     def __init__(self, endpoint: Endpoint, options: Options) -> None:
         self.endpoint = endpoint
-        self._headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
         self._extra = options.headers
+        own = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+        self._bare = _merged({}, own)
+        self._usual = _merged(self._bare, self._extra)
         auth = endpoint.auth or options.auth
         if isinstance(auth, Mapping):
             raise AddressError(f"auth names other sources than {endpoint.name}: choose before this")
@@ -94,12 +98,15 @@ class HTTPClient:
         close = getattr(self._pool, "clear", None) or self._pool.close
         close()
 
-    def _all_headers(self, headers: Mapping[str, str], *, bare: bool) -> urllib3.HTTPHeaderDict:
-        # One that the user gives replaces ours whatever its case; what a request needs replaces both.
-        merged = urllib3.HTTPHeaderDict(self._headers)
-        for name, value in (*(() if bare else self._extra.items()), *headers.items()):
-            merged[name] = value
+    def _all_headers(self, headers: Mapping[str, str], *, bare: bool) -> dict[str, str]:
+        # What a request needs goes before what the user gives, and that before ours.
+        merged = _merged(self._bare if bare else self._usual, headers)
         if self._auth is not None and not bare:
             auth = self._auth() if callable(self._auth) else self._auth
-            merged["Authorization"] = authorization(auth)
-        return merged
+            merged = _merged(merged, {"Authorization": authorization(auth)})
+        return dict(merged.values())
+
+
+def _merged(first: _Fields, then: Mapping[str, str]) -> _Fields:
+    """Returns fields by their names in lower case, where later ones replace earlier ones."""
+    return {**first, **{name.lower(): (name, value) for name, value in then.items()}}

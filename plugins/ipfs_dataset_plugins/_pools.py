@@ -7,7 +7,6 @@ body, which every Python client reads and throws away. `_TrailerResponse` keeps 
 from __future__ import annotations
 
 import http.client
-import io
 import logging
 import socket
 import ssl
@@ -17,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import urllib3
 
 from ipfs_dataset_core import AddressError, redacted
+from ipfs_dataset_plugins._heads import HeadReader
 from ipfs_dataset_plugins._patience import PatientReader
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class _TrailerResponse(http.client.HTTPResponse):
         super().__init__(sock, *args, **kwargs)
         seconds = sock.gettimeout()
         if seconds is not None:
-            self.fp = io.BufferedReader(PatientReader(self.fp.detach(), seconds))
+            self.fp = HeadReader(PatientReader(self.fp.detach(), seconds))
 
     def _read_and_discard_trailer(self) -> None:
         """Reads the trailer as http.client does, but keeps the one field that matters."""
