@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 # A block has one leaf more than its bytes fill, for samples begin anywhere: small blocks are fetched nearly
 # twice, large ones mix badly.
 BLOCK_BYTES = 2 << 20
+_LEAF_BYTES = 1 << 20
 
 
 def default_window(memory: int, block: int = BLOCK_BYTES) -> int:
     """Returns how many blocks to mix where that many bytes are kept: the window and the next one fit."""
-    return max(1, 3 * memory // (8 * block))
+    return max(1, memory // (2 * (block + _LEAF_BYTES)))
 
 
 class BlockOrder:

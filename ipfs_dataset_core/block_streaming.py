@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ipfs_dataset_core.batches import fetched_ahead
 from ipfs_dataset_core.block_order import BLOCK_BYTES, BlockOrder
 from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.rows import Row, has_blocks
@@ -49,22 +49,9 @@ def stream_in_blocks(
     row = Row(mixed)
     order = BlockOrder(row.block_stops(BLOCK_BYTES), window, *key)
     for start, stop in sample_ranges(len(row), place, distribution):
-        for samples in fetched_ahead(order.windows(start, stop), row):
+        for samples in fetched_ahead(order.windows(start, stop), row, list):
             yield from failures.each(row.get, samples)
     yield from stream((unit for unit, mixes in known if not mixes), place, distribution, failures)
-
-
-def fetched_ahead(windows: Iterable[list[int]], row: Row) -> Iterator[list[int]]:
-    """Yields windows of sample numbers, each with the next one on its way."""
-    before: list[int] | None = None
-    for window in windows:
-        with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
-            row.prefetch(sorted(window))
-        if before is not None:
-            yield before
-        before = window
-    if before is not None:
-        yield before
 
 
 def _can_be_mixed(unit: Unit, failures: Failures) -> Iterator[bool]:

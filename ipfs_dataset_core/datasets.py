@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import operator
-from contextlib import suppress
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import Dataset, IterableDataset
 
+from ipfs_dataset_core.batches import Batches
 from ipfs_dataset_core.block_order import default_window
 from ipfs_dataset_core.block_streaming import stream_in_blocks
 from ipfs_dataset_core.collection import Collection, DatasetObject, as_objects
 from ipfs_dataset_core.connections import Connections
 from ipfs_dataset_core.epochs import SharedEpoch
-from ipfs_dataset_core.errors import IPFSDatasetError
-from ipfs_dataset_core.failures import Failures
+from ipfs_dataset_core.failures import Failures, Skipped
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.places import current_job, current_place, job_to_carry
 from ipfs_dataset_core.randomness import keyed_random
@@ -82,20 +81,31 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         chosen, objects = Options.from_arguments(options), as_objects(ipfs_objs)
         self._connections = Connections(ipfs_api_address, chosen, objects)
         self._failures = Failures(chosen)
+        self._batches = Batches(chosen.memory)
         self._collection = Collection([DatasetObject(o, self._connections) for o in objects])
 
     def __len__(self) -> int:
         return len(self._collection)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
-        """Returns a batch: what it needs is fetched together, then each sample goes through ``self[i]``."""
-        batch: list[Any] = []
-        for group in self._groups(indices, self._connections.options.memory // 2):
-            positions = map(self._position, group)
-            with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
-                self._collection.row.prefetch(p for p in positions if p is not None)
-            batch += self._failures.each(self.__getitem__, group)
-        return batch
+        """Returns a batch: what it needs is fetched together, then each sample goes through ``self[i]``.
+
+        They do so in the order of `indices`, but for a batch whose blocks are more than `memory` holds: then
+        samples that lie together do so one after the other.
+        """
+        def get(place: int) -> Any:
+            return self._failures.get(self.__getitem__, indices[place])
+
+        positions = [self._position(index) for index in indices]
+        batch = self._batches.read(self._collection.row, positions, get)
+        return [sample for sample in batch if sample is not Skipped.SAMPLE]
+
+    def will_read(self, indices: Sequence[int]) -> None:
+        """Says what will be in the next batches, so that it is fetched while others are read.
+
+        Ignored where no batch was read in this process since it was said last.
+        """
+        self._batches.announce(self._collection.row, map(self._position, indices))
 
     @property
     def skipped(self) -> int:
@@ -119,21 +129,6 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         """Returns the number of a sample, None where `self[index]` has to say what it means."""
         length = len(self._collection)
         return index % length if -length <= index < length else None
-
-    def _groups(self, indices: Sequence[int], budget: int) -> Iterator[list[int]]:
-        """Splits a batch so that what is fetched ahead stays in the cache until it is used."""
-        group: list[int] = []
-        used = 0
-        for index in indices:
-            position = self._position(index)
-            cost = 0 if position is None else self._collection.row.cost(position)
-            if group and used + cost > budget:
-                yield group
-                group, used = [], 0
-            group.append(index)
-            used += cost
-        if group:
-            yield group
 
 
 class IPFSIterableDataset(IterableDataset[Any]):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, TypeVar
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from torch.utils.data import get_worker_info
@@ -24,6 +25,12 @@ log = logging.getLogger(__name__)
 
 # One place for each worker, and the first for the process itself: nobody adds to another's.
 _PLACES = 65
+
+
+class Skipped(Enum):
+    """What stands where a sample would."""
+
+    SAMPLE = "skipped"
 
 
 class Failures:
@@ -79,13 +86,19 @@ class Failures:
     def each(self, get: Callable[[int], T], indices: Iterable[int]) -> Iterator[T]:
         """Yields samples by number, but for those that are skipped."""
         for index in indices:
-            try:
-                sample = get(index)
-            except IPFSDatasetError as error:
-                self.failed(error, f"sample {index}")
-            else:
-                self.worked()
+            sample = self.get(get, index)
+            if sample is not Skipped.SAMPLE:
                 yield sample
+
+    def get(self, get: Callable[[int], T], index: int) -> T | Literal[Skipped.SAMPLE]:
+        """Returns a sample by number, or that it is skipped."""
+        try:
+            sample = get(index)
+        except IPFSDatasetError as error:
+            self.failed(error, f"sample {index}")
+            return Skipped.SAMPLE
+        self.worked()
+        return sample
 
     def units(self, items: Iterable[DatasetObject]) -> Iterator[Unit]:
         """Yields the units of objects, but for objects that cannot be opened and are skipped."""

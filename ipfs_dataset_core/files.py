@@ -49,6 +49,7 @@ class VerifiedFile(ObjectFile):
         self.index_cache = fetcher.sources.index_cache
         self._layout = FileLayout(cid, fetcher.block, fetcher.limits.dag_depth)
         self.size = self._layout.size
+        self.block_bytes = self._layout.block_bytes
         self._expected = 0
         self._sequential = 0
         self._ahead = 0
@@ -75,7 +76,7 @@ class VerifiedFile(ObjectFile):
         if start >= stop:
             return b""
         announced = self._run_ahead(start, stop)
-        segments = list(self._layout.segments(start, stop))
+        segments = self._layout.segments(start, stop)
         if len(segments) > 1 and not announced:
             leaves = [segment for segment in segments if isinstance(segment, Leaf)]
             self._fetcher.prefetch_leaves(self._layout, leaves)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch.utils.data import Subset
@@ -12,7 +13,7 @@ from torch.utils.data import Subset
 from ipfs_dataset_core.block_order import BLOCK_BYTES, BlockOrder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
 @runtime_checkable
@@ -59,7 +60,12 @@ class Blocks:
         return self._whole.block_memory()
 
     def order(self, window: int, *key: object) -> Callable[[int, int], Iterator[int]]:
-        """Returns what yields the numbers of the samples from one place of an order to another.
+        """Returns what yields the numbers of the samples from one place of an order to another."""
+        windows = self.windows(window, *key)
+        return lambda start, stop: chain.from_iterable(windows(start, stop))
+
+    def windows(self, window: int, *key: object) -> Callable[[int, int], Iterator[list[int]]]:
+        """Returns the same, for what is mixed at a time.
 
         Args:
             window: How many blocks are mixed.
@@ -74,10 +80,17 @@ class Blocks:
                 "elsewhere: a subclass that numbers its samples otherwise says where their blocks end, too"
             )
         stops, places = self._sorted
-        between = BlockOrder(stops, window, *key).between
+        windows = BlockOrder(stops, window, *key).windows
         if places is None:
-            return between
-        return lambda start, stop: map(places.__getitem__, between(start, stop))
+            return windows
+        return lambda start, stop: (list(map(places.__getitem__, w)) for w in windows(start, stop))
+
+    def announce(self, samples: Iterable[int]) -> None:
+        """Tells the dataset what will be read next, where it wants to know."""
+        will_read = getattr(self._whole, "will_read", None)
+        if will_read is not None:
+            indices = None if self._subset is None else self._subset.indices
+            will_read(list(samples) if indices is None else [indices[s] for s in samples])
 
     @property
     def fit(self) -> bool:

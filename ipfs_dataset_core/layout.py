@@ -13,7 +13,7 @@ from ipfs_dataset_core.errors import LimitError, VerificationError
 from ipfs_dataset_core.limits import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from ipfs_dataset_core.content import FileNode
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # and hand-made trees are deeper.
 _DEPTH = Limits().dag_depth
 _KEPT_NODES = 512
+# What most builders make of a file, and the largest that usual ones do.
+_LEAF_BYTES = 1 << 20
 # How the binary form of a CID of version 1 and codec raw starts.
 _RAW_V1 = bytes([1, RAW])
 
@@ -71,12 +73,32 @@ class FileLayout:
         self._nodes: OrderedDict[bytes, FileNode] = OrderedDict()
         self._inner: set[bytes] = set()
         self._root = parse_file(cid, load(cid))
+        self._nearest = self._root, 0
         self.size = self._root.size
 
-    def segments(self, start: int, stop: int) -> Iterator[Leaf | Inline]:
-        """Yields the parts of the file that hold bytes ``start`` to ``stop``, in order, each whole."""
-        if start < min(stop, self.size):
-            yield from self._below(self._root, 0, start, min(stop, self.size), 1)
+    @property
+    def block_bytes(self) -> int:
+        """About how many bytes a leaf holds: as many as the first child of the root where that is one."""
+        first = self._leaf_around(self._root, 0, 0, 1)
+        return _LEAF_BYTES if first is None else first.stop
+
+    def segments(self, start: int, stop: int) -> Sequence[Leaf | Inline]:
+        """Returns the parts of the file that hold bytes ``start`` to ``stop``, in order, each whole."""
+        stop = min(stop, self.size)
+        if start >= stop:
+            return ()
+        # Where many small pieces are read, nearly all are in a leaf of a node that was looked at just now.
+        leaf = self._leaf_around(*self._nearest, start, stop)
+        return (leaf,) if leaf is not None else list(self._below(self._root, 0, start, stop, 1))
+
+    def _leaf_around(self, node: FileNode, base: int, start: int, stop: int) -> Leaf | None:
+        """Returns the leaf that holds all of a span, None where it is not one child of this node."""
+        offsets = node.offsets
+        child = bisect_right(offsets, start - base) - 1
+        if not 0 <= child < len(node.links) or stop - base > offsets[child + 1] or node.data:
+            return None
+        span = base + offsets[child], base + offsets[child + 1]
+        return self._leaf(node.links[child], *span, node.tsizes[child])
 
     def not_a_leaf(self, leaf: Leaf) -> None:
         """Records that a block taken for a leaf is an inner node."""
@@ -99,6 +121,7 @@ class FileLayout:
                 cid = node.links[child]
                 leaf = self._leaf(cid, child_start, child_stop, node.tsizes[child])
                 if leaf is not None:
+                    self._nearest = node, base
                     yield leaf
                 else:
                     below = self._node(cid, child_stop - child_start)

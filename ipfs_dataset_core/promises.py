@@ -29,8 +29,10 @@ class Promises:
 
     def claim(self, key: bytes) -> Promise | None:
         """Returns the promise of a value for the caller to keep, None where it is there or another's."""
-        promise, mine = self._claim(key)
-        return promise if mine else None
+        with self._lock:
+            if key in self._open or self._cache.get(key) is not None:
+                return None
+            return self._promise(key)
 
     def get(self, key: bytes, make: Callable[[], bytes]) -> bytes:
         """Returns what is cached, on its way, or else made here and now.
@@ -39,7 +41,12 @@ class Promises:
             TransportError: It could not be made, or did not come while there was time.
         """
         while True:
-            promise, mine = self._claim(key)
+            with self._lock:
+                promise = self._open.get(key)
+                if promise is None and (value := self._cache.get(key)) is not None:
+                    return value
+                mine = promise is None
+                promise = promise or self._promise(key)
             if mine:
                 promise.fulfil(make)
             try:
@@ -76,18 +83,9 @@ class Promises:
             del self._open[promise.key]
             return True
 
-    def _claim(self, key: bytes) -> tuple[Promise, bool]:
-        with self._lock:
-            promise = self._open.get(key)
-            if promise is not None:
-                return promise, False
-            promise = Promise(self, key)
-            value = self._cache.get(key)
-            if value is not None:
-                promise.future.set_result(value)
-                return promise, False
-            self._open[key] = promise
-            return promise, True
+    def _promise(self, key: bytes) -> Promise:
+        promise = self._open[key] = Promise(self, key)
+        return promise
 
 
 class Promise:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from itertools import accumulate, chain
+from itertools import accumulate, chain, groupby
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.block_order import cut
@@ -44,18 +44,17 @@ class Row:
         return unit.get(within)
 
     def prefetch(self, positions: Iterable[int]) -> None:
-        """Starts fetching what these samples need, each unit's share in one go."""
-        wanted: dict[Unit, list[int]] = {}
-        for position in positions:
-            unit, within = self._locate(position)
-            wanted.setdefault(unit, []).append(within)
-        for unit, within_unit in wanted.items():
-            unit.prefetch(within_unit)
+        """Starts fetching what these samples, in order, need, each unit's share in one go."""
+        for unit, within in self._by_unit(positions):
+            unit.prefetch(within)
 
-    def cost(self, position: int) -> int:
-        """Returns about how many bytes reading one sample moves."""
-        unit, within = self._locate(position)
-        return unit.cost(within)
+    def costs(self, positions: Iterable[int]) -> Iterator[int]:
+        """Yields about how many bytes each of some samples, in order, needs besides those before it."""
+        for unit, within in self._by_unit(positions):
+            reached = 0
+            for start, stop in unit.needs(within):
+                yield max(0, stop - max(start, reached))
+                reached = max(reached, stop)
 
     def block_stops(self, size: int) -> array[int]:
         """Returns where each block of about `size` bytes ends: a run of one unit's samples."""
@@ -66,6 +65,12 @@ class Row:
             for stop in _blocks(unit, size)
         )
         return array("Q", stops)
+
+    def _by_unit(self, positions: Iterable[int]) -> Iterator[tuple[Unit, list[int]]]:
+        """Yields the units that some samples, in order, are in, with their numbers there."""
+        for unit, group in groupby(positions, lambda position: bisect_right(self._stops, position)):
+            first = self._stops[unit - 1] if unit else 0
+            yield self._units[unit], [position - first for position in group]
 
     def _locate(self, position: int) -> tuple[Unit, int]:
         unit = bisect_right(self._stops, position)

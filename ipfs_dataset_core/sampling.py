@@ -31,8 +31,9 @@ class BlockShuffleSampler(Sampler[int]):
         dataset: An `IPFSDataset`, or a dataset that was imported.
         seed: What the order depends on, besides the epoch; the same for all ranks.
         block_bytes: How large a block is; a number, or text such as ``"4M"``.
-        window_bytes: How much is mixed, by default three eighths of the dataset's `memory`. More mixes
-            better, and should stay below `memory`.
+        window_bytes: How much is mixed, by default a third of the dataset's `memory`, a little more with
+            larger blocks. More mixes better, and should stay below `memory`; but then the next window is not
+            fetched while this one is read.
         batch_size: The loader's.
         num_workers: The loader's.
         num_replicas: How many ranks there are, by default as torch.distributed or the environment says.
@@ -60,9 +61,11 @@ class BlockShuffleSampler(Sampler[int]):
         block = _at_least_one("block_bytes", parse_size(block_bytes))
         self._dataset = dataset
         self._blocks = Blocks(dataset, block)
-        self._window = default_window(self._blocks.block_memory(), block)
+        self._window = most = default_window(self._blocks.block_memory(), block)
         if window_bytes is not None:
             self._window = -(-_at_least_one("window_bytes", parse_size(window_bytes)) // block)
+        # A window that is fetched too early pushes out of memory what is being read.
+        self._both_fit = self._window <= most
         self._seed = seed
         self._batch = _at_least_one("batch_size", 1 if batch_size is None else batch_size)
         self._workers = _workers(num_workers, batch_size)
@@ -71,10 +74,14 @@ class BlockShuffleSampler(Sampler[int]):
         self._epoch = 0
 
     def __iter__(self) -> Iterator[int]:
-        between = self._blocks.order(self._window, self._seed, self._epoch)
+        windows = self._blocks.windows(self._window, self._seed, self._epoch)
         start, stop = self._range()
-        if self._workers == 1:
-            return between(start, stop)
+        if self._workers == 1 and self._both_fit:
+            return self._announced(windows(start, stop))
+
+        def between(start: int, stop: int) -> Iterator[int]:
+            return chain.from_iterable(windows(start, stop))
+
         *shares, rest = batch_ranges(start, stop, self._batch, self._workers)
         readers = [between(*share) for share in shares]
         return chain(
@@ -89,6 +96,18 @@ class BlockShuffleSampler(Sampler[int]):
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch comes next; without it, every epoch has the same order."""
         self._epoch = epoch
+
+    def _announced(self, windows: Iterator[list[int]]) -> Iterator[int]:
+        """Yields samples window by window, while what the next one needs is fetched."""
+        window = next(windows, None)
+        while window is not None:
+            following = next(windows, None)
+            yield from window[:1]
+            # Not before: until somebody asks for more, nothing is known to be read here.
+            if following is not None:
+                self._blocks.announce(following)
+            yield from window[1:]
+            window = following
 
     def _range(self) -> tuple[int, int]:
         job = self._job or current_job()

@@ -16,7 +16,7 @@ from ipfs_dataset_core.processes import ProcessLocal
 from ipfs_dataset_core.registry import default_registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ipfs_dataset_core.interfaces import (
         MemberIndex,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Reader,
         ReaderPlugin,
         Sample,
+        Span,
     )
     from ipfs_dataset_core.names import NameTable
 
@@ -75,8 +76,8 @@ class Unit(ABC):
         self.prefetch(positions)
 
     @abstractmethod
-    def cost(self, position: int) -> int:
-        """Returns about how many bytes `get` reads."""
+    def needs(self, positions: Iterable[int]) -> Iterator[Span]:
+        """Yields about from where to where `get` moves bytes for each of some samples, in whole blocks."""
 
     @abstractmethod
     def between(self, start: int, stop: int) -> Iterator[Sample]:
@@ -158,9 +159,11 @@ class ObjectUnit(Unit):
     def prefetch(self, positions: Sequence[int]) -> None:
         self.reader.prefetch(self.source, self.index(), positions)
 
-    def cost(self, position: int) -> int:
-        start, stop = self.index().span(position)
-        return stop - start
+    def needs(self, positions: Iterable[int]) -> Iterator[Span]:
+        source = self.source
+        block = source.block_bytes if isinstance(source, ObjectFile) else 1
+        for start, stop in map(self.index().span, positions):
+            yield start // block * block, -(-stop // block) * block
 
     def samples(self) -> Iterator[Sample]:
         # A file of its own, for readers read on from where it stands, and iterations may run side by side.
@@ -230,8 +233,8 @@ class MembersUnit(Unit):
     def prefetch_in_order(self, positions: Sequence[int]) -> None:
         self._directory.get().prefetch_in_order([self._names[p] for p in positions])
 
-    def cost(self, position: int) -> int:
-        return _MEMBER_WEIGHT
+    def needs(self, positions: Iterable[int]) -> Iterator[Span]:
+        return ((p * _MEMBER_WEIGHT, (p + 1) * _MEMBER_WEIGHT) for p in positions)
 
     def between(self, start: int, stop: int) -> Iterator[Sample]:
         return _one_by_one(self, start, stop)

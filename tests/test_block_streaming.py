@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.block_streaming import fetched_ahead, stream_in_blocks
+from ipfs_dataset_core.block_streaming import stream_in_blocks
 from ipfs_dataset_core.errors import FormatError, TransportError
 from ipfs_dataset_core.failures import Failures
 from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.rows import Row
 from ipfs_dataset_core.shares import DISTRIBUTIONS, Place
 from tests.support.fake_units import FakeUnit, everything, units
 
@@ -100,19 +99,3 @@ def test_what_cannot_be_read_is_raised_or_skipped():
         share(row[1:], Place(), "uneven")
     found = share(row, Place(), "uneven", options=Options(handler="skip"))
     assert sorted(found) == [("part", 0), ("part", 2), ("part", 4), ("whole", 0), ("whole", 1)]
-
-
-def test_a_window_is_fetched_while_the_one_before_is_read():
-    asked = []
-
-    class Noting(FakeUnit):
-        def prefetch(self, positions):
-            asked.append(positions)
-
-    row = Row([Noting("zip", list(range(9)), 9, "counted")])
-    windows = fetched_ahead(iter([[2, 0], [4, 3], [8]]), row)
-    assert next(windows) == [2, 0]
-    assert asked == [[0, 2], [3, 4]]
-    assert list(windows) == [[4, 3], [8]]
-    assert asked == [[0, 2], [3, 4], [8]]
-    assert list(fetched_ahead([], row)) == []

@@ -26,6 +26,7 @@ class ObjectFile(io.RawIOBase, ABC):
         cid: The CID whose content this is, None where the source proves nothing.
         limits: What readers refuse of it; see `Limits`.
         index_cache: Where indexes of it are kept, None where it is not verified; see `index_of`.
+        block_bytes: About how many bytes come together, whichever of them are read.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ObjectFile(io.RawIOBase, ABC):
     limits: Limits = Limits()
     cid: CID | None
     index_cache: IndexCache | None = None
+    block_bytes: int = 1
 
     def __init__(self) -> None:
         super().__init__()

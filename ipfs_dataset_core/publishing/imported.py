@@ -28,6 +28,8 @@ class ImportedDataset(Dataset[Any]):
         published: Where it is and how it is read.
     """
 
+    _is_read = False
+
     def __init__(self, published: Published) -> None:
         self._published = published
         self._samples = ProcessLocal(published.load)
@@ -44,9 +46,17 @@ class ImportedDataset(Dataset[Any]):
 
     def __getitems__(self, indices: Sequence[SupportsIndex]) -> list[Any]:
         """Returns a batch: what it needs is fetched together, then each sample is ``self[index]``."""
+        self._is_read = True
         with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
             self._samples.get().prefetch([self._position(index) for index in indices])
         return list(self._failures.each(self.__getitem__, map(operator.index, indices)))
+
+    def will_read(self, indices: Sequence[SupportsIndex]) -> None:
+        """Says which samples are read next; see `IPFSDataset.will_read`."""
+        if self._is_read:
+            self._is_read = False
+            with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
+                self._samples.get().prefetch(sorted(map(self._position, indices)))
 
     def __iter__(self) -> Iterator[Any]:
         if self._failures.raises and type(self).__getitem__ is ImportedDataset.__getitem__:

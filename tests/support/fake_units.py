@@ -49,8 +49,8 @@ class FakeUnit(Unit):
     def prefetch(self, positions):
         pass
 
-    def cost(self, position):
-        return 1
+    def needs(self, positions):
+        return ((position, position + 1) for position in positions)
 
     def between(self, start, stop):
         assert self.countable

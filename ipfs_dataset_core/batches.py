@@ -1,0 +1,120 @@
+"""How batches of samples are fetched: each together where the cache holds what it needs, else in groups."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from ipfs_dataset_core.errors import IPFSDatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from ipfs_dataset_core.rows import Row
+
+T = TypeVar("T")
+
+
+class Batches:
+    """Reads batches of one dataset, and what somebody said will be in the next ones.
+
+    Args:
+        memory: Bytes that the cache holds.
+    """
+
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+        self._is_read = False
+        self._announced: set[int | None] = set()
+
+    def read(self, row: Row, positions: Sequence[int | None], get: Callable[[int], T]) -> list[T]:
+        """Returns what `get` gives for each place of a batch, fetched together.
+
+        Args:
+            row: What the numbers count.
+            positions: The samples' numbers, None where nothing is known.
+            get: Reads the sample at a place of the batch.
+        """
+        self._is_read = True
+        missing = [None if p in self._announced else p for p in positions]
+        self._announced.difference_update(positions)
+        batch: dict[int, T] = {}
+        groups = in_groups(row, missing, self._memory)
+        for group in fetched_ahead(groups, row, lambda group: _known(missing, group)):
+            batch.update((place, get(place)) for place in group)
+        return [batch[place] for place in range(len(positions))]
+
+    def announce(self, row: Row, positions: Iterable[int | None]) -> None:
+        """Starts fetching what the next batches need, where any was read since it was said last.
+
+        A sampler runs in the main process, and need not know whether that reads or a loader's workers do.
+        """
+        if not self._is_read:
+            return
+        self._is_read = False
+        coming = {position for position in positions if position is not None}
+        self._announced |= coming
+        with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
+            row.prefetch(sorted(coming))
+
+
+def fetched_ahead(
+    groups: Iterable[T], row: Row, positions: Callable[[T], Iterable[int]]
+) -> Iterator[T]:
+    """Yields groups, each with what the next one needs on its way.
+
+    Args:
+        groups: Of samples.
+        row: What their numbers count.
+        positions: Returns the numbers of a group's samples.
+    """
+    before: list[T] = []
+    for group in groups:
+        with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
+            row.prefetch(sorted(positions(group)))
+        yield from before
+        before = [group]
+    yield from before
+
+
+def in_groups(row: Row, positions: Sequence[int | None], memory: int) -> list[list[int]]:
+    """Splits a batch: into one group where the cache holds it all, else by where the samples lie.
+
+    So that no block is pushed out of the cache before its samples are read, whatever order they have.
+
+    Args:
+        row: What the numbers count.
+        positions: Of samples, None for those that need nothing that is known; in a group they are in this
+            order again.
+        memory: Bytes that the cache holds.
+
+    Returns:
+        The groups, as places in `positions`.
+    """
+    places = sorted(range(len(positions)), key=lambda place: positions[place] or 0)
+    known = [place for place in places if positions[place] is not None]
+    try:
+        costs = dict(zip(known, row.costs(cast("int", positions[p]) for p in known), strict=True))
+    except IPFSDatasetError:  # said where the sample is read that cannot be
+        costs = {}
+    if sum(costs.values()) <= memory // 2:
+        return [list(range(len(positions)))]
+    return [sorted(group) for group in _cut(places, costs, memory // 4)]
+
+
+def _known(positions: Sequence[int | None], places: Iterable[int]) -> list[int]:
+    return [position for place in places if (position := positions[place]) is not None]
+
+
+def _cut(places: Iterable[int], costs: Mapping[int, int], budget: int) -> Iterator[list[int]]:
+    group: list[int] = []
+    used = 0
+    for place in places:
+        cost = costs.get(place, 0)
+        if group and used + cost > budget:
+            yield group
+            group, used = [], 0
+        group.append(place)
+        used += cost
+    if group:
+        yield group

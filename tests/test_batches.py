@@ -1,0 +1,150 @@
+"""Batches: what is fetched together, in which groups, and what was announced before."""
+
+from __future__ import annotations
+
+import zipfile
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, Subset
+
+from ipfs_dataset.ipfs_dataset import BlockShuffleSampler, IPFSDataset
+from ipfs_dataset_core.batches import Batches, fetched_ahead, in_groups
+from ipfs_dataset_core.errors import TransportError
+from ipfs_dataset_core.rows import Row
+from tests.support.builders import noise, one_file, zip_bytes
+from tests.support.fake_units import FakeUnit
+from tests.support.gateway_server import GatewayServer
+from tests.support.stores import SMALL_LEAVES
+from tests.support.workers import as_it_is
+
+LEAF = 256 << 10
+FILES = {f"{number:03}": noise(10_000, number) for number in range(600)}
+
+
+class Noting(FakeUnit):
+    """Samples of one byte, of which it is noted when they were asked for."""
+
+    def __attrs_post_init__(self):
+        super().__attrs_post_init__()
+        self.asked = []
+
+    def prefetch(self, positions):
+        self.asked.append(list(positions))
+
+
+def noting(count):
+    unit = Noting("zip", list(range(count)), count, "counted")
+    return unit, Row([unit])
+
+
+def test_a_group_is_fetched_while_the_one_before_is_read():
+    unit, row = noting(9)
+    groups = fetched_ahead(iter([[2, 0], [4, 3], [8]]), row, list)
+    assert next(groups) == [2, 0]
+    assert unit.asked == [[0, 2], [3, 4]]
+    assert list(groups) == [[4, 3], [8]]
+    assert unit.asked == [[0, 2], [3, 4], [8]]
+    assert list(fetched_ahead([], row, list)) == []
+
+
+@given(st.lists(st.none() | st.integers(0, 49), max_size=40), st.integers(0, 100))
+def test_groups_are_all_of_a_batch_and_fit_in_memory(positions, memory):
+    groups = in_groups(noting(50)[1], positions, memory)
+    assert sorted(place for group in groups for place in group) == list(range(len(positions)))
+    needed = [{positions[place] for place in group} - {None} for group in groups]
+    if len(set(positions) - {None}) <= memory // 2:
+        assert groups == [list(range(len(positions)))]
+    else:
+        assert all(group == sorted(group) for group in groups)
+        assert all(len(group) <= max(1, memory // 4) for group in needed)
+        assert all(max(a) <= min(b) for a, b in pairwise(needed) if a and b)
+
+
+def test_a_batch_whose_objects_cannot_be_opened_is_one_group():
+    class Gone(FakeUnit):
+        def needs(self, positions):
+            raise TransportError("gone did not come")
+
+    row = Row([Gone("gone", list(range(9)), 9, "counted")])
+    assert in_groups(row, [3, None, 1], 0) == [[0, 1, 2]]
+
+
+@given(st.lists(st.none() | st.integers(0, 49), max_size=40), st.integers(0, 100))
+def test_a_batch_has_the_order_in_which_it_was_asked_for(positions, memory):
+    _, row = noting(50)
+    read = []
+    batch = Batches(memory).read(row, positions, lambda place: read.append(place) or place)
+    assert batch == list(range(len(positions)))
+    assert sorted(read) == batch
+
+
+def test_what_was_announced_is_fetched_once():
+    unit, row = noting(50)
+    batches = Batches(100)
+    batches.announce(row, [1, 2])
+    assert unit.asked == [], "fetched for a process that reads nothing"
+    batches.read(row, [9], str)
+    batches.announce(row, [7, None, 3, 5])
+    batches.announce(row, [40])
+    assert unit.asked == [[9], [3, 5, 7]]
+    batches.read(row, [7, 8, 3], str)
+    assert unit.asked[2:] == [[8]]
+    batches.read(row, [7, 5], str)
+    assert unit.asked[3:] == [[7]], "what was read may be gone again"
+
+
+@pytest.fixture(scope="module")
+def archive():
+    return one_file(zip_bytes(FILES, zipfile.ZIP_STORED), SMALL_LEAVES)
+
+
+def test_a_batch_that_needs_more_than_memory_holds_fetches_each_block_once(archive):
+    root, blocks = archive
+    with GatewayServer(blocks, serve_plain=False, serve_car=False) as server:
+        dataset = IPFSDataset(f"ipfs://{root}", f"gateway+{server.url}", memory=6 * LEAF)
+        count = len(dataset)
+        before = server.served["raw"]
+        # One that hops from end to end, so that its own order would fetch a block for each.
+        hopping = [number for pair in zip(range(300), range(599, 299, -1)) for number in pair]  # noqa: B905
+        batch = dataset.__getitems__(hopping)
+        dataset.close()
+    assert batch == [(f"{number:03}", FILES[f"{number:03}"]) for number in hopping]
+    assert count == 600
+    leaves = -(-count * 10_000 // LEAF)
+    assert server.served["raw"] - before <= leaves + 4
+
+
+@pytest.mark.parametrize("part", [None, range(0, 600, 2)])
+def test_a_sampler_has_the_next_window_fetched(archive, part):
+    root, blocks = archive
+    with GatewayServer(blocks, serve_plain=False, serve_car=False) as server:
+        dataset = IPFSDataset(f"ipfs://{root}", f"gateway+{server.url}")
+        chosen = dataset if part is None else Subset(dataset, part)
+        sampler = BlockShuffleSampler(chosen, block_bytes=LEAF, window_bytes=6 * LEAF)
+        loader = DataLoader(chosen, batch_size=10, sampler=sampler, collate_fn=as_it_is)
+        found, announced = [], []
+        for batch in loader:
+            found += batch
+            announced.append(len(dataset._batches._announced))
+        dataset.close()
+    assert dict(found) == {
+        name: FILES[name] for name in list(FILES)[slice(None, None, 2 if part else 1)]
+    }
+    assert max(announced) > 50
+    assert announced[-1] == 0
+    assert server.served["raw"] < 1.2 * 600 * 10_000 / LEAF
+
+
+def test_a_sampler_has_nothing_fetched_where_workers_read(archive):
+    root, blocks = archive
+    with GatewayServer(blocks, serve_plain=False, serve_car=False) as server:
+        dataset = IPFSDataset(f"ipfs://{root}", f"gateway+{server.url}")
+        sampler = BlockShuffleSampler(dataset, block_bytes=LEAF, window_bytes=4 * LEAF)
+        len(dataset)
+        before = server.served["raw"]
+        assert sorted(sampler) == list(range(600))
+        assert server.served["raw"] == before
+        dataset.close()
