@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from ipfs_dataset_core.errors import IPFSDatasetError
+from ipfs_dataset_core.errors import IPFSDatasetError, PluginError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -95,6 +95,8 @@ def in_groups(row: Row, positions: Sequence[int | None], memory: int) -> list[li
     known = [place for place in places if positions[place] is not None]
     try:
         costs = dict(zip(known, row.costs(cast("int", positions[p]) for p in known), strict=True))
+    except PluginError:
+        raise
     except IPFSDatasetError:  # said where the sample is read that cannot be
         costs = {}
     if sum(costs.values()) <= memory // 2:

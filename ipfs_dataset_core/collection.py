@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import lru_cache, partial
 from multiprocessing.context import get_spawning_popen
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
@@ -146,11 +147,13 @@ if hasattr(os, "register_at_fork"):
 
 def _folder_units(folder: Opener, members: Sequence[str]) -> list[Unit]:
     """Returns units for a folder's members: runs of plain files, and each archive on its own."""
-    registry = default_registry()
+    reader_for = lru_cache(1024)(partial(default_registry().reader_for_suffix, in_folders=True))
     units: list[Unit] = []
     run = NameTable()
     for path in members:
-        plugin = registry.reader_for_suffix(path, in_folders=True)
+        # A suffix begins with a dot, and nearly all members have one of a few.
+        _, dot, suffix = path.rpartition("/")[2].partition(".")
+        plugin = reader_for(dot + suffix)
         if plugin is None:
             run.append(path)
             continue

@@ -11,7 +11,7 @@ import os
 import traceback
 from email.parser import HeaderParser
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import importlib_metadata
@@ -72,31 +72,38 @@ class Discovery:
     disabled: tuple[Origin, ...] = ()
 
 
-class _Candidate:
-    """An installed plugin; what its distribution says of itself is read when it is asked for."""
+class _Distribution:
+    """What a distribution says of itself, read when it is asked for."""
 
-    def __init__(self, point: importlib_metadata.EntryPoint) -> None:
-        self.point = point
+    def __init__(self, distribution: Any) -> None:
+        self._distribution = distribution
 
     @cached_property
-    def _headers(self) -> Message:
-        distribution = self.point.dist
+    def headers(self) -> Message:
         try:
-            assert distribution is not None
-            text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+            read = self._distribution.read_text
+            text = read("METADATA") or read("PKG-INFO") or ""
         except Exception:  # noqa: BLE001 - a half-removed distribution has no metadata
             text = ""
         # Not `metadata`, which parses the whole README again for each of its fields.
         return HeaderParser().parsestr(text.partition("\n\n")[0])
 
+
+class _Candidate:
+    """An installed plugin."""
+
+    def __init__(self, point: importlib_metadata.EntryPoint, distribution: _Distribution) -> None:
+        self.point = point
+        self._distribution = distribution
+
     @cached_property
     def origin(self) -> Origin:
-        headers = self._headers
+        headers = self._distribution.headers
         return Origin(headers["Name"] or "(unknown)", headers["Version"] or "", self.point.name)
 
     @property
     def requirements(self) -> list[str]:
-        return self._headers.get_all("Requires-Dist", [])
+        return self._distribution.headers.get_all("Requires-Dist", [])
 
     @cached_property
     def key(self) -> tuple[str, str, str]:
@@ -113,12 +120,15 @@ class Plugins:
     def __init__(self, entry_points: Iterable[importlib_metadata.EntryPoint] | None = None) -> None:
         self._installed = entry_points is None
         self._all = None if entry_points is None else _candidates(entry_points)
+        self._own: Sequence[_Candidate] | None = None
         # No lock: a thread that imports the same at the same time finds the same, and a fork finds none held.
         self._discovered: dict[tuple[str, str, str], Discovery] = {}
 
     def built_in(self) -> Discovery:
         """Returns what comes with the core; of others, where it can be helped, nothing is looked at."""
-        return self._discover(item for item in self._own() if item.origin.built_in)
+        if self._own is None:
+            self._own = [item for item in self._of_this() if item.origin.built_in]
+        return self._discover(self._own)
 
     def named(self, name: str) -> Discovery:
         """Returns what the plugins declare whose entry points have this name."""
@@ -133,7 +143,7 @@ class Plugins:
         for found in list(self._discovered.values()):
             yield from found.loaded
 
-    def _own(self) -> Sequence[_Candidate]:
+    def _of_this(self) -> Sequence[_Candidate]:
         if not self._installed:
             return self._candidates()
         try:
@@ -161,7 +171,9 @@ class Plugins:
 
 
 def _candidates(points: Iterable[importlib_metadata.EntryPoint]) -> list[_Candidate]:
-    return [_Candidate(p) for p in sorted(points, key=lambda point: (point.name, point.value))]
+    known: dict[int, _Distribution] = {}
+    in_order = sorted(points, key=lambda point: (point.name, point.value))
+    return [_Candidate(p, known.setdefault(id(p.dist), _Distribution(p.dist))) for p in in_order]
 
 
 def discover(entry_points: Iterable[importlib_metadata.EntryPoint] | None = None) -> Discovery:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 from hypothesis import given
@@ -75,10 +75,10 @@ def test_a_batch_whose_objects_cannot_be_opened_is_one_group():
 @given(st.lists(st.none() | st.integers(0, 49), max_size=40), st.integers(0, 100))
 def test_a_batch_has_the_order_in_which_it_was_asked_for(positions, memory):
     _, row = noting(50)
-    read = []
-    batch = Batches(memory).read(row, positions, lambda place: read.append(place) or place)
-    assert batch == list(range(len(positions)))
-    assert sorted(read) == batch
+    counted = count(1)
+    batch = Batches(memory).read(row, positions, lambda place: (place, next(counted)))
+    assert [place for place, _ in batch] == list(range(len(positions)))
+    assert next(counted) == len(positions) + 1
 
 
 def test_what_was_announced_is_fetched_once():
@@ -105,15 +105,15 @@ def test_a_batch_that_needs_more_than_memory_holds_fetches_each_block_once(archi
     root, blocks = archive
     with GatewayServer(blocks, serve_plain=False, serve_car=False) as server:
         dataset = IPFSDataset(f"ipfs://{root}", f"gateway+{server.url}", memory=6 * LEAF)
-        count = len(dataset)
+        number = len(dataset)
         before = server.served["raw"]
         # One that hops from end to end, so that its own order would fetch a block for each.
         hopping = [number for pair in zip(range(300), range(599, 299, -1)) for number in pair]  # noqa: B905
         batch = dataset.__getitems__(hopping)
         dataset.close()
     assert batch == [(f"{number:03}", FILES[f"{number:03}"]) for number in hopping]
-    assert count == 600
-    leaves = -(-count * 10_000 // LEAF)
+    assert number == 600
+    leaves = -(-number * 10_000 // LEAF)
     assert server.served["raw"] - before <= leaves + 4
 
 

@@ -54,7 +54,11 @@ def plain_stream(job: Job) -> Iterator[bytes]:
 
 def in_order(job: Job) -> Iterator[bytes]:
     """Iterates an archive or folder."""
-    with closing(_iterable(job)) as dataset:
+    yield from _in_order(_iterable(job))
+
+
+def _in_order(dataset: IPFSIterableDataset) -> Iterator[bytes]:
+    with closing(dataset):
         for _, data in dataset:
             yield data
 
@@ -66,10 +70,24 @@ def by_number(job: Job) -> Iterator[bytes]:
         yield dataset[number][1]
 
 
+def constructed(job: Job) -> Iterator[bytes]:
+    """Constructs the dataset and reads sample 0."""
+    yield from first_by_number(job)
+
+
 def first_by_number(job: Job) -> Iterator[bytes]:
-    """Reads sample 0."""
-    with closing(_dataset(job)) as dataset:
+    """Reads sample 0 of a dataset that is constructed before the clock runs."""
+    return _first(_dataset(job))
+
+
+def _first(dataset: IPFSDataset) -> Iterator[bytes]:
+    with closing(dataset):
         yield dataset[0][1]
+
+
+def first_in_order(job: Job) -> Iterator[bytes]:
+    """Iterates a dataset that is constructed before the clock runs."""
+    return _in_order(_iterable(job))
 
 
 def first_cached(job: Job) -> Iterator[bytes]:
