@@ -7,6 +7,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ipfs_dataset_core.announced import Announced
 from ipfs_dataset_core.content import CID, RAW, entries, lookup, node_kind
 from ipfs_dataset_core.directory_cars import fetch_shards, fetch_small_files
 from ipfs_dataset_core.errors import AddressError, FormatError, LimitError, ObjectNotFoundError
@@ -54,7 +55,8 @@ def open_node(fetcher: Fetcher, cid: CID, name: str) -> ObjectFile | ObjectDirec
     Raises:
         FormatError: It is a symlink, which is never followed, or no UnixFS node.
     """
-    kind = node_kind(cid, fetcher.block(cid))
+    # A raw block is a file, and read once, below.
+    kind = "file" if cid.codec == RAW else node_kind(cid, fetcher.block(cid))
     if kind in ("directory", "hamt"):
         return VerifiedDirectory(fetcher, cid, name)
     if kind == "symlink":
@@ -88,6 +90,7 @@ class VerifiedDirectory(ObjectDirectory):
         self.index_cache = fetcher.sources.index_cache
         self._fetcher = fetcher
         self._following = TreeFollowing()
+        self._announced = Announced(fetcher.memory // 4)
 
     def names(self) -> list[str]:
         return [entry.name for entry in self._entries(self.cid)]
@@ -96,7 +99,11 @@ class VerifiedDirectory(ObjectDirectory):
         return self._walk(self.cid, "", 0)
 
     def open(self, path: str) -> ObjectFile:
-        return open_file(self._fetcher, self._resolve(path), path)
+        entry = self._announced.take(path)
+        if entry is None:
+            return open_file(self._fetcher, self._resolve(path), path)
+        self._fetch_announced()
+        return open_file(self._fetcher, entry.cid, path)
 
     def open_cid(self, cid: str) -> ObjectFile:
         return open_file(self._fetcher, CID.parse(cid), cid)
@@ -109,25 +116,29 @@ class VerifiedDirectory(ObjectDirectory):
         return True
 
     def prefetch(self, paths: Sequence[str]) -> None:
-        self._fetcher.prefetch_blocks(self._found(paths))
+        self._fetcher.prefetch_blocks(entry.cid for _, entry in self._entries_at(paths))
 
     def prefetch_in_order(self, paths: Sequence[str]) -> None:
-        self._announce(list(self._entries_at(paths)))
+        self._announced.add(self._entries_at(path for path in paths if path not in self._announced))
+        self._fetch_announced()
 
-    def _entries_at(self, paths: Iterable[str]) -> Iterator[DirectoryEntry]:
-        for path in paths:
-            with suppress(AddressError, FormatError, ObjectNotFoundError):  # as below
-                *above, name = split_path(path, path)
-                parent = resolve_path(self._fetcher, self.cid, above, self.name)
-                entry = lookup(parent, name, self._fetcher.block)
-                if entry is not None:
-                    yield entry
+    def _fetch_announced(self) -> None:
+        if batch := self._announced.next_batch():
+            self._fetch(batch)
 
-    def _found(self, paths: Iterable[str]) -> Iterator[CID]:
+    def _entries_at(self, paths: Iterable[str]) -> Iterator[tuple[str, DirectoryEntry]]:
+        # A directory's CID stands for what it holds, so what is above a name is walked once.
+        parents: dict[tuple[str, ...], CID] = {}
         for path in paths:
             # Who opens a path that leads nowhere hears of it; before its turn nobody should.
             with suppress(AddressError, FormatError, ObjectNotFoundError):
-                yield self._resolve(path)
+                segments = split_path(path, path)
+                above, name = segments[:-1], "".join(segments[-1:])
+                if above not in parents:
+                    parents[above] = resolve_path(self._fetcher, self.cid, above, self.name)
+                entry = lookup(parents[above], name, self._fetcher.block)
+                if entry is not None:
+                    yield path, entry
 
     def _resolve(self, path: str) -> CID:
         return resolve_path(self._fetcher, self.cid, split_path(path, path), self.name)
@@ -165,12 +176,12 @@ class VerifiedDirectory(ObjectDirectory):
         remaining = iter(found)
         window: list[DirectoryEntry] = []
         while more := list(islice(remaining, _WINDOW_ENTRIES)):
-            self._announce([entry for entry in more if entry.cid.codec != RAW])
+            self._fetch([entry for entry in more if entry.cid.codec != RAW])
             yield from window
             window = more
         yield from window
 
-    def _announce(self, found: Sequence[DirectoryEntry]) -> None:
+    def _fetch(self, found: Sequence[DirectoryEntry]) -> None:
         # A sharded directory's CAR is in the order of its names' hashes.
         ordered = self._kind(self.cid) == "directory"
         if ordered and all(entry.tsize <= _SMALL_BYTES for entry in found):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.cache import BytesCache
@@ -70,18 +68,28 @@ class Promises:
 
     def break_all(self, error: TransportError) -> None:
         """Ends all waiting with an error."""
-        with self._lock:
-            waiting, self._open = list(self._open.values()), {}
-        for promise in waiting:
-            promise.future.set_exception(error)
+        for promise in list(self._open.values()):
+            self.settle(promise, None, error)
 
-    def release(self, promise: Promise) -> bool:
-        """Returns whether the promise was still open; `break_all` may have answered it."""
+    def settle(self, promise: Promise, value: bytes | None, error: BaseException | None) -> None:
+        """Answers a promise, unless `break_all` has."""
         with self._lock:
             if self._open.get(promise.key) is not promise:
-                return False
+                return
             del self._open[promise.key]
-            return True
+            promise.value, promise.error = value, error
+            waited_for = promise.waited_for
+        if waited_for is not None:
+            waited_for.set()
+
+    def event(self, promise: Promise) -> threading.Event | None:
+        """Returns what is set once a promise is answered, None where it is."""
+        with self._lock:
+            if promise.done:
+                return None
+            # Made only now, for most promises are kept before anybody waits.
+            promise.waited_for = promise.waited_for or threading.Event()
+            return promise.waited_for
 
     def _promise(self, key: bytes) -> Promise:
         promise = self._open[key] = Promise(self, key)
@@ -94,31 +102,38 @@ class Promise:
     Args:
         owner: Caches it.
         key: The value's.
+
+    Attributes:
+        value: Once it is there.
+        error: Once it is known that it will not be.
+        waited_for: Set then, if anybody waits.
     """
+
+    __slots__ = ("_owner", "error", "key", "value", "waited_for")
 
     def __init__(self, owner: Promises, key: bytes) -> None:
         self.key = key
-        self.future: Future[bytes] = Future()
+        self.value: bytes | None = None
+        self.error: BaseException | None = None
+        self.waited_for: threading.Event | None = None
         self._owner = owner
 
     @property
     def done(self) -> bool:
         """Whether it is kept or broken."""
-        return self.future.done()
+        return self.value is not None or self.error is not None
 
     def keep(self, value: bytes) -> None:
         """Hands the value to all who wait."""
         self._owner.cache(self.key, value)
-        if self._owner.release(self):
-            self.future.set_result(value)
+        self._owner.settle(self, value, None)
 
     def fulfil(self, make: Callable[[], bytes]) -> None:
         """Keeps the promise, or breaks it with the error that says why."""
         try:
             self.keep(make())
         except BaseException as error:  # noqa: BLE001 - goes to whoever waits
-            if self._owner.release(self):
-                self.future.set_exception(error)
+            self._owner.settle(self, None, error)
 
     def wait(self) -> bytes:
         """Returns the value once it is there.
@@ -126,12 +141,13 @@ class Promise:
         Raises:
             TransportTimeoutError: It did not come while there was time.
         """
-        if not self.future.done():
-            left = max(0.0, min(time_left(), threading.TIMEOUT_MAX))
-            try:
-                self.future.exception(left)
-            except FutureTimeoutError:
-                raise TransportTimeoutError(
-                    f"What another thread fetches did not come within {left:.0f} s"
-                ) from None
-        return self.future.result()
+        event = self._owner.event(self)
+        left = max(0.0, min(time_left(), threading.TIMEOUT_MAX))
+        if event is not None and not event.wait(left):
+            raise TransportTimeoutError(
+                f"What another thread fetches did not come within {left:.0f} s"
+            )
+        if self.error is not None:
+            raise self.error
+        assert self.value is not None
+        return self.value

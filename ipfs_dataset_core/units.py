@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.names import NameTable
 
 # How many members of a folder are on their way while one is read.
-_MEMBERS_AHEAD = 64
+_MEMBERS_AHEAD = 256
 # What a folder's member weighs when work is split by bytes; only the balance depends on it.
 _MEMBER_WEIGHT = 64 << 10
 
@@ -251,7 +251,10 @@ def _one_by_one(unit: Unit, start: int, stop: int) -> Iterator[Sample]:
     """Yields samples that are files of a directory, while the next ones are fetched."""
     # What comes in order comes from the directory's start on: never more in vain than is used.
     announce = unit.prefetch_in_order if start <= stop - start else unit.prefetch
+    announced = start
     for position in range(start, stop):
-        if (position - start) % (_MEMBERS_AHEAD // 2) == 0:
-            announce(range(position, min(position + _MEMBERS_AHEAD, stop)))
+        if announced - position <= _MEMBERS_AHEAD // 2 and announced < stop:
+            until = min(position + _MEMBERS_AHEAD, stop)
+            announce(range(announced, until))
+            announced = until
         yield unit.get(position)

@@ -8,7 +8,7 @@ from ipfs_dataset_core.interfaces import MemberIndex, Reader
 from ipfs_dataset_core.testing import MemoryDirectory
 from ipfs_dataset_core.units import ObjectUnit
 
-NAMES = [f"{number:03}.txt" for number in range(100)]
+NAMES = [f"{number:03}.txt" for number in range(400)]
 
 
 class Names(MemberIndex):
@@ -59,8 +59,8 @@ def test_a_batch_is_fetched_together(unit):
 
 def test_a_range_is_fetched_ahead(unit):
     assert unit.is_counted()
-    found = unit.between(10, 90)
+    found = unit.between(10, 400)
     assert next(found) == (NAMES[10], NAMES[10])
-    assert unit.source.hints == [NAMES[10:74]]
-    assert [name for name, _ in found] == NAMES[11:90]
-    assert unit.source.hints == [NAMES[10:74], NAMES[42:90], NAMES[74:90]]
+    assert unit.source.hints == [NAMES[10:266]]
+    assert [name for name, _ in found] == NAMES[11:400]
+    assert unit.source.hints == [NAMES[10:266], NAMES[266:394], NAMES[394:400]]

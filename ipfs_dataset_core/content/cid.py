@@ -32,7 +32,8 @@ _V0_TEXT = 46
 _V0_BYTES = 34
 _V1_BYTES = 36
 # What nearly every link starts with: version 1, one of two codecs, sha2-256 of 32 bytes.
-_COMMON = {b"\x01\x55" + _SHA2_256: RAW, b"\x01\x70" + _SHA2_256: DAG_PB}
+_PREFIXES = {RAW: b"\x01\x55", DAG_PB: b"\x01\x70"}
+_COMMON = {prefix + _SHA2_256: codec for codec, prefix in _PREFIXES.items()}
 
 
 @attrs.frozen
@@ -94,7 +95,8 @@ class CID:
     def to_bytes(self) -> bytes:
         if self.version == 0:
             return self.multihash
-        return b"\x01" + varint.encode(self.codec) + self.multihash
+        prefix = _PREFIXES.get(self.codec)
+        return (prefix or b"\x01" + varint.encode(self.codec)) + self.multihash
 
     def encode(self, base: str = "base32") -> str:
         """Returns the text in a base of multibase; version 0 is written as version 1."""
