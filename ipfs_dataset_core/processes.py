@@ -12,16 +12,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _creation = threading.Lock()
+# Stands for this process: asking the system for its number takes longer than all the rest of `get`.
+_here = object()
 
 
-def _renew_lock() -> None:
+def _begin_anew() -> None:
     """Another thread of the parent may have held the lock at the moment of the fork."""
-    global _creation  # noqa: PLW0603 - a lock is replaced, not shared
+    global _creation, _here  # noqa: PLW0603 - both are replaced, not shared
     _creation = threading.Lock()
+    _here = object()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 class ProcessLocal(Generic[T]):
@@ -38,7 +41,7 @@ class ProcessLocal(Generic[T]):
     def get(self) -> T:
         """Returns this process's value."""
         slot = self._slot
-        if slot is None or slot.process != os.getpid():
+        if slot is None or slot.process is not _here:
             slot = self._own_slot()
         if not slot.made:
             with slot.lock:
@@ -48,12 +51,12 @@ class ProcessLocal(Generic[T]):
     def pop(self) -> T | None:
         """Forgets the value and returns it, None where this process made none."""
         slot, self._slot = self._slot, None
-        return slot.made[0] if slot and slot.made and slot.process == os.getpid() else None
+        return slot.made[0] if slot and slot.made and slot.process is _here else None
 
     def _own_slot(self) -> _Slot[T]:
         with _creation:
             slot = self._slot
-            if slot is None or slot.process != os.getpid():
+            if slot is None or slot.process is not _here:
                 slot = self._slot = _Slot()
             return slot
 
@@ -69,6 +72,6 @@ class _Slot(Generic[T]):
     """One process's value, empty at first; a lock of its own, since making it may take long."""
 
     def __init__(self) -> None:
-        self.process = os.getpid()
+        self.process = _here
         self.lock = threading.RLock()
         self.made: list[T] = []
