@@ -68,6 +68,7 @@ DATA: dict[str, Data] = {
     "zip_pairs": Data(_small(archives.zip_pairs, zipfile.ZIP_STORED), 20_000),
     "zip_deflated": Data(_small(archives.zip_pairs, zipfile.ZIP_DEFLATED), 20_000),
     "zip_small": Data(_small(archives.zip_stored), 20_000),
+    "zip_small_256k": Data(_small(archives.zip_stored), 20_000, options=DEFAULT),
     "tar_small": Data(_small(archives.tar), 20_000),  # the same members as those of "zip_small"
     "folder": Data(_folder, 2_000),
     "folder_large": Data(_folder, 10_000),

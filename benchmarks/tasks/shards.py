@@ -13,6 +13,13 @@ TASKS = (
         data="shards",
         contestants=(
             Contestant("limit", "get_each", "plain GETs, unverified (limit)", bare=True),
+            Contestant(
+                "torch_limit",
+                "loader",
+                "DataLoader of made-up bytes (limit)",
+                "ours",
+                compared=False,
+            ),
             OURS,
             Contestant("webdataset_", "loader", "webdataset", "webdataset"),
             Contestant("mosaicml", "loader", "MosaicML streaming", "mosaicml", data="mds"),

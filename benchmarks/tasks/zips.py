@@ -36,11 +36,11 @@ def _epoch(kind: str, data: str) -> Task:
     )
 
 
-TASKS = (
-    Task(
-        name="zip_random",
-        title="ZIP of 20,000 members of 10 KiB, random order, one by one",
-        data="zip_small",
+def _random(suffix: str, leaves: str) -> Task:
+    return Task(
+        name=f"zip_random{suffix}",
+        title=f"ZIP of 20,000 members of 10 KiB, random order, one by one; {leaves}",
+        data=f"zip_small{suffix}",
         contestants=(ONE_BY_ONE, REMOTEZIP, RANGES, FSSPEC),
         targets=(
             Target(ONE_BY_ONE.name, "ratio", 3, REMOTEZIP.name),
@@ -48,18 +48,29 @@ TASKS = (
             Target(ONE_BY_ONE.name, "peak_mb", 150),
         ),
         options={"type": "ZIP", "dataset": {"memory": 64 << 20}},
-    ),
-    Task(
-        name="zip_batches",
-        title="ZIP of 20,000 members of 10 KiB, random batches of 64, cold cache",
-        data="zip_small",
+    )
+
+
+def _batches(suffix: str, leaves: str) -> Task:
+    return Task(
+        name=f"zip_batches{suffix}",
+        title=f"ZIP of 20,000 members of 10 KiB, random batches of 64, cold cache; {leaves}",
+        data=f"zip_small{suffix}",
         contestants=(BATCHES, REMOTEZIP_16, RANGES_16),
         targets=(
             Target(BATCHES.name, "ratio", 4, REMOTEZIP_16.name),
             Target(BATCHES.name, "peak_mb", 150),
         ),
         options={"type": "ZIP"},
-    ),
+    )
+
+
+# Who reads one member has to take, and to hash, all of the leaf that it is in.
+LEAVES = {"": "raw leaves of 1 MiB", "_256k": "dag-pb leaves of 256 KiB"}
+
+TASKS = (
+    *(_random(*leaves) for leaves in LEAVES.items()),
+    *(_batches(*leaves) for leaves in LEAVES.items()),
     _epoch("ZIP", "zip_small"),
     _epoch("TAR", "tar_small"),
 )

@@ -1,0 +1,36 @@
+"""The limit of a DataLoader with workers: they send bytes that they have, and read nothing."""
+
+from __future__ import annotations
+
+import os
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.model import Job
+
+
+class _MadeUp(IterableDataset[tuple[str, bytes]]):
+    def __init__(self, samples: int, size: int) -> None:
+        self._samples = samples
+        self._size = size
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        info = get_worker_info()
+        workers, first = (1, 0) if info is None else (info.num_workers, info.id)
+        sample = os.urandom(self._size)
+        for number in range(first, self._samples, workers):
+            yield f"{number:07}.bin", sample
+
+
+def loader(job: Job) -> Iterator[bytes]:
+    """Iterates through a DataLoader with workers."""
+    dataset = _MadeUp(job.facts["members"], job.facts["member_bytes"])
+    workers = job.options.get("workers", 0)
+    batched = DataLoader(dataset, batch_size=64, num_workers=workers, collate_fn=list)
+    for _, data in chain.from_iterable(batched):
+        yield data
