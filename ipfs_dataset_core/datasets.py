@@ -93,6 +93,7 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         They do so in the order of `indices`, but for a batch whose blocks are more than `memory` holds: then
         samples that lie together do so one after the other.
         """
+
         def get(place: int) -> Any:
             return self._failures.get(self.__getitem__, indices[place])
 

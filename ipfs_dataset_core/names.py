@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, overload
 from ipfs_dataset_core.limits import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _DEFAULT = Limits()
 
@@ -78,6 +78,12 @@ class NameTable(Sequence[str]):
 
     def __len__(self) -> int:
         return len(self._stops)
+
+    def __iter__(self) -> Iterator[str]:
+        start = 0
+        for stop in self._stops:
+            yield self._blob[start:stop].decode("utf-8", "surrogateescape")
+            start = stop
 
     @overload
     def __getitem__(self, position: int) -> str: ...

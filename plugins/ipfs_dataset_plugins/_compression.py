@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import bz2
-import gzip
 import io
 import lzma
 import zlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
-from ipfs_dataset_plugins import _zstd
-from ipfs_dataset_plugins._forward import PIECE_BYTES
+from ipfs_dataset_plugins import _deflate, _zstd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ipfs_dataset_core import ObjectFile
 
@@ -21,12 +20,15 @@ if TYPE_CHECKING:
 _MAX_XZ_BYTES = 256 << 20
 _LONGEST_MAGIC = 6
 
-DAMAGE = (OSError, EOFError, zlib.error)
-"""What reading a stream of `open_decompressed` raises where the compressed data are damaged."""
+# What is unpacked is parsed while the processor's cache still has it: larger pieces take a quarter longer.
+PIECE_BYTES = 256 << 10
+
+DAMAGE: tuple[type[Exception], ...] = (OSError, EOFError, *_deflate.DAMAGE)
+"""What `decompressed` raises where the compressed data are damaged."""
 
 
 class Decompressor(Protocol):
-    """What the decompressors of the standard library have in common, but gzip's."""
+    """What decompressors have in common."""
 
     @property
     def eof(self) -> bool: ...
@@ -45,17 +47,29 @@ def compression_of(head: bytes) -> str | None:
     return next((name for start, name in magic.items() if head.startswith(start)), None)
 
 
-def open_decompressed(file: ObjectFile, compression: str) -> BinaryIO:
-    """Returns a stream of what a compressed file holds, from its start; `file` stays open.
+def decompressed(file: ObjectFile, compression: str) -> Iterator[bytes]:
+    """Yields what a compressed file holds, from its start, in full pieces but for the last.
 
     Raises:
         MissingDependencyError: Nothing installed reads this compression.
     """
-    compressed = cast("BinaryIO", io.BufferedReader(_Unclosing(file), PIECE_BYTES))
-    if compression == "gzip":
-        return cast("BinaryIO", gzip.GzipFile(fileobj=compressed))
-    stream = _Decompressed(compressed, compression)
-    return cast("BinaryIO", io.BufferedReader(stream, PIECE_BYTES))
+    source = _Unclosing(file)
+    if compression == "gzip" and _deflate.IGzipFile is not None:
+        stream = _deflate.IGzipFile(fileobj=cast("BinaryIO", source), mode="rb")
+        return iter(partial(stream.read, PIECE_BYTES), b"")
+    return _pieces(_Streams(source, compression))
+
+
+def _pieces(streams: _Streams) -> Iterator[bytes]:
+    pieces: list[bytes] = []
+    missing = PIECE_BYTES
+    while (data := streams.read(missing)) is not None:
+        pieces.append(data)
+        missing -= len(data)
+        if not missing:
+            yield b"".join(pieces)
+            pieces, missing = [], PIECE_BYTES
+    yield b"".join(pieces)
 
 
 class _Unclosing(io.RawIOBase):
@@ -69,36 +83,33 @@ class _Unclosing(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
-        data = self._file.read_at(self._position, len(buffer))
-        buffer[: len(data)] = data
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read_at(self._position, size if size >= 0 else self._file.size)
         self._position += len(data)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
         return len(data)
 
 
-class _Decompressed(io.RawIOBase):
-    """Decompresses one stream or several, one after the other, and ignores what follows them."""
+class _Streams:
+    """Decompresses one stream or several, one after the other; what follows them is ignored, or refused."""
 
-    def __init__(self, source: BinaryIO, compression: str) -> None:
-        super().__init__()
+    def __init__(self, source: _Unclosing, compression: str) -> None:
         self._source = source
         self._compression = compression
         self._new, self._error = _decompressors(compression)
         self._current = self._new()
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = b""
-        while not data and (given := self._input()) is not None:
-            data = self._decompress(given, len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def _decompress(self, given: bytes, size: int) -> bytes:
+    def read(self, most: int) -> bytes | None:
+        """Returns what comes next, at times nothing, None at the end of the last stream."""
+        given = self._input()
+        if given is None:
+            return None
         try:
-            return self._current.decompress(given, size)
+            return self._current.decompress(given, most)
         except self._error as error:
             raise OSError(str(error)) from error
 
@@ -108,23 +119,27 @@ class _Decompressed(io.RawIOBase):
             return self._next_stream()
         if not self._current.needs_input:
             return b""
-        given = self._source.read(io.DEFAULT_BUFFER_SIZE)
+        given = self._source.read(PIECE_BYTES)
         if not given:
             raise EOFError("the compressed data end in the middle")
         return given
 
     def _next_stream(self) -> bytes | None:
         given = self._current.unused_data.lstrip(b"\0")
-        while len(given) < _LONGEST_MAGIC and (more := self._source.read(io.DEFAULT_BUFFER_SIZE)):
+        while len(given) < _LONGEST_MAGIC and (more := self._source.read(PIECE_BYTES)):
             given = (given + more).lstrip(b"\0")
-        if compression_of(given) != self._compression:
-            return None
-        self._current = self._new()
-        return given
+        if compression_of(given) == self._compression:
+            self._current = self._new()
+            return given
+        if given and self._compression == "gzip":
+            raise OSError("what follows is no gzip")  # as `gzip` has it; other modules ignore it
+        return None
 
 
 def _decompressors(compression: str) -> tuple[Callable[[], Decompressor], type[Exception]]:
     """Returns what makes decompressors of a kind, and the error that they raise."""
+    if compression == "gzip":
+        return _deflate.GzipDecompressor, zlib.error
     if compression == "bzip2":
         return bz2.BZ2Decompressor, OSError
     if compression == "xz":

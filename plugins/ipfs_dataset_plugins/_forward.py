@@ -53,21 +53,18 @@ class ForwardBytes:
         Raises:
             FormatError: The file ends before `start`.
         """
-        at = start - self._base
-        stop = at + size
-        if at >= 0 and stop <= len(self._buffer):
-            return self._buffer[at:stop]
-        return self._refill(start, size)
+        piece, at = self.window(start, size)
+        return piece[at : at + size]
 
-    def window(self, start: int) -> tuple[bytes, int]:
-        """Returns a piece that holds what is at `start`, and where in it that is; raises like `read`."""
+    def window(self, start: int, size: int = 1) -> tuple[bytes, int]:
+        """Returns a piece that holds what `read` returns, and where in it that is; raises likewise.
+
+        Cutting what is needed from it is cheaper than reading every header by itself.
+        """
         at = start - self._base
-        if not 0 <= at < len(self._buffer):
-            if start > self._file.size:
-                raise cut_off(self.name, start)
-            self._base, at = start, 0
-            self._buffer = self._file.read_at(start, self._piece)
-        return self._buffer, at
+        if at >= 0 and at + size <= len(self._buffer):
+            return self._buffer, at
+        return self._refill(start, size), 0
 
     def _refill(self, start: int, size: int) -> bytes:
         if start > self._file.size:
@@ -78,7 +75,7 @@ class ForwardBytes:
         rest = size - len(have)
         self._buffer = self._file.read_at(self._base, max(rest, self._piece))
         if len(self._buffer) > rest:
-            return have + self._buffer[:rest]
+            return have + self._buffer[:rest] if have else self._buffer
         # All of it was asked for: keeping it as well would hold a large member twice.
         data, self._buffer = self._buffer, b""
         self._base += len(data)

@@ -33,13 +33,14 @@ def samples(
         LimitError: A member is too large.
     """
     scan.archive = archive
+    limit = contents.limit
     while start < stop:
         if not scan.extended:
             piece, at = archive.window(start)
-            base = start - at
+            base, end = start - at, len(piece)
             for header, name, size in usual_headers(piece, at):
                 data = header + BLOCK
-                if data + size > len(piece) or size > contents.limit or base + header >= stop:
+                if data + size > end or size > limit or base + header >= stop:
                     break
                 yield name, piece[data : data + size]
                 start = base + data + padded(size)

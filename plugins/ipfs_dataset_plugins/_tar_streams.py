@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import FormatError, IPFSDatasetError, LimitError
-from ipfs_dataset_plugins._compression import DAMAGE, open_decompressed
-from ipfs_dataset_plugins._forward import PIECE_BYTES, cut_off
+from ipfs_dataset_plugins._compression import DAMAGE, PIECE_BYTES, decompressed
+from ipfs_dataset_plugins._forward import cut_off
 
 if TYPE_CHECKING:
     from ipfs_dataset_core import ObjectFile
@@ -28,7 +28,8 @@ class DecompressedBytes:
         self.size = math.inf
         self._file = file
         self._compression = compression
-        self._stream = open_decompressed(file, compression)
+        self._pieces = decompressed(file, compression)
+        self._left = b""  # of the last piece
         self._position = 0
         self._rewinds = 0
 
@@ -64,8 +65,16 @@ class DecompressedBytes:
             pass
 
     def _read(self, size: int) -> bytes:
+        while len(self._left) < size and (piece := self._next_piece()):
+            self._left = self._left + piece if self._left else piece
+        data, self._left = self._left[:size], self._left[size:]
+        self._position += len(data)
+        return data
+
+    def _next_piece(self) -> bytes:
+        """Returns the next piece, nothing at the end."""
         try:
-            data = self._stream.read(size)
+            return next(self._pieces, b"")
         except IPFSDatasetError:
             raise
         except DAMAGE as error:
@@ -73,8 +82,6 @@ class DecompressedBytes:
                 f"{self.name!r} is damaged: its {self._compression} data cannot be decompressed "
                 f"after {self._position} bytes ({error}). Publish it again from a complete file."
             ) from error
-        self._position += len(data)
-        return data
 
     def _rewind(self) -> None:
         self._rewinds += 1
@@ -83,5 +90,6 @@ class DecompressedBytes:
                 f"{self.name!r} has hard links that go back in a compressed archive more than "
                 f"{_MAX_REWINDS} times. Publish it as a plain .tar."
             )
-        self._stream = open_decompressed(self._file, self._compression)
+        self._pieces = decompressed(self._file, self._compression)
+        self._left = b""
         self._position = 0

@@ -15,16 +15,17 @@ from ipfs_dataset_plugins._tar_headers import BLOCK, padded
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A regular file whose name needs no second look, all numbers octal, nothing in the fields that extend others.
-_USUAL = re.compile(
+# A name that needs no second look, and all numbers octal.
+_USUAL_START = re.compile(
     rb"(?=(?P<name>[^\0/][^\0]{0,99})).{100}"
     rb"(?:[0-7]{6}[0-7 ][ \0]){3}(?P<size>[0-7]{11})[ \0][0-7]{11}[ \0]"
-    rb"(?P<checksum>[0-7]{6})(?:\0 | \0)(?P<kind>[0\0]).{172}"
-    rb"(?:(?:[0-7]{6}[0-7 ][ \0]){2}|\0{16})\0{167}",
+    rb"(?P<checksum>[0-7]{6})(?:\0 | \0)",
     re.DOTALL,
 )
-_CHECKSUM = slice(148, 156)
-_LAST_USED = 345
+# A regular file, and nothing in the fields that extend others.
+_USUAL_REST = re.compile(rb"[0\0].{172}(?:(?:[0-7]{6}[0-7 ][ \0]){2}|\0{16})\0{167}", re.DOTALL)
+_CHECKSUM, _REST = 148, 156
+_REST_USED = 345 - _REST
 _SPACES = 8 * ord(" ")
 
 
@@ -35,17 +36,23 @@ def usual_headers(piece: bytes, at: int) -> Iterator[tuple[int, str, int]]:
         piece: Part of an archive.
         at: Where in it a header is expected.
     """
-    match = _USUAL.match
+    match = _USUAL_START.match
+    rest, rest_sum = b"", 0
     while found := match(piece, at):
-        raw_name, size, checksum, kind = found.groups()
-        if int(checksum, 8) != _checksum(piece, at):
+        raw_name, size, checksum = found.groups()
+        # The same in nearly all members of an archive, and then looked at once.
+        if (own_rest := piece[at + _REST : at + BLOCK]) != rest:
+            if not _USUAL_REST.fullmatch(own_rest):
+                return
+            rest, rest_sum = own_rest, _sum(own_rest[:_REST_USED]) + _SPACES
+        if int(checksum, 8) != _sum(piece[at : at + _CHECKSUM]) + rest_sum:
             return
         name = raw_name.decode("utf-8", "surrogateescape")
         if (
             ".." in name
             or "._" in name
             or "__MACOSX" in name
-            or (kind == b"\0" and name[-1] == "/")
+            or (name[-1] == "/" and rest.startswith(b"\0"))
         ):
             return
         count = int(size, 8)
@@ -53,11 +60,9 @@ def usual_headers(piece: bytes, at: int) -> Iterator[tuple[int, str, int]]:
         at += BLOCK + padded(count)
 
 
-def _checksum(piece: bytes, at: int) -> int:
-    """Returns the sum of a header's bytes, those of the checksum taken for spaces.
+def _sum(data: bytes) -> int:
+    """Returns the sum of some bytes, as checksums of headers count them.
 
-    Adler-32 has that sum in its lower half, modulo 65521, which fewer than 257 bytes do not reach.
+    Adler-32 has it in its lower half, modulo 65521, which fewer than 257 bytes do not reach.
     """
-    before = adler32(piece[at : at + _CHECKSUM.start], 0)
-    after = adler32(piece[at + _CHECKSUM.stop : at + _LAST_USED], 0)
-    return (before & 0xFFFF) + (after & 0xFFFF) + _SPACES
+    return adler32(data, 0) & 0xFFFF

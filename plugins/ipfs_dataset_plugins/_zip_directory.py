@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core import ObjectFile
 
-LOCAL_HEADER = struct.Struct("<4s5H3L2H")
+LOCAL_HEADER_BYTES = 30
 
 _END = struct.Struct("<4s4H2LH")
 _END_SIGNATURE = b"PK\5\6"
@@ -107,6 +107,8 @@ def decoded_name(name: bytes, flags: int) -> str:
     Raises:
         ValueError: It is not.
     """
+    if name.isascii():
+        return name.decode("ascii")  # the same in both, and decoded in a tenth of the time
     return name.decode("utf-8" if flags & _UTF8_FLAG else "cp437")
 
 

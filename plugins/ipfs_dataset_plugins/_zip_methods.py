@@ -6,6 +6,8 @@ import bz2
 import lzma
 import zlib
 
+from ipfs_dataset_plugins import _deflate
+
 _STORED, _DEFLATED, _BZIP2, _LZMA = 0, 8, 12, 14
 _OTHER_METHODS = {
     1: "shrink",
@@ -18,6 +20,7 @@ _OTHER_METHODS = {
     98: "ppmd",
     99: "AES encryption",
 }
+_DAMAGE: tuple[type[Exception], ...] = (*_deflate.DAMAGE, lzma.LZMAError, OSError)
 _LZMA_HEADER = 9
 _SMALLEST_DICTIONARY = 4096
 
@@ -32,12 +35,13 @@ def decompress(method: int, data: bytes, size: int) -> bytes:
         if method == _STORED:
             return data
         if method == _DEFLATED:
-            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
+            content: bytes = _deflate.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
+            return content
         if method == _BZIP2:
             return bz2.BZ2Decompressor().decompress(data, size + 1)
         if method == _LZMA:
             return _unpack_lzma(data, size)
-    except (zlib.error, lzma.LZMAError, OSError) as error:
+    except _DAMAGE as error:
         raise ValueError(f"it cannot be decompressed ({error})") from error
     raise ValueError(
         f"its compression method is {_OTHER_METHODS.get(method, method)}, which is not supported; "

@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, cast
 
 from ipfs_dataset_core import FormatError, Reader, ReaderPlugin, hookimpl
-from ipfs_dataset_plugins._compression import compression_of
+from ipfs_dataset_plugins._compression import PIECE_BYTES, compression_of
 from ipfs_dataset_plugins._forward import ForwardBytes
 from ipfs_dataset_plugins._tar_contents import Contents, read_content
 from ipfs_dataset_plugins._tar_headers import BLOCK, parse_header
@@ -42,10 +42,10 @@ class TarReader(Reader):
 
     def _decompressed(self, source: ObjectFile, compression: str) -> Iterator[Sample]:
         stream = DecompressedBytes(source, compression)
-        archive = ForwardBytes(stream)
+        archive = ForwardBytes(stream, PIECE_BYTES)
         contents = Contents(
             source.name,
-            lambda: ForwardBytes(DecompressedBytes(source, compression)),
+            lambda: ForwardBytes(DecompressedBytes(source, compression), PIECE_BYTES),
             source.limits.member_bytes,
         )
         yield from samples(archive, contents, Scan(archive), 0, math.inf)

@@ -1,0 +1,137 @@
+"""Whichever library decompresses, what comes out and what is refused is the same."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import struct
+import sys
+import zipfile
+import zlib
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ipfs_dataset_core import FormatError
+from ipfs_dataset_core.testing import MemoryFile
+from ipfs_dataset_plugins import _deflate
+from ipfs_dataset_plugins._compression import PIECE_BYTES, decompressed
+from ipfs_dataset_plugins.tar import TarReader
+from ipfs_dataset_plugins.zip import ZipReader
+from tests.support.archives import by_zipfile, outcome, tar_of, zip_of
+
+MEMBERS = [(f"data/{number:03}.bin", bytes([number]) * (number * 37)) for number in range(60)]
+# The library is the same for all examples of a test.
+SETTINGS = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(params=["isal", "zlib"], autouse=True)
+def library(request, monkeypatch):
+    if request.param == "isal":
+        pytest.importorskip("isal")
+    else:
+        monkeypatch.setattr(_deflate, "IGzipFile", None)
+        monkeypatch.setattr(_deflate, "decompressobj", zlib.decompressobj)
+        monkeypatch.setattr(_deflate, "crc32", zlib.crc32)
+
+
+def unpacked(data: bytes) -> bytes:
+    return b"".join(decompressed(MemoryFile(data), "gzip"))
+
+
+def tars(data: bytes):
+    return outcome(TarReader().samples, MemoryFile(data))
+
+
+def zips(data: bytes):
+    return outcome(ZipReader().samples, MemoryFile(data))
+
+
+def test_without_isal_the_standard_library_does_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "isal", None)
+    spec = importlib.util.find_spec("ipfs_dataset_plugins._deflate")
+    assert spec is not None
+    assert spec.loader is not None
+    plain = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(plain)
+    assert plain.IGzipFile is None
+    assert plain.decompressobj is zlib.decompressobj
+    assert list(plain.DAMAGE) == [zlib.error]
+
+
+@given(st.lists(st.binary(max_size=2000), max_size=5), st.integers(0, 9), st.integers(0, 20))
+@SETTINGS
+def test_streams_one_after_the_other_are_one_file(parts, level, zeros):
+    data = b"".join(gzip.compress(part, level) for part in [*parts, b"end"]) + bytes(zeros)
+    assert unpacked(data) == b"".join([*parts, b"end"])
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES - 1, PIECE_BYTES, 5 * PIECE_BYTES + 3])
+def test_pieces_are_full_but_for_the_last(size):
+    content = bytes(range(256)) * (size // 256 + 1)
+    pieces = list(decompressed(MemoryFile(gzip.compress(content[:size])), "gzip"))
+    assert b"".join(pieces) == content[:size]
+    assert all(len(piece) == PIECE_BYTES for piece in pieces[:-1])
+
+
+def test_a_bomb_is_never_in_memory_whole():
+    bomb = gzip.compress(bytes(64 << 20))
+    sizes = list(map(len, decompressed(MemoryFile(bomb), "gzip")))
+    assert max(sizes) <= PIECE_BYTES
+    assert sum(sizes) == 64 << 20
+
+
+@pytest.mark.parametrize("before", range(40))
+def test_a_header_with_all_its_fields_may_lie_across_pieces(before):
+    head = struct.pack("<4BLBB", 0x1F, 0x8B, 8, 2 | 4 | 8 | 16, 0, 0, 255)
+    head += b"\x05\0extra" + b"name\0" + b"comment\0"
+    head += struct.pack("<H", zlib.crc32(head) & 0xFFFF)
+    first = gzip.compress(b"first", 0)
+    # A stored block, as large as to put the second header where a piece ends.
+    filler = gzip.compress(b"", 0)
+    room = 512 * 1024 - before - len(first)
+    first = first + filler * (room // len(filler))
+    second = head + gzip.compress(b"second", 0)[10:]
+    assert unpacked(first + second) == b"firstsecond"
+
+
+@pytest.mark.parametrize("tail", [b"x", b"\x1f", b"\0\0x", b"no gzip at all" * 9, b"\x1f\x8b\x08"])
+def test_what_follows_and_is_no_gzip_is_refused(tail):
+    whole = gzip.compress(tar_of(MEMBERS[:3]))
+    assert tars(whole + bytes(9)) == MEMBERS[:3]
+    assert isinstance(tars(whole + tail), FormatError)
+
+
+@pytest.mark.parametrize("cut", range(1, 40))
+def test_a_cut_stream_is_refused(cut):
+    assert isinstance(tars(gzip.compress(tar_of(MEMBERS[:3]))[:-cut]), FormatError)
+
+
+@given(st.data())
+@SETTINGS
+def test_a_damaged_tar_is_refused_or_unharmed(data):
+    whole = bytearray(gzip.compress(tar_of(MEMBERS[:10])))
+    whole[data.draw(st.integers(0, len(whole) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    found = tars(bytes(whole))
+    assert isinstance(found, FormatError) or found == MEMBERS[:10]
+
+
+@given(st.data())
+@SETTINGS
+def test_a_damaged_zip_is_refused_or_read_as_by_zipfile(data):
+    whole = bytearray(zip_of(MEMBERS[:10], zipfile.ZIP_DEFLATED))
+    whole[data.draw(st.integers(0, len(whole) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    found = zips(bytes(whole))
+    assert (
+        isinstance(found, FormatError)
+        or found == by_zipfile(bytes(whole))
+        or [content for _, content in found] == [content for _, content in MEMBERS[:10]]
+    )
+
+
+def test_a_bomb_in_a_zip_is_stopped_at_the_size_that_it_declares():
+    whole = bytearray(zip_of([("bomb", bytes(50 << 20))]))
+    at = whole.index(b"PK\1\2") + 24
+    whole[at : at + 4] = struct.pack("<L", 10)
+    assert "10 bytes" in str(zips(bytes(whole)))
