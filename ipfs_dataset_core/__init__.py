@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         DirectoryEntry,
         car_header,
         car_section,
+        car_section_head,
         entries,
         index_car,
         lookup,
@@ -144,6 +145,7 @@ __all__ = [
     "at_exit",
     "car_header",
     "car_section",
+    "car_section_head",
     "codecs",
     "entries",
     "file_path",
@@ -177,8 +179,8 @@ _MODULES = {
     "ipfs_dataset_core.columns": "pack_columns unpack_columns",
     "ipfs_dataset_core.connections": "Connections",
     "ipfs_dataset_core.content": (
-        "CID CarReader DAG_PB DirectoryEntry RAW car_header car_section entries index_car lookup make_cid "
-        "node_kind parse_file verify"
+        "CID CarReader DAG_PB DirectoryEntry RAW car_header car_section car_section_head entries index_car "
+        "lookup make_cid node_kind parse_file verify"
     ),
     "ipfs_dataset_core.content.links": "links",
     "ipfs_dataset_core.datasets": "IPFSDataset IPFSIterableDataset",

@@ -70,6 +70,62 @@ def test_half_complex_comes_back_and_decoding_it_does_not_warn():
         assert same(SampleCodec().decode(encoded.schema, dict(encoded.members), "x"), tensor)
 
 
+def test_a_large_tensor_comes_back():
+    for tensor in (torch.arange(1 << 18), torch.ones(1 << 19, requires_grad=True)):
+        assert same(there_and_back(tensor), tensor.detach())
+
+
+ANY = values.containers(st.one_of(values.SCALARS, values.tensors(), values.arrays()))
+
+
+@given(ANY, ANY)
+def test_what_is_known_of_other_samples_changes_nothing_but_the_time(usual, sample):
+    codec = SampleCodec()
+    known = codec.encode(usual, 0).schema
+    assert codec.encode(usual, 1, known).schema is known or _has_other_keys(usual)
+    plain, helped = codec.encode(sample, 2), codec.encode(sample, 2, known)
+    assert helped.members == plain.members
+    assert schema.schema_text(helped.schema) == schema.schema_text(plain.schema)
+
+
+def _has_other_keys(sample):
+    """Tells whether there are keys that may be equal though they are not the same."""
+    if type(sample) is dict:
+        return any(type(key) is not str or _has_other_keys(part) for key, part in sample.items())
+    return type(sample) in (list, tuple) and any(map(_has_other_keys, sample))
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        {"a": torch.ones(1), "b": [torch.ones(1), 2]},
+        {"a": torch.ones(1), "b": [torch.ones(1), "two", 3]},
+        {"a": torch.ones(1), "b": 1},
+        {"b": [torch.ones(1), "two"], "a": torch.ones(1)},
+        {"a": "x" * 5000, "A": torch.ones(1)},
+        {1: torch.ones(1), "b": 1},
+        (torch.ones(1), [torch.ones(1), "two"]),
+        torch.ones(1),
+    ],
+)
+def test_a_sample_that_is_unlike_the_others_is_encoded_as_if_there_were_none(sample):
+    codec = SampleCodec()
+    usual = codec.encode({"a": torch.ones(1), "b": [torch.ones(1), "two"]}, 0).schema
+    plain, helped = codec.encode(sample, 1), codec.encode(sample, 1, usual)
+    assert helped.members == plain.members
+    assert schema.schema_text(helped.schema) == schema.schema_text(plain.schema)
+    assert helped.schema is not usual
+
+
+def test_equal_keys_of_other_types_are_other_keys():
+    codec = SampleCodec()
+    usual = codec.encode({1: torch.ones(1)}, 0).schema
+    for key in (True, 1.0):
+        assert schema.schema_text(
+            codec.encode({key: torch.ones(1)}, 1, usual).schema
+        ) != schema.schema_text(usual)
+
+
 def test_views_keep_their_values_and_results_are_writable():
     whole = torch.arange(24).reshape(2, 3, 4)
     for view in (

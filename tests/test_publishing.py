@@ -64,6 +64,30 @@ def test_a_transport_that_fails_ends_the_export_early_with_its_error():
     assert upload_threads() == []
 
 
+def test_an_iterator_that_fails_on_the_way_ends_the_export_with_its_error():
+    def samples():
+        for i in range(40):
+            yield bytes([i]) * (1 << 20)
+        raise OSError("the dataset's disk is gone")
+
+    transport = MemoryTransport()
+    with pytest.raises(OSError, match="disk is gone"):
+        publish(samples(), TarShards(ExporterOptions()), transport, PROFILE)
+    assert transport.pinned == []
+    assert upload_threads() == []
+
+
+def test_pieces_are_written_at_once_and_a_closed_file_takes_none():
+    blocks: dict[CID, bytes] = {}
+    file = TreeSink(PROFILE, blocks.__setitem__).create("a")
+    file.writelines([b"four", bytearray(b"five"), memoryview(b"six")])
+    assert file.tell() == 11
+    file.close()
+    assert list(blocks.values()) == [b"fourfivesix"]
+    with pytest.raises(ValueError, match="closed"):
+        file.writelines([b""])
+
+
 def test_closing_an_upload_drops_what_was_not_sent():
     transport = MemoryTransport()
     upload = BlockUpload(transport)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
@@ -50,11 +50,10 @@ class ValueCodec:
     decode: Callable[[bytes], Any]
 
 
-@attrs.frozen
-class Leaf:
+class Leaf(NamedTuple):
     """One encoded value.
 
-    Args:
+    Attributes:
         codec: The name of the codec that decodes it.
         extension: The end of the member's name, without a dot.
         payload: The content of the member.

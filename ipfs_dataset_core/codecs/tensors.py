@@ -8,6 +8,7 @@ such a file too.
 from __future__ import annotations
 
 import ctypes
+import functools
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ _TORCH_CODES = {
     "float8_e5m2fnuz": "|u1",
     "float8_e8m0fnu": "|u1",
 }
+_LARGE = 1 << 20
 _NAMES = {code: name for name, code in _NUMPY_CODES.items()}
 
 
@@ -48,19 +50,31 @@ def encode(tensor: torch.Tensor) -> Leaf:
     Raises:
         ExportError: It has no plain data: sparse, quantized, meta, or of a type below one byte.
     """
-    descr = _descr(tensor)
-    plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
-    header = npy.write_header(npy.Header(descr, fortran_order=False, shape=tuple(plain.shape)))
-    size = plain.numel() * plain.element_size()
-    payload = header + (ctypes.string_at(plain.data_ptr(), size) if size else b"")
-    return Leaf(NAME, "npy", payload)
-
-
-def _descr(tensor: torch.Tensor) -> Any:
-    name = str(tensor.dtype).removeprefix("torch.")
     if tensor.layout != sys.modules["torch"].strided or tensor.is_quantized or tensor.is_meta:
         kind = "quantized" if tensor.is_quantized else "meta" if tensor.is_meta else tensor.layout
         raise ExportError(f"is a tensor without plain data ({kind}): make it dense first")
+    header = _header(tensor.dtype, tuple(tensor.shape))
+    if not tensor.is_cpu or tensor.is_conj() or tensor.is_neg() or not tensor.is_contiguous():
+        tensor = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+    return Leaf(NAME, "npy", _with_content(header, tensor) if tensor.nbytes else header)
+
+
+def _with_content(header: bytes, tensor: torch.Tensor) -> bytes:
+    size, address = tensor.nbytes, tensor.data_ptr()
+    if size < _LARGE:
+        return header + ctypes.string_at(address, size)
+    # Copies once where the above does twice, but makes a type for each size.
+    return b"".join((header, (ctypes.c_char * size).from_address(address)))
+
+
+# Most samples of a dataset have tensors of the same few shapes.
+@functools.lru_cache(maxsize=256)
+def _header(dtype: torch.dtype, shape: tuple[int, ...]) -> bytes:
+    return npy.write_header(npy.Header(_descr(dtype), fortran_order=False, shape=shape))
+
+
+def _descr(dtype: torch.dtype) -> Any:
+    name = str(dtype).removeprefix("torch.")
     if name in _TORCH_CODES:
         return [(name, _TORCH_CODES[name])]
     if name not in _NUMPY_CODES:

@@ -6,7 +6,13 @@ Nothing here reads a network or a disk.
 from __future__ import annotations
 
 from ipfs_dataset_core.content.builder import Built, FileBuilder
-from ipfs_dataset_core.content.car import CarReader, car_header, car_section, read_car
+from ipfs_dataset_core.content.car import (
+    CarReader,
+    car_header,
+    car_section,
+    car_section_head,
+    read_car,
+)
 from ipfs_dataset_core.content.car_index import CarIndex, index_car
 from ipfs_dataset_core.content.cid import (
     CID,
@@ -62,6 +68,7 @@ __all__ = [
     "build_tree",
     "car_header",
     "car_section",
+    "car_section_head",
     "entries",
     "get_profile",
     "hasher",

@@ -14,7 +14,7 @@ from ipfs_dataset_core.content.cid import CID, DAG_PB, RAW, make_cid
 from ipfs_dataset_core.content.unixfs import NodeType, UnixFS, leaf_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ipfs_dataset_core.content.profiles import Profile
 
@@ -52,30 +52,47 @@ class FileBuilder:
     def __init__(self, profile: Profile, emit: Emit) -> None:
         self._profile = profile
         self._emit = emit
-        self._pending = bytearray()
+        # Grows to a chunk and stays: memory that is given back has to be cleared by the system again.
+        self._buffer = bytearray()
+        self._filled = 0
+        self._complete = 0
         self._levels: list[list[_Child]] = [[]]
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._complete + self._filled
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Appends bytes; the buffer may be reused when this returns."""
-        chunk_size = self._profile.chunk_size
-        view = memoryview(data).cast("B")
-        position = 0
-        if self._pending:
-            position = min(len(view), chunk_size - len(self._pending))
-            self._pending += view[:position]
-            if len(self._pending) < chunk_size:
-                return
-            self._add_leaf(bytes(self._pending))
-            self._pending.clear()
-        while len(view) - position >= chunk_size:
-            self._add_leaf(bytes(view[position : position + chunk_size]))
-            position += chunk_size
-        self._pending += view[position:]
+        self.extend((data,))
+
+    def extend(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Appends pieces, one behind the other, sooner than `write` does one by one."""
+        buffer, chunk_size = self._buffer, self._profile.chunk_size
+        for data in pieces:
+            if type(data) is bytes and (end := self._filled + len(data)) < chunk_size:
+                buffer[self._filled : end] = data
+                self._filled = end
+            else:
+                self._write_chunks(memoryview(data).cast("B"))
+
+    def _write_chunks(self, view: memoryview) -> None:
+        position, filled = 0, self._filled
+        while len(view) - position >= (missing := self._profile.chunk_size - filled):
+            rest = view[position : position + missing]
+            if filled:
+                self._buffer[filled:] = rest
+            self._add_leaf(bytes(self._buffer if filled else rest))
+            position, filled = position + missing, 0
+        self._filled = filled + len(view) - position
+        self._buffer[filled : self._filled] = view[position:]
 
     def finish(self) -> Built:
         """Emits what is pending and returns the whole file; the builder is used up."""
-        if self._pending or not any(self._levels):
-            self._add_leaf(bytes(self._pending))
+        if self._filled or not any(self._levels):
+            self._add_leaf(bytes(memoryview(self._buffer)[: self._filled]))
+            self._filled = 0
         level = 0
         while level < len(self._levels) - 1 or len(self._levels[level]) > 1:
             if self._levels[level]:
@@ -92,6 +109,7 @@ class FileBuilder:
             block = b"".join((prefix, payload, suffix))
             cid = make_cid(block, DAG_PB, self._profile.cid_version)
         self._emit(cid, block)
+        self._complete += len(payload)
         self._add(0, _Child(cid.to_bytes(), len(payload), len(block)))
 
     def _add(self, level: int, child: _Child) -> None:

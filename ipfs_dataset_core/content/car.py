@@ -147,5 +147,10 @@ def car_header(roots: Iterable[CID]) -> bytes:
 
 def car_section(cid: CID, block: bytes) -> bytes:
     """Returns one block as a CAR holds it."""
+    return car_section_head(cid, len(block)) + block
+
+
+def car_section_head(cid: CID, size: int) -> bytes:
+    """Returns what stands before a block of `size` bytes: for those who need not copy the block."""
     raw = cid.to_bytes()
-    return b"".join((varint.encode(len(raw) + len(block)), raw, block))
+    return varint.encode(len(raw) + size) + raw

@@ -10,7 +10,7 @@ from ipfs_dataset_core.errors import ExportError
 from ipfs_dataset_core.interfaces import FileSink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ipfs_dataset_core.content import CID, Built, Profile
 
@@ -58,22 +58,23 @@ class TreeSink(FileSink):
 class _TreeFile(io.BufferedIOBase):
     def __init__(self, builder: FileBuilder, closed: Callable[[Built], None]) -> None:
         self._builder = builder
-        self._position = 0
         self._on_close = closed
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
+        before = self.tell()
+        self.writelines((data,))
+        return self.tell() - before
+
+    def writelines(self, lines: Iterable[Any]) -> None:
         if self.closed:
             raise ValueError("write to a closed file")
-        size = memoryview(data).nbytes
-        self._builder.write(data)
-        self._position += size
-        return size
+        self._builder.extend(lines)
 
     def tell(self) -> int:
-        return self._position
+        return self._builder.size
 
     def close(self) -> None:
         if not self.closed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tarfile
 from array import array
 from typing import TYPE_CHECKING
@@ -18,8 +19,13 @@ TRAILER = 2 * manifest.RECORD
 # The member with the schema of a sample that is not put together like the others.
 OWN_SCHEMA = "schema.json"
 _RECORD = manifest.RECORD
+_ZEROS = bytes(_RECORD)
 # What the size field of a ustar header holds.
 _MAX_MEMBER_BYTES = (8 << 30) - 1
+
+# What all headers have behind the size and behind the checksum.
+_BLANK = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
+_TIME, _REST = _BLANK[135:148], _BLANK[154:]
 
 
 def write_file(sink: FileSink, path: str, content: bytes) -> None:
@@ -28,14 +34,24 @@ def write_file(sink: FileSink, path: str, content: bytes) -> None:
         file.write(content)
 
 
-def _header(name: str, size: int) -> bytes:
+def member_header(position: int, suffix: str, size: int) -> bytes:
+    """Returns the header of a member of the sample at a position."""
+    number = b"%010d" % position
     if size > _MAX_MEMBER_BYTES:
         raise ExportError(
-            f"Member {name!r} has {size} bytes, more than a TAR holds: split the sample"
+            f"Member '{number.decode()}.{suffix}' has {size} bytes, more than a TAR holds: split the sample"
         )
-    info = tarfile.TarInfo(name)
-    info.size = size
-    return info.tobuf(tarfile.USTAR_FORMAT)
+    start, checksum = _named_like(suffix)
+    digits = b"%011o" % size
+    checksum += sum(number) + sum(digits)
+    return b"%b%b%b%b%06o%b" % (number, start, digits, _TIME, checksum, _REST)
+
+
+@functools.lru_cache(maxsize=1024)
+def _named_like(suffix: str) -> tuple[bytes, int]:
+    """Returns what is between number and size, and the checksum without those of number and size."""
+    header = tarfile.TarInfo(f"{0:010d}.{suffix}").tobuf(tarfile.USTAR_FORMAT)
+    return header[10:124], int(header[148:154], 8) - sum(header[:10]) - sum(header[124:135])
 
 
 class ShardWriter:
@@ -56,18 +72,19 @@ class ShardWriter:
 
     def add(self, position: int, members: list[tuple[str, bytes]]) -> None:
         """Writes the members of the sample at a position."""
-        pieces = []
+        pieces: list[bytes] = []
+        size = 0
         for suffix, payload in members:
-            header = _header(f"{position:010d}.{suffix}", len(payload))
-            pieces += [header, payload, bytes(-len(payload) % _RECORD)]
-        size = sum(map(len, pieces))
+            length = len(payload)
+            padding = -length % _RECORD
+            pieces += (member_header(position, suffix, length), payload, _ZEROS[:padding])
+            size += _RECORD + length + padding
         full = self._size + size > self._room or len(self._records) >= manifest.MAX_SHARD_SAMPLES
         if self._records and full:
             self._close()
         if self._file is None:
             self._file = self._sink.create(self._path("shards", "tar"))
-        for piece in pieces:
-            self._file.write(piece)
+        self._file.writelines(pieces)
         self._records.append(size // _RECORD)
         self._size += size
 

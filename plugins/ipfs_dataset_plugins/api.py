@@ -19,7 +19,7 @@ from ipfs_dataset_core import (
     TransportError,
     TransportPlugin,
     car_header,
-    car_section,
+    car_section_head,
     hookimpl,
 )
 from ipfs_dataset_plugins._bodies import error_of
@@ -104,7 +104,7 @@ class ApiTransport(Transport):
     def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
         pieces = [car_header([_NO_ROOT])]
         for cid, block in blocks:
-            pieces.append(car_section(cid, block))
+            pieces += (car_section_head(cid, len(block)), block)
         if len(pieces) == 1:
             return
         self._upload("dag/import", pieces, **{"pin-roots": "false"})

@@ -20,7 +20,7 @@ from ipfs_dataset_core import (
     TransportError,
     TransportPlugin,
     car_header,
-    car_section,
+    car_section_head,
     file_path,
     hookimpl,
     index_car,
@@ -193,7 +193,7 @@ class CarWriter(Transport):
                 for cid, block in blocks:
                     if cid.multihash not in self._written:
                         self._note(cid, block)
-                        file.write(car_section(cid, block))
+                        file.writelines((car_section_head(cid, len(block)), block))
         except OSError as error:
             raise TransportError(f"{self.name}: {error}") from error
 

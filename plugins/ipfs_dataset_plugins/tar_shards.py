@@ -31,20 +31,17 @@ class TarShards(Exporter):
 
     def export(self, samples: Iterable[Any], sink: FileSink) -> None:
         writer = ShardWriter(sink, self._options.shard_bytes)
-        common: tuple[codecs.Schema, str] | None = None
+        common: codecs.Schema | None = None
         for position, sample in enumerate(samples):
-            encoded = self._codec.encode(sample, position)
-            members, text = encoded.members, codecs.schema_text(encoded.schema)
+            encoded = self._codec.encode(sample, position, common)
             if common is None:
-                common = encoded.schema, text
-            elif text != common[1]:
-                members = [(OWN_SCHEMA, text.encode()), *members]
-            writer.add(position, members)
+                common = encoded.schema
+            writer.add(position, [*_own_schema(encoded.schema, common), *encoded.members])
         shards = writer.finish()
         overview = manifest.Manifest(
             form=NAME,
             profile=self._options.profile,
-            schema=None if common is None else common[0],
+            schema=common,
             shards=tuple(shards),
         )
         write_file(sink, "metadata.txt", "".join(f"{shard.path}\n" for shard in shards).encode())
@@ -58,6 +55,14 @@ class TarShards(Exporter):
             return None
         overview = manifest.parse_manifest(fields, f"{source.name}/{MANIFEST}")
         return TarShardSamples(source, overview, self._codec)
+
+
+def _own_schema(schema: codecs.Schema, common: codecs.Schema) -> list[tuple[str, bytes]]:
+    """Returns the member that a sample needs which is not put together like the others."""
+    if schema is common:
+        return []
+    text = codecs.schema_text(schema)
+    return [] if text == codecs.schema_text(common) else [(OWN_SCHEMA, text.encode())]
 
 
 @hookimpl

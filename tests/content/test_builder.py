@@ -151,6 +151,26 @@ def test_a_buffer_may_be_reused_after_writing():
     assert read_file(builder.finish().cid, blocks.load) == b"abcdefghX"
 
 
+@given(
+    st.lists(st.one_of(st.binary(max_size=9), st.binary(max_size=9).map(bytearray)), max_size=20)
+)
+def test_many_pieces_at_once_are_those_pieces_one_by_one(pieces):
+    blocks = Blocks()
+    builder = FileBuilder(TINY, blocks.emit)
+    builder.extend(pieces)
+    assert builder.size == sum(map(len, pieces))
+    assert builder.finish() == Blocks().add(b"".join(pieces), TINY)
+    assert builder.size == sum(map(len, pieces))
+
+
+def test_items_of_several_bytes_count_as_their_bytes():
+    blocks, numbers = Blocks(), memoryview(bytes(range(16))).cast("I", (2, 2))
+    builder = FileBuilder(TINY, blocks.emit)
+    builder.write(numbers)
+    assert builder.size == 16
+    assert read_file(builder.finish().cid, blocks.load) == bytes(range(16))
+
+
 def test_memory_stays_flat_however_long_the_file():
     builder = FileBuilder(CIDV1, discard)
     piece = hashlib.sha256(b"").digest() * 4096

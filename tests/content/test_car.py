@@ -14,6 +14,7 @@ from ipfs_dataset_core.content import (
     CarReader,
     car_header,
     car_section,
+    car_section_head,
     index_car,
     make_cid,
     read_car,
@@ -54,6 +55,11 @@ class Dribble:
 
     def read(self, size: int, /) -> bytes:
         return self._data.read(min(size, self._step))
+
+
+def test_a_section_is_its_head_and_the_block():
+    for cid, block in BLOCKS:
+        assert car_section_head(cid, len(block)) + block == car_section(cid, block)
 
 
 def test_the_header_is_what_nodes_write():

@@ -129,6 +129,42 @@ def test_the_same_samples_have_the_same_cid_and_others_have_another():
     assert first.cid == again.cid != other.cid
 
 
+MIXED = [
+    *(
+        (torch.full((300,), n, dtype=torch.int16), n, {"Name": f"n{n}", "name": b"\xff" * n})
+        for n in range(900)
+    ),
+    (torch.zeros(0), None, {"Name": "", "name": "a" * 5000}),
+    {"ä.b": torch.ones(2, dtype=torch.bfloat16), 1: [torch.arange(3), True]},
+    *((), b"", "x", 2**70, bytes(3 << 20)),
+]
+
+
+@pytest.mark.parametrize(
+    ("profile", "cid"),
+    [
+        ("unixfs-v0-2015", "QmRB9pnqjAJFaRLj7jshi24rJLLq2z1NffSkZWQvukaLyV"),
+        ("kubo-cidv1", "bafybeiekfypbeqtbclaoiqrg4yb3itm5xmrkhk3rwpfmtujssbzzly6flu"),
+        ("unixfs-v1-2025", "bafybeiccuzmc3dda6pwnvt2ncjbahxgews7jyyte2yxpi263pijvzyav7e"),
+    ],
+)
+def test_what_was_published_once_is_published_under_the_same_cid_for_ever(profile, cid):
+    exporter = TarShards(ExporterOptions(profile=profile, shard_bytes=1 << 20))
+    assert str(publish(iter(MIXED), exporter, MemoryTransport(), get_profile(profile))) == cid
+
+
+@given(
+    st.integers(0, 10**10 - 1),
+    st.from_regex(r"[a-z0-9_-]{1,55}\.[a-z0-9_-]{1,16}", fullmatch=True),
+    st.one_of(st.integers(0, 10_000), st.integers(0, (8 << 30) - 1)),
+)
+def test_headers_are_those_that_tarfile_writes(position, suffix, size):
+    member = tarfile.TarInfo(f"{position:010d}.{suffix}")
+    member.size = size
+    expected = member.tobuf(tarfile.USTAR_FORMAT)
+    assert _shard_writer.member_header(position, suffix, size) == expected
+
+
 def test_only_a_sample_that_is_put_together_differently_brings_its_own_schema():
     samples = [{"x": torch.ones(1)}, {"x": torch.ones(1), "y": 2}, {"x": torch.zeros(1)}]
     directory = published(samples)
