@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
+from ipfs_dataset_core.layout import LEAF_BYTES
 from ipfs_dataset_core.randomness import keyed_random
 from ipfs_dataset_core.shares import part, wrapped
 
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 # A block has one leaf more than its bytes fill, for samples begin anywhere: small blocks are fetched nearly
 # twice, large ones mix badly.
 BLOCK_BYTES = 2 << 20
-_LEAF_BYTES = 1 << 20
 
 
 def default_window(memory: int, block: int = BLOCK_BYTES) -> int:
-    """Returns how many blocks to mix where that many bytes are kept: the window and the next one fit."""
-    return max(1, memory // (2 * (block + _LEAF_BYTES)))
+    """Returns how many blocks to mix with so much memory: the window and the next one fit."""
+    kept = memory - memory // 8  # the rest is for what is under way
+    return max(1, kept // (2 * (block + LEAF_BYTES)))
 
 
 class BlockOrder:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _WINDOW_ENTRIES = 32
+_MAX_IN_A_CAR = 1024
 # Files up to this size come as part of their folder where all are read; larger ones would crowd the cache.
 _SMALL_BYTES = 512 << 10
 
@@ -123,7 +124,11 @@ class VerifiedDirectory(ObjectDirectory):
         self._fetch_announced()
 
     def _fetch_announced(self) -> None:
-        if batch := self._announced.next_batch():
+        if not self._announced.has_waiting:
+            return
+        # One by one they take turns with who reads, and a few keep all connections busy.
+        most = _MAX_IN_A_CAR if self._is_in_order() else _WINDOW_ENTRIES
+        if batch := self._announced.next_batch(most):
             self._fetch(batch)
 
     def _entries_at(self, paths: Iterable[str]) -> Iterator[tuple[str, DirectoryEntry]]:
@@ -181,10 +186,12 @@ class VerifiedDirectory(ObjectDirectory):
             window = more
         yield from window
 
+    def _is_in_order(self) -> bool:
+        """Tells whether a CAR has the files as they are read; of sharded directories it has not."""
+        return self._kind(self.cid) == "directory"
+
     def _fetch(self, found: Sequence[DirectoryEntry]) -> None:
-        # A sharded directory's CAR is in the order of its names' hashes.
-        ordered = self._kind(self.cid) == "directory"
-        if ordered and all(entry.tsize <= _SMALL_BYTES for entry in found):
+        if self._is_in_order() and all(entry.tsize <= _SMALL_BYTES for entry in found):
             self._fetcher.follow_tree(self._following, self.cid, [entry.cid for entry in found])
         else:
             self._fetcher.prefetch_blocks(entry.cid for entry in found)

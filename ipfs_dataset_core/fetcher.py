@@ -17,6 +17,7 @@ from ipfs_dataset_core.bulk import Bulk
 from ipfs_dataset_core.content import CID
 from ipfs_dataset_core.deadlines import until
 from ipfs_dataset_core.errors import TransportError
+from ipfs_dataset_core.layout import LEAF_BYTES
 from ipfs_dataset_core.promises import Promises
 from ipfs_dataset_core.runs import (
     BRIDGED_BYTES,
@@ -65,7 +66,9 @@ class Fetcher:
         self._origin = origin
         self.verifies = options.verify
         self.limits = options.limits
-        self._promises = Promises(options.memory)
+        # What requests hold while they are under way counts too: about a leaf for each.
+        under_way = min(options.memory // 8, sources.concurrency * LEAF_BYTES)
+        self._promises = Promises(options.memory - under_way)
         self._bulk = Bulk(sources)
         self._following: weakref.WeakSet[Following[Any]] = weakref.WeakSet()
         self._work = TimedWork(

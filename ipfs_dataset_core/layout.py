@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _DEPTH = Limits().dag_depth
 _KEPT_NODES = 512
 # What most builders make of a file, and the largest that usual ones do.
-_LEAF_BYTES = 1 << 20
+LEAF_BYTES = 1 << 20
 # How the binary form of a CID of version 1 and codec raw starts.
 _RAW_V1 = bytes([1, RAW])
 
@@ -80,7 +80,7 @@ class FileLayout:
     def block_bytes(self) -> int:
         """About how many bytes a leaf holds: as many as the first child of the root where that is one."""
         first = self._leaf_around(self._root, 0, 0, 1)
-        return _LEAF_BYTES if first is None else first.stop
+        return LEAF_BYTES if first is None else first.stop
 
     def segments(self, start: int, stop: int) -> Sequence[Leaf | Inline]:
         """Returns the parts of the file that hold bytes ``start`` to ``stop``, in order, each whole."""

@@ -84,7 +84,7 @@ class Options:
             a callable that takes the error and returns whether to skip. What is skipped is counted.
         max_failures: After how many failures in a row a dataset gives up all the same.
         limits: What is refused whatever the data say.
-        memory: Bytes of verified blocks kept in memory by each process.
+        memory: Bytes of blocks that each process holds: those that it keeps, and those on their way.
         cache_dir: A folder in which verified blocks are kept between epochs and jobs; None keeps none.
         cache_size: How many bytes that folder may have; a number, or text such as ``"100G"``.
         offline: Read from the cache and from local stores only.

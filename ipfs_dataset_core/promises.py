@@ -130,6 +130,8 @@ class Promise:
 
     def fulfil(self, make: Callable[[], bytes]) -> None:
         """Keeps the promise, or breaks it with the error that says why."""
+        if self.done:  # nobody waits any more: what it is about was closed
+            return
         try:
             self.keep(make())
         except BaseException as error:  # noqa: BLE001 - goes to whoever waits

@@ -31,9 +31,9 @@ class BlockShuffleSampler(Sampler[int]):
         dataset: An `IPFSDataset`, or a dataset that was imported.
         seed: What the order depends on, besides the epoch; the same for all ranks.
         block_bytes: How large a block is; a number, or text such as ``"4M"``.
-        window_bytes: How much is mixed, by default a third of the dataset's `memory`, a little more with
-            larger blocks. More mixes better, and should stay below `memory`; but then the next window is not
-            fetched while this one is read.
+        window_bytes: How much is mixed, by default a bit more than a quarter of the dataset's `memory`, and
+            more with larger blocks. More mixes better, and should stay below `memory`; but then the next
+            window is not fetched while this one is read.
         batch_size: The loader's.
         num_workers: The loader's.
         num_replicas: How many ranks there are, by default as torch.distributed or the environment says.

@@ -15,31 +15,36 @@ def entry(number, size):
 
 
 @given(
-    st.lists(st.integers(0, 100), max_size=40), st.integers(0, 300), st.integers(1, 9), st.data()
+    st.lists(st.integers(0, 100), max_size=40),
+    st.integers(0, 300),
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.data(),
 )
-def test_all_come_in_order_as_those_before_are_opened(sizes, budget, step, data):
+def test_all_come_in_order_as_those_before_are_opened(sizes, budget, step, most, data):
     announced = Announced(budget)
     entries = [entry(number, size) for number, size in enumerate(sizes)]
     asked = []
     for position, each in enumerate(entries):
         if position % step == 0:
             announced.add((e.name, e) for e in entries[position : position + step])
-            asked += announced.next_batch()
+            asked += announced.next_batch(most)
         assert each.name in announced
         assert announced.take(each.name) == each
-        asked += announced.next_batch()
+        asked += announced.next_batch(most)
         underway = sum(e.tsize for e in asked[position + 1 :])
         assert underway <= budget + max(sizes)
+        assert len(asked) - position - 1 <= most
     assert asked == entries
     assert announced.take(data.draw(st.sampled_from(["0", "other"]))) is None
 
 
 def test_a_reader_that_has_gone_elsewhere_is_forgotten():
-    announced = Announced(1000)
+    announced, most = Announced(1000), 9
     announced.add((f"a{number}", entry(number, 900)) for number in range(5000))
-    assert len(announced.next_batch()) == 2
+    assert len(announced.next_batch(most)) == 2
     announced.add([("b", entry(1, 5))])
     assert "a1" not in announced
     assert announced.take("a1") is None
-    assert [found.tsize for found in announced.next_batch()] == [5]
+    assert [found.tsize for found in announced.next_batch(most)] == [5]
     assert announced.take("b") == entry(1, 5)

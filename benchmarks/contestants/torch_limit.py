@@ -22,9 +22,12 @@ class _MadeUp(IterableDataset[tuple[str, bytes]]):
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         info = get_worker_info()
         workers, first = (1, 0) if info is None else (info.num_workers, info.id)
-        sample = os.urandom(self._size)
+        noise = bytearray(os.urandom(self._size))
         for number in range(first, self._samples, workers):
-            yield f"{number:07}.bin", sample
+            yield (
+                f"{number:07}.bin",
+                bytes(noise),
+            )  # a copy, for one object would be sent once a batch
 
 
 def loader(job: Job) -> Iterator[bytes]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
 from ipfs_dataset_core.origins import DISABLE_VARIABLE
-from ipfs_dataset_core.registry import default_registry
 
 if TYPE_CHECKING:
     import argparse
@@ -30,6 +29,8 @@ def add_to(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the list; 1 where a plugin failed to load, or several claim the same."""
+    from ipfs_dataset_core.registry import default_registry  # noqa: PLC0415 - slower than all of --help
+
     discovery, conflicts = default_registry().discovery, default_registry().conflicts()
     report = describe(discovery)
     disabled = list(map(str, discovery.disabled))
