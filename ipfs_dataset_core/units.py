@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     )
     from ipfs_dataset_core.names import NameTable
 
-# How many members of a folder are on their way while one is read.
-_MEMBERS_AHEAD = 256
+# How many members of a folder are announced while one is read, at first and later.
+_FIRST_AHEAD, _MEMBERS_AHEAD = 16, 256
 # What a folder's member weighs when work is split by bytes; only the balance depends on it.
 _MEMBER_WEIGHT = 64 << 10
 
@@ -251,10 +251,13 @@ def _one_by_one(unit: Unit, start: int, stop: int) -> Iterator[Sample]:
     """Yields samples that are files of a directory, while the next ones are fetched."""
     # What comes in order comes from the directory's start on: never more in vain than is used.
     announce = unit.prefetch_in_order if start <= stop - start else unit.prefetch
-    announced = start
+    announced, ahead = (
+        start,
+        _FIRST_AHEAD,
+    )  # little at first, or the first sample waits for all of it
     for position in range(start, stop):
-        if announced - position <= _MEMBERS_AHEAD // 2 and announced < stop:
-            until = min(position + _MEMBERS_AHEAD, stop)
+        if announced - position <= ahead // 2 and announced < stop:
+            until = min(position + ahead, stop)
             announce(range(announced, until))
-            announced = until
+            announced, ahead = until, min(2 * ahead, _MEMBERS_AHEAD)
         yield unit.get(position)
