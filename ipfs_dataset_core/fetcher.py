@@ -205,7 +205,7 @@ class Fetcher:
         """Fetches what a sequential reader wants by now, and looks again."""
         batch = following.next_batch()
         try:
-            for run in runs(batch, bridged=BRIDGED_BYTES, longest=layout.size):
+            for run in runs(list(batch), bridged=BRIDGED_BYTES, longest=layout.size):
                 self._fetch_run(layout, {leaf: batch.pop(leaf) for leaf in run}, following)
         finally:
             self._fetch_each(layout, batch)

@@ -130,6 +130,7 @@ class VerifiedFile(ObjectFile):
         if not 0 <= start - self._expected <= _GAP_BYTES:
             self._sequential, self._ahead = 0, stop
             following, self._following = self._following, None
+            self._layout.announce = None
             if following is not None:
                 following.close()
         announced = stop <= self._ahead and self._following is not None
@@ -145,6 +146,7 @@ class VerifiedFile(ObjectFile):
         self._ahead = stop
         # In a variable, for another thread may read elsewhere meanwhile.
         following = self._following = self._following or FileFollowing(self.size)
+        self._layout.announce = lambda cid: self._fetcher.prefetch_blocks([cid])
         try:
             leaves = list(self._leaves_of([(start, stop)]))
         except IPFSDatasetError as error:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _FIRST_REACH_BYTES = 8 << 20
-_MAX_REACH_BYTES = 256 << 20
+_MAX_REACH_BYTES = 1 << 30
 # A server takes a connection that nothing is read from for a dead one after a minute or so.
 _IDLE_SECONDS = 10.0
 
@@ -113,7 +113,7 @@ class FileFollowing(Following["Leaf"]):
 
         So who looks at the start of a file only makes no source send much in vain.
         """
-        reach, self._reach = self._reach, min(2 * self._reach, _MAX_REACH_BYTES)
+        reach, self._reach = self._reach, min(4 * self._reach, _MAX_REACH_BYTES)
         return start, min(self._size, max(stop, start + reach))
 
     def expect(self, leaves: Iterable[Leaf]) -> None:

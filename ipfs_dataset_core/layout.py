@@ -64,9 +64,14 @@ class FileLayout:
         cid: The file.
         load: Returns the verified block of a CID.
         depth: How many levels of blocks the tree may have.
+
+    Attributes:
+        announce: Told of the inner node that comes next, where who reads will come to it; None asks for no
+            block before it is needed.
     """
 
     def __init__(self, cid: CID, load: Callable[[CID], bytes], depth: int = _DEPTH) -> None:
+        self.announce: Callable[[CID], None] | None = None
         self._depth = depth
         self.cid = cid
         self._load = load
@@ -124,8 +129,16 @@ class FileLayout:
                     self._nearest = node, base
                     yield leaf
                 else:
+                    self._announce_next(node, base, child + 1)
                     below = self._node(cid, child_stop - child_start)
                     yield from self._below(below, child_start, start, stop, depth + 1)
+
+    def _announce_next(self, node: FileNode, base: int, child: int) -> None:
+        if self.announce is None or child >= len(node.links) or node.links[child] in self._nodes:
+            return
+        span = base + node.offsets[child], base + node.offsets[child + 1]
+        if self._leaf(node.links[child], *span, node.tsizes[child]) is None:
+            self.announce(CID.from_bytes(node.links[child]))
 
     def _leaf(self, cid: bytes, start: int, stop: int, tsize: int) -> Leaf | None:
         if _is_raw(cid):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING, cast
 
 import attrs
 import pytest
 
 from ipfs_dataset_core import TransportError
 from ipfs_dataset_core.files import VerifiedFile
-from ipfs_dataset_core.following import Following
+from ipfs_dataset_core.following import FileFollowing, Following
+from ipfs_dataset_core.layout import FileLayout
 from ipfs_dataset_core.promises import Promise, Promises
 from ipfs_dataset_core.runs import Run
 from tests.support.builders import noise, one_file
 from tests.support.fetching import Recorder, fetching, gateway, read_all
 from tests.support.gateway_server import GatewayServer
+
+if TYPE_CHECKING:
+    from ipfs_dataset_core.layout import Leaf
 
 PIECE = 1 << 20
 DATA = noise(48 << 20)
@@ -190,3 +195,17 @@ def test_a_failing_source_is_quoted():
     assert read_all(CID, Recorder(BLOCKS, change=broken, serves_cars=False), piece=PIECE) == DATA
     with pytest.raises(TransportError, match="has no"):
         read_all(CID, Recorder({CID.multihash: BLOCKS[CID.multihash]}), piece=PIECE)
+
+
+def test_runs_that_lie_far_apart_come_by_ranges_all_the_same():
+    recorder = Recorder(BLOCKS)
+    with fetching(recorder, memory=256 << 20) as fetcher:
+        layout = FileLayout(CID, fetcher.block)
+        starts = (0, 12 << 20, 30 << 20)
+        leaves = [leaf for start in starts for leaf in layout.segments(start, start + (2 << 20))]
+        before = recorder.asked["block"]
+        fetcher.follow(FileFollowing(layout.size), layout, cast("list[Leaf]", leaves))
+        for leaf in cast("list[Leaf]", leaves):
+            assert fetcher.leaf(layout, leaf) == DATA[leaf.start : leaf.stop]
+        assert recorder.asked["range"] == len(starts)
+        assert recorder.asked["block"] == before

@@ -206,3 +206,31 @@ def test_damage_is_an_error_of_ours(made, data):
         layout = tree.layout(root)
         for segment in islice(layout.segments(0, layout.size), 1000):
             assert 0 <= segment.start < segment.stop
+
+
+def test_the_inner_node_that_comes_next_is_announced_to_who_reads_in_order():
+    profile = Profile(
+        name="t", cid_version=1, raw_leaves=True, chunk_size=100, file_links=20, hamt_size="block"
+    )
+    tree = Tree()
+    builder = FileBuilder(profile, tree.emit)
+    builder.write(noise(10_000))
+    layout = FileLayout(builder.finish().cid, tree.load)
+    layout.segments(0, 1)
+    announced: list[CID] = []
+    layout.announce = announced.append
+    tree.loads.clear()
+    for start in range(0, 10_000, 100):
+        layout.segments(start, start + 150)
+    assert len(set(tree.loads)) == 4, "the nodes behind the first one"
+    assert list(dict.fromkeys(announced)) == list(dict.fromkeys(tree.loads))
+
+
+def test_leaves_are_not_announced():
+    tree = Tree()
+    leaves = [tree.raw_leaf(noise(100, number)) for number in range(5)]
+    layout = tree.layout(tree.inner(b"", [tree.inner(b"", leaves[:2]), *leaves[2:]]))
+    announced: list[CID] = []
+    layout.announce = announced.append
+    assert sum(len(list(layout.segments(start, start + 1))) for start in range(0, 500, 100)) == 5
+    assert announced == []

@@ -50,7 +50,7 @@ class GatewayTransport(Transport):
         options: `timeout`, `headers`, `auth`, `verify` and `limits.redirects` count here.
     """
 
-    concurrency = 8
+    concurrency = 16  # from 100 ms on, a batch takes as many times that as it takes rounds
     serves_ranges = True
     serves_cars = True
     serves_paths = True
