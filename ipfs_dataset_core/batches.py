@@ -59,21 +59,22 @@ class Batches:
 
 
 def fetched_ahead(
-    groups: Iterable[T], row: Row, positions: Callable[[T], Iterable[int]]
+    groups: Iterable[T], row: Row, positions: Callable[[T], Iterable[int]], *, ahead: bool = True
 ) -> Iterator[T]:
-    """Yields groups, each with what the next one needs on its way.
+    """Yields groups, each with what it and the next one need on their way.
 
     Args:
         groups: Of samples.
         row: What their numbers count.
         positions: Returns the numbers of a group's samples.
+        ahead: Whether memory holds two groups; otherwise only that is fetched which is read now.
     """
     before: list[T] = []
     for group in groups:
         with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
             row.prefetch(sorted(positions(group)))
-        yield from before
-        before = [group]
+        yield from before if ahead else [group]
+        before = [group] if ahead else []
     yield from before
 
 

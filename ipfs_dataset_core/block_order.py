@@ -26,8 +26,16 @@ BLOCK_BYTES = 2 << 20
 
 def default_window(memory: int, block: int = BLOCK_BYTES) -> int:
     """Returns how many blocks to mix with so much memory: the window and the next one fit."""
-    kept = memory - memory // 8  # the rest is for what is under way
-    return max(1, kept // (2 * (block + LEAF_BYTES)))
+    return max(1, _kept(memory) // (2 * (block + LEAF_BYTES)))
+
+
+def both_fit(memory: int, window: int, block: int = BLOCK_BYTES) -> bool:
+    """Tells whether so much memory holds a window of blocks and the next one, too."""
+    return 2 * window * (block + LEAF_BYTES) <= _kept(memory)
+
+
+def _kept(memory: int) -> int:
+    return memory - memory // 8  # the rest is for what is under way
 
 
 class BlockOrder:

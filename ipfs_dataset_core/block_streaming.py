@@ -27,6 +27,7 @@ def stream_in_blocks(
     failures: Failures,
     window: int,
     *key: object,
+    ahead: bool = True,
 ) -> Iterator[Sample]:
     """Yields the samples of one reader in the order of their shuffled blocks.
 
@@ -40,6 +41,7 @@ def stream_in_blocks(
         failures: What to skip.
         window: How many blocks are mixed.
         key: What the order depends on.
+        ahead: Whether memory holds a window and the next one.
     """
     known = [(unit, mixes) for unit in units for mixes in _can_be_mixed(unit, failures)]
     mixed = [unit for unit, mixes in known if mixes]
@@ -49,7 +51,7 @@ def stream_in_blocks(
     row = Row(mixed)
     order = BlockOrder(row.block_stops(BLOCK_BYTES), window, *key)
     for start, stop in sample_ranges(len(row), place, distribution):
-        for samples in fetched_ahead(order.windows(start, stop), row, list):
+        for samples in fetched_ahead(order.windows(start, stop), row, list, ahead=ahead):
             yield from failures.each(row.get, samples)
     yield from stream((unit for unit, mixes in known if not mixes), place, distribution, failures)
 

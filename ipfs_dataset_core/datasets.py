@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import Dataset, IterableDataset
 
 from ipfs_dataset_core.batches import Batches
-from ipfs_dataset_core.block_order import default_window
+from ipfs_dataset_core.block_order import both_fit, default_window
 from ipfs_dataset_core.block_streaming import stream_in_blocks
 from ipfs_dataset_core.collection import Collection, DatasetObject, as_objects
 from ipfs_dataset_core.connections import Connections
@@ -188,13 +188,16 @@ class IPFSIterableDataset(IterableDataset[Any]):
     def in_shuffled_blocks(self, seed: int = 0) -> Iterator[Any]:
         """Yields this reader's samples as with ``shuffle_blocks``; `seed` counts besides the dataset's."""
         job = current_job(self._carried)
+        memory = self._connections.options.memory
+        window = default_window(memory)
         return stream_in_blocks(
             self._failures.units(self._objects),
             current_place(job),
             self._distribution or job.distribution,
             self._failures,
-            default_window(self._connections.options.memory),
+            window,
             *(self._seed, seed, self._epoch.get()),
+            ahead=both_fit(memory, window),
         )
 
     def __len__(self) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import Sampler
 
-from ipfs_dataset_core.block_order import BLOCK_BYTES, default_window
+from ipfs_dataset_core.block_order import BLOCK_BYTES, both_fit, default_window
 from ipfs_dataset_core.in_blocks import Blocks
 from ipfs_dataset_core.options import parse_size
 from ipfs_dataset_core.places import Job, current_job
@@ -61,11 +61,12 @@ class BlockShuffleSampler(Sampler[int]):
         block = _at_least_one("block_bytes", parse_size(block_bytes))
         self._dataset = dataset
         self._blocks = Blocks(dataset, block)
-        self._window = most = default_window(self._blocks.block_memory(), block)
+        memory = self._blocks.block_memory()
+        self._window = default_window(memory, block)
         if window_bytes is not None:
             self._window = -(-_at_least_one("window_bytes", parse_size(window_bytes)) // block)
         # A window that is fetched too early pushes out of memory what is being read.
-        self._both_fit = self._window <= most
+        self._both_fit = both_fit(memory, self._window, block)
         self._seed = seed
         self._batch = _at_least_one("batch_size", 1 if batch_size is None else batch_size)
         self._workers = _workers(num_workers, batch_size)

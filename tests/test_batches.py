@@ -50,6 +50,15 @@ def test_a_group_is_fetched_while_the_one_before_is_read():
     assert list(fetched_ahead([], row, list)) == []
 
 
+def test_where_memory_holds_one_group_no_other_is_fetched():
+    unit, row = noting(9)
+    groups = fetched_ahead(iter([[2, 0], [4, 3]]), row, list, ahead=False)
+    assert next(groups) == [2, 0]
+    assert unit.asked == [[0, 2]]
+    assert list(groups) == [[4, 3]]
+    assert unit.asked == [[0, 2], [3, 4]]
+
+
 @given(st.lists(st.none() | st.integers(0, 49), max_size=40), st.integers(0, 100))
 def test_groups_are_all_of_a_batch_and_fit_in_memory(positions, memory):
     groups = in_groups(noting(50)[1], positions, memory)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.block_order import BlockOrder, cut, default_window
+from ipfs_dataset_core.block_order import BlockOrder, both_fit, cut, default_window
 from ipfs_dataset_core.randomness import keyed_random
 from tests.support.order_quality import distance_of_neighbours, label_entropy, rank_correlation
 
@@ -116,6 +116,7 @@ def test_the_default_window_and_the_next_one_fit_in_memory():
     for memory in (1, 1 << 20, 64 << 20, 1 << 30):
         window = default_window(memory)
         assert window == 1 or 2 * window * (2 << 20) <= memory
+        assert both_fit(memory, window) == (memory >= 64 << 20)
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=40), st.integers(1, 60))
