@@ -68,7 +68,9 @@ class Promises:
 
     def break_all(self, error: TransportError) -> None:
         """Ends all waiting with an error."""
-        for promise in list(self._open.values()):
+        with self._lock:
+            waiting = list(self._open.values())
+        for promise in waiting:
             self.settle(promise, None, error)
 
     def settle(self, promise: Promise, value: bytes | None, error: BaseException | None) -> None:

@@ -251,10 +251,8 @@ def _one_by_one(unit: Unit, start: int, stop: int) -> Iterator[Sample]:
     """Yields samples that are files of a directory, while the next ones are fetched."""
     # What comes in order comes from the directory's start on: never more in vain than is used.
     announce = unit.prefetch_in_order if start <= stop - start else unit.prefetch
-    announced, ahead = (
-        start,
-        _FIRST_AHEAD,
-    )  # little at first, or the first sample waits for all of it
+    # Little at first, or the first sample waits for all of it.
+    announced, ahead = start, _FIRST_AHEAD
     for position in range(start, stop):
         if announced - position <= ahead // 2 and announced < stop:
             until = min(position + ahead, stop)

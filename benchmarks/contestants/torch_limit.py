@@ -24,10 +24,8 @@ class _MadeUp(IterableDataset[tuple[str, bytes]]):
         workers, first = (1, 0) if info is None else (info.num_workers, info.id)
         noise = bytearray(os.urandom(self._size))
         for number in range(first, self._samples, workers):
-            yield (
-                f"{number:07}.bin",
-                bytes(noise),
-            )  # a copy, for one object would be sent once a batch
+            # A copy, for one object would be sent once a batch.
+            yield f"{number:07}.bin", bytes(noise)
 
 
 def loader(job: Job) -> Iterator[bytes]:
