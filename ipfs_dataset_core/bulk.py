@@ -57,19 +57,36 @@ class Bulk:
             parked = following and following.take(transport, kind, next(iter(wanted)))
             if parked:
                 try:
-                    return self._read(parked, transport, wanted, following)
+                    if self._read(parked, transport, wanted, following):
+                        return
                 except TransportError as error:
                     log.debug("A run that had idled was cut: %s", error)
-            return self._read(begin(transport), transport, wanted, following)
+            self._read(begin(transport), transport, wanted, following)
 
+        self._first(ask, transports, what)
+
+    def open(
+        self,
+        begin: Callable[[Transport], Run[T]],
+        *,
+        transports: Sequence[Transport],
+        what: str,
+        following: Following[T],
+    ) -> None:
+        """Opens a run for who reads on, before it is known what is wanted of it; see `deliver`."""
+        self._first(lambda t: following.park(t, begin(t)), transports, what)
+
+    def _first(
+        self, ask: Callable[[Transport], None], transports: Sequence[Transport], what: str
+    ) -> None:
         try:
             # Other failures are not waited for: blocks may still come, and are retried.
             self._sources.first(ask, what, transports, retried=RateLimitedError)
         except (IPFSDatasetError, NotImplementedError) as error:
-            log.debug("No %s for %d of %s: %s", kind.__name__, len(wanted), what, error)
+            log.debug("%s do not come in bulk, blocks are asked for: %s", what, error)
         except Exception:
             # A transport's defect must not end the thread that others wait for.
-            log.exception("A source failed at %s of %s, blocks are asked for", kind.__name__, what)
+            log.exception("A source failed at %s, blocks are asked for", what)
 
     def _read(
         self,
@@ -77,9 +94,13 @@ class Bulk:
         transport: Transport,
         wanted: dict[T, Promise],
         following: Following[T] | None,
-    ) -> None:
+    ) -> bool:
+        """Returns whether the run came to all that is wanted."""
         try:
             for item in list(wanted):
+                if not run.comes_to(item):
+                    run.close()
+                    return False
                 try:
                     data, block = run.read(item)
                 except NotALeafError:
@@ -94,3 +115,4 @@ class Bulk:
             following.park(transport, run)
         else:
             run.close()
+        return True

@@ -18,15 +18,9 @@ from ipfs_dataset_core.content import CID
 from ipfs_dataset_core.deadlines import until
 from ipfs_dataset_core.errors import TransportError
 from ipfs_dataset_core.layout import LEAF_BYTES
+from ipfs_dataset_core.leaf_bulk import MIN_RUN_LEAVES, LeafBulk
 from ipfs_dataset_core.promises import Promises
-from ipfs_dataset_core.runs import (
-    BRIDGED_BYTES,
-    CarRun,
-    NotALeafError,
-    RangeRun,
-    leaf_bytes,
-    runs,
-)
+from ipfs_dataset_core.runs import BRIDGED_BYTES, NotALeafError, leaf_bytes, runs
 from ipfs_dataset_core.threads import IDLE_SECONDS
 from ipfs_dataset_core.timed_work import TimedWork
 from ipfs_dataset_core.trees import MIN_FILES, TreeRun
@@ -35,16 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ipfs_dataset_core.following import FileFollowing, Following
-    from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.layout import FileLayout, Leaf
     from ipfs_dataset_core.options import Options
     from ipfs_dataset_core.promises import Promise
     from ipfs_dataset_core.sources import Sources
     from ipfs_dataset_core.trees import TreeFollowing
-
-# Below this many neighbours, leaves one by one are cheaper than a range (measured on Kubo: 0.9 ms of the
-# node's CPU for a leaf of 256 KiB, 3.3 ms for a range).
-MIN_RUN_LEAVES = 4
 
 
 class Fetcher:
@@ -70,6 +59,7 @@ class Fetcher:
         under_way = min(options.memory // 8, sources.concurrency * LEAF_BYTES)
         self._promises = Promises(options.memory - under_way)
         self._bulk = Bulk(sources)
+        self._leaf_bulk = LeafBulk(sources, self._bulk, verified=options.verify)
         self._following: weakref.WeakSet[Following[Any]] = weakref.WeakSet()
         self._work = TimedWork(
             sources.concurrency,
@@ -144,6 +134,18 @@ class Fetcher:
         if following.add(mine):
             self._work.submit(lambda: self._go_on(following, layout))
 
+    def open_range(self, following: FileFollowing, layout: FileLayout, start: int) -> None:
+        """Asks for bytes from `start` on where it takes a wait to learn which leaves they are.
+
+        Where an inner node is cached, they may be cached too; with a cache on disk, they may be there.
+        """
+        node = layout.unread_node(start)
+        if node is None or self.sources.keeps or self._promises.cached(node.to_bytes()):
+            return
+        if self._leaf_bulk.ranging and following.open_first():
+            self._following.add(following)
+            self._work.submit(lambda: self._open_range(following, layout, start))
+
     def follow_tree(self, following: TreeFollowing, root: CID, cids: Iterable[CID]) -> None:
         """Starts fetching the next blocks of who reads a folder of small files in order."""
         wanted: dict[CID, Promise] = {}
@@ -201,6 +203,13 @@ class Fetcher:
                 )
             )
 
+    def _open_range(self, following: FileFollowing, layout: FileLayout, start: int) -> None:
+        try:
+            with until(self._work.half()):
+                self._leaf_bulk.open(layout, start, following)
+        finally:
+            self._go_on(following, layout)
+
     def _go_on(self, following: FileFollowing, layout: FileLayout) -> None:
         """Fetches what a sequential reader wants by now, and looks again."""
         batch = following.next_batch()
@@ -248,41 +257,12 @@ class Fetcher:
         following: FileFollowing | None = None,
     ) -> None:
         """Fetches neighbouring leaves as a range from any source, else as a CAR, else block by block."""
-        able = self.sources.transports
-        # Half of the time is left for what comes block by block.
-        half = self._work.half()
-        kinds: tuple[tuple[type[RangeRun | CarRun], list[Transport]], ...] = (
-            (RangeRun, [t for t in able if t.serves_ranges]),
-            (CarRun, [t for t in able if t.serves_cars]),
-        )
         try:
-            for kind, transports in kinds:
-                goes_on = following is not None and following.goes_on
-                if wanted and (len(wanted) >= MIN_RUN_LEAVES or goes_on):
-                    begin = partial(self._begin, kind, layout, wanted, following)
-                    with until(half):
-                        self._bulk.deliver(
-                            *(kind, begin, wanted),
-                            transports=transports,
-                            what=f"bytes of {layout.cid}",
-                            following=following,
-                        )
+            # Half of the time is left for what comes block by block.
+            with until(self._work.half()):
+                self._leaf_bulk.deliver(layout, wanted, following)
         finally:
             self._fetch_each(layout, wanted)
-
-    def _begin(
-        self,
-        kind: type[RangeRun | CarRun],
-        layout: FileLayout,
-        wanted: Iterable[Leaf],
-        following: FileFollowing | None,
-        transport: Transport,
-    ) -> RangeRun | CarRun:
-        leaves = list(wanted)
-        span = leaves[0].start, leaves[-1].stop
-        if following is not None:
-            span = following.span(*span)
-        return kind(transport, layout.cid, span, verified=self.verifies)
 
 
 def _leaf_key(leaf: Leaf) -> bytes:

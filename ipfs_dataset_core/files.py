@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 # padding and headers that they know already.
 _GAP_BYTES = 64 << 10
 _PIECE_BYTES = 4 << 20
+# Run ahead of who said to read in order: enough for a range.
+_FIRST_AHEAD_BYTES = 4 << 20
 
 
 class VerifiedFile(ObjectFile):
@@ -54,6 +56,7 @@ class VerifiedFile(ObjectFile):
         self._sequential = 0
         self._ahead = 0
         self._following: FileFollowing | None = None
+        self._said: Span | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_at, (self._fetcher, self.cid, self.name, self.tell())
@@ -86,6 +89,9 @@ class VerifiedFile(ObjectFile):
 
     def prefetch(self, spans: Iterable[Span]) -> None:
         self._fetcher.prefetch_leaves(self._layout, self._leaves_of(sorted(spans)))
+
+    def expect(self, start: int, stop: int) -> None:
+        self._said = start, min(stop, self.size)
 
     def _leaves_of(self, spans: Iterable[Span]) -> Iterator[Leaf]:
         """Yields the leaves that hold any of the spans, in order, each once."""
@@ -133,20 +139,27 @@ class VerifiedFile(ObjectFile):
             self._layout.announce = None
             if following is not None:
                 following.close()
+        said_stop = 0
+        if self._said is not None and 0 <= start - self._said[0] <= _GAP_BYTES:
+            (_, said_stop), self._said = self._said, None
+            self._sequential = _FIRST_AHEAD_BYTES // 2
         announced = stop <= self._ahead and self._following is not None
         self._expected = stop
         self._sequential += stop - start
         window = min(self._fetcher.read_ahead_bytes, 2 * self._sequential)
         # Renewed at half, so that there is always something on its way, and threads are woken seldom.
         if self._sequential > stop - start and self._ahead - stop < window // 2:
-            self._follow(max(self._ahead, start), min(self.size, stop + window))
+            self._follow(max(self._ahead, start), min(self.size, stop + window), said_stop)
         return announced
 
-    def _follow(self, start: int, stop: int) -> None:
+    def _follow(self, start: int, stop: int, said_stop: int) -> None:
         self._ahead = stop
         # In a variable, for another thread may read elsewhere meanwhile.
-        following = self._following = self._following or FileFollowing(self.size)
-        self._layout.announce = lambda cid: self._fetcher.prefetch_blocks([cid])
+        following = self._following
+        if following is None:
+            following = self._following = FileFollowing(self.size, said_stop)
+            self._layout.announce = lambda cid: self._fetcher.prefetch_blocks([cid])
+            self._fetcher.open_range(following, self._layout, start)
         try:
             leaves = list(self._leaves_of([(start, stop)]))
         except IPFSDatasetError as error:

@@ -12,6 +12,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ipfs_dataset_core.layout import LEAF_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -24,6 +26,8 @@ T = TypeVar("T")
 
 _FIRST_REACH_BYTES = 8 << 20
 _MAX_REACH_BYTES = 1 << 30
+# With a distant source each range costs a round trip: for 1 GiB there are three of them.
+_REACH_GROWTH = 16
 # A server takes a connection that nothing is read from for a dead one after a minute or so.
 _IDLE_SECONDS = 10.0
 
@@ -48,6 +52,13 @@ class Following(Generic[T]):
         with self._lock:
             self._wanted.update(wanted)
             begins = bool(self._wanted) and (self._closed or not self._working)
+            self._working = self._working or begins
+            return begins
+
+    def open_first(self) -> bool:
+        """Returns whether the caller may open a run before anything is wanted: nobody works yet."""
+        with self._lock:
+            begins = not (self._closed or self._working or self._parked)
             self._working = self._working or begins
             return begins
 
@@ -100,11 +111,13 @@ class FileFollowing(Following["Leaf"]):
 
     Args:
         size: Of the file, in bytes.
+        said: Up to where the reader said that it goes on, so that nothing need show it.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, said: int = 0) -> None:
         super().__init__()
         self._size = size
+        self._said = said
         self._reach = _FIRST_REACH_BYTES
         self._last: dict[bytes, int] = {}
 
@@ -113,7 +126,12 @@ class FileFollowing(Following["Leaf"]):
 
         So who looks at the start of a file only makes no source send much in vain.
         """
-        reach, self._reach = self._reach, min(4 * self._reach, _MAX_REACH_BYTES)
+        if start < self._said:
+            # All of the leaf in which it ends, where that is as most builders make them.
+            said = -(-self._said // LEAF_BYTES) * LEAF_BYTES
+            reach = min(said - start, _MAX_REACH_BYTES)
+        else:
+            reach, self._reach = self._reach, min(_REACH_GROWTH * self._reach, _MAX_REACH_BYTES)
         return start, min(self._size, max(stop, start + reach))
 
     def expect(self, leaves: Iterable[Leaf]) -> None:

@@ -96,6 +96,22 @@ class FileLayout:
         leaf = self._leaf_around(*self._nearest, start, stop)
         return (leaf,) if leaf is not None else list(self._below(self._root, 0, start, stop, 1))
 
+    def unread_node(self, start: int) -> CID | None:
+        """Returns the inner node to read next on the way to the leaf at `start`, None where it is known."""
+        node, base = self._root, 0
+        while 0 <= start - base < node.size and node.links:
+            child = bisect_right(node.offsets, start - base, hi=len(node.links)) - 1
+            if child < 0:  # the node holds these bytes itself
+                return None
+            span = base + node.offsets[child], base + node.offsets[child + 1]
+            if self._leaf(node.links[child], *span, node.tsizes[child]) is not None:
+                return None
+            below = self._nodes.get(node.links[child])
+            if below is None:
+                return CID.from_bytes(node.links[child])
+            node, base = below, span[0]
+        return None
+
     def _leaf_around(self, node: FileNode, base: int, start: int, stop: int) -> Leaf | None:
         """Returns the leaf that holds all of a span, None where it is not one child of this node."""
         offsets = node.offsets

@@ -130,7 +130,7 @@ class LeafRun(Run[Leaf]):
 
     def comes_to(self, item: Leaf) -> bool:
         ahead = item.start - self._position
-        return 0 <= ahead <= BRIDGED_BYTES and item.start < self._stop
+        return 0 <= ahead <= BRIDGED_BYTES and item.stop <= self._stop
 
     def has_more(self) -> bool:
         return self._position < self._stop

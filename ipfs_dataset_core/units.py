@@ -167,7 +167,7 @@ class ObjectUnit(Unit):
 
     def samples(self) -> Iterator[Sample]:
         # A file of its own, for readers read on from where it stands, and iterations may run side by side.
-        return self.reader.samples(self._open())
+        return self.reader.samples(self._open_for(0))
 
     def between(self, start: int, stop: int) -> Iterator[Sample]:
         if self._index is not None and (start, stop) == (0, len(self._index)):
@@ -178,12 +178,19 @@ class ObjectUnit(Unit):
 
     def slice(self, start: int, stop: int) -> Iterator[Sample]:
         if not self.is_counted():
-            return self.reader.samples_between(self._open(), start, stop)
+            return self.reader.samples_between(self._open_for(start, stop), start, stop)
         weight, count = self.weight(), self.count()
         return self.between(count * start // weight, count * stop // weight)
 
     def close(self) -> None:
         self._source.pop()
+
+    def _open_for(self, start: int, stop: int | None = None) -> ObjectFile | ObjectDirectory:
+        """Opens the object anew for who reads it in order, where it is a file up to a position."""
+        source = self._open()
+        if isinstance(source, ObjectFile):
+            source.expect(start, source.size if stop is None else stop)
+        return source
 
 
 class _ReaderFactory:

@@ -72,7 +72,7 @@ def test_bulk_that_fails_is_finished_otherwise_from_the_same_source(fault, kinds
         return FAULTS[fault](plan) if kind_of(request) in kinds else plan
 
     with Server(blocks, fault=faulty) as server:
-        assert read_from(server, cid, piece=-1, timeout=0.5) == DATA
+        assert read_from(server, cid, piece=-1, timeout=2) == DATA
         if kinds == ("range",):
             assert server.served["raw"] < 10  # the rest of each run came as one CAR
 
@@ -84,7 +84,7 @@ def test_a_second_source_goes_on_where_the_first_ended(fault):
         Server(blocks, fault=lambda _, plan: FAULTS[fault](plan)) as bad,
         Server(blocks) as good,
     ):
-        whole = read_all(cid, gateway(bad.url), gateway(good.url), piece=1 << 20, timeout=0.5)
+        whole = read_all(cid, gateway(bad.url), gateway(good.url), piece=1 << 20, timeout=2)
         assert whole == DATA
         ranges = [r for r in good.requests if "range" in r.headers]
         assert ranges

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, cast
 
 import attrs
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ipfs_dataset_core import TransportError
+from ipfs_dataset_core.content import get_profile
 from ipfs_dataset_core.files import VerifiedFile
 from ipfs_dataset_core.following import FileFollowing, Following
 from ipfs_dataset_core.layout import FileLayout
@@ -17,6 +21,7 @@ from ipfs_dataset_core.runs import Run
 from tests.support.builders import noise, one_file
 from tests.support.fetching import Recorder, fetching, gateway, read_all
 from tests.support.gateway_server import GatewayServer
+from tests.support.http_server import Plan
 
 if TYPE_CHECKING:
     from ipfs_dataset_core.layout import Leaf
@@ -24,6 +29,14 @@ if TYPE_CHECKING:
 PIECE = 1 << 20
 DATA = noise(48 << 20)
 CID, BLOCKS = one_file(DATA, "kubo-cidv1")
+
+
+SOME = 12 << 20
+KUBO = get_profile("kubo-cidv1")
+CUT_INTO = {
+    chunk: one_file(DATA[:SOME], attrs.evolve(KUBO, chunk_size=chunk, file_links=5))
+    for chunk in (1 << 18, (1 << 18) + 1, 300_007, 2 << 20)
+}
 
 
 class Server(GatewayServer):
@@ -43,6 +56,101 @@ def test_one_who_reads_on_takes_ever_longer_ranges():
     assert len(lengths) <= 4
     assert lengths[:-1] == sorted(lengths[:-1])
     assert sum(lengths) <= len(DATA)
+
+
+def read_between(file, start, stop):
+    """Reads on from `start` in pieces of odd length."""
+    file.seek(start)
+    pieces = []
+    while file.tell() < stop:
+        pieces.append(file.read(min(100_003, stop - file.tell())))
+    return b"".join(pieces)
+
+
+def test_who_says_that_all_will_be_read_gets_one_range_and_no_lone_leaf():
+    with Server(BLOCKS) as server, fetching(gateway(server.url)) as fetcher:
+        file = VerifiedFile(fetcher, CID, "x")
+        file.expect(0, file.size)
+        assert read_between(file, 0, file.size) == DATA
+        assert spans_of(server) == [(0, len(DATA) - 1)]
+        assert server.served["raw"] == 3  # the root, and two inner nodes
+
+
+def test_who_says_that_a_part_will_be_read_gets_that_and_the_leaves_at_its_ends():
+    start, stop = (5 << 20) + 77, (21 << 20) + 5
+    with Server(BLOCKS) as server, fetching(gateway(server.url), memory=8 << 20) as fetcher:
+        file = VerifiedFile(fetcher, CID, "x")
+        file.expect(start, stop)
+        assert read_between(file, start, stop) == DATA[start:stop]
+        [first, *more] = spans_of(server)
+    assert first == (5 << 20, (22 << 20) - 1)
+    assert len(more) <= 1  # what is read ahead of one who might go on all the same
+
+
+def test_a_range_is_asked_for_before_its_leaves_are_known():
+    asked, waited = threading.Event(), []
+
+    def hold_back(request, plan):
+        if "range" in request.headers:
+            asked.set()
+        elif str(CID) not in request.path:  # an inner node, or a lone leaf
+            waited.append(asked.wait(20))
+        return plan
+
+    with Server(BLOCKS, fault=hold_back) as server, fetching(gateway(server.url)) as fetcher:
+        file = VerifiedFile(fetcher, CID, "x")
+        file.expect(0, file.size)
+        assert file.read(PIECE) == DATA[:PIECE]
+        assert waited
+        assert all(waited)
+
+
+@pytest.mark.parametrize("fault", [Plan(status=503), Plan(body=b"x"), Plan(status=429)])
+def test_where_that_range_fails_the_file_is_read_all_the_same(fault):
+    def spoil(request, plan):
+        return fault if "range" in request.headers else plan
+
+    with Server(BLOCKS, fault=spoil) as server, fetching(gateway(server.url)) as fetcher:
+        file = VerifiedFile(fetcher, CID, "x")
+        file.expect(0, file.size)
+        assert read_between(file, 0, file.size) == DATA
+
+
+@pytest.mark.parametrize("chunk", CUT_INTO)
+@given(start=st.integers(0, SOME), length=st.integers(0, 4 << 20))
+@settings(max_examples=10, deadline=None)
+def test_what_is_said_may_begin_and_end_anywhere_whatever_the_leaves(chunk, start, length):
+    cid, blocks = CUT_INTO[chunk]
+    stop = min(start + length, SOME)
+    with fetching(Recorder(blocks), memory=16 << 20) as fetcher:
+        file = VerifiedFile(fetcher, cid, "x")
+        file.expect(start, stop)
+        assert read_between(file, start, stop) == DATA[start:stop]
+
+
+def test_who_reads_elsewhere_than_was_said_gets_the_same_bytes():
+    with fetching(Recorder(BLOCKS)) as fetcher:
+        file = VerifiedFile(fetcher, CID, "x")
+        file.expect(0, file.size)
+        for start in (30 << 20, 100, 12 << 20, 40 << 20):
+            assert read_between(file, start, start + 5000) == DATA[start : start + 5000]
+
+
+def test_a_run_that_ends_before_what_is_wanted_is_followed_by_another():
+    recorder = Recorder(BLOCKS)
+    with fetching(recorder) as fetcher:
+        layout = FileLayout(CID, fetcher.block)
+        following = FileFollowing(layout.size, 2 << 20)
+        leaves = cast("list[Leaf]", layout.segments(0, 4 << 20))
+        fetcher.follow(following, layout, leaves[:4])
+        for leaf in leaves[:4]:
+            assert fetcher.leaf(layout, leaf) == DATA[leaf.start : leaf.stop]
+        before = recorder.asked["block"]
+        fetcher.follow(following, layout, leaves[4:])
+        for leaf in leaves[4:]:
+            assert fetcher.leaf(layout, leaf) == DATA[leaf.start : leaf.stop]
+        assert recorder.asked["range"] == 2
+        assert recorder.asked["block"] == before
 
 
 def test_where_ranges_are_not_served_one_car_goes_on_like_them():

@@ -152,6 +152,17 @@ def test_two_passes_give_the_same_segments(made):
     assert once == list(layout.segments(0, len(data)))
 
 
+@given(odd_trees(), st.integers(0, 60))
+def test_the_unread_node_is_the_one_that_reading_there_loads_first(made, at):
+    tree, root, _ = made
+    layout = tree.layout(root)
+    before, unread = len(tree.loads), layout.unread_node(at)
+    assert len(tree.loads) == before
+    list(layout.segments(at, at + 1))
+    assert tree.loads[before : before + 1] == ([] if unread is None else [unread])
+    assert layout.unread_node(at) is None
+
+
 def test_leaves_of_a_balanced_tree_are_known_without_fetching_them():
     tree = Tree()
     leaves = [tree.framed_leaf(noise(50, n)) for n in range(6)]

@@ -231,7 +231,7 @@ def test_a_source_that_rests_is_still_asked_where_the_others_fail():
 )
 def test_no_fault_of_a_server_lets_a_wrong_block_through(plan):
     with FaultServer(lambda _: plan) as server:
-        transport = gateway(server.url, timeout=0.3)
+        transport = gateway(server.url, timeout=1.5)
         started = time.monotonic()
         with pytest.raises((TransportError, VerificationError), match=str(NAME)):
             sources(transport).get_block(NAME)

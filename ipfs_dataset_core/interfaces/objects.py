@@ -47,6 +47,9 @@ class ObjectFile(io.RawIOBase, ABC):
     def prefetch(self, spans: Iterable[Span]) -> None:
         """Says that these ``(start, stop)`` spans will be read soon, so that they come together."""
 
+    def expect(self, start: int, stop: int) -> None:
+        """Says that all from `start` to `stop` will be read in order, so that it comes in bulk at once."""
+
     def open_cid(self, cid: str) -> ObjectFile:
         """Returns another file, for formats that name files by CID; read from the same sources.
 

@@ -142,7 +142,7 @@ def test_a_silent_node_is_a_timeout(call):
 
 def read_range(call, plan, start, stop):
     with FaultServer(lambda _: plan) as server:
-        transport = ApiTransport(server.url, Options(timeout=0.5, node_gateway=False))
+        transport = ApiTransport(server.url, Options(timeout=2, node_gateway=False))
         try:
             stream = transport.open_range(NAME, start, stop)
             data = stream.read(stop - start)

@@ -225,7 +225,7 @@ RANGE = {"Content-Range": f"bytes 0-9/{len(DATA)}"}
 )
 def test_what_is_not_the_range_asked_for_is_refused(plan, is_learnt):
     with answering(plan) as server:
-        transport = gateway(server.url, timeout=0.5)
+        transport = gateway(server.url, timeout=2)
         with pytest.raises(TransportError):
             transport.open_range(ROOT, 0, 10).read(10)
         assert transport.serves_ranges is not is_learnt

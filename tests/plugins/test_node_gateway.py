@@ -145,7 +145,7 @@ def test_an_api_that_is_silent_about_it_is_waited_for_briefly():
     def silent(request, plan):
         return Plan(delay=30) if request.path.endswith("/config") else plan
 
-    with node(api_fault=silent, timeout=0.5) as found:
+    with node(api_fault=silent, timeout=2) as found:
         assert found.transport.get_block(ROOT) == BLOCKS[ROOT.multihash]
 
 
@@ -163,7 +163,7 @@ def test_an_api_that_is_silent_about_it_is_waited_for_briefly():
 )
 def test_what_serves_no_blocks_is_left_alone(gateway):
     fault = gateway.pop("gateway_fault", None)
-    with node(timeout=0.5, gateway_fault=fault, gateway=gateway) as found:
+    with node(timeout=2, gateway_fault=fault, gateway=gateway) as found:
         for cid in LEAVES:
             assert found.transport.get_block(cid) == BLOCKS[cid.multihash]
         assert found.asked() == ["block/get"] * len(LEAVES)
@@ -192,7 +192,7 @@ def test_a_port_where_nobody_listens_is_left_alone():
     ids=["fails", "refuses", "stalls", "lies", "cut", "a page"],
 )
 def test_a_gateway_that_fails_is_left_alone_and_the_api_delivers(spoil):
-    with node(gateway_fault=spoils(spoil), timeout=0.5) as found:
+    with node(gateway_fault=spoils(spoil), timeout=2) as found:
         for cid in LEAVES:
             assert found.transport.get_block(cid) == BLOCKS[cid.multihash]
         assert found.asked() == ["block/get"] * len(LEAVES)

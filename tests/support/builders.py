@@ -25,7 +25,7 @@ from ipfs_dataset_core.content import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ipfs_dataset_core.content import Built
+    from ipfs_dataset_core.content import Built, Profile
 
 Blocks = dict[bytes, bytes]
 """Blocks by the multihash of their CIDs."""
@@ -49,7 +49,7 @@ def collector() -> tuple[Blocks, Callable[[CID, bytes], None]]:
     return blocks, emit
 
 
-def one_file(data: bytes, profile: str = PROFILE) -> tuple[CID, Blocks]:
+def one_file(data: bytes, profile: str | Profile = PROFILE) -> tuple[CID, Blocks]:
     """Returns the root of a file and its blocks."""
     blocks, emit = collector()
     return _build_file(data, profile, emit).cid, blocks
@@ -62,8 +62,8 @@ def tree(files: Mapping[str, bytes], profile: str = PROFILE) -> tuple[CID, Block
     return build_tree(built, get_profile(profile), emit).cid, blocks
 
 
-def _build_file(data: bytes, profile: str, emit: Callable[[CID, bytes], None]) -> Built:
-    builder = FileBuilder(get_profile(profile), emit)
+def _build_file(data: bytes, profile: str | Profile, emit: Callable[[CID, bytes], None]) -> Built:
+    builder = FileBuilder(get_profile(profile) if isinstance(profile, str) else profile, emit)
     builder.write(data)
     return builder.finish()
 

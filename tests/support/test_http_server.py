@@ -102,7 +102,7 @@ def test_a_flip_turns_one_bit_of_one_byte():
 
 def test_a_stall_keeps_the_connection_open_until_the_server_stops():
     with FaultServer(lambda _: Plan(body=bytes(1000), stall_at=10)) as server:
-        connection = connect(server, timeout=0.2)
+        connection = connect(server, timeout=1)
         connection.request("GET", "/")
         response = connection.getresponse()
         assert response.read(10) == bytes(10)

@@ -175,14 +175,14 @@ def test_a_source_that_fails_is_an_error_and_another_one_helps(store, fault):
         return FAULTS[fault](plan) if str(chunk) in request.path else plan
 
     with GatewayServer(blocks, fault=faulty) as bad, GatewayServer(blocks) as good:
-        dataset = opened(root, bad, timeout=0.5)
+        dataset = opened(root, bad, timeout=2)
         assert np.array_equal(dataset[0][1], FIELD[0])
         with pytest.raises(IPFSDatasetError, match=str(chunk)):
             dataset[5]
         with pytest.raises(IPFSDatasetError, match=str(chunk)):
             dataset.__getitems__([0, 5])
         dataset.close()
-        helped = opened(root, bad, good, timeout=0.5)
+        helped = opened(root, bad, good, timeout=2)
         assert np.array_equal(helped[5][1], FIELD[5])
         helped.close()
 
