@@ -36,8 +36,12 @@ class Batches:
             get: Reads the sample at a place of the batch.
         """
         self._is_read = True
-        missing = [None if p in self._announced else p for p in positions]
-        self._announced.difference_update(positions)
+        announced = self._announced
+        missing = [None if p in announced else p for p in positions]
+        if not any(p is not None for p in missing):  # all of it is on its way
+            announced.difference_update(positions)
+            return list(map(get, range(len(positions))))
+        announced.difference_update(positions)
         batch: dict[int, T] = {}
         groups = in_groups(row, missing, self._memory)
         for group in fetched_ahead(groups, row, lambda group: _known(missing, group)):

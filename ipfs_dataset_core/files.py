@@ -51,7 +51,6 @@ class VerifiedFile(ObjectFile):
         self.index_cache = fetcher.sources.index_cache
         self._layout = FileLayout(cid, fetcher.block, fetcher.limits.dag_depth)
         self.size = self._layout.size
-        self.block_bytes = self._layout.block_bytes
         self._expected = 0
         self._sequential = 0
         self._ahead = 0
@@ -61,9 +60,14 @@ class VerifiedFile(ObjectFile):
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_at, (self._fetcher, self.cid, self.name, self.tell())
 
+    @property
+    def block_bytes(self) -> int:
+        return self._layout.block_bytes
+
     def read_at(self, start: int, size: int) -> bytes:
         stop = min(start + size, self.size)
-        self.limits.check("read_bytes", stop - start, f"one read of {self.name!r}")
+        if stop - start > self.limits.read_bytes:
+            self.limits.check("read_bytes", stop - start, f"one read of {self.name!r}")
         if stop - start <= _PIECE_BYTES:
             return self._read_piece(start, stop)
         # One after the other, or what was fetched first would leave the cache before it is used.
@@ -84,7 +88,8 @@ class VerifiedFile(ObjectFile):
             leaves = [segment for segment in segments if isinstance(segment, Leaf)]
             self._fetcher.prefetch_leaves(self._layout, leaves)
         pieces = [self._cut(segment, start, stop) for segment in segments]
-        self._let_go(segments, stop)
+        if self._following is not None:
+            self._let_go(segments, stop)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def prefetch(self, spans: Iterable[Span]) -> None:

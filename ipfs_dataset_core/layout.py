@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from typing import TYPE_CHECKING
-
-import attrs
+from typing import TYPE_CHECKING, NamedTuple
 
 from ipfs_dataset_core.content import CID, RAW, NodeType, leaf_frame, parse_file
 from ipfs_dataset_core.errors import LimitError, VerificationError
@@ -27,8 +25,7 @@ LEAF_BYTES = 1 << 20
 _RAW_V1 = bytes([1, RAW])
 
 
-@attrs.frozen(slots=True)
-class Leaf:
+class Leaf(NamedTuple):
     """A run of a file's bytes that one block holds.
 
     Args:
@@ -44,8 +41,7 @@ class Leaf:
     raw: bool
 
 
-@attrs.frozen(slots=True)
-class Inline:
+class Inline(NamedTuple):
     """A run of a file's bytes that an inner node holds itself."""
 
     data: bytes
@@ -78,48 +74,49 @@ class FileLayout:
         self._nodes: OrderedDict[bytes, FileNode] = OrderedDict()
         self._inner: set[bytes] = set()
         self._root = parse_file(cid, load(cid))
-        self._nearest = self._root, 0
         self.size = self._root.size
 
     @property
     def block_bytes(self) -> int:
-        """About how many bytes a leaf holds: as many as the first child of the root where that is one."""
-        first = self._leaf_around(self._root, 0, 0, 1)
-        return LEAF_BYTES if first is None else first.stop
+        """About how many bytes a leaf holds: as many as the first one where that is known by now."""
+        first = self._way_to(0, 1)
+        return first.stop if isinstance(first, Leaf) else LEAF_BYTES
 
     def segments(self, start: int, stop: int) -> Sequence[Leaf | Inline]:
         """Returns the parts of the file that hold bytes ``start`` to ``stop``, in order, each whole."""
         stop = min(stop, self.size)
         if start >= stop:
             return ()
-        # Where many small pieces are read, nearly all are in a leaf of a node that was looked at just now.
-        leaf = self._leaf_around(*self._nearest, start, stop)
-        return (leaf,) if leaf is not None else list(self._below(self._root, 0, start, stop, 1))
+        # Where many small pieces are read, nearly all are in a leaf of a node that was read before.
+        leaf = self._way_to(start, stop)
+        if isinstance(leaf, Leaf):
+            return (leaf,)
+        return list(self._below(self._root, 0, start, stop, 1))
 
     def unread_node(self, start: int) -> CID | None:
         """Returns the inner node to read next on the way to the leaf at `start`, None where it is known."""
-        node, base = self._root, 0
-        while 0 <= start - base < node.size and node.links:
-            child = bisect_right(node.offsets, start - base, hi=len(node.links)) - 1
-            if child < 0:  # the node holds these bytes itself
-                return None
-            span = base + node.offsets[child], base + node.offsets[child + 1]
-            if self._leaf(node.links[child], *span, node.tsizes[child]) is not None:
-                return None
-            below = self._nodes.get(node.links[child])
-            if below is None:
-                return CID.from_bytes(node.links[child])
-            node, base = below, span[0]
-        return None
+        found = self._way_to(start, start + 1)
+        return CID.from_bytes(found) if isinstance(found, bytes) else None
 
-    def _leaf_around(self, node: FileNode, base: int, start: int, stop: int) -> Leaf | None:
-        """Returns the leaf that holds all of a span, None where it is not one child of this node."""
-        offsets = node.offsets
-        child = bisect_right(offsets, start - base) - 1
-        if not 0 <= child < len(node.links) or stop - base > offsets[child + 1] or node.data:
-            return None
-        span = base + offsets[child], base + offsets[child + 1]
-        return self._leaf(node.links[child], *span, node.tsizes[child])
+    def _way_to(self, start: int, stop: int) -> Leaf | bytes | None:
+        """Returns the leaf that holds all of a span, or the CID of the node that has to be read to find it.
+
+        None where there is no such leaf, or it is not to be found that easily.
+        """
+        node, base = self._root, 0
+        while True:
+            offsets = node.offsets
+            child = bisect_right(offsets, start - base) - 1
+            if not 0 <= child < len(node.links) or stop - base > offsets[child + 1]:
+                return None
+            cid, first = node.links[child], base + offsets[child]
+            leaf = self._leaf(cid, first, base + offsets[child + 1], node.tsizes[child])
+            if leaf is not None:
+                return leaf
+            below = self._nodes.get(cid)
+            if below is None:
+                return cid
+            node, base = below, first
 
     def not_a_leaf(self, leaf: Leaf) -> None:
         """Records that a block taken for a leaf is an inner node."""
@@ -142,7 +139,6 @@ class FileLayout:
                 cid = node.links[child]
                 leaf = self._leaf(cid, child_start, child_stop, node.tsizes[child])
                 if leaf is not None:
-                    self._nearest = node, base
                     yield leaf
                 else:
                     self._announce_next(node, base, child + 1)

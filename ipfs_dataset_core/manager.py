@@ -6,6 +6,7 @@ a second distribution using a taken entry point name is dropped without a word.
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import os
 import traceback
@@ -14,7 +15,6 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import importlib_metadata
 
 from ipfs_dataset_core.errors import PluginError
 from ipfs_dataset_core.guard import explained
@@ -92,7 +92,7 @@ class _Distribution:
 class _Candidate:
     """An installed plugin."""
 
-    def __init__(self, point: importlib_metadata.EntryPoint, distribution: _Distribution) -> None:
+    def __init__(self, point: importlib.metadata.EntryPoint, distribution: _Distribution) -> None:
         self.point = point
         self._distribution = distribution
 
@@ -117,7 +117,7 @@ class Plugins:
         entry_points: Those there are; by default those that are installed, looked up when they are needed.
     """
 
-    def __init__(self, entry_points: Iterable[importlib_metadata.EntryPoint] | None = None) -> None:
+    def __init__(self, entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> None:
         self._installed = entry_points is None
         self._all = None if entry_points is None else _candidates(entry_points)
         self._own: Sequence[_Candidate] | None = None
@@ -147,14 +147,14 @@ class Plugins:
         if not self._installed:
             return self._candidates()
         try:
-            found = importlib_metadata.distribution(DISTRIBUTION).entry_points
-        except importlib_metadata.PackageNotFoundError:  # a bare source tree
+            found = importlib.metadata.distribution(DISTRIBUTION).entry_points
+        except importlib.metadata.PackageNotFoundError:  # a bare source tree
             return ()
         return _candidates(found.select(group=ENTRY_POINT_GROUP))
 
     def _candidates(self) -> Sequence[_Candidate]:
         if self._all is None:
-            self._all = _candidates(importlib_metadata.entry_points(group=ENTRY_POINT_GROUP))
+            self._all = _candidates(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
         return self._all
 
     def _discover(self, candidates: Iterable[_Candidate]) -> Discovery:
@@ -170,13 +170,13 @@ class Plugins:
         )
 
 
-def _candidates(points: Iterable[importlib_metadata.EntryPoint]) -> list[_Candidate]:
+def _candidates(points: Iterable[importlib.metadata.EntryPoint]) -> list[_Candidate]:
     known: dict[int, _Distribution] = {}
     in_order = sorted(points, key=lambda point: (point.name, point.value))
     return [_Candidate(p, known.setdefault(id(p.dist), _Distribution(p.dist))) for p in in_order]
 
 
-def discover(entry_points: Iterable[importlib_metadata.EntryPoint] | None = None) -> Discovery:
+def discover(entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> Discovery:
     """Imports every plugin and asks it for its declarations.
 
     Args:
@@ -222,7 +222,7 @@ def _check_version(origin: Origin, requirements: Sequence[str]) -> None:
 
 @cache
 def _own_version() -> str:
-    return importlib_metadata.version(DISTRIBUTION)
+    return _Distribution(importlib.metadata.distribution(DISTRIBUTION)).headers["Version"] or ""
 
 
 def _failure(origin: Origin, error: BaseException) -> Failure:

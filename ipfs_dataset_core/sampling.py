@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.shares import Distribution
 
+# One sample in so many of a window is read before the next window is fetched: each leaf once, mostly.
+_READ_FIRST = 8
+
 
 class BlockShuffleSampler(Sampler[int]):
     """Numbers of samples in a random order in which those that lie together come near each other.
@@ -103,11 +106,13 @@ class BlockShuffleSampler(Sampler[int]):
         window = next(windows, None)
         while window is not None:
             following = next(windows, None)
-            yield from window[:1]
-            # Not before: until somebody asks for more, nothing is known to be read here.
+            # Until somebody asks for more, nothing is known to be read here. And a cache gives up first what
+            # was not read for longest: some of this window has to be read, or it would be this one.
+            first = 1 + len(window) // _READ_FIRST
+            yield from window[:first]
             if following is not None:
                 self._blocks.announce(following)
-            yield from window[1:]
+            yield from window[first:]
             window = following
 
     def _range(self) -> tuple[int, int]:

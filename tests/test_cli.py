@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import subprocess
 import sys
 
-import importlib_metadata
 import pytest
 
 from ipfs_dataset_core.cli import build_parser, main
@@ -122,7 +122,7 @@ def test_version_is_that_of_the_distribution(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
     assert caught.value.code == 0
-    assert capsys.readouterr().out == f"ipfs-dataset {importlib_metadata.version('ipfs-dataset')}\n"
+    assert capsys.readouterr().out == f"ipfs-dataset {importlib.metadata.version('ipfs-dataset')}\n"
 
 
 def test_every_command_has_help(capsys):

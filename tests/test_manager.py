@@ -7,9 +7,10 @@ import re
 import subprocess
 import sys
 import textwrap
+from importlib.metadata import Distribution, EntryPoint, entry_points
+from typing import Any
 
 import pytest
-from importlib_metadata import Distribution, EntryPoint, entry_points
 
 from ipfs_dataset_core import ReaderPlugin, hookimpl
 from ipfs_dataset_core.errors import PluginError
@@ -19,7 +20,7 @@ HERE = "tests.test_manager"
 
 
 class Installed(Distribution):
-    """A distribution as `importlib_metadata` gives it, without files."""
+    """A distribution as `importlib.metadata` gives it, without files."""
 
     def __init__(self, name: str, version: str = "1.0") -> None:
         self._text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
@@ -32,7 +33,8 @@ class Installed(Distribution):
 
 
 def entry_point(name, value, distribution="some-dist"):
-    return EntryPoint(name, value, "ipfs_dataset")._for(Installed(distribution))
+    point: Any = EntryPoint(name, value, "ipfs_dataset")
+    return point._for(Installed(distribution))
 
 
 def reader(name: str = "lines") -> ReaderPlugin:

@@ -20,9 +20,9 @@ class _Version(argparse.Action):
     """Looks the version up when it is asked for; argparse's own would at every start."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
-        import importlib_metadata  # noqa: PLC0415 - likewise
+        import importlib.metadata  # noqa: PLC0415 - likewise
 
-        print(f"ipfs-dataset {importlib_metadata.version('ipfs-dataset')}")
+        print(f"ipfs-dataset {importlib.metadata.version('ipfs-dataset')}")
         parser.exit()
 
 

@@ -26,7 +26,6 @@ class ObjectFile(io.RawIOBase, ABC):
         cid: The CID whose content this is, None where the source proves nothing.
         limits: What readers refuse of it; see `Limits`.
         index_cache: Where indexes of it are kept, None where it is not verified; see `index_of`.
-        block_bytes: About how many bytes come together, whichever of them are read.
     """
 
     name: str
@@ -34,11 +33,15 @@ class ObjectFile(io.RawIOBase, ABC):
     limits: Limits = Limits()
     cid: CID | None
     index_cache: IndexCache | None = None
-    block_bytes: int = 1
 
     def __init__(self) -> None:
         super().__init__()
         self._position = 0
+
+    @property
+    def block_bytes(self) -> int:
+        """About how many bytes come together, whichever of them are read."""
+        return 1
 
     @abstractmethod
     def read_at(self, start: int, size: int) -> bytes:

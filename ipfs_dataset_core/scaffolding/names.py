@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import keyword
 import re
 from typing import TYPE_CHECKING
 
 import attrs
-import importlib_metadata
 
 from ipfs_dataset_core.errors import PluginConflictError, PluginError
 from ipfs_dataset_core.interfaces import ReaderPlugin, TransportPlugin
@@ -106,7 +106,7 @@ def _names(declaration: Declaration) -> tuple[str, ...]:
 
 def _is_installed(distribution: str) -> bool:
     try:
-        importlib_metadata.distribution(distribution)
-    except importlib_metadata.PackageNotFoundError:
+        importlib.metadata.distribution(distribution)
+    except importlib.metadata.PackageNotFoundError:
         return False
     return True

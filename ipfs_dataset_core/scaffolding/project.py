@@ -6,12 +6,11 @@ in its text ``$name`` and the like for what `_values` gives.
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING
-
-import importlib_metadata
 
 from ipfs_dataset_core.errors import PluginError
 
@@ -56,7 +55,7 @@ def _values(name: PluginName, kind: str) -> dict[str, str]:
         "suffix": name.suffix,
         "package": name.package,
         "distribution": name.distribution,
-        "requirement": requirement(importlib_metadata.version("ipfs-dataset")),
+        "requirement": requirement(importlib.metadata.version("ipfs-dataset")),
     }
 
 

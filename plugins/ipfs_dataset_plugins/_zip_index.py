@@ -72,7 +72,7 @@ class ZipIndex(MemberIndex):
 
     def member(self, position: int) -> Member:
         """Returns what is known of a sample."""
-        start, compressed, size, crc, method, flags = (column[position] for column in self._columns)
+        start, compressed, size, crc, method, flags = [column[position] for column in self._columns]
         bound = self._bound(position, start)
         return self._names[position], start, bound, compressed, size, crc, method, flags
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import subprocess
 import sys
 
-import importlib_metadata
 import pytest
 
 import ipfs_dataset_core
@@ -122,6 +122,6 @@ def test_every_public_name_is_there():
 def test_installed_entry_points_are_those_of_pyproject(group):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     written = {"console_scripts": project["scripts"], **project["entry-points"]}[group]
-    distribution = importlib_metadata.distribution("ipfs-dataset")
+    distribution = importlib.metadata.distribution("ipfs-dataset")
     installed = {point.name: point.value for point in distribution.entry_points.select(group=group)}
     assert installed == written, "pyproject.toml has changed since: run make again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -10,7 +11,6 @@ import threading
 from pathlib import Path
 
 import fsspec
-import importlib_metadata
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from ipfs_dataset_fsspec import IPFSDatasetFileSystem, ReadOnlyError, register
@@ -171,7 +171,7 @@ def test_another_package_is_replaced_only_on_demand(registered, loaded):
 
 def test_installing_it_claims_a_protocol_of_its_own():
     assert fsspec.get_filesystem_class("ipfsdataset") is IPFSDatasetFileSystem
-    points = importlib_metadata.distribution("ipfs-dataset-fsspec").entry_points
+    points = importlib.metadata.distribution("ipfs-dataset-fsspec").entry_points
     assert [(p.group, p.name) for p in points] == [("fsspec.specs", "ipfsdataset")]
 
 
