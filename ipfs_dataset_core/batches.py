@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from ipfs_dataset_core.errors import IPFSDatasetError, PluginError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from ipfs_dataset_core.rows import Row
-
 T = TypeVar("T")
+
+
+class Fetchable(Protocol):
+    """Samples by number, which can be fetched before they are read."""
+
+    def prefetch(self, positions: list[int], /) -> None:
+        """Starts fetching what these samples, in order, need."""
+
+    def costs(self, positions: Iterable[int], /) -> Iterator[int]:
+        """Yields about how many bytes each of some samples, in order, needs besides those before it."""
 
 
 class Batches:
@@ -27,7 +35,9 @@ class Batches:
         self._is_read = False
         self._announced: set[int | None] = set()
 
-    def read(self, row: Row, positions: Sequence[int | None], get: Callable[[int], T]) -> list[T]:
+    def read(
+        self, row: Fetchable, positions: Sequence[int | None], get: Callable[[int], T]
+    ) -> list[T]:
         """Returns what `get` gives for each place of a batch, fetched together.
 
         Args:
@@ -48,7 +58,7 @@ class Batches:
             batch.update((place, get(place)) for place in group)
         return [batch[place] for place in range(len(positions))]
 
-    def announce(self, row: Row, positions: Iterable[int | None]) -> None:
+    def announce(self, row: Fetchable, positions: Iterable[int | None]) -> None:
         """Starts fetching what the next batches need, where any was read since it was said last.
 
         A sampler runs in the main process, and need not know whether that reads or a loader's workers do.
@@ -63,7 +73,11 @@ class Batches:
 
 
 def fetched_ahead(
-    groups: Iterable[T], row: Row, positions: Callable[[T], Iterable[int]], *, ahead: bool = True
+    groups: Iterable[T],
+    row: Fetchable,
+    positions: Callable[[T], Iterable[int]],
+    *,
+    ahead: bool = True,
 ) -> Iterator[T]:
     """Yields groups, each with what it and the next one need on their way.
 
@@ -82,7 +96,7 @@ def fetched_ahead(
     yield from before
 
 
-def in_groups(row: Row, positions: Sequence[int | None], memory: int) -> list[list[int]]:
+def in_groups(row: Fetchable, positions: Sequence[int | None], memory: int) -> list[list[int]]:
     """Splits a batch: into one group where the cache holds it all, else by where the samples lie.
 
     So that no block is pushed out of the cache before its samples are read, whatever order they have.

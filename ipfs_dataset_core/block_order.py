@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
+from ipfs_dataset_core.cache import cached_bytes
 from ipfs_dataset_core.layout import LEAF_BYTES
 from ipfs_dataset_core.randomness import keyed_random
 from ipfs_dataset_core.shares import part, wrapped
@@ -26,16 +27,12 @@ BLOCK_BYTES = 2 << 20
 
 def default_window(memory: int, block: int = BLOCK_BYTES) -> int:
     """Returns how many blocks to mix with so much memory: the window and the next one fit."""
-    return max(1, _kept(memory) // (2 * (block + LEAF_BYTES)))
+    return max(1, cached_bytes(memory) // (2 * (block + LEAF_BYTES)))
 
 
 def both_fit(memory: int, window: int, block: int = BLOCK_BYTES) -> bool:
     """Tells whether so much memory holds a window of blocks and the next one, too."""
-    return 2 * window * (block + LEAF_BYTES) <= _kept(memory)
-
-
-def _kept(memory: int) -> int:
-    return memory - memory // 8  # the rest is for what is under way
+    return 2 * window * (block + LEAF_BYTES) <= cached_bytes(memory)
 
 
 class BlockOrder:

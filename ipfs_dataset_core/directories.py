@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -127,7 +128,7 @@ class VerifiedDirectory(ObjectDirectory):
         if not self._announced.has_waiting:
             return
         # One by one they take turns with who reads, and a few keep all connections busy.
-        most = _MAX_IN_A_CAR if self._is_in_order() else _WINDOW_ENTRIES
+        most = _MAX_IN_A_CAR if self._is_in_order else _WINDOW_ENTRIES
         if batch := self._announced.next_batch(most):
             self._fetch(batch)
 
@@ -186,12 +187,13 @@ class VerifiedDirectory(ObjectDirectory):
             window = more
         yield from window
 
+    @cached_property
     def _is_in_order(self) -> bool:
         """Tells whether a CAR has the files as they are read; of sharded directories it has not."""
         return self._kind(self.cid) == "directory"
 
     def _fetch(self, found: Sequence[DirectoryEntry]) -> None:
-        if self._is_in_order() and all(entry.tsize <= _SMALL_BYTES for entry in found):
+        if self._is_in_order and all(entry.tsize <= _SMALL_BYTES for entry in found):
             self._fetcher.follow_tree(self._following, self.cid, [entry.cid for entry in found])
         else:
             self._fetcher.prefetch_blocks(entry.cid for entry in found)

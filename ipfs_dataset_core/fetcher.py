@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.bulk import Bulk
+from ipfs_dataset_core.cache import cached_bytes
 from ipfs_dataset_core.content import CID
 from ipfs_dataset_core.deadlines import until
 from ipfs_dataset_core.errors import TransportError
@@ -55,9 +56,8 @@ class Fetcher:
         self._origin = origin
         self.verifies = options.verify
         self.limits = options.limits
-        # What requests hold while they are under way counts too: about a leaf for each.
-        under_way = min(options.memory // 8, sources.concurrency * LEAF_BYTES)
-        self._promises = Promises(options.memory - under_way)
+        # A request holds about a leaf while it is under way.
+        self._promises = Promises(cached_bytes(options.memory, sources.concurrency * LEAF_BYTES))
         self._bulk = Bulk(sources)
         self._leaf_bulk = LeafBulk(sources, self._bulk, verified=options.verify)
         self._following: weakref.WeakSet[Following[Any]] = weakref.WeakSet()

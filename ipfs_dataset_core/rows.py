@@ -51,10 +51,7 @@ class Row:
     def costs(self, positions: Iterable[int]) -> Iterator[int]:
         """Yields about how many bytes each of some samples, in order, needs besides those before it."""
         for unit, within in self._by_unit(positions):
-            reached = 0
-            for start, stop in unit.needs(within):
-                yield max(0, stop - max(start, reached))
-                reached = max(reached, stop)
+            yield from unit.costs(within)
 
     def block_stops(self, size: int) -> array[int]:
         """Returns where each block of about `size` bytes ends: a run of one unit's samples."""

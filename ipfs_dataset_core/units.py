@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ipfs_dataset_core.errors import FormatError
 from ipfs_dataset_core.guards import make_reader
 from ipfs_dataset_core.interfaces import ObjectFile
+from ipfs_dataset_core.interfaces.objects import whole_blocks
 from ipfs_dataset_core.processes import ProcessLocal
 from ipfs_dataset_core.registry import default_registry
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
         Reader,
         ReaderPlugin,
         Sample,
-        Span,
     )
     from ipfs_dataset_core.names import NameTable
 
@@ -76,8 +76,8 @@ class Unit(ABC):
         self.prefetch(positions)
 
     @abstractmethod
-    def needs(self, positions: Iterable[int]) -> Iterator[Span]:
-        """Yields about from where to where `get` moves bytes for each of some samples, in whole blocks."""
+    def costs(self, positions: Iterable[int]) -> Iterator[int]:
+        """Yields about how many bytes each of some samples, in order, needs besides those before it."""
 
     @abstractmethod
     def between(self, start: int, stop: int) -> Iterator[Sample]:
@@ -159,11 +159,9 @@ class ObjectUnit(Unit):
     def prefetch(self, positions: Sequence[int]) -> None:
         self.reader.prefetch(self.source, self.index(), positions)
 
-    def needs(self, positions: Iterable[int]) -> Iterator[Span]:
-        source = self.source
-        block = source.block_bytes if isinstance(source, ObjectFile) else 1
-        for start, stop in map(self.index().span, positions):
-            yield start // block * block, -(-stop // block) * block
+    def costs(self, positions: Iterable[int]) -> Iterator[int]:
+        spans, source = map(self.index().span, positions), self.source
+        return source.costs(spans) if isinstance(source, ObjectFile) else whole_blocks(spans, 1)
 
     def samples(self) -> Iterator[Sample]:
         # A file of its own, for readers read on from where it stands, and iterations may run side by side.
@@ -240,8 +238,8 @@ class MembersUnit(Unit):
     def prefetch_in_order(self, positions: Sequence[int]) -> None:
         self._directory.get().prefetch_in_order([self._names[p] for p in positions])
 
-    def needs(self, positions: Iterable[int]) -> Iterator[Span]:
-        return ((p * _MEMBER_WEIGHT, (p + 1) * _MEMBER_WEIGHT) for p in positions)
+    def costs(self, positions: Iterable[int]) -> Iterator[int]:
+        return (_MEMBER_WEIGHT for _ in positions)
 
     def between(self, start: int, stop: int) -> Iterator[Sample]:
         return _one_by_one(self, start, stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import zipfile
 from itertools import count, pairwise
 
@@ -10,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Subset
 
+from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset.ipfs_dataset import BlockShuffleSampler, IPFSDataset
 from ipfs_dataset_core.batches import Batches, fetched_ahead, in_groups
+from ipfs_dataset_core.content import RAW, make_cid
 from ipfs_dataset_core.errors import TransportError
 from ipfs_dataset_core.rows import Row
 from tests.support.builders import noise, one_file, zip_bytes
@@ -22,6 +25,8 @@ from tests.support.workers import as_it_is
 
 LEAF = 256 << 10
 FILES = {f"{number:03}": noise(10_000, number) for number in range(600)}
+# An order in which nearly each sample is in another block than those before it.
+HOPPING = random.Random(1).sample(range(600), 600)
 
 
 class Noting(FakeUnit):
@@ -74,7 +79,7 @@ def test_groups_are_all_of_a_batch_and_fit_in_memory(positions, memory):
 
 def test_a_batch_whose_objects_cannot_be_opened_is_one_group():
     class Gone(FakeUnit):
-        def needs(self, positions):
+        def costs(self, positions):
             raise TransportError("gone did not come")
 
     row = Row([Gone("gone", list(range(9)), 9, "counted")])
@@ -116,14 +121,60 @@ def test_a_batch_that_needs_more_than_memory_holds_fetches_each_block_once(archi
         dataset = IPFSDataset(f"ipfs://{root}", f"gateway+{server.url}", memory=6 * LEAF)
         number = len(dataset)
         before = server.served["raw"]
-        # One that hops from end to end, so that its own order would fetch a block for each.
-        hopping = [number for pair in zip(range(300), range(599, 299, -1)) for number in pair]  # noqa: B905
-        batch = dataset.__getitems__(hopping)
+        batch = dataset.__getitems__(HOPPING)
         dataset.close()
-    assert batch == [(f"{number:03}", FILES[f"{number:03}"]) for number in hopping]
+    assert batch == [(f"{number:03}", FILES[f"{number:03}"]) for number in HOPPING]
     assert number == 600
     leaves = -(-number * 10_000 // LEAF)
     assert server.served["raw"] - before <= leaves + 4
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """Numbers with 10 kB each, in two shards: the CID and all blocks."""
+    folder = tmp_path_factory.mktemp("published")
+    exporter = IPFSDatasetExporter(str(folder), profile=SMALL_LEAVES, shard_bytes=4 << 20)
+    cid = exporter.export_to_ipfs([(number, data) for number, data in enumerate(FILES.values())])
+    files = [path for path in (folder / "blocks").rglob("*") if path.is_file()]
+    blocks = [path.read_bytes() for path in files]
+    return cid, {make_cid(block, RAW).multihash: block for block in blocks}
+
+
+@pytest.mark.parametrize("by_sampler", [False, True])
+def test_an_imported_dataset_fetches_each_block_once_as_well(published, by_sampler):
+    cid, blocks = published
+    hopping = list(HOPPING)
+    with GatewayServer(blocks, serve_plain=False, serve_car=False) as server:
+        memory = 24 * LEAF if by_sampler else 6 * LEAF
+        exporter = IPFSDatasetExporter(f"gateway+{server.url}", memory=memory)
+        dataset = exporter.import_from_ipfs(cid)
+        dataset.__getitems__([0, 599])
+        before = server.served["raw"]
+        if by_sampler:
+            sampler = BlockShuffleSampler(dataset, block_bytes=LEAF, window_bytes=4 * LEAF)
+            loader = DataLoader(dataset, batch_size=10, sampler=sampler, collate_fn=as_it_is)
+            batch = [sample for samples in loader for sample in samples]
+            assert [number for number, _ in batch] != sorted(number for number, _ in batch)
+            batch.sort()
+            hopping.sort()
+        else:
+            batch = dataset.__getitems__(hopping)
+        dataset.close()
+    assert batch == [(number, FILES[f"{number:03}"]) for number in hopping]
+    leaves = -(-600 * 12_000 // LEAF)
+    # A sampler's blocks begin within leaves.
+    assert server.served["raw"] - before <= (2 * leaves if by_sampler else leaves + 4)
+
+
+def test_what_is_wrong_with_an_index_of_a_batch_is_said(published):
+    cid, blocks = published
+    with GatewayServer(blocks) as server:
+        dataset = IPFSDatasetExporter(f"gateway+{server.url}").import_from_ipfs(cid)
+        with pytest.raises(IndexError, match="has 600 samples, none of them 600"):
+            dataset.__getitems__([3, 600])
+        assert dataset.__getitems__([-1]) == [(599, FILES["599"])]
+        dataset.will_read([1, 2, 600])
+        dataset.close()
 
 
 @pytest.mark.parametrize("part", [None, range(0, 600, 2)])

@@ -115,6 +115,12 @@ class _GuardedSamples(PublishedSamples):
         with self._guard("the prefetch of"):
             self._samples.prefetch(positions)
 
+    def costs(self, positions: Iterable[int]) -> Iterator[int]:
+        def doing(_: int) -> str:
+            return f"the costs of samples of {self._what!r}"
+
+        return guarded_each(self._origin, doing, lambda: self._samples.costs(positions))
+
     def block_stops(self, size: int) -> Sequence[int]:
         with self._guard("the blocks of"):
             return self._samples.block_stops(size)

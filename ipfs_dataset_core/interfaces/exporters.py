@@ -34,6 +34,14 @@ class PublishedSamples(ABC):
     def prefetch(self, positions: Sequence[int]) -> None:
         """Says that these samples will be read soon, so that they come together."""
 
+    def costs(self, positions: Iterable[int]) -> Iterator[int]:
+        """Yields about how many bytes each of some samples, in order, needs besides those before it.
+
+        So that a batch whose blocks memory does not hold is fetched in parts; see `ObjectFile.costs`. By
+        default it is taken to hold any.
+        """
+        return (0 for _ in positions)
+
     def block_stops(self, size: int) -> Sequence[int]:
         """Returns where each run of about `size` bytes of samples ends, by number.
 

@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 Span = tuple[int, int]
 
 
+def whole_blocks(spans: Iterable[Span], block: int) -> Iterator[int]:
+    """Yields how many bytes of whole blocks each span, in order, has besides those before it."""
+    reached = 0
+    for start, stop in spans:
+        first, last = start // block * block, -(-stop // block) * block
+        yield max(0, last - max(first, reached))
+        reached = max(reached, last)
+
+
 class ObjectFile(io.RawIOBase, ABC):
     """A file in IPFS as a read-only, seekable binary file object.
 
@@ -49,6 +58,10 @@ class ObjectFile(io.RawIOBase, ABC):
 
     def prefetch(self, spans: Iterable[Span]) -> None:
         """Says that these ``(start, stop)`` spans will be read soon, so that they come together."""
+
+    def costs(self, spans: Iterable[Span]) -> Iterator[int]:
+        """Yields about how many bytes come for each of some spans, in order, besides those before it."""
+        return whole_blocks(spans, self.block_bytes)
 
     def expect(self, start: int, stop: int) -> None:
         """Says that all from `start` to `stop` will be read in order, so that it comes in bulk at once."""

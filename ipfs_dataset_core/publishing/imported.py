@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import operator
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from torch.utils.data import Dataset
 
+from ipfs_dataset_core.batches import Batches
 from ipfs_dataset_core.errors import IPFSDatasetError
-from ipfs_dataset_core.failures import Failures
+from ipfs_dataset_core.failures import Failures, Skipped
 from ipfs_dataset_core.processes import ProcessLocal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from ipfs_dataset_core.interfaces import PublishedSamples
     from ipfs_dataset_core.publishing.published import Published
+
+
+class _Row:
+    """Samples by number, loaded when they are first needed."""
+
+    def __init__(self, samples: ProcessLocal[PublishedSamples]) -> None:
+        self._samples = samples
+
+    def prefetch(self, positions: Sequence[int]) -> None:
+        self._samples.get().prefetch(positions)
+
+    def costs(self, positions: Iterable[int]) -> Iterator[int]:
+        yield from self._samples.get().costs(positions)
 
 
 class ImportedDataset(Dataset[Any]):
@@ -28,12 +42,12 @@ class ImportedDataset(Dataset[Any]):
         published: Where it is and how it is read.
     """
 
-    _is_read = False
-
     def __init__(self, published: Published) -> None:
         self._published = published
         self._samples = ProcessLocal(published.load)
+        self._row = _Row(self._samples)
         self._failures = Failures(published.connections.options)
+        self._batches = Batches(published.connections.options.memory)
         self._length: int | None = None
 
     def __len__(self) -> int:
@@ -45,18 +59,21 @@ class ImportedDataset(Dataset[Any]):
         return self._samples.get().read(self._position(index))
 
     def __getitems__(self, indices: Sequence[SupportsIndex]) -> list[Any]:
-        """Returns a batch: what it needs is fetched together, then each sample is ``self[index]``."""
-        self._is_read = True
-        with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
-            self._samples.get().prefetch([self._position(index) for index in indices])
-        return list(self._failures.each(self.__getitem__, map(operator.index, indices)))
+        """Returns a batch: what it needs is fetched together, then each sample is ``self[index]``.
+
+        In the order of `indices`, as for `IPFSDataset`.
+        """
+        numbers = list(map(operator.index, indices))
+
+        def get(place: int) -> Any:
+            return self._failures.get(self.__getitem__, numbers[place])
+
+        batch = self._batches.read(self._row, list(map(self._known, numbers)), get)
+        return [sample for sample in batch if sample is not Skipped.SAMPLE]
 
     def will_read(self, indices: Sequence[SupportsIndex]) -> None:
         """Says which samples are read next; see `IPFSDataset.will_read`."""
-        if self._is_read:
-            self._is_read = False
-            with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
-                self._samples.get().prefetch(sorted(map(self._position, indices)))
+        self._batches.announce(self._row, map(self._known, map(operator.index, indices)))
 
     def __iter__(self) -> Iterator[Any]:
         if self._failures.raises and type(self).__getitem__ is ImportedDataset.__getitem__:
@@ -84,6 +101,13 @@ class ImportedDataset(Dataset[Any]):
         """Closes the connections of this process; a later use opens them again."""
         self._samples.pop()
         self._published.close()
+
+    def _known(self, number: int) -> int | None:
+        """Returns the number of a sample, None where `self[number]` has to say what is wrong."""
+        try:
+            return self._position(number)
+        except (IndexError, IPFSDatasetError):
+            return None
 
     def _position(self, index: SupportsIndex) -> int:
         position, length = operator.index(index), len(self)

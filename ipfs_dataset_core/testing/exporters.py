@@ -105,6 +105,21 @@ class ExporterContract:
         backwards = [found.read(number) for number in reversed(range(len(samples)))]
         self._assert_same(backwards[::-1], samples, "`read` by number")
 
+    def test_what_batches_and_blocks_need_is_known_of_each_sample(
+        self, exporter: Exporter, samples: list[Any]
+    ) -> None:
+        found = self.loaded(exporter, samples)
+        costs = list(found.costs(range(len(samples))))
+        _terms.must(
+            len(costs) == len(samples) and min(costs, default=0) >= 0,
+            f"`costs` has to yield a number of bytes for each sample asked for; it yielded {costs!r:.200}",
+        )
+        stops = [0, *found.block_stops(1000)]
+        _terms.must(
+            stops == sorted(set(stops)) and stops[-1] == len(samples),
+            f"`block_stops` has to rise to the number of samples; it returned {stops[1:]!r:.200}",
+        )
+
     def test_any_part_can_be_iterated(self, exporter: Exporter, samples: list[Any]) -> None:
         found = self.loaded(exporter, samples)
         last = len(samples)

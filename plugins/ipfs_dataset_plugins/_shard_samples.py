@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from itertools import accumulate
+from itertools import accumulate, groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipfs_dataset_core import FormatError, PublishedSamples, codecs, manifest
@@ -67,6 +68,11 @@ class TarShardSamples(PublishedSamples):
             wanted.setdefault(number, []).append((start, stop))
         for number, spans in wanted.items():
             self._opened(number).file.prefetch(spans)
+
+    def costs(self, positions: Iterable[int]) -> Iterator[int]:
+        for number, group in groupby(map(self._locate, positions), itemgetter(0)):
+            shard = self._opened(number)
+            yield from shard.file.costs(shard.span(local, local + 1) for _, local in group)
 
     def block_stops(self, size: int) -> Sequence[int]:
         return even_blocks(((shard.samples, shard.size) for shard in self._shards), size)

@@ -11,6 +11,8 @@ import io
 import pickle
 import tarfile
 from array import array
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core import (
@@ -95,6 +97,10 @@ class OriginalSamples(PublishedSamples):
             wanted.setdefault(number, []).append((start, stop))
         for number, spans in wanted.items():
             self._file(number).prefetch(spans)
+
+    def costs(self, positions: Iterable[int]) -> Iterator[int]:
+        for number, group in groupby(map(self._locate, positions), itemgetter(0)):
+            yield from self._file(number).costs((start, stop) for _, start, stop in group)
 
     def block_stops(self, size: int) -> Sequence[int]:
         shards = self._indexed()

@@ -49,8 +49,11 @@ class FakeUnit(Unit):
     def prefetch(self, positions):
         pass
 
-    def needs(self, positions):
-        return ((position, position + 1) for position in positions)
+    def costs(self, positions):
+        before = None
+        for position in positions:
+            yield int(position != before)
+            before = position
 
     def between(self, start, stop):
         assert self.countable

@@ -337,6 +337,26 @@ WRONG_EXPORTERS = {
             "ValueError: invalid literal"
         ),
     ),
+    "no cost for some samples": (
+        (
+            "    def load(self, source):\n"
+            "        found = super().load(source)\n"
+            "        if found: found.costs = lambda positions: iter([1])\n"
+            "        return found"
+        ),
+        "test_what_batches_and_blocks_need_is_known_of_each_sample",
+        "`costs` has to yield a number of bytes for each sample asked for; it yielded [1]",
+    ),
+    "blocks that end too early": (
+        (
+            "    def load(self, source):\n"
+            "        found = super().load(source)\n"
+            "        if found: found.block_stops = lambda size: [1, 2]\n"
+            "        return found"
+        ),
+        "test_what_batches_and_blocks_need_is_known_of_each_sample",
+        "`block_stops` has to rise to the number of samples; it returned [1, 2]",
+    ),
     "takes all for its own": (
         "    def load(self, source): return super().load(source) or Lines([])",
         "test_what_is_of_another_form_is_left_to_others",
