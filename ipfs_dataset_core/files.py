@@ -52,7 +52,8 @@ class VerifiedFile(ObjectFile):
         self._layout = FileLayout(cid, fetcher.block, fetcher.limits.dag_depth)
         self.size = self._layout.size
         self._expected = 0
-        self._sequential = 0
+        self._first = 0
+        self._bonus = 0
         self._ahead = 0
         self._following: FileFollowing | None = None
         self._said: Span | None = None
@@ -138,8 +139,8 @@ class VerifiedFile(ObjectFile):
         Returns:
             Whether what is read now was on its way before.
         """
-        if not 0 <= start - self._expected <= _GAP_BYTES:
-            self._sequential, self._ahead = 0, stop
+        if not (0 <= start - self._expected <= _GAP_BYTES or self._begins_again(start)):
+            self._first, self._bonus, self._ahead = start, 0, stop
             following, self._following = self._following, None
             self._layout.announce = None
             if following is not None:
@@ -147,15 +148,19 @@ class VerifiedFile(ObjectFile):
         said_stop = 0
         if self._said is not None and 0 <= start - self._said[0] <= _GAP_BYTES:
             (_, said_stop), self._said = self._said, None
-            self._sequential = _FIRST_AHEAD_BYTES // 2
+            self._bonus = _FIRST_AHEAD_BYTES // 2
         announced = stop <= self._ahead and self._following is not None
         self._expected = stop
-        self._sequential += stop - start
-        window = min(self._fetcher.read_ahead_bytes, 2 * self._sequential)
+        sequential = stop - self._first + self._bonus
+        window = min(self._fetcher.read_ahead_bytes, 2 * sequential)
         # Renewed at half, so that there is always something on its way, and threads are woken seldom.
-        if self._sequential > stop - start and self._ahead - stop < window // 2:
+        if sequential > stop - start and self._ahead - stop < window // 2:
             self._follow(max(self._ahead, start), min(self.size, stop + window), said_stop)
         return announced
+
+    def _begins_again(self, start: int) -> bool:
+        """Tells whether only a few bytes were read before, as by who looks what kind of file it is."""
+        return start == self._first and self._expected - start <= _GAP_BYTES
 
     def _follow(self, start: int, stop: int, said_stop: int) -> None:
         self._ahead = stop

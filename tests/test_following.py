@@ -76,6 +76,24 @@ def test_who_says_that_all_will_be_read_gets_one_range_and_no_lone_leaf():
         assert server.served["raw"] == 3  # the root, and two inner nodes
 
 
+def test_who_looks_at_the_first_bytes_before_gets_it_too():
+    with Server(BLOCKS) as server, fetching(gateway(server.url)) as fetcher:
+        file = VerifiedFile(fetcher, CID, "x")
+        file.expect(0, file.size)
+        assert file.read_at(0, 512) == DATA[:512]
+        assert read_between(file, 0, file.size) == DATA
+        assert spans_of(server) == [(0, len(DATA) - 1)]
+
+
+def test_who_reads_all_again_gets_it_by_ranges_again():
+    with Server(BLOCKS) as server, fetching(gateway(server.url), memory=8 << 20) as fetcher:
+        file = VerifiedFile(fetcher, CID, "x")
+        for _ in range(2):
+            assert read_between(file, 0, file.size) == DATA
+        assert len(spans_of(server)) <= 6
+        assert server.served["raw"] < 20  # of 192 leaves, twice
+
+
 def test_who_says_that_a_part_will_be_read_gets_that_and_the_leaves_at_its_ends():
     start, stop = (5 << 20) + 77, (21 << 20) + 5
     with Server(BLOCKS) as server, fetching(gateway(server.url), memory=8 << 20) as fetcher:
