@@ -45,20 +45,25 @@ class PlainReader(Reader):
 
 
 class PlainStreamReader(Reader):
-    """Gives a file as one sample ``(name, file object)``, read no further than its user reads."""
+    """Gives a file as one sample ``(name, file object)``, fetched little further than its user reads."""
 
     cheap_index = True
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
-        source.seek(0)
-        yield source.name, source
+        yield source.name, _from_its_start(source)
 
     def index(self, source: ObjectFile) -> OneSample:
         return OneSample(source.name, (0, 0))
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
-        source.seek(0)
-        return index.name(position), source
+        return index.name(position), _from_its_start(source)
+
+
+def _from_its_start(source: ObjectFile) -> ObjectFile:
+    """Returns the file as who reads on from its start needs it; who seeks first gets no more than that."""
+    source.seek(0)
+    source.expect(0, source.size)
+    return source
 
 
 @hookimpl
