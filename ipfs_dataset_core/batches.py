@@ -6,9 +6,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from ipfs_dataset_core.errors import IPFSDatasetError, PluginError
+from ipfs_dataset_core.failures import Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from ipfs_dataset_core.failures import Failures
 
 T = TypeVar("T")
 
@@ -35,6 +38,27 @@ class Batches:
         self._is_read = False
         self._announced: set[int | None] = set()
 
+    def samples(
+        self,
+        row: Fetchable,
+        indices: Sequence[int],
+        length: int,
+        get: Callable[[int], T],
+        failures: Failures,
+    ) -> list[T]:
+        """Returns what `get` gives for each index, fetched together, but for what is skipped.
+
+        Args:
+            row: What the numbers of samples count.
+            indices: As users write them; what they mean where there is no such sample, `get` says.
+            length: How many samples there are.
+            get: Reads the sample at an index.
+            failures: What to skip.
+        """
+        positions = list(numbered(indices, length))
+        batch = self.read(row, positions, lambda place: failures.get(get, indices[place]))
+        return [sample for sample in batch if sample is not Skipped.SAMPLE]
+
     def read(
         self, row: Fetchable, positions: Sequence[int | None], get: Callable[[int], T]
     ) -> list[T]:
@@ -46,12 +70,10 @@ class Batches:
             get: Reads the sample at a place of the batch.
         """
         self._is_read = True
-        announced = self._announced
-        missing = [None if p in announced else p for p in positions]
-        if not any(p is not None for p in missing):  # all of it is on its way
-            announced.difference_update(positions)
+        missing = [None if p in self._announced else p for p in positions]
+        self._announced.difference_update(positions)
+        if all(p is None for p in missing):  # all of it is on its way
             return list(map(get, range(len(positions))))
-        announced.difference_update(positions)
         batch: dict[int, T] = {}
         groups = in_groups(row, missing, self._memory)
         for group in fetched_ahead(groups, row, lambda group: _known(missing, group)):
@@ -70,6 +92,11 @@ class Batches:
         self._announced |= coming
         with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
             row.prefetch(sorted(coming))
+
+
+def numbered(indices: Iterable[int], length: int) -> Iterator[int | None]:
+    """Yields the numbers of samples, counted from 0, None for an index where there is no sample."""
+    return (index % length if -length <= index < length else None for index in indices)
 
 
 def fetched_ahead(

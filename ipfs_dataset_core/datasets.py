@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import Dataset, IterableDataset
 
-from ipfs_dataset_core.batches import Batches
+from ipfs_dataset_core.batches import Batches, numbered
 from ipfs_dataset_core.block_order import both_fit, default_window
 from ipfs_dataset_core.block_streaming import stream_in_blocks
 from ipfs_dataset_core.collection import Collection, DatasetObject, as_objects
 from ipfs_dataset_core.connections import Connections
 from ipfs_dataset_core.epochs import SharedEpoch
-from ipfs_dataset_core.failures import Failures, Skipped
+from ipfs_dataset_core.failures import Failures
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.places import current_job, current_place, job_to_carry
 from ipfs_dataset_core.randomness import keyed_random
@@ -93,20 +93,16 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         They do so in the order of `indices`, but for a batch whose blocks are more than `memory` holds: then
         samples that lie together do so one after the other.
         """
-
-        def get(place: int) -> Any:
-            return self._failures.get(self.__getitem__, indices[place])
-
-        positions = [self._position(index) for index in indices]
-        batch = self._batches.read(self._collection.row, positions, get)
-        return [sample for sample in batch if sample is not Skipped.SAMPLE]
+        return self._batches.samples(
+            self._collection.row, indices, len(self._collection), self.__getitem__, self._failures
+        )
 
     def will_read(self, indices: Sequence[int]) -> None:
         """Says what will be in the next batches, so that it is fetched while others are read.
 
         Ignored where no batch was read in this process since it was said last.
         """
-        self._batches.announce(self._collection.row, map(self._position, indices))
+        self._batches.announce(self._collection.row, numbered(indices, len(self._collection)))
 
     @property
     def skipped(self) -> int:
@@ -125,11 +121,6 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         """Closes the connections of this process; a later use opens them again."""
         self._collection.close()
         self._connections.close()
-
-    def _position(self, index: int) -> int | None:
-        """Returns the number of a sample, None where `self[index]` has to say what it means."""
-        length = len(self._collection)
-        return index % length if -length <= index < length else None
 
 
 class IPFSIterableDataset(IterableDataset[Any]):

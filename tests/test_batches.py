@@ -14,13 +14,12 @@ from torch.utils.data import DataLoader, Subset
 from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset.ipfs_dataset import BlockShuffleSampler, IPFSDataset
 from ipfs_dataset_core.batches import Batches, fetched_ahead, in_groups
-from ipfs_dataset_core.content import RAW, make_cid
 from ipfs_dataset_core.errors import TransportError
 from ipfs_dataset_core.rows import Row
 from tests.support.builders import noise, one_file, zip_bytes
 from tests.support.fake_units import FakeUnit
 from tests.support.gateway_server import GatewayServer
-from tests.support.stores import SMALL_LEAVES
+from tests.support.stores import SMALL_LEAVES, blocks_in
 from tests.support.workers import as_it_is
 
 LEAF = 256 << 10
@@ -135,9 +134,7 @@ def published(tmp_path_factory):
     folder = tmp_path_factory.mktemp("published")
     exporter = IPFSDatasetExporter(str(folder), profile=SMALL_LEAVES, shard_bytes=4 << 20)
     cid = exporter.export_to_ipfs([(number, data) for number, data in enumerate(FILES.values())])
-    files = [path for path in (folder / "blocks").rglob("*") if path.is_file()]
-    blocks = [path.read_bytes() for path in files]
-    return cid, {make_cid(block, RAW).multihash: block for block in blocks}
+    return cid, {cid.multihash: block for cid, block in blocks_in(folder)}
 
 
 @pytest.mark.parametrize("by_sampler", [False, True])

@@ -29,10 +29,9 @@ from tests.support.builders import (
     zip_bytes,
 )
 from tests.support.fault_plans import any_sources, good_sources, server_of
+from tests.support.stores import blocks_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.support.fault_plans import SourcePlan
 
 PLANS = int(os.environ.get("IPFS_DATASET_TEST_PLANS", "520"))
@@ -134,13 +133,6 @@ def used(sources: list[SourcePlan]) -> list[SourcePlan]:
     """Returns the sources that a dataset can name: one API at the most."""
     apis = [source for source in sources if source.is_api][:1]
     return [source for source in sources if not source.is_api or source in apis]
-
-
-def blocks_in(folder: Any) -> Iterator[tuple[CID, bytes]]:
-    for path in (folder / "blocks").rglob("*"):
-        # A fetch that nobody waits for any more may still be writing, aside as ever.
-        if path.is_file() and not path.name.startswith(".tmp-"):
-            yield CID.parse(path.name), path.read_bytes()
 
 
 def check(sources: list[SourcePlan], number: int, way: int, folder: Any) -> None:

@@ -16,6 +16,7 @@ from ipfs_dataset_plugins.store import FolderStore
 from tests.support.builders import noise
 from tests.support.gateway_server import GatewayServer
 from tests.support.http_server import FaultServer, Plan
+from tests.support.stores import blocks_in
 
 SAMPLES = [(noise(30_000, n), n) for n in range(60)]
 
@@ -24,8 +25,7 @@ SAMPLES = [(noise(30_000, n), n) for n in range(60)]
 def published(tmp_path_factory):
     folder = tmp_path_factory.mktemp("store")
     cid = IPFSDatasetExporter(str(folder), shard_bytes=600_000).export_to_ipfs(SAMPLES)
-    files = [path for path in (folder / "blocks").rglob("*") if path.is_file()]
-    return cid, {CID.parse(path.name).multihash: path.read_bytes() for path in files}
+    return cid, {cid.multihash: block for cid, block in blocks_in(folder)}
 
 
 def test_a_gateway_of_plain_bytes_is_refused_by_default_and_read_on_trust_by_name(published):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from torch.utils.data import Dataset
 
-from ipfs_dataset_core.batches import Batches
+from ipfs_dataset_core.batches import Batches, numbered
 from ipfs_dataset_core.errors import IPFSDatasetError
-from ipfs_dataset_core.failures import Failures, Skipped
+from ipfs_dataset_core.failures import Failures
 from ipfs_dataset_core.processes import ProcessLocal
 
 if TYPE_CHECKING:
@@ -64,16 +64,14 @@ class ImportedDataset(Dataset[Any]):
         In the order of `indices`, as for `IPFSDataset`.
         """
         numbers = list(map(operator.index, indices))
-
-        def get(place: int) -> Any:
-            return self._failures.get(self.__getitem__, numbers[place])
-
-        batch = self._batches.read(self._row, list(map(self._known, numbers)), get)
-        return [sample for sample in batch if sample is not Skipped.SAMPLE]
+        return self._batches.samples(
+            self._row, numbers, self._known_length(), self.__getitem__, self._failures
+        )
 
     def will_read(self, indices: Sequence[SupportsIndex]) -> None:
         """Says which samples are read next; see `IPFSDataset.will_read`."""
-        self._batches.announce(self._row, map(self._known, map(operator.index, indices)))
+        numbers = map(operator.index, indices)
+        self._batches.announce(self._row, numbered(numbers, self._known_length()))
 
     def __iter__(self) -> Iterator[Any]:
         if self._failures.raises and type(self).__getitem__ is ImportedDataset.__getitem__:
@@ -102,12 +100,12 @@ class ImportedDataset(Dataset[Any]):
         self._samples.pop()
         self._published.close()
 
-    def _known(self, number: int) -> int | None:
-        """Returns the number of a sample, None where `self[number]` has to say what is wrong."""
+    def _known_length(self) -> int:
+        """Returns the length, 0 where the dataset cannot be loaded, as is said where a sample is read."""
         try:
-            return self._position(number)
-        except (IndexError, IPFSDatasetError):
-            return None
+            return len(self)
+        except IPFSDatasetError:
+            return 0
 
     def _position(self, index: SupportsIndex) -> int:
         position, length = operator.index(index), len(self)

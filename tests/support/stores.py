@@ -9,7 +9,7 @@ from ipfs_dataset_plugins.store import FolderStore
 from tests.support import builders
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tests.support.builders import Blocks
@@ -41,6 +41,14 @@ class Store:
     def _put(self, root: CID, blocks: Blocks) -> str:
         self._store.put_blocks((CID(1, RAW, multihash), data) for multihash, data in blocks.items())
         return str(root)
+
+
+def blocks_in(folder: Path) -> Iterator[tuple[CID, bytes]]:
+    """Yields what the store or cache in a folder keeps."""
+    for path in (folder / "blocks").rglob("*"):
+        # A fetch that nobody waits for any more may still be writing, aside as ever.
+        if path.is_file() and not path.name.startswith(".tmp-"):
+            yield CID.parse(path.name), path.read_bytes()
 
 
 def members(count: int, prefix: str = "m") -> dict[str, bytes]:
