@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ipfs_dataset_core.bulk import Bulk
 from ipfs_dataset_core.cache import cached_bytes
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.promises import Promise
     from ipfs_dataset_core.sources import Sources
     from ipfs_dataset_core.trees import TreeFollowing
+
+T = TypeVar("T")
 
 
 class Fetcher:
@@ -132,7 +134,7 @@ class Fetcher:
         mine = self._claims_of(layout, leaves)
         self._following.add(following)
         if following.add(mine):
-            self._work.submit(lambda: self._go_on(following, layout))
+            self._work.submit(lambda: self._read_on(following, layout))
 
     def open_range(self, following: FileFollowing, layout: FileLayout, start: int) -> None:
         """Asks for bytes from `start` on where it takes a wait to learn which leaves they are.
@@ -154,10 +156,14 @@ class Fetcher:
             if promise is not None:
                 wanted[cid] = promise
         self._following.add(following)
-        for cid in [cid for cid in wanted if self.sources.has_kept(cid)]:
-            self._fetch_block(cid, wanted.pop(cid))
+        kept = [cid for cid in wanted if self.sources.has_kept(cid)]
+        self._fetch_blocks({cid: wanted.pop(cid) for cid in kept})
         if following.add(wanted):
-            self._work.submit(lambda: self._go_on_tree(following, root))
+            self._work.submit(
+                lambda: self._go_on(
+                    following, partial(self._fetch_tree, following, root), self._fetch_blocks
+                )
+            )
 
     def forget(self, leaf: Leaf) -> None:
         """Frees the memory of a leaf that will hardly be read again soon."""
@@ -208,42 +214,57 @@ class Fetcher:
             with until(self._work.half()):
                 self._leaf_bulk.open(layout, start, following)
         finally:
-            self._go_on(following, layout)
+            self._read_on(following, layout)
 
-    def _go_on(self, following: FileFollowing, layout: FileLayout) -> None:
-        """Fetches what a sequential reader wants by now, and looks again."""
-        batch = following.next_batch()
-        try:
+    def _read_on(self, following: FileFollowing, layout: FileLayout) -> None:
+        def deliver(batch: dict[Leaf, Promise]) -> None:
             for run in runs(list(batch), bridged=BRIDGED_BYTES, longest=layout.size):
                 self._fetch_run(layout, {leaf: batch.pop(leaf) for leaf in run}, following)
+
+        self._go_on(following, deliver, partial(self._fetch_each, layout))
+
+    def _go_on(
+        self,
+        following: Following[T],
+        deliver: Callable[[dict[T, Promise]], None],
+        fetch_each: Callable[[dict[T, Promise]], None],
+    ) -> None:
+        """Fetches what a sequential reader wants by now, and looks again.
+
+        Args:
+            following: What it wants.
+            deliver: Keeps, and removes, promises with what comes in bulk.
+            fetch_each: Keeps those that are left.
+        """
+        batch = following.next_batch()
+        try:
+            deliver(batch)
         finally:
-            self._fetch_each(layout, batch)
+            fetch_each(batch)
             if following.has_more():
                 # The time of this batch is not that of the next, which was asked for later.
-                self._work.submit(lambda: self._go_on(following, layout), self._work.end())
+                self._work.submit(
+                    lambda: self._go_on(following, deliver, fetch_each), self._work.end()
+                )
 
-    def _go_on_tree(self, following: TreeFollowing, root: CID) -> None:
-        wanted = following.next_batch()
-        transports = [t for t in self.sources.transports if t.serves_cars and not following.failed]
-        try:
-            if len(wanted) >= MIN_FILES or following.goes_on:
-                begin = partial(TreeRun, root=root, passed=self.keep, verified=self.verifies)
-                with until(self._work.half()):
-                    self._bulk.deliver(
-                        *(TreeRun, begin, wanted),
-                        transports=transports,
-                        what=f"folder {root}",
-                        following=following,
-                    )
-                following.failed = bool(wanted)
-        finally:
-            for cid, promise in wanted.items():
-                self._fetch_block(cid, promise)
-            if following.has_more():
-                self._work.submit(lambda: self._go_on_tree(following, root), self._work.end())
+    def _fetch_tree(self, following: TreeFollowing, root: CID, wanted: dict[CID, Promise]) -> None:
+        if following.failed or (len(wanted) < MIN_FILES and not following.goes_on):
+            return
+        begin = partial(TreeRun, root=root, passed=self.keep, verified=self.verifies)
+        with until(self._work.half()):
+            self._bulk.deliver(
+                *(TreeRun, begin, wanted),
+                transports=[t for t in self.sources.transports if t.serves_cars],
+                what=f"folder {root}",
+                following=following,
+            )
+        following.failed = bool(wanted)
 
-    def _fetch_block(self, cid: CID, promise: Promise) -> None:
-        self._work.submit(lambda: promise.fulfil(lambda: self.sources.get_block(cid)))
+    def _fetch_blocks(self, wanted: dict[CID, Promise]) -> None:
+        for cid, promise in wanted.items():
+            self._work.submit(
+                lambda cid=cid, promise=promise: promise.fulfil(lambda: self.sources.get_block(cid))  # type: ignore[misc]
+            )
 
     def keep(self, cid: CID, block: bytes) -> None:
         """Caches a verified block that came before anybody asked for it."""

@@ -109,14 +109,13 @@ class FileLayout:
             child = bisect_right(offsets, start - base) - 1
             if not 0 <= child < len(node.links) or stop - base > offsets[child + 1]:
                 return None
-            cid, first = node.links[child], base + offsets[child]
-            leaf = self._leaf(cid, first, base + offsets[child + 1], node.tsizes[child])
+            leaf = self._leaf(node, base, child)
             if leaf is not None:
                 return leaf
-            below = self._nodes.get(cid)
+            below = self._nodes.get(node.links[child])
             if below is None:
-                return cid
-            node, base = below, first
+                return node.links[child]
+            node, base = below, base + offsets[child]
 
     def not_a_leaf(self, leaf: Leaf) -> None:
         """Records that a block taken for a leaf is an inner node."""
@@ -136,27 +135,29 @@ class FileLayout:
             if child_start >= stop:
                 return
             if child_stop > max(start, child_start):
-                cid = node.links[child]
-                leaf = self._leaf(cid, child_start, child_stop, node.tsizes[child])
+                leaf = self._leaf(node, base, child)
                 if leaf is not None:
                     yield leaf
                 else:
                     self._announce_next(node, base, child + 1)
-                    below = self._node(cid, child_stop - child_start)
+                    below = self._node(node.links[child], child_stop - child_start)
                     yield from self._below(below, child_start, start, stop, depth + 1)
 
     def _announce_next(self, node: FileNode, base: int, child: int) -> None:
         if self.announce is None or child >= len(node.links) or node.links[child] in self._nodes:
             return
-        span = base + node.offsets[child], base + node.offsets[child + 1]
-        if self._leaf(node.links[child], *span, node.tsizes[child]) is None:
+        if self._leaf(node, base, child) is None:
             self.announce(CID.from_bytes(node.links[child]))
 
-    def _leaf(self, cid: bytes, start: int, stop: int, tsize: int) -> Leaf | None:
+    def _leaf(self, node: FileNode, base: int, child: int) -> Leaf | None:
+        """Returns the child of a node as a leaf, None where it is an inner node itself."""
+        cid = node.links[child]
+        start, stop = base + node.offsets[child], base + node.offsets[child + 1]
         if _is_raw(cid):
             return Leaf(cid, start, stop, raw=True)
         prefix, suffix = leaf_frame(NodeType.FILE, stop - start)
-        if tsize == len(prefix) + stop - start + len(suffix) and cid not in self._inner:
+        framed = len(prefix) + stop - start + len(suffix)
+        if node.tsizes[child] == framed and cid not in self._inner:
             return Leaf(cid, start, stop, raw=False)
         return None
 

@@ -14,11 +14,9 @@ from ipfs_dataset_plugins._shard_writer import OWN_SCHEMA, TRAILER
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ipfs_dataset_core import ObjectDirectory, ObjectFile
+    from ipfs_dataset_core import ObjectDirectory, ObjectFile, Span
 
 PIECE_BYTES = 4 << 20
-# What is fetched ahead must still be in the cache when it is read.
-PREFETCH_BYTES = 32 << 20
 _RECORD = manifest.RECORD
 
 
@@ -26,7 +24,7 @@ class _OpenShard(NamedTuple):
     file: ObjectFile
     starts: array[int]
 
-    def span(self, first: int, last: int) -> tuple[int, int]:
+    def span(self, first: int, last: int) -> Span:
         return self.starts[first] * _RECORD, self.starts[last] * _RECORD
 
     def read(self, first: int, last: int) -> memoryview:
@@ -58,21 +56,12 @@ class TarShardSamples(PublishedSamples):
         return self._decode(self._opened(number).read(local, local + 1), position)
 
     def prefetch(self, positions: Sequence[int]) -> None:
-        wanted: dict[int, list[tuple[int, int]]] = {}
-        room = PREFETCH_BYTES
-        for number, local in map(self._locate, positions):
-            start, stop = self._opened(number).span(local, local + 1)
-            room -= stop - start
-            if room < 0:
-                break
-            wanted.setdefault(number, []).append((start, stop))
-        for number, spans in wanted.items():
-            self._opened(number).file.prefetch(spans)
+        for file, spans in self._spans(positions):
+            file.prefetch(spans)
 
     def costs(self, positions: Iterable[int]) -> Iterator[int]:
-        for number, group in groupby(map(self._locate, positions), itemgetter(0)):
-            shard = self._opened(number)
-            yield from shard.file.costs(shard.span(local, local + 1) for _, local in group)
+        for file, spans in self._spans(positions):
+            yield from file.costs(spans)
 
     def block_stops(self, size: int) -> Sequence[int]:
         return even_blocks(((shard.samples, shard.size) for shard in self._shards), size)
@@ -98,6 +87,12 @@ class TarShardSamples(PublishedSamples):
                 start, stop = shard.span(local, local + 1)
                 yield self._decode(piece[start - base : stop - base], offset + local)
             first = end
+
+    def _spans(self, positions: Iterable[int]) -> Iterator[tuple[ObjectFile, Iterator[Span]]]:
+        """Yields each shard that has some of the samples, in order, and where in it they are."""
+        for number, group in groupby(map(self._locate, positions), itemgetter(0)):
+            shard = self._opened(number)
+            yield shard.file, (shard.span(local, local + 1) for _, local in group)
 
     def _locate(self, position: int) -> tuple[int, int]:
         number = bisect_right(self._starts, position) - 1

@@ -31,7 +31,7 @@ from ipfs_dataset_plugins._shard_samples import even_blocks
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ipfs_dataset_core import ExporterOptions, FileSink, ObjectDirectory
+    from ipfs_dataset_core import ExporterOptions, FileSink, ObjectDirectory, Span
 
 NAME = "original"
 VERSION = "1.0"
@@ -92,15 +92,12 @@ class OriginalSamples(PublishedSamples):
         return map(self.read, range(start, stop))
 
     def prefetch(self, positions: Sequence[int]) -> None:
-        wanted: dict[int, list[tuple[int, int]]] = {}
-        for number, start, stop in map(self._locate, positions):
-            wanted.setdefault(number, []).append((start, stop))
-        for number, spans in wanted.items():
-            self._file(number).prefetch(spans)
+        for file, spans in self._spans(positions):
+            file.prefetch(spans)
 
     def costs(self, positions: Iterable[int]) -> Iterator[int]:
-        for number, group in groupby(map(self._locate, positions), itemgetter(0)):
-            yield from self._file(number).costs((start, stop) for _, start, stop in group)
+        for file, spans in self._spans(positions):
+            yield from file.costs(spans)
 
     def block_stops(self, size: int) -> Sequence[int]:
         shards = self._indexed()
@@ -110,6 +107,11 @@ class OriginalSamples(PublishedSamples):
         if self._index is None:
             self._index = [index_members(self._file(n)) for n in range(len(self._shards))]
         return self._index
+
+    def _spans(self, positions: Iterable[int]) -> Iterator[tuple[ObjectFile, Iterator[Span]]]:
+        """Yields each shard that has some of the samples, in order, and where in it they are."""
+        for number, group in groupby(map(self._locate, positions), itemgetter(0)):
+            yield self._file(number), ((start, stop) for _, start, stop in group)
 
     def _locate(self, position: int) -> tuple[int, int, int]:
         local = position
