@@ -16,6 +16,7 @@ import attrs
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
 from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory
 from ipfs_dataset_core.names import NameTable
+from ipfs_dataset_core.processes import ProcessLocal
 from ipfs_dataset_core.redaction import redacted
 from ipfs_dataset_core.registry import default_registry, resolve_factory
 from ipfs_dataset_core.resolver import choose_format, locate, open_located
@@ -79,10 +80,14 @@ class DatasetObject:
         _not_located.add(self)
         _import_reader(obj)
 
-    def units(self) -> list[Unit]:
-        """Returns the units of this object, in order."""
+    def units(self, *, in_order: bool = False) -> list[Unit]:
+        """Returns the units of this object, in order.
+
+        Args:
+            in_order: Whether this process will read all of them so; what that needs may then come at once.
+        """
         if self._units is None:
-            self._units = self._find_units()
+            self._units = self._find_units(in_order)
         return self._units
 
     def close(self) -> None:
@@ -113,16 +118,21 @@ class DatasetObject:
                 log.info("%s is %s", self.name, self._target)
         return self._target
 
-    def _find_units(self) -> list[Unit]:
+    def _find_units(self, in_order: bool) -> list[Unit]:  # noqa: FBT001
         gateway = parse_object_url(self.obj.url).gateway
         opener = Opener(self._connections, gateway, self._locate(), self.name)
-        source = opener()
+        opened = ProcessLocal(opener)
+        source = opened.get()
         unit = ObjectUnit(opener, choose_format(self.obj, source), self.name)
         if not isinstance(unit.reader, FolderReader):
             return [unit]
         if not isinstance(source, ObjectDirectory):
             raise FormatError(f"{self.name!r} is a file, and a folder was expected")
-        return _folder_units(opener, unit.reader.members(source))
+        if in_order:
+            source.expect()
+        return _folder_units(
+            cast("ProcessLocal[ObjectDirectory]", opened), opener, unit.reader.members(source)
+        )
 
 
 def _import_reader(obj: IPFSObject) -> None:
@@ -145,25 +155,35 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_follow_names)
 
 
-def _folder_units(folder: Opener, members: Sequence[str]) -> list[Unit]:
+def _folder_units(
+    opened: ProcessLocal[ObjectDirectory], opener: Opener, members: Sequence[str]
+) -> list[Unit]:
     """Returns units for a folder's members: runs of plain files, and each archive on its own."""
     reader_for = lru_cache(1024)(partial(default_registry().reader_for_suffix, in_folders=True))
     units: list[Unit] = []
-    run = NameTable()
-    for path in members:
+    start = 0
+
+    def end_run(stop: int) -> None:
+        if start < stop:
+            units.append(MembersUnit(opened, _names(members, start, stop)))
+
+    for position, path in enumerate(members):
         # A suffix begins with a dot, and nearly all members have one of a few.
         _, dot, suffix = path.rpartition("/")[2].partition(".")
         plugin = reader_for(dot + suffix)
-        if plugin is None:
-            run.append(path)
-            continue
-        if run:
-            units.append(MembersUnit(folder, run))  # type: ignore[arg-type]
-            run = NameTable()
-        units.append(ObjectUnit(MemberOpener(folder, path), plugin, f"{folder.name}/{path}"))
-    if run:
-        units.append(MembersUnit(folder, run))  # type: ignore[arg-type]
+        if plugin is not None:
+            end_run(position)
+            start = position + 1
+            units.append(ObjectUnit(MemberOpener(opener, path), plugin, f"{opener.name}/{path}"))
+    end_run(len(members))
     return units
+
+
+def _names(members: Sequence[str], start: int, stop: int) -> NameTable:
+    """Returns some of the names in little memory; all of them as they are, where that is little."""
+    if isinstance(members, NameTable) and stop - start == len(members):
+        return members
+    return NameTable(members[start:stop])
 
 
 def as_objects(given: IPFSObject | str | Iterable[IPFSObject | str]) -> list[IPFSObject]:

@@ -172,9 +172,9 @@ class IPFSIterableDataset(IterableDataset[Any]):
         if self._shuffle_blocks:
             return self.in_shuffled_blocks()
         job = current_job(self._carried)
-        units = self._failures.units(self._ordered())
-        distribution = self._distribution or job.distribution
-        return stream(units, current_place(job), distribution, self._failures)
+        place = current_place(job)
+        units = self._failures.units(self._ordered(), in_order=place.shares == 1)
+        return stream(units, place, self._distribution or job.distribution, self._failures)
 
     def in_shuffled_blocks(self, seed: int = 0) -> Iterator[Any]:
         """Yields this reader's samples as with ``shuffle_blocks``; `seed` counts besides the dataset's."""

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.announced import Announced
-from ipfs_dataset_core.content import CID, RAW, entries, lookup, node_kind
+from ipfs_dataset_core.content import CID, RAW, entries, finder, lookup, node_kind
 from ipfs_dataset_core.directory_cars import fetch_shards, fetch_small_files
 from ipfs_dataset_core.errors import AddressError, FormatError, LimitError, ObjectNotFoundError
 from ipfs_dataset_core.files import VerifiedFile
@@ -18,7 +18,7 @@ from ipfs_dataset_core.trees import TreeFollowing
 from ipfs_dataset_core.urls import split_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ipfs_dataset_core.content import DirectoryEntry
     from ipfs_dataset_core.fetcher import Fetcher
@@ -93,6 +93,7 @@ class VerifiedDirectory(ObjectDirectory):
         self._fetcher = fetcher
         self._following = TreeFollowing()
         self._announced = Announced(fetcher.memory // 4)
+        self._is_expected = False
 
     def names(self) -> list[str]:
         return [entry.name for entry in self._entries(self.cid)]
@@ -117,6 +118,9 @@ class VerifiedDirectory(ObjectDirectory):
             return False
         return True
 
+    def expect(self) -> None:
+        self._is_expected = True
+
     def prefetch(self, paths: Sequence[str]) -> None:
         self._fetcher.prefetch_blocks(entry.cid for _, entry in self._entries_at(paths))
 
@@ -134,15 +138,16 @@ class VerifiedDirectory(ObjectDirectory):
 
     def _entries_at(self, paths: Iterable[str]) -> Iterator[tuple[str, DirectoryEntry]]:
         # A directory's CID stands for what it holds, so what is above a name is walked once.
-        parents: dict[tuple[str, ...], CID] = {}
+        finders: dict[tuple[str, ...], Callable[[str], DirectoryEntry | None]] = {}
         for path in paths:
             # Who opens a path that leads nowhere hears of it; before its turn nobody should.
             with suppress(AddressError, FormatError, ObjectNotFoundError):
                 segments = split_path(path, path)
                 above, name = segments[:-1], "".join(segments[-1:])
-                if above not in parents:
-                    parents[above] = resolve_path(self._fetcher, self.cid, above, self.name)
-                entry = lookup(parents[above], name, self._fetcher.block)
+                if above not in finders:
+                    parent = resolve_path(self._fetcher, self.cid, above, self.name)
+                    finders[above] = finder(parent, self._fetcher.block)
+                entry = finders[above](name)
                 if entry is not None:
                     yield path, entry
 
@@ -156,6 +161,8 @@ class VerifiedDirectory(ObjectDirectory):
             )
         found = list(self._entries(cid))
         fetch_small_files(self._fetcher, cid, found)
+        if self._is_expected and depth == 0:
+            self._fetch_first(found)
         for entry in self._ahead(found):
             kind = "file" if entry.cid.codec == RAW else self._kind(entry.cid)
             if kind in ("directory", "hamt"):
@@ -164,6 +171,12 @@ class VerifiedDirectory(ObjectDirectory):
                 yield prefix + entry.name
             else:
                 log.warning("%s: %s%s is a %s, left out", self.name, prefix, entry.name, kind)
+
+    def _fetch_first(self, found: Sequence[DirectoryEntry]) -> None:
+        """Begins to fetch what will be read in order, while who reads still sorts the names."""
+        first = found[:_WINDOW_ENTRIES]
+        if self._is_in_order and all(entry.cid.codec == RAW for entry in first):
+            self._fetch(first)
 
     def _entries(self, cid: CID) -> Iterator[DirectoryEntry]:
         fetch_shards(self._fetcher, cid)

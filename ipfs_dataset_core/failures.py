@@ -100,11 +100,16 @@ class Failures:
         self.worked()
         return sample
 
-    def units(self, items: Iterable[DatasetObject]) -> Iterator[Unit]:
-        """Yields the units of objects, but for objects that cannot be opened and are skipped."""
+    def units(self, items: Iterable[DatasetObject], *, in_order: bool = False) -> Iterator[Unit]:
+        """Yields the units of objects, but for objects that cannot be opened and are skipped.
+
+        Args:
+            items: The objects.
+            in_order: Whether this process reads all of each, one after the other.
+        """
         for item in items:
             try:
-                units = item.units()
+                units = item.units(in_order=in_order)
             except IPFSDatasetError as error:
                 self.failed(error, item.name)
             else:

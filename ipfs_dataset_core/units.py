@@ -206,13 +206,13 @@ class MembersUnit(Unit):
     """Members of a folder, each one sample.
 
     Args:
-        open_directory: Opens the folder; pickled.
+        directory: The folder, in each process.
         names: The members' paths.
     """
 
-    def __init__(self, open_directory: Callable[[], ObjectDirectory], names: NameTable) -> None:
+    def __init__(self, directory: ProcessLocal[ObjectDirectory], names: NameTable) -> None:
         self.what = f"the members from {names[0]!r} on"
-        self._directory = ProcessLocal(open_directory)
+        self._directory = directory
         self._names = names
 
     def count(self) -> int:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ipfs_dataset_core.interfaces import MemberIndex, Reader
 from ipfs_dataset_core.names import NameTable
+from ipfs_dataset_core.processes import ProcessLocal
 from ipfs_dataset_core.rows import Row, has_blocks
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile
 from ipfs_dataset_core.units import MembersUnit, ObjectUnit
@@ -48,7 +49,7 @@ def unit(spans, source=None):
 
 def members(count):
     return MembersUnit(
-        lambda: MemoryDirectory({}), NameTable(str(number) for number in range(count))
+        ProcessLocal(lambda: MemoryDirectory({})), NameTable(str(number) for number in range(count))
     )
 
 

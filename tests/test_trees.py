@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import attrs
 import pytest
 
@@ -31,6 +33,22 @@ def test_a_folder_that_is_read_whole_takes_a_handful_of_requests(files, profile)
         assert whole(server, root) == files
         assert server.served["car"] >= 1
         assert server.served.total() < 30
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_who_reads_all_in_order_has_asked_for_the_files_when_it_knows_their_names(in_order):
+    root, blocks = tree(FILES, "unixfs-v1-2025")
+    with GatewayServer(blocks) as server:
+        dataset = IPFSIterableDataset(IPFSObject(f"{server.url}/ipfs/{root}"))
+        [unit] = dataset._objects[0].units(in_order=in_order)
+        asked = server.served["car"]
+        while in_order and not asked:  # by another thread
+            time.sleep(0.01)
+            asked = server.served["car"]
+        assert asked == in_order
+        assert dict(unit.samples()) == FILES
+        assert server.served["car"] == 1
+        dataset.close()
 
 
 def test_a_few_files_of_a_folder_do_not_fetch_the_others():

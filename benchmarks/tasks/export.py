@@ -7,6 +7,9 @@ from benchmarks.model import Contestant, Target, Task
 ADD = Contestant("kubo_add", "add_shards", "ipfs add of finished shards", "ours", bare=True)
 NODE = Contestant("ours_export", "to_node", "ipfs-dataset, to a node", "ours", bare=True)
 STORE = Contestant("ours_export", "to_store", "ipfs-dataset, to a store", "ours", bare=True)
+IMPORT = Contestant(
+    "ours_export", "import_blocks", "blocks made before, to a node (limit)", "ours", bare=True
+)
 ORIGINAL = Contestant("original_export", "to_node", "the first ipfs-dataset", "original", bare=True)
 
 TASKS = (
@@ -14,7 +17,7 @@ TASKS = (
         name="export",
         title="export of 20,000 samples, 200 MB",
         data="samples",
-        contestants=(ADD, NODE, STORE, ORIGINAL),
+        contestants=(ADD, IMPORT, NODE, STORE, ORIGINAL),
         targets=(
             Target(NODE.name, "ratio", 0.8, ADD.name),
             Target(STORE.name, "ratio", 0.8, ADD.name),

@@ -14,6 +14,12 @@ REMOTEZIP_16 = Contestant(
 )
 RANGES = Contestant("limit", "zip_ranges", "one range each, index for nothing", samples=1_000)
 RANGES_16 = Contestant("limit", "zip_ranges_at_once", "one range each, 16 threads", samples=1_000)
+BLOCKS = Contestant(
+    "limit_blocks", "one_by_one", "the same blocks, unverified (limit)", "ours", 5_000
+)
+BLOCKS_16 = Contestant(
+    "limit_blocks", "at_once", "the same blocks, unverified, 16 threads (limit)", "ours", 5_000
+)
 FSSPEC = Contestant("fsspec_", "zip_random", "fsspec + zipfile", "fsspec", 500)
 
 SHUFFLED = Contestant("ours", "shuffled_epoch", "ipfs-dataset, BlockShuffleSampler", "ours")
@@ -41,7 +47,7 @@ def _random(suffix: str, leaves: str) -> Task:
         name=f"zip_random{suffix}",
         title=f"ZIP of 20,000 members of 10 KiB, random order, one by one; {leaves}",
         data=f"zip_small{suffix}",
-        contestants=(ONE_BY_ONE, REMOTEZIP, RANGES, FSSPEC),
+        contestants=(BLOCKS, ONE_BY_ONE, REMOTEZIP, RANGES, FSSPEC),
         targets=(
             Target(ONE_BY_ONE.name, "ratio", 3, REMOTEZIP.name),
             Target(ONE_BY_ONE.name, "ratio", 1.8, RANGES.name),
@@ -56,7 +62,7 @@ def _batches(suffix: str, leaves: str) -> Task:
         name=f"zip_batches{suffix}",
         title=f"ZIP of 20,000 members of 10 KiB, random batches of 64, cold cache; {leaves}",
         data=f"zip_small{suffix}",
-        contestants=(BATCHES, REMOTEZIP_16, RANGES_16),
+        contestants=(BLOCKS_16, BATCHES, REMOTEZIP_16, RANGES_16),
         targets=(
             Target(BATCHES.name, "ratio", 4, REMOTEZIP_16.name),
             Target(BATCHES.name, "peak_mb", 150),

@@ -26,6 +26,7 @@ from ipfs_dataset_core.content.cid import (
 from ipfs_dataset_core.content.directory import (
     DirectoryEntry,
     entries,
+    finder,
     is_directory,
     lookup,
     parse_directory,
@@ -70,6 +71,7 @@ __all__ = [
     "car_section",
     "car_section_head",
     "entries",
+    "finder",
     "get_profile",
     "hasher",
     "index_car",

@@ -19,6 +19,8 @@ from ipfs_dataset_core.errors import FormatError, LimitError, VerificationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ipfs_dataset_core.content.dag_pb import PBNode
+
     Load = Callable[[CID], bytes]
     Prefetch = Callable[[list[CID]], None]
     Link = tuple[bytes, bytes, int]
@@ -189,22 +191,39 @@ def lookup(cid: CID, name: str, load: Load) -> DirectoryEntry | None:
         FormatError: `cid` is no directory, or `name` nothing that an entry can be called.
         VerificationError: The directory contradicts itself.
     """
-    raw = encode_name(name)
-    if raw is None:
-        raise FormatError(f"{name!r} is no name that an entry of directory {cid} can have.")
+    return finder(cid, load)(name)
+
+
+def finder(cid: CID, load: Load) -> Callable[[str], DirectoryEntry | None]:
+    """Returns what finds entries of one directory by their names: `lookup`, sooner for many.
+
+    Raises:
+        FormatError: `cid` is no directory.
+    """
     block = load(cid)
     kind = node_kind(cid, block)
     if kind == "hamt":
-        return _lookup_sharded(cid, raw, block, load)
+        return lambda name: _lookup_sharded(cid, _raw_name(cid, name), block, load)
     if kind != "directory":
-        raise FormatError(f"{cid} is a {kind}, not a directory; it has no entry {name!r}.")
+        raise FormatError(f"{cid} is a {kind}, not a directory.")
     _, node = decode_directory_node(cid, block)
-    position = node.positions.get(raw)
-    if len(node.positions) < len(node.names) and node.names.count(raw) > 1:
-        raise _twice(cid, raw)
+    return lambda name: _lookup_single(cid, _raw_name(cid, name), node)
+
+
+def _raw_name(cid: CID, name: str) -> bytes:
+    raw = encode_name(name)
+    if raw is None:
+        raise FormatError(f"{name!r} is no name that an entry of directory {cid} can have.")
+    return raw
+
+
+def _lookup_single(cid: CID, name: bytes, node: PBNode) -> DirectoryEntry | None:
+    position = node.positions.get(name)
+    if len(node.positions) < len(node.names) and node.names.count(name) > 1:
+        raise _twice(cid, name)
     if position is None:
         return None
-    return _entry(cid, raw, node.cids[position], node.tsizes[position])
+    return _entry(cid, name, node.cids[position], node.tsizes[position])
 
 
 def _lookup_sharded(root: CID, name: bytes, block: bytes, load: Load) -> DirectoryEntry | None:

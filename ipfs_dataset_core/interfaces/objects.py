@@ -146,6 +146,9 @@ class ObjectDirectory(ABC):
     def contains(self, path: str) -> bool:
         """Tells whether the directory has a file or directory at a relative path."""
 
+    def expect(self) -> None:
+        """Says that all of its files will be read in order, so that they come in bulk at once."""
+
     def prefetch(self, paths: Sequence[str]) -> None:
         """Says that these files will be opened and read soon, so that they come together."""
 

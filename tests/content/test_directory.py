@@ -11,6 +11,7 @@ from ipfs_dataset_core.content import (
     build_symlink,
     dag_pb,
     entries,
+    finder,
     is_directory,
     lookup,
     make_cid,
@@ -42,6 +43,8 @@ def test_entries_and_lookups_of_a_single_block():
         found = lookup(built.cid, name, blocks.load)
         assert found == DirectoryEntry(name, file.cid, file.tsize)
     assert lookup(built.cid, "A", blocks.load) is None
+    find = finder(built.cid, blocks.load)
+    assert [find(name) for name in ("a", "A")] == [lookup(built.cid, "a", blocks.load), None]
 
 
 def test_an_empty_directory_has_nothing():

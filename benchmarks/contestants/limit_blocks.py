@@ -1,0 +1,112 @@
+"""The limit of whoever reads by blocks: the same blocks and no others, unverified, by a bare HTTP client.
+
+What is needed to know which blocks hold a member is prepared before the clock runs, and costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import urllib3
+
+from benchmarks.contestants.orders import batches, shuffled
+from ipfs_dataset_core import CID, parse_file
+from ipfs_dataset_core.layout import FileLayout, Leaf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from benchmarks.model import Job
+
+_CACHED_BYTES = 64 << 20
+_HEADER = 30 + len("0000000.bin")
+
+
+class _Blocks:
+    """Leaves of one file by a GET each, least recently used out first."""
+
+    def __init__(self, job: Job) -> None:
+        self._pool = urllib3.PoolManager(maxsize=16)
+        self._gateway = job.gateway
+        self.layout = FileLayout(CID.parse(job.cid), self._get)
+        self._cached: OrderedDict[Leaf, bytes] = OrderedDict()
+        self._used = 0
+
+    def _get(self, cid: CID) -> bytes:
+        url = f"{self._gateway}/ipfs/{cid}?format=raw"
+        return bytes(self._pool.request("GET", url).data)
+
+    def fetch(self, leaves: Iterable[Leaf], each: Callable[..., Iterable[bytes]] = map) -> None:
+        """Fetches the leaves that are not there."""
+        missing = list(dict.fromkeys(leaf for leaf in leaves if leaf not in self._cached))
+        cids = [CID.from_bytes(leaf.cid) for leaf in missing]
+        for leaf, cid, block in zip(missing, cids, each(self._get, cids), strict=True):
+            self._cached[leaf] = block if leaf.raw else parse_file(cid, block).data
+            self._used += leaf.stop - leaf.start
+
+    def cut(self, start: int, stop: int) -> bytes:
+        """Returns some bytes, whose leaves were fetched."""
+        pieces = []
+        for leaf in self.leaves(start, stop):
+            self._cached.move_to_end(leaf)
+            data = self._cached[leaf]
+            pieces.append(data[max(0, start - leaf.start) : stop - leaf.start])
+        return b"".join(pieces)
+
+    def trim(self) -> None:
+        """Forgets what the cache does not hold."""
+        while self._used > _CACHED_BYTES:
+            leaf, _ = self._cached.popitem(last=False)
+            self._used -= leaf.stop - leaf.start
+
+    def leaves(self, start: int, stop: int) -> list[Leaf]:
+        """Returns the leaves that hold some bytes."""
+        return [part for part in self.layout.segments(start, stop) if isinstance(part, Leaf)]
+
+
+def _prepared(job: Job) -> tuple[_Blocks, Callable[[int], tuple[int, int]]]:
+    blocks, size = _Blocks(job), job.facts["member_bytes"]
+    blocks.leaves(0, blocks.layout.size)  # reads all inner nodes
+    stride = _HEADER + size
+    return blocks, lambda number: (number * stride + _HEADER, (number + 1) * stride)
+
+
+def one_by_one(job: Job) -> Iterator[bytes]:
+    """Reads members of a ZIP in random order."""
+    blocks, span = _prepared(job)
+
+    def read() -> Iterator[bytes]:
+        for number in shuffled(job):
+            blocks.fetch(blocks.leaves(*span(number)))
+            yield blocks.cut(*span(number))
+            blocks.trim()
+
+    return read()
+
+
+def at_once(job: Job) -> Iterator[bytes]:
+    """Reads them in batches, with 16 threads."""
+    blocks, span = _prepared(job)
+
+    def read() -> Iterator[bytes]:
+        with ThreadPoolExecutor(16) as threads:
+            for batch in batches(shuffled(job)):
+                wanted = chain.from_iterable(blocks.leaves(*span(number)) for number in batch)
+                blocks.fetch(wanted, threads.map)
+                for number in batch:
+                    yield blocks.cut(*span(number))
+                blocks.trim()
+
+    return read()
+
+
+def car(job: Job) -> Iterator[bytes]:
+    """Reads a folder as one CAR, which is not parsed."""
+    response = urllib3.request("GET", f"{job.url}?format=car", preload_content=False)
+    if response.status != 200:
+        raise OSError(f"status {response.status}")
+    while piece := response.read(1 << 20):
+        yield piece
