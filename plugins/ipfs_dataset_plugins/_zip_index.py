@@ -67,8 +67,9 @@ class ZipIndex(MemberIndex):
         return self._names[position]
 
     def span(self, position: int) -> Span:
-        name, start, bound, compressed, *_ = self.member(position)
-        return start, start + extent(name, start, bound, compressed)
+        start = self._headers[position]
+        bound = self._bound(position, start)
+        return start, start + extent(self.name(position), start, bound, self._compressed[position])
 
     def member(self, position: int) -> Member:
         """Returns what is known of a sample."""
