@@ -6,13 +6,10 @@ import email.utils
 import http
 import http.client
 import logging
+import ssl
 import time
 from datetime import timezone
 from typing import TYPE_CHECKING
-
-import urllib3
-from urllib3.exceptions import HTTPError, IncompleteRead, ProtocolError
-from urllib3.exceptions import TimeoutError as Urllib3Timeout
 
 from ipfs_dataset_core import (
     RateLimitedError,
@@ -21,9 +18,9 @@ from ipfs_dataset_core import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable
 
-    from urllib3 import BaseHTTPResponse
+    from ipfs_dataset_plugins._responses import Response
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +36,13 @@ class Body:
     Args:
         response: Its body not read yet.
         what: What errors call the request.
-        secrets: What was sent along and errors must not show, though the server may quote it.
+        secrets: Returns what was sent along and errors must not show, though the server may quote it.
     """
 
-    def __init__(self, response: BaseHTTPResponse, what: str, secrets: Sequence[str] = ()) -> None:
-        self.response = response
+    def __init__(
+        self, response: Response, what: str, secrets: Callable[[], Iterable[str]] = tuple
+    ) -> None:
+        self._response = response
         self.headers = response.headers
         self.status = response.status
         self._what = what
@@ -80,7 +79,7 @@ class Body:
             return ""
         if "html" in self.headers.get("Content-Type", ""):
             return "(an HTML page)"
-        for secret in self._secrets:
+        for secret in self._secrets():
             text = text.replace(secret, "…")
         return " ".join(text.split())[:500]
 
@@ -89,46 +88,40 @@ class Body:
         try:
             return self.read(limit + 1)
         finally:
-            self.response.close()
+            self._response.close()
 
     def close(self) -> None:
         """Reads the end, so that the connection can serve again; drops it where more is to come."""
         try:
-            if self._left == 0 and not self.response.closed:
+            if self._left == 0:
                 self._read(1)
         except TransportError:
             log.debug("%s: the end did not come", self._what, exc_info=True)
-        self.response.close()
+        self._response.close()
 
     def _read(self, size: int) -> bytes:
         """Returns `size` bytes, fewer at the end."""
         try:
-            data = self.response.read(size, decode_content=False)
-        except (HTTPError, OSError, http.client.HTTPException) as error:
-            self.response.close()
+            data = self._response.read(size)
+        except (OSError, http.client.HTTPException) as error:
+            self._response.close()
             raise translated(error, self._what) from error
-        original = getattr(self.response, "_original_response", None)
-        stream_error = getattr(original, "stream_error", None)
-        if stream_error is not None:
+        if (stream_error := self._response.stream_error) is not None:
             raise TransportError(f"{self._what}: failed on the way: {stream_error}", retryable=True)
         return data
 
 
 def translated(error: Exception, what: str) -> TransportError:
-    """Returns the typed error for what urllib3, http.client or the operating system raised."""
-    if isinstance(error.__cause__, TransportTimeoutError):
-        return TransportTimeoutError(f"{what}: {error.__cause__}")
-    # A refused connection is a time-out by its class, but not by what happened.
-    if isinstance(error, urllib3.exceptions.NewConnectionError):
-        reason = str(error).rpartition("Failed to establish a new connection: ")[2]
-        return TransportError(f"{what}: cannot connect ({reason}): is it running?", retryable=True)
-    if isinstance(error, (Urllib3Timeout, TimeoutError)):
+    """Returns the typed error for what http.client, ssl or the operating system raised."""
+    if isinstance(error, TransportError):
+        return type(error)(f"{what}: {error}", retryable=error.retryable)
+    if isinstance(error, TimeoutError):
         return TransportTimeoutError(f"{what}: nothing came in time ({error})")
-    if isinstance(error, (IncompleteRead, http.client.IncompleteRead)):
+    if isinstance(error, http.client.IncompleteRead):
         return TransportError(f"{what}: cut before its end ({error})", retryable=True)
-    if isinstance(error, (ProtocolError, OSError)):
-        return TransportError(f"{what}: {error}", retryable=True)
-    return TransportError(f"{what}: {error}")
+    # Whoever has no certificate for the name will have none the next time, or speaks no TLS at all.
+    is_final = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
+    return TransportError(f"{what}: {error}", retryable=not is_final)
 
 
 def error_of(body: Body, what: str, detail: str) -> TransportError:

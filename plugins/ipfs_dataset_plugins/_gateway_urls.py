@@ -9,6 +9,7 @@ import attrs
 
 from ipfs_dataset_core import CID, AddressError, redacted
 from ipfs_dataset_plugins._endpoints import endpoint_of
+from ipfs_dataset_plugins._origins import encoded_query
 
 if TYPE_CHECKING:
     from ipfs_dataset_plugins._endpoints import Endpoint
@@ -91,7 +92,8 @@ def parse_gateway(address: str) -> GatewayURL:
         AddressError: It is no URL.
     """
     url = address.partition("+")[2]
-    base, _, query = url.partition("?")
+    base, _, query = url.partition("#")[0].partition("?")
+    query = encoded_query(query)
     if "://*.ipfs." not in base and "@*.ipfs." not in base:
         return GatewayURL(endpoint_of(base.rstrip("/")), None, query)
     scheme, _, rest = base.partition("://")

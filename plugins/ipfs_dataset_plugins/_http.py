@@ -1,28 +1,32 @@
 """The one HTTP client of the transports: deadlines, credentials, typed errors.
 
-It stands on urllib3. requests adds what the environment says about proxies; its sessions are not used,
-because they take passwords from ~/.netrc and cost twice the CPU per request.
+It stands on http.client, whose responses it reads from sockets that it keeps itself. With a block for each
+request, what urllib3 wraps around that costs as much CPU as all the rest. requests says what the environment
+does about proxies.
 """
 
 from __future__ import annotations
 
+import functools
 import http.client
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import urllib3
-from urllib3.exceptions import HTTPError
-
-from ipfs_dataset_core import AddressError, time_left
+from ipfs_dataset_core import AddressError, TransportError, time_left
 from ipfs_dataset_plugins._bodies import Body, translated
+from ipfs_dataset_plugins._connecting import Dialer
+from ipfs_dataset_plugins._connections import Connections
 from ipfs_dataset_plugins._endpoints import authorization, secrets_of
-from ipfs_dataset_plugins._pools import open_pool
+from ipfs_dataset_plugins._origins import origin_of, parse_url, target_of
+from ipfs_dataset_plugins._request_heads import check_field, request_head
+from ipfs_dataset_plugins._responses import exchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ipfs_dataset_core import Options
     from ipfs_dataset_plugins._endpoints import Endpoint
+    from ipfs_dataset_plugins._origins import Origin
 
 USER_AGENT = "ipfs-dataset"
 
@@ -40,6 +44,8 @@ class HTTPClient:
     def __init__(self, endpoint: Endpoint, options: Options) -> None:
         self.endpoint = endpoint
         self._extra = options.headers
+        for name, value in self._extra.items():
+            check_field(name, value)
         own = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
         self._bare = _merged({}, own)
         self._usual = _merged(self._bare, self._extra)
@@ -48,7 +54,9 @@ class HTTPClient:
             raise AddressError(f"auth names other sources than {endpoint.name}: choose before this")
         self._auth: str | Callable[[], str] | None = auth
         self._timeout = options.timeout
-        self._pool = open_pool(endpoint)
+        self._origin, self._prefix = _parsed(endpoint)
+        self._dialer = Dialer(endpoint)
+        self._connections = Connections(self._dialer.open)
 
     def send(
         self,
@@ -57,7 +65,7 @@ class HTTPClient:
         what: str,
         *,
         headers: Mapping[str, str] | None = None,
-        body: bytes | Iterable[bytes] | None = None,
+        body: Iterable[bytes] = (),
         bare: bool = False,
     ) -> Body:
         """Sends a request and returns the response with its body unread, whatever its status.
@@ -67,46 +75,64 @@ class HTTPClient:
             target: A path below the endpoint, or a whole URL.
             what: What errors call the request.
             headers: Besides those that every request has.
-            body: Of a POST.
+            body: Of a POST, which says its Content-Length.
             bare: Whether the user's headers and credentials stay behind.
 
         Raises:
             TransportError: No response came.
         """
+        origin, path = self._split(target, what)
+        sent = self._all_headers(headers or {}, bare=bare)
+        if method == "POST":
+            sent.setdefault("content-length", ("Content-Length", "0"))
+        peer, asked = origin, path
+        proxy = self._dialer.proxy
+        if proxy is not None and origin.scheme == "http":
+            peer, asked = proxy.origin, f"http://{origin.host_field}{path}"
+            sent = _merged(sent, proxy.fields)
+        sent.setdefault("host", ("Host", origin.host_field))
+        head = request_head(method, asked, sent.values())
         # No single wait is longer than what the whole read has left.
         bound = max(0.001, min(self._timeout, time_left()))
-        whole = "://" in target.partition("?")[0] or self.endpoint.unix is not None
-        sent = self._all_headers(headers or {}, bare=bare)
         try:
-            response = self._pool.urlopen(
-                method,
-                target if whole else self.endpoint.url + target,
-                headers=sent,
-                body=body,
-                redirect=False,
-                retries=False,
-                preload_content=False,
-                decode_content=False,
-                timeout=urllib3.Timeout(connect=bound, read=bound),
-            )
-        except (HTTPError, OSError, http.client.HTTPException) as error:
+            sock, give_back = self._connections.take(peer, bound)
+            response = exchange(sock, method, (head, *body), give_back)
+        except (OSError, http.client.HTTPException) as error:
             raise translated(error, what) from error
-        return Body(response, what, secrets_of(sent.get("Authorization", ""), self._extra.values()))
+        _, shown = sent.get("authorization", ("", ""))
+        return Body(response, what, functools.partial(secrets_of, shown, self._extra.values()))
 
     def close(self) -> None:
         """Closes the idle connections."""
-        close = getattr(self._pool, "clear", None) or self._pool.close
-        close()
+        self._connections.close()
 
-    def _all_headers(self, headers: Mapping[str, str], *, bare: bool) -> dict[str, str]:
+    def _split(self, target: str, what: str) -> tuple[Origin, str]:
+        """Returns whom to ask for what."""
+        if "://" not in target.partition("?")[0]:
+            return self._origin, self._prefix + target
+        try:
+            parts = parse_url(target)
+        except ValueError as error:
+            raise TransportError(f"{what}: not asked, for that is {error}") from error
+        return origin_of(parts), target_of(parts)
+
+    def _all_headers(self, headers: Mapping[str, str], *, bare: bool) -> _Fields:
         # What a request needs goes before what the user gives, and that before ours.
         merged = _merged(self._bare if bare else self._usual, headers)
         if self._auth is not None and not bare:
             auth = self._auth() if callable(self._auth) else self._auth
             merged = _merged(merged, {"Authorization": authorization(auth)})
-        return dict(merged.values())
+        return merged
 
 
 def _merged(first: _Fields, then: Mapping[str, str]) -> _Fields:
     """Returns fields by their names in lower case, where later ones replace earlier ones."""
     return {**first, **{name.lower(): (name, value) for name, value in then.items()}}
+
+
+def _parsed(endpoint: Endpoint) -> tuple[Origin, str]:
+    try:
+        parts = parse_url(endpoint.url)
+    except ValueError as error:
+        raise AddressError(f"{endpoint.name!r} is {error}") from error
+    return origin_of(parts), parts.path.rstrip("/")

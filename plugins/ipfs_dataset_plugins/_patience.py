@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core import TransportTimeoutError, time_left
+
+if TYPE_CHECKING:
+    import socket
 
 # Who sends less than this on average keeps a connection busy for hours.
 MIN_BYTES_PER_SECOND = 1024
@@ -18,24 +21,23 @@ class PatientReader(io.RawIOBase):
     It sits below the buffer, so that a large read is one loop in C that stores each byte once.
 
     Args:
-        raw: The socket's own reader.
-        seconds: How long waiting may take beyond what the received bytes excuse.
+        sock: Its time-out is also how long waiting may take in all, beyond what the received bytes excuse.
     """
 
-    def __init__(self, raw: Any, seconds: float) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         super().__init__()
-        self._raw = raw
-        self._left = seconds
+        self._receive = sock.recv_into
+        self._left = sock.gettimeout() or 0.0
 
-    def readinto(self, buffer: Any) -> int | None:
+    def readinto(self, buffer: Any) -> int:
         """Receives what is there.
 
         Raises:
             TransportTimeoutError: Too little came for too long, or the whole read's deadline has passed.
         """
         started = time.monotonic()
-        received: int | None = self._raw.readinto(buffer)
-        self._left -= time.monotonic() - started - (received or 0) / MIN_BYTES_PER_SECOND
+        received = self._receive(buffer)
+        self._left -= time.monotonic() - started - received / MIN_BYTES_PER_SECOND
         if time_left() < 0:
             raise TransportTimeoutError("the deadline of the whole read has passed")
         if self._left < 0:
@@ -44,9 +46,3 @@ class PatientReader(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
-
-    def close(self) -> None:
-        """Closes the socket's reader too."""
-        if not self.closed:
-            self._raw.close()
-        super().close()

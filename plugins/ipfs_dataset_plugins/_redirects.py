@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 import attrs
-from urllib3.exceptions import LocationParseError
-from urllib3.util import parse_url
 
 from ipfs_dataset_plugins._hosts import is_loopback, is_private
+from ipfs_dataset_plugins._origins import in_brackets, origin_of, parse_url
 
 if TYPE_CHECKING:
-    from urllib3.util import Url
+    from ipfs_dataset_plugins._origins import Origin
 
-_PORTS = {"http": 80, "https": 443}
 _MAX_LOCATION = 8192
 
 
@@ -51,17 +49,13 @@ def next_hop(url: str, location: str) -> Hop | None:
         return None
     try:
         here, there = parse_url(url), parse_url(urljoin(url, location))
-    except (ValueError, LocationParseError):
+    except ValueError:
         return None
-    if not there.host or there.auth or there.scheme not in _PORTS:
-        return None
-    target = there._replace(fragment=None).url
-    if _origin(here) == _origin(there):
+    asked, answering, target = origin_of(here), origin_of(there), there.geturl()
+    if asked == answering:
         return Hop(target, same_origin=True)
-    if _both_local(here, there):
-        return Hop(target, same_origin=False)
-    to_public = here.scheme == there.scheme == "https" and not is_private(target)
-    return Hop(target, same_origin=False) if to_public else None
+    to_public = asked.scheme == answering.scheme == "https" and not is_private(target)
+    return Hop(target, same_origin=False) if to_public or _both_local(asked, answering) else None
 
 
 def connected_to(url: str, server: str) -> tuple[str, str | None]:
@@ -73,27 +67,17 @@ def connected_to(url: str, server: str) -> tuple[str, str | None]:
         url: As in `Hop`.
         server: The URL of the gateway that the first request went to.
     """
-    there, known = parse_url(url), parse_url(server)
-    if not (there.host or "").endswith(".localhost"):
+    there = parse_url(url)
+    if not (there.hostname or "").endswith(".localhost"):
         return url, None
-    return there._replace(host=known.host).url, there.netloc
+    known = in_brackets(parse_url(server).hostname or "")
+    netloc = known if there.port is None else f"{known}:{there.port}"
+    return there._replace(netloc=netloc).geturl(), there.netloc
 
 
-def _both_local(here: Url, there: Url) -> bool:
+def _both_local(here: Origin, there: Origin) -> bool:
     return (
-        (here.scheme, _port(here)) == (there.scheme, _port(there))
-        and is_loopback(_bare(here))
-        and is_loopback(_bare(there))
+        (here.scheme, here.port) == (there.scheme, there.port)
+        and is_loopback(here.host)
+        and is_loopback(there.host)
     )
-
-
-def _origin(url: Url) -> tuple[str | None, str, int | None]:
-    return url.scheme, _bare(url), _port(url)
-
-
-def _bare(url: Url) -> str:
-    return (url.host or "").strip("[]").lower()
-
-
-def _port(url: Url) -> int | None:
-    return url.port or _PORTS.get(url.scheme or "")

@@ -74,7 +74,7 @@ class ApiTransport(Transport):
         body = self._call("cat", arg=str(cid), offset=start, length=stop - start)
         promised = body.headers.get("X-Content-Length")
         if promised is not None and promised != str(stop - start):
-            body.response.close()
+            body.close()
             raise TransportError(
                 f"{self.name}: offers {promised} bytes of {cid} where {stop - start} were asked for"
             )
@@ -148,7 +148,7 @@ class ApiTransport(Transport):
         command: str,
         *,
         headers: dict[str, str] | None = None,
-        body: list[bytes] | None = None,
+        body: Iterable[bytes] = (),
         **parameters: Any,
     ) -> Body:
         what = f"{self.name}: {command} {parameters.get('arg', '')}".rstrip()

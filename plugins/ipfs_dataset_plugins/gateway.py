@@ -26,7 +26,6 @@ from ipfs_dataset_core import (
 from ipfs_dataset_plugins._bodies import error_of
 from ipfs_dataset_plugins._gateway_urls import parse_gateway
 from ipfs_dataset_plugins._http import HTTPClient
-from ipfs_dataset_plugins._pools import hide
 from ipfs_dataset_plugins._redirects import connected_to, next_hop
 
 if TYPE_CHECKING:
@@ -63,21 +62,20 @@ class GatewayTransport(Transport):
         self._serves_blocks = True
         # What cannot be verified comes from the server that the user named, or not at all.
         self._hops = options.limits.redirects if options.verify else 0
-        for secret in self._url.secrets:
-            hide(secret)
 
     def get_block(self, cid: CID) -> bytes:
-        what = f"{self.name}: block {cid}"
+        text = str(cid)
+        what = f"{self.name}: block {text}"
         # The bytes of a file that is one raw block are that block, whatever a gateway calls them.
         if not self._serves_blocks and cid.codec != RAW:
             raise _no_blocks(what)
         body = self._ask(
-            "GET", f"/ipfs/{cid}", what, query="format=raw", headers={"Accept": RAW_BLOCK}
+            "GET", f"/ipfs/{text}", what, query="format=raw", headers={"Accept": RAW_BLOCK}
         )
         block = body.read_all(self._block_bytes) if not _is_redirect(body) else b""
         if _content_type(body) != RAW_BLOCK and not _is_block(cid, block):
             if _is_redirect(body):
-                body.response.close()
+                body.close()
             # A page may be there for once, because of maintenance or a login; or it is that of a directory.
             is_page = _content_type(body) == "text/html" and bool(block)
             self._serves_blocks = is_page
@@ -117,7 +115,7 @@ class GatewayTransport(Transport):
         try:
             yield from CarReader(body)
         finally:
-            body.response.close()
+            body.close()
 
     def close(self) -> None:
         self._client.close()
@@ -129,7 +127,7 @@ class GatewayTransport(Transport):
         length = body.headers.get("Content-Length")
         whole = body.status == 200 and start == 0 and length == str(stop)  # noqa: PLR2004
         if not whole and not _is_range(body, start, stop):
-            body.response.close()
+            body.close()
             kind = _NotServedError if body.status != 206 else TransportError  # noqa: PLR2004
             said = body.headers.get("Content-Range", "no Content-Range")
             raise kind(f"{what}: answered HTTP {body.status} with {said}")
@@ -141,14 +139,14 @@ class GatewayTransport(Transport):
         body = self._ask("GET", path, what, query=query, headers=headers)
         if _content_type(body) == CAR:
             return body
-        body.response.close()
+        body.close()
         raise _NotServedError(f"{what}: answered with {_content_type(body) or 'bytes of no type'}")
 
     def _size_told(self, path: str, what: str) -> int | None:
         """Returns the size that comes with a range, None for the page that stands for a directory."""
         headers = {"Range": "bytes=0-0"}
         body = self._ask("GET", path, what, headers=headers, accepted=(200, 206))
-        body.response.close()
+        body.close()
         match = _CONTENT_RANGE.fullmatch(body.headers.get("Content-Range", ""))
         if match is not None and match["size"] != "*":
             return int(match["size"])
@@ -172,7 +170,7 @@ class GatewayTransport(Transport):
             headers["Host"] = host
         target = self._url.target(path, query)
         body = self._client.send(method, target, what, headers=headers)
-        if method == "GET":
+        if method == "GET" and _is_redirect(body):
             body = self._follow(body, self._url.url(path, query), what, headers)
         if body.status in accepted or _is_directory_redirect(body, target):
             return body
@@ -190,7 +188,7 @@ class GatewayTransport(Transport):
                 not is_ours and self._url.query
             ):  # the server may have copied the token into its answer
                 return body
-            body.response.close()
+            body.close()
             url = hop.url
             connected, host = connected_to(url, self._client.endpoint.url)
             sent = {name: value for name, value in headers.items() if name != "Host"}
@@ -200,7 +198,7 @@ class GatewayTransport(Transport):
 
     def _failure(self, body: Body, what: str) -> TransportError:
         if _is_redirect(body):
-            body.response.close()
+            body.close()
             host = _host_of(body.headers.get("Location", "")) or "another path"
             return TransportError(
                 f"{what}: HTTP {body.status}, redirects to {host}: name that gateway instead",

@@ -133,7 +133,7 @@ class RoutingTransport(Transport):
         target = f"/routing/v1/providers/{cid.to_v1()}?filter-protocols={GATEWAY_PROTOCOL}"
         body = self._client.send("GET", target, what, headers={"Accept": _ACCEPT})
         if body.status == 404:  # noqa: PLR2004 - the router knows nobody
-            body.response.close()
+            body.close()
             return []
         if body.status != 200:  # noqa: PLR2004
             raise TransportError(f"{what}: HTTP {body.status} {body.error_text()}", retryable=True)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ipfs_dataset_plugins._heads import _KEPT
-from ipfs_dataset_plugins._pools import _TrailerResponse
+from ipfs_dataset_plugins._responses import Response
 
 BODY = b"A: 1\r\n\r\nnot: a field\r\n" * 100
 KEPT = sorted(name.decode() for name in _KEPT - {b"content-length", b"transfer-encoding"})
@@ -20,14 +20,18 @@ values = st.text("abc:,; =/", max_size=9)
 fields = st.lists(st.tuples(names, values, st.booleans()), max_size=40)
 
 
+def ours(sock, method):
+    return Response(sock, method, socket.socket.close)
+
+
 def received(kind, head, body=BODY):
     """Returns what one of http.client's responses makes of bytes on a socket, and the body."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        theirs.settimeout(5)
-        ours.sendall(head + body)
-        ours.shutdown(socket.SHUT_WR)
-        response = kind(theirs, method="GET")
+    server, client = socket.socketpair()
+    with server, client:
+        client.settimeout(5)
+        server.sendall(head + body)
+        server.shutdown(socket.SHUT_WR)
+        response = kind(client, method="GET")
         response.begin()
         return response, response.read()
 
@@ -44,7 +48,7 @@ def test_the_fields_that_matter_and_the_body_are_as_they_came(found, reason, end
         lines += [f"{name}: {value}", *(["\tand more"] if folded else [])]
     head = end.join([*lines, "", ""]).encode()
     expected, body = received(http.client.HTTPResponse, head)
-    response, same_body = received(_TrailerResponse, head)
+    response, same_body = received(ours, head)
     assert kept(response) == kept(expected)
     assert (response.status, response.reason) == (expected.status, expected.reason)
     assert same_body == body == BODY
@@ -53,7 +57,7 @@ def test_the_fields_that_matter_and_the_body_are_as_they_came(found, reason, end
 def test_chunks_and_their_trailer_are_not_taken_for_a_head():
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nETag: x\r\n\r\n"
     body = b"3;etag: y\r\nabc\r\n0\r\nX-Other: 1\r\nX-Stream-Error: it broke\r\n\r\n"
-    response, data = received(_TrailerResponse, head, body)
+    response, data = received(ours, head, body)
     assert data == b"abc"
     assert response.stream_error == "it broke"
     assert "etag" not in response.msg
@@ -61,7 +65,7 @@ def test_chunks_and_their_trailer_are_not_taken_for_a_head():
 
 def test_a_head_after_that_of_an_interim_answer_is_read():
     head = b"HTTP/1.1 100 Continue\r\nETag: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"
-    response, data = received(_TrailerResponse, head, b"abc")
+    response, data = received(ours, head, b"abc")
     assert (response.status, data) == (200, b"abc")
 
 
@@ -69,11 +73,11 @@ def test_a_head_without_end_is_refused():
     for line in (b"X-Other: 1\r\n", b" and more\r\n", b"Location: a\r\n"):
         head = b"HTTP/1.1 200 OK\r\nETag: x\r\n" + 10_000 * line
         with pytest.raises(http.client.HTTPException, match="got more than"):
-            received(_TrailerResponse, head)
+            received(ours, head)
 
 
 def test_a_line_that_is_too_long_is_refused_whatever_its_name():
     for name in (b"X-Other", b"Location"):
         head = b"HTTP/1.1 200 OK\r\n" + name + b": " + 70_000 * b"x" + b"\r\n\r\n"
         with pytest.raises(http.client.LineTooLong):
-            received(_TrailerResponse, head)
+            received(ours, head)

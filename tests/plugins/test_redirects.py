@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import ssl
 import subprocess
 
@@ -9,7 +10,6 @@ import certifi
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from urllib3.util import connection
 
 from ipfs_dataset_core import Options, TransportError
 from ipfs_dataset_core.limits import Limits
@@ -236,7 +236,7 @@ class SecureServer(GatewayServer):
 def names(monkeypatch, certificate):
     """Lets names below .example lead to this machine, and trusts the certificate."""
     monkeypatch.setattr(certifi, "where", lambda: str(certificate[0]))
-    connect = connection.create_connection
+    connect = socket.create_connection
 
     def here(address, *arguments, **options):
         host, port = address
@@ -244,7 +244,7 @@ def names(monkeypatch, certificate):
             ("127.0.0.1" if host.endswith(".example") else host, port), *arguments, **options
         )
 
-    monkeypatch.setattr(connection, "create_connection", here)
+    monkeypatch.setattr(socket, "create_connection", here)
 
 
 @pytest.mark.usefixtures("names")

@@ -1,0 +1,84 @@
+"""Whom a URL leads to and what to ask for there, written as HTTP needs it; pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import SplitResult, quote, urlsplit
+
+import attrs
+
+_PORTS = {"http": 80, "https": 443}
+_NAME = re.compile(r"[a-z0-9._~-]+")
+# What RFC 3986 allows there besides letters and digits; a percent sign stays, for it is an encoding already.
+_IN_PATH = "%/:@!$&'()*+,;=~"
+_IN_QUERY = f"{_IN_PATH}?"
+
+
+@attrs.frozen
+class Origin:
+    """A server, as connections are made to it.
+
+    Args:
+        scheme: http or https.
+        host: In lower case and ASCII, without the brackets of IPv6.
+        port: Of TCP.
+    """
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def host_field(self) -> str:
+        """What the Host header says."""
+        host = in_brackets(self.host.partition("%")[0])
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+def parse_url(url: str) -> SplitResult:
+    """Returns a URL in the form in which it may be sent, without a fragment.
+
+    Raises:
+        ValueError: It is no http or https URL, names a user, or has no usable host or port.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in _PORTS or "@" in parts.netloc:
+        raise ValueError("no http or https URL of a server alone")
+    host = in_brackets(_host(parts.hostname or ""))
+    netloc = host if parts.port is None else f"{host}:{parts.port}"
+    path = quote(parts.path or "/", safe=_IN_PATH)
+    return SplitResult(parts.scheme, netloc, path, encoded_query(parts.query), "")
+
+
+def origin_of(parts: SplitResult) -> Origin:
+    """Returns where a URL that `parse_url` returned leads."""
+    # A zone's percent sign is encoded in URLs, but nowhere else.
+    host = (parts.hostname or "").replace("%25", "%")
+    port = _PORTS[parts.scheme] if parts.port is None else parts.port
+    return Origin(parts.scheme, host, port)
+
+
+def target_of(parts: SplitResult) -> str:
+    """Returns what to ask for there."""
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+def encoded_query(query: str) -> str:
+    """Returns a query with what must not be in one percent-encoded."""
+    return quote(query, safe=_IN_QUERY)
+
+
+def in_brackets(host: str) -> str:
+    """Returns a host as URLs write it."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _host(host: str) -> str:
+    if ":" in host:
+        ipaddress.IPv6Address(host.replace("%25", "%"))
+        return host
+    name = host if host.isascii() else host.encode("idna").decode().lower()
+    if not _NAME.fullmatch(name):
+        raise ValueError("no usable host")
+    return name
