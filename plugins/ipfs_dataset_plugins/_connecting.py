@@ -51,12 +51,10 @@ class Dialer:
         """
         if self._unix is not None:
             return _to_unix(self._unix, seconds)
-        through = self.proxy if self.proxy is not None and self.proxy.origin != peer else None
-        first = through.origin if through is not None else peer
-        sock = _to_tcp(first, seconds)
+        sock = _to_tcp(peer if self.proxy is None else self.proxy.origin, seconds)
         try:
-            if through is not None:
-                _tunnel(sock, peer, through)
+            if self.proxy is not None and self.proxy.origin != peer:
+                _tunnel(sock, peer, self.proxy)
             return self._secured(sock, peer) if peer.scheme == "https" else sock
         except BaseException:
             sock.close()
@@ -79,17 +77,17 @@ def _tls() -> ssl.SSLContext:
     return context
 
 
-def _to_tcp(peer: Origin, seconds: float) -> socket.socket:
+def _to_tcp(server: Origin, seconds: float) -> socket.socket:
     try:
-        sock = socket.create_connection((peer.host, peer.port), seconds)
+        sock = socket.create_connection((server.host, server.port), seconds)
     except TimeoutError:
         raise
     except socket.gaierror as error:
-        raise _no_connection(f"cannot look up {peer.host!r}: {error}") from error
+        raise _no_connection(f"{server.host!r} is not known: {error}") from error
     except OSError as error:
-        raise _no_connection(error) from error
+        raise _no_connection(f"{server.host} port {server.port}: {error}") from error
     except UnicodeError as error:
-        raise TransportError(f"{peer.host!r} is no name of a host: {error}") from error
+        raise TransportError(f"{server.host!r} is no name of a host: {error}") from error
     with contextlib.suppress(OSError):  # requests and their bodies are not sent in small pieces
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock

@@ -22,7 +22,7 @@ KEPT_CONNECTIONS = 32
 _Idle = list[tuple["Origin", "socket.socket"]]
 
 
-class Connections:
+class KeptConnections:
     """Sockets to servers.
 
     All servers share one list: of a subdomain gateway, each CID has its own.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ipfs_dataset_core import AddressError, TransportError, time_left
 from ipfs_dataset_plugins._bodies import Body, translated
 from ipfs_dataset_plugins._connecting import Dialer
-from ipfs_dataset_plugins._connections import Connections
+from ipfs_dataset_plugins._connections import KeptConnections
 from ipfs_dataset_plugins._endpoints import authorization, secrets_of
 from ipfs_dataset_plugins._origins import origin_of, parse_url, target_of
 from ipfs_dataset_plugins._request_heads import check_field, request_head
@@ -56,7 +56,7 @@ class HTTPClient:
         self._timeout = options.timeout
         self._origin, self._prefix = _parsed(endpoint)
         self._dialer = Dialer(endpoint)
-        self._connections = Connections(self._dialer.open)
+        self._connections = KeptConnections(self._dialer.open)
 
     def send(
         self,
@@ -108,7 +108,7 @@ class HTTPClient:
 
     def _split(self, target: str, what: str) -> tuple[Origin, str]:
         """Returns whom to ask for what."""
-        if "://" not in target.partition("?")[0]:
+        if target.startswith("/"):
             return self._origin, self._prefix + target
         try:
             parts = parse_url(target)

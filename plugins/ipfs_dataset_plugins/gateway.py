@@ -36,7 +36,11 @@ if TYPE_CHECKING:
 
 RAW_BLOCK = "application/vnd.ipld.raw"
 CAR = "application/vnd.ipld.car"
-_CONTENT_RANGE = re.compile(r"bytes (?P<first>\d+)-(?P<last>\d+)/(?P<size>\d+|\*)")
+_NUMBER = r"[0-9]{1,19}"
+_LENGTH = re.compile(_NUMBER)
+_CONTENT_RANGE = re.compile(
+    rf"bytes (?P<first>{_NUMBER})-(?P<last>{_NUMBER})/(?P<size>{_NUMBER}|\*)"
+)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NOT_SERVED = frozenset({400, 405, 406, 415, 501})
 
@@ -100,7 +104,7 @@ class GatewayTransport(Transport):
         if _is_redirect(body):
             return None
         length = body.headers.get("Content-Length", "")
-        return int(length) if length.isascii() and length.isdigit() else self._size_told(path, what)
+        return int(length) if _LENGTH.fullmatch(length) else self._size_told(path, what)
 
     def read_car(self, cid: CID, *, span: Span | None = None) -> Iterator[tuple[CID, bytes]]:
         query = "format=car&dag-scope=all"

@@ -28,9 +28,10 @@ OUTSIDE_WORLD = (
     "asyncio", "ftplib", "glob", "http", "logging", "mmap", "multiprocessing", "numpy", "os",
     "pathlib", "random", "requests", "secrets", "select", "shutil", "socket", "socketserver",
     "sqlite3", "ssl", "subprocess", "sys", "tempfile", "threading", "time", "torch", "urllib",
-    "urllib3",
 )  # fmt: skip
-HEAVY = ("torch", "numpy", "PIL", "scipy", "h5py", "pandas", "pyarrow")
+HEAVY = (
+    "torch", "numpy", "PIL", "scipy", "h5py", "pandas", "pyarrow", "certifi", "requests", "urllib3",
+)  # fmt: skip
 PURE_FUNCTIONS_ONLY = {"open", "print", "input", "exec", "eval"}
 
 
@@ -97,6 +98,7 @@ def test_content_does_not_touch_the_outside_world():
         "import ipfs_dataset_core",
         "import ipfs_dataset_core.cli",
         "from ipfs_dataset_core.cli import main; main(['plugins'])",
+        "import ipfs_dataset_plugins.api, ipfs_dataset_plugins.routing",
     ],
 )
 def test_discovery_imports_nothing_heavy(program):

@@ -1,12 +1,8 @@
 from __future__ import annotations
 
-import shutil
-import socket
 import ssl
-import subprocess
 
 import attrs
-import certifi
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -205,46 +201,12 @@ def test_what_is_not_verified_is_not_followed():
         assert len(server.requests) == 2
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A certificate for two names that only the tests' resolver knows."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make a certificate with")
-    folder = tmp_path_factory.mktemp("tls")
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    names = "subjectAltName=DNS:a.example,DNS:b.example"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-subj", "/CN=t", "-addext", names, "-keyout", str(key), "-out", str(cert)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return cert, key
-
-
 class SecureServer(GatewayServer):
     def __init__(self, certificate, **options):
         super().__init__(BLOCKS, **options)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*certificate)
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-
-
-@pytest.fixture
-def names(monkeypatch, certificate):
-    """Lets names below .example lead to this machine, and trusts the certificate."""
-    monkeypatch.setattr(certifi, "where", lambda: str(certificate[0]))
-    connect = socket.create_connection
-
-    def here(address, *arguments, **options):
-        host, port = address
-        return connect(
-            ("127.0.0.1" if host.endswith(".example") else host, port), *arguments, **options
-        )
-
-    monkeypatch.setattr(socket, "create_connection", here)
 
 
 @pytest.mark.usefixtures("names")

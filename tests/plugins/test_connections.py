@@ -1,0 +1,153 @@
+"""Which connections are used again, and that none is left behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+
+import pytest
+
+from ipfs_dataset_core import Options
+from ipfs_dataset_plugins._connections import KEPT_CONNECTIONS, KeptConnections
+from ipfs_dataset_plugins._endpoints import endpoint_of
+from ipfs_dataset_plugins._http import HTTPClient
+from ipfs_dataset_plugins._origins import Origin
+from tests.support.http_server import FaultServer, Plan, redirect
+
+DATA = bytes(100_000)
+
+
+@pytest.fixture
+def server():
+    with FaultServer(lambda _: Plan(body=DATA)) as running:
+        yield running
+
+
+def client(server):
+    return HTTPClient(endpoint_of(server.url), Options(timeout=5))
+
+
+def ask(made, method="GET"):
+    return made.send(method, "/x", "x").read_all(len(DATA))
+
+
+@pytest.mark.parametrize(
+    ("method", "plan"),
+    [
+        ("HEAD", Plan(body=DATA)),
+        ("GET", Plan(status=204)),
+        ("GET", Plan(status=304)),
+        ("GET", Plan(body=b"")),
+        ("POST", Plan(body=[])),
+        ("GET", Plan(status=404, body=b"no")),
+    ],
+)
+def test_answers_without_much_of_a_body_leave_their_connection(method, plan):
+    with FaultServer(lambda _: plan) as server, closing(client(server)) as made:
+        for _ in range(3):
+            made.send(method, "/x", "x").error_text()
+        assert server.connections == 1
+
+
+def test_a_connection_that_the_server_ended_meanwhile_is_not_used(server):
+    with closing(client(server)) as made:
+        for expected in (1, 2, 3):
+            assert ask(made) == DATA
+            assert server.connections == expected
+            server._server.end_connections()
+
+
+def test_a_server_that_says_close_is_connected_to_anew():
+    plan = Plan(body=DATA, headers={"Connection": "close"})
+    with FaultServer(lambda _: plan) as server, closing(client(server)) as made:
+        assert ask(made) == ask(made) == DATA
+        assert server.connections == 2
+
+
+def test_a_body_closed_early_ends_its_connection():
+    with FaultServer(lambda _: redirect("/y")) as server, closing(client(server)) as made:
+        made.send("GET", "/x", "x").close()
+        ask(made)
+    with FaultServer(lambda _: Plan(body=DATA)) as server, closing(client(server)) as made:
+        body = made.send("GET", "/x", "x")
+        assert len(body.read(10)) == 10
+        body.close()
+        assert ask(made) == DATA
+        assert server.connections == 2
+
+
+def test_a_body_is_read_though_the_client_is_closed_meanwhile(server):
+    made = client(server)
+    body = made.send("GET", "/x", "x")
+    made.close()
+    assert body.read_all(len(DATA)) == DATA
+    assert made._connections._idle == []
+    assert ask(made) == DATA
+    made.close()
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning")
+def test_what_nobody_closes_is_closed_by_being_forgotten(server):
+    made = client(server)
+    ask(made)
+    body = made.send("GET", "/x", "x")
+    del made, body
+    gc.collect()
+
+
+def test_threads_share_the_idle_connections_and_keep_no_more_than_allowed(server):
+    many = KEPT_CONNECTIONS + 8
+    barrier = threading.Barrier(many)
+
+    def run(made):
+        body = made.send("GET", "/x", "x")
+        barrier.wait(20)
+        return body.read_all(len(DATA)) == DATA
+
+    with closing(client(server)) as made, ThreadPoolExecutor(many) as threads:
+        assert all(threads.map(run, [made] * many))
+        assert server.connections == many
+        assert len(made._connections._idle) == KEPT_CONNECTIONS
+
+
+def test_the_oldest_connection_gives_way_whoever_it_leads_to():
+    import socket
+
+    pairs = []
+
+    def connect(_peer, _seconds):
+        ours, theirs = socket.socketpair()
+        pairs.append(theirs)
+        return ours
+
+    kept = KeptConnections(connect)
+    with ExitStack() as stack:
+        for number in range(KEPT_CONNECTIONS + 1):
+            sock, give_back = kept.take(Origin("https", f"{number}.example", 443), 1)
+            give_back(sock)
+            stack.enter_context(pairs[-1])
+        again, give_back = kept.take(Origin("https", "1.example", 443), 1)
+        give_back(again)
+        assert len(pairs) == KEPT_CONNECTIONS + 1
+        assert pairs[0].recv(1) == b""
+        kept.close()
+
+
+def test_descriptors_may_have_high_numbers(server):
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1300:
+        pytest.skip("so many files are not allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1300), hard))
+    try:
+        with ExitStack() as stack, closing(client(server)) as made:
+            for _ in range(1100):
+                stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+            assert ask(made) == ask(made) == DATA
+            assert made._connections._idle[0][1].fileno() > 1024
+        assert server.connections == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,0 +1,128 @@
+"""What servers may say that no HTTP client expects: an error of ours, in time and in bounded memory."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ipfs_dataset_core import Options, TransportError
+from ipfs_dataset_plugins._endpoints import Endpoint
+from ipfs_dataset_plugins._http import HTTPClient
+from ipfs_dataset_plugins._responses import Response
+from tests.support.raw_server import RawServer, head_from, saying
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def ask(server, *, method="GET", size=1000, host="127.0.0.1", **options):
+    client = HTTPClient(Endpoint(f"http://{host}:{server.port}"), Options(timeout=5))
+    try:
+        body = client.send(method, "/x", "the thing", **options)
+        try:
+            return body.status, body.read(size)
+        finally:
+            body.close()
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("size", [b"-1", b"-5", b"", b"x", b"9" * 70_000])
+def test_no_chunk_has_an_impossible_size(size):
+    with RawServer(saying(CHUNKED + size + b"\r\n" + bytes(50_000))) as server:
+        with pytest.raises(TransportError, match="the thing") as caught:
+            ask(server)
+    assert caught.value.retryable
+
+
+def test_a_trailer_without_end_is_refused():
+    def serve(connection):
+        head_from(connection)
+        connection.sendall(CHUNKED + b"0\r\n")
+        for number in itertools.count():
+            connection.sendall(b"X-%d: 1\r\n" % number)
+
+    with RawServer(serve) as server, pytest.raises(TransportError, match="trailer of more than"):
+        ask(server)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"HTTP/1.1",
+        b"SSH-2.0-OpenSSH\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/3.0 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"Location: x\r\n" * 500,
+        b"HTTP/1.1 200 OK\r\n" + b"x" * 70_000,
+    ],
+)
+def test_what_is_no_response_is_an_error_worth_a_retry(said):
+    with RawServer(saying(said)) as server, pytest.raises(TransportError) as caught:
+        ask(server)
+    assert caught.value.retryable
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", CHUNKED, b"HTTP/1.1 200 OK\r\n"]))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_a_response_or_an_error_of_http_client(said, start):
+    import http.client
+
+    server, client = socket.socketpair()
+    with server, client:
+        client.settimeout(5)
+        server.sendall(start + said)
+        server.shutdown(socket.SHUT_WR)
+        try:
+            response = Response(client, "GET", socket.socket.close)
+            response.begin()
+            assert len(response.read(50)) <= 50
+        except (http.client.HTTPException, OSError):
+            pass
+        response.close()
+
+
+def test_a_body_without_length_ends_with_the_connection():
+    with RawServer(saying(b"HTTP/1.0 200 OK\r\n\r\nab", b"cd")) as server:
+        assert ask(server) == (200, b"abcd")
+
+
+def test_a_refusal_is_heard_though_the_upload_breaks_off():
+    answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"
+    pieces = [bytes(1 << 20)] * 64
+    headers = {"Content-Length": str(64 << 20)}
+    with RawServer(saying(answer)) as server:
+        assert ask(server, method="POST", headers=headers, body=iter(pieces)) == (403, b"no")
+
+
+def test_a_post_without_body_says_so():
+    heads = []
+
+    def serve(connection):
+        heads.append(head_from(connection))
+        connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with RawServer(serve) as server:
+        assert ask(server, method="POST") == (204, b"")
+    assert b"\r\nContent-Length: 0\r\n" in heads[0]
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_servers_are_reached_by_ipv6():
+    heads = []
+
+    def serve(connection):
+        heads.append(head_from(connection))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    try:
+        server = RawServer(serve, "::1")
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with server:
+        assert ask(server, host="[::1]") == (200, b"ok")
+    assert f"\r\nHost: [::1]:{server.port}\r\n".encode() in heads[0]

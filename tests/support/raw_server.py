@@ -1,0 +1,85 @@
+"""A server on loopback that says any bytes at all, for what no HTTP server would send."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Self
+
+
+class RawServer:
+    """Serves while its ``with`` block lives; one thread a connection.
+
+    Args:
+        serve: Is given each connection; what it raises of operating system errors ends the connection.
+        host: Where to listen.
+
+    Attributes:
+        port: Where it listens.
+    """
+
+    def __init__(self, serve: Callable[[socket.socket], None], host: str = "127.0.0.1") -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listening = socket.create_server((host, 0), family=family)
+        self.port = int(self._listening.getsockname()[1])
+        self._serve = serve
+        self._open: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept, name="raw-server")]
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join()
+        self._listening.close()
+        for connection in self._open:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads[1:]:
+            thread.join()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            self._open.append(connection)
+            thread = threading.Thread(target=self._run, args=(connection,), name="raw-connection")
+            self._threads.append(thread)
+            thread.start()
+
+    def _run(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            self._serve(connection)
+
+
+def head_from(connection: socket.socket) -> bytes:
+    """Returns the head of a request, empty where the client has gone."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        byte = connection.recv(1)
+        if not byte:
+            return b""
+        head += byte
+    return head
+
+
+def saying(*pieces: bytes) -> Callable[[socket.socket], None]:
+    """Returns what answers the first request of each connection with these bytes, and then hangs up."""
+
+    def serve(connection: socket.socket) -> None:
+        head_from(connection)
+        for piece in pieces:
+            connection.sendall(piece)
+
+    return serve
