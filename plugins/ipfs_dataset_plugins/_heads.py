@@ -22,8 +22,8 @@ _KEPT = frozenset(
 MAX_FIELDS = 200  # http.client allows 100 of those that it sees
 # The usual head, as far as it has come: no folded lines, and nothing that is no field.
 _USUAL = re.compile(rb"(?:[!-9;-~]+:.*\n)+\r?\n")
-_FIELDS_KEPT = re.compile(
-    rb"^(?:" + b"|".join(sorted(_KEPT)) + rb"):.*\n", re.MULTILINE | re.IGNORECASE
+_LINES_KEPT = re.compile(
+    rb"^(?:(?:" + b"|".join(sorted(_KEPT)) + rb"):.*|\r?)\n", re.MULTILINE | re.IGNORECASE
 )
 # A head and the first bytes of its body arrive together, a small block as a whole.
 _BUFFER_BYTES = 16384
@@ -68,7 +68,7 @@ class HeadReader(io.BufferedReader):
         fields = self.read(head.end())
         if fields.count(b"\n") - 1 > MAX_FIELDS:
             raise http.client.HTTPException(f"got more than {MAX_FIELDS} headers")
-        self._found = [b"\r\n", *reversed(_FIELDS_KEPT.findall(fields))]
+        self._found = _LINES_KEPT.findall(fields)[::-1]
         self._in_head = False
 
     def _is_dropped(self, line: bytes) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import io
 import socket
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ipfs_dataset_plugins._heads import _KEPT
+from ipfs_dataset_plugins._heads import _KEPT, HeadReader
 from ipfs_dataset_plugins._responses import Response
 
 BODY = b"A: 1\r\n\r\nnot: a field\r\n" * 100
@@ -81,3 +82,49 @@ def test_a_line_that_is_too_long_is_refused_whatever_its_name():
         head = b"HTTP/1.1 200 OK\r\n" + name + b": " + 70_000 * b"x" + b"\r\n\r\n"
         with pytest.raises(http.client.LineTooLong):
             received(ours, head)
+
+
+class Pieces(io.RawIOBase):
+    """What comes in pieces, as from a socket."""
+
+    def __init__(self, pieces):
+        super().__init__()
+        self._pieces = list(pieces)
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        piece = self._pieces.pop(0) if self._pieces else b""
+        size = min(len(piece), len(buffer))
+        buffer[:size] = piece[:size]
+        if size < len(piece):
+            self._pieces.insert(0, piece[size:])
+        return size
+
+
+line = st.builds("{}{}{}".format, names, st.sampled_from([": ", ":", " :", ""]), values)
+odd = st.sampled_from(
+    ["\tand more", " x: y", "no field", ": x", "A\rLocation: b", "\x0bLocation: b"]
+)
+usual = st.builds("{}: {}".format, names, values)
+many = st.lists(usual, max_size=99) | st.lists(line | odd, max_size=9)
+
+
+@given(many, st.sampled_from(["\r\n", "\n"]), st.lists(st.integers(1, 9000), max_size=4))
+@example(["ETag: " + "x" * 20_000, "Location: a"], "\r\n", [])
+def test_a_head_is_the_same_in_whatever_pieces_it_comes(lines, end, cuts):
+    head = end.join(["HTTP/1.1 200 OK", *lines, "", ""]).encode()
+    whole = head + BODY
+    cuts = sorted({cut for cut in cuts if cut < len(whole)})
+    ends = zip([0, *cuts], [*cuts, len(whole)], strict=True)
+    came = Pieces([whole[a:b] for a, b in ends])
+    slow = Pieces([whole[at : at + 1] for at in range(len(head))] + [BODY])
+    seen = []
+    for raw in (came, slow):
+        reader = HeadReader(raw)
+        assert reader.readline() == f"HTTP/1.1 200 OK{end}".encode()
+        # What follows the head is read by lines too: that none of them is dropped counts as well.
+        seen.append([*(reader.readline() for _ in range(len(lines) + 3)), reader.read()])
+    fast, expected = seen
+    assert fast == expected

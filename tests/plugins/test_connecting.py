@@ -1,0 +1,190 @@
+"""Proxies and TLS: who is connected to, who sees which credentials, and what is said when it fails."""
+
+from __future__ import annotations
+
+import base64
+import select
+import socket
+import ssl
+from contextlib import closing
+
+import pytest
+
+from ipfs_dataset_core import AddressError, Options, TransportError, TransportTimeoutError
+from ipfs_dataset_plugins._endpoints import endpoint_of
+from ipfs_dataset_plugins._http import HTTPClient
+from tests.support.http_server import FaultServer, Plan
+from tests.support.raw_server import RawServer, head_from, saying
+
+DATA = bytes(100_000)
+BASIC = f"Basic {base64.b64encode(b'me:s%cret').decode()}"
+
+
+class SecureServer(FaultServer):
+    def __init__(self, certificate, handler):
+        super().__init__(handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+
+
+class Proxy(RawServer):
+    """Connects its clients to whatever port of this machine they name."""
+
+    def __init__(self):
+        super().__init__(self._connect)
+        self.heads = []
+
+    def _connect(self, client):
+        head = head_from(client).decode()
+        self.heads.append(head)
+        port = int(head.split()[1].rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as server:
+            client.sendall(b"HTTP/1.1 200 Connection established\r\nX: y\r\n\r\n")
+            ends = {client: server, server: client}
+            while True:
+                for ready in select.select(list(ends), [], [])[0]:
+                    data = ready.recv(65536)
+                    if not data:
+                        return
+                    ends[ready].sendall(data)
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def hang_up(connection):
+    connection.recv(1)
+
+
+def say_nothing(connection):
+    while connection.recv(1000):
+        pass
+
+
+def ask(url, times=1, **options):
+    with closing(HTTPClient(endpoint_of(url), Options(**{"timeout": 5, **options}))) as made:
+        for _ in range(times):
+            data = made.send("GET", "/x?a=b", "the thing").read_all(len(DATA))
+        return data
+
+
+@pytest.mark.usefixtures("names")
+def test_https_is_kept_open_and_says_whom_it_is_for(certificate):
+    with SecureServer(certificate, lambda _: Plan(body=DATA)) as server:
+        assert ask(f"https://a.example:{server.port}/below", times=3) == DATA
+    assert server.connections == 1
+    assert server.requests[0].path == "/below/x"
+    assert server.requests[0].headers["host"] == f"a.example:{server.port}"
+
+
+@pytest.mark.usefixtures("names")
+def test_a_certificate_for_another_name_ends_it_for_good(certificate):
+    with SecureServer(certificate, lambda _: Plan(body=DATA)) as server:
+        with pytest.raises(TransportError, match=r"the thing.*certificate") as caught:
+            ask(f"https://c.example:{server.port}", auth="bearer:s3cret")
+    assert not caught.value.retryable
+    assert server.requests == []
+
+
+@pytest.mark.usefixtures("names")
+def test_who_speaks_no_tls_or_hangs_up_is_told_apart():
+    with RawServer(lambda c: c.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
+        with pytest.raises(TransportError, match="the thing") as caught:
+            ask(f"https://a.example:{server.port}")
+    assert not caught.value.retryable
+    with RawServer(hang_up) as server:
+        with pytest.raises(TransportError, match="the thing") as caught:
+            ask(f"https://a.example:{server.port}")
+    assert caught.value.retryable
+    with RawServer(say_nothing) as server:
+        with pytest.raises(TransportTimeoutError, match="nothing came in time"):
+            ask(f"https://a.example:{server.port}", timeout=0.2)
+
+
+@pytest.mark.usefixtures("names")
+def test_https_goes_through_a_tunnel_that_alone_has_the_proxys_credentials(
+    certificate, monkeypatch
+):
+    with SecureServer(certificate, lambda _: Plan(body=DATA)) as server, Proxy() as proxy:
+        monkeypatch.setenv("https_proxy", f"http://me:s%25cret@127.0.0.1:{proxy.port}")
+        url = f"https://a.example:{server.port}"
+        assert ask(url, times=2, auth="bearer:t0ken") == DATA
+    [head] = proxy.heads
+    assert head.startswith(f"CONNECT a.example:{server.port} HTTP/1.1\r\n")
+    assert f"\r\nProxy-Authorization: {BASIC}\r\n" in head
+    assert "t0ken" not in head
+    assert server.connections == 1
+    assert "proxy-authorization" not in server.requests[0].headers
+
+
+@pytest.mark.parametrize(("status", "retryable"), [(407, False), (403, False), (502, True)])
+def test_a_proxy_that_does_not_connect_is_an_error(monkeypatch, status, retryable):
+    answer = f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
+    with RawServer(saying(answer)) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://me:s3cret@127.0.0.1:{proxy.port}")
+        with pytest.raises(TransportError, match=f"proxy refuses .* HTTP {status} No") as caught:
+            ask("https://gateway.example")
+    assert caught.value.retryable is retryable
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("said", [b"", b"no HTTP\r\n", b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 1000])
+def test_a_proxy_that_talks_nonsense_is_an_error(monkeypatch, said):
+    with RawServer(saying(said)) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
+        with pytest.raises(TransportError, match="the thing"):
+            ask("https://gateway.example")
+
+
+def test_http_names_the_whole_url_to_its_proxy_on_one_connection(monkeypatch):
+    heads = []
+
+    def serve(connection):
+        while head := head_from(connection):
+            heads.append(head)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    with RawServer(serve) as proxy:
+        monkeypatch.setenv("http_proxy", f"127.0.0.1:{proxy.port}")  # as curl takes it as well
+        assert ask("http://gateway.example:8080/below", times=2) == b"ok"
+    assert heads[0].startswith(b"GET http://gateway.example:8080/below/x?a=b HTTP/1.1\r\n")
+    assert b"\r\nHost: gateway.example:8080\r\n" in heads[0]
+    assert len(heads) == 2
+
+
+@pytest.mark.usefixtures("names")
+def test_a_proxy_may_speak_https_itself_for_http_only(certificate, monkeypatch):
+    with SecureServer(certificate, lambda _: Plan(body=DATA)) as proxy:
+        monkeypatch.setenv("all_proxy", f"https://me:s%25cret@b.example:{proxy.port}")
+        assert ask("http://gateway.example") == DATA
+        with pytest.raises(AddressError, match=r"b\.example.*cannot be used") as caught:
+            ask("https://gateway.example")
+    assert "cret" not in str(caught.value)
+    assert proxy.requests[0].headers["proxy-authorization"] == BASIC
+    assert proxy.requests[0].headers["host"] == "gateway.example"
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://", "http://a b", "http://h:99999", "ftp://h", "http://[x"]
+)
+def test_a_proxy_that_is_none_is_an_error_of_the_address(monkeypatch, proxy):
+    monkeypatch.setenv("http_proxy", proxy)
+    with pytest.raises(AddressError, match="environment names the proxy"):
+        ask("http://gateway.example")
+
+
+def test_an_unknown_host_is_an_error_worth_a_retry():
+    with pytest.raises(TransportError, match=r"cannot connect .*'gateway\.invalid'") as caught:
+        ask("http://gateway.invalid")
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70 + ".example", ".example"])
+def test_a_name_that_no_host_has_is_an_error(host):
+    with pytest.raises(TransportError, match="the thing"):
+        ask(f"http://{host}")
