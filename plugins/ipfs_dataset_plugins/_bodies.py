@@ -119,6 +119,9 @@ def translated(error: Exception, what: str) -> TransportError:
         return TransportTimeoutError(f"{what}: nothing came in time ({error})")
     if isinstance(error, http.client.IncompleteRead):
         return TransportError(f"{what}: cut before its end ({error})", retryable=True)
+    if type(error) in (http.client.BadStatusLine, http.client.UnknownProtocol):
+        # What it answered is not shown: who echoes requests echoes tokens.
+        return TransportError(f"{what}: the answer is no HTTP", retryable=True)
     # Whoever has no certificate for the name will have none the next time, or speaks no TLS at all.
     is_final = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
     return TransportError(f"{what}: {error}", retryable=not is_final)

@@ -92,8 +92,8 @@ def parse_gateway(address: str) -> GatewayURL:
         AddressError: It is no URL.
     """
     url = address.partition("+")[2]
-    base, _, query = url.partition("#")[0].partition("?")
-    query = encoded_query(query)
+    base, _, query = url.partition("?")
+    query = encoded_query(query.partition("#")[0])
     if "://*.ipfs." not in base and "@*.ipfs." not in base:
         return GatewayURL(endpoint_of(base.rstrip("/")), None, query)
     scheme, _, rest = base.partition("://")

@@ -113,7 +113,7 @@ class HTTPClient:
         try:
             parts = parse_url(target)
         except ValueError as error:
-            raise TransportError(f"{what}: not asked, for that is {error}") from error
+            raise TransportError(f"{what}: no host can have that name") from error
         return origin_of(parts), target_of(parts)
 
     def _all_headers(self, headers: Mapping[str, str], *, bare: bool) -> _Fields:
@@ -134,5 +134,5 @@ def _parsed(endpoint: Endpoint) -> tuple[Origin, str]:
     try:
         parts = parse_url(endpoint.url)
     except ValueError as error:
-        raise AddressError(f"{endpoint.name!r} is {error}") from error
+        raise AddressError(f"{endpoint.name!r} has no usable host and port") from error
     return origin_of(parts), parts.path.rstrip("/")

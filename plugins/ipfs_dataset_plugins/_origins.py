@@ -10,9 +10,10 @@ import attrs
 
 _PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"[a-z0-9._~-]+")
-# What RFC 3986 allows there besides letters and digits; a percent sign stays, for it is an encoding already.
+# What RFC 3986 allows there besides letters and digits, and the percent sign of what is encoded already.
 _IN_PATH = "%/:@!$&'()*+,;=~"
 _IN_QUERY = f"{_IN_PATH}?"
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 @attrs.frozen
@@ -47,7 +48,7 @@ def parse_url(url: str) -> SplitResult:
         raise ValueError("no http or https URL of a server alone")
     host = in_brackets(_host(parts.hostname or ""))
     netloc = host if parts.port is None else f"{host}:{parts.port}"
-    path = quote(parts.path or "/", safe=_IN_PATH)
+    path = _encoded(parts.path or "/", _IN_PATH)
     return SplitResult(parts.scheme, netloc, path, encoded_query(parts.query), "")
 
 
@@ -66,12 +67,16 @@ def target_of(parts: SplitResult) -> str:
 
 def encoded_query(query: str) -> str:
     """Returns a query with what must not be in one percent-encoded."""
-    return quote(query, safe=_IN_QUERY)
+    return _encoded(query, _IN_QUERY)
 
 
 def in_brackets(host: str) -> str:
     """Returns a host as URLs write it."""
     return f"[{host}]" if ":" in host else host
+
+
+def _encoded(text: str, allowed: str) -> str:
+    return quote(_STRAY_PERCENT.sub("%25", text), safe=allowed)
 
 
 def _host(host: str) -> str:

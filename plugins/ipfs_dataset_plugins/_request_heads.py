@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import AddressError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def request_head(method: str, target: str, fields: Iterable[tuple[str, str]]) -> bytes:
@@ -31,10 +34,15 @@ def request_head(method: str, target: str, fields: Iterable[tuple[str, str]]) ->
     return "\r\n".join(lines).encode("latin-1")
 
 
-def check_field(name: str, value: str) -> None:
+def check_field(name: object, value: object) -> None:
     """Raises an `AddressError` for what cannot be a field of a head."""
-    is_name = name.isascii() and _is_one_line(name) and not set(" :") & set(name) and name
-    if not is_name or not _is_one_line(value) or not _is_latin_1(value):
+    is_name = isinstance(name, str) and _NAME.fullmatch(name)
+    if (
+        not is_name
+        or not isinstance(value, str)
+        or not _is_one_line(value)
+        or not _is_latin_1(value)
+    ):
         raise AddressError(
             f"The header {name!r} cannot be sent: write it in letters of Latin-1, on one line"
         )

@@ -284,6 +284,17 @@ def test_directories_have_no_size(handler, size):
         transport.close()
 
 
+def test_a_size_of_more_digits_than_python_reads_is_none():
+    ranged = {"Content-Range": f"bytes 0-0/{'9' * 5000}"}
+    with FaultServer(lambda _: Plan(status=206, body=b"h", headers=ranged)) as server:
+        transport = gateway(server.url)
+        with pytest.raises(TransportError, match="does not say"):
+            transport._size_told("/ipfs/x", "size")
+        with pytest.raises(TransportError, match="206"):
+            transport.open_path("/ipfs/x", 0, 1)
+        transport.close()
+
+
 def test_a_leaf_of_the_old_kind_is_no_plain_file():
     cid, blocks = one_file(b"dag-pb leaf", "unixfs-v0-2015")
     assert cid.codec == DAG_PB

@@ -22,6 +22,7 @@ ports = st.sampled_from(["", ":", ":80", ":443", ":8080"])
         ("http://[FE80::1]:81/a b", ("http", "fe80::1", 81), "[fe80::1]:81", "/a%20b"),
         ("http://[fe80::1%25lo]/", ("http", "fe80::1%lo", 80), "[fe80::1]", "/"),
         ("https://bücher.example/ü?ü", None, "xn--bcher-kva.example", "/%C3%BC?%C3%BC"),
+        ("https://a.example/1%?2%&3", None, "a.example", "/1%25?2%25&3"),
         ("https://a.example/%41?t=%2F&u=a/b", None, "a.example", "/%41?t=%2F&u=a/b"),
     ],
 )

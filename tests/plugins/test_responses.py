@@ -18,10 +18,10 @@ from tests.support.raw_server import RawServer, head_from, saying
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def ask(server, *, method="GET", size=1000, host="127.0.0.1", **options):
+def ask(server, *, method="GET", target="/x", size=1000, host="127.0.0.1", **options):
     client = HTTPClient(Endpoint(f"http://{host}:{server.port}"), Options(timeout=5))
     try:
-        body = client.send(method, "/x", "the thing", **options)
+        body = client.send(method, target, "the thing", **options)
         try:
             return body.status, body.read(size)
         finally:
@@ -65,6 +65,15 @@ def test_what_is_no_response_is_an_error_worth_a_retry(said):
     with RawServer(saying(said)) as server, pytest.raises(TransportError) as caught:
         ask(server)
     assert caught.value.retryable
+
+
+def test_an_echo_of_the_request_is_not_shown():
+    def serve(connection):
+        connection.sendall(head_from(connection))
+
+    with RawServer(serve) as server, pytest.raises(TransportError, match="no HTTP") as caught:
+        ask(server, headers={"X-Key": "s3cret"}, target="/x?token=s3cret")
+    assert "s3cret" not in str(caught.value)
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"", CHUNKED, b"HTTP/1.1 200 OK\r\n"]))
