@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import http.client
 from collections.abc import Mapping
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import AddressError, TransportError, time_left
@@ -96,7 +97,7 @@ class HTTPClient:
         bound = max(0.001, min(self._timeout, time_left()))
         try:
             sock, give_back = self._connections.take(peer, bound)
-            response = exchange(sock, method, (head, *body), give_back)
+            response = exchange(sock, method, chain((head,), body), give_back)
         except (OSError, http.client.HTTPException) as error:
             raise translated(error, what) from error
         _, shown = sent.get("authorization", ("", ""))

@@ -58,7 +58,7 @@ def _no_proxies(monkeypatch):
 
 
 def hang_up(connection):
-    connection.recv(1)
+    connection.recv(65536)
 
 
 def say_nothing(connection):

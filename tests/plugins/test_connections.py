@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -16,6 +17,7 @@ from ipfs_dataset_plugins._endpoints import endpoint_of
 from ipfs_dataset_plugins._http import HTTPClient
 from ipfs_dataset_plugins._origins import Origin
 from tests.support.http_server import FaultServer, Plan, redirect
+from tests.support.raw_server import RawServer, head_from
 
 DATA = bytes(100_000)
 
@@ -35,20 +37,24 @@ def ask(made, method="GET"):
 
 
 @pytest.mark.parametrize(
-    ("method", "plan"),
+    ("method", "plan", "has_body"),
     [
-        ("HEAD", Plan(body=DATA)),
-        ("GET", Plan(status=204)),
-        ("GET", Plan(status=304)),
-        ("GET", Plan(body=b"")),
-        ("POST", Plan(body=[])),
-        ("GET", Plan(status=404, body=b"no")),
+        ("HEAD", Plan(body=DATA), False),
+        ("HEAD", Plan(body=[DATA]), False),
+        ("GET", Plan(status=204), False),
+        ("GET", Plan(status=304), False),
+        ("GET", Plan(body=b""), False),
+        ("POST", Plan(body=[]), True),
+        ("GET", Plan(status=404, body=b"no"), True),
     ],
 )
-def test_answers_without_much_of_a_body_leave_their_connection(method, plan):
+def test_answers_without_much_of_a_body_leave_their_connection(method, plan, has_body):
     with FaultServer(lambda _: plan) as server, closing(client(server)) as made:
         for _ in range(3):
-            made.send(method, "/x", "x").error_text()
+            body = made.send(method, "/x", "x")
+            if has_body:
+                body.error_text()
+            body.close()
         assert server.connections == 1
 
 
@@ -65,6 +71,21 @@ def test_a_server_that_says_close_is_connected_to_anew():
     with FaultServer(lambda _: plan) as server, closing(client(server)) as made:
         assert ask(made) == ask(made) == DATA
         assert server.connections == 2
+
+
+def test_a_connection_that_is_to_end_is_not_used_though_it_lives():
+    connections = []
+
+    def serve(connection):
+        connections.append(connection)
+        while head_from(connection):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+
+    with RawServer(serve) as server:
+        with closing(HTTPClient(endpoint_of(server.url), Options(timeout=5))) as made:
+            for _ in range(3):
+                ask(made)
+    assert len(connections) == 3
 
 
 def test_a_body_closed_early_ends_its_connection():
@@ -92,8 +113,9 @@ def test_a_body_is_read_though_the_client_is_closed_meanwhile(server):
 @pytest.mark.filterwarnings("error::ResourceWarning")
 def test_what_nobody_closes_is_closed_by_being_forgotten(server):
     made = client(server)
-    ask(made)
     body = made.send("GET", "/x", "x")
+    ask(made)
+    assert len(made._connections._idle) == 1
     del made, body
     gc.collect()
 
@@ -114,8 +136,6 @@ def test_threads_share_the_idle_connections_and_keep_no_more_than_allowed(server
 
 
 def test_the_oldest_connection_gives_way_whoever_it_leads_to():
-    import socket
-
     pairs = []
 
     def connect(_peer, _seconds):

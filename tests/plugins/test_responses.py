@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import Options, TransportError
-from ipfs_dataset_plugins._endpoints import Endpoint
+from ipfs_dataset_plugins._endpoints import endpoint_of
 from ipfs_dataset_plugins._http import HTTPClient
 from ipfs_dataset_plugins._responses import Response
 from tests.support.raw_server import RawServer, head_from, saying
@@ -18,8 +18,8 @@ from tests.support.raw_server import RawServer, head_from, saying
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def ask(server, *, method="GET", target="/x", size=1000, host="127.0.0.1", **options):
-    client = HTTPClient(Endpoint(f"http://{host}:{server.port}"), Options(timeout=5))
+def ask(server, *, method="GET", target="/x", size=1000, **options):
+    client = HTTPClient(endpoint_of(server.url), Options(timeout=5))
     try:
         body = client.send(method, target, "the thing", **options)
         try:
@@ -133,5 +133,5 @@ def test_servers_are_reached_by_ipv6():
     except OSError:
         pytest.skip("no IPv6 here")
     with server:
-        assert ask(server, host="[::1]") == (200, b"ok")
+        assert ask(server) == (200, b"ok")
     assert f"\r\nHost: [::1]:{server.port}\r\n".encode() in heads[0]

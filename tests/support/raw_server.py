@@ -22,12 +22,14 @@ class RawServer:
 
     Attributes:
         port: Where it listens.
+        url: The same.
     """
 
     def __init__(self, serve: Callable[[socket.socket], None], host: str = "127.0.0.1") -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listening = socket.create_server((host, 0), family=family)
         self.port = int(self._listening.getsockname()[1])
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
         self._serve = serve
         self._open: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept, name="raw-server")]
