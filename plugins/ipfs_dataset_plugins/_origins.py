@@ -44,9 +44,15 @@ def parse_url(url: str) -> SplitResult:
         ValueError: It is no http or https URL, names a user, or has no usable host or port.
     """
     parts = urlsplit(url)
-    if parts.scheme not in _PORTS or "@" in parts.netloc:
+    name = parts.hostname or ""
+    # Before Python 3.11 brackets may be around anything.
+    if (
+        parts.scheme not in _PORTS
+        or "@" in parts.netloc
+        or ("[" in parts.netloc and ":" not in name)
+    ):
         raise ValueError("no http or https URL of a server alone")
-    host = in_brackets(_host(parts.hostname or ""))
+    host = in_brackets(_host(name))
     netloc = host if parts.port is None else f"{host}:{parts.port}"
     path = _encoded(parts.path or "/", _IN_PATH)
     return SplitResult(parts.scheme, netloc, path, encoded_query(parts.query), "")
