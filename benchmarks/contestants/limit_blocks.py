@@ -14,7 +14,7 @@ import urllib3
 
 from benchmarks.contestants.orders import batches, shuffled
 from ipfs_dataset_core import CID, parse_file
-from ipfs_dataset_core.layout import FileLayout, Leaf
+from ipfs_dataset_core.layout import FileLayout, Inline, Leaf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -50,11 +50,14 @@ class _Blocks:
     def cut(self, start: int, stop: int) -> bytes:
         """Returns some bytes, whose leaves were fetched."""
         pieces = []
-        for leaf in self.leaves(start, stop):
-            self._cached.move_to_end(leaf)
-            data = self._cached[leaf]
-            pieces.append(data[max(0, start - leaf.start) : stop - leaf.start])
+        for part in self.layout.segments(start, stop):
+            data = part.data if isinstance(part, Inline) else self._take(part)
+            pieces.append(data[max(0, start - part.start) : stop - part.start])
         return b"".join(pieces)
+
+    def _take(self, leaf: Leaf) -> bytes:
+        self._cached.move_to_end(leaf)
+        return self._cached[leaf]
 
     def trim(self) -> None:
         """Forgets what the cache does not hold."""
