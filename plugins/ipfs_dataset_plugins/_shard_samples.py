@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ipfs_dataset_core import ObjectDirectory, ObjectFile, Span
 
 PIECE_BYTES = 4 << 20
+# What is fetched ahead must still be in the cache when it is read.
+PREFETCH_BYTES = 32 << 20
 _RECORD = manifest.RECORD
 
 
@@ -56,8 +58,17 @@ class TarShardSamples(PublishedSamples):
         return self._decode(self._opened(number).read(local, local + 1), position)
 
     def prefetch(self, positions: Sequence[int]) -> None:
+        room = PREFETCH_BYTES
         for file, spans in self._spans(positions):
-            file.prefetch(spans)
+            fitting = []
+            for start, stop in spans:
+                room -= stop - start
+                if room < 0:
+                    break
+                fitting.append((start, stop))
+            file.prefetch(fitting)
+            if room < 0:
+                return
 
     def costs(self, positions: Iterable[int]) -> Iterator[int]:
         for file, spans in self._spans(positions):

@@ -205,6 +205,13 @@ def test_the_indexes_of_shards_that_are_not_read_are_not_read():
     assert set(directory.opened) == {"manifest.json", "shards/00000.tar", "index/00000.json"}
 
 
+def test_no_more_is_fetched_ahead_than_a_cache_holds(monkeypatch):
+    monkeypatch.setattr(_shard_samples, "PREFETCH_BYTES", 10_000)
+    directory = published(SAMPLES)
+    loaded(directory).prefetch(range(20))
+    assert 0 < len(directory.opened["shards/00000.tar"].hints) < 5
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"no json", b"[]", b'{"identifier": "ipfs-dataset", "form": "other"}', b'{"a": 1}'],
