@@ -87,7 +87,7 @@ class DatasetObject:
             in_order: Whether this process will read all of them so; what that needs may then come at once.
         """
         if self._units is None:
-            self._units = self._find_units(in_order)
+            self._units = self._find_units(in_order=in_order)
         return self._units
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ class DatasetObject:
                 log.info("%s is %s", self.name, self._target)
         return self._target
 
-    def _find_units(self, in_order: bool) -> list[Unit]:  # noqa: FBT001
+    def _find_units(self, *, in_order: bool) -> list[Unit]:
         gateway = parse_object_url(self.obj.url).gateway
         opener = Opener(self._connections, gateway, self._locate(), self.name)
         opened = ProcessLocal(opener)

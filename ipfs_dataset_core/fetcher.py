@@ -126,7 +126,7 @@ class Fetcher:
             if len(run) >= MIN_RUN_LEAVES:
                 self._work.submit(lambda wanted=wanted: self._fetch_run(layout, wanted))  # type: ignore[misc]
             else:
-                self._fetch_each(layout, wanted)
+                self._fetch_each(wanted, partial(self._leaf_from_block, layout))
 
     def follow(self, following: FileFollowing, layout: FileLayout, leaves: Sequence[Leaf]) -> None:
         """Starts fetching the next leaves of who reads a file from front to back."""
@@ -157,11 +157,11 @@ class Fetcher:
                 wanted[cid] = promise
         self._following.add(following)
         kept = [cid for cid in wanted if self.sources.has_kept(cid)]
-        self._fetch_blocks({cid: wanted.pop(cid) for cid in kept})
+        self._fetch_each({cid: wanted.pop(cid) for cid in kept}, self.sources.get_block)
         if following.add(wanted):
             self._work.submit(
                 lambda: self._go_on(
-                    following, partial(self._fetch_tree, following, root), self._fetch_blocks
+                    following, partial(self._fetch_tree, following, root), self.sources.get_block
                 )
             )
 
@@ -175,7 +175,9 @@ class Fetcher:
         mine = dict(self._claim_missing(list(self._within_budget(leaves))))
         if self.sources.keeps:
             kept = {leaf for leaf in mine if self.sources.has_kept(CID.from_bytes(leaf.cid))}
-            self._fetch_each(layout, {leaf: mine.pop(leaf) for leaf in kept})
+            self._fetch_each(
+                {leaf: mine.pop(leaf) for leaf in kept}, partial(self._leaf_from_block, layout)
+            )
         return mine
 
     def _within_budget(self, leaves: Iterable[Leaf]) -> Iterator[Leaf]:
@@ -201,13 +203,9 @@ class Fetcher:
             self._promises.cache(leaf.cid, block)
             raise
 
-    def _fetch_each(self, layout: FileLayout, wanted: dict[Leaf, Promise]) -> None:
-        for leaf, promise in wanted.items():
-            self._work.submit(
-                lambda leaf=leaf, promise=promise: promise.fulfil(  # type: ignore[misc]
-                    lambda: self._leaf_from_block(layout, leaf)
-                )
-            )
+    def _fetch_each(self, wanted: dict[T, Promise], fetch: Callable[[T], bytes]) -> None:
+        for item, promise in wanted.items():
+            self._work.submit(partial(promise.fulfil, partial(fetch, item)))
 
     def _open_range(self, following: FileFollowing, layout: FileLayout, start: int) -> None:
         try:
@@ -221,31 +219,29 @@ class Fetcher:
             for run in runs(list(batch), bridged=BRIDGED_BYTES, longest=layout.size):
                 self._fetch_run(layout, {leaf: batch.pop(leaf) for leaf in run}, following)
 
-        self._go_on(following, deliver, partial(self._fetch_each, layout))
+        self._go_on(following, deliver, partial(self._leaf_from_block, layout))
 
     def _go_on(
         self,
         following: Following[T],
         deliver: Callable[[dict[T, Promise]], None],
-        fetch_each: Callable[[dict[T, Promise]], None],
+        fetch: Callable[[T], bytes],
     ) -> None:
         """Fetches what a sequential reader wants by now, and looks again.
 
         Args:
             following: What it wants.
             deliver: Keeps, and removes, promises with what comes in bulk.
-            fetch_each: Keeps those that are left.
+            fetch: Returns one of those that are left.
         """
         batch = following.next_batch()
         try:
             deliver(batch)
         finally:
-            fetch_each(batch)
+            self._fetch_each(batch, fetch)
             if following.has_more():
                 # The time of this batch is not that of the next, which was asked for later.
-                self._work.submit(
-                    lambda: self._go_on(following, deliver, fetch_each), self._work.end()
-                )
+                self._work.submit(lambda: self._go_on(following, deliver, fetch), self._work.end())
 
     def _fetch_tree(self, following: TreeFollowing, root: CID, wanted: dict[CID, Promise]) -> None:
         if following.failed or (len(wanted) < MIN_FILES and not following.goes_on):
@@ -259,12 +255,6 @@ class Fetcher:
                 following=following,
             )
         following.failed = bool(wanted)
-
-    def _fetch_blocks(self, wanted: dict[CID, Promise]) -> None:
-        for cid, promise in wanted.items():
-            self._work.submit(
-                lambda cid=cid, promise=promise: promise.fulfil(lambda: self.sources.get_block(cid))  # type: ignore[misc]
-            )
 
     def keep(self, cid: CID, block: bytes) -> None:
         """Caches a verified block that came before anybody asked for it."""
@@ -283,7 +273,7 @@ class Fetcher:
             with until(self._work.half()):
                 self._leaf_bulk.deliver(layout, wanted, following)
         finally:
-            self._fetch_each(layout, wanted)
+            self._fetch_each(wanted, partial(self._leaf_from_block, layout))
 
 
 def _leaf_key(leaf: Leaf) -> bytes:

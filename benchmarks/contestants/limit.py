@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from benchmarks.model import Job
 
 PIECE = 1 << 20
+# Of a member's own header, with its name.
+ZIP_HEADER_BYTES = 30 + len("0000000.bin")
 
 
 def get(job: Job) -> Iterator[bytes]:
@@ -27,6 +29,11 @@ def get_each(job: Job) -> Iterator[bytes]:
     pool = urllib3.PoolManager()
     for number in range(job.facts["shards"]):
         yield from _pieces(pool, f"{job.url}/{number:05}.tar")
+
+
+def car(job: Job) -> Iterator[bytes]:
+    """Reads a folder as one CAR."""
+    yield from _pieces(urllib3.PoolManager(), f"{job.url}?format=car")
 
 
 def one_request(job: Job) -> Iterator[bytes]:
@@ -56,8 +63,7 @@ def tar_ranges(job: Job) -> Iterator[bytes]:
 
 
 def _member_of_zip(job: Job) -> Callable[[int], bytes]:
-    header = 30 + len("0000000.bin")
-    return _ranges(job, header + job.facts["member_bytes"], header)
+    return _ranges(job, ZIP_HEADER_BYTES + job.facts["member_bytes"], ZIP_HEADER_BYTES)
 
 
 def _ranges(job: Job, stride: int, skip: int) -> Callable[[int], bytes]:

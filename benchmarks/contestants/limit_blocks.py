@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import urllib3
 
+from benchmarks.contestants.limit import ZIP_HEADER_BYTES
 from benchmarks.contestants.orders import batches, shuffled
 from ipfs_dataset_core import CID, parse_file
 from ipfs_dataset_core.layout import FileLayout, Inline, Leaf
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from benchmarks.model import Job
 
 _CACHED_BYTES = 64 << 20
-_HEADER = 30 + len("0000000.bin")
 
 
 class _Blocks:
@@ -73,8 +73,8 @@ class _Blocks:
 def _prepared(job: Job) -> tuple[_Blocks, Callable[[int], tuple[int, int]]]:
     blocks, size = _Blocks(job), job.facts["member_bytes"]
     blocks.leaves(0, blocks.layout.size)  # reads all inner nodes
-    stride = _HEADER + size
-    return blocks, lambda number: (number * stride + _HEADER, (number + 1) * stride)
+    stride = ZIP_HEADER_BYTES + size
+    return blocks, lambda number: (number * stride + ZIP_HEADER_BYTES, (number + 1) * stride)
 
 
 def one_by_one(job: Job) -> Iterator[bytes]:
@@ -104,12 +104,3 @@ def at_once(job: Job) -> Iterator[bytes]:
                 blocks.trim()
 
     return read()
-
-
-def car(job: Job) -> Iterator[bytes]:
-    """Reads a folder as one CAR, which is not parsed."""
-    response = urllib3.request("GET", f"{job.url}?format=car", preload_content=False)
-    if response.status != 200:
-        raise OSError(f"status {response.status}")
-    while piece := response.read(1 << 20):
-        yield piece

@@ -16,9 +16,7 @@ TASKS = (
         title="folder of 2,000 files of 10 KiB, all of it",
         data="folder",
         contestants=(
-            Contestant(
-                "limit_blocks", "car", "one CAR, unverified, not parsed (limit)", "ours", bare=True
-            ),
+            Contestant("limit", "car", "one CAR, unverified, not parsed (limit)", bare=True),
             WHOLE,
             WHOLE_REQUESTS,
             Contestant("ipfsspec_", "folder", "ipfsspec, all at once", "ipfsspec"),

@@ -57,8 +57,6 @@ class Body:
         """
         wanted = size if self._left is None else min(size, self._left)
         data = self._read(wanted) if wanted else b""
-        if len(data) < wanted:
-            data += self._read(1)  # nothing at the end, an error where the body was cut
         if self._left is not None:
             self._left -= len(data)
             if len(data) < wanted:

@@ -9,7 +9,7 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core import TransportError
-from ipfs_dataset_plugins._origins import in_brackets
+from ipfs_dataset_plugins._origins import netloc
 from ipfs_dataset_plugins._proxies import proxy_for
 from ipfs_dataset_plugins._request_heads import request_head
 from ipfs_dataset_plugins._responses import Incoming
@@ -111,7 +111,7 @@ def _no_connection(reason: object) -> TransportError:
 
 
 def _tunnel(sock: socket.socket, peer: Origin, proxy: Proxy) -> None:
-    server = f"{in_brackets(peer.host)}:{peer.port}"
+    server = netloc(peer.host, peer.port)
     sock.sendall(request_head("CONNECT", server, [("Host", server), *proxy.fields.items()]))
     source: Any = Incoming(sock)
     with contextlib.closing(http.client.HTTPResponse(source, method="CONNECT")) as answer:

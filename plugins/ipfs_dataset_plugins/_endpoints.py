@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from ipfs_dataset_core import AddressError, redacted
+from ipfs_dataset_plugins._origins import netloc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,10 +54,9 @@ def endpoint_of(url: str) -> Endpoint:
     if parts.scheme not in ("http", "https") or not host or not _is_clean(url):
         raise AddressError(f"{redacted(url)!r} is no http or https URL with a host")
     host = "127.0.0.1" if host == "localhost" else host
-    host = f"[{host}]" if ":" in host else host
     user = unquote(parts.username or "")
     auth = f"basic:{user}:{unquote(parts.password or '')}" if user else None
-    base = f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+    base = f"{parts.scheme}://{netloc(host, port or None)}{parts.path.rstrip('/')}"
     return Endpoint(base, auth=auth)
 
 

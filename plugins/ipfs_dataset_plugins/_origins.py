@@ -33,8 +33,8 @@ class Origin:
     @property
     def host_field(self) -> str:
         """What the Host header says."""
-        host = in_brackets(self.host.partition("%")[0])
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+        port = None if self.port == _PORTS[self.scheme] else self.port
+        return netloc(self.host.partition("%")[0], port)
 
 
 def parse_url(url: str) -> SplitResult:
@@ -52,10 +52,9 @@ def parse_url(url: str) -> SplitResult:
         or ("[" in parts.netloc and ":" not in name)
     ):
         raise ValueError("no http or https URL of a server alone")
-    host = in_brackets(_host(name))
-    netloc = host if parts.port is None else f"{host}:{parts.port}"
+    server = netloc(_host(name), parts.port)
     path = _encoded(parts.path or "/", _IN_PATH)
-    return SplitResult(parts.scheme, netloc, path, encoded_query(parts.query), "")
+    return SplitResult(parts.scheme, server, path, encoded_query(parts.query), "")
 
 
 def origin_of(parts: SplitResult) -> Origin:
@@ -76,9 +75,10 @@ def encoded_query(query: str) -> str:
     return _encoded(query, _IN_QUERY)
 
 
-def in_brackets(host: str) -> str:
-    """Returns a host as URLs write it."""
-    return f"[{host}]" if ":" in host else host
+def netloc(host: str, port: int | None) -> str:
+    """Returns a host, without brackets, and a port, if any, as URLs write them."""
+    name = f"[{host}]" if ":" in host else host
+    return name if port is None else f"{name}:{port}"
 
 
 def _encoded(text: str, allowed: str) -> str:

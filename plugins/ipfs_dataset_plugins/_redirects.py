@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 import attrs
 
 from ipfs_dataset_plugins._hosts import is_loopback, is_private
-from ipfs_dataset_plugins._origins import in_brackets, origin_of, parse_url
+from ipfs_dataset_plugins._origins import netloc, origin_of, parse_url
 
 if TYPE_CHECKING:
     from ipfs_dataset_plugins._origins import Origin
@@ -70,9 +70,8 @@ def connected_to(url: str, server: str) -> tuple[str, str | None]:
     there = parse_url(url)
     if not (there.hostname or "").endswith(".localhost"):
         return url, None
-    known = in_brackets(parse_url(server).hostname or "")
-    netloc = known if there.port is None else f"{known}:{there.port}"
-    return there._replace(netloc=netloc).geturl(), there.netloc
+    connected = netloc(parse_url(server).hostname or "", there.port)
+    return there._replace(netloc=connected).geturl(), there.netloc
 
 
 def _both_local(here: Origin, there: Origin) -> bool:
