@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeGuard, TypeVar, cast
 
 from ipfs_dataset_core.errors import IPFSDatasetError, PluginError
 from ipfs_dataset_core.failures import Skipped
@@ -15,9 +16,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# How many times as many samples as a batch reads lie between its first and its last where it hops.
+_SCATTERED = 8
+
 
 class Fetchable(Protocol):
     """Samples by number, which can be fetched before they are read."""
+
+    def get_each(self, positions: Iterable[int], /) -> Iterator[Any]:
+        """Yields several samples, whose positions ascend."""
 
     def prefetch(self, positions: list[int], /) -> None:
         """Starts fetching what these samples, in order, need."""
@@ -45,6 +52,8 @@ class Batches:
         length: int,
         get: Callable[[int], T],
         failures: Failures,
+        *,
+        as_they_are: bool,
     ) -> list[T]:
         """Returns what `get` gives for each index, fetched together, but for what is skipped.
 
@@ -54,31 +63,52 @@ class Batches:
             length: How many samples there are.
             get: Reads the sample at an index.
             failures: What to skip.
+            as_they_are: Whether `get` gives what the row has, so that it need not be asked one by one.
         """
         positions = list(numbered(indices, length))
-        batch = self.read(row, positions, lambda place: failures.get(get, indices[place]))
-        return [sample for sample in batch if sample is not Skipped.SAMPLE]
+        if as_they_are and _are_scattered(positions):
+            try:
+                batch = self.read(row, positions, partial(_together, row, positions))
+            except IPFSDatasetError:
+                if failures.raises:
+                    raise
+            else:
+                failures.worked()
+                return batch
+
+        def one_by_one(group: list[int]) -> Iterator[tuple[int, T | Literal[Skipped.SAMPLE]]]:
+            return ((place, failures.get(get, indices[place])) for place in group)
+
+        found = self.read(row, positions, one_by_one)
+        return [sample for sample in found if sample is not Skipped.SAMPLE]
 
     def read(
-        self, row: Fetchable, positions: Sequence[int | None], get: Callable[[int], T]
+        self,
+        row: Fetchable,
+        positions: Sequence[int | None],
+        get: Callable[[list[int]], Iterable[tuple[int, T]]],
     ) -> list[T]:
         """Returns what `get` gives for each place of a batch, fetched together.
 
         Args:
             row: What the numbers count.
             positions: The samples' numbers, None where nothing is known.
-            get: Reads the sample at a place of the batch.
+            get: Reads the samples at some places of the batch, and says which is where.
         """
+        batch: dict[int, T] = {}
+        for group in self._fetched(row, positions):
+            batch.update(get(group))
+        return [batch[place] for place in range(len(positions))]
+
+    def _fetched(self, row: Fetchable, positions: Sequence[int | None]) -> Iterator[list[int]]:
+        """Returns the places of a batch in groups, of which each is on its way when it comes."""
         self._is_read = True
         missing = [None if p in self._announced else p for p in positions]
         self._announced.difference_update(positions)
         if all(p is None for p in missing):  # all of it is on its way
-            return list(map(get, range(len(positions))))
-        batch: dict[int, T] = {}
+            return iter([list(range(len(positions)))])
         groups = in_groups(row, missing, self._memory)
-        for group in fetched_ahead(groups, row, lambda group: _known(missing, group)):
-            batch.update((place, get(place)) for place in group)
-        return [batch[place] for place in range(len(positions))]
+        return fetched_ahead(groups, row, lambda group: _known(missing, group))
 
     def announce(self, row: Fetchable, positions: Iterable[int | None]) -> None:
         """Starts fetching what the next batches need, where any was read since it was said last.
@@ -148,6 +178,22 @@ def in_groups(row: Fetchable, positions: Sequence[int | None], memory: int) -> l
     if sum(costs.values()) <= memory // 2:
         return [list(range(len(positions)))]
     return [sorted(group) for group in _cut(places, costs, memory // 4)]
+
+
+def _together(
+    row: Fetchable, positions: Sequence[int], group: list[int]
+) -> Iterator[tuple[int, Any]]:
+    """Yields what a row has at some places of a batch, read in its order, for neighbours share blocks."""
+    places = sorted(group, key=positions.__getitem__)
+    return zip(places, row.get_each([positions[place] for place in places]), strict=False)
+
+
+def _are_scattered(positions: Sequence[int | None]) -> TypeGuard[Sequence[int]]:
+    """Tells whether a batch is known and hops; of who reads on, a file notices that, and runs ahead."""
+    known = [position for position in positions if position is not None]
+    if len(known) < max(2, len(positions)):
+        return False
+    return max(known) - min(known) >= _SCATTERED * len(known)
 
 
 def _known(positions: Sequence[int | None], places: Iterable[int]) -> list[int]:

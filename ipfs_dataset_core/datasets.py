@@ -94,7 +94,12 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         samples that lie together do so one after the other.
         """
         return self._batches.samples(
-            self._collection.row, indices, len(self._collection), self.__getitem__, self._failures
+            self._collection.row,
+            indices,
+            len(self._collection),
+            self.__getitem__,
+            self._failures,
+            as_they_are=type(self).__getitem__ is SampleAccess.__getitem__,
         )
 
     def will_read(self, indices: Sequence[int]) -> None:

@@ -43,6 +43,11 @@ class Row:
         unit, within = self._locate(position)
         return unit.get(within)
 
+    def get_each(self, positions: Iterable[int]) -> Iterator[Sample]:
+        """Yields several samples, whose positions ascend."""
+        for unit, within in self._by_unit(positions):
+            yield from unit.get_each(within)
+
     def prefetch(self, positions: Iterable[int]) -> None:
         """Starts fetching what these samples, in order, need, each unit's share in one go."""
         for unit, within in self._by_unit(positions):

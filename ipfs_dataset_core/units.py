@@ -67,6 +67,10 @@ class Unit(ABC):
     def get(self, position: int) -> Sample:
         """Returns one sample."""
 
+    def get_each(self, positions: Iterable[int]) -> Iterator[Sample]:
+        """Yields several samples, whose positions ascend."""
+        return map(self.get, positions)
+
     @abstractmethod
     def prefetch(self, positions: Sequence[int]) -> None:
         """Starts fetching what these samples need."""
@@ -155,6 +159,9 @@ class ObjectUnit(Unit):
 
     def get(self, position: int) -> Sample:
         return self.reader.read(self.source, self.index(), position)
+
+    def get_each(self, positions: Iterable[int]) -> Iterator[Sample]:
+        return self.reader.read_each(self.source, self.index(), positions)
 
     def prefetch(self, positions: Sequence[int]) -> None:
         self.reader.prefetch(self.source, self.index(), positions)

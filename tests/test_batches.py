@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import zipfile
+from contextlib import closing
 from itertools import count, pairwise
 
 import pytest
@@ -13,13 +14,17 @@ from torch.utils.data import DataLoader, Subset
 
 from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset.ipfs_dataset import BlockShuffleSampler, IPFSDataset
+from ipfs_dataset_core import IPFSObject
 from ipfs_dataset_core.batches import Batches, fetched_ahead, in_groups
-from ipfs_dataset_core.errors import TransportError
+from ipfs_dataset_core.errors import FormatError, TransportError
+from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.rows import Row
-from tests.support.builders import noise, one_file, zip_bytes
+from ipfs_dataset_plugins.tar import TarReader
+from ipfs_dataset_plugins.zip import ZipReader
+from tests.support.builders import noise, one_file, tar_bytes, zip_bytes
 from tests.support.fake_units import FakeUnit
 from tests.support.gateway_server import GatewayServer
-from tests.support.stores import SMALL_LEAVES, blocks_in
+from tests.support.stores import SMALL_LEAVES, Store, blocks_in
 from tests.support.workers import as_it_is
 
 LEAF = 256 << 10
@@ -89,7 +94,11 @@ def test_a_batch_whose_objects_cannot_be_opened_is_one_group():
 def test_a_batch_has_the_order_in_which_it_was_asked_for(positions, memory):
     _, row = noting(50)
     counted = count(1)
-    batch = Batches(memory).read(row, positions, lambda place: (place, next(counted)))
+
+    def read(group):
+        return [(place, (place, next(counted))) for place in group]
+
+    batch = Batches(memory).read(row, positions, read)
     assert [place for place, _ in batch] == list(range(len(positions)))
     assert next(counted) == len(positions) + 1
 
@@ -97,15 +106,19 @@ def test_a_batch_has_the_order_in_which_it_was_asked_for(positions, memory):
 def test_what_was_announced_is_fetched_once():
     unit, row = noting(50)
     batches = Batches(100)
+
+    def read(positions):
+        batches.read(row, positions, lambda group: [(place, None) for place in group])
+
     batches.announce(row, [1, 2])
     assert unit.asked == [], "fetched for a process that reads nothing"
-    batches.read(row, [9], str)
+    read([9])
     batches.announce(row, [7, None, 3, 5])
     batches.announce(row, [40])
     assert unit.asked == [[9], [3, 5, 7]]
-    batches.read(row, [7, 8, 3], str)
+    read([7, 8, 3])
     assert unit.asked[2:] == [[8]]
-    batches.read(row, [7, 5], str)
+    read([7, 5])
     assert unit.asked[3:] == [[7]], "what was read may be gone again"
 
 
@@ -126,6 +139,78 @@ def test_a_batch_that_needs_more_than_memory_holds_fetches_each_block_once(archi
     assert number == 600
     leaves = -(-number * 10_000 // LEAF)
     assert server.served["raw"] - before <= leaves + 4
+
+
+class Shouting(ZipReader):
+    def read(self, source, index, position):
+        name, data = super().read(source, index, position)
+        return name + "!", data
+
+
+class Reversing(IPFSDataset):
+    def __getitem__(self, index):
+        name, data = super().__getitem__(index)
+        return name[::-1], data
+
+
+# As many as are read together, without what lies between them.
+SCATTERED = HOPPING[:30]
+ORDINARY = [(f"{number:03}", FILES[f"{number:03}"]) for number in SCATTERED]
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, "tar"])
+def test_a_scattered_batch_is_read_together_and_in_its_order(tmp_path, kind, monkeypatch):
+    data = tar_bytes(FILES) if kind == "tar" else zip_bytes(FILES, kind)
+    reader = TarReader if kind == "tar" else ZipReader
+    monkeypatch.delattr(reader, "read")
+    store = Store(tmp_path)
+    found = IPFSDataset(f"ipfs://{store.file(data)}", store.address).__getitems__(SCATTERED)
+    assert found == ORDINARY
+
+
+def test_a_batch_read_together_asks_for_blocks_not_for_samples(archive, monkeypatch):
+    asked = []
+    leaf = Fetcher.leaf
+    monkeypatch.setattr(Fetcher, "leaf", lambda *a: asked.append(a[2].start) or leaf(*a))
+    root, blocks = archive
+    with GatewayServer(blocks) as server:
+        dataset = IPFSDataset(f"ipfs://{root}", f"gateway+{server.url}")
+        dataset.__getitems__([0, 599])
+        asked.clear()
+        batch = dataset.__getitems__(HOPPING[:70])
+        dataset.close()
+    assert batch == [(f"{number:03}", FILES[f"{number:03}"]) for number in HOPPING[:70]]
+    # Who lies across two blocks needs both, and leaves the next one to be asked for again.
+    assert len(asked) < 2 * len(set(asked)) < len(batch)
+
+
+def test_who_overrides_how_samples_are_read_is_asked_for_each_of_a_scattered_batch(archive):
+    root, blocks = archive
+    with GatewayServer(blocks) as server:
+        own_format = IPFSObject(f"ipfs://{root}", Shouting())
+        with closing(IPFSDataset(own_format, f"gateway+{server.url}")) as dataset:
+            found = dataset.__getitems__(SCATTERED)
+        assert found == [(name + "!", data) for name, data in ORDINARY]
+        with closing(Reversing(f"ipfs://{root}", f"gateway+{server.url}")) as dataset:
+            found = dataset.__getitems__(SCATTERED)
+        assert found == [(name[::-1], data) for name, data in ORDINARY]
+
+
+@pytest.mark.parametrize("handler", ["raise", "skip"])
+def test_of_a_scattered_batch_only_what_is_damaged_is_skipped(tmp_path, handler):
+    data = bytearray(zip_bytes(FILES, zipfile.ZIP_STORED))
+    for number in SCATTERED[3:5]:
+        data[bytes(data).index(FILES[f"{number:03}"]) + 1000] ^= 1
+    store = Store(tmp_path)
+    dataset = IPFSDataset(f"ipfs://{store.file(bytes(data))}", store.address, handler=handler)
+    if handler == "raise":
+        with pytest.raises(FormatError, match="its CRC does not match"):
+            dataset.__getitems__(SCATTERED)
+        return
+    assert dataset.__getitems__(SCATTERED) == ORDINARY[:3] + ORDINARY[5:]
+    assert dataset.skipped == 2
+    with pytest.raises(IndexError, match="sample 600 of a dataset of 600"):
+        dataset.__getitems__([*SCATTERED, 600])
 
 
 @pytest.fixture(scope="module")

@@ -77,6 +77,10 @@ def test_any_tree_reads_and_seeks_like_its_bytes(tree, steps, abilities, memory)
             if name == "at":
                 start, size = arguments
                 assert file.read_at(start, size) == data[start : start + size]
+                first, piece = file.piece_at(start, size)
+                assert first <= start
+                assert piece == data[first : first + len(piece)]
+                assert first + len(piece) >= min(start + size, len(data))
             elif name == "ahead":
                 file.prefetch([(min(arguments), max(arguments))])
             else:

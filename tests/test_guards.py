@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ipfs_dataset_core import Exporter, FolderReader, MemberIndex, Options, PublishedSamples, Reader
+from ipfs_dataset_core.errors import PluginError
 from ipfs_dataset_core.guards import exporters, make_transport, readers, transports
 from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.origins import Origin
@@ -77,6 +78,42 @@ def test_an_abandoned_iteration_closes_the_plugins_own():
     samples.close()
     del samples
     assert closed == [True]
+
+
+@pytest.mark.parametrize(("given", "fails_at"), [([0, 1], 7), ([], 5), ([0, "no number"], 6)])
+def test_who_reads_several_samples_wrongly_is_named(given, fails_at):
+    class Wrong(Lines):
+        def read_each(self, source, index, positions):
+            assert list(positions) == [5, 6, 7]
+            return (("name", int(value)) for value in given)
+
+    reader = readers.make_reader(Wrong(), MINE)
+    found = []
+    with pytest.raises(PluginError, match=rf"Plugin mine 1.0 .*failed at sample {fails_at} of 'f'"):
+        found.extend(reader.read_each(MemoryFile(b"", "f"), MemberIndex, iter([5, 6, 7])))
+
+
+def test_who_overrides_how_one_sample_is_read_means_several_as_well():
+    class Apart:
+        def read(self, source, index, position):
+            return "name", position
+
+    class Together(Lines):
+        def read_each(self, source, index, positions):
+            return (("together", position) for position in positions)
+
+    class Another(Together):
+        def read(self, source, index, position):
+            return "another", position
+
+    class Mixed(Apart, Together):
+        pass
+
+    class Renamed(Together):
+        pass
+
+    for kind, name in [(Another, "another"), (Mixed, "name"), (Renamed, "together")]:
+        assert list(kind().read_each(None, MemberIndex, [3])) == [(name, 3)]
 
 
 def test_built_in_transports_go_without(tmp_path):

@@ -10,7 +10,7 @@ from ipfs_dataset_core.index_cache import index_of, members_of
 from ipfs_dataset_core.interfaces import FolderReader, MemberIndex, Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ipfs_dataset_core.interfaces import ObjectDirectory, ReaderPlugin, Sample, Span
     from ipfs_dataset_core.origins import Origin
@@ -67,6 +67,25 @@ class GuardedReader(Reader):
         with Guard(self._origin, lambda _: f"sample {position} of {source.name!r}"):
             sample: Sample = self.inner.read(source, _unguarded(index), position)
             return sample
+
+    def read_each(
+        self, source: Any, index: MemberIndex, positions: Iterable[int]
+    ) -> Iterator[Sample]:
+        wanted = list(positions)
+
+        def doing(turn: int) -> str:
+            return f"sample {wanted[min(turn + 1, len(wanted) - 1)]} of {source.name!r}"
+
+        def read() -> Iterator[Sample]:
+            number = 0
+            for number, sample in enumerate(  # noqa: B007 - counted
+                self.inner.read_each(source, _unguarded(index), wanted), 1
+            ):
+                yield sample
+            if number != len(wanted):
+                raise ValueError(f"`read_each` gave {number} samples for {len(wanted)} positions")
+
+        return guarded_each(self._origin, doing, read)
 
     def prefetch(self, source: Any, index: MemberIndex, positions: Sequence[int]) -> None:
         with Guard(self._origin, lambda _: f"the prefetch of {source.name!r}"):

@@ -56,6 +56,13 @@ class ObjectFile(io.RawIOBase, ABC):
     def read_at(self, start: int, size: int) -> bytes:
         """Returns `size` bytes from `start`, fewer only at the end of the file; safe from any thread."""
 
+    def piece_at(self, start: int, size: int) -> tuple[int, bytes]:
+        """Returns where a piece begins that holds what `read_at` returns, and the piece.
+
+        Whole blocks, where they are there: who reads several small runs of one need not ask for each.
+        """
+        return start, self.read_at(start, size)
+
     def prefetch(self, spans: Iterable[Span]) -> None:
         """Says that these ``(start, stop)`` spans will be read soon, so that they come together."""
 

@@ -10,7 +10,7 @@ import attrs
 from ipfs_dataset_core.interfaces.objects import ObjectFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ipfs_dataset_core.interfaces.objects import ObjectDirectory, Span
 
@@ -53,6 +53,13 @@ class Reader(ABC):
 
     cheap_index: bool = False
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        # Who overrides how one sample is read means all of them, however a base class reads several.
+        nearest = next(kind for kind in cls.__mro__ if {"read", "read_each"} & vars(kind).keys())
+        if "read_each" not in vars(nearest):
+            cls.read_each = Reader.read_each  # type: ignore[method-assign]
+
     @property
     def index_form(self) -> str:
         """Names what indexes of this reader are made of, such as ``"zip 1"``; mostly a plain attribute.
@@ -94,6 +101,16 @@ class Reader(ABC):
     def read(self, source: Any, index: MemberIndex, position: int) -> Sample:
         """Returns one sample of an indexed object."""
         raise NotImplementedError
+
+    def read_each(
+        self, source: Any, index: MemberIndex, positions: Iterable[int]
+    ) -> Iterator[Sample]:
+        """Yields several samples, whose positions ascend, each as `read` returns it.
+
+        Batches are read so. Override it where neighbours cost less together than each by itself:
+        `ObjectFile.piece_at` gives the whole block that one is in.
+        """
+        return (self.read(source, index, position) for position in positions)
 
     def prefetch(self, source: Any, index: MemberIndex, positions: Sequence[int]) -> None:
         """Starts fetching what these samples need: their spans of a file, or their files of a directory."""

@@ -25,6 +25,9 @@ class _Row:
     def __init__(self, samples: ProcessLocal[PublishedSamples]) -> None:
         self._samples = samples
 
+    def get_each(self, positions: Iterable[int]) -> Iterator[Any]:
+        return map(self._samples.get().read, positions)
+
     def prefetch(self, positions: Sequence[int]) -> None:
         self._samples.get().prefetch(positions)
 
@@ -65,7 +68,12 @@ class ImportedDataset(Dataset[Any]):
         """
         numbers = list(map(operator.index, indices))
         return self._batches.samples(
-            self._row, numbers, self._known_length(), self.__getitem__, self._failures
+            self._row,
+            numbers,
+            self._known_length(),
+            self.__getitem__,
+            self._failures,
+            as_they_are=type(self).__getitem__ is ImportedDataset.__getitem__,
         )
 
     def will_read(self, indices: Sequence[SupportsIndex]) -> None:

@@ -137,15 +137,16 @@ class ReaderContract:
         source = example.open()
         index = self._index(reader, source)
         self._assert_count(len(index), example, "The index")
-        positions = list(range(len(index)))
-        random.Random(0).shuffle(positions)  # noqa: S311 - an order of tests
-        for position in positions:
+        order = random.Random(0).sample(range(len(index)), len(index))  # noqa: S311 - of a test
+        for position in order:
             found = reader.read(source, index, position)
             self._assert_sample(found, example.samples[position], position, "`read` by number")
             name, wanted = index.name(position), example.samples[position][0]
             _terms.must(
                 name == wanted, f"`index.name({position})` has to be {wanted!r}, not {name!r}"
             )
+        found_each = reader.read_each(source, index, range(0, len(index), 2))
+        self._assert_equal(found_each, example.samples[::2], "`read_each` of every other sample")
 
     def test_an_index_works_for_another_process(self, reader: Reader, example: Example) -> None:
         travelled = _terms.travelled(self._index(reader, example.open()), "An index")

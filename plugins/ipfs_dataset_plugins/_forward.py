@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ipfs_dataset_core import FormatError
+
+if TYPE_CHECKING:
+    from ipfs_dataset_core import ObjectFile
 
 PIECE_BYTES = 1 << 20
 
@@ -64,19 +67,31 @@ class ForwardBytes:
         at = start - self._base
         if at >= 0 and at + size <= len(self._buffer):
             return self._buffer, at
-        return self._refill(start, size), 0
-
-    def _refill(self, start: int, size: int) -> bytes:
         if start > self._file.size:
             raise cut_off(self.name, start)
+        return self._refill(start, size)
+
+    def _refill(self, start: int, size: int) -> tuple[bytes, int]:
         at = start - self._base
         have = self._buffer[at:] if 0 <= at <= len(self._buffer) else b""
         self._base = start + len(have)
         rest = size - len(have)
         self._buffer = self._file.read_at(self._base, max(rest, self._piece))
         if len(self._buffer) > rest:
-            return have + self._buffer[:rest] if have else self._buffer
+            return have + self._buffer[:rest] if have else self._buffer, 0
         # All of it was asked for: keeping it as well would hold a large member twice.
         data, self._buffer = self._buffer, b""
         self._base += len(data)
-        return have + data if have else data
+        return have + data if have else data, 0
+
+
+class HoppingBytes(ForwardBytes):
+    """Bytes of a file by position, for who hops through it from member to member; some are neighbours."""
+
+    def __init__(self, file: ObjectFile) -> None:
+        super().__init__(file)
+        self._piece_at = file.piece_at
+
+    def _refill(self, start: int, size: int) -> tuple[bytes, int]:
+        self._base, self._buffer = self._piece_at(start, size)
+        return self._buffer, start - self._base

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from ipfs_dataset_core import FormatError, Reader, ReaderPlugin, hookimpl
 from ipfs_dataset_plugins._compression import PIECE_BYTES, compression_of
-from ipfs_dataset_plugins._forward import ForwardBytes
+from ipfs_dataset_plugins._forward import ForwardBytes, HoppingBytes
 from ipfs_dataset_plugins._tar_contents import Contents, read_content
 from ipfs_dataset_plugins._tar_headers import BLOCK, parse_header
 from ipfs_dataset_plugins._tar_index import TarIndex
@@ -21,9 +21,9 @@ from ipfs_dataset_plugins._tar_samples import samples
 from ipfs_dataset_plugins._tar_streams import DecompressedBytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from ipfs_dataset_core import MemberIndex, ObjectFile, Sample
+    from ipfs_dataset_core import Limits, MemberIndex, ObjectFile, Sample
 
 # How much is read of what follows the end mark, for the compression's checksum is at the very end.
 _MOST_DRAINED = 64 << 20
@@ -76,16 +76,13 @@ class TarReader(Reader):
         return TarIndex.load(data, source.limits)
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
-        size, parts = cast("TarIndex", index).content(position)
-        name, span = index.name(position), index.span(position)
-        return name, read_content(
-            _exact(source),
-            name,
-            span,
-            size=size,
-            parts=parts,
-            limit=source.limits.member_bytes,
-        )
+        return _sample(_exact(source), index, position, source.limits)
+
+    def read_each(
+        self, source: ObjectFile, index: MemberIndex, positions: Iterable[int]
+    ) -> Iterator[Sample]:
+        archive, limits = HoppingBytes(source), source.limits
+        return (_sample(archive, index, position, limits) for position in positions)
 
 
 def _first_from(scan: Scan, start: int) -> int | None:
@@ -99,6 +96,13 @@ def _first_from(scan: Scan, start: int) -> int | None:
 
 def _contents(source: ObjectFile) -> Contents:
     return Contents(source.name, lambda: _exact(source), source.limits.member_bytes)
+
+
+def _sample(archive: ForwardBytes, index: MemberIndex, position: int, limits: Limits) -> Sample:
+    size, parts = cast("TarIndex", index).content(position)
+    name, span = index.name(position), index.span(position)
+    most = limits.member_bytes
+    return name, read_content(archive, name, span, size=size, parts=parts, limit=most)
 
 
 def _exact(source: ObjectFile) -> ForwardBytes:

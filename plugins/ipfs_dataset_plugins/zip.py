@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from ipfs_dataset_core import FormatError, Reader, ReaderPlugin, hookimpl, index_of
-from ipfs_dataset_plugins._forward import ForwardBytes
+from ipfs_dataset_plugins._forward import ForwardBytes, HoppingBytes
 from ipfs_dataset_plugins._zip_index import ZipIndex, build_index
 from ipfs_dataset_plugins._zip_member import read_member
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ipfs_dataset_core import Limits, MemberIndex, ObjectFile, Sample
     from ipfs_dataset_plugins._zip_member import Member
@@ -40,6 +40,13 @@ class ZipReader(Reader):
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
         member = cast("ZipIndex", index).member(position)
         return member[0], _content(ForwardBytes(source, piece=0), member, source.limits)
+
+    def read_each(
+        self, source: ObjectFile, index: MemberIndex, positions: Iterable[int]
+    ) -> Iterator[Sample]:
+        archive, limits = HoppingBytes(source), source.limits
+        for member in map(cast("ZipIndex", index).member, positions):
+            yield member[0], _content(archive, member, limits)
 
 
 def _content(archive: ForwardBytes, member: Member, limits: Limits) -> bytes:

@@ -109,6 +109,14 @@ WRONG_READERS = {
         "test_random_access_agrees_with_iteration",
         "`read` by number gave b'",
     ),
+    "off by one where there are several": (
+        (
+            "    def read_each(self, source, index, positions):\n"
+            "        return (self.read(source, index, max(0, position - 1)) for position in positions)"
+        ),
+        "test_random_access_agrees_with_iteration",
+        "`read_each` of every other sample gave '1' as sample 1, where '2' is due",
+    ),
     "an index that does not pickle": (
         "    def index(self, source): return LockedIndex(super().index(source).count)",
         "test_an_index_works_for_another_process",
