@@ -171,7 +171,12 @@ def test_a_scattered_batch_is_read_together_and_in_its_order(tmp_path, kind, mon
 def test_a_batch_read_together_asks_for_blocks_not_for_samples(archive, monkeypatch):
     asked = []
     leaf = Fetcher.leaf
-    monkeypatch.setattr(Fetcher, "leaf", lambda *a: asked.append(a[2].start) or leaf(*a))
+
+    def noted(fetcher, layout, wanted):
+        asked.append(wanted.start)
+        return leaf(fetcher, layout, wanted)
+
+    monkeypatch.setattr(Fetcher, "leaf", noted)
     root, blocks = archive
     with GatewayServer(blocks) as server:
         dataset = IPFSDataset(f"ipfs://{root}", f"gateway+{server.url}")
