@@ -28,6 +28,13 @@ _SPECS = ModuleType(hookspecs.__name__)
 vars(_SPECS).update((hook, getattr(hookspecs, hook)) for hook in HOOKS)
 
 
+class _Manager(pluggy.PluginManager):
+    """Passes over what every object has: pluggy would take longer to look at that than at all the rest."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        return None if name.startswith("__") else super().parse_hookimpl_opts(plugin, name)
+
+
 def declarations(plugin: object, name: str) -> list[Declaration]:
     """Calls the hooks that one plugin implements and checks what it returns.
 
@@ -38,7 +45,7 @@ def declarations(plugin: object, name: str) -> list[Declaration]:
     Raises:
         PluginError: It implements no hook, or one that does not exist or returns something else.
     """
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager = _Manager(hookspecs.PROJECT)
     manager.add_hookspecs(_SPECS)
     try:
         manager.register(plugin, name=name)

@@ -18,7 +18,7 @@ from ipfs_dataset_core.exporting import IPFSDatasetExporter
 from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.publishing.imported import ImportedDataset
 from ipfs_dataset_core.publishing.sink import TreeSink
-from ipfs_dataset_plugins import original
+from ipfs_dataset_plugins import declarations
 from ipfs_dataset_plugins.tar_shards import TarShards
 from tests.plugins.test_original import SAMPLES as ORIGINAL_SAMPLES
 from tests.plugins.test_original import shard_of
@@ -175,7 +175,7 @@ def test_pickles_are_made_and_read_only_by_name(tmp_path):
 
 def test_a_dataset_of_the_original_library_is_imported(exporter, tmp_path):
     cid = _publish_original(exporter._address, [shard_of(ORIGINAL_SAMPLES)])
-    (plugin,) = original.ipfs_dataset_exporters()
+    (plugin,) = declarations.ORIGINAL.ipfs_dataset_exporters()
     imported = IPFSDatasetExporter(exporter._address, form=plugin).import_from_ipfs(f"ipfs://{cid}")
     assert same(list(imported), ORIGINAL_SAMPLES)
     assert same(pickle.loads(pickle.dumps(imported))[4], ORIGINAL_SAMPLES[4])

@@ -89,7 +89,7 @@ def test_who_reads_several_samples_wrongly_is_named(given, fails_at):
             return (("name", int(value)) for value in given)
 
     reader = readers.make_reader(Wrong(), MINE)
-    found = []
+    found: list[Any] = []
     with pytest.raises(PluginError, match=rf"Plugin mine 1.0 .*failed at sample {fails_at} of 'f'"):
         found.extend(reader.read_each(MemoryFile(b"", "f"), ANY_INDEX, iter([5, 6, 7])))
 

@@ -248,6 +248,8 @@ def test_importing_the_core_and_listing_plugins_imports_nothing_heavy():
         main(["plugins"])
         late = {name.partition(".")[0] for name in sys.modules}
         assert not late & {"torch", "numpy"}, late
+        own = "ipfs_dataset_plugins."
+        assert {name for name in sys.modules if name.startswith(own)} == {own + "declarations"}
         """
     )
     assert "zip" in out

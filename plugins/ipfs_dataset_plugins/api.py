@@ -17,10 +17,8 @@ from ipfs_dataset_core import (
     ObjectNotFoundError,
     Transport,
     TransportError,
-    TransportPlugin,
     car_header,
     car_section_head,
-    hookimpl,
 )
 from ipfs_dataset_plugins._bodies import error_of
 from ipfs_dataset_plugins._endpoints import endpoint_of
@@ -188,16 +186,3 @@ def _message(response: Body) -> str:
         return str(json.loads(text)["Message"])
     except (ValueError, KeyError, TypeError):
         return text
-
-
-@hookimpl
-def ipfs_dataset_transports() -> list[TransportPlugin]:
-    """Declares the RPC API."""
-    return [
-        TransportPlugin(
-            name="api",
-            summary="the RPC API of a node: /ip4/127.0.0.1/tcp/5001 or http://127.0.0.1:5001",
-            schemes=("multiaddr", "http", "https"),
-            factory="ipfs_dataset_plugins.api:ApiTransport",
-        )
-    ]

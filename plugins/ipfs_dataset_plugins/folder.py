@@ -14,8 +14,6 @@ from ipfs_dataset_core import (
     FormatError,
     Limits,
     NameTable,
-    ReaderPlugin,
-    hookimpl,
 )
 from ipfs_dataset_plugins._names import is_junk
 
@@ -100,16 +98,3 @@ def _path(line: bytes, name: str, limits: Limits) -> str:
 
 def _is_hidden(path: str) -> bool:
     return is_junk(path) or path.rpartition("/")[2] == ".DS_Store"
-
-
-@hookimpl
-def ipfs_dataset_readers() -> list[ReaderPlugin]:
-    """Declares ``folder``."""
-    return [
-        ReaderPlugin(
-            name="folder",
-            summary="a directory: what metadata.txt lists, else every file",
-            factory="ipfs_dataset_plugins.folder:Folder",
-            reads="directory",
-        )
-    ]

@@ -18,9 +18,7 @@ from ipfs_dataset_core import (
     ObjectNotFoundError,
     Transport,
     TransportError,
-    TransportPlugin,
     VerificationError,
-    hookimpl,
     verify,
 )
 from ipfs_dataset_plugins._bodies import error_of
@@ -274,16 +272,3 @@ def _is_directory_redirect(body: Body, target: str) -> bool:
         return urlsplit(urljoin(path, location)).path.endswith(f"{path}/")
     except ValueError:
         return False
-
-
-@hookimpl
-def ipfs_dataset_transports() -> list[TransportPlugin]:
-    """Declares gateways."""
-    return [
-        TransportPlugin(
-            name="gateway",
-            summary="an HTTP gateway, not trusted: its URL in the object's, gateways= or IPFS_GATEWAY",
-            schemes=("gateway+http", "gateway+https"),
-            factory="ipfs_dataset_plugins.gateway:GatewayTransport",
-        )
-    ]

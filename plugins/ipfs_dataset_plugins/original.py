@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core import (
     Exporter,
-    ExporterPlugin,
     ExportError,
     FormatError,
     IPFSDatasetError,
     ObjectFile,
     PublishedSamples,
-    hookimpl,
     manifest,
 )
 from ipfs_dataset_plugins._shard_samples import even_blocks
@@ -182,15 +180,3 @@ def load_sample(data: bytes, what: str, *, allow_pickle: bool) -> Any:
             f"refuses it ({reason}). Reading it would run the pickle, and with it any code that the "
             "author of the dataset wrote into it; if you trust that author, pass allow_pickle=True"
         ) from error
-
-
-@hookimpl
-def ipfs_dataset_exporters() -> list[ExporterPlugin]:
-    """Declares the original library's form."""
-    return [
-        ExporterPlugin(
-            name=NAME,
-            summary="datasets of the original library (read only)",
-            factory=f"{__name__}:Original",
-        )
-    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core import MemberIndex, Reader, ReaderPlugin, hookimpl
+from ipfs_dataset_core import MemberIndex, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,20 +64,3 @@ def _from_its_start(source: ObjectFile) -> ObjectFile:
     source.seek(0)
     source.expect(0, source.size)
     return source
-
-
-@hookimpl
-def ipfs_dataset_readers() -> list[ReaderPlugin]:
-    """Declares ``plain``, also for whatever no other format claims, and ``plain_stream``."""
-    return [
-        ReaderPlugin(
-            name="plain",
-            summary="a file as one sample (name, bytes)",
-            factory="ipfs_dataset_plugins.plain:PlainReader",
-        ),
-        ReaderPlugin(
-            name="plain_stream",
-            summary="a file as one sample (name, open file)",
-            factory="ipfs_dataset_plugins.plain:PlainStreamReader",
-        ),
-    ]

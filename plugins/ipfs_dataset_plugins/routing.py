@@ -17,9 +17,7 @@ from ipfs_dataset_core import (
     ObjectNotFoundError,
     Transport,
     TransportError,
-    TransportPlugin,
     VerificationError,
-    hookimpl,
     verify,
 )
 from ipfs_dataset_plugins._endpoints import endpoint_of
@@ -151,16 +149,3 @@ class RoutingTransport(Transport):
                     self._providers[url] = _Provider(made)
                 elif not known.lied:
                     known.failures = 0
-
-
-@hookimpl
-def ipfs_dataset_transports() -> list[TransportPlugin]:
-    """Declares delegated routers."""
-    return [
-        TransportPlugin(
-            name="routing",
-            summary="a delegated router: reads from whoever it says has the data, verified",
-            schemes=("routing+http", "routing+https"),
-            factory="ipfs_dataset_plugins.routing:RoutingTransport",
-        )
-    ]

@@ -18,11 +18,9 @@ from ipfs_dataset_core import (
     ObjectNotFoundError,
     Transport,
     TransportError,
-    TransportPlugin,
     car_header,
     car_section_head,
     file_path,
-    hookimpl,
     index_car,
     links,
     make_cid,
@@ -223,16 +221,3 @@ class CarWriter(Transport):
     def _note(self, cid: CID, block: bytes) -> None:
         self._written.add(cid.multihash)
         self._linked |= {link.multihash for link in links(cid, block) if not link.is_identity}
-
-
-@hookimpl
-def ipfs_dataset_transports() -> list[TransportPlugin]:
-    """Declares the embedded store."""
-    return [
-        TransportPlugin(
-            name="store",
-            summary="the embedded store: a folder of blocks, or a .car file",
-            schemes=("file",),
-            factory="ipfs_dataset_plugins.store:open_store",
-        )
-    ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, cast
 
-from ipfs_dataset_core import FormatError, Reader, ReaderPlugin, hookimpl
+from ipfs_dataset_core import FormatError, Reader
 from ipfs_dataset_plugins._compression import PIECE_BYTES, compression_of
 from ipfs_dataset_plugins._forward import ForwardBytes, HoppingBytes
 from ipfs_dataset_plugins._tar_contents import Contents, read_content
@@ -128,22 +128,3 @@ def _require_plain(source: ObjectFile) -> None:
             "be read one by one. Iterate over it with IPFSIterableDataset, or publish it as a plain "
             ".tar or a .zip."
         )
-
-
-@hookimpl
-def ipfs_dataset_readers() -> list[ReaderPlugin]:
-    """Declares ``tar``."""
-    return [
-        ReaderPlugin(
-            name="tar",
-            summary="a TAR archive, also gzip, bzip2, xz or Zstandard compressed: its files",
-            factory="ipfs_dataset_plugins.tar:TarReader",
-            suffixes=(
-                ".tar",
-                *(".tar.gz", ".tgz", ".tar.bz2", ".tbz2"),
-                *(".tar.xz", ".txz", ".tar.zst", ".tzst"),
-            ),
-            magic=((257, b"ustar"),),
-            in_folders=True,
-        )
-    ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core import Exporter, ExporterPlugin, ObjectDirectory, codecs, hookimpl, manifest
+from ipfs_dataset_core import Exporter, ObjectDirectory, codecs, manifest
 from ipfs_dataset_plugins._shard_samples import TarShardSamples
 from ipfs_dataset_plugins._shard_writer import OWN_SCHEMA, ShardWriter, write_file
 
@@ -63,15 +63,3 @@ def _own_schema(schema: codecs.Schema, common: codecs.Schema) -> list[tuple[str,
         return []
     text = codecs.schema_text(schema)
     return [] if text == codecs.schema_text(common) else [(OWN_SCHEMA, text.encode())]
-
-
-@hookimpl
-def ipfs_dataset_exporters() -> list[ExporterPlugin]:
-    """Declares the form that `IPFSDatasetExporter` publishes in."""
-    return [
-        ExporterPlugin(
-            name=NAME,
-            summary="TAR shards with a manifest, readable by webdataset",
-            factory=f"{__name__}:TarShards",
-        )
-    ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from ipfs_dataset_core import FormatError, Reader, ReaderPlugin, hookimpl, index_of
+from ipfs_dataset_core import FormatError, Reader, index_of
 from ipfs_dataset_plugins._forward import ForwardBytes, HoppingBytes
 from ipfs_dataset_plugins._zip_index import ZipIndex, build_index
 from ipfs_dataset_plugins._zip_member import read_member
@@ -61,18 +61,3 @@ def _content(archive: ForwardBytes, member: Member, limits: Limits) -> bytes:
         raise FormatError(
             f"Member {name!r} of {archive.name!r} cannot be read: {error}."
         ) from error
-
-
-@hookimpl
-def ipfs_dataset_readers() -> list[ReaderPlugin]:
-    """Declares ``zip``."""
-    return [
-        ReaderPlugin(
-            name="zip",
-            summary="a ZIP archive: its files",
-            factory="ipfs_dataset_plugins.zip:ZipReader",
-            suffixes=(".zip",),
-            magic=((0, b"PK\3\4"), (0, b"PK\5\6")),
-            in_folders=True,
-        )
-    ]

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pickle
 
 from ipfs_dataset_core.testing import MemoryFile
-from ipfs_dataset_plugins.plain import PlainReader, PlainStreamReader, ipfs_dataset_readers
+from ipfs_dataset_plugins import declarations
+from ipfs_dataset_plugins.plain import PlainReader, PlainStreamReader
 
 
 def test_a_plain_file_is_one_sample():
@@ -31,5 +32,6 @@ def test_a_plain_stream_is_the_open_file_itself():
 
 
 def test_plain_claims_no_file_of_another_format():
-    assert [plugin.name for plugin in ipfs_dataset_readers()] == ["plain", "plain_stream"]
-    assert not any(plugin.suffixes or plugin.magic for plugin in ipfs_dataset_readers())
+    declared = declarations.PLAIN.ipfs_dataset_readers()
+    assert [plugin.name for plugin in declared] == ["plain", "plain_stream"]
+    assert not any(plugin.suffixes or plugin.magic for plugin in declared)

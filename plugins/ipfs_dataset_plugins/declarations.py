@@ -1,0 +1,119 @@
+"""What every installation has, declared apart from the code that does it.
+
+Whoever looks for a format or a source asks all plugins: so none of the others is imported for one of them.
+"""
+
+from __future__ import annotations
+
+from ipfs_dataset_core import ExporterPlugin, ReaderPlugin, TransportPlugin, hookimpl
+
+
+class _Plugin:
+    """One entry point and what it declares."""
+
+    def __init__(self, *declared: TransportPlugin | ReaderPlugin | ExporterPlugin) -> None:
+        self._declared = declared
+
+    @hookimpl
+    def ipfs_dataset_transports(self) -> list[TransportPlugin]:
+        return [item for item in self._declared if isinstance(item, TransportPlugin)]
+
+    @hookimpl
+    def ipfs_dataset_readers(self) -> list[ReaderPlugin]:
+        return [item for item in self._declared if isinstance(item, ReaderPlugin)]
+
+    @hookimpl
+    def ipfs_dataset_exporters(self) -> list[ExporterPlugin]:
+        return [item for item in self._declared if isinstance(item, ExporterPlugin)]
+
+
+API = _Plugin(
+    TransportPlugin(
+        name="api",
+        summary="the RPC API of a node: /ip4/127.0.0.1/tcp/5001 or http://127.0.0.1:5001",
+        schemes=("multiaddr", "http", "https"),
+        factory="ipfs_dataset_plugins.api:ApiTransport",
+    )
+)
+GATEWAY = _Plugin(
+    TransportPlugin(
+        name="gateway",
+        summary="an HTTP gateway, not trusted: its URL in the object's, gateways= or IPFS_GATEWAY",
+        schemes=("gateway+http", "gateway+https"),
+        factory="ipfs_dataset_plugins.gateway:GatewayTransport",
+    )
+)
+STORE = _Plugin(
+    TransportPlugin(
+        name="store",
+        summary="the embedded store: a folder of blocks, or a .car file",
+        schemes=("file",),
+        factory="ipfs_dataset_plugins.store:open_store",
+    )
+)
+ROUTING = _Plugin(
+    TransportPlugin(
+        name="routing",
+        summary="a delegated router: reads from whoever it says has the data, verified",
+        schemes=("routing+http", "routing+https"),
+        factory="ipfs_dataset_plugins.routing:RoutingTransport",
+    )
+)
+PLAIN = _Plugin(
+    ReaderPlugin(
+        name="plain",
+        summary="a file as one sample (name, bytes)",
+        factory="ipfs_dataset_plugins.plain:PlainReader",
+    ),
+    ReaderPlugin(
+        name="plain_stream",
+        summary="a file as one sample (name, open file)",
+        factory="ipfs_dataset_plugins.plain:PlainStreamReader",
+    ),
+)
+FOLDER = _Plugin(
+    ReaderPlugin(
+        name="folder",
+        summary="a directory: what metadata.txt lists, else every file",
+        factory="ipfs_dataset_plugins.folder:Folder",
+        reads="directory",
+    )
+)
+TAR = _Plugin(
+    ReaderPlugin(
+        name="tar",
+        summary="a TAR archive, also gzip, bzip2, xz or Zstandard compressed: its files",
+        factory="ipfs_dataset_plugins.tar:TarReader",
+        suffixes=(
+            ".tar",
+            *(".tar.gz", ".tgz", ".tar.bz2", ".tbz2"),
+            *(".tar.xz", ".txz", ".tar.zst", ".tzst"),
+        ),
+        magic=((257, b"ustar"),),
+        in_folders=True,
+    )
+)
+ZIP = _Plugin(
+    ReaderPlugin(
+        name="zip",
+        summary="a ZIP archive: its files",
+        factory="ipfs_dataset_plugins.zip:ZipReader",
+        suffixes=(".zip",),
+        magic=((0, b"PK\3\4"), (0, b"PK\5\6")),
+        in_folders=True,
+    )
+)
+TAR_SHARDS = _Plugin(
+    ExporterPlugin(
+        name="tar_shards",
+        summary="TAR shards with a manifest, readable by webdataset",
+        factory="ipfs_dataset_plugins.tar_shards:TarShards",
+    )
+)
+ORIGINAL = _Plugin(
+    ExporterPlugin(
+        name="original",
+        summary="datasets of the original library (read only)",
+        factory="ipfs_dataset_plugins.original:Original",
+    )
+)
