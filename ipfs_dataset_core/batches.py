@@ -108,7 +108,7 @@ class Batches:
         if all(p is None for p in missing):  # all of it is on its way
             return iter([list(range(len(positions)))])
         groups = in_groups(row, missing, self._memory)
-        return fetched_ahead(groups, row, lambda group: _known(missing, group))
+        return fetched_ahead(groups, row, lambda group: [_known(missing, group)])
 
     def announce(self, row: Fetchable, positions: Iterable[int | None]) -> None:
         """Starts fetching what the next batches need, where any was read since it was said last.
@@ -132,7 +132,7 @@ def numbered(indices: Iterable[int], length: int) -> Iterator[int | None]:
 def fetched_ahead(
     groups: Iterable[T],
     row: Fetchable,
-    positions: Callable[[T], Iterable[int]],
+    needed: Callable[[T], Iterable[Iterable[int]]],
     *,
     ahead: bool = True,
 ) -> Iterator[T]:
@@ -141,13 +141,14 @@ def fetched_ahead(
     Args:
         groups: Of samples.
         row: What their numbers count.
-        positions: Returns the numbers of a group's samples.
+        needed: Returns the numbers of samples that a group needs, in parts of which memory holds each.
         ahead: Whether memory holds two groups; otherwise only that is fetched which is read now.
     """
     before: list[T] = []
     for group in groups:
         with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
-            row.prefetch(sorted(positions(group)))
+            for positions in needed(group):
+                row.prefetch(sorted(positions))
         yield from before if ahead else [group]
         before = [group] if ahead else []
     yield from before

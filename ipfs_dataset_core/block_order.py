@@ -1,38 +1,66 @@
 """A shuffled order in which neighbours stay near each other in time; pure, and never all in memory.
 
-Blocks, runs of consecutive samples, are permuted; then the samples of each window of blocks. So whoever
-keeps a window's bytes reads each byte about once. A stretch of the order depends on nothing but the key and
-its place, so that ranks and workers need not talk.
+Blocks, runs of consecutive samples, are permuted. A window slides over them, block by block, and with each
+step a random share of every block in it is read. So whoever keeps a window's bytes reads each byte about
+once, and where one block has come to its end, others are in their middle: for each step one block is fetched,
+and a window that slides mixes as many blocks in half of the memory that one needs which is replaced as a
+whole. A stretch of the order depends on nothing but the key and its place, so that ranks and workers need not
+talk.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from itertools import accumulate, chain
-from typing import TYPE_CHECKING
+from collections import deque
+from itertools import accumulate, chain, islice
+from typing import TYPE_CHECKING, NamedTuple
 
 from ipfs_dataset_core.cache import cached_bytes
 from ipfs_dataset_core.layout import LEAF_BYTES
 from ipfs_dataset_core.randomness import keyed_random
-from ipfs_dataset_core.shares import part, wrapped
+from ipfs_dataset_core.shares import wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 # A block has one leaf more than its bytes fill, for samples begin anywhere: small blocks are fetched nearly
-# twice, large ones mix badly.
-BLOCK_BYTES = 2 << 20
+# twice, and of large ones few fit in memory.
+_BLOCK_BYTES = 4 << 20
 
 
-def default_window(memory: int, block: int = BLOCK_BYTES) -> int:
-    """Returns how many blocks to mix with so much memory: the window and the next one fit."""
-    return max(1, cached_bytes(memory) // (2 * (block + LEAF_BYTES)))
+def default_block(memory: int) -> int:
+    """Returns how many bytes a block has where so much memory is there, so that several fit."""
+    return max(1, min(_BLOCK_BYTES, memory // 8))
 
 
-def both_fit(memory: int, window: int, block: int = BLOCK_BYTES) -> bool:
-    """Tells whether so much memory holds a window of blocks and the next one, too."""
-    return 2 * window * (block + LEAF_BYTES) <= cached_bytes(memory)
+def default_window(memory: int, block: int) -> int:
+    """Returns how many blocks to mix with so much memory: `both_fit`, where any do."""
+    fitting = cached_bytes(memory) // (block + LEAF_BYTES)
+    return max(1, min((fitting + 1) * 2 // 3, fitting - 1))
+
+
+def both_fit(memory: int, window: int, block: int) -> bool:
+    """Tells whether so much memory holds a piece of the order and the next one, too."""
+    blocks = window - 1 + 2 * _steps_of_a_piece(window)
+    return blocks * (block + LEAF_BYTES) <= cached_bytes(memory)
+
+
+def _steps_of_a_piece(window: int) -> int:
+    # With fewer, memory would hold a larger window; with more, who reads waits less often for a source.
+    return max(1, window // 4)
+
+
+class Piece(NamedTuple):
+    """What is read while the blocks of the next piece are fetched.
+
+    Args:
+        samples: In their order.
+        entering: The samples of each block that was not needed before; some are read later.
+    """
+
+    samples: list[int]
+    entering: list[Sequence[int]]
 
 
 class BlockOrder:
@@ -55,25 +83,36 @@ class BlockOrder:
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    def between(self, start: int, stop: int) -> Iterator[int]:
+    def pieces(self, start: int, stop: int) -> Iterator[Piece]:
         """Yields the samples at some places of the order; those beyond its end start over."""
-        return chain.from_iterable(self.windows(start, stop))
-
-    def windows(self, start: int, stop: int) -> Iterator[list[int]]:
-        """Yields the same, a window at a time."""
+        most = _steps_of_a_piece(self._window)
         for first, last in wrapped(start, stop, len(self)):
-            yield from self._windows(first, last)
+            steps = self._steps(first, last)
+            while together := list(islice(steps, most)):
+                samples = list(chain.from_iterable(step.samples for step in together))
+                yield Piece(samples, list(chain.from_iterable(step.entering for step in together)))
 
-    def _windows(self, start: int, stop: int) -> Iterator[list[int]]:
+    def _steps(self, start: int, stop: int) -> Iterator[Piece]:
         first, last = bisect_right(self._ends, start), bisect_left(self._ends, stop) + 1
-        windows = -(-(last - first) // self._window)
-        for number in range(windows):
-            low, high = part(last - first, number, windows)
-            samples: list[int] = []
-            for place in range(first + low, first + high):
-                samples += self._cut(place, start, stop)
-            keyed_random("window", *self._key, start, number).shuffle(samples)
-            yield samples
+        count = last - first
+        window = min(self._window, count)
+        random = keyed_random("window", *self._key, start)
+        steps: deque[list[int]] = deque([] for _ in range(window))
+        entering: list[Sequence[int]] = []
+        for number in range(count):
+            block = self._cut(first + number, start, stop)
+            entering.append(block)
+            # The first blocks are there from the first step on, and the last ones up to the last step: so
+            # the order neither begins nor ends with few of them.
+            shares = 1 + min(number, count - window) - max(0, number - window + 1)
+            for sample in block:
+                steps[int(random.random() * shares)].append(sample)
+            if number >= window - 1:
+                steps.append([])
+                samples = steps.popleft()
+                random.shuffle(samples)
+                yield Piece(samples, entering)
+                entering = []
 
     def _cut(self, place: int, start: int, stop: int) -> range:
         """Returns the samples of the block at a place of the order, as far as they are asked for."""

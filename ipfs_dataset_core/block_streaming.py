@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.batches import fetched_ahead
-from ipfs_dataset_core.block_order import BLOCK_BYTES, BlockOrder
+from ipfs_dataset_core.block_order import BlockOrder
 from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.rows import Row, has_blocks
 from ipfs_dataset_core.shares import sample_ranges
 from ipfs_dataset_core.streaming import stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ipfs_dataset_core.failures import Failures
     from ipfs_dataset_core.interfaces import Sample
@@ -25,8 +26,10 @@ def stream_in_blocks(
     place: Place,
     distribution: Distribution,
     failures: Failures,
+    *,
+    block: int,
     window: int,
-    *key: object,
+    key: Sequence[object],
     ahead: bool = True,
 ) -> Iterator[Sample]:
     """Yields the samples of one reader in the order of their shuffled blocks.
@@ -39,9 +42,10 @@ def stream_in_blocks(
         place: Who reads.
         distribution: As `stream` takes it.
         failures: What to skip.
+        block: About how many bytes a block has.
         window: How many blocks are mixed.
         key: What the order depends on.
-        ahead: Whether memory holds a window and the next one.
+        ahead: Whether memory holds a piece of the order and the next one.
     """
     known = [(unit, mixes) for unit in units for mixes in _can_be_mixed(unit, failures)]
     mixed = [unit for unit, mixes in known if mixes]
@@ -49,10 +53,11 @@ def stream_in_blocks(
         yield from stream((unit for unit, _ in known), place, distribution, failures)
         return
     row = Row(mixed)
-    order = BlockOrder(row.block_stops(BLOCK_BYTES), window, *key)
+    order = BlockOrder(row.block_stops(block), window, *key)
     for start, stop in sample_ranges(len(row), place, distribution):
-        for samples in fetched_ahead(order.windows(start, stop), row, list, ahead=ahead):
-            yield from failures.each(row.get, samples)
+        pieces = order.pieces(start, stop)
+        for piece in fetched_ahead(pieces, row, attrgetter("entering"), ahead=ahead):
+            yield from failures.each(row.get, piece.samples)
     yield from stream((unit for unit, mixes in known if not mixes), place, distribution, failures)
 
 

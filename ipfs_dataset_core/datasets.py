@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import Dataset, IterableDataset
 
 from ipfs_dataset_core.batches import Batches, numbered
-from ipfs_dataset_core.block_order import both_fit, default_window
+from ipfs_dataset_core.block_order import both_fit, default_block, default_window
 from ipfs_dataset_core.block_streaming import stream_in_blocks
 from ipfs_dataset_core.collection import Collection, DatasetObject, as_objects
 from ipfs_dataset_core.connections import Connections
@@ -185,15 +185,17 @@ class IPFSIterableDataset(IterableDataset[Any]):
         """Yields this reader's samples as with ``shuffle_blocks``; `seed` counts besides the dataset's."""
         job = current_job(self._carried)
         memory = self._connections.options.memory
-        window = default_window(memory)
+        block = default_block(memory)
+        window = default_window(memory, block)
         return stream_in_blocks(
             self._failures.units(self._objects),
             current_place(job),
             self._distribution or job.distribution,
             self._failures,
-            window,
-            *(self._seed, seed, self._epoch.get()),
-            ahead=both_fit(memory, window),
+            block=block,
+            window=window,
+            key=(self._seed, seed, self._epoch.get()),
+            ahead=both_fit(memory, window, block),
         )
 
     def __len__(self) -> int:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from functools import cached_property
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch.utils.data import Subset
 
-from ipfs_dataset_core.block_order import BLOCK_BYTES, BlockOrder
+from ipfs_dataset_core.block_order import BlockOrder, Piece, default_block
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,15 +35,18 @@ class InBlocks(Protocol):
 class Blocks:
     """The blocks of such a dataset, or of a `Subset` of one, in whatever order that has its samples.
 
+    Attributes:
+        size: About how many bytes a block has.
+
     Args:
         dataset: Is asked when an order is.
-        size: About how many bytes a block has.
+        size: About how many bytes a block has, by default as many as `block_memory` allows.
 
     Raises:
         TypeError: It does not know which samples lie together.
     """
 
-    def __init__(self, dataset: Any, size: int = BLOCK_BYTES) -> None:
+    def __init__(self, dataset: Any, size: int | None = None) -> None:
         self._subset = dataset if isinstance(dataset, Subset) else None
         whole = dataset if self._subset is None else self._subset.dataset
         if not isinstance(whole, InBlocks):
@@ -53,19 +55,14 @@ class Blocks:
                 "IPFSDataset, an imported dataset or a Subset of one, or add block_stops and block_memory"
             )
         self._whole = whole
-        self._size = size
+        self.size = default_block(whole.block_memory()) if size is None else size
 
     def block_memory(self) -> int:
         """Returns how many bytes of verified blocks each process keeps."""
         return self._whole.block_memory()
 
-    def order(self, window: int, *key: object) -> Callable[[int, int], Iterator[int]]:
-        """Returns what yields the numbers of the samples from one place of an order to another."""
-        windows = self.windows(window, *key)
-        return lambda start, stop: chain.from_iterable(windows(start, stop))
-
-    def windows(self, window: int, *key: object) -> Callable[[int, int], Iterator[list[int]]]:
-        """Returns the same, for what is mixed at a time.
+    def pieces(self, window: int, *key: object) -> Callable[[int, int], Iterator[Piece]]:
+        """Returns what yields the numbers of the samples from one place of an order to another.
 
         Args:
             window: How many blocks are mixed.
@@ -80,13 +77,20 @@ class Blocks:
                 "elsewhere: a subclass that numbers its samples otherwise says where their blocks end, too"
             )
         stops, places = self._sorted
-        windows = BlockOrder(stops, window, *key).windows
+        pieces = BlockOrder(stops, window, *key).pieces
         if places is None:
-            return windows
-        return lambda start, stop: (list(map(places.__getitem__, w)) for w in windows(start, stop))
+            return pieces
+
+        def placed(samples: Iterable[int]) -> list[int]:
+            return list(map(places.__getitem__, samples))
+
+        return lambda start, stop: (
+            Piece(placed(piece.samples), list(map(placed, piece.entering)))
+            for piece in pieces(start, stop)
+        )
 
     def announce(self, samples: Iterable[int]) -> None:
-        """Tells the dataset what will be read next, where it wants to know."""
+        """Tells the dataset what will be read soon, where it wants to know."""
         will_read = getattr(self._whole, "will_read", None)
         if will_read is not None:
             indices = None if self._subset is None else self._subset.indices
@@ -100,7 +104,7 @@ class Blocks:
 
     @cached_property
     def _stops_of_whole(self) -> Sequence[int]:
-        return self._whole.block_stops(self._size)
+        return self._whole.block_stops(self.size)
 
     @cached_property
     def _sorted(self) -> tuple[Sequence[int], Sequence[int] | None]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import Sampler
 
-from ipfs_dataset_core.block_order import BLOCK_BYTES, both_fit, default_window
+from ipfs_dataset_core.block_order import both_fit, default_window
 from ipfs_dataset_core.in_blocks import Blocks
 from ipfs_dataset_core.options import parse_size
 from ipfs_dataset_core.places import Job, current_job
@@ -16,27 +16,28 @@ from ipfs_dataset_core.shares import DISTRIBUTIONS, Place, batch_ranges, rank_ra
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ipfs_dataset_core.block_order import Piece
     from ipfs_dataset_core.shares import Distribution
 
-# One sample in so many of a window is read before the next window is fetched: each leaf once, mostly.
+# One sample in so many of a piece is read before the next piece is fetched: each leaf once, mostly.
 _READ_FIRST = 8
 
 
 class BlockShuffleSampler(Sampler[int]):
     """Numbers of samples in a random order in which those that lie together come near each other.
 
-    Blocks are permuted, then the samples within each window of blocks. What a window needs is kept in memory,
-    so that an epoch fetches each block about once, where a full shuffle fetches one for nearly every sample.
-    Each rank has blocks of its own, and so has each worker, if told of the loader's: ``batch_size`` and
-    ``num_workers`` as the `DataLoader` has them.
+    Blocks are permuted, and samples are drawn from a window that slides over them. What a window needs is
+    kept in memory, so that an epoch fetches each block about once, where a full shuffle fetches one for
+    nearly every sample. Each rank has blocks of its own, and so has each worker, if told of the loader's:
+    ``batch_size`` and ``num_workers`` as the `DataLoader` has them.
 
     Args:
         dataset: An `IPFSDataset`, or a dataset that was imported.
         seed: What the order depends on, besides the epoch; the same for all ranks.
-        block_bytes: How large a block is; a number, or text such as ``"4M"``.
-        window_bytes: How much is mixed, by default a bit more than a quarter of the dataset's `memory`, and
-            more with larger blocks. More mixes better, and should stay below `memory`; but then the next
-            window is not fetched while this one is read.
+        block_bytes: How large a block is; a number, or text such as ``"8M"``. By default 4 MiB, or an eighth
+            of the dataset's `memory` where that is less.
+        window_bytes: How much is mixed, by default about half of the dataset's `memory`. More mixes better,
+            and should stay below `memory`; but then what comes next is not fetched while this is read.
         batch_size: The loader's.
         num_workers: The loader's.
         num_replicas: How many ranks there are, by default as torch.distributed or the environment says.
@@ -53,7 +54,7 @@ class BlockShuffleSampler(Sampler[int]):
         dataset: Any,
         *,
         seed: int = 0,
-        block_bytes: int | str = BLOCK_BYTES,
+        block_bytes: int | str | None = None,
         window_bytes: int | str | None = None,
         batch_size: int | None = None,
         num_workers: int = 0,
@@ -61,14 +62,15 @@ class BlockShuffleSampler(Sampler[int]):
         rank: int | None = None,
         distribution: Distribution | None = None,
     ) -> None:
-        block = _at_least_one("block_bytes", parse_size(block_bytes))
+        if block_bytes is not None:
+            block_bytes = _at_least_one("block_bytes", parse_size(block_bytes))
         self._dataset = dataset
-        self._blocks = Blocks(dataset, block)
-        memory = self._blocks.block_memory()
+        self._blocks = Blocks(dataset, block_bytes)
+        block, memory = self._blocks.size, self._blocks.block_memory()
         self._window = default_window(memory, block)
         if window_bytes is not None:
             self._window = -(-_at_least_one("window_bytes", parse_size(window_bytes)) // block)
-        # A window that is fetched too early pushes out of memory what is being read.
+        # What is fetched too early pushes out of memory what is being read.
         self._both_fit = both_fit(memory, self._window, block)
         self._seed = seed
         self._batch = _at_least_one("batch_size", 1 if batch_size is None else batch_size)
@@ -78,13 +80,13 @@ class BlockShuffleSampler(Sampler[int]):
         self._epoch = 0
 
     def __iter__(self) -> Iterator[int]:
-        windows = self._blocks.windows(self._window, self._seed, self._epoch)
+        pieces = self._blocks.pieces(self._window, self._seed, self._epoch)
         start, stop = self._range()
         if self._workers == 1 and self._both_fit:
-            return self._announced(windows(start, stop))
+            return self._announced(pieces(start, stop))
 
         def between(start: int, stop: int) -> Iterator[int]:
-            return chain.from_iterable(windows(start, stop))
+            return chain.from_iterable(piece.samples for piece in pieces(start, stop))
 
         *shares, rest = batch_ranges(start, stop, self._batch, self._workers)
         readers = [between(*share) for share in shares]
@@ -101,19 +103,19 @@ class BlockShuffleSampler(Sampler[int]):
         """Says which epoch comes next; without it, every epoch has the same order."""
         self._epoch = epoch
 
-    def _announced(self, windows: Iterator[list[int]]) -> Iterator[int]:
-        """Yields samples window by window, while what the next one needs is fetched."""
-        window = next(windows, None)
-        while window is not None:
-            following = next(windows, None)
+    def _announced(self, pieces: Iterator[Piece]) -> Iterator[int]:
+        """Yields samples piece by piece, while what the next one needs is fetched."""
+        piece = next(pieces, None)
+        while piece is not None:
+            following = next(pieces, None)
             # Until somebody asks for more, nothing is known to be read here. And a cache gives up first what
-            # was not read for longest: some of this window has to be read, or it would be this one.
-            first = 1 + len(window) // _READ_FIRST
-            yield from window[:first]
+            # was not read for longest: some of this piece has to be read, or it would be this one.
+            first = 1 + len(piece.samples) // _READ_FIRST
+            yield from piece.samples[:first]
             if following is not None:
-                self._blocks.announce(following)
-            yield from window[first:]
-            window = following
+                self._blocks.announce(chain.from_iterable(following.entering))
+            yield from piece.samples[first:]
+            piece = following
 
     def _range(self) -> tuple[int, int]:
         job = self._job or current_job()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from torch.utils.data import IterableDataset
@@ -103,8 +103,14 @@ class ShuffleDataset(IterableDataset[Any]):
         if blocks is None:
             yield from (dataset[index] for start, stop in ranges for index in range(start, stop))
             return
-        between = blocks.order(default_window(blocks.block_memory()), self._seed, epoch)
-        numbers = chain.from_iterable(between(start, stop) for start, stop in ranges)
+        window = default_window(blocks.block_memory(), blocks.size)
+        pieces = blocks.pieces(window, self._seed, epoch)
+        numbers = (
+            sample
+            for start, stop in ranges
+            for piece in pieces(start, stop)
+            for sample in piece.samples
+        )
         while batch := list(islice(numbers, _BATCH)):
             yield from dataset.__getitems__(batch)
 

@@ -51,17 +51,19 @@ def noting(count):
 
 def test_a_group_is_fetched_while_the_one_before_is_read():
     unit, row = noting(9)
-    groups = fetched_ahead(iter([[2, 0], [4, 3], [8]]), row, list)
+    groups = fetched_ahead(iter([[2, 0], [4, 3], [8]]), row, lambda group: [group])
     assert next(groups) == [2, 0]
     assert unit.asked == [[0, 2], [3, 4]]
     assert list(groups) == [[4, 3], [8]]
     assert unit.asked == [[0, 2], [3, 4], [8]]
-    assert list(fetched_ahead([], row, list)) == []
+    assert list(fetched_ahead([], row, lambda group: [group])) == []
+    assert list(fetched_ahead(["ab"], row, lambda group: [[7, 6], [1]])) == ["ab"]
+    assert unit.asked[3:] == [[6, 7], [1]], "in the parts that memory holds"
 
 
 def test_where_memory_holds_one_group_no_other_is_fetched():
     unit, row = noting(9)
-    groups = fetched_ahead(iter([[2, 0], [4, 3]]), row, list, ahead=False)
+    groups = fetched_ahead(iter([[2, 0], [4, 3]]), row, lambda group: [group], ahead=False)
     assert next(groups) == [2, 0]
     assert unit.asked == [[0, 2]]
     assert list(groups) == [[4, 3]]

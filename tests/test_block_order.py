@@ -24,7 +24,11 @@ stops = st.lists(st.integers(1, 9), max_size=20).map(
 
 def whole(ends, window, *key):
     order = BlockOrder(ends, window, *key)
-    return list(order.between(0, len(order)))
+    return between(order, 0, len(order))
+
+
+def between(order, start, stop):
+    return [sample for piece in order.pieces(start, stop) for sample in piece.samples]
 
 
 @given(stops, st.integers(1, 25), st.integers())
@@ -39,7 +43,7 @@ def test_stretches_that_meet_are_everything_once(ends, window, places):
     total = ends[-1]
     order = BlockOrder(ends, window, 7)
     bounds = sorted({0, total, *(place * total // 99 for place in places)})
-    stretches = [list(order.between(start, stop)) for start, stop in pairwise(bounds)]
+    stretches = [between(order, start, stop) for start, stop in pairwise(bounds)]
     lengths = [stop - start for start, stop in pairwise(bounds)]
     assert [len(stretch) for stretch in stretches] == lengths
     assert sorted(sample for stretch in stretches for sample in stretch) == list(range(total))
@@ -48,13 +52,13 @@ def test_stretches_that_meet_are_everything_once(ends, window, places):
 @given(stops.filter(bool), st.integers(1, 5), st.integers(1, 40))
 def test_beyond_its_end_it_starts_over(ends, window, more):
     total = ends[-1]
-    found = list(BlockOrder(ends, window).between(0, total + more))
+    found = between(BlockOrder(ends, window), 0, total + more)
     assert len(found) == total + more
     assert sorted(found[:total]) == list(range(total))
 
 
 def test_an_order_of_nothing_is_empty():
-    assert list(BlockOrder([], 3).between(0, 0)) == []
+    assert between(BlockOrder([], 3), 0, 0) == []
 
 
 def test_another_epoch_or_seed_is_another_order():
@@ -63,24 +67,36 @@ def test_another_epoch_or_seed_is_another_order():
 
 
 @given(st.integers(1, 30))
-def test_a_window_is_of_so_many_blocks_at_most(window):
-    for samples in BlockOrder(EVEN, window, 1).windows(0, COUNT):
-        assert len({sample // BLOCK for sample in samples}) <= window
+def test_a_piece_needs_a_window_and_the_blocks_that_it_moves_on(window):
+    for piece in BlockOrder(EVEN, window, 1).pieces(0, COUNT):
+        needed = {sample // BLOCK for sample in piece.samples}
+        assert len(needed) <= window - 1 + max(1, window // 4)
+        assert len(needed) > window // 2
 
 
-def test_a_lone_block_at_the_end_has_company():
-    windows = list(BlockOrder(range(1, 14), 4, 1).windows(0, 13))
-    assert [len(window) for window in windows] == [3, 3, 3, 4]
+def test_it_ends_with_as_many_blocks_as_it_has_in_the_middle():
+    for seed in range(20):
+        order = whole(EVEN, 8, seed)
+        for place in (0, COUNT // 2, COUNT - 64):
+            assert len({sample // BLOCK for sample in order[place : place + 64]}) > 4
 
 
 @pytest.mark.parametrize("shares", [1, 2, 7])
-def test_shares_of_it_open_each_block_about_once(shares):
-    order = BlockOrder(EVEN, 8, 3)
-    opened = 0
+@pytest.mark.parametrize("window", [1, 2, 8])
+def test_each_block_enters_once_before_it_is_needed_and_is_needed_for_a_while_only(window, shares):
+    order = BlockOrder(EVEN, window, 3)
+    entered: list[int] = []
     for share in range(shares):
-        for samples in order.windows(COUNT * share // shares, COUNT * (share + 1) // shares):
-            opened += len({sample // BLOCK for sample in samples})
-    assert COUNT // BLOCK <= opened <= COUNT // BLOCK + 2 * shares
+        there: dict[int, int] = {}
+        pieces = order.pieces(COUNT * share // shares, COUNT * (share + 1) // shares)
+        for number, piece in enumerate(pieces):
+            there |= {sample // BLOCK: number for block in piece.entering for sample in block}
+            steps = max(1, window // 4)
+            for sample in piece.samples:
+                assert number - there[sample // BLOCK] <= -(-window // steps)
+        entered += there
+    assert COUNT // BLOCK <= len(entered) <= COUNT // BLOCK + shares
+    assert len(set(entered)) == COUNT // BLOCK
 
 
 # What docs/explanation/order.md says of quality, with room for chance.
@@ -105,18 +121,23 @@ def test_ten_million_samples_take_no_memory_of_their_number():
     tracemalloc.start()
     try:
         order = BlockOrder(range(200, 10_000_001, 200), 12, 1)
-        first = next(iter(order.between(5_000_000, 10_000_000)))
+        first = next(order.pieces(5_000_000, 10_000_000)).samples[0]
         assert 0 <= first < 10_000_000
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
 
 
-def test_the_default_window_and_the_next_one_fit_in_memory():
-    for memory in (1, 1 << 20, 64 << 20, 1 << 30):
-        window = default_window(memory)
-        assert window == 1 or 2 * window * (2 << 20) <= memory
-        assert both_fit(memory, window) == (memory >= 64 << 20)
+@given(st.integers(0, 1 << 31), st.integers(1 << 10, 64 << 20))
+def test_the_default_window_and_what_it_moves_on_fit_in_memory(memory, block):
+    window = default_window(memory, block)
+    assert both_fit(memory, window, block) == (memory * 7 // 8 // (block + (1 << 20)) >= 2)
+    assert window == 1 or (window + 1) * block <= memory
+
+
+def test_half_of_the_memory_is_mixed():
+    for memory in (64 << 20, 256 << 20, 1 << 30):
+        assert 0.45 * memory < default_window(memory, 4 << 20) * (4 << 20) < 0.6 * memory
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=40), st.integers(1, 60))
@@ -151,7 +172,7 @@ def test_cutting_asks_of_few_samples():
 
 
 def test_it_mixes_as_well_as_it_can_within_a_window():
-    [window] = BlockOrder([COUNT], 1, 5).windows(0, COUNT)
+    window = whole([COUNT], 1, 5)
     assert abs(rank_correlation(window)) < 0.03
     assert distance_of_neighbours(window) == pytest.approx(1, abs=0.03)
     full = keyed_random(1).sample(range(COUNT), COUNT)

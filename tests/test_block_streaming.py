@@ -19,7 +19,9 @@ from tests.support.fake_units import FakeUnit, everything, units
 
 def share(row, place, distribution, *key, options=None):
     failures = Failures(options or Options())
-    return list(stream_in_blocks(iter(row), place, distribution, failures, 2, *key))
+    return list(
+        stream_in_blocks(iter(row), place, distribution, failures, block=2 << 20, window=2, key=key)
+    )
 
 
 def all_of(row, world, workers, distribution):

@@ -106,10 +106,10 @@ def test_the_global_random_states_are_left_alone():
     assert torch.equal(torch.get_rng_state(), torch_state)
 
 
-def test_a_window_of_samples_is_of_few_blocks():
-    order = list(sampler(300))
-    for start in range(0, 300, 30):
-        assert len(blocks_of(order[start : start + 30])) == 3
+def test_neighbours_in_the_order_are_of_as_many_blocks_as_the_window():
+    order = list(sampler(3000, window_bytes=60))
+    for start in range(0, 3000, 20):
+        assert 3 < len(blocks_of(order[start : start + 20])) <= 6 + 3
 
 
 @pytest.mark.parametrize(("workers", "method"), [(2, "spawn"), (3, "fork")])
