@@ -41,7 +41,8 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # so that all that it started can be ended with it
-            env={**os.environ, "PYTHONWARNINGS": "ignore"},
+            # Users' modules are compiled once; without this each run would compile what was changed last.
+            env={**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONDONTWRITEBYTECODE": ""},
         )
         self._answer(time.monotonic() + _IMPORT_SECONDS)
 
