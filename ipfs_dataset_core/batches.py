@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeGuard, TypeVar, cast
@@ -18,6 +19,8 @@ T = TypeVar("T")
 
 # How many times as many samples as a batch reads lie between its first and its last where it hops.
 _SCATTERED = 8
+# How often it may be said what will be read before any of it is.
+_MOST_UNREAD = 4
 
 
 class Fetchable(Protocol):
@@ -42,7 +45,7 @@ class Batches:
 
     def __init__(self, memory: int) -> None:
         self._memory = memory
-        self._is_read = False
+        self._unread = _MOST_UNREAD
         self._announced: set[int | None] = set()
 
     def samples(
@@ -102,7 +105,7 @@ class Batches:
 
     def _fetched(self, row: Fetchable, positions: Sequence[int | None]) -> Iterator[list[int]]:
         """Returns the places of a batch in groups, of which each is on its way when it comes."""
-        self._is_read = True
+        self._unread = 0
         missing = [None if p in self._announced else p for p in positions]
         self._announced.difference_update(positions)
         if all(p is None for p in missing):  # all of it is on its way
@@ -111,13 +114,13 @@ class Batches:
         return fetched_ahead(groups, row, lambda group: [_known(missing, group)])
 
     def announce(self, row: Fetchable, positions: Iterable[int | None]) -> None:
-        """Starts fetching what the next batches need, where any was read since it was said last.
+        """Starts fetching what the next batches need, where one was read not long ago.
 
         A sampler runs in the main process, and need not know whether that reads or a loader's workers do.
         """
-        if not self._is_read:
+        if self._unread >= _MOST_UNREAD:
             return
-        self._is_read = False
+        self._unread += 1
         coming = {position for position in positions if position is not None}
         self._announced |= coming
         with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
@@ -134,24 +137,25 @@ def fetched_ahead(
     row: Fetchable,
     needed: Callable[[T], Iterable[Iterable[int]]],
     *,
-    ahead: bool = True,
+    ahead: int = 1,
 ) -> Iterator[T]:
-    """Yields groups, each with what it and the next one need on their way.
+    """Yields groups, each with what it and the next ones need on their way.
 
     Args:
         groups: Of samples.
         row: What their numbers count.
         needed: Returns the numbers of samples that a group needs, in parts of which memory holds each.
-        ahead: Whether memory holds two groups; otherwise only that is fetched which is read now.
+        ahead: How many groups memory holds besides the one that is read.
     """
-    before: list[T] = []
+    coming: deque[T] = deque()
     for group in groups:
         with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
             for positions in needed(group):
                 row.prefetch(sorted(positions))
-        yield from before if ahead else [group]
-        before = [group] if ahead else []
-    yield from before
+        coming.append(group)
+        if len(coming) > ahead:
+            yield coming.popleft()
+    yield from coming
 
 
 def in_groups(row: Fetchable, positions: Sequence[int | None], memory: int) -> list[list[int]]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # A block has one leaf more than its bytes fill, for samples begin anywhere: small blocks are fetched nearly
 # twice, and of large ones few fit in memory.
 _BLOCK_BYTES = 4 << 20
+# So that while one piece is waited for, another is on its way.
+PIECES_AHEAD = 2
 
 
 def default_block(memory: int) -> int:
@@ -35,24 +37,24 @@ def default_block(memory: int) -> int:
 
 
 def default_window(memory: int, block: int) -> int:
-    """Returns how many blocks to mix with so much memory: `both_fit`, where any do."""
+    """Returns how many blocks to mix with so much memory: what comes next fits as well, where that can be."""
     fitting = cached_bytes(memory) // (block + LEAF_BYTES)
-    return max(1, min((fitting + 1) * 2 // 3, fitting - 1))
+    return max(1, min(fitting * 8 // 11, fitting - PIECES_AHEAD))
 
 
-def both_fit(memory: int, window: int, block: int) -> bool:
-    """Tells whether so much memory holds a piece of the order and the next one, too."""
-    blocks = window - 1 + 2 * _steps_of_a_piece(window)
+def fits(memory: int, window: int, block: int) -> bool:
+    """Tells whether so much memory holds what a piece of the order needs, and the next ones, too."""
+    blocks = window - 1 + (1 + PIECES_AHEAD) * _steps_of_a_piece(window)
     return blocks * (block + LEAF_BYTES) <= cached_bytes(memory)
 
 
 def _steps_of_a_piece(window: int) -> int:
     # With fewer, memory would hold a larger window; with more, who reads waits less often for a source.
-    return max(1, window // 4)
+    return max(1, window // 8)
 
 
 class Piece(NamedTuple):
-    """What is read while the blocks of the next piece are fetched.
+    """What is read while the blocks of the next pieces are fetched.
 
     Args:
         samples: In their order.

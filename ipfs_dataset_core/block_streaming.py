@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.batches import fetched_ahead
-from ipfs_dataset_core.block_order import BlockOrder
+from ipfs_dataset_core.block_order import PIECES_AHEAD, BlockOrder
 from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.rows import Row, has_blocks
 from ipfs_dataset_core.shares import sample_ranges
@@ -30,7 +30,7 @@ def stream_in_blocks(
     block: int,
     window: int,
     key: Sequence[object],
-    ahead: bool = True,
+    ahead: int = PIECES_AHEAD,
 ) -> Iterator[Sample]:
     """Yields the samples of one reader in the order of their shuffled blocks.
 
@@ -45,7 +45,7 @@ def stream_in_blocks(
         block: About how many bytes a block has.
         window: How many blocks are mixed.
         key: What the order depends on.
-        ahead: Whether memory holds a piece of the order and the next one.
+        ahead: How many pieces of the order memory holds besides the one that is read.
     """
     known = [(unit, mixes) for unit in units for mixes in _can_be_mixed(unit, failures)]
     mixed = [unit for unit, mixes in known if mixes]

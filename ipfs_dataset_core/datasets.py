@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import Dataset, IterableDataset
 
 from ipfs_dataset_core.batches import Batches, numbered
-from ipfs_dataset_core.block_order import both_fit, default_block, default_window
+from ipfs_dataset_core.block_order import PIECES_AHEAD, default_block, default_window, fits
 from ipfs_dataset_core.block_streaming import stream_in_blocks
 from ipfs_dataset_core.collection import Collection, DatasetObject, as_objects
 from ipfs_dataset_core.connections import Connections
@@ -105,7 +105,7 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
     def will_read(self, indices: Sequence[int]) -> None:
         """Says what will be in the next batches, so that it is fetched while others are read.
 
-        Ignored where no batch was read in this process since it was said last.
+        Ignored where no batch was read in this process, nor since it was said a few times.
         """
         self._batches.announce(self._collection.row, numbered(indices, len(self._collection)))
 
@@ -195,7 +195,7 @@ class IPFSIterableDataset(IterableDataset[Any]):
             block=block,
             window=window,
             key=(self._seed, seed, self._epoch.get()),
-            ahead=both_fit(memory, window, block),
+            ahead=PIECES_AHEAD if fits(memory, window, block) else 0,
         )
 
     def __len__(self) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import chain, cycle, islice
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import Sampler
 
-from ipfs_dataset_core.block_order import both_fit, default_window
+from ipfs_dataset_core.block_order import PIECES_AHEAD, default_window, fits
 from ipfs_dataset_core.in_blocks import Blocks
 from ipfs_dataset_core.options import parse_size
 from ipfs_dataset_core.places import Job, current_job
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.block_order import Piece
     from ipfs_dataset_core.shares import Distribution
 
-# One sample in so many of a piece is read before the next piece is fetched: each leaf once, mostly.
+# One sample in so many of a piece is read before more is fetched: each leaf once, mostly.
 _READ_FIRST = 8
 
 
@@ -71,7 +72,7 @@ class BlockShuffleSampler(Sampler[int]):
         if window_bytes is not None:
             self._window = -(-_at_least_one("window_bytes", parse_size(window_bytes)) // block)
         # What is fetched too early pushes out of memory what is being read.
-        self._both_fit = both_fit(memory, self._window, block)
+        self._fits = fits(memory, self._window, block)
         self._seed = seed
         self._batch = _at_least_one("batch_size", 1 if batch_size is None else batch_size)
         self._workers = _workers(num_workers, batch_size)
@@ -82,7 +83,7 @@ class BlockShuffleSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         pieces = self._blocks.pieces(self._window, self._seed, self._epoch)
         start, stop = self._range()
-        if self._workers == 1 and self._both_fit:
+        if self._workers == 1 and self._fits:
             return self._announced(pieces(start, stop))
 
         def between(start: int, stop: int) -> Iterator[int]:
@@ -104,18 +105,20 @@ class BlockShuffleSampler(Sampler[int]):
         self._epoch = epoch
 
     def _announced(self, pieces: Iterator[Piece]) -> Iterator[int]:
-        """Yields samples piece by piece, while what the next one needs is fetched."""
-        piece = next(pieces, None)
-        while piece is not None:
-            following = next(pieces, None)
+        """Yields samples piece by piece, while what the next ones need is fetched."""
+        coming = deque(islice(pieces, 1))
+        while coming:
+            piece = coming.popleft()
             # Until somebody asks for more, nothing is known to be read here. And a cache gives up first what
             # was not read for longest: some of this piece has to be read, or it would be this one.
             first = 1 + len(piece.samples) // _READ_FIRST
             yield from piece.samples[:first]
-            if following is not None:
-                self._blocks.announce(chain.from_iterable(following.entering))
+            following = list(islice(pieces, PIECES_AHEAD - len(coming)))
+            entering = chain.from_iterable(one.entering for one in following)
+            if following:
+                self._blocks.announce(chain.from_iterable(entering))
+            coming += following
             yield from piece.samples[first:]
-            piece = following
 
     def _range(self) -> tuple[int, int]:
         job = self._job or current_job()

@@ -63,7 +63,7 @@ def test_a_group_is_fetched_while_the_one_before_is_read():
 
 def test_where_memory_holds_one_group_no_other_is_fetched():
     unit, row = noting(9)
-    groups = fetched_ahead(iter([[2, 0], [4, 3]]), row, lambda group: [group], ahead=False)
+    groups = fetched_ahead(iter([[2, 0], [4, 3]]), row, lambda group: [group], ahead=0)
     assert next(groups) == [2, 0]
     assert unit.asked == [[0, 2]]
     assert list(groups) == [[4, 3]]
@@ -116,12 +116,22 @@ def test_what_was_announced_is_fetched_once():
     assert unit.asked == [], "fetched for a process that reads nothing"
     read([9])
     batches.announce(row, [7, None, 3, 5])
-    batches.announce(row, [40])
     assert unit.asked == [[9], [3, 5, 7]]
     read([7, 8, 3])
     assert unit.asked[2:] == [[8]]
     read([7, 5])
     assert unit.asked[3:] == [[7]], "what was read may be gone again"
+
+
+def test_what_is_announced_again_and_again_and_never_read_is_not_fetched():
+    unit, row = noting(50)
+    batches = Batches(100)
+    for turn in range(2):
+        batches.read(row, [9], lambda group: [(place, None) for place in group])
+        unit.asked.clear()
+        for number in range(10):
+            batches.announce(row, [10 * turn + number])
+        assert unit.asked == [[10 * turn + number] for number in range(4)]
 
 
 @pytest.fixture(scope="module")
