@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import urllib3
 
 from benchmarks.contestants.limit import ZIP_HEADER_BYTES
-from benchmarks.contestants.orders import batches, shuffled
+from benchmarks.contestants.orders import a_part, batches, shuffled
 from ipfs_dataset_core import CID, parse_file
+from ipfs_dataset_core.content.directory import parse_directory
 from ipfs_dataset_core.layout import FileLayout, Inline, Leaf
 
 if TYPE_CHECKING:
@@ -68,6 +69,22 @@ class _Blocks:
     def leaves(self, start: int, stop: int) -> list[Leaf]:
         """Returns the leaves that hold some bytes."""
         return [part for part in self.layout.segments(start, stop) if isinstance(part, Leaf)]
+
+
+def some_files(job: Job) -> Iterator[bytes]:
+    """Reads one in twenty of a folder's files with 16 threads: its listing, and a block for each."""
+    pool = urllib3.PoolManager(maxsize=16)
+
+    def get(cid: CID) -> bytes:
+        return bytes(pool.request("GET", f"{job.gateway}/ipfs/{cid}?format=raw").data)
+
+    def read() -> Iterator[bytes]:
+        root = CID.parse(job.cid)
+        files = parse_directory(root, get(root))
+        with ThreadPoolExecutor(16) as threads:
+            yield from threads.map(get, (files[number].cid for number in a_part(job)))
+
+    return read()
 
 
 def _prepared(job: Job) -> tuple[_Blocks, Callable[[int], tuple[int, int]]]:

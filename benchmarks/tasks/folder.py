@@ -34,6 +34,7 @@ TASKS = (
         title="folder of 2,000 files of 10 KiB, one in twenty at random",
         data="folder",
         contestants=(
+            Contestant("limit_blocks", "some_files", "the same blocks, unverified (limit)", "ours"),
             SOME,
             SOME_REQUESTS,
             Contestant("ipfsspec_", "some", "ipfsspec, all at once", "ipfsspec"),
