@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ipfs_dataset_core import MemberIndex, NameTable, pack_columns, unpack_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ipfs_dataset_core import Limits, Span
     from ipfs_dataset_plugins._tar_member import Member
@@ -44,13 +44,13 @@ class TarIndex(MemberIndex):
         """Adds a sample: its name, and the member that holds its content."""
         if content.parts is not None:
             self._sparse[len(self)] = content.size, content.parts
-        self.append_bytes(name, content.data, content.stored)
+        self.extend([name], [content.data], [content.stored])
 
-    def append_bytes(self, name: str, start: int, size: int) -> None:
-        """Adds a sample that is a run of the archive's bytes."""
-        self._names.append(name)
-        self._starts.append(start)
-        self._sizes.append(size)
+    def extend(self, names: Iterable[str], starts: Iterable[int], sizes: Iterable[int]) -> None:
+        """Adds samples that are runs of the archive's bytes."""
+        self._names.extend_encoded([name.encode("utf-8", "surrogateescape") for name in names])
+        self._starts.extend(starts)
+        self._sizes.extend(sizes)
 
     def __len__(self) -> int:
         return len(self._names)

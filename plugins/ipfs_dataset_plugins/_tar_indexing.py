@@ -26,7 +26,8 @@ def build_index(source: ObjectFile, contents: Contents) -> TarIndex:
     """
     index, start = TarIndex(source.limits), 0
     scan = Scan(ForwardBytes(source, piece=0))
-    archive = ForwardBytes(source, _PIECE_BYTES)
+    near, far = ForwardBytes(source, _PIECE_BYTES), ForwardBytes(source)
+    archive = near
     while (member := scan.member(start)) is not None:
         content = contents.find(member)
         if content is not None:
@@ -35,8 +36,12 @@ def build_index(source: ObjectFile, contents: Contents) -> TarIndex:
         if member.stop - member.start < _PIECE_BYTES // 4 and not scan.extended:
             piece, at = archive.window(start)
             base = start - at
-            for header, name, size in usual_headers(piece, at):
-                data = base + header + BLOCK
-                index.append_bytes(name, data, size)
-                start = data + padded(size)
+            found = list(usual_headers(piece, at))
+            if found:
+                names, data = [name for _, name, _ in found], [at + BLOCK for at, _, _ in found]
+                sizes = [size for _, _, size in found]
+                index.extend(names, [base + at for at in data], sizes)
+                start = base + data[-1] + padded(sizes[-1])
+            # Where all in it were small, what follows will be, too: it costs less in large pieces.
+            archive = far if start >= base + len(piece) - BLOCK else near
     return index
