@@ -11,6 +11,7 @@ from benchmarks.contestants.ours_reading import (
     plain_stream,
     second_epoch,
     shuffled_epoch,
+    shuffled_epoch_indexed,
     some_by_batch,
 )
 
@@ -22,5 +23,6 @@ __all__ = [
     "plain_stream",
     "second_epoch",
     "shuffled_epoch",
+    "shuffled_epoch_indexed",
     "some_by_batch",
 ]

@@ -125,7 +125,17 @@ def loader(job: Job) -> Iterator[bytes]:
 
 def shuffled_epoch(job: Job) -> Iterator[bytes]:
     """Fetches all members in an order that reads each block about once, through a DataLoader."""
+    yield from _in_shuffled_blocks(_dataset(job))
+
+
+def shuffled_epoch_indexed(job: Job) -> Iterator[bytes]:
+    """Does so with a dataset whose index is there before the clock runs."""
     dataset = _dataset(job)
+    len(dataset)
+    return _in_shuffled_blocks(dataset)
+
+
+def _in_shuffled_blocks(dataset: IPFSDataset) -> Iterator[bytes]:
     sampler = BlockShuffleSampler(dataset, batch_size=64)
     batched = DataLoader(dataset, batch_size=64, sampler=sampler, collate_fn=list)
     for _, data in chain.from_iterable(batched):

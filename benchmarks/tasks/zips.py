@@ -23,6 +23,7 @@ BLOCKS_16 = Contestant(
 FSSPEC = Contestant("fsspec_", "zip_random", "fsspec + zipfile", "fsspec", 500)
 
 SHUFFLED = Contestant("ours", "shuffled_epoch", "ipfs-dataset, BlockShuffleSampler", "ours")
+INDEXED = Contestant("ours", "shuffled_epoch_indexed", "the same, index there before", "ours")
 SEQUENTIAL = Contestant("ours", "in_order", "ipfs-dataset, in order", "ours")
 REMOTEZIP_APART = replace(REMOTEZIP, data="zip_small", compared=False)
 
@@ -32,7 +33,7 @@ def _epoch(kind: str, data: str) -> Task:
         name=f"{data.partition('_')[0]}_epoch",
         title=f"{kind} of 20,000 members of 10 KiB, an epoch in block-shuffled order, DataLoader",
         data=data,
-        contestants=(SHUFFLED, SEQUENTIAL, REMOTEZIP_APART),
+        contestants=(SHUFFLED, INDEXED, SEQUENTIAL, REMOTEZIP_APART),
         targets=(
             Target(SHUFFLED.name, "ratio", 25, REMOTEZIP.name),
             Target(SHUFFLED.name, "ratio", 0.5, SEQUENTIAL.name),
