@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import zlib
 
 from ipfs_dataset_plugins import _deflate
 
@@ -35,7 +34,7 @@ def decompress(method: int, data: bytes, size: int) -> bytes:
         if method == _STORED:
             return data
         if method == _DEFLATED:
-            content: bytes = _deflate.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
+            content: bytes = _deflate.inflater().decompress(data, size + 1)
             return content
         if method == _BZIP2:
             return bz2.BZ2Decompressor().decompress(data, size + 1)
