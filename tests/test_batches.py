@@ -176,8 +176,10 @@ def test_a_scattered_batch_is_read_together_and_in_its_order(tmp_path, kind, mon
     reader = TarReader if kind == "tar" else ZipReader
     monkeypatch.delattr(reader, "read")
     store = Store(tmp_path)
-    found = IPFSDataset(f"ipfs://{store.file(data)}", store.address).__getitems__(SCATTERED)
-    assert found == ORDINARY
+    dataset = IPFSDataset(f"ipfs://{store.file(data)}", store.address)
+    assert dataset.__getitems__(SCATTERED) == ORDINARY
+    twice = [*SCATTERED, *SCATTERED[::-1]]
+    assert dataset.__getitems__(twice) == ORDINARY + ORDINARY[::-1]
 
 
 def test_a_batch_read_together_asks_for_blocks_not_for_samples(archive, monkeypatch):

@@ -105,10 +105,10 @@ class Reader(ABC):
     def read_each(
         self, source: Any, index: MemberIndex, positions: Iterable[int]
     ) -> Iterator[Sample]:
-        """Yields several samples, whose positions ascend, each as `read` returns it.
+        """Yields several samples, each as `read` returns it.
 
-        Batches are read so. Override it where neighbours cost less together than each by itself:
-        `ObjectFile.piece_at` gives the whole block that one is in.
+        Their positions ascend; one may be there twice. Batches are read so. Override it where neighbours
+        cost less together than each by itself: `ObjectFile.piece_at` gives the whole block that one is in.
         """
         return (self.read(source, index, position) for position in positions)
 

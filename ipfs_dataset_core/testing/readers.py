@@ -145,7 +145,7 @@ class ReaderContract:
             _terms.must(
                 name == wanted, f"`index.name({position})` has to be {wanted!r}, not {name!r}"
             )
-        found_each = reader.read_each(source, index, range(0, len(index), 2))
+        found_each = reader.read_each(example.open(), index, range(0, len(index), 2))
         self._assert_equal(found_each, example.samples[::2], "`read_each` of every other sample")
 
     def test_an_index_works_for_another_process(self, reader: Reader, example: Example) -> None:
