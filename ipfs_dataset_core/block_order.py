@@ -22,7 +22,7 @@ from ipfs_dataset_core.randomness import keyed_random
 from ipfs_dataset_core.shares import wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 # A block has one leaf more than its bytes fill, for samples begin anywhere: small blocks are fetched nearly
 # twice, and of large ones few fit in memory.
@@ -65,6 +65,11 @@ class Piece(NamedTuple):
     entering: list[Sequence[int]]
 
 
+def samples_of(pieces: Iterable[Piece]) -> Iterator[int]:
+    """Yields the samples of pieces, in their order."""
+    return chain.from_iterable(piece.samples for piece in pieces)
+
+
 class BlockOrder:
     """One epoch's order of samples.
 
@@ -91,8 +96,8 @@ class BlockOrder:
         for first, last in wrapped(start, stop, len(self)):
             steps = self._steps(first, last)
             while together := list(islice(steps, most)):
-                samples = list(chain.from_iterable(step.samples for step in together))
-                yield Piece(samples, list(chain.from_iterable(step.entering for step in together)))
+                entering = chain.from_iterable(step.entering for step in together)
+                yield Piece(list(samples_of(together)), list(entering))
 
     def _steps(self, start: int, stop: int) -> Iterator[Piece]:
         first, last = bisect_right(self._ends, start), bisect_left(self._ends, stop) + 1

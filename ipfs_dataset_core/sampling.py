@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import Sampler
 
-from ipfs_dataset_core.block_order import PIECES_AHEAD, default_window, fits
+from ipfs_dataset_core.block_order import PIECES_AHEAD, default_window, fits, samples_of
 from ipfs_dataset_core.in_blocks import Blocks
 from ipfs_dataset_core.options import parse_size
 from ipfs_dataset_core.places import Job, current_job
@@ -87,7 +87,7 @@ class BlockShuffleSampler(Sampler[int]):
             return self._announced(pieces(start, stop))
 
         def between(start: int, stop: int) -> Iterator[int]:
-            return chain.from_iterable(piece.samples for piece in pieces(start, stop))
+            return samples_of(pieces(start, stop))
 
         *shares, rest = batch_ranges(start, stop, self._batch, self._workers)
         readers = [between(*share) for share in shares]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from torch.utils.data import IterableDataset
 
-from ipfs_dataset_core.block_order import default_window
+from ipfs_dataset_core.block_order import default_window, samples_of
 from ipfs_dataset_core.datasets import IPFSIterableDataset
 from ipfs_dataset_core.epochs import SharedEpoch
 from ipfs_dataset_core.in_blocks import blocks_of
@@ -105,12 +105,7 @@ class ShuffleDataset(IterableDataset[Any]):
             return
         window = default_window(blocks.block_memory(), blocks.size)
         pieces = blocks.pieces(window, self._seed, epoch)
-        numbers = (
-            sample
-            for start, stop in ranges
-            for piece in pieces(start, stop)
-            for sample in piece.samples
-        )
+        numbers = chain.from_iterable(samples_of(pieces(start, stop)) for start, stop in ranges)
         while batch := list(islice(numbers, _BATCH)):
             yield from dataset.__getitems__(batch)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.block_order import BlockOrder, cut, default_window, fits
+from ipfs_dataset_core.block_order import BlockOrder, cut, default_window, fits, samples_of
 from ipfs_dataset_core.randomness import keyed_random
 from tests.support.order_quality import distance_of_neighbours, label_entropy, rank_correlation
 
@@ -28,7 +28,7 @@ def whole(ends, window, *key):
 
 
 def between(order, start, stop):
-    return [sample for piece in order.pieces(start, stop) for sample in piece.samples]
+    return list(samples_of(order.pieces(start, stop)))
 
 
 @given(stops, st.integers(1, 25), st.integers())
