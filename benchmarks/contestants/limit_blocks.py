@@ -26,19 +26,24 @@ if TYPE_CHECKING:
 _CACHED_BYTES = 64 << 20
 
 
+def _getter(job: Job) -> Callable[[CID], bytes]:
+    """Returns what asks the gateway for a block, on connections that are kept."""
+    pool = urllib3.PoolManager(maxsize=16)
+
+    def get(cid: CID) -> bytes:
+        return bytes(pool.request("GET", f"{job.gateway}/ipfs/{cid}?format=raw").data)
+
+    return get
+
+
 class _Blocks:
     """Leaves of one file by a GET each, least recently used out first."""
 
     def __init__(self, job: Job) -> None:
-        self._pool = urllib3.PoolManager(maxsize=16)
-        self._gateway = job.gateway
+        self._get = _getter(job)
         self.layout = FileLayout(CID.parse(job.cid), self._get)
         self._cached: OrderedDict[Leaf, bytes] = OrderedDict()
         self._used = 0
-
-    def _get(self, cid: CID) -> bytes:
-        url = f"{self._gateway}/ipfs/{cid}?format=raw"
-        return bytes(self._pool.request("GET", url).data)
 
     def fetch(self, leaves: Iterable[Leaf], each: Callable[..., Iterable[bytes]] = map) -> None:
         """Fetches the leaves that are not there."""
@@ -73,10 +78,7 @@ class _Blocks:
 
 def some_files(job: Job) -> Iterator[bytes]:
     """Reads one in twenty of a folder's files with 16 threads: its listing, and a block for each."""
-    pool = urllib3.PoolManager(maxsize=16)
-
-    def get(cid: CID) -> bytes:
-        return bytes(pool.request("GET", f"{job.gateway}/ipfs/{cid}?format=raw").data)
+    get = _getter(job)
 
     def read() -> Iterator[bytes]:
         root = CID.parse(job.cid)
