@@ -38,10 +38,10 @@ def build_index(source: ObjectFile, contents: Contents) -> TarIndex:
             base = start - at
             found = list(usual_headers(piece, at))
             if found:
-                names, data = [name for _, name, _ in found], [at + BLOCK for at, _, _ in found]
+                starts = [base + header + BLOCK for header, _, _ in found]
                 sizes = [size for _, _, size in found]
-                index.extend(names, [base + at for at in data], sizes)
-                start = base + data[-1] + padded(sizes[-1])
+                index.extend([name for _, name, _ in found], starts, sizes)
+                start = starts[-1] + padded(sizes[-1])
             # Where all in it were small, what follows will be, too: it costs less in large pieces.
             archive = far if start >= base + len(piece) - BLOCK else near
     return index
