@@ -104,7 +104,9 @@ def race(
         entry.attempt(lambda entry=entry: check(entry))  # type: ignore[misc] # bound at once
     _compare(task, entries)
     for number in range(1, min(rounds, task.rounds or rounds) + 1):
-        for entry in entries:
+        # Nobody is always first, or always behind the same one: the machine remembers what was before.
+        first = number % len(entries)
+        for entry in (*entries[first:], *entries[:first]):
             entry.attempt(lambda entry=entry, number=number: timed(entry, number))  # type: ignore[misc]
 
 

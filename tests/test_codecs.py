@@ -78,21 +78,17 @@ def test_a_large_tensor_comes_back():
 ANY = values.containers(st.one_of(values.SCALARS, values.tensors(), values.arrays()))
 
 
-@given(ANY, ANY)
-def test_what_is_known_of_other_samples_changes_nothing_but_the_time(usual, sample):
+@given(st.lists(ANY, min_size=1, max_size=3), st.lists(st.integers(0, 2), max_size=6))
+def test_what_is_known_of_other_samples_changes_nothing_but_the_time(different, order):
+    samples = [different[index % len(different)] for index in (0, *order)]
     codec = SampleCodec()
-    known = codec.encode(usual, 0).schema
-    assert codec.encode(usual, 1, known).schema is known or _has_other_keys(usual)
-    plain, helped = codec.encode(sample, 2), codec.encode(sample, 2, known)
-    assert helped.members == plain.members
-    assert schema.schema_text(helped.schema) == schema.schema_text(plain.schema)
-
-
-def _has_other_keys(sample):
-    """Tells whether there are keys that may be equal though they are not the same."""
-    if type(sample) is dict:
-        return any(type(key) is not str or _has_other_keys(part) for key, part in sample.items())
-    return type(sample) in (list, tuple) and any(map(_has_other_keys, sample))
+    alone = [codec.encode(sample, position) for position, sample in enumerate(samples)]
+    together = list(codec.encode_all(samples))
+    assert [each.members for each in together] == [each.members for each in alone]
+    texts = [schema.schema_text(each.schema) for each in together]
+    assert texts == [schema.schema_text(each.schema) for each in alone]
+    first = together[0].schema
+    assert [each.schema is first for each in together] == [text == texts[0] for text in texts]
 
 
 @pytest.mark.parametrize(
@@ -110,20 +106,19 @@ def _has_other_keys(sample):
 )
 def test_a_sample_that_is_unlike_the_others_is_encoded_as_if_there_were_none(sample):
     codec = SampleCodec()
-    usual = codec.encode({"a": torch.ones(1), "b": [torch.ones(1), "two"]}, 0).schema
-    plain, helped = codec.encode(sample, 1), codec.encode(sample, 1, usual)
+    usual = {"a": torch.ones(1), "b": [torch.ones(1), "two"]}
+    plain = codec.encode(sample, 2)
+    first, second, helped = codec.encode_all([usual, usual, sample])
     assert helped.members == plain.members
     assert schema.schema_text(helped.schema) == schema.schema_text(plain.schema)
-    assert helped.schema is not usual
+    assert second.schema is first.schema
+    assert helped.schema is not first.schema
 
 
 def test_equal_keys_of_other_types_are_other_keys():
-    codec = SampleCodec()
-    usual = codec.encode({1: torch.ones(1)}, 0).schema
-    for key in (True, 1.0):
-        assert schema.schema_text(
-            codec.encode({key: torch.ones(1)}, 1, usual).schema
-        ) != schema.schema_text(usual)
+    samples = [{key: torch.ones(1)} for key in (1, 1, True, 1.0)]
+    encoded = [schema.schema_text(each.schema) for each in SampleCodec().encode_all(samples)]
+    assert len(set(encoded)) == 3
 
 
 def test_views_keep_their_values_and_results_are_writable():

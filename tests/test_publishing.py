@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from contextlib import closing
 
 import pytest
 
-from ipfs_dataset_core.content import CID, get_profile
+from ipfs_dataset_core.content import CID, RAW, get_profile, make_cid
 from ipfs_dataset_core.errors import ExportError, TransportError
 from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.publishing.publish import publish
@@ -86,6 +88,60 @@ def test_pieces_are_written_at_once_and_a_closed_file_takes_none():
     assert list(blocks.values()) == [b"fourfivesix"]
     with pytest.raises(ValueError, match="closed"):
         file.writelines([b""])
+
+
+class Meeting(MemoryTransport):
+    """Stores a batch when as many threads as should be at once are here with one."""
+
+    def __init__(self, concurrency, at_once):
+        super().__init__()
+        self.concurrency = concurrency
+        self.barrier = threading.Barrier(at_once, timeout=30)
+        self.order = []
+
+    def put_blocks(self, blocks):
+        self.order += [cid for cid, _ in blocks]
+        self.barrier.wait()
+        super().put_blocks(blocks)
+
+
+@pytest.mark.parametrize(("concurrency", "at_once"), [(1, 1), (2, 2), (8, 2)])
+def test_two_batches_are_under_way_where_the_transport_takes_two(concurrency, at_once):
+    transport = Meeting(concurrency, at_once)
+    blocks = {make_cid(data, RAW): data for data in (bytes([i]) * 100 for i in range(12))}
+    with closing(BlockUpload(transport, batch_bytes=200)) as upload:
+        _send_all(upload, blocks.items())
+    assert transport.blocks.keys() == {cid.multihash for cid in blocks}
+    if at_once == 1:
+        assert transport.order == list(blocks)
+
+
+class LastRefusing(MemoryTransport):
+    """Takes all but one batch, whichever is the one with a block."""
+
+    def __init__(self, cid):
+        super().__init__()
+        self.refused = cid
+
+    def put_blocks(self, blocks):
+        if self.refused in dict(blocks):
+            raise TransportError("the disk is full")
+        super().put_blocks(blocks)
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_no_failure_of_a_batch_is_lost(number):
+    blocks = [(make_cid(data, RAW), data) for data in (bytes([i]) * 100 for i in range(6))]
+    with closing(BlockUpload(LastRefusing(blocks[number][0]), batch_bytes=100)) as upload:
+        with pytest.raises(TransportError, match="disk is full"):
+            _send_all(upload, blocks)
+    assert upload_threads() == []
+
+
+def _send_all(upload, blocks):
+    for cid, block in blocks:
+        upload.emit(cid, block)
+    upload.finish()
 
 
 def test_closing_an_upload_drops_what_was_not_sent():

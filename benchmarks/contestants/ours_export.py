@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,10 @@ from ipfs_dataset_core.publishing.upload import BlockUpload
 from ipfs_dataset_plugins.api import ApiTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from benchmarks.model import Job
-    from ipfs_dataset_core import CID, Transport
+    from ipfs_dataset_core import CID
 
 # 10,000 bytes behind a header of their own and one of .npy, and the label in a record behind another.
 _BYTES_IN_SHARD = 11_776
@@ -39,18 +40,42 @@ def _export(address: str, samples: Samples) -> Iterator[bytes]:
 
 def import_blocks(job: Job) -> Iterator[bytes]:
     """The limit: hands the node blocks that are there already, and has them pinned."""
+    root, blocks = _blocks(Samples(job))
+    return _import(job, root, blocks)
+
+
+def read_hash_import(job: Job) -> Iterator[bytes]:
+    """What every client has to do besides: reads the samples, copies and hashes their bytes once."""
+    samples = Samples(job)
+    root, blocks = _blocks(samples)
+    return _import(job, root, _read_and_hashed(samples, blocks))
+
+
+def _blocks(samples: Samples) -> tuple[CID, list[tuple[CID, bytes]]]:
     blocks: list[tuple[CID, bytes]] = []
     builder = FileBuilder(
         PROFILES["unixfs-v1-2025"], lambda cid, block: blocks.append((cid, block))
     )
-    for data, _ in map(Samples(job).__getitem__, range(job.facts["members"])):
+    for data, _ in map(samples.__getitem__, range(len(samples))):
         # As many bytes as a sample has in a shard, headers and padding included.
         builder.write(bytes(data.numpy()).ljust(_BYTES_IN_SHARD, b"\0"))
-    root = builder.finish().cid
-    return _import(ApiTransport(job.api, Options()), root, blocks)
+    return builder.finish().cid, blocks
 
 
-def _import(node: Transport, root: CID, blocks: list[tuple[CID, bytes]]) -> Iterator[bytes]:
+def _read_and_hashed(
+    samples: Samples, blocks: list[tuple[CID, bytes]]
+) -> Iterator[tuple[CID, bytes]]:
+    share = -(-len(samples) // len(blocks))
+    for number, (cid, block) in enumerate(blocks):
+        for index in range(number * share, min(len(samples), (number + 1) * share)):
+            samples[index]
+        copy = bytes(memoryview(block))
+        hashlib.sha256(copy).digest()
+        yield cid, copy
+
+
+def _import(job: Job, root: CID, blocks: Iterable[tuple[CID, bytes]]) -> Iterator[bytes]:
+    node = ApiTransport(job.api, Options())
     with closing(node), closing(BlockUpload(node)) as upload:
         for cid, block in blocks:
             upload.emit(cid, block)

@@ -10,6 +10,13 @@ STORE = Contestant("ours_export", "to_store", "ipfs-dataset, to a store", "ours"
 IMPORT = Contestant(
     "ours_export", "import_blocks", "blocks made before, to a node (limit)", "ours", bare=True
 )
+READ_HASH_IMPORT = Contestant(
+    "ours_export",
+    "read_hash_import",
+    "the same, samples read and blocks hashed (limit)",
+    "ours",
+    bare=True,
+)
 ORIGINAL = Contestant("original_export", "to_node", "the first ipfs-dataset", "original", bare=True)
 
 TASKS = (
@@ -17,7 +24,7 @@ TASKS = (
         name="export",
         title="export of 20,000 samples, 200 MB",
         data="samples",
-        contestants=(ADD, IMPORT, NODE, STORE, ORIGINAL),
+        contestants=(ADD, IMPORT, READ_HASH_IMPORT, NODE, STORE, ORIGINAL),
         targets=(
             Target(NODE.name, "ratio", 0.8, ADD.name),
             Target(STORE.name, "ratio", 0.8, ADD.name),

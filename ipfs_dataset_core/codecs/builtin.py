@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -15,37 +16,52 @@ JSON = "json"
 _INT64 = 1 << 63
 
 
-def encode_scalar(value: Any) -> Leaf:
-    """Returns text, an int, bytes, or anything else of which `scalars.is_plain` holds, as a member.
+@functools.lru_cache(maxsize=256)
+def encoder_of(kind: type) -> Callable[[Any], Leaf] | None:
+    """Returns what encodes values of a type as members, None where no built-in codec has them.
 
-    What webdataset decodes by extension gets that extension: text ``txt``, an int ``cls``.
+    It raises `ExportError` for a tensor, array or image without plain data.
     """
-    kind = type(value)
-    if kind is str:
-        return Leaf("str", "txt", value.encode("utf-8", "surrogatepass"))
-    if kind is bytes:
-        return Leaf("bytes", "bin", value)
-    if kind is int and -_INT64 <= value < _INT64:
+    if kind in _SCALARS:
+        return _SCALARS[kind]
+    if (torch := sys.modules.get("torch")) and kind is torch.Tensor:
+        return tensors.encode
+    if numpy := sys.modules.get("numpy"):
+        if kind is numpy.ndarray:
+            return arrays.encode_array
+        if issubclass(kind, numpy.generic):
+            return arrays.encode_scalar
+    if (pil := sys.modules.get("PIL.Image")) and issubclass(kind, pil.Image):
+        return images.encode
+    return None
+
+
+def _encode_text(value: str) -> Leaf:
+    return Leaf("str", "txt", value.encode("utf-8", "surrogatepass"))
+
+
+def _encode_bytes(value: bytes) -> Leaf:
+    return Leaf("bytes", "bin", value)
+
+
+def _encode_int(value: int) -> Leaf:
+    if -_INT64 <= value < _INT64:
         return Leaf("int", "cls", b"%d" % value)
+    return encode_json(value)
+
+
+def encode_json(value: Any) -> Leaf:
+    """Returns anything of which `scalars.is_plain` holds as a member."""
     return Leaf(JSON, "json", scalars.dumps(value).encode())
 
 
-def encode_foreign(value: Any) -> Leaf | None:
-    """Returns a tensor, array, numpy scalar or image as a member, None for any other value.
-
-    Raises:
-        ExportError: It is one of these, but without plain data.
-    """
-    if (torch := sys.modules.get("torch")) and type(value) is torch.Tensor:
-        return tensors.encode(value)
-    if numpy := sys.modules.get("numpy"):
-        if type(value) is numpy.ndarray:
-            return arrays.encode_array(value)
-        if isinstance(value, numpy.generic):
-            return arrays.encode_scalar(value)
-    if (pil := sys.modules.get("PIL.Image")) and isinstance(value, pil.Image):
-        return images.encode(value)
-    return None
+# What webdataset decodes by extension gets that extension: text ``txt``, an int ``cls``.
+_SCALARS: dict[type, Callable[[Any], Leaf]] = {
+    **dict.fromkeys(scalars.SCALARS, encode_json),
+    str: _encode_text,
+    bytes: _encode_bytes,
+    int: _encode_int,
+}
 
 
 def _decode_text(data: bytes) -> str:

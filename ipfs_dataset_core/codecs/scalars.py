@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_DEPTH = 64
-SCALARS = frozenset({str, int, float, bool, type(None), bytes, complex})
+SCALARS: frozenset[type] = frozenset({str, int, float, bool, type(None), bytes, complex})
 CONTAINERS = frozenset({list, tuple, dict})
 
 # Other readers of JSON hold numbers as doubles or as 64-bit integers.

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     Emit = Callable[[CID, bytes], None]
 
+# Small pieces take more memory than their bytes: so many are put together.
+_MOST_PIECES = 1024
+
 
 @attrs.frozen
 class Built:
@@ -52,8 +55,8 @@ class FileBuilder:
     def __init__(self, profile: Profile, emit: Emit) -> None:
         self._profile = profile
         self._emit = emit
-        # Grows to a chunk and stays: memory that is given back has to be cleared by the system again.
-        self._buffer = bytearray()
+        # What the next leaf starts with, uncopied until it is complete.
+        self._pieces: list[bytes] = []
         self._filled = 0
         self._complete = 0
         self._levels: list[list[_Child]] = [[]]
@@ -69,29 +72,31 @@ class FileBuilder:
 
     def extend(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
         """Appends pieces, one behind the other, sooner than `write` does one by one."""
-        buffer, chunk_size = self._buffer, self._profile.chunk_size
+        filled, chunk_size = self._filled, self._profile.chunk_size
         for data in pieces:
-            if type(data) is bytes and (end := self._filled + len(data)) < chunk_size:
-                buffer[self._filled : end] = data
-                self._filled = end
+            if type(data) is bytes and (end := filled + len(data)) < chunk_size:
+                self._pieces.append(data)
+                filled = end
             else:
-                self._write_chunks(memoryview(data).cast("B"))
+                filled = self._write_chunks(memoryview(data).cast("B"), filled)
+        self._filled = filled
+        if len(self._pieces) > _MOST_PIECES:
+            self._pieces = [b"".join(self._pieces)]
 
-    def _write_chunks(self, view: memoryview) -> None:
-        position, filled = 0, self._filled
+    def _write_chunks(self, view: memoryview, filled: int) -> int:
+        position = 0
         while len(view) - position >= (missing := self._profile.chunk_size - filled):
-            rest = view[position : position + missing]
-            if filled:
-                self._buffer[filled:] = rest
-            self._add_leaf(bytes(self._buffer if filled else rest))
+            leaf = b"".join((*self._pieces, view[position : position + missing]))
+            self._pieces.clear()
+            self._add_leaf(leaf)
             position, filled = position + missing, 0
-        self._filled = filled + len(view) - position
-        self._buffer[filled : self._filled] = view[position:]
+        self._pieces.append(bytes(view[position:]))
+        return filled + len(view) - position
 
     def finish(self) -> Built:
         """Emits what is pending and returns the whole file; the builder is used up."""
         if self._filled or not any(self._levels):
-            self._add_leaf(bytes(memoryview(self._buffer)[: self._filled]))
+            self._add_leaf(b"".join(self._pieces))
             self._filled = 0
         level = 0
         while level < len(self._levels) - 1 or len(self._levels[level]) > 1:

@@ -89,7 +89,10 @@ class Transport(ABC):
         raise NotImplementedError
 
     def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
-        """Stores blocks; when it returns they are all stored."""
+        """Stores blocks; when it returns they are all stored.
+
+        With a `concurrency` of more than 1 two threads call it at once, each with blocks of its own.
+        """
         raise NotImplementedError
 
     def pin(self, cid: CID) -> None:

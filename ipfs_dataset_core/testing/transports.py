@@ -107,13 +107,18 @@ class TransportContract:
         _, blocks = example_blocks()
         errors: list[Exception] = []
 
-        def read() -> None:
+        def use(number: int) -> None:
+            data = b"%d" % number * 100_000
+            own = {make_cid(data, RAW): data}
             try:
+                if transport.writable and transport.concurrency > 1:
+                    transport.put_blocks(own.items())
+                    self._assert_blocks(transport, own)
                 self._assert_blocks(transport, blocks)
             except Exception as error:  # noqa: BLE001 - it is said below, in the test's own thread
                 errors.append(error)
 
-        threads = [threading.Thread(target=read) for _ in range(4)]
+        threads = [threading.Thread(target=use, args=(number,)) for number in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -37,14 +37,26 @@ def write_file(sink: FileSink, path: str, content: bytes) -> None:
 def member_header(position: int, suffix: str, size: int) -> bytes:
     """Returns the header of a member of the sample at a position."""
     number = b"%010d" % position
+    return _header(number, sum(number), suffix, size)
+
+
+def _header(number: bytes, weight: int, suffix: str, size: int) -> bytes:
+    try:
+        middle, checksum = _behind_number(suffix, size)
+    except ValueError as error:
+        raise ExportError(f"Member '{number.decode()}.{suffix}' {error}") from None
+    return b"%b%b%06o%b" % (number, middle, checksum + weight, _REST)
+
+
+# Tensors mostly have few sizes.
+@functools.lru_cache(maxsize=1024)
+def _behind_number(suffix: str, size: int) -> tuple[bytes, int]:
+    """Returns what is between number and checksum, and the checksum without that of the number."""
     if size > _MAX_MEMBER_BYTES:
-        raise ExportError(
-            f"Member '{number.decode()}.{suffix}' has {size} bytes, more than a TAR holds: split the sample"
-        )
+        raise ValueError(f"has {size} bytes, more than a TAR holds: split the sample")
     start, checksum = _named_like(suffix)
     digits = b"%011o" % size
-    checksum += sum(number) + sum(digits)
-    return b"%b%b%b%b%06o%b" % (number, start, digits, _TIME, checksum, _REST)
+    return b"%b%b%b" % (start, digits, _TIME), checksum + sum(digits)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -72,12 +84,14 @@ class ShardWriter:
 
     def add(self, position: int, members: list[tuple[str, bytes]]) -> None:
         """Writes the members of the sample at a position."""
+        number = b"%010d" % position
+        weight = sum(number)
         pieces: list[bytes] = []
         size = 0
         for suffix, payload in members:
             length = len(payload)
             padding = -length % _RECORD
-            pieces += (member_header(position, suffix, length), payload, _ZEROS[:padding])
+            pieces += (_header(number, weight, suffix, length), payload, _ZEROS[:padding])
             size += _RECORD + length + padding
         full = self._size + size > self._room or len(self._records) >= manifest.MAX_SHARD_SAMPLES
         if self._records and full:

@@ -164,6 +164,8 @@ class CarWriter(Transport):
         path: The file, which does not exist yet.
     """
 
+    # One batch of blocks after the other: equal datasets make equal files.
+    concurrency = 1
     writable = True
 
     def __init__(self, path: Path) -> None:

@@ -32,11 +32,11 @@ class TarShards(Exporter):
     def export(self, samples: Iterable[Any], sink: FileSink) -> None:
         writer = ShardWriter(sink, self._options.shard_bytes)
         common: codecs.Schema | None = None
-        for position, sample in enumerate(samples):
-            encoded = self._codec.encode(sample, position, common)
+        for position, (schema, members) in enumerate(self._codec.encode_all(samples)):
             if common is None:
-                common = encoded.schema
-            writer.add(position, [*_own_schema(encoded.schema, common), *encoded.members])
+                common = schema
+            own = [] if schema is common else [_own_schema(schema)]
+            writer.add(position, [*own, *members])
         shards = writer.finish()
         overview = manifest.Manifest(
             form=NAME,
@@ -57,9 +57,6 @@ class TarShards(Exporter):
         return TarShardSamples(source, overview, self._codec)
 
 
-def _own_schema(schema: codecs.Schema, common: codecs.Schema) -> list[tuple[str, bytes]]:
-    """Returns the member that a sample needs which is not put together like the others."""
-    if schema is common:
-        return []
-    text = codecs.schema_text(schema)
-    return [] if text == codecs.schema_text(common) else [(OWN_SCHEMA, text.encode())]
+def _own_schema(schema: codecs.Schema) -> tuple[str, bytes]:
+    """Returns the member that a sample needs which is not put together like the first."""
+    return OWN_SCHEMA, codecs.schema_text(schema).encode()
