@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_plugins._heads import MAX_FIELDS, HeadReader
 from ipfs_dataset_plugins._patience import PatientReader
+from ipfs_dataset_plugins._sending import send
 
 if TYPE_CHECKING:
     import socket
@@ -125,19 +126,9 @@ def exchange(
     """
     response = Response(sock, method, give_back)
     try:
-        response.reusable = _send(sock, pieces)
+        response.reusable = send(sock, pieces)
         response.begin()
     except BaseException:
         response.close()
         raise
     return response
-
-
-def _send(sock: socket.socket, pieces: Iterable[bytes]) -> bool:
-    """Returns whether all was sent; a server that refuses a body may have answered before."""
-    try:
-        for piece in pieces:
-            sock.sendall(piece)
-    except (BrokenPipeError, ConnectionResetError):
-        return False
-    return True
