@@ -50,17 +50,18 @@ def encode(tensor: torch.Tensor) -> Leaf:
     Raises:
         ExportError: It has no plain data: sparse, quantized, meta, or of a type below one byte.
     """
-    if tensor.layout != sys.modules["torch"].strided or tensor.is_quantized or tensor.is_meta:
+    strided = tensor.layout is sys.modules["torch"].strided and not tensor.is_quantized
+    if not strided or tensor.is_meta:
         kind = "quantized" if tensor.is_quantized else "meta" if tensor.is_meta else tensor.layout
         raise ExportError(f"is a tensor without plain data ({kind}): make it dense first")
-    header = _header(tensor.dtype, tuple(tensor.shape))
+    header, size = _header(tensor.dtype, tensor.shape)
     if not tensor.is_cpu or tensor.is_conj() or tensor.is_neg() or not tensor.is_contiguous():
         tensor = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
-    return Leaf(NAME, "npy", _with_content(header, tensor) if tensor.nbytes else header)
+    return Leaf(NAME, "npy", _with_content(header, tensor, size) if size else header)
 
 
-def _with_content(header: bytes, tensor: torch.Tensor) -> bytes:
-    size, address = tensor.nbytes, tensor.data_ptr()
+def _with_content(header: bytes, tensor: torch.Tensor, size: int) -> bytes:
+    address = tensor.data_ptr()
     if size < _LARGE:
         return header + ctypes.string_at(address, size)
     # Copies once where the above does twice, but makes a type for each size.
@@ -69,8 +70,10 @@ def _with_content(header: bytes, tensor: torch.Tensor) -> bytes:
 
 # Most samples of a dataset have tensors of the same few shapes.
 @functools.lru_cache(maxsize=256)
-def _header(dtype: torch.dtype, shape: tuple[int, ...]) -> bytes:
-    return npy.write_header(npy.Header(_descr(dtype), fortran_order=False, shape=shape))
+def _header(dtype: torch.dtype, shape: torch.Size) -> tuple[bytes, int]:
+    """Returns the header, and how many bytes follow it."""
+    header = npy.Header(_descr(dtype), fortran_order=False, shape=tuple(shape))
+    return npy.write_header(header), header.count * dtype.itemsize
 
 
 def _descr(dtype: torch.dtype) -> Any:
