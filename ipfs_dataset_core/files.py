@@ -111,6 +111,8 @@ class VerifiedFile(ObjectFile):
         """Yields the leaves that hold any of the spans, in order, each once."""
         reached = 0
         for start, stop in spans:
+            if stop <= reached:
+                continue
             for segment in self._layout.segments(max(start, reached), stop):
                 reached = segment.stop
                 if isinstance(segment, Leaf):

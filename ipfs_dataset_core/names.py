@@ -71,6 +71,11 @@ class NameTable(Sequence[str]):
         table._check()
         return table
 
+    def encoded_size(self, position: int) -> int:
+        """Returns how many bytes of UTF-8 a name has; the position is not negative."""
+        stops = self._stops
+        return stops[position] - stops[position - 1] if position else stops[0]
+
     def _check(self) -> None:
         if len(self._stops) > self._limits.members or len(self._blob) > self._limits.name_bytes:
             self._limits.check("members", len(self._stops), "one object's index")

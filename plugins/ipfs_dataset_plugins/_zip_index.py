@@ -69,7 +69,8 @@ class ZipIndex(MemberIndex):
     def span(self, position: int) -> Span:
         start = self._headers[position]
         bound = self._bound(position, start)
-        return start, start + extent(self.name(position), start, bound, self._compressed[position])
+        name_bytes = self._names.encoded_size(position)
+        return start, start + extent(name_bytes, start, bound, self._compressed[position])
 
     def member(self, position: int) -> Member:
         """Returns what is known of a sample."""

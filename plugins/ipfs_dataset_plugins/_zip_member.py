@@ -31,9 +31,9 @@ _LOCAL_EXTRA_BYTES = 256
 _READ_IN_ONE_BYTES = 1 << 20
 
 
-def extent(name: str, start: int, bound: int, compressed: int) -> int:
+def extent(name_bytes: int, start: int, bound: int, compressed: int) -> int:
     """Returns how many bytes to read for a member with its header; `bound` is where what follows starts."""
-    head = LOCAL_HEADER_BYTES + len(name.encode()) + _LOCAL_EXTRA_BYTES
+    head = LOCAL_HEADER_BYTES + name_bytes + _LOCAL_EXTRA_BYTES
     return min(bound - start, head + compressed)
 
 
@@ -47,7 +47,7 @@ def read_member(archive: ForwardBytes, member: Member) -> bytes:
     name, start, bound, compressed, size, crc, method, flags = member
     if flags & _UNREADABLE_FLAGS:
         raise ValueError(_why_unreadable(flags))
-    wanted = extent(name, start, bound, compressed)
+    wanted = extent(len(name.encode()), start, bound, compressed)
     piece, at = archive.window(start, min(wanted, _READ_IN_ONE_BYTES))
     head = _check_header(piece, at, name)
     if start + head + compressed > bound:
