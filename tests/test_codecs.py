@@ -121,6 +121,14 @@ def test_equal_keys_of_other_types_are_other_keys():
     assert len(set(encoded)) == 3
 
 
+@pytest.mark.parametrize("kind", "lqLQ")
+def test_integers_of_c_are_those_of_their_size(kind):
+    array = np.arange(4, dtype=kind)
+    read = there_and_back(array)
+    assert read.dtype == array.dtype
+    assert (read == array).all()
+
+
 def test_views_keep_their_values_and_results_are_writable():
     whole = torch.arange(24).reshape(2, 3, 4)
     for view in (

@@ -44,13 +44,15 @@ class AlikeSamples:
     ) -> None:
         self._encode = encode
         self._is_inline = is_inline
-        self._members: list[Member] = []
+        # Suffix, codec and extension of each.
+        self._members: list[tuple[str, str, str]] = []
         self._kinds: list[type] = []
         self._pattern = self._learn(sample, schema)
 
     def _learn(self, value: Any, schema: Schema) -> _Container | None:
         if isinstance(schema, Member):
-            self._members.append(schema)
+            extension = schema.suffix.rpartition(".")[2]
+            self._members.append((schema.suffix, schema.codec, extension))
             self._kinds.append(type(value))
             return None
         first = len(self._kinds)
@@ -68,16 +70,11 @@ class AlikeSamples:
             return None
         members = []
         try:
-            for value, member in zip(values, self._members, strict=True):
+            for value, (suffix, codec, extension) in zip(values, self._members, strict=True):
                 leaf = self._encode(value)
-                suffix = member.suffix
-                if (
-                    leaf is None
-                    or leaf.codec != member.codec
-                    or not suffix.endswith(f".{leaf.extension}")
-                ):
+                if leaf is None or leaf[:2] != (codec, extension):
                     return None
-                members.append((suffix, leaf.payload))
+                members.append((suffix, leaf[2]))
         except Exception:  # noqa: BLE001 - a closer look meets it again, and says where
             return None
         return members

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.codecs import npy
-from ipfs_dataset_core.codecs.base import Leaf
 from ipfs_dataset_core.errors import ExportError, FormatError, MissingDependencyError
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from ipfs_dataset_core.codecs.base import Leaf
 
 ARRAY = "ndarray"
 SCALAR = "numpy"
@@ -22,8 +24,8 @@ def encode_array(array: np.ndarray[Any, Any]) -> Leaf:
         ExportError: Its data type is not plain data.
     """
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
-    header = npy.Header(_descr(array.dtype), fortran_order=fortran, shape=array.shape)
-    return Leaf(ARRAY, "npy", npy.write_header(header) + array.tobytes("F" if fortran else "C"))
+    header = _header(array.dtype, array.shape, fortran)
+    return ARRAY, "npy", header + array.tobytes("F" if fortran else "C")
 
 
 def encode_scalar(scalar: np.generic) -> Leaf:
@@ -35,8 +37,13 @@ def encode_scalar(scalar: np.generic) -> Leaf:
         # An empty text has a type of no size, which .npy does not hold; numpy drops NULs at the end.
         dtype = np.dtype(f"{dtype.kind}1")
         data = bytes(dtype.itemsize)
-    header = npy.Header(_descr(dtype), fortran_order=False, shape=())
-    return Leaf(SCALAR, "npy", npy.write_header(header) + data)
+    return SCALAR, "npy", _header(dtype, (), fortran=False) + data
+
+
+# Most samples of a dataset have arrays of the same few types and shapes.
+@functools.lru_cache(maxsize=256)
+def _header(dtype: np.dtype[Any], shape: tuple[int, ...], fortran: bool) -> bytes:  # noqa: FBT001 - as npy.Header
+    return npy.write_header(npy.Header(_descr(dtype), fortran_order=fortran, shape=shape))
 
 
 def _descr(dtype: np.dtype[Any]) -> Any:
@@ -46,8 +53,9 @@ def _descr(dtype: np.dtype[Any]) -> Any:
         raise ExportError(f"has the numpy type {dtype}, which is not plain data: convert it first")
     descr = np.lib.format.dtype_to_descr(dtype)
     restored = np.lib.format.descr_to_dtype(descr)
-    # Types of other packages (ml_dtypes) look like bare bytes in a .npy file.
-    if restored != dtype or restored.type is not dtype.type:
+    # Types of other packages (ml_dtypes) look like bare bytes in a .npy file. Two integers of C may be the
+    # same, and yet have types of their own.
+    if restored != dtype or (restored.type is not dtype.type and dtype.kind not in "iu"):
         raise ExportError(
             f"has the numpy type {dtype!r}, which .npy does not hold: convert it first"
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
 
 def _plain(_: object, attribute: attrs.Attribute[Any], value: str) -> None:
@@ -50,15 +51,8 @@ class ValueCodec:
     decode: Callable[[bytes], Any]
 
 
-class Leaf(NamedTuple):
-    """One encoded value.
+Leaf: TypeAlias = tuple[str, str, bytes]
+"""One encoded value: the name of the codec that decodes it, the extension of the member, its content.
 
-    Attributes:
-        codec: The name of the codec that decodes it.
-        extension: The end of the member's name, without a dot.
-        payload: The content of the member.
-    """
-
-    codec: str
-    extension: str
-    payload: bytes
+A plain tuple: samples are encoded at some microseconds each, and a named one costs a third of one.
+"""

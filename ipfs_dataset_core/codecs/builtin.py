@@ -7,10 +7,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.codecs import arrays, images, scalars, tensors
-from ipfs_dataset_core.codecs.base import Leaf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ipfs_dataset_core.codecs.base import Leaf
 
 JSON = "json"
 _INT64 = 1 << 63
@@ -37,22 +38,22 @@ def encoder_of(kind: type) -> Callable[[Any], Leaf] | None:
 
 
 def _encode_text(value: str) -> Leaf:
-    return Leaf("str", "txt", value.encode("utf-8", "surrogatepass"))
+    return "str", "txt", value.encode("utf-8", "surrogatepass")
 
 
 def _encode_bytes(value: bytes) -> Leaf:
-    return Leaf("bytes", "bin", value)
+    return "bytes", "bin", value
 
 
 def _encode_int(value: int) -> Leaf:
     if -_INT64 <= value < _INT64:
-        return Leaf("int", "cls", b"%d" % value)
+        return "int", "cls", b"%d" % value
     return encode_json(value)
 
 
 def encode_json(value: Any) -> Leaf:
     """Returns anything of which `scalars.is_plain` holds as a member."""
-    return Leaf(JSON, "json", scalars.dumps(value).encode())
+    return JSON, "json", scalars.dumps(value).encode()
 
 
 # What webdataset decodes by extension gets that extension: text ``txt``, an int ``cls``.

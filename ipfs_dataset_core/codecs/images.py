@@ -10,11 +10,12 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.codecs import scalars
-from ipfs_dataset_core.codecs.base import Leaf
 from ipfs_dataset_core.errors import FormatError, MissingDependencyError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from ipfs_dataset_core.codecs.base import Leaf
 
 PNG = "png"
 RAW = "pil"
@@ -29,8 +30,8 @@ def encode(image: Image.Image) -> Leaf:
     if image.mode in PNG_MODES and 0 < image.width * image.height <= _MAX_PNG_PIXELS:
         payload = _to_png(image)
         if payload is not None and _identity(decode_png(payload)) == _identity(image):
-            return Leaf(PNG, "png", payload)
-    return Leaf(RAW, "bin", _to_raw(image))
+            return PNG, "png", payload
+    return RAW, "bin", _to_raw(image)
 
 
 def _to_png(image: Image.Image) -> bytes | None:

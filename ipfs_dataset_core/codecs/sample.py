@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipfs_dataset_core.codecs import builtin, scalars
 from ipfs_dataset_core.codecs.alike import AlikeSamples
-from ipfs_dataset_core.codecs.base import Leaf, ValueCodec
+from ipfs_dataset_core.codecs.base import ValueCodec
 from ipfs_dataset_core.codecs.fields import FieldNames, child
 from ipfs_dataset_core.codecs.schema import Branch, Member, build, schema_text
 from ipfs_dataset_core.errors import ExportError, FormatError, IPFSDatasetError
@@ -16,6 +16,7 @@ from ipfs_dataset_core.errors import ExportError, FormatError, IPFSDatasetError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from ipfs_dataset_core.codecs.base import Leaf
     from ipfs_dataset_core.codecs.schema import Schema
 
 _Path = tuple[Any, ...]
@@ -114,7 +115,7 @@ class SampleCodec:
         """Returns a value as one member, None where it is several or has no codec."""
         for codec in self._codecs:
             if isinstance(value, codec.type):
-                return Leaf(codec.name, codec.extension, codec.encode(value))
+                return codec.name, codec.extension, codec.encode(value)
         kind: Any = type(value)
         if kind in scalars.CONTAINERS:
             return builtin.encode_json(value) if self.is_inline(value) else None
@@ -123,7 +124,7 @@ class SampleCodec:
             return encode(value)
         if self._fallback is None:
             return None
-        return Leaf(PICKLE.name, PICKLE.extension, self._fallback.encode(value))
+        return PICKLE.name, PICKLE.extension, self._fallback.encode(value)
 
     def is_inline(self, value: Any) -> bool:
         """Tells whether a value is made of short scalars alone: one member then holds all of it."""
@@ -203,8 +204,9 @@ class _Encoding:
 
     def _member(self, leaf: Leaf, path: _Path) -> Member:
         field = self._names.unique(functools.reduce(child, path, "") or "sample")
-        member = Member(leaf.codec, f"{field}.{leaf.extension}")
-        self._members.append((member.suffix, leaf.payload))
+        codec, extension, payload = leaf
+        member = Member(codec, f"{field}.{extension}")
+        self._members.append((member.suffix, payload))
         return member
 
     def _keys(self, value: dict[Any, Any], path: _Path) -> tuple[Any, ...]:

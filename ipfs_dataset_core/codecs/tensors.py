@@ -14,11 +14,12 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.codecs import npy
-from ipfs_dataset_core.codecs.base import Leaf
 from ipfs_dataset_core.errors import ExportError, FormatError
 
 if TYPE_CHECKING:
     import torch
+
+    from ipfs_dataset_core.codecs.base import Leaf
 
 NAME = "tensor"
 _ORDER = "<" if sys.byteorder == "little" else ">"
@@ -57,7 +58,7 @@ def encode(tensor: torch.Tensor) -> Leaf:
     header, size = _header(tensor.dtype, tensor.shape)
     if not tensor.is_cpu or tensor.is_conj() or tensor.is_neg() or not tensor.is_contiguous():
         tensor = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
-    return Leaf(NAME, "npy", _with_content(header, tensor, size) if size else header)
+    return NAME, "npy", _with_content(header, tensor, size) if size else header
 
 
 def _with_content(header: bytes, tensor: torch.Tensor, size: int) -> bytes:
