@@ -102,6 +102,15 @@ def test_the_profile_decides_on_the_cid(tmp_path):
     assert same(list(IPFSDatasetExporter(store).import_from_ipfs(v0)), list(Stream()))
 
 
+def test_equal_datasets_make_equal_car_files(tmp_path):
+    samples = [bytes([number]) * (1 << 20) for number in range(40)]  # several batches of blocks
+    files = []
+    for name in ("one.car", "two.car"):
+        IPFSDatasetExporter(str(tmp_path / name)).export_to_ipfs(samples)
+        files.append((tmp_path / name).read_bytes())
+    assert files[0] == files[1]
+
+
 def test_no_samples_are_a_dataset_of_length_zero(exporter):
     imported = exporter.import_from_ipfs(exporter.export_to_ipfs([]))
     assert len(imported) == 0

@@ -36,7 +36,7 @@ def walk(dataset: Any, *, progress: bool | None) -> Iterator[Any]:
             f"{dataset!r:.200} is no dataset: it needs __len__ and __getitem__, or __iter__"
         )
     show = sys.stderr.isatty() if progress is None else progress
-    return iter(tqdm(samples, total=total, unit=" samples", disable=not show))
+    return iter(tqdm(samples, total=total, unit=" samples") if show else samples)
 
 
 def _is_iterable_dataset(dataset: Any) -> bool:
