@@ -73,13 +73,19 @@ class FileBuilder:
     def extend(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
         """Appends pieces, one behind the other, sooner than `write` does one by one."""
         filled, chunk_size = self._filled, self._profile.chunk_size
-        for data in pieces:
-            if type(data) is bytes and (end := filled + len(data)) < chunk_size:
-                self._pieces.append(data)
-                filled = end
-            else:
-                filled = self._write_chunks(memoryview(data).cast("B"), filled)
-        self._filled = filled
+        try:
+            for data in pieces:
+                if type(data) is bytes and (end := filled + len(data)) < chunk_size:
+                    self._pieces.append(data)
+                    filled = end
+                else:
+                    filled = self._write_chunks(memoryview(data).cast("B"), filled)
+        except BaseException:
+            # Who goes on after a piece that is none goes on behind those before it.
+            filled = sum(map(len, self._pieces))
+            raise
+        finally:
+            self._filled = filled
         if len(self._pieces) > _MOST_PIECES:
             self._pieces = [b"".join(self._pieces)]
 

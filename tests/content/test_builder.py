@@ -185,6 +185,18 @@ def test_memory_stays_flat_however_long_the_file():
     assert peak < 4 * CIDV1.chunk_size
 
 
+def test_short_pieces_take_little_more_memory_than_their_bytes():
+    builder = FileBuilder(CIDV1, discard)
+    tracemalloc.start()
+    try:
+        for number in range(250_000):
+            builder.write(number.to_bytes(3, "big"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * CIDV1.chunk_size
+
+
 def test_profiles_are_found_by_name_only():
     assert get_profile("unixfs-v1-2025").chunk_size == 1 << 20
     with pytest.raises(AddressError, match=r"'v9'.*unixfs-v0-2015, kubo-cidv1, unixfs-v1-2025"):
@@ -195,3 +207,12 @@ def test_profiles_are_found_by_name_only():
 def test_a_profile_that_never_ends_is_refused(change):
     with pytest.raises(AddressError, match="'kubo-cidv1' needs"):
         attrs.evolve(CIDV1, **change)
+
+
+def test_a_piece_that_is_none_leaves_the_file_as_it_was_before_it():
+    builder = FileBuilder(TINY, Blocks().emit)
+    for _ in range(3):
+        with pytest.raises(TypeError):
+            builder.extend([b"ab", bytearray(b"c"), b"d", 5, b"never"])  # type: ignore[list-item]
+    assert builder.size == 12
+    assert builder.finish() == Blocks().add(b"abcd" * 3, TINY)
