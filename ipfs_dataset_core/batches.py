@@ -118,10 +118,10 @@ class Batches:
 
         A sampler runs in the main process, and need not know whether that reads or a loader's workers do.
         """
-        if self._unread >= _MOST_UNREAD:
+        coming = {position for position in positions if position is not None}
+        if not coming or self._unread >= _MOST_UNREAD:
             return
         self._unread += 1
-        coming = {position for position in positions if position is not None}
         self._announced |= coming
         with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
             row.prefetch(sorted(coming))

@@ -6,13 +6,14 @@ from collections import deque
 from itertools import chain, cycle, islice
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import Sampler
+from torch.utils.data import Sampler, Subset
 
 from ipfs_dataset_core.block_order import PIECES_AHEAD, default_window, fits, samples_of
 from ipfs_dataset_core.in_blocks import Blocks
 from ipfs_dataset_core.options import parse_size
 from ipfs_dataset_core.places import Job, current_job
 from ipfs_dataset_core.shares import DISTRIBUTIONS, Place, batch_ranges, rank_range
+from ipfs_dataset_core.upcoming import Upcoming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,7 +41,8 @@ class BlockShuffleSampler(Sampler[int]):
         window_bytes: How much is mixed, by default about half of the dataset's `memory`. More mixes better,
             and should stay below `memory`; but then what comes next is not fetched while this is read.
         batch_size: The loader's.
-        num_workers: The loader's.
+        num_workers: The loader's. What a worker reads next is fetched while it reads, also where there is one;
+            not so for a `Subset`.
         num_replicas: How many ranks there are, by default as torch.distributed or the environment says.
         rank: The number of this one.
         distribution: As for `IPFSIterableDataset`; where `num_replicas` is given it is ``"pad"`` by default.
@@ -73,9 +75,12 @@ class BlockShuffleSampler(Sampler[int]):
             self._window = -(-_at_least_one("window_bytes", parse_size(window_bytes)) // block)
         # What is fetched too early pushes out of memory what is being read.
         self._fits = fits(memory, self._window, block)
+        # A subset hands on numbers of its own.
+        self._is_subset = isinstance(dataset, Subset)
         self._seed = seed
         self._batch = _at_least_one("batch_size", 1 if batch_size is None else batch_size)
         self._workers = _workers(num_workers, batch_size)
+        self._is_read_here = num_workers == 0
         self._job = _job(num_replicas, rank)
         self._distribution = _known(distribution)
         self._epoch = 0
@@ -83,12 +88,12 @@ class BlockShuffleSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         pieces = self._blocks.pieces(self._window, self._seed, self._epoch)
         start, stop = self._range()
-        if self._workers == 1 and self._fits:
-            return self._announced(pieces(start, stop))
 
         def between(start: int, stop: int) -> Iterator[int]:
-            return samples_of(pieces(start, stop))
+            return self._numbers(pieces(start, stop))
 
+        if self._workers == 1:
+            return between(start, stop)
         *shares, rest = batch_ranges(start, stop, self._batch, self._workers)
         readers = [between(*share) for share in shares]
         return chain(
@@ -104,26 +109,53 @@ class BlockShuffleSampler(Sampler[int]):
         """Says which epoch comes next; without it, every epoch has the same order."""
         self._epoch = epoch
 
+    def _numbers(self, pieces: Iterator[Piece]) -> Iterator[int]:
+        """Yields the samples of pieces; who reads them learns in time what the next ones need."""
+        if self._fits and self._is_read_here:
+            return self._announced(pieces)
+        return _told(pieces) if self._fits and not self._is_subset else samples_of(pieces)
+
     def _announced(self, pieces: Iterator[Piece]) -> Iterator[int]:
-        """Yields samples piece by piece, while what the next ones need is fetched."""
-        coming = deque(islice(pieces, 1))
-        while coming:
-            piece = coming.popleft()
-            # Until somebody asks for more, nothing is known to be read here. And a cache gives up first what
-            # was not read for longest: some of this piece has to be read, or it would be this one.
-            first = 1 + len(piece.samples) // _READ_FIRST
-            yield from piece.samples[:first]
-            following = list(islice(pieces, PIECES_AHEAD - len(coming)))
-            entering = chain.from_iterable(one.entering for one in following)
-            if following:
+        """Yields samples piece by piece, while what the next ones need is fetched in this process."""
+        for samples, entering in _with_what_follows(pieces):
+            yield from samples
+            if entering:
                 self._blocks.announce(chain.from_iterable(entering))
-            coming += following
-            yield from piece.samples[first:]
 
     def _range(self) -> tuple[int, int]:
         job = self._job or current_job()
         place = Place(job.rank, job.world)
         return rank_range(len(self._dataset), place, self._distribution or job.distribution)
+
+
+def _with_what_follows(
+    pieces: Iterator[Piece],
+) -> Iterator[tuple[list[int], list[Sequence[int]]]]:
+    """Yields samples piece by piece, and behind the first of each what is to be fetched then."""
+    coming = deque(islice(pieces, 1))
+    while coming:
+        piece = coming.popleft()
+        # Until somebody asks for more, nothing is known to be read here. And a cache gives up first what
+        # was not read for longest: some of this piece has to be read, or it would be this one.
+        first = 1 + len(piece.samples) // _READ_FIRST
+        following = list(islice(pieces, PIECES_AHEAD - len(coming)))
+        entering = chain.from_iterable(one.entering for one in following)
+        yield piece.samples[:first], list(entering)
+        coming += following
+        yield piece.samples[first:], []
+
+
+def _told(pieces: Iterator[Piece]) -> Iterator[int]:
+    """Yields samples piece by piece; whoever reads them is told with one of them what the next ones need."""
+    soon: list[Sequence[int]] = []
+    for samples, entering in _with_what_follows(pieces):
+        soon += entering
+        if soon and samples:
+            yield from samples[:-1]
+            yield Upcoming(samples[-1], soon)
+            soon = []
+        else:
+            yield from samples
 
 
 def _in_turn(readers: Sequence[Iterator[int]], batches: int, size: int) -> Iterator[int]:

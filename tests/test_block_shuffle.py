@@ -108,6 +108,31 @@ def test_workers_that_the_sampler_knows_of_fetch_no_blocks_of_others(gateway):
     dataset.close()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_a_worker_reads_next_comes_in_ranges_while_it_reads(archive, workers):
+    root, blocks = archive
+    with GatewayServer(blocks) as server:
+        dataset = IPFSDataset(str(root), f"gateway+{server.url}", memory=4 * MEMORY)
+        len(dataset)
+        before = dict(server.served)
+        sampler = BlockShuffleSampler(
+            dataset, batch_size=50, num_workers=workers, block_bytes=4 * LEAF
+        )
+        loader = DataLoader(
+            dataset,
+            batch_size=50,
+            sampler=sampler,
+            num_workers=workers,
+            collate_fn=as_it_is,
+            multiprocessing_context="fork",
+        )
+        assert dict(sample for batch in loader for sample in batch) == FILES
+        dataset.close()
+        raw, ranges = (server.served[kind] - before.get(kind, 0) for kind in ("raw", "range"))
+    assert ranges >= 5
+    assert raw < COUNT * SIZE / LEAF / 2
+
+
 @pytest.mark.parametrize("wrap", [lambda d: d, ShuffleDataset])
 def test_a_stream_of_shuffled_blocks_fetches_each_about_once(gateway, wrap):
     stream = opened(gateway, IPFSIterableDataset, shuffle_blocks=True)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ipfs_dataset.ipfs_dataset import BlockShuffleSampler
+from ipfs_dataset_core.upcoming import read_soon
 from tests.support.workers import Placed, as_it_is, with_worker
 
 pytestmark = [
@@ -130,6 +131,34 @@ def test_each_worker_has_blocks_of_its_own(workers, method):
         seen += batch
     assert sorted(seen) == list(range(300))
     assert sum(map(len, read.values())) <= 30 + 2 * workers
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_worker_is_told_of_nearly_everything_before_it_reads_it(workers):
+    numbers = list(sampler(3000, batch_size=5, num_workers=workers))
+    # What is told changes nothing about the order; of a subset's numbers nothing is told.
+    same = Subset(Placed(3000), range(3000))
+    silent = list(
+        BlockShuffleSampler(
+            same, block_bytes=10, window_bytes=30, batch_size=5, num_workers=workers
+        )
+    )
+    assert numbers == silent
+    assert read_soon(silent) == []
+    for worker in range(workers):
+        mine = [number for at, number in enumerate(numbers) if at // 5 % workers == worker]
+        told: set[int] = set()
+        untold = 0
+        for number in mine:
+            untold += number not in told
+            told.update(read_soon([number]))
+        assert untold <= 5 * 10
+        assert told <= set(range(3000))
+        assert len(told - set(mine)) <= 5 * 10
+
+
+def test_nobody_is_told_where_memory_does_not_hold_what_comes():
+    assert read_soon(sampler(300, window_bytes=1 << 40, batch_size=5, num_workers=2)) == []
 
 
 def test_persistent_workers_follow_the_epoch():

@@ -11,6 +11,7 @@ from ipfs_dataset_core.batches import Batches, numbered
 from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.failures import Failures
 from ipfs_dataset_core.processes import ProcessLocal
+from ipfs_dataset_core.upcoming import read_soon
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -67,7 +68,7 @@ class ImportedDataset(Dataset[Any]):
         In the order of `indices`, as for `IPFSDataset`.
         """
         numbers = list(map(operator.index, indices))
-        return self._batches.samples(
+        batch = self._batches.samples(
             self._row,
             numbers,
             self._known_length(),
@@ -75,6 +76,8 @@ class ImportedDataset(Dataset[Any]):
             self._failures,
             as_they_are=type(self).__getitem__ is ImportedDataset.__getitem__,
         )
+        self.will_read(read_soon(indices))
+        return batch
 
     def will_read(self, indices: Sequence[SupportsIndex]) -> None:
         """Says which samples are read next; see `IPFSDataset.will_read`."""
