@@ -41,8 +41,8 @@ class BlockShuffleSampler(Sampler[int]):
         window_bytes: How much is mixed, by default about half of the dataset's `memory`. More mixes better,
             and should stay below `memory`; but then what comes next is not fetched while this is read.
         batch_size: The loader's.
-        num_workers: The loader's. What a worker reads next is fetched while it reads, also where there is one;
-            not so for a `Subset`.
+        num_workers: The loader's. What a worker reads next is fetched while it reads, also where there is
+            but one; not so for a `Subset`.
         num_replicas: How many ranks there are, by default as torch.distributed or the environment says.
         rank: The number of this one.
         distribution: As for `IPFSIterableDataset`; where `num_replicas` is given it is ``"pad"`` by default.
