@@ -118,8 +118,10 @@ class Batches:
 
         A sampler runs in the main process, and need not know whether that reads or a loader's workers do.
         """
+        if self._unread >= _MOST_UNREAD:
+            return
         coming = {position for position in positions if position is not None}
-        if not coming or self._unread >= _MOST_UNREAD:
+        if not coming:
             return
         self._unread += 1
         self._announced |= coming

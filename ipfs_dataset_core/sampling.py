@@ -41,8 +41,7 @@ class BlockShuffleSampler(Sampler[int]):
         window_bytes: How much is mixed, by default about half of the dataset's `memory`. More mixes better,
             and should stay below `memory`; but then what comes next is not fetched while this is read.
         batch_size: The loader's.
-        num_workers: The loader's. What a worker reads next is fetched while it reads, also where there is
-            but one; not so for a `Subset`.
+        num_workers: The loader's.
         num_replicas: How many ranks there are, by default as torch.distributed or the environment says.
         rank: The number of this one.
         distribution: As for `IPFSIterableDataset`; where `num_replicas` is given it is ``"pad"`` by default.
@@ -80,7 +79,6 @@ class BlockShuffleSampler(Sampler[int]):
         self._seed = seed
         self._batch = _at_least_one("batch_size", 1 if batch_size is None else batch_size)
         self._workers = _workers(num_workers, batch_size)
-        self._is_read_here = num_workers == 0
         self._job = _job(num_replicas, rank)
         self._distribution = _known(distribution)
         self._epoch = 0
@@ -111,9 +109,9 @@ class BlockShuffleSampler(Sampler[int]):
 
     def _numbers(self, pieces: Iterator[Piece]) -> Iterator[int]:
         """Yields the samples of pieces; who reads them learns in time what the next ones need."""
-        if self._fits and self._is_read_here:
-            return self._announced(pieces)
-        return _told(pieces) if self._fits and not self._is_subset else samples_of(pieces)
+        if not self._fits:
+            return samples_of(pieces)
+        return self._announced(pieces) if self._is_subset else _told(pieces)
 
     def _announced(self, pieces: Iterator[Piece]) -> Iterator[int]:
         """Yields samples piece by piece, while what the next ones need is fetched in this process."""
