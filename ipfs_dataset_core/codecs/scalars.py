@@ -68,7 +68,12 @@ def loads(text: str | bytes, what: str) -> Any:
     Raises:
         FormatError: It is not such JSON.
     """
-    return from_json(parse(text, what), what)
+    parsed = parse(text, what)
+    try:
+        return from_json(parsed, what)
+    except RecursionError as error:
+        # From Python 3.12 on, the json module goes deeper than code in Python can.
+        raise FormatError(f"{what} is nested too deep") from error
 
 
 def parse(text: str | bytes, what: str) -> Any:

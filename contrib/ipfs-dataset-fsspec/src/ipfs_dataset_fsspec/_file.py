@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from ipfs_dataset_core import ObjectFile
 
@@ -87,6 +87,10 @@ class IPFSFile(io.BufferedReader):
     def details(self) -> dict[str, Any]:
         """The same, as fsspec's own files call it."""
         return self.info()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        # From Python 3.13 on, buffered files have one of their own, which refuses.
+        return self.__reduce__()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_again, (self.fs, self.path, self.raw.pinned, self.tell())
