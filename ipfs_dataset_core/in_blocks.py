@@ -90,11 +90,15 @@ class Blocks:
         )
 
     def announce(self, samples: Iterable[int]) -> None:
-        """Tells the dataset what will be read soon, where it wants to know."""
+        """Tells the dataset what of a `Subset` will be read soon, where it wants to know."""
         will_read = getattr(self._whole, "will_read", None)
-        if will_read is not None:
-            indices = None if self._subset is None else self._subset.indices
-            will_read(list(samples) if indices is None else [indices[s] for s in samples])
+        if will_read is not None and self._subset is not None:
+            will_read([self._subset.indices[sample] for sample in samples])
+
+    @property
+    def are_of_subset(self) -> bool:
+        """Whether they are the blocks of a `Subset`."""
+        return self._subset is not None
 
     @property
     def fit(self) -> bool:

@@ -6,7 +6,7 @@ from collections import deque
 from itertools import chain, cycle, islice
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import Sampler, Subset
+from torch.utils.data import Sampler
 
 from ipfs_dataset_core.block_order import PIECES_AHEAD, default_window, fits, samples_of
 from ipfs_dataset_core.in_blocks import Blocks
@@ -74,8 +74,6 @@ class BlockShuffleSampler(Sampler[int]):
             self._window = -(-_at_least_one("window_bytes", parse_size(window_bytes)) // block)
         # What is fetched too early pushes out of memory what is being read.
         self._fits = fits(memory, self._window, block)
-        # A subset hands on numbers of its own.
-        self._is_subset = isinstance(dataset, Subset)
         self._seed = seed
         self._batch = _at_least_one("batch_size", 1 if batch_size is None else batch_size)
         self._workers = _workers(num_workers, batch_size)
@@ -111,7 +109,8 @@ class BlockShuffleSampler(Sampler[int]):
         """Yields the samples of pieces; who reads them learns in time what the next ones need."""
         if not self._fits:
             return samples_of(pieces)
-        return self._announced(pieces) if self._is_subset else _told(pieces)
+        # A subset hands on numbers of its own.
+        return self._announced(pieces) if self._blocks.are_of_subset else _told(pieces)
 
     def _announced(self, pieces: Iterator[Piece]) -> Iterator[int]:
         """Yields samples piece by piece, while what the next ones need is fetched in this process."""

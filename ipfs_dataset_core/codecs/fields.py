@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from typing import Any
 
 MAX_FIELD = 48
 RESERVED = "schema"
 
 
 class FieldNames:
-    """Gives out the field names of one sample, each once.
+    """Gives out the field names of one sample, each once."""
 
-    Args:
-        taken: Those that were given out already.
-    """
-
-    def __init__(self, taken: Iterable[str] = ()) -> None:
-        self._taken = {RESERVED, *taken}
+    def __init__(self) -> None:
+        self._taken = {RESERVED}
 
     def unique(self, field: str) -> str:
         """Returns the field, with a number behind it if it is taken already."""

@@ -85,14 +85,15 @@ class SampleCodec:
             ExportError: A part of a sample has no codec; the message names its type and where it is.
         """
         first: Schema | None = None
+        text = ""
         alike: AlikeSamples | None = None
         for position, sample in enumerate(samples):
             members = None if alike is None else alike.encode(sample)
             if first is None or members is None:
                 schema, members = self.encode(sample, position)
                 if first is None:
-                    first = schema
-                if schema_text(schema) != schema_text(first):
+                    first, text = schema, schema_text(schema)
+                elif schema_text(schema) != text:
                     yield EncodedSample(schema, members)
                     continue
                 alike = AlikeSamples(sample, first, self.leaf, self.is_inline)

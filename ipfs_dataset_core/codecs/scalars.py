@@ -68,12 +68,7 @@ def loads(text: str | bytes, what: str) -> Any:
     Raises:
         FormatError: It is not such JSON.
     """
-    parsed = parse(text, what)
-    try:
-        return from_json(parsed, what)
-    except RecursionError as error:
-        # From Python 3.12 on, the json module goes deeper than code in Python can.
-        raise FormatError(f"{what} is nested too deep") from error
+    return from_json(parse(text, what), what)
 
 
 def parse(text: str | bytes, what: str) -> Any:
@@ -98,14 +93,22 @@ def to_json(value: Any) -> Any:
 
 def from_json(value: Any, what: str) -> Any:
     """Returns the value of parsed JSON; the mirror image of `to_json`."""
+    try:
+        return _from_json(value, what)
+    except RecursionError as error:
+        # From Python 3.12 on, the json module goes deeper than code in Python can.
+        raise FormatError(f"{what} is nested too deep") from error
+
+
+def _from_json(value: Any, what: str) -> Any:
     kind = type(value)
     if kind is list:
-        return [from_json(part, what) for part in value]
+        return [_from_json(part, what) for part in value]
     if kind is not dict:
         return value
     tag = next(iter(value), "")
     if not tag.startswith("$"):
-        return {key: from_json(part, what) for key, part in value.items()}
+        return {key: _from_json(part, what) for key, part in value.items()}
     if len(value) != 1 or tag not in _READERS:
         raise FormatError(f"{what} has an object with the unknown tag {tag[:40]!r}")
     try:
@@ -170,15 +173,15 @@ def _read_int(value: Any, _: str) -> int:
 
 
 def _read_tuple(value: Any, what: str) -> tuple[Any, ...]:
-    return tuple(from_json(_typed(value, list), what))
+    return tuple(_from_json(_typed(value, list), what))
 
 
 def _read_dict(value: Any, what: str) -> dict[Any, Any]:
-    return {from_json(key, what): from_json(part, what) for key, part in _typed(value, list)}
+    return {_from_json(key, what): _from_json(part, what) for key, part in _typed(value, list)}
 
 
 def _read_complex(value: Any, what: str) -> complex:
-    real, imaginary = from_json(_typed(value, list), what)
+    real, imaginary = _from_json(_typed(value, list), what)
     return complex(_typed(real, float), _typed(imaginary, float))
 
 

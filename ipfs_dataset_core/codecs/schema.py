@@ -107,7 +107,7 @@ def _pairs(parts: list[Any], what: str) -> tuple[tuple[Any, ...], list[Any]]:
     try:
         keys = tuple(scalars.from_json(key, what) for key, _ in parts)
         hash(keys)
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError) as error:
         raise FormatError(f"{what} has unusable keys: {error}") from error
     return keys, [part for _, part in parts]
 

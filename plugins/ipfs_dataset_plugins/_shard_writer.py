@@ -34,26 +34,20 @@ def write_file(sink: FileSink, path: str, content: bytes) -> None:
         file.write(content)
 
 
-def member_header(position: int, suffix: str, size: int) -> bytes:
-    """Returns the header of a member of the sample at a position."""
-    number = b"%010d" % position
-    return _header(number, sum(number), suffix, size)
-
-
-def _header(number: bytes, weight: int, suffix: str, size: int) -> bytes:
-    try:
-        middle, checksum = _behind_number(suffix, size)
-    except ValueError as error:
-        raise ExportError(f"Member '{number.decode()}.{suffix}' {error}") from None
-    return b"%b%b%06o%b" % (number, middle, checksum + weight, _REST)
+def member_header(number: bytes, suffix: str, size: int) -> bytes:
+    """Returns the header of a member of a sample, whose number has ten digits."""
+    if size > _MAX_MEMBER_BYTES:
+        raise ExportError(
+            f"Member '{number.decode()}.{suffix}' has {size} bytes, more than a TAR holds: split the sample"
+        )
+    middle, checksum = _behind_number(suffix, size)
+    return b"%b%b%06o%b" % (number, middle, checksum + sum(number), _REST)
 
 
 # Tensors mostly have few sizes.
 @functools.lru_cache(maxsize=1024)
 def _behind_number(suffix: str, size: int) -> tuple[bytes, int]:
     """Returns what is between number and checksum, and the checksum without that of the number."""
-    if size > _MAX_MEMBER_BYTES:
-        raise ValueError(f"has {size} bytes, more than a TAR holds: split the sample")
     start, checksum = _named_like(suffix)
     digits = b"%011o" % size
     return b"%b%b%b" % (start, digits, _TIME), checksum + sum(digits)
@@ -85,13 +79,12 @@ class ShardWriter:
     def add(self, position: int, members: list[tuple[str, bytes]]) -> None:
         """Writes the members of the sample at a position."""
         number = b"%010d" % position
-        weight = sum(number)
         pieces: list[bytes] = []
         size = 0
         for suffix, payload in members:
             length = len(payload)
             padding = -length % _RECORD
-            pieces += (_header(number, weight, suffix, length), payload, _ZEROS[:padding])
+            pieces += (member_header(number, suffix, length), payload, _ZEROS[:padding])
             size += _RECORD + length + padding
         full = self._size + size > self._room or len(self._records) >= manifest.MAX_SHARD_SAMPLES
         if self._records and full:

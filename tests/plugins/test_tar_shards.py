@@ -162,7 +162,7 @@ def test_headers_are_those_that_tarfile_writes(position, suffix, size):
     member = tarfile.TarInfo(f"{position:010d}.{suffix}")
     member.size = size
     expected = member.tobuf(tarfile.USTAR_FORMAT)
-    assert _shard_writer.member_header(position, suffix, size) == expected
+    assert _shard_writer.member_header(b"%010d" % position, suffix, size) == expected
 
 
 def test_only_a_sample_that_is_put_together_differently_brings_its_own_schema():
