@@ -97,13 +97,18 @@ class Fetcher:
         Raises:
             NotALeafError: It is an inner node.
         """
-        return self.get(_leaf_key(leaf), lambda: self._leaf_from_block(layout, leaf))
+        key = _leaf_key(leaf)
+        cached = self._promises.cached(key)
+        if cached is not None:  # most are, and need no time
+            return cached
+        return self._awaited(key, lambda: self._leaf_from_block(layout, leaf))
 
     def get(self, key: bytes, fetch: Callable[[], bytes]) -> bytes:
         """Returns what is cached under a key, on its way, or else fetched here and now."""
         cached = self._promises.cached(key)
-        if cached is not None:  # most are, and need no time
-            return cached
+        return self._awaited(key, fetch) if cached is None else cached
+
+    def _awaited(self, key: bytes, fetch: Callable[[], bytes]) -> bytes:
         with until(self._work.end()):
             return self._promises.get(key, fetch)
 

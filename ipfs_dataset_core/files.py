@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.content import CID
@@ -79,11 +78,13 @@ class VerifiedFile(ObjectFile):
         return whole.getvalue()
 
     def piece_at(self, start: int, size: int) -> tuple[int, bytes]:
-        segments = self._layout.segments(start, start + size)
-        if len(segments) == 1 and isinstance(segments[0], Leaf):
-            with suppress(NotALeafError):
-                return segments[0].start, self._fetcher.leaf(self._layout, segments[0])
-        return start, self.read_at(start, size)
+        leaf = self._layout.leaf_with(start, start + size)
+        if leaf is None:
+            return start, self.read_at(start, size)
+        try:
+            return leaf.start, self._fetcher.leaf(self._layout, leaf)
+        except NotALeafError:
+            return start, self.read_at(start, size)
 
     def open_cid(self, cid: str) -> ObjectFile:
         return VerifiedFile(self._fetcher, CID.parse(cid), cid)

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 # and hand-made trees are deeper.
 _DEPTH = Limits().dag_depth
 _KEPT_NODES = 512
+_KEPT_LEAVES = 1024
 # What most builders make of a file, and the largest that usual ones do.
 LEAF_BYTES = 1 << 20
+# The smallest that usual ones do.
+_SMALL_LEAF_BYTES = 256 << 10
 # How the binary form of a CID of version 1 and codec raw starts.
 _RAW_V1 = bytes([1, RAW])
 
@@ -73,6 +76,7 @@ class FileLayout:
         self._load = load
         self._nodes: OrderedDict[bytes, FileNode] = OrderedDict()
         self._inner: set[bytes] = set()
+        self._recent: dict[int, Leaf] = {}
         self._root = parse_file(cid, load(cid))
         self.size = self._root.size
 
@@ -88,10 +92,24 @@ class FileLayout:
         if start >= stop:
             return ()
         # Where many small pieces are read, nearly all are in a leaf of a node that was read before.
-        leaf = self._way_to(start, stop)
-        if isinstance(leaf, Leaf):
+        leaf = self.leaf_with(start, stop)
+        if leaf is not None:
             return (leaf,)
         return list(self._below(self._root, 0, start, stop, 1))
+
+    def leaf_with(self, start: int, stop: int) -> Leaf | None:
+        """Returns the leaf that holds all of a span, None where there is none, or it is not known yet."""
+        # Who reads at random comes to the same few leaves again and again.
+        leaf = self._recent.get(start // _SMALL_LEAF_BYTES)
+        if leaf is not None and leaf.start <= start and stop <= leaf.stop:
+            return leaf
+        found = self._way_to(start, stop)
+        if not isinstance(found, Leaf):
+            return None
+        if len(self._recent) >= _KEPT_LEAVES:
+            self._recent.clear()
+        self._recent[start // _SMALL_LEAF_BYTES] = found
+        return found
 
     def unread_node(self, start: int) -> CID | None:
         """Returns the inner node to read next on the way to the leaf at `start`, None where it is known."""
@@ -120,6 +138,7 @@ class FileLayout:
     def not_a_leaf(self, leaf: Leaf) -> None:
         """Records that a block taken for a leaf is an inner node."""
         self._inner.add(leaf.cid)
+        self._recent.clear()
 
     def _below(
         self, node: FileNode, base: int, start: int, stop: int, depth: int
@@ -151,15 +170,15 @@ class FileLayout:
 
     def _leaf(self, node: FileNode, base: int, child: int) -> Leaf | None:
         """Returns the child of a node as a leaf, None where it is an inner node itself."""
-        cid = node.links[child]
-        start, stop = base + node.offsets[child], base + node.offsets[child + 1]
-        if _is_raw(cid):
-            return Leaf(cid, start, stop, raw=True)
-        prefix, suffix = leaf_frame(NodeType.FILE, stop - start)
-        framed = len(prefix) + stop - start + len(suffix)
-        if node.tsizes[child] == framed and cid not in self._inner:
-            return Leaf(cid, start, stop, raw=False)
-        return None
+        cid, offsets = node.links[child], node.offsets
+        start, stop = base + offsets[child], base + offsets[child + 1]
+        raw = cid[:2] == _RAW_V1
+        if not raw:
+            prefix, suffix = leaf_frame(NodeType.FILE, stop - start)
+            framed = len(prefix) + stop - start + len(suffix)
+            if node.tsizes[child] != framed or cid in self._inner:
+                return None
+        return Leaf(cid, start, stop, raw)
 
     def _node(self, raw_cid: bytes, size: int) -> FileNode:
         node = self._nodes.get(raw_cid)
@@ -175,7 +194,3 @@ class FileLayout:
                 f"parent says {size}: the file was built wrongly and cannot be read"
             )
         return node
-
-
-def _is_raw(cid: bytes) -> bool:
-    return cid[:2] == _RAW_V1

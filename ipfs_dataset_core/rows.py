@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
-from itertools import accumulate, chain, groupby
+from bisect import bisect_left, bisect_right
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.block_order import cut
@@ -70,13 +70,22 @@ class Row:
 
     def _by_unit(self, positions: Iterable[int]) -> Iterator[tuple[Unit, list[int]]]:
         """Yields the units that some samples, in order, are in, with their numbers there."""
-        for unit, group in groupby(positions, lambda position: bisect_right(self._stops, position)):
-            first = self._stops[unit - 1] if unit else 0
-            yield self._units[unit], [position - first for position in group]
+        ascending = list(positions)
+        at = 0
+        while at < len(ascending):
+            unit, first = self._unit_of(ascending[at])
+            stop = bisect_left(ascending, self._stops[unit], at)
+            yield self._units[unit], [position - first for position in ascending[at:stop]]
+            at = stop
 
     def _locate(self, position: int) -> tuple[Unit, int]:
+        unit, first = self._unit_of(position)
+        return self._units[unit], position - first
+
+    def _unit_of(self, position: int) -> tuple[int, int]:
+        """Returns the number of the unit that a sample is in, and of that unit's first sample."""
         unit = bisect_right(self._stops, position)
-        return self._units[unit], position - (self._stops[unit - 1] if unit else 0)
+        return unit, self._stops[unit - 1] if unit else 0
 
 
 def _blocks(unit: Unit, size: int) -> Iterator[int]:

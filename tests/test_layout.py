@@ -163,6 +163,25 @@ def test_the_unread_node_is_the_one_that_reading_there_loads_first(made, at):
     assert layout.unread_node(at) is None
 
 
+def test_a_leaf_is_found_again_until_it_is_none():
+    tree = Tree()
+    inner = tree.inner(b"", [tree.raw_leaf(noise(30, 1)), tree.raw_leaf(noise(20, 2))])
+    # Their parent calls it as large as a leaf of as many bytes would be.
+    claimed = sum(map(len, leaf_frame(NodeType.FILE, 50))) + 50
+    layout = tree.layout(
+        tree.inner(b"", [inner, tree.raw_leaf(noise(50, 3))], tsizes=[claimed, 50])
+    )
+    taken = layout.leaf_with(0, 10)
+    assert taken is not None
+    assert (taken.stop, taken) == (50, layout.leaf_with(40, 50))
+    assert layout.leaf_with(40, 51) is None, "two leaves hold it"
+    layout.not_a_leaf(taken)
+    assert layout.leaf_with(0, 10) is None, "the node has to be read first"
+    assert [(s.start, s.stop) for s in layout.segments(0, 40)] == [(0, 30), (30, 50)]
+    assert layout.leaf_with(0, 10) == (inner_leaf := layout.segments(0, 10)[0])
+    assert (inner_leaf.start, inner_leaf.stop) == (0, 30)
+
+
 def test_leaves_of_a_balanced_tree_are_known_without_fetching_them():
     tree = Tree()
     leaves = [tree.framed_leaf(noise(50, n)) for n in range(6)]

@@ -72,14 +72,18 @@ class ZipIndex(MemberIndex):
         name_bytes = self._names.encoded_size(position)
         return start, start + extent(name_bytes, start, bound, self._compressed[position])
 
-    def member(self, position: int) -> Member:
-        """Returns what is known of a sample."""
-        start, compressed, size, crc, method, flags = [column[position] for column in self._columns]
-        bound = self._bound(position, start)
-        return self._names[position], start, bound, compressed, size, crc, method, flags
+    def members_at(self, positions: Sequence[int]) -> Iterator[Member]:
+        """Yields what is known of some samples."""
+        names = self._names.at(positions)
+        columns = [map(column.__getitem__, positions) for column in self._columns]
+        for position, name, start, compressed, size, crc, method, flags in zip(
+            positions, names, *columns, strict=False
+        ):
+            bound = self._bound(position, start)
+            yield name, start, bound, compressed, size, crc, method, flags
 
     def members(self) -> Iterator[Member]:
-        """Yields what `member` returns of all samples in order, at a tenth of the time."""
+        """Yields what is known of all samples in order, in less time than of each by its number."""
         end = self._directory_start
         following = chain(islice(self._headers, 1, None), [end])
         for name, after, start, compressed, size, crc, method, flags in zip(

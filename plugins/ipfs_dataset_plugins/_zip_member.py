@@ -25,16 +25,15 @@ _SIGNATURE = b"PK\3\4"
 _ENCRYPTED_FLAGS = 1 << 0 | 1 << 6 | 1 << 13
 _PATCH_FLAG = 1 << 5
 _UNREADABLE_FLAGS = _ENCRYPTED_FLAGS | _PATCH_FLAG
-# The local header's extra field may be longer than the directory's; nearly all fit in this.
-_LOCAL_EXTRA_BYTES = 256
+# A local header but for its name; its extra field may be longer than the directory's, and nearly all fit.
+_HEAD_BYTES = LOCAL_HEADER_BYTES + 256
 # Larger members are read apart from their header: cutting them out of one piece would copy them.
 _READ_IN_ONE_BYTES = 1 << 20
 
 
 def extent(name_bytes: int, start: int, bound: int, compressed: int) -> int:
     """Returns how many bytes to read for a member with its header; `bound` is where what follows starts."""
-    head = LOCAL_HEADER_BYTES + name_bytes + _LOCAL_EXTRA_BYTES
-    return min(bound - start, head + compressed)
+    return min(bound - start, _HEAD_BYTES + name_bytes + compressed)
 
 
 def read_member(archive: ForwardBytes, member: Member) -> bytes:
@@ -47,7 +46,9 @@ def read_member(archive: ForwardBytes, member: Member) -> bytes:
     name, start, bound, compressed, size, crc, method, flags = member
     if flags & _UNREADABLE_FLAGS:
         raise ValueError(_why_unreadable(flags))
-    wanted = extent(len(name.encode()), start, bound, compressed)
+    wanted = bound - start
+    if wanted > _HEAD_BYTES + compressed:  # else it is that, however long the name
+        wanted = extent(len(name.encode()), start, bound, compressed)
     piece, at = archive.window(start, min(wanted, _READ_IN_ONE_BYTES))
     head = _check_header(piece, at, name)
     if start + head + compressed > bound:
@@ -77,8 +78,11 @@ def _check_header(piece: bytes, at: int, name: str) -> int:
         raise ValueError("it has no header where the directory says")
     _, flags, name_bytes, extra_bytes = _LOCAL_HEADER.unpack_from(piece, at)
     at += LOCAL_HEADER_BYTES
-    local = decoded_name(piece[at : at + name_bytes], flags)
-    if local != name:
-        raise ValueError(f"its own header calls it {local!r}")
+    local = piece[at : at + name_bytes]
+    # Most names are ASCII, and need not be decoded to be compared.
+    if not (name.isascii() and local == name.encode()):
+        decoded = decoded_name(local, flags)
+        if decoded != name:
+            raise ValueError(f"its own header calls it {decoded!r}")
     data_start: int = LOCAL_HEADER_BYTES + name_bytes + extra_bytes
     return data_start

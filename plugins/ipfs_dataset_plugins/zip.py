@@ -38,14 +38,14 @@ class ZipReader(Reader):
         return ZipIndex.load(data, source.limits)
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
-        member = cast("ZipIndex", index).member(position)
+        (member,) = cast("ZipIndex", index).members_at([position])
         return member[0], _content(ForwardBytes(source, piece=0), member, source.limits)
 
     def read_each(
         self, source: ObjectFile, index: MemberIndex, positions: Iterable[int]
     ) -> Iterator[Sample]:
         archive, limits = HoppingBytes(source), source.limits
-        for member in map(cast("ZipIndex", index).member, positions):
+        for member in cast("ZipIndex", index).members_at(list(positions)):
             yield member[0], _content(archive, member, limits)
 
 

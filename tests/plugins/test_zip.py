@@ -230,6 +230,18 @@ def test_a_long_local_extra_field_costs_a_second_read():
     assert read_by_index(packed.getvalue()) == [("m", b"content"), ("n", b"1")]
 
 
+@given(st.integers(1, 0xFFFF), st.integers(0, 3000), st.integers(0, 5000))
+def test_names_and_local_extra_fields_of_any_length(name_bytes, extra_bytes, size):
+    info = zipfile.ZipInfo("n" * name_bytes)
+    info.extra = struct.pack("<2H", 0xCAFE, extra_bytes) + bytes(extra_bytes)
+    packed = io.BytesIO()
+    members = [(info.filename, bytes(range(256)) * (size // 256)), ("last", b"1")]
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(info, members[0][1])
+        archive.writestr(*members[1])
+    assert read_by_index(packed.getvalue()) == read_all(packed.getvalue()) == members
+
+
 def test_reading_one_member_reads_that_member_not_the_archive():
     content = bytes(range(256)) * 4096
     data = zip_of([(f"{n:02}", content) for n in range(50)], zipfile.ZIP_STORED)
