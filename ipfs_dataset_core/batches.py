@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeGuard, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, SupportsIndex, TypeGuard, TypeVar, cast
 
 from ipfs_dataset_core.errors import IPFSDatasetError, PluginError
 from ipfs_dataset_core.failures import Skipped
+from ipfs_dataset_core.upcoming import read_soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,9 +53,9 @@ class Batches:
     def samples(
         self,
         row: Fetchable,
-        indices: Sequence[int],
+        indices: Sequence[SupportsIndex],
         length: int,
-        get: Callable[[int], T],
+        get: Callable[[SupportsIndex], T],
         failures: Failures,
         *,
         as_they_are: bool,
@@ -62,12 +64,16 @@ class Batches:
 
         Args:
             row: What the numbers of samples count.
-            indices: As users write them; what they mean where there is no such sample, `get` says.
+            indices: As users write them; what they mean where there is no such sample, `get` says. What
+                they say that will be read soon is fetched as well.
             length: How many samples there are.
             get: Reads the sample at an index.
             failures: What to skip.
             as_they_are: Whether `get` gives what the row has, so that it need not be asked one by one.
         """
+        if soon := read_soon(indices):
+            self._unread = 0  # for a batch is being read
+            self.announce(row, numbered(soon, length))
         positions = list(numbered(indices, length))
         if as_they_are and _are_scattered(positions):
             try:
@@ -129,9 +135,9 @@ class Batches:
             row.prefetch(sorted(coming))
 
 
-def numbered(indices: Iterable[int], length: int) -> Iterator[int | None]:
+def numbered(indices: Iterable[SupportsIndex], length: int) -> Iterator[int | None]:
     """Yields the numbers of samples, counted from 0, None for an index where there is no sample."""
-    return (index % length if -length <= index < length else None for index in indices)
+    return (i % length if -length <= i < length else None for i in map(operator.index, indices))
 
 
 def fetched_ahead(

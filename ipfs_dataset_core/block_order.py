@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # A block has one leaf more than its bytes fill, for samples begin anywhere: small blocks are fetched nearly
 # twice, and of large ones few fit in memory.
 _BLOCK_BYTES = 4 << 20
+# Of so many samples in a block, one that is not mixed makes no difference.
+_MANY = 32
 # So that while one piece is waited for, another is on its way.
 PIECES_AHEAD = 2
 
@@ -112,8 +114,11 @@ class BlockOrder:
             # The first blocks are there from the first step on, and the last ones up to the last step: so
             # the order neither begins nor ends with few of them.
             shares = 1 + min(number, count - window) - max(0, number - window + 1)
-            for sample in block:
+            mixed = block[:-1] if len(block) >= _MANY else block
+            for sample in mixed:
                 steps[int(random.random() * shares)].append(sample)
+            # The last one may end in a leaf that no other needs, and which would be gone by the time.
+            steps[0].extend(block[len(mixed) :])
             if number >= window - 1:
                 steps.append([])
                 samples = steps.popleft()
@@ -136,7 +141,9 @@ class BlockOrder:
 
 
 def cut(start_of: Callable[[int], int], count: int, size: int) -> Iterator[int]:
-    """Yields where blocks of samples end that start within `size` bytes, each of at least one sample.
+    """Yields where blocks of samples end: those that start before the next multiple of `size` bytes.
+
+    So blocks begin where leaves do, and share none but for the one that a block's last sample ends in.
 
     Args:
         start_of: Returns where a sample starts, from 0 to `count` - 1; asked of a few only. Where samples
@@ -146,7 +153,7 @@ def cut(start_of: Callable[[int], int], count: int, size: int) -> Iterator[int]:
     """
     stop, step = 0, 1
     while stop < count:
-        first, bound = stop, start_of(stop) + size
+        first, bound = stop, (start_of(stop) // size + 1) * size
         low, high = first + 1, min(first + step, count)
         while high < count and start_of(high) < bound:
             step *= 2

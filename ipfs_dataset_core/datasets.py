@@ -20,7 +20,6 @@ from ipfs_dataset_core.places import current_job, current_place, job_to_carry
 from ipfs_dataset_core.randomness import keyed_random
 from ipfs_dataset_core.shares import DISTRIBUTIONS
 from ipfs_dataset_core.streaming import exact_length, stream
-from ipfs_dataset_core.upcoming import read_soon
 
 if TYPE_CHECKING:
     from array import array
@@ -94,7 +93,7 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         They do so in the order of `indices`, but for a batch whose blocks are more than `memory` holds: then
         samples that lie together do so one after the other.
         """
-        batch = self._batches.samples(
+        return self._batches.samples(
             self._collection.row,
             indices,
             len(self._collection),
@@ -102,8 +101,6 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
             self._failures,
             as_they_are=type(self).__getitem__ is SampleAccess.__getitem__,
         )
-        self.will_read(read_soon(indices))
-        return batch
 
     def will_read(self, indices: Sequence[int]) -> None:
         """Says what will be in the next batches, so that it is fetched while others are read.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.units import Unit
 
 T = TypeVar("T")
+Number = TypeVar("Number")
 
 log = logging.getLogger(__name__)
 
@@ -83,14 +84,14 @@ class Failures:
         level = logging.WARNING if self._handler == "warn" else logging.INFO
         log.log(level, "Skipped %s: %s", what, error)
 
-    def each(self, get: Callable[[int], T], indices: Iterable[int]) -> Iterator[T]:
+    def each(self, get: Callable[[Number], T], indices: Iterable[Number]) -> Iterator[T]:
         """Yields samples by number, but for those that are skipped."""
         for index in indices:
             sample = self.get(get, index)
             if sample is not Skipped.SAMPLE:
                 yield sample
 
-    def get(self, get: Callable[[int], T], index: int) -> T | Literal[Skipped.SAMPLE]:
+    def get(self, get: Callable[[Number], T], index: Number) -> T | Literal[Skipped.SAMPLE]:
         """Returns a sample by number, or that it is skipped."""
         try:
             sample = get(index)

@@ -188,6 +188,8 @@ class Fetcher:
     def _within_budget(self, leaves: Iterable[Leaf]) -> Iterator[Leaf]:
         left = self._prefetch_bytes
         for leaf in leaves:
+            if self._promises.cached(_leaf_key(leaf)):
+                continue
             left -= leaf.stop - leaf.start
             if left < 0:
                 return

@@ -130,14 +130,16 @@ def _with_what_follows(
 ) -> Iterator[tuple[list[int], list[Sequence[int]]]]:
     """Yields samples piece by piece, and behind the first of each what is to be fetched then."""
     coming = deque(islice(pieces, 1))
+    entering = [block for piece in coming for block in piece.entering]
     while coming:
         piece = coming.popleft()
         # Until somebody asks for more, nothing is known to be read here. And a cache gives up first what
         # was not read for longest: some of this piece has to be read, or it would be this one.
         first = 1 + len(piece.samples) // _READ_FIRST
         following = list(islice(pieces, PIECES_AHEAD - len(coming)))
-        entering = chain.from_iterable(one.entering for one in following)
-        yield piece.samples[:first], list(entering)
+        entering += chain.from_iterable(one.entering for one in following)
+        yield piece.samples[:first], entering
+        entering = []
         coming += following
         yield piece.samples[first:], []
 

@@ -141,14 +141,14 @@ def test_half_of_the_memory_is_mixed():
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=40), st.integers(1, 60))
-def test_blocks_are_cut_where_the_next_would_be_too_large(sizes, size):
+def test_blocks_are_cut_at_multiples_of_their_size(sizes, size):
     starts = [sum(sizes[:number]) for number in range(len(sizes))]
     ends = list(cut(starts.__getitem__, len(starts), size))
     assert ends[-1] == len(starts)
     for first, stop in pairwise([0, *ends]):
         assert first < stop
-        assert starts[stop - 1] < starts[first] + size or stop == first + 1
-        assert stop == len(starts) or starts[stop] >= starts[first] + size
+        assert starts[first] // size == starts[stop - 1] // size
+        assert stop == len(starts) or starts[stop] // size > starts[first] // size
 
 
 @given(st.lists(st.integers(0, 1000), max_size=60), st.integers(1, 100))

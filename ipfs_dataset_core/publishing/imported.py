@@ -11,7 +11,6 @@ from ipfs_dataset_core.batches import Batches, numbered
 from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.failures import Failures
 from ipfs_dataset_core.processes import ProcessLocal
-from ipfs_dataset_core.upcoming import read_soon
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -67,22 +66,18 @@ class ImportedDataset(Dataset[Any]):
 
         In the order of `indices`, as for `IPFSDataset`.
         """
-        numbers = list(map(operator.index, indices))
-        batch = self._batches.samples(
+        return self._batches.samples(
             self._row,
-            numbers,
+            indices,
             self._known_length(),
             self.__getitem__,
             self._failures,
             as_they_are=type(self).__getitem__ is ImportedDataset.__getitem__,
         )
-        self.will_read(read_soon(indices))
-        return batch
 
     def will_read(self, indices: Sequence[SupportsIndex]) -> None:
         """Says which samples are read next; see `IPFSDataset.will_read`."""
-        numbers = map(operator.index, indices)
-        self._batches.announce(self._row, numbered(numbers, self._known_length()))
+        self._batches.announce(self._row, numbered(indices, self._known_length()))
 
     def __iter__(self) -> Iterator[Any]:
         if self._failures.raises and type(self).__getitem__ is ImportedDataset.__getitem__:
