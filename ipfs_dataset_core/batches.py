@@ -77,7 +77,7 @@ class Batches:
         positions = list(numbered(indices, length))
         if as_they_are and _are_scattered(positions):
             try:
-                batch = self.read(row, positions, partial(_together, row, positions))
+                batch = self.read(row, positions, partial(together, row, positions))
             except IPFSDatasetError:
                 if failures.raises:
                     raise
@@ -193,8 +193,8 @@ def in_groups(row: Fetchable, positions: Sequence[int | None], memory: int) -> l
     return [sorted(group) for group in _cut(places, costs, memory // 4)]
 
 
-def _together(
-    row: Fetchable, positions: Sequence[int], group: list[int]
+def together(
+    row: Fetchable, positions: Sequence[int], group: Iterable[int]
 ) -> Iterator[tuple[int, Any]]:
     """Yields what a row has at some places of a batch, read in its order, for neighbours share blocks."""
     places = sorted(group, key=positions.__getitem__)

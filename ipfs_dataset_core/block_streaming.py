@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.batches import fetched_ahead
+from ipfs_dataset_core.batches import fetched_ahead, together
 from ipfs_dataset_core.block_order import PIECES_AHEAD, BlockOrder
 from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.rows import Row, has_blocks
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Sample
     from ipfs_dataset_core.shares import Distribution, Place
     from ipfs_dataset_core.units import Unit
+
+# Few enough that they take little memory, whatever they are compressed to.
+_READ_TOGETHER = 32
 
 
 def stream_in_blocks(
@@ -57,8 +60,22 @@ def stream_in_blocks(
     for start, stop in sample_ranges(len(row), place, distribution):
         pieces = order.pieces(start, stop)
         for piece in fetched_ahead(pieces, row, attrgetter("entering"), ahead=ahead):
-            yield from failures.each(row.get, piece.samples)
+            yield from _read(row, piece.samples, failures)
     yield from stream((unit for unit, mixes in known if not mixes), place, distribution, failures)
+
+
+def _read(row: Row, positions: Sequence[int], failures: Failures) -> Iterator[Sample]:
+    """Yields samples by number, a few of them read together: one by one takes half as long again."""
+    for first in range(0, len(positions), _READ_TOGETHER):
+        group = positions[first : first + _READ_TOGETHER]
+        try:
+            found = dict(together(row, group, range(len(group))))
+        except IPFSDatasetError:
+            # Those before the one that cannot be read come all the same.
+            yield from failures.each(row.get, group)
+        else:
+            failures.worked()
+            yield from map(found.__getitem__, range(len(group)))
 
 
 def _can_be_mixed(unit: Unit, failures: Failures) -> Iterator[bool]:

@@ -17,7 +17,7 @@ BLOCK = 200
 COUNT = 50_000
 EVEN = range(BLOCK, COUNT + 1, BLOCK)
 
-stops = st.lists(st.integers(1, 9), max_size=20).map(
+stops = st.lists(st.integers(1, 9) | st.integers(30, 40), max_size=20).map(
     lambda sizes: [sum(sizes[: number + 1]) for number in range(len(sizes))]
 )
 
@@ -156,6 +156,16 @@ def test_samples_in_no_order_are_cut_into_blocks_all_the_same(starts, size):
     ends = list(cut(starts.__getitem__, len(starts), size))
     assert ends == sorted(set(ends))
     assert (ends[-1] if ends else 0) == len(starts)
+
+
+@given(st.integers(1, 70), st.integers(1, 9), st.integers(0, 1 << 20))
+def test_the_last_sample_of_a_large_block_is_read_as_soon_as_the_block_is_there(size, window, seed):
+    count = 20 * size
+    last = []
+    for piece in BlockOrder(range(size, count + 1, size), window, seed).pieces(0, count):
+        last += [block[-1] for block in piece.entering]
+        assert size < 32 or set(last[-len(piece.entering) :]) <= set(piece.samples)
+    assert sorted(last) == list(range(size - 1, count, size))
 
 
 def test_cutting_asks_of_few_samples():

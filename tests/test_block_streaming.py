@@ -101,3 +101,19 @@ def test_what_cannot_be_read_is_raised_or_skipped():
         share(row[1:], Place(), "uneven")
     found = share(row, Place(), "uneven", options=Options(handler="skip"))
     assert sorted(found) == [("part", 0), ("part", 2), ("part", 4), ("whole", 0), ("whole", 1)]
+
+
+def test_all_that_comes_before_what_cannot_be_read_is_had_first():
+    row = [PartlyUnreadable("part", list(range(0, 200, 2)), 200, "counted")]
+    order = [n for _, n in share([FakeUnit("x", row[0].starts, 200, "counted")], Place(), "uneven")]
+    before = next(at for at, number in enumerate(order) if number % 2)
+    failures = Failures(Options())
+    stream = stream_in_blocks(row, Place(), "uneven", failures, block=2 << 20, window=2, key=())
+    found = []
+    with pytest.raises(TransportError, match=f"sample {order[before]} did not come"):
+        found.extend(stream)
+    assert found == [("part", number) for number in order[:before]]
+    skipping = Failures(Options(handler="skip", max_failures=100))
+    stream = stream_in_blocks(row, Place(), "uneven", skipping, block=2 << 20, window=2, key=())
+    assert list(stream) == [("part", number) for number in order if not number % 2]
+    assert skipping.skipped == 50
