@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import chain
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -109,7 +110,7 @@ def test_all_that_comes_before_what_cannot_be_read_is_had_first():
     before = next(at for at, number in enumerate(order) if number % 2)
     failures = Failures(Options())
     stream = stream_in_blocks(row, Place(), "uneven", failures, block=2 << 20, window=2, key=())
-    found = []
+    found: list[Any] = []
     with pytest.raises(TransportError, match=f"sample {order[before]} did not come"):
         found.extend(stream)
     assert found == [("part", number) for number in order[:before]]
