@@ -7,6 +7,7 @@ header is short and ASCII, else 3.0 (UTF-8); data starts at a multiple of 64 byt
 from __future__ import annotations
 
 import ast
+import functools
 import math
 from typing import Any
 
@@ -16,6 +17,7 @@ from ipfs_dataset_core.errors import FormatError
 
 MAGIC = b"\x93NUMPY"
 MAX_HEADER = 1 << 16
+_USUAL_HEADER = 1 << 10
 _ALIGNMENT = 64
 _PREFIX = len(MAGIC) + 2
 
@@ -70,7 +72,15 @@ def read_header(data: bytes) -> tuple[Header, int]:
     size = int.from_bytes(data[_PREFIX:start], "little")
     if size > MAX_HEADER or start + size > len(data):
         raise FormatError(f"its .npy header claims {size} bytes")
-    return _parse(data[start : start + size], "utf-8" if major == 3 else "latin-1"), start + size  # noqa: PLR2004
+    parse = _parse if size > _USUAL_HEADER else _parsed
+    header = parse(data[start : start + size], "utf-8" if major == 3 else "latin-1")  # noqa: PLR2004
+    return header, start + size
+
+
+# Most samples of a dataset have arrays of the same few types and shapes.
+@functools.lru_cache(maxsize=256)
+def _parsed(body: bytes, encoding: str) -> Header:
+    return _parse(body, encoding)
 
 
 def _parse(body: bytes, encoding: str) -> Header:

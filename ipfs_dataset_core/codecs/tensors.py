@@ -115,12 +115,19 @@ def decode(data: bytes) -> torch.Tensor:
 def _from_bytes(data: bytearray, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
     import torch  # noqa: PLC0415 - as above
 
-    with warnings.catch_warnings():
-        # Making a complex32 tensor warns that it is experimental, which whoever exported one knows.
-        if dtype is torch.complex32:
+    if dtype is torch.complex32:
+        # Making one warns that they are experimental, which whoever exported it knows.
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-        flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
-        return flat.reshape(shape)
+            return _shaped(data, dtype, shape)
+    return _shaped(data, dtype, shape)
+
+
+def _shaped(data: bytearray, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
+    import torch  # noqa: PLC0415 - as above
+
+    flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+    return flat.reshape(shape)
 
 
 def _dtype_name(descr: Any) -> str:
