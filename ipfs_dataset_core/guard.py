@@ -65,6 +65,23 @@ def guarded_each(
             watch.enter()
 
 
+def guarded_batch(
+    origin: Origin, doing: Callable[[int], str], start: Callable[[], Iterable[T]], count: int
+) -> list[T]:
+    """Returns what a plugin's `read_each` yields, guarded as a whole.
+
+    Who asks for a batch keeps all of it, and to go in and out of the plugin for each sample takes a tenth of
+    the time that a small one does.
+    """
+    found: list[T] = []
+    with Guard(origin, doing) as watch:
+        for watch.turn, item in enumerate(start()):
+            found.append(item)
+        if len(found) != count:
+            raise ValueError(f"`read_each` gave {len(found)} samples for {count} positions")
+    return found
+
+
 def blamed(error: Exception, origin: Origin, doing: str) -> PluginError:
     """Returns an error that says which plugin raised another, doing what, and what can be done."""
     kind = MissingDependencyError if isinstance(error, ImportError) else PluginError

@@ -94,6 +94,35 @@ def test_who_reads_several_samples_wrongly_is_named(given, fails_at):
         found.extend(reader.read_each(MemoryFile(b"", "f"), ANY_INDEX, iter([5, 6, 7])))
 
 
+def test_who_reads_several_published_samples_wrongly_is_named():
+    class Numbers(PublishedSamples):
+        def __len__(self):
+            return 9
+
+        def read(self, position):
+            return 6 // (position - 7)
+
+        def iterate(self, start, stop):
+            return map(self.read, range(start, stop))
+
+    class Fewer(Numbers):
+        def read_each(self, positions):
+            return map(self.read, list(positions)[:1])
+
+    class Again(Fewer):
+        def read(self, position):
+            return position
+
+    for kind, asked, at in ((Numbers, [5, 6, 7], 7), (Fewer, [1, 4], 4)):
+        samples = exporters._GuardedSamples(kind(), "shards", MINE)
+        with pytest.raises(
+            PluginError, match=rf"Plugin mine 1.0 .*failed at sample {at} of 'shards'"
+        ):
+            list(samples.read_each(iter(asked)))
+        assert list(samples.read_each([8])) == [6]
+    assert list(exporters._GuardedSamples(Again(), "x", MINE).read_each([1, 1, 4])) == [1, 1, 4]
+
+
 def test_who_overrides_how_one_sample_is_read_means_several_as_well():
     class Apart:
         def read(self, source, index, position):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.errors import PluginError
-from ipfs_dataset_core.guard import Guard, guarded_each
+from ipfs_dataset_core.guard import Guard, guarded_batch, guarded_each
 from ipfs_dataset_core.guards.making import make
 from ipfs_dataset_core.interfaces import Exporter, PublishedSamples
 from ipfs_dataset_core.registry import default_registry
@@ -104,6 +105,15 @@ class _GuardedSamples(PublishedSamples):
     def read(self, position: int) -> Any:
         with self._guard(f"sample {position} of"):
             return self._samples.read(position)
+
+    def read_each(self, positions: Iterable[int]) -> Iterator[Any]:
+        wanted = list(positions)
+
+        def doing(turn: int) -> str:
+            return f"sample {wanted[min(turn + 1, len(wanted) - 1)]} of {self._what!r}"
+
+        read = partial(self._samples.read_each, wanted)
+        return iter(guarded_batch(self._origin, doing, read, len(wanted)))
 
     def iterate(self, start: int, stop: int) -> Iterator[Any]:
         def doing(turn: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.guard import Guard, guarded_each
+from ipfs_dataset_core.guard import Guard, guarded_batch, guarded_each
 from ipfs_dataset_core.guards.making import make
 from ipfs_dataset_core.index_cache import index_of, members_of
 from ipfs_dataset_core.interfaces import FolderReader, MemberIndex, Reader
@@ -76,19 +76,11 @@ class GuardedReader(Reader):
         def doing(turn: int) -> str:
             return f"sample {wanted[min(turn + 1, len(wanted) - 1)]} of {source.name!r}"
 
-        # All at once: who asks for a batch keeps all of it, and to go in and out of the plugin for each
-        # sample takes a tenth of the time that a small one does.
-        found: list[Sample] = []
-        with Guard(self._origin, doing) as watch:
-            for watch.turn, sample in enumerate(
-                self.inner.read_each(source, _unguarded(index), wanted)
-            ):
-                found.append(sample)
-            if len(found) != len(wanted):
-                raise ValueError(
-                    f"`read_each` gave {len(found)} samples for {len(wanted)} positions"
-                )
-        return iter(found)
+        def read() -> Iterator[Sample]:
+            each: Iterator[Sample] = self.inner.read_each(source, _unguarded(index), wanted)
+            return each
+
+        return iter(guarded_batch(self._origin, doing, read, len(wanted)))
 
     def prefetch(self, source: Any, index: MemberIndex, positions: Sequence[int]) -> None:
         with Guard(self._origin, lambda _: f"the prefetch of {source.name!r}"):

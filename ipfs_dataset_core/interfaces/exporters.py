@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ipfs_dataset_core.interfaces.several import read_alike
+
 if TYPE_CHECKING:
     import io
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 class PublishedSamples(ABC):
     """The samples of a published dataset, in the process that opened it: each loads it for itself."""
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        read_alike(cls, PublishedSamples.read_each)
+
     @abstractmethod
     def __len__(self) -> int:
         """Returns the number of samples."""
@@ -26,6 +32,14 @@ class PublishedSamples(ABC):
     @abstractmethod
     def read(self, position: int) -> Any:
         """Returns one sample, equal to the one that was exported."""
+
+    def read_each(self, positions: Iterable[int]) -> Iterator[Any]:
+        """Yields several samples, each as `read` returns it.
+
+        Their positions ascend; one may be there twice. Batches are read so. Override it where neighbours
+        cost less together than each by itself: `ObjectFile.piece_at` gives the whole block that one is in.
+        """
+        return map(self.read, positions)
 
     @abstractmethod
     def iterate(self, start: int, stop: int) -> Iterator[Any]:

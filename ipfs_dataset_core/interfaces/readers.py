@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from ipfs_dataset_core.interfaces.objects import ObjectFile
+from ipfs_dataset_core.interfaces.several import read_alike
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -55,10 +56,7 @@ class Reader(ABC):
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
-        # Who overrides how one sample is read means all of them, however a base class reads several.
-        nearest = next(kind for kind in cls.__mro__ if {"read", "read_each"} & vars(kind).keys())
-        if "read_each" not in vars(nearest):
-            cls.read_each = Reader.read_each  # type: ignore[method-assign]
+        read_alike(cls, Reader.read_each)
 
     @property
     def index_form(self) -> str:

@@ -26,7 +26,7 @@ class _Row:
         self._samples = samples
 
     def get_each(self, positions: Iterable[int]) -> Iterator[Any]:
-        return map(self._samples.get().read, positions)
+        return self._samples.get().read_each(positions)
 
     def prefetch(self, positions: Sequence[int]) -> None:
         self._samples.get().prefetch(positions)

@@ -104,6 +104,8 @@ class ExporterContract:
         found.prefetch(range(len(samples)))
         backwards = [found.read(number) for number in reversed(range(len(samples)))]
         self._assert_same(backwards[::-1], samples, "`read` by number")
+        found_each = list(found.read_each(range(0, len(samples), 2)))
+        self._assert_same(found_each, samples[::2], "`read_each` of every other sample")
 
     def test_what_batches_and_blocks_need_is_known_of_each_sample(
         self, exporter: Exporter, samples: list[Any]

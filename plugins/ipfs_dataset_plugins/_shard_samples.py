@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipfs_dataset_core import FormatError, PublishedSamples, codecs, manifest
+from ipfs_dataset_plugins._forward import HoppingBytes
 from ipfs_dataset_plugins._shard_writer import OWN_SCHEMA, TRAILER
 
 if TYPE_CHECKING:
@@ -31,10 +32,20 @@ class _OpenShard(NamedTuple):
 
     def read(self, first: int, last: int) -> memoryview:
         start, stop = self.span(first, last)
-        data = self.file.read_at(start, stop - start)
-        if len(data) != stop - start:
+        return self._until(stop, memoryview(self.file.read_at(start, stop - start)), stop - start)
+
+    def read_each(self, numbers: Iterable[int]) -> Iterator[memoryview]:
+        """Yields the bytes of some samples, whose numbers ascend; neighbours come out of one block."""
+        archive = HoppingBytes(self.file)
+        for number in numbers:
+            start, stop = self.span(number, number + 1)
+            piece, at = archive.window(start, stop - start)
+            yield self._until(stop, memoryview(piece)[at : at + stop - start], stop - start)
+
+    def _until(self, stop: int, data: memoryview, size: int) -> memoryview:
+        if len(data) != size:
             raise FormatError(f"{self.file.name!r} ends before byte {stop}, which its index names")
-        return memoryview(data)
+        return data
 
 
 class TarShardSamples(PublishedSamples):
@@ -56,6 +67,12 @@ class TarShardSamples(PublishedSamples):
     def read(self, position: int) -> Any:
         number, local = self._locate(position)
         return self._decode(self._opened(number).read(local, local + 1), position)
+
+    def read_each(self, positions: Iterable[int]) -> Iterator[Any]:
+        for number, group in groupby(map(self._locate, positions), itemgetter(0)):
+            numbers = [local for _, local in group]
+            for local, data in zip(numbers, self._opened(number).read_each(numbers), strict=True):
+                yield self._decode(data, self._starts[number] + local)
 
     def prefetch(self, positions: Sequence[int]) -> None:
         room = PREFETCH_BYTES

@@ -242,6 +242,8 @@ def test_a_shard_that_is_cut_off_is_a_format_error():
     samples = loaded(with_file(directory, "shards/00000.tar", shard[:5000]))
     with pytest.raises(FormatError, match="ends before byte"):
         everything(samples)
+    with pytest.raises(FormatError, match=r"ends before byte|cut off"):
+        list(samples.read_each(range(len(samples))))
 
 
 DAMAGES = [(0, b"x"), (124, b"7"), (124, b"-1"), (124, b"\0" * 12), (0, b"\xff")]

@@ -355,6 +355,16 @@ WRONG_EXPORTERS = {
         "test_what_batches_and_blocks_need_is_known_of_each_sample",
         "`costs` has to yield a number of bytes for each sample asked for; it yielded [1]",
     ),
+    "another sample where there are several": (
+        (
+            "    def load(self, source):\n"
+            "        found = super().load(source)\n"
+            "        if found: found.read_each = lambda positions: iter(found.lines[: len(positions)])\n"
+            "        return found"
+        ),
+        "test_each_sample_can_be_read_by_number",
+        "`read_each` of every other sample gave 'sample 1' as sample 1 of 25, not 'sample 2'",
+    ),
     "blocks that end too early": (
         (
             "    def load(self, source):\n"
