@@ -131,11 +131,14 @@ def test_indices_count_from_both_ends_and_end(exporter):
 def test_batches_go_through_a_subclass_that_transforms(exporter):
     class Labels(ImportedDataset):
         def __getitem__(self, index):
+            assert type(index) is int
             return super().__getitem__(index)[1]
 
     imported = exporter.import_from_ipfs(exporter.export_to_ipfs(Tensors()))
     labels = Labels(imported._published)
-    assert labels.__getitems__([3, -1, 0]) == [3, 29, 0]
+    for indices in ([3, -1, 0], [np.int64(3), torch.tensor(-1), 0]):
+        assert labels.__getitems__(indices) == [3, 29, 0]
+        assert [label for _, label in imported.__getitems__(indices)] == [3, 29, 0]
     assert list(labels) == list(range(30))
 
 

@@ -70,7 +70,7 @@ class ImportedDataset(Dataset[Any]):
             self._row,
             indices,
             self._known_length(),
-            self.__getitem__,
+            lambda index: self[operator.index(index)],
             self._failures,
             as_they_are=type(self).__getitem__ is ImportedDataset.__getitem__,
         )
