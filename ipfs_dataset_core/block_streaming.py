@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.batches import fetched_ahead, together
 from ipfs_dataset_core.block_order import PIECES_AHEAD, BlockOrder
-from ipfs_dataset_core.errors import IPFSDatasetError
+from ipfs_dataset_core.errors import IPFSDatasetError, ObjectNotFoundError, TransportError
 from ipfs_dataset_core.rows import Row, has_blocks
 from ipfs_dataset_core.shares import sample_ranges
 from ipfs_dataset_core.streaming import stream
@@ -70,12 +70,19 @@ def _read(row: Row, positions: Sequence[int], failures: Failures) -> Iterator[Sa
         group = positions[first : first + _READ_TOGETHER]
         try:
             found = dict(together(row, group, range(len(group))))
-        except IPFSDatasetError:
+        except IPFSDatasetError as error:
+            if failures.raises and _is_waited_for(error):
+                raise
             # Those before the one that cannot be read come all the same.
             yield from failures.each(row.get, group)
         else:
             failures.worked()
             yield from map(found.__getitem__, range(len(group)))
+
+
+def _is_waited_for(error: IPFSDatasetError) -> bool:
+    """Tells whether it would take as long again to fail so: a source that is gone is tried several times."""
+    return isinstance(error, TransportError) and not isinstance(error, ObjectNotFoundError)
 
 
 def _can_be_mixed(unit: Unit, failures: Failures) -> Iterator[bool]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfs_dataset_core.block_streaming import stream_in_blocks
-from ipfs_dataset_core.errors import FormatError, TransportError
+from ipfs_dataset_core.errors import FormatError, TransportError, TransportTimeoutError
 from ipfs_dataset_core.failures import Failures
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.shares import DISTRIBUTIONS, Place
@@ -104,17 +104,49 @@ def test_what_cannot_be_read_is_raised_or_skipped():
     assert sorted(found) == [("part", 0), ("part", 2), ("part", 4), ("whole", 0), ("whole", 1)]
 
 
+class Damaged(FakeUnit):
+    """Its odd samples cannot be read, and it is known how often that was tried."""
+
+    error: type[Exception] = FormatError
+
+    def get(self, position):
+        if position % 2:
+            self.whole_reads += 1
+            raise self.error(f"sample {position} is damaged")
+        return super().get(position)
+
+
+class Gone(Damaged):
+    error = TransportTimeoutError
+
+
+def streamed(unit, options):
+    failures = Failures(options)
+    stream = stream_in_blocks([unit], Place(), "uneven", failures, block=2 << 20, window=2, key=())
+    return stream, failures
+
+
 def test_all_that_comes_before_what_cannot_be_read_is_had_first():
-    row = [PartlyUnreadable("part", list(range(0, 200, 2)), 200, "counted")]
-    order = [n for _, n in share([FakeUnit("x", row[0].starts, 200, "counted")], Place(), "uneven")]
+    starts = list(range(0, 200, 2))
+    stream, _ = streamed(FakeUnit("part", starts, 200, "counted"), Options())
+    order = [number for _, number in stream]
     before = next(at for at, number in enumerate(order) if number % 2)
-    failures = Failures(Options())
-    stream = stream_in_blocks(row, Place(), "uneven", failures, block=2 << 20, window=2, key=())
+    stream, _ = streamed(Damaged("part", starts, 200, "counted"), Options())
     found: list[Any] = []
-    with pytest.raises(TransportError, match=f"sample {order[before]} did not come"):
+    with pytest.raises(FormatError, match=f"sample {order[before]} is damaged"):
         found.extend(stream)
     assert found == [("part", number) for number in order[:before]]
-    skipping = Failures(Options(handler="skip", max_failures=100))
-    stream = stream_in_blocks(row, Place(), "uneven", skipping, block=2 << 20, window=2, key=())
-    assert list(stream) == [("part", number) for number in order if not number % 2]
-    assert skipping.skipped == 50
+    for kind in (Damaged, Gone):
+        stream, failures = streamed(
+            kind("part", starts, 200, "counted"), Options(handler="skip", max_failures=100)
+        )
+        assert list(stream) == [("part", number) for number in order if not number % 2]
+        assert failures.skipped == 50
+
+
+def test_a_source_that_is_gone_is_waited_for_once():
+    unit = Gone("part", list(range(0, 200, 2)), 200, "counted")
+    stream, _ = streamed(unit, Options())
+    with pytest.raises(TransportTimeoutError):
+        list(stream)
+    assert unit.whole_reads == 1
