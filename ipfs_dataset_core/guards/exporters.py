@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.errors import PluginError
@@ -107,13 +106,7 @@ class _GuardedSamples(PublishedSamples):
             return self._samples.read(position)
 
     def read_each(self, positions: Iterable[int]) -> Iterator[Any]:
-        wanted = list(positions)
-
-        def doing(turn: int) -> str:
-            return f"sample {wanted[min(turn + 1, len(wanted) - 1)]} of {self._what!r}"
-
-        read = partial(self._samples.read_each, wanted)
-        return iter(guarded_batch(self._origin, doing, read, len(wanted)))
+        return guarded_batch(self._origin, self._what, positions, self._samples.read_each)
 
     def iterate(self, start: int, stop: int) -> Iterator[Any]:
         def doing(turn: int) -> str:

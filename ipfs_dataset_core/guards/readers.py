@@ -71,16 +71,11 @@ class GuardedReader(Reader):
     def read_each(
         self, source: Any, index: MemberIndex, positions: Iterable[int]
     ) -> Iterator[Sample]:
-        wanted = list(positions)
-
-        def doing(turn: int) -> str:
-            return f"sample {wanted[min(turn + 1, len(wanted) - 1)]} of {source.name!r}"
-
-        def read() -> Iterator[Sample]:
+        def read_each(wanted: list[int]) -> Iterator[Sample]:
             each: Iterator[Sample] = self.inner.read_each(source, _unguarded(index), wanted)
             return each
 
-        return iter(guarded_batch(self._origin, doing, read, len(wanted)))
+        return guarded_batch(self._origin, source.name, positions, read_each)
 
     def prefetch(self, source: Any, index: MemberIndex, positions: Sequence[int]) -> None:
         with Guard(self._origin, lambda _: f"the prefetch of {source.name!r}"):

@@ -69,10 +69,9 @@ class TarShardSamples(PublishedSamples):
         return self._decode(self._opened(number).read(local, local + 1), position)
 
     def read_each(self, positions: Iterable[int]) -> Iterator[Any]:
-        for number, group in groupby(map(self._locate, positions), itemgetter(0)):
-            numbers = [local for _, local in group]
-            for local, data in zip(numbers, self._opened(number).read_each(numbers), strict=True):
-                yield self._decode(data, self._starts[number] + local)
+        for shard, inside in self._by_shard(positions):
+            for local, data in zip(inside, self._opened(shard).read_each(inside), strict=True):
+                yield self._decode(data, self._starts[shard] + local)
 
     def prefetch(self, positions: Sequence[int]) -> None:
         room = PREFETCH_BYTES
@@ -118,9 +117,14 @@ class TarShardSamples(PublishedSamples):
 
     def _spans(self, positions: Iterable[int]) -> Iterator[tuple[ObjectFile, Iterator[Span]]]:
         """Yields each shard that has some of the samples, in order, and where in it they are."""
-        for number, group in groupby(map(self._locate, positions), itemgetter(0)):
+        for number, inside in self._by_shard(positions):
             shard = self._opened(number)
-            yield shard.file, (shard.span(local, local + 1) for _, local in group)
+            yield shard.file, (shard.span(local, local + 1) for local in inside)
+
+    def _by_shard(self, positions: Iterable[int]) -> Iterator[tuple[int, list[int]]]:
+        """Yields each shard that has some of the samples, in order, and their numbers there."""
+        for number, group in groupby(map(self._locate, positions), itemgetter(0)):
+            yield number, [local for _, local in group]
 
     def _locate(self, position: int) -> tuple[int, int]:
         number = bisect_right(self._starts, position) - 1
