@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import subprocess
 from pathlib import Path
 
 import attrs
@@ -38,12 +37,6 @@ def modules(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
-def shipped() -> list[Path]:
-    """Returns the modules that users install, those of contributed plugins included."""
-    contrib = [path for path in modules("contrib") if "src" in path.parts]
-    return [*modules("ipfs_dataset", "ipfs_dataset_core", "plugins"), *contrib]
-
-
 @functools.cache
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
@@ -60,11 +53,3 @@ def imports(path: Path) -> list[Import]:
             names = tuple(alias.name for alias in node.names)
             found.append(Import(path, node.lineno, node.module or "", names))
     return found
-
-
-def tracked() -> list[Path]:
-    """Returns every file that is, or would be, under version control."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
-    paths = [ROOT / name for name in listed.decode().split("\0") if name]
-    return [path for path in paths if path.is_file()]
