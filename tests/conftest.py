@@ -1,7 +1,7 @@
 """Fixtures for all tests: a home of their own, and real nodes where there are any.
 
 A test that uses a node has its marker. Without Kubo such tests are skipped, and the header and the
-end of the report say so; so are those with js-ipfs, but where ``CI`` is set these fail.
+end of the report name the reason; so are those with js-ipfs, but where ``CI`` is set these fail.
 """
 
 from __future__ import annotations
@@ -26,6 +26,13 @@ def missing_nodes() -> dict[str, str]:
     """Returns why tests with a marker are to be skipped, by marker."""
     reasons = {"kubo": why_no_kubo(), "jsipfs": None if in_ci() else why_no_jsipfs()}
     return {marker: reason for marker, reason in reasons.items() if reason is not None}
+
+
+def skip_without(marker: str) -> None:
+    """Skips a test that requests a node at run time, of which its collection had no sign."""
+    reason = missing_nodes().get(marker)
+    if reason is not None:
+        pytest.skip(reason)
 
 
 def pytest_report_header() -> list[str]:
@@ -65,6 +72,7 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 @pytest.fixture(scope="session")
 def kubo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KuboNode]:
     """A running Kubo that all tests share: add to it, do not stop or configure it."""
+    skip_without("kubo")
     with KuboNode(tmp_path_factory.mktemp("kubo") / "repo") as node:
         yield node
 
@@ -72,5 +80,6 @@ def kubo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KuboNode]:
 @pytest.fixture(scope="session")
 def jsipfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JsIpfsNode]:
     """A running js-ipfs that all tests share: add to it, do not stop or configure it."""
+    skip_without("jsipfs")
     with JsIpfsNode(tmp_path_factory.mktemp("jsipfs") / "repo") as node:
         yield node

@@ -41,7 +41,7 @@ def installed(request, tmp_path_factory):
     return install(project, folder / "target")
 
 
-@pytest.fixture(params=["store", "kubo"])
+@pytest.fixture(params=["store", pytest.param("kubo", marks=pytest.mark.kubo)])
 def place(request, tmp_path):
     if request.param == "kubo":
         yield NodePlace(request.getfixturevalue("kubo"), tmp_path / "added")

@@ -13,7 +13,7 @@ TEXT = b"the first line\nthe second line\n"
 RECORDS = b"".join(bytes([label]) * (1 + 3 * 32 * 32) for label in range(4))
 
 
-@pytest.fixture(params=["store", "kubo"])
+@pytest.fixture(params=["store", pytest.param("kubo", marks=pytest.mark.kubo)])
 def place(request, tmp_path):
     """Where the examples publish and read."""
     if request.param == "kubo":
