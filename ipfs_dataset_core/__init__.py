@@ -43,11 +43,13 @@ if TYPE_CHECKING:
         ExportError,
         FormatError,
         IPFSDatasetError,
+        IPFSDatasetWarning,
         LimitError,
         MissingDependencyError,
         ObjectNotFoundError,
         PluginConflictError,
         PluginError,
+        PluginWarning,
         RateLimitedError,
         TransportError,
         TransportTimeoutError,
@@ -112,6 +114,7 @@ __all__ = [
     "IPFSDataset",
     "IPFSDatasetError",
     "IPFSDatasetExporter",
+    "IPFSDatasetWarning",
     "IPFSIterableDataset",
     "IPFSObject",
     "LimitError",
@@ -125,6 +128,7 @@ __all__ = [
     "Options",
     "PluginConflictError",
     "PluginError",
+    "PluginWarning",
     "PublishedSamples",
     "RateLimitedError",
     "Reader",
@@ -186,8 +190,8 @@ _MODULES = {
     "ipfs_dataset_core.datasets": "IPFSDataset IPFSIterableDataset",
     "ipfs_dataset_core.deadlines": "time_left",
     "ipfs_dataset_core.errors": (
-        "AddressError ExportError FormatError IPFSDatasetError LimitError "
-        "MissingDependencyError ObjectNotFoundError PluginConflictError PluginError "
+        "AddressError ExportError FormatError IPFSDatasetError IPFSDatasetWarning LimitError "
+        "MissingDependencyError ObjectNotFoundError PluginConflictError PluginError PluginWarning "
         "RateLimitedError TransportError TransportTimeoutError UnknownPluginError "
         "VerificationError"
     ),

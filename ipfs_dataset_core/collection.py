@@ -16,6 +16,7 @@ import attrs
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
 from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory
 from ipfs_dataset_core.names import NameTable
+from ipfs_dataset_core.plugin_warnings import warn_of_fallback
 from ipfs_dataset_core.processes import ProcessLocal
 from ipfs_dataset_core.redaction import redacted
 from ipfs_dataset_core.registry import default_registry, resolve_factory
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.connections import Connections
     from ipfs_dataset_core.content import CID
-    from ipfs_dataset_core.interfaces import ObjectFile
+    from ipfs_dataset_core.interfaces import ObjectFile, ReaderPlugin
     from ipfs_dataset_core.units import Unit
     from ipfs_dataset_core.unverified import PlainPath
 
@@ -159,7 +160,7 @@ def _folder_units(
     opened: ProcessLocal[ObjectDirectory], opener: Opener, members: Sequence[str]
 ) -> list[Unit]:
     """Returns units for a folder's members: runs of plain files, and each archive on its own."""
-    reader_for = lru_cache(1024)(partial(default_registry().reader_for_suffix, in_folders=True))
+    reader_for = lru_cache(1024)(partial(_reader_for, opener.name))
     units: list[Unit] = []
     start = 0
 
@@ -177,6 +178,16 @@ def _folder_units(
             units.append(ObjectUnit(MemberOpener(opener, path), plugin, f"{opener.name}/{path}"))
     end_run(len(members))
     return units
+
+
+def _reader_for(folder: str, suffix: str) -> ReaderPlugin | None:
+    """Returns the format of a folder's members with a suffix, None where they are plain bytes."""
+    registry = default_registry()
+    found = registry.reader_for_suffix(suffix, in_folders=True)
+    # Members without a suffix are never looked at more closely, whatever is installed.
+    if found is None and suffix:
+        warn_of_fallback(f"{suffix!r} in folder {folder!r}", registry.discovery.failures)
+    return found
 
 
 def _names(members: Sequence[str], start: int, stop: int) -> NameTable:

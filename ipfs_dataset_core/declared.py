@@ -24,10 +24,34 @@ def check(declaration: Declaration) -> None:
         raise PluginError(
             f"{name!r}: factory is a callable or text such as 'package.module:Reader', not {factory!r}"
         )
+    if isinstance(factory, str):
+        check_factory(name, factory)
     if isinstance(declaration, TransportPlugin):
         _check_texts(name, "schemes", declaration.schemes, ("s3",))
     elif isinstance(declaration, ReaderPlugin):
         _check_reader(declaration)
+
+
+def check_factory(name: str, factory: str) -> None:
+    """Returns where a factory's text names a module and what is in it.
+
+    Raises:
+        PluginError: It has no colon, or other than identifiers around it.
+    """
+    module, colon, attribute = factory.partition(":")
+    if colon and _is_dotted(module) and _is_dotted(attribute):
+        return
+    package, dot, last = factory.rpartition(".")
+    hint = ""
+    if not colon and dot and _is_dotted(package) and _is_dotted(last):
+        hint = f": write {package + ':' + last!r}, with a colon, where {last} is in the module {package}"
+    raise PluginError(
+        f"{factory!r}, the factory of {name!r}, is not of the form 'package.module:Reader'{hint}"
+    )
+
+
+def _is_dotted(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
 
 
 def _check_reader(declaration: ReaderPlugin) -> None:

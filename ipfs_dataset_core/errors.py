@@ -1,4 +1,4 @@
-"""The exceptions that this library raises.
+"""The exceptions that this library raises, and the warnings that it shows.
 
 ::
 
@@ -16,6 +16,9 @@
     ├── FormatError                  (ValueError)
     ├── LimitError
     └── ExportError
+
+    IPFSDatasetWarning               (UserWarning)
+    └── PluginWarning
 
 Each takes one message that holds every fact: PyTorch rebuilds an error that a DataLoader worker raised as
 ``type(error)(message)``, and a class that wants more arrives as a bare ``RuntimeError``. A message says
@@ -102,3 +105,15 @@ class LimitError(IPFSDatasetError):
 
 class ExportError(IPFSDatasetError):
     """A dataset cannot be exported as it is."""
+
+
+class IPFSDatasetWarning(UserWarning):
+    """Base of every Python warning that this library shows."""
+
+
+class PluginWarning(IPFSDatasetWarning):
+    """A plugin could not be loaded, or hangs while it loads, where that may change what a dataset yields.
+
+    Shown once in a process for each plugin and cause. ``warnings.simplefilter("error", PluginWarning)``
+    raises it instead.
+    """

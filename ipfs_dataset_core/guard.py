@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.errors import IPFSDatasetError, MissingDependencyError, PluginError
@@ -20,12 +22,17 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 30.0
 
 
+# What goes through a guard as it is; GeneratorExit is how an iteration that nobody continues is closed.
+_PASSING = (IPFSDatasetError, MemoryError, KeyboardInterrupt, GeneratorExit)
+
+
 class Guard:
     """A context in which code of a plugin runs.
 
     Errors of our own tree pass, and so do those that are about the machine or the user rather than the
-    plugin. Others become a `PluginError` that names the plugin and what it was doing; it comes whole out of
-    DataLoader workers, and samples that raise it can be skipped as those that are damaged.
+    plugin: no memory left, Ctrl-C. Others become a `PluginError` that names the plugin and what it was
+    doing; it comes whole out of DataLoader workers, and samples that raise it can be skipped as those that
+    are damaged.
 
     Args:
         origin: The plugin.
@@ -50,7 +57,8 @@ class Guard:
         trace: TracebackType | None,
     ) -> None:
         self.watch.leave()
-        if isinstance(error, Exception) and not isinstance(error, (IPFSDatasetError, MemoryError)):
+        # SystemExit and panics of libraries in Rust are no Exception: they would end a training unnamed.
+        if error is not None and not isinstance(error, _PASSING):
             raise blamed(error, self._origin, self._doing(self.watch.turn)) from error
 
 
@@ -90,7 +98,7 @@ def guarded_batch(
     return iter(found)
 
 
-def blamed(error: Exception, origin: Origin, doing: str) -> PluginError:
+def blamed(error: BaseException, origin: Origin, doing: str) -> PluginError:
     """Returns an error that says which plugin raised another, doing what, and what can be done."""
     kind = MissingDependencyError if isinstance(error, ImportError) else PluginError
     return kind(f"Plugin {origin} failed at {doing}: {explained(error, origin)}")
@@ -98,8 +106,26 @@ def blamed(error: Exception, origin: Origin, doing: str) -> PluginError:
 
 def explained(error: BaseException, origin: Origin) -> str:
     """Returns what is wrong with a plugin, and what can be done."""
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        package = error.name.partition(".")[0]
-        wanted = f"-U {origin.distribution}" if origin.installed else package
-        return f"{said(error)}. It needs {package!r}, which comes with: pip install {wanted}"
-    return f"{said(error)}. {origin.remedy}"
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return f"{said(error)}. {origin.remedy}"
+    package = error.name.partition(".")[0]
+    if package != error.name and is_installed(package):
+        return (
+            f"{said(error)}. The package {package!r} is installed and has no such module: the name is "
+            f"misspelt, or another version has it. {origin.remedy}"
+        )
+    if origin.installed:
+        return (
+            f"{said(error)}. It needs {package!r}, which comes with: pip install -U "
+            f"{origin.distribution}"
+        )
+    # Not `pip install {package}`: a distribution of a module's name may be anybody's, or nobody's.
+    return f"{said(error)}. It needs the module {package!r}: install the package that provides it"
+
+
+def is_installed(package: str) -> bool:
+    """Tells whether a top-level package or module can be imported, without importing it."""
+    try:
+        return package in sys.modules or importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # what a finder raises, or a module without a spec
+        return False

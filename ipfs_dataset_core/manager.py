@@ -19,8 +19,9 @@ import attrs
 from ipfs_dataset_core.errors import PluginError
 from ipfs_dataset_core.guard import explained
 from ipfs_dataset_core.hooks import HOOKS, declarations
-from ipfs_dataset_core.origins import DISABLE_VARIABLE, DISTRIBUTION, Origin
+from ipfs_dataset_core.origins import DISABLE_VARIABLE, DISTRIBUTION, Origin, said
 from ipfs_dataset_core.requirements import normalized, unmet
+from ipfs_dataset_core.suggestions import missing_module
 from ipfs_dataset_core.watchdog import Watch
 
 if TYPE_CHECKING:
@@ -200,13 +201,15 @@ def _discover_one(candidate: _Candidate) -> Discovery:
     origin = candidate.origin
     if _is_disabled(origin):
         return Discovery((), (), (origin,))
-    watch = Watch(origin, lambda _: "its import", IMPORT_PATIENCE_SECONDS)
+    watch = Watch(origin, lambda _: "its import", IMPORT_PATIENCE_SECONDS, visible=True)
     watch.enter()
     try:
         _check_version(origin, candidate.requirements)
         items = declarations(candidate.point.load(), str(origin))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - anything may be wrong with a plugin
-        return Discovery((), (_failure(origin, error),))
+    except (KeyboardInterrupt, GeneratorExit, MemoryError):
+        raise
+    except BaseException as error:  # noqa: BLE001 - anything may be wrong with a plugin
+        return Discovery((), (_failure(candidate, error),))
     finally:
         watch.leave()
     return Discovery(tuple(Loaded(item, origin) for item in items), ())
@@ -225,7 +228,16 @@ def _own_version() -> str:
     return _Distribution(importlib.metadata.distribution(DISTRIBUTION)).headers["Version"] or ""
 
 
-def _failure(origin: Origin, error: BaseException) -> Failure:
+def _failure(candidate: _Candidate, error: BaseException) -> Failure:
+    origin = candidate.origin
     reason = explained(error, origin)
+    if isinstance(error, ModuleNotFoundError):
+        own = candidate.point.module
+        if error.name == own.partition(".")[0]:
+            reason = (
+                f"{said(error)}. Its entry point names {candidate.point.value!r}. {origin.remedy}"
+            )
+        elif (wrong := missing_module(error, own)) is not None:
+            reason = f"{said(error)}. Its entry point names {wrong}. {origin.remedy}"
     log.warning("Plugin %s cannot be used: %s", origin, reason)
     return Failure(origin, reason, "".join(traceback.format_exception(error)))

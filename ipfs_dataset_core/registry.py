@@ -6,16 +6,19 @@ What is asked for decides which plugins are imported: see `Registry`.
 from __future__ import annotations
 
 import importlib
+import operator
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ipfs_dataset_core import claims, declared
-from ipfs_dataset_core.errors import PluginConflictError, UnknownPluginError
+from ipfs_dataset_core.errors import PluginConflictError, PluginError, UnknownPluginError
 from ipfs_dataset_core.guard import Guard
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
 from ipfs_dataset_core.manager import Loaded, Plugins
-from ipfs_dataset_core.origins import DISABLE_VARIABLE, Origin, said
+from ipfs_dataset_core.origins import DISABLE_VARIABLE, DISTRIBUTION, Origin
+from ipfs_dataset_core.requirements import normalized
 from ipfs_dataset_core.suffixes import SuffixTable
+from ipfs_dataset_core.suggestions import CONTRIBUTED, missing_module, similar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -76,16 +79,26 @@ class Registry:
     def register(self, declaration: Declaration) -> None:
         """Adds a declaration for this process; datasets carry it to their workers.
 
+        One of the same kind and name that this process registered is replaced, as where a cell of a notebook
+        runs again; datasets that exist keep what they have.
+
         Raises:
-            PluginConflictError: The name is taken.
+            PluginConflictError: The name is that of an installed plugin.
             PluginError: One of its fields cannot mean anything.
         """
         declared.check(declaration)
-        if taken := self._taken(declaration):
+        origin = Origin("(registered)", "", declaration.name)
+        taken = self._taken(declaration)
+        if taken == origin:
+            self._registered[:] = [
+                item for item in self._registered if not _same_name(item.declaration, declaration)
+            ]
+        elif taken is not None:
             raise PluginConflictError(
                 f"The name {declaration.name!r} is taken by {taken}: choose another"
             )
-        self._registered.append(Loaded(declaration, Origin("(registered)", "", declaration.name)))
+        self._registered.append(Loaded(declaration, origin))
+        self._tables = (self._registered, len(self._registered), {})
 
     def adopt(self, declarations: Iterable[Declaration]) -> None:
         """Adds what another process registered, unless this one has something of that name."""
@@ -183,10 +196,13 @@ class Registry:
 
     def _taken(self, declaration: Declaration) -> Origin | None:
         for item in (*self._built_in(), *self._named(declaration.name)):
-            other = item.declaration
-            if isinstance(other, type(declaration)) and other.name == declaration.name:
+            if _same_name(item.declaration, declaration):
                 return item.origin
         return None
+
+
+def _same_name(one: Declaration, other: Declaration) -> bool:
+    return type(one) is type(other) and one.name == other.name
 
 
 def _of_kind(kind: type[D], loaded: Iterable[Loaded]) -> list[tuple[D, Origin]]:
@@ -195,16 +211,32 @@ def _of_kind(kind: type[D], loaded: Iterable[Loaded]) -> list[tuple[D, Origin]]:
 
 
 def _unknown(noun: str, key: str, installed: list[str], discovery: Discovery) -> str:
-    lines = [f"Unknown {noun} {key!r}. Installed: {', '.join(installed) or 'none'}."]
-    lines += [f"Plugin {f.origin} could not be loaded: {f.reason}." for f in discovery.failures]
-    lines += [
-        f"Plugin {origin} is left out by {DISABLE_VARIABLE}." for origin in discovery.disabled
-    ]
-    lines.append(
-        f"A plugin may read it: try pip install ipfs-dataset-{key}, "
-        "or see what is there with: ipfs-dataset plugins"
-    )
+    """Returns what a user can do about a name that nothing has: the likeliest reason first."""
+    failures = [f"Plugin {f.origin} could not be loaded: {f.reason}." for f in discovery.failures]
+    disabled = [f"Plugin {o} is left out by {DISABLE_VARIABLE}." for o in discovery.disabled]
+    origins = [*(f.origin for f in discovery.failures), *discovery.disabled]
+    told = list(zip(origins, [*failures, *disabled], strict=True))
+    named = [text for origin, text in told if _goes_by(origin, key)]
+    others = [text for origin, text in told if not _goes_by(origin, key)]
+    lines = [f"Unknown {noun} {key!r}.", *named]
+    close = similar(key, installed)
+    if close and not named:
+        lines.append(f"Did you mean {close!r}?")
+    lines.append(f"Installed: {', '.join(installed) or 'none'}.")
+    if noun == "format" and (known := similar(key, CONTRIBUTED, or_itself=True, at_least=0.8)):
+        package = CONTRIBUTED[known]
+        if normalized(package) not in {normalized(origin.distribution) for origin in origins}:
+            lines.append(f"The format {known!r} comes with: pip install {package}.")
+    lines += others
+    lines.append("See what is installed, and what failed, with: ipfs-dataset plugins")
     return " ".join(lines)
+
+
+def _goes_by(origin: Origin, key: str) -> bool:
+    """Tells whether a plugin is the one that a name is likely to mean, loaded or not."""
+    wanted = normalized(key)
+    distribution = normalized(origin.distribution).removeprefix(f"{DISTRIBUTION}-")
+    return wanted in (normalized(origin.entry_point), distribution)
 
 
 def resolve_factory(declaration: Declaration, origin: Origin | None = None) -> Any:
@@ -221,16 +253,27 @@ def resolve_factory(declaration: Declaration, origin: Origin | None = None) -> A
     factory = declaration.factory
     if not isinstance(factory, str):
         return factory
+    declared.check_factory(declaration.name, factory)
     module, _, attribute = factory.partition(":")
-    guard = Guard(
-        origin or default_registry().origin(declaration),
-        lambda _: f"the import of {factory!r}, the factory of {declaration.name!r}",
-    )
-    with guard:
+    what = f"{factory!r}, the factory of {declaration.name!r}"
+    origin = origin or default_registry().origin(declaration)
+    with Guard(origin, lambda _: f"the import of {what}"):
         try:
-            return getattr(importlib.import_module(module), attribute)
-        except SystemExit as error:  # a library that finds no licence must not end a training
-            raise RuntimeError(f"the module {module!r} ended with {said(error)}") from error
+            imported = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if (reason := missing_module(error, module)) is not None:
+                message = f"Plugin {origin}: {what}, names {reason}. {origin.remedy}"
+                raise PluginError(message) from error
+            raise
+        try:
+            return operator.attrgetter(attribute)(imported)
+        except AttributeError as error:
+            close = similar(attribute, dir(imported))
+            hint = f": did you mean '{module}:{close}'?" if close else ""
+            raise PluginError(
+                f"Plugin {origin}: {what}, names {attribute!r}, which the module {module!r} does not "
+                f"have{hint or '.'} {origin.remedy}"
+            ) from error
 
 
 _default = Registry()

@@ -8,6 +8,7 @@ from ipfs_dataset_core.content import CID
 from ipfs_dataset_core.directories import open_node, resolve_path
 from ipfs_dataset_core.errors import AddressError, FormatError, TransportError
 from ipfs_dataset_core.interfaces import ObjectDirectory, Reader, ReaderPlugin
+from ipfs_dataset_core.plugin_warnings import warn_of_fallback
 from ipfs_dataset_core.redaction import redacted
 from ipfs_dataset_core.registry import default_registry
 from ipfs_dataset_core.types import RemoteFileType
@@ -123,4 +124,7 @@ def _detect(url: str, source: ObjectFile | ObjectDirectory) -> ReaderPlugin:
     found = registry.reader_for_suffix(name) if name else None
     if found is None or found.reads != "file":
         found = registry.reader_for_magic(source.read_at(0, _MAGIC_BYTES))
-    return found or registry.reader(RemoteFileType.PLAIN.value)
+    if found is None:
+        warn_of_fallback(repr(redacted(url)), registry.discovery.failures)
+        return registry.reader(RemoteFileType.PLAIN.value)
+    return found

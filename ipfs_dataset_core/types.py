@@ -8,12 +8,42 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ipfs_dataset_core.redaction import redacted
+from ipfs_dataset_core.suggestions import similar
 
 if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Reader, ReaderPlugin
 
 
-class RemoteFileType(str, enum.Enum):
+class _FormatNames(enum.EnumMeta):
+    """Says what there is where somebody writes a format that does not exist."""
+
+    # A type checker would take any name for a format.
+    if not TYPE_CHECKING:
+
+        def __getattr__(cls, name: str) -> RemoteFileType:
+            if name in cls.__members__:  # before Python 3.12 members are found here
+                return cls.__members__[name]
+            if name.startswith("_"):
+                raise AttributeError(name)
+            raise AttributeError(cls._advice(name), name=name, obj=cls)
+
+        def __getitem__(cls, name: str) -> RemoteFileType:
+            try:
+                return super().__getitem__(name)
+            except KeyError:
+                raise KeyError(cls._advice(name)) from None
+
+    def _advice(cls, name: object) -> str:
+        members = list(cls.__members__)
+        close = similar(str(name), members)
+        hint = f"Did you mean {close}? " if close else ""
+        return (
+            f"RemoteFileType has no {name!s}. {hint}It has {', '.join(members)}, which every installation "
+            "reads; write the format of a plugin as text, such as filetype='mat'"
+        )
+
+
+class RemoteFileType(str, enum.Enum, metaclass=_FormatNames):
     """The formats that every installation reads; each is the name of a built-in reader."""
 
     PLAIN = "plain"
@@ -21,6 +51,10 @@ class RemoteFileType(str, enum.Enum):
     TAR = "tar"
     ZIP = "zip"
     PLAIN_STREAM = "plain_stream"
+
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        raise ValueError(cls._advice(value))
 
 
 @attrs.frozen

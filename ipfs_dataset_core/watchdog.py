@@ -12,7 +12,11 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from ipfs_dataset_core.errors import PluginWarning
+from ipfs_dataset_core.plugin_warnings import warn_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,15 +36,34 @@ class Watch:
         origin: Whose code it is.
         doing: Says what it does; gets `turn`.
         patience: Seconds after which that is logged, and again each time as many have passed as before.
+        visible: Whether the first time is a `PluginWarning` as well, for nothing works before it is done.
 
     Attributes:
         turn: Counts what is done one by one; the time counts from the last change.
     """
 
-    __slots__ = ("_doing", "_next", "_origin", "_patience", "_seen", "_since", "_thread", "turn")
+    __slots__ = (
+        "_doing",
+        "_next",
+        "_origin",
+        "_patience",
+        "_seen",
+        "_since",
+        "_thread",
+        "_visible",
+        "turn",
+    )
 
-    def __init__(self, origin: Origin, doing: Callable[[int], str], patience: float) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        doing: Callable[[int], str],
+        patience: float,
+        *,
+        visible: bool = False,
+    ) -> None:
         self._origin = origin
+        self._visible = visible
         self._doing = doing
         self.turn = -1
         self._patience = self._next = patience
@@ -66,8 +89,19 @@ class Watch:
         if seconds >= self._next:
             self._next *= 2
             doing = self._doing(self.turn)
+            if self._visible:
+                self._warn(doing, seconds)
             message = "Plugin %s has been at %s for %.0f s. %s.%s"
             log.warning(message, self._origin, doing, seconds, self._origin.remedy, self._where())
+
+    def _warn(self, doing: str, seconds: float) -> None:
+        message = (
+            f"Plugin {self._origin} has been at {doing} for {seconds:.0f} s, and reading waits for it. "
+            f"{self._origin.remedy}"
+        )
+        # A filter that raises would end the thread that watches; the log has the rest.
+        with suppress(PluginWarning):
+            warn_once(message, f"{self._origin}: hangs at {doing}")
 
     def _where(self) -> str:
         """Returns where the thread is: it tells a plugin that hangs from one that waits for the network."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -150,3 +150,111 @@ def test_built_in_transports_go_without(tmp_path):
     plugin = default_registry().transport("file")
     tmp_path.joinpath("blocks").mkdir()
     assert isinstance(make_transport(plugin, str(tmp_path / "blocks"), Options()), FolderStore)
+
+
+class Given(Lines):
+    """Gives what a test says as its samples, in order and by number."""
+
+    def __init__(self, *given):
+        self.given = given
+
+    def samples(self, source):
+        yield from self.given
+
+    def sliceable(self, source):
+        return True
+
+    def samples_between(self, source, start, stop):
+        yield from self.given
+
+    def read(self, source, index, position):
+        return self.given[position]
+
+
+WAYS = {
+    "in order": lambda reader, file: list(reader.samples(file)),
+    "from a byte on": lambda reader, file: list(reader.samples_between(file, 0, 9)),
+    "by number": lambda reader, file: reader.read(file, ANY_INDEX, 0),
+    "several": lambda reader, file: list(reader.read_each(file, ANY_INDEX, [0])),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("sample", "words"),
+    [
+        (b"x", "b'x', of type bytes"),
+        (("a", 1, 2), "a tuple of 3"),
+        ((b"a", 1), "b'a', of type bytes, as the name"),
+        ((None, 1), "None, of type NoneType, as the name"),
+        ("ab", "'ab', of type str"),
+        (["a", 1], r"\['a', 1\], of type list"),
+        (None, "None, of type NoneType"),
+        ({"a": 1}, "of type dict"),
+    ],
+)
+def test_the_first_sample_of_an_object_has_to_be_one(way, sample, words):
+    reader = readers.make_reader(Given(sample), MINE)
+    with pytest.raises(
+        PluginError, match=rf"Plugin mine .*sample.* of 'f' is .*{words}.*\(name, value"
+    ):
+        WAYS[way](reader, MemoryFile(b"", "f"))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_sample_may_be_of_a_named_tuple_and_a_kind_of_text(way):
+    class Name(str):
+        __slots__ = ()
+
+    class Pair(NamedTuple):
+        name: str
+        value: int
+
+    reader = readers.make_reader(Given(Pair(Name("a"), 1)), MINE)
+    assert ("a", 1) in [
+        WAYS[way](reader, MemoryFile(b"", "f")),
+        *WAYS[way](reader, MemoryFile(b"")),
+    ]
+
+
+@pytest.mark.parametrize("index", [[1, 2], "text", 3])
+def test_what_is_no_index_is_named(index):
+    class Wrong(Lines):
+        def index(self, source):
+            return index
+
+    with pytest.raises(PluginError, match=r"`index` of 'f' returned .* wants a MemberIndex"):
+        readers.make_reader(Wrong(), MINE).index(MemoryFile(b"", "f"))
+
+
+class Ends(BaseException):
+    """As the panics of libraries that are written in Rust."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("error", [SystemExit("no licence"), SystemExit(0), Ends("panic")])
+def test_what_would_end_the_program_names_the_plugin(way, error):
+    class Ending(Given):
+        def samples(self, source):
+            raise error
+            yield
+
+        def samples_between(self, source, start, stop):
+            return self.samples(source)
+
+        def read(self, source, index, position):
+            raise error
+
+    with pytest.raises(PluginError, match=rf"Plugin mine 1.0 .*{type(error).__name__}") as caught:
+        WAYS[way](readers.make_reader(Ending(), MINE), MemoryFile(b"", "f"))
+    assert caught.value.__cause__ is error
+
+
+def test_an_interrupt_by_the_user_passes_as_it_is():
+    class Interrupted(Lines):
+        def samples(self, source):
+            raise KeyboardInterrupt
+            yield
+
+    with pytest.raises(KeyboardInterrupt):
+        list(readers.make_reader(Interrupted(), MINE).samples(MemoryFile(b"")))

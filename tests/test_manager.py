@@ -116,7 +116,8 @@ def test_a_plugin_keeps_where_it_comes_from():
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ("no_such_module_at_all", "ModuleNotFoundError: .*no_such_module_at_all"),
+        ("no_such_module_at_all:X", "Its entry point names 'no_such_module_at_all:X'. Update"),
+        ("tests.test_manger", "names the module 'tests.test_manger', .* mean 'tests.test_manager'"),
         (f"{HERE}:no_such_object", "AttributeError: .*no_such_object"),
         (f"{HERE}:typo", "ipfs_dataset_raeders"),
         (f"{HERE}:wrong_argument", "config"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from ipfs_dataset_core.errors import (
 )
 from ipfs_dataset_core.manager import Discovery, Failure, Loaded, Origin
 from ipfs_dataset_core.registry import Registry, default_registry, open_reader, resolve_factory
+from ipfs_dataset_core.suggestions import CONTRIBUTED
 from ipfs_dataset_core.testing import MemoryFile
 
 
@@ -93,10 +96,72 @@ def test_an_unknown_format_says_what_there_is_what_failed_and_what_to_do():
     with pytest.raises(UnknownPluginError) as caught:
         found.reader("mat")
     message = str(caught.value)
-    assert "Unknown format 'mat'. Installed: tar, zip." in message
-    assert "ipfs-dataset-mat 0.3 (mat) could not be loaded: ImportError: no scipy" in message
-    assert "pip install ipfs-dataset-mat" in message
+    assert message.startswith(
+        "Unknown format 'mat'. Plugin ipfs-dataset-mat 0.3 (mat) could not be loaded: ImportError: no scipy."
+    )
+    assert "Installed: tar, zip." in message
+    assert "pip install" not in message  # it is installed
     assert isinstance(caught.value, LookupError)
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("spctra", "spectra"),
+        ("ZIP", "zip"),
+        ("Spectra", "spectra"),
+        (".zip", "zip"),
+        ("tarr", "tar"),
+    ],
+)
+def test_a_misspelt_format_says_which_is_meant_and_names_nothing_to_install(asked, meant):
+    found = registry(reader("zip"), reader("spectra"), reader("tar"))
+    with pytest.raises(UnknownPluginError) as caught:
+        found.reader(asked)
+    message = str(caught.value)
+    assert message.startswith(f"Unknown format {asked!r}. Did you mean {meant!r}?")
+    assert "pip install" not in message
+
+
+@pytest.mark.parametrize(
+    ("asked", "package"),
+    [("mat", "ipfs-dataset-mat"), ("MAT", "ipfs-dataset-mat"), ("csv", "ipfs-dataset-text")],
+)
+def test_a_format_that_this_project_publishes_says_what_to_install(asked, package):
+    with pytest.raises(UnknownPluginError, match=rf"comes with: pip install {package}\."):
+        registry(reader("zip")).reader(asked)
+
+
+def test_nothing_else_is_ever_suggested_for_installation():
+    for name in ("spctra", "requests", "s3", "ipfs-dataset", "matrix_of_mine"):
+        with pytest.raises(UnknownPluginError) as caught:
+            registry(reader("zip")).reader(name)
+        assert "pip install" not in str(caught.value)
+    with pytest.raises(UnknownPluginError) as caught:
+        registry(reader("zip")).transport("mat")
+    assert "pip install" not in str(caught.value)
+
+
+def test_the_plugin_of_that_very_name_is_quoted_before_others():
+    failures = [
+        Failure(Origin("another", "1.0", "other"), "ImportError: other"),
+        Failure(Origin("IPFS_dataset.Spectra", "1.0", "reader"), "ImportError: the reason"),
+    ]
+    with pytest.raises(UnknownPluginError) as caught:
+        registry(reader("spectral"), failures=failures).reader("spectra")
+    message = str(caught.value)
+    assert message.startswith("Unknown format 'spectra'. Plugin IPFS_dataset.Spectra 1.0 (reader)")
+    assert "Did you mean" not in message
+    assert "ImportError: other" in message
+
+
+def test_the_list_of_contributed_formats_is_that_of_their_declarations():
+    contributed = {}
+    for folder in (Path(__file__).parents[1] / "contrib").iterdir():
+        for module in folder.glob("src/*/__init__.py"):
+            for name in re.findall(r'^ +name="(\w+)",$', module.read_text(), re.MULTILINE):
+                contributed[name] = folder.name
+    assert contributed == CONTRIBUTED
 
 
 def test_nothing_at_all_installed_is_said_too():
@@ -111,9 +176,24 @@ def test_registering_a_taken_name_says_who_has_it():
     # Another kind of plugin is another name space.
     found.register(TransportPlugin(name="zip", summary="", schemes=("zip",), factory="a:b"))
     found.register(reader("mine"))
-    with pytest.raises(PluginConflictError, match=r"taken by \(registered\) \(mine\)"):
-        found.register(reader("mine"))
     assert [item.name for item in found.registered] == ["zip", "mine"]
+
+
+def test_what_is_registered_again_replaces_what_this_process_registered():
+    found = registry(reader("zip"))
+    found.register(reader("mine", ".one"))
+    found.register(reader("other", ".other"))
+    assert found.reader_for_suffix("a.one").name == "mine"
+    second = reader("mine", ".two", in_folders=True)
+    found.register(second)
+    assert found.reader("mine") is second
+    assert found.reader_for_suffix("a.one") is None
+    assert found.reader_for_suffix("a.two", in_folders=True) is second
+    assert found.conflicts() == []
+    assert {item.name for item in found.registered} == {"mine", "other"}
+    # Another kind of the same name stays.
+    found.register(ExporterPlugin(name="mine", summary="", factory="a:b"))
+    assert found.reader("mine") is second
 
 
 def test_what_another_process_registered_is_adopted_once():
@@ -210,6 +290,8 @@ def test_where_a_declaration_comes_from_is_known():
         (reader("x", magic=((0, b""),)), "magic is a tuple of pairs"),
         (reader(""), "name is a short text"),
         (reader("x", factory=None), "factory is a callable or text"),
+        (reader("x", factory="pkg.Reader"), "write 'pkg:Reader', with a colon"),
+        (reader("x", factory="pkg"), "is not of the form"),
         (TransportPlugin(name="x", summary="", schemes="s3", factory="a:b"), "schemes is a tuple"),  # type: ignore[arg-type]
         (ReaderPlugin(name="x", summary="", factory="a:b", reads="files"), "reads is 'file'"),  # type: ignore[arg-type]
     ],
@@ -230,8 +312,25 @@ def test_a_factory_is_a_callable_or_its_name():
         (
             "no_such_package.reader:R",
             MissingDependencyError,
-            "needs 'no_such_package', which comes with: pip install no_such_package",
+            "needs the module 'no_such_package': install the package that provides it",
         ),
+        (
+            "tests.suport.workers:Lines",
+            PluginError,
+            "module 'tests.suport', which the package 'tests' does not have: .* mean 'tests.support'",
+        ),
+        (
+            "tests.support.wrokers:Lines",
+            PluginError,
+            "does not have: did you mean 'tests.support.workers'",
+        ),
+        (
+            "tests.support.workers:Line",
+            PluginError,
+            "'Line', which the module .* does not have: did you mean 'tests.support.workers:Lines'",
+        ),
+        ("tests.support.workers.Lines", PluginError, "'tests.support.workers:Lines', with a colon"),
+        ("tests.support.workers:Lines:x", PluginError, "not of the form 'package.module:Reader'"),
         ("collections:NoSuch", PluginError, "'collections:NoSuch', the factory of 'x'.*NoSuch"),
         ("collections", PluginError, "'collections', the factory of 'x'"),
         ("", PluginError, "'', the factory of 'x'"),

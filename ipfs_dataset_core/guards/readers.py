@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ipfs_dataset_core.errors import PluginError
 from ipfs_dataset_core.guard import Guard, guarded_batch, guarded_each
 from ipfs_dataset_core.guards.making import make
 from ipfs_dataset_core.index_cache import index_of, members_of
 from ipfs_dataset_core.interfaces import FolderReader, MemberIndex, Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from ipfs_dataset_core.interfaces import ObjectDirectory, ReaderPlugin, Sample, Span
     from ipfs_dataset_core.origins import Origin
@@ -35,12 +37,14 @@ class GuardedReader(Reader):
         self.inner: Any = reader
         self._origin = origin
         self.cheap_index = reader.cheap_index
+        self._unchecked = True
 
     def samples(self, source: Any) -> Iterator[Sample]:
         def doing(turn: int) -> str:
             return f"sample {turn + 1} of {source.name!r}"
 
-        return guarded_each(self._origin, doing, lambda: self.inner.samples(source))
+        found = guarded_each(self._origin, doing, lambda: self.inner.samples(source))
+        return self._first_checked(found, f"sample 0 of {source.name!r}")
 
     def sliceable(self, source: Any) -> bool:
         with Guard(self._origin, lambda _: f"sliceable of {source.name!r}"):
@@ -50,14 +54,21 @@ class GuardedReader(Reader):
         def doing(turn: int) -> str:
             return f"sample {turn + 1} from byte {start} of {source.name!r}"
 
-        return guarded_each(
+        found = guarded_each(
             self._origin, doing, lambda: self.inner.samples_between(source, start, stop)
         )
+        return self._first_checked(found, f"the first sample from byte {start} of {source.name!r}")
 
     def index(self, source: Any) -> MemberIndex | None:
         with Guard(self._origin, lambda _: f"the index of {source.name!r}"):
             index = index_of(self.inner, source)
-        return None if index is None else _GuardedIndex(index, source.name, self._origin)
+        if index is None:
+            return None
+        if not isinstance(index, MemberIndex):
+            raise self._broken(
+                f"`index` of {source.name!r} returned {index!r:.100}", "a MemberIndex"
+            )
+        return _GuardedIndex(index, source.name, self._origin)
 
     def load_index(self, source: Any, data: bytes) -> MemberIndex:
         index: MemberIndex = self.inner.load_index(source, data)
@@ -66,7 +77,9 @@ class GuardedReader(Reader):
     def read(self, source: Any, index: MemberIndex, position: int) -> Sample:
         with Guard(self._origin, lambda _: f"sample {position} of {source.name!r}"):
             sample: Sample = self.inner.read(source, _unguarded(index), position)
-            return sample
+        if self._unchecked:
+            self._check(sample, f"sample {position} of {source.name!r}")
+        return sample
 
     def read_each(
         self, source: Any, index: MemberIndex, positions: Iterable[int]
@@ -75,11 +88,41 @@ class GuardedReader(Reader):
             each: Iterator[Sample] = self.inner.read_each(source, _unguarded(index), wanted)
             return each
 
-        return guarded_batch(self._origin, source.name, positions, read_each)
+        wanted = list(positions)
+        found = guarded_batch(self._origin, source.name, wanted, read_each)
+        if not wanted or not self._unchecked:
+            return found
+        return self._first_checked(found, f"sample {wanted[0]} of {source.name!r}")
 
     def prefetch(self, source: Any, index: MemberIndex, positions: Sequence[int]) -> None:
         with Guard(self._origin, lambda _: f"the prefetch of {source.name!r}"):
             self.inner.prefetch(source, _unguarded(index), positions)
+
+    def _first_checked(self, samples: Iterator[Sample], what: str) -> Iterator[Sample]:
+        """Yields samples after the first of them was checked: once for an object, not for each sample."""
+        for sample in samples:
+            self._check(sample, what)
+            yield sample
+            break
+        yield from samples
+
+    def _check(self, sample: object, what: str) -> None:
+        self._unchecked = False
+        if not isinstance(sample, tuple):
+            found = f"{sample!r:.100}, of type {type(sample).__name__}"
+        elif len(sample) != 2:  # noqa: PLR2004 - a pair
+            found = f"a tuple of {len(sample)}"
+        elif not isinstance(sample[0], str):
+            found = f"{sample[0]!r:.100}, of type {type(sample[0]).__name__}, as the name"
+        else:
+            return
+        self._unchecked = True
+        raise self._broken(f"{what} is {found}", "a pair (name, value) whose name is text")
+
+    def _broken(self, what: str, wanted: str) -> PluginError:
+        return PluginError(
+            f"Plugin {self._origin}: {what}, where its contract wants {wanted}. {self._origin.remedy}"
+        )
 
 
 def _unguarded(index: MemberIndex) -> MemberIndex:
@@ -91,7 +134,12 @@ class GuardedFolderReader(GuardedReader, FolderReader):
 
     def members(self, directory: ObjectDirectory) -> Sequence[str]:
         with Guard(self._origin, lambda _: f"the members of {directory.name!r}"):
-            return members_of(self.inner, directory)
+            members: Any = members_of(self.inner, directory)
+        if isinstance(members, (str, bytes)) or not isinstance(members, Sequence):
+            raise self._broken(
+                f"`members` of {directory.name!r} returned {members!r:.100}", "a list of paths"
+            )
+        return members
 
 
 class _GuardedIndex(MemberIndex):

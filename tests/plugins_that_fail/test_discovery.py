@@ -156,7 +156,7 @@ def test_an_unknown_format_quotes_all_of_that(site):
         IPFS_DATASET_DISABLE_PLUGINS="exits",
     )
     unknown, conflict = out.splitlines()
-    assert unknown.startswith("UnknownPluginError Unknown format 'matlab'. Installed: ")
+    assert unknown.startswith("UnknownPluginError Unknown format 'matlab'. ")
     assert "Plugin raises 2.5 (raises) could not be loaded: ZeroDivisionError" in unknown
     assert "Plugin exits 2.5 (exits) is left out by IPFS_DATASET_DISABLE_PLUGINS." in unknown
     assert conflict.startswith("PluginConflictError lines-one 1.0 (lines-one) and lines-two")

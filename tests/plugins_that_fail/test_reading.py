@@ -139,10 +139,13 @@ IN_MANY_WAYS = {
     "NoReader": ("PluginError", "the factory of 'NoReader' made .*, which is no Reader"),
     "Gone": (
         "PluginError",
-        "the import of 'odd_lines:Gone', the factory of 'Gone': AttributeError",
+        "'odd_lines:Gone', the factory of 'Gone', names 'Gone', which the module 'odd_lines' does not have",
     ),
     "Far": ("MissingDependencyError", "It needs 'no_such_library'"),
-    "Exits": ("PluginError", "the module 'ends_process' ended with SystemExit: no licence"),
+    "Exits": (
+        "PluginError",
+        "the import of 'ends_process:R', the factory of 'Exits': SystemExit: no licence",
+    ),
 }
 BY_NUMBER = {
     "NoIndex": "failed at the index of .*: ZeroDivisionError",

@@ -26,7 +26,7 @@ def ipfs_dataset_readers():
     return [ReaderPlugin(name="slow", summary="", factory="slow_one:Slow")]
 """
 PROGRAM = """
-import json, logging, threading, types, sys
+import json, logging, threading, types, sys, warnings
 
 said = []
 passed = threading.Event()
@@ -45,6 +45,11 @@ gate.wait = wait
 sys.modules["gate"] = gate
 logging.getLogger("ipfs_dataset_core").addHandler(Handler())
 
+shown = []
+def show(message, category, *rest):
+    shown.append([category.__name__, str(message)])
+warnings.showwarning = show
+
 from ipfs_dataset_core import guard, manager, watchdog
 watchdog.TICK_SECONDS = 0.01
 manager.IMPORT_PATIENCE_SECONDS = guard.PATIENCE_SECONDS = 0.1
@@ -57,7 +62,7 @@ plugin = default_registry().reader("slow")
 origin = default_registry().origin(plugin)
 reader = make_reader(plugin, origin)
 samples = reader.samples(MemoryFile(b"", "an object"))
-print(json.dumps([list(samples), said]))
+print(json.dumps([list(samples), said, shown]))
 """
 
 
@@ -84,6 +89,13 @@ def test_the_log_names_the_plugin_and_the_line_it_is_at(results):
     assert 'gate.wait("hook")' in hooked
     assert "slow-one 0.3 (slow) has been at sample 1 of 'an object'" in reading[0]
     assert 'gate.wait("reader")' in reading[0]
+
+
+def test_one_that_hangs_while_it_loads_is_a_visible_warning_once(results):
+    [[category, message]] = results[2]
+    assert category == "PluginWarning"
+    assert message.startswith("Plugin slow-one 0.3 (slow) has been at its import for 0 s")
+    assert "IPFS_DATASET_DISABLE_PLUGINS=slow-one" in message
 
 
 def test_nothing_watches_when_nothing_is_done():

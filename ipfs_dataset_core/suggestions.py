@@ -1,0 +1,75 @@
+"""What a user may have meant where a name leads nowhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import pkgutil
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core.guard import is_installed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# The formats of the distributions that this project publishes. No other is ever suggested for installation:
+# a name that nobody has registered may be registered by anybody.
+CONTRIBUTED = {
+    "csv": "ipfs-dataset-text",
+    "hdf5": "ipfs-dataset-hdf5",
+    "hdf5_rows": "ipfs-dataset-hdf5",
+    "images": "ipfs-dataset-images",
+    "jsonl": "ipfs-dataset-text",
+    "mat": "ipfs-dataset-mat",
+    "npy": "ipfs-dataset-numpy",
+    "npy_rows": "ipfs-dataset-numpy",
+    "npz": "ipfs-dataset-numpy",
+    "parquet": "ipfs-dataset-parquet",
+    "safetensors": "ipfs-dataset-safetensors",
+    "safetensors_rows": "ipfs-dataset-safetensors",
+    "text": "ipfs-dataset-text",
+    "webdataset": "ipfs-dataset-webdataset",
+    "zarr": "ipfs-dataset-zarr",
+}
+
+
+def similar(
+    name: str, known: Iterable[str], *, or_itself: bool = False, at_least: float = 0.6
+) -> str | None:
+    """Returns the known name that another is most like, whatever its case, or None.
+
+    Args:
+        name: What the user wrote.
+        known: The names that exist.
+        or_itself: Whether the very same name counts as well.
+        at_least: How much they have to have in common, of 1.
+    """
+    by_lower = {item.lower(): item for item in sorted(known) if or_itself or item != name}
+    close = get_close_matches(name.lower(), by_lower, 1, at_least)
+    return by_lower[close[0]] if close else None
+
+
+def missing_module(error: ModuleNotFoundError, module: str) -> str | None:
+    """Returns what is wrong with a module's name where its package is there and the module is not, or None.
+
+    Args:
+        error: What importing it raised.
+        module: Its name.
+    """
+    missing = error.name or ""
+    if not f"{module}.".startswith(f"{missing}."):
+        return None
+    package, _, last = missing.rpartition(".")
+    if not package:
+        return None
+    hint = ""
+    if is_installed(package.partition(".")[0]) and (close := similar(last, _modules_of(package))):
+        hint = f": did you mean {package + '.' + close!r}?"
+    return f"the module {missing!r}, which the package {package!r} does not have{hint}"
+
+
+def _modules_of(package: str) -> list[str]:
+    """Returns the names of a package's modules; the package was imported by who found one missing."""
+    spec = importlib.util.find_spec(package)
+    places = (spec and spec.submodule_search_locations) or ()
+    return [module.name for module in pkgutil.iter_modules(places)]
