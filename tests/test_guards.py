@@ -236,8 +236,8 @@ class Ends(BaseException):
 def test_what_would_end_the_program_names_the_plugin(way, error):
     class Ending(Given):
         def samples(self, source):
+            yield from ()
             raise error
-            yield
 
         def samples_between(self, source, start, stop):
             return self.samples(source)
@@ -253,8 +253,8 @@ def test_what_would_end_the_program_names_the_plugin(way, error):
 def test_an_interrupt_by_the_user_passes_as_it_is():
     class Interrupted(Lines):
         def samples(self, source):
+            yield from ()
             raise KeyboardInterrupt
-            yield
 
     with pytest.raises(KeyboardInterrupt):
         list(readers.make_reader(Interrupted(), MINE).samples(MemoryFile(b"")))
