@@ -77,18 +77,22 @@ class IPFSDatasetExporter:
             allow_pickle=allow_pickle,
         )
 
-    def export_to_ipfs(self, dataset: Any) -> str:
+    def export_to_ipfs(self, dataset: Any, *, allow_empty: bool = False) -> str:
         """Publishes a dataset, pins it, and returns its CID.
 
         Args:
-            dataset: A map-style or iterable dataset, or any iterable of samples.
+            dataset: A map-style or iterable dataset, or any ordered iterable of samples; of an array or
+                tensor they are what its first dimension counts.
+            allow_empty: Whether to publish a dataset that has no samples. By default that is an error, for
+                it may be an iterator that is used up.
 
         Raises:
-            ExportError: A sample has a part that cannot be exported; the message names it.
+            ExportError: It is no dataset (a path, a dict, a set, a DataLoader…), has no samples or fewer
+                than its length, or a sample has a part that cannot be exported; the message names it.
             TransportError: The node or store did not take the blocks.
         """
         _, exporter = self._named(self._form)
-        samples = walk(dataset, progress=self._progress)
+        samples = walk(dataset, progress=self._progress, allow_empty=allow_empty)
         with closing(connect_for_writing(self._address, self._options)) as transport:
             root = publish(
                 samples, exporter, transport, self._profile, retries=self._options.retries

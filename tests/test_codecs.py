@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import collections
+import enum
+import struct
 import subprocess
 import sys
 import warnings
@@ -43,6 +46,89 @@ def test_a_tensor_or_array_alone_is_a_sample(sample):
 @pytest.mark.parametrize("text", [np.bytes_(b""), np.str_(""), np.bytes_(b"a"), np.str_("ä")])
 def test_texts_of_numpy_come_back_even_empty_ones(text):
     assert same(there_and_back(text), text)
+
+
+@pytest.mark.parametrize("text", [np.bytes_(b"a\0"), np.str_("a\0"), np.str_("\0")])
+def test_texts_of_numpy_that_end_with_a_nul_are_refused_for_numpy_drops_it(text):
+    with pytest.raises(ExportError, match="ends with a NUL"):
+        there_and_back(text)
+
+
+@pytest.mark.parametrize(
+    "bits", ["7ff8000000000001", "fff8000000000000", "7ff4000000000000", "7ff8000000000000"]
+)
+def test_every_nan_comes_back_with_its_bits(bits):
+    (number,) = struct.unpack(">d", bytes.fromhex(bits))
+    (back,) = there_and_back((number,))
+    assert struct.pack(">d", back) == struct.pack(">d", number)
+    assert struct.pack(">d", there_and_back(complex(0, number)).imag) == struct.pack(">d", number)
+
+
+def test_the_usual_nan_is_written_as_ever():
+    assert SampleCodec().encode(float("nan"), 0).members == [("sample.json", b'{"$float":"nan"}')]
+
+
+class Celsius(np.float64):
+    pass
+
+
+class Number(int):
+    pass
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Colour(enum.IntEnum):
+    RED = 1
+
+
+Point = collections.namedtuple("Point", "x y")  # noqa: PYI024 - without types, as users write them
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Celsius(2),
+        Number(2),
+        Text("2"),
+        Colour.RED,
+        Point(1, 2),
+        collections.OrderedDict(a=1),
+        bytearray(b"x"),
+        {1},
+        np.ma.array([1, 2], mask=[False, True]),
+        np.array([1, "a"], dtype=object),
+        np.rec.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]),
+        torch.nn.Parameter(torch.ones(2)),
+        torch.eye(3).to_sparse(),
+        torch.ones(2, device="meta"),
+        torch.empty(2, dtype=getattr(torch, "uint4", torch.quint4x2)),
+        {Colour.RED: 1},
+        {np.int64(1): 1},
+        {frozenset(): 1},
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_would_come_back_as_another_type_is_refused(value):
+    for sample in (value, [value], (1, {"a": value})):
+        with pytest.raises(ExportError, match="sample 0"):
+            there_and_back(sample)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_tensors_without_memory_are_refused_instead_of_publishing_what_lies_there():
+    freed = torch.zeros(100)
+    freed.untyped_storage().resize_(0)
+    shrunk = torch.zeros(100)
+    shrunk.untyped_storage().resize_(40)
+    for tensor in (freed, shrunk, torch._efficientzerotensor((3,))):
+        with pytest.raises(ExportError, match="memory does not hold"):
+            there_and_back(tensor)
+    ragged = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    with pytest.raises(ExportError, match="nested"):
+        there_and_back(ragged)
 
 
 DTYPES = [

@@ -8,11 +8,11 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps, ImagePalette, ImageSequence
 
 from ipfs_dataset_core.codecs import images, scalars
 from ipfs_dataset_core.codecs.builtin import DECODERS
-from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.errors import ExportError, FormatError
 from tests.support.equality import same
 
 MODES = ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "CMYK", "YCbCr", "LAB"]
@@ -122,3 +122,127 @@ def test_damaged_png_files_are_format_errors_or_images(position, value):
     except FormatError:
         return
     assert image.width * image.height <= 64 << 20
+
+
+def saved(form, frames, **options):
+    """Returns a file of a plug-in's, None where the plug-in has no place for such images."""
+    buffer = io.BytesIO()
+    try:
+        frames[0].save(buffer, form, **options)
+    except Exception:
+        return None
+    return buffer.getvalue()
+
+
+Image.init()
+# EPS and WMF need other programs to be read; PDF, PALM and the stubs are not read at all.
+UNREADABLE = {"EPS", "WMF", "PDF", "PALM", "BUFR", "GRIB", "HDF5"}
+STATES = {
+    "lazy": lambda image: image,
+    "loaded": lambda image: image.load() and image,
+    "copied": lambda image: image.copy(),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("form", sorted(set(Image.SAVE) - UNREADABLE))
+def test_every_mode_of_every_plug_in_comes_back_in_any_state(form, state):
+    for mode in MODES:
+        data = saved(form, [noise(mode, (16, 16))])
+        if data is None:
+            continue
+        image = STATES[state](Image.open(io.BytesIO(data)))
+        back = there_and_back(image)
+        assert same(back.copy(), image.copy()), (mode, image)
+
+
+ANIMATED = ["GIF", "PNG", "WEBP", "TIFF", "AVIF"]
+
+
+@pytest.mark.parametrize("form", sorted(set(ANIMATED) & set(Image.SAVE_ALL)))
+@pytest.mark.parametrize("transparency", [None, 0, bytes([0, 128, 255])])
+def test_every_frame_of_an_animation_comes_back_as_it_was_when_it_was_exported(form, transparency):
+    options = {} if transparency is None else {"transparency": transparency}
+    for mode in ("P", "L", "RGB", "RGBA", "1", "LA"):
+        frames = [
+            noise(mode, (16, 16)),
+            noise(mode, (16, 16)).rotate(90),
+            Image.new(mode, (16, 16)),
+        ]
+        data = saved(form, frames, save_all=True, append_images=frames[1:], **options)
+        if data is None:
+            continue
+        with Image.open(io.BytesIO(data)) as opened:
+            for frame in ImageSequence.Iterator(opened):
+                assert same(there_and_back(frame), frame.copy()), mode
+            opened.seek(1)
+            assert same(there_and_back(opened), opened.copy()), mode
+            opened.seek(0)
+            assert same(there_and_back(opened), opened.copy()), mode
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "YCbCr"])
+def test_a_photo_that_was_drafted_comes_back_in_the_size_and_mode_it_was_decoded_to(mode):
+    image = Image.open(io.BytesIO(saved("JPEG", [noise("RGB", (100, 80))])))
+    image.draft(mode, (30, 30))
+    back = there_and_back(image)
+    assert same(back, image.copy())
+    assert back.width < 100
+
+
+PALETTES = ["RGB", "RGBA", "RGBX", "L", "BGR", "CMYK", "LA"]
+
+
+@pytest.mark.parametrize("palette_mode", PALETTES)
+@pytest.mark.parametrize("mode", ["P", "PA", "L"])
+@pytest.mark.parametrize("transparency", [None, 3, b"\1\2"])
+def test_palettes_of_every_mode_come_back(palette_mode, mode, transparency):
+    image = Image.new(mode, (4, 4))
+    try:
+        image.putpalette(random.Random(6).randbytes(256), palette_mode)
+    except ValueError:
+        pytest.skip("this version of Pillow has no such palette")
+    if transparency is not None:
+        image.info["transparency"] = transparency
+    back = there_and_back(image)
+    assert same(back, image)
+    assert same(back.convert("RGBA"), image.convert("RGBA"))
+
+
+def test_a_palette_left_behind_by_a_conversion_is_no_part_of_an_image_with_colours():
+    image = noise("RGB", (3, 3))
+    image.palette = ImagePalette.ImagePalette("RGB", bytes(768))
+    assert same(there_and_back(image), image)
+
+
+def test_a_palette_that_pillow_forgot_comes_back():
+    image = noise("P", (3, 3))
+    colours = image.convert("RGB")
+    image.palette = None
+    assert there_and_back(image).convert("RGB").tobytes() == colours.tobytes()
+
+
+def test_images_that_cannot_be_decoded_are_refused_when_they_are_exported():
+    data = saved("JPEG", [noise("RGB", (100, 80))])
+    closed = Image.open(io.BytesIO(data))
+    closed.close()
+    for image in (Image.open(io.BytesIO(data[:-500])), closed):
+        with pytest.raises(ExportError, match="JpegImageFile that cannot be decoded"):
+            images.encode(image)
+
+
+def test_an_image_that_would_not_come_back_equal_is_refused_when_it_is_exported(monkeypatch):
+    monkeypatch.setattr(images, "decode_raw", lambda _: noise("HSV", (2, 2)))
+    with pytest.raises(ExportError, match=r"mode 'HSV' .* would not come back"):
+        images.encode(Image.new("HSV", (2, 2), (1, 2, 3)))
+
+
+def test_an_image_that_its_exif_turns_is_published_with_a_warning():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = saved("JPEG", [noise("RGB", (16, 8))], exif=exif)
+    with pytest.warns(UserWarning, match="exif_transpose"):
+        back = there_and_back(Image.open(io.BytesIO(data)))
+    assert back.size == (16, 8)
+    turned = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert there_and_back(turned).size == (8, 16)

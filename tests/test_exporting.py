@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ipfs_dataset_core.codecs import ValueCodec
@@ -111,10 +114,135 @@ def test_equal_datasets_make_equal_car_files(tmp_path):
     assert files[0] == files[1]
 
 
+def used_up():
+    samples = (number for number in range(3))
+    list(samples)
+    return samples
+
+
+class Nothing(IterableDataset[Any]):
+    def __iter__(self):
+        return iter(())
+
+
+class NoSamples(Tensors):
+    def __len__(self):
+        return 0
+
+
+EMPTY = [
+    list,
+    used_up,
+    dict,
+    NoSamples,
+    Nothing,
+    lambda: iter(()),
+    lambda: zip(used_up(), range(3), strict=False),
+    lambda: map(str, []),
+    lambda: torch.empty(0, 3),
+    lambda: np.empty((0, 3)),
+]
+
+
+@pytest.mark.parametrize("make", EMPTY)
+def test_a_dataset_without_samples_is_published_only_where_that_is_meant(exporter, tmp_path, make):
+    with pytest.raises(ExportError, match=r"no samples|used up"):
+        exporter.export_to_ipfs(make())
+    assert not (tmp_path / "store" / "pins").exists()
+
+
 def test_no_samples_are_a_dataset_of_length_zero(exporter):
-    imported = exporter.import_from_ipfs(exporter.export_to_ipfs([]))
+    imported = exporter.import_from_ipfs(exporter.export_to_ipfs([], allow_empty=True))
     assert len(imported) == 0
     assert list(imported) == []
+
+
+NO_DATASETS = [
+    ("path/to/folder", "ipfs add -r"),
+    (Path("path/to/folder"), "ipfs add -r"),
+    (b"bytes", "one a byte"),
+    (bytearray(b"bytes"), "one a byte"),
+    (memoryview(b"bytes"), "one a byte"),
+    (io.BytesIO(b"line\nline"), "its lines"),
+    (Tensors, r"an instance of it, Tensors\(…\)"),
+    (used_up, "a function"),
+    ({"x": 1, "y": 2}, r"keys 'x', 'y' .*x.values\(\)"),
+    ({1: "a", 2: "b"}, "keys 1, 2"),
+    ({1, 2}, "no order"),
+    (frozenset({1}), "no order"),
+    (DataLoader(Tensors(), 4), r"loader\.dataset"),
+    (3, "is no dataset"),
+    (None, "is no dataset"),
+    (np.array(3), "without dimensions"),
+    (torch.tensor(3), "without dimensions"),
+]
+
+
+@pytest.mark.parametrize(("thing", "advice"), NO_DATASETS, ids=lambda value: type(value).__name__)
+def test_what_is_no_dataset_is_refused_with_what_to_write(exporter, tmp_path, thing, advice):
+    with pytest.raises(ExportError, match=advice):
+        exporter.export_to_ipfs(thing)
+    assert not (tmp_path / "store").exists()
+
+
+class TooLong(Tensors):
+    def __getitem__(self, index):
+        if index >= 20:
+            raise IndexError(index)
+        return index
+
+
+class LongStream(Stream):
+    def __len__(self):
+        return 31
+
+
+@pytest.mark.parametrize(
+    ("dataset", "words"),
+    [(TooLong(), "length 30, but its sample 20"), (LongStream(), "length 31, but yielded 30")],
+)
+def test_a_length_that_is_not_reached_is_an_error(exporter, tmp_path, dataset, words):
+    with pytest.raises(ExportError, match=words):
+        exporter.export_to_ipfs(dataset)
+    assert not (tmp_path / "store" / "pins").exists()
+    with closing(exporter.import_from_ipfs(exporter.export_to_ipfs(iter(Stream())))) as imported:
+        assert len(imported) == 30
+
+
+ONE_TO_FOUR: Any = [1, 2, 3, 4]
+
+
+class ShortStream(Stream):
+    def __len__(self):
+        return 29
+
+
+def test_what_was_meant_is_exported(exporter):
+    rows = torch.arange(6).reshape(3, 2)
+    for dataset, samples in [
+        (rows, [rows[0], rows[1], rows[2]]),
+        (rows.numpy(), list(rows.numpy())),
+        ({0: "a", 1: "b"}, ["a", "b"]),
+        ({"a": 1, "b": 2}.items(), [("a", 1), ("b", 2)]),
+        ({"a": 1, "b": 2}.keys(), ["a", "b"]),
+        (["text"], ["text"]),
+        (DataLoader(ONE_TO_FOUR, batch_size=None), [1, 2, 3, 4]),
+        (ShortStream(), list(Stream())),
+        (iter(DataLoader(ONE_TO_FOUR, 2)), [torch.tensor([1, 2]), torch.tensor([3, 4])]),
+    ]:
+        cid = exporter.export_to_ipfs(dataset)
+        assert same(list(exporter.import_from_ipfs(cid)), samples)
+
+
+def test_frames_of_an_animation_come_back_as_the_iterator_gave_them(exporter, tmp_path):
+    frames = [Image.effect_noise((16, 16), 90).convert("P") for _ in range(4)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    with Image.open(tmp_path / "a.gif") as opened:
+        cid = exporter.export_to_ipfs(
+            (frame, i) for i, frame in enumerate(ImageSequence.Iterator(opened))
+        )
+        expected = [(f.copy(), i) for i, f in enumerate(ImageSequence.Iterator(opened))]
+    assert same(list(exporter.import_from_ipfs(cid)), expected)
 
 
 def test_indices_count_from_both_ends_and_end(exporter):
@@ -257,12 +385,6 @@ def test_an_interrupt_leaves_nothing_running(exporter):
     with pytest.raises(KeyboardInterrupt):
         exporter.export_to_ipfs(Interrupted())
     assert upload_threads() == []
-
-
-@pytest.mark.parametrize("thing", [3, object()])
-def test_what_is_no_dataset_is_refused(exporter, thing):
-    with pytest.raises(ExportError, match="is no dataset"):
-        exporter.export_to_ipfs(thing)
 
 
 def test_unusable_settings_are_refused_where_they_are_given():

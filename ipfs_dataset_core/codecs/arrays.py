@@ -29,12 +29,24 @@ def encode_array(array: np.ndarray[Any, Any]) -> Leaf:
 
 
 def encode_scalar(scalar: np.generic) -> Leaf:
-    """Returns a numpy scalar as a member: an array without dimensions."""
+    """Returns a numpy scalar as a member: an array without dimensions.
+
+    Raises:
+        ExportError: An array would not give back the same value: NULs at the end of its text.
+    """
     import numpy as np  # noqa: PLC0415 - not a dependency of the library
 
     dtype, data = scalar.dtype, scalar.tobytes()
+    if isinstance(scalar, (np.str_, np.bytes_)):
+        # str(scalar) drops them already; the last element tells.
+        last = scalar[-1:]
+        if last in (("\0",) if isinstance(scalar, np.str_) else (b"\0",)):
+            raise ExportError(
+                f"is a {type(scalar).__name__} that ends with a NUL, which numpy drops: strip it, or make "
+                "it str or bytes"
+            )
     if not dtype.itemsize and dtype.kind in "SU":
-        # An empty text has a type of no size, which .npy does not hold; numpy drops NULs at the end.
+        # An empty text has a type of no size, which .npy does not hold.
         dtype = np.dtype(f"{dtype.kind}1")
         data = bytes(dtype.itemsize)
     return SCALAR, "npy", _header(dtype, (), fortran=False) + data

@@ -30,7 +30,8 @@ def encoder_of(kind: type) -> Callable[[Any], Leaf] | None:
     if numpy := sys.modules.get("numpy"):
         if kind is numpy.ndarray:
             return arrays.encode_array
-        if issubclass(kind, numpy.generic):
+        # A subclass of the user's would come back as the type of numpy.
+        if issubclass(kind, numpy.generic) and kind.__module__ == "numpy":
             return arrays.encode_scalar
     if (pil := sys.modules.get("PIL.Image")) and issubclass(kind, pil.Image):
         return images.encode

@@ -1,66 +1,144 @@
 """PIL images, losslessly: as PNG where that gives back the same image, else as raw pixels.
 
-What comes back has the same mode, size, pixels, palette and transparency. EXIF and other side
-information is left behind: what is published is the picture, not where it was taken.
+What comes back has the same mode, size, pixels, palette and transparency; every image is read back before
+it is published. Of a file with several frames it is the frame that the image stands at. EXIF and other side
+information is left behind: what is published is the picture, not where it was taken. That is warned of where
+the EXIF turns the picture.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipfs_dataset_core.codecs import scalars
-from ipfs_dataset_core.errors import FormatError, MissingDependencyError
+from ipfs_dataset_core.errors import ExportError, FormatError, MissingDependencyError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from PIL import Image
 
     from ipfs_dataset_core.codecs.base import Leaf
 
 PNG = "png"
 RAW = "pil"
+_PALETTE_MODES = frozenset({"P", "PA"})
 PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 _MAX_RAW_HEADER = 1 << 16
 # Pillow refuses or warns about larger PNG files, which a bomb could be; raw pixels cannot be one.
 _MAX_PNG_PIXELS = 64 << 20
 
 
+_ORIENTATION = 0x0112
+
+
 def encode(image: Image.Image) -> Leaf:
-    """Returns an image as a member."""
+    """Returns an image as a member.
+
+    Raises:
+        ExportError: The image cannot be decoded, or would not come back equal.
+    """
+    try:
+        # Mode, palette and transparency of a file may change when it is decoded.
+        image.load()
+        identity = _identity(image)
+    except Exception as error:
+        raise ExportError(
+            f"is a {_name(image)} that cannot be decoded ({type(error).__name__}: {error}): is its file "
+            "complete and still open?"
+        ) from error
+    _warn_of_orientation(image)
     if image.mode in PNG_MODES and 0 < image.width * image.height <= _MAX_PNG_PIXELS:
         payload = _to_png(image)
-        if payload is not None and _identity(decode_png(payload)) == _identity(image):
+        if payload is not None and _comes_back(decode_png, payload, identity):
             return PNG, "png", payload
-    return RAW, "bin", _to_raw(image)
+    payload = _to_raw(identity)
+    if not _comes_back(decode_raw, payload, identity):
+        raise ExportError(
+            f"is a {_name(image)} of mode {image.mode!r} that would not come back equal: convert it, such as "
+            "by image.convert('RGB')"
+        )
+    return RAW, "bin", payload
+
+
+def _name(image: Image.Image) -> str:
+    return f"{type(image).__module__}.{type(image).__qualname__}"
+
+
+def _warn_of_orientation(image: Image.Image) -> None:
+    # The images of files alone: what was made in memory has no EXIF, or one that PIL was given.
+    if "exif" not in image.info and "XML:com.adobe.xmp" not in image.info:
+        return
+    with contextlib.suppress(Exception):  # damaged EXIF says nothing
+        if image.getexif().get(_ORIENTATION, 1) in range(2, 9):
+            warnings.warn(
+                "An image is published as it is stored, without the EXIF orientation that turns it: apply "
+                "PIL.ImageOps.exif_transpose to images before they are exported",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 def _to_png(image: Image.Image) -> bytes | None:
     buffer = io.BytesIO()
     try:
         image.save(buffer, "PNG", icc_profile=None)
-    except (OSError, ValueError, TypeError, LookupError):
-        return None  # a transparency or a palette that PNG has no place for
+    except Exception:  # noqa: BLE001 - a transparency or a palette that PNG has no place for
+        return None
     return buffer.getvalue()
 
 
-def _identity(image: Image.Image) -> tuple[Any, ...]:
-    return image.mode, image.size, _palette(image), image.info.get("transparency"), image.tobytes()
+class _Identity(NamedTuple):
+    """What has to come back of an image."""
+
+    mode: str
+    size: tuple[int, int]
+    palette: tuple[str, bytes] | None
+    transparency: Any
+    pixels: bytes
+
+
+def _identity(image: Image.Image) -> _Identity:
+    transparency = image.info.get("transparency")
+    return _Identity(image.mode, image.size, _palette(image), transparency, image.tobytes())
 
 
 def _palette(image: Image.Image) -> tuple[str, bytes] | None:
-    if image.palette is None:
+    # Frames that a GIF composes keep the palette of the file, though their pixels have colours.
+    if image.mode not in _PALETTE_MODES:
         return None
-    mode = image.palette.mode
+    mode = "RGB" if image.palette is None else image.palette.mode
+    if mode == "RGB":
+        # Pillow keeps the fourth byte of a colour where one was given, and converts to RGBA by it.
+        padded = bytes(image.getpalette("RGBX") or b"")
+        if padded[3::4].strip(b"\xff"):
+            return "RGBX", padded
     return mode, bytes(image.getpalette(mode) or b"")
 
 
-def _to_raw(image: Image.Image) -> bytes:
-    palette = _palette(image)
-    transparency = image.info.get("transparency")
-    if not scalars.is_plain(transparency, longest=1 << 12):
-        transparency = None
-    header = scalars.dumps((image.mode, image.size, palette, transparency))
-    return header.encode() + b"\n" + image.tobytes()
+def _comes_back(
+    decode: Callable[[bytes], Image.Image], payload: bytes, identity: _Identity
+) -> bool:
+    try:
+        return _identity(decode(payload)) == identity._replace(
+            transparency=_writable(identity.transparency)
+        )
+    except FormatError:
+        return False
+
+
+def _writable(transparency: Any) -> Any:
+    """Returns a transparency, None for one that no reader of images can have meant."""
+    return transparency if scalars.is_plain(transparency, longest=1 << 12) else None
+
+
+def _to_raw(identity: _Identity) -> bytes:
+    mode, size, palette, transparency, pixels = identity
+    header = scalars.dumps((mode, size, palette, _writable(transparency)))
+    return header.encode() + b"\n" + pixels
 
 
 def decode_png(data: bytes) -> Image.Image:

@@ -2,8 +2,8 @@
 
 What plain JSON holds exactly is written as plain JSON, so that any tool reads it. All else is an
 object with one key that starts with ``$``: ``{"$tuple": […]}``, ``{"$dict": [[key, value], …]}``,
-``{"$float": "nan"}``, ``{"$int": "0x…"}``, ``{"$bytes": base64}``, ``{"$str": base64 of UTF-8 with
-surrogates}``, ``{"$complex": [real, imaginary]}``.
+``{"$float": "nan"}``, or the bits of another NaN as ``"0x…"``, ``{"$int": "0x…"}``,
+``{"$bytes": base64}``, ``{"$str": base64 of UTF-8 with surrogates}``, ``{"$complex": [real, imaginary]}``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import base64
 import binascii
 import json
 import math
+import re
+import struct
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.errors import FormatError
@@ -25,6 +27,7 @@ CONTAINERS = frozenset({list, tuple, dict})
 
 # Other readers of JSON hold numbers as doubles or as 64-bit integers.
 _EXACT_INT = 1 << 63
+_NAN = struct.pack(">d", float("nan"))
 
 
 def is_plain(value: Any, *, longest: int, foreign: tuple[type, ...] = (), depth: int = 0) -> bool:
@@ -133,7 +136,11 @@ def _write_int(value: int) -> Any:
 
 
 def _write_float(value: float) -> Any:
-    return value if math.isfinite(value) else {"$float": repr(value)}
+    if math.isfinite(value):
+        return value
+    bits = struct.pack(">d", value)
+    # Other NaNs than the usual one are written with all their bits.
+    return {"$float": f"0x{bits.hex()}" if math.isnan(value) and bits != _NAN else repr(value)}
 
 
 def _write_str(value: str) -> Any:
@@ -163,9 +170,13 @@ _WRITERS: dict[type, Callable[[Any], Any]] = {
 
 
 def _read_float(value: Any, _: str) -> float:
-    if value not in ("nan", "inf", "-inf"):
-        raise ValueError(f"{value!r:.40} is not nan, inf or -inf")
-    return float(value)
+    if value in ("nan", "inf", "-inf"):
+        return float(value)
+    if type(value) is str and re.fullmatch(r"0x[7f]ff[0-9a-f]{13}", value):
+        number: float = struct.unpack(">d", bytes.fromhex(value[2:]))[0]
+        if math.isnan(number):
+            return number
+    raise ValueError(f"{value!r:.40} is not nan, inf or -inf, nor the bits of a NaN")
 
 
 def _read_int(value: Any, _: str) -> int:

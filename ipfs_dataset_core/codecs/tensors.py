@@ -49,12 +49,15 @@ def encode(tensor: torch.Tensor) -> Leaf:
     """Returns a dense tensor, detached and on the CPU, as a member.
 
     Raises:
-        ExportError: It has no plain data: sparse, quantized, meta, or of a type below one byte.
+        ExportError: It has no plain data: sparse, quantized, nested, meta, without memory of its own, or of
+            a type below one byte.
     """
     strided = tensor.layout is sys.modules["torch"].strided and not tensor.is_quantized
-    if not strided or tensor.is_meta:
-        kind = "quantized" if tensor.is_quantized else "meta" if tensor.is_meta else tensor.layout
-        raise ExportError(f"is a tensor without plain data ({kind}): make it dense first")
+    if not strided or tensor.is_meta or tensor.is_nested:
+        kind = next((k for k in ("quantized", "meta", "nested") if getattr(tensor, f"is_{k}")), "")
+        raise ExportError(
+            f"is a tensor without plain data ({kind or tensor.layout}): make it dense first"
+        )
     header, size = _header(tensor.dtype, tensor.shape)
     if not tensor.is_cpu or tensor.is_conj() or tensor.is_neg() or not tensor.is_contiguous():
         tensor = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
@@ -63,6 +66,14 @@ def encode(tensor: torch.Tensor) -> Leaf:
 
 def _with_content(header: bytes, tensor: torch.Tensor, size: int) -> bytes:
     address = tensor.data_ptr()
+    end = tensor.storage_offset() * tensor.itemsize + size
+    # Tensors that stand for zeros have no memory, and storages can be resized under a tensor: what would be
+    # copied then is whatever lies there.
+    if not address or tensor.untyped_storage().nbytes() < end:
+        raise ExportError(
+            f"is a tensor whose memory does not hold its {size} bytes of data: clone() it first, or export "
+            "it before its storage is freed"
+        )
     if size < _LARGE:
         return header + ctypes.string_at(address, size)
     # Copies once where the above does twice, but makes a type for each size.

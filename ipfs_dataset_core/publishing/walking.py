@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import io
+import os
 import sys
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -12,31 +17,135 @@ from ipfs_dataset_core.errors import ExportError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+_NOTHING = (
+    "the dataset has no samples, so nothing is published: has an iterator been used up, or a filter left "
+    "nothing? Pass allow_empty=True where an empty dataset is meant"
+)
 
-def walk(dataset: Any, *, progress: bool | None) -> Iterator[Any]:
-    """Yields the samples of a dataset in order.
 
-    What the dataset itself raises passes through as it is.
+def walk(dataset: Any, *, progress: bool | None, allow_empty: bool = False) -> Iterator[Any]:
+    """Returns an iterator over the samples of a dataset, in order.
+
+    What the dataset itself raises passes through as it is, but for its answer that it has no sample where
+    its length says that it has.
 
     Args:
         dataset: A map-style dataset, whose indices are 0 to its length, or anything that can be iterated.
         progress: Whether to show a bar on standard error; None shows one if that is a terminal.
+        allow_empty: Whether a dataset may have no samples.
 
     Raises:
-        ExportError: It can be neither indexed nor iterated.
+        ExportError: It is no dataset, or has fewer samples than its length says; the former is raised here,
+            the latter where the iterator ends.
     """
-    by_index = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+    if (reason := _why_not(dataset)) is not None:
+        raise ExportError(reason)
+    total = _length(dataset)
+    by_index = hasattr(dataset, "__getitem__") and total is not None
     if by_index and not _is_iterable_dataset(dataset):
-        samples: Iterable[Any] = (dataset[index] for index in range(len(dataset)))
-        total: int | None = len(dataset)
+        samples = _by_number(dataset, total or 0)
     elif hasattr(dataset, "__iter__"):
-        samples, total = dataset, _length(dataset)
+        samples = _in_order(dataset, total)
     else:
         raise ExportError(
             f"{dataset!r:.200} is no dataset: it needs __len__ and __getitem__, or __iter__"
         )
     show = sys.stderr.isatty() if progress is None else progress
-    return iter(tqdm(samples, total=total, unit=" samples") if show else samples)
+    shown = tqdm(samples, total=total, unit=" samples") if show else samples
+    return iter(shown if allow_empty else _not_empty(shown))
+
+
+def _by_number(dataset: Any, total: int) -> Iterator[Any]:
+    for index in range(total):
+        try:
+            sample = dataset[index]
+        except LookupError as error:
+            if not isinstance(error, (IndexError, KeyError)):
+                raise
+            raise ExportError(
+                f"{_name(dataset)} has the length {total}, but its sample {index} cannot be looked up "
+                f"({type(error).__name__}: {error}): correct its __len__ or __getitem__, which takes the "
+                "numbers from 0 to the length, or export an iterable of its samples"
+            ) from error
+        yield sample
+
+
+def _in_order(dataset: Iterable[Any], total: int | None) -> Iterator[Any]:
+    count = 0
+    for sample in dataset:
+        count += 1
+        yield sample
+    if total is not None and count < total:
+        raise ExportError(
+            f"{_name(dataset)} has the length {total}, but yielded {count} samples: correct its __len__, or "
+            "export iter(dataset) where that is all there is"
+        )
+
+
+def _not_empty(samples: Iterable[Any]) -> Iterator[Any]:
+    empty = True
+    for sample in samples:
+        empty = False
+        yield sample
+    if empty:
+        raise ExportError(_NOTHING)
+
+
+def _why_not(dataset: Any) -> str | None:  # noqa: PLR0911 - one for each kind of what is no dataset
+    """Returns why something is not exported though it can be iterated, None where nothing is against it."""
+    name = _name(dataset)
+    if isinstance(dataset, (str, os.PathLike)):
+        return (
+            f"{dataset!r:.200} is a {name}, not a dataset: publish files and folders as they are with "
+            "`ipfs add -r --cid-version=1`, or export what a dataset reads from them, such as "
+            "torchvision.datasets.ImageFolder(…); a text alone is exported in a list, [text]"
+        )
+    if isinstance(dataset, (bytes, bytearray, memoryview)):
+        return (
+            f"a {name} is no dataset: its samples would be numbers, one a byte. Export it in a list, "
+            "[data], where it is a sample"
+        )
+    if isinstance(dataset, io.IOBase):
+        return (
+            f"an open file ({name}) is no dataset: its samples would be its lines. Export list(file) where "
+            "that is meant, or [file.read()]"
+        )
+    if isinstance(dataset, type):
+        return f"{name} is a class: export an instance of it, {dataset.__name__}(…)"
+    if inspect.isroutine(dataset):
+        return f"{dataset!r:.200} is a function: export what it returns, by calling it"
+    if isinstance(dataset, Mapping) and list(dataset) != list(range(len(dataset))):
+        return (
+            f"a {name} with the keys {_some(dataset)} is no dataset, whose samples have the numbers from 0 "
+            "on. Export list(x.values()) or list(x.items()); where it has a dataset for each split, export "
+            "each of them; where it is one sample, export [x]"
+        )
+    if isinstance(dataset, AbstractSet) and not _is_view(dataset):
+        return f"a {name} has no order, and so no CID of its own: export sorted(x) or list(x)"
+    if inspect.isgenerator(dataset) and inspect.getgeneratorstate(dataset) == inspect.GEN_CLOSED:
+        return f"the generator {dataset.__name__!r} is used up: make it anew for each export"
+    if getattr(dataset, "ndim", None) == 0:
+        return f"a {name} without dimensions is no dataset: export it in a list, [x], as the one sample"
+    if _is_batching(dataset):
+        return (
+            f"a {name} yields batches: export its dataset, loader.dataset, or iter(loader) where each batch "
+            "is meant to be a sample"
+        )
+    return None
+
+
+def _is_view(dataset: Any) -> bool:
+    """Tells whether it is the keys or items of a dict, which have an order."""
+    return isinstance(dataset, (type({}.keys()), type({}.items())))
+
+
+def _is_batching(dataset: Any) -> bool:
+    data = sys.modules.get("torch.utils.data")
+    return (
+        data is not None
+        and isinstance(dataset, data.DataLoader)
+        and dataset.batch_sampler is not None
+    )
 
 
 def _is_iterable_dataset(dataset: Any) -> bool:
@@ -46,7 +155,18 @@ def _is_iterable_dataset(dataset: Any) -> bool:
 
 
 def _length(dataset: Any) -> int | None:
+    """Returns the length, None where there is none."""
     try:
         return len(dataset)
     except (TypeError, NotImplementedError):
         return None
+
+
+def _some(mapping: Mapping[Any, Any]) -> str:
+    first = [repr(key)[:40] for key, _ in zip(mapping, range(3), strict=False)]
+    return ", ".join([*first, "…"] if len(mapping) > len(first) else first)
+
+
+def _name(dataset: Any) -> str:
+    kind = dataset if isinstance(dataset, type) else type(dataset)
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
