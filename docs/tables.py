@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ipfs_dataset_core.cli import build_parser
+from ipfs_dataset.cli import build_parser
 from ipfs_dataset_core.content import PROFILES
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
 from ipfs_dataset_core.limits import Limits

@@ -150,7 +150,6 @@ __all__ = [
     "car_header",
     "car_section",
     "car_section_head",
-    "codecs",
     "entries",
     "file_path",
     "hookimpl",
@@ -159,7 +158,6 @@ __all__ = [
     "links",
     "lookup",
     "make_cid",
-    "manifest",
     "node_kind",
     "open_object",
     "open_reader",
@@ -217,15 +215,12 @@ _MODULES = {
     "ipfs_dataset_core.views": "FileView",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
-_SUBMODULES = ("codecs", "manifest")
 
 
 # A type checker would take any name for one of ours.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        if name in _SUBMODULES:
-            return importlib.import_module(f"{__name__}.{name}")
         if name not in _MODULE_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = globals()[name] = getattr(importlib.import_module(_MODULE_OF[name]), name)

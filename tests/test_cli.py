@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from ipfs_dataset_core.cli import build_parser, main
-from ipfs_dataset_core.cli.plugins import describe
+from ipfs_dataset.cli import build_parser, main
+from ipfs_dataset.cli.plugins import describe
 from ipfs_dataset_core.manager import Discovery, Failure, Origin
 from ipfs_dataset_core.registry import default_registry
 from tests.support import builders
@@ -137,7 +137,7 @@ def test_every_command_has_help(capsys):
 def command(*arguments, **options):
     # Buffered as users have it: what cannot be written shows only at the end.
     return subprocess.run(
-        [sys.executable, "-m", "ipfs_dataset_core.cli", *arguments],
+        [sys.executable, "-m", "ipfs_dataset.cli", *arguments],
         env={**os.environ, "PYTHONUNBUFFERED": ""},
         check=False,
         timeout=60,

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from ipfs_dataset_core.cli import main
+from ipfs_dataset.cli import main
+from ipfs_dataset.cli.diagnosis import diagnose
 from ipfs_dataset_core.content import CID, RAW
-from ipfs_dataset_core.diagnosis import diagnose
 from ipfs_dataset_core.options import Options
 from tests.support.builders import noise, one_file, tree
 from tests.support.gateway_server import GatewayServer

@@ -245,7 +245,7 @@ def test_importing_the_core_and_listing_plugins_imports_nothing_heavy():
         import ipfs_dataset_core
         early = {name.partition(".")[0] for name in sys.modules}
         assert not early & {"torch", "numpy", "requests", "ipfs_dataset_plugins"}, early
-        from ipfs_dataset_core.cli import main
+        from ipfs_dataset.cli import main
         main(["plugins"])
         late = {name.partition(".")[0] for name in sys.modules}
         assert not late & {"torch", "numpy"}, late

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.cli import main, new_plugin
+from ipfs_dataset.cli import main, new_plugin
+from ipfs_dataset.cli.scaffolding import KINDS, PluginName, project_files, write_project
+from ipfs_dataset.cli.scaffolding.project import requirement
 from ipfs_dataset_core.errors import PluginConflictError, PluginError
 from ipfs_dataset_core.interfaces import ReaderPlugin
 from ipfs_dataset_core.manager import Discovery, Failure, Loaded, Origin
-from ipfs_dataset_core.scaffolding import KINDS, PluginName, project_files, write_project
-from ipfs_dataset_core.scaffolding.project import requirement
 from tests.support.places import NodePlace, StorePlace
 from tests.support.plugin_projects import install
 
@@ -53,7 +53,7 @@ def place(request, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_it_is_listed_and_its_own_tests_pass(installed):
-    listed = json.loads(installed.run("-m", "ipfs_dataset_core.cli", "plugins", "--json"))
+    listed = json.loads(installed.run("-m", "ipfs_dataset.cli", "plugins", "--json"))
     (found,) = (p for p in listed["plugins"] if p["distribution"] == "ipfs-dataset-sensor-log")
     assert found["name"] == "sensor_log"
     assert listed["failures"] == []

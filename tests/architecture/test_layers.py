@@ -77,16 +77,16 @@ def test_plugins_do_not_know_the_facade_or_other_distributions():
     assert violations(every_import("plugins"), lambda one: not one.is_of(*others)) == []
 
 
-def test_content_knows_only_itself_and_the_errors():
-    ours = [one for one in every_import(f"{CORE}/content") if one.is_of(CORE)]
-    allowed = (f"{CORE}.content", f"{CORE}.errors")
+def test_ipld_knows_only_itself_and_the_errors():
+    ours = [one for one in every_import(f"{CORE}/ipld") if one.is_of(CORE)]
+    allowed = (f"{CORE}.ipld", f"{CORE}.errors")
     assert violations(ours, lambda one: one.is_of(*allowed)) == []
 
 
-def test_content_does_not_touch_the_outside_world():
-    found = every_import(f"{CORE}/content")
+def test_ipld_does_not_touch_the_outside_world():
+    found = every_import(f"{CORE}/ipld")
     assert violations(found, lambda one: not one.is_of(*OUTSIDE_WORLD)) == []
-    for path in modules(f"{CORE}/content"):
+    for path in modules(f"{CORE}/ipld"):
         calls = [node.func for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
         names = {call.id for call in calls if isinstance(call, ast.Name)}
         assert not names & PURE_FUNCTIONS_ONLY, path
@@ -96,8 +96,8 @@ def test_content_does_not_touch_the_outside_world():
     "program",
     [
         "import ipfs_dataset_core",
-        "import ipfs_dataset_core.cli",
-        "from ipfs_dataset_core.cli import main; main(['plugins'])",
+        "import ipfs_dataset.cli",
+        "from ipfs_dataset.cli import main; main(['plugins'])",
         "import ipfs_dataset_plugins.api, ipfs_dataset_plugins.routing",
     ],
 )

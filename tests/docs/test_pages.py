@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import ipfs_dataset_core
+from ipfs_dataset.cli import COMMANDS
 from ipfs_dataset_core import errors, hookspecs
-from ipfs_dataset_core.cli import COMMANDS
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
 from ipfs_dataset_core.manager import HOOKS
 from ipfs_dataset_core.options import VARIABLES

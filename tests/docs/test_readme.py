@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipfs_dataset_core.cli import main
+from ipfs_dataset.cli import main
 from ipfs_dataset_core.content import CID
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
 from ipfs_dataset_core.registry import Registry

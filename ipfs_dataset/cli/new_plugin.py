@@ -36,12 +36,12 @@ def add_to(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Writes the project and says what to do next."""
     # Here, for every other command starts without them.
-    from ipfs_dataset_core.registry import default_registry  # noqa: PLC0415
-    from ipfs_dataset_core.scaffolding import (  # noqa: PLC0415
+    from ipfs_dataset.cli.scaffolding import (  # noqa: PLC0415
         PluginName,
         project_files,
         write_project,
     )
+    from ipfs_dataset_core.registry import default_registry  # noqa: PLC0415
 
     name = PluginName.parse(arguments.name)
     name.check_free(default_registry().discovery)

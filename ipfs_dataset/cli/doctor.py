@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from ipfs_dataset_core.diagnosis import Diagnosis, SourceReport
+    from ipfs_dataset.cli.diagnosis import Diagnosis, SourceReport
 
 
 def add_to(commands: Any) -> None:
@@ -48,7 +48,7 @@ def _positive(number: type[int | float]) -> Callable[[str], float]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what was found; 1 where no source can be read from."""
-    from ipfs_dataset_core.diagnosis import diagnose  # noqa: PLC0415 - not for the other commands
+    from ipfs_dataset.cli.diagnosis import diagnose  # noqa: PLC0415 - not for the other commands
 
     given: dict[str, Any] = {"gateways": tuple(arguments.gateway)} if arguments.gateway else {}
     if arguments.timeout is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ipfs_dataset_core.scaffolding.names import PluginName
-from ipfs_dataset_core.scaffolding.project import KINDS, project_files
-from ipfs_dataset_core.scaffolding.writing import write_project
+from ipfs_dataset.cli.scaffolding.names import PluginName
+from ipfs_dataset.cli.scaffolding.project import KINDS, project_files
+from ipfs_dataset.cli.scaffolding.writing import write_project
 
 __all__ = ["KINDS", "PluginName", "project_files", "write_project"]

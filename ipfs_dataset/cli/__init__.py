@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.cli import bench, cid, config, doctor, new_plugin, plugins
+from ipfs_dataset.cli import bench, cid, config, doctor, new_plugin, plugins
 from ipfs_dataset_core.errors import IPFSDatasetError
 
 if TYPE_CHECKING:

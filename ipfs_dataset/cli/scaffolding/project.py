@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from importlib.abc import Traversable
 
-    from ipfs_dataset_core.scaffolding.names import PluginName
+    from ipfs_dataset.cli.scaffolding.names import PluginName
 
 KINDS = ("reader", "transport", "exporter")
 _ENDING = ".tmpl"
@@ -37,7 +37,7 @@ def project_files(name: PluginName, kind: str) -> dict[str, str]:
     if kind not in KINDS:
         raise PluginError(f"{kind!r} is no kind of plugin: give one of {', '.join(KINDS)}")
     values = _values(name, kind)
-    templates = files("ipfs_dataset_core.scaffolding") / "templates"
+    templates = files("ipfs_dataset.cli.scaffolding") / "templates"
     return {
         path.replace("__package__", name.package).removesuffix(_ENDING): Template(text).substitute(
             values
