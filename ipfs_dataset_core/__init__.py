@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     )
     from ipfs_dataset_core.content.links import links
     from ipfs_dataset_core.datasets import IPFSDataset, IPFSIterableDataset
-    from ipfs_dataset_core.deadlines import time_left
     from ipfs_dataset_core.errors import (
         AddressError,
         ExportError,
@@ -82,10 +81,11 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.limits import Limits
     from ipfs_dataset_core.names import NameTable
     from ipfs_dataset_core.options import Options
-    from ipfs_dataset_core.redaction import redacted
     from ipfs_dataset_core.registry import open_reader
     from ipfs_dataset_core.resolver import open_object
     from ipfs_dataset_core.row_index import Extents, RowsIndex, WholeFileIndex
+    from ipfs_dataset_core.runtime.deadlines import time_left
+    from ipfs_dataset_core.runtime.redaction import redacted
     from ipfs_dataset_core.sampling import BlockShuffleSampler
     from ipfs_dataset_core.shuffle import ShuffleDataset
     from ipfs_dataset_core.types import IPFSObject, RemoteFileType
@@ -186,7 +186,7 @@ _MODULES = {
     ),
     "ipfs_dataset_core.content.links": "links",
     "ipfs_dataset_core.datasets": "IPFSDataset IPFSIterableDataset",
-    "ipfs_dataset_core.deadlines": "time_left",
+    "ipfs_dataset_core.runtime.deadlines": "time_left",
     "ipfs_dataset_core.errors": (
         "AddressError ExportError FormatError IPFSDatasetError IPFSDatasetWarning LimitError "
         "MissingDependencyError ObjectNotFoundError PluginConflictError PluginError PluginWarning "
@@ -207,7 +207,7 @@ _MODULES = {
     "ipfs_dataset_core.options": "Options",
     "ipfs_dataset_core.registry": "open_reader",
     "ipfs_dataset_core.resolver": "open_object",
-    "ipfs_dataset_core.redaction": "redacted",
+    "ipfs_dataset_core.runtime.redaction": "redacted",
     "ipfs_dataset_core.row_index": "Extents RowsIndex WholeFileIndex",
     "ipfs_dataset_core.sampling": "BlockShuffleSampler",
     "ipfs_dataset_core.shuffle": "ShuffleDataset",

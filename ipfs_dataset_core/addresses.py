@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from ipfs_dataset_core.errors import AddressError
-from ipfs_dataset_core.redaction import redacted
+from ipfs_dataset_core.runtime.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -17,11 +17,11 @@ from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
 from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory
 from ipfs_dataset_core.names import NameTable
 from ipfs_dataset_core.plugin_warnings import warn_of_fallback
-from ipfs_dataset_core.processes import ProcessLocal
-from ipfs_dataset_core.redaction import redacted
 from ipfs_dataset_core.registry import default_registry, resolve_factory
 from ipfs_dataset_core.resolver import choose_format, locate, open_located
 from ipfs_dataset_core.rows import Row
+from ipfs_dataset_core.runtime.process_local import ProcessLocal
+from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.types import IPFSObject
 from ipfs_dataset_core.units import MembersUnit, ObjectUnit
 from ipfs_dataset_core.urls import parse_object_url

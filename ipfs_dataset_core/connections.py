@@ -22,9 +22,9 @@ from ipfs_dataset_core.credentials import options_for
 from ipfs_dataset_core.errors import AddressError, IPFSDatasetError, TransportError
 from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.guards import make_transport
-from ipfs_dataset_core.processes import ProcessLocal
-from ipfs_dataset_core.redaction import redacted
 from ipfs_dataset_core.registry import default_registry, resolve_factory
+from ipfs_dataset_core.runtime.process_local import ProcessLocal
+from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.sources import Sources
 from ipfs_dataset_core.urls import parse_object_url
 

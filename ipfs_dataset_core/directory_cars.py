@@ -11,9 +11,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.content import CID, RAW, hamt, node_kind, verify
-from ipfs_dataset_core.deadlines import until
 from ipfs_dataset_core.errors import IPFSDatasetError, RateLimitedError
 from ipfs_dataset_core.runs import car_blocks
+from ipfs_dataset_core.runtime.deadlines import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

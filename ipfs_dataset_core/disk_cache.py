@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ipfs_dataset_core.block_files import BlockFiles, shelved, write_atomically
 from ipfs_dataset_core.content import verify
 from ipfs_dataset_core.errors import VerificationError
-from ipfs_dataset_core.threads import DaemonPool
+from ipfs_dataset_core.runtime.pool import DaemonPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ipfs_dataset_core.bulk import Bulk
 from ipfs_dataset_core.cache import cached_bytes
 from ipfs_dataset_core.content import CID
-from ipfs_dataset_core.deadlines import until
 from ipfs_dataset_core.errors import TransportError
 from ipfs_dataset_core.layout import LEAF_BYTES
 from ipfs_dataset_core.leaf_bulk import MIN_RUN_LEAVES, LeafBulk
 from ipfs_dataset_core.promises import Promises
 from ipfs_dataset_core.runs import BRIDGED_BYTES, NotALeafError, leaf_bytes, runs
-from ipfs_dataset_core.threads import IDLE_SECONDS
-from ipfs_dataset_core.timed_work import TimedWork
+from ipfs_dataset_core.runtime.deadlines import until
+from ipfs_dataset_core.runtime.pool import IDLE_SECONDS
+from ipfs_dataset_core.runtime.timed_work import TimedWork
 from ipfs_dataset_core.trees import MIN_FILES, TreeRun
 
 if TYPE_CHECKING:

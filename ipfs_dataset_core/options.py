@@ -11,7 +11,7 @@ import attrs
 
 from ipfs_dataset_core.errors import AddressError
 from ipfs_dataset_core.limits import GIB, MIB, Limits
-from ipfs_dataset_core.redaction import redacted
+from ipfs_dataset_core.runtime.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

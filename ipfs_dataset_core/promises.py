@@ -6,8 +6,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.cache import BytesCache
-from ipfs_dataset_core.deadlines import time_left
 from ipfs_dataset_core.errors import TransportError, TransportTimeoutError
+from ipfs_dataset_core.runtime.deadlines import time_left
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from ipfs_dataset_core.deadlines import time_left, until
 from ipfs_dataset_core.errors import (
     FormatError,
     LimitError,
@@ -16,7 +15,8 @@ from ipfs_dataset_core.errors import (
     TransportTimeoutError,
     VerificationError,
 )
-from ipfs_dataset_core.threads import DaemonPool
+from ipfs_dataset_core.runtime.deadlines import time_left, until
+from ipfs_dataset_core.runtime.pool import DaemonPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

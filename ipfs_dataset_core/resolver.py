@@ -9,8 +9,8 @@ from ipfs_dataset_core.directories import open_node, resolve_path
 from ipfs_dataset_core.errors import AddressError, FormatError, TransportError
 from ipfs_dataset_core.interfaces import ObjectDirectory, Reader, ReaderPlugin
 from ipfs_dataset_core.plugin_warnings import warn_of_fallback
-from ipfs_dataset_core.redaction import redacted
 from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.types import RemoteFileType
 from ipfs_dataset_core.unverified import PlainPath, open_plain, plain_path
 from ipfs_dataset_core.urls import parse_object_url

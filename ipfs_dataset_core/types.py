@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ipfs_dataset_core.redaction import redacted
+from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.suggestions import similar
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 import attrs
 
 from ipfs_dataset_core.errors import AddressError
-from ipfs_dataset_core.redaction import redacted
+from ipfs_dataset_core.runtime.redaction import redacted
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult

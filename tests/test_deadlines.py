@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfs_dataset_core.datasets import IPFSDataset
-from ipfs_dataset_core.deadlines import time_left, until
 from ipfs_dataset_core.errors import TransportError
 from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.runtime.deadlines import time_left, until
 from ipfs_dataset_core.sources import Sources
 from tests.support.builders import noise, one_file
 from tests.support.gateway_server import GatewayServer

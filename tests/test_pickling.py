@@ -19,7 +19,7 @@ from ipfs_dataset_core.epochs import SharedEpoch
 from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.interfaces import ObjectFile, Transport
 from ipfs_dataset_core.names import NameTable
-from ipfs_dataset_core.threads import DaemonPool
+from ipfs_dataset_core.runtime.pool import DaemonPool
 from tests.support.builders import tar_bytes, zip_bytes
 from tests.support.stores import Store, members
 from tests.support.workers import Lines, Transformed, TransformedStream, upper

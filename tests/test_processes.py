@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from ipfs_dataset_core.processes import ProcessLocal
+from ipfs_dataset_core.runtime.process_local import ProcessLocal
 
 
 class Client:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.redaction import redacted
+from ipfs_dataset_core.runtime.redaction import redacted
 
 
 @pytest.mark.parametrize(

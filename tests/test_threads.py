@@ -10,7 +10,7 @@ import weakref
 
 import pytest
 
-from ipfs_dataset_core.threads import DaemonPool
+from ipfs_dataset_core.runtime.pool import DaemonPool
 
 TIMEOUT = 10
 
@@ -99,7 +99,7 @@ def test_closing_drops_work_ends_the_threads_and_refuses_more():
 
 def test_a_thread_in_the_middle_of_its_work_does_not_delay_the_end():
     code = (
-        "import time; from ipfs_dataset_core.threads import DaemonPool\n"
+        "import time; from ipfs_dataset_core.runtime.pool import DaemonPool\n"
         "pool = DaemonPool(1, 'x'); pool.submit(lambda: time.sleep(600)); time.sleep(0.1)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

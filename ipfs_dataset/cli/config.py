@@ -15,7 +15,7 @@ from ipfs_dataset_core.addresses import (
     node_api,
 )
 from ipfs_dataset_core.options import VARIABLES, Options
-from ipfs_dataset_core.redaction import redacted
+from ipfs_dataset_core.runtime.redaction import redacted
 
 if TYPE_CHECKING:
     import argparse

@@ -15,9 +15,9 @@ from ipfs_dataset_core.credentials import options_for
 from ipfs_dataset_core.errors import IPFSDatasetError, TransportError, VerificationError
 from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.layout import FileLayout, Leaf
-from ipfs_dataset_core.redaction import redacted
 from ipfs_dataset_core.resolver import resolve_root
 from ipfs_dataset_core.runs import CarRun, RangeRun
+from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.sources import Sources
 from ipfs_dataset_core.urls import parse_object_url
 

@@ -13,14 +13,14 @@ from concurrent.futures import Future, wait
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ipfs_dataset_core.deadlines import time_left, until
 from ipfs_dataset_core.errors import IPFSDatasetError, TransportError, TransportTimeoutError
 from ipfs_dataset_core.guard import Guard
 from ipfs_dataset_core.guards.making import make
 from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.origins import said
 from ipfs_dataset_core.registry import default_registry
-from ipfs_dataset_core.threads import DaemonPool
+from ipfs_dataset_core.runtime.deadlines import time_left, until
+from ipfs_dataset_core.runtime.pool import DaemonPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

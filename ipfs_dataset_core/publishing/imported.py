@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from ipfs_dataset_core.batches import Batches, numbered
 from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.failures import Failures
-from ipfs_dataset_core.processes import ProcessLocal
+from ipfs_dataset_core.runtime.process_local import ProcessLocal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

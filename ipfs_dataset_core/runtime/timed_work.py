@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.deadlines import time_left, until
-from ipfs_dataset_core.threads import DaemonPool
+from ipfs_dataset_core.runtime.deadlines import time_left, until
+from ipfs_dataset_core.runtime.pool import DaemonPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable

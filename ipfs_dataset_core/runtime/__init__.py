@@ -1,0 +1,1 @@
+"""Threads, deadlines and process-local state, for all of the core."""
