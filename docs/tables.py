@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ipfs_dataset.cli import build_parser
-from ipfs_dataset_core.content import PROFILES
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
+from ipfs_dataset_core.ipld import PROFILES
 from ipfs_dataset_core.limits import Limits
 from ipfs_dataset_core.options import VARIABLES, Options
 from ipfs_dataset_core.registry import Registry

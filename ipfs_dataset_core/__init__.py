@@ -18,24 +18,6 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.codecs import ValueCodec
     from ipfs_dataset_core.columns import pack_columns, unpack_columns
     from ipfs_dataset_core.connections import Connections
-    from ipfs_dataset_core.content import (
-        CID,
-        DAG_PB,
-        RAW,
-        CarReader,
-        DirectoryEntry,
-        car_header,
-        car_section,
-        car_section_head,
-        entries,
-        index_car,
-        lookup,
-        make_cid,
-        node_kind,
-        parse_file,
-        verify,
-    )
-    from ipfs_dataset_core.content.links import links
     from ipfs_dataset_core.datasets import IPFSDataset, IPFSIterableDataset
     from ipfs_dataset_core.errors import (
         AddressError,
@@ -78,6 +60,24 @@ if TYPE_CHECKING:
         Transport,
         TransportPlugin,
     )
+    from ipfs_dataset_core.ipld import (
+        CID,
+        DAG_PB,
+        RAW,
+        CarReader,
+        DirectoryEntry,
+        car_header,
+        car_section,
+        car_section_head,
+        entries,
+        index_car,
+        lookup,
+        make_cid,
+        node_kind,
+        parse_file,
+        verify,
+    )
+    from ipfs_dataset_core.ipld.links import links
     from ipfs_dataset_core.limits import Limits
     from ipfs_dataset_core.names import NameTable
     from ipfs_dataset_core.options import Options
@@ -180,11 +180,11 @@ _MODULES = {
     "ipfs_dataset_core.codecs": "ValueCodec",
     "ipfs_dataset_core.columns": "pack_columns unpack_columns",
     "ipfs_dataset_core.connections": "Connections",
-    "ipfs_dataset_core.content": (
+    "ipfs_dataset_core.ipld": (
         "CID CarReader DAG_PB DirectoryEntry RAW car_header car_section car_section_head entries index_car "
         "lookup make_cid node_kind parse_file verify"
     ),
-    "ipfs_dataset_core.content.links": "links",
+    "ipfs_dataset_core.ipld.links": "links",
     "ipfs_dataset_core.datasets": "IPFSDataset IPFSIterableDataset",
     "ipfs_dataset_core.runtime.deadlines": "time_left",
     "ipfs_dataset_core.errors": (

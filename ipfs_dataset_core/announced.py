@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ipfs_dataset_core.content import DirectoryEntry
+    from ipfs_dataset_core.ipld import DirectoryEntry
 
 _MAX_KNOWN = 4096
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.content import CID, RAW
+from ipfs_dataset_core.ipld import CID, RAW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

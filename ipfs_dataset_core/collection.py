@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ipfs_dataset_core.connections import Connections
-    from ipfs_dataset_core.content import CID
     from ipfs_dataset_core.interfaces import ObjectFile, ReaderPlugin
+    from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.units import Unit
     from ipfs_dataset_core.unverified import PlainPath
 

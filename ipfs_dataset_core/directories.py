@@ -9,19 +9,19 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.announced import Announced
-from ipfs_dataset_core.content import CID, RAW, entries, finder, lookup, node_kind
 from ipfs_dataset_core.directory_cars import fetch_shards, fetch_small_files
 from ipfs_dataset_core.errors import AddressError, FormatError, LimitError, ObjectNotFoundError
 from ipfs_dataset_core.files import VerifiedFile
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile
+from ipfs_dataset_core.ipld import CID, RAW, entries, finder, lookup, node_kind
 from ipfs_dataset_core.trees import TreeFollowing
 from ipfs_dataset_core.urls import split_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from ipfs_dataset_core.content import DirectoryEntry
     from ipfs_dataset_core.fetcher import Fetcher
+    from ipfs_dataset_core.ipld import DirectoryEntry
 
 log = logging.getLogger(__name__)
 

@@ -14,15 +14,15 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.block_files import BlockFiles, shelved, write_atomically
-from ipfs_dataset_core.content import verify
 from ipfs_dataset_core.errors import VerificationError
+from ipfs_dataset_core.ipld import verify
 from ipfs_dataset_core.runtime.pool import DaemonPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ipfs_dataset_core.content import CID
+    from ipfs_dataset_core.ipld import CID
 
 log = logging.getLogger(__name__)
 

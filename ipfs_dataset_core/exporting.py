@@ -9,10 +9,10 @@ import attrs
 
 from ipfs_dataset_core.addresses import default_store, environment_gateways, node_api
 from ipfs_dataset_core.connections import Connections, connect_for_writing, write_address
-from ipfs_dataset_core.content import get_profile
 from ipfs_dataset_core.credentials import kept_for
 from ipfs_dataset_core.guards import make_exporter
 from ipfs_dataset_core.interfaces import Exporter, ExporterOptions, ExporterPlugin
+from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.publishing.imported import ImportedDataset
 from ipfs_dataset_core.publishing.publish import publish

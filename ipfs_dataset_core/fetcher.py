@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ipfs_dataset_core.bulk import Bulk
 from ipfs_dataset_core.cache import cached_bytes
-from ipfs_dataset_core.content import CID
 from ipfs_dataset_core.errors import TransportError
+from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.layout import LEAF_BYTES
 from ipfs_dataset_core.leaf_bulk import MIN_RUN_LEAVES, LeafBulk
 from ipfs_dataset_core.promises import Promises

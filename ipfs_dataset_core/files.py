@@ -6,10 +6,10 @@ import io
 import logging
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.content import CID
 from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.following import FileFollowing
 from ipfs_dataset_core.interfaces import ObjectFile
+from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.layout import FileLayout, Inline, Leaf
 from ipfs_dataset_core.runs import NotALeafError
 

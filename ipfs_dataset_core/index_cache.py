@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 import attrs
 
 from ipfs_dataset_core.columns import pack_columns, unpack_columns
-from ipfs_dataset_core.content import CID
+from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.names import NameTable
 
 if TYPE_CHECKING:

@@ -6,14 +6,14 @@ from bisect import bisect_right
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
-from ipfs_dataset_core.content import CID, RAW, NodeType, leaf_frame, parse_file
 from ipfs_dataset_core.errors import LimitError, VerificationError
+from ipfs_dataset_core.ipld import CID, RAW, NodeType, leaf_frame, parse_file
 from ipfs_dataset_core.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ipfs_dataset_core.content import FileNode
+    from ipfs_dataset_core.ipld import FileNode
 
 # A balanced tree of the largest file that UnixFS can state is 8 levels deep at 174 links a node; trickle
 # and hand-made trees are deeper.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.content import CID
 from ipfs_dataset_core.directories import open_node, resolve_path
 from ipfs_dataset_core.errors import AddressError, FormatError, TransportError
 from ipfs_dataset_core.interfaces import ObjectDirectory, Reader, ReaderPlugin
+from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.plugin_warnings import warn_of_fallback
 from ipfs_dataset_core.registry import default_registry
 from ipfs_dataset_core.runtime.redaction import redacted

@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ipfs_dataset_core.cache import BytesCache
-from ipfs_dataset_core.content import CID, NodeType, hasher, leaf_frame, parse_file, verify
 from ipfs_dataset_core.errors import FormatError, LimitError, TransportError, VerificationError
+from ipfs_dataset_core.ipld import CID, NodeType, hasher, leaf_frame, parse_file, verify
 from ipfs_dataset_core.layout import Leaf
 
 if TYPE_CHECKING:

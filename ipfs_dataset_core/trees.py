@@ -5,16 +5,16 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.content import verify
 from ipfs_dataset_core.errors import TransportError
 from ipfs_dataset_core.following import Following
+from ipfs_dataset_core.ipld import verify
 from ipfs_dataset_core.runs import Run, car_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipfs_dataset_core.content import CID
     from ipfs_dataset_core.interfaces import Transport
+    from ipfs_dataset_core.ipld import CID
 
 # Below this many files, one by one is as cheap, and brings nothing that is not wanted.
 MIN_FILES = 16

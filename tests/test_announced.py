@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfs_dataset_core.announced import Announced
-from ipfs_dataset_core.content import RAW, make_cid
-from ipfs_dataset_core.content.directory import DirectoryEntry
+from ipfs_dataset_core.ipld import RAW, make_cid
+from ipfs_dataset_core.ipld.directory import DirectoryEntry
 
 
 def entry(number, size):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ipfs_dataset_core.block_files import BlockFiles, write_atomically
-from ipfs_dataset_core.content import CID, DAG_PB, RAW, make_cid
+from ipfs_dataset_core.ipld import CID, DAG_PB, RAW, make_cid
 from tests.support.builders import noise
 
 BLOCK = noise(100_000)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ipfs_dataset_core.content import CID, RAW
 from ipfs_dataset_core.datasets import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset_core.errors import TransportError
+from ipfs_dataset_core.ipld import CID, RAW
 from ipfs_dataset_core.types import IPFSObject, RemoteFileType
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support.builders import noise, one_file, tar_bytes
@@ -93,7 +93,7 @@ def test_what_was_not_verified_is_not_kept(content, tmp_path):
 
 _EPOCH = """
 import sys
-from ipfs_dataset_core.content import CID, RAW
+from ipfs_dataset_core.ipld import CID, RAW
 from ipfs_dataset_core.datasets import IPFSDataset
 from ipfs_dataset_core.types import IPFSObject, RemoteFileType
 root, url, cache = sys.argv[1:]

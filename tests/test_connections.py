@@ -16,8 +16,8 @@ from ipfs_dataset_core.connections import (
     read_addresses,
     write_address,
 )
-from ipfs_dataset_core.content import CID
 from ipfs_dataset_core.errors import AddressError, UnknownPluginError
+from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.registry import default_registry
 from ipfs_dataset_plugins.store import FolderStore

@@ -21,7 +21,7 @@ from tests.support.gateway_server import GatewayServer
 from tests.support.http_server import FaultServer, Plan
 
 if TYPE_CHECKING:
-    from ipfs_dataset_core.content import CID
+    from ipfs_dataset_core.ipld import CID
 
 FILE = noise(3 << 20)
 ROOT, BLOCKS = one_file(FILE)

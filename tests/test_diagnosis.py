@@ -8,7 +8,7 @@ import pytest
 
 from ipfs_dataset.cli import main
 from ipfs_dataset.cli.diagnosis import diagnose
-from ipfs_dataset_core.content import CID, RAW
+from ipfs_dataset_core.ipld import CID, RAW
 from ipfs_dataset_core.options import Options
 from tests.support.builders import noise, one_file, tree
 from tests.support.gateway_server import GatewayServer

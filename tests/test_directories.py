@@ -9,15 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.content import (
-    RAW,
-    Built,
-    build_directory,
-    build_symlink,
-    get_profile,
-    make_cid,
-)
-from ipfs_dataset_core.content.cid import DAG_CBOR
 from ipfs_dataset_core.directories import (
     VerifiedDirectory,
     open_file,
@@ -34,6 +25,15 @@ from ipfs_dataset_core.errors import (
 )
 from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile, Transport
+from ipfs_dataset_core.ipld import (
+    RAW,
+    Built,
+    build_directory,
+    build_symlink,
+    get_profile,
+    make_cid,
+)
+from ipfs_dataset_core.ipld.cid import DAG_CBOR
 from ipfs_dataset_core.limits import Limits
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.sources import Sources

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from ipfs_dataset_core import disk_cache
-from ipfs_dataset_core.content import RAW, make_cid
 from ipfs_dataset_core.disk_cache import DiskCache
+from ipfs_dataset_core.ipld import RAW, make_cid
 from tests.support.builders import noise
 
 KIB = 1024

@@ -15,10 +15,10 @@ from PIL import Image, ImageSequence
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ipfs_dataset_core.codecs import ValueCodec
-from ipfs_dataset_core.content import CID, get_profile
 from ipfs_dataset_core.errors import AddressError, ExportError, FormatError
 from ipfs_dataset_core.exporting import IPFSDatasetExporter
 from ipfs_dataset_core.interfaces import ExporterOptions
+from ipfs_dataset_core.ipld import CID, get_profile
 from ipfs_dataset_core.publishing.imported import ImportedDataset
 from ipfs_dataset_core.publishing.sink import TreeSink
 from ipfs_dataset_plugins import declarations
@@ -325,7 +325,7 @@ def _publish_original(address, shards):
     import json
 
     from ipfs_dataset_core.connections import connect_for_writing
-    from ipfs_dataset_core.content import FileBuilder
+    from ipfs_dataset_core.ipld import FileBuilder
     from ipfs_dataset_core.options import Options
 
     blocks = []

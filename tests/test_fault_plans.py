@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset.types import IPFSObject, RemoteFileType
 from ipfs_dataset_core import CID, IPFSDatasetError
-from ipfs_dataset_core.content import FileBuilder, Profile, build_tree, verify
+from ipfs_dataset_core.ipld import FileBuilder, Profile, build_tree, verify
 from tests.support.builders import (
     car_bytes,
     collector,

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import TransportError
-from ipfs_dataset_core.content import get_profile
 from ipfs_dataset_core.files import VerifiedFile
 from ipfs_dataset_core.following import FileFollowing, Following
+from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.layout import FileLayout
 from ipfs_dataset_core.promises import Promise, Promises
 from ipfs_dataset_core.runs import Run

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.content import CID, RAW, FileBuilder, dag_pb, make_cid
-from ipfs_dataset_core.content.cid import DAG_PB
-from ipfs_dataset_core.content.profiles import Profile
-from ipfs_dataset_core.content.unixfs import NodeType, UnixFS, leaf_frame, parse_file
 from ipfs_dataset_core.errors import IPFSDatasetError, LimitError, VerificationError
+from ipfs_dataset_core.ipld import CID, RAW, FileBuilder, dag_pb, make_cid
+from ipfs_dataset_core.ipld.cid import DAG_PB
+from ipfs_dataset_core.ipld.profiles import Profile
+from ipfs_dataset_core.ipld.unixfs import NodeType, UnixFS, leaf_frame, parse_file
 from ipfs_dataset_core.layout import FileLayout, Inline, Leaf
 from ipfs_dataset_core.limits import Limits
 from tests.support.builders import noise

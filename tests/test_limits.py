@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from ipfs_dataset_core.content import DAG_PB, RAW, NodeType, dag_pb, make_cid
-from ipfs_dataset_core.content.unixfs import UnixFS
 from ipfs_dataset_core.datasets import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset_core.errors import IPFSDatasetError, LimitError
+from ipfs_dataset_core.ipld import DAG_PB, RAW, NodeType, dag_pb, make_cid
+from ipfs_dataset_core.ipld.unixfs import UnixFS
 from ipfs_dataset_core.limits import Limits
 from ipfs_dataset_core.types import IPFSObject, RemoteFileType
 from ipfs_dataset_plugins.store import FolderStore
@@ -18,7 +18,7 @@ from tests.support.builders import noise, tar_bytes, zip_bytes
 from tests.support.stores import Store
 
 if TYPE_CHECKING:
-    from ipfs_dataset_core.content import CID
+    from ipfs_dataset_core.ipld import CID
 
 FILES = {f"{n}.bin": noise(3000 + n, n) for n in range(10)}
 

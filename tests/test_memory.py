@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ipfs_dataset_core.content import FileBuilder, get_profile
+from ipfs_dataset_core.ipld import FileBuilder, get_profile
 from tests.support.builders import noise
 from tests.support.http_server import FaultServer, Plan
 

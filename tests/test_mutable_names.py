@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from torch.utils.data import DataLoader
 
-from ipfs_dataset_core.content import CID
 from ipfs_dataset_core.datasets import IPFSIterableDataset
+from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.types import IPFSObject, RemoteFileType
 from tests.support.builders import one_file, zip_bytes
 from tests.support.http_server import FaultServer, Plan

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ipfs_dataset_core.content import RAW, make_cid
 from ipfs_dataset_core.errors import ObjectNotFoundError, TransportError
 from ipfs_dataset_core.interfaces import Transport
+from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.sources import Sources
 

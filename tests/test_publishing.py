@@ -9,9 +9,9 @@ from contextlib import closing
 
 import pytest
 
-from ipfs_dataset_core.content import CID, RAW, get_profile, make_cid
 from ipfs_dataset_core.errors import ExportError, TransportError
 from ipfs_dataset_core.interfaces import ExporterOptions
+from ipfs_dataset_core.ipld import CID, RAW, get_profile, make_cid
 from ipfs_dataset_core.publishing.publish import publish
 from ipfs_dataset_core.publishing.sink import TreeSink
 from ipfs_dataset_core.publishing.upload import BlockUpload
@@ -174,7 +174,7 @@ def test_a_sink_has_one_file_open_and_each_path_once():
 
 FLAT = """
 from tests.support.peak import peak_kib
-from ipfs_dataset_core.content import get_profile
+from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.interfaces import ExporterOptions, Transport
 from ipfs_dataset_core.publishing.publish import publish
 from ipfs_dataset_plugins.tar_shards import TarShards

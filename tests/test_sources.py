@@ -16,7 +16,7 @@ from ipfs_dataset_core import (
     VerificationError,
     make_cid,
 )
-from ipfs_dataset_core.content import DAG_PB
+from ipfs_dataset_core.ipld import DAG_PB
 from ipfs_dataset_core.sources import Sources
 from tests.support.builders import noise
 from tests.support.fetching import BROKEN, Recorder, fail, flip, gateway

@@ -10,7 +10,7 @@ import benchmarks.contestants.plugins_imported  # noqa: F401 - for what it does
 from benchmarks.contestants.export_samples import Samples
 from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset_core import Options
-from ipfs_dataset_core.content import PROFILES, FileBuilder
+from ipfs_dataset_core.ipld import PROFILES, FileBuilder
 from ipfs_dataset_core.publishing.upload import BlockUpload
 from ipfs_dataset_plugins.api import ApiTransport
 

@@ -23,8 +23,8 @@ from ipfs_dataset_core.urls import parse_object_url
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ipfs_dataset_core.content import CID
     from ipfs_dataset_core.interfaces import ByteStream, Transport
+    from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import Options
 
 _PIECE_BYTES = 1 << 20

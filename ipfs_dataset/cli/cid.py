@@ -6,19 +6,19 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.content import (
+from ipfs_dataset_core.errors import AddressError
+from ipfs_dataset_core.ipld import (
     PROFILES,
     FileBuilder,
     build_directory,
     build_symlink,
     get_profile,
 )
-from ipfs_dataset_core.errors import AddressError
 
 if TYPE_CHECKING:
     import argparse
 
-    from ipfs_dataset_core.content import (
+    from ipfs_dataset_core.ipld import (
         CID,
         Built,
         Profile,

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ipfs_dataset_core.connections import Connections, connect, read_addresses
-from ipfs_dataset_core.content import RAW, verify
-from ipfs_dataset_core.content.links import links
 from ipfs_dataset_core.credentials import options_for
 from ipfs_dataset_core.errors import IPFSDatasetError, TransportError, VerificationError
 from ipfs_dataset_core.fetcher import Fetcher
+from ipfs_dataset_core.ipld import RAW, verify
+from ipfs_dataset_core.ipld.links import links
 from ipfs_dataset_core.layout import FileLayout, Leaf
 from ipfs_dataset_core.resolver import resolve_root
 from ipfs_dataset_core.runs import CarRun, RangeRun
@@ -22,8 +22,8 @@ from ipfs_dataset_core.sources import Sources
 from ipfs_dataset_core.urls import parse_object_url
 
 if TYPE_CHECKING:
-    from ipfs_dataset_core.content import CID
     from ipfs_dataset_core.interfaces import Transport
+    from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import Options
 
 # How much of a file a source is asked for to see what it does in bulk.

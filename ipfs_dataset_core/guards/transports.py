@@ -25,8 +25,8 @@ from ipfs_dataset_core.runtime.pool import DaemonPool
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ipfs_dataset_core.content import CID
     from ipfs_dataset_core.interfaces import ByteStream, Span, TransportPlugin
+    from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import Options
     from ipfs_dataset_core.origins import Origin
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ipfs_dataset_core.codecs import ValueCodec
-    from ipfs_dataset_core.content import CID
     from ipfs_dataset_core.interfaces.objects import ObjectDirectory, ObjectFile
+    from ipfs_dataset_core.ipld import CID
 
 
 class PublishedSamples(ABC):

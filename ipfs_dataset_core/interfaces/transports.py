@@ -10,8 +10,8 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ipfs_dataset_core.content import CID
     from ipfs_dataset_core.interfaces.objects import Span
+    from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import Options
 
 

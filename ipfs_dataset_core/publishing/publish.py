@@ -12,8 +12,8 @@ from ipfs_dataset_core.retry import with_retries
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ipfs_dataset_core.content import CID, Profile
     from ipfs_dataset_core.interfaces import Exporter, Transport
+    from ipfs_dataset_core.ipld import CID, Profile
 
 
 def publish(

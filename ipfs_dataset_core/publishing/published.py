@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ipfs_dataset_core.connections import Connections
-    from ipfs_dataset_core.content import CID
     from ipfs_dataset_core.interfaces import (
         Exporter,
         ObjectDirectory,
         ObjectFile,
         PublishedSamples,
     )
+    from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.unverified import PlainPath
 
 

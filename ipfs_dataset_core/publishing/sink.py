@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.content import FileBuilder, build_tree
 from ipfs_dataset_core.errors import ExportError
 from ipfs_dataset_core.interfaces import FileSink
+from ipfs_dataset_core.ipld import FileBuilder, build_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ipfs_dataset_core.content import CID, Built, Profile
+    from ipfs_dataset_core.ipld import CID, Built, Profile
 
 
 class TreeSink(FileSink):

@@ -10,8 +10,8 @@ from ipfs_dataset_core.retry import with_retries
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from ipfs_dataset_core.content import CID
     from ipfs_dataset_core.interfaces import Transport
+    from ipfs_dataset_core.ipld import CID
 
 # One batch fills while two are under way: together 24 MiB.
 BATCH_BYTES = 8 << 20

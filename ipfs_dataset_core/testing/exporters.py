@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipfs_dataset_core.content import get_profile
 from ipfs_dataset_core.errors import FormatError, LimitError, ObjectNotFoundError
 from ipfs_dataset_core.interfaces import Exporter, ExporterOptions
+from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.publishing.publish import publish
 from ipfs_dataset_core.publishing.sink import TreeSink
 from ipfs_dataset_core.registry import resolve_factory

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.content import CID, entries, node_kind, parse_file
 from ipfs_dataset_core.errors import ObjectNotFoundError, TransportError
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile, Transport
+from ipfs_dataset_core.ipld import CID, entries, node_kind, parse_file
 from ipfs_dataset_core.limits import Limits
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from ipfs_dataset_core.addresses import address_scheme
-from ipfs_dataset_core.content import RAW, FileBuilder, get_profile, make_cid, verify
 from ipfs_dataset_core.errors import ObjectNotFoundError, TransportError
 from ipfs_dataset_core.interfaces import Transport
+from ipfs_dataset_core.ipld import RAW, FileBuilder, get_profile, make_cid, verify
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.registry import resolve_factory
 from ipfs_dataset_core.testing.terms import Terms, said
@@ -19,8 +19,8 @@ from ipfs_dataset_core.testing.terms import Terms, said
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipfs_dataset_core.content import CID
     from ipfs_dataset_core.interfaces import TransportPlugin
+    from ipfs_dataset_core.ipld import CID
 
 _FILE = bytes(range(256)) * 4096 * 5
 _ABSENT = make_cid(b"a block that nobody has", RAW)

@@ -9,7 +9,7 @@ import attrs
 
 from benchmarks.data import DATA, Warehouse
 from benchmarks.data.archives import member_name
-from ipfs_dataset_core.content import FileBuilder, get_profile
+from ipfs_dataset_core.ipld import FileBuilder, get_profile
 
 
 @attrs.define

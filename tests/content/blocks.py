@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.content import (
+from ipfs_dataset_core.ipld import (
     CID,
     FileBuilder,
     get_profile,
@@ -16,7 +16,7 @@ from ipfs_dataset_core.content import (
 )
 
 if TYPE_CHECKING:
-    from ipfs_dataset_core.content import Built, Profile
+    from ipfs_dataset_core.ipld import Built, Profile
 
 CIDV1 = get_profile("kubo-cidv1")
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.content import PROFILES, FileBuilder, get_profile, parse_file
 from ipfs_dataset_core.errors import AddressError
+from ipfs_dataset_core.ipld import PROFILES, FileBuilder, get_profile, parse_file
 from tests.content.blocks import CIDV1, Blocks, pattern, read_file
 
 TINY = attrs.evolve(CIDV1, name="tiny", chunk_size=3, file_links=2)

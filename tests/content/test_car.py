@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.content import (
+from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, LimitError
+from ipfs_dataset_core.ipld import (
     CID,
     DAG_PB,
     RAW,
@@ -20,7 +21,6 @@ from ipfs_dataset_core.content import (
     read_car,
     varint,
 )
-from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, LimitError
 
 ROOT = make_cid(b"root", DAG_PB)
 BLOCKS = [

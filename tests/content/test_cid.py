@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.content import CID, DAG_PB, RAW, make_cid
-from ipfs_dataset_core.content.cid import DAG_CBOR, read_cid
 from ipfs_dataset_core.errors import AddressError, FormatError, VerificationError
+from ipfs_dataset_core.ipld import CID, DAG_PB, RAW, make_cid
+from ipfs_dataset_core.ipld.cid import DAG_CBOR, read_cid
 
 V0 = "QmUNLLsPACCz1vLxQVkXqqLX5R1X345qqfHbsf67hvA3Nn"
 V1 = "bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354"

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.content.dag_cbor import LinkBytes, decode, encode
 from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.ipld.dag_cbor import LinkBytes, decode, encode
 
 values = st.recursive(
     st.integers(0, 2**64 - 1) | st.binary(max_size=30) | st.text(max_size=30),

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.content import dag_pb
-from ipfs_dataset_core.content.dag_pb import PBLink
-from ipfs_dataset_core.content.varint import encode as number
 from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.ipld import dag_pb
+from ipfs_dataset_core.ipld.dag_pb import PBLink
+from ipfs_dataset_core.ipld.varint import encode as number
 
 V1 = b"\x01\x55\x12\x20" + bytes(range(32))
 V0 = b"\x12\x20" + bytes(range(32))

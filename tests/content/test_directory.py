@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.content import (
+from ipfs_dataset_core.errors import FormatError, LimitError, VerificationError
+from ipfs_dataset_core.ipld import (
     CID,
     DAG_PB,
     RAW,
@@ -17,7 +18,6 @@ from ipfs_dataset_core.content import (
     make_cid,
     parse_directory,
 )
-from ipfs_dataset_core.errors import FormatError, LimitError, VerificationError
 from tests.content.blocks import CIDV1, Blocks, child
 
 CHILD = make_cid(b"child", RAW)

@@ -1,7 +1,8 @@
 import attrs
 import pytest
 
-from ipfs_dataset_core.content import (
+from ipfs_dataset_core.errors import ExportError
+from ipfs_dataset_core.ipld import (
     PROFILES,
     Built,
     build_directory,
@@ -10,7 +11,6 @@ from ipfs_dataset_core.content import (
     entries,
     node_kind,
 )
-from ipfs_dataset_core.errors import ExportError
 from tests.content.blocks import CIDV1, Blocks, child, pattern
 
 EMPTY_CID = "bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354"

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.content import (
+from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, LimitError, VerificationError
+from ipfs_dataset_core.ipld import (
     CID,
     DAG_PB,
     RAW,
@@ -16,9 +17,8 @@ from ipfs_dataset_core.content import (
     make_cid,
     parse_directory,
 )
-from ipfs_dataset_core.content.hamt import MURMUR3, name_bits, parse_shard, slot
-from ipfs_dataset_core.content.unixfs import UnixFS
-from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, LimitError, VerificationError
+from ipfs_dataset_core.ipld.hamt import MURMUR3, name_bits, parse_shard, slot
+from ipfs_dataset_core.ipld.unixfs import UnixFS
 from tests.content.blocks import CIDV1, Blocks, child
 
 CHILD = make_cid(b"child", RAW).to_bytes()

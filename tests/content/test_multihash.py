@@ -2,9 +2,9 @@ import hashlib
 
 import pytest
 
-from ipfs_dataset_core.content import CID, hasher, varint, verify
-from ipfs_dataset_core.content.multihash import split
 from ipfs_dataset_core.errors import FormatError, VerificationError
+from ipfs_dataset_core.ipld import CID, hasher, varint, verify
+from ipfs_dataset_core.ipld.multihash import split
 
 DATA = b"some block"
 

@@ -1,6 +1,6 @@
 import pytest
 
-from ipfs_dataset_core.content.murmur3 import murmur3_64
+from ipfs_dataset_core.ipld.murmur3 import murmur3_64
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.content import (
+from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, LimitError, VerificationError
+from ipfs_dataset_core.ipld import (
     CID,
     DAG_PB,
     RAW,
@@ -13,9 +14,8 @@ from ipfs_dataset_core.content import (
     node_kind,
     parse_file,
 )
-from ipfs_dataset_core.content.cid import DAG_CBOR
-from ipfs_dataset_core.content.unixfs import UnixFS, decode
-from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, LimitError, VerificationError
+from ipfs_dataset_core.ipld.cid import DAG_CBOR
+from ipfs_dataset_core.ipld.unixfs import UnixFS, decode
 
 CHILD = make_cid(b"child", RAW).to_bytes()
 

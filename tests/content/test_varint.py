@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.content import varint
 from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.ipld import varint
 
 
 @given(st.integers(0, 2**63 - 1), st.binary(max_size=3), st.binary(max_size=3))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ipfs_dataset.cli import main
-from ipfs_dataset_core.content import CID
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
+from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.registry import Registry
 from ipfs_dataset_core.types import RemoteFileType
 from tests.support.builders import noise, zip_bytes

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.content import (
+from ipfs_dataset_core.ipld import (
     PROFILES,
     build_directory,
     build_symlink,

@@ -6,7 +6,8 @@ import hashlib
 
 import pytest
 
-from ipfs_dataset_core.content import (
+from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.ipld import (
     CID,
     DAG_PB,
     NodeType,
@@ -17,7 +18,6 @@ from ipfs_dataset_core.content import (
     node_kind,
     parse_file,
 )
-from ipfs_dataset_core.errors import FormatError
 from tests.content.blocks import child, pattern, read_file
 from tests.integration.offline_kubo import OfflineKubo
 

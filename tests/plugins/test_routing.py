@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import ObjectNotFoundError, Options, TransportError
-from ipfs_dataset_core.content import CID
+from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_plugins import routing
 from ipfs_dataset_plugins._hosts import is_private
 from ipfs_dataset_plugins._providers import GATEWAY_PROTOCOL, provider_urls

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import manifest
-from ipfs_dataset_core.content import get_profile
 from ipfs_dataset_core.errors import ExportError, FormatError
 from ipfs_dataset_core.interfaces import ExporterOptions
+from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.publishing.publish import publish
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile, MemoryTransport
 from ipfs_dataset_plugins import _shard_samples, _shard_writer

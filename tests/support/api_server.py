@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.content import CID
 from ipfs_dataset_core.errors import ObjectNotFoundError
+from ipfs_dataset_core.ipld import CID
 from tests.support.builders import car_bytes
 from tests.support.fetching import file_bytes
 from tests.support.http_server import FaultServer, Plan

@@ -11,7 +11,7 @@ import tarfile
 import zipfile
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.content import (
+from ipfs_dataset_core.ipld import (
     CID,
     DAG_PB,
     FileBuilder,
@@ -25,7 +25,7 @@ from ipfs_dataset_core.content import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ipfs_dataset_core.content import Built, Profile
+    from ipfs_dataset_core.ipld import Built, Profile
 
 Blocks = dict[bytes, bytes]
 """Blocks by the multihash of their CIDs."""

@@ -16,9 +16,9 @@ from ipfs_dataset_core import (
     TransportError,
     resolver,
 )
-from ipfs_dataset_core.content import parse_file
 from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.files import VerifiedFile
+from ipfs_dataset_core.ipld import parse_file
 from ipfs_dataset_core.sources import Sources
 from ipfs_dataset_plugins.gateway import GatewayTransport
 from tests.support.builders import depth_first

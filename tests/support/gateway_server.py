@@ -13,7 +13,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from ipfs_dataset_core.content import (
+from ipfs_dataset_core.errors import AddressError
+from ipfs_dataset_core.ipld import (
     CID,
     car_header,
     car_section,
@@ -23,7 +24,6 @@ from ipfs_dataset_core.content import (
     node_kind,
     parse_file,
 )
-from ipfs_dataset_core.errors import AddressError
 from tests.support.builders import children
 from tests.support.http_server import FaultServer, Plan, html, redirect
 

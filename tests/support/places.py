@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from ipfs_dataset_core.content import CID, RAW
 from ipfs_dataset_core.errors import ObjectNotFoundError
+from ipfs_dataset_core.ipld import CID, RAW
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support.gateway_server import GatewayServer
 from tests.support.stores import Store

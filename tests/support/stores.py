@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.content import CID, RAW
+from ipfs_dataset_core.ipld import CID, RAW
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support import builders
 

@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from ipfs_dataset_core.content import PROFILES, read_car
+from ipfs_dataset_core.ipld import PROFILES, read_car
 from tests.support.builders import car_bytes, folder, noise, one_file, tar_bytes, tree, zip_bytes
 
 FILES = {"a/b.bin": noise(1000), "c.txt": b"text"}

@@ -8,7 +8,7 @@ import io
 import attrs
 import pytest
 
-from ipfs_dataset_core.content import CID, get_profile, make_cid, read_car
+from ipfs_dataset_core.ipld import CID, get_profile, make_cid, read_car
 from tests.support.builders import children, depth_first, noise, one_file, tree
 from tests.support.gateway_server import CAR_TYPE, RAW_TYPE, GatewayServer
 from tests.support.http_server import html

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.content import CID, DAG_PB, RAW, NodeType, dag_pb, leaf_frame, make_cid
-from ipfs_dataset_core.content.unixfs import UnixFS
+from ipfs_dataset_core.ipld import CID, DAG_PB, RAW, NodeType, dag_pb, leaf_frame, make_cid
+from ipfs_dataset_core.ipld.unixfs import UnixFS
 from tests.support.builders import noise
 
 if TYPE_CHECKING:

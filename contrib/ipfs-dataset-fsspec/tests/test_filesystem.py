@@ -22,7 +22,7 @@ from ipfs_dataset_core import (
     TransportError,
     VerificationError,
 )
-from ipfs_dataset_core.content import (
+from ipfs_dataset_core.ipld import (
     CID,
     DAG_PB,
     RAW,
@@ -32,7 +32,7 @@ from ipfs_dataset_core.content import (
     get_profile,
     make_cid,
 )
-from ipfs_dataset_core.content.unixfs import UnixFS
+from ipfs_dataset_core.ipld.unixfs import UnixFS
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support.builders import noise
 

@@ -10,8 +10,8 @@ from functools import lru_cache
 
 import attrs
 
-from ipfs_dataset_core.content import multibase, multihash, varint
 from ipfs_dataset_core.errors import AddressError, FormatError, VerificationError
+from ipfs_dataset_core.ipld import multibase, multihash, varint
 
 RAW = 0x55
 DAG_PB = 0x70

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 
-from ipfs_dataset_core.content import dag_pb
-from ipfs_dataset_core.content.cid import CID, DAG_PB, RAW, make_cid
-from ipfs_dataset_core.content.unixfs import NodeType, UnixFS, leaf_frame
+from ipfs_dataset_core.ipld import dag_pb
+from ipfs_dataset_core.ipld.cid import CID, DAG_PB, RAW, make_cid
+from ipfs_dataset_core.ipld.unixfs import NodeType, UnixFS, leaf_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ipfs_dataset_core.content.profiles import Profile
+    from ipfs_dataset_core.ipld.profiles import Profile
 
     Emit = Callable[[CID, bytes], None]
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ipfs_dataset_core.content import hamt
-from ipfs_dataset_core.content.cid import CID
-from ipfs_dataset_core.content.unixfs import NodeType, decode_directory_node, node_kind
 from ipfs_dataset_core.errors import FormatError, LimitError, VerificationError
+from ipfs_dataset_core.ipld import hamt
+from ipfs_dataset_core.ipld.cid import CID
+from ipfs_dataset_core.ipld.unixfs import NodeType, decode_directory_node, node_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ipfs_dataset_core.content.dag_pb import PBNode
+    from ipfs_dataset_core.ipld.dag_pb import PBNode
 
     Load = Callable[[CID], bytes]
     Prefetch = Callable[[list[CID]], None]

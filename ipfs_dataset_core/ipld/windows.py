@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ipfs_dataset_core.content import varint
 from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.ipld import varint
 
 _READ_SIZE = 64 << 10
 _SKIP_SIZE = 1 << 20

@@ -5,16 +5,16 @@ Nothing here reads a network or a disk.
 
 from __future__ import annotations
 
-from ipfs_dataset_core.content.builder import Built, FileBuilder
-from ipfs_dataset_core.content.car import (
+from ipfs_dataset_core.ipld.builder import Built, FileBuilder
+from ipfs_dataset_core.ipld.car import (
     CarReader,
     car_header,
     car_section,
     car_section_head,
     read_car,
 )
-from ipfs_dataset_core.content.car_index import CarIndex, index_car
-from ipfs_dataset_core.content.cid import (
+from ipfs_dataset_core.ipld.car_index import CarIndex, index_car
+from ipfs_dataset_core.ipld.cid import (
     CID,
     DAG_CBOR,
     DAG_JSON,
@@ -23,7 +23,7 @@ from ipfs_dataset_core.content.cid import (
     RAW,
     make_cid,
 )
-from ipfs_dataset_core.content.directory import (
+from ipfs_dataset_core.ipld.directory import (
     DirectoryEntry,
     entries,
     finder,
@@ -31,14 +31,14 @@ from ipfs_dataset_core.content.directory import (
     lookup,
     parse_directory,
 )
-from ipfs_dataset_core.content.directory_builder import (
+from ipfs_dataset_core.ipld.directory_builder import (
     build_directory,
     build_symlink,
     build_tree,
 )
-from ipfs_dataset_core.content.multihash import hasher, verify
-from ipfs_dataset_core.content.profiles import PROFILES, Profile, get_profile
-from ipfs_dataset_core.content.unixfs import (
+from ipfs_dataset_core.ipld.multihash import hasher, verify
+from ipfs_dataset_core.ipld.profiles import PROFILES, Profile, get_profile
+from ipfs_dataset_core.ipld.unixfs import (
     FileNode,
     NodeKind,
     NodeType,

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ipfs_dataset_core.content.murmur3 import murmur3_64
-from ipfs_dataset_core.content.unixfs import NodeType, decode_node
 from ipfs_dataset_core.errors import FormatError, LimitError, VerificationError
+from ipfs_dataset_core.ipld.murmur3 import murmur3_64
+from ipfs_dataset_core.ipld.unixfs import NodeType, decode_node
 
 if TYPE_CHECKING:
-    from ipfs_dataset_core.content.cid import CID
-    from ipfs_dataset_core.content.dag_pb import PBNode
-    from ipfs_dataset_core.content.unixfs import UnixFS
+    from ipfs_dataset_core.ipld.cid import CID
+    from ipfs_dataset_core.ipld.dag_pb import PBNode
+    from ipfs_dataset_core.ipld.unixfs import UnixFS
 
 MURMUR3 = 0x22
 HASH_BITS = 64

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ipfs_dataset_core.content import dag_pb, hamt
-from ipfs_dataset_core.content.builder import Built
-from ipfs_dataset_core.content.cid import DAG_PB, make_cid
-from ipfs_dataset_core.content.directory import encode_name
-from ipfs_dataset_core.content.unixfs import NodeType, UnixFS
 from ipfs_dataset_core.errors import ExportError
+from ipfs_dataset_core.ipld import dag_pb, hamt
+from ipfs_dataset_core.ipld.builder import Built
+from ipfs_dataset_core.ipld.cid import DAG_PB, make_cid
+from ipfs_dataset_core.ipld.directory import encode_name
+from ipfs_dataset_core.ipld.unixfs import NodeType, UnixFS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ipfs_dataset_core.content.builder import Emit
-    from ipfs_dataset_core.content.profiles import Profile
+    from ipfs_dataset_core.ipld.builder import Emit
+    from ipfs_dataset_core.ipld.profiles import Profile
 
 MAX_DEPTH = 200
 

@@ -6,14 +6,14 @@ import io
 import struct
 from typing import TYPE_CHECKING, BinaryIO
 
-from ipfs_dataset_core.content.car import HEAD_SIZE, MAX_SECTION, read_header, section_head
-from ipfs_dataset_core.content.windows import Window
 from ipfs_dataset_core.errors import FormatError, LimitError
+from ipfs_dataset_core.ipld.car import HEAD_SIZE, MAX_SECTION, read_header, section_head
+from ipfs_dataset_core.ipld.windows import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipfs_dataset_core.content.cid import CID
+    from ipfs_dataset_core.ipld.cid import CID
 
 _PLACE = struct.Struct("<QI")
 _BUCKET_BYTES = 2

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from ipfs_dataset_core.content import varint
 from ipfs_dataset_core.errors import FormatError, VerificationError
+from ipfs_dataset_core.ipld import varint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipfs_dataset_core.content.cid import CID
+    from ipfs_dataset_core.ipld.cid import CID
 
 IDENTITY = 0x00
 SHA2_256 = 0x12

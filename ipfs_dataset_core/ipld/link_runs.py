@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 import re
 
-from ipfs_dataset_core.content import protobuf, varint
 from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.ipld import protobuf, varint
 
 Columns = tuple[list[bytes], list[bytes], list[int]]
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.content import dag_cbor, varint
-from ipfs_dataset_core.content.cid import CID, read_cid
-from ipfs_dataset_core.content.windows import Window
 from ipfs_dataset_core.errors import FormatError, LimitError, VerificationError
+from ipfs_dataset_core.ipld import dag_cbor, varint
+from ipfs_dataset_core.ipld.cid import CID, read_cid
+from ipfs_dataset_core.ipld.windows import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ipfs_dataset_core.content.windows import Readable
+    from ipfs_dataset_core.ipld.windows import Readable
 
 MAX_SECTION = 4 << 20
 MAX_HEADER = 1 << 20

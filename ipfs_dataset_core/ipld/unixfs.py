@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from ipfs_dataset_core.content import dag_pb, protobuf, varint
-from ipfs_dataset_core.content.cid import DAG_PB, RAW
 from ipfs_dataset_core.errors import FormatError, LimitError, VerificationError
+from ipfs_dataset_core.ipld import dag_pb, protobuf, varint
+from ipfs_dataset_core.ipld.cid import DAG_PB, RAW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ipfs_dataset_core.content.cid import CID
+    from ipfs_dataset_core.ipld.cid import CID
 
 NodeKind = Literal["file", "directory", "hamt", "symlink"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ipfs_dataset_core.content import dag_pb
-from ipfs_dataset_core.content.cid import CID, DAG_PB, RAW
 from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.ipld import dag_pb
+from ipfs_dataset_core.ipld.cid import CID, DAG_PB, RAW
 
 
 def links(cid: CID, block: bytes) -> list[CID]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 
-from ipfs_dataset_core.content import link_runs, protobuf
 from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.ipld import link_runs, protobuf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
