@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ipfs_dataset_core import codecs, manifest
-    from ipfs_dataset_core.addresses import file_path
+    from ipfs_dataset_core.addressing.sources import file_path
     from ipfs_dataset_core.block_files import BlockFiles
     from ipfs_dataset_core.codecs import ValueCodec
     from ipfs_dataset_core.columns import pack_columns, unpack_columns
@@ -175,7 +175,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 # Where the names are: a command line wants few of them, and some import torch, which takes seconds.
 _MODULES = {
-    "ipfs_dataset_core.addresses": "file_path",
+    "ipfs_dataset_core.addressing.sources": "file_path",
     "ipfs_dataset_core.block_files": "BlockFiles",
     "ipfs_dataset_core.codecs": "ValueCodec",
     "ipfs_dataset_core.columns": "pack_columns unpack_columns",

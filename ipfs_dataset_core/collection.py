@@ -13,6 +13,7 @@ from weakref import WeakSet
 
 import attrs
 
+from ipfs_dataset_core.addressing.object_url import parse_object_url
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
 from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory
 from ipfs_dataset_core.names import NameTable
@@ -24,7 +25,6 @@ from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.types import IPFSObject
 from ipfs_dataset_core.units import MembersUnit, ObjectUnit
-from ipfs_dataset_core.urls import parse_object_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

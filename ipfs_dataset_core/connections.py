@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ipfs_dataset_core.addresses import (
+from ipfs_dataset_core.addressing.object_url import parse_object_url
+from ipfs_dataset_core.addressing.sources import (
     address_scheme,
     default_store,
     environment_gateways,
@@ -26,7 +27,6 @@ from ipfs_dataset_core.registry import default_registry, resolve_factory
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.sources import Sources
-from ipfs_dataset_core.urls import parse_object_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

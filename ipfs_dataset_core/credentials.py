@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ipfs_dataset_core.addresses import gateway_address
+from ipfs_dataset_core.addressing.sources import gateway_address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ipfs_dataset_core.addressing.object_url import split_path
 from ipfs_dataset_core.announced import Announced
 from ipfs_dataset_core.directory_cars import fetch_shards, fetch_small_files
 from ipfs_dataset_core.errors import AddressError, FormatError, LimitError, ObjectNotFoundError
@@ -15,7 +16,6 @@ from ipfs_dataset_core.files import VerifiedFile
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile
 from ipfs_dataset_core.ipld import CID, RAW, entries, finder, lookup, node_kind
 from ipfs_dataset_core.trees import TreeFollowing
-from ipfs_dataset_core.urls import split_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ipfs_dataset_core.addresses import default_store, environment_gateways, node_api
+from ipfs_dataset_core.addressing.object_url import parse_object_url
+from ipfs_dataset_core.addressing.sources import default_store, environment_gateways, node_api
 from ipfs_dataset_core.connections import Connections, connect_for_writing, write_address
 from ipfs_dataset_core.credentials import kept_for
 from ipfs_dataset_core.guards import make_exporter
@@ -20,7 +21,6 @@ from ipfs_dataset_core.publishing.published import find_published
 from ipfs_dataset_core.publishing.walking import walk
 from ipfs_dataset_core.registry import default_registry
 from ipfs_dataset_core.types import IPFSObject
-from ipfs_dataset_core.urls import parse_object_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
+from ipfs_dataset_core.addressing.object_url import split_path
 from ipfs_dataset_core.errors import FormatError, ObjectNotFoundError, TransportError
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile
 from ipfs_dataset_core.ipld import CID
-from ipfs_dataset_core.urls import split_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.addresses import (
+from ipfs_dataset_core.addressing.sources import (
     address_scheme,
     default_store,
     environment_gateways,

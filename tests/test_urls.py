@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ipfs_dataset_core.addressing.object_url import ObjectURL, parse_object_url, split_path
 from ipfs_dataset_core.errors import AddressError
-from ipfs_dataset_core.urls import ObjectURL, parse_object_url, split_path
 
 V0 = "QmdPw1vze5nwVM1fsCjygXCs8WyzDsf3hn4uq3MpMLvw9w"
 V1 = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"

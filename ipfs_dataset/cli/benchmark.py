@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ipfs_dataset_core.addressing.object_url import parse_object_url
 from ipfs_dataset_core.collection import DatasetObject
 from ipfs_dataset_core.connections import Connections
 from ipfs_dataset_core.errors import IPFSDatasetError
@@ -18,7 +19,6 @@ from ipfs_dataset_core.interfaces import ObjectDirectory
 from ipfs_dataset_core.resolver import choose_format, open_object, resolve_root
 from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.types import IPFSObject, RemoteFileType
-from ipfs_dataset_core.urls import parse_object_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

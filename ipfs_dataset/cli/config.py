@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ipfs_dataset_core.addresses import (
+from ipfs_dataset_core.addressing.sources import (
     STORE_VARIABLE,
     default_store,
     environment_gateways,

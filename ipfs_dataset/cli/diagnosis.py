@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ipfs_dataset_core.addressing.object_url import parse_object_url
 from ipfs_dataset_core.connections import Connections, connect, read_addresses
 from ipfs_dataset_core.credentials import options_for
 from ipfs_dataset_core.errors import IPFSDatasetError, TransportError, VerificationError
@@ -19,7 +20,6 @@ from ipfs_dataset_core.resolver import resolve_root
 from ipfs_dataset_core.runs import CarRun, RangeRun
 from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.sources import Sources
-from ipfs_dataset_core.urls import parse_object_url
 
 if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Transport

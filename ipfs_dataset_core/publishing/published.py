@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from ipfs_dataset_core.addressing.object_url import parse_object_url
 from ipfs_dataset_core.errors import FormatError
 from ipfs_dataset_core.resolver import locate, open_located
-from ipfs_dataset_core.urls import parse_object_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from ipfs_dataset_core.addresses import address_scheme
+from ipfs_dataset_core.addressing.sources import address_scheme
 from ipfs_dataset_core.errors import ObjectNotFoundError, TransportError
 from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.ipld import RAW, FileBuilder, get_profile, make_cid, verify
