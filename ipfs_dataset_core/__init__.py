@@ -81,12 +81,12 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.limits import Limits
     from ipfs_dataset_core.names import NameTable
     from ipfs_dataset_core.options import Options
+    from ipfs_dataset_core.order.sampler import BlockShuffleSampler
     from ipfs_dataset_core.registry import open_reader
     from ipfs_dataset_core.resolver import open_object
     from ipfs_dataset_core.row_index import Extents, RowsIndex, WholeFileIndex
     from ipfs_dataset_core.runtime.deadlines import time_left
     from ipfs_dataset_core.runtime.redaction import redacted
-    from ipfs_dataset_core.sampling import BlockShuffleSampler
     from ipfs_dataset_core.shuffle import ShuffleDataset
     from ipfs_dataset_core.types import IPFSObject, RemoteFileType
     from ipfs_dataset_core.views import FileView
@@ -209,7 +209,7 @@ _MODULES = {
     "ipfs_dataset_core.resolver": "open_object",
     "ipfs_dataset_core.runtime.redaction": "redacted",
     "ipfs_dataset_core.row_index": "Extents RowsIndex WholeFileIndex",
-    "ipfs_dataset_core.sampling": "BlockShuffleSampler",
+    "ipfs_dataset_core.order.sampler": "BlockShuffleSampler",
     "ipfs_dataset_core.shuffle": "ShuffleDataset",
     "ipfs_dataset_core.types": "IPFSObject RemoteFileType",
     "ipfs_dataset_core.views": "FileView",

@@ -6,10 +6,10 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.batches import fetched_ahead, together
-from ipfs_dataset_core.block_order import PIECES_AHEAD, BlockOrder
 from ipfs_dataset_core.errors import IPFSDatasetError, ObjectNotFoundError, TransportError
+from ipfs_dataset_core.order.sharding import sample_ranges
+from ipfs_dataset_core.order.shuffled_blocks import PIECES_AHEAD, BlockOrder
 from ipfs_dataset_core.rows import Row, has_blocks
-from ipfs_dataset_core.shares import sample_ranges
 from ipfs_dataset_core.streaming import stream
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.failures import Failures
     from ipfs_dataset_core.interfaces import Sample
-    from ipfs_dataset_core.shares import Distribution, Place
+    from ipfs_dataset_core.order.sharding import Distribution, Place
     from ipfs_dataset_core.units import Unit
 
 # Few enough that they take little memory, whatever they are compressed to.

@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import Dataset, IterableDataset
 
 from ipfs_dataset_core.batches import Batches, numbered
-from ipfs_dataset_core.block_order import PIECES_AHEAD, default_block, default_window, fits
 from ipfs_dataset_core.block_streaming import stream_in_blocks
 from ipfs_dataset_core.collection import Collection, DatasetObject, as_objects
 from ipfs_dataset_core.connections import Connections
-from ipfs_dataset_core.epochs import SharedEpoch
 from ipfs_dataset_core.failures import Failures
 from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.places import current_job, current_place, job_to_carry
-from ipfs_dataset_core.randomness import keyed_random
-from ipfs_dataset_core.shares import DISTRIBUTIONS
+from ipfs_dataset_core.order.epochs import SharedEpoch
+from ipfs_dataset_core.order.randomness import keyed_random
+from ipfs_dataset_core.order.reader_rank import current_job, current_place, job_to_carry
+from ipfs_dataset_core.order.sharding import DISTRIBUTIONS
+from ipfs_dataset_core.order.shuffled_blocks import (
+    PIECES_AHEAD,
+    default_block,
+    default_window,
+    fits,
+)
 from ipfs_dataset_core.streaming import exact_length, stream
 
 if TYPE_CHECKING:
@@ -28,8 +33,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ipfs_dataset_core.keywords import OptionArguments
-    from ipfs_dataset_core.places import Job
-    from ipfs_dataset_core.shares import Distribution
+    from ipfs_dataset_core.order.reader_rank import Job
+    from ipfs_dataset_core.order.sharding import Distribution
     from ipfs_dataset_core.types import IPFSObject
 
 

@@ -7,9 +7,9 @@ from bisect import bisect_left, bisect_right
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.block_order import cut
 from ipfs_dataset_core.errors import FormatError
 from ipfs_dataset_core.interfaces import ObjectFile
+from ipfs_dataset_core.order.shuffled_blocks import cut
 from ipfs_dataset_core.units import ObjectUnit
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from torch.utils.data import IterableDataset
 
-from ipfs_dataset_core.block_order import default_window, samples_of
 from ipfs_dataset_core.datasets import IPFSIterableDataset
-from ipfs_dataset_core.epochs import SharedEpoch
-from ipfs_dataset_core.in_blocks import blocks_of
-from ipfs_dataset_core.places import current_job, current_place, job_to_carry
-from ipfs_dataset_core.randomness import keyed_random
-from ipfs_dataset_core.shares import Place, sample_ranges
+from ipfs_dataset_core.order.dataset_blocks import blocks_of
+from ipfs_dataset_core.order.epochs import SharedEpoch
+from ipfs_dataset_core.order.randomness import keyed_random
+from ipfs_dataset_core.order.reader_rank import current_job, current_place, job_to_carry
+from ipfs_dataset_core.order.sharding import Place, sample_ranges
+from ipfs_dataset_core.order.shuffled_blocks import default_window, samples_of
 
 if TYPE_CHECKING:
     import random
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch.utils.data import Dataset
 
-    from ipfs_dataset_core.places import Job
+    from ipfs_dataset_core.order.reader_rank import Job
 
 T = TypeVar("T")
 

@@ -6,14 +6,14 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.errors import FormatError
-from ipfs_dataset_core.shares import Place, overlaps, part, sample_ranges
+from ipfs_dataset_core.order.sharding import Place, overlaps, part, sample_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ipfs_dataset_core.failures import Failures
     from ipfs_dataset_core.interfaces import Sample
-    from ipfs_dataset_core.shares import Distribution
+    from ipfs_dataset_core.order.sharding import Distribution
     from ipfs_dataset_core.units import Unit
 
 

@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.block_order import BlockOrder, cut, default_window, fits, samples_of
-from ipfs_dataset_core.randomness import keyed_random
+from ipfs_dataset_core.order.randomness import keyed_random
+from ipfs_dataset_core.order.shuffled_blocks import (
+    BlockOrder,
+    cut,
+    default_window,
+    fits,
+    samples_of,
+)
 from tests.support.order_quality import distance_of_neighbours, label_entropy, rank_correlation
 
 BLOCK = 200

@@ -14,7 +14,7 @@ from ipfs_dataset_core.block_streaming import stream_in_blocks
 from ipfs_dataset_core.errors import FormatError, TransportError, TransportTimeoutError
 from ipfs_dataset_core.failures import Failures
 from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.shares import DISTRIBUTIONS, Place
+from ipfs_dataset_core.order.sharding import DISTRIBUTIONS, Place
 from tests.support.fake_units import FakeUnit, everything, units
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.shares import (
+from ipfs_dataset_core.order.sharding import (
     DISTRIBUTIONS,
     Place,
     batch_ranges,

@@ -10,12 +10,12 @@ import attrs
 import torch.distributed
 from torch.utils.data import get_worker_info
 
-from ipfs_dataset_core.shares import Place
+from ipfs_dataset_core.order.sharding import Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ipfs_dataset_core.shares import Distribution
+    from ipfs_dataset_core.order.sharding import Distribution
 
 
 @attrs.frozen

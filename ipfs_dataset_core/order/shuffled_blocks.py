@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ipfs_dataset_core.cache import cached_bytes
 from ipfs_dataset_core.layout import LEAF_BYTES
-from ipfs_dataset_core.randomness import keyed_random
-from ipfs_dataset_core.shares import wrapped
+from ipfs_dataset_core.order.randomness import keyed_random
+from ipfs_dataset_core.order.sharding import wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

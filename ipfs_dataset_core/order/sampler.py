@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import Sampler
 
-from ipfs_dataset_core.block_order import PIECES_AHEAD, default_window, fits, samples_of
-from ipfs_dataset_core.in_blocks import Blocks
 from ipfs_dataset_core.options import parse_size
-from ipfs_dataset_core.places import Job, current_job
-from ipfs_dataset_core.shares import DISTRIBUTIONS, Place, batch_ranges, rank_range
-from ipfs_dataset_core.upcoming import Upcoming
+from ipfs_dataset_core.order.dataset_blocks import Blocks
+from ipfs_dataset_core.order.reader_rank import Job, current_job
+from ipfs_dataset_core.order.sharding import DISTRIBUTIONS, Place, batch_ranges, rank_range
+from ipfs_dataset_core.order.shuffled_blocks import PIECES_AHEAD, default_window, fits, samples_of
+from ipfs_dataset_core.order.upcoming import Upcoming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ipfs_dataset_core.block_order import Piece
-    from ipfs_dataset_core.shares import Distribution
+    from ipfs_dataset_core.order.sharding import Distribution
+    from ipfs_dataset_core.order.shuffled_blocks import Piece
 
 # One sample in so many of a piece is read before more is fetched: each leaf once, mostly.
 _READ_FIRST = 8

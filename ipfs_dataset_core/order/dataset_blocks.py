@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch.utils.data import Subset
 
-from ipfs_dataset_core.block_order import BlockOrder, Piece, default_block
+from ipfs_dataset_core.order.shuffled_blocks import BlockOrder, Piece, default_block
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
