@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ipfs_dataset_core.types import IPFSObject, RemoteFileType
+from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 
 __all__ = ["IPFSObject", "RemoteFileType"]

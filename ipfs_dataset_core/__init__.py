@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     )
     from ipfs_dataset_core.exits import at_exit
     from ipfs_dataset_core.exporting import IPFSDatasetExporter
-    from ipfs_dataset_core.hookspecs import hookimpl
     from ipfs_dataset_core.index_cache import index_of
     from ipfs_dataset_core.interfaces import (
         ByteStream,
@@ -60,6 +59,8 @@ if TYPE_CHECKING:
         Transport,
         TransportPlugin,
     )
+    from ipfs_dataset_core.interfaces.hookspecs import hookimpl
+    from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
     from ipfs_dataset_core.ipld import (
         CID,
         DAG_PB,
@@ -88,7 +89,6 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.runtime.deadlines import time_left
     from ipfs_dataset_core.runtime.redaction import redacted
     from ipfs_dataset_core.shuffle import ShuffleDataset
-    from ipfs_dataset_core.types import IPFSObject, RemoteFileType
     from ipfs_dataset_core.views import FileView
 
 __all__ = [
@@ -195,7 +195,7 @@ _MODULES = {
     ),
     "ipfs_dataset_core.exits": "at_exit",
     "ipfs_dataset_core.exporting": "IPFSDatasetExporter",
-    "ipfs_dataset_core.hookspecs": "hookimpl",
+    "ipfs_dataset_core.interfaces.hookspecs": "hookimpl",
     "ipfs_dataset_core.index_cache": "index_of",
     "ipfs_dataset_core.interfaces": (
         "ByteStream Exporter ExporterOptions ExporterPlugin FileSink FolderReader MemberIndex "
@@ -211,7 +211,7 @@ _MODULES = {
     "ipfs_dataset_core.row_index": "Extents RowsIndex WholeFileIndex",
     "ipfs_dataset_core.order.sampler": "BlockShuffleSampler",
     "ipfs_dataset_core.shuffle": "ShuffleDataset",
-    "ipfs_dataset_core.types": "IPFSObject RemoteFileType",
+    "ipfs_dataset_core.interfaces.ipfs_object": "IPFSObject RemoteFileType",
     "ipfs_dataset_core.views": "FileView",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ipfs_dataset_core.interfaces import Declaration, Transport
+    from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
     from ipfs_dataset_core.options import Options
-    from ipfs_dataset_core.types import IPFSObject
 
 
 def read_addresses(address: str | None, gateway: str | None, options: Options) -> tuple[str, ...]:

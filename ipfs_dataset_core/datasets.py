@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
     from ipfs_dataset_core.keywords import OptionArguments
     from ipfs_dataset_core.order.reader_rank import Job
     from ipfs_dataset_core.order.sharding import Distribution
-    from ipfs_dataset_core.types import IPFSObject
 
 
 class SampleAccess:

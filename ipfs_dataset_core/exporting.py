@@ -13,6 +13,7 @@ from ipfs_dataset_core.connections import Connections, connect_for_writing, writ
 from ipfs_dataset_core.credentials import kept_for
 from ipfs_dataset_core.guards import make_exporter
 from ipfs_dataset_core.interfaces import Exporter, ExporterOptions, ExporterPlugin
+from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.publishing.imported import ImportedDataset
@@ -20,7 +21,6 @@ from ipfs_dataset_core.publishing.publish import publish
 from ipfs_dataset_core.publishing.published import find_published
 from ipfs_dataset_core.publishing.walking import walk
 from ipfs_dataset_core.registry import default_registry
-from ipfs_dataset_core.types import IPFSObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from ipfs_dataset_core import declared, hookspecs, interfaces
+from ipfs_dataset_core import declared, interfaces
 from ipfs_dataset_core.errors import PluginError
+from ipfs_dataset_core.interfaces import hookspecs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,11 +8,11 @@ from ipfs_dataset_core.addressing.object_url import parse_object_url
 from ipfs_dataset_core.directories import open_node, resolve_path
 from ipfs_dataset_core.errors import AddressError, FormatError, TransportError
 from ipfs_dataset_core.interfaces import ObjectDirectory, Reader, ReaderPlugin
+from ipfs_dataset_core.interfaces.ipfs_object import RemoteFileType
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.plugin_warnings import warn_of_fallback
 from ipfs_dataset_core.registry import default_registry
 from ipfs_dataset_core.runtime.redaction import redacted
-from ipfs_dataset_core.types import RemoteFileType
 from ipfs_dataset_core.unverified import PlainPath, open_plain, plain_path
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.connections import Connections
     from ipfs_dataset_core.fetcher import Fetcher
     from ipfs_dataset_core.interfaces import ObjectFile
-    from ipfs_dataset_core.types import IPFSObject
+    from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 
 MAX_NAME_STEPS = 16
 _MAGIC_BYTES = 512

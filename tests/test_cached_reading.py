@@ -12,8 +12,8 @@ import pytest
 
 from ipfs_dataset_core.datasets import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset_core.errors import TransportError
+from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from ipfs_dataset_core.ipld import CID, RAW
-from ipfs_dataset_core.types import IPFSObject, RemoteFileType
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support.builders import noise, one_file, tar_bytes
 from tests.support.gateway_server import GatewayServer
@@ -95,7 +95,7 @@ _EPOCH = """
 import sys
 from ipfs_dataset_core.ipld import CID, RAW
 from ipfs_dataset_core.datasets import IPFSDataset
-from ipfs_dataset_core.types import IPFSObject, RemoteFileType
+from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 root, url, cache = sys.argv[1:]
 dataset = IPFSDataset(IPFSObject("ipfs://" + root, RemoteFileType.TAR), gateways=url, cache_dir=cache)
 for number in range(len(dataset)):

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from ipfs_dataset_core.datasets import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, TransportError
-from ipfs_dataset_core.types import IPFSObject, RemoteFileType
+from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from tests.support.builders import noise, tar_bytes, zip_bytes
 from tests.support.stores import Store
 

@@ -11,8 +11,8 @@ import pytest
 from torch.utils.data import DataLoader
 
 from ipfs_dataset_core.datasets import IPFSIterableDataset
+from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from ipfs_dataset_core.ipld import CID
-from ipfs_dataset_core.types import IPFSObject, RemoteFileType
 from tests.support.builders import one_file, zip_bytes
 from tests.support.http_server import FaultServer, Plan
 

@@ -8,8 +8,8 @@ import pytest
 from torch.utils.data import DataLoader, IterableDataset
 
 from ipfs_dataset_core.datasets import IPFSIterableDataset
+from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from ipfs_dataset_core.pacing import Pace, loader_workers
-from ipfs_dataset_core.types import IPFSObject, RemoteFileType
 from tests.support.builders import noise, one_file, tar_bytes
 from tests.support.gateway_server import GatewayServer
 

@@ -52,8 +52,8 @@ _count.__name__ = "positive number"
 def run(arguments: argparse.Namespace) -> int:
     """Prints what was measured."""
     from ipfs_dataset.cli.benchmark import measure  # noqa: PLC0415 - likewise
+    from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject  # noqa: PLC0415 - likewise
     from ipfs_dataset_core.options import Options  # noqa: PLC0415 - not for the other commands
-    from ipfs_dataset_core.types import IPFSObject  # noqa: PLC0415 - likewise
 
     given: dict[str, Any] = {"gateways": tuple(arguments.gateway)} if arguments.gateway else {}
     options = Options.from_arguments(given)

@@ -16,9 +16,9 @@ from ipfs_dataset_core.collection import DatasetObject
 from ipfs_dataset_core.connections import Connections
 from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.interfaces import ObjectDirectory
+from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from ipfs_dataset_core.resolver import choose_format, open_object, resolve_root
 from ipfs_dataset_core.runtime.redaction import redacted
-from ipfs_dataset_core.types import IPFSObject, RemoteFileType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

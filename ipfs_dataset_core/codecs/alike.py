@@ -10,8 +10,8 @@ from ipfs_dataset_core.codecs.schema import Member
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipfs_dataset_core.codecs.base import Leaf
     from ipfs_dataset_core.codecs.schema import Schema
+    from ipfs_dataset_core.interfaces.value_codec import Leaf
 
 _MAYBE_INLINE = scalars.SCALARS | scalars.CONTAINERS
 

@@ -11,7 +11,7 @@ from ipfs_dataset_core.errors import ExportError, FormatError, MissingDependency
 if TYPE_CHECKING:
     import numpy as np
 
-    from ipfs_dataset_core.codecs.base import Leaf
+    from ipfs_dataset_core.interfaces.value_codec import Leaf
 
 ARRAY = "ndarray"
 SCALAR = "numpy"

@@ -11,7 +11,7 @@ from ipfs_dataset_core.codecs import arrays, images, scalars, tensors
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipfs_dataset_core.codecs.base import Leaf
+    from ipfs_dataset_core.interfaces.value_codec import Leaf
 
 JSON = "json"
 _INT64 = 1 << 63

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from ipfs_dataset_core.codecs.base import Leaf
+    from ipfs_dataset_core.interfaces.value_codec import Leaf
 
 PNG = "png"
 RAW = "pil"

@@ -19,7 +19,7 @@ from ipfs_dataset_core.errors import ExportError, FormatError
 if TYPE_CHECKING:
     import torch
 
-    from ipfs_dataset_core.codecs.base import Leaf
+    from ipfs_dataset_core.interfaces.value_codec import Leaf
 
 NAME = "tensor"
 _ORDER = "<" if sys.byteorder == "little" else ">"

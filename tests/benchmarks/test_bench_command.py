@@ -9,8 +9,8 @@ import pytest
 
 from ipfs_dataset.cli import main
 from ipfs_dataset.cli.benchmark import measure
+from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.types import IPFSObject
 from tests.support.builders import noise, one_file, tree, zip_bytes
 from tests.support.gateway_server import GatewayServer
 

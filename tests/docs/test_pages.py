@@ -13,8 +13,8 @@ import pytest
 
 import ipfs_dataset_core
 from ipfs_dataset.cli import COMMANDS
-from ipfs_dataset_core import errors, hookspecs
-from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
+from ipfs_dataset_core import errors
+from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin, hookspecs
 from ipfs_dataset_core.manager import HOOKS
 from ipfs_dataset_core.options import VARIABLES
 from ipfs_dataset_core.registry import Registry

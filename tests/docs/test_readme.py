@@ -12,9 +12,9 @@ import pytest
 
 from ipfs_dataset.cli import main
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
+from ipfs_dataset_core.interfaces.ipfs_object import RemoteFileType
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.registry import Registry
-from ipfs_dataset_core.types import RemoteFileType
 from tests.support.builders import noise, zip_bytes
 from tests.support.cifar import cifar_files
 from tests.support.markdown import blocks, run_python
