@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ipfs_dataset_core import codecs, manifest
     from ipfs_dataset_core.addressing.sources import file_path
-    from ipfs_dataset_core.block_files import BlockFiles
     from ipfs_dataset_core.codecs import ValueCodec
-    from ipfs_dataset_core.columns import pack_columns, unpack_columns
     from ipfs_dataset_core.connections import Connections
     from ipfs_dataset_core.datasets import IPFSDataset, IPFSIterableDataset
     from ipfs_dataset_core.errors import (
@@ -37,9 +35,7 @@ if TYPE_CHECKING:
         UnknownPluginError,
         VerificationError,
     )
-    from ipfs_dataset_core.exits import at_exit
     from ipfs_dataset_core.exporting import IPFSDatasetExporter
-    from ipfs_dataset_core.index_cache import index_of
     from ipfs_dataset_core.interfaces import (
         ByteStream,
         Declaration,
@@ -80,16 +76,20 @@ if TYPE_CHECKING:
     )
     from ipfs_dataset_core.ipld.links import links
     from ipfs_dataset_core.limits import Limits
-    from ipfs_dataset_core.names import NameTable
     from ipfs_dataset_core.options import Options
     from ipfs_dataset_core.order.sampler import BlockShuffleSampler
     from ipfs_dataset_core.registry import open_reader
     from ipfs_dataset_core.resolver import open_object
-    from ipfs_dataset_core.row_index import Extents, RowsIndex, WholeFileIndex
     from ipfs_dataset_core.runtime.deadlines import time_left
     from ipfs_dataset_core.runtime.redaction import redacted
     from ipfs_dataset_core.shuffle import ShuffleDataset
-    from ipfs_dataset_core.views import FileView
+    from ipfs_dataset_core.toolkit.block_files import BlockFiles
+    from ipfs_dataset_core.toolkit.exits import at_exit
+    from ipfs_dataset_core.toolkit.index_cache import index_of
+    from ipfs_dataset_core.toolkit.index_codec import pack_columns, unpack_columns
+    from ipfs_dataset_core.toolkit.library_file import FileView
+    from ipfs_dataset_core.toolkit.row_index import Extents, RowsIndex, WholeFileIndex
+    from ipfs_dataset_core.toolkit.string_table import NameTable
 
 __all__ = [
     "CID",
@@ -176,9 +176,9 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 # Where the names are: a command line wants few of them, and some import torch, which takes seconds.
 _MODULES = {
     "ipfs_dataset_core.addressing.sources": "file_path",
-    "ipfs_dataset_core.block_files": "BlockFiles",
+    "ipfs_dataset_core.toolkit.block_files": "BlockFiles",
     "ipfs_dataset_core.codecs": "ValueCodec",
-    "ipfs_dataset_core.columns": "pack_columns unpack_columns",
+    "ipfs_dataset_core.toolkit.index_codec": "pack_columns unpack_columns",
     "ipfs_dataset_core.connections": "Connections",
     "ipfs_dataset_core.ipld": (
         "CID CarReader DAG_PB DirectoryEntry RAW car_header car_section car_section_head entries index_car "
@@ -193,26 +193,26 @@ _MODULES = {
         "RateLimitedError TransportError TransportTimeoutError UnknownPluginError "
         "VerificationError"
     ),
-    "ipfs_dataset_core.exits": "at_exit",
+    "ipfs_dataset_core.toolkit.exits": "at_exit",
     "ipfs_dataset_core.exporting": "IPFSDatasetExporter",
     "ipfs_dataset_core.interfaces.hookspecs": "hookimpl",
-    "ipfs_dataset_core.index_cache": "index_of",
+    "ipfs_dataset_core.toolkit.index_cache": "index_of",
     "ipfs_dataset_core.interfaces": (
         "ByteStream Exporter ExporterOptions ExporterPlugin FileSink FolderReader MemberIndex "
         "ObjectDirectory ObjectFile PublishedSamples Reader ReaderPlugin Sample Span "
         "Transport TransportPlugin"
     ),
     "ipfs_dataset_core.limits": "Limits",
-    "ipfs_dataset_core.names": "NameTable",
+    "ipfs_dataset_core.toolkit.string_table": "NameTable",
     "ipfs_dataset_core.options": "Options",
     "ipfs_dataset_core.registry": "open_reader",
     "ipfs_dataset_core.resolver": "open_object",
     "ipfs_dataset_core.runtime.redaction": "redacted",
-    "ipfs_dataset_core.row_index": "Extents RowsIndex WholeFileIndex",
+    "ipfs_dataset_core.toolkit.row_index": "Extents RowsIndex WholeFileIndex",
     "ipfs_dataset_core.order.sampler": "BlockShuffleSampler",
     "ipfs_dataset_core.shuffle": "ShuffleDataset",
     "ipfs_dataset_core.interfaces.ipfs_object": "IPFSObject RemoteFileType",
-    "ipfs_dataset_core.views": "FileView",
+    "ipfs_dataset_core.toolkit.library_file": "FileView",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 

@@ -13,10 +13,10 @@ import time
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.block_files import BlockFiles, shelved, write_atomically
 from ipfs_dataset_core.errors import VerificationError
 from ipfs_dataset_core.ipld import verify
 from ipfs_dataset_core.runtime.pool import DaemonPool
+from ipfs_dataset_core.toolkit.block_files import BlockFiles, shelved, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable

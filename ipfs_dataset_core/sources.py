@@ -12,12 +12,12 @@ from ipfs_dataset_core.disk_cache import DiskCache
 from ipfs_dataset_core.errors import TransportError
 from ipfs_dataset_core.failed_sources import combined
 from ipfs_dataset_core.health import Health
-from ipfs_dataset_core.index_cache import IndexCache
 from ipfs_dataset_core.ipld import hasher, verify
 from ipfs_dataset_core.pacing import Pace, loader_workers
 from ipfs_dataset_core.racing import Latencies, Races, in_turn
 from ipfs_dataset_core.retry import delays, pause, wait_at_least
 from ipfs_dataset_core.runtime.deadlines import time_left
+from ipfs_dataset_core.toolkit.index_cache import IndexCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         ReaderPlugin,
         Sample,
     )
-    from ipfs_dataset_core.names import NameTable
+    from ipfs_dataset_core.toolkit.string_table import NameTable
 
 # How many members of a folder are announced while one is read, at first and later.
 _FIRST_AHEAD, _MEMBERS_AHEAD = 16, 256

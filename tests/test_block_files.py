@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ipfs_dataset_core.block_files import BlockFiles, write_atomically
 from ipfs_dataset_core.ipld import CID, DAG_PB, RAW, make_cid
+from ipfs_dataset_core.toolkit.block_files import BlockFiles, write_atomically
 from tests.support.builders import noise
 
 BLOCK = noise(100_000)

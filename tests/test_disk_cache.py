@@ -94,7 +94,7 @@ def test_a_disk_that_refuses_is_a_warning_and_left_alone_for_a_while(
         calls.append(1)
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("ipfs_dataset_core.block_files.Path.replace", refuse)
+    monkeypatch.setattr("ipfs_dataset_core.toolkit.block_files.Path.replace", refuse)
     cache = DiskCache(tmp_path, 1 << 20)
     with caplog.at_level(logging.WARNING):
         for at in range(5):

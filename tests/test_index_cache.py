@@ -25,8 +25,8 @@ from ipfs_dataset_core import (
     unpack_columns,
 )
 from ipfs_dataset_core.disk_cache import DiskCache
-from ipfs_dataset_core.index_cache import IndexCache, members_of
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile
+from ipfs_dataset_core.toolkit.index_cache import IndexCache, members_of
 from ipfs_dataset_plugins import zip as zip_module
 from ipfs_dataset_plugins._zip_index import ZipIndex, build_index
 from ipfs_dataset_plugins.zip import ZipReader

@@ -17,9 +17,9 @@ from ipfs_dataset.types import IPFSObject, RemoteFileType
 from ipfs_dataset_core import IPFSDatasetError
 from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.interfaces import ObjectFile, Transport
-from ipfs_dataset_core.names import NameTable
 from ipfs_dataset_core.order.epochs import SharedEpoch
 from ipfs_dataset_core.runtime.pool import DaemonPool
+from ipfs_dataset_core.toolkit.string_table import NameTable
 from tests.support.builders import tar_bytes, zip_bytes
 from tests.support.stores import Store, members
 from tests.support.workers import Lines, Transformed, TransformedStream, upper

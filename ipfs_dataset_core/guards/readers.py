@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ipfs_dataset_core.errors import PluginError
 from ipfs_dataset_core.guard import Guard, guarded_batch, guarded_each
 from ipfs_dataset_core.guards.making import make
-from ipfs_dataset_core.index_cache import index_of, members_of
 from ipfs_dataset_core.interfaces import FolderReader, MemberIndex, Reader
+from ipfs_dataset_core.toolkit.index_cache import index_of, members_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -11,8 +11,8 @@ from ipfs_dataset_core.limits import Limits
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ipfs_dataset_core.index_cache import IndexCache
     from ipfs_dataset_core.ipld import CID
+    from ipfs_dataset_core.toolkit.index_cache import IndexCache
 
 Span = tuple[int, int]
 

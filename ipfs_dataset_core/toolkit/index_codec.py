@@ -8,7 +8,7 @@ from array import array
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.names import NameTable
+from ipfs_dataset_core.toolkit.string_table import NameTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

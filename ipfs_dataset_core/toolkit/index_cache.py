@@ -14,9 +14,9 @@ from weakref import WeakValueDictionary
 
 import attrs
 
-from ipfs_dataset_core.columns import pack_columns, unpack_columns
 from ipfs_dataset_core.ipld import CID
-from ipfs_dataset_core.names import NameTable
+from ipfs_dataset_core.toolkit.index_codec import pack_columns, unpack_columns
+from ipfs_dataset_core.toolkit.string_table import NameTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

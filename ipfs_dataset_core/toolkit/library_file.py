@@ -7,7 +7,7 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.exits import check_exit, inside_library
+from ipfs_dataset_core.toolkit.exits import check_exit, inside_library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
