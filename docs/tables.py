@@ -15,7 +15,7 @@ from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, Transport
 from ipfs_dataset_core.ipld import PROFILES
 from ipfs_dataset_core.limits import Limits
 from ipfs_dataset_core.options import VARIABLES, Options
-from ipfs_dataset_core.registry import Registry
+from ipfs_dataset_core.registry.lookup import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.limits import Limits
     from ipfs_dataset_core.options import Options
     from ipfs_dataset_core.order.sampler import BlockShuffleSampler
-    from ipfs_dataset_core.registry import open_reader
+    from ipfs_dataset_core.registry.lookup import open_reader
     from ipfs_dataset_core.resolver import open_object
     from ipfs_dataset_core.runtime.deadlines import time_left
     from ipfs_dataset_core.runtime.redaction import redacted
@@ -205,7 +205,7 @@ _MODULES = {
     "ipfs_dataset_core.limits": "Limits",
     "ipfs_dataset_core.toolkit.string_table": "NameTable",
     "ipfs_dataset_core.options": "Options",
-    "ipfs_dataset_core.registry": "open_reader",
+    "ipfs_dataset_core.registry.lookup": "open_reader",
     "ipfs_dataset_core.resolver": "open_object",
     "ipfs_dataset_core.runtime.redaction": "redacted",
     "ipfs_dataset_core.toolkit.row_index": "Extents RowsIndex WholeFileIndex",
@@ -243,6 +243,6 @@ def register(declaration: Declaration) -> None:
     Raises:
         PluginConflictError: The name is taken.
     """
-    from ipfs_dataset_core.registry import default_registry  # noqa: PLC0415 - as all of this module
+    from ipfs_dataset_core.registry.lookup import default_registry  # noqa: PLC0415 - as all of this module
 
     default_registry().register(declaration)

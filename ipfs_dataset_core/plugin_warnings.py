@@ -10,7 +10,7 @@ from ipfs_dataset_core.errors import PluginWarning
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ipfs_dataset_core.manager import Failure
+    from ipfs_dataset_core.registry.discovery import Failure
 
 _shown: set[str] = set()
 

@@ -11,7 +11,7 @@ from ipfs_dataset_core.interfaces import ObjectDirectory, Reader, ReaderPlugin
 from ipfs_dataset_core.interfaces.ipfs_object import RemoteFileType
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.plugin_warnings import warn_of_fallback
-from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.unverified import PlainPath, open_plain, plain_path
 

@@ -7,7 +7,7 @@ import pkgutil
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.guard import is_installed
+from ipfs_dataset_core.registry.guard import is_installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

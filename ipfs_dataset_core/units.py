@@ -10,10 +10,10 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.errors import FormatError
-from ipfs_dataset_core.guards import make_reader
 from ipfs_dataset_core.interfaces import ObjectFile
 from ipfs_dataset_core.interfaces.objects import whole_blocks
-from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.registry import make_reader
+from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 
 if TYPE_CHECKING:

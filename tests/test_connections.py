@@ -19,7 +19,7 @@ from ipfs_dataset_core.connections import (
 from ipfs_dataset_core.errors import AddressError, UnknownPluginError
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support.builders import car_bytes, one_file
 from tests.support.stores import Store

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset, ShuffleDataset
 from ipfs_dataset.types import IPFSObject, RemoteFileType
 from ipfs_dataset_core import FormatError, ReaderPlugin, TransportError, register
-from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.registry.lookup import default_registry
 from tests.support.builders import car_bytes, folder, noise, one_file, tar_bytes, zip_bytes
 from tests.support.stores import SMALL_LEAVES, Store, members
 from tests.support.workers import (

@@ -12,7 +12,7 @@ from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset.types import IPFSObject, RemoteFileType
 from ipfs_dataset_core import Reader
 from ipfs_dataset_core.errors import AddressError, FormatError, ObjectNotFoundError
-from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.registry.lookup import default_registry
 from tests.support.builders import noise, tar_bytes, zip_bytes
 from tests.support.stores import SMALL_LEAVES, Store, members
 from tests.support.workers import Lines

@@ -9,10 +9,13 @@ import pytest
 
 from ipfs_dataset_core import Exporter, FolderReader, MemberIndex, Options, PublishedSamples, Reader
 from ipfs_dataset_core.errors import PluginError
-from ipfs_dataset_core.guards import exporters, make_transport, readers, transports
 from ipfs_dataset_core.interfaces import Transport
-from ipfs_dataset_core.origins import Origin
-from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.registry import guarded_exporters as exporters
+from ipfs_dataset_core.registry import guarded_readers as readers
+from ipfs_dataset_core.registry import guarded_transports as transports
+from ipfs_dataset_core.registry import make_transport
+from ipfs_dataset_core.registry.lookup import default_registry
+from ipfs_dataset_core.registry.provenance import Origin
 from ipfs_dataset_core.testing import MemoryFile
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support.workers import Lines, Refusing

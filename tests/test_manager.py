@@ -14,7 +14,7 @@ import pytest
 
 from ipfs_dataset_core import ReaderPlugin, hookimpl
 from ipfs_dataset_core.errors import PluginError
-from ipfs_dataset_core.manager import declarations, disabled_names, discover
+from ipfs_dataset_core.registry.discovery import declarations, disabled_names, discover
 
 HERE = "tests.test_manager"
 
@@ -216,7 +216,7 @@ def test_installed_distributions_are_found_and_conflicts_name_both(tmp_path):
         f"""
         import sys
         sys.path.insert(0, {str(tmp_path)!r})
-        from ipfs_dataset_core.registry import Registry
+        from ipfs_dataset_core.registry.lookup import Registry
         registry = Registry()
         print(registry.reader("zip").name)
         for look, key in ((registry.reader, "lines"), (registry.reader_for_suffix, "a.lines")):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from ipfs_dataset_core.requirements import normalized, unmet
+from ipfs_dataset_core.registry.requirements import normalized, unmet
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from ipfs_dataset_core.errors import (
     UnknownPluginError,
 )
 from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.resolver import choose_format, open_object, resolve_root
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile
 from ipfs_dataset_plugins.store import FolderStore

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         project_files,
         write_project,
     )
-    from ipfs_dataset_core.registry import default_registry  # noqa: PLC0415
+    from ipfs_dataset_core.registry.lookup import default_registry  # noqa: PLC0415
 
     name = PluginName.parse(arguments.name)
     name.check_free(default_registry().discovery)

@@ -6,12 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
-from ipfs_dataset_core.origins import DISABLE_VARIABLE
+from ipfs_dataset_core.registry.provenance import DISABLE_VARIABLE
 
 if TYPE_CHECKING:
     import argparse
 
-    from ipfs_dataset_core.manager import Discovery
+    from ipfs_dataset_core.registry.discovery import Discovery
 
 KINDS = {TransportPlugin: "transport", ReaderPlugin: "reader", ExporterPlugin: "exporter"}
 
@@ -29,7 +29,7 @@ def add_to(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the list; 1 where a plugin failed to load, or several claim the same."""
-    from ipfs_dataset_core.registry import default_registry  # noqa: PLC0415 - slower than all of --help
+    from ipfs_dataset_core.registry.lookup import default_registry  # noqa: PLC0415 - slower than all of --help
 
     discovery, conflicts = default_registry().discovery, default_registry().conflicts()
     report = describe(discovery)

@@ -12,7 +12,7 @@ from ipfs_dataset_core.interfaces import Exporter, ExporterOptions
 from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.publishing.publish import publish
 from ipfs_dataset_core.publishing.sink import TreeSink
-from ipfs_dataset_core.registry import resolve_factory
+from ipfs_dataset_core.registry.lookup import resolve_factory
 from ipfs_dataset_core.testing.damage import cut, overwritten, scattered
 from ipfs_dataset_core.testing.memory import MemoryDirectory, MemoryFile, MemoryTransport
 from ipfs_dataset_core.testing.terms import Terms

@@ -13,7 +13,7 @@ import pytest
 
 from ipfs_dataset_core.errors import FormatError, LimitError, MissingDependencyError
 from ipfs_dataset_core.interfaces import Reader
-from ipfs_dataset_core.registry import resolve_factory
+from ipfs_dataset_core.registry.lookup import resolve_factory
 from ipfs_dataset_core.testing.damage import cut, overwritten, scattered
 from ipfs_dataset_core.testing.memory import MemoryDirectory, MemoryFile
 from ipfs_dataset_core.testing.terms import Terms, said

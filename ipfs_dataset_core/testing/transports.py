@@ -13,7 +13,7 @@ from ipfs_dataset_core.errors import ObjectNotFoundError, TransportError
 from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.ipld import RAW, FileBuilder, get_profile, make_cid, verify
 from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.registry import resolve_factory
+from ipfs_dataset_core.registry.lookup import resolve_factory
 from ipfs_dataset_core.testing.terms import Terms, said
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.testing import ExporterContract
 
 

@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 
-from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.testing import Example, ReaderContract
 from tests.support.builders import noise, tar_bytes, zip_bytes
 

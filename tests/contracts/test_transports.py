@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ipfs_dataset_core.ipld import car_header, car_section
-from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.testing import TransportContract
 from ipfs_dataset_core.testing.transports import example_blocks
 from ipfs_dataset_plugins.store import FolderStore

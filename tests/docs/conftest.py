@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ipfs_dataset_core.registry import Registry
+from ipfs_dataset_core.registry.lookup import Registry
 from tests.support.builders import zip_bytes
 from tests.support.cifar import cifar_files, install_small_cifar10
 from tests.support.places import NodePlace, StorePlace
@@ -29,7 +29,7 @@ def workplace(tmp_path, monkeypatch):
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("ipfs_dataset_core.registry._default", Registry())
+    monkeypatch.setattr("ipfs_dataset_core.registry.lookup._default", Registry())
     install_small_cifar10(folder / "data", 30, monkeypatch)
     return folder
 

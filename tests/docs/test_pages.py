@@ -15,9 +15,9 @@ import ipfs_dataset_core
 from ipfs_dataset.cli import COMMANDS
 from ipfs_dataset_core import errors
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin, hookspecs
-from ipfs_dataset_core.manager import HOOKS
 from ipfs_dataset_core.options import VARIABLES
-from ipfs_dataset_core.registry import Registry
+from ipfs_dataset_core.registry.discovery import HOOKS
+from ipfs_dataset_core.registry.lookup import Registry
 from tests.docs.conftest import RECORDS
 from tests.support.markdown import blocks, run_python
 

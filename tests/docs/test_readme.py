@@ -14,13 +14,13 @@ from ipfs_dataset.cli import main
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
 from ipfs_dataset_core.interfaces.ipfs_object import RemoteFileType
 from ipfs_dataset_core.ipld import CID
-from ipfs_dataset_core.registry import Registry
+from ipfs_dataset_core.registry.lookup import Registry
 from tests.support.builders import noise, zip_bytes
 from tests.support.cifar import cifar_files
 from tests.support.markdown import blocks, run_python
 
 if TYPE_CHECKING:
-    from ipfs_dataset_core.manager import Origin
+    from ipfs_dataset_core.registry.discovery import Origin
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

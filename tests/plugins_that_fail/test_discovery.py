@@ -146,7 +146,7 @@ def test_distributions_are_left_out_however_their_name_is_written(site, listed):
 def test_an_unknown_format_quotes_all_of_that(site):
     out = site.run(
         """
-        from ipfs_dataset_core.registry import default_registry
+        from ipfs_dataset_core.registry.lookup import default_registry
         for name in ("matlab", "lines"):
             try:
                 default_registry().reader(name)

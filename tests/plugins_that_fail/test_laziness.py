@@ -59,7 +59,7 @@ def answers(site):
     out = site.run(
         f"""
         import json, sys
-        from ipfs_dataset_core.registry import Registry
+        from ipfs_dataset_core.registry.lookup import Registry
 
         def imported():
             return [name for name in sys.modules if name.startswith(("heavy_library_of_", "plug"))]

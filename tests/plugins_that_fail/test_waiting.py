@@ -54,8 +54,8 @@ from ipfs_dataset_core import guard, manager, watchdog
 watchdog.TICK_SECONDS = 0.01
 manager.IMPORT_PATIENCE_SECONDS = guard.PATIENCE_SECONDS = 0.1
 
-from ipfs_dataset_core.guards import make_reader
-from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.registry import make_reader
+from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.testing import MemoryFile
 
 plugin = default_registry().reader("slow")
@@ -102,8 +102,8 @@ def test_nothing_watches_when_nothing_is_done():
     import threading
     import time
 
-    from ipfs_dataset_core.origins import Origin
-    from ipfs_dataset_core.watchdog import TICK_SECONDS, Watch
+    from ipfs_dataset_core.registry.provenance import Origin
+    from ipfs_dataset_core.registry.watchdog import TICK_SECONDS, Watch
 
     watch = Watch(Origin("a", "1", "a"), str, 100)
     watch.enter()

@@ -17,7 +17,7 @@ from ipfs_dataset_fsspec import IPFSDatasetFileSystem, ReadOnlyError, register
 
 import ipfs_dataset_core
 from ipfs_dataset_core import Limits, PluginConflictError, TransportPlugin
-from ipfs_dataset_core.registry import Registry
+from ipfs_dataset_core.registry.lookup import Registry
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support import builders
 from tests.support.builders import noise
@@ -88,7 +88,7 @@ def at_mem(address, options):
 
 
 def test_a_transport_of_this_process_is_taken_to_a_spawned_one(store, monkeypatch):
-    monkeypatch.setattr("ipfs_dataset_core.registry._default", Registry())
+    monkeypatch.setattr("ipfs_dataset_core.registry.lookup._default", Registry())
     plugin = TransportPlugin(name="mem", summary="for a test", schemes=("mem",), factory=at_mem)
     ipfs_dataset_core.register(plugin)
     cid = store.file(b"content")

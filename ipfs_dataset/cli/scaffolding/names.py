@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfs_dataset_core.interfaces import Declaration
-    from ipfs_dataset_core.manager import Discovery, Origin
+    from ipfs_dataset_core.registry.discovery import Discovery, Origin
 
 PREFIX = "ipfs-dataset-"
 _MAX_LENGTH = 30

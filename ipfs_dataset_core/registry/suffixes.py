@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core import claims
+from ipfs_dataset_core.registry import precedence as claims
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ipfs_dataset_core.interfaces import ReaderPlugin
-    from ipfs_dataset_core.origins import Origin
+    from ipfs_dataset_core.registry.provenance import Origin
 
 
 class SuffixTable:

@@ -14,11 +14,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ipfs_dataset_core.errors import IPFSDatasetError, TransportError, TransportTimeoutError
-from ipfs_dataset_core.guard import Guard
-from ipfs_dataset_core.guards.making import make
 from ipfs_dataset_core.interfaces import Transport
-from ipfs_dataset_core.origins import said
-from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.registry.factories import make
+from ipfs_dataset_core.registry.guard import Guard
+from ipfs_dataset_core.registry.lookup import default_registry
+from ipfs_dataset_core.registry.provenance import said
 from ipfs_dataset_core.runtime.deadlines import time_left, until
 from ipfs_dataset_core.runtime.pool import DaemonPool
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import ByteStream, Span, TransportPlugin
     from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import Options
-    from ipfs_dataset_core.origins import Origin
+    from ipfs_dataset_core.registry.provenance import Origin
 
 log = logging.getLogger(__name__)
 

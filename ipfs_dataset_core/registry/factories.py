@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ipfs_dataset_core.errors import PluginError
-from ipfs_dataset_core.guard import Guard
-from ipfs_dataset_core.registry import resolve_factory
+from ipfs_dataset_core.registry.guard import Guard
+from ipfs_dataset_core.registry.lookup import resolve_factory
 
 if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Declaration
-    from ipfs_dataset_core.origins import Origin
+    from ipfs_dataset_core.registry.provenance import Origin
 
 T = TypeVar("T")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.errors import PluginError
-from ipfs_dataset_core.guard import Guard, guarded_batch, guarded_each
-from ipfs_dataset_core.guards.making import make
 from ipfs_dataset_core.interfaces import Exporter, PublishedSamples
-from ipfs_dataset_core.registry import default_registry
+from ipfs_dataset_core.registry.factories import make
+from ipfs_dataset_core.registry.guard import Guard, guarded_batch, guarded_each
+from ipfs_dataset_core.registry.lookup import default_registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
         ObjectDirectory,
         ObjectFile,
     )
-    from ipfs_dataset_core.origins import Origin
-    from ipfs_dataset_core.watchdog import Watch
+    from ipfs_dataset_core.registry.provenance import Origin
+    from ipfs_dataset_core.registry.watchdog import Watch
 
 
 def make_exporter(declared: ExporterPlugin | Exporter, options: ExporterOptions) -> Exporter:

@@ -10,21 +10,22 @@ import operator
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ipfs_dataset_core import claims, declared
 from ipfs_dataset_core.errors import PluginConflictError, PluginError, UnknownPluginError
-from ipfs_dataset_core.guard import Guard
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
-from ipfs_dataset_core.manager import Loaded, Plugins
-from ipfs_dataset_core.origins import DISABLE_VARIABLE, DISTRIBUTION, Origin
-from ipfs_dataset_core.requirements import normalized
-from ipfs_dataset_core.suffixes import SuffixTable
+from ipfs_dataset_core.registry import precedence as claims
+from ipfs_dataset_core.registry import validation as declared
+from ipfs_dataset_core.registry.discovery import Loaded, Plugins
+from ipfs_dataset_core.registry.guard import Guard
+from ipfs_dataset_core.registry.provenance import DISABLE_VARIABLE, DISTRIBUTION, Origin
+from ipfs_dataset_core.registry.requirements import normalized
+from ipfs_dataset_core.registry.suffixes import SuffixTable
 from ipfs_dataset_core.suggestions import CONTRIBUTED, missing_module, similar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ipfs_dataset_core.interfaces import Declaration, Reader
-    from ipfs_dataset_core.manager import Discovery
+    from ipfs_dataset_core.registry.discovery import Discovery
 
 D = TypeVar("D", TransportPlugin, ReaderPlugin, ExporterPlugin)
 

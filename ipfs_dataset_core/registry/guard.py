@@ -7,14 +7,14 @@ import sys
 from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.errors import IPFSDatasetError, MissingDependencyError, PluginError
-from ipfs_dataset_core.origins import said
-from ipfs_dataset_core.watchdog import Watch
+from ipfs_dataset_core.registry.provenance import said
+from ipfs_dataset_core.registry.watchdog import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
-    from ipfs_dataset_core.origins import Origin
+    from ipfs_dataset_core.registry.provenance import Origin
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from ipfs_dataset_core.plugin_warnings import warn_once
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipfs_dataset_core.origins import Origin
+    from ipfs_dataset_core.registry.provenance import Origin
 
 log = logging.getLogger(__name__)
 

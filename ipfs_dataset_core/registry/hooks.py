@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from ipfs_dataset_core import declared, interfaces
+from ipfs_dataset_core import interfaces
 from ipfs_dataset_core.errors import PluginError
 from ipfs_dataset_core.interfaces import hookspecs
+from ipfs_dataset_core.registry import validation as declared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.errors import PluginError
-from ipfs_dataset_core.guard import Guard, guarded_batch, guarded_each
-from ipfs_dataset_core.guards.making import make
 from ipfs_dataset_core.interfaces import FolderReader, MemberIndex, Reader
+from ipfs_dataset_core.registry.factories import make
+from ipfs_dataset_core.registry.guard import Guard, guarded_batch, guarded_each
 from ipfs_dataset_core.toolkit.index_cache import index_of, members_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ipfs_dataset_core.interfaces import ObjectDirectory, ReaderPlugin, Sample, Span
-    from ipfs_dataset_core.origins import Origin
+    from ipfs_dataset_core.registry.provenance import Origin
 
 
 def make_reader(declared: ReaderPlugin | Reader, origin: Origin) -> Reader:

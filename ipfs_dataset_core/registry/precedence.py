@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ipfs_dataset_core.errors import PluginConflictError
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
-from ipfs_dataset_core.origins import DISABLE_VARIABLE
+from ipfs_dataset_core.registry.provenance import DISABLE_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ipfs_dataset_core.manager import Loaded
-    from ipfs_dataset_core.origins import Origin
+    from ipfs_dataset_core.registry.discovery import Loaded
+    from ipfs_dataset_core.registry.provenance import Origin
 
 T = TypeVar("T")
 NOUNS = {ReaderPlugin: "format", TransportPlugin: "transport", ExporterPlugin: "published form"}

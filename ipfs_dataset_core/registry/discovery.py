@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ipfs_dataset_core.errors import PluginError
-from ipfs_dataset_core.guard import explained
-from ipfs_dataset_core.hooks import HOOKS, declarations
-from ipfs_dataset_core.origins import DISABLE_VARIABLE, DISTRIBUTION, Origin, said
-from ipfs_dataset_core.requirements import normalized, unmet
+from ipfs_dataset_core.registry.guard import explained
+from ipfs_dataset_core.registry.hooks import HOOKS, declarations
+from ipfs_dataset_core.registry.provenance import DISABLE_VARIABLE, DISTRIBUTION, Origin, said
+from ipfs_dataset_core.registry.requirements import normalized, unmet
+from ipfs_dataset_core.registry.watchdog import Watch
 from ipfs_dataset_core.suggestions import missing_module
-from ipfs_dataset_core.watchdog import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

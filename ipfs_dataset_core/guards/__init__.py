@@ -1,9 +1,0 @@
-"""Plugins' objects, made and wrapped so that each of their failures names the plugin."""
-
-from __future__ import annotations
-
-from ipfs_dataset_core.guards.exporters import make_exporter
-from ipfs_dataset_core.guards.readers import make_reader
-from ipfs_dataset_core.guards.transports import make_transport
-
-__all__ = ["make_exporter", "make_reader", "make_transport"]
