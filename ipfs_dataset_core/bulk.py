@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.promises import Promise
     from ipfs_dataset_core.runs import Run
-    from ipfs_dataset_core.sources import Sources
+    from ipfs_dataset_core.sources.failover import Sources
 
 log = logging.getLogger(__name__)
 

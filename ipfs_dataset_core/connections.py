@@ -19,14 +19,14 @@ from ipfs_dataset_core.addressing.sources import (
     gateway_address,
     node_api,
 )
-from ipfs_dataset_core.credentials import options_for
 from ipfs_dataset_core.errors import AddressError, IPFSDatasetError, TransportError
 from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.registry import make_transport
 from ipfs_dataset_core.registry.lookup import default_registry, resolve_factory
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.runtime.redaction import redacted
-from ipfs_dataset_core.sources import Sources
+from ipfs_dataset_core.sources.credentials import options_for
+from ipfs_dataset_core.sources.failover import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -10,7 +10,6 @@ import attrs
 from ipfs_dataset_core.addressing.object_url import parse_object_url
 from ipfs_dataset_core.addressing.sources import default_store, environment_gateways, node_api
 from ipfs_dataset_core.connections import Connections, connect_for_writing, write_address
-from ipfs_dataset_core.credentials import kept_for
 from ipfs_dataset_core.interfaces import Exporter, ExporterOptions, ExporterPlugin
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.ipld import get_profile
@@ -21,6 +20,7 @@ from ipfs_dataset_core.publishing.published import find_published
 from ipfs_dataset_core.publishing.walking import walk
 from ipfs_dataset_core.registry import make_exporter
 from ipfs_dataset_core.registry.lookup import default_registry
+from ipfs_dataset_core.sources.credentials import kept_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

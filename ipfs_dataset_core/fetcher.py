@@ -14,7 +14,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ipfs_dataset_core.bulk import Bulk
-from ipfs_dataset_core.cache import cached_bytes
 from ipfs_dataset_core.errors import TransportError
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.layout import LEAF_BYTES
@@ -24,6 +23,7 @@ from ipfs_dataset_core.runs import BRIDGED_BYTES, NotALeafError, leaf_bytes, run
 from ipfs_dataset_core.runtime.deadlines import until
 from ipfs_dataset_core.runtime.pool import IDLE_SECONDS
 from ipfs_dataset_core.runtime.timed_work import TimedWork
+from ipfs_dataset_core.sources.memory_cache import cached_bytes
 from ipfs_dataset_core.trees import MIN_FILES, TreeRun
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.layout import FileLayout, Leaf
     from ipfs_dataset_core.options import Options
     from ipfs_dataset_core.promises import Promise
-    from ipfs_dataset_core.sources import Sources
+    from ipfs_dataset_core.sources.failover import Sources
     from ipfs_dataset_core.trees import TreeFollowing
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.layout import FileLayout, Leaf
     from ipfs_dataset_core.promises import Promise
-    from ipfs_dataset_core.sources import Sources
+    from ipfs_dataset_core.sources.failover import Sources
 
 # Below this many neighbours, leaves one by one are cheaper than a range. Measured on Kubo, CPU of both sides
 # for leaves of 1 MiB: two of them 8.0 ms as blocks and 9.6 as a range, three 11.6 and 11.0.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.cache import BytesCache
 from ipfs_dataset_core.errors import TransportError, TransportTimeoutError
 from ipfs_dataset_core.runtime.deadlines import time_left
+from ipfs_dataset_core.sources.memory_cache import BytesCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable

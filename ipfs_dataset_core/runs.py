@@ -7,10 +7,10 @@ from collections.abc import Generator
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from ipfs_dataset_core.cache import BytesCache
 from ipfs_dataset_core.errors import FormatError, LimitError, TransportError, VerificationError
 from ipfs_dataset_core.ipld import CID, NodeType, hasher, leaf_frame, parse_file, verify
 from ipfs_dataset_core.layout import Leaf
+from ipfs_dataset_core.sources.memory_cache import BytesCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -7,7 +7,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.cache import BytesCache
+from ipfs_dataset_core.sources.memory_cache import BytesCache
 
 BUDGET = 20
 keys = st.integers(0, 6)

@@ -15,7 +15,7 @@ from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.runtime.deadlines import time_left, until
-from ipfs_dataset_core.sources import Sources
+from ipfs_dataset_core.sources.failover import Sources
 from tests.support.builders import noise, one_file
 from tests.support.gateway_server import GatewayServer
 from tests.support.http_server import FaultServer, Plan

@@ -36,7 +36,7 @@ from ipfs_dataset_core.ipld import (
 from ipfs_dataset_core.ipld.cid import DAG_CBOR
 from ipfs_dataset_core.limits import Limits
 from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.sources import Sources
+from ipfs_dataset_core.sources.failover import Sources
 from tests.support.builders import PROFILE, collector, noise, one_file, tree
 
 

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from ipfs_dataset_core import disk_cache
-from ipfs_dataset_core.disk_cache import DiskCache
 from ipfs_dataset_core.ipld import RAW, make_cid
+from ipfs_dataset_core.sources import disk_cache
+from ipfs_dataset_core.sources.disk_cache import DiskCache
 from tests.support.builders import noise
 
 KIB = 1024

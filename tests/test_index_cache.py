@@ -24,7 +24,7 @@ from ipfs_dataset_core import (
     pack_columns,
     unpack_columns,
 )
-from ipfs_dataset_core.disk_cache import DiskCache
+from ipfs_dataset_core.sources.disk_cache import DiskCache
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile
 from ipfs_dataset_core.toolkit.index_cache import IndexCache, members_of
 from ipfs_dataset_plugins import zip as zip_module

@@ -8,7 +8,7 @@ from ipfs_dataset_core.errors import ObjectNotFoundError, TransportError
 from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.sources import Sources
+from ipfs_dataset_core.sources.failover import Sources
 
 FIRST, SECOND = b"first", b"second"
 
@@ -32,7 +32,7 @@ class Restarting(Transport):
 @pytest.fixture
 def pauses(monkeypatch):
     waits: list[float] = []
-    monkeypatch.setattr("ipfs_dataset_core.sources.time.sleep", waits.append)
+    monkeypatch.setattr("ipfs_dataset_core.sources.failover.time.sleep", waits.append)
     return waits
 
 

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from ipfs_dataset_core.errors import FormatError, TransportError, TransportTimeoutError
-from ipfs_dataset_core.racing import Latencies, Races, in_turn
 from ipfs_dataset_core.runtime.deadlines import time_left, until
+from ipfs_dataset_core.sources.hedging import Latencies, Races, in_turn
 
 FOR_EVER = 60.0
 

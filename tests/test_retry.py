@@ -8,9 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core import retry
 from ipfs_dataset_core.errors import RateLimitedError, TransportError
-from ipfs_dataset_core.retry import BASE_SECONDS, CAP_SECONDS, delays, wait_at_least, with_retries
+from ipfs_dataset_core.sources import retry
+from ipfs_dataset_core.sources.retry import (
+    BASE_SECONDS,
+    CAP_SECONDS,
+    delays,
+    wait_at_least,
+    with_retries,
+)
 
 
 class Highest(random.Random):
@@ -69,7 +75,7 @@ def flaky(failures):
 
 def test_what_may_work_later_is_tried_again(monkeypatch):
     waits: list[float] = []
-    monkeypatch.setattr("ipfs_dataset_core.retry.time.sleep", waits.append)
+    monkeypatch.setattr("ipfs_dataset_core.sources.retry.time.sleep", waits.append)
     busy = RateLimitedError("slow down", retry_after=7)
     call, calls = flaky([TransportError("reset", retryable=True), busy])
     assert with_retries(call, 4) == "done"
@@ -78,7 +84,7 @@ def test_what_may_work_later_is_tried_again(monkeypatch):
 
 
 def test_what_will_never_work_and_what_never_worked_is_raised(monkeypatch):
-    monkeypatch.setattr("ipfs_dataset_core.retry.time.sleep", lambda _: None)
+    monkeypatch.setattr("ipfs_dataset_core.sources.retry.time.sleep", lambda _: None)
     call, calls = flaky([TransportError("refused")])
     with pytest.raises(TransportError, match="refused"):
         with_retries(call, 4)

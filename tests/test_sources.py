@@ -17,7 +17,7 @@ from ipfs_dataset_core import (
     make_cid,
 )
 from ipfs_dataset_core.ipld import DAG_PB
-from ipfs_dataset_core.sources import Sources
+from ipfs_dataset_core.sources.failover import Sources
 from tests.support.builders import noise
 from tests.support.fetching import BROKEN, Recorder, fail, flip, gateway
 from tests.support.gateway_server import GatewayServer
@@ -37,7 +37,7 @@ def sources(*transports, **options):
 def sleeps(monkeypatch):
     """Back-off is recorded in place of waited for."""
     waited: list[float] = []
-    monkeypatch.setattr("ipfs_dataset_core.sources.time.sleep", waited.append)
+    monkeypatch.setattr("ipfs_dataset_core.sources.failover.time.sleep", waited.append)
     return waited
 
 
@@ -147,7 +147,7 @@ def test_a_404_is_not_retried(sleeps):
 
 def test_retry_after_is_obeyed_by_whatever_else_is_asked_in_the_meantime(monkeypatch):
     clock = [1000.0]
-    monkeypatch.setattr("ipfs_dataset_core.health.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("ipfs_dataset_core.sources.health.time.monotonic", lambda: clock[0])
     waited = []
 
     def sleep(seconds):
@@ -164,7 +164,7 @@ def test_retry_after_is_obeyed_by_whatever_else_is_asked_in_the_meantime(monkeyp
             few.get_block(NAME)
         assert len(server.requests) == 1
         few._options = Options(retries=2)
-        monkeypatch.setattr("ipfs_dataset_core.sources.time.sleep", sleep)
+        monkeypatch.setattr("ipfs_dataset_core.sources.failover.time.sleep", sleep)
         assert few.get_block(NAME) == BLOCK
         transport.close()
     assert waited == [7.0]
@@ -186,7 +186,7 @@ def test_one_source_that_asks_to_wait_does_not_hold_up_another(sleeps):
 
 def test_a_source_that_failed_is_asked_last_until_it_has_rested(monkeypatch):
     clock = [1000.0]
-    monkeypatch.setattr("ipfs_dataset_core.health.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("ipfs_dataset_core.sources.health.time.monotonic", lambda: clock[0])
     dead = Recorder(BLOCKS, change=fail(TransportTimeoutError("late")))
     alive = Recorder(BLOCKS)
     both = sources(dead, alive)

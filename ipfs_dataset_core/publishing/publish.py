@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.publishing.sink import TreeSink
 from ipfs_dataset_core.publishing.upload import BlockUpload
-from ipfs_dataset_core.retry import with_retries
+from ipfs_dataset_core.sources.retry import with_retries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.retry import with_retries
+from ipfs_dataset_core.sources.retry import with_retries
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

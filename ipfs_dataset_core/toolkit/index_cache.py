@@ -21,7 +21,6 @@ from ipfs_dataset_core.toolkit.string_table import NameTable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ipfs_dataset_core.disk_cache import DiskCache
     from ipfs_dataset_core.interfaces import (
         FolderReader,
         MemberIndex,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
         ObjectFile,
         Reader,
     )
+    from ipfs_dataset_core.sources.disk_cache import DiskCache
 
 log = logging.getLogger(__name__)
 

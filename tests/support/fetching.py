@@ -19,7 +19,7 @@ from ipfs_dataset_core import (
 from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.files import VerifiedFile
 from ipfs_dataset_core.ipld import parse_file
-from ipfs_dataset_core.sources import Sources
+from ipfs_dataset_core.sources.failover import Sources
 from ipfs_dataset_plugins.gateway import GatewayTransport
 from tests.support.builders import depth_first
 

@@ -12,7 +12,7 @@ from ipfs_dataset_core.errors import (
     TransportError,
     VerificationError,
 )
-from ipfs_dataset_core.retry import wait_at_least
+from ipfs_dataset_core.sources.retry import wait_at_least
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

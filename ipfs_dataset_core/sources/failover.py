@@ -8,15 +8,15 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from ipfs_dataset_core.disk_cache import DiskCache
 from ipfs_dataset_core.errors import TransportError
-from ipfs_dataset_core.failed_sources import combined
-from ipfs_dataset_core.health import Health
 from ipfs_dataset_core.ipld import hasher, verify
-from ipfs_dataset_core.pacing import Pace, loader_workers
-from ipfs_dataset_core.racing import Latencies, Races, in_turn
-from ipfs_dataset_core.retry import delays, pause, wait_at_least
 from ipfs_dataset_core.runtime.deadlines import time_left
+from ipfs_dataset_core.sources.disk_cache import DiskCache
+from ipfs_dataset_core.sources.failed_sources import combined
+from ipfs_dataset_core.sources.health import Health
+from ipfs_dataset_core.sources.hedging import Latencies, Races, in_turn
+from ipfs_dataset_core.sources.retry import delays, pause, wait_at_least
+from ipfs_dataset_core.sources.throttle import Pace, loader_workers
 from ipfs_dataset_core.toolkit.index_cache import IndexCache
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import Options
-    from ipfs_dataset_core.racing import Race
+    from ipfs_dataset_core.sources.hedging import Race
 
 log = logging.getLogger(__name__)
 
