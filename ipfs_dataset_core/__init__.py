@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ipfs_dataset_core import codecs, manifest
     from ipfs_dataset_core.addressing.sources import file_path
     from ipfs_dataset_core.codecs import ValueCodec
-    from ipfs_dataset_core.connections import Connections
     from ipfs_dataset_core.datasets import IPFSDataset, IPFSIterableDataset
     from ipfs_dataset_core.errors import (
         AddressError,
@@ -78,8 +77,9 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.limits import Limits
     from ipfs_dataset_core.options import Options
     from ipfs_dataset_core.order.sampler import BlockShuffleSampler
+    from ipfs_dataset_core.reading.connections import Connections
+    from ipfs_dataset_core.reading.resolver import open_object
     from ipfs_dataset_core.registry.lookup import open_reader
-    from ipfs_dataset_core.resolver import open_object
     from ipfs_dataset_core.runtime.deadlines import time_left
     from ipfs_dataset_core.runtime.redaction import redacted
     from ipfs_dataset_core.shuffle import ShuffleDataset
@@ -179,7 +179,7 @@ _MODULES = {
     "ipfs_dataset_core.toolkit.block_files": "BlockFiles",
     "ipfs_dataset_core.codecs": "ValueCodec",
     "ipfs_dataset_core.toolkit.index_codec": "pack_columns unpack_columns",
-    "ipfs_dataset_core.connections": "Connections",
+    "ipfs_dataset_core.reading.connections": "Connections",
     "ipfs_dataset_core.ipld": (
         "CID CarReader DAG_PB DirectoryEntry RAW car_header car_section car_section_head entries index_car "
         "lookup make_cid node_kind parse_file verify"
@@ -206,7 +206,7 @@ _MODULES = {
     "ipfs_dataset_core.toolkit.string_table": "NameTable",
     "ipfs_dataset_core.options": "Options",
     "ipfs_dataset_core.registry.lookup": "open_reader",
-    "ipfs_dataset_core.resolver": "open_object",
+    "ipfs_dataset_core.reading.resolver": "open_object",
     "ipfs_dataset_core.runtime.redaction": "redacted",
     "ipfs_dataset_core.toolkit.row_index": "Extents RowsIndex WholeFileIndex",
     "ipfs_dataset_core.order.sampler": "BlockShuffleSampler",

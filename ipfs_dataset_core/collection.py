@@ -18,8 +18,8 @@ from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
 from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.plugin_warnings import warn_of_fallback
+from ipfs_dataset_core.reading.resolver import choose_format, locate, open_located
 from ipfs_dataset_core.registry.lookup import default_registry, resolve_factory
-from ipfs_dataset_core.resolver import choose_format, locate, open_located
 from ipfs_dataset_core.rows import Row
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.runtime.redaction import redacted
@@ -29,11 +29,11 @@ from ipfs_dataset_core.units import MembersUnit, ObjectUnit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ipfs_dataset_core.connections import Connections
     from ipfs_dataset_core.interfaces import ObjectFile, ReaderPlugin
     from ipfs_dataset_core.ipld import CID
+    from ipfs_dataset_core.reading.connections import Connections
+    from ipfs_dataset_core.reading.unverified import PlainPath
     from ipfs_dataset_core.units import Unit
-    from ipfs_dataset_core.unverified import PlainPath
 
 log = logging.getLogger(__name__)
 

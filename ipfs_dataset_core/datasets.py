@@ -11,7 +11,6 @@ from torch.utils.data import Dataset, IterableDataset
 from ipfs_dataset_core.batches import Batches, numbered
 from ipfs_dataset_core.block_streaming import stream_in_blocks
 from ipfs_dataset_core.collection import Collection, DatasetObject, as_objects
-from ipfs_dataset_core.connections import Connections
 from ipfs_dataset_core.failures import Failures
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.order.epochs import SharedEpoch
@@ -24,6 +23,7 @@ from ipfs_dataset_core.order.shuffled_blocks import (
     default_window,
     fits,
 )
+from ipfs_dataset_core.reading.connections import Connections
 from ipfs_dataset_core.streaming import exact_length, stream
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.announced import Announced
 from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_core.ipld.directory import DirectoryEntry
+from ipfs_dataset_core.reading.announced import Announced
 
 
 def entry(number, size):

@@ -17,7 +17,7 @@ from ipfs_dataset.ipfs_dataset import BlockShuffleSampler, IPFSDataset
 from ipfs_dataset_core import IPFSObject
 from ipfs_dataset_core.batches import Batches, fetched_ahead, in_groups
 from ipfs_dataset_core.errors import FormatError, TransportError
-from ipfs_dataset_core.fetcher import Fetcher
+from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.rows import Row
 from ipfs_dataset_plugins.tar import TarReader
 from ipfs_dataset_plugins.zip import ZipReader

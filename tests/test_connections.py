@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from ipfs_dataset_core import TransportPlugin
-from ipfs_dataset_core.connections import (
+from ipfs_dataset_core.errors import AddressError, UnknownPluginError
+from ipfs_dataset_core.ipld import CID
+from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.reading.connections import (
     Connections,
     connect_for_writing,
     read_addresses,
     write_address,
 )
-from ipfs_dataset_core.errors import AddressError, UnknownPluginError
-from ipfs_dataset_core.ipld import CID
-from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support.builders import car_bytes, one_file

@@ -16,7 +16,7 @@ from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset.types import IPFSObject, RemoteFileType
 from ipfs_dataset_core import FormatError, IPFSDatasetError, Options
-from ipfs_dataset_core.connections import Connections
+from ipfs_dataset_core.reading.connections import Connections
 from tests.support.api_server import ApiServer
 from tests.support.builders import noise, one_file, tree, zip_bytes
 from tests.support.gateway_server import GatewayServer

@@ -11,9 +11,9 @@ import pytest
 
 from ipfs_dataset_core.datasets import IPFSDataset
 from ipfs_dataset_core.errors import TransportError
-from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.runtime.deadlines import time_left, until
 from ipfs_dataset_core.sources.failover import Sources
 from tests.support.builders import noise, one_file

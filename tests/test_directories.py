@@ -9,12 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.directories import (
-    VerifiedDirectory,
-    open_file,
-    open_node,
-    resolve_path,
-)
 from ipfs_dataset_core.errors import (
     AddressError,
     FormatError,
@@ -23,7 +17,6 @@ from ipfs_dataset_core.errors import (
     TransportError,
     VerificationError,
 )
-from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile, Transport
 from ipfs_dataset_core.ipld import (
     RAW,
@@ -36,6 +29,13 @@ from ipfs_dataset_core.ipld import (
 from ipfs_dataset_core.ipld.cid import DAG_CBOR
 from ipfs_dataset_core.limits import Limits
 from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.reading.directories import (
+    VerifiedDirectory,
+    open_file,
+    open_node,
+    resolve_path,
+)
+from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.sources.failover import Sources
 from tests.support.builders import PROFILE, collector, noise, one_file, tree
 

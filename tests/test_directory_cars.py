@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ipfs_dataset_core import ObjectDirectory, Options, car_header, car_section
-from ipfs_dataset_core.connections import Connections
-from ipfs_dataset_core.resolver import open_object
+from ipfs_dataset_core.reading.connections import Connections
+from ipfs_dataset_core.reading.resolver import open_object
 from tests.support.builders import depth_first, tree
 from tests.support.gateway_server import GatewayServer
 from tests.support.http_server import Plan

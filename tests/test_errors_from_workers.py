@@ -19,9 +19,9 @@ from ipfs_dataset_core import (
     TransportError,
     TransportTimeoutError,
     VerificationError,
-    connections,
 )
 from ipfs_dataset_core.limits import Limits
+from ipfs_dataset_core.reading import connections
 from tests.support.builders import noise, one_file, tree, zip_bytes
 from tests.support.fault_plans import SUNSET
 from tests.support.gateway_server import GatewayServer

@@ -324,9 +324,9 @@ def test_a_dataset_of_the_original_library_is_imported(exporter, tmp_path):
 def _publish_original(address, shards):
     import json
 
-    from ipfs_dataset_core.connections import connect_for_writing
     from ipfs_dataset_core.ipld import FileBuilder
     from ipfs_dataset_core.options import Options
+    from ipfs_dataset_core.reading.connections import connect_for_writing
 
     blocks = []
 
@@ -353,7 +353,7 @@ def test_what_is_no_published_dataset_is_explained(exporter):
 
 
 def _store(exporter, blocks):
-    from ipfs_dataset_core.connections import connect_for_writing
+    from ipfs_dataset_core.reading.connections import connect_for_writing
 
     connect_for_writing(exporter._address, exporter._options).put_blocks(blocks)
 

@@ -14,10 +14,10 @@ from ipfs_dataset_core import (
     TransportError,
     make_cid,
 )
-from ipfs_dataset_core.connections import Connections
-from ipfs_dataset_core.files import VerifiedFile
-from ipfs_dataset_core.layout import Leaf
-from ipfs_dataset_core.runs import MAX_RUN_BYTES, runs
+from ipfs_dataset_core.reading.connections import Connections
+from ipfs_dataset_core.reading.files import VerifiedFile
+from ipfs_dataset_core.reading.layout import Leaf
+from ipfs_dataset_core.reading.verified_streams import MAX_RUN_BYTES, runs
 from tests.support.builders import noise, one_file
 from tests.support.fetching import Recorder, fail, fetching, gateway, open_object, read_all
 from tests.support.gateway_server import GatewayServer

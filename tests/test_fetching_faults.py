@@ -15,7 +15,7 @@ from ipfs_dataset_core import (
     VerificationError,
     make_cid,
 )
-from ipfs_dataset_core.files import VerifiedFile
+from ipfs_dataset_core.reading.files import VerifiedFile
 from tests.support.builders import depth_first, noise, one_file
 from tests.support.fetching import BROKEN, Recorder, fail, fetching, flip, gateway, read_all
 from tests.support.gateway_server import GatewayServer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ipfs_dataset_core import RAW, TransportError, make_cid
-from ipfs_dataset_core.files import VerifiedFile
+from ipfs_dataset_core.reading.files import VerifiedFile
 from tests.support.builders import noise, one_file
 from tests.support.fault_plans import SUNSET
 from tests.support.fetching import fetching, gateway

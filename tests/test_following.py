@@ -12,19 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import TransportError
-from ipfs_dataset_core.files import VerifiedFile
-from ipfs_dataset_core.following import FileFollowing, Following
 from ipfs_dataset_core.ipld import get_profile
-from ipfs_dataset_core.layout import FileLayout
-from ipfs_dataset_core.promises import Promise, Promises
-from ipfs_dataset_core.runs import Run
+from ipfs_dataset_core.reading.files import VerifiedFile
+from ipfs_dataset_core.reading.layout import FileLayout
+from ipfs_dataset_core.reading.read_ahead import FileFollowing, Following
+from ipfs_dataset_core.reading.single_flight import Promise, Promises
+from ipfs_dataset_core.reading.verified_streams import Run
 from tests.support.builders import noise, one_file
 from tests.support.fetching import Recorder, fetching, gateway, read_all
 from tests.support.gateway_server import GatewayServer
 from tests.support.http_server import Plan
 
 if TYPE_CHECKING:
-    from ipfs_dataset_core.layout import Leaf
+    from ipfs_dataset_core.reading.layout import Leaf
 
 PIECE = 1 << 20
 DATA = noise(48 << 20)
@@ -226,7 +226,7 @@ def test_who_jumps_away_gives_the_connection_up_and_who_comes_back_reads_the_sam
 
 
 def test_a_source_that_cuts_what_idled_costs_one_more_request(monkeypatch):
-    monkeypatch.setattr("ipfs_dataset_core.following._FIRST_REACH_BYTES", 32 << 20)
+    monkeypatch.setattr("ipfs_dataset_core.reading.read_ahead._FIRST_REACH_BYTES", 32 << 20)
     cuts = iter([True])
 
     def cut_once(request, plan):

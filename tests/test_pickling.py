@@ -15,9 +15,9 @@ import ipfs_dataset_core.errors
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset, ShuffleDataset
 from ipfs_dataset.types import IPFSObject, RemoteFileType
 from ipfs_dataset_core import IPFSDatasetError
-from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.interfaces import ObjectFile, Transport
 from ipfs_dataset_core.order.epochs import SharedEpoch
+from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.runtime.pool import DaemonPool
 from ipfs_dataset_core.toolkit.string_table import NameTable
 from tests.support.builders import tar_bytes, zip_bytes

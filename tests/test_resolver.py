@@ -9,7 +9,6 @@ import pytest
 from ipfs_dataset.types import IPFSObject, RemoteFileType
 from ipfs_dataset_core import ObjectFile, Reader, ReaderPlugin, TransportPlugin
 from ipfs_dataset_core.addressing.object_url import parse_object_url
-from ipfs_dataset_core.connections import Connections
 from ipfs_dataset_core.errors import (
     AddressError,
     FormatError,
@@ -18,8 +17,9 @@ from ipfs_dataset_core.errors import (
     UnknownPluginError,
 )
 from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.reading.connections import Connections
+from ipfs_dataset_core.reading.resolver import choose_format, open_object, resolve_root
 from ipfs_dataset_core.registry.lookup import default_registry
-from ipfs_dataset_core.resolver import choose_format, open_object, resolve_root
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support.builders import tar_bytes, zip_bytes

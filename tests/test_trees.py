@@ -9,7 +9,7 @@ import pytest
 
 from ipfs_dataset_core import IPFSObject, Options
 from ipfs_dataset_core.datasets import IPFSDataset, IPFSIterableDataset
-from ipfs_dataset_core.directories import VerifiedDirectory
+from ipfs_dataset_core.reading.directories import VerifiedDirectory
 from tests.support.builders import depth_first, noise, tree
 from tests.support.fetching import Recorder, fetching, flip
 from tests.support.gateway_server import GatewayServer

@@ -12,10 +12,10 @@ from ipfs_dataset_core import (
     VerificationError,
 )
 from ipfs_dataset_core.collection import Collection, DatasetObject
-from ipfs_dataset_core.connections import Connections
-from ipfs_dataset_core.files import VerifiedFile
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
-from ipfs_dataset_core.unverified import PIECE_BYTES, PlainDirectory, PlainFile
+from ipfs_dataset_core.reading.connections import Connections
+from ipfs_dataset_core.reading.files import VerifiedFile
+from ipfs_dataset_core.reading.unverified import PIECE_BYTES, PlainDirectory, PlainFile
 from tests.support.builders import folder, noise, one_file, tree, zip_bytes
 from tests.support.fetching import open_object
 from tests.support.gateway_server import GatewayServer

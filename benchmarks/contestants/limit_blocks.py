@@ -16,7 +16,7 @@ from benchmarks.contestants.limit import ZIP_HEADER_BYTES
 from benchmarks.contestants.orders import a_part, batches, shuffled
 from ipfs_dataset_core import CID, parse_file
 from ipfs_dataset_core.ipld.directory import parse_directory
-from ipfs_dataset_core.layout import FileLayout, Inline, Leaf
+from ipfs_dataset_core.reading.layout import FileLayout, Inline, Leaf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -13,11 +13,11 @@ import attrs
 
 from ipfs_dataset_core.addressing.object_url import parse_object_url
 from ipfs_dataset_core.collection import DatasetObject
-from ipfs_dataset_core.connections import Connections
 from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.interfaces import ObjectDirectory
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
-from ipfs_dataset_core.resolver import choose_format, open_object, resolve_root
+from ipfs_dataset_core.reading.connections import Connections
+from ipfs_dataset_core.reading.resolver import choose_format, open_object, resolve_root
 from ipfs_dataset_core.runtime.redaction import redacted
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ipfs_dataset_core.addressing.object_url import parse_object_url
-from ipfs_dataset_core.connections import Connections, connect, read_addresses
 from ipfs_dataset_core.errors import IPFSDatasetError, TransportError, VerificationError
-from ipfs_dataset_core.fetcher import Fetcher
 from ipfs_dataset_core.ipld import RAW, verify
 from ipfs_dataset_core.ipld.links import links
-from ipfs_dataset_core.layout import FileLayout, Leaf
-from ipfs_dataset_core.resolver import resolve_root
-from ipfs_dataset_core.runs import CarRun, RangeRun
+from ipfs_dataset_core.reading.connections import Connections, connect, read_addresses
+from ipfs_dataset_core.reading.fetcher import Fetcher
+from ipfs_dataset_core.reading.layout import FileLayout, Leaf
+from ipfs_dataset_core.reading.resolver import resolve_root
+from ipfs_dataset_core.reading.verified_streams import CarRun, RangeRun
 from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.sources.credentials import options_for
 from ipfs_dataset_core.sources.failover import Sources

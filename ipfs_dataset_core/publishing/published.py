@@ -8,12 +8,11 @@ import attrs
 
 from ipfs_dataset_core.addressing.object_url import parse_object_url
 from ipfs_dataset_core.errors import FormatError
-from ipfs_dataset_core.resolver import locate, open_located
+from ipfs_dataset_core.reading.resolver import locate, open_located
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ipfs_dataset_core.connections import Connections
     from ipfs_dataset_core.interfaces import (
         Exporter,
         ObjectDirectory,
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
         PublishedSamples,
     )
     from ipfs_dataset_core.ipld import CID
-    from ipfs_dataset_core.unverified import PlainPath
+    from ipfs_dataset_core.reading.connections import Connections
+    from ipfs_dataset_core.reading.unverified import PlainPath
 
 
 @attrs.frozen

@@ -9,10 +9,10 @@ import pytest
 
 from ipfs_dataset_core import Options, TransportError, TransportTimeoutError, make_cid
 from ipfs_dataset_core.collection import Collection, DatasetObject
-from ipfs_dataset_core.connections import Connections
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.ipld import RAW
-from ipfs_dataset_core.unverified import PlainFile
+from ipfs_dataset_core.reading.connections import Connections
+from ipfs_dataset_core.reading.unverified import PlainFile
 from ipfs_dataset_plugins.api import ApiTransport
 from tests.support.builders import depth_first, folder, noise, one_file, tree
 from tests.support.fetching import open_object, read_all

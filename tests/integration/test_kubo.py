@@ -15,8 +15,8 @@ from ipfs_dataset_core import (
     TransportError,
     make_cid,
 )
-from ipfs_dataset_core.files import VerifiedFile
 from ipfs_dataset_core.ipld import RAW
+from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_plugins.api import ApiTransport
 from ipfs_dataset_plugins.store import CarStore, CarWriter
 from tests.support.builders import depth_first, noise, one_file, tree

@@ -21,9 +21,9 @@ from ipfs_dataset_core import (
     VerificationError,
     make_cid,
 )
-from ipfs_dataset_core.fetcher import Fetcher
-from ipfs_dataset_core.files import VerifiedFile
 from ipfs_dataset_core.ipld import index_car, read_car, verify
+from ipfs_dataset_core.reading.fetcher import Fetcher
+from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.sources.failover import Sources
 from ipfs_dataset_plugins.store import CarStore, CarWriter, FolderStore, open_store
 from tests.support.builders import car_bytes, depth_first, noise, one_file, tree

@@ -87,7 +87,7 @@ def ipfs_dataset_transports():
 PROGRAM = """
 import json, sys, time
 from ipfs_dataset_core import CID, Options
-from ipfs_dataset_core.connections import Connections
+from ipfs_dataset_core.reading.connections import Connections
 
 CIDS, STORE = [CID.parse(text) for text in {cids!r}], {store!r}
 

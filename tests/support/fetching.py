@@ -8,17 +8,11 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core import (
-    CID,
-    ObjectNotFoundError,
-    Options,
-    Transport,
-    TransportError,
-    resolver,
-)
-from ipfs_dataset_core.fetcher import Fetcher
-from ipfs_dataset_core.files import VerifiedFile
+from ipfs_dataset_core import CID, ObjectNotFoundError, Options, Transport, TransportError
 from ipfs_dataset_core.ipld import parse_file
+from ipfs_dataset_core.reading import resolver
+from ipfs_dataset_core.reading.fetcher import Fetcher
+from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.sources.failover import Sources
 from ipfs_dataset_plugins.gateway import GatewayTransport
 from tests.support.builders import depth_first
@@ -26,7 +20,7 @@ from tests.support.builders import depth_first
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ipfs_dataset_core.connections import Connections
+    from ipfs_dataset_core.reading.connections import Connections
 
 
 def file_bytes(cid: CID, blocks: Mapping[bytes, bytes]) -> bytes:

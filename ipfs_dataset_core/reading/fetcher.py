@@ -13,28 +13,33 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ipfs_dataset_core.bulk import Bulk
 from ipfs_dataset_core.errors import TransportError
 from ipfs_dataset_core.ipld import CID
-from ipfs_dataset_core.layout import LEAF_BYTES
-from ipfs_dataset_core.leaf_bulk import MIN_RUN_LEAVES, LeafBulk
-from ipfs_dataset_core.promises import Promises
-from ipfs_dataset_core.runs import BRIDGED_BYTES, NotALeafError, leaf_bytes, runs
+from ipfs_dataset_core.reading.bulk_fetch import Bulk
+from ipfs_dataset_core.reading.layout import LEAF_BYTES
+from ipfs_dataset_core.reading.leaf_bulk import MIN_RUN_LEAVES, LeafBulk
+from ipfs_dataset_core.reading.single_flight import Promises
+from ipfs_dataset_core.reading.trees import MIN_FILES, TreeRun
+from ipfs_dataset_core.reading.verified_streams import (
+    BRIDGED_BYTES,
+    NotALeafError,
+    leaf_bytes,
+    runs,
+)
 from ipfs_dataset_core.runtime.deadlines import until
 from ipfs_dataset_core.runtime.pool import IDLE_SECONDS
 from ipfs_dataset_core.runtime.timed_work import TimedWork
 from ipfs_dataset_core.sources.memory_cache import cached_bytes
-from ipfs_dataset_core.trees import MIN_FILES, TreeRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from ipfs_dataset_core.following import FileFollowing, Following
-    from ipfs_dataset_core.layout import FileLayout, Leaf
     from ipfs_dataset_core.options import Options
-    from ipfs_dataset_core.promises import Promise
+    from ipfs_dataset_core.reading.layout import FileLayout, Leaf
+    from ipfs_dataset_core.reading.read_ahead import FileFollowing, Following
+    from ipfs_dataset_core.reading.single_flight import Promise
+    from ipfs_dataset_core.reading.trees import TreeFollowing
     from ipfs_dataset_core.sources.failover import Sources
-    from ipfs_dataset_core.trees import TreeFollowing
 
 T = TypeVar("T")
 

@@ -12,15 +12,15 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ipfs_dataset_core.layout import LEAF_BYTES
+from ipfs_dataset_core.reading.layout import LEAF_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ipfs_dataset_core.interfaces import Span, Transport
-    from ipfs_dataset_core.layout import Leaf
-    from ipfs_dataset_core.promises import Promise
-    from ipfs_dataset_core.runs import Run
+    from ipfs_dataset_core.reading.layout import Leaf
+    from ipfs_dataset_core.reading.single_flight import Promise
+    from ipfs_dataset_core.reading.verified_streams import Run
 
 T = TypeVar("T")
 

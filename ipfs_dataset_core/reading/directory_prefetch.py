@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.errors import IPFSDatasetError, RateLimitedError
 from ipfs_dataset_core.ipld import CID, RAW, hamt, node_kind, verify
-from ipfs_dataset_core.runs import car_blocks
+from ipfs_dataset_core.reading.verified_streams import car_blocks
 from ipfs_dataset_core.runtime.deadlines import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ipfs_dataset_core.fetcher import Fetcher
     from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.ipld import DirectoryEntry
+    from ipfs_dataset_core.reading.fetcher import Fetcher
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ipfs_dataset_core.errors import FormatError, LimitError, TransportError, VerificationError
 from ipfs_dataset_core.ipld import CID, NodeType, hasher, leaf_frame, parse_file, verify
-from ipfs_dataset_core.layout import Leaf
+from ipfs_dataset_core.reading.layout import Leaf
 from ipfs_dataset_core.sources.memory_cache import BytesCache
 
 if TYPE_CHECKING:

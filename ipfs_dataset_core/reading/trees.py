@@ -6,9 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.errors import TransportError
-from ipfs_dataset_core.following import Following
 from ipfs_dataset_core.ipld import verify
-from ipfs_dataset_core.runs import Run, car_blocks
+from ipfs_dataset_core.reading.read_ahead import Following
+from ipfs_dataset_core.reading.verified_streams import Run, car_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.addressing.object_url import parse_object_url
-from ipfs_dataset_core.directories import open_node, resolve_path
 from ipfs_dataset_core.errors import AddressError, FormatError, TransportError
 from ipfs_dataset_core.interfaces import ObjectDirectory, Reader, ReaderPlugin
 from ipfs_dataset_core.interfaces.ipfs_object import RemoteFileType
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.plugin_warnings import warn_of_fallback
+from ipfs_dataset_core.reading.directories import open_node, resolve_path
+from ipfs_dataset_core.reading.unverified import PlainPath, open_plain, plain_path
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.runtime.redaction import redacted
-from ipfs_dataset_core.unverified import PlainPath, open_plain, plain_path
 
 if TYPE_CHECKING:
     from ipfs_dataset_core.addressing.object_url import ObjectURL
-    from ipfs_dataset_core.connections import Connections
-    from ipfs_dataset_core.fetcher import Fetcher
     from ipfs_dataset_core.interfaces import ObjectFile
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
+    from ipfs_dataset_core.reading.connections import Connections
+    from ipfs_dataset_core.reading.fetcher import Fetcher
 
 MAX_NAME_STEPS = 16
 _MAGIC_BYTES = 512

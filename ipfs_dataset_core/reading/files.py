@@ -7,17 +7,17 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.errors import IPFSDatasetError
-from ipfs_dataset_core.following import FileFollowing
 from ipfs_dataset_core.interfaces import ObjectFile
 from ipfs_dataset_core.ipld import CID
-from ipfs_dataset_core.layout import FileLayout, Inline, Leaf
-from ipfs_dataset_core.runs import NotALeafError
+from ipfs_dataset_core.reading.layout import FileLayout, Inline, Leaf
+from ipfs_dataset_core.reading.read_ahead import FileFollowing
+from ipfs_dataset_core.reading.verified_streams import NotALeafError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ipfs_dataset_core.fetcher import Fetcher
     from ipfs_dataset_core.interfaces import Span
+    from ipfs_dataset_core.reading.fetcher import Fetcher
 
 log = logging.getLogger(__name__)
 

@@ -6,15 +6,15 @@ import logging
 from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.errors import IPFSDatasetError, RateLimitedError, TransportError
-from ipfs_dataset_core.runs import NotALeafError
+from ipfs_dataset_core.reading.verified_streams import NotALeafError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ipfs_dataset_core.following import Following
     from ipfs_dataset_core.interfaces import Transport
-    from ipfs_dataset_core.promises import Promise
-    from ipfs_dataset_core.runs import Run
+    from ipfs_dataset_core.reading.read_ahead import Following
+    from ipfs_dataset_core.reading.single_flight import Promise
+    from ipfs_dataset_core.reading.verified_streams import Run
     from ipfs_dataset_core.sources.failover import Sources
 
 log = logging.getLogger(__name__)

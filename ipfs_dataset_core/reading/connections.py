@@ -20,7 +20,7 @@ from ipfs_dataset_core.addressing.sources import (
     node_api,
 )
 from ipfs_dataset_core.errors import AddressError, IPFSDatasetError, TransportError
-from ipfs_dataset_core.fetcher import Fetcher
+from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.registry import make_transport
 from ipfs_dataset_core.registry.lookup import default_registry, resolve_factory
 from ipfs_dataset_core.runtime.process_local import ProcessLocal

@@ -18,8 +18,8 @@ from ipfs_dataset_core.ipld import CID
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ipfs_dataset_core.fetcher import Fetcher
     from ipfs_dataset_core.interfaces import Span
+    from ipfs_dataset_core.reading.fetcher import Fetcher
 
 PIECE_BYTES = 1 << 20
 _PIECES_AHEAD = 4

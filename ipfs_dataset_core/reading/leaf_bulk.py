@@ -5,17 +5,17 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.layout import LEAF_BYTES
-from ipfs_dataset_core.runs import CarRun, RangeRun
+from ipfs_dataset_core.reading.layout import LEAF_BYTES
+from ipfs_dataset_core.reading.verified_streams import CarRun, RangeRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ipfs_dataset_core.bulk import Bulk
-    from ipfs_dataset_core.following import FileFollowing
     from ipfs_dataset_core.interfaces import Transport
-    from ipfs_dataset_core.layout import FileLayout, Leaf
-    from ipfs_dataset_core.promises import Promise
+    from ipfs_dataset_core.reading.bulk_fetch import Bulk
+    from ipfs_dataset_core.reading.layout import FileLayout, Leaf
+    from ipfs_dataset_core.reading.read_ahead import FileFollowing
+    from ipfs_dataset_core.reading.single_flight import Promise
     from ipfs_dataset_core.sources.failover import Sources
 
 # Below this many neighbours, leaves one by one are cheaper than a range. Measured on Kubo, CPU of both sides

@@ -1,0 +1,1 @@
+"""Verified files and directories out of blocks: resolving, fetching, reading ahead."""
