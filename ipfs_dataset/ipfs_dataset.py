@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ipfs_dataset_core.datasets import IPFSDataset, IPFSIterableDataset
+from ipfs_dataset_core.datasets.iterable import IPFSDataset, IPFSIterableDataset
+from ipfs_dataset_core.datasets.shuffle import ShuffleDataset
 from ipfs_dataset_core.order.sampler import BlockShuffleSampler
-from ipfs_dataset_core.shuffle import ShuffleDataset
 
 __all__ = ["BlockShuffleSampler", "IPFSDataset", "IPFSIterableDataset", "ShuffleDataset"]

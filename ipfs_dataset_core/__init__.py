@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from ipfs_dataset_core import codecs, manifest
     from ipfs_dataset_core.addressing.sources import file_path
     from ipfs_dataset_core.codecs import ValueCodec
-    from ipfs_dataset_core.datasets import IPFSDataset, IPFSIterableDataset
+    from ipfs_dataset_core.datasets.iterable import IPFSDataset, IPFSIterableDataset
+    from ipfs_dataset_core.datasets.shuffle import ShuffleDataset
     from ipfs_dataset_core.errors import (
         AddressError,
         ExportError,
@@ -82,7 +83,6 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.registry.lookup import open_reader
     from ipfs_dataset_core.runtime.deadlines import time_left
     from ipfs_dataset_core.runtime.redaction import redacted
-    from ipfs_dataset_core.shuffle import ShuffleDataset
     from ipfs_dataset_core.toolkit.block_files import BlockFiles
     from ipfs_dataset_core.toolkit.exits import at_exit
     from ipfs_dataset_core.toolkit.index_cache import index_of
@@ -185,7 +185,7 @@ _MODULES = {
         "lookup make_cid node_kind parse_file verify"
     ),
     "ipfs_dataset_core.ipld.links": "links",
-    "ipfs_dataset_core.datasets": "IPFSDataset IPFSIterableDataset",
+    "ipfs_dataset_core.datasets.iterable": "IPFSDataset IPFSIterableDataset",
     "ipfs_dataset_core.runtime.deadlines": "time_left",
     "ipfs_dataset_core.errors": (
         "AddressError ExportError FormatError IPFSDatasetError IPFSDatasetWarning LimitError "
@@ -210,7 +210,7 @@ _MODULES = {
     "ipfs_dataset_core.runtime.redaction": "redacted",
     "ipfs_dataset_core.toolkit.row_index": "Extents RowsIndex WholeFileIndex",
     "ipfs_dataset_core.order.sampler": "BlockShuffleSampler",
-    "ipfs_dataset_core.shuffle": "ShuffleDataset",
+    "ipfs_dataset_core.datasets.shuffle": "ShuffleDataset",
     "ipfs_dataset_core.interfaces.ipfs_object": "IPFSObject RemoteFileType",
     "ipfs_dataset_core.toolkit.library_file": "FileView",
 }

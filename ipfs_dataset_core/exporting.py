@@ -9,13 +9,13 @@ import attrs
 
 from ipfs_dataset_core.addressing.object_url import parse_object_url
 from ipfs_dataset_core.addressing.sources import default_store, environment_gateways, node_api
+from ipfs_dataset_core.datasets.imported import ImportedDataset
+from ipfs_dataset_core.datasets.published import find_published
 from ipfs_dataset_core.interfaces import Exporter, ExporterOptions, ExporterPlugin
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.publishing.imported import ImportedDataset
 from ipfs_dataset_core.publishing.publish import publish
-from ipfs_dataset_core.publishing.published import find_published
 from ipfs_dataset_core.publishing.walking import walk
 from ipfs_dataset_core.reading.connections import Connections, connect_for_writing, write_address
 from ipfs_dataset_core.registry import make_exporter

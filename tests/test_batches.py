@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader, Subset
 from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset.ipfs_dataset import BlockShuffleSampler, IPFSDataset
 from ipfs_dataset_core import IPFSObject
-from ipfs_dataset_core.batches import Batches, fetched_ahead, in_groups
+from ipfs_dataset_core.datasets.batch_fetch import Batches, fetched_ahead, in_groups
+from ipfs_dataset_core.datasets.concatenated import Row
 from ipfs_dataset_core.errors import FormatError, TransportError
 from ipfs_dataset_core.reading.fetcher import Fetcher
-from ipfs_dataset_core.rows import Row
 from ipfs_dataset_plugins.tar import TarReader
 from ipfs_dataset_plugins.zip import ZipReader
 from tests.support.builders import noise, one_file, tar_bytes, zip_bytes

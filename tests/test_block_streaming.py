@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.block_streaming import stream_in_blocks
+from ipfs_dataset_core.datasets.block_streaming import stream_in_blocks
+from ipfs_dataset_core.datasets.error_policy import Failures
 from ipfs_dataset_core.errors import FormatError, TransportError, TransportTimeoutError
-from ipfs_dataset_core.failures import Failures
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.order.sharding import DISTRIBUTIONS, Place
 from tests.support.fake_units import FakeUnit, everything, units

@@ -7,7 +7,7 @@ import logging
 import pytest
 from torch.utils.data import DataLoader
 
-from ipfs_dataset_core.datasets import IPFSDataset, IPFSIterableDataset
+from ipfs_dataset_core.datasets.iterable import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, TransportError
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from tests.support.builders import noise, tar_bytes, zip_bytes
@@ -52,7 +52,7 @@ def test_by_default_a_bad_sample_is_raised(store, archive, workers):
 
 @pytest.mark.parametrize(("policy", "level"), [("warn", logging.WARNING), ("skip", logging.INFO)])
 def test_bad_samples_are_skipped_counted_and_logged(store, archive, policy, level, caplog):
-    caplog.set_level(logging.INFO, "ipfs_dataset_core.failures")
+    caplog.set_level(logging.INFO, "ipfs_dataset_core.datasets.error_policy")
     dataset = IPFSIterableDataset(archive, store.address, handler=policy)
     assert list(dataset) == GOOD
     assert dataset.skipped == len(BROKEN)

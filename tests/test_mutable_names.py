@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from torch.utils.data import DataLoader
 
-from ipfs_dataset_core.datasets import IPFSIterableDataset
+from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from ipfs_dataset_core.ipld import CID
 from tests.support.builders import one_file, zip_bytes
@@ -43,7 +43,7 @@ class MovingNode(FaultServer):
 
 @pytest.mark.parametrize("method", ["fork", "spawn", None])
 def test_all_workers_and_epochs_read_what_the_name_pointed_to_first(method, caplog):
-    caplog.set_level(logging.INFO, "ipfs_dataset_core.collection")
+    caplog.set_level(logging.INFO, "ipfs_dataset_core.datasets.objects")
     with MovingNode() as node:
         dataset = IPFSIterableDataset(
             IPFSObject("ipns://data.example/", RemoteFileType.ZIP), node.url, timeout=10

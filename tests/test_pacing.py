@@ -7,7 +7,7 @@ import threading
 import pytest
 from torch.utils.data import DataLoader, IterableDataset
 
-from ipfs_dataset_core.datasets import IPFSIterableDataset
+from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from ipfs_dataset_core.sources.throttle import Pace, loader_workers
 from tests.support.builders import noise, one_file, tar_bytes

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipfs_dataset_core.datasets.concatenated import Row, has_blocks
+from ipfs_dataset_core.datasets.shards import MembersUnit, ObjectUnit
 from ipfs_dataset_core.interfaces import MemberIndex, Reader
-from ipfs_dataset_core.rows import Row, has_blocks
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile
 from ipfs_dataset_core.toolkit.string_table import NameTable
-from ipfs_dataset_core.units import MembersUnit, ObjectUnit
 from tests.support.fake_units import FakeUnit, everything, units
 
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipfs_dataset_core.datasets.error_policy import Failures
+from ipfs_dataset_core.datasets.streaming import exact_length, stream
 from ipfs_dataset_core.errors import FormatError
-from ipfs_dataset_core.failures import Failures
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.order.sharding import DISTRIBUTIONS, Place
-from ipfs_dataset_core.streaming import exact_length, stream
 from tests.support.fake_units import FakeUnit, everything, units
 
 

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from ipfs_dataset_core import IPFSObject, Options
-from ipfs_dataset_core.datasets import IPFSDataset, IPFSIterableDataset
+from ipfs_dataset_core.datasets.iterable import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset_core.reading.directories import VerifiedDirectory
 from tests.support.builders import depth_first, noise, tree
 from tests.support.fetching import Recorder, fetching, flip

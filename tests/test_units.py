@@ -6,9 +6,9 @@ from itertools import chain
 
 import pytest
 
+from ipfs_dataset_core.datasets.shards import ObjectUnit
 from ipfs_dataset_core.interfaces import MemberIndex, Reader
 from ipfs_dataset_core.testing import MemoryDirectory
-from ipfs_dataset_core.units import ObjectUnit
 
 NAMES = [f"{number:03}.txt" for number in range(400)]
 

@@ -11,7 +11,7 @@ from ipfs_dataset_core import (
     TransportError,
     VerificationError,
 )
-from ipfs_dataset_core.collection import Collection, DatasetObject
+from ipfs_dataset_core.datasets.objects import Collection, DatasetObject
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.reading.connections import Connections
 from ipfs_dataset_core.reading.files import VerifiedFile

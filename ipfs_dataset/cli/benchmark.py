@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ipfs_dataset_core.addressing.object_url import parse_object_url
-from ipfs_dataset_core.collection import DatasetObject
+from ipfs_dataset_core.datasets.objects import DatasetObject
 from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.interfaces import ObjectDirectory
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType

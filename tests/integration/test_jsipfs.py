@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 
 from ipfs_dataset_core import Options, TransportError, TransportTimeoutError, make_cid
-from ipfs_dataset_core.collection import Collection, DatasetObject
+from ipfs_dataset_core.datasets.objects import Collection, DatasetObject
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.ipld import RAW
 from ipfs_dataset_core.reading.connections import Connections

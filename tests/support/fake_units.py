@@ -5,8 +5,8 @@ from __future__ import annotations
 import attrs
 from hypothesis import strategies as st
 
+from ipfs_dataset_core.datasets.shards import Unit
 from ipfs_dataset_core.errors import FormatError
-from ipfs_dataset_core.units import Unit
 
 
 @attrs.define(eq=False)

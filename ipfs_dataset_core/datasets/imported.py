@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from torch.utils.data import Dataset
 
-from ipfs_dataset_core.batches import Batches, numbered
+from ipfs_dataset_core.datasets.batch_fetch import Batches, numbered
+from ipfs_dataset_core.datasets.error_policy import Failures
 from ipfs_dataset_core.errors import IPFSDatasetError
-from ipfs_dataset_core.failures import Failures
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from ipfs_dataset_core.datasets.published import Published
     from ipfs_dataset_core.interfaces import PublishedSamples
-    from ipfs_dataset_core.publishing.published import Published
 
 
 class _Row:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from torch.utils.data import IterableDataset
 
-from ipfs_dataset_core.datasets import IPFSIterableDataset
+from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
 from ipfs_dataset_core.order.dataset_blocks import blocks_of
 from ipfs_dataset_core.order.epochs import SharedEpoch
 from ipfs_dataset_core.order.randomness import keyed_random

@@ -7,16 +7,16 @@ from bisect import bisect_left, bisect_right
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
+from ipfs_dataset_core.datasets.shards import ObjectUnit
 from ipfs_dataset_core.errors import FormatError
 from ipfs_dataset_core.interfaces import ObjectFile
 from ipfs_dataset_core.order.shuffled_blocks import cut
-from ipfs_dataset_core.units import ObjectUnit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from ipfs_dataset_core.datasets.shards import Unit
     from ipfs_dataset_core.interfaces import Sample
-    from ipfs_dataset_core.units import Unit
 
 # What a file of a folder is taken to have, for the folder does not say.
 _FILE_BYTES = 64 << 10

@@ -14,10 +14,10 @@ from ipfs_dataset_core.errors import IPFSDatasetError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ipfs_dataset_core.collection import DatasetObject
+    from ipfs_dataset_core.datasets.objects import DatasetObject
+    from ipfs_dataset_core.datasets.shards import Unit
     from ipfs_dataset_core.interfaces import Sample
     from ipfs_dataset_core.options import Options
-    from ipfs_dataset_core.units import Unit
 
 T = TypeVar("T")
 Number = TypeVar("Number")

@@ -5,20 +5,20 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.batches import fetched_ahead, together
+from ipfs_dataset_core.datasets.batch_fetch import fetched_ahead, together
+from ipfs_dataset_core.datasets.concatenated import Row, has_blocks
+from ipfs_dataset_core.datasets.streaming import stream
 from ipfs_dataset_core.errors import IPFSDatasetError, ObjectNotFoundError, TransportError
 from ipfs_dataset_core.order.sharding import sample_ranges
 from ipfs_dataset_core.order.shuffled_blocks import PIECES_AHEAD, BlockOrder
-from ipfs_dataset_core.rows import Row, has_blocks
-from ipfs_dataset_core.streaming import stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ipfs_dataset_core.failures import Failures
+    from ipfs_dataset_core.datasets.error_policy import Failures
+    from ipfs_dataset_core.datasets.shards import Unit
     from ipfs_dataset_core.interfaces import Sample
     from ipfs_dataset_core.order.sharding import Distribution, Place
-    from ipfs_dataset_core.units import Unit
 
 # Few enough that they take little memory, whatever they are compressed to.
 _READ_TOGETHER = 32

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import Dataset, IterableDataset
 
-from ipfs_dataset_core.batches import Batches, numbered
-from ipfs_dataset_core.block_streaming import stream_in_blocks
-from ipfs_dataset_core.collection import Collection, DatasetObject, as_objects
-from ipfs_dataset_core.failures import Failures
+from ipfs_dataset_core.datasets.batch_fetch import Batches, numbered
+from ipfs_dataset_core.datasets.block_streaming import stream_in_blocks
+from ipfs_dataset_core.datasets.error_policy import Failures
+from ipfs_dataset_core.datasets.objects import Collection, DatasetObject, as_objects
+from ipfs_dataset_core.datasets.streaming import exact_length, stream
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.order.epochs import SharedEpoch
 from ipfs_dataset_core.order.randomness import keyed_random
@@ -24,7 +25,6 @@ from ipfs_dataset_core.order.shuffled_blocks import (
     fits,
 )
 from ipfs_dataset_core.reading.connections import Connections
-from ipfs_dataset_core.streaming import exact_length, stream
 
 if TYPE_CHECKING:
     from array import array

@@ -8,14 +8,14 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, SupportsIndex, TypeGuard, TypeVar, cast
 
+from ipfs_dataset_core.datasets.error_policy import Skipped
 from ipfs_dataset_core.errors import IPFSDatasetError, PluginError
-from ipfs_dataset_core.failures import Skipped
 from ipfs_dataset_core.order.upcoming import read_soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from ipfs_dataset_core.failures import Failures
+    from ipfs_dataset_core.datasets.error_policy import Failures
 
 T = TypeVar("T")
 

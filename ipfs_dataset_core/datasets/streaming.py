@@ -11,10 +11,10 @@ from ipfs_dataset_core.order.sharding import Place, overlaps, part, sample_range
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ipfs_dataset_core.failures import Failures
+    from ipfs_dataset_core.datasets.error_policy import Failures
+    from ipfs_dataset_core.datasets.shards import Unit
     from ipfs_dataset_core.interfaces import Sample
     from ipfs_dataset_core.order.sharding import Distribution
-    from ipfs_dataset_core.units import Unit
 
 
 def stream(

@@ -14,26 +14,26 @@ from weakref import WeakSet
 import attrs
 
 from ipfs_dataset_core.addressing.object_url import parse_object_url
+from ipfs_dataset_core.datasets.concatenated import Row
+from ipfs_dataset_core.datasets.shards import MembersUnit, ObjectUnit
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
 from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.plugin_warnings import warn_of_fallback
 from ipfs_dataset_core.reading.resolver import choose_format, locate, open_located
 from ipfs_dataset_core.registry.lookup import default_registry, resolve_factory
-from ipfs_dataset_core.rows import Row
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.toolkit.string_table import NameTable
-from ipfs_dataset_core.units import MembersUnit, ObjectUnit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ipfs_dataset_core.datasets.shards import Unit
     from ipfs_dataset_core.interfaces import ObjectFile, ReaderPlugin
     from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.reading.connections import Connections
     from ipfs_dataset_core.reading.unverified import PlainPath
-    from ipfs_dataset_core.units import Unit
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Datasets: what users construct, index, iterate and shuffle."""
