@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ipfs_dataset_core.exporting import IPFSDatasetExporter
+from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter
 
 __all__ = ["IPFSDatasetExporter"]

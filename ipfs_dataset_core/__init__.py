@@ -35,7 +35,6 @@ if TYPE_CHECKING:
         UnknownPluginError,
         VerificationError,
     )
-    from ipfs_dataset_core.exporting import IPFSDatasetExporter
     from ipfs_dataset_core.interfaces import (
         ByteStream,
         Declaration,
@@ -78,6 +77,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.limits import Limits
     from ipfs_dataset_core.options import Options
     from ipfs_dataset_core.order.sampler import BlockShuffleSampler
+    from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter
     from ipfs_dataset_core.reading.connections import Connections
     from ipfs_dataset_core.reading.resolver import open_object
     from ipfs_dataset_core.registry.lookup import open_reader
@@ -194,7 +194,7 @@ _MODULES = {
         "VerificationError"
     ),
     "ipfs_dataset_core.toolkit.exits": "at_exit",
-    "ipfs_dataset_core.exporting": "IPFSDatasetExporter",
+    "ipfs_dataset_core.publishing.exporter": "IPFSDatasetExporter",
     "ipfs_dataset_core.interfaces.hookspecs": "hookimpl",
     "ipfs_dataset_core.toolkit.index_cache": "index_of",
     "ipfs_dataset_core.interfaces": (

@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from ipfs_dataset_core.codecs import ValueCodec
 from ipfs_dataset_core.datasets.imported import ImportedDataset
 from ipfs_dataset_core.errors import AddressError, ExportError, FormatError
-from ipfs_dataset_core.exporting import IPFSDatasetExporter
 from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.ipld import CID, get_profile
+from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter
 from ipfs_dataset_core.publishing.sink import TreeSink
 from ipfs_dataset_plugins import declarations
 from ipfs_dataset_plugins.tar_shards import TarShards

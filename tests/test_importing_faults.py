@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ipfs_dataset_core.errors import TransportError
-from ipfs_dataset_core.exporting import IPFSDatasetExporter
 from ipfs_dataset_core.ipld import CID, CarReader
+from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support.builders import noise
 from tests.support.gateway_server import GatewayServer
