@@ -12,9 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ipfs_dataset_core import codecs, manifest
     from ipfs_dataset_core.addressing.sources import file_path
-    from ipfs_dataset_core.codecs import ValueCodec
     from ipfs_dataset_core.datasets.iterable import IPFSDataset, IPFSIterableDataset
     from ipfs_dataset_core.datasets.shuffle import ShuffleDataset
     from ipfs_dataset_core.errors import (
@@ -56,6 +54,7 @@ if TYPE_CHECKING:
     )
     from ipfs_dataset_core.interfaces.hookspecs import hookimpl
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
+    from ipfs_dataset_core.interfaces.value_codec import Leaf, ValueCodec
     from ipfs_dataset_core.ipld import (
         CID,
         DAG_PB,
@@ -177,7 +176,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 _MODULES = {
     "ipfs_dataset_core.addressing.sources": "file_path",
     "ipfs_dataset_core.toolkit.block_files": "BlockFiles",
-    "ipfs_dataset_core.codecs": "ValueCodec",
+    "ipfs_dataset_core.interfaces.value_codec": "Leaf ValueCodec",
     "ipfs_dataset_core.toolkit.index_codec": "pack_columns unpack_columns",
     "ipfs_dataset_core.reading.connections": "Connections",
     "ipfs_dataset_core.ipld": (

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ipfs_dataset_core.codecs import SampleCodec, schema
 from ipfs_dataset_core.errors import ExportError
+from ipfs_dataset_plugins.tar_shards.codecs import SampleCodec, schema
 from tests.support import values
 from tests.support.equality import same
 from tests.support.round_trip import there_and_back
@@ -259,7 +259,7 @@ def test_tensors_travel_without_numpy():
 import sys
 sys.modules["numpy"] = None
 import torch
-from ipfs_dataset_core.codecs import SampleCodec
+from ipfs_dataset_plugins.tar_shards.codecs import SampleCodec
 sample = {"x": torch.arange(6, dtype=torch.bfloat16).reshape(2, 3).T, "y": torch.tensor(3)}
 codec = SampleCodec()
 encoded = codec.encode(sample, 0)
@@ -272,7 +272,8 @@ assert all(torch.equal(back[key], sample[key]) for key in sample)
 
 def test_importing_the_codecs_imports_neither_torch_nor_numpy_nor_pillow():
     script = (
-        "import sys, ipfs_dataset_core.codecs; print({'torch', 'numpy', 'PIL'} & set(sys.modules))"
+        "import sys, ipfs_dataset_plugins.tar_shards.codecs\n"
+        "print({'torch', 'numpy', 'PIL'} & set(sys.modules))"
     )
     found = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True

@@ -9,10 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.codecs import SampleCodec, arrays, npy, scalars, schema, tensors
-from ipfs_dataset_core.codecs.builtin import DECODERS
-from ipfs_dataset_core.codecs.schema import Member
 from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_plugins.tar_shards.codecs import (
+    SampleCodec,
+    arrays,
+    npy,
+    scalars,
+    schema,
+    tensors,
+)
+from ipfs_dataset_plugins.tar_shards.codecs.builtin import DECODERS
+from ipfs_dataset_plugins.tar_shards.codecs.schema import Member
 
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),

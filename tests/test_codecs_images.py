@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps, ImagePalette, ImageSequence
 
-from ipfs_dataset_core.codecs import images, scalars
-from ipfs_dataset_core.codecs.builtin import DECODERS
 from ipfs_dataset_core.errors import ExportError, FormatError
+from ipfs_dataset_plugins.tar_shards.codecs import images, scalars
+from ipfs_dataset_plugins.tar_shards.codecs.builtin import DECODERS
 from tests.support.equality import same
 
 MODES = ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "CMYK", "YCbCr", "LAB"]

@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ipfs_dataset_core.codecs import SampleCodec, ValueCodec
 from ipfs_dataset_core.errors import ExportError, FormatError
+from ipfs_dataset_plugins.tar_shards.codecs import SampleCodec, ValueCodec
 from tests.support.round_trip import there_and_back
 
 

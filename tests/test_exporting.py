@@ -14,7 +14,6 @@ import torch
 from PIL import Image, ImageSequence
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from ipfs_dataset_core.codecs import ValueCodec
 from ipfs_dataset_core.datasets.imported import ImportedDataset
 from ipfs_dataset_core.errors import AddressError, ExportError, FormatError
 from ipfs_dataset_core.interfaces import ExporterOptions
@@ -22,7 +21,8 @@ from ipfs_dataset_core.ipld import CID, get_profile
 from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter
 from ipfs_dataset_core.publishing.sink import TreeSink
 from ipfs_dataset_plugins import declarations
-from ipfs_dataset_plugins.tar_shards import TarShards
+from ipfs_dataset_plugins.tar_shards.codecs import ValueCodec
+from ipfs_dataset_plugins.tar_shards.exporter import TarShards
 from tests.plugins.test_original import SAMPLES as ORIGINAL_SAMPLES
 from tests.plugins.test_original import shard_of
 from tests.support.equality import same

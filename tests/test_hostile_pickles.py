@@ -22,7 +22,7 @@ from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.ipld import RAW, get_profile
 from ipfs_dataset_core.publishing.publish import publish
 from ipfs_dataset_core.testing import MemoryTransport
-from ipfs_dataset_plugins.tar_shards import TarShards
+from ipfs_dataset_plugins.tar_shards.exporter import TarShards
 from tests.support.builders import noise, one_file, tar_bytes, zip_bytes
 from tests.support.gateway_server import GatewayServer
 from tests.support.http_server import FaultServer, Plan

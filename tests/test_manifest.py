@@ -11,11 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core import manifest as module
-from ipfs_dataset_core.codecs.schema import Branch, Member
 from ipfs_dataset_core.errors import FormatError, LimitError
-from ipfs_dataset_core.manifest import Manifest, Shard, parse_index, parse_manifest, write_index
 from ipfs_dataset_core.testing import MemoryFile
+from ipfs_dataset_plugins.tar_shards import manifest as module
+from ipfs_dataset_plugins.tar_shards.codecs.schema import Branch, Member
+from ipfs_dataset_plugins.tar_shards.manifest import (
+    Manifest,
+    Shard,
+    parse_index,
+    parse_manifest,
+    write_index,
+)
 
 SHARD = Shard(
     path="shards/00000.tar", cid="bafy", size=512 * 5 + 1024, samples=2, index="index/00000.json"

@@ -17,7 +17,7 @@ from ipfs_dataset_core.publishing.sink import TreeSink
 from ipfs_dataset_core.publishing.upload import BlockUpload
 from ipfs_dataset_core.publishing.walking import walk
 from ipfs_dataset_core.testing import MemoryTransport
-from ipfs_dataset_plugins.tar_shards import TarShards
+from ipfs_dataset_plugins.tar_shards.exporter import TarShards
 from tests.support.threads_left import upload_threads
 
 PROFILE = get_profile("unixfs-v1-2025")
@@ -177,7 +177,7 @@ from tests.support.peak import peak_kib
 from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.interfaces import ExporterOptions, Transport
 from ipfs_dataset_core.publishing.publish import publish
-from ipfs_dataset_plugins.tar_shards import TarShards
+from ipfs_dataset_plugins.tar_shards.exporter import TarShards
 import torch
 
 class Nowhere(Transport):

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import io
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from ipfs_dataset_core.codecs import ValueCodec
     from ipfs_dataset_core.interfaces.objects import ObjectDirectory, ObjectFile
+    from ipfs_dataset_core.interfaces.value_codec import ValueCodec
     from ipfs_dataset_core.ipld import CID
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from ipfs_dataset_core.codecs import ValueCodec
+    from ipfs_dataset_core.interfaces.value_codec import ValueCodec
     from ipfs_dataset_core.keywords import OptionArguments
 
 

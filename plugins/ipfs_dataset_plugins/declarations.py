@@ -107,7 +107,7 @@ TAR_SHARDS = _Plugin(
     ExporterPlugin(
         name="tar_shards",
         summary="TAR shards with a manifest, readable by webdataset",
-        factory="ipfs_dataset_plugins.tar_shards:TarShards",
+        factory="ipfs_dataset_plugins.tar_shards.exporter:TarShards",
     )
 )
 ORIGINAL = _Plugin(

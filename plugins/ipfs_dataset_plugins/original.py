@@ -22,9 +22,9 @@ from ipfs_dataset_core import (
     IPFSDatasetError,
     ObjectFile,
     PublishedSamples,
-    manifest,
 )
-from ipfs_dataset_plugins._shard_samples import even_blocks
+from ipfs_dataset_plugins.tar_shards import manifest
+from ipfs_dataset_plugins.tar_shards.samples import even_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

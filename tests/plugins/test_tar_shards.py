@@ -12,14 +12,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipfs_dataset_core import manifest
 from ipfs_dataset_core.errors import ExportError, FormatError
 from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.publishing.publish import publish
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile, MemoryTransport
-from ipfs_dataset_plugins import _shard_samples, _shard_writer
-from ipfs_dataset_plugins.tar_shards import TarShards
+from ipfs_dataset_plugins.tar_shards import manifest
+from ipfs_dataset_plugins.tar_shards import samples as _shard_samples
+from ipfs_dataset_plugins.tar_shards import writer as _shard_writer
+from ipfs_dataset_plugins.tar_shards.exporter import TarShards
 from tests.support import values
 from tests.support.equality import same
 

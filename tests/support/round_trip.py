@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ipfs_dataset_core.codecs import SampleCodec, schema
+from ipfs_dataset_plugins.tar_shards.codecs import SampleCodec, schema
 
 MEMBER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\.[a-z0-9]+")
 

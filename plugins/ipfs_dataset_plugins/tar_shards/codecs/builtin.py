@@ -6,12 +6,12 @@ import functools
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.codecs import arrays, images, scalars, tensors
+from ipfs_dataset_plugins.tar_shards.codecs import arrays, images, scalars, tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipfs_dataset_core.interfaces.value_codec import Leaf
+    from ipfs_dataset_core import Leaf
 
 JSON = "json"
 _INT64 = 1 << 63

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core import Exporter, ObjectDirectory, codecs, manifest
-from ipfs_dataset_plugins._shard_samples import TarShardSamples
-from ipfs_dataset_plugins._shard_writer import OWN_SCHEMA, ShardWriter, write_file
+from ipfs_dataset_core import Exporter, ObjectDirectory
+from ipfs_dataset_plugins.tar_shards import codecs, manifest
+from ipfs_dataset_plugins.tar_shards.samples import TarShardSamples
+from ipfs_dataset_plugins.tar_shards.writer import OWN_SCHEMA, ShardWriter, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

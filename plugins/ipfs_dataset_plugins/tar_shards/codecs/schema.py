@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
 
-from ipfs_dataset_core.codecs import scalars
-from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core import FormatError
+from ipfs_dataset_plugins.tar_shards.codecs import scalars
 
 if TYPE_CHECKING:
     from collections.abc import Callable

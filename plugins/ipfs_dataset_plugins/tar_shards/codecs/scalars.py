@@ -16,7 +16,7 @@ import re
 import struct
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core import FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

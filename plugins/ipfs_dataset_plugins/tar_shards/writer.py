@@ -7,7 +7,8 @@ import tarfile
 from array import array
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core import ExportError, manifest
+from ipfs_dataset_core import ExportError
+from ipfs_dataset_plugins.tar_shards import manifest
 
 if TYPE_CHECKING:
     import io

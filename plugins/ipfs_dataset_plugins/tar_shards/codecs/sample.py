@@ -6,18 +6,17 @@ import functools
 import pickle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ipfs_dataset_core.codecs import builtin, scalars
-from ipfs_dataset_core.codecs.alike import AlikeSamples
-from ipfs_dataset_core.codecs.fields import FieldNames, child
-from ipfs_dataset_core.codecs.schema import Branch, Member, build, schema_text
-from ipfs_dataset_core.errors import ExportError, FormatError, IPFSDatasetError
-from ipfs_dataset_core.interfaces.value_codec import ValueCodec
+from ipfs_dataset_core import ExportError, FormatError, IPFSDatasetError, ValueCodec
+from ipfs_dataset_plugins.tar_shards.codecs import builtin, scalars
+from ipfs_dataset_plugins.tar_shards.codecs.alike import AlikeSamples
+from ipfs_dataset_plugins.tar_shards.codecs.fields import FieldNames, child
+from ipfs_dataset_plugins.tar_shards.codecs.schema import Branch, Member, build, schema_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from ipfs_dataset_core.codecs.schema import Schema
-    from ipfs_dataset_core.interfaces.value_codec import Leaf
+    from ipfs_dataset_core import Leaf
+    from ipfs_dataset_plugins.tar_shards.codecs.schema import Schema
 
 _Path = tuple[Any, ...]
 

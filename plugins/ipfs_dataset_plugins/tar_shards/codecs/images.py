@@ -13,15 +13,15 @@ import io
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ipfs_dataset_core.codecs import scalars
-from ipfs_dataset_core.errors import ExportError, FormatError, MissingDependencyError
+from ipfs_dataset_core import ExportError, FormatError, MissingDependencyError
+from ipfs_dataset_plugins.tar_shards.codecs import scalars
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from PIL import Image
 
-    from ipfs_dataset_core.interfaces.value_codec import Leaf
+    from ipfs_dataset_core import Leaf
 
 PNG = "png"
 RAW = "pil"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.codecs import npy
-from ipfs_dataset_core.errors import ExportError, FormatError, MissingDependencyError
+from ipfs_dataset_core import ExportError, FormatError, MissingDependencyError
+from ipfs_dataset_plugins.tar_shards.codecs import npy
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ipfs_dataset_core.interfaces.value_codec import Leaf
+    from ipfs_dataset_core import Leaf
 
 ARRAY = "ndarray"
 SCALAR = "numpy"

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ipfs_dataset_core.codecs import scalars, schema
-from ipfs_dataset_core.errors import FormatError, LimitError
+from ipfs_dataset_core import FormatError, LimitError
+from ipfs_dataset_plugins.tar_shards.codecs import scalars, schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ipfs_dataset_core.interfaces import ObjectFile
+    from ipfs_dataset_core import ObjectFile
 
 IDENTIFIER = "ipfs-dataset"
 MAJOR, MINOR = 2, 0

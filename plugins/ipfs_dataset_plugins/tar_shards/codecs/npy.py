@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core import FormatError
 
 MAGIC = b"\x93NUMPY"
 MAX_HEADER = 1 << 16

@@ -13,13 +13,13 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.codecs import npy
-from ipfs_dataset_core.errors import ExportError, FormatError
+from ipfs_dataset_core import ExportError, FormatError
+from ipfs_dataset_plugins.tar_shards.codecs import npy
 
 if TYPE_CHECKING:
     import torch
 
-    from ipfs_dataset_core.interfaces.value_codec import Leaf
+    from ipfs_dataset_core import Leaf
 
 NAME = "tensor"
 _ORDER = "<" if sys.byteorder == "little" else ">"

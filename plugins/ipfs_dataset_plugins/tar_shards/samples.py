@@ -8,9 +8,10 @@ from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ipfs_dataset_core import FormatError, PublishedSamples, codecs, manifest
+from ipfs_dataset_core import FormatError, PublishedSamples
 from ipfs_dataset_plugins._forward import HoppingBytes
-from ipfs_dataset_plugins._shard_writer import OWN_SCHEMA, TRAILER
+from ipfs_dataset_plugins.tar_shards import codecs, manifest
+from ipfs_dataset_plugins.tar_shards.writer import OWN_SCHEMA, TRAILER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

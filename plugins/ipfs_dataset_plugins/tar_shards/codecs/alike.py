@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ipfs_dataset_core.codecs import scalars
-from ipfs_dataset_core.codecs.schema import Member
+from ipfs_dataset_plugins.tar_shards.codecs import scalars
+from ipfs_dataset_plugins.tar_shards.codecs.schema import Member
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipfs_dataset_core.codecs.schema import Schema
-    from ipfs_dataset_core.interfaces.value_codec import Leaf
+    from ipfs_dataset_core import Leaf
+    from ipfs_dataset_plugins.tar_shards.codecs.schema import Schema
 
 _MAYBE_INLINE = scalars.SCALARS | scalars.CONTAINERS
 

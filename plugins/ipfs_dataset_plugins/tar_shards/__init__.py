@@ -1,0 +1,1 @@
+"""Published datasets as TAR shards: exporter, reader, value codecs."""

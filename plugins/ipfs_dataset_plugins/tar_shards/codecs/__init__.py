@@ -1,0 +1,24 @@
+"""Samples as files and back, without pickle."""
+
+from __future__ import annotations
+
+from ipfs_dataset_core import ValueCodec
+from ipfs_dataset_plugins.tar_shards.codecs.sample import EncodedSample, SampleCodec
+from ipfs_dataset_plugins.tar_shards.codecs.schema import (
+    Branch,
+    Member,
+    Schema,
+    parse_schema,
+    schema_text,
+)
+
+__all__ = [
+    "Branch",
+    "EncodedSample",
+    "Member",
+    "SampleCodec",
+    "Schema",
+    "ValueCodec",
+    "parse_schema",
+    "schema_text",
+]
