@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import LimitError
-from ipfs_dataset_plugins._forward import cut_off
-from ipfs_dataset_plugins._names import check_name, is_junk
 from ipfs_dataset_plugins._tar_headers import HARD_LINK, REGULAR_KINDS
 from ipfs_dataset_plugins._tar_links import Links
 from ipfs_dataset_plugins._tar_members import Scan
 from ipfs_dataset_plugins._tar_sparse import assemble
+from ipfs_dataset_plugins.archives.buffered import cut_off
+from ipfs_dataset_plugins.archives.member_names import check_name, is_junk
 
 if TYPE_CHECKING:
     from collections.abc import Callable

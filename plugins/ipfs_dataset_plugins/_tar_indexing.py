@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_plugins._forward import ForwardBytes
 from ipfs_dataset_plugins._tar_headers import BLOCK, padded
 from ipfs_dataset_plugins._tar_index import TarIndex
 from ipfs_dataset_plugins._tar_members import Scan
 from ipfs_dataset_plugins._tar_usual import usual_headers
+from ipfs_dataset_plugins.archives.buffered import ForwardBytes
 
 if TYPE_CHECKING:
     from ipfs_dataset_core import ObjectFile

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import FormatError, LimitError
 from ipfs_dataset_plugins import _tar_extensions as extensions
-from ipfs_dataset_plugins._forward import cut_off
 from ipfs_dataset_plugins._tar_headers import (
     BLOCK,
     OLD_SPARSE,
@@ -15,6 +14,7 @@ from ipfs_dataset_plugins._tar_headers import (
     parse_header,
 )
 from ipfs_dataset_plugins._tar_member import Blocks, Member
+from ipfs_dataset_plugins.archives.buffered import cut_off
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfs_dataset_core import Sample
-    from ipfs_dataset_plugins._forward import ForwardBytes
     from ipfs_dataset_plugins._tar_contents import Contents
     from ipfs_dataset_plugins._tar_members import Scan
+    from ipfs_dataset_plugins.archives.buffered import ForwardBytes
 
 
 def samples(

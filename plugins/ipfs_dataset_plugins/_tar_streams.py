@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import FormatError, IPFSDatasetError, LimitError
-from ipfs_dataset_plugins._compression import DAMAGE, PIECE_BYTES, decompressed
-from ipfs_dataset_plugins._forward import cut_off
+from ipfs_dataset_plugins.archives.buffered import cut_off
+from ipfs_dataset_plugins.archives.compression import DAMAGE, PIECE_BYTES, decompressed
 
 if TYPE_CHECKING:
     from ipfs_dataset_core import ObjectFile

@@ -9,9 +9,9 @@ from operator import add, itemgetter, le
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import FormatError, MemberIndex, NameTable, pack_columns, unpack_columns
-from ipfs_dataset_plugins._names import check_name, is_junk
 from ipfs_dataset_plugins._zip_directory import LOCAL_HEADER_BYTES, entries, find_directory
 from ipfs_dataset_plugins._zip_member import extent
+from ipfs_dataset_plugins.archives.member_names import check_name, is_junk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -5,13 +5,13 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_plugins import _deflate
-from ipfs_dataset_plugins._forward import cut_off
 from ipfs_dataset_plugins._zip_directory import LOCAL_HEADER_BYTES, decoded_name
 from ipfs_dataset_plugins._zip_methods import decompress
+from ipfs_dataset_plugins.archives import deflate as _deflate
+from ipfs_dataset_plugins.archives.buffered import cut_off
 
 if TYPE_CHECKING:
-    from ipfs_dataset_plugins._forward import ForwardBytes
+    from ipfs_dataset_plugins.archives.buffered import ForwardBytes
 
 Member = tuple[str, int, int, int, int, int, int, int]
 """Name, place of the local header, where what follows starts, compressed size, size, CRC, method, flags.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bz2
 import lzma
 
-from ipfs_dataset_plugins import _deflate
+from ipfs_dataset_plugins.archives import deflate as _deflate
 
 _STORED, _DEFLATED, _BZIP2, _LZMA = 0, 8, 12, 14
 _OTHER_METHODS = {

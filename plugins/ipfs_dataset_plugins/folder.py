@@ -15,7 +15,7 @@ from ipfs_dataset_core import (
     Limits,
     NameTable,
 )
-from ipfs_dataset_plugins._names import is_junk
+from ipfs_dataset_plugins.archives.member_names import is_junk
 
 if TYPE_CHECKING:
     from ipfs_dataset_core import ObjectDirectory

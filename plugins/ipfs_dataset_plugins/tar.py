@@ -10,8 +10,6 @@ import math
 from typing import TYPE_CHECKING, cast
 
 from ipfs_dataset_core import FormatError, Reader
-from ipfs_dataset_plugins._compression import PIECE_BYTES, compression_of
-from ipfs_dataset_plugins._forward import ForwardBytes, HoppingBytes
 from ipfs_dataset_plugins._tar_contents import Contents, read_content
 from ipfs_dataset_plugins._tar_headers import BLOCK, parse_header
 from ipfs_dataset_plugins._tar_index import TarIndex
@@ -19,6 +17,8 @@ from ipfs_dataset_plugins._tar_indexing import build_index
 from ipfs_dataset_plugins._tar_members import Scan
 from ipfs_dataset_plugins._tar_samples import samples
 from ipfs_dataset_plugins._tar_streams import DecompressedBytes
+from ipfs_dataset_plugins.archives.buffered import ForwardBytes, HoppingBytes
+from ipfs_dataset_plugins.archives.compression import PIECE_BYTES, compression_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from ipfs_dataset_core import FormatError, Reader, index_of
-from ipfs_dataset_plugins._forward import ForwardBytes, HoppingBytes
 from ipfs_dataset_plugins._zip_index import ZipIndex, build_index
 from ipfs_dataset_plugins._zip_member import read_member
+from ipfs_dataset_plugins.archives.buffered import ForwardBytes, HoppingBytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

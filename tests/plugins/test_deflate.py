@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from ipfs_dataset_core import FormatError
 from ipfs_dataset_core.testing import MemoryFile
-from ipfs_dataset_plugins import _deflate
-from ipfs_dataset_plugins._compression import PIECE_BYTES, decompressed
+from ipfs_dataset_plugins.archives import deflate as _deflate
+from ipfs_dataset_plugins.archives.compression import PIECE_BYTES, decompressed
 from ipfs_dataset_plugins.tar import TarReader
 from ipfs_dataset_plugins.zip import ZipReader
 from tests.support.archives import by_zipfile, outcome, tar_of, zip_of
@@ -50,7 +50,7 @@ def zips(data: bytes):
 
 def test_without_isal_the_standard_library_does_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "isal", None)
-    spec = importlib.util.find_spec("ipfs_dataset_plugins._deflate")
+    spec = importlib.util.find_spec("ipfs_dataset_plugins.archives.deflate")
     assert spec is not None
     assert spec.loader is not None
     plain = importlib.util.module_from_spec(spec)

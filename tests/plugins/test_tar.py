@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from ipfs_dataset_core import FormatError, LimitError, Limits, MissingDependencyError
 from ipfs_dataset_core.testing import MemoryFile
-from ipfs_dataset_plugins import _zstd
+from ipfs_dataset_plugins.archives import zstd as _zstd
 from ipfs_dataset_plugins.tar import TarReader
 from tests.support.archives import by_tarfile, outcome, tar_of
 

@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipfs_dataset_core import FormatError, PublishedSamples
-from ipfs_dataset_plugins._forward import HoppingBytes
+from ipfs_dataset_plugins.archives.buffered import HoppingBytes
 from ipfs_dataset_plugins.tar_shards import codecs, manifest
 from ipfs_dataset_plugins.tar_shards.writer import OWN_SCHEMA, TRAILER
 

@@ -9,7 +9,8 @@ import zlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
-from ipfs_dataset_plugins import _deflate, _zstd
+from ipfs_dataset_plugins.archives import deflate as _deflate
+from ipfs_dataset_plugins.archives import zstd as _zstd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,0 +1,1 @@
+"""What the readers of archives share: decompression, member names, buffered reading."""
