@@ -16,16 +16,16 @@ from urllib.parse import urlsplit
 import attrs
 
 from ipfs_dataset_core import CID, AddressError, IPFSDatasetError, TransportError, verify
-from ipfs_dataset_plugins._hosts import is_loopback
-from ipfs_dataset_plugins._http import HTTPClient
-from ipfs_dataset_plugins._multiaddr import parse_multiaddr
 from ipfs_dataset_plugins.gateway import GatewayTransport
+from ipfs_dataset_plugins.http.client import HTTPClient
+from ipfs_dataset_plugins.http.hosts import is_loopback
+from ipfs_dataset_plugins.http.multiaddr import parse_multiaddr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfs_dataset_core import Options
-    from ipfs_dataset_plugins._endpoints import Endpoint
+    from ipfs_dataset_plugins.http.endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 

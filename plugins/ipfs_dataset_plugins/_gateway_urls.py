@@ -8,11 +8,11 @@ from urllib.parse import quote, unquote_plus, urlsplit
 import attrs
 
 from ipfs_dataset_core import CID, AddressError, redacted
-from ipfs_dataset_plugins._endpoints import endpoint_of
-from ipfs_dataset_plugins._origins import encoded_query
+from ipfs_dataset_plugins.http.endpoint import endpoint_of
+from ipfs_dataset_plugins.http.url import encoded_query
 
 if TYPE_CHECKING:
-    from ipfs_dataset_plugins._endpoints import Endpoint
+    from ipfs_dataset_plugins.http.endpoint import Endpoint
 
 MAX_DNS_LABEL = 63
 # What is shorter would be found in every other word.

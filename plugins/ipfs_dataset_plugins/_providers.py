@@ -9,8 +9,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core import AddressError
-from ipfs_dataset_plugins._hosts import is_private
-from ipfs_dataset_plugins._multiaddr import parse_multiaddr
+from ipfs_dataset_plugins.http.hosts import is_private
+from ipfs_dataset_plugins.http.multiaddr import parse_multiaddr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

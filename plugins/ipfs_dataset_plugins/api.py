@@ -20,17 +20,17 @@ from ipfs_dataset_core import (
     car_header,
     car_section_head,
 )
-from ipfs_dataset_plugins._bodies import error_of
-from ipfs_dataset_plugins._endpoints import endpoint_of
-from ipfs_dataset_plugins._http import HTTPClient
-from ipfs_dataset_plugins._multiaddr import parse_multiaddr
 from ipfs_dataset_plugins._node_gateway import NodeGateway
+from ipfs_dataset_plugins.http.body import error_of
+from ipfs_dataset_plugins.http.client import HTTPClient
+from ipfs_dataset_plugins.http.endpoint import endpoint_of
+from ipfs_dataset_plugins.http.multiaddr import parse_multiaddr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ipfs_dataset_core import Options, Span
-    from ipfs_dataset_plugins._bodies import Body
+    from ipfs_dataset_plugins.http.body import Body
 
 MAX_ANSWER_BYTES = 1 << 20
 # What nodes say of a block that they do not have and will not look for: Kubo offline; js-ipfs offline.

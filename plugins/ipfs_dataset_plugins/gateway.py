@@ -21,16 +21,16 @@ from ipfs_dataset_core import (
     VerificationError,
     verify,
 )
-from ipfs_dataset_plugins._bodies import error_of
 from ipfs_dataset_plugins._gateway_urls import parse_gateway
-from ipfs_dataset_plugins._http import HTTPClient
-from ipfs_dataset_plugins._redirects import connected_to, next_hop
+from ipfs_dataset_plugins.http.body import error_of
+from ipfs_dataset_plugins.http.client import HTTPClient
+from ipfs_dataset_plugins.http.redirect import connected_to, next_hop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfs_dataset_core import CID, Options, Span
-    from ipfs_dataset_plugins._bodies import Body
+    from ipfs_dataset_plugins.http.body import Body
 
 RAW_BLOCK = "application/vnd.ipld.raw"
 CAR = "application/vnd.ipld.car"

@@ -11,8 +11,8 @@ from contextlib import closing
 import pytest
 
 from ipfs_dataset_core import AddressError, Options, TransportError, TransportTimeoutError
-from ipfs_dataset_plugins._endpoints import endpoint_of
-from ipfs_dataset_plugins._http import HTTPClient
+from ipfs_dataset_plugins.http.client import HTTPClient
+from ipfs_dataset_plugins.http.endpoint import endpoint_of
 from tests.support.http_server import FaultServer, Plan
 from tests.support.raw_server import RawServer, head_from, saying
 

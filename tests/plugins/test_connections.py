@@ -12,10 +12,10 @@ from contextlib import ExitStack, closing
 import pytest
 
 from ipfs_dataset_core import Options
-from ipfs_dataset_plugins._connections import KEPT_CONNECTIONS, KeptConnections
-from ipfs_dataset_plugins._endpoints import endpoint_of
-from ipfs_dataset_plugins._http import HTTPClient
-from ipfs_dataset_plugins._origins import Origin
+from ipfs_dataset_plugins.http.client import HTTPClient
+from ipfs_dataset_plugins.http.connection_pool import KEPT_CONNECTIONS, KeptConnections
+from ipfs_dataset_plugins.http.endpoint import endpoint_of
+from ipfs_dataset_plugins.http.url import Origin
 from tests.support.http_server import FaultServer, Plan, redirect
 from tests.support.raw_server import RawServer, head_from
 

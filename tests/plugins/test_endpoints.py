@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import AddressError
-from ipfs_dataset_plugins._endpoints import authorization, endpoint_of
+from ipfs_dataset_plugins.http.endpoint import authorization, endpoint_of
 
 
 @pytest.mark.parametrize(

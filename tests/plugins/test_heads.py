@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ipfs_dataset_plugins._heads import _KEPT, HeadReader
-from ipfs_dataset_plugins._responses import Response
+from ipfs_dataset_plugins.http.heads import _KEPT, HeadReader
+from ipfs_dataset_plugins.http.response import Response
 
 BODY = b"A: 1\r\n\r\nnot: a field\r\n" * 100
 KEPT = sorted(name.decode() for name in _KEPT - {b"content-length", b"transfer-encoding"})

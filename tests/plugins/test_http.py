@@ -16,9 +16,9 @@ from ipfs_dataset_core import (
     TransportError,
     TransportTimeoutError,
 )
-from ipfs_dataset_plugins._bodies import error_of, retry_after
-from ipfs_dataset_plugins._endpoints import Endpoint, endpoint_of
-from ipfs_dataset_plugins._http import HTTPClient
+from ipfs_dataset_plugins.http.body import error_of, retry_after
+from ipfs_dataset_plugins.http.client import HTTPClient
+from ipfs_dataset_plugins.http.endpoint import Endpoint, endpoint_of
 from tests.support.builders import noise
 from tests.support.http_server import FaultServer, Plan, endless, html, rate_limited
 

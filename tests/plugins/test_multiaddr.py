@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import AddressError
-from ipfs_dataset_plugins._multiaddr import parse_multiaddr
+from ipfs_dataset_plugins.http.multiaddr import parse_multiaddr
 
 
 @pytest.mark.parametrize(

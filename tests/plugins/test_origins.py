@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_plugins._origins import Origin, origin_of, parse_url, target_of
-from ipfs_dataset_plugins._request_heads import request_head
+from ipfs_dataset_plugins.http.request import request_head
+from ipfs_dataset_plugins.http.url import Origin, origin_of, parse_url, target_of
 
 hosts = st.sampled_from(["a.example", "A.Example", "[::1]", "10.0.0.1", "bücher.example", "a_b"])
 ports = st.sampled_from(["", ":", ":80", ":443", ":8080"])

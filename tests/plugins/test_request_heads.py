@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import AddressError, Options
-from ipfs_dataset_plugins._endpoints import endpoint_of
-from ipfs_dataset_plugins._http import HTTPClient
-from ipfs_dataset_plugins._request_heads import request_head
+from ipfs_dataset_plugins.http.client import HTTPClient
+from ipfs_dataset_plugins.http.endpoint import endpoint_of
+from ipfs_dataset_plugins.http.request import request_head
 
 
 def test_a_head_is_written_as_http_wants_it():

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import Options, TransportError
-from ipfs_dataset_plugins._endpoints import endpoint_of
-from ipfs_dataset_plugins._http import HTTPClient
-from ipfs_dataset_plugins._responses import Response
+from ipfs_dataset_plugins.http.client import HTTPClient
+from ipfs_dataset_plugins.http.endpoint import endpoint_of
+from ipfs_dataset_plugins.http.response import Response
 from tests.support.raw_server import RawServer, head_from, saying
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipfs_dataset_plugins._sending import send
+from ipfs_dataset_plugins.http.sending import send
 
 MIB = 1 << 20
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from ipfs_dataset_plugins._origins import Origin
+    from ipfs_dataset_plugins.http.url import Origin
 
 # More threads than that at once only means that some connect anew.
 KEPT_CONNECTIONS = 32

@@ -9,9 +9,9 @@ from __future__ import annotations
 import http.client
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_plugins._heads import MAX_FIELDS, HeadReader
-from ipfs_dataset_plugins._patience import PatientReader
-from ipfs_dataset_plugins._sending import send
+from ipfs_dataset_plugins.http.heads import MAX_FIELDS, HeadReader
+from ipfs_dataset_plugins.http.patience import PatientReader
+from ipfs_dataset_plugins.http.sending import send
 
 if TYPE_CHECKING:
     import socket

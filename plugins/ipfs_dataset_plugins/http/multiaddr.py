@@ -7,7 +7,7 @@ import re
 from urllib.parse import unquote
 
 from ipfs_dataset_core import AddressError
-from ipfs_dataset_plugins._endpoints import Endpoint
+from ipfs_dataset_plugins.http.endpoint import Endpoint
 
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
 _TLS_ENDINGS = {

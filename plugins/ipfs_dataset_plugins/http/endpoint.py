@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from ipfs_dataset_core import AddressError, redacted
-from ipfs_dataset_plugins._origins import netloc
+from ipfs_dataset_plugins.http.url import netloc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,15 +9,15 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core import TransportError
-from ipfs_dataset_plugins._origins import netloc
-from ipfs_dataset_plugins._proxies import proxy_for
-from ipfs_dataset_plugins._request_heads import request_head
-from ipfs_dataset_plugins._responses import Incoming
+from ipfs_dataset_plugins.http.proxy import proxy_for
+from ipfs_dataset_plugins.http.request import request_head
+from ipfs_dataset_plugins.http.response import Incoming
+from ipfs_dataset_plugins.http.url import netloc
 
 if TYPE_CHECKING:
-    from ipfs_dataset_plugins._endpoints import Endpoint
-    from ipfs_dataset_plugins._origins import Origin
-    from ipfs_dataset_plugins._proxies import Proxy
+    from ipfs_dataset_plugins.http.endpoint import Endpoint
+    from ipfs_dataset_plugins.http.proxy import Proxy
+    from ipfs_dataset_plugins.http.url import Origin
 
 
 class Dialer:

@@ -8,11 +8,11 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from ipfs_dataset_core import AddressError, redacted
-from ipfs_dataset_plugins._endpoints import authorization
-from ipfs_dataset_plugins._origins import origin_of, parse_url
+from ipfs_dataset_plugins.http.endpoint import authorization
+from ipfs_dataset_plugins.http.url import origin_of, parse_url
 
 if TYPE_CHECKING:
-    from ipfs_dataset_plugins._origins import Origin
+    from ipfs_dataset_plugins.http.url import Origin
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 

@@ -20,7 +20,7 @@ from ipfs_dataset_core import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ipfs_dataset_plugins._responses import Response
+    from ipfs_dataset_plugins.http.response import Response
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from urllib.parse import urljoin
 
 import attrs
 
-from ipfs_dataset_plugins._hosts import is_loopback, is_private
-from ipfs_dataset_plugins._origins import netloc, origin_of, parse_url
+from ipfs_dataset_plugins.http.hosts import is_loopback, is_private
+from ipfs_dataset_plugins.http.url import netloc, origin_of, parse_url
 
 if TYPE_CHECKING:
-    from ipfs_dataset_plugins._origins import Origin
+    from ipfs_dataset_plugins.http.url import Origin
 
 _MAX_LOCATION = 8192
 

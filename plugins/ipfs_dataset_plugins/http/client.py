@@ -14,20 +14,20 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import AddressError, TransportError, time_left
-from ipfs_dataset_plugins._bodies import Body, translated
-from ipfs_dataset_plugins._connecting import Dialer
-from ipfs_dataset_plugins._connections import KeptConnections
-from ipfs_dataset_plugins._endpoints import authorization, secrets_of
-from ipfs_dataset_plugins._origins import origin_of, parse_url, target_of
-from ipfs_dataset_plugins._request_heads import check_field, request_head
-from ipfs_dataset_plugins._responses import exchange
+from ipfs_dataset_plugins.http.body import Body, translated
+from ipfs_dataset_plugins.http.connect import Dialer
+from ipfs_dataset_plugins.http.connection_pool import KeptConnections
+from ipfs_dataset_plugins.http.endpoint import authorization, secrets_of
+from ipfs_dataset_plugins.http.request import check_field, request_head
+from ipfs_dataset_plugins.http.response import exchange
+from ipfs_dataset_plugins.http.url import origin_of, parse_url, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ipfs_dataset_core import Options
-    from ipfs_dataset_plugins._endpoints import Endpoint
-    from ipfs_dataset_plugins._origins import Origin
+    from ipfs_dataset_plugins.http.endpoint import Endpoint
+    from ipfs_dataset_plugins.http.url import Origin
 
 USER_AGENT = "ipfs-dataset"
 
