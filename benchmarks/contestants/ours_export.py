@@ -12,7 +12,7 @@ from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset_core import Options
 from ipfs_dataset_core.ipld import PROFILES, FileBuilder
 from ipfs_dataset_core.publishing.upload import BlockUpload
-from ipfs_dataset_plugins.api import ApiTransport
+from ipfs_dataset_plugins.api.transport import ApiTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

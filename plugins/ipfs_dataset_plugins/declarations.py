@@ -32,7 +32,7 @@ API = _Plugin(
         name="api",
         summary="the RPC API of a node: /ip4/127.0.0.1/tcp/5001 or http://127.0.0.1:5001",
         schemes=("multiaddr", "http", "https"),
-        factory="ipfs_dataset_plugins.api:ApiTransport",
+        factory="ipfs_dataset_plugins.api.transport:ApiTransport",
     )
 )
 GATEWAY = _Plugin(

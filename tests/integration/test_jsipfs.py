@@ -13,7 +13,7 @@ from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.ipld import RAW
 from ipfs_dataset_core.reading.connections import Connections
 from ipfs_dataset_core.reading.unverified import PlainFile
-from ipfs_dataset_plugins.api import ApiTransport
+from ipfs_dataset_plugins.api.transport import ApiTransport
 from tests.support.builders import depth_first, folder, noise, one_file, tree
 from tests.support.fetching import open_object, read_all
 

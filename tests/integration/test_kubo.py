@@ -17,7 +17,7 @@ from ipfs_dataset_core import (
 )
 from ipfs_dataset_core.ipld import RAW
 from ipfs_dataset_core.reading.files import VerifiedFile
-from ipfs_dataset_plugins.api import ApiTransport
+from ipfs_dataset_plugins.api.transport import ApiTransport
 from ipfs_dataset_plugins.store import CarStore, CarWriter
 from tests.support.builders import depth_first, noise, one_file, tree
 from tests.support.fetching import fetching, gateway, read_all

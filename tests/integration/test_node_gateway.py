@@ -6,7 +6,7 @@ import pytest
 
 from ipfs_dataset.ipfs_dataset import IPFSDataset
 from ipfs_dataset_core import CID, Options
-from ipfs_dataset_plugins.api import ApiTransport
+from ipfs_dataset_plugins.api.transport import ApiTransport
 from tests.support.builders import depth_first, noise, one_file, zip_bytes
 from tests.support.jsipfs import JsIpfsNode
 from tests.support.kubo import KuboNode

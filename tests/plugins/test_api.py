@@ -18,7 +18,7 @@ from ipfs_dataset_core import (
     make_cid,
 )
 from ipfs_dataset_core.ipld import read_car
-from ipfs_dataset_plugins.api import ApiTransport
+from ipfs_dataset_plugins.api.transport import ApiTransport
 from tests.support.builders import car_bytes, depth_first, noise, one_file
 from tests.support.http_server import FaultServer, Plan, endless, html
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_plugins._gateway_search import may_have_gateway, urls
+from ipfs_dataset_plugins.api.gateway_search import may_have_gateway, urls
 from ipfs_dataset_plugins.http.endpoint import Endpoint
 
 HERE = Endpoint("http://127.0.0.1:5001")

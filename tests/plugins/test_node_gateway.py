@@ -15,7 +15,7 @@ from ipfs_dataset_core import (
     car_header,
     make_cid,
 )
-from ipfs_dataset_plugins.api import ApiTransport
+from ipfs_dataset_plugins.api.transport import ApiTransport
 from tests.support.api_server import ApiServer
 from tests.support.builders import depth_first, noise, one_file
 from tests.support.gateway_server import GatewayServer

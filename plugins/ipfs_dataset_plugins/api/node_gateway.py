@@ -21,7 +21,7 @@ from ipfs_dataset_core import (
     VerificationError,
     verify,
 )
-from ipfs_dataset_plugins._gateway_search import find_gateway, may_have_gateway
+from ipfs_dataset_plugins.api.gateway_search import find_gateway, may_have_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Generator

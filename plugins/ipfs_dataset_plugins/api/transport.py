@@ -20,7 +20,7 @@ from ipfs_dataset_core import (
     car_header,
     car_section_head,
 )
-from ipfs_dataset_plugins._node_gateway import NodeGateway
+from ipfs_dataset_plugins.api.node_gateway import NodeGateway
 from ipfs_dataset_plugins.http.body import error_of
 from ipfs_dataset_plugins.http.client import HTTPClient
 from ipfs_dataset_plugins.http.endpoint import endpoint_of
