@@ -40,7 +40,7 @@ GATEWAY = _Plugin(
         name="gateway",
         summary="an HTTP gateway, not trusted: its URL in the object's, gateways= or IPFS_GATEWAY",
         schemes=("gateway+http", "gateway+https"),
-        factory="ipfs_dataset_plugins.gateway:GatewayTransport",
+        factory="ipfs_dataset_plugins.gateway.transport:GatewayTransport",
     )
 )
 STORE = _Plugin(

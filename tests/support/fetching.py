@@ -14,7 +14,7 @@ from ipfs_dataset_core.reading import resolver
 from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.sources.failover import Sources
-from ipfs_dataset_plugins.gateway import GatewayTransport
+from ipfs_dataset_plugins.gateway.transport import GatewayTransport
 from tests.support.builders import depth_first
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from ipfs_dataset_core import CID, Options, Span
-    from ipfs_dataset_plugins.gateway import GatewayTransport
+    from ipfs_dataset_plugins.gateway.transport import GatewayTransport
     from ipfs_dataset_plugins.http.body import Body
     from ipfs_dataset_plugins.http.endpoint import Endpoint
 

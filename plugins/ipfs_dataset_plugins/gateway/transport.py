@@ -21,7 +21,7 @@ from ipfs_dataset_core import (
     VerificationError,
     verify,
 )
-from ipfs_dataset_plugins._gateway_urls import parse_gateway
+from ipfs_dataset_plugins.gateway.urls import parse_gateway
 from ipfs_dataset_plugins.http.body import error_of
 from ipfs_dataset_plugins.http.client import HTTPClient
 from ipfs_dataset_plugins.http.redirect import connected_to, next_hop
