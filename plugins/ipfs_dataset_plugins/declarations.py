@@ -56,7 +56,7 @@ ROUTING = _Plugin(
         name="routing",
         summary="a delegated router: reads from whoever it says has the data, verified",
         schemes=("routing+http", "routing+https"),
-        factory="ipfs_dataset_plugins.routing:RoutingTransport",
+        factory="ipfs_dataset_plugins.routing.transport:RoutingTransport",
     )
 )
 PLAIN = _Plugin(

@@ -98,7 +98,7 @@ def test_ipld_does_not_touch_the_outside_world():
         "import ipfs_dataset_core",
         "import ipfs_dataset.cli",
         "from ipfs_dataset.cli import main; main(['plugins'])",
-        "import ipfs_dataset_plugins.api.transport, ipfs_dataset_plugins.routing",
+        "import ipfs_dataset_plugins.api.transport, ipfs_dataset_plugins.routing.transport",
     ],
 )
 def test_discovery_imports_nothing_heavy(program):

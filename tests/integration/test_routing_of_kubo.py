@@ -8,7 +8,7 @@ from ipfs_dataset_core import ObjectNotFoundError, Options
 from ipfs_dataset_core.datasets.iterable import IPFSDataset
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from ipfs_dataset_core.ipld import RAW, make_cid
-from ipfs_dataset_plugins.routing import RoutingTransport
+from ipfs_dataset_plugins.routing.transport import RoutingTransport
 from tests.support.builders import noise, zip_bytes
 
 pytestmark = pytest.mark.kubo

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from ipfs_dataset_core import ObjectNotFoundError, Options, TransportError
 from ipfs_dataset_core.ipld import CID
-from ipfs_dataset_plugins import routing
-from ipfs_dataset_plugins._providers import GATEWAY_PROTOCOL, provider_urls
 from ipfs_dataset_plugins.http.hosts import is_private
-from ipfs_dataset_plugins.routing import RoutingTransport
+from ipfs_dataset_plugins.routing import transport as routing
+from ipfs_dataset_plugins.routing.providers import GATEWAY_PROTOCOL, provider_urls
+from ipfs_dataset_plugins.routing.transport import RoutingTransport
 from tests.support.builders import noise, one_file
 from tests.support.gateway_server import GatewayServer
 from tests.support.http_server import FaultServer, Plan

@@ -1,0 +1,1 @@
+"""The transport that finds providers through delegated routers."""
