@@ -83,7 +83,7 @@ TAR = _Plugin(
     ReaderPlugin(
         name="tar",
         summary="a TAR archive, also gzip, bzip2, xz or Zstandard compressed: its files",
-        factory="ipfs_dataset_plugins.tar:TarReader",
+        factory="ipfs_dataset_plugins.tar.reader:TarReader",
         suffixes=(
             ".tar",
             *(".tar.gz", ".tgz", ".tar.bz2", ".tbz2"),

@@ -17,7 +17,7 @@ from ipfs_dataset_core import FormatError
 from ipfs_dataset_core.testing import MemoryFile
 from ipfs_dataset_plugins.archives import deflate as _deflate
 from ipfs_dataset_plugins.archives.compression import PIECE_BYTES, decompressed
-from ipfs_dataset_plugins.tar import TarReader
+from ipfs_dataset_plugins.tar.reader import TarReader
 from ipfs_dataset_plugins.zip import ZipReader
 from tests.support.archives import by_zipfile, outcome, tar_of, zip_of
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ipfs_dataset_core import FormatError, LimitError, Limits
 from ipfs_dataset_core.testing import MemoryFile
-from ipfs_dataset_plugins.tar import TarReader
+from ipfs_dataset_plugins.tar.reader import TarReader
 from ipfs_dataset_plugins.zip import ZipReader
 from tests.support.archives import by_tarfile, by_zipfile, outcome
 

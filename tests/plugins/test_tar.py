@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from ipfs_dataset_core import FormatError, LimitError, Limits, MissingDependencyError
 from ipfs_dataset_core.testing import MemoryFile
 from ipfs_dataset_plugins.archives import zstd as _zstd
-from ipfs_dataset_plugins.tar import TarReader
+from ipfs_dataset_plugins.tar.reader import TarReader
 from tests.support.archives import by_tarfile, outcome, tar_of
 
 if TYPE_CHECKING:
@@ -371,7 +371,7 @@ def test_a_slice_reads_headers_before_it_and_nothing_after_it():
 
 
 TEN_GIGABYTES = """
-from ipfs_dataset_plugins.tar import TarReader
+from ipfs_dataset_plugins.tar.reader import TarReader
 from tests.support.peak import peak_kib
 from tests.plugins.test_tar import Synthetic
 from ipfs_dataset_core.testing import MemoryFile

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_plugins._tar_headers import BLOCK, REGULAR_KINDS, padded, parse_header
-from ipfs_dataset_plugins._tar_usual import usual_headers
 from ipfs_dataset_plugins.archives.member_names import check_name, is_junk
+from ipfs_dataset_plugins.tar.headers import BLOCK, REGULAR_KINDS, padded, parse_header
+from ipfs_dataset_plugins.tar.usual import usual_headers
 
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 

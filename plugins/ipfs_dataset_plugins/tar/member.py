@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from ipfs_dataset_plugins._tar_headers import BLOCK
-from ipfs_dataset_plugins._tar_sparse import stored_size
+from ipfs_dataset_plugins.tar.headers import BLOCK
+from ipfs_dataset_plugins.tar.sparse import stored_size
 
 if TYPE_CHECKING:
-    from ipfs_dataset_plugins._tar_sparse import Parts
+    from ipfs_dataset_plugins.tar.sparse import Parts
 
 
 class Bytes(Protocol):

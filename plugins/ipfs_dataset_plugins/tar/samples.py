@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_plugins._tar_headers import BLOCK, padded
-from ipfs_dataset_plugins._tar_usual import usual_headers
+from ipfs_dataset_plugins.tar.headers import BLOCK, padded
+from ipfs_dataset_plugins.tar.usual import usual_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfs_dataset_core import Sample
-    from ipfs_dataset_plugins._tar_contents import Contents
-    from ipfs_dataset_plugins._tar_members import Scan
     from ipfs_dataset_plugins.archives.buffered import ForwardBytes
+    from ipfs_dataset_plugins.tar.contents import Contents
+    from ipfs_dataset_plugins.tar.members import Scan
 
 
 def samples(

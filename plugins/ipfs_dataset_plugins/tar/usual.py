@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 from zlib import adler32
 
-from ipfs_dataset_plugins._tar_headers import BLOCK, padded
+from ipfs_dataset_plugins.tar.headers import BLOCK, padded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

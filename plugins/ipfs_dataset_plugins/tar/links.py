@@ -6,12 +6,12 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import FormatError, LimitError
-from ipfs_dataset_plugins._tar_headers import HARD_LINK, REGULAR_KINDS
+from ipfs_dataset_plugins.tar.headers import HARD_LINK, REGULAR_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ipfs_dataset_plugins._tar_member import Member
+    from ipfs_dataset_plugins.tar.member import Member
 
 _MAX_NAMES = 1_000_000
 

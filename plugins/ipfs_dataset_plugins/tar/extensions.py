@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_plugins import _tar_headers as headers
-from ipfs_dataset_plugins import _tar_sparse as sparse
-from ipfs_dataset_plugins._tar_headers import padded
-from ipfs_dataset_plugins._tar_member import Member
-from ipfs_dataset_plugins._tar_pax import decimal, parse_records
+from ipfs_dataset_plugins.tar import headers, sparse
+from ipfs_dataset_plugins.tar.headers import padded
+from ipfs_dataset_plugins.tar.member import Member
+from ipfs_dataset_plugins.tar.pax import decimal, parse_records
 
 if TYPE_CHECKING:
-    from ipfs_dataset_plugins._tar_headers import Header
-    from ipfs_dataset_plugins._tar_member import Blocks
-    from ipfs_dataset_plugins._tar_pax import Records
+    from ipfs_dataset_plugins.tar.headers import Header
+    from ipfs_dataset_plugins.tar.member import Blocks
+    from ipfs_dataset_plugins.tar.pax import Records
 
 KINDS = frozenset((b"x", b"X", headers.PAX_GLOBAL, headers.LONG_NAME, headers.LONG_LINK))
 

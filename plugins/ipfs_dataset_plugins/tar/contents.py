@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import LimitError
-from ipfs_dataset_plugins._tar_headers import HARD_LINK, REGULAR_KINDS
-from ipfs_dataset_plugins._tar_links import Links
-from ipfs_dataset_plugins._tar_members import Scan
-from ipfs_dataset_plugins._tar_sparse import assemble
 from ipfs_dataset_plugins.archives.buffered import cut_off
 from ipfs_dataset_plugins.archives.member_names import check_name, is_junk
+from ipfs_dataset_plugins.tar.headers import HARD_LINK, REGULAR_KINDS
+from ipfs_dataset_plugins.tar.links import Links
+from ipfs_dataset_plugins.tar.members import Scan
+from ipfs_dataset_plugins.tar.sparse import assemble
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ipfs_dataset_core import Span
-    from ipfs_dataset_plugins._tar_member import Bytes, Member
-    from ipfs_dataset_plugins._tar_sparse import Parts
+    from ipfs_dataset_plugins.tar.member import Bytes, Member
+    from ipfs_dataset_plugins.tar.sparse import Parts
 
 
 class Contents:

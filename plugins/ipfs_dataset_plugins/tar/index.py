@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from ipfs_dataset_core import Limits, Span
-    from ipfs_dataset_plugins._tar_member import Member
-    from ipfs_dataset_plugins._tar_sparse import Parts
+    from ipfs_dataset_plugins.tar.member import Member
+    from ipfs_dataset_plugins.tar.sparse import Parts
 
 
 class TarIndex(MemberIndex):

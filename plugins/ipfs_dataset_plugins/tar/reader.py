@@ -10,15 +10,15 @@ import math
 from typing import TYPE_CHECKING, cast
 
 from ipfs_dataset_core import FormatError, Reader
-from ipfs_dataset_plugins._tar_contents import Contents, read_content
-from ipfs_dataset_plugins._tar_headers import BLOCK, parse_header
-from ipfs_dataset_plugins._tar_index import TarIndex
-from ipfs_dataset_plugins._tar_indexing import build_index
-from ipfs_dataset_plugins._tar_members import Scan
-from ipfs_dataset_plugins._tar_samples import samples
-from ipfs_dataset_plugins._tar_streams import DecompressedBytes
 from ipfs_dataset_plugins.archives.buffered import ForwardBytes, HoppingBytes
 from ipfs_dataset_plugins.archives.compression import PIECE_BYTES, compression_of
+from ipfs_dataset_plugins.tar.contents import Contents, read_content
+from ipfs_dataset_plugins.tar.decompressed import DecompressedBytes
+from ipfs_dataset_plugins.tar.headers import BLOCK, parse_header
+from ipfs_dataset_plugins.tar.index import TarIndex
+from ipfs_dataset_plugins.tar.indexing import build_index
+from ipfs_dataset_plugins.tar.members import Scan
+from ipfs_dataset_plugins.tar.samples import samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_plugins._tar_headers import number
-from ipfs_dataset_plugins._tar_pax import decimal
+from ipfs_dataset_plugins.tar.headers import number
+from ipfs_dataset_plugins.tar.pax import decimal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from ipfs_dataset_plugins._tar_pax import Records
+    from ipfs_dataset_plugins.tar.pax import Records
 
 Parts = tuple[tuple[int, int], ...]
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import FormatError, LimitError
-from ipfs_dataset_plugins import _tar_extensions as extensions
-from ipfs_dataset_plugins._tar_headers import (
+from ipfs_dataset_plugins.archives.buffered import cut_off
+from ipfs_dataset_plugins.tar import extensions
+from ipfs_dataset_plugins.tar.headers import (
     BLOCK,
     OLD_SPARSE,
     has_data,
     padded,
     parse_header,
 )
-from ipfs_dataset_plugins._tar_member import Blocks, Member
-from ipfs_dataset_plugins.archives.buffered import cut_off
+from ipfs_dataset_plugins.tar.member import Blocks, Member
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipfs_dataset_plugins._tar_headers import Header
-    from ipfs_dataset_plugins._tar_member import Bytes
+    from ipfs_dataset_plugins.tar.headers import Header
+    from ipfs_dataset_plugins.tar.member import Bytes
 
 MAX_EXTENSION_BYTES = 1 << 20
 
