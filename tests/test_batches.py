@@ -20,7 +20,7 @@ from ipfs_dataset_core.datasets.concatenated import Row
 from ipfs_dataset_core.errors import FormatError, TransportError
 from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_plugins.tar.reader import TarReader
-from ipfs_dataset_plugins.zip import ZipReader
+from ipfs_dataset_plugins.zip.reader import ZipReader
 from tests.support.builders import noise, one_file, tar_bytes, zip_bytes
 from tests.support.fake_units import FakeUnit
 from tests.support.gateway_server import GatewayServer

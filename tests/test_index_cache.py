@@ -27,9 +27,9 @@ from ipfs_dataset_core import (
 from ipfs_dataset_core.sources.disk_cache import DiskCache
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile
 from ipfs_dataset_core.toolkit.index_cache import IndexCache, members_of
-from ipfs_dataset_plugins import zip as zip_module
-from ipfs_dataset_plugins._zip_index import ZipIndex, build_index
-from ipfs_dataset_plugins.zip import ZipReader
+from ipfs_dataset_plugins.zip import reader as zip_module
+from ipfs_dataset_plugins.zip.index import ZipIndex, build_index
+from ipfs_dataset_plugins.zip.reader import ZipReader
 from tests.support.builders import noise, zip_bytes
 from tests.support.stores import Store, members
 

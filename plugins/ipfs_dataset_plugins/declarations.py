@@ -97,7 +97,7 @@ ZIP = _Plugin(
     ReaderPlugin(
         name="zip",
         summary="a ZIP archive: its files",
-        factory="ipfs_dataset_plugins.zip:ZipReader",
+        factory="ipfs_dataset_plugins.zip.reader:ZipReader",
         suffixes=(".zip",),
         magic=((0, b"PK\3\4"), (0, b"PK\5\6")),
         in_folders=True,

@@ -18,7 +18,7 @@ from ipfs_dataset_core.testing import MemoryFile
 from ipfs_dataset_plugins.archives import deflate as _deflate
 from ipfs_dataset_plugins.archives.compression import PIECE_BYTES, decompressed
 from ipfs_dataset_plugins.tar.reader import TarReader
-from ipfs_dataset_plugins.zip import ZipReader
+from ipfs_dataset_plugins.zip.reader import ZipReader
 from tests.support.archives import by_zipfile, outcome, tar_of, zip_of
 
 MEMBERS = [(f"data/{number:03}.bin", bytes([number]) * (number * 37)) for number in range(60)]

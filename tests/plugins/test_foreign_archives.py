@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ipfs_dataset_core import FormatError, LimitError, Limits
 from ipfs_dataset_core.testing import MemoryFile
 from ipfs_dataset_plugins.tar.reader import TarReader
-from ipfs_dataset_plugins.zip import ZipReader
+from ipfs_dataset_plugins.zip.reader import ZipReader
 from tests.support.archives import by_tarfile, by_zipfile, outcome
 
 # Some of them stand for gigabytes of zeros.

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ipfs_dataset_core import FormatError, LimitError, Limits
 from ipfs_dataset_core.testing import MemoryFile
-from ipfs_dataset_plugins.zip import ZipReader
+from ipfs_dataset_plugins.zip.reader import ZipReader
 from tests.support.archives import by_zipfile, outcome, zip_of
 
 METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]

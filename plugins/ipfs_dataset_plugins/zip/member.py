@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_plugins._zip_directory import LOCAL_HEADER_BYTES, decoded_name
-from ipfs_dataset_plugins._zip_methods import decompress
 from ipfs_dataset_plugins.archives import deflate as _deflate
 from ipfs_dataset_plugins.archives.buffered import cut_off
+from ipfs_dataset_plugins.zip.central_directory import LOCAL_HEADER_BYTES, decoded_name
+from ipfs_dataset_plugins.zip.methods import decompress
 
 if TYPE_CHECKING:
     from ipfs_dataset_plugins.archives.buffered import ForwardBytes

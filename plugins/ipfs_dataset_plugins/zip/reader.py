@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from ipfs_dataset_core import FormatError, Reader, index_of
-from ipfs_dataset_plugins._zip_index import ZipIndex, build_index
-from ipfs_dataset_plugins._zip_member import read_member
 from ipfs_dataset_plugins.archives.buffered import ForwardBytes, HoppingBytes
+from ipfs_dataset_plugins.zip.index import ZipIndex, build_index
+from ipfs_dataset_plugins.zip.member import read_member
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ipfs_dataset_core import Limits, MemberIndex, ObjectFile, Sample
-    from ipfs_dataset_plugins._zip_member import Member
+    from ipfs_dataset_plugins.zip.member import Member
 
 
 class ZipReader(Reader):

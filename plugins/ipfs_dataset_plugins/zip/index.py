@@ -9,16 +9,16 @@ from operator import add, itemgetter, le
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import FormatError, MemberIndex, NameTable, pack_columns, unpack_columns
-from ipfs_dataset_plugins._zip_directory import LOCAL_HEADER_BYTES, entries, find_directory
-from ipfs_dataset_plugins._zip_member import extent
 from ipfs_dataset_plugins.archives.member_names import check_name, is_junk
+from ipfs_dataset_plugins.zip.central_directory import LOCAL_HEADER_BYTES, entries, find_directory
+from ipfs_dataset_plugins.zip.member import extent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ipfs_dataset_core import Limits, ObjectFile, Span
-    from ipfs_dataset_plugins._zip_directory import Entry
-    from ipfs_dataset_plugins._zip_member import Member
+    from ipfs_dataset_plugins.zip.central_directory import Entry
+    from ipfs_dataset_plugins.zip.member import Member
 
 # Headers, compressed sizes, sizes, CRCs, methods, flags.
 _COLUMNS = "QQQIHH"
