@@ -7,7 +7,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.content.blocks import Blocks
+from tests.ipld.blocks import Blocks
 
 if TYPE_CHECKING:
     from pathlib import Path

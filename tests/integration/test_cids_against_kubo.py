@@ -15,8 +15,8 @@ from ipfs_dataset_core.ipld import (
     car_header,
     car_section,
 )
-from tests.content.blocks import Blocks, pattern
 from tests.integration.offline_kubo import OfflineKubo
+from tests.ipld.blocks import Blocks, pattern
 
 pytestmark = pytest.mark.kubo
 

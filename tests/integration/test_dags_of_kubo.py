@@ -18,8 +18,8 @@ from ipfs_dataset_core.ipld import (
     node_kind,
     parse_file,
 )
-from tests.content.blocks import child, pattern, read_file
 from tests.integration.offline_kubo import OfflineKubo
+from tests.ipld.blocks import child, pattern, read_file
 
 pytestmark = pytest.mark.kubo
 

@@ -19,7 +19,7 @@ from ipfs_dataset_core.ipld import (
 )
 from ipfs_dataset_core.ipld.hamt import MURMUR3, name_bits, parse_shard, slot
 from ipfs_dataset_core.ipld.unixfs import UnixFS
-from tests.content.blocks import CIDV1, Blocks, child
+from tests.ipld.blocks import CIDV1, Blocks, child
 
 CHILD = make_cid(b"child", RAW).to_bytes()
 SHARDED = attrs.evolve(CIDV1, hamt_threshold=0)

@@ -373,7 +373,7 @@ def test_a_slice_reads_headers_before_it_and_nothing_after_it():
 TEN_GIGABYTES = """
 from ipfs_dataset_plugins.tar.reader import TarReader
 from tests.support.peak import peak_kib
-from tests.plugins.test_tar import Synthetic
+from tests.plugins.tar.test_reader import Synthetic
 from ipfs_dataset_core.testing import MemoryFile
 archive = Synthetic(2500, 4 << 20)
 file = MemoryFile(archive, size=archive.size)

@@ -16,7 +16,7 @@ from ipfs_dataset_core import ReaderPlugin, hookimpl
 from ipfs_dataset_core.errors import PluginError
 from ipfs_dataset_core.registry.discovery import declarations, disabled_names, discover
 
-HERE = "tests.test_manager"
+HERE = "tests.registry.test_discovery"
 
 
 class Installed(Distribution):
@@ -117,7 +117,10 @@ def test_a_plugin_keeps_where_it_comes_from():
     ("value", "reason"),
     [
         ("no_such_module_at_all:X", "Its entry point names 'no_such_module_at_all:X'. Update"),
-        ("tests.test_manger", "names the module 'tests.test_manger', .* mean 'tests.test_manager'"),
+        (
+            "tests.test_manger",
+            "names the module 'tests.test_manger', .* mean 'tests.registry.test_discovery'",
+        ),
         (f"{HERE}:no_such_object", "AttributeError: .*no_such_object"),
         (f"{HERE}:typo", "ipfs_dataset_raeders"),
         (f"{HERE}:wrong_argument", "config"),

@@ -18,7 +18,7 @@ from ipfs_dataset_core.ipld import (
     make_cid,
     parse_directory,
 )
-from tests.content.blocks import CIDV1, Blocks, child
+from tests.ipld.blocks import CIDV1, Blocks, child
 
 CHILD = make_cid(b"child", RAW)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ipfs_dataset_core.errors import AddressError
 from ipfs_dataset_core.ipld import PROFILES, FileBuilder, get_profile, parse_file
-from tests.content.blocks import CIDV1, Blocks, pattern, read_file
+from tests.ipld.blocks import CIDV1, Blocks, pattern, read_file
 
 TINY = attrs.evolve(CIDV1, name="tiny", chunk_size=3, file_links=2)
 TINY_V0 = attrs.evolve(PROFILES["unixfs-v0-2015"], name="tiny", chunk_size=3, file_links=2)

@@ -11,7 +11,7 @@ from ipfs_dataset_core.ipld import (
     entries,
     node_kind,
 )
-from tests.content.blocks import CIDV1, Blocks, child, pattern
+from tests.ipld.blocks import CIDV1, Blocks, child, pattern
 
 EMPTY_CID = "bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354"
 
