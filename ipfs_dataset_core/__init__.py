@@ -116,6 +116,7 @@ __all__ = [
     "IPFSDatasetWarning",
     "IPFSIterableDataset",
     "IPFSObject",
+    "Leaf",
     "LimitError",
     "Limits",
     "MemberIndex",

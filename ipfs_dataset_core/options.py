@@ -176,3 +176,14 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "offline": _boolean,
 }
 VARIABLES = {name: f"IPFS_DATASET_{name.upper()}" for name in _PARSERS}
+
+
+def cached_bytes(memory: int, under_way: int | None = None) -> int:
+    """Returns how much of the user's `memory` is for the cache.
+
+    Args:
+        memory: Bytes in all.
+        under_way: What requests hold while they are under way, where that is known; at the most an eighth.
+    """
+    most = memory // 8
+    return memory - (most if under_way is None else min(most, under_way))

@@ -80,6 +80,5 @@ def test_naming_objects_needs_no_torch():
 
 
 def test_every_public_name_of_the_core_is_loaded_when_asked_for():
-    lazy = {*ipfs_dataset_core._MODULE_OF, *ipfs_dataset_core._SUBMODULES}
-    assert lazy | {"register"} == set(ipfs_dataset_core.__all__)
+    assert {*ipfs_dataset_core._MODULE_OF} | {"register"} == set(ipfs_dataset_core.__all__)
     assert set(ipfs_dataset_core.__all__) <= set(dir(ipfs_dataset_core))

@@ -19,9 +19,9 @@ from ipfs_dataset_core.datasets.shards import MembersUnit, ObjectUnit
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
 from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
-from ipfs_dataset_core.plugin_warnings import warn_of_fallback
 from ipfs_dataset_core.reading.resolver import choose_format, locate, open_located
 from ipfs_dataset_core.registry.lookup import default_registry, resolve_factory
+from ipfs_dataset_core.registry.plugin_warnings import warn_of_fallback
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.toolkit.string_table import NameTable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ipfs_dataset_core.runtime.redaction import redacted
-from ipfs_dataset_core.suggestions import similar
+from ipfs_dataset_core.runtime.suggestions import similar
 
 if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Reader, ReaderPlugin

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ipfs_dataset_core.limits import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ipfs_dataset_core.ipld import CID
-    from ipfs_dataset_core.toolkit.index_cache import IndexCache
 
 Span = tuple[int, int]
+
+
+class IndexCache(Protocol):
+    """Where the indexes of verified objects are kept; see `ipfs_dataset_core.toolkit.index_cache`."""
+
+    def get(
+        self,
+        key: str,
+        load: Callable[[bytes], Any],
+        make: Callable[[], Any],
+        dump: Callable[[Any], bytes],
+    ) -> Any:
+        """Returns the value under a key, loaded or made; a made one is dumped and kept."""
 
 
 def whole_blocks(spans: Iterable[Span], block: int) -> Iterator[int]:

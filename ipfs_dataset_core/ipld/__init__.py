@@ -36,7 +36,6 @@ from ipfs_dataset_core.ipld.directory_builder import (
     build_symlink,
     build_tree,
 )
-from ipfs_dataset_core.ipld.multihash import hasher, verify
 from ipfs_dataset_core.ipld.profiles import PROFILES, Profile, get_profile
 from ipfs_dataset_core.ipld.unixfs import (
     FileNode,
@@ -46,6 +45,7 @@ from ipfs_dataset_core.ipld.unixfs import (
     node_kind,
     parse_file,
 )
+from ipfs_dataset_core.ipld.verify import hasher, verify
 
 __all__ = [
     "CID",

@@ -1,6 +1,5 @@
-"""Hashes by multihash code, and the check that a block is the one its CID names.
+"""Hash functions by their multihash code, and the parsing of multihashes.
 
-SHA-1 and MD5 are refused although `hashlib` has them: two blocks can be made to share one.
 A digest is only accepted at the full length of its hash.
 """
 
@@ -12,13 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from ipfs_dataset_core.errors import FormatError, VerificationError
+from ipfs_dataset_core.errors import FormatError
 from ipfs_dataset_core.ipld import varint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipfs_dataset_core.ipld.cid import CID
 
 IDENTITY = 0x00
 SHA2_256 = 0x12
@@ -35,7 +33,7 @@ class Hasher(Protocol):
     def digest(self) -> bytes: ...
 
 
-class _Identity:
+class IdentityHash:
     """The bytes themselves."""
 
     def __init__(self) -> None:
@@ -88,9 +86,9 @@ def _known() -> dict[int, _Hash]:
     return known
 
 
-_HASHES = _known()
-_BROKEN = {0x11: "sha1", 0xD4: "md4", 0xD5: "md5", 0x22: "murmur3-x64-64", 0x1023: "crc32"}
-_MISSING = {
+HASHES = _known()
+BROKEN = {0x11: "sha1", 0xD4: "md4", 0xD5: "md5", 0x22: "murmur3-x64-64", 0x1023: "crc32"}
+UNSUPPORTED = {
     0x18: "shake-128",
     0x19: "shake-256",
     0x1A: "keccak-224",
@@ -115,48 +113,9 @@ def split(multihash: bytes) -> tuple[int, bytes]:
     if size != len(multihash) - position:
         found = len(multihash) - position
         raise FormatError(f"Multihash promises a digest of {size} bytes and holds {found}.")
-    known = _HASHES.get(code)
+    known = HASHES.get(code)
     if known is not None and size != known.size:
         raise FormatError(f"A {known.name} digest has {known.size} bytes, not {size}.")
     if size > MAX_DIGEST:
         raise FormatError(f"A digest of {size} bytes is longer than {MAX_DIGEST}.")
     return code, multihash[position:]
-
-
-def hasher(cid: CID) -> Hasher:
-    """Returns a fresh hash object whose final `digest()` equals ``cid.digest`` for the right block.
-
-    Raises:
-        VerificationError: The hash is unknown, broken, or its digest too short to prove anything.
-    """
-    code = cid.hash_code
-    if code == SHA2_256:
-        return hashlib.sha256()
-    if code == IDENTITY:
-        return _Identity()
-    known = _HASHES.get(code)
-    if known is None:
-        raise VerificationError(_refusal(cid, code))
-    if known.size < MIN_DIGEST:
-        raise VerificationError(f"{cid} cannot be verified: {known.name} is too short a digest.")
-    return known.make()
-
-
-def _refusal(cid: CID, code: int) -> str:
-    if code in _BROKEN:
-        reason = f"its hash {_BROKEN[code]} is broken and proves nothing"
-    else:
-        reason = f"its hash {_MISSING.get(code, hex(code))} is not supported"
-    return f"{cid} cannot be verified: {reason}. Publish the data again with sha2-256."
-
-
-def verify(cid: CID, block: bytes | memoryview) -> None:
-    """Checks that `block` is the one that `cid` names.
-
-    Raises:
-        VerificationError: It is another block, or the hash of `cid` proves nothing.
-    """
-    state = hasher(cid)
-    state.update(block)
-    if state.digest() != cid.digest:
-        raise VerificationError(f"{len(block)} bytes received for {cid} are not that block.")

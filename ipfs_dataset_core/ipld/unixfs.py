@@ -240,3 +240,7 @@ def leaf_frame(kind: NodeType, size: int) -> tuple[bytes, bytes]:
         head += b"\x12" + varint.encode(size)  # an empty file has no data field
     tail = protobuf.tagged_varint(3, size)
     return b"\x0a" + varint.encode(len(head) + size + len(tail)) + head, tail
+
+
+# What most builders make of a file, and the largest that usual ones do.
+LEAF_BYTES = 1 << 20

@@ -16,10 +16,10 @@ from collections import deque
 from itertools import accumulate, chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from ipfs_dataset_core.ipld.unixfs import LEAF_BYTES
+from ipfs_dataset_core.options import cached_bytes
 from ipfs_dataset_core.order.randomness import keyed_random
 from ipfs_dataset_core.order.sharding import wrapped
-from ipfs_dataset_core.reading.layout import LEAF_BYTES
-from ipfs_dataset_core.sources.memory_cache import cached_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ipfs_dataset_core.errors import TransportError
 from ipfs_dataset_core.ipld import CID
+from ipfs_dataset_core.ipld.unixfs import LEAF_BYTES
+from ipfs_dataset_core.options import cached_bytes
 from ipfs_dataset_core.reading.bulk_fetch import Bulk
-from ipfs_dataset_core.reading.layout import LEAF_BYTES
 from ipfs_dataset_core.reading.leaf_bulk import MIN_RUN_LEAVES, LeafBulk
 from ipfs_dataset_core.reading.single_flight import Promises
 from ipfs_dataset_core.reading.trees import MIN_FILES, TreeRun
@@ -29,7 +30,6 @@ from ipfs_dataset_core.reading.verified_streams import (
 from ipfs_dataset_core.runtime.deadlines import until
 from ipfs_dataset_core.runtime.pool import IDLE_SECONDS
 from ipfs_dataset_core.runtime.timed_work import TimedWork
-from ipfs_dataset_core.sources.memory_cache import cached_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

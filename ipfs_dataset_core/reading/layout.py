@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ipfs_dataset_core.errors import LimitError, VerificationError
 from ipfs_dataset_core.ipld import CID, RAW, NodeType, leaf_frame, parse_file
+from ipfs_dataset_core.ipld.unixfs import LEAF_BYTES
 from ipfs_dataset_core.limits import Limits
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 _DEPTH = Limits().dag_depth
 _KEPT_NODES = 512
 _KEPT_LEAVES = 1024
-# What most builders make of a file, and the largest that usual ones do.
-LEAF_BYTES = 1 << 20
 # The smallest that usual ones do.
 _SMALL_LEAF_BYTES = 256 << 10
 # How the binary form of a CID of version 1 and codec raw starts.

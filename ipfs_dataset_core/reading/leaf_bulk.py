@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.reading.layout import LEAF_BYTES
+from ipfs_dataset_core.ipld.unixfs import LEAF_BYTES
 from ipfs_dataset_core.reading.verified_streams import CarRun, RangeRun
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ipfs_dataset_core.reading.layout import LEAF_BYTES
+from ipfs_dataset_core.ipld.unixfs import LEAF_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -9,10 +9,10 @@ from ipfs_dataset_core.errors import AddressError, FormatError, TransportError
 from ipfs_dataset_core.interfaces import ObjectDirectory, Reader, ReaderPlugin
 from ipfs_dataset_core.interfaces.ipfs_object import RemoteFileType
 from ipfs_dataset_core.ipld import CID
-from ipfs_dataset_core.plugin_warnings import warn_of_fallback
 from ipfs_dataset_core.reading.directories import open_node, resolve_path
 from ipfs_dataset_core.reading.unverified import PlainPath, open_plain, plain_path
 from ipfs_dataset_core.registry.lookup import default_registry
+from ipfs_dataset_core.registry.plugin_warnings import warn_of_fallback
 from ipfs_dataset_core.runtime.redaction import redacted
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from ipfs_dataset_core.registry.hooks import HOOKS, declarations
 from ipfs_dataset_core.registry.provenance import DISABLE_VARIABLE, DISTRIBUTION, Origin, said
 from ipfs_dataset_core.registry.requirements import normalized, unmet
 from ipfs_dataset_core.registry.watchdog import Watch
-from ipfs_dataset_core.suggestions import missing_module
+from ipfs_dataset_core.runtime.suggestions import missing_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

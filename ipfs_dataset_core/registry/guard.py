@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.errors import IPFSDatasetError, MissingDependencyError, PluginError
 from ipfs_dataset_core.registry.provenance import said
 from ipfs_dataset_core.registry.watchdog import Watch
+from ipfs_dataset_core.runtime.suggestions import is_installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -121,11 +120,3 @@ def explained(error: BaseException, origin: Origin) -> str:
         )
     # Not `pip install {package}`: a distribution of a module's name may be anybody's, or nobody's.
     return f"{said(error)}. It needs the module {package!r}: install the package that provides it"
-
-
-def is_installed(package: str) -> bool:
-    """Tells whether a top-level package or module can be imported, without importing it."""
-    try:
-        return package in sys.modules or importlib.util.find_spec(package) is not None
-    except (ImportError, ValueError):  # what a finder raises, or a module without a spec
-        return False

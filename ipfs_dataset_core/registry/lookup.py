@@ -19,7 +19,7 @@ from ipfs_dataset_core.registry.guard import Guard
 from ipfs_dataset_core.registry.provenance import DISABLE_VARIABLE, DISTRIBUTION, Origin
 from ipfs_dataset_core.registry.requirements import normalized
 from ipfs_dataset_core.registry.suffixes import SuffixTable
-from ipfs_dataset_core.suggestions import CONTRIBUTED, missing_module, similar
+from ipfs_dataset_core.runtime.suggestions import CONTRIBUTED, missing_module, similar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.errors import PluginWarning
-from ipfs_dataset_core.plugin_warnings import warn_once
+from ipfs_dataset_core.registry.plugin_warnings import warn_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable

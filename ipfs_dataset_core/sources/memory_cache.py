@@ -10,17 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
 
-def cached_bytes(memory: int, under_way: int | None = None) -> int:
-    """Returns how much of the user's `memory` is for the cache.
-
-    Args:
-        memory: Bytes in all.
-        under_way: What requests hold while they are under way, where that is known; at the most an eighth.
-    """
-    most = memory // 8
-    return memory - (most if under_way is None else min(most, under_way))
-
-
 class BytesCache:
     """A thread-safe LRU cache of bytes.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
 import attrs
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
         ObjectFile,
         Reader,
     )
-    from ipfs_dataset_core.sources.disk_cache import DiskCache
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +35,16 @@ _MAGIC = b"ipfs-dataset index 1\n"
 _DIGEST_BYTES = 32
 
 _living: WeakValueDictionary[str, Any] = WeakValueDictionary()
+
+
+class IndexFiles(Protocol):
+    """A cache on disk, as far as it keeps indexes."""
+
+    def get_index(self, name: str) -> bytes | None:
+        """Returns the file of this name, None where there is none."""
+
+    def put_index_soon(self, name: str, data: bytes) -> None:
+        """Writes a file in the background."""
 
 
 @attrs.frozen
@@ -46,7 +55,7 @@ class IndexCache:
         disk: The cache on disk, None where there is none.
     """
 
-    disk: DiskCache | None
+    disk: IndexFiles | None
 
     def get(
         self,

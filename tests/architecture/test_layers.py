@@ -20,6 +20,11 @@ else:
 CORE = "ipfs_dataset_core"
 PLUGINS = "ipfs_dataset_plugins"
 FACADE = "ipfs_dataset"
+# From the lowest up; docs/explanation/layers.md draws them.
+FLOORS = (
+    "errors", "limits", "keywords", "runtime", "ipld", "addressing", "options", "order", "interfaces",
+    "toolkit", "registry", "sources", "reading", "datasets", "publishing", "testing",
+)  # fmt: skip
 CONTRIB = {
     path.parent.name: str(path.parent.parent.relative_to(ROOT))
     for path in ROOT.glob("contrib/*/src/*/__init__.py")
@@ -45,15 +50,57 @@ def violations(found, allowed):
     return [str(one) for one in found if not allowed(one)]
 
 
+def the_facade():
+    """Returns the modules that users import, without the command line, which stands on them."""
+    return [path for path in modules(FACADE) if "cli" not in path.relative_to(ROOT).parts]
+
+
 def test_the_facade_builds_on_the_core_alone():
-    ours = [one for one in every_import(FACADE) if not one.is_of("__future__", "typing")]
+    ours = [one for path in the_facade() for one in imports(path)]
+    ours = [one for one in ours if not one.is_of("__future__", "typing")]
     assert violations(ours, lambda one: one.is_of(CORE, FACADE)) == []
 
 
 def test_the_facade_only_re_exports():
-    nodes = [(path.name, node) for path in modules(FACADE) for node in ast.walk(parsed(path))]
+    nodes = [(path.name, node) for path in the_facade() for node in ast.walk(parsed(path))]
     defining = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     assert [name for name, node in nodes if isinstance(node, defining)] == []
+
+
+def package_of(module):
+    """Returns the package of the core that a module is in: its floor."""
+    return module.split(".")[1] if module.count(".") else "__init__"
+
+
+def imported_modules(path):
+    """Yields the modules that a file of the core imports, submodules by their own name."""
+    for one in imports(path):
+        if one.is_of(CORE):
+            folder = ROOT.joinpath(*one.module.split("."))
+            names = [
+                n for n in one.names if (folder / n).is_dir() or (folder / f"{n}.py").is_file()
+            ]
+            yield from [(one, f"{one.module}.{name}") for name in names] or [(one, one.module)]
+
+
+def test_the_packages_of_the_core_import_only_from_floors_below_their_own():
+    found = []
+    for path in modules(CORE):
+        parts = path.relative_to(ROOT / CORE).with_suffix("").parts
+        if parts == ("__init__",):
+            continue  # the public names, from every floor
+        for one, module in imported_modules(path):
+            floor, below = FLOORS.index(parts[0]), FLOORS.index(package_of(module))
+            if below > floor or (below == floor and len(parts) == 1):
+                found.append(str(one))
+    assert found == []
+
+
+def test_every_package_of_the_core_has_its_floor():
+    there = {
+        path.stem for path in (ROOT / CORE).iterdir() if path.stem not in ("py", "__pycache__")
+    }
+    assert there - {"__init__"} == set(FLOORS)
 
 
 def test_the_core_knows_nothing_above_it():

@@ -23,7 +23,7 @@ from ipfs_dataset_core.registry.lookup import (
     open_reader,
     resolve_factory,
 )
-from ipfs_dataset_core.suggestions import CONTRIBUTED
+from ipfs_dataset_core.runtime.suggestions import CONTRIBUTED
 from ipfs_dataset_core.testing import MemoryFile
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import pkgutil
+import sys
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
-
-from ipfs_dataset_core.registry.guard import is_installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,3 +72,11 @@ def _modules_of(package: str) -> list[str]:
     spec = importlib.util.find_spec(package)
     places = (spec and spec.submodule_search_locations) or ()
     return [module.name for module in pkgutil.iter_modules(places)]
+
+
+def is_installed(package: str) -> bool:
+    """Tells whether a top-level package or module can be imported, without importing it."""
+    try:
+        return package in sys.modules or importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # what a finder raises, or a module without a spec
+        return False
