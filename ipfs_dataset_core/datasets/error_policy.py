@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 from torch.utils.data import get_worker_info
 
-from ipfs_dataset_core.errors import IPFSDatasetError
+from ipfs_dataset_core.errors import IPFSDatasetError, ObjectNotFoundError, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -127,7 +127,7 @@ class Failures:
             self.failed(error, unit.what)
             return
         if count is None:
-            yield from self._until_failure(unit.samples, f"the rest of {unit.what}")
+            yield from self._in_order(unit)
         else:
             yield from self.between(unit, 0, count)
 
@@ -144,7 +144,7 @@ class Failures:
                     self.worked()
                     yield sample
             except IPFSDatasetError as error:
-                self.failed(error, f"sample {position} of {unit.what}")
+                yield from self._by_number(unit, position, error)
                 position += 1
             else:
                 return
@@ -152,21 +152,71 @@ class Failures:
     def slice(self, unit: Unit, start: int, stop: int) -> Iterator[Sample]:
         """Yields the samples of a slice of a unit, but for those that are skipped."""
         if self.raises:
-            return unit.slice(start, stop)
-        return self._until_failure(
-            lambda: unit.slice(start, stop), f"the rest of a slice of {unit.what}"
-        )
+            yield from unit.slice(start, stop)
+            return
+        while start < stop:
+            if (numbers := unit.numbers(start, stop)) is not None:
+                yield from self.between(unit, *numbers)
+                return
+            found = 0
+            name: str | None = None
+            try:
+                for sample in unit.slice(start, stop):
+                    found += 1
+                    name = sample[0]
+                    self.worked()
+                    yield sample
+            except IPFSDatasetError as error:
+                try:
+                    position, after = unit.resume(start, found, name)
+                except IPFSDatasetError:
+                    self.failed(error, f"the rest of a slice of {unit.what}")
+                    return
+                yield from self._by_number(unit, position, error)
+                start = after
+            else:
+                return
 
-    def _until_failure(
-        self, samples: Callable[[], Iterator[Sample]], rest: str
-    ) -> Iterator[Sample]:
-        """Yields until something cannot be read: where no index says what comes next, the rest is lost."""
+    def _in_order(self, unit: Unit) -> Iterator[Sample]:
+        """Yields a unit's samples as they come; by number after one that cannot be read, where that works."""
+        position = 0
         try:
-            for sample in samples():
+            for sample in unit.samples():
+                position += 1
                 self.worked()
                 yield sample
         except IPFSDatasetError as error:
-            self.failed(error, rest)
+            try:
+                count = unit.count()
+            except IPFSDatasetError:  # no random access: nothing says where the next sample begins
+                self.failed(error, f"the rest of {unit.what}")
+                return
+            if position >= count:  # what fails is behind the last sample, such as a missing end
+                self.failed(error, f"the rest of {unit.what}")
+                return
+            yield from self._by_number(unit, position, error)
+            yield from self.between(unit, position + 1, count)
+
+    def _by_number(self, unit: Unit, position: int, error: IPFSDatasetError) -> Iterator[Sample]:
+        """Yields the sample at which reading in order failed, where it can be read by itself.
+
+        What is read ahead may be damaged and the sample itself sound.
+
+        Args:
+            unit: What it belongs to.
+            position: Its number.
+            error: What happened. A source that does not deliver is not asked anew: that takes long.
+        """
+        if not isinstance(error, TransportError) or isinstance(error, ObjectNotFoundError):
+            try:
+                sample = unit.get(position)
+            except IPFSDatasetError as again:
+                error = again
+            else:
+                self.worked()
+                yield sample
+                return
+        self.failed(error, f"sample {position} of {unit.what}")
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__

@@ -7,12 +7,13 @@ opens its object anew in every process.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.errors import FormatError
-from ipfs_dataset_core.interfaces import ObjectFile
+from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
+from ipfs_dataset_core.interfaces import ObjectFile, Reader
 from ipfs_dataset_core.interfaces.objects import whole_blocks
-from ipfs_dataset_core.registry import make_reader
+from ipfs_dataset_core.registry import make_reader, unguarded
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import (
         MemberIndex,
         ObjectDirectory,
-        Reader,
         ReaderPlugin,
         Sample,
     )
@@ -92,6 +92,23 @@ class Unit(ABC):
         """Yields the samples that start within a range of its weight; every sample is in one range."""
 
     @abstractmethod
+    def numbers(self, start: int, stop: int) -> tuple[int, int] | None:
+        """Returns the numbers of the samples that `slice` yields; None where it does not go by number."""
+
+    def resume(self, start: int, found: int, name: str | None) -> tuple[int, int]:
+        """Returns the number of the sample at which a slice failed, and where the next one may begin.
+
+        Args:
+            start: Where the slice starts.
+            found: How many of its samples were read.
+            name: The name of the last of them.
+
+        Raises:
+            FormatError: The format does not tell.
+        """
+        raise FormatError(f"{self.what!r} cannot be read on")
+
+    @abstractmethod
     def close(self) -> None:
         """Forgets what this process opened; a later use opens it again."""
 
@@ -136,17 +153,27 @@ class ObjectUnit(Unit):
         if self._index is None:
             self._index = self.reader.index(self.source)
         if self._index is None:
-            raise FormatError(
-                f"{self.what!r} is of a format without random access: iterate it with "
-                "IPFSIterableDataset, or publish it as a plain .tar or a .zip"
-            )
+            raise FormatError(f"{self.what!r} {self._without_index()}")
         return self._index
+
+    def _without_index(self) -> str:
+        """Returns why samples cannot be read by number, and what users and the format's author can do."""
+        inner = unguarded(self.reader)
+        if type(inner).index is not Reader.index:
+            return "allows no random access: iterate it with IPFSIterableDataset"
+        return (
+            "is of a format without random access: iterate it with IPFSIterableDataset. To read it by "
+            f"number, {type(inner).__name__} of {type(inner).__module__} has to have `index` and `read`"
+        )
 
     def count(self) -> int:
         return len(self.index())
 
     def is_counted(self) -> bool:
-        if self._index is None and self.reader.cheap_index:
+        # Never because an index happens to be here: readers that share a unit have to split it alike.
+        if not self.reader.cheap_index:
+            return False
+        if self._index is None:
             self._index = self.reader.index(self.source)
         return self._index is not None
 
@@ -182,10 +209,36 @@ class ObjectUnit(Unit):
         return (self.get(position) for position in range(start, stop))
 
     def slice(self, start: int, stop: int) -> Iterator[Sample]:
+        if (numbers := self.numbers(start, stop)) is not None:
+            return self.between(*numbers)
+        return self.reader.samples_between(self._open_for(start, stop), start, stop)
+
+    def numbers(self, start: int, stop: int) -> tuple[int, int] | None:
         if not self.is_counted():
-            return self.reader.samples_between(self._open_for(start, stop), start, stop)
+            return None
         weight, count = self.weight(), self.count()
-        return self.between(count * start // weight, count * stop // weight)
+        return count * start // weight, count * stop // weight
+
+    def resume(self, start: int, found: int, name: str | None) -> tuple[int, int]:
+        index = self.index()
+        first = bisect_left(range(len(index)), start, key=lambda position: index.span(position)[0])
+        if first < len(index) and not self._begins_after(start, first):
+            first += 1
+        position = first + found
+        if position >= len(index) or (found and index.name(position - 1) != name):
+            raise FormatError(f"{self.what!r}: its index does not tell which sample failed")
+        return position, index.span(position)[1]
+
+    def _begins_after(self, start: int, position: int) -> bool:
+        """Tells whether a sample begins at `start` or after it, whose bytes after a header do so."""
+        index = self.index()
+        until = index.span(position)[0] + 1
+        try:
+            for name, _ in self.reader.samples_between(self._open(), start, until):
+                return name == index.name(position)
+        except IPFSDatasetError:  # it is there, and damaged
+            return True
+        return False
 
     def close(self) -> None:
         self._source.pop()
@@ -252,8 +305,11 @@ class MembersUnit(Unit):
         return _one_by_one(self, start, stop)
 
     def slice(self, start: int, stop: int) -> Iterator[Sample]:
+        return self.between(*self.numbers(start, stop))
+
+    def numbers(self, start: int, stop: int) -> tuple[int, int]:
         # A member belongs to the range in which it starts.
-        return self.between(-(-start // _MEMBER_WEIGHT), -(-stop // _MEMBER_WEIGHT))
+        return -(-start // _MEMBER_WEIGHT), -(-stop // _MEMBER_WEIGHT)
 
     def close(self) -> None:
         self._directory.pop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipfs_dataset_core.registry.guarded_exporters import make_exporter
-from ipfs_dataset_core.registry.guarded_readers import make_reader
+from ipfs_dataset_core.registry.guarded_readers import make_reader, unguarded
 from ipfs_dataset_core.registry.guarded_transports import make_transport
 
-__all__ = ["make_exporter", "make_reader", "make_transport"]
+__all__ = ["make_exporter", "make_reader", "make_transport", "unguarded"]

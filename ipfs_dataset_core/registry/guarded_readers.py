@@ -25,6 +25,12 @@ def make_reader(declared: ReaderPlugin | Reader, origin: Origin) -> Reader:
     return kind(reader, origin)
 
 
+def unguarded(reader: Reader) -> Reader:
+    """Returns the reader itself of one that may be guarded."""
+    inner: Reader = reader.inner if isinstance(reader, GuardedReader) else reader
+    return inner
+
+
 class GuardedReader(Reader):
     """Another reader; what it raises that is none of our errors becomes a `PluginError`.
 

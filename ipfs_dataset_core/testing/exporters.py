@@ -14,6 +14,7 @@ from ipfs_dataset_core.publishing.publish import publish
 from ipfs_dataset_core.publishing.sink import TreeSink
 from ipfs_dataset_core.registry.lookup import resolve_factory
 from ipfs_dataset_core.testing.damage import cut, overwritten, scattered
+from ipfs_dataset_core.testing.equality import same_value
 from ipfs_dataset_core.testing.memory import MemoryDirectory, MemoryFile, MemoryTransport
 from ipfs_dataset_core.testing.terms import Terms
 
@@ -51,8 +52,8 @@ class ExporterContract:
         return [(number, f"sample {number}") for number in range(50)]
 
     def same(self, one: Any, other: Any) -> bool:
-        """Tells whether two samples are equal; override it for arrays and the like."""
-        return type(one) is type(other) and bool(one == other)
+        """Tells whether two samples are equal, as `same_value` does; override it for types of your own."""
+        return same_value(one, other)
 
     @pytest.fixture
     def exporter(self, plugin: ExporterPlugin) -> Exporter:

@@ -15,6 +15,7 @@ from ipfs_dataset_core.errors import FormatError, LimitError, MissingDependencyE
 from ipfs_dataset_core.interfaces import Reader
 from ipfs_dataset_core.registry.lookup import resolve_factory
 from ipfs_dataset_core.testing.damage import cut, overwritten, scattered
+from ipfs_dataset_core.testing.equality import same_value
 from ipfs_dataset_core.testing.memory import MemoryDirectory, MemoryFile
 from ipfs_dataset_core.testing.terms import Terms, said
 
@@ -90,8 +91,8 @@ class ReaderContract:
         return reader
 
     def same(self, one: Any, other: Any) -> bool:
-        """Tells whether two values of samples are equal; override it for arrays and the like."""
-        return bool(one == other)
+        """Tells whether two values are equal, as `same_value` does; override it for types of your own."""
+        return same_value(one, other)
 
     def test_the_declaration_travels_to_workers(self, plugin: ReaderPlugin) -> None:
         again = _terms.travelled(

@@ -65,6 +65,12 @@ class FakeUnit(Unit):
             if start <= at < stop:
                 yield self._sample(position)
 
+    def numbers(self, start, stop):
+        if not self.is_counted():
+            return None
+        inside = [p for p, at in enumerate(self.starts) if start <= at < stop]
+        return (inside[0], inside[-1] + 1) if inside else (0, 0)
+
     def samples(self):
         self.whole_reads += 1
         return map(self._sample, range(len(self.starts)))
