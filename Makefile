@@ -3,12 +3,15 @@
 #
 #   PYTHON   the interpreter that .venv is made with     make test PYTHON=python3.12
 #   ARGS     passed on to the command                    make test ARGS="-k zip"
+#            tests run in as many processes as there are cores: ARGS="-n 0" runs them in one
 
 PYTHON ?= python3
 ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL = $(BIN)/uv pip install --python $(VENV)
+SLOW := ; the first time takes minutes, because PyTorch is large
 CONTRIB := $(patsubst %/,%,$(dir $(wildcard contrib/*/pyproject.toml)))
 # zarr reads version 3 of its format from Python 3.11 on.
 ifneq ($(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11))'),True)
@@ -22,10 +25,10 @@ help: ## Lists these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.has-demo ## Exports a small dataset to the embedded store, streams it back, trains on it
-	$(BIN)/python examples/quickstart.py $(ARGS)
+	$(BIN)/python -u examples/quickstart.py $(ARGS)
 
 test: $(VENV)/.has-test ## Runs all tests; those with real nodes where there are any
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -u -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/.has-lint ## Checks style and format
 	$(BIN)/ruff check .
@@ -50,10 +53,19 @@ clean: ## Removes .venv and everything that tools left
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # `$(VENV)/.has-test` stands for: the project, its contributed plugins and the group "test" are installed.
+# uv shows on a terminal what it downloads, and everywhere what it installs.
 $(VENV)/.has-%: pyproject.toml $(CONTRIB:=/pyproject.toml) | $(BIN)/uv
-	$(BIN)/uv pip install --quiet --python $(VENV) --editable . $(addprefix --editable ./,$(CONTRIB)) --group $*
+	@echo "Installing the project, its contributed plugins and the tools for '$*' into $(VENV)$(SLOW)"
+	@$(INSTALL) --editable . $(addprefix --editable ./,$(CONTRIB)) --group $*
+	@touch $@
+
+# The demo uses no contributed plugin.
+$(VENV)/.has-demo: pyproject.toml | $(BIN)/uv
+	@echo "Installing the project and what the demo uses into $(VENV)$(SLOW)"
+	@$(INSTALL) --editable . --group demo
 	@touch $@
 
 $(BIN)/uv:
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@echo "Making an environment in $(VENV), with uv, which installs the rest"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -35,6 +35,16 @@ def skip_without(marker: str) -> None:
         pytest.skip(reason)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Returns how many processes ``-n auto`` means.
+
+    Two even on one core, because tests wait for servers and new processes more than they compute; not
+    more than eight, because each imports PyTorch and starts nodes of its own.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(8, max(2, cores or 1))
+
+
 def pytest_report_header() -> list[str]:
     reasons = {"Kubo": why_no_kubo(), "js-ipfs": why_no_jsipfs()}
     return [f"{name}: {reason or 'tested against'}" for name, reason in reasons.items()]
