@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 
 import certifi
 import pytest
+
+from ipfs_dataset_plugins.http import connect
 
 
 @pytest.fixture(scope="session")
@@ -31,14 +32,42 @@ def certificate(tmp_path_factory):
 
 @pytest.fixture
 def names(monkeypatch, certificate):
-    """Lets names below .example lead to this machine, and trusts the certificate."""
+    """Gives names below .example a public address, at which this machine answers; trusts the certificate.
+
+    Returns:
+        What names resolve to; tests may add to it.
+    """
     monkeypatch.setattr(certifi, "where", lambda: str(certificate[0]))
-    connect = socket.create_connection
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    return resolving(monkeypatch)
 
-    def here(address, *arguments, **options):
-        host, port = address
-        return connect(
-            ("127.0.0.1" if host.endswith(".example") else host, port), *arguments, **options
-        )
 
-    monkeypatch.setattr(socket, "create_connection", here)
+@pytest.fixture
+def resolver(monkeypatch):
+    """The same without a certificate."""
+    return resolving(monkeypatch)
+
+
+PUBLIC = "93.184.215.14"
+
+
+def resolving(monkeypatch):
+    """Replaces the resolver and the last step of a connection; what is between them is the real thing."""
+    addresses: dict[str, list[str]] = {}
+    lookup, dial = connect.lookup, connect.dial
+
+    def found(host, port):
+        if host not in addresses and not host.endswith(".example"):
+            return lookup(host, port)
+        texts = addresses.get(host, [PUBLIC])
+        return [address for text in texts for address in lookup(text, port)]
+
+    def here(address, seconds):
+        if address.host == PUBLIC:
+            [address] = lookup("127.0.0.1", address.sockaddr[1])
+        return dial(address, seconds)
+
+    monkeypatch.setattr(connect, "lookup", found)
+    monkeypatch.setattr(connect, "dial", here)
+    return addresses

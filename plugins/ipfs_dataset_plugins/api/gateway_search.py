@@ -17,8 +17,8 @@ import attrs
 
 from ipfs_dataset_core import CID, AddressError, IPFSDatasetError, TransportError, verify
 from ipfs_dataset_plugins.gateway.transport import GatewayTransport
+from ipfs_dataset_plugins.http.address_filter import is_loopback
 from ipfs_dataset_plugins.http.client import HTTPClient
-from ipfs_dataset_plugins.http.hosts import is_loopback
 from ipfs_dataset_plugins.http.multiaddr import parse_multiaddr
 
 if TYPE_CHECKING:

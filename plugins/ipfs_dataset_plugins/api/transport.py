@@ -21,13 +21,13 @@ from ipfs_dataset_core import (
     car_section_head,
 )
 from ipfs_dataset_plugins.api.node_gateway import NodeGateway
-from ipfs_dataset_plugins.http.body import error_of
 from ipfs_dataset_plugins.http.client import HTTPClient
 from ipfs_dataset_plugins.http.endpoint import endpoint_of
 from ipfs_dataset_plugins.http.multiaddr import parse_multiaddr
+from ipfs_dataset_plugins.http.status import error_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ipfs_dataset_core import Options, Span
     from ipfs_dataset_plugins.http.body import Body
@@ -146,7 +146,7 @@ class ApiTransport(Transport):
         command: str,
         *,
         headers: dict[str, str] | None = None,
-        body: Iterable[bytes] = (),
+        body: Sequence[bytes] = (),
         **parameters: Any,
     ) -> Body:
         what = f"{self.name}: {command} {parameters.get('arg', '')}".rstrip()

@@ -22,9 +22,9 @@ from ipfs_dataset_core import (
     verify,
 )
 from ipfs_dataset_plugins.gateway.urls import parse_gateway
-from ipfs_dataset_plugins.http.body import error_of
 from ipfs_dataset_plugins.http.client import HTTPClient
 from ipfs_dataset_plugins.http.redirect import connected_to, next_hop
+from ipfs_dataset_plugins.http.status import error_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import email.utils
-import http
 import http.client
 import logging
 import ssl
-import time
-from datetime import timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core import (
-    RateLimitedError,
-    TransportError,
-    TransportTimeoutError,
-)
+import urllib3.exceptions
+
+from ipfs_dataset_core import TransportError, TransportTimeoutError
+from ipfs_dataset_plugins.http.response import StreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from ipfs_dataset_plugins.http.response import Response
+    from collections.abc import Callable, Iterable, Mapping
 
 log = logging.getLogger(__name__)
 
 ERROR_BYTES = 2048
-# Who answers so refuses us or this content for good: unauthorized, unpaid, forbidden, for legal reasons.
-_FINAL_STATUS = frozenset({401, 402, 403, 451})
-_RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_MAX_CAUSES = 8
 
 
 class Body:
@@ -37,17 +28,25 @@ class Body:
         response: Its body not read yet.
         what: What errors call the request.
         secrets: Returns what was sent along and errors must not show, though the server may quote it.
+
+    Attributes:
+        headers: Of the response.
+        status: Of the response.
+        peer: The IP address and port of the server; None where a proxy or a unix socket is between.
     """
 
     def __init__(
-        self, response: Response, what: str, secrets: Callable[[], Iterable[str]] = tuple
+        self, response: Any, what: str, secrets: Callable[[], Iterable[str]] = tuple
     ) -> None:
         self._response = response
-        self.headers = response.headers
-        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self.status: int = response.status
+        self.peer: tuple[str, int] | None = response.connection.peer
         self._what = what
         self._secrets = secrets
         self._left: int | None = None
+        if response.isclosed():  # there is no body
+            response.release_conn()
 
     def read(self, size: int) -> bytes:
         """Returns exactly `size` bytes, fewer only at the expected end.
@@ -77,9 +76,7 @@ class Body:
             return ""
         if "html" in self.headers.get("Content-Type", ""):
             return "(an HTML page)"
-        for secret in self._secrets():
-            text = text.replace(secret, "…")
-        return " ".join(text.split())[:500]
+        return " ".join(self._without_secrets(text).split())[:500]
 
     def read_all(self, limit: int) -> bytes:
         """Returns the rest, at most `limit` bytes and one more that tells that there are more."""
@@ -100,17 +97,27 @@ class Body:
     def _read(self, size: int) -> bytes:
         """Returns `size` bytes, fewer at the end."""
         try:
-            data = self._response.read(size)
-        except (OSError, http.client.HTTPException) as error:
+            data: bytes = self._response.read(size)
+        except (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
             self._response.close()
-            raise translated(error, self._what) from error
-        if (stream_error := self._response.stream_error) is not None:
-            raise TransportError(f"{self._what}: failed on the way: {stream_error}", retryable=True)
+            failure = _cause(error)
+            if isinstance(failure, StreamError):
+                text = self._without_secrets(str(failure))
+                raise TransportError(
+                    f"{self._what}: failed on the way: {text}", retryable=True
+                ) from None
+            raise translated(failure, self._what) from error
         return data
+
+    def _without_secrets(self, text: str) -> str:
+        for secret in self._secrets():
+            text = text.replace(secret, "…")
+        return text
 
 
 def translated(error: Exception, what: str) -> TransportError:
-    """Returns the typed error for what http.client, ssl or the operating system raised."""
+    """Returns the typed error for what urllib3, http.client, ssl or the operating system raised."""
+    error = _cause(error)
     if isinstance(error, TransportError):
         return type(error)(f"{what}: {error}", retryable=error.retryable)
     if isinstance(error, TimeoutError):
@@ -125,40 +132,14 @@ def translated(error: Exception, what: str) -> TransportError:
     return TransportError(f"{what}: {error}", retryable=not is_final)
 
 
-def error_of(body: Body, what: str, detail: str) -> TransportError:
-    """Returns the typed error for a status that is no success.
-
-    Args:
-        body: The response.
-        what: What the message calls the request.
-        detail: What the server said.
-    """
-    message = f"{what}: HTTP {body.status} {detail}".rstrip()
-    if body.status in _FINAL_STATUS:
-        return TransportError(message, final=True)
-    if "challenge" in body.headers.get("cf-mitigated", ""):
-        return TransportError(f"{message} (this service is for browsers: name another)", final=True)
-    if body.status == http.HTTPStatus.TOO_MANY_REQUESTS:
-        sunset = _timestamp(body.headers.get("Sunset"))
-        if sunset is not None and sunset < time.time():
-            return TransportError(f"{message} (this service has ended: name another)", final=True)
-        return RateLimitedError(message, retry_after=retry_after(body.headers.get("Retry-After")))
-    return TransportError(message, retryable=body.status in _RETRYABLE_STATUS)
-
-
-def retry_after(value: str | None) -> float | None:
-    """Returns the seconds of a Retry-After header in either form of RFC 9110, None where unusable."""
-    digits = (value or "").strip()
-    if digits.isascii() and digits.isdigit():
-        return float(digits)
-    then = _timestamp(value)
-    return None if then is None else max(0.0, then - time.time())
-
-
-def _timestamp(value: str | None) -> float | None:
-    """Returns the moment that a header names; one without a zone is in UTC, as RFC 9110 says of all."""
-    try:
-        then = email.utils.parsedate_to_datetime(value or "")
-        return then.replace(tzinfo=then.tzinfo or timezone.utc).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
+def _cause(error: Exception) -> Exception:
+    """Returns what urllib3's error is about."""
+    for _ in range(_MAX_CAUSES):
+        if not isinstance(error, urllib3.exceptions.HTTPError):
+            break
+        inner = [error.__cause__, getattr(error, "original_error", None), *error.args[::-1]]
+        found = next((one for one in inner if isinstance(one, Exception)), None)
+        if found is None:
+            break
+        error = found
+    return error

@@ -1,31 +1,23 @@
-"""The one HTTP client of the transports: deadlines, credentials, typed errors.
-
-It stands on http.client, whose responses it reads from sockets that it keeps itself. With a block for each
-request, what urllib3 wraps around that costs as much CPU as all the rest. requests says what the environment
-does about proxies.
-"""
+"""The one HTTP client of the transports: credentials, deadlines, typed errors."""
 
 from __future__ import annotations
 
 import functools
-import http.client
 from collections.abc import Mapping
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import AddressError, TransportError, time_left
-from ipfs_dataset_plugins.http.body import Body, translated
-from ipfs_dataset_plugins.http.connect import Dialer
-from ipfs_dataset_plugins.http.connection_pool import KeptConnections
+from ipfs_dataset_plugins.http.address_filter import EVERYWHERE
 from ipfs_dataset_plugins.http.endpoint import authorization, secrets_of
-from ipfs_dataset_plugins.http.request import check_field, request_head
-from ipfs_dataset_plugins.http.response import exchange
+from ipfs_dataset_plugins.http.request import Request, check_field
 from ipfs_dataset_plugins.http.url import origin_of, parse_url, target_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from ipfs_dataset_core import Options
+    from ipfs_dataset_plugins.http.address_filter import AddressFilter
+    from ipfs_dataset_plugins.http.body import Body
     from ipfs_dataset_plugins.http.endpoint import Endpoint
     from ipfs_dataset_plugins.http.url import Origin
 
@@ -40,9 +32,18 @@ class HTTPClient:
     Args:
         endpoint: Where to; credentials in its address go before those of the options.
         options: `timeout`, `headers` and `auth` count here.
+        allowed: Which IP addresses the endpoint may have.
+
+    Raises:
+        AddressError: The endpoint, a header, the credentials or a proxy cannot be used.
     """
 
-    def __init__(self, endpoint: Endpoint, options: Options) -> None:
+    def __init__(
+        self, endpoint: Endpoint, options: Options, allowed: AddressFilter = EVERYWHERE
+    ) -> None:
+        # Whoever only lists plugins, or reads from a folder, does not wait for urllib3.
+        from ipfs_dataset_plugins.http.connection_pool import ConnectionPools  # noqa: PLC0415
+
         self.endpoint = endpoint
         self._extra = options.headers
         for name, value in self._extra.items():
@@ -56,8 +57,8 @@ class HTTPClient:
         self._auth: str | Callable[[], str] | None = auth
         self._timeout = options.timeout
         self._origin, self._prefix = _parsed(endpoint)
-        self._dialer = Dialer(endpoint)
-        self._connections = KeptConnections(self._dialer.open)
+        self._allowed = allowed
+        self._pools = ConnectionPools(endpoint, self._origin)
 
     def send(
         self,
@@ -66,8 +67,9 @@ class HTTPClient:
         what: str,
         *,
         headers: Mapping[str, str] | None = None,
-        body: Iterable[bytes] = (),
+        body: Sequence[bytes] = (),
         bare: bool = False,
+        allowed: AddressFilter | None = None,
     ) -> Body:
         """Sends a request and returns the response with its body unread, whatever its status.
 
@@ -76,8 +78,9 @@ class HTTPClient:
             target: A path below the endpoint, or a whole URL.
             what: What errors call the request.
             headers: Besides those that every request has.
-            body: Of a POST, which says its Content-Length.
+            body: Pieces of the body of a POST, whose headers have its Content-Length.
             bare: Whether the user's headers and credentials stay behind.
+            allowed: Which IP addresses the server may have, where not those of the endpoint.
 
         Raises:
             TransportError: No response came.
@@ -86,26 +89,19 @@ class HTTPClient:
         sent = self._all_headers(headers or {}, bare=bare)
         if method == "POST":
             sent.setdefault("content-length", ("Content-Length", "0"))
-        peer, asked = origin, path
-        proxy = self._dialer.proxy
-        if proxy is not None and origin.scheme == "http":
-            peer, asked = proxy.origin, f"http://{origin.host_field}{path}"
-            sent = _merged(sent, proxy.fields)
         sent.setdefault("host", ("Host", origin.host_field))
-        head = request_head(method, asked, sent.values())
+        request = Request(method, path, dict(sent.values()), [body] if body else (), what)
         # No single wait is longer than what the whole read has left.
         bound = max(0.001, min(self._timeout, time_left()))
-        try:
-            sock, give_back = self._connections.take(peer, bound)
-            response = exchange(sock, method, chain((head,), body), give_back)
-        except (OSError, http.client.HTTPException) as error:
-            raise translated(error, what) from error
         _, shown = sent.get("authorization", ("", ""))
-        return Body(response, what, functools.partial(secrets_of, shown, self._extra.values()))
+        secrets = functools.partial(secrets_of, shown, self._extra.values())
+        return self._pools.send(
+            origin, self._allowed if allowed is None else allowed, request, bound, secrets
+        )
 
     def close(self) -> None:
         """Closes the idle connections."""
-        self._connections.close()
+        self._pools.close()
 
     def _split(self, target: str, what: str) -> tuple[Origin, str]:
         """Returns whom to ask for what."""

@@ -1,99 +1,133 @@
-"""Opens sockets: over TCP or to a unix socket, straight or through a proxy, with TLS for https."""
+"""Opens TCP connections and connections to unix sockets: the one place where names are resolved.
+
+What a name resolves to is filtered, and exactly those addresses are connected to. A second lookup could have
+another answer (DNS rebinding).
+"""
 
 from __future__ import annotations
 
 import contextlib
-import http.client
 import socket
-import ssl
+import time
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core import TransportError
-from ipfs_dataset_plugins.http.proxy import proxy_for
-from ipfs_dataset_plugins.http.request import request_head
-from ipfs_dataset_plugins.http.response import Incoming
-from ipfs_dataset_plugins.http.url import netloc
+import attrs
+
+from ipfs_dataset_core import TransportError, TransportTimeoutError, time_left
 
 if TYPE_CHECKING:
-    from ipfs_dataset_plugins.http.endpoint import Endpoint
-    from ipfs_dataset_plugins.http.proxy import Proxy
-    from ipfs_dataset_plugins.http.url import Origin
+    from ipfs_dataset_plugins.http.address_filter import AddressFilter
 
 
-class Dialer:
-    """How the servers that one client asks are reached.
+@attrs.frozen
+class Address:
+    """One address that a name resolves to, as `socket.getaddrinfo` returns it."""
+
+    family: int
+    kind: int
+    protocol: int
+    sockaddr: tuple[Any, ...]
+
+    @property
+    def host(self) -> str:
+        """The IP address."""
+        return str(self.sockaddr[0])
+
+
+def lookup(host: str, port: int) -> list[Address]:
+    """Resolves a host's name.
 
     Args:
-        endpoint: Where most requests go; its proxy serves for redirects as well.
-
-    Attributes:
-        proxy: Through which everything goes, if any.
+        host: An ASCII name or an IP address. It is handed over as bytes: as text, Python would map other
+            characters to ASCII by the rules of 2003, under which ß is ss.
+        port: Of TCP.
 
     Raises:
-        AddressError: The environment names a proxy that cannot be used.
+        OSError: The name is not known.
     """
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._unix = endpoint.unix
-        self.proxy = None if endpoint.unix else proxy_for(endpoint.url)
-        is_secure = self.proxy is not None and self.proxy.origin.scheme == "https"
-        self._tls = _tls() if is_secure or endpoint.url.startswith("https:") else None
-
-    def open(self, peer: Origin, seconds: float) -> socket.socket:
-        """Returns a socket to a server, which may be the proxy.
-
-        Args:
-            peer: The server.
-            seconds: How long each step may take; then the time-out of the socket.
-
-        Raises:
-            TransportError: There is no connection.
-        """
-        if self._unix is not None:
-            return _to_unix(self._unix, seconds)
-        sock = _to_tcp(peer if self.proxy is None else self.proxy.origin, seconds)
-        try:
-            if self.proxy is not None and self.proxy.origin != peer:
-                _tunnel(sock, peer, self.proxy)
-            return self._secured(sock, peer) if peer.scheme == "https" else sock
-        except BaseException:
-            sock.close()
-            raise
-
-    def _secured(self, sock: socket.socket, peer: Origin) -> socket.socket:
-        self._tls = self._tls or _tls()
-        try:
-            return self._tls.wrap_socket(sock, server_hostname=peer.host.rstrip("."))
-        except ValueError as error:  # of a name that no certificate can be for
-            raise TransportError(f"no TLS with {peer.host!r}: {error}") from error
+    found = socket.getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM)
+    return [Address(family, kind, proto, addr) for family, kind, proto, _, addr in found]
 
 
-def _tls() -> ssl.SSLContext:
-    import certifi  # noqa: PLC0415 - only https needs it
+def dial(address: Address, seconds: float) -> socket.socket:
+    """Returns a socket that is connected to an address.
 
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def _to_tcp(server: Origin, seconds: float) -> socket.socket:
+    Raises:
+        OSError: There is no connection within so many seconds.
+    """
+    sock = socket.socket(address.family, address.kind, address.protocol)
     try:
-        sock = socket.create_connection((server.host, server.port), seconds)
-    except TimeoutError:
+        sock.settimeout(seconds)
+        sock.connect(address.sockaddr)
+    except BaseException:
+        sock.close()
         raise
-    except socket.gaierror as error:
-        raise _no_connection(f"{server.host!r} is not known: {error}") from error
-    except OSError as error:
-        raise _no_connection(f"{server.host} port {server.port}: {error}") from error
-    except UnicodeError as error:
-        raise TransportError(f"{server.host!r} is no name of a host: {error}") from error
     with contextlib.suppress(OSError):  # requests and their bodies are not sent in small pieces
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
 
-def _to_unix(path: str, seconds: float) -> socket.socket:
+def allowed_addresses(host: str, port: int, allowed: AddressFilter) -> list[Address]:
+    """Returns the addresses of a host to which a connection is allowed.
+
+    Raises:
+        TransportError: The name is not known, or none of its addresses is allowed.
+    """
+    name = host.replace("%25", "%")
+    try:
+        found = lookup(name, port)
+    except UnicodeError as error:
+        raise TransportError(f"{name!r} is no name of a host: {error}") from error
+    except OSError as error:
+        raise _no_connection(f"{name!r} is not known: {error}") from error
+    kept = [address for address in found if allowed.allows(address.host, port)]
+    if found and not kept:
+        addresses = ", ".join(sorted({address.host for address in found}))
+        raise TransportError(
+            f"not connected to {name!r}: it resolves to {addresses}, on this machine or in a private "
+            "network, where no other server may send us"
+        )
+    return kept
+
+
+def connect(host: str, port: int, seconds: float, allowed: AddressFilter) -> socket.socket:
+    """Returns a TCP connection to one of the allowed addresses of a host.
+
+    Args:
+        host: A name or an IP address.
+        port: Of TCP.
+        seconds: How long all tries together may take; then the time-out of the socket.
+        allowed: Which addresses may be connected to.
+
+    Raises:
+        TransportError: There is no connection.
+        TimeoutError: There was none in time.
+    """
+    end = time.monotonic() + seconds
+    failure: OSError | None = None
+    for address in allowed_addresses(host, port, allowed):
+        left = min(end - time.monotonic(), time_left())
+        if left <= 0:
+            raise TransportTimeoutError(f"no connection to {host} port {port}") from failure
+        try:
+            sock = dial(address, left)
+        except OSError as error:
+            failure = error
+        else:
+            sock.settimeout(seconds)
+            return sock
+    if isinstance(failure, TimeoutError):
+        raise failure
+    raise _no_connection(f"{host} port {port}: {failure or 'no address'}") from failure
+
+
+def connect_unix(path: str, seconds: float) -> socket.socket:
+    """Returns a connection to a unix socket.
+
+    Raises:
+        TransportError: There is no connection.
+        TimeoutError: There was none in time.
+    """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.settimeout(seconds)
@@ -108,16 +142,3 @@ def _to_unix(path: str, seconds: float) -> socket.socket:
 
 def _no_connection(reason: object) -> TransportError:
     return TransportError(f"cannot connect ({reason}): is it running?", retryable=True)
-
-
-def _tunnel(sock: socket.socket, peer: Origin, proxy: Proxy) -> None:
-    server = netloc(peer.host, peer.port)
-    sock.sendall(request_head("CONNECT", server, [("Host", server), *proxy.fields.items()]))
-    source: Any = Incoming(sock)
-    with contextlib.closing(http.client.HTTPResponse(source, method="CONNECT")) as answer:
-        answer.begin()
-        if answer.status != http.HTTPStatus.OK:
-            raise TransportError(
-                f"the proxy refuses to connect to {server}: HTTP {answer.status} {answer.reason}",
-                retryable=answer.status >= http.HTTPStatus.INTERNAL_SERVER_ERROR,
-            )

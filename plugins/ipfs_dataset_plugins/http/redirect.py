@@ -13,7 +13,7 @@ from urllib.parse import urljoin
 
 import attrs
 
-from ipfs_dataset_plugins.http.hosts import is_loopback, is_private
+from ipfs_dataset_plugins.http.address_filter import is_loopback, is_private
 from ipfs_dataset_plugins.http.url import netloc, origin_of, parse_url
 
 if TYPE_CHECKING:

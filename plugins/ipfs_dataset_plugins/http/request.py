@@ -1,41 +1,53 @@
-"""The head of a request as bytes; pure."""
+"""A request, and what may be in its head; pure."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
+import attrs
+
 from ipfs_dataset_core import AddressError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping, Sequence
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TARGET = re.compile(r"[!-~]+")
 
 
-def request_head(method: str, target: str, fields: Iterable[tuple[str, str]]) -> bytes:
-    """Returns the head of a request.
+@attrs.frozen
+class Request:
+    """What is sent to a server.
 
     Args:
-        method: Such as GET.
-        target: Percent-encoded.
-        fields: Names and values; no message shows a value.
+        method: GET, HEAD or POST.
+        target: Path and query, percent-encoded.
+        fields: Names and values of the head.
+        body: One chunk that is made of several pieces, or nothing; its length is in the head.
+        what: What errors call the request.
 
     Raises:
-        AddressError: Something in it would not arrive as that one thing.
+        AddressError: Something in the head would not arrive as that one thing.
     """
-    if not target.isascii() or not _is_one_line(target) or " " in target:
-        raise AddressError("A path or query to ask for has characters that are not percent-encoded")
-    lines = [f"{method} {target} HTTP/1.1"]
-    for name, value in fields:
-        check_field(name, value)
-        lines.append(f"{name}: {value}")
-    lines += ["", ""]
-    return "\r\n".join(lines).encode("latin-1")
+
+    method: str
+    target: str
+    fields: Mapping[str, str] = attrs.field(repr=False)
+    body: Sequence[Sequence[bytes]]
+    what: str
+
+    def __attrs_post_init__(self) -> None:
+        if not _TARGET.fullmatch(self.target):
+            raise AddressError(
+                "A path or query to ask for has characters that are not percent-encoded"
+            )
+        for name, value in self.fields.items():
+            check_field(name, value)
 
 
 def check_field(name: object, value: object) -> None:
-    """Raises an `AddressError` for what cannot be a field of a head."""
+    """Raises an `AddressError` for what cannot be a field of a head; no message shows a value."""
     is_name = isinstance(name, str) and _NAME.fullmatch(name)
     if (
         not is_name

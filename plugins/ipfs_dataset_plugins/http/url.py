@@ -89,7 +89,18 @@ def _host(host: str) -> str:
     if ":" in host:
         ipaddress.IPv6Address(host.replace("%25", "%"))
         return host
-    name = host if host.isascii() else host.encode("idna").decode().lower()
+    name = host if host.isascii() else _ascii_name(host)
     if not _NAME.fullmatch(name):
         raise ValueError("no usable host")
     return name
+
+
+def _ascii_name(host: str) -> str:
+    """Returns an international name in ASCII, as browsers do.
+
+    Not by the rules of 2003 that Python has, by which straße.example is strasse.example, a server of somebody
+    else's.
+    """
+    import idna  # noqa: PLC0415 - few hosts need it
+
+    return idna.encode(host, uts46=True).decode("ascii").lower()

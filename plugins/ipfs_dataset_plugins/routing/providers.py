@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core import AddressError
-from ipfs_dataset_plugins.http.hosts import is_private
+from ipfs_dataset_plugins.http.address_filter import is_private
 from ipfs_dataset_plugins.http.multiaddr import parse_multiaddr
 
 if TYPE_CHECKING:

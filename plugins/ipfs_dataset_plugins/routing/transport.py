@@ -21,9 +21,9 @@ from ipfs_dataset_core import (
     verify,
 )
 from ipfs_dataset_plugins.gateway.transport import GatewayTransport
+from ipfs_dataset_plugins.http.address_filter import is_private
 from ipfs_dataset_plugins.http.client import HTTPClient
 from ipfs_dataset_plugins.http.endpoint import endpoint_of
-from ipfs_dataset_plugins.http.hosts import is_private
 from ipfs_dataset_plugins.routing.providers import GATEWAY_PROTOCOL, provider_urls
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from ipfs_dataset_core import (
     TransportError,
     TransportTimeoutError,
 )
-from ipfs_dataset_plugins.http.body import error_of, retry_after
 from ipfs_dataset_plugins.http.client import HTTPClient
 from ipfs_dataset_plugins.http.endpoint import Endpoint, endpoint_of
+from ipfs_dataset_plugins.http.status import error_of, retry_after
 from tests.support.builders import noise
 from tests.support.http_server import FaultServer, Plan, endless, html, rate_limited
 
@@ -213,7 +213,7 @@ def test_loopback_is_never_reached_through_a_proxy(monkeypatch):
 
 
 def test_an_unusable_proxy_is_an_error_that_hides_its_password(monkeypatch):
-    monkeypatch.setenv("http_proxy", "socks5://me:secret@proxy.invalid:1")
+    monkeypatch.setenv("http_proxy", "gopher://me:secret@proxy.invalid:1")
     with pytest.raises(AddressError, match=r"proxy\.invalid") as caught:
         HTTPClient(Endpoint("http://gateway.invalid"), Options())
     assert "secret" not in str(caught.value)

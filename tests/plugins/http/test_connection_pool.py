@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 
 import pytest
+from urllib3.connection import HTTPConnection
 
 from ipfs_dataset_core import Options
 from ipfs_dataset_plugins.http.client import HTTPClient
-from ipfs_dataset_plugins.http.connection_pool import KEPT_CONNECTIONS, KeptConnections
 from ipfs_dataset_plugins.http.endpoint import endpoint_of
-from ipfs_dataset_plugins.http.url import Origin
+from ipfs_dataset_plugins.http.idle import KEPT_CONNECTIONS, IdleConnections
 from tests.support.http_server import FaultServer, Plan, redirect
 from tests.support.raw_server import RawServer, head_from
 
@@ -105,7 +105,7 @@ def test_a_body_is_read_though_the_client_is_closed_meanwhile(server):
     body = made.send("GET", "/x", "x")
     made.close()
     assert body.read_all(len(DATA)) == DATA
-    assert made._connections._idle == []
+    assert made._pools.idle == 0
     assert ask(made) == DATA
     made.close()
 
@@ -115,7 +115,7 @@ def test_what_nobody_closes_is_closed_by_being_forgotten(server):
     made = client(server)
     body = made.send("GET", "/x", "x")
     ask(made)
-    assert len(made._connections._idle) == 1
+    assert made._pools.idle == 1
     del made, body
     gc.collect()
 
@@ -132,28 +132,58 @@ def test_threads_share_the_idle_connections_and_keep_no_more_than_allowed(server
     with closing(client(server)) as made, ThreadPoolExecutor(many) as threads:
         assert all(threads.map(run, [made] * many))
         assert server.connections == many
-        assert len(made._connections._idle) == KEPT_CONNECTIONS
+        assert made._pools.idle == KEPT_CONNECTIONS
 
 
 def test_the_oldest_connection_gives_way_whoever_it_leads_to():
     pairs = []
 
-    def connect(_peer, _seconds):
+    def connected():
         ours, theirs = socket.socketpair()
         pairs.append(theirs)
-        return ours
+        connection = HTTPConnection("x.example")
+        connection.sock = ours
+        return connection
 
-    kept = KeptConnections(connect)
+    kept = IdleConnections()
     with ExitStack() as stack:
         for number in range(KEPT_CONNECTIONS + 1):
-            sock, give_back = kept.take(Origin("https", f"{number}.example", 443), 1)
-            give_back(sock)
+            kept.keep(number, connected())
             stack.enter_context(pairs[-1])
-        again, give_back = kept.take(Origin("https", "1.example", 443), 1)
-        give_back(again)
-        assert len(pairs) == KEPT_CONNECTIONS + 1
+        assert kept.take(0) is None
         assert pairs[0].recv(1) == b""
+        second = kept.take(1)
+        assert second is not None
+        kept.keep(1, second)
+        assert kept.take(1) is second
+        kept.keep(1, second)
         kept.close()
+        assert pairs[1].recv(1) == b""
+
+
+@pytest.mark.usefixtures("resolver")
+def test_a_subdomain_gateway_has_a_host_for_each_cid_and_few_pools_and_connections():
+    with FaultServer(lambda _: Plan(body=b"ok")) as server:
+        with closing(HTTPClient(endpoint_of("http://gw.example"), Options(timeout=5))) as made:
+            for number in range(150):
+                body = made.send("GET", f"http://{number}.ipfs.gw.example:{server.port}/", "x")
+                assert body.read_all(10) == b"ok"
+            assert made._pools.idle == KEPT_CONNECTIONS
+            assert len(made._pools._pools) <= 64
+        assert len({request.headers["host"] for request in server.requests}) == 150
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_connects_anew(server):
+    with closing(client(server)) as made:
+        assert ask(made) == DATA
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if ask(made) == DATA else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert server.connections == 2
+        assert ask(made) == DATA
+        assert server.connections == 2
 
 
 def test_descriptors_may_have_high_numbers(server):
@@ -167,7 +197,7 @@ def test_descriptors_may_have_high_numbers(server):
             for _ in range(1100):
                 stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
             assert ask(made) == ask(made) == DATA
-            assert made._connections._idle[0][1].fileno() > 1024
+            assert made._pools._idle._idle[0][1].sock.fileno() > 1024
         assert server.connections == 1
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

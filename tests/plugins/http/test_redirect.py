@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ipfs_dataset_core import Options, TransportError
 from ipfs_dataset_core.limits import Limits
 from ipfs_dataset_plugins.gateway.transport import GatewayTransport
-from ipfs_dataset_plugins.http.hosts import is_private
+from ipfs_dataset_plugins.http.address_filter import is_private
 from ipfs_dataset_plugins.http.redirect import connected_to, next_hop
 from tests.support.builders import noise, one_file
 from tests.support.gateway_server import GatewayServer

@@ -1,31 +1,67 @@
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import AddressError, Options
 from ipfs_dataset_plugins.http.client import HTTPClient
 from ipfs_dataset_plugins.http.endpoint import endpoint_of
-from ipfs_dataset_plugins.http.request import request_head
+from ipfs_dataset_plugins.http.request import Request
+from tests.support.raw_server import RawServer, head_from
 
 
-def test_a_head_is_written_as_http_wants_it():
-    fields = [("Host", "a.example"), ("X-Team", "caf\xe9\t7")]
-    expected = b"GET /x?y HTTP/1.1\r\nHost: a.example\r\nX-Team: caf\xe9\t7\r\n\r\n"
-    assert request_head("GET", "/x?y", fields) == expected
+@pytest.fixture(scope="module")
+def sent():
+    """Returns what arrives of a request at a server."""
+    heads = []
+
+    def serve(connection):
+        while head := head_from(connection):
+            heads.append(head)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    with RawServer(serve) as server:
+        with closing(HTTPClient(endpoint_of(server.url), Options(timeout=5))) as client:
+
+            def send(target, **headers):
+                client.send("GET", target, "x", headers=headers).close()
+                return heads.pop()
+
+            yield send
 
 
-@given(st.text(max_size=9), st.text(max_size=9), st.text(max_size=9))
-def test_nothing_can_be_slipped_into_a_head(target, name, value):
+def test_a_head_is_written_as_http_wants_it(sent):
+    head = sent("/x?y", **{"Host": "a.example", "X-Team": "caf\xe9\t7"})
+    first, *fields = head.split(b"\r\n")
+    assert first == b"GET /x?y HTTP/1.1"
+    assert {b"Host: a.example", b"X-Team: caf\xe9\t7"} <= set(fields)
+
+
+letters = st.text(max_size=9) | st.text("ab:% \t\r\n\0", max_size=9)
+
+
+@given(letters, letters, letters)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_nothing_can_be_slipped_into_a_head(sent, target, name, value):
     try:
-        head = request_head("GET", f"/{target}", [(name, value)])
+        head = sent(f"/{target}", **{name: value, "Host": "a.example"})
     except AddressError:
         return
-    assert head.count(b"\r") == head.count(b"\n") == 3
-    first, second, *_ = head.split(b"\r\n")
+    first, *fields = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    assert head.count(b"\r") == head.count(b"\n") == len(fields) + 2
     assert first.split(b" ") == [b"GET", f"/{target}".encode(), b"HTTP/1.1"]
-    assert second.partition(b": ")[0] == name.encode()
+    names = {field.partition(b": ")[0].lower() for field in fields}
+    usual = {b"host", b"user-agent", b"accept-encoding"}
+    assert names == usual | {name.encode().lower()}
+
+
+@pytest.mark.parametrize("target", ["/a b", "/a\r\nX: 1", "/ü", "/\0", "/a\x7f"])
+def test_a_target_that_is_not_encoded_is_refused(target):
+    with pytest.raises(AddressError, match="not percent-encoded"):
+        Request("GET", target, {}, (), "x")
 
 
 @pytest.mark.parametrize(

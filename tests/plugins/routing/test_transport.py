@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ipfs_dataset_core import ObjectNotFoundError, Options, TransportError
 from ipfs_dataset_core.ipld import CID
-from ipfs_dataset_plugins.http.hosts import is_private
+from ipfs_dataset_plugins.http.address_filter import is_private
 from ipfs_dataset_plugins.routing import transport as routing
 from ipfs_dataset_plugins.routing.providers import GATEWAY_PROTOCOL, provider_urls
 from ipfs_dataset_plugins.routing.transport import RoutingTransport

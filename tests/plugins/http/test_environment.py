@@ -31,11 +31,21 @@ class SecureServer(FaultServer):
 class Proxy(RawServer):
     """Connects its clients to whatever port of this machine they name."""
 
-    def __init__(self):
+    def __init__(self, certificate=None):
         super().__init__(self._connect)
         self.heads = []
+        self._certificate = certificate
 
     def _connect(self, client):
+        if self._certificate is None:
+            self._serve_one(client)
+            return
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self._certificate)
+        with context.wrap_socket(client, server_side=True) as secured:
+            self._serve_one(secured)
+
+    def _serve_one(self, client):
         head = head_from(client).decode()
         self.heads.append(head)
         port = int(head.split()[1].rpartition(":")[2])
@@ -45,6 +55,8 @@ class Proxy(RawServer):
             while True:
                 for ready in select.select(list(ends), [], [])[0]:
                     data = ready.recv(65536)
+                    while getattr(ready, "pending", int)():  # what TLS has decrypted already
+                        data += ready.recv(65536)
                     if not data:
                         return
                     ends[ready].sendall(data)
@@ -158,15 +170,31 @@ def test_http_names_the_whole_url_to_its_proxy_on_one_connection(monkeypatch):
 
 
 @pytest.mark.usefixtures("names")
-def test_a_proxy_may_speak_https_itself_for_http_only(certificate, monkeypatch):
+def test_a_proxy_may_speak_https_itself(certificate, monkeypatch):
     with SecureServer(certificate, lambda _: Plan(body=DATA)) as proxy:
         monkeypatch.setenv("all_proxy", f"https://me:s%25cret@b.example:{proxy.port}")
-        assert ask("http://gateway.example") == DATA
-        with pytest.raises(AddressError, match=r"b\.example.*cannot be used") as caught:
-            ask("https://gateway.example")
-    assert "cret" not in str(caught.value)
+        assert ask("http://gateway.example", times=2) == DATA
     assert proxy.requests[0].headers["proxy-authorization"] == BASIC
     assert proxy.requests[0].headers["host"] == "gateway.example"
+    assert proxy.connections == 1
+    with SecureServer(certificate, lambda _: Plan(body=DATA)) as server:
+        with Proxy(certificate) as secure:
+            monkeypatch.setenv("all_proxy", f"https://me:s%25cret@b.example:{secure.port}")
+            assert ask(f"https://a.example:{server.port}", times=2, auth="bearer:t0ken") == DATA
+    [head] = secure.heads
+    assert f"\r\nProxy-Authorization: {BASIC}\r\n" in head
+    assert "t0ken" not in head
+    assert server.connections == 1
+
+
+@pytest.mark.usefixtures("names")
+def test_a_proxy_whose_certificate_is_for_another_name_gets_nothing(certificate, monkeypatch):
+    with SecureServer(certificate, lambda _: Plan(body=DATA)) as proxy:
+        monkeypatch.setenv("all_proxy", f"https://me:s3cret@c.example:{proxy.port}")
+        for url in ("http://gateway.example", "https://gateway.example"):
+            with pytest.raises(TransportError, match="certificate"):
+                ask(url)
+    assert proxy.requests == []
 
 
 @pytest.mark.parametrize(

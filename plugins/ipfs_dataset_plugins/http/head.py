@@ -41,6 +41,11 @@ class HeadReader(io.BufferedReader):
     def __init__(self, raw: io.RawIOBase) -> None:
         super().__init__(raw, _BUFFER_BYTES)
 
+    def next_head(self) -> None:
+        """Begins another head, after that of an interim response."""
+        self._fields_left, self._found = MAX_FIELDS, None
+        self._has_status, self._in_head, self._dropping = False, True, False
+
     def readline(self, size: int | None = -1, /) -> bytes:
         """Returns the next line, of the head the next one that matters.
 

@@ -1,0 +1,46 @@
+"""Connections through SOCKS proxies; needs PySocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from urllib3.contrib.socks import SOCKSConnection
+
+from ipfs_dataset_plugins.http.connect import allowed_addresses
+from ipfs_dataset_plugins.http.connection import Connection, SecureConnection
+from ipfs_dataset_plugins.http.connection_pool import Pool, SecurePool
+
+
+class SocksConnection(SOCKSConnection, Connection):
+    """A connection through a SOCKS proxy.
+
+    With ``socks5`` and ``socks4`` the name is resolved here and filtered, and the proxy is given the address.
+    With ``socks5h`` and ``socks4a`` the proxy resolves it, so that no address can be filtered here.
+    """
+
+    def _new_conn(self) -> Any:
+        self.peer = None
+        if self._socks_options["rdns"] or not self.allowed.public_only:
+            return super()._new_conn()
+        name = self._dns_host
+        try:
+            self.host = allowed_addresses(name, self.port or 0, self.allowed)[0].host
+            return super()._new_conn()
+        finally:
+            self.host = name
+
+
+class SecureSocksConnection(SocksConnection, SecureConnection):
+    """The same with TLS."""
+
+
+class SocksPool(Pool):
+    """Connections without TLS."""
+
+    ConnectionCls = SocksConnection
+
+
+class SecureSocksPool(SecurePool):
+    """Connections with TLS."""
+
+    ConnectionCls = SecureSocksConnection
