@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.registry.lookup import open_reader
     from ipfs_dataset_core.runtime.deadlines import time_left
     from ipfs_dataset_core.runtime.redaction import redacted
+    from ipfs_dataset_core.store_folder import StoreFolder
     from ipfs_dataset_core.toolkit.block_files import BlockFiles
     from ipfs_dataset_core.toolkit.exits import at_exit
     from ipfs_dataset_core.toolkit.index_cache import index_of
@@ -138,6 +139,7 @@ __all__ = [
     "Sample",
     "ShuffleDataset",
     "Span",
+    "StoreFolder",
     "Transport",
     "TransportError",
     "TransportPlugin",
@@ -211,6 +213,7 @@ _MODULES = {
     "ipfs_dataset_core.toolkit.row_index": "Extents RowsIndex WholeFileIndex",
     "ipfs_dataset_core.order.sampler": "BlockShuffleSampler",
     "ipfs_dataset_core.datasets.shuffle": "ShuffleDataset",
+    "ipfs_dataset_core.store_folder": "StoreFolder",
     "ipfs_dataset_core.interfaces.ipfs_object": "IPFSObject RemoteFileType",
     "ipfs_dataset_core.toolkit.library_file": "FileView",
 }

@@ -85,7 +85,8 @@ class Options:
         max_failures: After how many failures in a row a dataset gives up all the same.
         limits: What is refused whatever the data say.
         memory: Bytes of blocks that each process holds: those that it keeps, and those on their way.
-        cache_dir: A folder in which verified blocks are kept between epochs and jobs; None keeps none.
+        cache_dir: A folder in which verified blocks are kept between epochs and jobs; None keeps none. A new
+            or an empty folder becomes a cache; any other that is not one is refused.
         cache_size: How many bytes that folder may have; a number, or text such as ``"100G"``.
         offline: Read from the cache and from local stores only.
     """

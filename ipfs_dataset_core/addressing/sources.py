@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+import platformdirs
+
 from ipfs_dataset_core.errors import AddressError
 from ipfs_dataset_core.runtime.redaction import redacted
 
@@ -132,11 +134,4 @@ def default_store(environment: Mapping[str, str] = os.environ) -> Path:
     """Returns the folder of the embedded store: ``$IPFS_DATASET_STORE`` or the platform's data folder."""
     if path := environment.get(STORE_VARIABLE):
         return Path(path).expanduser()
-    home = Path.home()
-    if sys.platform == "win32":
-        base = Path(environment.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Application Support"
-    else:
-        base = Path(environment.get("XDG_DATA_HOME") or home / ".local" / "share")
-    return base / "ipfs-dataset" / "store"
+    return Path(platformdirs.user_data_dir("ipfs-dataset", appauthor=False)) / "store"

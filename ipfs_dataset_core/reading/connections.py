@@ -16,9 +16,11 @@ from ipfs_dataset_core.addressing.sources import (
     address_scheme,
     default_store,
     environment_gateways,
+    file_path,
     gateway_address,
     node_api,
 )
+from ipfs_dataset_core.cache_folder import check_apart
 from ipfs_dataset_core.errors import AddressError, IPFSDatasetError, TransportError
 from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.registry import make_transport
@@ -160,6 +162,10 @@ class Connections:
             fetchers.close()
 
     def _connect(self, addresses: tuple[str, ...]) -> Fetcher:
+        if self.options.cache_dir is not None:
+            for address in addresses:
+                if address_scheme(address) == "file":
+                    check_apart(self.options.cache_dir, file_path(address))
         named = self._named()
         transports = [self._transport(a, named.index(a) if a in named else -1) for a in addresses]
         origin = _Origin(weakref.ref(self), addresses)

@@ -8,21 +8,32 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import threading
 import time
-from itertools import chain
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-from ipfs_dataset_core.errors import VerificationError
-from ipfs_dataset_core.ipld import verify
+from ipfs_dataset_core.cache_folder import BLOCKS, INDEXES, CacheFolder
+from ipfs_dataset_core.errors import AddressError, IPFSDatasetError, VerificationError
+from ipfs_dataset_core.index_key import HEAD_BYTES
+from ipfs_dataset_core.ipld import CID, verify
+from ipfs_dataset_core.limits import Limits
+from ipfs_dataset_core.runtime.deadlines import time_left
 from ipfs_dataset_core.runtime.pool import DaemonPool
-from ipfs_dataset_core.toolkit.block_files import BlockFiles, shelved, write_atomically
+from ipfs_dataset_core.shared_folder import (
+    NotDirectoryError,
+    NotRegularError,
+    Shelves,
+    mark_used,
+    read_up_to,
+)
+from ipfs_dataset_core.toolkit.block_files import BlockFiles, is_block_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ipfs_dataset_core.ipld import CID
+    from ipfs_dataset_core.index_key import IndexKey
 
 log = logging.getLogger(__name__)
 
@@ -33,54 +44,62 @@ _TOUCH_SECONDS = 60.0
 # How long nothing is written after the disk was full.
 _PAUSE_SECONDS = 60.0
 _BACKLOG_BLOCKS = 32
+_ENTRIES_BETWEEN_CHECKS = 1000
+# The CID, and 32 hexadecimal digits that say what else the index depends on and who made it.
+_INDEX_NAMES = re.compile(r"b[a-z2-7]{2,215}\.[0-9a-f]{32}", re.ASCII)
 
 
 class DiskCache:
     """A folder of blocks that any number of processes and jobs share.
 
     Keys are hashes and values never change, so nothing is ever stale, and what is damaged is noticed when it
-    is read and fetched again.
+    is read and fetched again. The folder is a cache's own, see `cache_folder`; others may write it, see
+    `shared_folder`.
 
     Args:
         folder: Where it is; made at the first write.
         size: How many bytes it may have, about; the least recently used go first.
+        block_bytes: The longest block that is read.
+
+    Raises:
+        AddressError: The folder is no cache and must not become one.
     """
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, block_bytes: int = Limits().block_bytes) -> None:
+        self._folder = CacheFolder(folder)
         # Damage is noticed on reading, so nothing has to be waited for.
-        self._files = BlockFiles(folder / "blocks", durable=False)
-        self._indexes = folder / "indexes"
+        self._files = BlockFiles(
+            folder / BLOCKS, durable=False, block_bytes=block_bytes, parent=self._folder
+        )
+        self._blocks = self._files.shelves
+        self._indexes = Shelves(self._folder, INDEXES, _INDEX_NAMES, durable=False)
         self._size = size
         self._lock = threading.Lock()
         # How much may be written before the folder is looked through again: nothing is known at first.
         self._room = 0
         self._paused_until = 0.0
+        # Whether there is no cache, or somebody put something else in its place while we were at work.
+        self._lost = False
         self._writer = DaemonPool(1, "ipfs-dataset-cache")
         self._backlog = threading.Semaphore(_BACKLOG_BLOCKS)
+        try:
+            self._folder.check()
+        except NotDirectoryError as error:
+            self._lose(error)
+        except OSError as error:
+            log.warning("Cannot look into the cache %s: %s", folder, error)
 
     def has(self, cid: CID) -> bool:
         """Tells whether a block is probably there."""
-        return self._files.has(cid)
+        try:
+            return not self._lost and self._files.has(cid)
+        except AddressError as error:
+            self._lose(error)
+            return False
 
     def get(self, cid: CID) -> bytes | None:
         """Returns a block that hashes to its CID, None where there is none; removes a damaged one."""
-        try:
-            block = self._files.read(cid)
-        except OSError as error:
-            log.warning("Cannot read block %s from the cache: %s", cid, error)
-            return None
-        if block is None:
-            return None
-        try:
-            verify(cid, block)
-        except VerificationError:
-            log.warning(
-                "Block %s in the cache %s is damaged, it is fetched again", cid, self._files.folder
-            )
-            self._remove(cid)
-            return None
-        self._touch(self._files.path(cid))
-        return block
+        return self._read(f"block {cid}", lambda: self._get(cid))
 
     def put(self, cid: CID, block: bytes) -> None:
         """Keeps a verified block; where the disk refuses, warns and goes on without."""
@@ -90,29 +109,20 @@ class DiskCache:
         """Keeps a verified block, written beside the reading; where writing lags behind, here and now."""
         self._soon(lambda: self.put(cid, block))
 
-    def get_index(self, name: str) -> bytes | None:
-        """Returns what was kept under a name, None where nothing is; nothing here proves it."""
-        path = self._index_path(name)
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            log.warning("Cannot read index %s from the cache: %s", name, error)
-            return None
-        self._touch(path)
-        return data
+    def get_index(self, cid: str, key: str, secret: IndexKey) -> bytes | None:
+        """Returns an index that was kept, None where none is that was made with this secret.
 
-    def put_index_soon(self, name: str, data: bytes) -> None:
-        """Keeps an index under a name that fits a file, as `put_soon` does."""
+        Args:
+            cid: Of what it is an index.
+            key: All that it depends on.
+            secret: What proves who made it.
+        """
+        return self._read(f"index of {key}", lambda: self._get_index(cid, key, secret))
 
-        def write() -> bool:
-            path = self._index_path(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, data, durable=False)
-            return True
-
-        self._soon(lambda: self._put(write, len(data)))
+    def put_index_soon(self, cid: str, key: str, secret: IndexKey, payload: bytes) -> None:
+        """Keeps an index, as `put_soon` does; arguments as for `get_index`."""
+        name, data = _index_name(cid, key, secret), secret.seal(key, payload)
+        self._soon(lambda: self._put(lambda: self._indexes.write(name, data), len(data)))
 
     def close(self) -> None:
         """Waits until all is written that was to be written."""
@@ -122,24 +132,78 @@ class DiskCache:
         for _ in range(_BACKLOG_BLOCKS):
             self._backlog.release()
 
-    def _index_path(self, name: str) -> Path:
-        return self._indexes / name[-2:] / name
+    def _read(self, what: str, read: Callable[[], bytes | None]) -> bytes | None:
+        if self._lost:
+            return None
+        try:
+            return read()
+        except (AddressError, NotDirectoryError) as error:
+            self._lose(error)
+        except OSError as error:
+            log.warning("Cannot read %s from the cache: %s", what, error)
+        return None
+
+    def _get(self, cid: CID) -> bytes | None:
+        try:
+            with self._files.open(cid) as file:
+                size = os.fstat(file.fileno()).st_size
+                block = read_up_to(file, size) if size <= self._files.block_bytes else b""
+                verify(cid, block)
+                self._mark_used(file)
+        except FileNotFoundError:
+            return None
+        except VerificationError:
+            log.warning(
+                "Block %s in the cache %s is damaged, it is fetched again", cid, self._files.folder
+            )
+            self._files.remove(cid)
+            return None
+        return block
+
+    def _get_index(self, cid: str, key: str, secret: IndexKey) -> bytes | None:
+        try:
+            with self._indexes.open_file(_index_name(cid, key, secret)) as file:
+                head = read_up_to(file, HEAD_BYTES)
+                size = secret.payload_bytes(key, head)
+                # A file of another size is not read: somebody may have made it as large as the disk.
+                if size is not None and os.fstat(file.fileno()).st_size == len(head) + size:
+                    payload = read_up_to(file, size)
+                    if secret.is_payload(key, head, payload):
+                        self._mark_used(file)
+                        return payload
+        except FileNotFoundError:
+            return None
+        log.warning(
+            "The index of %s in the cache %s is damaged, it is made again", key, self._folder.path
+        )
+        return None
 
     def _put(self, write: Callable[[], bool], size: int) -> None:
-        if size > self._size or time.monotonic() < self._paused_until:
+        if self._lost or size > self._size or time.monotonic() < self._paused_until:
             return
         try:
             if write():
                 self._make_room(size)
+        except (AddressError, NotDirectoryError) as error:
+            self._lose(error)
+        except NotRegularError as error:
+            # Somebody put it there, in place of this one file: the others can be written.
+            log.warning("Cannot write to the cache: %s", error)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             log.warning(
                 "The cache %s %s (%s): reading goes on without it",
-                self._files.folder,
+                self._folder.path,
                 "is full" if full else "cannot be written",
                 error,
             )
             self._paused_until = time.monotonic() + _PAUSE_SECONDS
+
+    def _lose(self, error: Exception) -> None:
+        if self._lost:
+            return
+        self._lost = True
+        log.warning("The cache is not used, reading goes on without it: %s", error)
 
     def _soon(self, put: Callable[[], None]) -> None:
         if not self._backlog.acquire(blocking=False):
@@ -166,35 +230,51 @@ class DiskCache:
             self._room = self._evict()
 
     def _evict(self) -> int:
-        """Removes what was not used for longest until there is room; returns how much there is to write."""
-        found = []
-        for entry in chain(self._files.entries(), shelved(self._indexes)):
-            try:
-                status = entry.stat()
-            except FileNotFoundError:
-                continue
-            found.append((status.st_mtime, status.st_size, entry.path))
-        used = sum(size for _, size, _ in found)
+        """Removes what was not used for longest until there is room; returns how much there is to write.
+
+        Raises:
+            AddressError: The folder is no longer a cache of its own.
+        """
+        with self._folder.open() as directory:
+            self._folder.verify(directory)
+        used, found = 0, []
+        for number, shelves in enumerate((self._blocks, self._indexes)):
+            for entry in shelves.entries():
+                used += entry.size
+                found.append((entry, number))
+                # A caller who writes here and now does not wait longer than for what it wants to read.
+                if not len(found) % _ENTRIES_BETWEEN_CHECKS and time_left() <= 0:
+                    return 0
+        found.sort()
         goal = int(self._size * (1 - _SLACK))
-        for _, size, path in sorted(found):
+        victims: tuple[list[str], list[str]] = ([], [])
+        for entry, number in found:
             if used <= goal:
                 break
-            try:
-                os.unlink(path)  # noqa: PTH108 - a string from scandir
-            except OSError:
-                continue
-            used -= size
+            if (is_index_name if number else is_block_name)(entry.name):
+                victims[number].append(entry.name)
+                used -= entry.size
+        self._blocks.remove_all(victims[0])
+        self._indexes.remove_all(victims[1])
         return max(self._size - used, int(self._size * _SLACK)) // 2
 
-    def _remove(self, cid: CID) -> None:
+    def _mark_used(self, file: IO[bytes]) -> None:
         try:
-            self._files.remove(cid)
-        except OSError as error:
-            log.warning("Cannot remove block %s from the cache: %s", cid, error)
-
-    def _touch(self, path: Path) -> None:
-        try:
-            if time.time() - path.stat().st_mtime > _TOUCH_SECONDS:
-                os.utime(path)
+            mark_used(file, _TOUCH_SECONDS)
         except OSError:
-            log.debug("Cannot mark %s as used", path)
+            log.debug("Cannot mark a file of %s as used", self._folder.path)
+
+
+def is_index_name(name: str) -> bool:
+    """Tells whether an index could have a file of this name."""
+    if not _INDEX_NAMES.fullmatch(name):
+        return False
+    cid = name.partition(".")[0]
+    try:
+        return str(CID.parse(cid)) == cid
+    except IPFSDatasetError:
+        return False
+
+
+def _index_name(cid: str, key: str, secret: IndexKey) -> str:
+    return f"{cid}.{secret.file_suffix(key)}"

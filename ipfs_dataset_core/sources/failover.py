@@ -55,7 +55,9 @@ class Sources:
         self._races = Races(2 * self.concurrency)
         self._cache = None
         if options.cache_dir is not None:
-            self._cache = DiskCache(options.cache_dir, options.cache_size)
+            self._cache = DiskCache(
+                options.cache_dir, options.cache_size, options.limits.block_bytes
+            )
 
     @property
     def concurrency(self) -> int:

@@ -1,26 +1,29 @@
 """Blocks as files named by their multihash, in a folder that any number of processes share without locks.
 
 ``<folder>/<last two letters>/<base32>``, written aside, flushed and renamed: a crash at any moment leaves
-nothing half-written under a block's name, and two writers of one block write the same bytes.
+nothing half-written under a block's name, and two writers of one block write the same bytes. No link in the
+folder is followed and nothing but regular files is opened, for others may write it too: see `shared_folder`.
 """
 
 from __future__ import annotations
 
-import os
-import secrets
-import time
-from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING
+import re
+from typing import IO, TYPE_CHECKING
 
+from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.ipld import CID, RAW
+from ipfs_dataset_core.limits import Limits
+from ipfs_dataset_core.shared_folder import PlainFolder, Shelves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-_PREFIX = ".tmp-"
-# What a writer that was killed left behind; a living one takes no hour for a block.
-_STALE_SECONDS = 3600.0
+    from ipfs_dataset_core.shared_folder import Entry, Folder
+
+# A CID of version 1 with the codec raw, in base32: its first two bytes are 01 55.
+_NAMES = re.compile(r"bafk[q-z2-7][a-z2-7]{2,240}", re.ASCII)
+_BLOCK_BYTES = Limits().block_bytes
 
 
 class BlockFiles:
@@ -31,100 +34,76 @@ class BlockFiles:
     Args:
         folder: Where they are.
         durable: Whether what was written is there after a power cut. Who reads notices damage.
+        block_bytes: The longest block that is read.
+        parent: What the folder is in, where that is more than a path.
     """
 
-    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        durable: bool = True,
+        block_bytes: int = _BLOCK_BYTES,
+        parent: Folder | None = None,
+    ) -> None:
         self.folder = folder
-        self._durable = durable
+        self.block_bytes = block_bytes
+        self.shelves = Shelves(
+            parent or PlainFolder(folder.parent), folder.name, _NAMES, durable=durable
+        )
 
     def path(self, cid: CID) -> Path:
         """Returns where the block of a CID is, or would be, whatever the CID's version and codec."""
-        name = str(CID(1, RAW, cid.multihash))
+        name = _name(cid)
         return self.folder / name[-2:] / name
 
     def has(self, cid: CID) -> bool:
         """Tells whether there is a file for the block."""
-        return self.path(cid).is_file()
+        return self.shelves.has(_name(cid))
 
     def read(self, cid: CID) -> bytes | None:
         """Returns what is stored for a block, None where nothing is.
 
         Raises:
-            OSError: It is there and cannot be read.
+            LimitError: The file is longer than a block may be; it is not read.
+            OSError: It is there and cannot be read, or something that is no regular file stands there.
         """
-        try:
-            return self.path(cid).read_bytes()
-        except FileNotFoundError:
-            return None
+        return self.shelves.read(_name(cid), self.block_bytes)
+
+    def open(self, cid: CID) -> IO[bytes]:
+        """Opens the file of a block, unbuffered.
+
+        Raises:
+            OSError: It is not there or cannot be opened, or something that is no regular file stands there.
+        """
+        return self.shelves.open_file(_name(cid))
 
     def write(self, cid: CID, block: bytes) -> bool:
         """Stores a block, over a damaged one too; tells whether it was not there intact before.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: It cannot be written, or something that is no regular file stands there.
         """
-        path = self.path(cid)
-        if _holds(path, block):
-            return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, block, durable=self._durable)
-        return True
+        return self.shelves.write(_name(cid), block)
 
     def remove(self, cid: CID) -> None:
         """Removes a block where it is there."""
-        self.path(cid).unlink(missing_ok=True)
+        self.shelves.remove(_name(cid))
 
-    def entries(self) -> Iterator[os.DirEntry[str]]:
+    def entries(self) -> Iterator[Entry]:
         """Yields the entry of every block; removes what writers that were killed left behind."""
-        return shelved(self.folder)
+        return self.shelves.entries()
 
 
-def shelved(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Yields the entry of every file ``<folder>/<shelf>/<file>``, likewise."""
-    with suppress(FileNotFoundError), os.scandir(folder) as shelves:
-        for shelf in shelves:
-            if shelf.is_dir(follow_symlinks=False):
-                yield from _files_in(shelf.path)
-
-
-def _files_in(shelf: str) -> Iterator[os.DirEntry[str]]:
-    with suppress(FileNotFoundError), os.scandir(shelf) as entries:
-        for entry in entries:
-            if not entry.name.startswith(_PREFIX):
-                yield entry
-            else:
-                with suppress(FileNotFoundError):
-                    if time.time() - entry.stat().st_mtime > _STALE_SECONDS:
-                        Path(entry.path).unlink()
-
-
-def _holds(path: Path, block: bytes) -> bool:
+def is_block_name(name: str) -> bool:
+    """Tells whether a block could have a file of this name."""
+    if not _NAMES.fullmatch(name):
+        return False
     try:
-        return path.stat().st_size == len(block) and path.read_bytes() == block
-    except OSError:
+        return _name(CID.parse(name)) == name
+    except IPFSDatasetError:
         return False
 
 
-def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Writes a file so that, whatever happens to this process, it is there whole or as it was before.
-
-    Args:
-        path: The file.
-        data: What it is to hold.
-        durable: Whether that is so after a power cut, too, at the cost of a wait for the disk.
-
-    Raises:
-        OSError: It cannot be written; nothing is left behind.
-    """
-    # Not tempfile's: its files can be read by their owner only, and folders are shared.
-    aside = path.with_name(f"{_PREFIX}{secrets.token_hex(8)}")
-    try:
-        with aside.open("xb") as file:
-            file.write(data)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+def _name(cid: CID) -> str:
+    return str(CID(1, RAW, cid.multihash))

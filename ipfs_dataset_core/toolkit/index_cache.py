@@ -1,19 +1,19 @@
 """Indexes of objects, made once per CID: in memory as long as somebody uses them, and in the cache on disk.
 
 A CID names the same bytes for ever, so an index never goes stale; what else it depends on (the reader, the
-form of its indexes, the limits) is a part of the name under which it is kept. On disk a hash shows damage,
-but does not prove it against its CID, as that of a block does: see docs/explanation/verification.md.
+form of its indexes, the limits) is a part of the name under which it is kept. An index does not prove itself
+by its CID, as a block does, so on disk it bears a code that only this user can make: see `index_key`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
 import attrs
 
+from ipfs_dataset_core.index_key import index_key
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.toolkit.index_codec import pack_columns, unpack_columns
 from ipfs_dataset_core.toolkit.string_table import NameTable
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     )
 
 log = logging.getLogger(__name__)
-
-_MAGIC = b"ipfs-dataset index 1\n"
-_DIGEST_BYTES = 32
 
 _living: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
@@ -75,28 +72,25 @@ class IndexCache:
         return value
 
     def _read(self, key: str, load: Callable[[bytes], Any]) -> Any:
-        data = None if self.disk is None else self.disk.get_index(_file_name(key))
-        if data is None:
+        if self.disk is None or (secret := index_key()) is None:
             return None
-        start = len(_MAGIC) + _DIGEST_BYTES
-        payload = memoryview(data)[start:]
-        if data[:start] != _MAGIC + _digest(key, payload):
-            log.warning("The index of %s in the cache is damaged, it is made again", key)
+        payload = self.disk.get_index(_cid_of(key), key, secret)
+        if payload is None:
             return None
         try:
-            return load(bytes(payload))
+            return load(payload)
         except Exception:
             log.warning("The index of %s in the cache cannot be used", key, exc_info=True)
             return None
 
     def _write(self, key: str, dump: Callable[[], bytes]) -> None:
-        if self.disk is None:
+        if self.disk is None or (secret := index_key()) is None:
             return
         try:
             payload = dump()
         except NotImplementedError:
             return
-        self.disk.put_index_soon(_file_name(key), _MAGIC + _digest(key, payload) + payload)
+        self.disk.put_index_soon(_cid_of(key), key, secret, payload)
 
 
 def index_of(reader: Reader, source: ObjectFile | ObjectDirectory) -> MemberIndex | None:
@@ -153,11 +147,5 @@ def _form(reader: Reader, method: str) -> str:
     return ""
 
 
-def _file_name(key: str) -> str:
-    return f"{key.partition(' ')[0]}.{hashlib.sha256(key.encode()).hexdigest()[:32]}"
-
-
-def _digest(key: str, payload: bytes | memoryview) -> bytes:
-    digest = hashlib.sha256(key.encode())
-    digest.update(payload)
-    return digest.digest()
+def _cid_of(key: str) -> str:
+    return key.partition(" ")[0]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 import threading
 import weakref
 from contextlib import suppress
@@ -12,10 +14,11 @@ from typing import TYPE_CHECKING
 from ipfs_dataset_core import (
     RAW,
     AddressError,
-    BlockFiles,
     FormatError,
     LimitError,
+    Limits,
     ObjectNotFoundError,
+    StoreFolder,
     Transport,
     TransportError,
     car_header,
@@ -29,6 +32,7 @@ from ipfs_dataset_core import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
     from ipfs_dataset_core import (
         CID,
@@ -40,12 +44,14 @@ def open_store(address: str, options: Options) -> Transport:
     """Returns the store at a path: a folder, a `.car` file to read, or one to write."""
     path = file_path(address)
     if path.is_dir():
-        return FolderStore(path)
+        return FolderStore(path, block_bytes=options.limits.block_bytes)
     if path.is_file():
         return CarStore(path)
     if path.exists():
         raise AddressError(f"{str(path)!r} is neither a folder nor a .car file")
-    return CarWriter(path) if path.suffix.lower() == ".car" else FolderStore(path)
+    if path.suffix.lower() == ".car":
+        return CarWriter(path)
+    return FolderStore(path, block_bytes=options.limits.block_bytes)
 
 
 class FolderStore(Transport):
@@ -53,17 +59,21 @@ class FolderStore(Transport):
 
     Args:
         path: The folder.
+        block_bytes: The longest block that is read.
+
+    Raises:
+        AddressError: It is, or lies in, a cache or the repository of a node.
     """
 
     concurrency = 2
     local = True
     writable = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, block_bytes: int = Limits().block_bytes) -> None:
         self.name = f"store {path}"
         self._path = path
-        self._pins = path / "pins"
-        self._files = BlockFiles(path / "blocks")
+        self._folder = StoreFolder(path, block_bytes=block_bytes)
+        self._files = self._folder.blocks
 
     def get_block(self, cid: CID) -> bytes:
         try:
@@ -77,7 +87,7 @@ class FolderStore(Transport):
     def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
         for cid, block in blocks:
             try:
-                self._files.write(cid, block)
+                self._folder.write(cid, block)
             except OSError as error:
                 raise TransportError(f"{self.name}: cannot write block {cid}: {error}") from error
 
@@ -87,8 +97,7 @@ class FolderStore(Transport):
         if missing is not None:
             raise ObjectNotFoundError(f"{self.name}: cannot pin {cid}, it lacks block {missing}")
         try:
-            self._pins.mkdir(parents=True, exist_ok=True)
-            (self._pins / str(cid)).touch()
+            self._folder.pin(cid)
         except OSError as error:
             raise TransportError(f"{self.name}: cannot pin {cid}: {error}") from error
 
@@ -130,7 +139,7 @@ class CarStore(Transport):
         self.name = f"CAR {path}"
         self._lock = threading.Lock()
         try:
-            self._file = path.open("rb")
+            self._file = _open_regular(path)
         except OSError as error:
             raise TransportError(f"{self.name}: {error}") from error
         # Datasets are seldom closed, and a file that is merely forgotten makes Python warn.
@@ -171,7 +180,8 @@ class CarWriter(Transport):
     def __init__(self, path: Path) -> None:
         self.name = f"CAR {path}"
         self._path = path
-        self._part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+        self._part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
+        self._file: BinaryIO | None = None
         self._written: set[bytes] = set()
         self._linked: set[bytes] = set()
         # The root comes last but stands first: room is left for a CID of its length.
@@ -186,14 +196,12 @@ class CarWriter(Transport):
         if self._path.exists():
             raise TransportError(f"{self.name}: exists already: name another file")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._part.open("ab") as file:
-                if not self._written:
-                    file.write(self._placeholder)
-                for cid, block in blocks:
-                    if cid.multihash not in self._written:
-                        self._note(cid, block)
-                        file.writelines((car_section_head(cid, len(block)), block))
+            file = self._open()
+            for cid, block in blocks:
+                if cid.multihash not in self._written:
+                    self._note(cid, block)
+                    file.writelines((car_section_head(cid, len(block)), block))
+            file.flush()
         except OSError as error:
             raise TransportError(f"{self.name}: {error}") from error
 
@@ -207,7 +215,8 @@ class CarWriter(Transport):
         if len(header) != len(self._placeholder):
             raise TransportError(f"{self.name}: the root {cid} does not fit the header")
         try:
-            with self._part.open("r+b") as file:
+            with self._open() as file:
+                file.seek(0)
                 file.write(header)
                 file.flush()
                 os.fsync(file.fileno())
@@ -217,9 +226,32 @@ class CarWriter(Transport):
 
     def close(self) -> None:
         """Removes what was not completed."""
+        if self._file is None:
+            return
+        with suppress(OSError):
+            self._file.close()
         with suppress(OSError):
             self._part.unlink(missing_ok=True)
+
+    def _open(self) -> BinaryIO:
+        """Returns the file, which stays open: nobody can put a link in its place between two writes."""
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._part.open("xb")
+            weakref.finalize(self, self._file.close)
+            self._file.write(self._placeholder)
+        return self._file
 
     def _note(self, cid: CID, block: bytes) -> None:
         self._written.add(cid.multihash)
         self._linked |= {link.multihash for link in links(cid, block) if not link.is_identity}
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Opens a file to read; a FIFO or device that somebody put there is not waited for."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return os.fdopen(descriptor, "rb")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from platformdirs import macos, unix
 
 from ipfs_dataset_core.addressing.sources import (
     address_scheme,
@@ -158,20 +159,34 @@ def test_a_running_node_is_found_by_its_api_file(tmp_path):
     assert node_api({}) == "/ip4/127.0.0.1/tcp/5002"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other platforms have other folders")
 @pytest.mark.parametrize(
-    ("platform", "environment", "expected"),
+    ("environment", "expected"),
     [
-        ("linux", {"IPFS_DATASET_STORE": "/data/s"}, "/data/s"),
-        ("linux", {"IPFS_DATASET_STORE": "~/s"}, "{home}/s"),
-        ("linux", {"XDG_DATA_HOME": "/xdg"}, "/xdg/ipfs-dataset/store"),
-        ("linux", {}, "{home}/.local/share/ipfs-dataset/store"),
-        ("darwin", {}, "{home}/Library/Application Support/ipfs-dataset/store"),
-        ("win32", {"LOCALAPPDATA": "/local"}, "/local/ipfs-dataset/store"),
-        ("win32", {}, "{home}/AppData/Local/ipfs-dataset/store"),
+        ({"IPFS_DATASET_STORE": "/data/s"}, "/data/s"),
+        ({"IPFS_DATASET_STORE": "~/s"}, "{home}/s"),
+        ({"XDG_DATA_HOME": "/xdg"}, "/xdg/ipfs-dataset/store"),
+        ({}, "{home}/.local/share/ipfs-dataset/store"),
     ],
 )
-def test_the_embedded_store_is_where_the_platform_keeps_data(
-    monkeypatch, platform, environment, expected
+def test_the_embedded_store_is_where_the_platform_keeps_data(monkeypatch, environment, expected):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert default_store() == Path(expected.format(home=Path.home()))
+
+
+@pytest.mark.parametrize(
+    ("platform", "expected"),
+    [
+        (macos.MacOS, "{home}/Library/Application Support/ipfs-dataset/store"),
+        (unix.Unix, "{home}/.local/share/ipfs-dataset/store"),
+    ],
+)
+def test_the_folder_of_the_embedded_store_stays_the_same_on_other_platforms(
+    monkeypatch, platform, expected
 ):
-    monkeypatch.setattr(sys, "platform", platform)
-    assert default_store(environment) == Path(expected.format(home=Path.home()))
+    def user_data_dir(name, appauthor):
+        return platform(name, appauthor).user_data_dir
+
+    monkeypatch.setattr("platformdirs.user_data_dir", user_data_dir)
+    assert default_store() == Path(expected.format(home=Path.home()))

@@ -6,12 +6,15 @@ import time
 
 import pytest
 
+from ipfs_dataset_core.cache_folder import MARK
+from ipfs_dataset_core.index_key import IndexKey
 from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_core.sources import disk_cache
 from ipfs_dataset_core.sources.disk_cache import DiskCache
 from tests.support.builders import noise
 
 KIB = 1024
+SECRET = IndexKey(bytes(32))
 
 
 def block_of(number):
@@ -20,7 +23,9 @@ def block_of(number):
 
 
 def size_of(folder):
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return sum(
+        path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.name != MARK
+    )
 
 
 def test_what_was_put_is_there_for_another_job(tmp_path):
@@ -39,7 +44,7 @@ def test_a_damaged_block_is_never_returned_and_makes_room_for_a_good_one(tmp_pat
     cid, block = block_of(1)
     cache = DiskCache(tmp_path, 1 << 20)
     cache.put(cid, block)
-    path = next(path for path in tmp_path.rglob("*") if path.is_file())
+    path = cache._files.path(cid)
     path.write_bytes(damage(block))
 
     assert cache.get(cid) is None
@@ -94,8 +99,9 @@ def test_a_disk_that_refuses_is_a_warning_and_left_alone_for_a_while(
         calls.append(1)
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("ipfs_dataset_core.toolkit.block_files.Path.replace", refuse)
     cache = DiskCache(tmp_path, 1 << 20)
+    cache.put(*block_of(99))
+    monkeypatch.setattr("ipfs_dataset_core.shared_folder.os.replace", refuse)
     with caplog.at_level(logging.WARNING):
         for at in range(5):
             cache.put(*block_of(at))
@@ -133,31 +139,44 @@ def test_many_threads_share_it(tmp_path):
     assert size_of(tmp_path) <= 150 * KIB * (1 + 2 * disk_cache._SLACK)
 
 
+def index_of(number: int) -> tuple[str, str, IndexKey]:
+    """Returns the arguments that name an index."""
+    cid = str(make_cid(b"%d" % number, RAW))
+    return cid, f"{cid} of a test", SECRET
+
+
 def test_indexes_are_kept_beside_the_blocks_and_count_with_them(tmp_path):
     cache = DiskCache(tmp_path, 200 * KIB)
     for number in range(30):
-        cache.put_index_soon(f"index.{number:02}", noise(30 * KIB, number))
+        cache.put_index_soon(*index_of(number), noise(30 * KIB, number))
         cache.put_soon(*block_of(number))
         cache.close()
         cache = DiskCache(tmp_path, 200 * KIB)
     assert size_of(tmp_path) <= 200 * KIB
-    assert cache.get_index("index.00") is None
-    assert cache.get_index("index.29") == noise(30 * KIB, 29)
-    assert cache.get_index("index.99") is None
+    assert cache.get_index(*index_of(0)) is None
+    assert cache.get_index(*index_of(29)) == noise(30 * KIB, 29)
+    assert cache.get_index(*index_of(99)) is None
 
 
 def test_an_index_that_cannot_be_read_is_a_warning(tmp_path, caplog):
     cache = DiskCache(tmp_path, 1 << 20)
-    (tmp_path / "indexes" / "ex" / "index").mkdir(parents=True)
-    assert cache.get_index("index") is None
-    cache.put_index_soon("index", b"data")
+    cache.put_index_soon(*index_of(1), b"data")
+    cache.close()
+    [path] = [path for path in (tmp_path / "indexes").rglob("*") if path.is_file()]
+    path.unlink()
+    path.mkdir()
+    cache = DiskCache(tmp_path, 1 << 20)
+    assert cache.get_index(*index_of(1)) is None
+    cache.put_index_soon(*index_of(1), b"data")
+    cache.put_index_soon(*index_of(2), b"others")
     cache.close()
     assert "Cannot read index" in caplog.text
-    assert "cannot be written" in caplog.text
+    assert "Cannot write to the cache" in caplog.text
+    assert cache.get_index(*index_of(2)) == b"others", "the rest is not affected"
 
 
 def test_an_index_larger_than_the_cache_is_not_kept(tmp_path):
     cache = DiskCache(tmp_path, 100)
-    cache.put_index_soon("index", bytes(101))
+    cache.put_index_soon(*index_of(1), bytes(101))
     cache.close()
-    assert cache.get_index("index") is None
+    assert cache.get_index(*index_of(1)) is None

@@ -5,9 +5,12 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ipfs_dataset_core.errors import LimitError
 from ipfs_dataset_core.ipld import CID, DAG_PB, RAW, make_cid
-from ipfs_dataset_core.toolkit.block_files import BlockFiles, write_atomically
+from ipfs_dataset_core.toolkit.block_files import BlockFiles, is_block_name
 from tests.support.builders import noise
 
 BLOCK = noise(100_000)
@@ -53,31 +56,72 @@ def test_removing_a_block_that_is_not_there_is_no_error(files):
     assert not files.has(NAME)
 
 
-def test_a_failed_write_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path):
-    target = tmp_path / "file"
-    target.write_bytes(b"before")
-
-    class NotBytes:
-        """Nothing that a file takes."""
-
-    with pytest.raises(TypeError):
-        write_atomically(target, NotBytes())  # type: ignore[arg-type]
-
-    assert target.read_bytes() == b"before"
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
 def test_listing_passes_over_what_is_being_written_and_clears_away_what_was_abandoned(files):
     files.write(NAME, BLOCK)
     shelf = files.path(NAME).parent
-    (shelf / ".tmp-now").write_bytes(b"half")
-    (shelf / ".tmp-old").write_bytes(b"half")
-    os.utime(shelf / ".tmp-old", (time.time() - 7200, time.time() - 7200))
+    now, old, others = ".tmp-0123456789abcdef", ".tmp-0123456789abcde0", ".tmp-of somebody else"
+    for name in (now, old, others):
+        (shelf / name).write_bytes(b"half")
+        os.utime(shelf / name, (time.time() - 7200, time.time() - 7200 * (name != now)))
 
     assert [entry.name for entry in files.entries()] == [files.path(NAME).name]
-    assert sorted(path.name for path in shelf.iterdir() if path.name.startswith(".tmp")) == [
-        ".tmp-now"
-    ]
+    assert sorted(path.name for path in shelf.iterdir()) == [now, others, files.path(NAME).name]
+
+
+def test_what_was_abandoned_is_cleared_away_by_the_next_who_writes(files):
+    files.write(NAME, BLOCK)
+    shelf = files.path(NAME).parent
+    old = shelf / ".tmp-0123456789abcdef"
+    old.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    files.path(NAME).unlink()
+
+    BlockFiles(files.folder).write(NAME, BLOCK)
+
+    assert [path.name for path in shelf.iterdir()] == [files.path(NAME).name]
+
+
+def test_only_names_that_a_block_can_have_are_taken_for_blocks(files):
+    files.write(NAME, BLOCK)
+    path = files.path(NAME)
+    name, shelf = path.name, path.parent
+    for other in (
+        name.upper(),
+        name + "\n",
+        "x" + name[1:],
+        name[:-4] + name[-2:],
+        "bafk" + name[-2:],
+    ):
+        (shelf / other).write_bytes(b"somebody's")
+    wrong = files.folder / "zz"
+    wrong.mkdir()
+    (wrong / name).write_bytes(b"on another shelf")
+
+    ours = [entry.name for entry in files.entries() if is_block_name(entry.name)]
+
+    assert ours == [name]
+
+
+@given(st.integers(0, 3).map(lambda n: [RAW, DAG_PB][n % 2]), st.binary(max_size=64))
+def test_every_block_has_a_name_of_our_form(codec, block):
+    cid = make_cid(block, codec)
+    name = BlockFiles(Path("blocks")).path(cid).name
+    assert is_block_name(name)
+
+
+@given(st.text(max_size=80) | st.from_regex(r"bafk[a-z2-7]{4,80}\n?", fullmatch=True))
+def test_a_name_of_our_form_is_that_of_one_block(name):
+    if is_block_name(name):
+        assert BlockFiles(Path("blocks")).path(CID.parse(name)).name == name
+
+
+def test_a_file_longer_than_a_block_may_be_is_not_read(files):
+    files.write(NAME, BLOCK)
+    os.truncate(files.path(NAME), 1 << 40)
+    with pytest.raises(LimitError, match=str(1 << 40)):
+        files.read(NAME)
+    assert files.write(NAME, BLOCK)
+    assert files.read(NAME) == BLOCK
 
 
 def _write_for_ever(folder, ready):
@@ -106,5 +150,5 @@ def test_a_writer_killed_in_the_middle_leaves_no_wrong_block(tmp_path):
     found = list(BlockFiles(tmp_path / "blocks").entries())
     assert len(found) >= 3
     for entry in found:
-        block = Path(entry.path).read_bytes()
+        block = (tmp_path / "blocks" / entry.name[-2:] / entry.name).read_bytes()
         assert CID.parse(entry.name) == make_cid(block, RAW)

@@ -227,7 +227,7 @@ DAMAGES = {
     "longer": lambda data: data + b"\0",
     "empty": lambda _: b"",
     "other file": lambda _: noise(100),
-    "other version": lambda data: data.replace(b"index 1", b"index 2"),
+    "other version": lambda data: data.replace(b"index 2", b"index 3"),
 }
 
 

@@ -1,0 +1,541 @@
+"""Access to folders that other people may write: no link is followed, only regular files are opened.
+
+A path such as ``cache/blocks/ab/bafk…`` is resolved by the operating system one component after the other,
+and whoever may write the folder can make any of them a symbolic link, a FIFO or a device, also between a
+check and the use of what was checked. Therefore each directory is opened once, without following links, and
+all that follows is done relative to the open directory (``openat`` and its relatives). Files are opened
+without waiting, and used only if what was opened is a regular file.
+
+Where the system has no such calls (Windows), each component is checked before its use, which leaves a short
+moment between the two.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import stat
+import time
+from contextlib import suppress
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from ipfs_dataset_core.errors import LimitError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import IO
+
+TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}")
+# What a writer that was killed left behind; a living one takes no hour for a file.
+_STALE_SECONDS = 3600.0
+_SHELF_CHARACTERS = 2
+
+_RELATIVE = (
+    hasattr(os, "O_DIRECTORY")
+    and hasattr(os, "O_NOFOLLOW")
+    and {os.open, os.stat, os.mkdir, os.unlink, os.rename} <= os.supports_dir_fd
+    and os.scandir in os.supports_fd
+)
+_COMMON = (
+    getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_NOCTTY", 0)
+)
+_READ = os.O_RDONLY | _COMMON | getattr(os, "O_NONBLOCK", 0)
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _COMMON
+_REPARSE_POINT = getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0)
+
+
+class NotRegularError(OSError):
+    """A link, FIFO, socket, device or directory stands where only a regular file is used."""
+
+
+class NotDirectoryError(NotADirectoryError):
+    """A link or a file stands where only a real directory is used."""
+
+
+class Directory:
+    """An open directory. Nothing that it does follows a link; it is closed by a ``with`` statement.
+
+    Args:
+        path: Where it is, for messages, and for systems that have no relative calls.
+        descriptor: The open directory, None on such systems.
+    """
+
+    def __init__(self, path: str, descriptor: int | None) -> None:
+        self.path = path
+        self._descriptor = descriptor
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Directory:
+        """Opens a directory; its last component must not be a link.
+
+        Raises:
+            NotDirectoryError: It is a link, or no directory.
+            OSError: It is not there or cannot be opened.
+        """
+        return _open_directory(os.fspath(path), os.fspath(path), None)
+
+    def __enter__(self) -> Directory:  # noqa: PYI034 - Self is of Python 3.11
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and number of the directory, which stay the same whatever its path is made to be."""
+        status = os.stat(self.path if self._descriptor is None else self._descriptor)  # noqa: PTH116
+        return status.st_dev, status.st_ino
+
+    def enter(self, name: str, *, make: bool = False) -> Directory:
+        """Opens a directory in this one.
+
+        Args:
+            name: Its name.
+            make: Whether it is made where it is missing.
+
+        Raises:
+            NotDirectoryError: It is a link, or no directory.
+            OSError: It is not there, or cannot be opened or made.
+        """
+        path = os.path.join(self.path, name)  # noqa: PTH118 - text for messages, on a hot path
+        try:
+            return _open_directory(path, self._name(name), self._descriptor)
+        except FileNotFoundError:
+            if not make:
+                raise
+        with suppress(FileExistsError):
+            os.mkdir(self._name(name), dir_fd=self._descriptor)
+        return _open_directory(path, self._name(name), self._descriptor)
+
+    def status(self, name: str) -> os.stat_result | None:
+        """Returns what is known of an entry itself, not of what it may link to; None where there is none."""
+        try:
+            return os.stat(self._name(name), dir_fd=self._descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def open_file(self, name: str) -> IO[bytes]:
+        """Opens a regular file to read, unbuffered, without waiting for anything.
+
+        Raises:
+            NotRegularError: Something else stands there.
+            OSError: It is not there or cannot be opened.
+        """
+        if self._descriptor is None:
+            self._check_regular(name)
+        try:
+            descriptor = os.open(self._name(name), _READ, dir_fd=self._descriptor)
+        except OSError:
+            self._check_regular(name)  # a better message for links and sockets
+            raise
+        if not _is_regular(os.fstat(descriptor)):
+            os.close(descriptor)
+            raise self._not_regular(name)
+        return os.fdopen(descriptor, "rb", buffering=0)
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        """Returns the content of a regular file, None where there is none.
+
+        Args:
+            name: The file.
+            limit: How many bytes it may have: a larger one is not read at all.
+
+        Raises:
+            LimitError: It is larger.
+            NotRegularError: Something else stands there.
+            OSError: It cannot be read.
+        """
+        try:
+            file = self.open_file(name)
+        except FileNotFoundError:
+            return None
+        with file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise LimitError(
+                    f"{os.path.join(self.path, name)!r} has {size} bytes, more than the limit of {limit}"  # noqa: PTH118
+                )
+            return read_up_to(file, size)
+
+    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
+        """Writes a file so that, whatever happens to this process, it is there whole or as it was before.
+
+        Args:
+            name: The file.
+            data: What it is to hold.
+            durable: Whether that is so after a power cut, too, at the cost of a wait for the disk.
+
+        Raises:
+            NotRegularError: A link or something else that is no file stands there; it is left as it is.
+            OSError: It cannot be written; nothing is left behind.
+        """
+        if self.status(name) is not None:
+            self._check_regular(name)
+        aside = self._write_aside(data, 0o666, durable=durable)
+        try:
+            os.replace(
+                self._name(aside),
+                self._name(name),
+                src_dir_fd=self._descriptor,
+                dst_dir_fd=self._descriptor,
+            )
+        except BaseException:
+            self._drop(aside)
+            raise
+
+    def create(self, name: str, data: bytes, *, mode: int = 0o666) -> None:
+        """Makes a file, whole and at once, where there is nothing of its name; else leaves what is there.
+
+        Raises:
+            OSError: It cannot be written; nothing is left behind.
+        """
+        aside = self._write_aside(data, mode, durable=True)
+        try:
+            with suppress(FileExistsError):
+                self._link(aside, name)
+        finally:
+            self._drop(aside)
+
+    def unlink(self, name: str) -> bool:
+        """Removes a regular file; tells whether it was there. Whatever else has that name stays.
+
+        Raises:
+            OSError: It cannot be removed.
+        """
+        status = self.status(name)
+        if status is None or not _is_regular(status):
+            return False
+        try:
+            os.unlink(self._name(name), dir_fd=self._descriptor)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def touch(self, name: str) -> None:
+        """Makes an empty file where there is none.
+
+        Raises:
+            NotRegularError: A link or something else that is no file stands there.
+            OSError: It cannot be made.
+        """
+        if self.status(name) is None:
+            self.write(name, b"")
+        else:
+            self._check_regular(name)
+
+    def scan(self) -> Iterator[os.DirEntry[str]]:
+        """Yields the entries; their paths mean nothing, ask `status` for more than their names and kinds."""
+        with os.scandir(self.path if self._descriptor is None else self._descriptor) as entries:
+            yield from entries
+
+    def clear_abandoned(self) -> None:
+        """Removes the temporary files that writers left behind which were killed."""
+        for entry in self.scan():
+            if TEMPORARY.fullmatch(entry.name):
+                self.remove_if_abandoned(entry.name)
+
+    def remove_if_abandoned(self, name: str) -> None:
+        """Removes a temporary file that is too old to be still in use."""
+        status = self.status(name)
+        if status is not None and time.time() - status.st_mtime > _STALE_SECONDS:
+            with suppress(OSError):
+                self.unlink(name)
+
+    def _link(self, aside: str, name: str) -> None:
+        try:
+            os.link(
+                self._name(aside),
+                self._name(name),
+                src_dir_fd=self._descriptor,
+                dst_dir_fd=self._descriptor,
+                follow_symlinks=False,
+            )
+        except FileExistsError:
+            raise
+        except (OSError, NotImplementedError):
+            # A file system without hard links. Of two writers at once, the last one wins.
+            if self.status(name) is None:
+                os.replace(
+                    self._name(aside),
+                    self._name(name),
+                    src_dir_fd=self._descriptor,
+                    dst_dir_fd=self._descriptor,
+                )
+
+    def _write_aside(self, data: bytes, mode: int, *, durable: bool) -> str:
+        """Writes a file under a name of its own, which it returns."""
+        # Not tempfile's: its files can be read by their owner only, and folders are shared.
+        aside = f".tmp-{secrets.token_hex(8)}"
+        descriptor = os.open(self._name(aside), _CREATE, mode, dir_fd=self._descriptor)
+        try:
+            try:
+                _write_all(descriptor, data)
+                if durable:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except BaseException:
+            self._drop(aside)
+            raise
+        return aside
+
+    def _drop(self, aside: str) -> None:
+        with suppress(OSError):
+            os.unlink(self._name(aside), dir_fd=self._descriptor)
+
+    def _name(self, name: str) -> str:
+        return name if self._descriptor is not None else os.path.join(self.path, name)  # noqa: PTH118
+
+    def _check_regular(self, name: str) -> None:
+        status = self.status(name)
+        if status is not None and not _is_regular(status):
+            raise self._not_regular(name)
+
+    def _not_regular(self, name: str) -> NotRegularError:
+        status = self.status(name)
+        kind = "no regular file" if status is None else _kind(status)
+        return NotRegularError(
+            errno.EINVAL,
+            f"it is {kind}: only regular files are read and written here",
+            os.path.join(self.path, name),  # noqa: PTH118
+        )
+
+
+class Folder(Protocol):
+    """Where a folder is that may have to be made first."""
+
+    def open(self, *, make: bool = False) -> Directory:
+        """Opens it; where it is missing, makes it or raises FileNotFoundError."""
+
+
+class PlainFolder:
+    """A folder of the user's choice: links in its own path are followed, once; those in it never are.
+
+    Args:
+        path: Where it is, or will be.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.path.realpath(path)
+
+    def open(self, *, make: bool = False) -> Directory:
+        """Opens the folder, which is made where it is missing and `make` is true; see `Directory.open`."""
+        try:
+            return Directory.open(self.path)
+        except FileNotFoundError:
+            if not make:
+                raise
+        os.makedirs(self.path, exist_ok=True)  # noqa: PTH103 - text, as everything here
+        return Directory.open(self.path)
+
+
+class Entry(NamedTuple):
+    """A file on a shelf.
+
+    Attributes:
+        modified: When it was last written or used, in seconds since the epoch.
+        size: In bytes.
+        name: Its name; the shelf follows from it.
+    """
+
+    modified: float
+    size: int
+    name: str
+
+
+class Shelves:
+    """Files in directories named by the last two characters of the files' names: ``ab/…ab``.
+
+    Args:
+        folder: What they are in.
+        directory: The name of their directory in it.
+        names: What names of files match as a whole; whatever else there is was put there by somebody else,
+            and is neither listed nor removed.
+        durable: Whether what was written is there after a power cut.
+    """
+
+    def __init__(
+        self, folder: Folder, directory: str, names: re.Pattern[str], *, durable: bool
+    ) -> None:
+        self._folder = folder
+        self._directory = directory
+        self._names = names
+        self._durable = durable
+        self._cleared: set[str] = set()
+
+    def has(self, name: str) -> bool:
+        """Tells whether there is a regular file of that name."""
+        try:
+            with self._shelf(name) as shelf:
+                status = shelf.status(name)
+        except OSError:
+            return False
+        return status is not None and _is_regular(status)
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        """Returns what a file holds, None where there is none; see `Directory.read`."""
+        try:
+            with self._shelf(name) as shelf:
+                return shelf.read(name, limit)
+        except FileNotFoundError:
+            return None
+
+    def open_file(self, name: str) -> IO[bytes]:
+        """Opens a file to read; see `Directory.open_file`."""
+        with self._shelf(name) as shelf:
+            return shelf.open_file(name)
+
+    def write(self, name: str, data: bytes) -> bool:
+        """Writes a file where it does not hold these data already; tells whether it was written.
+
+        Raises:
+            NotRegularError: A link or something else that is no file stands there; it is left as it is.
+            OSError: It cannot be written.
+        """
+        with self._shelf(name, make=True) as shelf:
+            if _holds(shelf, name, data):
+                return False
+            if _shelf_of(name) not in self._cleared:
+                self._cleared.add(_shelf_of(name))
+                shelf.clear_abandoned()
+            shelf.write(name, data, durable=self._durable)
+        return True
+
+    def remove(self, name: str) -> None:
+        """Removes a file where there is one.
+
+        Raises:
+            OSError: It cannot be removed.
+        """
+        with suppress(FileNotFoundError), self._shelf(name) as shelf:
+            shelf.unlink(name)
+
+    def remove_all(self, names: Iterable[str]) -> None:
+        """Removes some files; those that cannot be removed stay."""
+        for shelf_name, names_there in groupby(sorted(names, key=_shelf_of), _shelf_of):
+            with suppress(OSError), self._shelf(shelf_name) as shelf:
+                for name in names_there:
+                    with suppress(OSError):
+                        shelf.unlink(name)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yields every file on its shelf; removes what writers that were killed left behind."""
+        with suppress(FileNotFoundError), self._top() as top:
+            for found in top.scan():
+                if len(found.name) == _SHELF_CHARACTERS and found.is_dir(follow_symlinks=False):
+                    with suppress(OSError), top.enter(found.name) as shelf:
+                        yield from self._on(found.name, shelf)
+
+    def _on(self, shelf_name: str, shelf: Directory) -> Iterator[Entry]:
+        for found in shelf.scan():
+            name = found.name
+            if TEMPORARY.fullmatch(name):
+                shelf.remove_if_abandoned(name)
+            elif name.endswith(shelf_name) and self._names.fullmatch(name):
+                status = shelf.status(name)
+                if status is not None and _is_regular(status):
+                    yield Entry(status.st_mtime, status.st_size, name)
+
+    def _top(self, *, make: bool = False) -> Directory:
+        with self._folder.open(make=make) as folder:
+            return folder.enter(self._directory, make=make)
+
+    def _shelf(self, name: str, *, make: bool = False) -> Directory:
+        with self._top(make=make) as top:
+            return top.enter(_shelf_of(name), make=make)
+
+
+def _shelf_of(name: str) -> str:
+    return name[-_SHELF_CHARACTERS:]
+
+
+def _holds(shelf: Directory, name: str, data: bytes) -> bool:
+    try:
+        return shelf.read(name, len(data)) == data
+    except LimitError:
+        return False
+    except NotRegularError:
+        raise
+    except OSError:  # what cannot be read is written anew
+        return False
+
+
+def mark_used(file: IO[bytes], after_seconds: float) -> None:
+    """Notes that a file was used, where that was not noted for a while.
+
+    A file with a second name is left alone: it may be somebody's own, linked into the folder.
+    """
+    status = os.fstat(file.fileno())
+    if status.st_nlink == 1 and time.time() - status.st_mtime > after_seconds:
+        os.utime(file.fileno() if os.utime in os.supports_fd else file.name)
+
+
+def read_up_to(file: IO[bytes], size: int) -> bytes:
+    """Returns the next bytes of an unbuffered file, fewer only where it ends."""
+    data = file.read(size)
+    if len(data) == size:
+        return data
+    parts = [data]
+    missing = size - len(data)
+    while missing and (data := file.read(missing)):
+        parts.append(data)
+        missing -= len(data)
+    return b"".join(parts)
+
+
+def _open_directory(path: str, name: str, parent: int | None) -> Directory:
+    """Opens `name`, relative to `parent` where there is one; `path` is the whole, for messages."""
+    try:
+        if not _RELATIVE:
+            status = os.lstat(path)
+            if not stat.S_ISDIR(status.st_mode) or _is_reparse_point(status):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+            return Directory(path, None)
+        flags = os.O_RDONLY | os.O_DIRECTORY | _COMMON
+        return Directory(path, os.open(name, flags, dir_fd=parent))
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP, errno.EMLINK):
+            raise
+        status = None
+        with suppress(OSError):
+            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if status is None or (stat.S_ISDIR(status.st_mode) and not _is_reparse_point(status)):
+            raise
+        raise NotDirectoryError(
+            error.errno, f"it is {_kind(status)}, not a directory of its own", path
+        ) from None
+
+
+def _is_regular(status: os.stat_result) -> bool:
+    return stat.S_ISREG(status.st_mode) and not _is_reparse_point(status)
+
+
+def _is_reparse_point(status: os.stat_result) -> bool:
+    """Tells whether it is a link or junction of Windows, which may not count as symbolic."""
+    return bool(getattr(status, "st_file_attributes", 0) & _REPARSE_POINT)
+
+
+def _kind(status: os.stat_result) -> str:
+    mode = status.st_mode
+    if stat.S_ISLNK(mode) or _is_reparse_point(status):
+        return "a link"
+    if stat.S_ISDIR(mode):
+        return "a directory"
+    if stat.S_ISFIFO(mode):
+        return "a FIFO"
+    if stat.S_ISSOCK(mode):
+        return "a socket"
+    return "a file" if stat.S_ISREG(mode) else "a device"
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
