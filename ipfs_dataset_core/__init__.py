@@ -82,13 +82,13 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.registry.lookup import open_reader
     from ipfs_dataset_core.runtime.deadlines import time_left
     from ipfs_dataset_core.runtime.redaction import redacted
-    from ipfs_dataset_core.store_folder import StoreFolder
     from ipfs_dataset_core.toolkit.block_files import BlockFiles
     from ipfs_dataset_core.toolkit.exits import at_exit
     from ipfs_dataset_core.toolkit.index_cache import index_of
     from ipfs_dataset_core.toolkit.index_codec import pack_columns, unpack_columns
     from ipfs_dataset_core.toolkit.library_file import FileView
     from ipfs_dataset_core.toolkit.row_index import Extents, RowsIndex, WholeFileIndex
+    from ipfs_dataset_core.toolkit.store_folder import StoreFolder
     from ipfs_dataset_core.toolkit.string_table import NameTable
 
 __all__ = [
@@ -213,7 +213,7 @@ _MODULES = {
     "ipfs_dataset_core.toolkit.row_index": "Extents RowsIndex WholeFileIndex",
     "ipfs_dataset_core.order.sampler": "BlockShuffleSampler",
     "ipfs_dataset_core.datasets.shuffle": "ShuffleDataset",
-    "ipfs_dataset_core.store_folder": "StoreFolder",
+    "ipfs_dataset_core.toolkit.store_folder": "StoreFolder",
     "ipfs_dataset_core.interfaces.ipfs_object": "IPFSObject RemoteFileType",
     "ipfs_dataset_core.toolkit.library_file": "FileView",
 }

@@ -20,7 +20,6 @@ from ipfs_dataset_core.addressing.sources import (
     gateway_address,
     node_api,
 )
-from ipfs_dataset_core.cache_folder import check_apart
 from ipfs_dataset_core.errors import AddressError, IPFSDatasetError, TransportError
 from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.registry import make_transport
@@ -29,6 +28,7 @@ from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.sources.credentials import options_for
 from ipfs_dataset_core.sources.failover import Sources
+from ipfs_dataset_core.toolkit.cache_folder import check_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -13,27 +13,27 @@ import threading
 import time
 from typing import IO, TYPE_CHECKING
 
-from ipfs_dataset_core.cache_folder import BLOCKS, INDEXES, CacheFolder
 from ipfs_dataset_core.errors import AddressError, IPFSDatasetError, VerificationError
-from ipfs_dataset_core.index_key import HEAD_BYTES
 from ipfs_dataset_core.ipld import CID, verify
 from ipfs_dataset_core.limits import Limits
 from ipfs_dataset_core.runtime.deadlines import time_left
 from ipfs_dataset_core.runtime.pool import DaemonPool
-from ipfs_dataset_core.shared_folder import (
+from ipfs_dataset_core.toolkit.block_files import BlockFiles, is_block_name
+from ipfs_dataset_core.toolkit.cache_folder import BLOCKS, INDEXES, CacheFolder
+from ipfs_dataset_core.toolkit.index_key import HEAD_BYTES
+from ipfs_dataset_core.toolkit.shared_folder import (
     NotDirectoryError,
     NotRegularError,
     Shelves,
     mark_used,
     read_up_to,
 )
-from ipfs_dataset_core.toolkit.block_files import BlockFiles, is_block_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ipfs_dataset_core.index_key import IndexKey
+    from ipfs_dataset_core.toolkit.index_key import IndexKey
 
 log = logging.getLogger(__name__)
 

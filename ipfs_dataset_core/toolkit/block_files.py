@@ -13,13 +13,13 @@ from typing import IO, TYPE_CHECKING
 from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.ipld import CID, RAW
 from ipfs_dataset_core.limits import Limits
-from ipfs_dataset_core.shared_folder import PlainFolder, Shelves
+from ipfs_dataset_core.toolkit.shared_folder import PlainFolder, Shelves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ipfs_dataset_core.shared_folder import Entry, Folder
+    from ipfs_dataset_core.toolkit.shared_folder import Entry, Folder
 
 # A CID of version 1 with the codec raw, in base32: its first two bytes are 01 55.
 _NAMES = re.compile(r"bafk[q-z2-7][a-z2-7]{2,240}", re.ASCII)

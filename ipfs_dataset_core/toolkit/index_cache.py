@@ -13,9 +13,9 @@ from weakref import WeakValueDictionary
 
 import attrs
 
-from ipfs_dataset_core.index_key import index_key
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.toolkit.index_codec import pack_columns, unpack_columns
+from ipfs_dataset_core.toolkit.index_key import index_key
 from ipfs_dataset_core.toolkit.string_table import NameTable
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ObjectFile,
         Reader,
     )
+    from ipfs_dataset_core.toolkit.index_key import IndexKey
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +38,11 @@ _living: WeakValueDictionary[str, Any] = WeakValueDictionary()
 class IndexFiles(Protocol):
     """A cache on disk, as far as it keeps indexes."""
 
-    def get_index(self, name: str) -> bytes | None:
-        """Returns the file of this name, None where there is none."""
+    def get_index(self, cid: str, key: str, secret: IndexKey) -> bytes | None:
+        """Returns an index that was kept, None where none is that was made with this secret."""
 
-    def put_index_soon(self, name: str, data: bytes) -> None:
-        """Writes a file in the background."""
+    def put_index_soon(self, cid: str, key: str, secret: IndexKey, payload: bytes) -> None:
+        """Writes an index in the background."""
 
 
 @attrs.frozen

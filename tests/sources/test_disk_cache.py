@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from ipfs_dataset_core.cache_folder import MARK
-from ipfs_dataset_core.index_key import IndexKey
 from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_core.sources import disk_cache
 from ipfs_dataset_core.sources.disk_cache import DiskCache
+from ipfs_dataset_core.toolkit.cache_folder import MARK
+from ipfs_dataset_core.toolkit.index_key import IndexKey
 from tests.support.builders import noise
 
 KIB = 1024
@@ -101,7 +101,7 @@ def test_a_disk_that_refuses_is_a_warning_and_left_alone_for_a_while(
 
     cache = DiskCache(tmp_path, 1 << 20)
     cache.put(*block_of(99))
-    monkeypatch.setattr("ipfs_dataset_core.shared_folder.os.replace", refuse)
+    monkeypatch.setattr("ipfs_dataset_core.toolkit.shared_folder.os.replace", refuse)
     with caplog.at_level(logging.WARNING):
         for at in range(5):
             cache.put(*block_of(at))

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset.ipfs_dataset import IPFSDataset
-from ipfs_dataset_core import shared_folder
-from ipfs_dataset_core.cache_folder import MARK, check_apart
 from ipfs_dataset_core.errors import AddressError, ObjectNotFoundError, TransportError
-from ipfs_dataset_core.index_key import IndexKey
 from ipfs_dataset_core.ipld import CID, RAW, make_cid
 from ipfs_dataset_core.sources.disk_cache import DiskCache
+from ipfs_dataset_core.toolkit import shared_folder
+from ipfs_dataset_core.toolkit.cache_folder import MARK, check_apart
+from ipfs_dataset_core.toolkit.index_key import IndexKey
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support.builders import noise
 from tests.support.stores import Store
@@ -619,7 +619,7 @@ import sys
 from pathlib import Path
 from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_core.sources.disk_cache import DiskCache
-from ipfs_dataset_core.index_key import IndexKey
+from ipfs_dataset_core.toolkit.index_key import IndexKey
 number = 0
 while True:
     cache = DiskCache(Path(sys.argv[1]) / str(number % 3), 3 << 20)

@@ -14,7 +14,7 @@ import stat
 from pathlib import Path
 
 from ipfs_dataset_core.errors import AddressError, LimitError
-from ipfs_dataset_core.shared_folder import (
+from ipfs_dataset_core.toolkit.shared_folder import (
     TEMPORARY,
     Directory,
     NotDirectoryError,

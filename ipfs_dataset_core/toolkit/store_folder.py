@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.cache_folder import BLOCKS, PINS, check_store_place
 from ipfs_dataset_core.limits import Limits
-from ipfs_dataset_core.shared_folder import PlainFolder
 from ipfs_dataset_core.toolkit.block_files import BlockFiles
+from ipfs_dataset_core.toolkit.cache_folder import BLOCKS, PINS, check_store_place
+from ipfs_dataset_core.toolkit.shared_folder import PlainFolder
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from ipfs_dataset.ipfs_dataset import IPFSDataset
 from ipfs_dataset_core import Limits, NameTable
-from ipfs_dataset_core.index_key import HEAD_BYTES, IndexKey, index_key
 from ipfs_dataset_core.sources.disk_cache import DiskCache
+from ipfs_dataset_core.toolkit.index_key import HEAD_BYTES, IndexKey, index_key
 from ipfs_dataset_plugins.zip.index import ZipIndex
 from tests.support.builders import zip_bytes
 from tests.support.stores import Store, members
@@ -135,7 +135,7 @@ _LARGE = """
 import os, resource, sys
 from pathlib import Path
 from ipfs_dataset_core.sources.disk_cache import DiskCache
-from ipfs_dataset_core.index_key import IndexKey
+from ipfs_dataset_core.toolkit.index_key import IndexKey
 from tests.support.peak import peak_kib
 before = peak_kib()
 cache = DiskCache(Path(sys.argv[1]), 1 << 20)

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING
 import attrs
 import platformdirs
 
-from ipfs_dataset_core.shared_folder import PlainFolder
+from ipfs_dataset_core.toolkit.shared_folder import PlainFolder
 
 if TYPE_CHECKING:
-    from ipfs_dataset_core.shared_folder import Directory
+    from ipfs_dataset_core.toolkit.shared_folder import Directory
 
 log = logging.getLogger(__name__)
 
