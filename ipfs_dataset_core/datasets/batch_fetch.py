@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, SupportsIndex, TypeGua
 
 from ipfs_dataset_core.datasets.error_policy import Skipped
 from ipfs_dataset_core.errors import IPFSDatasetError, PluginError
-from ipfs_dataset_core.order.upcoming import read_soon
+from ipfs_dataset_core.order.sampler import read_soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

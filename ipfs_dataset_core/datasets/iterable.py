@@ -15,7 +15,6 @@ from ipfs_dataset_core.datasets.objects import Collection, DatasetObject, as_obj
 from ipfs_dataset_core.datasets.streaming import exact_length, stream
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.order.epochs import SharedEpoch
-from ipfs_dataset_core.order.randomness import keyed_random
 from ipfs_dataset_core.order.reader_rank import current_job, current_place, job_to_carry
 from ipfs_dataset_core.order.sharding import DISTRIBUTIONS
 from ipfs_dataset_core.order.shuffled_blocks import (
@@ -23,6 +22,7 @@ from ipfs_dataset_core.order.shuffled_blocks import (
     default_block,
     default_window,
     fits,
+    keyed_random,
 )
 from ipfs_dataset_core.reading.connections import Connections
 

@@ -10,10 +10,9 @@ from torch.utils.data import IterableDataset
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
 from ipfs_dataset_core.order.dataset_blocks import blocks_of
 from ipfs_dataset_core.order.epochs import SharedEpoch
-from ipfs_dataset_core.order.randomness import keyed_random
 from ipfs_dataset_core.order.reader_rank import current_job, current_place, job_to_carry
 from ipfs_dataset_core.order.sharding import Place, sample_ranges
-from ipfs_dataset_core.order.shuffled_blocks import default_window, samples_of
+from ipfs_dataset_core.order.shuffled_blocks import default_window, keyed_random, samples_of
 
 if TYPE_CHECKING:
     import random

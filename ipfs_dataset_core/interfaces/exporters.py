@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ipfs_dataset_core.interfaces.several import read_alike
+from ipfs_dataset_core.interfaces.readers import read_alike
 
 if TYPE_CHECKING:
     import io

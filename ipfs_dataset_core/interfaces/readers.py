@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from ipfs_dataset_core.interfaces.objects import ObjectFile
-from ipfs_dataset_core.interfaces.several import read_alike
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +15,20 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces.objects import ObjectDirectory, Span
 
 Sample = tuple[str, Any]
+
+
+def read_alike(kind: type, one_by_one: Callable[..., Any]) -> None:
+    """Makes a class read several samples as it reads one.
+
+    A subclass that overrides `read` means every sample, whatever `read_each` a base class has.
+
+    Args:
+        kind: Has a method `read`, and `read_each` for several.
+        one_by_one: The `read_each` that calls `read` for each.
+    """
+    nearest = next(base for base in kind.__mro__ if {"read", "read_each"} & vars(base).keys())
+    if "read_each" not in vars(nearest):
+        kind.read_each = one_by_one  # type: ignore[attr-defined]
 
 
 class MemberIndex(ABC):

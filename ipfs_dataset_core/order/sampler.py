@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import chain, cycle, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from torch.utils.data import Sampler
 
@@ -13,10 +13,11 @@ from ipfs_dataset_core.order.dataset_blocks import Blocks
 from ipfs_dataset_core.order.reader_rank import Job, current_job
 from ipfs_dataset_core.order.sharding import DISTRIBUTIONS, Place, batch_ranges, rank_range
 from ipfs_dataset_core.order.shuffled_blocks import PIECES_AHEAD, default_window, fits, samples_of
-from ipfs_dataset_core.order.upcoming import Upcoming
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from typing_extensions import Self
 
     from ipfs_dataset_core.order.sharding import Distribution
     from ipfs_dataset_core.order.shuffled_blocks import Piece
@@ -192,3 +193,29 @@ def _known(distribution: Distribution | None) -> Distribution | None:
     if distribution is not None and distribution not in DISTRIBUTIONS:
         raise ValueError(f"distribution is one of {DISTRIBUTIONS}, not {distribution!r}")
     return distribution
+
+
+class Upcoming(int):
+    """The number of a sample, after which whoever reads it will read others; else an int like any.
+
+    A loader gives its workers numbers and nothing else, and a few batches of them at a time.
+
+    Attributes:
+        soon: The numbers of those others, in parts.
+    """
+
+    soon: Sequence[Sequence[int]]
+
+    def __new__(cls, number: int, soon: Sequence[Sequence[int]]) -> Self:
+        upcoming = super().__new__(cls, number)
+        upcoming.soon = soon
+        return upcoming
+
+    def __reduce__(self) -> tuple[type[Upcoming], tuple[int, Sequence[Sequence[int]]]]:
+        return Upcoming, (int(self), self.soon)
+
+
+def read_soon(indices: Iterable[SupportsIndex]) -> list[int]:
+    """Returns what the numbers of a batch say will be read after it."""
+    said = (index.soon for index in indices if isinstance(index, Upcoming))
+    return [number for parts in said for part in parts for number in part]

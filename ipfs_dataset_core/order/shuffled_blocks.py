@@ -10,6 +10,8 @@ talk.
 
 from __future__ import annotations
 
+import hashlib
+import random
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
@@ -18,7 +20,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ipfs_dataset_core.ipld.unixfs import LEAF_BYTES
 from ipfs_dataset_core.options import cached_bytes
-from ipfs_dataset_core.order.randomness import keyed_random
 from ipfs_dataset_core.order.sharding import wrapped
 
 if TYPE_CHECKING:
@@ -161,3 +162,12 @@ def cut(start_of: Callable[[int], int], count: int, size: int) -> Iterator[int]:
         stop = bisect_left(range(count), bound, low, high, key=start_of)
         step = stop - first
         yield stop
+
+
+def keyed_random(*key: object) -> random.Random:
+    """Returns a generator that depends on nothing but the key, in every process and on every platform.
+
+    The user's global random state is never touched.
+    """
+    digest = hashlib.sha256("\0".join(map(str, key)).encode()).digest()
+    return random.Random(digest)  # noqa: S311 - an order of samples, no secret

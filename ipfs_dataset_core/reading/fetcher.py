@@ -28,8 +28,7 @@ from ipfs_dataset_core.reading.verified_streams import (
     runs,
 )
 from ipfs_dataset_core.runtime.deadlines import until
-from ipfs_dataset_core.runtime.pool import IDLE_SECONDS
-from ipfs_dataset_core.runtime.timed_work import TimedWork
+from ipfs_dataset_core.runtime.pool import IDLE_SECONDS, TimedWork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

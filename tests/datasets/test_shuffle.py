@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ipfs_dataset_core.datasets.shuffle import ShuffleDataset, shuffled
-from ipfs_dataset_core.order.randomness import keyed_random
+from ipfs_dataset_core.order.shuffled_blocks import keyed_random
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 

@@ -17,7 +17,7 @@ from ipfs_dataset_core.ipld import (
     make_cid,
     parse_directory,
 )
-from ipfs_dataset_core.ipld.hamt import MURMUR3, name_bits, parse_shard, slot
+from ipfs_dataset_core.ipld.hamt import MURMUR3, murmur3_64, name_bits, parse_shard, slot
 from ipfs_dataset_core.ipld.unixfs import UnixFS
 from tests.ipld.blocks import CIDV1, Blocks, child
 
@@ -212,3 +212,20 @@ def test_a_damaged_shard_never_raises_anything_foreign(data):
             use()
         except IPFSDatasetError:
             continue
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", 0),
+        (b"hello", 0xCBD8A7B341BD9B02),
+        (b"hello, world", 0x342FAC623A5EBC8E),
+        (b"The quick brown fox jumps over the lazy dog.", 0xCD99481F9EE902C9),
+    ],
+)
+def test_murmur3_published_vectors(data, expected):
+    assert murmur3_64(data) == expected
+
+
+def test_murmur3_every_tail_length_changes_the_hash():
+    assert len({murmur3_64(b"x" * size) for size in range(100)}) == 100

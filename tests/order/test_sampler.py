@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ipfs_dataset.ipfs_dataset import BlockShuffleSampler
-from ipfs_dataset_core.order.upcoming import read_soon
+from ipfs_dataset_core.order.sampler import read_soon
 from tests.support.workers import Placed, as_it_is, with_worker
 
 pytestmark = [

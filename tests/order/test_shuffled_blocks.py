@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.order.randomness import keyed_random
 from ipfs_dataset_core.order.shuffled_blocks import (
     BlockOrder,
     cut,
     default_window,
     fits,
+    keyed_random,
     samples_of,
 )
 from tests.support.order_quality import distance_of_neighbours, label_entropy, rank_correlation
