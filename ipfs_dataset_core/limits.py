@@ -31,6 +31,9 @@ class Limits:
         directory_entries: Entries of one directory.
         read_bytes: One read into memory, such as a plain object that is one sample.
         member_bytes: One member of an archive, counted as it is unpacked.
+        window_bytes: Memory that the window of one compressed stream may take (xz, LZMA, Zstandard).
+        expansion_bytes: What a compressed or sparse part of an object may always unpack to.
+        expansion_ratio: Beyond that, how many times as large as it is stored; see `check_expansion`.
         members: Samples of one object.
         name_bytes: All names in one object's index together.
         listing_bytes: One metadata.txt or manifest.
@@ -44,6 +47,9 @@ class Limits:
     directory_entries: int = _limit(10_000_000)
     read_bytes: int = _limit(4 * GIB)
     member_bytes: int = _limit(4 * GIB)
+    window_bytes: int = _limit(256 * MIB)
+    expansion_bytes: int = _limit(256 * MIB)
+    expansion_ratio: int = _limit(200)
     members: int = _limit(50_000_000)
     name_bytes: int = _limit(GIB)
     listing_bytes: int = _limit(64 * MIB)
@@ -66,4 +72,28 @@ class Limits:
             raise LimitError(
                 f"{what} has {value} {'bytes' if limit.endswith('bytes') else ''}".rstrip()
                 + f", more than the limit of {allowed}: where you trust it, give limits=Limits({limit}=…)"
+            )
+
+    def check_expansion(self, stored: int, unpacked: int, what: str) -> None:
+        """Checks how much larger than what is stored something is when it is unpacked.
+
+        Few bytes may stand for gigabytes of zeros, and whoever unpacks them needs the memory. The ratio
+        counts together with the size: what unpacks to no more than `expansion_bytes` is always allowed, and
+        so is what is larger but compresses as real data do, such as a long video.
+
+        Args:
+            stored: Bytes that are stored.
+            unpacked: Bytes that they stand for, as declared or as produced so far.
+            what: What the error names.
+
+        Raises:
+            LimitError: Both limits are exceeded; the message says how to allow it.
+        """
+        if unpacked > self.expansion_bytes and unpacked > self.expansion_ratio * stored:
+            raise LimitError(
+                f"{what} unpacks to {unpacked} bytes or more from {stored}: that is over "
+                f"{self.expansion_ratio} times "
+                f"as much, and more than the {self.expansion_bytes} bytes that are always allowed. "
+                "Where you trust it, "
+                "give limits=Limits(expansion_ratio=…) or limits=Limits(expansion_bytes=…)"
             )

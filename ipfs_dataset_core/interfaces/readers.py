@@ -158,6 +158,10 @@ class ReaderPlugin:
         factory: Makes the reader, without arguments.
         suffixes: Ends of names, with the dot and in lower case, that mean this format.
         magic: ``(offset, bytes)`` pairs; an object that has any of them is of this format.
+        recognize: Returns whether an open `ObjectFile` is of this format; or text such as
+            ``"package.module:function"``. For what no bytes at a fixed place show, such as what is inside a
+            compressed file. It is called for each object that has no type and no known suffix, so it should
+            read little. It comes before `magic`.
         reads: Whether an object is a file or a directory.
         in_folders: Whether a folder's members with one of the suffixes are read in this format, not as
             one blob each.
@@ -168,5 +172,6 @@ class ReaderPlugin:
     factory: str | Callable[[], Reader]
     suffixes: tuple[str, ...] = ()
     magic: tuple[tuple[int, bytes], ...] = ()
+    recognize: str | Callable[[ObjectFile], bool] | None = None
     reads: Literal["file", "directory"] = "file"
     in_folders: bool = False

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.reading.fetcher import Fetcher
 
 MAX_NAME_STEPS = 16
-_MAGIC_BYTES = 512
 
 
 def resolve_root(url: ObjectURL, connections: Connections) -> CID:
@@ -123,7 +122,7 @@ def _detect(url: str, source: ObjectFile | ObjectDirectory) -> ReaderPlugin:
     name = (parse_object_url(url).path or ("",))[-1]
     found = registry.reader_for_suffix(name) if name else None
     if found is None or found.reads != "file":
-        found = registry.reader_for_magic(source.read_at(0, _MAGIC_BYTES))
+        found = registry.reader_for_content(source)
     if found is None:
         warn_of_fallback(repr(redacted(url)), registry.discovery.failures)
         return registry.reader(RemoteFileType.PLAIN.value)

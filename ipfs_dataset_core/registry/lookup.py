@@ -24,8 +24,10 @@ from ipfs_dataset_core.runtime.suggestions import CONTRIBUTED, missing_module, s
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ipfs_dataset_core.interfaces import Declaration, Reader
+    from ipfs_dataset_core.interfaces import Declaration, ObjectFile, Reader
     from ipfs_dataset_core.registry.discovery import Discovery
+
+_MAGIC_BYTES = 512
 
 D = TypeVar("D", TransportPlugin, ReaderPlugin, ExporterPlugin)
 
@@ -169,6 +171,22 @@ class Registry:
         claimants = [(plugin, origin) for _, _, plugin, origin in best.values()]
         return claims.only(claimants, claims.first_bytes(magic, offset))
 
+    def reader_for_content(self, source: ObjectFile) -> ReaderPlugin | None:
+        """Returns the format that recognizes a file, or whose magic bytes it has, or None.
+
+        Raises:
+            PluginConflictError: Several distributions claim it.
+            PluginError: A plugin failed to look at it.
+        """
+        found = [
+            (plugin, origin)
+            for plugin, origin in self.all(ReaderPlugin)
+            if plugin.recognize is not None and _recognizes(plugin, origin, source)
+        ]
+        if found:
+            return claims.only(found, f"the object {source.name!r}")
+        return self.reader_for_magic(source.read_at(0, _MAGIC_BYTES))
+
     def _one(self, kind: type[D], key: str, noun: str, keys: Callable[[D], Iterable[str]]) -> D:
         for loaded in self._in_turn(key):
             matches = [pair for pair in _of_kind(kind, loaded) if key in keys(pair[0])]
@@ -255,9 +273,22 @@ def resolve_factory(declaration: Declaration, origin: Origin | None = None) -> A
     if not isinstance(factory, str):
         return factory
     declared.check_factory(declaration.name, factory)
-    module, _, attribute = factory.partition(":")
     what = f"{factory!r}, the factory of {declaration.name!r}"
-    origin = origin or default_registry().origin(declaration)
+    return _imported(factory, origin or default_registry().origin(declaration), what)
+
+
+def _recognizes(plugin: ReaderPlugin, origin: Origin, source: ObjectFile) -> bool:
+    recognize: Any = plugin.recognize
+    if isinstance(recognize, str):
+        what = f"{recognize!r}, by which {plugin.name!r} recognizes its files"
+        recognize = _imported(recognize, origin, what)
+    with Guard(origin, lambda _: f"recognizing {source.name!r}"):
+        return bool(recognize(source))
+
+
+def _imported(name: str, origin: Origin, what: str) -> Any:
+    """Returns what text such as ``"package.module:function"`` names."""
+    module, _, attribute = name.partition(":")
     with Guard(origin, lambda _: f"the import of {what}"):
         try:
             imported = importlib.import_module(module)

@@ -67,6 +67,11 @@ def _check_reader(declaration: ReaderPlugin) -> None:
         raise PluginError(
             f"{name!r}: magic is a tuple of pairs such as ((0, b'MATLAB'),), not {declaration.magic!r}"
         )
+    recognize = declaration.recognize
+    if recognize is not None and not callable(recognize) and not isinstance(recognize, str):
+        raise PluginError(
+            f"{name!r}: recognize is a callable or text such as 'package.module:function', not {recognize!r}"
+        )
     if declaration.reads not in ("file", "directory"):
         raise PluginError(f"{name!r}: reads is 'file' or 'directory', not {declaration.reads!r}")
 

@@ -82,14 +82,15 @@ FOLDER = _Plugin(
 TAR = _Plugin(
     ReaderPlugin(
         name="tar",
-        summary="a TAR archive, also gzip, bzip2, xz or Zstandard compressed: its files",
+        summary="a TAR archive, also gzip, bzip2, xz, LZMA or Zstandard compressed: its files",
         factory="ipfs_dataset_plugins.tar.reader:TarReader",
         suffixes=(
             ".tar",
-            *(".tar.gz", ".tgz", ".tar.bz2", ".tbz2"),
-            *(".tar.xz", ".txz", ".tar.zst", ".tzst"),
+            *(".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz"),
+            *(".tar.xz", ".txz", ".tar.lzma", ".tar.zst", ".tzst"),
         ),
         magic=((257, b"ustar"),),
+        recognize="ipfs_dataset_plugins.tar.reader:recognize",
         in_folders=True,
     )
 )
@@ -99,7 +100,8 @@ ZIP = _Plugin(
         summary="a ZIP archive: its files",
         factory="ipfs_dataset_plugins.zip.reader:ZipReader",
         suffixes=(".zip",),
-        magic=((0, b"PK\3\4"), (0, b"PK\5\6")),
+        # The latter two begin archives that were to be split and fitted into one file.
+        magic=((0, b"PK\3\4"), (0, b"PK\5\6"), (0, b"PK\7\x08PK\3\4"), (0, b"PK00PK\3\4")),
         in_folders=True,
     )
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 from pathlib import Path
 
 import pytest
@@ -169,6 +172,14 @@ def test_a_reader_or_a_declaration_is_taken_as_it_is():
         ("", zip_bytes({}), "zip"),
         ("", tar_bytes(members(1)), "tar"),
         ("a.bin", zip_bytes(members(1)), "zip"),
+        ("", gzip.compress(tar_bytes(members(1))), "tar"),
+        ("", bz2.compress(tar_bytes(members(1))), "tar"),
+        ("", lzma.compress(tar_bytes(members(1))), "tar"),
+        ("shard-000", gzip.compress(tar_bytes(members(1))), "tar"),
+        ("a.tar.lzma", b"", "tar"),
+        ("", gzip.compress(b"text" * 999), "plain"),
+        ("", gzip.compress(tar_bytes(members(1)))[:30], "plain"),
+        ("", b"PK\7\x08" + zip_bytes(members(1)), "zip"),
         ("", b"", "plain"),
         ("a.zip/b", b"", "plain"),
     ],

@@ -27,13 +27,14 @@ from ipfs_dataset_core.runtime.suggestions import CONTRIBUTED
 from ipfs_dataset_core.testing import MemoryFile
 
 
-def reader(name, *suffixes, magic=(), in_folders=False, factory="a:b"):
+def reader(name, *suffixes, magic=(), in_folders=False, factory="a:b", recognize=None):
     return ReaderPlugin(
         name=name,
         summary="",
         factory=factory,
         suffixes=suffixes,
         magic=magic,
+        recognize=recognize,
         in_folders=in_folders,
     )
 
@@ -81,6 +82,37 @@ def test_the_longest_magic_wins():
     assert found.reader_for_magic(b"ABC").name == "short"
     assert found.reader_for_magic(b"....xyz").name == "long"
     assert found.reader_for_magic(b"") is None
+
+
+def inner(source):
+    return source.read_at(0, 9).endswith(b"inner")
+
+
+def broken(source):
+    raise KeyError(source.name)
+
+
+@pytest.mark.parametrize("recognize", [inner, f"{__name__}:inner"])
+def test_what_recognizes_a_file_comes_before_magic(recognize):
+    found = registry(reader("m", magic=((0, b"ABCD"),)), reader("r", recognize=recognize))
+    assert found.reader_for_content(MemoryFile(b"ABCDinner")).name == "r"
+    assert found.reader_for_content(MemoryFile(b"ABCDother")).name == "m"
+    assert found.reader_for_content(MemoryFile(b"other")) is None
+
+
+def test_two_that_recognize_a_file_are_a_conflict():
+    found = registry(reader("a", recognize=inner), reader("b", recognize=inner))
+    with pytest.raises(
+        PluginConflictError, match=r"dist-0.*dist-1.*both claim the object 'object'"
+    ):
+        found.reader_for_content(MemoryFile(b"inner"))
+
+
+@pytest.mark.parametrize("recognize", [broken, f"{__name__}:missing", "no_such_module:f"])
+def test_a_plugin_that_fails_to_recognize_is_named(recognize):
+    found = registry(reader("a", recognize=recognize))
+    with pytest.raises(PluginError, match="dist-0"):
+        found.reader_for_content(MemoryFile(b"inner"))
 
 
 def test_two_claims_raise_at_use_and_name_both():
@@ -290,6 +322,7 @@ def test_where_a_declaration_comes_from_is_known():
         (reader("x", ".MAT"), "lower case"),
         (ReaderPlugin(name="x", summary="", factory="a:b", suffixes=".mat"), "tuple of texts"),  # type: ignore[arg-type]
         (reader("x", magic=((0, "text"),)), "magic is a tuple of pairs"),
+        (reader("x", recognize=5), "recognize is a callable or text"),
         (reader("x", magic=(b"MAT",)), "magic is a tuple of pairs"),
         (reader("x", magic=((-1, b"MAT"),)), "magic is a tuple of pairs"),
         (reader("x", magic=((0, b""),)), "magic is a tuple of pairs"),

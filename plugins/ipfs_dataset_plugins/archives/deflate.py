@@ -13,24 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DAMAGE", "GzipDecompressor", "IGzipFile", "crc32", "inflater"]
-
-IGzipFile: Any = None
-"""Reads a gzip file as `gzip.GzipFile` does; None where isal is not installed."""
-inflater: Callable[[], Any] = partial(zlib.decompressobj, -zlib.MAX_WBITS)
-"""Makes what decompresses one raw deflate stream: `decompress(data, max_length)`."""
-crc32: Callable[[bytes], int] = zlib.crc32
-DAMAGE: tuple[type[Exception], ...] = (zlib.error,)
-"""What the others raise where data are damaged; `IGzipFile` also raises `OSError` and `EOFError`."""
-
-with suppress(ImportError):
-    from isal import igzip, igzip_lib, isal_zlib
-
-    IGzipFile = igzip.IGzipFile
-    # Not `isal_zlib.decompressobj`, which takes a tenth longer for small members.
-    inflater = partial(igzip_lib.IgzipDecompressor, igzip_lib.DECOMP_DEFLATE)
-    crc32 = isal_zlib.crc32
-    DAMAGE = (zlib.error, cast("type[Exception]", isal_zlib.error))
+__all__ = ["DAMAGE", "GzipDecompressor", "crc32", "inflater", "new_gzip"]
 
 _GZIP = 16 + zlib.MAX_WBITS
 
@@ -59,3 +42,21 @@ class GzipDecompressor:
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         return self._stream.decompress(self._stream.unconsumed_tail + data, max(0, max_length))
+
+
+inflater: Callable[[], Any] = partial(zlib.decompressobj, -zlib.MAX_WBITS)
+"""Makes what decompresses one raw deflate stream: `decompress(data, max_length)`."""
+crc32: Callable[[bytes], int] = zlib.crc32
+new_gzip: Callable[[], Any] = GzipDecompressor
+"""Makes what decompresses one gzip stream, with the interface of `bz2`'s decompressors."""
+DAMAGE: tuple[type[Exception], ...] = (zlib.error,)
+"""What the others raise where data are damaged."""
+
+with suppress(ImportError):
+    from isal import igzip_lib, isal_zlib
+
+    # Not `isal_zlib.decompressobj`, which takes a tenth longer for small members.
+    inflater = partial(igzip_lib.IgzipDecompressor, igzip_lib.DECOMP_DEFLATE)
+    crc32 = isal_zlib.crc32
+    DAMAGE = (zlib.error, cast("type[Exception]", isal_zlib.error))
+    new_gzip = partial(igzip_lib.IgzipDecompressor, igzip_lib.DECOMP_GZIP)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core import MissingDependencyError
@@ -13,8 +15,15 @@ if TYPE_CHECKING:
 _FEED_BYTES = 1 << 10
 
 
-def decompressors() -> tuple[Callable[[], Any], type[Exception]]:
-    """Returns what makes decompressors with the interface of `bz2`'s, and the error they raise.
+# What the format's reference decoder allows at most.
+_LARGEST_WINDOW = 1 << 31
+
+
+def decompressors(window_bytes: int) -> Callable[[], Any]:
+    """Returns what makes decompressors with the interface of `bz2`'s.
+
+    Args:
+        window_bytes: The largest window that a frame may ask for, which is that much memory.
 
     Raises:
         MissingDependencyError: Neither is installed.
@@ -24,7 +33,10 @@ def decompressors() -> tuple[Callable[[], Any], type[Exception]]:
     except ImportError:
         pass
     else:
-        return zstd.ZstdDecompressor, zstd.ZstdError
+        largest = zstd.DecompressionParameter.window_log_max
+        lower, upper = largest.bounds()
+        log = max(lower, min(upper, window_bytes.bit_length() - 1))
+        return partial(zstd.ZstdDecompressor, options={largest: log})
     try:
         import zstandard  # noqa: PLC0415 - an extra
     except ImportError:
@@ -32,8 +44,14 @@ def decompressors() -> tuple[Callable[[], Any], type[Exception]]:
             "Reading Zstandard needs Python 3.14 or the package zstandard: "
             "pip install ipfs-dataset[zstd]"
         ) from None
-    context = zstandard.ZstdDecompressor()
-    return lambda: _Bounded(context.decompressobj()), zstandard.ZstdError
+    context = zstandard.ZstdDecompressor(max_window_size=min(window_bytes, _LARGEST_WINDOW))
+    return lambda: _Bounded(context.decompressobj())
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """Returns what decompressors raise where data are damaged, of the libraries that are loaded."""
+    modules = (sys.modules.get("compression.zstd"), sys.modules.get("zstandard"))
+    return tuple(module.ZstdError for module in modules if module is not None)
 
 
 class _Bounded:

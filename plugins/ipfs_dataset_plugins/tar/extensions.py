@@ -27,6 +27,7 @@ class Extensions:
     def __init__(self, shared: dict[bytes, bytes]) -> None:
         self._shared = shared
         self._records: Records = []
+        self._continued = False
 
     def note(self, kind: bytes, payload: bytes) -> None:
         """Adds a header of one of `KINDS`.
@@ -39,7 +40,10 @@ class Extensions:
         elif kind == headers.LONG_LINK:
             self._records.insert(0, (b"linkpath", payload.partition(b"\0")[0]))
         elif kind == headers.PAX_GLOBAL:
-            self._share(_without_slash(parse_records(payload)))
+            records = _without_slash(parse_records(payload))
+            # What GNU tar has in front of the rest of a file, in the next of several volumes.
+            self._continued = bool(dict(records).get(b"GNU.volume.offset", b"0").strip(b"0"))
+            self._share(records)
         else:
             self._records[:0] = _without_slash(parse_records(payload))
 
@@ -67,20 +71,18 @@ class Extensions:
         after_header = blocks.position
         size, parts, map_size = stored, None, 0
         if header.kind == headers.OLD_SPARSE:
-            size, pairs = sparse.old_gnu_map(block, blocks)
+            read_map = sparse.star_map if headers.is_star(block) else sparse.old_gnu_map
+            size, pairs = read_map(block, blocks)
             parts = sparse.checked(pairs, size, stored)
             after_header = blocks.position
         elif (pairs_or_none := sparse.pax_map(self._records, blocks)) is not None:
-            # GNU tar and `tarfile` disagree about what the size then means, and only huge files have it.
-            if b"size" in fields:
-                raise ValueError("it is sparse and has a size of its own")
             size = sparse.pax_size(fields, stored)
             map_size = blocks.position - after_header
             parts = sparse.checked(pairs_or_none, size, stored - map_size)
         return Member(
             start,
             _text(fields.get(b"GNU.sparse.name", fields.get(b"path")), header.name),
-            header.kind,
+            headers.CONTINUED if self._continued else header.kind,
             after_header + map_size,
             size,
             after_header + (padded(stored) if headers.has_data(header.kind) else 0),

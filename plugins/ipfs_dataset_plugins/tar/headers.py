@@ -1,41 +1,36 @@
 """One header block of a TAR archive, in all dialects: v7, ustar, GNU, star, pax.
 
-What a field means follows Python's `tarfile`, so that both list the same members; what `tarfile`
-takes for the end of an archive although it is damage (a bad checksum after the first header) is an
-error here.
+What a field means follows GNU tar and libarchive (bsdtar), which agree on nearly all of it; Python's
+`tarfile` differs where it takes the times of the old GNU dialect for a part of the name, and where it
+does not list kinds that it does not know, which POSIX wants to be read as regular files.
 """
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 BLOCK = 512
 
-REGULAR_KINDS = frozenset((b"0", b"\0", b"7", b"S"))
+REGULAR = b"0"
 HARD_LINK = b"1"
 DIRECTORY = b"5"
 LONG_NAME, LONG_LINK, OLD_SPARSE = b"L", b"K", b"S"
+CONTINUED = b"M"  # the rest of a file that began in another volume
 PAX_GLOBAL = b"g"
 _DATALESS_KINDS = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
-_WITHOUT_PREFIX = frozenset((LONG_NAME, LONG_LINK, OLD_SPARSE))
+_OTHER_KINDS = frozenset((
+    *_DATALESS_KINDS,
+    CONTINUED,
+    b"A",  # Solaris: an access control list
+    b"D",  # GNU: a directory, with the names of what was in it
+    b"I",  # star: a file's status alone
+    b"N",  # GNU, long ago: a list of long names
+    b"V",  # GNU: the name of the volume
+))  # fmt: skip
 
 # First bytes of numbers in GNU's base 256.
 _POSITIVE, _NEGATIVE = 0o200, 0o377
-_NUMBER_FIELDS = (
-    (100, 108),  # mode
-    (108, 116),  # user
-    (116, 124),  # group
-    (136, 148),  # time
-    (329, 337),  # device, major
-    (337, 345),  # device, minor
-)
-# What nearly every archive has there; matching it is ten times faster than parsing the fields.
-_USUAL_NUMBERS = re.compile(
-    rb"(?:[0-7]{6}[0-7 ][ \0]){3}(?:[0-7]{11}[ \0]){2}[0-7]{6}[ \0]{2}.{173}"
-    rb"(?:(?:[0-7]{6}[0-7 ][ \0]){2}|\0{16})",
-    re.DOTALL,
-)
+_GNU_MAGIC = b"ustar  \0"
 
 
 class Header(NamedTuple):
@@ -57,9 +52,6 @@ def parse_header(block: bytes) -> Header:
     total = sum(block) - sum(stored) + 256
     if (checksum := number(stored)) != total and checksum != _signed(block, total):
         raise ValueError("its checksum is wrong")
-    if not _USUAL_NUMBERS.match(block, 100):
-        for start, stop in _NUMBER_FIELDS:
-            number(block[start:stop])
     size = number(block[124:136])
     if size < 0:
         raise ValueError(f"its size is negative ({size})")
@@ -69,9 +61,50 @@ def parse_header(block: bytes) -> Header:
         kind = DIRECTORY
     if kind == DIRECTORY:
         name = name.rstrip("/")
-    if block[345] and kind not in _WITHOUT_PREFIX:
-        name = f"{text(block[345:500])}/{name}"
+    if block[345] and (prefix := _prefix(block)):
+        name = f"{prefix}/{name}"
     return Header(name, kind, size, text(block[157:257]) if block[157] else "")
+
+
+def is_header(block: bytes) -> bool:
+    """Tells whether a block is a header; other bytes do not have their own checksum in them."""
+    if len(block) != BLOCK:
+        return False
+    try:
+        parse_header(block)
+    except ValueError:
+        return False
+    return True
+
+
+def is_file(kind: bytes) -> bool:
+    """Tells whether a member is a regular file; POSIX wants kinds that are not known to be read as such."""
+    return kind not in _OTHER_KINDS
+
+
+def is_star(block: bytes) -> bool:
+    """Tells whether a header is of star's own dialect."""
+    return block[508:512] == b"tar\0" and block[257:262] == b"ustar"
+
+
+def _prefix(block: bytes) -> str:
+    """Returns what a header has in front of the name, "" where its dialect has other things there.
+
+    In the old GNU dialect that are times, unless they are none: Go before 1.8 wrote a prefix there.
+    """
+    if block[257:262] != b"ustar":
+        return ""
+    if block[257:265] == _GNU_MAGIC:
+        try:
+            number(block[345:357])
+            number(block[357:369])
+        except ValueError:
+            prefix = text(block[345:500])
+            return prefix if prefix.isascii() else ""
+        return ""
+    if block[156:157] == OLD_SPARSE and is_star(block):
+        return text(block[345:346])
+    return text(block[345:500])
 
 
 def has_data(kind: bytes) -> bool:

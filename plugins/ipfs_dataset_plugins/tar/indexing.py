@@ -7,25 +7,29 @@ from typing import TYPE_CHECKING
 from ipfs_dataset_plugins.archives.buffered import ForwardBytes
 from ipfs_dataset_plugins.tar.headers import BLOCK, padded
 from ipfs_dataset_plugins.tar.index import TarIndex
-from ipfs_dataset_plugins.tar.members import Scan
 from ipfs_dataset_plugins.tar.usual import usual_headers
 
 if TYPE_CHECKING:
     from ipfs_dataset_core import ObjectFile
     from ipfs_dataset_plugins.tar.contents import Contents
+    from ipfs_dataset_plugins.tar.members import Scan
 
 # Holds the headers of several small members.
 _PIECE_BYTES = 64 << 10
 
 
-def build_index(source: ObjectFile, contents: Contents) -> TarIndex:
+def build_index(source: ObjectFile, contents: Contents, scan: Scan) -> TarIndex:
     """Finds all samples by the headers alone; of large members nothing else is read.
+
+    Args:
+        source: The archive.
+        contents: Tells what is a sample.
+        scan: Reads nowhere but where it is told to.
 
     Raises:
         FormatError: The archive is damaged.
     """
     index, start = TarIndex(source.limits), 0
-    scan = Scan(ForwardBytes(source, piece=0))
     near, far = ForwardBytes(source, _PIECE_BYTES), ForwardBytes(source)
     archive = near
     while (member := scan.member(start)) is not None:

@@ -6,7 +6,7 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import FormatError, LimitError
-from ipfs_dataset_plugins.tar.headers import HARD_LINK, REGULAR_KINDS
+from ipfs_dataset_plugins.tar.headers import HARD_LINK, is_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,7 +52,7 @@ class Links:
         return target
 
     def _resolved(self, member: Member) -> Member | None:
-        if member.kind in REGULAR_KINDS:
+        if is_file(member.kind):
             return member
         if member.kind != HARD_LINK:
             return None

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import FormatError, LimitError
+from ipfs_dataset_plugins._tar_end import next_archive
 from ipfs_dataset_plugins.archives.buffered import cut_off
+from ipfs_dataset_plugins.archives.compression import other_format, unreadable_compression
 from ipfs_dataset_plugins.tar import extensions
 from ipfs_dataset_plugins.tar.headers import (
     BLOCK,
+    HARD_LINK,
     OLD_SPARSE,
+    REGULAR,
     has_data,
+    is_header,
     padded,
     parse_header,
 )
@@ -25,7 +31,6 @@ if TYPE_CHECKING:
 MAX_EXTENSION_BYTES = 1 << 20
 
 _RARE_KINDS = extensions.KINDS | {OLD_SPARSE}
-_ZEROS = bytes(BLOCK)
 
 
 class Scan:
@@ -33,17 +38,23 @@ class Scan:
 
     Args:
         archive: May be replaced between two members, by one that reads in larger pieces.
+        ignore_zeros: Whether to go on behind end marks, where archives were put one behind the other.
+        most_zeros: How many zeros may follow an end mark.
     """
 
-    def __init__(self, archive: Bytes) -> None:
+    def __init__(
+        self, archive: Bytes, *, ignore_zeros: bool = False, most_zeros: float = math.inf
+    ) -> None:
         self.archive = archive
+        self._ignore_zeros = ignore_zeros
+        self._most_zeros = most_zeros
         self._shared: dict[bytes, bytes] = {}
 
     def members(self) -> Iterator[Member]:
-        """Yields every member, of whatever kind, up to the end mark or the end of the file.
+        """Yields every member, of whatever kind, up to the last end mark or the end of the file.
 
         Raises:
-            FormatError: The archive is damaged or cut off, or not a TAR archive.
+            FormatError: The archive is damaged or cut off, or not a TAR archive, or another one follows it.
             LimitError: A header is unreasonably large.
         """
         start = 0
@@ -57,27 +68,50 @@ class Scan:
         return bool(self._shared)
 
     def member(self, start: int) -> Member | None:
-        """Returns the member whose first header is at `start`, None at the end; raises like `members`."""
+        """Returns the member whose first header is at `start`, None at the end; raises like `members`.
+
+        Where end marks are ignored, and one is at `start`, it is the first member behind it.
+        """
         block = self._block(start)
-        if block is None:
-            return None
+        if not any(block):
+            behind = self._behind_end_mark(start) if len(block) == BLOCK else None
+            if behind is None:
+                return None
+            start, block = behind, self.archive.read(behind, BLOCK)
         header = self._parse(block, start)
         if header.kind in _RARE_KINDS or self._shared:
             return self._rare(start, header, block)
         name, kind, size, link = header
         data = start + BLOCK
+        if kind == HARD_LINK and size and self._is_content(data):
+            kind = REGULAR
         return Member(
             start, name, kind, data, size, data + padded(size) if has_data(kind) else data, link
         )
 
-    def _block(self, start: int) -> bytes | None:
-        """Returns the header block at `start`, None at the end of the archive."""
+    def _behind_end_mark(self, start: int) -> int | None:
+        self._shared = {}  # what global headers of one archive say is not about the next one
+        return next_archive(
+            self.archive, start, ignore_zeros=self._ignore_zeros, most_zeros=self._most_zeros
+        )
+
+    def _is_content(self, start: int) -> bool:
+        """Tells whether the content of a hard link follows its header, as POSIX allows since 2001.
+
+        Older writers give links a size as well, but no content, and no field tells who wrote it. So what
+        follows is looked at, as libarchive does: a header or the end mark means that there is no content.
+        """
         block = self.archive.read(start, BLOCK)
-        if block == _ZEROS or (start and not any(block)):
-            return None
-        if len(block) < BLOCK:
+        return len(block) == BLOCK and any(block) and not is_header(block)
+
+    def _block(self, start: int) -> bytes:
+        """Returns the header block at `start`; zeros at the end mark, which may be cut off or missing."""
+        block = self.archive.read(start, BLOCK)
+        if len(block) < BLOCK and (any(block) or not start):
             if not start:
-                raise FormatError(f"{self.archive.name!r} is too short for a TAR archive.")
+                raise FormatError(
+                    f"{self.archive.name!r} is {_other(block) or 'too short for a TAR archive.'}"
+                )
             raise cut_off(self.archive.name, start + BLOCK)
         return block
 
@@ -85,6 +119,8 @@ class Scan:
         try:
             return parse_header(block)
         except ValueError as error:
+            if not start and (other := _other(block)) is not None:
+                raise FormatError(f"{self.archive.name!r} is {other}") from None
             raise self._damaged(start, error) from None
 
     def _rare(self, start: int, header: Header, block: bytes) -> Member:
@@ -118,7 +154,7 @@ class Scan:
 
     def _announced(self, start: int) -> bytes:
         block = self._block(start)
-        if block is None:
+        if not any(block):
             raise ValueError("the one before it announces a member, but none follows")
         return block
 
@@ -127,3 +163,16 @@ class Scan:
             f"{self.archive.name!r} is not a TAR archive, or damaged: the header at byte {start} "
             f"cannot be used: {reason}."
         )
+
+
+def _other(head: bytes) -> str | None:
+    """Returns what a file is that is no TAR archive, None where its first bytes do not tell."""
+    if (compression := unreadable_compression(head)) is not None:
+        return (
+            f"compressed by {compression}, which is not supported. Publish it as a plain .tar, or "
+            "compressed by gzip, "
+            "bzip2, xz or Zstandard."
+        )
+    if (other := other_format(head)) is not None:
+        return f"not a TAR archive but {other}. Choose another format for it."
+    return None

@@ -1,20 +1,27 @@
 """TAR archives, plain or compressed: one sample per regular file or hard link.
 
-The members are those that Python's `tarfile` lists. A plain archive is streamed, cut into slices or
+The members are those that GNU tar and bsdtar extract. A plain archive is streamed, cut into slices or
 read member by member; a compressed one can only be streamed.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from ipfs_dataset_core import FormatError, Reader
+from ipfs_dataset_core import FormatError, LimitError, MissingDependencyError, Reader
 from ipfs_dataset_plugins.archives.buffered import ForwardBytes, HoppingBytes
-from ipfs_dataset_plugins.archives.compression import PIECE_BYTES, compression_of
+from ipfs_dataset_plugins.archives.compression import (
+    PIECE_BYTES,
+    Decompressed,
+    compression_of,
+    unreadable_compression,
+)
 from ipfs_dataset_plugins.tar.contents import Contents, read_content
 from ipfs_dataset_plugins.tar.decompressed import DecompressedBytes
-from ipfs_dataset_plugins.tar.headers import BLOCK, parse_header
+from ipfs_dataset_plugins.tar.headers import BLOCK, is_header
 from ipfs_dataset_plugins.tar.index import TarIndex
 from ipfs_dataset_plugins.tar.indexing import build_index
 from ipfs_dataset_plugins.tar.members import Scan
@@ -24,15 +31,62 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ipfs_dataset_core import Limits, MemberIndex, ObjectFile, Sample
+    from ipfs_dataset_plugins.tar.member import Bytes
 
-# How much is read of what follows the end mark, for the compression's checksum is at the very end.
-_MOST_DRAINED = 64 << 20
+# Every compression has put something out after so much of its input: a block of bzip2 has 900 kB.
+_MOST_RECOGNIZED_BYTES = 2 << 20
+_UNREADABLE_SUFFIXES = (".tar.z", ".taz", ".tar.lz", ".tlz", ".tar.lz4", ".tar.lzo", ".tar.lrz")
+
+
+def recognize(source: ObjectFile) -> bool:
+    """Tells whether a file is a TAR archive: its first block is a header, also where it is compressed.
+
+    Archives of a compression that cannot be read are recognized by their names, to be refused with the
+    reason.
+    """
+    head = source.read_at(0, BLOCK)
+    if is_header(head):
+        return True
+    compression = compression_of(head)
+    if compression is None:
+        return unreadable_compression(head) is not None and source.name.lower().endswith(
+            _UNREADABLE_SUFFIXES
+        )
+    try:
+        return is_header(_first_block(source, compression))
+    except FormatError:
+        return False
+    except (LimitError, MissingDependencyError) as error:
+        warnings.warn(
+            f"{source.name!r} is read as one plain sample, for what is compressed in it cannot be "
+            "looked at. If it is a "
+            f"TAR archive, give the type: {error}",
+            stacklevel=2,
+        )
+        return False
+
+
+def _first_block(source: ObjectFile, compression: str) -> bytes:
+    stream, block = Decompressed(source, compression, most=_MOST_RECOGNIZED_BYTES), b""
+    while len(block) < BLOCK and (data := stream.read(BLOCK - len(block))):
+        block += data
+    return block
 
 
 class TarReader(Reader):
-    """Reads TAR archives; a member over ``limits.member_bytes`` is refused, for each is in memory whole."""
+    """Reads TAR archives; a member over ``limits.member_bytes`` is refused, for each is in memory whole.
 
-    index_form = "tar 1"
+    Args:
+        ignore_zeros: Whether to go on behind the end mark of the archive, as ``tar --ignore-zeros`` does,
+            where several archives were put one behind the other. Without it that is an error.
+    """
+
+    def __init__(self, *, ignore_zeros: bool = False) -> None:
+        self.ignore_zeros = ignore_zeros
+
+    @property
+    def index_form(self) -> str:
+        return f"tar 2{' ignore_zeros' if self.ignore_zeros else ''}"
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
         compression = _compression(source)
@@ -41,27 +95,26 @@ class TarReader(Reader):
         return self._decompressed(source, compression)
 
     def _decompressed(self, source: ObjectFile, compression: str) -> Iterator[Sample]:
-        stream = DecompressedBytes(source, compression)
-        archive = ForwardBytes(stream, PIECE_BYTES)
-        contents = Contents(
-            source.name,
-            lambda: ForwardBytes(DecompressedBytes(source, compression), PIECE_BYTES),
-            source.limits.member_bytes,
-        )
-        yield from samples(archive, contents, Scan(archive), 0, math.inf)
-        stream.drain(_MOST_DRAINED)
+        def opened() -> ForwardBytes:
+            return ForwardBytes(DecompressedBytes(source, compression), PIECE_BYTES)
+
+        archive, limits = opened(), source.limits
+        # A few bytes may stand for any number of zeros.
+        scan = partial(self._scan, most_zeros=limits.expansion_bytes)
+        contents = Contents(source.name, opened, limits, scan)
+        return samples(archive, contents, scan(archive), 0, math.inf)
 
     def sliceable(self, source: ObjectFile) -> bool:
         return _compression(source) is None
 
     def samples_between(self, source: ObjectFile, start: int, stop: int) -> Iterator[Sample]:
         _require_plain(source)
-        scan = Scan(_exact(source))
+        scan = self._scan(_exact(source))
         first = _first_from(scan, start)
         # What is behind the last member counts where somebody has to read it: the end may be missing.
         last = math.inf if stop >= source.size else stop
         if first is not None:
-            yield from samples(ForwardBytes(source), _contents(source), scan, first, last)
+            yield from samples(ForwardBytes(source), self._contents(source), scan, first, last)
 
     def index(self, source: ObjectFile) -> TarIndex:
         """Returns where each sample lies, from the headers alone.
@@ -70,7 +123,7 @@ class TarReader(Reader):
             FormatError: The archive is damaged, or compressed.
         """
         _require_plain(source)
-        return build_index(source, _contents(source))
+        return build_index(source, self._contents(source), self._scan(_exact(source)))
 
     def load_index(self, source: ObjectFile, data: bytes) -> TarIndex:
         return TarIndex.load(data, source.limits)
@@ -84,25 +137,30 @@ class TarReader(Reader):
         archive, limits = HoppingBytes(source), source.limits
         return (_sample(archive, index, position, limits) for position in positions)
 
+    def _scan(self, archive: Bytes, most_zeros: float = math.inf) -> Scan:
+        return Scan(archive, ignore_zeros=self.ignore_zeros, most_zeros=most_zeros)
+
+    def _contents(self, source: ObjectFile) -> Contents:
+        return Contents(source.name, lambda: _exact(source), source.limits, self._scan)
+
 
 def _first_from(scan: Scan, start: int) -> int | None:
     """Returns where the first member at or behind `start` starts, None where there is none."""
-    at: int | None = 0
-    while at is not None and at < start:
+    at = 0
+    while at < start:
         member = scan.member(at)
-        at = None if member is None else member.stop
+        if member is None:
+            return None
+        if member.start >= start:  # behind an end mark that is ignored
+            return member.start
+        at = member.stop
     return at
-
-
-def _contents(source: ObjectFile) -> Contents:
-    return Contents(source.name, lambda: _exact(source), source.limits.member_bytes)
 
 
 def _sample(archive: ForwardBytes, index: MemberIndex, position: int, limits: Limits) -> Sample:
     size, parts = cast("TarIndex", index).content(position)
     name, span = index.name(position), index.span(position)
-    most = limits.member_bytes
-    return name, read_content(archive, name, span, size=size, parts=parts, limit=most)
+    return name, read_content(archive, name, span, size=size, parts=parts, limits=limits)
 
 
 def _exact(source: ObjectFile) -> ForwardBytes:
@@ -113,11 +171,7 @@ def _exact(source: ObjectFile) -> ForwardBytes:
 def _compression(source: ObjectFile) -> str | None:
     """Returns how an archive is compressed, None where it is not: its first member has any name."""
     head = source.read_at(0, BLOCK)
-    try:
-        parse_header(head.ljust(BLOCK, b"\0"))
-    except ValueError:
-        return compression_of(head)
-    return None
+    return None if is_header(head) else compression_of(head)
 
 
 def _require_plain(source: ObjectFile) -> None:

@@ -47,7 +47,7 @@ def samples(
             if start >= stop:
                 return
         member = scan.member(start)
-        if member is None:
+        if member is None or member.start >= stop:  # behind an end mark that is ignored
             return
         content = contents.read(archive, member)
         if content is not None:

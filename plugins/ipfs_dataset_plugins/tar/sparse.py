@@ -1,6 +1,6 @@
 """Sparse members of TAR archives: which parts of the content are stored, the rest being zeros.
 
-Formats: old GNU (the map in the header and the blocks after it) and GNU's pax forms 0.0 (a pair of
+Formats: old GNU and star (the map in the header and the blocks after it) and GNU's pax forms 0.0 (a pair of
 records a part), 0.1 (all in one record) and 1.0 (the map in front of the data).
 """
 
@@ -62,9 +62,18 @@ def old_gnu_map(
     Raises:
         ValueError: The map is damaged.
     """
-    size = number(header[483:495])
-    parts = _old_pairs(header[386:482])
-    extended = header[482]
+    return number(header[483:495]), _old_map(header[386:482], header[482], next_block)
+
+
+def star_map(header: bytes, next_block: Callable[[], bytes]) -> tuple[int, list[tuple[int, int]]]:
+    """Returns the same of a header of star's own dialect, which has them elsewhere."""
+    return number(header[452:464]), _old_map(header[356:452], header[355], next_block)
+
+
+def _old_map(
+    listed: bytes, extended: int, next_block: Callable[[], bytes]
+) -> list[tuple[int, int]]:
+    parts = _old_pairs(listed)
     blocks = 0
     while extended:
         if (blocks := blocks + 1) > _MAX_MAP_BLOCKS:
@@ -72,7 +81,7 @@ def old_gnu_map(
         block = next_block()
         parts += _old_pairs(block[:504])
         extended = block[504]
-    return size, parts
+    return parts
 
 
 def pax_map(records: Records, next_block: Callable[[], bytes]) -> list[tuple[int, int]] | None:

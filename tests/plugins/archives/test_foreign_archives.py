@@ -78,7 +78,10 @@ def _agrees(ours, read, data: bytes) -> None:
 def test_a_foreign_tar_gives_what_tarfile_gives_or_an_error(path):
     data = _content(path)
     ours = outcome(TarReader().samples, MemoryFile(data, limits=LIMITS))
-    _agrees(ours, by_tarfile, data)
+    if path.name in SIZED_SPARSE:
+        assert ours == SIZED_SPARSE[path.name]
+    else:
+        _agrees(ours, by_tarfile, data)
 
 
 @pytest.mark.skipif(not TARS, reason="neither CPython's tests nor Go are installed")
@@ -150,9 +153,19 @@ def _damaged(draw, paths):
     return bytes(data)
 
 
-SMALL_TARS = [path for path in TARS if path.stat().st_size < 100_000 and "xz" not in path.name]
+# Sparse, with a size of their own, which `tarfile` takes for that of the content. The list is that of Go.
+SIZED_SPARSE = {
+    "pax-nil-sparse-data.tar": [("sparse.db", b"0123456789" * 100)],
+    "pax-nil-sparse-hole.tar": [("sparse.db", bytes(1000))],
+}
+SMALL_TARS = [
+    path
+    for path in TARS
+    if path.stat().st_size < 100_000 and "xz" not in path.name and path.name not in SIZED_SPARSE
+]
 
 
+@pytest.mark.filterwarnings("ignore:.*has bytes behind its")
 @pytest.mark.skipif(not SMALL_TARS, reason="neither CPython's tests nor Go are installed")
 @settings(max_examples=400, deadline=None)
 @given(data=_damaged(SMALL_TARS))
