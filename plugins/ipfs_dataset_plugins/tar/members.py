@@ -6,10 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import FormatError, LimitError
-from ipfs_dataset_plugins._tar_end import next_archive
 from ipfs_dataset_plugins.archives.buffered import cut_off
 from ipfs_dataset_plugins.archives.compression import other_format, unreadable_compression
 from ipfs_dataset_plugins.tar import extensions
+from ipfs_dataset_plugins.tar.end_mark import next_archive
 from ipfs_dataset_plugins.tar.headers import (
     BLOCK,
     HARD_LINK,

@@ -87,7 +87,7 @@ def _continued(name: str, mark: int, at: int) -> FormatError:
         f"{name!r} has another TAR header at byte {at}, behind its end mark at byte {mark}, as where "
         "archives were put one "
         "behind the other. To read on as tar --ignore-zeros does, give the object the format "
-        "TarReader(ignore_zeros=True), of ipfs_dataset_plugins.tar.reader; or publish the archives separately."
+        "TarReader(ignore_zeros=True), of ipfs_dataset_plugins.tar; or publish the archives separately."
     )
 
 
