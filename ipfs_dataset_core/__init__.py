@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.reading.connections import Connections
     from ipfs_dataset_core.reading.resolver import open_object
     from ipfs_dataset_core.registry.lookup import open_reader
-    from ipfs_dataset_core.runtime.deadlines import time_left
+    from ipfs_dataset_core.runtime.deadlines import check_time, time_left
     from ipfs_dataset_core.runtime.redaction import redacted
     from ipfs_dataset_core.toolkit.block_files import BlockFiles
     from ipfs_dataset_core.toolkit.exits import at_exit
@@ -152,6 +152,7 @@ __all__ = [
     "car_header",
     "car_section",
     "car_section_head",
+    "check_time",
     "entries",
     "file_path",
     "hookimpl",
@@ -188,7 +189,7 @@ _MODULES = {
     ),
     "ipfs_dataset_core.ipld.links": "links",
     "ipfs_dataset_core.datasets.iterable": "IPFSDataset IPFSIterableDataset",
-    "ipfs_dataset_core.runtime.deadlines": "time_left",
+    "ipfs_dataset_core.runtime.deadlines": "check_time time_left",
     "ipfs_dataset_core.errors": (
         "AddressError ExportError FormatError IPFSDatasetError IPFSDatasetWarning LimitError "
         "MissingDependencyError ObjectNotFoundError PluginConflictError PluginError PluginWarning "

@@ -34,7 +34,11 @@ class Limits:
         window_bytes: Memory that the window of one compressed stream may take (xz, LZMA, Zstandard).
         expansion_bytes: What a compressed or sparse part of an object may always unpack to.
         expansion_ratio: Beyond that, how many times as large as it is stored; see `check_expansion`.
-        members: Samples of one object.
+        members: Samples of one object. The walk of a folder meets at most twice as many entries and 1024
+            more, directories, symlinks and hidden files included.
+        archives: Archives in one folder.
+        repeated_entries: Entries of directories that the walk of a folder has met before, under another path.
+            More are allowed where they are less than 16 times those that it met once.
         name_bytes: All names in one object's index together.
         listing_bytes: One metadata.txt or manifest.
         listing_line_bytes: One line of a metadata.txt.
@@ -51,6 +55,8 @@ class Limits:
     expansion_bytes: int = _limit(256 * MIB)
     expansion_ratio: int = _limit(200)
     members: int = _limit(50_000_000)
+    archives: int = _limit(100_000)
+    repeated_entries: int = _limit(1_000_000)
     name_bytes: int = _limit(GIB)
     listing_bytes: int = _limit(64 * MIB)
     listing_line_bytes: int = _limit(4 * KIB)

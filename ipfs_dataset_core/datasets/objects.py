@@ -22,6 +22,7 @@ from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.reading.resolver import choose_format, locate, open_located
 from ipfs_dataset_core.registry.lookup import default_registry, resolve_factory
 from ipfs_dataset_core.registry.plugin_warnings import warn_of_fallback
+from ipfs_dataset_core.runtime.deadlines import check_time, working
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.toolkit.string_table import NameTable
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.datasets.shards import Unit
     from ipfs_dataset_core.interfaces import ObjectFile, ReaderPlugin
     from ipfs_dataset_core.ipld import CID
+    from ipfs_dataset_core.limits import Limits
     from ipfs_dataset_core.reading.connections import Connections
     from ipfs_dataset_core.reading.unverified import PlainPath
 
@@ -91,6 +93,18 @@ class DatasetObject:
             self._units = self._find_units(in_order=in_order)
         return self._units
 
+    def counted_units(self) -> list[Unit]:
+        """Returns the units of this object, each of which has counted its samples.
+
+        Raises:
+            LimitError: All of them together have more samples than one object may have.
+        """
+        units, count = self.units(), 0
+        for unit in units:
+            count += unit.count()
+            self._connections.options.limits.check("members", count, repr(self.name))
+        return units
+
     def close(self) -> None:
         """Forgets what this process opened; a later use opens it again."""
         for unit in self._units or ():
@@ -131,9 +145,11 @@ class DatasetObject:
             raise FormatError(f"{self.name!r} is a file, and a folder was expected")
         if in_order:
             source.expect()
-        return _folder_units(
-            cast("ProcessLocal[ObjectDirectory]", opened), opener, unit.reader.members(source)
-        )
+        with working(self._connections.options.deadline, f"The listing of {self.name!r}"):
+            members = unit.reader.members(source)
+            return _folder_units(
+                cast("ProcessLocal[ObjectDirectory]", opened), opener, members, source.limits
+            )
 
 
 def _import_reader(obj: IPFSObject) -> None:
@@ -157,25 +173,40 @@ if hasattr(os, "register_at_fork"):
 
 
 def _folder_units(
-    opened: ProcessLocal[ObjectDirectory], opener: Opener, members: Sequence[str]
+    opened: ProcessLocal[ObjectDirectory],
+    opener: Opener,
+    members: Sequence[str],
+    limits: Limits,
 ) -> list[Unit]:
-    """Returns units for a folder's members: runs of plain files, and each archive on its own."""
+    """Returns units for a folder's members: runs of plain files, and each archive on its own.
+
+    Raises:
+        LimitError: There are too many archives.
+    """
     reader_for = lru_cache(1024)(partial(_reader_for, opener.name))
     units: list[Unit] = []
-    start = 0
+    # A list may name an archive again and again; its index is needed once.
+    archives: dict[str, Unit] = {}
+    count = start = 0
 
     def end_run(stop: int) -> None:
         if start < stop:
             units.append(MembersUnit(opened, _names(members, start, stop)))
 
     for position, path in enumerate(members):
+        check_time()
         # A suffix begins with a dot, and nearly all members have one of a few.
         _, dot, suffix = path.rpartition("/")[2].partition(".")
         plugin = reader_for(dot + suffix)
         if plugin is not None:
             end_run(position)
             start = position + 1
-            units.append(ObjectUnit(MemberOpener(opener, path), plugin, f"{opener.name}/{path}"))
+            count += 1
+            limits.check("archives", count, f"the folder {opener.name!r}")
+            if path not in archives:
+                name = f"{opener.name}/{path}"
+                archives[path] = ObjectUnit(MemberOpener(opener, path), plugin, name)
+            units.append(archives[path])
     end_run(len(members))
     return units
 
@@ -192,9 +223,11 @@ def _reader_for(folder: str, suffix: str) -> ReaderPlugin | None:
 
 def _names(members: Sequence[str], start: int, stop: int) -> NameTable:
     """Returns some of the names in little memory; all of them as they are, where that is little."""
-    if isinstance(members, NameTable) and stop - start == len(members):
+    if not isinstance(members, NameTable):
+        return NameTable(members[start:stop])
+    if stop - start == len(members):
         return members
-    return NameTable(members[start:stop])
+    return NameTable(members.at(range(start, stop)))
 
 
 def as_objects(given: IPFSObject | str | Iterable[IPFSObject | str]) -> list[IPFSObject]:
@@ -229,7 +262,7 @@ class Collection:
     def row(self) -> Row:
         """The samples of all units, counted at first use."""
         if self._row is None:
-            self._row = Row([unit for item in self._objects for unit in item.units()])
+            self._row = Row([unit for item in self._objects for unit in item.counted_units()])
         return self._row
 
     def __len__(self) -> int:

@@ -151,7 +151,7 @@ class ObjectUnit(Unit):
     def index(self) -> MemberIndex:
         """Returns where each sample lies, looked up once."""
         if self._index is None:
-            self._index = self.reader.index(self.source)
+            self._index = self._find_index()
         if self._index is None:
             raise FormatError(f"{self.what!r} {self._without_index()}")
         return self._index
@@ -174,8 +174,16 @@ class ObjectUnit(Unit):
         if not self.reader.cheap_index:
             return False
         if self._index is None:
-            self._index = self.reader.index(self.source)
+            self._index = self._find_index()
         return self._index is not None
+
+    def _find_index(self) -> MemberIndex | None:
+        source = self.source
+        index = self.reader.index(source)
+        if index is not None:
+            # Whatever the format: a few bytes may claim any number of rows.
+            source.limits.check("members", len(index), repr(source.name))
+        return index
 
     def is_splittable(self) -> bool:
         return self.is_counted() or self.reader.sliceable(self.source)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -46,6 +47,13 @@ class PBNode:
     def positions(self) -> dict[bytes, int]:
         """Where each name stands; of one that occurs twice, the last place."""
         return {name: position for position, name in enumerate(self.names)}
+
+    @cached_property
+    def repeated(self) -> frozenset[bytes]:
+        """The names that stand more than once."""
+        if len(self.positions) == len(self.names):
+            return frozenset()
+        return frozenset(name for name, count in Counter(self.names).items() if count > 1)
 
 
 def decode(block: bytes | memoryview) -> PBNode:

@@ -219,7 +219,7 @@ def _raw_name(cid: CID, name: str) -> bytes:
 
 def _lookup_single(cid: CID, name: bytes, node: PBNode) -> DirectoryEntry | None:
     position = node.positions.get(name)
-    if len(node.positions) < len(node.names) and node.names.count(name) > 1:
+    if name in node.repeated:
         raise _twice(cid, name)
     if position is None:
         return None

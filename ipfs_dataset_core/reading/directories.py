@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.addressing.object_url import split_path
+from ipfs_dataset_core.directory_visits import KnownEntry, Visits
 from ipfs_dataset_core.errors import AddressError, FormatError, LimitError, ObjectNotFoundError
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile
 from ipfs_dataset_core.ipld import CID, RAW, entries, finder, lookup, node_kind
@@ -16,6 +17,7 @@ from ipfs_dataset_core.reading.announced import Announced
 from ipfs_dataset_core.reading.directory_prefetch import fetch_shards, fetch_small_files
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.reading.trees import TreeFollowing
+from ipfs_dataset_core.runtime.deadlines import check_time, progressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,6 +29,10 @@ log = logging.getLogger(__name__)
 
 _WINDOW_ENTRIES = 32
 _MAX_IN_A_CAR = 1024
+# Of what is left out, so many are named in the log.
+_MAX_LOGGED = 20
+# Directories above the paths of one batch that are held decoded; each may have 100,000 entries.
+_MAX_FINDERS = 16
 # Files up to this size come as part of their folder where all are read; larger ones would crowd the cache.
 _SMALL_BYTES = 512 << 10
 
@@ -99,7 +105,35 @@ class VerifiedDirectory(ObjectDirectory):
         return [entry.name for entry in self._entries(self.cid)]
 
     def walk(self) -> Iterator[str]:
-        return self._walk(self.cid, "", 0)
+        visits = Visits(self.limits, self.name)
+        left_out = 0
+        # Directories in which the walk is: where they are, and what of them is still to come.
+        stack = [(self.cid, "", self._children(self.cid, visits, is_root=True))]
+        while stack:
+            cid, prefix, children = stack[-1]
+            for name, child, kind in children:
+                check_time()
+                path = prefix + name
+                visits.path(path)
+                if kind == "file":
+                    yield path
+                elif kind != "symlink":
+                    if len(stack) > self.limits.directory_depth:
+                        raise LimitError(
+                            f"{self.name!r} is nested deeper than {self.limits.directory_depth} directories"
+                        )
+                    below = self._children(child, visits, is_root=False)
+                    stack.append((child, f"{path}/", below))
+                    break
+                else:
+                    left_out += 1
+                    if left_out <= _MAX_LOGGED:
+                        log.warning("%s: %s is a symlink, left out", self.name, path)
+            else:
+                stack.pop()
+                visits.leave(cid)
+        if left_out > _MAX_LOGGED:
+            log.warning("%s: %d symlinks are left out in all", self.name, left_out)
 
     def open(self, path: str) -> ObjectFile:
         entry = self._announced.take(path)
@@ -145,6 +179,8 @@ class VerifiedDirectory(ObjectDirectory):
                 segments = split_path(path, path)
                 above, name = segments[:-1], "".join(segments[-1:])
                 if above not in finders:
+                    if len(finders) >= _MAX_FINDERS:
+                        finders.clear()
                     parent = resolve_path(self._fetcher, self.cid, above, self.name)
                     finders[above] = finder(parent, self._fetcher.block)
                 entry = finders[above](name)
@@ -154,23 +190,27 @@ class VerifiedDirectory(ObjectDirectory):
     def _resolve(self, path: str) -> CID:
         return resolve_path(self._fetcher, self.cid, split_path(path, path), self.name)
 
-    def _walk(self, cid: CID, prefix: str, depth: int) -> Iterator[str]:
-        if depth > self.limits.directory_depth:
-            raise LimitError(
-                f"{self.name!r} is nested deeper than {self.limits.directory_depth} directories"
-            )
+    def _children(self, cid: CID, visits: Visits, *, is_root: bool) -> Iterator[KnownEntry]:
+        """Yields what a directory has, counted; of one that comes again, nothing is fetched or parsed."""
+        known = visits.known(cid)
+        if known is not None:
+            visits.enter(cid, len(known))
+            yield from known
+            return
         found = list(self._entries(cid))
-        fetch_small_files(self._fetcher, cid, found)
-        if self._is_expected and depth == 0:
-            self._fetch_first(found)
+        is_new = visits.enter(cid, len(found))
+        if is_new:
+            fetch_small_files(self._fetcher, cid, found)
+            if self._is_expected and is_root:
+                self._fetch_first(found)
+        seen: list[KnownEntry] = []
         for entry in self._ahead(found):
+            if is_new:
+                progressed()
             kind = "file" if entry.cid.codec == RAW else self._kind(entry.cid)
-            if kind in ("directory", "hamt"):
-                yield from self._walk(entry.cid, f"{prefix}{entry.name}/", depth + 1)
-            elif kind == "file":
-                yield prefix + entry.name
-            else:
-                log.warning("%s: %s%s is a %s, left out", self.name, prefix, entry.name, kind)
+            seen.append(KnownEntry(entry.name, entry.cid, kind))
+            yield seen[-1]
+        visits.keep(cid, seen)
 
     def _fetch_first(self, found: Sequence[DirectoryEntry]) -> None:
         """Begins to fetch what will be read in order, while who reads still sorts the names."""

@@ -14,6 +14,7 @@ from ipfs_dataset_core import (
     FormatError,
     Limits,
     NameTable,
+    check_time,
 )
 from ipfs_dataset_plugins.archives.member_names import is_junk
 
@@ -64,6 +65,7 @@ def parse_listing(data: bytes, name: str, limits: Limits = _DEFAULT_LIMITS) -> N
     data = data.removeprefix(_BYTE_ORDER_MARK)
     paths = NameTable(limits=limits)
     for match in _LINE.finditer(data):
+        check_time()
         line = match[0].rstrip(b" \t")
         if not line:
             continue

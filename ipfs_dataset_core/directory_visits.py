@@ -1,0 +1,126 @@
+"""What the walk of a directory has met: everything counts, and the same block again counts as repeated.
+
+A few verified blocks that link to each other span more paths than anybody can walk: 25 directories, each with
+two links to the next one, are 2**24 paths. So entries are counted wherever a path leads to them, whether they
+are samples or not, and those under a directory that was walked before are also counted as repeated, all at
+once when the directory is entered again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, NamedTuple
+
+from ipfs_dataset_core.errors import LimitError
+
+if TYPE_CHECKING:
+    from ipfs_dataset_core.ipld import CID
+    from ipfs_dataset_core.limits import Limits
+
+# Directories, symlinks and hidden files are no samples. A folder of few samples may have some of them.
+_ENTRIES_A_SAMPLE, _MORE_ENTRIES = 2, 1024
+# So many repeated entries for each one that was met once are allowed, whatever the limit.
+_REPEATED = 16
+# Entries of directories that are kept for the next time, at most.
+_KEPT_ENTRIES = 1 << 16
+
+
+class KnownEntry(NamedTuple):
+    """An entry of a directory, and what it is: ``"file"``, ``"directory"``, ``"hamt"`` or ``"symlink"``."""
+
+    name: str
+    cid: CID
+    kind: str
+
+
+class Visits:
+    """Counts what one walk meets.
+
+    Args:
+        limits: How much may be met.
+        name: What errors call the walked directory.
+    """
+
+    def __init__(self, limits: Limits, name: str) -> None:
+        self._limits = limits
+        self._name = name
+        self._entries = self._once = self._repeated = self._characters = 0
+        # How many entries there are below each directory that was walked.
+        self._totals: dict[CID, int] = {}
+        # Of directories that are being walked: how many entries were counted before them.
+        self._before: list[int] = []
+        self._again = 0
+        self._known: OrderedDict[CID, list[KnownEntry]] = OrderedDict()
+        self._kept = 0
+
+    def enter(self, directory: CID, entries: int) -> bool:
+        """Counts the entries of a directory that is walked from here on.
+
+        Returns:
+            Whether it is new.
+
+        Raises:
+            LimitError: There are too many by now.
+        """
+        total = self._totals.get(directory)
+        if self._again or total is not None:
+            if not self._again:
+                self._entries += total or 0
+                self._repeated += total or 0
+            self._again += 1
+        else:
+            self._before.append(self._entries)
+            self._entries += entries
+            self._once += entries
+        self._check()
+        return total is None
+
+    def leave(self, directory: CID) -> None:
+        """Ends the directory that was entered last."""
+        if self._again:
+            self._again -= 1
+        else:
+            self._totals[directory] = self._entries - self._before.pop()
+
+    def path(self, path: str) -> None:
+        """Counts the characters of a path.
+
+        Raises:
+            LimitError: All paths together are too long.
+        """
+        self._characters += len(path)
+        if self._characters > self._limits.name_bytes:
+            self._limits.check("name_bytes", self._characters, f"the paths below {self._name!r}")
+
+    def known(self, directory: CID) -> list[KnownEntry] | None:
+        """Returns the entries of a directory that was walked before, None where they were not kept."""
+        found = self._known.get(directory)
+        if found is not None:
+            self._known.move_to_end(directory)
+        return found
+
+    def keep(self, directory: CID, entries: list[KnownEntry]) -> None:
+        """Keeps the entries of a directory for the next time, unless they are many."""
+        if directory in self._known or len(entries) > _KEPT_ENTRIES // 8:
+            return
+        self._known[directory] = entries
+        # One more for each: there may be many without entries.
+        self._kept += len(entries) + 1
+        while self._kept > _KEPT_ENTRIES:
+            self._kept -= len(self._known.popitem(last=False)[1]) + 1
+
+    def _check(self) -> None:
+        limits = self._limits
+        if self._repeated > max(limits.repeated_entries, _REPEATED * self._once):
+            raise LimitError(
+                f"{self._name!r} leads to the same directories again and again: {self._repeated} entries "
+                f"are below directories that were listed before, where {self._once} are different ones, and "
+                f"the limit is {limits.repeated_entries}. Where you trust it, give "
+                "limits=Limits(repeated_entries=…)"
+            )
+        if self._entries > _ENTRIES_A_SAMPLE * limits.members + _MORE_ENTRIES:
+            raise LimitError(
+                f"{self._name!r} has more than {self._entries - 1} entries, directories and hidden files "
+                f"included, too many for the limit of {limits.members} members: where you trust it, give "
+                "limits=Limits(members=…)"
+            )
