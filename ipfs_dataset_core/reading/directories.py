@@ -9,12 +9,12 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.addressing.object_url import split_path
-from ipfs_dataset_core.directory_visits import KnownEntry, Visits
 from ipfs_dataset_core.errors import AddressError, FormatError, LimitError, ObjectNotFoundError
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile
 from ipfs_dataset_core.ipld import CID, RAW, entries, finder, lookup, node_kind
 from ipfs_dataset_core.reading.announced import Announced
 from ipfs_dataset_core.reading.directory_prefetch import fetch_shards, fetch_small_files
+from ipfs_dataset_core.reading.directory_visits import KnownEntry, Visits
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.reading.trees import TreeFollowing
 from ipfs_dataset_core.runtime.deadlines import check_time, progressed
