@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import secrets
 import threading
+import time
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from ipfs_dataset_core.errors import AddressError, IPFSDatasetError, TransportEr
 from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.registry import make_transport
 from ipfs_dataset_core.registry.lookup import default_registry, resolve_factory
+from ipfs_dataset_core.runtime.deadlines import until
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.sources.credentials import options_for
@@ -167,7 +169,11 @@ class Connections:
                 if address_scheme(address) == "file":
                     check_apart(self.options.cache_dir, file_path(address))
         named = self._named()
-        transports = [self._transport(a, named.index(a) if a in named else -1) for a in addresses]
+        # To look through a large .car file counts as reading from it.
+        with until(time.monotonic() + self.options.deadline):
+            transports = [
+                self._transport(a, named.index(a) if a in named else -1) for a in addresses
+            ]
         origin = _Origin(weakref.ref(self), addresses)
         return Fetcher(Sources(transports, self.options), self.options, origin)
 

@@ -21,12 +21,14 @@ from ipfs_dataset_core import (
     StoreFolder,
     Transport,
     TransportError,
+    TransportTimeoutError,
     car_header,
     car_section_head,
     file_path,
     index_car,
     links,
     make_cid,
+    time_left,
 )
 
 if TYPE_CHECKING:
@@ -130,6 +132,7 @@ class CarStore(Transport):
 
     Raises:
         FormatError: It is no CAR.
+        TransportTimeoutError: The deadline of the read passed while its blocks were looked up.
     """
 
     concurrency = 2
@@ -145,10 +148,13 @@ class CarStore(Transport):
         # Datasets are seldom closed, and a file that is merely forgotten makes Python warn.
         weakref.finalize(self, self._file.close)
         try:
-            self._index = index_car(self._file)
+            self._index = index_car(self._file, check=self._check_deadline)
         except (FormatError, LimitError) as error:
             self._file.close()
             raise FormatError(f"{str(path)!r} is no usable CAR file: {error}") from error
+        except BaseException:
+            self._file.close()
+            raise
 
     def get_block(self, cid: CID) -> bytes:
         place = self._index.get(cid.multihash)
@@ -164,6 +170,13 @@ class CarStore(Transport):
 
     def close(self) -> None:
         self._file.close()
+
+    def _check_deadline(self) -> None:
+        if time_left() <= 0:
+            raise TransportTimeoutError(
+                f"{self.name}: its blocks were not all found before the deadline. Give deadline= more "
+                "seconds, or put the blocks into a store"
+            )
 
 
 class CarWriter(Transport):
