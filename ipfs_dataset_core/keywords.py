@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from ipfs_dataset_core.limits import Limits
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class OptionArguments(TypedDict, total=False):
     """See `Options`."""
 
-    gateways: str | list[str] | tuple[str, ...]
+    gateways: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     routers: str | list[str] | tuple[str, ...]
     verify: bool
     node_gateway: bool

@@ -14,14 +14,15 @@ from ipfs_dataset_core.limits import GIB, MIB, Limits
 from ipfs_dataset_core.runtime.redaction import redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 POLICIES = ("raise", "warn", "skip")
 _UNITS = {"k": 1 << 10, "m": MIB, "g": GIB, "t": 1 << 40}
 
 
-def _tuple(value: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
+def _tuple(value: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> tuple[str, ...]:
+    given = (value,) if isinstance(value, (str, os.PathLike)) else tuple(value)
+    return tuple(os.fsdecode(v) if isinstance(v, os.PathLike) else v for v in given)
 
 
 def _shown(urls: tuple[str, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
@@ -31,6 +32,11 @@ _ANSWER_PARAMETERS = frozenset(
 )
 _SUBDOMAIN = re.compile(r"(?P<root>[^.]+)\.(?P<namespace>ipfs|ipns)\.(?P<host>.+)", re.IGNORECASE)
 _PATH = re.compile(r"(?P<prefix>(?:/[^/]+)*?)/(?P<namespace>ipfs|ipns)/(?P<rest>.*)", re.DOTALL)
+# What no object in IPFS is written like; other relative paths may be a CID and a path.
+_LOCAL = re.compile(
+    r"(?:file:|~|\.{1,2}(?:[/\\]|$)|[A-Za-z]:[/\\](?!/)|\\\\|[^/:]*\\)", re.IGNORECASE
+)
+_API = re.compile(r"/(?:ip4|ip6|dns|dns4|dns6|dnsaddr|unix)/")
 FORMS = (
     "ipfs://CID[/path], CID[/path], /ipfs/CID[/path], ipns://name[/path], /ipns/name[/path], "
     "https://gateway/ipfs/CID[/path] or https://CID.ipfs.gateway[/path]"
@@ -65,9 +71,13 @@ def parse_object_url(text: str) -> ObjectURL:
     Raises:
         AddressError: `text` is of no known form; it is quoted with the reason.
     """
+    if isinstance(text, os.PathLike):
+        raise AddressError(local_path(os.fsdecode(text)))
     if not isinstance(text, str):
         raise AddressError(f"The url of an object is a string, not {text!r}: write {FORMS}")
     stripped, text = text.strip(), redacted(text)
+    if _LOCAL.match(stripped):
+        raise AddressError(local_path(text))
     scheme, separator, rest = stripped.partition("://")
     scheme = scheme.lower()
     if not separator:
@@ -84,13 +94,27 @@ def parse_object_url(text: str) -> ObjectURL:
     raise AddressError(f"{text!r} has the unknown scheme {scheme!r}: write {FORMS}")
 
 
+def local_path(path: str) -> str:
+    """Returns what to say of a local path where an object in IPFS should be named."""
+    return (
+        f"{path!r} is a local path, and objects are in IPFS: publish it with "
+        "`ipfs add -r --cid-version=1 PATH`, or a dataset with IPFSDatasetExporter, and name the CID. A "
+        "folder of blocks or a .car file goes to ipfs_api_address, beside the CID of what to read from it"
+    )
+
+
 def _parse_plain(stripped: str, text: str) -> ObjectURL:
     for namespace in ("ipfs", "ipns"):
         prefix = f"/{namespace}/"
         if stripped.startswith(prefix):
             return _from_parts(namespace, stripped[len(prefix) :], None, text)
+    if _API.match(stripped):
+        raise AddressError(
+            f"{text!r} is the address of a node's API, which is given beside the object, as "
+            f"ipfs_api_address: write {FORMS}"
+        )
     if stripped.startswith("/"):
-        raise AddressError(f"{text!r} is neither an /ipfs/ nor an /ipns/ path: write {FORMS}")
+        raise AddressError(f"{text!r} is neither an /ipfs/ nor an /ipns/ path. {local_path(text)}")
     scheme, colon, _ = stripped.partition("/")[0].partition(":")
     if colon:
         raise AddressError(f"{text!r} has the unknown scheme {scheme!r}: write {FORMS}")

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _MULTIADDR = re.compile(r"/(ip4|ip6|dns|dns4|dns6|dnsaddr|unix)/")
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
+_PORT = re.compile(r"(?::|/tcp/)(?P<port>[0-9]+)(?:/|$)")
+# Where Kubo listens unless it is told otherwise.
+API_PORT, GATEWAY_PORT = "5001", "8080"
 STORE_VARIABLE = "IPFS_DATASET_STORE"
 
 
@@ -34,15 +37,55 @@ def address_scheme(address: str) -> str:
         AddressError: `address` is no usable string.
     """
     if not isinstance(address, str) or not address.strip() or "\0" in address:
-        raise AddressError(
-            f"{address!r} is no address: give a multiaddr such as /ip4/127.0.0.1/tcp/5001, the URL of a "
-            "node's API, a folder or a .car file"
-        )
+        raise AddressError(_no_address(address))
     if _MULTIADDR.match(address):
         return "multiaddr"
     if match := _SCHEME.match(address):
         return match["scheme"].lower()
     return "file"
+
+
+def _no_address(address: object) -> str:
+    if isinstance(address, (list, tuple, set, frozenset)):
+        return (
+            f"{address!r:.200} is no address but several: give one as the address, and the others in "
+            "gateways=[…], which takes addresses of any kind"
+        )
+    return (
+        f"{address!r} is no address: give a multiaddr such as /ip4/127.0.0.1/tcp/5001, the URL of a "
+        "node's API, a folder or a .car file"
+    )
+
+
+def given_address(address: str | os.PathLike[str] | None) -> str | None:
+    """Returns the address that a user gave, a path as text, None for discovery.
+
+    Raises:
+        AddressError: It is neither text nor a path.
+    """
+    if isinstance(address, os.PathLike):
+        return os.fsdecode(address)
+    if address is not None and not isinstance(address, str):
+        raise AddressError(_no_address(address))
+    return address
+
+
+def mistaken_port(name: str) -> str | None:
+    """Returns a hint where a source's name has the usual port of the other kind of source, else None."""
+    kind, _, url = name.partition(" ")
+    port = _PORT.search(url)
+    if kind == "gateway" and port and port["port"] == API_PORT:
+        return (
+            f"{API_PORT} is the usual port of a node's API, which is no gateway: give it as the address, "
+            f"such as /ip4/127.0.0.1/tcp/{API_PORT}"
+        )
+    if kind == "API" and port and port["port"] == GATEWAY_PORT:
+        return (
+            f"{GATEWAY_PORT} is the usual port of a gateway, which is no API: read from it by "
+            f"gateways=['http://127.0.0.1:{GATEWAY_PORT}'], and publish to the API, such as "
+            f"/ip4/127.0.0.1/tcp/{API_PORT}"
+        )
+    return None
 
 
 def file_path(address: str) -> Path:

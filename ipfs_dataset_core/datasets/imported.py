@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from ipfs_dataset_core.datasets.batch_fetch import Batches, numbered
 from ipfs_dataset_core.datasets.error_policy import Failures
+from ipfs_dataset_core.datasets.indexing import as_integer, check_slice
 from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 
@@ -58,7 +59,11 @@ class ImportedDataset(Dataset[Any]):
             self._length = len(self._samples.get())
         return self._length
 
-    def __getitem__(self, index: SupportsIndex) -> Any:
+    def __getitem__(self, index: SupportsIndex | slice) -> Any:
+        """Returns the sample at an index, or the list of a slice's; see `IPFSDataset`."""
+        if isinstance(index, slice):
+            check_slice(self, index, ImportedDataset.__getitem__)
+            return self.__getitems__(range(*index.indices(len(self))))
         return self._samples.get().read(self._position(index))
 
     def __getitems__(self, indices: Sequence[SupportsIndex]) -> list[Any]:
@@ -114,7 +119,7 @@ class ImportedDataset(Dataset[Any]):
             return 0
 
     def _position(self, index: SupportsIndex) -> int:
-        position, length = operator.index(index), len(self)
+        position, length = as_integer(index), len(self)
         if not -length <= position < length:
             raise IndexError(
                 f"{self._published.url!r} has {length} samples, none of them {position}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from torch.utils.data import Dataset, IterableDataset
 from ipfs_dataset_core.datasets.batch_fetch import Batches, numbered
 from ipfs_dataset_core.datasets.block_streaming import stream_in_blocks
 from ipfs_dataset_core.datasets.error_policy import Failures
+from ipfs_dataset_core.datasets.indexing import as_integer, check_length_holds, check_slice
 from ipfs_dataset_core.datasets.objects import Collection, DatasetObject, as_objects
 from ipfs_dataset_core.datasets.streaming import exact_length, stream
 from ipfs_dataset_core.options import Options
@@ -27,6 +27,7 @@ from ipfs_dataset_core.order.shuffled_blocks import (
 from ipfs_dataset_core.reading.connections import Connections
 
 if TYPE_CHECKING:
+    import os
     from array import array
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -51,12 +52,20 @@ class SampleAccess:
     def __getitem__(self, index: Any) -> Any:
         """Returns the sample ``(name, bytes)`` at an index, negative ones from the end.
 
+        Args:
+            index: An integer, also one of numpy or torch; a slice gives the list of its samples, fetched
+                together, and does so where no subclass has a ``__getitem__`` of its own.
+
         Raises:
             IndexError: There is no such sample.
+            TypeError: The index is neither, or a slice that a subclass's ``__getitem__`` was given.
             IPFSDatasetError: The object could not be found, fetched, verified or read.
         """
+        if isinstance(index, slice):
+            check_slice(self, index, SampleAccess.__getitem__)
+            return self.__getitems__(range(*index.indices(len(self._collection))))  # type: ignore[attr-defined]
         length = len(self._collection)
-        position = operator.index(index)
+        position = as_integer(index)
         if not -length <= position < length:
             raise IndexError(f"sample {position} of a dataset of {length}")
         return self._collection.row.get(position % length)
@@ -80,7 +89,7 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
     def __init__(
         self,
         ipfs_objs: IPFSObject | str | Iterable[IPFSObject | str],
-        ipfs_api_address: str | None = None,
+        ipfs_api_address: str | os.PathLike[str] | None = None,
         **options: Unpack[OptionArguments],
     ) -> None:
         chosen, objects = Options.from_arguments(options), as_objects(ipfs_objs)
@@ -157,7 +166,7 @@ class IPFSIterableDataset(IterableDataset[Any]):
     def __init__(
         self,
         ipfs_objs: IPFSObject | str | Iterable[IPFSObject | str],
-        ipfs_api_address: str | None = None,
+        ipfs_api_address: str | os.PathLike[str] | None = None,
         shuffle_urls: bool = False,  # noqa: FBT001, FBT002 - third by position, as it always was
         *,
         seed: int = 0,
@@ -206,11 +215,16 @@ class IPFSIterableDataset(IterableDataset[Any]):
     def __len__(self) -> int:
         """Returns the exact number of samples for this rank.
 
+        A subclass whose ``__iter__`` yields as many samples as this one's defines a ``__len__`` that returns
+        ``super().__len__()``.
+
         Raises:
-            TypeError: Only reading the whole dataset would tell.
+            TypeError: Only reading the whole dataset would tell, or a subclass has an ``__iter__`` of its own
+                and no ``__len__``.
         """
         if not hasattr(self, "_objects"):
             raise TypeError(f"{type(self).__name__} has no len()")
+        check_length_holds(self)
         if not self._failures.raises:
             raise TypeError("with a handler that skips samples there is no len(): it may be less")
         job = current_job(self._carried)

@@ -13,10 +13,11 @@ from weakref import WeakSet
 
 import attrs
 
-from ipfs_dataset_core.addressing.object_url import parse_object_url
+from ipfs_dataset_core.addressing.object_url import local_path, parse_object_url
 from ipfs_dataset_core.datasets.concatenated import Row
+from ipfs_dataset_core.datasets.raw_members import warn_of_published
 from ipfs_dataset_core.datasets.shards import MembersUnit, ObjectUnit
-from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
+from ipfs_dataset_core.errors import AddressError, FormatError, IPFSDatasetError
 from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.reading.resolver import choose_format, locate, open_located
@@ -138,6 +139,9 @@ class DatasetObject:
         opener = Opener(self._connections, gateway, self._locate(), self.name)
         opened = ProcessLocal(opener)
         source = opened.get()
+        if self.obj.filetype is None:
+            url = parse_object_url(self.obj.url)
+            warn_of_published(self._connections.fetcher(gateway), url, self._locate(), source)
         unit = ObjectUnit(opener, choose_format(self.obj, source), self.name)
         if not isinstance(unit.reader, FolderReader):
             return [unit]
@@ -235,13 +239,16 @@ def as_objects(given: IPFSObject | str | Iterable[IPFSObject | str]) -> list[IPF
 
     Raises:
         TypeError: Something else was given.
+        AddressError: A local path was given.
     """
-    if isinstance(given, (IPFSObject, str)):
-        given = [given]
+    if isinstance(given, (IPFSObject, str, os.PathLike)):
+        given = [given]  # a path is refused below
     if not isinstance(given, Iterable):
         raise TypeError(f"ipfs_objs is an IPFSObject, a URL, or several of them, not {given!r}")
     objects = [IPFSObject(item) if isinstance(item, str) else item for item in given]
     for item in objects:
+        if isinstance(item, os.PathLike):
+            raise AddressError(local_path(os.fsdecode(item)))
         if not isinstance(item, IPFSObject):
             raise TypeError(f"ipfs_objs holds IPFSObject values, not {item!r}")
     return objects

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from torch.utils.data import IterableDataset
 
+from ipfs_dataset_core.datasets.indexing import check_length_holds
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
 from ipfs_dataset_core.order.dataset_blocks import blocks_of
 from ipfs_dataset_core.order.epochs import SharedEpoch
@@ -64,8 +65,9 @@ class ShuffleDataset(IterableDataset[Any]):
         """Returns the number of samples for this rank.
 
         Raises:
-            TypeError: The dataset below has no `len`.
+            TypeError: The dataset below has no `len`, or a subclass has an ``__iter__`` of its own.
         """
+        check_length_holds(self)
         length = len(self._dataset)  # type: ignore[arg-type]
         if isinstance(self._dataset, IterableDataset):
             return length

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ipfs_dataset_core.addressing.object_url import parse_object_url
-from ipfs_dataset_core.addressing.sources import default_store, environment_gateways, node_api
+from ipfs_dataset_core.addressing.sources import (
+    default_store,
+    environment_gateways,
+    given_address,
+    mistaken_port,
+    node_api,
+)
 from ipfs_dataset_core.datasets.imported import ImportedDataset
 from ipfs_dataset_core.datasets.published import find_published
+from ipfs_dataset_core.errors import TransportError
 from ipfs_dataset_core.interfaces import Exporter, ExporterOptions, ExporterPlugin
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.ipld import get_profile
@@ -23,6 +30,7 @@ from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.sources.credentials import kept_for
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Sequence
 
     from typing_extensions import Unpack
@@ -53,7 +61,7 @@ class IPFSDatasetExporter:
 
     def __init__(
         self,
-        address: str | None = None,
+        address: str | os.PathLike[str] | None = None,
         *,
         profile: str = "unixfs-v1-2025",
         shard_bytes: int = 256 << 20,
@@ -65,7 +73,7 @@ class IPFSDatasetExporter:
     ) -> None:
         if shard_bytes <= 0:
             raise ValueError(f"shard_bytes must be more than 0, not {shard_bytes!r}")
-        self._address = address
+        self._address = given_address(address)
         self._profile = get_profile(profile)
         self._form = form
         self._progress = progress
@@ -94,9 +102,16 @@ class IPFSDatasetExporter:
         _, exporter = self._named(self._form)
         samples = walk(dataset, progress=self._progress, allow_empty=allow_empty)
         with closing(connect_for_writing(self._address, self._options)) as transport:
-            root = publish(
-                samples, exporter, transport, self._profile, retries=self._options.retries
-            )
+            try:
+                root = publish(
+                    samples, exporter, transport, self._profile, retries=self._options.retries
+                )
+            except TransportError as error:
+                hint = mistaken_port(transport.name)
+                # What the user's own dataset raises, who may read from elsewhere, passes as it is.
+                if hint is None or not str(error).startswith(transport.name):
+                    raise
+                raise type(error)(f"{error} ({hint})") from error
             return str(root)
 
     def import_from_ipfs(self, url: str) -> ImportedDataset:

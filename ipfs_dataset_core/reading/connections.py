@@ -19,6 +19,7 @@ from ipfs_dataset_core.addressing.sources import (
     environment_gateways,
     file_path,
     gateway_address,
+    given_address,
     node_api,
 )
 from ipfs_dataset_core.errors import AddressError, IPFSDatasetError, TransportError
@@ -33,6 +34,7 @@ from ipfs_dataset_core.sources.failover import Sources
 from ipfs_dataset_core.toolkit.cache_folder import check_apart
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable
 
     from ipfs_dataset_core.interfaces import Declaration, Transport
@@ -125,9 +127,12 @@ class Connections:
     """
 
     def __init__(
-        self, address: str | None, options: Options, objects: Iterable[IPFSObject] = ()
+        self,
+        address: str | os.PathLike[str] | None,
+        options: Options,
+        objects: Iterable[IPFSObject] = (),
     ) -> None:
-        self.address = address
+        self.address = given_address(address)
         self.options = options
         self._first_gateway = next(filter(None, map(_gateway_of, objects)), None)
         self._fetchers: ProcessLocal[_Fetchers] = ProcessLocal(_Fetchers)

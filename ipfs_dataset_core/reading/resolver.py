@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.addressing.object_url import parse_object_url
+from ipfs_dataset_core.addressing.object_url import local_path, parse_object_url
 from ipfs_dataset_core.errors import AddressError, FormatError, TransportError
 from ipfs_dataset_core.interfaces import ObjectDirectory, Reader, ReaderPlugin
 from ipfs_dataset_core.interfaces.ipfs_object import RemoteFileType
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.reading.fetcher import Fetcher
 
 MAX_NAME_STEPS = 16
+# A CID has no dot.
+_FILE_NAME = re.compile(r"[^/]*\.[A-Za-z0-9]{1,12}|[^/]+/.*\.[A-Za-z0-9]{1,12}", re.DOTALL)
 
 
 def resolve_root(url: ObjectURL, connections: Connections) -> CID:
@@ -37,7 +41,17 @@ def resolve_root(url: ObjectURL, connections: Connections) -> CID:
     root, path = url.root, url.path
     if url.namespace == "ipns":
         root, path = _resolve_name(fetcher, root, path)
-    return resolve_path(fetcher, CID.parse(root), path, str(url))
+    return resolve_path(fetcher, _parsed(root, url), path, str(url))
+
+
+def _parsed(root: str, url: ObjectURL) -> CID:
+    try:
+        return CID.parse(root)
+    except AddressError as error:
+        path = "/".join((url.root, *url.path))
+        if root != url.root or not (Path(path).exists() or _FILE_NAME.fullmatch(path)):
+            raise
+        raise AddressError(f"{error} {local_path(path)}") from None
 
 
 def _resolve_name(

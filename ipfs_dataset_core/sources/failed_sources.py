@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ipfs_dataset_core.addressing.sources import mistaken_port
 from ipfs_dataset_core.errors import (
     LimitError,
     RateLimitedError,
@@ -31,4 +32,6 @@ def combined(what: str, failures: dict[Transport, Exception], notes: list[str]) 
 
 def _quoted(transport: Transport, error: Exception) -> str:
     said = " ".join(str(error).split())
-    return said if said.startswith(transport.name) else f"{transport.name}: {said}"
+    quoted = said if said.startswith(transport.name) else f"{transport.name}: {said}"
+    hint = mistaken_port(transport.name)
+    return f"{quoted} ({hint})" if hint else quoted

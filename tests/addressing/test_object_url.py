@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -224,7 +225,40 @@ def test_splitting_a_path_loses_nothing(path):
 
 
 @pytest.mark.parametrize(
-    "text", ["dweb:/ipfs/bafkqaaa", "gateway.example:8080/ipfs/bafkqaaa", "file:x"]
+    "text",
+    [
+        "/home/me/data.zip",
+        "/data",
+        "~/photos",
+        "~me/photos",
+        "./photos",
+        "../photos",
+        ".",
+        "..",
+        "file:///data/photos",
+        "file:photos",
+        "FILE:///data",
+        "C:\\data\\photos",
+        "c:/data/photos",
+        "\\\\server\\photos",
+        "..\\photos",
+        "photos\\a.zip",
+        Path("photos/a.zip"),
+    ],
+)
+def test_a_local_path_is_called_one_and_how_to_publish_it_is_said(text):
+    with pytest.raises(AddressError, match=r"is a local path.*ipfs add .*IPFSDatasetExporter"):
+        parse_object_url(text)
+
+
+@pytest.mark.parametrize("text", ["/ip4/127.0.0.1/tcp/5001", "/dns/node/tcp/5001", "/unix/run/x"])
+def test_the_address_of_an_api_is_no_object(text):
+    with pytest.raises(AddressError, match=r"node's API.*ipfs_api_address"):
+        parse_object_url(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["dweb:/ipfs/bafkqaaa", "gateway.example:8080/ipfs/bafkqaaa", "s3:x"]
 )
 def test_a_scheme_without_slashes_is_unknown_too(text):
     with pytest.raises(AddressError, match=f"'{text}' has the unknown scheme"):

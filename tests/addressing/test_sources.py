@@ -17,6 +17,8 @@ from ipfs_dataset_core.addressing.sources import (
     environment_gateways,
     file_path,
     gateway_address,
+    given_address,
+    mistaken_port,
     node_api,
 )
 from ipfs_dataset_core.errors import AddressError
@@ -190,3 +192,40 @@ def test_the_folder_of_the_embedded_store_stays_the_same_on_other_platforms(
 
     monkeypatch.setattr("platformdirs.user_data_dir", user_data_dir)
     assert default_store() == Path(expected.format(home=Path.home()))
+
+
+@pytest.mark.parametrize("several", [["a", "b"], ("a",), {"a"}])
+def test_several_addresses_are_told_where_they_go(several):
+    for take in (given_address, address_scheme):
+        with pytest.raises(AddressError, match=r"several.*gateways="):
+            take(several)
+
+
+@pytest.mark.parametrize("address", [5001, b"x", 1.0, object()])
+def test_what_is_neither_text_nor_path_is_no_address(address):
+    with pytest.raises(AddressError, match="is no address: give a multiaddr"):
+        given_address(address)
+
+
+def test_a_path_is_an_address():
+    assert given_address(Path("data") / "my.car") == str(Path("data") / "my.car")
+    assert given_address(None) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("gateway http://127.0.0.1:5001", "no gateway: give it as the address"),
+        ("gateway http://node.example:5001/prefix", "no gateway"),
+        ("API http://127.0.0.1:8080", "no API: read from it by gateways="),
+        ("API http://127.0.0.1:5001", None),
+        ("gateway http://127.0.0.1:8080", None),
+        ("gateway https://gateway.example", None),
+        ("gateway http://127.0.0.1:50011", None),
+        ("store /data/x:5001", None),
+    ],
+)
+def test_the_usual_port_of_the_other_kind_of_source_is_named(name, words):
+    hint = mistaken_port(name)
+    assert (words or "") in (hint or "")
+    assert (hint is None) == (words is None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset.types import IPFSObject, RemoteFileType
-from ipfs_dataset_core.errors import AddressError
+from ipfs_dataset_core.errors import AddressError, TransportError
 from tests.support.builders import car_bytes, folder, noise, tar_bytes, zip_bytes
 from tests.support.stores import Store, members
 from tests.support.workers import Transformed, TransformedStream, upper
+
+CID_OF_NOTHING = "bafkreidy3i4km7levq7akk7rrswy7xpqneomvpbov2sewpizkktrihwnle"
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +90,10 @@ def test_indices_of_numpy_and_torch_work(store, mixed, make):
     assert dataset.__getitems__([make(7), make(0)]) == [samples[7], samples[0]]
 
 
-@pytest.mark.parametrize("index", ["0", 1.0, None, slice(2)])
+@pytest.mark.parametrize(
+    "index",
+    ["0", 1.0, None, np.float32(1), torch.tensor(1.0), [0, 1], np.array([0, 1]), np.bool_(True)],
+)
 def test_what_is_no_index_is_a_type_error(store, mixed, index):
     with pytest.raises(TypeError):
         IPFSDataset(mixed[0], store.address)[index]
@@ -217,3 +224,69 @@ def test_an_unknown_option_is_refused_by_name(store):
     for kind in (IPFSDataset, IPFSIterableDataset):
         with pytest.raises(TypeError, match="unknown option api"):
             kind([], store.address, api="x")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    "index",
+    [slice(2, 5), slice(None), slice(None, None, -3), slice(-3, None), slice(90, 99), slice(5, 2)],
+)
+def test_a_slice_is_the_list_of_its_samples(store, mixed, index):
+    objects, samples = mixed
+    assert IPFSDataset(objects, store.address)[index] == samples[index]
+
+
+class Names(IPFSDataset):
+    def __getitem__(self, index):
+        name, _ = super().__getitem__(index)
+        return name
+
+
+def test_a_slice_of_a_subclass_with_its_own_getitem_is_an_error_that_says_what_to_write(
+    store, mixed
+):
+    objects, samples = mixed
+    dataset = Names(objects, store.address)
+    for index in (slice(2, 4), slice(None)):
+        with pytest.raises(
+            TypeError, match=r"Names has a __getitem__ of its own.*Subset\(dataset, range"
+        ):
+            dataset[index]
+    with pytest.raises(TypeError, match=r"range\(5, 0, -2\)"):
+        dataset[5:0:-2]
+    assert [dataset[i] for i in range(2, 4)] == [name for name, _ in samples[2:4]]
+
+
+def test_paths_are_taken_wherever_a_path_goes(store, mixed, tmp_path):
+    objects, samples = mixed
+    folder = Path(store.address)
+    assert list(IPFSIterableDataset(objects, folder)) == samples
+    assert IPFSDataset(objects, gateways=folder, cache_dir=tmp_path)[:] == samples
+    assert IPFSDataset(objects, gateways=[folder])[-1] == samples[-1]
+    photos: Any = Path("photos")
+    for objects_given in (photos, [photos], ["bafkqaaa", photos]):
+        with pytest.raises(AddressError, match="'photos' is a local path"):
+            IPFSDataset(objects_given, store.address)
+    with pytest.raises(AddressError, match="several"):
+        IPFSDataset(objects, [store.address])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ({"gateways": "http://127.0.0.1:5001"}, "5001 is the usual port of a node's API"),
+        ({"ipfs_api_address": "/ip4/127.0.0.1/tcp/8080"}, "8080 is the usual port of a gateway"),
+    ],
+)
+def test_an_api_given_as_a_gateway_and_the_reverse_are_said_where_they_fail(
+    monkeypatch, where, words
+):
+    # Nothing is asked there whatever listens: a proxy that refuses stands before both.
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    dataset = IPFSDataset(CID_OF_NOTHING, **where, retries=0, node_gateway=False, timeout=5)
+    with pytest.raises(TransportError, match=words):
+        len(dataset)
+    if "gateways" not in where:
+        exporter = IPFSDatasetExporter(where["ipfs_api_address"], retries=0, timeout=5)
+        with pytest.raises(TransportError, match=words):
+            exporter.export_to_ipfs([1])

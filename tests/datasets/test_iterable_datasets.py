@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
+
 import pytest
+from torch.utils.data import DataLoader
 
 from ipfs_dataset.ipfs_dataset import IPFSIterableDataset, ShuffleDataset
 from ipfs_dataset.types import IPFSObject
@@ -71,3 +74,53 @@ def test_the_order_of_objects_depends_on_seed_and_epoch_only(store):
 def test_an_unknown_distribution_is_refused(store, distribution):
     with pytest.raises(ValueError, match="distribution is one of"):
         IPFSIterableDataset([], store.address, distribution=distribution)
+
+
+class Twice(IPFSIterableDataset):
+    def __iter__(self):
+        for sample in super().__iter__():
+            yield sample
+            yield sample
+
+
+class OneToOne(IPFSIterableDataset):
+    def __iter__(self):
+        return (name for name, _ in super().__iter__())
+
+    def __len__(self):
+        return super().__len__()
+
+
+class Half(OneToOne):
+    def __iter__(self):
+        return islice(super().__iter__(), None, None, 2)
+
+
+class Renamed(IPFSIterableDataset):
+    """Overrides nothing that counts."""
+
+
+class Doubling(ShuffleDataset):
+    def __iter__(self):
+        return chain(super().__iter__(), super().__iter__())
+
+
+def test_a_length_is_not_taken_over_by_a_subclass_that_may_yield_more_or_fewer(store):
+    objects = store.file(zip_bytes(members(5)))
+    for kind in (Twice, Half):
+        dataset = kind(objects, store.address)
+        for shown in (dataset, ShuffleDataset(dataset), DataLoader(dataset, 2)):
+            with pytest.raises(TypeError, match=rf"{kind.__name__} has an __iter__ of its own"):
+                len(shown)
+    with pytest.raises(TypeError, match="Doubling has an __iter__"):
+        len(Doubling(Renamed(objects, store.address)))
+    assert len(OneToOne(objects, store.address)) == len(Renamed(objects, store.address)) == 5
+    assert len(ShuffleDataset(OneToOne(objects, store.address))) == 5
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_loader_reads_such_a_subclass_to_its_end_without_a_warning(store):
+    objects = store.file(zip_bytes(members(5)))
+    assert len(list(DataLoader(Twice(objects, store.address), None))) == 10
+    assert len(list(DataLoader(Half(objects, store.address), None))) == 3
+    assert len(list(DataLoader(OneToOne(objects, store.address), 2))) == 3

@@ -14,6 +14,8 @@ import torch
 from PIL import Image, ImageSequence
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
+from ipfs_dataset.types import IPFSObject
 from ipfs_dataset_core.datasets.imported import ImportedDataset
 from ipfs_dataset_core.errors import AddressError, ExportError, FormatError
 from ipfs_dataset_core.interfaces import ExporterOptions
@@ -319,6 +321,68 @@ def test_a_dataset_of_the_original_library_is_imported(exporter, tmp_path):
     imported = IPFSDatasetExporter(exporter._address, form=plugin).import_from_ipfs(f"ipfs://{cid}")
     assert same(list(imported), ORIGINAL_SAMPLES)
     assert same(pickle.loads(pickle.dumps(imported))[4], ORIGINAL_SAMPLES[4])
+
+
+@pytest.mark.parametrize("kind", [IPFSDataset, IPFSIterableDataset])
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [("", False), ("shards", True), ("shards/00000.tar", True), ("manifest.json", True)],
+)
+def test_reading_the_files_of_a_published_dataset_warns_of_the_samples(exporter, kind, path, part):
+    cid = exporter.export_to_ipfs(Tensors())
+    with pytest.warns(UserWarning, match="published dataset.*import_from_ipfs") as caught:
+        next(iter(kind(f"ipfs://{cid}/{path}", exporter._address)))
+    assert len(caught) == 1
+    assert f"import_from_ipfs('ipfs://{cid}')" in str(caught[0].message)
+    assert ("is a part of" in str(caught[0].message)) == part
+
+
+def test_reading_what_the_original_library_published_as_a_file_warns_too(exporter):
+    cid = _publish_original(exporter._address, [shard_of(ORIGINAL_SAMPLES)])
+    with pytest.warns(UserWarning, match=r"form 'original'.*import_from_ipfs"):
+        assert len(IPFSDataset(cid, exporter._address)) == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_nobody_is_warned_who_names_the_type_or_reads_something_else(exporter):
+    cid = exporter.export_to_ipfs(Tensors())
+    for url, kind in ((cid, "folder"), (f"{cid}/shards/00000.tar", "tar")):
+        assert len(IPFSDataset(IPFSObject(url, kind), exporter._address)) > 10
+    blocks: dict[CID, bytes] = {}
+    sink = TreeSink(PROFILE, blocks.__setitem__)
+    for name, content in {"manifest.json": b'{"name": "an app"}', "data/a.txt": b"text"}.items():
+        with sink.create(name) as file:
+            file.write(content)
+    root = sink.finish()
+    _store(exporter, blocks.items())
+    for url, count in ((str(root), 2), (f"{root}/data", 1), (f"{root}/manifest.json", 1)):
+        assert len(IPFSDataset(url, exporter._address)) == count
+
+
+def test_a_slice_of_an_imported_dataset_is_a_list(exporter):
+    imported = exporter.import_from_ipfs(exporter.export_to_ipfs(list(range(9))))
+    assert imported[2:5] == [2, 3, 4]
+    assert imported[::-4] == [8, 4, 0]
+    assert imported[True] == 1
+    for index in (1.0, "0", None, [0, 1], torch.tensor(1.0)):
+        with pytest.raises(TypeError, match="an integer as its index"):
+            imported[index]
+
+    class Labels(ImportedDataset):
+        def __getitem__(self, index):
+            return str(super().__getitem__(index))
+
+    with pytest.raises(TypeError, match=r"range\(2, 5\)"):
+        Labels(imported._published)[2:5]
+
+
+def test_a_path_is_an_address_of_a_store_or_car_file(tmp_path):
+    for path in (tmp_path / "store", tmp_path / "my.car"):
+        exporter = IPFSDatasetExporter(path)
+        cid = exporter.export_to_ipfs([1, 2])
+        assert list(IPFSDatasetExporter(path).import_from_ipfs(cid)) == [1, 2]
+    with pytest.raises(AddressError, match="several"):
+        IPFSDatasetExporter([tmp_path])  # type: ignore[arg-type]
 
 
 def _publish_original(address, shards):

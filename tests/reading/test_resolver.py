@@ -209,3 +209,18 @@ def test_an_unknown_format_says_what_there_is():
 def test_what_is_no_format_is_refused(filetype):
     with pytest.raises(AddressError, match="filetype is a RemoteFileType"):
         chosen(MemoryFile(b""), filetype)
+
+
+@pytest.mark.parametrize("path", ["photos/a.zip", "photos.zip", "data.tar.gz", "here"])
+def test_a_relative_path_is_called_a_local_path(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    with pytest.raises(AddressError, match=r"Not a CID.*is a local path.*ipfs add"):
+        resolve_root(parse_object_url(path), Connections(tmp_path, Options()))
+
+
+def test_a_misspelt_cid_is_not_taken_for_a_path(tmp_path):
+    for text in ("bafkqaaaz0", "QmFoo", "notacid/a.zip/b"):
+        with pytest.raises(AddressError) as caught:
+            resolve_root(parse_object_url(text), Connections(tmp_path, Options()))
+        assert "local path" not in str(caught.value)
