@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 
 import pytest
 
@@ -83,6 +85,24 @@ def imported_modules(path):
             yield from [(one, f"{one.module}.{name}") for name in names] or [(one, one.module)]
 
 
+def name_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported_at_run_time(path):
+    """Returns the modules of the core that importing this one imports."""
+    names = set()
+    for node in parsed(path).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{CORE}."):
+            folder = ROOT.joinpath(*str(node.module).split("."))
+            for alias in node.names:
+                is_module = (folder / f"{alias.name}.py").is_file() or (
+                    folder / alias.name
+                ).is_dir()
+                names.add(f"{node.module}.{alias.name}" if is_module else node.module)
+    return names - {name_of(path)}
+
+
 def test_the_packages_of_the_core_import_only_from_floors_below_their_own():
     found = []
     for path in modules(CORE):
@@ -94,6 +114,31 @@ def test_the_packages_of_the_core_import_only_from_floors_below_their_own():
             if below > floor or (below == floor and len(parts) == 1):
                 found.append(str(one))
     assert found == []
+
+
+def test_the_table_in_the_documentation_is_that_of_the_code():
+    page = (ROOT / "docs" / "explanation" / "layers.md").read_text(encoding="utf-8")
+    table = page.split("## The packages of the core")[1].split("## ")[0]
+    written = {
+        name: {other for other in others.split(", ") if other}
+        for name, others in re.findall(
+            r"^\| `(\w+)` \|.*\|\s*([\w, ]*?)\s*\|$", table, re.MULTILINE
+        )
+    }
+    found: dict[str, set[str]] = {floor: set() for floor in FLOORS}
+    for path in modules(CORE):
+        floor = path.relative_to(ROOT / CORE).with_suffix("").parts[0]
+        if floor != "__init__":
+            found[floor] |= {package_of(module) for _, module in imported_modules(path)} - {floor}
+    assert written == found
+    assert list(written) == list(reversed(FLOORS))
+
+
+def test_no_module_of_the_core_is_in_a_circle():
+    """Imports for type checking only do not count: they tie nothing at run time."""
+    above = {name_of(path): imported_at_run_time(path) for path in modules(CORE)}
+    graph = TopologicalSorter(above)
+    graph.prepare()  # raises CycleError, which names the modules
 
 
 def test_every_package_of_the_core_has_its_floor():
