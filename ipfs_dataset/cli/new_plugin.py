@@ -50,5 +50,5 @@ def run(arguments: argparse.Namespace) -> int:
     write_project(folder, files)
     source = f"src/{name.package}/{arguments.kind}.py"
     print(f"{folder} has the project {name.distribution}. What it does is in {source}: replace it.")
-    print(f"Next: cd {folder}; pip install -e . --group test; pytest; ipfs-dataset plugins")
+    print(f"Next: cd {folder}; pip install -e '.[test]'; pytest; ipfs-dataset plugins")
     return 0

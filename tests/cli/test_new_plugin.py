@@ -57,6 +57,10 @@ def test_it_is_listed_and_its_own_tests_pass(installed):
     (found,) = (p for p in listed["plugins"] if p["distribution"] == "ipfs-dataset-sensor-log")
     assert found["name"] == "sensor_log"
     assert listed["failures"] == []
+    (metadata,) = installed.target.glob("*.dist-info/METADATA")
+    assert {"Provides-Extra: test", "Provides-Extra: lint"} <= set(
+        metadata.read_text().splitlines()
+    )
     said = installed.run("-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert " passed" in said
     assert " failed" not in said

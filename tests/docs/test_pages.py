@@ -68,6 +68,15 @@ def test_the_plugins_of_the_how_to_pages_pass_the_contract_tests_there(
     assert re.search(r"\b\d+ passed", done.stdout)
 
 
+def test_no_page_or_template_needs_a_newer_pip_than_that_of_python_3_11():
+    templates = ROOT / "ipfs_dataset" / "cli" / "scaffolding"
+    pages = [ROOT / "README.md", *PAGES, *(ROOT / "contrib").rglob("*.md")]
+    shown = [*pages, *templates.rglob("*.tmpl"), ROOT / "ipfs_dataset" / "cli" / "new_plugin.py"]
+    assert len(shown) > 30
+    newer = re.compile(r"pip install[^\n]*--(?:group|dependency-group)")
+    assert [path for path in shown if newer.search(path.read_text(encoding="utf-8"))] == []
+
+
 def test_error_classes_are_all_in_the_reference():
     classes = {
         name

@@ -34,7 +34,7 @@ def encode_scalar(scalar: np.generic) -> Leaf:
     Raises:
         ExportError: An array would not give back the same value: NULs at the end of its text.
     """
-    import numpy as np  # noqa: PLC0415 - not a dependency of the library
+    import numpy as np  # noqa: PLC0415 - only where there are arrays
 
     dtype, data = scalar.dtype, scalar.tobytes()
     if isinstance(scalar, (np.str_, np.bytes_)):
@@ -59,7 +59,7 @@ def _header(dtype: np.dtype[Any], shape: tuple[int, ...], fortran: bool) -> byte
 
 
 def _descr(dtype: np.dtype[Any]) -> Any:
-    import numpy as np  # noqa: PLC0415 - not a dependency of the library
+    import numpy as np  # noqa: PLC0415 - only where there are arrays
 
     if dtype.hasobject or not dtype.itemsize:
         raise ExportError(f"has the numpy type {dtype}, which is not plain data: convert it first")
@@ -112,7 +112,7 @@ def decode_scalar(data: bytes) -> np.generic:
 
 def _numpy() -> Any:
     try:
-        import numpy as np  # noqa: PLC0415 - not a dependency of the library
+        import numpy as np  # noqa: PLC0415 - only where there are arrays
     except ImportError as error:
         raise MissingDependencyError("The dataset has numpy arrays: pip install numpy") from error
     return np
