@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         IPFSDatasetError,
         IPFSDatasetWarning,
         LimitError,
+        Location,
         MissingDependencyError,
         ObjectNotFoundError,
         PluginConflictError,
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.reading.resolver import open_object
     from ipfs_dataset_core.registry.lookup import open_reader
     from ipfs_dataset_core.runtime.deadlines import check_time, time_left
+    from ipfs_dataset_core.runtime.error_location import located
     from ipfs_dataset_core.runtime.redaction import redacted
     from ipfs_dataset_core.toolkit.block_files import BlockFiles
     from ipfs_dataset_core.toolkit.exits import at_exit
@@ -120,6 +122,7 @@ __all__ = [
     "Leaf",
     "LimitError",
     "Limits",
+    "Location",
     "MemberIndex",
     "MissingDependencyError",
     "NameTable",
@@ -159,6 +162,7 @@ __all__ = [
     "index_car",
     "index_of",
     "links",
+    "located",
     "lookup",
     "make_cid",
     "node_kind",
@@ -190,8 +194,9 @@ _MODULES = {
     "ipfs_dataset_core.ipld.links": "links",
     "ipfs_dataset_core.datasets.iterable": "IPFSDataset IPFSIterableDataset",
     "ipfs_dataset_core.runtime.deadlines": "check_time time_left",
+    "ipfs_dataset_core.runtime.error_location": "located",
     "ipfs_dataset_core.errors": (
-        "AddressError ExportError FormatError IPFSDatasetError IPFSDatasetWarning LimitError "
+        "AddressError ExportError FormatError IPFSDatasetError IPFSDatasetWarning LimitError Location "
         "MissingDependencyError ObjectNotFoundError PluginConflictError PluginError PluginWarning "
         "RateLimitedError TransportError TransportTimeoutError UnknownPluginError "
         "VerificationError"

@@ -27,9 +27,82 @@ what was asked, what happened and what to do.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@attrs.frozen(kw_only=True)
+class Location:
+    """Where an error happened; None for each part that is not known, or does not apply.
+
+    Attributes:
+        object: The URL of the object, as messages may show it.
+        file: The file that was read: the object itself, or its path in the object.
+        listed: What lists the file, such as ``"line 3 of metadata.txt"``.
+        member: The name of the sample in the file.
+        after: Where the name is not known: that of the sample before it.
+        sample: The number of the sample, counted from 0 in the file or published dataset.
+        start: The first of the file's bytes that could not be read.
+        stop: Where these bytes end.
+    """
+
+    object: str | None = None
+    file: str | None = None
+    listed: str | None = None
+    member: str | None = None
+    after: str | None = None
+    sample: int | None = None
+    start: int | None = None
+    stop: int | None = None
+
+    def within(self, outer: Location) -> Location:
+        """Returns this location with what only `outer` has; where both have a part, this one is nearer."""
+        mine, theirs = attrs.asdict(self), attrs.asdict(outer)
+        if self.start is not None:
+            theirs["stop"] = None
+        return Location(
+            **{name: theirs[name] if value is None else value for name, value in mine.items()}
+        )
+
+    def describe(self, reason: str) -> str:
+        """Returns what a message says of it, without what the reason names already; "" for nothing."""
+        return ", ".join(self._parts(reason))
+
+    def _parts(self, reason: str) -> Iterator[str]:
+        if self.object is not None and self.object not in reason:
+            yield repr(self.object)
+        is_part = self.file is not None and self.file != self.object
+        if is_part and (repr(self.file) not in reason or self.listed is not None):
+            yield f"file {self.file!r}" + (f" ({self.listed})" if self.listed else "")
+        number = None if self.sample is None else f"sample {self.sample}"
+        if self.member is not None and self.member != self.file:
+            if repr(self.member) not in reason:
+                yield f"member {self.member!r}" + (f" ({number})" if number else "")
+        elif number is not None and number not in reason and self.member is None:
+            yield number + (f" (the one after {self.after!r})" if self.after else "")
+        elif number is None and self.after is not None:
+            yield f"the sample after {self.after!r}"
+        if self.start is not None and self.stop is not None:
+            span = f"bytes {self.start}-{self.stop - 1}"
+            if span not in reason:
+                yield span
+
 
 class IPFSDatasetError(Exception):
-    """Base of every error that this library raises on purpose."""
+    """Base of every error that this library raises on purpose.
+
+    Attributes:
+        location: Where in a dataset it happened, None where that is not known. The message has it too; the
+            attribute does not survive the way out of a DataLoader worker.
+        reason: The message without the location, None where there is no location.
+    """
+
+    location: Location | None = None
+    reason: str | None = None
 
 
 class PluginError(IPFSDatasetError):

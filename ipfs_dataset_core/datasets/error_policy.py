@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from ipfs_dataset_core.errors import IPFSDatasetError, ObjectNotFoundError, TransportError
+from ipfs_dataset_core.runtime.error_location import with_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -76,8 +77,9 @@ class Failures:
             raise error
         self._in_a_row += 1
         if self._in_a_row >= self._max_in_a_row:
-            raise type(error)(
-                f"{error} (the {self._in_a_row}. failure in a row; max_failures allows fewer)"
+            raise with_message(
+                error,
+                f"{error} (the {self._in_a_row}. failure in a row; max_failures allows fewer)",
             ) from error
         info = get_worker_info()
         self._counts[0 if info is None else 1 + info.id % (_PLACES - 1)] += 1

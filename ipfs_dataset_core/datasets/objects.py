@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -17,13 +18,14 @@ from ipfs_dataset_core.addressing.object_url import local_path, parse_object_url
 from ipfs_dataset_core.datasets.concatenated import Row
 from ipfs_dataset_core.datasets.raw_members import warn_of_published
 from ipfs_dataset_core.datasets.shards import MembersUnit, ObjectUnit
-from ipfs_dataset_core.errors import AddressError, FormatError, IPFSDatasetError
+from ipfs_dataset_core.errors import AddressError, FormatError, IPFSDatasetError, Location
 from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.reading.resolver import choose_format, locate, open_located
 from ipfs_dataset_core.registry.lookup import default_registry, resolve_factory
 from ipfs_dataset_core.registry.plugin_warnings import warn_of_fallback
-from ipfs_dataset_core.runtime.deadlines import check_time, working
+from ipfs_dataset_core.runtime.deadlines import check_time, until, working
+from ipfs_dataset_core.runtime.error_location import located
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.toolkit.string_table import NameTable
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.reading.unverified import PlainPath
 
 log = logging.getLogger(__name__)
+
+# How long an error waits for the list that names the line of its member.
+_LISTING_SECONDS = 2.0
 
 
 @attrs.frozen
@@ -63,6 +68,43 @@ class MemberOpener:
 
     def __call__(self) -> ObjectFile:
         return cast("ObjectDirectory", self.folder()).open(self.path)
+
+
+class FolderPlaces:
+    """Tells where in a folder a member is, for errors; pickles.
+
+    Args:
+        directory: The folder, in each process.
+        name: What errors call it.
+        reader: Lists it.
+    """
+
+    def __init__(
+        self, directory: ProcessLocal[ObjectDirectory], name: str, reader: FolderReader
+    ) -> None:
+        self._directory = directory
+        self._name = name
+        self._reader = reader
+        self._lines: ProcessLocal[tuple[str, Sequence[int]] | None] = ProcessLocal(self._listing)
+
+    def where(self, position: int, path: str) -> Location:
+        """Returns where a member is.
+
+        Args:
+            position: Its number.
+            path: Its path.
+        """
+        listed = None
+        listing = self._lines.get()
+        if listing is not None and position < len(listing[1]):
+            listed = f"line {listing[1][position]} of {listing[0]}"
+        return Location(object=self._name, file=path, listed=listed)
+
+    def _listing(self) -> tuple[str, Sequence[int]] | None:
+        # Read again, for the first error only. It may be gone as the member is, and is not waited for.
+        with suppress(IPFSDatasetError), until(time.monotonic() + _LISTING_SECONDS):
+            return self._reader.listing(self._directory.get())
+        return None
 
 
 class DatasetObject:
@@ -91,7 +133,10 @@ class DatasetObject:
             in_order: Whether this process will read all of them so; what that needs may then come at once.
         """
         if self._units is None:
-            self._units = self._find_units(in_order=in_order)
+            try:
+                self._units = self._find_units(in_order=in_order)
+            except IPFSDatasetError as error:
+                raise located(error, Location(object=self.name)) from error.__cause__
         return self._units
 
     def counted_units(self) -> list[Unit]:
@@ -149,11 +194,11 @@ class DatasetObject:
             raise FormatError(f"{self.name!r} is a file, and a folder was expected")
         if in_order:
             source.expect()
+        folder = cast("ProcessLocal[ObjectDirectory]", opened)
+        places = FolderPlaces(folder, self.name, unit.reader)
         with working(self._connections.options.deadline, f"The listing of {self.name!r}"):
             members = unit.reader.members(source)
-            return _folder_units(
-                cast("ProcessLocal[ObjectDirectory]", opened), opener, members, source.limits
-            )
+            return _folder_units(folder, opener, members, places, source.limits)
 
 
 def _import_reader(obj: IPFSObject) -> None:
@@ -180,6 +225,7 @@ def _folder_units(
     opened: ProcessLocal[ObjectDirectory],
     opener: Opener,
     members: Sequence[str],
+    places: FolderPlaces,
     limits: Limits,
 ) -> list[Unit]:
     """Returns units for a folder's members: runs of plain files, and each archive on its own.
@@ -195,7 +241,8 @@ def _folder_units(
 
     def end_run(stop: int) -> None:
         if start < stop:
-            units.append(MembersUnit(opened, _names(members, start, stop)))
+            names, where = _names(members, start, stop), _RunPlaces(places, start)
+            units.append(MembersUnit(opened, names, opener.name, where))
 
     for position, path in enumerate(members):
         check_time()
@@ -208,8 +255,8 @@ def _folder_units(
             count += 1
             limits.check("archives", count, f"the folder {opener.name!r}")
             if path not in archives:
-                name = f"{opener.name}/{path}"
-                archives[path] = ObjectUnit(MemberOpener(opener, path), plugin, name)
+                where, name = partial(places.where, position, path), f"{opener.name}/{path}"
+                archives[path] = ObjectUnit(MemberOpener(opener, path), plugin, name, where)
             units.append(archives[path])
     end_run(len(members))
     return units
@@ -223,6 +270,17 @@ def _reader_for(folder: str, suffix: str) -> ReaderPlugin | None:
     if found is None and suffix:
         warn_of_fallback(f"{suffix!r} in folder {folder!r}", registry.discovery.failures)
     return found
+
+
+@attrs.frozen
+class _RunPlaces:
+    """Tells where a member is by its number within a run of members that starts at some number."""
+
+    places: FolderPlaces
+    start: int
+
+    def __call__(self, position: int, path: str) -> Location:
+        return self.places.where(self.start + position, path)
 
 
 def _names(members: Sequence[str], start: int, stop: int) -> NameTable:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ipfs_dataset_core.addressing.object_url import parse_object_url
-from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, Location
 from ipfs_dataset_core.reading.resolver import locate, open_located
+from ipfs_dataset_core.runtime.error_location import located
+from ipfs_dataset_core.runtime.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +31,7 @@ class Published:
     """A published dataset.
 
     Args:
-        url: What the user called it.
+        url: What the user called it, as messages may show it.
         gateway: The gateway that the url names, if any.
         target: What the url led to when it was imported; a name may lead elsewhere later.
         connections: Where to read.
@@ -49,7 +51,10 @@ class Published:
             FormatError: It is damaged.
             TransportError: The sources did not deliver.
         """
-        source = open_located(self.connections.fetcher(self.gateway), self.target, self.url)
+        try:
+            source = open_located(self.connections.fetcher(self.gateway), self.target, self.url)
+        except IPFSDatasetError as error:
+            raise located(error, Location(object=self.url)) from error.__cause__
         samples = self.exporter.load(source)
         assert samples is not None
         return samples
@@ -73,10 +78,13 @@ def find_published(
         FormatError: None of them does, or what was published is damaged.
         TransportError: The sources did not deliver.
     """
-    parsed = parse_object_url(url)
-    target = locate(parsed, connections)
-    source = open_located(connections.fetcher(parsed.gateway), target, url)
-    return Published(url, parsed.gateway, target, connections, recognise(source, exporters))
+    parsed, name = parse_object_url(url), redacted(url)
+    try:
+        target = locate(parsed, connections)
+        source = open_located(connections.fetcher(parsed.gateway), target, name)
+    except IPFSDatasetError as error:
+        raise located(error, Location(object=name)) from error.__cause__
+    return Published(name, parsed.gateway, target, connections, recognise(source, exporters))
 
 
 def recognise(

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
+from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, Location
 from ipfs_dataset_core.interfaces import ObjectFile, Reader
 from ipfs_dataset_core.interfaces.objects import whole_blocks
 from ipfs_dataset_core.registry import make_reader, unguarded
 from ipfs_dataset_core.registry.lookup import default_registry
+from ipfs_dataset_core.runtime.error_location import located
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
         Sample,
     )
     from ipfs_dataset_core.toolkit.string_table import NameTable
+
+E = TypeVar("E", bound=IPFSDatasetError)
 
 # How many members of a folder are announced while one is read, at first and later.
 _FIRST_AHEAD, _MEMBERS_AHEAD = 16, 256
@@ -124,6 +127,7 @@ class ObjectUnit(Unit):
         open_source: Opens the object; pickled.
         reader: The format's declaration, or a reader.
         what: What errors call it.
+        where: Returns what errors add of it; pickled. Without it, `what`.
     """
 
     def __init__(
@@ -131,17 +135,22 @@ class ObjectUnit(Unit):
         open_source: Callable[[], ObjectFile | ObjectDirectory],
         reader: ReaderPlugin | Reader,
         what: str,
+        where: Callable[[], Location] | None = None,
     ) -> None:
         self.what = what
+        self._where = where
         self._open = open_source
         self._source = ProcessLocal(open_source)
-        self._reader = ProcessLocal(_ReaderFactory(reader))
+        self._reader = ProcessLocal(_ReaderFactory(reader, where))
         self._index: MemberIndex | None = None
 
     @property
     def source(self) -> Any:
         """The open object of this process."""
-        return self._source.get()
+        try:
+            return self._source.get()
+        except IPFSDatasetError as error:
+            raise self._located(error) from error.__cause__
 
     @property
     def reader(self) -> Reader:
@@ -153,7 +162,7 @@ class ObjectUnit(Unit):
         if self._index is None:
             self._index = self._find_index()
         if self._index is None:
-            raise FormatError(f"{self.what!r} {self._without_index()}")
+            raise self._located(FormatError(f"{self.what!r} {self._without_index()}"))
         return self._index
 
     def _without_index(self) -> str:
@@ -253,21 +262,31 @@ class ObjectUnit(Unit):
 
     def _open_for(self, start: int, stop: int | None = None) -> ObjectFile | ObjectDirectory:
         """Opens the object anew for who reads it in order, where it is a file up to a position."""
-        source = self._open()
+        try:
+            source = self._open()
+        except IPFSDatasetError as error:
+            raise self._located(error) from error.__cause__
         if isinstance(source, ObjectFile):
             source.expect(start, source.size if stop is None else stop)
         return source
+
+    def _located(self, error: E) -> E:
+        where = Location(object=self.what) if self._where is None else self._where()
+        return located(error, where)
 
 
 class _ReaderFactory:
     """Makes a format's reader; a class so that it pickles."""
 
-    def __init__(self, declared: ReaderPlugin | Reader) -> None:
+    def __init__(
+        self, declared: ReaderPlugin | Reader, where: Callable[[], Location] | None
+    ) -> None:
         self._declared = declared
+        self._where = where
         self._origin = default_registry().origin(declared)
 
     def __call__(self) -> Reader:
-        return make_reader(self._declared, self._origin)
+        return make_reader(self._declared, self._origin, self._where)
 
 
 class MembersUnit(Unit):
@@ -276,12 +295,21 @@ class MembersUnit(Unit):
     Args:
         directory: The folder, in each process.
         names: The members' paths.
+        folder: The name of the folder.
+        where: Returns where errors say that a member is, by its number; pickled.
     """
 
-    def __init__(self, directory: ProcessLocal[ObjectDirectory], names: NameTable) -> None:
-        self.what = f"the members from {names[0]!r} on"
+    def __init__(
+        self,
+        directory: ProcessLocal[ObjectDirectory],
+        names: NameTable,
+        folder: str,
+        where: Callable[[int, str], Location],
+    ) -> None:
+        self.what = f"the members of {folder!r} from {names[0]!r} on"
         self._directory = directory
         self._names = names
+        self._where = where
 
     def count(self) -> int:
         return len(self._names)
@@ -297,8 +325,11 @@ class MembersUnit(Unit):
 
     def get(self, position: int) -> Sample:
         name = self._names[position]
-        with self._directory.get().open(name) as file:
-            return name, file.read()
+        try:
+            with self._directory.get().open(name) as file:
+                return name, file.read()
+        except IPFSDatasetError as error:
+            raise located(error, self._where(position, name)) from error.__cause__
 
     def prefetch(self, positions: Sequence[int]) -> None:
         self._directory.get().prefetch([self._names[position] for position in positions])

@@ -142,6 +142,13 @@ class FolderReader(Reader):
             FormatError: The directory's own list of members cannot be used.
         """
 
+    def listing(self, directory: ObjectDirectory) -> tuple[str, Sequence[int]] | None:
+        """Returns the name of the file that lists the members, and the line of each, counted from 1.
+
+        For messages about a member that cannot be read. None, as by default, where there is no such list.
+        """
+        return None
+
     def samples(self, source: Any) -> Iterator[Sample]:
         for path in self.members(source):
             with source.open(path) as file:

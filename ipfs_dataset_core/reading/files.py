@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ipfs_dataset_core.errors import IPFSDatasetError
+from ipfs_dataset_core.errors import IPFSDatasetError, Location
 from ipfs_dataset_core.interfaces import ObjectFile
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.reading.layout import FileLayout, Inline, Leaf
 from ipfs_dataset_core.reading.read_ahead import FileFollowing
 from ipfs_dataset_core.reading.verified_streams import NotALeafError
+from ipfs_dataset_core.runtime.error_location import located
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.reading.fetcher import Fetcher
 
 log = logging.getLogger(__name__)
+
+E = TypeVar("E", bound=IPFSDatasetError)
 
 # Reads that continue this close to the end of the last one count as sequential: archive readers skip
 # padding and headers that they know already.
@@ -49,7 +52,10 @@ class VerifiedFile(ObjectFile):
         self._fetcher = fetcher
         self.limits = fetcher.limits
         self.index_cache = fetcher.sources.index_cache
-        self._layout = FileLayout(cid, fetcher.block, fetcher.limits.dag_depth)
+        try:
+            self._layout = FileLayout(cid, fetcher.block, fetcher.limits.dag_depth)
+        except IPFSDatasetError as error:
+            raise located(error, Location(file=name)) from error.__cause__
         self.size = self._layout.size
         self._expected = 0
         self._first = 0
@@ -85,6 +91,8 @@ class VerifiedFile(ObjectFile):
             return leaf.start, self._fetcher.leaf(self._layout, leaf)
         except NotALeafError:
             return start, self.read_at(start, size)
+        except IPFSDatasetError as error:
+            raise self._located(error, leaf.start, leaf.stop) from error.__cause__
 
     def open_cid(self, cid: str) -> ObjectFile:
         return VerifiedFile(self._fetcher, CID.parse(cid), cid)
@@ -93,7 +101,10 @@ class VerifiedFile(ObjectFile):
         if start >= stop:
             return b""
         announced = self._run_ahead(start, stop)
-        segments = self._layout.segments(start, stop)
+        try:
+            segments = self._layout.segments(start, stop)
+        except IPFSDatasetError as error:
+            raise self._located(error, start, stop) from error.__cause__
         if len(segments) > 1 and not announced:
             leaves = [segment for segment in segments if isinstance(segment, Leaf)]
             self._fetcher.prefetch_leaves(self._layout, leaves)
@@ -129,9 +140,15 @@ class VerifiedFile(ObjectFile):
                 self._layout.not_a_leaf(segment)
                 first, last = max(start, segment.start), min(stop, segment.stop)
                 return self._read_piece(first, last)
+            except IPFSDatasetError as error:
+                raise self._located(error, segment.start, segment.stop) from error.__cause__
         if segment.start >= start and segment.stop <= stop:
             return data
         return data[max(0, start - segment.start) : stop - segment.start]
+
+    def _located(self, error: E, start: int, stop: int) -> E:
+        """Returns an error that tells which bytes of this file could not be read."""
+        return located(error, Location(file=self.name, start=start, stop=stop))
 
     def _let_go(self, segments: Iterable[Leaf | Inline], stop: int) -> None:
         """Frees what a sequential reader is through with, where the cache could not hold the file anyway.

@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import attrs
 
 from ipfs_dataset_core.addressing.object_url import split_path
-from ipfs_dataset_core.errors import FormatError, ObjectNotFoundError, TransportError
+from ipfs_dataset_core.errors import (
+    FormatError,
+    IPFSDatasetError,
+    Location,
+    ObjectNotFoundError,
+    TransportError,
+)
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile
 from ipfs_dataset_core.ipld import CID
+from ipfs_dataset_core.runtime.error_location import located
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -118,7 +125,11 @@ class PlainFile(ObjectFile):
     def _fetch(self, piece: int) -> bytes:
         start = piece * PIECE_BYTES
         stop = min(start + PIECE_BYTES, self.size)
-        return self._fetcher.sources.read_path(self._path.text, start, stop)
+        try:
+            return self._fetcher.sources.read_path(self._path.text, start, stop)
+        except IPFSDatasetError as error:
+            where = Location(file=self.name, start=start, stop=stop)
+            raise located(error, where) from error.__cause__
 
 
 def _open_at(fetcher: Fetcher, path: PlainPath, name: str, size: int, position: int) -> PlainFile:

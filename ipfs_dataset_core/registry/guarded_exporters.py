@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.errors import PluginError
+from ipfs_dataset_core.errors import Location, PluginError
 from ipfs_dataset_core.interfaces import Exporter, PublishedSamples
 from ipfs_dataset_core.registry.factories import make
 from ipfs_dataset_core.registry.guard import Guard, guarded_batch, guarded_each
@@ -56,7 +56,11 @@ class GuardedExporter(Exporter):
             raise
 
     def load(self, source: ObjectDirectory | ObjectFile) -> PublishedSamples | None:
-        with Guard(self._origin, lambda _: f"opening {source.name!r}"):
+        with Guard(
+            self._origin,
+            lambda _: f"opening {source.name!r}",
+            lambda: Location(object=source.name),
+        ):
             samples = self.inner.load(source)
         return None if samples is None else _GuardedSamples(samples, source.name, self._origin)
 
@@ -102,17 +106,22 @@ class _GuardedSamples(PublishedSamples):
             return len(self._samples)
 
     def read(self, position: int) -> Any:
-        with self._guard(f"sample {position} of"):
+        with self._guard(f"sample {position} of", position):
             return self._samples.read(position)
 
     def read_each(self, positions: Iterable[int]) -> Iterator[Any]:
-        return guarded_batch(self._origin, self._what, positions, self._samples.read_each)
+        return guarded_batch(
+            *(self._origin, self._what, positions, self._samples.read_each), where=self._where
+        )
 
     def iterate(self, start: int, stop: int) -> Iterator[Any]:
         def doing(turn: int) -> str:
             return f"sample {start + turn + 1} of {self._what!r}"
 
-        return guarded_each(self._origin, doing, lambda: self._samples.iterate(start, stop))
+        return guarded_each(
+            *(self._origin, doing, lambda: self._samples.iterate(start, stop)),
+            where=lambda turn, _: self._where(start + turn),
+        )
 
     def prefetch(self, positions: Sequence[int]) -> None:
         with self._guard("the prefetch of"):
@@ -122,11 +131,19 @@ class _GuardedSamples(PublishedSamples):
         def doing(_: int) -> str:
             return f"the costs of samples of {self._what!r}"
 
-        return guarded_each(self._origin, doing, lambda: self._samples.costs(positions))
+        return guarded_each(
+            *(self._origin, doing, lambda: self._samples.costs(positions)),
+            where=lambda *_: self._where(),
+        )
 
     def block_stops(self, size: int) -> Sequence[int]:
         with self._guard("the blocks of"):
             return self._samples.block_stops(size)
 
-    def _guard(self, doing: str) -> Guard:
-        return Guard(self._origin, lambda _: f"{doing} {self._what!r}")
+    def _guard(self, doing: str, position: int | None = None) -> Guard:
+        return Guard(
+            self._origin, lambda _: f"{doing} {self._what!r}", lambda: self._where(position)
+        )
+
+    def _where(self, position: int | None = None) -> Location:
+        return Location(object=self._what, sample=position)

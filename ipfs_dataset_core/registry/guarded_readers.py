@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.errors import PluginError
+import attrs
+
+from ipfs_dataset_core.errors import Location, PluginError
 from ipfs_dataset_core.interfaces import FolderReader, MemberIndex, Reader
 from ipfs_dataset_core.registry.factories import make
 from ipfs_dataset_core.registry.guard import Guard, guarded_batch, guarded_each
+from ipfs_dataset_core.runtime.error_location import located
 from ipfs_dataset_core.toolkit.index_cache import index_of, members_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ipfs_dataset_core.interfaces import ObjectDirectory, ReaderPlugin, Sample, Span
     from ipfs_dataset_core.registry.provenance import Origin
 
 
-def make_reader(declared: ReaderPlugin | Reader, origin: Origin) -> Reader:
-    """Returns a format's reader, guarded; raises as `make` does."""
+def make_reader(
+    declared: ReaderPlugin | Reader,
+    origin: Origin,
+    where: Callable[[], Location] | None = None,
+) -> Reader:
+    """Returns a format's reader, guarded; raises as `make` does.
+
+    Args:
+        declared: What makes the reader, or the reader.
+        origin: Where it comes from.
+        where: Returns what errors add of what is read; without it, the name of the file or directory.
+    """
     reader = declared if isinstance(declared, Reader) else make(declared, origin, Reader)  # type: ignore[type-abstract]
     kind = GuardedFolderReader if isinstance(reader, FolderReader) else GuardedReader
-    return kind(reader, origin)
+    return kind(reader, origin, where)
 
 
 def unguarded(reader: Reader) -> Reader:
@@ -34,14 +49,20 @@ def unguarded(reader: Reader) -> Reader:
 class GuardedReader(Reader):
     """Another reader; what it raises that is none of our errors becomes a `PluginError`.
 
+    Every error tells the object and the sample that was read.
+
     Args:
         reader: A plugin's.
         origin: The plugin.
+        where: As for `make_reader`.
     """
 
-    def __init__(self, reader: Reader, origin: Origin) -> None:
+    def __init__(
+        self, reader: Reader, origin: Origin, where: Callable[[], Location] | None = None
+    ) -> None:
         self.inner: Any = reader
         self._origin = origin
+        self._where = where
         self.cheap_index = reader.cheap_index
         self._unchecked = True
 
@@ -49,31 +70,38 @@ class GuardedReader(Reader):
         def doing(turn: int) -> str:
             return f"sample {turn + 1} of {source.name!r}"
 
-        found = guarded_each(self._origin, doing, lambda: self.inner.samples(source))
-        return self._first_checked(found, f"sample 0 of {source.name!r}")
+        def where(turn: int, last: Sample | None) -> Location:
+            return attrs.evolve(self._place(source), sample=turn, after=_name(last))
+
+        found = guarded_each(self._origin, doing, lambda: self.inner.samples(source), where)
+        return self._first_checked(found, source, f"sample 0 of {source.name!r}")
 
     def sliceable(self, source: Any) -> bool:
-        with Guard(self._origin, lambda _: f"sliceable of {source.name!r}"):
+        with self._guard(source, "sliceable"):
             return bool(self.inner.sliceable(source))
 
     def samples_between(self, source: Any, start: int, stop: int) -> Iterator[Sample]:
         def doing(turn: int) -> str:
             return f"sample {turn + 1} from byte {start} of {source.name!r}"
 
+        def where(_: int, last: Sample | None) -> Location:
+            return attrs.evolve(self._place(source), after=_name(last))
+
         found = guarded_each(
-            self._origin, doing, lambda: self.inner.samples_between(source, start, stop)
+            self._origin, doing, lambda: self.inner.samples_between(source, start, stop), where
         )
-        return self._first_checked(found, f"the first sample from byte {start} of {source.name!r}")
+        return self._first_checked(
+            found, source, f"the first sample from byte {start} of {source.name!r}"
+        )
 
     def index(self, source: Any) -> MemberIndex | None:
-        with Guard(self._origin, lambda _: f"the index of {source.name!r}"):
-            index = index_of(self.inner, source)
+        with self._guard(source, "the index"):
+            index: Any = index_of(self.inner, source)
         if index is None:
             return None
         if not isinstance(index, MemberIndex):
-            raise self._broken(
-                f"`index` of {source.name!r} returned {index!r:.100}", "a MemberIndex"
-            )
+            what = f"`index` of {source.name!r} returned {index!r:.100}"
+            raise self._broken(source, what, "a MemberIndex")
         return _GuardedIndex(index, source.name, self._origin)
 
     def load_index(self, source: Any, data: bytes) -> MemberIndex:
@@ -81,38 +109,48 @@ class GuardedReader(Reader):
         return index
 
     def read(self, source: Any, index: MemberIndex, position: int) -> Sample:
-        with Guard(self._origin, lambda _: f"sample {position} of {source.name!r}"):
-            sample: Sample = self.inner.read(source, _unguarded(index), position)
+        found = _unguarded(index)
+        with Guard(
+            self._origin,
+            lambda _: f"sample {position} of {source.name!r}",
+            lambda: self._sample(source, found, position),
+        ):
+            sample: Sample = self.inner.read(source, found, position)
         if self._unchecked:
-            self._check(sample, f"sample {position} of {source.name!r}")
+            self._check(sample, source, f"sample {position} of {source.name!r}")
         return sample
 
     def read_each(
         self, source: Any, index: MemberIndex, positions: Iterable[int]
     ) -> Iterator[Sample]:
+        found = _unguarded(index)
+
         def read_each(wanted: list[int]) -> Iterator[Sample]:
-            each: Iterator[Sample] = self.inner.read_each(source, _unguarded(index), wanted)
+            each: Iterator[Sample] = self.inner.read_each(source, found, wanted)
             return each
 
         wanted = list(positions)
-        found = guarded_batch(self._origin, source.name, wanted, read_each)
+        batch = guarded_batch(
+            *(self._origin, source.name, wanted, read_each),
+            where=lambda position: self._sample(source, found, position),
+        )
         if not wanted or not self._unchecked:
-            return found
-        return self._first_checked(found, f"sample {wanted[0]} of {source.name!r}")
+            return batch
+        return self._first_checked(batch, source, f"sample {wanted[0]} of {source.name!r}")
 
     def prefetch(self, source: Any, index: MemberIndex, positions: Sequence[int]) -> None:
-        with Guard(self._origin, lambda _: f"the prefetch of {source.name!r}"):
+        with self._guard(source, "the prefetch"):
             self.inner.prefetch(source, _unguarded(index), positions)
 
-    def _first_checked(self, samples: Iterator[Sample], what: str) -> Iterator[Sample]:
+    def _first_checked(self, samples: Iterator[Sample], source: Any, what: str) -> Iterator[Sample]:
         """Yields samples after the first of them was checked: once for an object, not for each sample."""
         for sample in samples:
-            self._check(sample, what)
+            self._check(sample, source, what)
             yield sample
             break
         yield from samples
 
-    def _check(self, sample: object, what: str) -> None:
+    def _check(self, sample: object, source: Any, what: str) -> None:
         self._unchecked = False
         if not isinstance(sample, tuple):
             found = f"{sample!r:.100}, of type {type(sample).__name__}"
@@ -123,12 +161,34 @@ class GuardedReader(Reader):
         else:
             return
         self._unchecked = True
-        raise self._broken(f"{what} is {found}", "a pair (name, value) whose name is text")
+        raise self._broken(source, f"{what} is {found}", "a pair (name, value) whose name is text")
 
-    def _broken(self, what: str, wanted: str) -> PluginError:
-        return PluginError(
+    def _broken(self, source: Any, what: str, wanted: str) -> PluginError:
+        error = PluginError(
             f"Plugin {self._origin}: {what}, where its contract wants {wanted}. {self._origin.remedy}"
         )
+        return located(error, self._place(source))
+
+    def _guard(self, source: Any, doing: str) -> Guard:
+        return Guard(
+            self._origin, lambda _: f"{doing} of {source.name!r}", partial(self._place, source)
+        )
+
+    def _place(self, source: Any) -> Location:
+        return Location(object=source.name) if self._where is None else self._where()
+
+    def _sample(self, source: Any, index: MemberIndex, position: int) -> Location:
+        name = None
+        # The index is a plugin's, and what went wrong is what the sample's own error says.
+        with suppress(Exception):
+            name = index.name(position)
+        return attrs.evolve(self._place(source), sample=position, member=name)
+
+
+def _name(sample: Any) -> str | None:
+    """Returns a sample's name, None where a plugin yields something else."""
+    name = sample[0] if isinstance(sample, tuple) and sample else None
+    return name if isinstance(name, str) else None
 
 
 def _unguarded(index: MemberIndex) -> MemberIndex:
@@ -139,13 +199,17 @@ class GuardedFolderReader(GuardedReader, FolderReader):
     """Another reader of folders, likewise."""
 
     def members(self, directory: ObjectDirectory) -> Sequence[str]:
-        with Guard(self._origin, lambda _: f"the members of {directory.name!r}"):
+        with self._guard(directory, "the members"):
             members: Any = members_of(self.inner, directory)
         if isinstance(members, (str, bytes)) or not isinstance(members, Sequence):
-            raise self._broken(
-                f"`members` of {directory.name!r} returned {members!r:.100}", "a list of paths"
-            )
+            what = f"`members` of {directory.name!r} returned {members!r:.100}"
+            raise self._broken(directory, what, "a list of paths")
         return members
+
+    def listing(self, directory: ObjectDirectory) -> tuple[str, Sequence[int]] | None:
+        with self._guard(directory, "the lines of the list"):
+            found: tuple[str, Sequence[int]] | None = self.inner.listing(directory)
+            return found
 
 
 class _GuardedIndex(MemberIndex):

@@ -7,6 +7,7 @@ line that could lead out of the folder is an error, not a file that is not found
 from __future__ import annotations
 
 import re
+from array import array
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import (
@@ -19,6 +20,8 @@ from ipfs_dataset_core import (
 from ipfs_dataset_plugins.archives.member_names import is_junk
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from ipfs_dataset_core import ObjectDirectory
 
 LISTING = "metadata.txt"
@@ -26,8 +29,7 @@ LISTING = "metadata.txt"
 _DEFAULT_LIMITS = Limits()
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Not str.splitlines: it also cuts at characters that file names may have, such as U+2028.
-_LINE = re.compile(rb"[^\r\n]+")
-_LINE_END = re.compile(rb"\r\n|\r|\n")
+_LINE = re.compile(rb"([^\r\n]*)(?:\r\n|[\r\n]|\Z)")
 _LEADS_ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[A-Za-z]:[\\/]|[\\/]")
 
 
@@ -43,11 +45,20 @@ class Folder(FolderReader):
         shown = (path for path in directory.walk() if not _is_hidden(path))
         return NameTable(shown, limits=directory.limits)
 
+    def listing(self, directory: ObjectDirectory) -> tuple[str, Sequence[int]] | None:
+        if not directory.contains(LISTING):
+            return None
+        return LISTING, array("L", (number for number, _ in _lines(self._list(directory))))
+
     def _listed(self, directory: ObjectDirectory) -> NameTable:
         name = f"{directory.name}/{LISTING}"
+        return parse_listing(self._list(directory), name, directory.limits)
+
+    def _list(self, directory: ObjectDirectory) -> bytes:
         with directory.open(LISTING) as file:
+            name = f"{directory.name}/{LISTING}"
             directory.limits.check("listing_bytes", file.size, repr(name))
-            return parse_listing(file.read_at(0, file.size), name, directory.limits)
+            return file.read_at(0, file.size)
 
 
 def parse_listing(data: bytes, name: str, limits: Limits = _DEFAULT_LIMITS) -> NameTable:
@@ -62,22 +73,25 @@ def parse_listing(data: bytes, name: str, limits: Limits = _DEFAULT_LIMITS) -> N
         FormatError: It is not UTF-8, or a line is not a path inside the folder.
         LimitError: It has too many lines or too long a line.
     """
-    data = data.removeprefix(_BYTE_ORDER_MARK)
     paths = NameTable(limits=limits)
-    for match in _LINE.finditer(data):
-        check_time()
-        line = match[0].rstrip(b" \t")
-        if not line:
-            continue
+    for number, line in _lines(data):
         try:
             paths.append(_path(line, name, limits))
         except ValueError as error:
-            number = len(_LINE_END.findall(data, 0, match.start())) + 1
             raise FormatError(
                 f"Line {number} of {name!r} cannot be used: {line[:200]!r} {error}. Each line is "
                 "the relative path of a file in the folder, in UTF-8."
             ) from None
     return paths
+
+
+def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yields the number, from 1, and the text of each line that is not empty."""
+    for number, match in enumerate(_LINE.finditer(data.removeprefix(_BYTE_ORDER_MARK)), 1):
+        check_time()
+        line = match[1].rstrip(b" \t")
+        if line:
+            yield number, line
 
 
 def _path(line: bytes, name: str, limits: Limits) -> str:

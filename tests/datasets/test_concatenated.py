@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ipfs_dataset_core.datasets.concatenated import Row, has_blocks
 from ipfs_dataset_core.datasets.shards import MembersUnit, ObjectUnit
+from ipfs_dataset_core.errors import Location
 from ipfs_dataset_core.interfaces import MemberIndex, Reader
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile
@@ -49,7 +50,10 @@ def unit(spans, source=None):
 
 def members(count):
     return MembersUnit(
-        ProcessLocal(lambda: MemoryDirectory({})), NameTable(str(number) for number in range(count))
+        ProcessLocal(lambda: MemoryDirectory({})),
+        NameTable(str(number) for number in range(count)),
+        "folder",
+        lambda _, path: Location(object="folder", file=path),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from ipfs_dataset_core import Exporter, FolderReader, MemberIndex, Options, PublishedSamples, Reader
-from ipfs_dataset_core.errors import PluginError
+from ipfs_dataset_core.errors import FormatError, PluginError
 from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.registry import guarded_exporters as exporters
 from ipfs_dataset_core.registry import guarded_readers as readers
@@ -46,8 +46,8 @@ def test_every_method_of_an_interface_is_guarded(interface, guard):
     assert methods(interface) <= own
 
 
-def test_errors_of_our_own_pass_as_they_are():
-    with pytest.raises(Exception, match=r"^'a file' is damaged at byte 7\.$"):
+def test_errors_of_our_own_pass_with_the_number_of_the_sample():
+    with pytest.raises(FormatError, match=r"^In sample 0: 'a file' is damaged at byte 7\.$"):
         list(readers.make_reader(Refusing(), MINE).samples(MemoryFile(b"", "a file")))
 
 

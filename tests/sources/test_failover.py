@@ -59,6 +59,7 @@ def test_wrong_bytes_alone_are_a_verification_error_that_names_cid_and_source():
     assert str(caught.value).splitlines() == [
         f"No source delivered block {NAME}:",
         f"  gateway liar: 5000 bytes received for {NAME} are not that block.",
+        "  What to do: leave out the source whose bytes are wrong, or name more: gateways=[URL, …]",
     ]
     assert liar.asked["block"] == 1
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from ipfs_dataset_core import FormatError
-
-if TYPE_CHECKING:
-    from ipfs_dataset_core import ObjectFile
+from ipfs_dataset_core import FormatError, IPFSDatasetError, ObjectFile
 
 PIECE_BYTES = 1 << 20
 
@@ -49,6 +46,7 @@ class ForwardBytes:
         self._piece = piece
         self._buffer = b""
         self._base = 0
+        self._careful_until = 0
 
     def read(self, start: int, size: int) -> bytes:
         """Returns `size` bytes from `start`, fewer only at the end of the file.
@@ -76,13 +74,30 @@ class ForwardBytes:
         have = self._buffer[at:] if 0 <= at <= len(self._buffer) else b""
         self._base = start + len(have)
         rest = size - len(have)
-        self._buffer = self._file.read_at(self._base, max(rest, self._piece))
+        self._buffer = self._ahead(self._base, rest)
         if len(self._buffer) > rest:
             return have + self._buffer[:rest] if have else self._buffer, 0
         # All of it was asked for: keeping it as well would hold a large member twice.
         data, self._buffer = self._buffer, b""
         self._base += len(data)
         return have + data if have else data, 0
+
+    def _ahead(self, start: int, size: int) -> bytes:
+        """Returns `size` bytes and what follows them, but not what cannot be read and is not asked for.
+
+        So the members before it are read, and the error is that of the member that it belongs to.
+        """
+        whole = max(size, self._piece)
+        if start < self._careful_until or whole == size:
+            return self._file.read_at(start, size)
+        try:
+            return self._file.read_at(start, whole)
+        except IPFSDatasetError as error:
+            # A source that is gone was waited for, and a compressed archive cannot be read on.
+            if getattr(error, "retryable", False) or not isinstance(self._file, ObjectFile):
+                raise
+            self._careful_until = start + whole
+            return self._file.read_at(start, size)
 
 
 class HoppingBytes(ForwardBytes):

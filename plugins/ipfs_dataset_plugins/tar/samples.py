@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ipfs_dataset_core import IPFSDatasetError, Location, located
 from ipfs_dataset_plugins.tar.headers import BLOCK, padded
 from ipfs_dataset_plugins.tar.usual import usual_headers
 
@@ -49,7 +50,10 @@ def samples(
         member = scan.member(start)
         if member is None or member.start >= stop:  # behind an end mark that is ignored
             return
-        content = contents.read(archive, member)
+        try:
+            content = contents.read(archive, member)
+        except IPFSDatasetError as error:
+            raise located(error, Location(member=member.name)) from error.__cause__
         if content is not None:
             yield member.name, content
         start = member.stop

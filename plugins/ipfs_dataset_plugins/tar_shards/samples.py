@@ -8,7 +8,7 @@ from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ipfs_dataset_core import FormatError, PublishedSamples
+from ipfs_dataset_core import FormatError, IPFSDatasetError, PublishedSamples
 from ipfs_dataset_plugins.archives.buffered import HoppingBytes
 from ipfs_dataset_plugins.tar_shards import codecs, manifest
 from ipfs_dataset_plugins.tar_shards.writer import OWN_SCHEMA, TRAILER
@@ -110,10 +110,19 @@ class TarShardSamples(PublishedSamples):
             limit = shard.starts[first] + PIECE_BYTES // _RECORD
             end = max(first + 1, bisect_right(shard.starts, limit, first, last + 1) - 1)
             base, _ = shard.span(first, end)
-            piece = shard.read(first, end)
-            for local in range(first, end):
-                start, stop = shard.span(local, local + 1)
-                yield self._decode(piece[start - base : stop - base], offset + local)
+            try:
+                piece = shard.read(first, end)
+            except IPFSDatasetError as error:
+                # The samples before the one that cannot be read come all the same; a source that is gone
+                # was waited for.
+                if getattr(error, "retryable", False) or end - first == 1:
+                    raise
+                for local in range(first, end):
+                    yield self._decode(shard.read(local, local + 1), offset + local)
+            else:
+                for local in range(first, end):
+                    start, stop = shard.span(local, local + 1)
+                    yield self._decode(piece[start - base : stop - base], offset + local)
             first = end
 
     def _spans(self, positions: Iterable[int]) -> Iterator[tuple[ObjectFile, Iterator[Span]]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from ipfs_dataset_core import FormatError, Reader, index_of
+from ipfs_dataset_core import FormatError, IPFSDatasetError, Location, Reader, index_of, located
 from ipfs_dataset_plugins.archives.buffered import ForwardBytes, HoppingBytes
 from ipfs_dataset_plugins.zip.index import ZipIndex, build_index
 from ipfs_dataset_plugins.zip.member import read_member
@@ -55,8 +55,8 @@ def _content(archive: ForwardBytes, member: Member, limits: Limits) -> bytes:
         limits.check("member_bytes", size, f"member {name!r} of {archive.name!r}")
     try:
         return read_member(archive, member)
-    except FormatError:
-        raise
+    except IPFSDatasetError as error:
+        raise located(error, Location(member=name)) from error.__cause__
     except ValueError as error:
         raise FormatError(
             f"Member {name!r} of {archive.name!r} cannot be read: {error}."
