@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import pytest
 from torch.utils.data import Dataset, IterableDataset
 
+import ipfs_dataset as facade
 import ipfs_dataset_core
 from ipfs_dataset import exporter, ipfs_dataset, types
 
@@ -17,6 +19,19 @@ def test_the_facade_only_passes_on_what_the_core_has():
     for module in (exporter, ipfs_dataset, types):
         for name in module.__all__:
             assert getattr(module, name) is getattr(ipfs_dataset_core, name)
+
+
+def test_every_name_of_the_modules_is_at_the_top_as_well():
+    modules = (exporter, ipfs_dataset, types)
+    names = {name for module in modules for name in module.__all__}
+    assert {*facade.__all__} - {"__version__"} == names == {*facade._MODULE_OF}
+    assert {*facade.__all__} <= {*dir(facade)}
+    for module in modules:
+        for name in module.__all__:
+            assert getattr(facade, name) is getattr(module, name)
+    assert facade.__version__ == importlib.metadata.version("ipfs-dataset")
+    with pytest.raises(AttributeError, match="no attribute 'IPFSDatsaet'"):
+        facade.IPFSDatsaet  # type: ignore[attr-defined]  # noqa: B018 - looking it up is the test
 
 
 def test_names_of_the_core_are_there_and_no_others():

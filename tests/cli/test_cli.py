@@ -137,7 +137,7 @@ def test_every_command_has_help(capsys):
 def command(*arguments, **options):
     # Buffered as users have it: what cannot be written shows only at the end.
     return subprocess.run(
-        [sys.executable, "-m", "ipfs_dataset.cli", *arguments],
+        [sys.executable, "-m", "ipfs_dataset", *arguments],
         env={**os.environ, "PYTHONUNBUFFERED": ""},
         check=False,
         timeout=60,

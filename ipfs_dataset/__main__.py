@@ -1,4 +1,4 @@
-"""Makes ``python -m ipfs_dataset.cli`` the same as ``ipfs-dataset``."""
+"""Makes ``python -m ipfs_dataset`` the same as ``ipfs-dataset``."""
 
 from __future__ import annotations
 
