@@ -19,12 +19,45 @@ DAG_CBOR = 0x71
 LIBP2P_KEY = 0x72
 DAG_JSON = 0x0129
 
+# The names of multicodec for what CIDs name; only the first five are read here.
 CODEC_NAMES = {
     RAW: "raw",
     DAG_PB: "dag-pb",
     DAG_CBOR: "dag-cbor",
     LIBP2P_KEY: "libp2p-key",
     DAG_JSON: "dag-json",
+    0x51: "cbor",
+    0x63: "bencode",
+    0x78: "git-raw",
+    0x7B: "torrent-info",
+    0x7C: "torrent-file",
+    0x80: "blake3-hashseq",
+    0x85: "dag-jose",
+    0x86: "dag-cose",
+    0x90: "eth-block",
+    0x91: "eth-block-list",
+    0x92: "eth-tx-trie",
+    0x93: "eth-tx",
+    0x94: "eth-tx-receipt-trie",
+    0x95: "eth-tx-receipt",
+    0x96: "eth-state-trie",
+    0x97: "eth-account-snapshot",
+    0x98: "eth-storage-trie",
+    0xB0: "bitcoin-block",
+    0xB1: "bitcoin-tx",
+    0xB2: "bitcoin-witness-commitment",
+    0xC0: "zcash-block",
+    0xC1: "zcash-tx",
+    0xD0: "stellar-block",
+    0xD1: "stellar-tx",
+    0xE0: "decred-block",
+    0xE1: "decred-tx",
+    0xF0: "dash-block",
+    0xF1: "dash-tx",
+    0x0200: "json",
+    0x0202: "car",
+    0xF101: "fil-commitment-unsealed",
+    0xF102: "fil-commitment-sealed",
 }
 
 _SHA2_256 = b"\x12\x20"
@@ -122,7 +155,8 @@ class CID:
 
     @property
     def codec_name(self) -> str:
-        return CODEC_NAMES.get(self.codec, hex(self.codec))
+        """The name that multicodec has for the codec; of less usual ones its number."""
+        return CODEC_NAMES.get(self.codec, f"of the multicodec {self.codec:#x}")
 
     def __str__(self) -> str:
         return _text(self)
@@ -173,5 +207,6 @@ def read_cid(buffer: bytes, position: int) -> tuple[CID, int]:
 def make_cid(block: bytes | memoryview, codec: int, version: int = 1) -> CID:
     """Returns the sha2-256 CID of a block; version 0 exists for `DAG_PB` only."""
     if version == 0 and codec != DAG_PB:
-        raise AddressError(f"CID version 0 cannot name codec {codec:#x}; use version 1.")
+        named = CODEC_NAMES.get(codec, f"the multicodec {codec:#x}")
+        raise AddressError(f"CID version 0 cannot name {named}; use version 1.")
     return CID(version, codec, _SHA2_256 + hashlib.sha256(block).digest())

@@ -1,14 +1,18 @@
-"""The small part of DAG-CBOR that the header of a CAR consists of."""
+"""DAG-CBOR: decoded whole; written as far as the header of a CAR consists of it."""
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 from ipfs_dataset_core.errors import FormatError
 
+# The header of a CAR has three levels.
 MAX_DEPTH = 8
 
-_UINT, _BYTES, _TEXT, _ARRAY, _MAP, _TAG = 0, 2, 3, 4, 5, 6
+_UINT, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP, _TAG, _SIMPLE = range(8)
+_SIMPLE_VALUES = {20: False, 21: True, 22: None}
+_FLOATS = {2: ">e", 4: ">f", 8: ">d"}
 _INLINE = 24
 _CID_TAG = 42
 
@@ -19,13 +23,18 @@ class LinkBytes(bytes):
     __slots__ = ()
 
 
-def decode(data: bytes) -> Any:
-    """Returns the one value that `data` is: int, bytes, str, list, dict or `LinkBytes`.
+def decode(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
+    """Returns the one value that `data` is: int, float, bool, None, bytes, str, list, dict or `LinkBytes`.
+
+    Args:
+        data: The block.
+        max_depth: How many levels of lists and maps it may have.
 
     Raises:
-        FormatError: The data is cut, malformed, followed by more, or of a type not read here.
+        FormatError: The data is cut, malformed, followed by more, nested too deep, or of a type that DAG-CBOR
+            does not have.
     """
-    value, end = _item(data, 0, 0)
+    value, end = _item(data, 0, max_depth)
     if end != len(data):
         raise FormatError(f"{len(data) - end} bytes follow the CBOR value")
     return value
@@ -45,21 +54,35 @@ def _head(data: bytes, position: int) -> tuple[int, int, int]:
     return major, int.from_bytes(data[position:end], "big"), end
 
 
-def _item(data: bytes, position: int, depth: int) -> tuple[Any, int]:
-    if depth > MAX_DEPTH:
-        raise FormatError(f"CBOR nests deeper than {MAX_DEPTH} levels")
+def _item(data: bytes, position: int, levels: int) -> tuple[Any, int]:  # noqa: PLR0911 - one for each type
+    if levels < 0:
+        raise FormatError("CBOR nests deeper than what is read here")
+    start = position
     major, number, position = _head(data, position)
     if major == _UINT:
         return number, position
     if major in (_BYTES, _TEXT):
         return _string(data, position, number, text=major == _TEXT)
     if major == _ARRAY:
-        return _array(data, position, number, depth)
+        return _array(data, position, number, levels)
     if major == _MAP:
-        return _map(data, position, number, depth)
+        return _map(data, position, number, levels)
     if major == _TAG and number == _CID_TAG:
-        return _link(data, position, depth)
+        return _link(data, position, levels)
+    if major == _NEGATIVE:
+        return -1 - number, position
+    if major == _SIMPLE:
+        return _simple(data, start, position, number), position
     raise FormatError(f"CBOR of major type {major} before offset {position} is not read here")
+
+
+def _simple(data: bytes, start: int, end: int, number: int) -> Any:
+    code = _FLOATS.get(end - start - 1)
+    if code is not None:
+        return struct.unpack(code, data[start + 1 : end])[0]
+    if end - start > 1 or number not in _SIMPLE_VALUES:
+        raise FormatError(f"CBOR has an unknown simple value {number} at offset {start}")
+    return _SIMPLE_VALUES[number]
 
 
 def _string(data: bytes, position: int, size: int, *, text: bool) -> tuple[bytes | str, int]:
@@ -75,26 +98,26 @@ def _string(data: bytes, position: int, size: int, *, text: bool) -> tuple[bytes
         raise FormatError(f"CBOR text at offset {position} is not UTF-8") from None
 
 
-def _array(data: bytes, position: int, count: int, depth: int) -> tuple[list[Any], int]:
+def _array(data: bytes, position: int, count: int, levels: int) -> tuple[list[Any], int]:
     items = []
     for _ in range(count):  # ends at the end of the data at the latest, for every item has a byte
-        value, position = _item(data, position, depth + 1)
+        value, position = _item(data, position, levels - 1)
         items.append(value)
     return items, position
 
 
-def _map(data: bytes, position: int, count: int, depth: int) -> tuple[dict[str, Any], int]:
+def _map(data: bytes, position: int, count: int, levels: int) -> tuple[dict[str, Any], int]:
     items: dict[str, Any] = {}
     for _ in range(count):
-        key, position = _item(data, position, depth + 1)
+        key, position = _item(data, position, levels - 1)
         if not isinstance(key, str) or key in items:
             raise FormatError(f"CBOR map key before offset {position} is no text or given twice")
-        items[key], position = _item(data, position, depth + 1)
+        items[key], position = _item(data, position, levels - 1)
     return items, position
 
 
-def _link(data: bytes, position: int, depth: int) -> tuple[LinkBytes, int]:
-    value, position = _item(data, position, depth + 1)
+def _link(data: bytes, position: int, levels: int) -> tuple[LinkBytes, int]:
+    value, position = _item(data, position, levels - 1)
     if not isinstance(value, bytes) or value[:1] != b"\0":
         raise FormatError(f"CBOR link before offset {position} is malformed")
     return LinkBytes(value[1:]), position

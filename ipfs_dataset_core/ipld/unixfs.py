@@ -17,7 +17,7 @@ import attrs
 
 from ipfs_dataset_core.errors import FormatError, LimitError, VerificationError
 from ipfs_dataset_core.ipld import dag_pb, protobuf, varint
-from ipfs_dataset_core.ipld.cid import DAG_PB, RAW
+from ipfs_dataset_core.ipld.cid import DAG_CBOR, DAG_JSON, DAG_PB, RAW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -163,7 +163,10 @@ def decode_node(cid: CID, block: bytes | memoryview) -> tuple[UnixFS, dag_pb.PBN
         FormatError: `cid` is of another codec, or the block is malformed.
     """
     if cid.codec != DAG_PB:
-        raise FormatError(f"{cid} is {cid.codec_name}, not a file or directory (UnixFS).")
+        into = (
+            ": name the path in it that leads to one" if cid.codec in (DAG_CBOR, DAG_JSON) else ""
+        )
+        raise FormatError(f"{cid} is {cid.codec_name}, not a file or directory (UnixFS){into}.")
     try:
         node = dag_pb.decode(block)
         return decode(b"" if node.data is None else node.data), node

@@ -12,6 +12,7 @@ from ipfs_dataset_core.addressing.object_url import split_path
 from ipfs_dataset_core.errors import AddressError, FormatError, LimitError, ObjectNotFoundError
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile
 from ipfs_dataset_core.ipld import CID, RAW, entries, finder, lookup, node_kind
+from ipfs_dataset_core.ipld.data_model import DATA_CODECS, follow
 from ipfs_dataset_core.reading.announced import Announced
 from ipfs_dataset_core.reading.directory_prefetch import fetch_shards, fetch_small_files
 from ipfs_dataset_core.reading.directory_visits import KnownEntry, Visits
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _WINDOW_ENTRIES = 32
+_MAX_BARE_LINKS = 16
 _MAX_IN_A_CAR = 1024
 # Of what is left out, so many are named in the log.
 _MAX_LOGGED = 20
@@ -38,14 +40,26 @@ _SMALL_BYTES = 512 << 10
 
 
 def resolve_path(fetcher: Fetcher, root: CID, path: Sequence[str], name: str) -> CID:
-    """Returns the CID at a path below a directory.
+    """Returns the CID at a path below a directory, or through data that link to one (DAG-CBOR, DAG-JSON).
 
     Raises:
-        ObjectNotFoundError: A verified directory proves that it has no such name.
-        FormatError: Something on the way is a file or a symlink.
+        ObjectNotFoundError: A verified directory, map or list proves that it has no such name.
+        FormatError: Something on the way is a file, a symlink, or a value that is no link.
+        LimitError: Data link to data, again and again, without a name of the path between them.
     """
     cid = root
-    for depth, segment in enumerate(path):
+    depth = links_in_a_row = 0
+    while depth < len(path):
+        if cid.codec in DATA_CODECS:
+            cid, used = follow(cid, fetcher.block(cid), path[depth:], name)
+            depth += used
+            links_in_a_row = 0 if used else links_in_a_row + 1
+            if links_in_a_row > _MAX_BARE_LINKS:
+                raise LimitError(
+                    f"{name!r}: more than {_MAX_BARE_LINKS} blocks in a row are nothing but a link"
+                )
+            continue
+        segment = path[depth]
         kind = node_kind(cid, fetcher.block(cid))
         if kind not in ("directory", "hamt"):
             walked = repr("/".join(path[:depth])) if depth else f"its root {root}"
@@ -54,6 +68,7 @@ def resolve_path(fetcher: Fetcher, root: CID, path: Sequence[str], name: str) ->
         if entry is None:
             raise ObjectNotFoundError(f"{name!r}: directory {cid} has no entry named {segment!r}")
         cid = entry.cid
+        depth += 1
     return cid
 
 

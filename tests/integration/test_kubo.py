@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from ipfs_dataset.ipfs_dataset import IPFSDataset
 from ipfs_dataset_core import (
     CID,
+    FormatError,
     ObjectNotFoundError,
     Options,
     TransportError,
@@ -84,6 +87,30 @@ def test_directories_have_no_size_and_paths_are_encoded(kubo, tmp_path):
     with pytest.raises(ObjectNotFoundError):
         transport.path_size(f"/ipfs/{root}/nope")
     transport.close()
+
+
+@pytest.mark.parametrize("codec", ["dag-cbor", "dag-json"])
+def test_a_path_through_data_to_a_file_is_resolved_as_by_ipfs_cat(kubo, tmp_path, codec):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "file.txt").write_bytes(b"found")
+    folder = kubo.add(tmp_path / "d", "--cid-version=1")
+    value: object = {"/": folder}
+    for keys in (["a", 0, "b"], ["c"]):
+        for key in reversed(keys):
+            value = [value, 1.5, None] if key == 0 else {key: value, "n": -1}
+        (tmp_path / "value.json").write_text(json.dumps(value))
+        put = ["dag", "put", f"--store-codec={codec}", str(tmp_path / "value.json")]
+        root = kubo.cli(*put).decode().strip()
+        value = {"/": root}
+    path = f"{root}/c/a/0/b/file.txt"
+    assert kubo.cli("cat", f"/ipfs/{path}") == b"found"
+    for where in ({"ipfs_api_address": kubo.api}, {"gateways": kubo.gateway}):
+        dataset = IPFSDataset(f"ipfs://{path}", **where)
+        assert [data for _, data in dataset[:]] == [b"found"]
+        with pytest.raises(ObjectNotFoundError, match="no entry named 'x'"):
+            len(IPFSDataset(f"ipfs://{root}/c/x", **where))
+        with pytest.raises(FormatError, match=f"is {codec}, not a file"):
+            len(IPFSDataset(f"ipfs://{root}", **where))
 
 
 def test_a_gateway_for_blocks_only_is_read_by_cars_and_blocks(tmp_path):

@@ -36,8 +36,11 @@ def test_values_read_back(value):
         (b"\xd8\x2a\x41\x01", "link"),
         (b"\xd8\x2a\x01", "link"),
         (b"\xc1\x01", "major type 6"),
-        (b"\xf5", "major type 7"),
-        (b"\x20", "major type 1"),
+        (b"\xf8\x15", "simple value"),
+        (b"\xf7", "simple value"),
+        (b"\xff", "malformed number"),
+        (b"\xfb\0", "malformed number"),
+        (b"\x9f\xff", "malformed number"),
         (b"\x01\x02", "1 bytes follow"),
         (b"\x81" * 50 + b"\x01", "deeper"),
         (b"\x9b" + b"\xff" * 8, "cut off"),
@@ -47,6 +50,33 @@ def test_values_read_back(value):
 def test_what_is_not_read_is_refused(raw, reason):
     with pytest.raises(FormatError, match=reason):
         decode(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        ("20", -1),
+        ("3bffffffffffffffff", -(1 << 64)),
+        ("f4", False),
+        ("f5", True),
+        ("f6", None),
+        ("f93c00", 1.0),
+        ("fa47c35000", 100000.0),
+        ("fbc010666666666666", -4.1),
+        ("a2616101616282f602", {"a": 1, "b": [None, 2]}),
+    ],
+)
+def test_the_other_types_of_dag_cbor_are_read(raw, value):
+    decoded = decode(bytes.fromhex(raw))
+    assert decoded == value
+    assert type(decoded) is type(value)
+
+
+def test_data_may_be_nested_deeper_than_a_header():
+    deep = b"\x81" * 100 + b"\x01"
+    assert decode(deep, max_depth=128)
+    with pytest.raises(FormatError, match="deeper"):
+        decode(b"\x81" * 200 + b"\x01", max_depth=128)
 
 
 @given(st.binary(max_size=60))

@@ -27,6 +27,7 @@ from ipfs_dataset_core.ipld import (
     make_cid,
 )
 from ipfs_dataset_core.ipld.cid import DAG_CBOR
+from ipfs_dataset_core.ipld.dag_cbor import LinkBytes, encode
 from ipfs_dataset_core.limits import Limits
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.reading.directories import (
@@ -220,6 +221,53 @@ def test_other_codecs_are_named(fetchers):
     cid = make_cid(data, DAG_CBOR)
     with pytest.raises(FormatError, match="dag-cbor"):
         open_node(fetchers({cid.multihash: data}), cid, "here")
+
+
+def data(value):
+    """Returns a DAG-CBOR block with links, and its CID."""
+    block = encode(value)
+    return make_cid(block, DAG_CBOR), block
+
+
+def link(cid):
+    return LinkBytes(cid.to_bytes())
+
+
+def test_a_path_leads_through_data_to_a_file(fetchers):
+    folder, blocks = tree(FILES)
+    inner, inner_block = data([0, {"photos": link(folder)}])
+    outer, outer_block = data({"a": {"b": link(inner)}, "n": 1})
+    alone, alone_block = data(link(outer))
+    more = {inner.multihash: inner_block, outer.multihash: outer_block}
+    fetcher = fetchers({**blocks, **more, alone.multihash: alone_block})
+    for root in (outer, alone):
+        path = ["a", "b", "1", "photos", "b.txt"]
+        assert open_file(fetcher, resolve_path(fetcher, root, path, "o"), "o").read() == b"b"
+        assert resolve_path(fetcher, root, path[:-1], "o") == folder
+    with pytest.raises(ObjectNotFoundError, match="no entry named 'c'"):
+        resolve_path(fetcher, outer, ["a", "c"], "o")
+    with pytest.raises(FormatError, match="a number in dag-cbor data, not a link"):
+        resolve_path(fetcher, outer, ["n"], "o")
+    with pytest.raises(FormatError, match="name the path in it"):
+        open_node(fetcher, outer, "o")
+
+
+def test_data_that_lie_are_found_out(fetchers):
+    folder, blocks = tree(FILES)
+    root, _ = data({"a": link(folder)})
+    _, lie = data({"a": link(make_cid(b"x", RAW))})
+    with pytest.raises(VerificationError, match=str(root)):
+        resolve_path(fetchers({**blocks, root.multihash: lie}), root, ["a"], "o")
+
+
+def test_blocks_that_are_nothing_but_links_end_somewhere(fetchers):
+    folder, blocks = tree(FILES)
+    cid = folder
+    for _ in range(40):
+        cid, block = data(link(cid))
+        blocks[cid.multihash] = block
+    with pytest.raises(LimitError, match="nothing but a link"):
+        resolve_path(fetchers(blocks), cid, ["b.txt"], "o")
 
 
 def test_prefetching_what_is_not_there_fails_nobody(fetchers):
