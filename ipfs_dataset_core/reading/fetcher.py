@@ -24,6 +24,7 @@ from ipfs_dataset_core.reading.trees import MIN_FILES, TreeRun
 from ipfs_dataset_core.reading.verified_streams import (
     BRIDGED_BYTES,
     NotALeafError,
+    check_leaf,
     leaf_bytes,
     runs,
 )
@@ -100,12 +101,13 @@ class Fetcher:
 
         Raises:
             NotALeafError: It is an inner node.
+            VerificationError: It has not as many bytes as its parent says.
         """
         key = _leaf_key(leaf)
-        cached = self._promises.cached(key)
-        if cached is not None:  # most are, and need no time
-            return cached
-        return self._awaited(key, lambda: self._leaf_from_block(layout, leaf))
+        data = self._promises.cached(key)
+        if data is None:  # most are there, and need no time
+            data = self._awaited(key, lambda: self._leaf_from_block(leaf))
+        return check_leaf(layout.cid, leaf, data)
 
     def get(self, key: bytes, fetch: Callable[[], bytes]) -> bytes:
         """Returns what is cached under a key, on its way, or else fetched here and now."""
@@ -135,7 +137,7 @@ class Fetcher:
             if len(run) >= MIN_RUN_LEAVES:
                 self._work.submit(lambda wanted=wanted: self._fetch_run(layout, wanted))  # type: ignore[misc]
             else:
-                self._fetch_each(wanted, partial(self._leaf_from_block, layout))
+                self._fetch_each(wanted, self._leaf_from_block)
 
     def follow(self, following: FileFollowing, layout: FileLayout, leaves: Sequence[Leaf]) -> None:
         """Starts fetching the next leaves of who reads a file from front to back."""
@@ -184,9 +186,7 @@ class Fetcher:
         mine = dict(self._claim_missing(list(self._within_budget(leaves))))
         if self.sources.keeps:
             kept = {leaf for leaf in mine if self.sources.has_kept(CID.from_bytes(leaf.cid))}
-            self._fetch_each(
-                {leaf: mine.pop(leaf) for leaf in kept}, partial(self._leaf_from_block, layout)
-            )
+            self._fetch_each({leaf: mine.pop(leaf) for leaf in kept}, self._leaf_from_block)
         return mine
 
     def _within_budget(self, leaves: Iterable[Leaf]) -> Iterator[Leaf]:
@@ -205,11 +205,11 @@ class Fetcher:
             if promise is not None:
                 yield leaf, promise
 
-    def _leaf_from_block(self, layout: FileLayout, leaf: Leaf) -> bytes:
+    def _leaf_from_block(self, leaf: Leaf) -> bytes:
         # What was taken for a leaf before and was none is cached as a block.
         block = self._promises.cached(leaf.cid) or self.sources.get_block(CID.from_bytes(leaf.cid))
         try:
-            return leaf_bytes(layout.cid, leaf, block)
+            return leaf_bytes(leaf, block)
         except NotALeafError:
             self._promises.cache(leaf.cid, block)
             raise
@@ -230,7 +230,7 @@ class Fetcher:
             for run in runs(list(batch), bridged=BRIDGED_BYTES, longest=layout.size):
                 self._fetch_run(layout, {leaf: batch.pop(leaf) for leaf in run}, following)
 
-        self._go_on(following, deliver, partial(self._leaf_from_block, layout))
+        self._go_on(following, deliver, self._leaf_from_block)
 
     def _go_on(
         self,
@@ -284,7 +284,7 @@ class Fetcher:
             with until(self._work.half()):
                 self._leaf_bulk.deliver(layout, wanted, following)
         finally:
-            self._fetch_each(wanted, partial(self._leaf_from_block, layout))
+            self._fetch_each(wanted, self._leaf_from_block)
 
 
 def _leaf_key(leaf: Leaf) -> bytes:

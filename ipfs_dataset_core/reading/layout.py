@@ -118,10 +118,11 @@ class FileLayout:
     def _way_to(self, start: int, stop: int) -> Leaf | bytes | None:
         """Returns the leaf that holds all of a span, or the CID of the node that has to be read to find it.
 
-        None where there is no such leaf, or it is not to be found that easily.
+        None where there is no such leaf, or it is not to be found that easily: what contradicts itself or is
+        too deep is left to `_below`, which refuses it each time, whatever was read before.
         """
         node, base = self._root, 0
-        while True:
+        for _ in range(self._depth):
             offsets = node.offsets
             child = bisect_right(offsets, start - base) - 1
             if not 0 <= child < len(node.links) or stop - base > offsets[child + 1]:
@@ -132,7 +133,10 @@ class FileLayout:
             below = self._nodes.get(node.links[child])
             if below is None:
                 return node.links[child]
+            if below.size != offsets[child + 1] - offsets[child]:
+                return None
             node, base = below, base + offsets[child]
+        return None
 
     def not_a_leaf(self, leaf: Leaf) -> None:
         """Records that a block taken for a leaf is an inner node."""

@@ -55,24 +55,31 @@ def runs(
         yield run
 
 
-def leaf_bytes(file: CID, leaf: Leaf, block: bytes) -> bytes:
-    """Returns the bytes of a file that a verified block holds.
+def leaf_bytes(leaf: Leaf, block: bytes) -> bytes:
+    """Returns the bytes of a file that a verified block holds, whatever its parent says of their number.
 
     Raises:
         NotALeafError: It is an inner node.
+    """
+    if leaf.raw:
+        return block
+    cid = CID.from_bytes(leaf.cid)
+    node = parse_file(cid, block)
+    if node.links:
+        raise NotALeafError(str(cid))
+    return node.data
+
+
+def check_leaf(file: CID, leaf: Leaf, data: bytes) -> bytes:
+    """Returns the bytes of a leaf; the same block may be a leaf elsewhere, so each use of it is checked.
+
+    Raises:
         VerificationError: They are not as many as its parent says.
     """
-    cid = CID.from_bytes(leaf.cid)
-    data = block
-    if not leaf.raw:
-        node = parse_file(cid, block)
-        if node.links:
-            raise NotALeafError(str(cid))
-        data = node.data
     if len(data) != leaf.stop - leaf.start:
         raise VerificationError(
-            f"Block {cid} of file {file} holds {len(data)} bytes where its parent says "
-            f"{leaf.stop - leaf.start}: the file was built wrongly and cannot be read"
+            f"Block {CID.from_bytes(leaf.cid)} of file {file} holds {len(data)} bytes where its parent "
+            f"says {leaf.stop - leaf.start}: the file was built wrongly and cannot be read"
         )
     return data
 
@@ -180,7 +187,7 @@ class CarRun(LeafRun):
         if self._verified:
             verify(cid, block)
         self._position = item.stop
-        return leaf_bytes(self._file, item, block), lambda: block
+        return leaf_bytes(item, block), lambda: block
 
     def _find(self, wanted: CID) -> bytes:
         if (early := self._early.get(wanted.multihash)) is not None:
