@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.support.builders import Blocks
 
 
-SOURCES = {
+SOURCES: dict[str, dict[str, Any]] = {
     "blocks": {"serves_ranges": False, "serves_cars": False},
     "CARs": {"serves_ranges": False},
     "ranges": {"serves_cars": False},
