@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.datasets.shuffle import ShuffleDataset
     from ipfs_dataset_core.errors import (
         AddressError,
+        CacheFolderError,
         ExportError,
         FormatError,
         IPFSDatasetError,
@@ -101,6 +102,7 @@ __all__ = [
     "BlockFiles",
     "BlockShuffleSampler",
     "ByteStream",
+    "CacheFolderError",
     "CarReader",
     "Connections",
     "DirectoryEntry",
@@ -196,7 +198,8 @@ _MODULES = {
     "ipfs_dataset_core.runtime.deadlines": "check_time time_left",
     "ipfs_dataset_core.runtime.error_location": "located",
     "ipfs_dataset_core.errors": (
-        "AddressError ExportError FormatError IPFSDatasetError IPFSDatasetWarning LimitError Location "
+        "AddressError CacheFolderError "
+        "ExportError FormatError IPFSDatasetError IPFSDatasetWarning LimitError Location "
         "MissingDependencyError ObjectNotFoundError PluginConflictError PluginError PluginWarning "
         "RateLimitedError TransportError TransportTimeoutError UnknownPluginError "
         "VerificationError"

@@ -8,6 +8,7 @@
     │   ├── PluginConflictError      (ValueError)
     │   └── MissingDependencyError   (ImportError)
     ├── AddressError                 (ValueError)
+    │   └── CacheFolderError
     ├── TransportError               (OSError)
     │   ├── ObjectNotFoundError      (FileNotFoundError)
     │   ├── TransportTimeoutError    (TimeoutError)
@@ -123,6 +124,10 @@ class MissingDependencyError(PluginError, ImportError):
 
 class AddressError(IPFSDatasetError, ValueError):
     """A URL, CID, multiaddr or path cannot be used as an address."""
+
+
+class CacheFolderError(AddressError):
+    """The folder that ``cache_dir=`` names is no cache and must not become one; no `handler` skips this."""
 
 
 class TransportError(IPFSDatasetError, OSError):

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 from torch.utils.data import get_worker_info
 
-from ipfs_dataset_core.errors import IPFSDatasetError, ObjectNotFoundError, TransportError
+from ipfs_dataset_core.errors import (
+    CacheFolderError,
+    IPFSDatasetError,
+    ObjectNotFoundError,
+    TransportError,
+)
 from ipfs_dataset_core.runtime.error_location import with_message
 
 if TYPE_CHECKING:
@@ -73,6 +78,9 @@ class Failures:
         Raises:
             IPFSDatasetError: `error`, where the policy says so or too much failed in a row.
         """
+        # A cache that is refused is no fault of a sample: all of them would be skipped.
+        if isinstance(error, CacheFolderError):
+            raise error
         if self.raises or (callable(self._handler) and not self._handler(error)):
             raise error
         self._in_a_row += 1

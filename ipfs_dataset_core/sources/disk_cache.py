@@ -13,7 +13,7 @@ import threading
 import time
 from typing import IO, TYPE_CHECKING
 
-from ipfs_dataset_core.errors import AddressError, IPFSDatasetError, VerificationError
+from ipfs_dataset_core.errors import CacheFolderError, IPFSDatasetError, VerificationError
 from ipfs_dataset_core.ipld import CID, verify
 from ipfs_dataset_core.limits import Limits
 from ipfs_dataset_core.runtime.deadlines import time_left
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ipfs_dataset_core.toolkit.index_key import IndexKey
+    from ipfs_dataset_core.toolkit.shared_folder import Entry
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ _TOUCH_SECONDS = 60.0
 _PAUSE_SECONDS = 60.0
 _BACKLOG_BLOCKS = 32
 _ENTRIES_BETWEEN_CHECKS = 1000
+# How many files are compared by age at once: some 300 MB, also where somebody fills the folder with them.
+_MOST_CONSIDERED = 1_000_000
 # The CID, and 32 hexadecimal digits that say what else the index depends on and who made it.
 _INDEX_NAMES = re.compile(r"b[a-z2-7]{2,215}\.[0-9a-f]{32}", re.ASCII)
 
@@ -62,7 +65,7 @@ class DiskCache:
         block_bytes: The longest block that is read.
 
     Raises:
-        AddressError: The folder is no cache and must not become one.
+        CacheFolderError: The folder is no cache and must not become one.
     """
 
     def __init__(self, folder: Path, size: int, block_bytes: int = Limits().block_bytes) -> None:
@@ -93,7 +96,7 @@ class DiskCache:
         """Tells whether a block is probably there."""
         try:
             return not self._lost and self._files.has(cid)
-        except AddressError as error:
+        except CacheFolderError as error:
             self._lose(error)
             return False
 
@@ -137,7 +140,7 @@ class DiskCache:
             return None
         try:
             return read()
-        except (AddressError, NotDirectoryError) as error:
+        except (CacheFolderError, NotDirectoryError) as error:
             self._lose(error)
         except OSError as error:
             log.warning("Cannot read %s from the cache: %s", what, error)
@@ -184,7 +187,7 @@ class DiskCache:
         try:
             if write():
                 self._make_room(size)
-        except (AddressError, NotDirectoryError) as error:
+        except (CacheFolderError, NotDirectoryError) as error:
             self._lose(error)
         except NotRegularError as error:
             # Somebody put it there, in place of this one file: the others can be written.
@@ -233,17 +236,20 @@ class DiskCache:
         """Removes what was not used for longest until there is room; returns how much there is to write.
 
         Raises:
-            AddressError: The folder is no longer a cache of its own.
+            CacheFolderError: The folder is no longer a cache of its own.
         """
         with self._folder.open() as directory:
             self._folder.verify(directory)
-        used, found = 0, []
+        used = 0
+        found: list[tuple[Entry, int]] = []
         for number, shelves in enumerate((self._blocks, self._indexes)):
-            for entry in shelves.entries():
+            for seen, entry in enumerate(shelves.entries(), 1):
                 used += entry.size
-                found.append((entry, number))
+                # Names are hashes, so those on some shelves are a fair choice among all.
+                if len(found) < _MOST_CONSIDERED:
+                    found.append((entry, number))
                 # A caller who writes here and now does not wait longer than for what it wants to read.
-                if not len(found) % _ENTRIES_BETWEEN_CHECKS and time_left() <= 0:
+                if not seen % _ENTRIES_BETWEEN_CHECKS and time_left() <= 0:
                     return 0
         found.sort()
         goal = int(self._size * (1 - _SLACK))

@@ -33,7 +33,7 @@ class BlockFiles:
 
     Args:
         folder: Where they are.
-        durable: Whether what was written is there after a power cut. Who reads notices damage.
+        durable: Whether what was written is there after `sync` and a power cut. Who reads notices damage.
         block_bytes: The longest block that is read.
         parent: What the folder is in, where that is more than a path.
     """
@@ -85,6 +85,14 @@ class BlockFiles:
             OSError: It cannot be written, or something that is no regular file stands there.
         """
         return self.shelves.write(_name(cid), block)
+
+    def sync(self) -> None:
+        """Waits until what this object wrote is on the disk, where it is `durable`.
+
+        Raises:
+            OSError: The folder cannot be opened.
+        """
+        self.shelves.sync()
 
     def remove(self, cid: CID) -> None:
         """Removes a block where it is there."""

@@ -13,7 +13,7 @@ import os
 import stat
 from pathlib import Path
 
-from ipfs_dataset_core.errors import AddressError, LimitError
+from ipfs_dataset_core.errors import AddressError, CacheFolderError, LimitError
 from ipfs_dataset_core.toolkit.shared_folder import (
     TEMPORARY,
     Directory,
@@ -51,14 +51,14 @@ class CacheFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = Path(os.path.abspath(path))  # noqa: PTH100 - links are refused, not resolved
         self._admitted: tuple[int, int] | None = None
 
     def check(self) -> None:
         """Refuses a place that is no cache and must not become one.
 
         Raises:
-            AddressError: The folder is not empty and has no mark, is a link, or lies in a cache, in an
+            CacheFolderError: The folder is not empty and has no mark, is a link, or lies in a cache, in an
                 embedded store or in the repository of a node.
             OSError: That cannot be found out.
         """
@@ -75,7 +75,7 @@ class CacheFolder:
             make: Whether it is made, and marked, where it is missing or empty.
 
         Raises:
-            AddressError: As from `check`.
+            CacheFolderError: As from `check`.
             FileNotFoundError: There is no cache yet.
             OSError: It cannot be opened or made.
         """
@@ -84,7 +84,7 @@ class CacheFolder:
         except NotDirectoryError:
             if not self.path.is_symlink():
                 raise
-            raise AddressError(
+            raise CacheFolderError(
                 f"The cache folder {str(self.path)!r} is a link, which whoever may write beside it could "
                 f"change: give cache_dir={os.path.realpath(self.path)!r}, where it leads now"
             ) from None
@@ -102,7 +102,7 @@ class CacheFolder:
         """Checks again, before files are deleted, that the folder is marked and no store was made in it.
 
         Raises:
-            AddressError: It is not.
+            CacheFolderError: It is not.
         """
         self._refuse_stores(directory)
         if not _is_marked(directory):
@@ -137,20 +137,20 @@ class CacheFolder:
     def _refuse_stores(self, directory: Directory) -> None:
         kind = _store_kind(directory)
         if kind:
-            raise AddressError(f"The folder {str(self.path)!r} is {kind}, no cache. {_REMEDY}")
+            raise CacheFolderError(f"The folder {str(self.path)!r} is {kind}, no cache. {_REMEDY}")
 
     def _refuse_links(self, directory: Directory) -> None:
         """Refuses a cache that somebody made to lead elsewhere, here where the user is told of it."""
         for name in (BLOCKS, INDEXES):
             status = directory.status(name)
             if status is not None and not stat.S_ISDIR(status.st_mode):
-                raise AddressError(
+                raise CacheFolderError(
                     f"{name!r} in the cache {str(self.path)!r} is a link or a file, which somebody else must "
                     "have put there: find out who, and remove it"
                 )
 
-    def _unmarked(self, found: str) -> AddressError:
-        return AddressError(
+    def _unmarked(self, found: str) -> CacheFolderError:
+        return CacheFolderError(
             f"The folder {str(self.path)!r} is no cache of ipfs-dataset: it has no file {MARK} of ours, and "
             f"{found}. {_REMEDY}"
         )
@@ -179,11 +179,11 @@ def check_apart(cache: Path, store: Path) -> None:
     """Refuses a cache and a store of which one is, or lies in, the other, whether they exist or not.
 
     Raises:
-        AddressError: That is so.
+        CacheFolderError: That is so.
     """
     one, other = (Path(os.path.realpath(path)) for path in (cache, store))
     if one == other or one in other.parents or other in one.parents:
-        raise AddressError(
+        raise CacheFolderError(
             f"cache_dir={str(cache)!r} and the store {str(store)!r} are the same place, or one lies in the "
             f"other. {_REMEDY}"
         )
@@ -199,7 +199,7 @@ def _check_place(path: Path) -> None:
     for place in Path(os.path.realpath(path)).parents:
         kind = _kind(place)
         if kind:
-            raise AddressError(
+            raise CacheFolderError(
                 f"The folder {str(path)!r} lies in {str(place)!r}, which is {kind}. {_REMEDY}"
             )
 

@@ -230,6 +230,12 @@ class Directory:
         else:
             self._check_regular(name)
 
+    def sync(self) -> None:
+        """Waits until the names of the files in it are on the disk, where the system can tell."""
+        if self._descriptor is not None:
+            with suppress(OSError):
+                os.fsync(self._descriptor)
+
     def scan(self) -> Iterator[os.DirEntry[str]]:
         """Yields the entries; their paths mean nothing, ask `status` for more than their names and kinds."""
         with os.scandir(self.path if self._descriptor is None else self._descriptor) as entries:
@@ -358,7 +364,7 @@ class Shelves:
         directory: The name of their directory in it.
         names: What names of files match as a whole; whatever else there is was put there by somebody else,
             and is neither listed nor removed.
-        durable: Whether what was written is there after a power cut.
+        durable: Whether what was written is there after `sync` and a power cut.
     """
 
     def __init__(
@@ -369,6 +375,7 @@ class Shelves:
         self._names = names
         self._durable = durable
         self._cleared: set[str] = set()
+        self._written: set[str] = set()
 
     def has(self, name: str) -> bool:
         """Tells whether there is a regular file of that name."""
@@ -406,7 +413,23 @@ class Shelves:
                 self._cleared.add(_shelf_of(name))
                 shelf.clear_abandoned()
             shelf.write(name, data, durable=self._durable)
+            if self._durable:
+                self._written.add(_shelf_of(name))
         return True
+
+    def sync(self) -> None:
+        """Waits until what was written is on the disk under its names, where `durable`.
+
+        Raises:
+            OSError: A directory cannot be opened.
+        """
+        written, self._written = self._written, set()
+        for name in written:
+            with self._shelf(name) as shelf:
+                shelf.sync()
+        if written:
+            with self._top() as top:
+                top.sync()
 
     def remove(self, name: str) -> None:
         """Removes a file where there is one.

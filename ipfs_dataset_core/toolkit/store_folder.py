@@ -52,15 +52,18 @@ class StoreFolder:
         self.blocks.write(cid, block)
 
     def pin(self, cid: CID) -> None:
-        """Records the root of a DAG whose blocks are all here.
+        """Records the root of a DAG whose blocks are all here; they and the pin then survive a power cut.
 
         Raises:
             AddressError: A cache was made here in the meantime.
             OSError: It cannot be written.
         """
         self._prepare()
+        self.blocks.sync()
         with self._folder.open() as folder, folder.enter(PINS) as pins:
             pins.touch(str(cid))
+            pins.sync()
+            folder.sync()
 
     def _prepare(self) -> None:
         """Makes the folder of pins, by which caches recognise a store, before anything else."""

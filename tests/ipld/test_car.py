@@ -273,3 +273,48 @@ def test_any_bytes_are_a_car_or_an_error_of_ours(raw):
             use(raw)
         except IPFSDatasetError:
             continue
+
+
+def mutated_car(data: st.DataObject) -> bytes:
+    """Returns a CAR, most often one that somebody spoilt."""
+    digests = st.binary(min_size=32, max_size=32) | st.sampled_from([bytes(32), b"\xff" * 32])
+    multihashes = digests.map(lambda digest: b"\x12\x20" + digest) | st.binary(max_size=40).map(
+        lambda digest: (
+            data.draw(st.sampled_from([b"\0", b"\xb3\x05", b"\xa0\xe4\x02"]))
+            + bytes((len(digest),))
+            + digest
+        )
+    )
+    sections = b""
+    for multihash in data.draw(st.lists(multihashes, max_size=8)):
+        raw = b"\x01\x55" + multihash
+        block = data.draw(st.binary(max_size=20))
+        sections += varint.encode(len(raw) + len(block)) + raw + block
+    car = car_header([ROOT]) + sections
+    spoilt = bytearray(version_2(car) if data.draw(st.booleans()) else car)
+    for _ in range(data.draw(st.integers(0, 2))):
+        spoilt[data.draw(st.integers(0, len(spoilt) - 1))] = data.draw(st.integers(0, 255))
+    return bytes(spoilt[: data.draw(st.just(len(spoilt)) | st.integers(0, len(spoilt)))])
+
+
+@given(data=st.data())
+def test_an_index_and_a_stream_find_the_same_blocks(data):
+    raw = mutated_car(data)
+    blocks: list[tuple[CID, bytes]] | None = None
+    with contextlib.suppress(IPFSDatasetError):
+        blocks = list(read_car(io.BytesIO(raw)))
+    try:
+        index = index_car(io.BytesIO(raw))
+    except IPFSDatasetError:
+        assert blocks is None
+        return
+    assert blocks is not None
+    first: dict[bytes, bytes] = {}
+    for cid, block in blocks:
+        if not cid.is_identity and len(cid.digest) >= 20:
+            first.setdefault(cid.multihash, block)
+    assert len(index) == len(first)
+    for multihash, block in first.items():
+        found = index.get(multihash)
+        assert found is not None
+        assert raw[found[0] : sum(found)] == block

@@ -15,9 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ipfs_dataset.exporter import IPFSDatasetExporter
-from ipfs_dataset.ipfs_dataset import IPFSDataset
-from ipfs_dataset_core.errors import AddressError, ObjectNotFoundError, TransportError
+from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
+from ipfs_dataset_core.errors import (
+    AddressError,
+    CacheFolderError,
+    ObjectNotFoundError,
+    TransportError,
+)
 from ipfs_dataset_core.ipld import CID, RAW, make_cid
+from ipfs_dataset_core.sources import disk_cache
 from ipfs_dataset_core.sources.disk_cache import DiskCache
 from ipfs_dataset_core.toolkit import shared_folder
 from ipfs_dataset_core.toolkit.cache_folder import MARK, check_apart
@@ -482,6 +488,57 @@ def test_a_cache_that_is_a_link_names_where_it_leads(tmp_path):
         DiskCache(tmp_path / "cache", 1 << 20)
 
 
+def test_a_cache_without_a_mark_is_one_by_its_users_word(tmp_path):
+    """As those of earlier versions, which look like a store."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        DiskCache(folder, 1 << 20).put(*block_of(1))
+    mark = (old / MARK).read_bytes()
+    (old / MARK).unlink()
+    with pytest.raises(AddressError, match=r"no file CACHEDIR\.TAG of ours"):
+        DiskCache(old, 1 << 20)
+    assert mark == (new / MARK).read_bytes()
+    (old / MARK).write_bytes(mark)
+    assert DiskCache(old, 1 << 20).get(block_of(1)[0]) == block_of(1)[1]
+
+
+def test_a_cache_stays_where_it_is_when_the_program_changes_its_folder(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    cache = DiskCache(Path("cache"), 1 << 20)
+    monkeypatch.chdir(tmp_path / "b")
+    cache.put(*block_of(1))
+    assert (tmp_path / "a" / "cache" / MARK).exists()
+    assert not (tmp_path / "b" / "cache").exists()
+
+
+def test_a_flood_of_files_is_not_held_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk_cache, "_MOST_CONSIDERED", 10)
+    cache = DiskCache(tmp_path, 1 << 30)
+    for number in range(40):
+        cache.put(*block_of(number))
+    small = DiskCache(tmp_path, 200 * KIB)
+    for number in range(40, 60):
+        small.put(*block_of(number))
+        small._room = -1
+    sizes = [path.stat().st_size for path in (tmp_path / "blocks").rglob("bafk*")]
+    assert sum(sizes) <= 200 * KIB
+
+
+@pytest.mark.parametrize("handler", ["raise", "warn", "skip"])
+def test_no_handler_hides_that_the_cache_is_refused(tmp_path, handler):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_bytes(b"years of work")
+    store = Store(tmp_path / "store")
+    options = {"cache_dir": tmp_path / "mine", "handler": handler}
+    urls = [store.file(b"%d" % number) for number in range(3)]
+    with pytest.raises(CacheFolderError, match="no cache"):
+        list(IPFSIterableDataset(urls, store.address, **options))
+    with pytest.raises(CacheFolderError, match="no cache"):
+        len(IPFSDataset(urls, store.address, **options))
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_whatever_somebody_does_to_the_folder_nothing_outside_changes(tmp_path_factory, data):
@@ -545,6 +602,7 @@ _FULL = """
 import os, resource, signal, sys, logging
 from pathlib import Path
 from ipfs_dataset_core.ipld import RAW, make_cid
+from ipfs_dataset_core.sources import disk_cache
 from ipfs_dataset_core.sources.disk_cache import DiskCache
 logging.basicConfig(level=logging.WARNING)
 cache = DiskCache(Path(sys.argv[1]), 1 << 20)
@@ -575,6 +633,7 @@ _READ_ONLY = """
 import os, sys, logging
 from pathlib import Path
 from ipfs_dataset_core.ipld import RAW, make_cid
+from ipfs_dataset_core.sources import disk_cache
 from ipfs_dataset_core.sources.disk_cache import DiskCache
 if os.geteuid() == 0:
     os.setuid(65534)
@@ -618,6 +677,7 @@ _WRITER = """
 import sys
 from pathlib import Path
 from ipfs_dataset_core.ipld import RAW, make_cid
+from ipfs_dataset_core.sources import disk_cache
 from ipfs_dataset_core.sources.disk_cache import DiskCache
 from ipfs_dataset_core.toolkit.index_key import IndexKey
 number = 0
