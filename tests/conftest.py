@@ -6,6 +6,7 @@ end of the report name the reason; so are those with js-ipfs, but where ``CI`` i
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,15 @@ from tests.support.kubo import KuboNode, why_no_kubo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def pytest_configure() -> None:
+    """Has the fork server import PyTorch once, which takes seconds, for all processes that it starts.
+
+    What a test sends to a process is pickled for those as it is for spawned ones, and nothing of ours is
+    imported there yet; so tests use them, and spawn where they are about the start of a process itself.
+    """
+    multiprocessing.set_forkserver_preload(["torch"])
 
 
 def in_ci() -> bool:

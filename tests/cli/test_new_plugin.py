@@ -69,7 +69,7 @@ def test_it_is_listed_and_its_own_tests_pass(installed):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("installed", ["reader"], indirect=True)
-def test_its_format_streams_through_spawned_workers(installed, place, tmp_path):
+def test_its_format_streams_through_workers_of_a_new_process(installed, place, tmp_path):
     magic = b"\x89sensor_log\n"
     records = [bytes([number]) * 5000 for number in range(200)]
     cid = place.file(magic + (5000).to_bytes(4, "little") + b"".join(records))
@@ -82,6 +82,7 @@ def test_its_format_streams_through_spawned_workers(installed, place, tmp_path):
 
 READING = """
 import json
+import multiprocessing
 import sys
 
 from torch.utils.data import DataLoader
@@ -95,9 +96,11 @@ def facts(batch):
 
 if __name__ == "__main__":
     url, address = sys.argv[1:]
+    # The workers start with PyTorch, and import all else anew, as spawned ones do.
+    multiprocessing.set_forkserver_preload(["torch"])
     for kind in (IPFSDataset, IPFSIterableDataset):
         loader = DataLoader(kind(url, address), batch_size=16, num_workers=2, collate_fn=facts,
-                            multiprocessing_context="spawn")
+                            multiprocessing_context="forkserver")
         print(json.dumps(sorted(fact for batch in loader for fact in batch)))
 """
 

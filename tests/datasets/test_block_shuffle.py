@@ -142,7 +142,7 @@ def test_a_stream_of_shuffled_blocks_fetches_each_about_once(gateway, wrap):
     stream.close()
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_workers_share_a_stream_of_shuffled_blocks(store, method):
     objects = [store.file(zip_bytes(members(40, "z"))), store.file(tar_bytes(members(30, "t")))]
     stream = IPFSIterableDataset(objects, store.address, shuffle_blocks=True)

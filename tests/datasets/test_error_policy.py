@@ -80,7 +80,7 @@ def test_too_many_in_a_row_are_raised_after_all(store, archive):
         list(dataset)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_what_workers_skip_is_counted_here(store, archive, method):
     dataset = IPFSIterableDataset(archive, store.address, handler="skip")
     loader = DataLoader(

@@ -113,7 +113,7 @@ def test_neighbours_in_the_order_are_of_as_many_blocks_as_the_window():
         assert 3 < len(blocks_of(order[start : start + 20])) <= 6 + 3
 
 
-@pytest.mark.parametrize(("workers", "method"), [(2, "spawn"), (3, "fork")])
+@pytest.mark.parametrize(("workers", "method"), [(2, "forkserver"), (3, "fork")])
 def test_each_worker_has_blocks_of_its_own(workers, method):
     mine = sampler(300, batch_size=4, num_workers=workers)
     loader = DataLoader(

@@ -272,7 +272,7 @@ def test_batches_go_through_a_subclass_that_transforms(exporter):
     assert list(labels) == list(range(30))
 
 
-@pytest.mark.parametrize(("start", "used"), [("fork", False), ("fork", True), ("spawn", True)])
+@pytest.mark.parametrize(("start", "used"), [("fork", False), ("fork", True), ("forkserver", True)])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_dataloader_workers_read_it(exporter, start, used):
     imported = exporter.import_from_ipfs(exporter.export_to_ipfs(Tensors()))

@@ -41,7 +41,7 @@ class MovingNode(FaultServer):
         return Plan(status=404)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", None])
+@pytest.mark.parametrize("method", ["fork", "forkserver", None])
 def test_all_workers_and_epochs_read_what_the_name_pointed_to_first(method, caplog):
     caplog.set_level(logging.INFO, "ipfs_dataset_core.datasets.objects")
     with MovingNode() as node:

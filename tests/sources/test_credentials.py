@@ -179,7 +179,7 @@ def test_importing_sends_them_to_what_was_named_and_not_to_a_node_that_was_found
             assert not secrets_in(seen(request))
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_workers_have_them(method):
     with GatewayServer(BLOCKS) as server:
         dataset = IPFSIterableDataset(

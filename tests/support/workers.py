@@ -114,7 +114,7 @@ def counted_rank(rank: int, world: int, meeting: str, dataset, results) -> None:
     try:
         results.put((rank, "length", len(dataset)))
         results.put((rank, "alone", list(dataset)))
-        for method, workers in (("fork", 2), ("spawn", 1)):
+        for method, workers in (("fork", 2), ("forkserver", 1)):
             loader = DataLoader(
                 dataset,
                 batch_size=None,

@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
 
-METHODS = ["fork", "spawn", "forkserver"]
+METHODS = ["fork", "forkserver"]
 DATA = noise(2_000_000)
 ROOT, BLOCKS = one_file(DATA)
 

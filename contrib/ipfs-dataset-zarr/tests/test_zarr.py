@@ -201,7 +201,7 @@ def test_a_reader_travels_to_workers(array):
     ("kind", "method"),
     [
         (IPFSDataset, None),
-        (IPFSDataset, "spawn"),
+        (IPFSDataset, "forkserver"),
         (IPFSDataset, "fork"),
         (IPFSIterableDataset, "fork"),
     ],
