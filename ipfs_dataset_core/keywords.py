@@ -32,3 +32,4 @@ class OptionArguments(TypedDict, total=False):
     cache_dir: str | os.PathLike[str] | None
     cache_size: int | str
     offline: bool
+    overwrite: bool

@@ -90,6 +90,8 @@ class Options:
             or an empty folder becomes a cache; any other that is not one is refused.
         cache_size: How many bytes that folder may have; a number, or text such as ``"100G"``.
         offline: Read from the cache and from local stores only.
+        overwrite: Replace a `.car` file that exists when publishing to it: at once, when the new one is
+            complete. Where data are read it means nothing.
     """
 
     gateways: tuple[str, ...] = attrs.field(default=(), converter=_tuple, repr=_shown)
@@ -114,6 +116,7 @@ class Options:
     cache_dir: Path | None = attrs.field(default=None, converter=_folder)
     cache_size: int = attrs.field(default=50 * GIB, converter=parse_size, validator=_positive)
     offline: bool = False
+    overwrite: bool = False
 
     @classmethod
     def from_arguments(

@@ -101,9 +101,21 @@ def connect_for_writing(address: str | None, options: Options) -> Transport:
     """Returns a transport to publish through.
 
     Raises:
-        AddressError: The address cannot be written to.
+        AddressError: The address cannot be written to, or is a `.car` file that exists and is not to be
+            overwritten.
     """
     chosen = write_address(address)
+    if address_scheme(chosen) == "file" and (path := file_path(chosen)).is_file():
+        if path.suffix.lower() != ".car":
+            raise AddressError(
+                f"{str(path)!r} is a file, and neither a .car file nor a folder: publish to one of these"
+            )
+        if not options.overwrite:
+            raise AddressError(
+                f"{str(path)!r} exists already, and a .car file is written once: overwrite=True replaces it "
+                "as soon as the new one is complete. Or name another file, or a folder, which takes any number "
+                "of datasets"
+            )
     transport = connect(chosen, options_for(options, chosen, 0 if address is not None else -1))
     if not transport.writable:
         transport.close()
@@ -133,7 +145,7 @@ class Connections:
         objects: Iterable[IPFSObject] = (),
     ) -> None:
         self.address = given_address(address)
-        self.options = options
+        self.options = attrs.evolve(options, overwrite=False) if options.overwrite else options
         self._first_gateway = next(filter(None, map(_gateway_of, objects)), None)
         self._fetchers: ProcessLocal[_Fetchers] = ProcessLocal(_Fetchers)
         self._token = secrets.token_hex(8)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
+import sys
 import threading
+import time
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -31,6 +34,9 @@ from ipfs_dataset_core import (
     time_left,
 )
 
+if sys.platform != "win32":
+    import fcntl
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
@@ -42,13 +48,16 @@ if TYPE_CHECKING:
     )
 
 
+_SECONDS_TO_LOCK = 5
+
+
 def open_store(address: str, options: Options) -> Transport:
     """Returns the store at a path: a folder, a `.car` file to read, or one to write."""
     path = file_path(address)
     if path.is_dir():
         return FolderStore(path, block_bytes=options.limits.block_bytes)
     if path.is_file():
-        return CarStore(path)
+        return CarWriter(path, overwrite=True) if options.overwrite else CarStore(path)
     if path.exists():
         raise AddressError(f"{str(path)!r} is neither a folder nor a .car file")
     if path.suffix.lower() == ".car":
@@ -151,7 +160,10 @@ class CarStore(Transport):
             self._index = index_car(self._file, check=self._check_deadline)
         except (FormatError, LimitError) as error:
             self._file.close()
-            raise FormatError(f"{str(path)!r} is no usable CAR file: {error}") from error
+            raise FormatError(
+                f"{str(path)!r} is no usable CAR file: {error}. Was it cut off while it was written or "
+                "copied? Get it again, or publish it again with overwrite=True"
+            ) from error
         except BaseException:
             self._file.close()
             raise
@@ -184,15 +196,18 @@ class CarWriter(Transport):
 
     Args:
         path: The file, which does not exist yet.
+        overwrite: Whether it may exist; it then stays as it is until the new one is complete.
     """
 
     # One batch of blocks after the other: equal datasets make equal files.
     concurrency = 1
     writable = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.name = f"CAR {path}"
         self._path = path
+        self._overwrite = overwrite
+        self._complete = False
         self._part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
         self._file: BinaryIO | None = None
         self._written: set[bytes] = set()
@@ -202,12 +217,11 @@ class CarWriter(Transport):
 
     def get_block(self, cid: CID) -> bytes:
         raise ObjectNotFoundError(
-            f"{self.name}: does not exist yet, block {cid} cannot be read from it"
+            f"{self.name}: is being written, block {cid} cannot be read from it yet"
         )
 
     def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
-        if self._path.exists():
-            raise TransportError(f"{self.name}: exists already: name another file")
+        self._check_free()
         try:
             file = self._open()
             for cid, block in blocks:
@@ -227,6 +241,7 @@ class CarWriter(Transport):
         header = car_header([cid.to_v1()])
         if len(header) != len(self._placeholder):
             raise TransportError(f"{self.name}: the root {cid} does not fit the header")
+        self._check_free()
         try:
             with self._open() as file:
                 file.seek(0)
@@ -234,6 +249,7 @@ class CarWriter(Transport):
                 file.flush()
                 os.fsync(file.fileno())
             self._part.replace(self._path)
+            self._complete = True
         except OSError as error:
             raise TransportError(f"{self.name}: {error}") from error
 
@@ -250,14 +266,48 @@ class CarWriter(Transport):
         """Returns the file, which stays open: nobody can put a link in its place between two writes."""
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._remove_abandoned()
             self._file = self._part.open("xb")
+            _lock(self._file.fileno())
             weakref.finalize(self, self._file.close)
             self._file.write(self._placeholder)
         return self._file
 
+    def _check_free(self) -> None:
+        if self._complete or (self._path.exists() and not self._overwrite):
+            raise TransportError(
+                f"{self.name}: exists already: name another file, or give overwrite=True"
+            )
+
+    def _remove_abandoned(self) -> None:
+        """Removes what writers of this file left that were killed: who still writes holds a lock."""
+        part = re.compile(rf"{re.escape(self._path.name)}\.[0-9a-f]{{16}}\.part")
+        for path in self._path.parent.iterdir():
+            if part.fullmatch(path.name):
+                with suppress(OSError):
+                    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+                    try:
+                        # A file that has just been made may not be locked yet.
+                        old = time.time() - os.fstat(descriptor).st_mtime > _SECONDS_TO_LOCK
+                        if old and _lock(descriptor):
+                            path.unlink()
+                    finally:
+                        os.close(descriptor)
+
     def _note(self, cid: CID, block: bytes) -> None:
         self._written.add(cid.multihash)
         self._linked |= {link.multihash for link in links(cid, block) if not link.is_identity}
+
+
+def _lock(descriptor: int) -> bool:
+    """Locks a file until it is closed; tells whether nobody else had."""
+    if sys.platform == "win32":  # there, what a killed writer left stays
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # somebody else has, or this file system has no locks
+        return False
+    return True
 
 
 def _open_regular(path: Path) -> BinaryIO:

@@ -246,7 +246,7 @@ def test_a_car_of_an_incomplete_dag_is_not_completed_and_leaves_nothing(tmp_path
         writer.pin(ROOT)
     with pytest.raises(ObjectNotFoundError):
         writer.pin(make_cid(b"other", RAW))
-    with pytest.raises(ObjectNotFoundError, match="does not exist yet"):
+    with pytest.raises(ObjectNotFoundError, match="is being written"):
         writer.get_block(ROOT)
     writer.close()
     assert list(tmp_path.iterdir()) == []
@@ -258,6 +258,67 @@ def test_a_completed_car_is_not_written_again(tmp_path):
     writer.pin(ROOT)
     with pytest.raises(TransportError, match="exists already"):
         writer.put_blocks(ALL)
+
+
+def test_a_car_is_overwritten_at_once_and_only_when_that_is_asked_for(tmp_path):
+    path = tmp_path / "out.car"
+    for before in (car_bytes(ROOT, BLOCKS)[:-1000], b""):
+        path.write_bytes(before)
+        writer = open_store(str(path), Options(overwrite=True))
+        writer.put_blocks(ALL[:-1])
+        with pytest.raises(ObjectNotFoundError, match="is being written"):
+            writer.get_block(ROOT)
+        assert path.read_bytes() == before
+        writer.put_blocks(ALL[-1:])
+        writer.pin(ROOT)
+        with pytest.raises(TransportError, match="exists already"):
+            writer.put_blocks(ALL)
+        writer.close()
+        assert read(open_store(str(path), Options())) == DATA
+    path.write_bytes(b"junk")
+    with pytest.raises(FormatError, match=r"cut off.*overwrite=True"):
+        open_store(str(path), Options())
+
+
+def test_a_car_that_another_writer_completed_meanwhile_is_kept(tmp_path):
+    first, second = CarWriter(tmp_path / "out.car"), CarWriter(tmp_path / "out.car")
+    for writer in (first, second):
+        writer.put_blocks(ALL)
+    first.pin(ROOT)
+    with pytest.raises(TransportError, match="exists already"):
+        second.pin(ROOT)
+    second.close()
+    assert [p.name for p in tmp_path.iterdir()] == ["out.car"]
+
+
+def write_until_killed(path):
+    CarWriter(path).put_blocks(ALL)
+    signal.pause()
+
+
+def test_what_a_killed_writer_left_is_removed_but_not_what_others_write(tmp_path, monkeypatch):
+    monkeypatch.setattr("ipfs_dataset_plugins.store._SECONDS_TO_LOCK", -1)
+    path = tmp_path / "out.car"
+    other = tmp_path / "out.car.notes.part"
+    other.write_bytes(b"")
+    living = CarWriter(path)
+    living.put_blocks(ALL)
+    context = multiprocessing.get_context("fork")
+    killed = context.Process(target=write_until_killed, args=(path,))
+    killed.start()
+    assert killed.pid is not None
+    while len(list(tmp_path.iterdir())) < 3:
+        time.sleep(0.01)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.join()
+    assert not path.exists()
+    writer = CarWriter(path)
+    writer.put_blocks(ALL)
+    assert len(list(tmp_path.iterdir())) == 3
+    writer.pin(ROOT)
+    living.close()
+    assert sorted(tmp_path.iterdir()) == [path, other]
+    assert read(CarStore(path)) == DATA
 
 
 def test_a_root_of_version_0_is_written_as_version_1(tmp_path):

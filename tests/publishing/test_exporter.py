@@ -376,6 +376,32 @@ def test_a_slice_of_an_imported_dataset_is_a_list(exporter):
         Labels(imported._published)[2:5]
 
 
+def test_a_car_file_that_exists_is_replaced_only_when_that_is_asked_for(tmp_path):
+    path = tmp_path / "my.car"
+    first = IPFSDatasetExporter(path).export_to_ipfs([1, 2])
+    before = path.read_bytes()
+    with pytest.raises(AddressError, match=r"my\.car' exists already.*overwrite=True.*a folder"):
+        IPFSDatasetExporter(path).export_to_ipfs([3])
+    again = IPFSDatasetExporter(path, overwrite=True)
+    with pytest.raises(ExportError):
+        again.export_to_ipfs([object()])
+    assert path.read_bytes() == before
+    assert list(again.import_from_ipfs(first)) == [1, 2]
+    second = again.export_to_ipfs(again.import_from_ipfs(first)[:1])
+    assert list(again.import_from_ipfs(second)) == [1]
+    assert len(IPFSDataset(IPFSObject(second, "folder"), path, overwrite=True)) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["my.car"]
+
+
+def test_another_file_is_never_replaced(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_bytes(b"mine")
+    for overwrite in (False, True):
+        with pytest.raises(AddressError, match=r"neither a \.car file nor a folder"):
+            IPFSDatasetExporter(path, overwrite=overwrite).export_to_ipfs([1])
+    assert path.read_bytes() == b"mine"
+
+
 def test_a_path_is_an_address_of_a_store_or_car_file(tmp_path):
     for path in (tmp_path / "store", tmp_path / "my.car"):
         exporter = IPFSDatasetExporter(path)
