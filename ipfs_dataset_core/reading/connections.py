@@ -113,8 +113,8 @@ def connect_for_writing(address: str | None, options: Options) -> Transport:
         if not options.overwrite:
             raise AddressError(
                 f"{str(path)!r} exists already, and a .car file is written once: overwrite=True replaces it "
-                "as soon as the new one is complete. Or name another file, or a folder, which takes any number "
-                "of datasets"
+                "as soon as the new one is complete. Or name another file, or a folder, which takes any "
+                "number of datasets"
             )
     transport = connect(chosen, options_for(options, chosen, 0 if address is not None else -1))
     if not transport.writable:
