@@ -71,7 +71,8 @@ class Options:
         node_gateway: Whether an API's address is also taken for the host of the node's own gateway, whose
             port the node is asked for: it serves the same bytes at a third of the cost.
         timeout: Seconds without progress after which a source has failed.
-        deadline: Seconds in all for one read, over all sources and tries.
+        deadline: Seconds in all for one read, or for one batch of 8 MiB that is published, over all sources
+            and tries.
         retries: How often a request that may succeed later is tried again. A source that has delivered
             before is asked on for `timeout` seconds, so that a restarted node ends no epoch; 0 is never.
         max_requests: Requests in flight at one source at the most, shared out over a loader's workers.

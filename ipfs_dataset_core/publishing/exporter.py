@@ -104,7 +104,12 @@ class IPFSDatasetExporter:
         with closing(connect_for_writing(self._address, self._options)) as transport:
             try:
                 root = publish(
-                    samples, exporter, transport, self._profile, retries=self._options.retries
+                    samples,
+                    exporter,
+                    transport,
+                    self._profile,
+                    retries=self._options.retries,
+                    deadline=self._options.deadline,
                 )
             except TransportError as error:
                 hint = mistaken_port(transport.name)

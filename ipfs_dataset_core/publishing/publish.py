@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ def publish(
     profile: Profile,
     *,
     retries: int = 0,
+    deadline: float = math.inf,
 ) -> CID:
     """Exports, stores and pins samples; returns the CID of the published directory.
 
@@ -32,12 +34,13 @@ def publish(
         transport: Stores the blocks.
         profile: Decides on the blocks.
         retries: How often a request that may succeed later is tried again.
+        deadline: Seconds in all for one batch of blocks, over all tries.
 
     Raises:
         ExportError: A sample cannot be exported.
         TransportError: The blocks could not be stored, or not be pinned.
     """
-    with closing(BlockUpload(transport, retries=retries)) as upload:
+    with closing(BlockUpload(transport, retries=retries, deadline=deadline)) as upload:
         sink = TreeSink(profile, upload.emit)
         exporter.export(samples, sink)
         root = sink.finish()

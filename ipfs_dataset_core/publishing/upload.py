@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
+from ipfs_dataset_core.runtime.deadlines import until
 from ipfs_dataset_core.sources.retry import with_retries
 
 if TYPE_CHECKING:
@@ -27,13 +30,20 @@ class BlockUpload:
         transport: Stores the blocks.
         batch_bytes: How large a batch is; three are in memory at the most.
         retries: How often a batch that may be taken later is sent again.
+        deadline: Seconds in all for one batch, over all tries.
     """
 
     def __init__(
-        self, transport: Transport, batch_bytes: int = BATCH_BYTES, *, retries: int = 0
+        self,
+        transport: Transport,
+        batch_bytes: int = BATCH_BYTES,
+        *,
+        retries: int = 0,
+        deadline: float = math.inf,
     ) -> None:
         self._transport = transport
         self._retries = retries
+        self._deadline = deadline
         self._limit = batch_bytes
         self._batch: list[tuple[CID, bytes]] = []
         self._size = 0
@@ -64,7 +74,8 @@ class BlockUpload:
 
     def _put(self, batch: list[tuple[CID, bytes]]) -> None:
         # Storing a block twice is storing it once, so a batch can be sent again whole.
-        with_retries(lambda: self._transport.put_blocks(batch), self._retries)
+        with until(time.monotonic() + self._deadline):
+            with_retries(lambda: self._transport.put_blocks(batch), self._retries)
 
     def _wait(self, most: int) -> None:
         while len(self._under_way) > most:

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.errors import RateLimitedError, TransportError
+from ipfs_dataset_core.runtime.deadlines import time_left
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,6 +46,8 @@ def wait_at_least(error: TransportError) -> float:
 def with_retries(call: Callable[[], T], retries: int) -> T:
     """Returns what `call` does, after as many further tries as there are retryable failures and retries.
 
+    There is no further try for which the deadline leaves no time.
+
     Raises:
         TransportError: The last failure.
     """
@@ -52,7 +55,8 @@ def with_retries(call: Callable[[], T], retries: int) -> T:
         try:
             return call()
         except TransportError as error:
-            if not error.retryable:
+            seconds = max(wait, wait_at_least(error))
+            if not error.retryable or seconds >= time_left():
                 raise
-            time.sleep(max(wait, wait_at_least(error)))
+            time.sleep(seconds)
     return call()

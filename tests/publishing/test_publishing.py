@@ -16,6 +16,7 @@ from ipfs_dataset_core.publishing.publish import publish
 from ipfs_dataset_core.publishing.sink import TreeSink
 from ipfs_dataset_core.publishing.upload import BlockUpload
 from ipfs_dataset_core.publishing.walking import walk
+from ipfs_dataset_core.runtime.deadlines import time_left
 from ipfs_dataset_core.testing import MemoryTransport
 from ipfs_dataset_plugins.tar_shards.exporter import TarShards
 from tests.support.threads_left import upload_threads
@@ -136,6 +137,28 @@ def test_no_failure_of_a_batch_is_lost(number):
         with pytest.raises(TransportError, match="disk is full"):
             _send_all(upload, blocks)
     assert upload_threads() == []
+
+
+class Failing(MemoryTransport):
+    """Fails in a way that is worth another try, and records how much time there was."""
+
+    def __init__(self):
+        super().__init__()
+        self.left = []
+
+    def put_blocks(self, blocks):
+        self.left.append(time_left())
+        raise TransportError("busy", retryable=True)
+
+
+def test_a_batch_has_a_deadline_over_all_its_tries():
+    transport = Failing()
+    block = b"a" * 100
+    with closing(BlockUpload(transport, batch_bytes=100, retries=1000, deadline=1.0)) as upload:
+        with pytest.raises(TransportError, match="busy"):
+            _send_all(upload, [(make_cid(block, RAW), block)])
+    assert 0 < len(transport.left) < 100
+    assert all(0 < left <= 1 for left in transport.left)
 
 
 def _send_all(upload, blocks):

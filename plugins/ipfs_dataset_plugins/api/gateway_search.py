@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import logging
-import socket
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ from ipfs_dataset_core import CID, AddressError, IPFSDatasetError, TransportErro
 from ipfs_dataset_plugins.gateway.transport import GatewayTransport
 from ipfs_dataset_plugins.http.address_filter import is_loopback
 from ipfs_dataset_plugins.http.client import HTTPClient
+from ipfs_dataset_plugins.http.connect import lookup
 from ipfs_dataset_plugins.http.multiaddr import parse_multiaddr
 
 if TYPE_CHECKING:
@@ -105,8 +105,7 @@ def _reachable(api: Endpoint, listens: str) -> str | None:
 
 def _address_of(api: Endpoint) -> str:
     parts = urlsplit(api.url)
-    found = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
-    return str(found[0][4][0])
+    return lookup(parts.hostname or "", parts.port or 0)[0].host
 
 
 def _is_trustless(url: str, options: Options) -> bool:

@@ -22,6 +22,7 @@ from ipfs_dataset_core import (
     verify,
 )
 from ipfs_dataset_plugins.gateway.urls import parse_gateway
+from ipfs_dataset_plugins.http.address_filter import EVERYWHERE
 from ipfs_dataset_plugins.http.client import HTTPClient
 from ipfs_dataset_plugins.http.redirect import connected_to, next_hop
 from ipfs_dataset_plugins.http.status import error_of
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfs_dataset_core import CID, Options, Span
+    from ipfs_dataset_plugins.http.address_filter import AddressFilter
     from ipfs_dataset_plugins.http.body import Body
 
 RAW_BLOCK = "application/vnd.ipld.raw"
@@ -49,6 +51,7 @@ class GatewayTransport(Transport):
     Args:
         address: ``gateway+http…``.
         options: `timeout`, `headers`, `auth`, `verify` and `limits.redirects` count here.
+        allowed: Which IP addresses the gateway may have.
     """
 
     concurrency = 16  # from 100 ms on, a batch takes as many times that as it takes rounds
@@ -56,11 +59,11 @@ class GatewayTransport(Transport):
     serves_cars = True
     serves_paths = True
 
-    def __init__(self, address: str, options: Options) -> None:
+    def __init__(self, address: str, options: Options, allowed: AddressFilter = EVERYWHERE) -> None:
         self._url = parse_gateway(address)
         self.name = f"gateway {self._url.name}"
         self._block_bytes = options.limits.block_bytes
-        self._client = HTTPClient(self._url.endpoint, options)
+        self._client = HTTPClient(self._url.endpoint, options, allowed)
         self._serves_blocks = True
         # What cannot be verified comes from the server that the user named, or not at all.
         self._hops = options.limits.redirects if options.verify else 0
@@ -180,9 +183,10 @@ class GatewayTransport(Transport):
 
     def _follow(self, body: Body, url: str, what: str, headers: dict[str, str]) -> Body:
         """Returns the first answer that leads no further, or nowhere that we go."""
-        is_ours = True
+        is_ours, allowed = True, None
         for _ in range(self._hops):
-            hop = next_hop(url, body.headers.get("Location", "")) if _is_redirect(body) else None
+            location = body.headers.get("Location", "")
+            hop = next_hop(url, location, body.peer) if _is_redirect(body) else None
             if hop is None or (hop.same_origin and _is_directory_redirect(body, url)):
                 return body
             is_ours = is_ours and hop.same_origin
@@ -191,11 +195,13 @@ class GatewayTransport(Transport):
             ):  # the server may have copied the token into its answer
                 return body
             body.close()
-            url = hop.url
+            url, allowed = hop.url, hop.allowed or allowed
             connected, host = connected_to(url, self._client.endpoint.url)
             sent = {name: value for name, value in headers.items() if name != "Host"}
             sent |= {"Host": host} if host else {}
-            body = self._client.send("GET", connected, what, headers=sent, bare=not is_ours)
+            body = self._client.send(
+                "GET", connected, what, headers=sent, bare=not is_ours, allowed=allowed
+            )
         return body
 
     def _failure(self, body: Body, what: str) -> TransportError:

@@ -162,25 +162,21 @@ def _send_in_few_turns(sock: socket.socket, pieces: Sequence[bytes], rate: Trans
     A socket with a time-out comes back for each part that there is room for, and every time this thread
     has to wait until another, which makes the next blocks, lets go of the interpreter.
     """
+    left = [memoryview(piece) for piece in pieces if piece]
+    at = 0
     sock.settimeout(None)
     try:
-        left = [memoryview(piece) for piece in pieces if piece]
-        while left:
+        while at < len(left):
             wait = rate.start()
             whole = int(wait)
             bound = struct.pack("ll", whole, int((wait - whole) * 1_000_000))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, bound)
-            size = sock.sendmsg(left[:_MOST_PIECES])
+            size = sock.sendmsg(left[at : at + _MOST_PIECES])
             rate.moved(size)
-            left = _behind(left, size)
+            while at < len(left) and size >= len(left[at]):
+                size -= len(left[at])
+                at += 1
+            if size:
+                left[at] = left[at][size:]
     except BlockingIOError:
         raise TimeoutError("timed out") from None
-
-
-def _behind(pieces: list[memoryview], size: int) -> list[memoryview]:
-    """Returns what is left behind so many bytes."""
-    for index, piece in enumerate(pieces):
-        if size < len(piece):
-            return [piece[size:], *pieces[index + 1 :]]
-        size -= len(piece)
-    return []

@@ -62,6 +62,8 @@ class Environment:
         found = ""
         try:
             settings = self._session.merge_environment_settings(url, {}, None, None, None)
+            if origin.scheme == "https":
+                self._tls(settings["verify"], settings["cert"])
             proxies = {} if is_loopback(origin.host) else dict(settings["proxies"])
             found = requests.utils.select_proxy(url, proxies) or ""
             pool: Any = self._adapter(allowed).get_connection_with_tls_context(

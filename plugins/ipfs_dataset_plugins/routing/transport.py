@@ -21,7 +21,7 @@ from ipfs_dataset_core import (
     verify,
 )
 from ipfs_dataset_plugins.gateway.transport import GatewayTransport
-from ipfs_dataset_plugins.http.address_filter import is_private
+from ipfs_dataset_plugins.http.address_filter import EVERYWHERE, PUBLIC, is_private
 from ipfs_dataset_plugins.http.client import HTTPClient
 from ipfs_dataset_plugins.http.endpoint import endpoint_of
 from ipfs_dataset_plugins.routing.providers import GATEWAY_PROTOCOL, provider_urls
@@ -66,6 +66,8 @@ class RoutingTransport(Transport):
         endpoint = endpoint_of(address.partition("+")[2].rstrip("/"))
         self.name = f"router {endpoint.name}"
         self._private = is_private(endpoint.url)
+        # A router names whom it likes: its providers must not lead into the reader's own network.
+        self._providers_allowed = EVERYWHERE if self._private else PUBLIC
         self._client = HTTPClient(endpoint, options)
         self._provider_options = attrs.evolve(options, headers={}, auth=None)
         self._providers: dict[str, _Provider] = {}
@@ -145,7 +147,9 @@ class RoutingTransport(Transport):
             for url in urls:
                 known = self._providers.get(url)
                 if known is None:
-                    made = GatewayTransport(f"gateway+{url}", self._provider_options)
+                    made = GatewayTransport(
+                        f"gateway+{url}", self._provider_options, self._providers_allowed
+                    )
                     self._providers[url] = _Provider(made)
                 elif not known.lied:
                     known.failures = 0

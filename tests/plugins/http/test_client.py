@@ -3,7 +3,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import logging
+import socket
 import time
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -16,11 +18,13 @@ from ipfs_dataset_core import (
     TransportError,
     TransportTimeoutError,
 )
+from ipfs_dataset_core.runtime.deadlines import until
 from ipfs_dataset_plugins.http.client import HTTPClient
 from ipfs_dataset_plugins.http.endpoint import Endpoint, endpoint_of
 from ipfs_dataset_plugins.http.status import error_of, retry_after
 from tests.support.builders import noise
 from tests.support.http_server import FaultServer, Plan, endless, html, rate_limited
+from tests.support.raw_server import RawServer
 
 DATA = noise(200_000)
 
@@ -292,3 +296,68 @@ def test_retry_after_is_seconds_or_a_date():
 def test_any_retry_after_is_a_number_or_unusable(value):
     wait = retry_after(value)
     assert wait is None or wait >= 0
+
+
+def test_a_token_goes_to_the_host_that_was_named_and_to_none_that_is_spelt_alike(resolver):
+    with FaultServer(lambda _: Plan(body=b"ok")) as named, FaultServer(lambda _: Plan()) as alike:
+        resolver["strasse.example"] = ["127.0.0.1"]
+        made = HTTPClient(
+            endpoint_of(f"http://straße.example:{named.port}"),
+            Options(timeout=5, auth="bearer:s3cret"),
+        )
+        assert made.send("GET", "/", "x").read_all(9) == b"ok"
+        made.close()
+        assert named.requests[0].headers["host"] == f"xn--strae-oqa.example:{named.port}"
+        assert alike.connections == 0
+
+
+@pytest.mark.parametrize("pieces", [[bytes(50 << 20)], [bytes(1000)] * 20_000 + [bytes(9 << 20)]])
+def test_an_upload_ends_with_the_deadline_though_the_server_takes_some(pieces):
+    def trickle(connection):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+        for _ in range(200):
+            connection.recv(1 << 14)
+            time.sleep(0.01)
+
+    length = {"Content-Length": str(sum(map(len, pieces)))}
+    with RawServer(trickle) as server, closing(client(server, timeout=30)) as made:
+        started = time.monotonic()
+        with until(started + 0.5), pytest.raises(TransportTimeoutError, match="deadline"):
+            made.send("POST", "/x", "the thing", headers=length, body=pieces)
+        assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("size", [1 << 19, 50 << 20])
+def test_an_upload_that_trickles_ends_with_the_timeout(size):
+    def trickle(connection):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)
+        for _ in range(40):
+            connection.recv(1)
+            time.sleep(0.05)
+
+    with RawServer(trickle) as server, closing(client(server, timeout=0.4)) as made:
+        with pytest.raises(TransportTimeoutError, match="the thing"):
+            made.send(
+                "POST", "/x", "the thing", headers={"Content-Length": str(size)}, body=[bytes(size)]
+            )
+
+
+def test_the_answer_to_an_upload_is_waited_for_until_the_deadline():
+    with (
+        FaultServer(lambda _: Plan(delay=30)) as server,
+        closing(client(server, timeout=30)) as made,
+    ):
+        started = time.monotonic()
+        with until(started + 0.3), pytest.raises(TransportTimeoutError):
+            made.send("POST", "/x", "the thing", headers={"Content-Length": "1"}, body=[b"a"])
+        assert time.monotonic() - started < 10
+
+
+def test_a_body_is_not_waited_for_beyond_the_deadline():
+    with FaultServer(lambda _: Plan(body=DATA, stall_at=1000)) as server:
+        with closing(client(server, timeout=30)) as made:
+            started = time.monotonic()
+            body = made.send("GET", "/x", "the thing")
+            with until(started + 0.3), pytest.raises(TransportTimeoutError):
+                body.read(len(DATA))
+            assert time.monotonic() - started < 10

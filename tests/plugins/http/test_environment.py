@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import select
 import socket
 import ssl
-from contextlib import closing
+from contextlib import closing, suppress
+from pathlib import Path
 
+import certifi
 import pytest
+import requests
 
-from ipfs_dataset_core import AddressError, Options, TransportError, TransportTimeoutError
+from ipfs_dataset_core import (
+    AddressError,
+    MissingDependencyError,
+    Options,
+    TransportError,
+    TransportTimeoutError,
+)
+from ipfs_dataset_plugins.http.address_filter import PUBLIC
 from ipfs_dataset_plugins.http.client import HTTPClient
 from ipfs_dataset_plugins.http.endpoint import endpoint_of
 from tests.support.http_server import FaultServer, Plan
 from tests.support.raw_server import RawServer, head_from, saying
 
 DATA = bytes(100_000)
+ORIGINAL_AUTHORITIES = certifi.where()
+END = "-----END CERTIFICATE-----\n"
 BASIC = f"Basic {base64.b64encode(b'me:s%cret').decode()}"
 
 
@@ -51,15 +64,20 @@ class Proxy(RawServer):
         port = int(head.split()[1].rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port)) as server:
             client.sendall(b"HTTP/1.1 200 Connection established\r\nX: y\r\n\r\n")
-            ends = {client: server, server: client}
-            while True:
-                for ready in select.select(list(ends), [], [])[0]:
-                    data = ready.recv(65536)
-                    while getattr(ready, "pending", int)():  # what TLS has decrypted already
-                        data += ready.recv(65536)
-                    if not data:
-                        return
-                    ends[ready].sendall(data)
+            forward(client, server)
+
+
+def forward(client, server):
+    """Hands on what either sends until one of them ends."""
+    ends = {client: server, server: client}
+    while True:
+        for ready in select.select(list(ends), [], [])[0]:
+            data = ready.recv(65536)
+            while getattr(ready, "pending", int)():  # what TLS has decrypted already
+                data += ready.recv(65536)
+            if not data:
+                return
+            ends[ready].sendall(data)
 
 
 @pytest.fixture(autouse=True)
@@ -216,3 +234,178 @@ def test_an_unknown_host_is_an_error_worth_a_retry():
 def test_a_name_that_no_host_has_is_an_error(host):
     with pytest.raises(TransportError, match="the thing"):
         ask(f"http://{host}")
+
+
+@pytest.fixture
+def _no_authorities(monkeypatch, resolver):
+    """Names lead here, and nobody trusts the certificate yet."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("_no_authorities")
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+@pytest.mark.parametrize("host", ["a.example", "b.example"])
+def test_authorities_are_those_of_the_environment(certificate, monkeypatch, variable, host):
+    with SecureServer(certificate, lambda _: Plan(body=DATA)) as server:
+        url = f"https://{host}:{server.port}"
+        with pytest.raises(TransportError, match="certificate verify failed"):
+            ask(url)
+        monkeypatch.setenv(variable, str(certificate[0]))
+        assert ask(url) == DATA
+
+
+@pytest.mark.usefixtures("_no_authorities")
+def test_a_bundle_of_the_environment_is_the_only_one_and_counts_for_this_machine_too(
+    names, certificate, monkeypatch, tmp_path
+):
+    authority = Path(ORIGINAL_AUTHORITIES).read_text(encoding="utf-8").partition(END)
+    other = tmp_path / "other.pem"
+    other.write_text("".join(authority[:2]), encoding="utf-8")
+    with SecureServer(certificate, lambda _: Plan(body=DATA)) as server:
+        assert ask(f"https://a.example:{server.port}") == DATA
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(other))
+        for host in ("a.example", "127.0.0.1"):
+            with pytest.raises(TransportError, match="certificate verify failed"):
+                ask(f"https://{host}:{server.port}")
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_bundle_that_cannot_be_read_is_an_error_with_its_path(monkeypatch, tmp_path, content):
+    path = tmp_path / "bundle.pem"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    with pytest.raises(AddressError, match=r"REQUESTS_CA_BUNDLE .*bundle\.pem"):
+        ask("https://gateway.example")
+
+
+@pytest.mark.usefixtures("names")
+@pytest.mark.parametrize("no_proxy", ["", "b.example", ".example", "*"])
+def test_no_proxy_is_asked_for_each_server_that_a_redirect_leads_to(
+    certificate, monkeypatch, no_proxy
+):
+    """The first server is reached through the proxy unless NO_PROXY has it, and so is the second."""
+    with SecureServer(certificate, lambda _: Plan(body=DATA)) as server, Proxy() as proxy:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("no_proxy", no_proxy)
+        url = f"https://a.example:{server.port}"
+        with closing(HTTPClient(endpoint_of(url), Options(timeout=5))) as made:
+            for target in ("/x", f"https://b.example:{server.port}/x"):
+                assert made.send("GET", target, "x", bare=True).read_all(len(DATA)) == DATA
+    asked = [head.split()[1].partition(":")[0] for head in proxy.heads]
+    expected = {"": ["a.example", "b.example"], "b.example": ["a.example"]}
+    assert asked == expected.get(no_proxy, [])
+
+
+class SocksProxy(RawServer):
+    """A SOCKS5 proxy that connects to this machine, whatever host it is asked for."""
+
+    def __init__(self, user=None):
+        super().__init__(self._serve_one)
+        self.asked = []
+        self._user = user
+
+    def _serve_one(self, client):
+        count = _exactly(client, 2)[1]
+        assert (2 if self._user else 0) in _exactly(client, count)
+        client.sendall(b"\5\2" if self._user else b"\5\0")
+        if self._user:
+            name = _exactly(client, _exactly(client, 2)[1])
+            password = _exactly(client, _exactly(client, 1)[0])
+            client.sendall(b"\1\0" if b"%b:%b" % (name, password) == self._user else b"\1\1")
+        kind = _exactly(client, 4)[3]
+        size = {1: 4, 4: 16}.get(kind) or _exactly(client, 1)[0]
+        host = _exactly(client, size)
+        self.asked.append(host.decode() if kind == 3 else str(ipaddress.ip_address(host)))
+        port = int.from_bytes(_exactly(client, 2), "big")
+        with socket.create_connection(("127.0.0.1", port)) as server:
+            client.sendall(b"\5\0\0\1\0\0\0\0\0\0")
+            forward(client, server)
+
+
+def _exactly(client, size):
+    data = b""
+    while len(data) < size:
+        piece = client.recv(size - len(data))
+        if not piece:
+            raise ConnectionResetError
+        data += piece
+    return data
+
+
+@pytest.mark.usefixtures("names")
+@pytest.mark.parametrize(("scheme", "asked"), [("socks5h", "a.example"), ("socks5", "127.0.0.1")])
+def test_socks_proxies_carry_http_and_https(certificate, monkeypatch, scheme, asked):
+    pytest.importorskip("socks")
+    # PySocks itself resolves names where the proxy does not.
+    lookup = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *more: lookup("127.0.0.1" if host == "a.example" else host, *more),
+    )
+    with SocksProxy(user=b"me:s%cret") as proxy:
+        monkeypatch.setenv("ALL_PROXY", f"{scheme}://me:s%25cret@127.0.0.1:{proxy.port}")
+        with SecureServer(certificate, lambda _: Plan(body=DATA)) as server:
+            assert ask(f"https://a.example:{server.port}", times=2, auth="bearer:t0ken") == DATA
+            assert server.connections == 1
+        with FaultServer(lambda _: Plan(body=DATA)) as server:
+            assert ask(f"http://a.example:{server.port}", times=2) == DATA
+            assert server.connections == 1
+    assert proxy.asked == [asked, asked]
+
+
+def test_a_socks_proxy_that_is_not_there_or_refuses_is_an_error_without_its_password(monkeypatch):
+    pytest.importorskip("socks")
+    with SocksProxy(user=b"me:other") as proxy:
+        monkeypatch.setenv("ALL_PROXY", f"socks5h://me:s3cret@127.0.0.1:{proxy.port}")
+        with pytest.raises(TransportError, match="the thing") as caught:
+            ask("https://a.example")
+        assert "s3cret" not in str(caught.value)
+    with pytest.raises(TransportError, match="the thing") as caught:
+        ask("https://a.example")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_without_pysocks_the_error_says_what_to_install(monkeypatch):
+    def missing(*_arguments, **_options):
+        raise requests.exceptions.InvalidSchema("Missing dependencies for SOCKS support.")
+
+    monkeypatch.setattr(requests.adapters, "SOCKSProxyManager", missing)
+    monkeypatch.setenv("ALL_PROXY", "socks5h://me:s3cret@proxy.example:1080")
+    with pytest.raises(
+        MissingDependencyError, match=r"socks5h://proxy\.example.*\[socks\]"
+    ) as caught:
+        ask("https://a.example")
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("scheme", "inside"), [("socks5", True), ("socks5h", False)])
+def test_through_socks5_a_name_is_filtered_here_and_the_proxy_gets_the_address(
+    names, certificate, monkeypatch, scheme, inside
+):
+    pytest.importorskip("socks")
+    with SocksProxy() as proxy, SecureServer(certificate, lambda _: Plan(body=DATA)) as server:
+        monkeypatch.setenv("ALL_PROXY", f"{scheme}://127.0.0.1:{proxy.port}")
+        url = f"https://a.example:{server.port}"
+        with closing(HTTPClient(endpoint_of(url), Options(timeout=5), PUBLIC)) as made:
+            assert made.send("GET", "/x", "x").read_all(len(DATA)) == DATA
+            names["b.example"] = ["127.0.0.1"]
+            with (
+                suppress(TransportError)
+                if not inside
+                else pytest.raises(TransportError, match="resolves to")
+            ):
+                made.send("GET", f"https://b.example:{server.port}/x", "x").read_all(len(DATA))
+    public = "93.184.215.14"
+    assert proxy.asked == ([public] if inside else ["a.example", "b.example"])
+
+
+def test_netrc_is_not_read(monkeypatch, tmp_path, resolver):
+    (tmp_path / ".netrc").write_text("machine a.example login me password s3cret\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    with FaultServer(lambda _: Plan(body=DATA)) as server:
+        assert ask(f"http://a.example:{server.port}") == DATA
+    assert "authorization" not in server.requests[0].headers

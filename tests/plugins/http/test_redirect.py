@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ipfs_dataset_core import Options, TransportError
 from ipfs_dataset_core.limits import Limits
 from ipfs_dataset_plugins.gateway.transport import GatewayTransport
-from ipfs_dataset_plugins.http.address_filter import is_private
+from ipfs_dataset_plugins.http.address_filter import PUBLIC, AddressFilter, is_private
 from ipfs_dataset_plugins.http.redirect import connected_to, next_hop
 from tests.support.builders import noise, one_file
 from tests.support.gateway_server import GatewayServer
@@ -82,6 +82,15 @@ def test_what_may_be_followed(url, location, target, same):
                 "router",
                 "printer.local",
                 "metadata.google.internal",
+                "router.lan",
+                "x.home.arpa",
+                "kubernetes.default.svc",
+                "239.255.255.250",
+                "100.64.0.1",
+                "[64:ff9b::7f00:1]",
+                "[2002:7f00:1::]",
+                "[2001:0:4136:e378:8000:63bf:80ff:fffe]",
+                "\uff11\uff12\uff17.\uff10.\uff10.\uff11",
             )
         ),
     ],
@@ -237,3 +246,87 @@ def test_a_public_gateway_cannot_reach_inside(certificate, location):
                 transport.get_block(ROOT)
             transport.close()
         assert inside.connections == 0
+
+
+@pytest.mark.parametrize(
+    "inside", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.5", "169.254.169.254", "224.0.0.1"]
+)
+def test_a_redirect_to_a_public_name_with_an_address_inside_is_not_followed(
+    names, certificate, inside
+):
+    names["b.example"] = [inside]
+    with SecureServer(certificate) as other:
+
+        def lead(request, plan):
+            return redirect(f"https://b.example:{other.port}{request.path}?format=raw")
+
+        with SecureServer(certificate, fault=lead) as server:
+            transport = gateway(f"https://a.example:{server.port}")
+            with pytest.raises(TransportError, match=r"'b\.example': it resolves to .*private"):
+                transport.get_block(ROOT)
+            transport.close()
+        assert other.connections == 0
+
+
+def test_no_hop_of_several_leads_inside(names, certificate):
+    """The second server is public, redirects within itself, and then inside."""
+    names["c.example"] = ["127.0.0.1"]
+    with SecureServer(certificate) as inside:
+
+        def lead(request, plan):
+            if request.headers["host"].startswith("a.example"):
+                return redirect(f"https://b.example:{server.port}{request.path}?format=raw")
+            if not request.path.startswith("/x"):
+                return redirect(f"/x{request.path}?format=raw")
+            return redirect(f"https://c.example:{inside.port}{request.path[2:]}?format=raw")
+
+        with SecureServer(certificate, fault=lead) as server:
+            transport = gateway(f"https://a.example:{server.port}")
+            with pytest.raises(TransportError, match=r"'c\.example': it resolves to"):
+                transport.get_block(ROOT)
+            transport.close()
+            assert len(server.requests) == 3
+        assert inside.connections == 0
+
+
+def test_a_gateway_in_a_private_network_may_lead_to_itself_under_another_name(names, certificate):
+    names["a.example"] = names["b.example"] = ["127.0.0.1"]
+
+    def lead(request, plan):
+        if request.headers["host"].startswith("b.example"):
+            return plan
+        return redirect(f"https://b.example:{server.port}{request.path}?format=raw")
+
+    with SecureServer(certificate, fault=lead) as server:
+        transport = gateway(f"https://a.example:{server.port}")
+        assert transport.get_block(ROOT) == BLOCKS[ROOT.multihash]
+        transport.close()
+    with SecureServer(certificate) as other:
+
+        def lead_on(request, plan):
+            return redirect(f"https://b.example:{other.port}{request.path}?format=raw")
+
+        with SecureServer(certificate, fault=lead_on) as server:
+            transport = gateway(f"https://a.example:{server.port}")
+            with pytest.raises(TransportError, match="resolves to"):
+                transport.get_block(ROOT)
+            transport.close()
+        assert other.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "location", "peer", "inside"),
+    [
+        ("https://gw.lan/a", "https://b.ipfs.gw.lan/", ("10.0.0.5", 443), True),
+        ("https://gw.lan/a", "https://b.ipfs.gw.lan/", None, False),
+        ("https://gw.example/a", "https://b.example/", ("10.0.0.5", 443), True),
+        ("https://gw.example/a", "https://b.example/", ("1.1.1.1", 443), False),
+    ],
+)
+def test_which_addresses_a_hop_may_have(url, location, peer, inside):
+    hop = next_hop(url, location, peer)
+    assert hop is not None
+    assert hop.allowed == (
+        AddressFilter(public_only=True, peers=frozenset({peer})) if inside else PUBLIC
+    )
+    assert next_hop(url, "https://other.lan/", peer) is None

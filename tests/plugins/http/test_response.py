@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import socket
 
@@ -135,3 +136,80 @@ def test_servers_are_reached_by_ipv6():
     with server:
         assert ask(server) == (200, b"ok")
     assert f"\r\nHost: [::1]:{server.port}\r\n".encode() in heads[0]
+
+
+EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "interim",
+    [EARLY, b"HTTP/1.1 102 Processing\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n" + EARLY * 5,
+     b"HTTP/1.1 199 Odd\r\nContent-Length: 7\r\nETag: x\r\n\r\n"],
+)  # fmt: skip
+def test_interim_responses_are_not_the_answer(interim):
+    """Else the next request would get the answer to this one."""
+
+    def serve(connection):
+        while head := head_from(connection):
+            name = head.split()[1]
+            answer = b"HTTP/1.1 200 OK\r\nETag: y\r\nContent-Length: %d\r\n\r\n" % len(name)
+            connection.sendall(interim + answer + name)
+            connections.add(id(connection))
+
+    connections: set[int] = set()
+    with RawServer(serve) as server:
+        client = HTTPClient(endpoint_of(server.url), Options(timeout=5))
+        for target in ("/one", "/two", "/three"):
+            body = client.send("GET", target, "x")
+            assert (body.status, body.read_all(100)) == (200, target.encode())
+        client.close()
+    assert len(connections) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (EARLY * 1000, "interim responses"),
+        (b"HTTP/1.1 103 Early Hints\r\n" + b"Link: x\r\n" * 1000, "got more than"),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", "another protocol"),
+        (EARLY, "the thing"),
+    ],
+)
+def test_interim_responses_without_end_or_use_are_an_error(said, message):
+    with RawServer(saying(said)) as server, pytest.raises(TransportError, match=message) as caught:
+        ask(server)
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize("lengths", [b"3\r\nContent-Length: 5", b"3, 5"])
+def test_a_response_of_two_lengths_is_refused(lengths):
+    said = b"HTTP/1.1 200 OK\r\nContent-Length: " + lengths + b"\r\n\r\nabcde"
+    with RawServer(saying(said)) as server, pytest.raises(TransportError, match="the thing"):
+        ask(server)
+
+
+def test_a_trailer_that_quotes_the_request_is_shown_without_secrets():
+    def serve(connection):
+        head = head_from(connection).replace(b"\r\n", b" ")
+        connection.sendall(
+            CHUNKED + b"1\r\na\r\n0\r\nX-Stream-Error: you sent " + head + b"\r\n\r\n"
+        )
+
+    options = Options(timeout=5, auth="bearer:t0ken", headers={"X-Key": "k3y-of-mine"})
+    with RawServer(serve) as server:
+        client = HTTPClient(endpoint_of(server.url), options)
+        with pytest.raises(TransportError, match="failed on the way: you sent") as caught:
+            client.send("GET", "/x", "the thing").read(10)
+        client.close()
+    assert not [secret for secret in ("t0ken", "k3y-of-mine") if secret in str(caught.value)]
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "WARNING"])
+def test_a_head_that_cannot_be_parsed_is_not_logged(caplog, level):
+    def serve(connection):
+        connection.sendall(b"HTTP/1.1 200 OK\r\n" + head_from(connection))
+
+    with RawServer(serve) as server, caplog.at_level(level):
+        with contextlib.suppress(TransportError):
+            ask(server, headers={"X-Key": "s3cret"}, target="/x?token=s3cret")
+    assert "s3cret" not in caplog.text

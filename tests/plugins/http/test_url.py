@@ -59,3 +59,18 @@ def test_whatever_is_accepted_can_be_sent_and_is_its_own_form(url):
     assert origin_of(again) == origin_of(parts)
     assert again.geturl() == parts.geturl()
     assert urlsplit(parts.geturl()).hostname == parts.hostname
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("straße.example", "xn--strae-oqa.example"),  # in the rules of 2003, strasse.example
+        ("STRASSE.example", "strasse.example"),
+        ("faß.example", "xn--fa-hia.example"),
+        ("βόλος.example", "xn--nxasmm1c.example"),
+        ("\uff25\uff38\uff21\uff2d\uff30\uff2c\uff25.example", "example.example"),
+        ("\uff11\uff12\uff17.\uff10.\uff10.\uff11", "127.0.0.1"),
+    ],
+)
+def test_international_names_are_those_that_browsers_look_up(host, expected):
+    assert origin_of(parse_url(f"http://{host}/")).host == expected

@@ -1,4 +1,5 @@
 import json
+import ssl
 import threading
 import time
 
@@ -182,6 +183,32 @@ def test_a_public_router_cannot_send_us_into_a_private_network_or_to_plain_http(
         "https://example.org:443",
         "https://example.net:443",
     ]
+
+
+class SecureGateway(GatewayServer):
+    def __init__(self, certificate):
+        super().__init__(BLOCKS)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+
+
+@pytest.mark.parametrize("inside", ["127.0.0.1", "::ffff:127.0.0.1", "169.254.169.254"])
+def test_a_public_router_cannot_send_us_inside_by_a_name_either(names, certificate, inside):
+    names["b.example"] = [inside]
+    with SecureGateway(certificate) as provider:
+        listed = [record(f"/dns4/b.example/tcp/{provider.port}/https")]
+        with Router(listed) as router:
+            transport = RoutingTransport(
+                f"routing+http://router.example:{router.port}", Options(timeout=2)
+            )
+            with pytest.raises(TransportError, match="resolves to"):
+                transport.get_block(ROOT)
+            assert provider.connections == 0
+            listed[:] = [record(f"/dns4/a.example/tcp/{provider.port}/https")]
+            transport._asked.clear()
+            assert transport.get_block(ROOT) == BLOCKS[ROOT.multihash]
+            transport.close()
 
 
 @pytest.mark.parametrize(
