@@ -32,10 +32,20 @@ def by_tarfile(data: bytes) -> list[tuple[str, bytes]]:
 def by_zipfile(data: bytes) -> list[tuple[str, bytes]]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return [
-            (info.filename, archive.read(info))
+            (_name(info), archive.read(info))
             for info in archive.infolist()
             if not (info.is_dir() or junk(info.filename) or stat.S_ISLNK(info.external_attr >> 16))
         ]
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """Returns the name: `zipfile` takes UTF-8 that is not marked as such for code page 437."""
+    if info.flag_bits & 0x800:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode()
+    except UnicodeError:
+        return info.filename
 
 
 def outcome(read, *arguments):

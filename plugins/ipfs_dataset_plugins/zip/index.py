@@ -113,7 +113,8 @@ class ZipIndex(MemberIndex):
             start = self._headers[position]
             if start + LOCAL_HEADER_BYTES + self._compressed[position] > bound:
                 raise FormatError(
-                    f"{archive!r} is damaged: member {self.name(position)!r} overlaps what follows."
+                    f"{archive!r} is damaged, or made to unpack to more than it holds: member "
+                    f"{self.name(position)!r} overlaps what follows."
                 )
             bound = start
 
@@ -124,8 +125,8 @@ class ZipIndex(MemberIndex):
         return all(map(le, ends, bounds))
 
 
-def build_index(file: ObjectFile) -> ZipIndex:
-    """Reads the central directory.
+def build_index(file: ObjectFile, encoding: str = "") -> ZipIndex:
+    """Reads the central directory; `encoding` is as in `entries`.
 
     Raises:
         FormatError: It is missing or damaged, or a name is unsafe.
@@ -133,7 +134,7 @@ def build_index(file: ObjectFile) -> ZipIndex:
     directory = find_directory(file)
     columns = [array(kind) for kind in _COLUMNS]
     index = ZipIndex(directory.start, NameTable(limits=file.limits), columns)
-    for found in entries(file, directory):
+    for found in entries(file, directory, encoding):
         if samples := _samples(file.name, found):
             index.extend(samples)
     index.check_overlaps(file.name)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from ipfs_dataset_plugins.archives import deflate as _deflate
 from ipfs_dataset_plugins.archives.buffered import cut_off
-from ipfs_dataset_plugins.zip.central_directory import LOCAL_HEADER_BYTES, decoded_name
+from ipfs_dataset_plugins.archives.member_names import decoded_name
+from ipfs_dataset_plugins.zip.central_directory import LOCAL_HEADER_BYTES, RENAMED_FLAG
 from ipfs_dataset_plugins.zip.methods import decompress
 
 if TYPE_CHECKING:
+    from ipfs_dataset_core import Limits
     from ipfs_dataset_plugins.archives.buffered import ForwardBytes
 
 Member = tuple[str, int, int, int, int, int, int, int]
@@ -36,11 +38,13 @@ def extent(name_bytes: int, start: int, bound: int, compressed: int) -> int:
     return min(bound - start, _HEAD_BYTES + name_bytes + compressed)
 
 
-def read_member(archive: ForwardBytes, member: Member) -> bytes:
+def read_member(archive: ForwardBytes, member: Member, limits: Limits, encoding: str = "") -> bytes:
     """Returns what a member holds.
 
     Raises:
         FormatError: The archive is cut off.
+        LimitError: To decompress it takes too much memory.
+        MissingDependencyError: Nothing installed reads its compression.
         ValueError: The member cannot be read, and why.
     """
     name, start, bound, compressed, size, crc, method, flags = member
@@ -50,7 +54,7 @@ def read_member(archive: ForwardBytes, member: Member) -> bytes:
     if wanted > _HEAD_BYTES + compressed:  # else it is that, however long the name
         wanted = extent(len(name.encode()), start, bound, compressed)
     piece, at = archive.window(start, min(wanted, _READ_IN_ONE_BYTES))
-    head = _check_header(piece, at, name)
+    head = _check_header(piece, at, name, flags, encoding)
     if start + head + compressed > bound:
         raise ValueError("it overlaps what follows")
     data = piece[at + head : at + head + compressed]
@@ -58,7 +62,7 @@ def read_member(archive: ForwardBytes, member: Member) -> bytes:
         data = archive.read(start + head, compressed)
     if len(data) < compressed:
         raise cut_off(archive.name, start + head + compressed)
-    content = decompress(method, data, size)
+    content = decompress(method, data, size, limits)
     if len(content) != size:
         raise ValueError(f"it does not have the {size} bytes that the archive declares")
     if _deflate.crc32(content) != crc:
@@ -72,7 +76,7 @@ def _why_unreadable(flags: int) -> str:
     return "it is a patch, which is not supported"
 
 
-def _check_header(piece: bytes, at: int, name: str) -> int:
+def _check_header(piece: bytes, at: int, name: str, flags_there: int, encoding: str) -> int:
     """Returns how far behind the start of a local header its member's data start."""
     if len(piece) < at + LOCAL_HEADER_BYTES or not piece.startswith(_SIGNATURE, at):
         raise ValueError("it has no header where the directory says")
@@ -81,8 +85,16 @@ def _check_header(piece: bytes, at: int, name: str) -> int:
     local = piece[at : at + name_bytes]
     # Most names are ASCII, and need not be decoded to be compared.
     if not (name.isascii() and local == name.encode()):
-        decoded = decoded_name(local, flags)
-        if decoded != name:
-            raise ValueError(f"its own header calls it {decoded!r}")
+        _check_name(local, name, flags, flags_there, encoding)
     data_start: int = LOCAL_HEADER_BYTES + name_bytes + extra_bytes
     return data_start
+
+
+def _check_name(local: bytes, name: str, flags: int, flags_there: int, encoding: str) -> None:
+    """Refuses a member whose own header has another name than the directory."""
+    if flags_there & RENAMED_FLAG:
+        # The directory has it in an extra field, which headers need not have.
+        return
+    decoded = decoded_name(local, flags, encoding)
+    if name not in (decoded, decoded.replace("\\", "/")):
+        raise ValueError(f"its own header calls it {decoded!r}")

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-import bz2
 import lzma
+from typing import TYPE_CHECKING
 
+from ipfs_dataset_core import LimitError
 from ipfs_dataset_plugins.archives import deflate as _deflate
+from ipfs_dataset_plugins.archives import zstd
+from ipfs_dataset_plugins.archives.compression import decompressor, needs_larger_window
 
-_STORED, _DEFLATED, _BZIP2, _LZMA = 0, 8, 12, 14
+if TYPE_CHECKING:
+    from ipfs_dataset_core import Limits
+    from ipfs_dataset_plugins.archives.compression import Decompressor
+
+_STORED, _DEFLATED, _LZMA = 0, 8, 14
+_BY_STREAM = {12: "bzip2", 20: "zstd", 93: "zstd", 95: "xz"}
 _OTHER_METHODS = {
     1: "shrink",
+    2: "reduce",
+    3: "reduce",
+    4: "reduce",
+    5: "reduce",
     6: "implode",
     9: "deflate64",
-    93: "zstd",
-    95: "xz",
+    10: "PKWARE DCL implode",
+    16: "IBM z/OS CMPSC",
+    18: "IBM TERSE",
+    19: "IBM LZ77",
+    94: "MP3",
     96: "jpeg",
     97: "wavpack",
     98: "ppmd",
@@ -24,10 +39,12 @@ _LZMA_HEADER = 9
 _SMALLEST_DICTIONARY = 4096
 
 
-def decompress(method: int, data: bytes, size: int) -> bytes:
+def decompress(method: int, data: bytes, size: int, limits: Limits) -> bytes:
     """Returns what a member holds; at most a byte more than `size`, so that more can be noticed.
 
     Raises:
+        LimitError: The window that it needs is over the limit.
+        MissingDependencyError: Nothing installed reads this compression.
         ValueError: The method is not supported, or the data are damaged.
     """
     try:
@@ -36,16 +53,32 @@ def decompress(method: int, data: bytes, size: int) -> bytes:
         if method == _DEFLATED:
             content: bytes = _deflate.inflater().decompress(data, size + 1)
             return content
-        if method == _BZIP2:
-            return bz2.BZ2Decompressor().decompress(data, size + 1)
         if method == _LZMA:
             return _unpack_lzma(data, size)
-    except _DAMAGE as error:
+        if method in _BY_STREAM:
+            return _unpack_stream(decompressor(_BY_STREAM[method], limits)(), data, size)
+    except (*_DAMAGE, *zstd.errors()) as error:
+        if needs_larger_window(error):
+            raise LimitError(
+                f"its {_BY_STREAM[method]} data have a window larger than the limit of "
+                f"{limits.window_bytes} bytes: "
+                "where you trust it, give limits=Limits(window_bytes=…)"
+            ) from error
         raise ValueError(f"it cannot be decompressed ({error})") from error
     raise ValueError(
         f"its compression method is {_OTHER_METHODS.get(method, method)}, which is not supported; "
         "repack the archive with deflate"
     )
+
+
+def _unpack_stream(stream: Decompressor, data: bytes, size: int) -> bytes:
+    pieces = [stream.decompress(data, size + 1)]
+    missing = size + 1 - len(pieces[0])
+    # Zstandard may put out less than it could, as long as it has more.
+    while missing and not stream.eof and not stream.needs_input:
+        pieces.append(stream.decompress(b"", missing))
+        missing -= len(pieces[-1])
+    return b"".join(pieces)
 
 
 def _unpack_lzma(data: bytes, size: int) -> bytes:
