@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.jsipfs import VARIABLE, JsIpfsNode, why_no_jsipfs
 from tests.support.kubo import KuboNode, why_no_kubo
@@ -20,12 +21,19 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """Has the fork server import PyTorch once, which takes seconds, for all processes that it starts.
+    """Prepares multiprocessing and Hypothesis for machines of any speed.
 
-    What a test sends to a process is pickled for those as it is for spawned ones, and nothing of ours is
-    imported there yet; so tests use them, and spawn where they are about the start of a process itself.
+    The fork server imports PyTorch once, which takes seconds, for all processes that it starts. What
+    tests send to these is pickled as for spawned ones, and they have imported nothing of ours; so tests
+    spawn only where they are about the start of a process itself.
     """
     multiprocessing.set_forkserver_preload(["torch"])
+    # Hypothesis by default fails an example that takes 200 ms, or is slow to make: a slow or busy machine
+    # is no fault of the code.
+    slow = [HealthCheck.too_slow]
+    # Its parent is the profile that Hypothesis has loaded: there is one for CI.
+    settings.register_profile("slow", settings(), deadline=None, suppress_health_check=slow)
+    settings.load_profile("slow")
 
 
 def in_ci() -> bool:

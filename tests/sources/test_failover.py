@@ -237,7 +237,7 @@ def test_no_fault_of_a_server_lets_a_wrong_block_through(plan):
         with pytest.raises((TransportError, VerificationError), match=str(NAME)):
             sources(transport).get_block(NAME)
         assert sources(transport, Recorder(BLOCKS)).get_block(NAME) == BLOCK
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 25  # the silent server answers after 30 s
         transport.close()
 
 
