@@ -53,7 +53,7 @@ def place(request, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_it_is_listed_and_its_own_tests_pass(installed):
-    listed = json.loads(installed.run("-m", "ipfs_dataset.cli", "plugins", "--json"))
+    listed = json.loads(installed.run("-m", "ipfs_dataset", "plugins", "--json"))
     (found,) = (p for p in listed["plugins"] if p["distribution"] == "ipfs-dataset-sensor-log")
     assert found["name"] == "sensor_log"
     assert listed["failures"] == []

@@ -72,7 +72,7 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(site):
-    return json.loads(site.call("-m", "ipfs_dataset.cli", "plugins", "--json", status=1))
+    return json.loads(site.call("-m", "ipfs_dataset", "plugins", "--json", status=1))
 
 
 @pytest.fixture
@@ -125,20 +125,18 @@ def test_conflicts_are_listed_with_both(report):
 
 
 def test_verbose_shows_tracebacks_and_the_table_does_not(site):
-    short = site.call("-m", "ipfs_dataset.cli", "plugins", status=1)
+    short = site.call("-m", "ipfs_dataset", "plugins", status=1)
     assert "failed: raises 2.5 (raises): ZeroDivisionError" in short
     assert "conflict: lines-one 1.0" in short
     assert "Traceback" not in short
-    long = site.call("-m", "ipfs_dataset.cli", "plugins", "--verbose", status=1)
+    long = site.call("-m", "ipfs_dataset", "plugins", "--verbose", status=1)
     assert "raises.py" in long
     assert long.count("Traceback") >= len(BROKEN)
 
 
 @pytest.mark.parametrize("listed", ["Good.One", "good_one", "GOOD-ONE", "lines-one, good-one"])
 def test_distributions_are_left_out_however_their_name_is_written(site, listed):
-    out = site.call(
-        "-m", "ipfs_dataset.cli", "plugins", status=1, IPFS_DATASET_DISABLE_PLUGINS=listed
-    )
+    out = site.call("-m", "ipfs_dataset", "plugins", status=1, IPFS_DATASET_DISABLE_PLUGINS=listed)
     assert "disabled: Good.One 1.0 (Good.One)" in out
     assert "[.good]" not in out
 
