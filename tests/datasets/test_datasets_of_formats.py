@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import pickle
 import random
 import zipfile
 from typing import Any
@@ -13,9 +15,12 @@ from ipfs_dataset.types import IPFSObject, RemoteFileType
 from ipfs_dataset_core import Reader
 from ipfs_dataset_core.errors import AddressError, FormatError, ObjectNotFoundError
 from ipfs_dataset_core.registry.lookup import default_registry
+from ipfs_dataset_plugins.tar import TarReader
+from ipfs_dataset_plugins.zip import ZipReader
 from tests.support.builders import noise, tar_bytes, zip_bytes
 from tests.support.stores import SMALL_LEAVES, Store, members
 from tests.support.workers import Lines
+from tests.support.zip_records import Entry, archive
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +54,37 @@ def test_a_compressed_tar_streams_and_says_why_it_cannot_be_indexed(store):
         len(dataset)
     with pytest.raises(FormatError, match=r"data\.tar\.gz.*IPFSIterableDataset"):
         len(IPFSDataset(url, store.address))
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+def test_a_compressed_tar_without_a_type_or_suffix_is_one_by_what_is_inside(store, mode):
+    url = store.file(tar_bytes(members(6), mode))
+    assert list(IPFSIterableDataset(url, store.address)) == list(members(6).items())
+    with pytest.raises(FormatError, match="IPFSIterableDataset"):
+        len(IPFSDataset(url, store.address))
+    plain = store.file(gzip.compress(b"text" * 999))
+    assert list(IPFSIterableDataset(plain, store.address)) == [
+        (plain, gzip.compress(b"text" * 999))
+    ]
+
+
+def test_archives_one_behind_the_other_are_refused_or_read_on_as_the_reader_says(store):
+    first, second = {"a": b"1"}, {"b": b"22"}
+    url = store.file(tar_bytes(first) + tar_bytes(second))
+    for kind in (IPFSDataset, IPFSIterableDataset):
+        refused: Any = kind(url, store.address)
+        with pytest.raises(FormatError, match=rf"{url}.*TarReader\(ignore_zeros=True\)"):
+            list(refused)
+        both: Any = kind(IPFSObject(url, TarReader(ignore_zeros=True)), store.address)
+        assert list(pickle.loads(pickle.dumps(both))) == [("a", b"1"), ("b", b"22")]
+
+
+def test_names_in_a_zip_are_of_the_encoding_that_its_reader_was_given(store):
+    url = store.file(archive(Entry("猫".encode("cp932"), b"1")))
+    for encoding, name in ((None, "猫".encode("cp932").decode("cp437")), ("cp932", "猫")):
+        obj = IPFSObject(url, ZipReader(encoding=encoding))
+        assert IPFSDataset(obj, store.address)[0] == (name, b"1")
+        assert list(IPFSIterableDataset(obj, store.address)) == [(name, b"1")]
 
 
 def test_the_format_is_found_by_suffix_then_by_content(store):

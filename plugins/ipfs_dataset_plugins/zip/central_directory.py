@@ -277,13 +277,16 @@ def _parse(piece: bytes, shift: int, encoding: str, found: list[Entry]) -> int:
         if version > _LATEST_VERSION:
             raise _EntryError(at, f"it needs version {version / 10} of the format")
         name = piece[at + _ENTRY_BYTES : name_stop]
-        flags &= ~RENAMED_FLAG
+        if flags >= RENAMED_FLAG:
+            flags -= RENAMED_FLAG
         try:
             extra = b""
+            special = encoding or not name.isascii()
             if extra_bytes:
                 extra = piece[name_stop : name_stop + extra_bytes]
                 size, compressed, header = _large(extra, size, compressed, header)
-            if encoding or not name.isascii() or UNICODE_PATH in extra or b"\\" in name:
+                special = special or UNICODE_PATH in extra
+            if special or (system == _FAT and b"\\" in name):
                 raw, (text, renamed) = name, entry_name(name, flags, extra, encoding)
                 if system == _FAT and "/" not in text:
                     text = text.replace("\\", "/")
