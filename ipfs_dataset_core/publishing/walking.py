@@ -155,11 +155,22 @@ def _is_iterable_dataset(dataset: Any) -> bool:
 
 
 def _length(dataset: Any) -> int | None:
-    """Returns the length, None where there is none."""
+    """Returns the length, None where there is none.
+
+    Raises:
+        ExportError: It is negative, too large, or no integer.
+    """
     try:
         return len(dataset)
-    except (TypeError, NotImplementedError):
+    except NotImplementedError:
         return None
+    except TypeError as error:
+        # Iterable datasets raise it where only reading would tell.
+        if hasattr(dataset, "__iter__") or not hasattr(dataset, "__len__"):
+            return None
+        raise ExportError(f"{_name(dataset)} has no usable length: {error}") from error
+    except (ValueError, OverflowError) as error:
+        raise ExportError(f"{_name(dataset)} has no usable length: {error}") from error
 
 
 def _some(mapping: Mapping[Any, Any]) -> str:

@@ -214,6 +214,21 @@ def test_a_length_that_is_not_reached_is_an_error(exporter, tmp_path, dataset, w
 ONE_TO_FOUR: Any = [1, 2, 3, 4]
 
 
+class Sized(Tensors):
+    length: Any
+
+    def __len__(self):
+        return self.length
+
+
+@pytest.mark.parametrize("length", [-1, 2.5, None, 1 << 70])
+def test_a_length_that_is_none_is_an_error(exporter, length):
+    dataset = Sized()
+    dataset.length = length
+    with pytest.raises(ExportError, match="Sized has no usable length"):
+        exporter.export_to_ipfs(dataset)
+
+
 class ShortStream(Stream):
     def __len__(self):
         return 29
