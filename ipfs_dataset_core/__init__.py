@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.toolkit.index_cache import index_of
     from ipfs_dataset_core.toolkit.index_codec import pack_columns, unpack_columns
     from ipfs_dataset_core.toolkit.library_file import FileView
+    from ipfs_dataset_core.toolkit.repeated_blocks import RepeatedBlocks
     from ipfs_dataset_core.toolkit.row_index import Extents, RowsIndex, WholeFileIndex
     from ipfs_dataset_core.toolkit.store_folder import StoreFolder
     from ipfs_dataset_core.toolkit.string_table import NameTable
@@ -140,6 +141,7 @@ __all__ = [
     "Reader",
     "ReaderPlugin",
     "RemoteFileType",
+    "RepeatedBlocks",
     "RowsIndex",
     "Sample",
     "ShuffleDataset",
@@ -219,6 +221,7 @@ _MODULES = {
     "ipfs_dataset_core.registry.lookup": "open_reader",
     "ipfs_dataset_core.reading.resolver": "open_object",
     "ipfs_dataset_core.runtime.redaction": "redacted",
+    "ipfs_dataset_core.toolkit.repeated_blocks": "RepeatedBlocks",
     "ipfs_dataset_core.toolkit.row_index": "Extents RowsIndex WholeFileIndex",
     "ipfs_dataset_core.order.sampler": "BlockShuffleSampler",
     "ipfs_dataset_core.datasets.shuffle": "ShuffleDataset",

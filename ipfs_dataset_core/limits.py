@@ -37,8 +37,9 @@ class Limits:
         members: Samples of one object. The walk of a folder meets at most twice as many entries and 1024
             more, directories, symlinks and hidden files included.
         archives: Archives in one folder.
-        repeated_entries: Entries of directories that the walk of a folder has met before, under another path.
-            More are allowed where they are less than 16 times those that it met once.
+        repeated_entries: Entries of directories that the walk of a folder has met before, under another path,
+            and members of archives in blocks that had others. More are allowed where they are less than 16
+            times those that differ.
         name_bytes: All names in one object's index together.
         listing_bytes: One metadata.txt or manifest.
         listing_line_bytes: One line of a metadata.txt.

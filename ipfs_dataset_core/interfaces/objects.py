@@ -75,6 +75,10 @@ class ObjectFile(io.RawIOBase, ABC):
         """
         return start, self.read_at(start, size)
 
+    def block_at(self, position: int) -> bytes | None:
+        """Returns what identifies the content of the block with this byte, None where that is not known."""
+        return None
+
     def prefetch(self, spans: Iterable[Span]) -> None:
         """Says that these ``(start, stop)`` spans will be read soon, so that they come together."""
 

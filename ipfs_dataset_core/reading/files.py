@@ -94,6 +94,10 @@ class VerifiedFile(ObjectFile):
         except IPFSDatasetError as error:
             raise self._located(error, leaf.start, leaf.stop) from error.__cause__
 
+    def block_at(self, position: int) -> bytes | None:
+        leaf = self._layout.leaf_with(position, position + 1)
+        return None if leaf is None else leaf.cid
+
     def open_cid(self, cid: str) -> ObjectFile:
         return VerifiedFile(self._fetcher, CID.parse(cid), cid)
 

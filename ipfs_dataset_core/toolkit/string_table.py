@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from array import array
 from collections.abc import Sequence
 from itertools import accumulate, islice
@@ -66,6 +67,9 @@ class NameTable(Sequence[str]):
         """
         if (stops[-1] if stops else 0) != len(blob):
             raise ValueError("the names do not end where the last one does")
+        if any(map(operator.gt, stops, islice(stops, 1, None))):
+            # A short index could have long names, again and again.
+            raise ValueError("a name ends before the one in front of it")
         table = cls(limits=limits)
         table._blob, table._stops = blob, stops
         table._check()

@@ -9,31 +9,32 @@ from __future__ import annotations
 
 import io
 import pickle
-import tarfile
 from array import array
+from bisect import bisect_right
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipfs_dataset_core import (
     Exporter,
     ExportError,
     FormatError,
-    IPFSDatasetError,
     ObjectFile,
     PublishedSamples,
 )
+from ipfs_dataset_plugins.tar.reader import TarReader
 from ipfs_dataset_plugins.tar_shards import manifest
+from ipfs_dataset_plugins.tar_shards.codecs.scalars import shown
 from ipfs_dataset_plugins.tar_shards.samples import even_blocks
+from ipfs_dataset_plugins.torch_files import check_torch_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ipfs_dataset_core import ExporterOptions, FileSink, ObjectDirectory, Span
+    from ipfs_dataset_core import ExporterOptions, FileSink, MemberIndex, ObjectDirectory, Span
 
 NAME = "original"
 VERSION = "1.0"
-_BUFFER_BYTES = 64 << 10
 
 
 class Original(Exporter):
@@ -56,12 +57,17 @@ class Original(Exporter):
         shards = fields["list"]
         if fields.get("version") != VERSION:
             raise FormatError(
-                f"{source.name!r} is of the unknown version {fields.get('version')!r:.40}: "
+                f"{source.name!r} is of the unknown version {shown(fields.get('version'))}: "
                 f"the original library wrote {VERSION!r}"
             )
         if type(shards) is not list or not all(type(cid) is str for cid in shards):
             raise FormatError(f"{source.name!r} is damaged: its list is not one of CIDs")
         return OriginalSamples(source, tuple(shards), allow_pickle=self._allow_pickle)
+
+
+class _Shard(NamedTuple):
+    file: ObjectFile
+    members: MemberIndex
 
 
 class OriginalSamples(PublishedSamples):
@@ -71,19 +77,22 @@ class OriginalSamples(PublishedSamples):
         self._source = source
         self._shards = shards
         self._allow_pickle = allow_pickle
-        self._index: list[tuple[array[int], array[int]]] | None = None
-        self._files: dict[int, ObjectFile] = {}
+        self._reader = TarReader()
+        self._stops: array[int] | None = None
+        # By CID: a list may name a shard many times.
+        self._open: dict[str, _Shard] = {}
 
     def __len__(self) -> int:
-        return sum(len(starts) for starts, _ in self._indexed())
+        stops = self._counted()
+        return stops[-1] if stops else 0
 
     def read(self, position: int) -> Any:
-        number, start, stop = self._locate(position)
-        file = self._file(number)
-        data = file.read_at(start, stop - start)
-        if len(data) != stop - start:
-            raise FormatError(f"Shard {file.name!r} ends within sample {position}")
+        number, local = self._locate(position)
+        shard = self._opened(number)
+        if shard.members.span(local)[1] > shard.file.size:
+            raise FormatError(f"Shard {shard.file.name!r} ends within sample {position}")
         what = f"sample {position} of {self._source.name!r} (shard {self._shards[number]})"
+        _, data = self._reader.read(shard.file, shard.members, local)
         return load_sample(data, what, allow_pickle=self._allow_pickle)
 
     def iterate(self, start: int, stop: int) -> Iterator[Any]:
@@ -98,62 +107,59 @@ class OriginalSamples(PublishedSamples):
             yield from file.costs(spans)
 
     def block_stops(self, size: int) -> Sequence[int]:
-        shards = self._indexed()
-        return even_blocks(((len(starts), stops[-1]) for starts, stops in shards if stops), size)
+        self._counted()
+        shards = map(self._opened, range(len(self._shards)))
+        return even_blocks(((len(shard.members), shard.file.size) for shard in shards), size)
 
-    def _indexed(self) -> list[tuple[array[int], array[int]]]:
-        if self._index is None:
-            self._index = [index_members(self._file(n)) for n in range(len(self._shards))]
-        return self._index
+    def _counted(self) -> array[int]:
+        """Returns where the samples of each shard stop, by number."""
+        if self._stops is None:
+            stops, count = array("Q"), 0
+            for number, _ in enumerate(self._shards):
+                count += len(self._opened(number).members)
+                self._source.limits.check("members", count, repr(self._source.name))
+                stops.append(count)
+            self._stops = stops
+        return self._stops
 
     def _spans(self, positions: Iterable[int]) -> Iterator[tuple[ObjectFile, Iterator[Span]]]:
         """Yields each shard that has some of the samples, in order, and where in it they are."""
         for number, group in groupby(map(self._locate, positions), itemgetter(0)):
-            yield self._file(number), ((start, stop) for _, start, stop in group)
+            file, members = self._opened(number)
+            yield file, (members.span(local) for _, local in group)
 
-    def _locate(self, position: int) -> tuple[int, int, int]:
-        local = position
-        for number, (starts, stops) in enumerate(self._indexed()):
-            if local < len(starts):
-                return number, starts[local], stops[local]
-            local -= len(starts)
-        raise IndexError(f"{self._source.name!r} has no sample {position}")
+    def _locate(self, position: int) -> tuple[int, int]:
+        """Returns the number of a sample's shard, and the sample's number in it."""
+        stops = self._counted()
+        number = bisect_right(stops, position)
+        if number == len(stops):
+            raise IndexError(f"{self._source.name!r} has no sample {position}")
+        return number, position - (stops[number - 1] if number else 0)
 
-    def _file(self, number: int) -> ObjectFile:
-        if number not in self._files:
-            self._files[number] = self._source.open_cid(self._shards[number])
-        return self._files[number]
+    def _opened(self, number: int) -> _Shard:
+        cid = self._shards[number]
+        if cid not in self._open:
+            file = self._source.open_cid(cid)
+            self._open[cid] = _Shard(file, index_members(file, self._reader))
+        return self._open[cid]
 
 
-def index_members(file: ObjectFile) -> tuple[array[int], array[int]]:
-    """Returns where the content of each regular member of a TAR archive starts and stops.
+def index_members(file: ObjectFile, reader: TarReader) -> MemberIndex:
+    """Returns where the content of each member of a TAR archive lies.
 
     Raises:
         FormatError: It is no TAR archive, or empty.
+        LimitError: It has too many members.
     """
     if not file.size:
         raise FormatError(
             f"Shard {file.name!r} is empty: the original library uploaded every shard so. "
             "The samples are not in IPFS: export the dataset again"
         )
-    starts, stops = array("Q"), array("Q")
-    buffered = io.BufferedReader(file, _BUFFER_BYTES)
     try:
-        with tarfile.open(fileobj=buffered, mode="r:") as archive:
-            # Not next(): before Python 3.11 it seeks to -1 in an archive without members.
-            for member in archive:
-                # What it remembers of a million members would not fit.
-                archive.members.clear()  # type: ignore[attr-defined]
-                if member.isreg():
-                    starts.append(member.offset_data)
-                    stops.append(member.offset_data + member.size)
-    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
-        if isinstance(error, IPFSDatasetError):
-            raise
+        return reader.index(file)
+    except FormatError as error:
         raise FormatError(f"Shard {file.name!r} is no TAR archive, or damaged: {error}") from error
-    finally:
-        buffered.detach()
-    return starts, stops
 
 
 def load_sample(data: bytes, what: str, *, allow_pickle: bool) -> Any:
@@ -169,6 +175,7 @@ def load_sample(data: bytes, what: str, *, allow_pickle: bool) -> Any:
     """
     import torch  # noqa: PLC0415 - plugins are listed without torch
 
+    check_torch_file(data, what)
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=not allow_pickle)
     except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ipfs_dataset_core import RepeatedBlocks
 from ipfs_dataset_plugins.archives.buffered import ForwardBytes
 from ipfs_dataset_plugins.tar.headers import BLOCK, padded
 from ipfs_dataset_plugins.tar.index import TarIndex
@@ -32,11 +33,13 @@ def build_index(source: ObjectFile, contents: Contents, scan: Scan) -> TarIndex:
     index, start = TarIndex(source.limits), 0
     near, far = ForwardBytes(source, _PIECE_BYTES), ForwardBytes(source)
     archive = near
+    repeated = RepeatedBlocks(source)
     while (member := scan.member(start)) is not None:
         content = contents.find(member)
         if content is not None:
             index.append(member.name, content)
         start = member.stop
+        repeated.check(len(index), member.start)
         if member.stop - member.start < _PIECE_BYTES // 4 and not scan.extended:
             piece, at = archive.window(start)
             base = start - at

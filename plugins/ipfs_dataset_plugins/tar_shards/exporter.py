@@ -54,7 +54,7 @@ class TarShards(Exporter):
         fields = manifest.read_json(source.open(MANIFEST))
         if not manifest.is_manifest(fields) or fields.get("form") != NAME:
             return None
-        overview = manifest.parse_manifest(fields, f"{source.name}/{MANIFEST}")
+        overview = manifest.parse_manifest(fields, f"{source.name}/{MANIFEST}", source.limits)
         return TarShardSamples(source, overview, self._codec)
 
 

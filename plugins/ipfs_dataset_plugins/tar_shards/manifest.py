@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ipfs_dataset_core import FormatError, LimitError
+from ipfs_dataset_core import FormatError, LimitError, Limits
 from ipfs_dataset_plugins.tar_shards.codecs import scalars, schema
+from ipfs_dataset_plugins.tar_shards.codecs.scalars import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,26 +29,29 @@ MAJOR, MINOR = 2, 0
 CODEC = "members-1"
 
 MAX_MANIFEST_BYTES = 64 << 20
+# Each takes up to 240 bytes of memory once it is parsed. A shard has five, and a name for each.
+MAX_MANIFEST_VALUES = 2 << 20
 MAX_INDEX_BYTES = 32 << 20
 MAX_SHARD_SAMPLES = 1 << 20
 RECORD = 512
+_DEFAULT_LIMITS = Limits()
 _MAX_RECORDS = (1 << 32) - 1
 _PATH = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*\.[a-z0-9]+")
 
 
 def _count(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     if type(value) is not int or value < 0:
-        raise ValueError(f"{attribute.name} is {value!r:.60}, not a count")
+        raise ValueError(f"{attribute.name} is {shown(value)}, not a count")
 
 
 def _text(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if type(value) is not str:
-        raise ValueError(f"{attribute.name} is {value!r:.60}, not text")
+    if type(value) is not str or len(value) > RECORD:
+        raise ValueError(f"{attribute.name} is {shown(value)}, not short text")
 
 
 def _path(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     if type(value) is not str or len(value) > RECORD or not _PATH.fullmatch(value):
-        raise ValueError(f"{attribute.name} is {value!r:.60}, not a plain relative path")
+        raise ValueError(f"{attribute.name} is {shown(value)}, not a plain relative path")
 
 
 @attrs.frozen(kw_only=True)
@@ -117,11 +121,23 @@ def read_limited(file: ObjectFile, limit: int) -> bytes:
 
 
 def read_json(file: ObjectFile) -> Any:
-    """Returns what a small JSON file holds, None where it is too large or no JSON."""
+    """Returns what a small JSON file holds, None where it is too large or no JSON.
+
+    Raises:
+        LimitError: It may be a manifest, and has too many values.
+    """
     if file.size > MAX_MANIFEST_BYTES:
         return None
+    data = file.read_at(0, file.size)
+    values = scalars.count_values(data)
+    if values > MAX_MANIFEST_VALUES:
+        if f'"{IDENTIFIER}"'.encode() not in data:
+            return None
+        raise LimitError(
+            f"{file.name!r} has {values} values of JSON, more than the limit of {MAX_MANIFEST_VALUES}"
+        )
     try:
-        return scalars.parse(file.read_at(0, file.size), file.name)
+        return scalars.parse(data, file.name)
     except FormatError:
         return None
 
@@ -131,15 +147,17 @@ def is_manifest(fields: Any) -> bool:
     return type(fields) is dict and fields.get("identifier") == IDENTIFIER
 
 
-def parse_manifest(fields: Any, name: str) -> Manifest:
+def parse_manifest(fields: Any, name: str, limits: Limits = _DEFAULT_LIMITS) -> Manifest:
     """Returns the manifest that parsed JSON holds.
 
     Args:
         fields: What the json module parsed.
         name: What errors call it.
+        limits: How many samples it may claim.
 
     Raises:
         FormatError: It is damaged, or of a version that this one does not know.
+        LimitError: It claims too many samples.
     """
     if not is_manifest(fields):
         raise FormatError(f"{name!r} is not a manifest: its identifier is not {IDENTIFIER!r}")
@@ -148,10 +166,12 @@ def parse_manifest(fields: Any, name: str) -> Manifest:
         manifest = _from_fields(fields, name)
     except (ValueError, TypeError, KeyError) as error:
         raise FormatError(f"{name!r} is damaged: {error}") from error
-    if manifest.samples != fields.get("samples"):
+    claimed = fields.get("samples")
+    if type(claimed) is not int or manifest.samples != claimed:
         raise FormatError(
-            f"{name!r} claims {fields.get('samples')!r:.40} samples, its shards {manifest.samples}"
+            f"{name!r} claims {shown(claimed)} samples, its shards {manifest.samples}"
         )
+    limits.check("members", claimed, repr(name))
     return manifest
 
 
@@ -159,10 +179,10 @@ def _check_version(fields: dict[str, Any], name: str) -> None:
     version = fields.get("version")
     major = re.match(r"(\d{1,9})\.\d", version) if type(version) is str else None
     if major is None:
-        raise FormatError(f"{name!r} is damaged: its version is {version!r:.40}")
+        raise FormatError(f"{name!r} is damaged: its version is {shown(version)}")
     if int(major[1]) > MAJOR or fields.get("codec", CODEC) != CODEC:
         raise FormatError(
-            f"{name!r} is of version {version} with the codec {fields.get('codec')!r:.40}, newer than "
+            f"{name!r} is of version {version} with the codec {shown(fields.get('codec'))}, newer than "
             f"this library, which reads {MAJOR}.x and {CODEC!r}: pip install --upgrade ipfs-dataset"
         )
     if int(major[1]) < MAJOR:
@@ -183,10 +203,16 @@ def _from_fields(fields: dict[str, Any], name: str) -> Manifest:
 
 def _shard(fields: Any) -> Shard:
     if type(fields) is not dict:
-        raise FormatError(f"a shard is {fields!r:.60}, not an object")
+        raise FormatError(f"a shard is {shown(fields)}, not an object")
     shard = Shard(**{field.name: fields[field.name] for field in attrs.fields(Shard)})
     if shard.size > _MAX_RECORDS * RECORD:
         raise FormatError(f"shard {shard.path} claims {shard.size} bytes")
+    # A sample has one record at least. What a shard really has is checked when it is opened.
+    if shard.samples > min(MAX_SHARD_SAMPLES, shard.size // RECORD):
+        raise FormatError(
+            f"shard {shard.path} claims {shard.samples} samples in {shard.size} bytes, where each takes "
+            f"{RECORD} or more, and a shard has at most {MAX_SHARD_SAMPLES}"
+        )
     return shard
 
 
@@ -206,6 +232,11 @@ def parse_index(data: bytes, shard: Shard, *, trailer: int) -> array[int]:
     Raises:
         FormatError: It is damaged, or contradicts what the manifest says of the shard.
     """
+    # Before it is parsed, for a list takes many times as much memory as its text.
+    if scalars.count_values(data) > shard.samples + 2:
+        raise FormatError(
+            f"The index {shard.index!r} has more values than the {shard.samples} samples of its shard"
+        )
     records = scalars.parse(data, f"the index {shard.index!r}")
     if type(records) is not list or not all(type(n) is int and n > 0 for n in records):
         raise FormatError(f"The index {shard.index!r} is not a list of sizes")

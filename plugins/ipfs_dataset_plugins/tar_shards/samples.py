@@ -149,7 +149,13 @@ class TarShardSamples(PublishedSamples):
         shard = self._shards[number]
         index = manifest.read_limited(self._source.open(shard.index), manifest.MAX_INDEX_BYTES)
         starts = manifest.parse_index(index, shard, trailer=TRAILER)
-        return _OpenShard(self._source.open(shard.path), starts)
+        file = self._source.open(shard.path)
+        if file.size != shard.size:
+            raise FormatError(
+                f"{file.name!r} has {file.size} bytes, and the manifest says {shard.size}: the dataset is "
+                "damaged"
+            )
+        return _OpenShard(file, starts)
 
     def _decode(self, data: memoryview, position: int) -> Any:
         what = f"sample {position} of {self._source.name!r}"
@@ -182,6 +188,8 @@ def _members(data: memoryview, key: str, what: str) -> dict[str, bytes]:
         payload = bytes(data[position + _RECORD : position + _RECORD + size])
         if len(payload) != size or not name.startswith(key):
             raise FormatError(f"{what} is damaged: it has a member {name!r} of {size} bytes")
+        if name[len(key) :] in found:
+            raise FormatError(f"{what} is damaged: it has the member {name!r} twice")
         found[name[len(key) :]] = payload
         position += _RECORD + size + -size % _RECORD
     return found

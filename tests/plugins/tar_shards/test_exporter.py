@@ -241,9 +241,9 @@ def test_a_shard_that_is_cut_off_is_a_format_error():
     directory = published(SAMPLES)
     shard = directory.files["shards/00000.tar"]
     samples = loaded(with_file(directory, "shards/00000.tar", shard[:5000]))
-    with pytest.raises(FormatError, match="ends before byte"):
+    with pytest.raises(FormatError, match="the manifest says"):
         everything(samples)
-    with pytest.raises(FormatError, match=r"ends before byte|cut off"):
+    with pytest.raises(FormatError, match=r"the manifest says"):
         list(samples.read_each(range(len(samples))))
 
 

@@ -175,8 +175,14 @@ def decode_raw(data: bytes) -> Image.Image:
     fields = scalars.loads(data[:end] if end >= 0 else b"", "its header")
     try:
         mode, (width, height), palette, transparency = fields
-        # Pillow allocates before it looks at the data. Mode "1" has 8 pixels a byte, none has more.
-        _check_pixels(width * height, 8 * len(data))
+        if type(mode) is not str or type(width) is not int or type(height) is not int:
+            raise TypeError("a mode is text, a size two numbers")  # noqa: TRY301
+        # Pillow allocates before it looks at the data. Mode "1" has 8 pixels a byte, all others fewer than 2.
+        most = len(data) - end - 1
+        row = -(-width // 8) if mode == "1" else width
+        if width < 0 or height < 0:
+            raise ValueError("a size is not negative")  # noqa: TRY301
+        _check_pixels(row * height, most)
         image = images.frombytes(mode, (width, height), data[end + 1 :])
         if palette is not None:
             image.putpalette(palette[1], palette[0])

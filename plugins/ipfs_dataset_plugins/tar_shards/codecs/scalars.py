@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import json
 import math
+import operator
 import re
+import reprlib
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +28,10 @@ MAX_DEPTH = 64
 SCALARS: frozenset[type] = frozenset({str, int, float, bool, type(None), bytes, complex})
 CONTAINERS = frozenset({list, tuple, dict})
 
+# So many keys of one dict may have the same hash. Those of -1 and -2 are alike, and of some 30 powers of two.
+_MOST_ALIKE = 64
+# Python hashes text and bytes with a secret.
+_SAFE_KEYS = frozenset({str, bytes, bool, type(None)})
 # Other readers of JSON hold numbers as doubles or as 64-bit integers.
 _EXACT_INT = 1 << 63
 _NAN = struct.pack(">d", float("nan"))
@@ -75,11 +82,59 @@ def loads(text: str | bytes, what: str) -> Any:
 
 
 def parse(text: str | bytes, what: str) -> Any:
-    """Returns what strict JSON holds; NaN and Infinity are not JSON."""
+    """Returns what strict JSON holds; NaN and Infinity are not JSON, nor are two equal names in an object."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_once_each)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{what} is not JSON: {error}") from error
+
+
+def count_values(data: bytes) -> int:
+    """Returns how many values JSON has at the most, names of objects included, without parsing it."""
+    return data.count(b",") + data.count(b":") + data.count(b"[") + data.count(b"{") + 1
+
+
+def shown(value: Any) -> str:
+    """Returns the beginning of a value of JSON for a message, however large and nested it is."""
+    return _SHORT.repr(value)
+
+
+def _short() -> reprlib.Repr:
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = 60
+    short.maxlist = short.maxdict = short.maxtuple = short.maxlevel = 3
+    return short
+
+
+_SHORT = _short()
+
+
+def unique_keys(keys: list[Any]) -> None:
+    """Checks the keys of a dict.
+
+    Python finds keys with the same hash by trying one after the other, and hashes numbers, and tuples of
+    them, in ways that anybody can compute: a few thousand keys may take minutes.
+
+    Raises:
+        ValueError: Many of them have the same hash.
+        TypeError: One has none.
+    """
+    if len(keys) <= _MOST_ALIKE:
+        return
+    kinds = set(map(type, keys))
+    if kinds <= _SAFE_KEYS:
+        return
+    # Sorted, for the hashes of the hashes may be alike, too.
+    hashes = sorted(map(hash, keys))
+    if any(map(operator.eq, hashes, itertools.islice(hashes, _MOST_ALIKE, None))):
+        raise ValueError(f"more than {_MOST_ALIKE} keys have the same hash")
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object has the same name twice")
+    return found
 
 
 def _refuse_constant(name: str) -> None:
@@ -188,7 +243,12 @@ def _read_tuple(value: Any, what: str) -> tuple[Any, ...]:
 
 
 def _read_dict(value: Any, what: str) -> dict[Any, Any]:
-    return {_from_json(key, what): _from_json(part, what) for key, part in _typed(value, list)}
+    pairs = [(_from_json(key, what), part) for key, part in _typed(value, list)]
+    unique_keys([key for key, _ in pairs])
+    found = {key: _from_json(part, what) for key, part in pairs}
+    if len(found) < len(pairs):
+        raise ValueError("two keys are equal")
+    return found
 
 
 def _read_complex(value: Any, what: str) -> complex:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
 
-from ipfs_dataset_core import FormatError
+from ipfs_dataset_core import FormatError, LimitError
 from ipfs_dataset_plugins.tar_shards.codecs import scalars
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CONTAINERS = ("tuple", "list", "dict")
+# Each sample is built of as many.
+_MAX_PARTS = 1 << 17
 
 
 @attrs.frozen
@@ -72,41 +74,75 @@ def parse_schema(text: bytes, what: str) -> Schema:
     return from_json(scalars.parse(text, what), what)
 
 
-def from_json(value: Any, what: str, depth: int = 0) -> Schema:
+def from_json(value: Any, what: str) -> Schema:
     """Returns the schema of parsed JSON.
 
     Args:
         value: What the json module parsed.
         what: What errors call it.
-        depth: How many containers it is in.
 
     Raises:
         FormatError: It is not a schema.
+        LimitError: It has too many parts.
     """
+    return _from_json(value, what, 0, _Parts(what))
+
+
+class _Parts:
+    """The parts that one schema has named so far.
+
+    Args:
+        what: What errors call the schema.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._suffixes: set[str] = set()
+        self._count = 0
+
+    def add(self, suffix: str | None) -> None:
+        """Counts a part; raises where it is a member that is a part already, or one too many."""
+        self._count += 1
+        if self._count > _MAX_PARTS:
+            raise LimitError(f"{self._what} has more than {_MAX_PARTS} parts")
+        if suffix is None:
+            return
+        if suffix in self._suffixes:
+            # Each part would be a copy: few bytes could become any number of them.
+            raise FormatError(f"{self._what} names the member {scalars.shown(suffix)} twice")
+        self._suffixes.add(suffix)
+
+
+def _from_json(value: Any, what: str, depth: int, found: _Parts) -> Schema:
     if type(value) is not dict or depth > scalars.MAX_DEPTH:
-        raise FormatError(f"{what} is not a schema, or too deep: {value!r:.60}")
+        raise FormatError(f"{what} is not a schema, or too deep: {scalars.shown(value)}")
     if value.keys() == {"codec", "member"}:
-        return Member(_text(value["codec"], what), _text(value["member"], what))
+        member = Member(_text(value["codec"], what), _text(value["member"], what))
+        found.add(member.suffix)
+        return member
+    found.add(None)
     kind, parts = next(iter(value.items()), ("", None))
     if len(value) != 1 or kind not in _CONTAINERS or type(parts) is not list:
-        raise FormatError(f"{what} has neither a member nor a container in {value!r:.60}")
+        raise FormatError(f"{what} has neither a member nor a container in {scalars.shown(value)}")
     keys = None
     if kind == "dict":
         keys, parts = _pairs(parts, what)
-    read = tuple(from_json(part, what, depth + 1) for part in parts)
+    read = tuple(_from_json(part, what, depth + 1, found) for part in parts)
     return Branch(cast("Literal['tuple', 'list', 'dict']", kind), keys, read)
 
 
 def _text(value: Any, what: str) -> str:
     if type(value) is not str:
-        raise FormatError(f"{what} has {value!r:.60} where a name should be")
+        raise FormatError(f"{what} has {scalars.shown(value)} where a name should be")
     return value
 
 
 def _pairs(parts: list[Any], what: str) -> tuple[tuple[Any, ...], list[Any]]:
     try:
         keys = tuple(scalars.from_json(key, what) for key, _ in parts)
-        hash(keys)
+        scalars.unique_keys(list(keys))
+        if len(set(keys)) < len(keys):
+            raise ValueError("two of them are equal")  # noqa: TRY301
     except (TypeError, ValueError) as error:
         raise FormatError(f"{what} has unusable keys: {error}") from error
     return keys, [part for _, part in parts]
