@@ -36,7 +36,7 @@ def check_torch_file(data: bytes, what: str) -> None:
         return
     try:
         sizes = _record_sizes(data)
-    except (struct.error, ValueError) as error:
+    except (struct.error, ValueError, OverflowError) as error:
         raise FormatError(f"{what} is not as torch.save writes it: {error}") from error
     if sum(sizes.values()) > len(data):
         raise FormatError(
