@@ -86,12 +86,14 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.runtime.error_location import located
     from ipfs_dataset_core.runtime.redaction import redacted
     from ipfs_dataset_core.toolkit.block_files import BlockFiles
+    from ipfs_dataset_core.toolkit.bytes_file import BytesFile
     from ipfs_dataset_core.toolkit.exits import at_exit
     from ipfs_dataset_core.toolkit.index_cache import index_of
     from ipfs_dataset_core.toolkit.index_codec import pack_columns, unpack_columns
     from ipfs_dataset_core.toolkit.library_file import FileView
     from ipfs_dataset_core.toolkit.repeated_blocks import RepeatedBlocks
     from ipfs_dataset_core.toolkit.row_index import Extents, RowsIndex, WholeFileIndex
+    from ipfs_dataset_core.toolkit.span_index import SpanIndex
     from ipfs_dataset_core.toolkit.store_folder import StoreFolder
     from ipfs_dataset_core.toolkit.string_table import NameTable
 
@@ -103,6 +105,7 @@ __all__ = [
     "BlockFiles",
     "BlockShuffleSampler",
     "ByteStream",
+    "BytesFile",
     "CacheFolderError",
     "CarReader",
     "Connections",
@@ -146,6 +149,7 @@ __all__ = [
     "Sample",
     "ShuffleDataset",
     "Span",
+    "SpanIndex",
     "StoreFolder",
     "Transport",
     "TransportError",
@@ -223,6 +227,8 @@ _MODULES = {
     "ipfs_dataset_core.runtime.redaction": "redacted",
     "ipfs_dataset_core.toolkit.repeated_blocks": "RepeatedBlocks",
     "ipfs_dataset_core.toolkit.row_index": "Extents RowsIndex WholeFileIndex",
+    "ipfs_dataset_core.toolkit.bytes_file": "BytesFile",
+    "ipfs_dataset_core.toolkit.span_index": "SpanIndex",
     "ipfs_dataset_core.order.sampler": "BlockShuffleSampler",
     "ipfs_dataset_core.datasets.shuffle": "ShuffleDataset",
     "ipfs_dataset_core.toolkit.store_folder": "StoreFolder",
@@ -246,17 +252,19 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-def register(declaration: Declaration) -> None:
+def register(declaration: Declaration | type[Reader]) -> None:
     """Adds a format, transport or exporter to this process without packaging it.
 
     Datasets that use it carry it to their workers, however those are started; what it names must be
     importable there.
 
     Args:
-        declaration: A `ReaderPlugin`, `TransportPlugin` or `ExporterPlugin`.
+        declaration: A subclass of `Reader` that has a `name`, or a `ReaderPlugin`, `TransportPlugin` or
+            `ExporterPlugin`. One of the same name that was registered before is replaced.
 
     Raises:
-        PluginConflictError: The name is taken.
+        PluginConflictError: The name is that of an installed plugin.
+        PluginError: It cannot be used as it is.
     """
     from ipfs_dataset_core.registry.lookup import default_registry  # noqa: PLC0415 - as all of this module
 

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from ipfs_dataset_core.datasets.batch_fetch import Batches, numbered
 from ipfs_dataset_core.datasets.block_streaming import stream_in_blocks
+from ipfs_dataset_core.datasets.decoding import Decoders
 from ipfs_dataset_core.datasets.error_policy import Failures
 from ipfs_dataset_core.datasets.indexing import as_integer, check_length_holds, check_slice
 from ipfs_dataset_core.datasets.objects import Collection, DatasetObject, as_objects
@@ -29,10 +30,11 @@ from ipfs_dataset_core.reading.connections import Connections
 if TYPE_CHECKING:
     import os
     from array import array
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from typing_extensions import Unpack
 
+    from ipfs_dataset_core.datasets.decoding import Decoder
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
     from ipfs_dataset_core.keywords import OptionArguments
     from ipfs_dataset_core.order.reader_rank import Job
@@ -83,6 +85,9 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         ipfs_api_address: Where to read: a node's RPC API (multiaddr or URL), a folder or `.car` file of
             blocks; None reads from the gateways that the objects' URLs name, else from those that the
             environment configures, else from the embedded store.
+        decoders: Makes values of the bytes of members of archives and folders, and of plain objects, by the
+            end of their names: ``{".spx": decode}``, with a function of the bytes, or a format (its class or
+            name). A format of which a file has many samples gives the list of them.
         **options: Fields of `Options`.
     """
 
@@ -90,13 +95,18 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         self,
         ipfs_objs: IPFSObject | str | Iterable[IPFSObject | str],
         ipfs_api_address: str | os.PathLike[str] | None = None,
+        *,
+        decoders: Mapping[str, Decoder] | None = None,
         **options: Unpack[OptionArguments],
     ) -> None:
         chosen, objects = Options.from_arguments(options), as_objects(ipfs_objs)
         self._connections = Connections(ipfs_api_address, chosen, objects)
         self._failures = Failures(chosen)
         self._batches = Batches(chosen.memory)
-        self._collection = Collection([DatasetObject(o, self._connections) for o in objects])
+        decode = Decoders(decoders)
+        self._collection = Collection(
+            [DatasetObject(item, self._connections, decode) for item in objects]
+        )
 
     def __len__(self) -> int:
         return len(self._collection)
@@ -158,6 +168,7 @@ class IPFSIterableDataset(IterableDataset[Any]):
             torch.distributed runs, since ranks that differ wait for each other for ever, else ``"uneven"``.
         shuffle_blocks: Whether each epoch reads the samples in another order, in which neighbours in the
             data stay near each other: what allows random access in shuffled blocks, the rest as ever.
+        decoders: As for `IPFSDataset`.
         **options: Fields of `Options`.
     """
 
@@ -172,6 +183,7 @@ class IPFSIterableDataset(IterableDataset[Any]):
         seed: int = 0,
         distribution: Distribution | None = None,
         shuffle_blocks: bool = False,
+        decoders: Mapping[str, Decoder] | None = None,
         **options: Unpack[OptionArguments],
     ) -> None:
         if distribution is not None and distribution not in DISTRIBUTIONS:
@@ -179,7 +191,8 @@ class IPFSIterableDataset(IterableDataset[Any]):
         chosen, objects = Options.from_arguments(options), as_objects(ipfs_objs)
         self._connections = Connections(ipfs_api_address, chosen, objects)
         self._failures = Failures(chosen)
-        self._objects = [DatasetObject(item, self._connections) for item in objects]
+        decode = Decoders(decoders)
+        self._objects = [DatasetObject(item, self._connections, decode) for item in objects]
         self._shuffle_urls = shuffle_urls
         self._shuffle_blocks = shuffle_blocks
         self._seed = seed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from array import array
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -16,12 +17,14 @@ import attrs
 
 from ipfs_dataset_core.addressing.object_url import local_path, parse_object_url
 from ipfs_dataset_core.datasets.concatenated import Row
+from ipfs_dataset_core.datasets.decoding import Decoders
 from ipfs_dataset_core.datasets.raw_members import warn_of_published
 from ipfs_dataset_core.datasets.shards import MembersUnit, ObjectUnit
 from ipfs_dataset_core.errors import AddressError, FormatError, IPFSDatasetError, Location
-from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory
-from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
-from ipfs_dataset_core.reading.resolver import choose_format, locate, open_located
+from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory, Reader, is_whole_file
+from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
+from ipfs_dataset_core.reading.resolver import choose_format, locate, named_format, open_located
+from ipfs_dataset_core.registry import make_reader, unguarded
 from ipfs_dataset_core.registry.lookup import default_registry, resolve_factory
 from ipfs_dataset_core.registry.plugin_warnings import warn_of_fallback
 from ipfs_dataset_core.runtime.deadlines import check_time, until, working
@@ -44,6 +47,7 @@ log = logging.getLogger(__name__)
 
 # How long an error waits for the list that names the line of its member.
 _LISTING_SECONDS = 2.0
+_NO_DECODERS = Decoders()
 
 
 @attrs.frozen
@@ -115,9 +119,13 @@ class DatasetObject:
     Args:
         obj: What the user wrote.
         connections: Where to read.
+        decoders: What makes values of files' bytes.
     """
 
-    def __init__(self, obj: IPFSObject, connections: Connections) -> None:
+    def __init__(
+        self, obj: IPFSObject, connections: Connections, decoders: Decoders = _NO_DECODERS
+    ) -> None:
+        self._decoders = decoders
         self.obj = obj
         self.name = redacted(obj.url) if isinstance(obj.url, str) else repr(obj.url)
         self._connections = connections
@@ -150,6 +158,9 @@ class DatasetObject:
             count += unit.count()
             self._connections.options.limits.check("members", count, repr(self.name))
         return units
+
+    def _is_decoded(self, source: ObjectFile | ObjectDirectory) -> bool:
+        return not isinstance(source, ObjectDirectory) and self._decoders.claim(source.name)
 
     def close(self) -> None:
         """Forgets what this process opened; a later use opens it again."""
@@ -187,7 +198,15 @@ class DatasetObject:
         if self.obj.filetype is None:
             url = parse_object_url(self.obj.url)
             warn_of_published(self._connections.fetcher(gateway), url, self._locate(), source)
-        unit = ObjectUnit(opener, choose_format(self.obj, source), self.name)
+        member_format = _member_format(self.obj, source)
+        chosen: ReaderPlugin | Reader
+        if member_format is not None:
+            chosen = default_registry().reader(RemoteFileType.FOLDER.value)
+        elif self.obj.filetype is None and self._is_decoded(source):
+            chosen = default_registry().reader(RemoteFileType.PLAIN.value)
+        else:
+            chosen = choose_format(self.obj, source)
+        unit = ObjectUnit(opener, chosen, self.name, decoders=self._decoders)
         if not isinstance(unit.reader, FolderReader):
             return [unit]
         if not isinstance(source, ObjectDirectory):
@@ -198,7 +217,71 @@ class DatasetObject:
         places = FolderPlaces(folder, self.name, unit.reader)
         with working(self._connections.options.deadline, f"The listing of {self.name!r}"):
             members = unit.reader.members(source)
-            return _folder_units(folder, opener, members, places, source.limits)
+            if member_format is not None:
+                return _units_of_format(folder, opener, members, places, member_format)
+            return _folder_units(
+                folder, opener, members, places, decoders=self._decoders, limits=source.limits
+            )
+
+
+def _member_format(
+    obj: IPFSObject, source: ObjectFile | ObjectDirectory
+) -> ReaderPlugin | Reader | None:
+    """Returns the format of a folder's members, where the user named one that reads files."""
+    chosen = obj.filetype
+    if chosen is None or not isinstance(source, ObjectDirectory):
+        return None
+    if isinstance(chosen, Reader):
+        # An object of a class that declares nothing may read directories.
+        return chosen if chosen.suffixes and chosen.reads == "file" else None
+    plugin = named_format(obj)
+    if plugin.reads == "directory" or default_registry().origin(plugin).built_in:
+        return None
+    return plugin
+
+
+def _units_of_format(
+    opened: ProcessLocal[ObjectDirectory],
+    opener: Opener,
+    members: Sequence[str],
+    places: FolderPlaces,
+    chosen: ReaderPlugin | Reader,
+) -> list[Unit]:
+    """Returns units for those of a folder's members that are of a format, by their suffix.
+
+    Where a file is one sample they are one unit, fetched ahead as all members of folders.
+
+    Raises:
+        FormatError: No member has a suffix of the format.
+    """
+    suffixes = chosen.suffixes
+    own = [
+        number
+        for number, path in enumerate(members)
+        if not suffixes or path.lower().endswith(suffixes)
+    ]
+    name = chosen.name or type(chosen).__name__
+    if members and not own:
+        raise FormatError(
+            f"{opener.name!r} is a folder, and none of its {len(members)} files is of the format "
+            f"{name!r}, whose names end in {' or '.join(suffixes)}: use FOLDER, or leave filetype out"
+        )
+    if len(own) < len(members):
+        left = len(members) - len(own)
+        log.info("%s: %d files are not of the format %r and are left out", opener.name, left, name)
+    reader = make_reader(chosen, default_registry().origin(chosen))
+    paths = [members[number] for number in own]
+    if own and is_whole_file(type(unguarded(reader))):
+        where = _ChosenPlaces(places, array("Q", own))
+        decoders = Decoders(dict.fromkeys(suffixes or ("",), chosen), any_name=True)
+        return [MembersUnit(opened, NameTable(paths), opener.name, where, decoders)]
+    return [
+        ObjectUnit(
+            *(MemberOpener(opener, path), chosen, f"{opener.name}/{path}"),
+            partial(places.where, number, path),
+        )
+        for number, path in zip(own, paths, strict=True)
+    ]
 
 
 def _import_reader(obj: IPFSObject) -> None:
@@ -226,6 +309,8 @@ def _folder_units(
     opener: Opener,
     members: Sequence[str],
     places: FolderPlaces,
+    *,
+    decoders: Decoders,
     limits: Limits,
 ) -> list[Unit]:
     """Returns units for a folder's members: runs of plain files, and each archive on its own.
@@ -242,13 +327,13 @@ def _folder_units(
     def end_run(stop: int) -> None:
         if start < stop:
             names, where = _names(members, start, stop), _RunPlaces(places, start)
-            units.append(MembersUnit(opened, names, opener.name, where))
+            units.append(MembersUnit(opened, names, opener.name, where, decoders))
 
     for position, path in enumerate(members):
         check_time()
         # A suffix begins with a dot, and nearly all members have one of a few.
         _, dot, suffix = path.rpartition("/")[2].partition(".")
-        plugin = reader_for(dot + suffix)
+        plugin = None if decoders.claim(path) else reader_for(dot + suffix)
         if plugin is not None:
             end_run(position)
             start = position + 1
@@ -256,7 +341,9 @@ def _folder_units(
             limits.check("archives", count, f"the folder {opener.name!r}")
             if path not in archives:
                 where, name = partial(places.where, position, path), f"{opener.name}/{path}"
-                archives[path] = ObjectUnit(MemberOpener(opener, path), plugin, name, where)
+                archives[path] = ObjectUnit(
+                    MemberOpener(opener, path), plugin, name, where, decoders
+                )
             units.append(archives[path])
     end_run(len(members))
     return units
@@ -281,6 +368,17 @@ class _RunPlaces:
 
     def __call__(self, position: int, path: str) -> Location:
         return self.places.where(self.start + position, path)
+
+
+@attrs.frozen
+class _ChosenPlaces:
+    """Tells where a member is by its number among those of a folder that were chosen."""
+
+    places: FolderPlaces
+    chosen: array[int]
+
+    def __call__(self, position: int, path: str) -> Location:
+        return self.places.where(self.chosen[position], path)
 
 
 def _names(members: Sequence[str], start: int, stop: int) -> NameTable:

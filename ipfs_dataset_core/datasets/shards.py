@@ -10,8 +10,9 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ipfs_dataset_core.datasets.decoding import Decoders, DecodingReader
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, Location
-from ipfs_dataset_core.interfaces import ObjectFile, Reader
+from ipfs_dataset_core.interfaces import FolderReader, ObjectFile, Reader
 from ipfs_dataset_core.interfaces.objects import whole_blocks
 from ipfs_dataset_core.registry import make_reader, unguarded
 from ipfs_dataset_core.registry.lookup import default_registry
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=IPFSDatasetError)
 
+_NO_DECODERS = Decoders()
 # How many members of a folder are announced while one is read, at first and later.
 _FIRST_AHEAD, _MEMBERS_AHEAD = 16, 256
 # What a folder's member weighs when work is split by bytes; only the balance depends on it.
@@ -128,6 +130,7 @@ class ObjectUnit(Unit):
         reader: The format's declaration, or a reader.
         what: What errors call it.
         where: Returns what errors add of it; pickled. Without it, `what`.
+        decoders: What makes values of its samples' bytes.
     """
 
     def __init__(
@@ -136,12 +139,13 @@ class ObjectUnit(Unit):
         reader: ReaderPlugin | Reader,
         what: str,
         where: Callable[[], Location] | None = None,
+        decoders: Decoders = _NO_DECODERS,
     ) -> None:
         self.what = what
         self._where = where
         self._open = open_source
         self._source = ProcessLocal(open_source)
-        self._reader = ProcessLocal(_ReaderFactory(reader, where))
+        self._reader = ProcessLocal(_ReaderFactory(reader, where, decoders))
         self._index: MemberIndex | None = None
 
     @property
@@ -167,7 +171,8 @@ class ObjectUnit(Unit):
 
     def _without_index(self) -> str:
         """Returns why samples cannot be read by number, and what users and the format's author can do."""
-        inner = unguarded(self.reader)
+        reader = self.reader
+        inner = unguarded(reader.inner if isinstance(reader, DecodingReader) else reader)
         if type(inner).index is not Reader.index:
             return "allows no random access: iterate it with IPFSIterableDataset"
         return (
@@ -279,14 +284,21 @@ class _ReaderFactory:
     """Makes a format's reader; a class so that it pickles."""
 
     def __init__(
-        self, declared: ReaderPlugin | Reader, where: Callable[[], Location] | None
+        self,
+        declared: ReaderPlugin | Reader,
+        where: Callable[[], Location] | None,
+        decoders: Decoders,
     ) -> None:
         self._declared = declared
         self._where = where
         self._origin = default_registry().origin(declared)
+        self._decoders = decoders
 
     def __call__(self) -> Reader:
-        return make_reader(self._declared, self._origin, self._where)
+        reader = make_reader(self._declared, self._origin, self._where)
+        if not self._decoders or isinstance(reader, FolderReader):
+            return reader
+        return DecodingReader(reader, self._decoders, self._where)
 
 
 class MembersUnit(Unit):
@@ -297,6 +309,7 @@ class MembersUnit(Unit):
         names: The members' paths.
         folder: The name of the folder.
         where: Returns where errors say that a member is, by its number; pickled.
+        decoders: What makes values of their bytes.
     """
 
     def __init__(
@@ -305,7 +318,9 @@ class MembersUnit(Unit):
         names: NameTable,
         folder: str,
         where: Callable[[int, str], Location],
+        decoders: Decoders = _NO_DECODERS,
     ) -> None:
+        self._decoders = decoders
         self.what = f"the members of {folder!r} from {names[0]!r} on"
         self._directory = directory
         self._names = names
@@ -326,8 +341,12 @@ class MembersUnit(Unit):
     def get(self, position: int) -> Sample:
         name = self._names[position]
         try:
-            with self._directory.get().open(name) as file:
-                return name, file.read()
+            directory = self._directory.get()
+            with directory.open(name) as file:
+                sample = name, file.read()
+            if not self._decoders:
+                return sample
+            return self._decoders.decoded(sample, directory.limits)
         except IPFSDatasetError as error:
             raise located(error, self._where(position, name)) from error.__cause__
 

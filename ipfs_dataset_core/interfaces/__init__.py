@@ -21,6 +21,8 @@ from ipfs_dataset_core.interfaces.readers import (
     Reader,
     ReaderPlugin,
     Sample,
+    WholeFileIndex,
+    is_whole_file,
 )
 from ipfs_dataset_core.interfaces.transports import ByteStream, Transport, TransportPlugin
 
@@ -42,6 +44,8 @@ __all__ = [
     "Span",
     "Transport",
     "TransportPlugin",
+    "WholeFileIndex",
+    "is_whole_file",
 ]
 
 Declaration = TransportPlugin | ReaderPlugin | ExporterPlugin

@@ -67,9 +67,10 @@ class IPFSObject:
         url: ``ipfs://CID[/path]``, ``CID[/path]``, ``/ipfs/CID[/path]``, ``ipns://name[/path]``,
             ``/ipns/name[/path]``, or the URL of a gateway, path or subdomain style, with its query
             string kept.
-        filetype: A `RemoteFileType`, the name of a registered format, a `Reader` or a `ReaderPlugin`;
-            None finds the format by the suffix of the name, then by the first bytes.
+        filetype: A `RemoteFileType`, the name of a registered format, a subclass of `Reader`, an object
+            of one or a `ReaderPlugin`; None finds the format by the suffix of the name, then by the first
+            bytes. One that reads files means the members of a folder.
     """
 
     url: str = attrs.field(repr=lambda url: repr(redacted(url) if isinstance(url, str) else url))
-    filetype: RemoteFileType | str | Reader | ReaderPlugin | None = None
+    filetype: RemoteFileType | str | Reader | type[Reader] | ReaderPlugin | None = None

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
+from ipfs_dataset_core.errors import FormatError, LimitError
 from ipfs_dataset_core.interfaces.objects import ObjectFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from typing_extensions import Self
 
     from ipfs_dataset_core.interfaces.objects import ObjectDirectory, Span
 
@@ -54,22 +59,78 @@ class MemberIndex(ABC):
         raise NotImplementedError
 
 
-class Reader(ABC):
-    """Turns an object of one format into samples.
+class WholeFileIndex(MemberIndex):
+    """The index of a file that is one sample.
 
-    `samples` alone makes a format that can be iterated; `index` and `read` add random access. A reader
-    holds no state of the object: one serves many objects, processes and threads.
-
-    Attributes:
-        cheap_index: Whether `index` reads little of the object; iterating then uses it as well, to split
-            the samples over workers by number.
+    Args:
+        name: The file's, and the sample's.
+        size: How many bytes it has.
     """
 
+    def __init__(self, name: str, size: int) -> None:
+        self._name = name
+        self._size = size
+
+    def __len__(self) -> int:
+        return 1
+
+    def name(self, position: int) -> str:
+        return (self._name,)[position]
+
+    def span(self, position: int) -> Span:
+        return 0, self._size
+
+
+class Reader:
+    """Turns an object of one format into samples.
+
+    A subclass overrides one of these:
+
+    - `decode` alone: a file is one sample, and its value is made of its bytes.
+    - `index` and `decode`: a file has many samples, each the bytes of its span.
+    - `index` and `read`: likewise, where a sample is more than the bytes of its span.
+    - `samples` alone: a file can only be iterated.
+
+    A reader holds no state of the object: one serves many objects, processes and threads. The attributes
+    `name` to `in_folders` declare the format where the class itself stands for its plugin: as an entry
+    point, in `register` and as an object's ``filetype``. They mean what those of `ReaderPlugin` mean.
+
+    Attributes:
+        name: The format's name; by default that of the entry point.
+        summary: One line about it; by default the first of the docstring.
+        suffixes: Ends of names, with the dot and in lower case.
+        magic: ``(offset, bytes)`` pairs.
+        reads: Whether an object is a file or a directory.
+        in_folders: Whether a folder's members with one of the suffixes are read in this format, whoever
+            reads the folder. Where the format is named for a folder they are in any case.
+        cheap_index: Whether `index` reads so little of an object that every worker can afford to make it
+            before its first sample: a header or a table of contents, not all the data. Then workers share
+            an iterated object by sample number; otherwise `index` is called for random access only. True
+            where a file is one sample.
+    """
+
+    name: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    magic: ClassVar[tuple[tuple[int, bytes], ...]] = ()
+    reads: ClassVar[Literal["file", "directory"]] = "file"
+    in_folders: ClassVar[bool] = False
     cheap_index: bool = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         read_alike(cls, Reader.read_each)
+        chosen = any("cheap_index" in vars(base) for base in cls.__mro__ if base is not Reader)
+        if is_whole_file(cls) and not chosen:
+            cls.cheap_index = True
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        if not any(_overrides(cls, method) for method in ("samples", "index", "decode")):
+            raise TypeError(
+                f"{cls.__name__} is no format yet: give it `samples`, or `decode`, or `index` with `read` or "
+                "`decode`"
+            )
+        return super().__new__(cls)
 
     @property
     def index_form(self) -> str:
@@ -81,13 +142,21 @@ class Reader(ABC):
         """
         return ""
 
-    @abstractmethod
     def samples(self, source: Any) -> Iterator[Sample]:
         """Yields ``(name, value)`` for each sample of an `ObjectFile` or `ObjectDirectory`, in order.
+
+        By default all that `index` has, each as `read` returns it.
 
         Raises:
             FormatError: The object is damaged or not of this format.
         """
+        index = self.index(source)
+        if index is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} has no index of {source.name!r}: override `samples` for such objects"
+            )
+        for position in range(len(index)):
+            yield self.read(source, index, position)
 
     def sliceable(self, source: Any) -> bool:
         """Tells whether `samples_between` works for this object."""
@@ -98,11 +167,16 @@ class Reader(ABC):
         raise NotImplementedError
 
     def index(self, source: Any) -> MemberIndex | None:
-        """Returns where each sample lies, or None where this object allows no random access."""
-        return None
+        """Returns where each sample lies, or None where this object allows no random access.
+
+        By default one sample for the whole file where `decode` is overridden, else None.
+        """
+        return WholeFileIndex(source.name, source.size) if is_whole_file(type(self)) else None
 
     def load_index(self, source: Any, data: bytes) -> MemberIndex:
         """Returns the index that was dumped as `data`, without reading the object.
+
+        Where it is not overridden, indexes are loaded as `SpanIndex`.
 
         Raises:
             ValueError: It cannot be used; the index is made anew.
@@ -110,8 +184,46 @@ class Reader(ABC):
         raise NotImplementedError
 
     def read(self, source: Any, index: MemberIndex, position: int) -> Sample:
-        """Returns one sample of an indexed object."""
-        raise NotImplementedError
+        """Returns one sample of an indexed object.
+
+        By default its name in the index, and what `decode` makes of the bytes of its span.
+
+        Raises:
+            FormatError: The file ends before the sample does, or `decode` raised a ValueError, `EOFError`,
+                `struct.error` or `zlib.error`.
+            LimitError: The sample has more bytes than ``source.limits.member_bytes``.
+        """
+        start, stop = index.span(position)
+        name = index.name(position)
+        # Like the other messages about a file: what it is called first.
+        what = f"sample {position} of {source.name!r}, bytes {start} to {stop},"
+        if not 0 <= start <= stop <= source.size:
+            raise FormatError(f"{what} is outside of the file, which has {source.size} bytes")
+        source.limits.check("member_bytes", stop - start, what)
+        data = source.read_at(start, stop - start)
+        if len(data) != stop - start:
+            raise FormatError(f"{what} is cut off after {len(data)} bytes")
+        try:
+            return name, self.decode(data, index, position)
+        except (FormatError, LimitError) as error:
+            raise type(error)(f"{what} cannot be decoded: {error}") from error
+        except _UNDECODABLE as error:
+            text = f"{type(error).__name__}: {error}"
+            raise FormatError(f"{what} cannot be decoded: {text}") from error
+
+    def decode(self, data: bytes, index: Any, position: int) -> Any:
+        """Returns the value of a sample, made of the bytes of its span.
+
+        Args:
+            data: The bytes, all of them.
+            index: The index of the file that they are from.
+            position: The number of the sample in that file.
+
+        Raises:
+            ValueError: They cannot be decoded; the message of the `FormatError` that users get names the
+                file and the sample.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has neither `read` nor `decode`")
 
     def read_each(
         self, source: Any, index: MemberIndex, positions: Iterable[int]
@@ -131,8 +243,25 @@ class Reader(ABC):
             source.prefetch([index.name(position) for position in positions])
 
 
-class FolderReader(Reader):
+def is_whole_file(kind: type[Reader]) -> bool:
+    """Tells whether a file of a format is one sample, made of all its bytes by `decode`."""
+    return _overrides(kind, "decode") and not (
+        _overrides(kind, "index") or _overrides(kind, "samples")
+    )
+
+
+def _overrides(kind: type[Reader], method: str) -> bool:
+    return getattr(kind, method) is not getattr(Reader, method)
+
+
+# What parsers raise of bytes that they do not understand. A mistake in a plugin is more often another error.
+_UNDECODABLE = (ValueError, EOFError, struct.error, zlib.error)
+
+
+class FolderReader(Reader, ABC):
     """Turns a directory into the paths of its members, each of which is then read by its own format."""
+
+    reads = "directory"
 
     @abstractmethod
     def members(self, directory: ObjectDirectory) -> Sequence[str]:
@@ -171,7 +300,7 @@ class ReaderPlugin:
             read little. It comes before `magic`.
         reads: Whether an object is a file or a directory.
         in_folders: Whether a folder's members with one of the suffixes are read in this format, not as
-            one blob each.
+            one blob each, where the folder's own format is not named.
     """
 
     name: str

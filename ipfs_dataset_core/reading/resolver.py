@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.addressing.object_url import local_path, parse_object_url
 from ipfs_dataset_core.errors import AddressError, FormatError, TransportError
@@ -13,6 +13,7 @@ from ipfs_dataset_core.interfaces.ipfs_object import RemoteFileType
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.reading.directories import open_node, resolve_path
 from ipfs_dataset_core.reading.unverified import PlainPath, open_plain, plain_path
+from ipfs_dataset_core.registry.classes import declaration_of, is_reader_class
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.registry.plugin_warnings import warn_of_fallback
 from ipfs_dataset_core.runtime.redaction import redacted
@@ -107,18 +108,7 @@ def choose_format(obj: IPFSObject, source: ObjectFile | ObjectDirectory) -> Read
     chosen = obj.filetype
     if isinstance(chosen, Reader):
         return chosen
-    if chosen is None:
-        plugin = _detect(obj.url, source)
-    elif isinstance(chosen, ReaderPlugin):
-        plugin = chosen
-    elif isinstance(chosen, str):
-        name = chosen.value if isinstance(chosen, RemoteFileType) else chosen
-        plugin = default_registry().reader(name)
-    else:
-        raise AddressError(
-            f"{redacted(obj.url)!r}: filetype is a RemoteFileType, the name of a format, a Reader or a "
-            f"ReaderPlugin, not {chosen!r}"
-        )
+    plugin = _detect(obj.url, source) if chosen is None else named_format(obj)
     is_directory = isinstance(source, ObjectDirectory)
     if is_directory != (plugin.reads == "directory"):
         found = "a directory" if is_directory else "a file"
@@ -127,6 +117,27 @@ def choose_format(obj: IPFSObject, source: ObjectFile | ObjectDirectory) -> Read
             f"{'use FOLDER' if is_directory else 'choose a format for files'}, or leave filetype out"
         )
     return plugin
+
+
+def named_format(obj: IPFSObject) -> ReaderPlugin:
+    """Returns the format that the user named for an object.
+
+    Raises:
+        UnknownPluginError: Nothing installed has the name.
+        AddressError: It is no format.
+    """
+    chosen: Any = obj.filetype
+    if isinstance(chosen, ReaderPlugin):
+        return chosen
+    if isinstance(chosen, str):
+        name = chosen.value if isinstance(chosen, RemoteFileType) else chosen
+        return default_registry().reader(name)
+    if is_reader_class(chosen):
+        return declaration_of(chosen, chosen.__name__)
+    raise AddressError(
+        f"{redacted(obj.url)!r}: filetype is a RemoteFileType, the name of a format, a subclass of Reader, "
+        f"an object of one or a ReaderPlugin, not {chosen!r}"
+    )
 
 
 def _detect(url: str, source: ObjectFile | ObjectDirectory) -> ReaderPlugin:

@@ -205,7 +205,7 @@ def _discover_one(candidate: _Candidate) -> Discovery:
     watch.enter()
     try:
         _check_version(origin, candidate.requirements)
-        items = declarations(candidate.point.load(), str(origin))
+        items = declarations(candidate.point.load(), str(origin), candidate.point.name)
     except (KeyboardInterrupt, GeneratorExit, MemoryError):
         raise
     except BaseException as error:  # noqa: BLE001 - anything may be wrong with a plugin

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ipfs_dataset_core.errors import Location, PluginError
-from ipfs_dataset_core.interfaces import FolderReader, MemberIndex, Reader
+from ipfs_dataset_core.interfaces import FolderReader, MemberIndex, ObjectFile, Reader
 from ipfs_dataset_core.registry.factories import make
 from ipfs_dataset_core.registry.guard import Guard, guarded_batch, guarded_each
 from ipfs_dataset_core.runtime.error_location import located
-from ipfs_dataset_core.toolkit.index_cache import index_of, members_of
+from ipfs_dataset_core.toolkit.index_cache import index_of, load_index, members_of
+from ipfs_dataset_core.toolkit.span_index import SpanIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -35,7 +36,7 @@ def make_reader(
         origin: Where it comes from.
         where: Returns what errors add of what is read; without it, the name of the file or directory.
     """
-    reader = declared if isinstance(declared, Reader) else make(declared, origin, Reader)  # type: ignore[type-abstract]
+    reader = declared if isinstance(declared, Reader) else make(declared, origin, Reader)
     kind = GuardedFolderReader if isinstance(reader, FolderReader) else GuardedReader
     return kind(reader, origin, where)
 
@@ -102,11 +103,17 @@ class GuardedReader(Reader):
         if not isinstance(index, MemberIndex):
             what = f"`index` of {source.name!r} returned {index!r:.100}"
             raise self._broken(source, what, "a MemberIndex")
+        if isinstance(index, SpanIndex) and isinstance(source, ObjectFile):
+            with self._guard(source, "the index"):
+                index.check(source)
         return _GuardedIndex(index, source.name, self._origin)
 
     def load_index(self, source: Any, data: bytes) -> MemberIndex:
-        index: MemberIndex = self.inner.load_index(source, data)
-        return index
+        return load_index(self.inner, source, data)
+
+    def decode(self, data: bytes, index: MemberIndex, position: int) -> Any:
+        with Guard(self._origin, lambda _: f"the decoding of sample {position}"):
+            return self.inner.decode(data, _unguarded(index), position)
 
     def read(self, source: Any, index: MemberIndex, position: int) -> Sample:
         found = _unguarded(index)

@@ -13,6 +13,7 @@ from ipfs_dataset_core import interfaces
 from ipfs_dataset_core.errors import PluginError
 from ipfs_dataset_core.interfaces import hookspecs
 from ipfs_dataset_core.registry import validation as declared
+from ipfs_dataset_core.registry.classes import declaration_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,16 +38,21 @@ class _Manager(pluggy.PluginManager):
         return None if name.startswith("__") else super().parse_hookimpl_opts(plugin, name)
 
 
-def declarations(plugin: object, name: str) -> list[Declaration]:
+def declarations(plugin: object, name: str, format_name: str = "") -> list[Declaration]:
     """Calls the hooks that one plugin implements and checks what it returns.
 
     Args:
-        plugin: A module or object with functions marked with `hookimpl`.
+        plugin: A module or object with functions marked with `hookimpl`, or a subclass of `Reader`.
         name: What errors call it.
+        format_name: What the format of a `Reader` is called where the class does not say.
 
     Raises:
         PluginError: It implements no hook, or one that does not exist or returns something else.
     """
+    if isinstance(plugin, type) and issubclass(plugin, interfaces.Reader):
+        return [declaration_of(plugin, format_name)]
+    if isinstance(plugin, interfaces.Reader):
+        raise PluginError(f"{name} is an object: let the entry point name its class instead")
     manager = _Manager(hookspecs.PROJECT)
     manager.add_hookspecs(_SPECS)
     try:
@@ -57,7 +63,7 @@ def declarations(plugin: object, name: str) -> list[Declaration]:
     if not manager.get_hookcallers(plugin):
         raise PluginError(
             f"{name} implements none of the hooks {', '.join(HOOKS)}: mark a function of that name "
-            "with ipfs_dataset_core.hookimpl"
+            "with ipfs_dataset_core.hookimpl, or let the entry point name a subclass of Reader"
         )
     return [
         item

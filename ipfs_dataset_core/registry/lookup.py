@@ -14,6 +14,7 @@ from ipfs_dataset_core.errors import PluginConflictError, PluginError, UnknownPl
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
 from ipfs_dataset_core.registry import precedence as claims
 from ipfs_dataset_core.registry import validation as declared
+from ipfs_dataset_core.registry.classes import as_declaration
 from ipfs_dataset_core.registry.discovery import Loaded, Plugins
 from ipfs_dataset_core.registry.guard import Guard
 from ipfs_dataset_core.registry.provenance import DISABLE_VARIABLE, DISTRIBUTION, Origin
@@ -79,8 +80,8 @@ class Registry:
                 return item.origin
         return Origin("(given)", "", getattr(declaration, "name", type(declaration).__name__))
 
-    def register(self, declaration: Declaration) -> None:
-        """Adds a declaration for this process; datasets carry it to their workers.
+    def register(self, given: Declaration | type[Reader]) -> None:
+        """Adds a declaration, or a reader's class, for this process; datasets carry it to their workers.
 
         One of the same kind and name that this process registered is replaced, as where a cell of a notebook
         runs again; datasets that exist keep what they have.
@@ -89,6 +90,7 @@ class Registry:
             PluginConflictError: The name is that of an installed plugin.
             PluginError: One of its fields cannot mean anything.
         """
+        declaration: Declaration = as_declaration(given)
         declared.check(declaration)
         origin = Origin("(registered)", "", declaration.name)
         taken = self._taken(declaration)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.errors import PluginError
-from ipfs_dataset_core.interfaces import ReaderPlugin, TransportPlugin
+from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
 
 if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Declaration
+
+
+DECLARATIONS = (TransportPlugin, ReaderPlugin, ExporterPlugin)
 
 
 def check(declaration: Declaration) -> None:

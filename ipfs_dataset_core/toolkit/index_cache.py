@@ -13,9 +13,11 @@ from weakref import WeakValueDictionary
 
 import attrs
 
+from ipfs_dataset_core.interfaces import Reader
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.toolkit.index_codec import pack_columns, unpack_columns
 from ipfs_dataset_core.toolkit.index_key import index_key
+from ipfs_dataset_core.toolkit.span_index import SpanIndex
 from ipfs_dataset_core.toolkit.string_table import NameTable
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
         MemberIndex,
         ObjectDirectory,
         ObjectFile,
-        Reader,
     )
     from ipfs_dataset_core.toolkit.index_key import IndexKey
 
@@ -102,11 +103,23 @@ def index_of(reader: Reader, source: ObjectFile | ObjectDirectory) -> MemberInde
         return reader.index(source)
     index: MemberIndex | None = cache.get(
         key,
-        lambda data: reader.load_index(source, data),
+        lambda data: load_index(reader, source, data),
         lambda: reader.index(source),
         lambda made: made.dump(),
     )
-    return index
+    # The same bytes may have another name here.
+    return index.renamed(source.name) if isinstance(index, SpanIndex) else index
+
+
+def load_index(reader: Reader, source: ObjectFile | ObjectDirectory, data: bytes) -> MemberIndex:
+    """Returns a dumped index, as a `SpanIndex` where the reader does not load it itself.
+
+    Raises:
+        ValueError: It cannot be used.
+    """
+    if type(reader).load_index is Reader.load_index:
+        return SpanIndex.load(data, source.limits)
+    return reader.load_index(source, data)
 
 
 def members_of(reader: FolderReader, folder: ObjectDirectory) -> Sequence[str]:

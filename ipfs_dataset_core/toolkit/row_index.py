@@ -7,34 +7,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ipfs_dataset_core.interfaces import MemberIndex
+from ipfs_dataset_core.interfaces import MemberIndex, WholeFileIndex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ipfs_dataset_core.interfaces import Span
 
-
-class WholeFileIndex(MemberIndex):
-    """The index of a file that is one sample.
-
-    Args:
-        name: The file's, and the sample's.
-        size: How many bytes it has.
-    """
-
-    def __init__(self, name: str, size: int) -> None:
-        self._name = name
-        self._size = size
-
-    def __len__(self) -> int:
-        return 1
-
-    def name(self, position: int) -> str:
-        return (self._name,)[position]
-
-    def span(self, position: int) -> Span:
-        return 0, self._size
+__all__ = ["Extents", "RowsIndex", "WholeFileIndex"]
 
 
 @attrs.frozen

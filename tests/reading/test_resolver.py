@@ -201,11 +201,11 @@ def test_a_format_for_the_other_kind_is_refused_with_what_to_do():
 
 
 def test_an_unknown_format_says_what_there_is():
-    with pytest.raises(UnknownPluginError, match=r"'nobodys'.*folder, .*pip install"):
+    with pytest.raises(UnknownPluginError, match=r"'nobodys'.*folder, .*ipfs-dataset plugins"):
         chosen(MemoryFile(b""), "nobodys")
 
 
-@pytest.mark.parametrize("filetype", [3, Own, b"zip", ["zip"]])
+@pytest.mark.parametrize("filetype", [3, int, b"zip", ["zip"]])
 def test_what_is_no_format_is_refused(filetype):
     with pytest.raises(AddressError, match="filetype is a RemoteFileType"):
         chosen(MemoryFile(b""), filetype)

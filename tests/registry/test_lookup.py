@@ -194,7 +194,7 @@ def test_the_plugin_of_that_very_name_is_quoted_before_others():
 
 def test_the_list_of_contributed_formats_is_that_of_their_declarations():
     contributed = {}
-    for folder in (Path(__file__).parents[1] / "contrib").iterdir():
+    for folder in (Path(__file__).parents[2] / "contrib").iterdir():
         for module in folder.glob("src/*/__init__.py"):
             for name in re.findall(r'^ +name="(\w+)",$', module.read_text(), re.MULTILINE):
                 contributed[name] = folder.name

@@ -30,6 +30,7 @@ from ipfs_dataset_core import (
     ReaderPlugin,
     Sample,
     Span,
+    SpanIndex,
     Transport,
     TransportError,
     TransportPlugin,
@@ -108,6 +109,22 @@ class Records(Lines):
         return index.name(position), source.read_at(start, stop - start)
 
 
+class Spectra(Reader):
+    """A format as a class that declares itself."""
+
+    name = "spectra"
+    suffixes = (".spx",)
+    magic = ((0, b"SPX"),)
+
+    @override
+    def index(self, source: ObjectFile) -> SpanIndex:
+        return SpanIndex(source.name, [0], [source.size], scale=[2.0], channels=3)
+
+    @override
+    def decode(self, data: bytes, index: SpanIndex, position: int) -> bytes:
+        return data * int(index.channels)
+
+
 class Memory(Transport):
     """The least that a source of blocks needs."""
 
@@ -162,6 +179,10 @@ def ipfs_dataset_exporters() -> list[ExporterPlugin]:
 
 def train(address: str) -> None:
     """Uses all of it."""
+    register(Spectra)
+    objects = [IPFSObject("ipfs://x", Spectra), IPFSObject("ipfs://x", Spectra())]
+    IPFSDataset(objects, decoders={".txt": bytes.decode, ".spx": Spectra, ".mat": "mat"})
+    IPFSIterableDataset(objects, decoders={".n": int})
     register(ReaderPlugin(name="my-lines", summary="one sample a line", factory=Lines))
     objects = [
         IPFSObject("ipfs://bafy", RemoteFileType.ZIP),

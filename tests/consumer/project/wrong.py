@@ -48,7 +48,7 @@ Options(3)  # error: by keyword
 Options(retries="many")  # error: a number
 Options().timeout = 3  # error: frozen
 Options(limits=3)  # error: of its own type
-register(Reader)  # error: a class and not a declaration
+register(IPFSObject)  # error: no format's class
 register(IPFSObject("x"))  # error: no declaration
 ReaderPlugin(name="x", summary="x")  # error: no factory
 ReaderPlugin(name="x", summary="x", factory=IPFSObject)  # error: makes no reader
@@ -58,13 +58,6 @@ ReaderPlugin(name="x", summary="x", factory="a:b", reads="folder")  # error: fil
 CID("bafy")  # error: parsed, and not constructed
 CID.parse(b"bafy")  # error: text
 ValueCodec(name="x", type=int, extension="x", encode=str, decode=bytes)  # error: no bytes
-
-
-class Nothing(Reader):
-    """Forgets to override what it has to."""
-
-
-Nothing()  # error: abstract
 
 
 class Pairs(Reader):

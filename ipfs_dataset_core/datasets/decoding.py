@@ -1,0 +1,201 @@
+"""Values made of the bytes of files: of members of archives and folders, and of plain objects."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, Location
+from ipfs_dataset_core.interfaces import Reader, ReaderPlugin, is_whole_file
+from ipfs_dataset_core.registry import make_reader, unguarded
+from ipfs_dataset_core.registry.classes import declaration_of, is_reader_class
+from ipfs_dataset_core.registry.lookup import default_registry
+from ipfs_dataset_core.runtime.error_location import located, with_message
+from ipfs_dataset_core.runtime.process_local import ProcessLocal
+from ipfs_dataset_core.toolkit.bytes_file import BytesFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ipfs_dataset_core.interfaces import MemberIndex, Sample
+    from ipfs_dataset_core.limits import Limits
+
+Decoder = Callable[[bytes], Any] | type[Reader] | Reader | ReaderPlugin | str
+
+# What parsers raise of bytes that they do not understand.
+_UNDECODABLE = (ValueError, EOFError, struct.error, zlib.error)
+
+
+class Decoders:
+    """What makes values of files' bytes, by the end of their names.
+
+    Args:
+        given: By suffix, such as ``".spx"``: a function of the bytes, or a format: its class, an object of
+            it, its declaration or its name.
+        any_name: Whether ``""`` is a suffix, which every name has.
+
+    Raises:
+        TypeError: A suffix or decoder is none.
+    """
+
+    def __init__(
+        self, given: Mapping[str, Decoder] | None = None, *, any_name: bool = False
+    ) -> None:
+        self._decode: dict[str, _Decode] = {}
+        if given is not None and not isinstance(given, Mapping):
+            raise TypeError(
+                "decoders maps suffixes to functions of bytes, such as {'.spx': decode}, not "
+                f"{given!r:.100}"
+            )
+        for suffix, decoder in (given or {}).items():
+            if not isinstance(suffix, str) or not (any_name or suffix.startswith(".")):
+                raise TypeError(
+                    f"decoders maps suffixes, such as '.spx', to functions of bytes; {suffix!r} is none"
+                )
+            self._decode[suffix.lower()] = _decode_of(suffix, decoder)
+        self._suffixes = tuple(self._decode)
+
+    def __bool__(self) -> bool:
+        return bool(self._decode)
+
+    def claim(self, name: str) -> bool:
+        """Tells whether a file of that name is decoded."""
+        return bool(self._suffixes) and name.lower().endswith(self._suffixes)
+
+    def decoded(self, sample: Sample, limits: Limits) -> Sample:
+        """Returns a sample with its bytes decoded where its name has one of the suffixes.
+
+        Args:
+            sample: Of an archive, folder or plain file.
+            limits: What formats refuse of the bytes.
+
+        Raises:
+            FormatError: The bytes cannot be decoded.
+            PluginError: The format failed.
+        """
+        name, value = sample
+        lowered = name.lower()
+        if not lowered.endswith(self._suffixes) or not isinstance(value, bytes):
+            return sample
+        suffix = max(filter(lowered.endswith, self._suffixes), key=len)
+        return name, self._decode[suffix](value, name, limits)
+
+
+class _Decode:
+    """Makes a value of the bytes of a file."""
+
+    def __call__(self, data: bytes, name: str, limits: Limits) -> Any:
+        raise NotImplementedError
+
+
+class _ByFunction(_Decode):
+    def __init__(self, function: Callable[[bytes], Any]) -> None:
+        self._function = function
+
+    def __call__(self, data: bytes, name: str, limits: Limits) -> Any:
+        try:
+            return self._function(data)
+        except IPFSDatasetError:
+            raise
+        except _UNDECODABLE as error:
+            text = f"{type(error).__name__}: {error}"
+            raise FormatError(f"{name!r} cannot be decoded: {text}") from error
+
+
+class _ByReader(_Decode):
+    """A format: one value where a file is one sample, else the list of its samples."""
+
+    def __init__(self, declared: ReaderPlugin | Reader | str) -> None:
+        self._reader = ProcessLocal(_Make(declared))
+
+    def __call__(self, data: bytes, name: str, limits: Limits) -> Any:
+        reader = self._reader.get()
+        file = BytesFile(data, name, limits=limits)
+        try:
+            samples = list(reader.samples(file))
+        except IPFSDatasetError as error:
+            # The file is a member: where it is comes from who reads the archive or folder.
+            copy = with_message(error, error.reason or str(error))
+            copy.location = copy.reason = None
+            raise copy from error.__cause__
+        return samples[0][1] if is_whole_file(type(unguarded(reader))) else samples
+
+
+class _Make:
+    """Makes a format's reader; a class so that it pickles."""
+
+    def __init__(self, declared: ReaderPlugin | Reader | str) -> None:
+        self._declared = declared
+
+    def __call__(self) -> Reader:
+        declared: Any = self._declared
+        if isinstance(declared, str):
+            declared = default_registry().reader(declared)
+        return make_reader(declared, default_registry().origin(declared))
+
+
+def _decode_of(suffix: str, decoder: Any) -> _Decode:
+    if is_reader_class(decoder):
+        return _ByReader(declaration_of(decoder, decoder.__name__))
+    if isinstance(decoder, (Reader, ReaderPlugin, str)):
+        return _ByReader(decoder)
+    if not callable(decoder):
+        raise TypeError(
+            f"the decoder of {suffix!r} is a function of bytes, a format's class or its name, not {decoder!r}"
+        )
+    return _ByFunction(decoder)
+
+
+class DecodingReader(Reader):
+    """Another reader, whose samples are decoded.
+
+    Args:
+        reader: Its samples are named bytes, as those of archives are.
+        decoders: What makes values of them.
+        where: Returns what errors add of the object; without it, its name.
+    """
+
+    def __init__(
+        self, reader: Reader, decoders: Decoders, where: Callable[[], Location] | None = None
+    ) -> None:
+        self._where = where
+        self.inner = reader
+        self.cheap_index = reader.cheap_index
+        self._decoders = decoders
+
+    def _decoded(self, source: Any, samples: Iterable[Sample]) -> Iterator[Sample]:
+        return (self._one(source, sample) for sample in samples)
+
+    def _one(self, source: Any, sample: Sample) -> Sample:
+        try:
+            return self._decoders.decoded(sample, source.limits)
+        except IPFSDatasetError as error:
+            place = Location(object=source.name) if self._where is None else self._where()
+            raise located(error, attrs.evolve(place, member=sample[0])) from error.__cause__
+
+    def samples(self, source: Any) -> Iterator[Sample]:
+        return self._decoded(source, self.inner.samples(source))
+
+    def sliceable(self, source: Any) -> bool:
+        return self.inner.sliceable(source)
+
+    def samples_between(self, source: Any, start: int, stop: int) -> Iterator[Sample]:
+        return self._decoded(source, self.inner.samples_between(source, start, stop))
+
+    def index(self, source: Any) -> MemberIndex | None:
+        return self.inner.index(source)
+
+    def read(self, source: Any, index: MemberIndex, position: int) -> Sample:
+        return self._one(source, self.inner.read(source, index, position))
+
+    def read_each(
+        self, source: Any, index: MemberIndex, positions: Iterable[int]
+    ) -> Iterator[Sample]:
+        return self._decoded(source, self.inner.read_each(source, index, positions))
+
+    def prefetch(self, source: Any, index: MemberIndex, positions: Sequence[int]) -> None:
+        self.inner.prefetch(source, index, positions)

@@ -1,0 +1,110 @@
+"""The index of spans: what it gives, what it refuses, and that it comes back from disk."""
+
+from __future__ import annotations
+
+import pickle
+from array import array
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipfs_dataset_core import FormatError, LimitError, Limits, SpanIndex
+from ipfs_dataset_core.testing import MemoryFile
+
+
+def facts(index):
+    spans = [(index.name(p), index.span(p)) for p in range(len(index))]
+    return spans, {name: getattr(index, name) for name in ("a", "b", "c", "d")}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text(st.characters(exclude_categories=["Cs"]), max_size=9),
+            st.integers(0, 2**40),
+            st.integers(0, 2**40),
+            st.integers(0, 2**64 - 1),
+            st.integers(-(2**63), 2**63 - 1),
+            st.floats(allow_nan=False),
+        ),
+        max_size=9,
+    ),
+    st.integers() | st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+)
+def test_what_is_dumped_comes_back(rows, constant, one_name):
+    names, starts, sizes, a, b, c = ([row[n] for row in rows] for n in range(6))
+    stops = [start + size for start, size in zip(starts, sizes, strict=True)]
+    columns: Any = {"a": a, "b": b, "c": c, "d": constant}
+    index = SpanIndex("file" if one_name else names, starts, stops, **columns)
+    expected = [f"file:{n}" for n in range(len(rows))] if one_name else names
+    spans, found = facts(index)
+    assert spans == list(zip(expected, zip(starts, stops, strict=True), strict=True))
+    assert {k: list(v) if k != "d" else v for k, v in found.items()} == columns
+    assert facts(SpanIndex.load(index.dump())) == facts(index)
+    assert facts(pickle.loads(pickle.dumps(index))) == facts(index)
+
+
+@given(st.binary(max_size=60), st.integers(0, 200), st.binary(max_size=3))
+def test_other_bytes_are_at_most_a_value_error(noise, at, change):
+    whole = SpanIndex(["a", "b"], [0, 1], [1, 2], kind=[3, 4]).dump()
+    for data in (noise, whole[:at], whole[:at] + change + whole[at + len(change) :]):
+        try:
+            SpanIndex.load(data)
+        except (ValueError, LimitError):
+            continue
+
+
+@pytest.mark.parametrize(
+    ("starts", "stops", "columns", "words"),
+    [
+        ([0, 1], [1], {}, "2 starts of samples and 1 stops"),
+        ([0], [1], {"x": [1, 2]}, "1 starts of samples and 2 x"),
+        ([0, 9], [1, 8], {}, "sample 1 ends at byte 8, before it starts at 9"),
+        ([-1], [1], {}, "none of them negative"),
+    ],
+)
+def test_spans_that_cannot_be_are_a_format_error(starts, stops, columns, words):
+    with pytest.raises(FormatError, match=words):
+        SpanIndex("f", starts, stops, **columns)
+
+
+def test_names_have_to_be_as_many():
+    with pytest.raises(FormatError, match="1 starts of samples and 2 names"):
+        SpanIndex(["a", "b"], [0], [1])
+
+
+def test_a_column_cannot_hide_a_method():
+    with pytest.raises(TypeError, match="'name' cannot be a column"):
+        SpanIndex("f", [0], [1], name=[1])
+    with pytest.raises(AttributeError, match="no 'colour'"):
+        SpanIndex("f", [0], [1]).colour  # noqa: B018
+
+
+def test_a_file_that_is_too_short_is_named():
+    index = SpanIndex("f", [0, 5], [5, 20])
+    index.check(MemoryFile(bytes(20)))
+    with pytest.raises(
+        FormatError, match=r"'object' has 19 bytes, and its sample 1 .* bytes 5 to 20"
+    ):
+        index.check(MemoryFile(bytes(19)))
+    with pytest.raises(LimitError):
+        index.check(MemoryFile(bytes(20), limits=Limits(members=1)))
+
+
+def test_samples_that_are_called_as_their_file_are_renamed_with_it():
+    index = SpanIndex("f", [0], [1], x=[7])
+    other = index.renamed("g")
+    assert (index.name(0), other.name(0), other.x[0]) == ("f:0", "g:0", 7)
+    named = SpanIndex(["a"], [0], [1])
+    assert named.renamed("g") is named
+
+
+def test_arrays_are_taken_as_they_are():
+    starts = array("Q", [0, 1])
+    index = SpanIndex("f", starts, array("Q", [1, 2]))
+    assert index._starts is starts
+    with pytest.raises(IndexError):
+        index.name(2)
