@@ -33,6 +33,8 @@ _MARK_TEXT = _MARK_LINES + (
 _MARK_BYTES = 4096
 # What stands at the root of a file system that was made for the cache.
 _NOBODYS = frozenset({"lost+found"})
+# How many temporary files killed jobs may have left before the first one could mark the folder.
+_MOST_LEFT = 1000
 
 BLOCKS, INDEXES, PINS = "blocks", "indexes", "pins"
 _KUBO_FILE = "datastore_spec"
@@ -124,7 +126,7 @@ class CacheFolder:
         if _is_marked(directory):
             self._refuse_links(directory)
             return
-        found = next((entry.name for entry in directory.scan() if not _is_nobodys(entry)), None)
+        found = _something_in(directory)
         # Another job may have marked the folder, and begun to fill it, since we looked for the mark.
         if _is_marked(directory):
             return
@@ -232,6 +234,14 @@ def _is_marked(directory: Directory) -> bool:
     except (NotRegularError, LimitError):
         return False
     return text is not None and text.startswith(_MARK_LINES)
+
+
+def _something_in(directory: Directory) -> str | None:
+    """Returns the name of something that stands against making a cache here, None where nothing does."""
+    for number, entry in enumerate(directory.scan(), 1):
+        if not _is_nobodys(entry) or number > _MOST_LEFT:
+            return entry.name
+    return None
 
 
 def _is_nobodys(entry: os.DirEntry[str]) -> bool:

@@ -19,7 +19,7 @@ import secrets
 import stat
 import time
 from contextlib import suppress
-from itertools import groupby
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ipfs_dataset_core.errors import LimitError
@@ -32,6 +32,9 @@ TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}")
 # What a writer that was killed left behind; a living one takes no hour for a file.
 _STALE_SECONDS = 3600.0
 _SHELF_CHARACTERS = 2
+_SHELF = re.compile(r"[a-z0-9]{2}")
+# How far a directory is looked through for such files, each time that somebody begins to write to it.
+_MOST_LOOKED_THROUGH = 10_000
 
 _RELATIVE = (
     hasattr(os, "O_DIRECTORY")
@@ -243,7 +246,7 @@ class Directory:
 
     def clear_abandoned(self) -> None:
         """Removes the temporary files that writers left behind which were killed."""
-        for entry in self.scan():
+        for entry in islice(self.scan(), _MOST_LOOKED_THROUGH):
             if TEMPORARY.fullmatch(entry.name):
                 self.remove_if_abandoned(entry.name)
 
@@ -452,7 +455,7 @@ class Shelves:
         """Yields every file on its shelf; removes what writers that were killed left behind."""
         with suppress(FileNotFoundError), self._top() as top:
             for found in top.scan():
-                if len(found.name) == _SHELF_CHARACTERS and found.is_dir(follow_symlinks=False):
+                if _SHELF.fullmatch(found.name) and found.is_dir(follow_symlinks=False):
                     with suppress(OSError), top.enter(found.name) as shelf:
                         yield from self._on(found.name, shelf)
 

@@ -285,11 +285,13 @@ class CarWriter(Transport):
         for path in self._path.parent.iterdir():
             if part.fullmatch(path.name):
                 with suppress(OSError):
-                    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+                    flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+                    descriptor = os.open(path, os.O_RDWR | flags)
                     try:
+                        status = os.fstat(descriptor)
                         # A file that has just been made may not be locked yet.
-                        old = time.time() - os.fstat(descriptor).st_mtime > _SECONDS_TO_LOCK
-                        if old and _lock(descriptor):
+                        old = time.time() - status.st_mtime > _SECONDS_TO_LOCK
+                        if stat.S_ISREG(status.st_mode) and old and _lock(descriptor):
                             path.unlink()
                     finally:
                         os.close(descriptor)

@@ -286,6 +286,8 @@ def test_files_of_others_in_the_folder_are_never_deleted(tmp_path):
         f"blocks/{shelf}/.tmp-mine",
         f"blocks/{shelf}/deep/{name}",
         f"blocks/long/{name}",
+        f"blocks/{shelf.upper()}/{name}",
+        f"blocks/日本/{name}日本",
         f"indexes/{shelf}/{name}",
         f"other/{shelf}/{name}",
     ]
@@ -479,6 +481,13 @@ def test_what_a_job_left_that_was_killed_while_marking_is_no_obstacle(tmp_path):
     cache = DiskCache(tmp_path, 1 << 20)
     cache.put(*block_of(1))
     assert cache.get(block_of(1)[0]) is not None
+
+
+def test_more_temporary_files_than_jobs_leave_are_not_looked_through(tmp_path):
+    for number in range(1100):
+        (tmp_path / f".tmp-{number:016x}").touch()
+    with pytest.raises(CacheFolderError, match=r"holds '\.tmp-"):
+        DiskCache(tmp_path, 1 << 20)
 
 
 def test_a_cache_that_is_a_link_names_where_it_leads(tmp_path):
