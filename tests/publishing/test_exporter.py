@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset.types import IPFSObject
 from ipfs_dataset_core.datasets.imported import ImportedDataset
-from ipfs_dataset_core.errors import AddressError, ExportError, FormatError
+from ipfs_dataset_core.errors import AddressError, ExportError, FormatError, TransportTimeoutError
 from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.ipld import CID, get_profile
 from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter
@@ -28,6 +28,7 @@ from ipfs_dataset_plugins.tar_shards.exporter import TarShards
 from tests.plugins.test_original import SAMPLES as ORIGINAL_SAMPLES
 from tests.plugins.test_original import shard_of
 from tests.support.equality import same
+from tests.support.http_server import FaultServer, Plan
 from tests.support.threads_left import upload_threads
 
 PROFILE = get_profile("unixfs-v1-2025")
@@ -521,3 +522,10 @@ def test_a_node_takes_pins_and_returns_a_dataset(kubo, profile, tmp_path):
     assert cid in kubo.cli("pin", "ls", "--type=recursive").decode()
     elsewhere = IPFSDatasetExporter(str(tmp_path), shard_bytes=50_000, profile=profile)
     assert elsewhere.export_to_ipfs(Pictures()) == cid
+
+
+def test_an_export_ends_with_the_deadline_though_the_node_never_answers():
+    with FaultServer(lambda _: Plan(delay=60)) as node:
+        exporter = IPFSDatasetExporter(node.multiaddr, timeout=60, deadline=0.5)
+        with pytest.raises(TransportTimeoutError, match="dag/import"):
+            exporter.export_to_ipfs(["some", "samples"])

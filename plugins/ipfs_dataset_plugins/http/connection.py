@@ -84,8 +84,11 @@ class Connection(urllib3.connection.HTTPConnection):
         with contextlib.closing(self.response_class(self.sock, method="CONNECT")) as answer:
             answer.begin()
         if answer.status != http.HTTPStatus.OK:
+            reason = answer.reason
+            for value in fields.values():  # credentials, should the proxy quote them
+                reason = reason.replace(value.rpartition(" ")[2], "…")
             raise TransportError(
-                f"the proxy refuses to connect to {server}: HTTP {answer.status} {answer.reason}",
+                f"the proxy refuses to connect to {server}: HTTP {answer.status} {reason}",
                 retryable=answer.status >= http.HTTPStatus.INTERNAL_SERVER_ERROR,
             )
 
@@ -141,19 +144,21 @@ def send(sock: socket.socket, pieces: Sequence[bytes]) -> None:
     """
     seconds = sock.gettimeout() or 0.0
     rate = TransferRate(seconds)
-    try:
-        # A subclass, such as for TLS, does more than to hand on the bytes.
-        if _HAS_SENDMSG and type(sock) is socket.socket and sum(map(len, pieces)) >= _LARGE:
+    # A subclass, such as for TLS, does more than to hand on the bytes.
+    if _HAS_SENDMSG and type(sock) is socket.socket and sum(map(len, pieces)) >= _LARGE:
+        try:
             _send_in_few_turns(sock, pieces, rate)
-        else:
-            for piece in pieces:
-                for start in range(0, len(piece), _SLICE):
-                    sock.settimeout(rate.start())
-                    part = piece if len(piece) <= _SLICE else piece[start : start + _SLICE]
-                    sock.sendall(part)
-                    rate.moved(len(part))
-    finally:
-        sock.settimeout(seconds)
+        finally:
+            sock.settimeout(seconds)
+        return
+    for piece in pieces:
+        for start in range(0, len(piece), _SLICE):
+            wait = rate.start()
+            if wait < seconds:
+                sock.settimeout(wait)
+            part = piece if len(piece) <= _SLICE else piece[start : start + _SLICE]
+            sock.sendall(part)
+            rate.moved(len(part))
 
 
 def _send_in_few_turns(sock: socket.socket, pieces: Sequence[bytes], rate: TransferRate) -> None:

@@ -22,6 +22,7 @@ from ipfs_dataset_core import AddressError, MissingDependencyError, redacted
 from ipfs_dataset_plugins.http.address_filter import is_loopback
 from ipfs_dataset_plugins.http.connection_pool import Pool, SecurePool
 from ipfs_dataset_plugins.http.idle import KEPT_CONNECTIONS
+from ipfs_dataset_plugins.http.url import netloc
 
 if TYPE_CHECKING:
     import urllib3
@@ -58,7 +59,8 @@ class Environment:
             MissingDependencyError: A SOCKS proxy is named, and PySocks is not installed.
         """
         request = requests.PreparedRequest()
-        request.url = url = f"{origin.scheme}://{origin.host_field}/"
+        server = netloc(origin.host.replace("%", "%25"), origin.port)
+        request.url = url = f"{origin.scheme}://{server}/"
         found = ""
         try:
             settings = self._session.merge_environment_settings(url, {}, None, None, None)

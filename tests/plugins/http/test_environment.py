@@ -21,6 +21,7 @@ from ipfs_dataset_core import (
     TransportError,
     TransportTimeoutError,
 )
+from ipfs_dataset_plugins.http import connect
 from ipfs_dataset_plugins.http.address_filter import PUBLIC
 from ipfs_dataset_plugins.http.client import HTTPClient
 from ipfs_dataset_plugins.http.endpoint import endpoint_of
@@ -409,3 +410,32 @@ def test_netrc_is_not_read(monkeypatch, tmp_path, resolver):
     with FaultServer(lambda _: Plan(body=DATA)) as server:
         assert ask(f"http://a.example:{server.port}") == DATA
     assert "authorization" not in server.requests[0].headers
+
+
+def test_a_proxy_that_quotes_its_credentials_is_shown_without_them(monkeypatch):
+    def quote(connection):
+        head = head_from(connection).decode()
+        line = next(line for line in head.split("\r\n") if line.startswith("Proxy-Auth"))
+        connection.sendall(f"HTTP/1.1 407 you sent {line}\r\n\r\n".encode())
+
+    with RawServer(quote) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://me:s%25cret@127.0.0.1:{proxy.port}")
+        with pytest.raises(TransportError, match="407 you sent Proxy-Auth") as caught:
+            ask("https://gateway.example")
+    assert BASIC.partition(" ")[2] not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_zone_of_a_link_local_address_is_kept_to_connect_by(monkeypatch, scheme):
+    asked = []
+
+    def record(host, port):
+        asked.append((host, port))
+        raise OSError("not here")
+
+    monkeypatch.setattr(connect, "lookup", record)
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(TransportError, match="not here"):
+        ask(f"{scheme}://[fe80::1%25eth0]:5001")
+    assert asked == [("fe80::1%eth0", 5001)]
