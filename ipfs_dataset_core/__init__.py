@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         TransportTimeoutError,
         UnknownPluginError,
         VerificationError,
+        VerificationWarning,
     )
     from ipfs_dataset_core.interfaces import (
         ByteStream,
@@ -158,6 +159,7 @@ __all__ = [
     "UnknownPluginError",
     "ValueCodec",
     "VerificationError",
+    "VerificationWarning",
     "WholeFileIndex",
     "at_exit",
     "car_header",
@@ -208,7 +210,7 @@ _MODULES = {
         "ExportError FormatError IPFSDatasetError IPFSDatasetWarning LimitError Location "
         "MissingDependencyError ObjectNotFoundError PluginConflictError PluginError PluginWarning "
         "RateLimitedError TransportError TransportTimeoutError UnknownPluginError "
-        "VerificationError"
+        "VerificationError VerificationWarning"
     ),
     "ipfs_dataset_core.toolkit.exits": "at_exit",
     "ipfs_dataset_core.publishing.exporter": "IPFSDatasetExporter",

@@ -19,7 +19,8 @@
     └── ExportError
 
     IPFSDatasetWarning               (UserWarning)
-    └── PluginWarning
+    ├── PluginWarning
+    └── VerificationWarning
 
 Each takes one message that holds every fact: PyTorch rebuilds an error that a DataLoader worker raised as
 ``type(error)(message)``, and a class that wants more arrives as a bare ``RuntimeError``. A message says
@@ -28,12 +29,27 @@ what was asked, what happened and what to do.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# Control characters but for tab and newline, what turns the direction of text, and lone surrogates, which
+# cannot be written at all.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    r"""Returns text with what a terminal or log would act upon written as escapes such as ``\x1b``.
+
+    Text from servers, and names in datasets, are shown in no other way.
+    """
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 @attrs.frozen(kw_only=True)
@@ -104,6 +120,10 @@ class IPFSDatasetError(Exception):
 
     location: Location | None = None
     reason: str | None = None
+
+    def __init__(self, message: str = "") -> None:
+        # What sources answered and members are called is in messages, which reach terminals and logs.
+        super().__init__(printable(message) if isinstance(message, str) else message)
 
 
 class PluginError(IPFSDatasetError):
@@ -187,6 +207,10 @@ class ExportError(IPFSDatasetError):
 
 class IPFSDatasetWarning(UserWarning):
     """Base of every Python warning that this library shows."""
+
+
+class VerificationWarning(IPFSDatasetWarning):
+    """The environment turns verification off, which the code that reads does not show."""
 
 
 class PluginWarning(IPFSDatasetWarning):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from ipfs_dataset_core.errors import AddressError
+from ipfs_dataset_core.errors import AddressError, VerificationWarning
 from ipfs_dataset_core.limits import GIB, MIB, Limits
 from ipfs_dataset_core.runtime.redaction import redacted
 
@@ -134,7 +135,15 @@ class Options:
             raise TypeError(
                 f"unknown option {', '.join(sorted(unknown))}: see ipfs_dataset_core.Options"
             )
-        return cls(**{**cls._from_environment(environment), **arguments})
+        found = cls._from_environment(environment)
+        if found.get("verify") is False and "verify" not in arguments:
+            warnings.warn(
+                f"{VARIABLES['verify']}={environment[VARIABLES['verify']]} is set: nothing is verified, and "
+                "whatever a source sends is taken for the data. Unset it, or give verify= yourself",
+                VerificationWarning,
+                stacklevel=3,
+            )
+        return cls(**{**found, **arguments})
 
     @classmethod
     def _from_environment(cls, environment: Mapping[str, str]) -> dict[str, Any]:

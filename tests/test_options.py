@@ -20,6 +20,7 @@ def test_defaults_verify_and_never_wait_for_ever():
     assert options.gateways == ()
 
 
+@pytest.mark.filterwarnings("ignore::ipfs_dataset_core.VerificationWarning")
 def test_arguments_come_before_the_environment():
     environment = {
         "IPFS_DATASET_GATEWAYS": "https://a.example  https://b.example",

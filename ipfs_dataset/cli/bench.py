@@ -52,6 +52,7 @@ _count.__name__ = "positive number"
 def run(arguments: argparse.Namespace) -> int:
     """Prints what was measured."""
     from ipfs_dataset.cli.benchmark import measure  # noqa: PLC0415 - likewise
+    from ipfs_dataset_core.errors import printable  # noqa: PLC0415 - likewise
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject  # noqa: PLC0415 - likewise
     from ipfs_dataset_core.options import Options  # noqa: PLC0415 - not for the other commands
 
@@ -61,7 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     found = measure(
         obj, arguments.api, options, most_bytes=arguments.most, rounds=arguments.rounds
     ).summary()
-    print(json.dumps(found, indent=2) if arguments.json else "\n".join(_lines(found)))
+    shown = json.dumps(found, indent=2) if arguments.json else "\n".join(_lines(found))
+    print(printable(shown))
     return 0
 
 

@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ipfs_dataset_core.addressing.object_url import parse_object_url
-from ipfs_dataset_core.errors import IPFSDatasetError, TransportError, VerificationError
-from ipfs_dataset_core.ipld import RAW, verify
+from ipfs_dataset_core.errors import (
+    AddressError,
+    IPFSDatasetError,
+    ObjectNotFoundError,
+    RateLimitedError,
+    VerificationError,
+)
+from ipfs_dataset_core.ipld import CID, RAW, verify
 from ipfs_dataset_core.ipld.links import links
 from ipfs_dataset_core.reading.connections import Connections, connect, read_addresses
 from ipfs_dataset_core.reading.fetcher import Fetcher
@@ -23,7 +29,6 @@ from ipfs_dataset_core.sources.failover import Sources
 
 if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Transport
-    from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import Options
 
 # How much of a file a source is asked for to see what it does in bulk.
@@ -37,7 +42,8 @@ class SourceReport:
     Attributes:
         name: The source.
         has_root: Whether it delivered the object's first block.
-        trustless: Whether that block was the one asked for.
+        trustless: Whether that block was the one asked for; None where none came.
+        failure: Why none came: "missing", "no node", "rate limit", "wrong bytes" or "other".
         ranges: Whether plain ranges came and verified; None where that was not tried.
         cars: Likewise CARs.
         latency_ms: Until the first block was there, the connection included.
@@ -49,9 +55,10 @@ class SourceReport:
 
     name: str
     has_root: bool = False
-    trustless: bool = False
+    trustless: bool | None = None
     ranges: bool | None = None
     cars: bool | None = None
+    failure: str | None = None
     latency_ms: float | None = None
     mb_per_second: float | None = None
     blocks_checked: int = 0
@@ -94,12 +101,16 @@ def diagnose(url: str, address: str | None, options: Options, *, blocks: int) ->
     parsed = parse_object_url(url)
     found = Diagnosis(redacted(url))
     connections = Connections(address, options)
+    root: CID | None
     try:
         root = resolve_root(parsed, connections)
         found.cid = str(root)
-    except (TransportError, VerificationError) as error:
+    except AddressError:
+        raise
+    except IPFSDatasetError as error:
         found.advice.append(f"The path cannot be resolved: {error}")
-        root = None
+        # What is at its start tells at least which sources answer.
+        root = CID.parse(parsed.root) if parsed.namespace == "ipfs" else None
     finally:
         connections.close()
     for position, one in enumerate(read_addresses(address, parsed.gateway, options)):
@@ -119,10 +130,11 @@ def _look_at(
     started = time.perf_counter()
     try:
         block = transport.get_block(root)
-        report.has_root = True
+        report.has_root, report.trustless = True, False
         verify(root, block)
     except IPFSDatasetError as error:
         report.problems.append(str(error))
+        report.failure = _kind(error)
         report.first_missing = str(root)
         return
     report.trustless = True
@@ -181,14 +193,39 @@ def _walk(fetcher: Fetcher, root: CID, report: SourceReport, blocks: int) -> Non
         waiting += reversed(below)
 
 
+_REMEDIES = {
+    "no node": "the node does not run: start it with `ipfs daemon`, or give the address at which it runs",
+    "rate limit": "it wants fewer requests: wait, set max_rate=, or add gateways=[URL, …]",
+    "other": "it gives no block of the object, as quoted above: see that its address is right",
+}
+
+
+def _kind(error: IPFSDatasetError) -> str:
+    if isinstance(error, ObjectNotFoundError):
+        return "missing"
+    if isinstance(error, RateLimitedError):
+        return "rate limit"
+    if isinstance(error, VerificationError):
+        return "wrong bytes"
+    return "no node" if "no node runs at" in str(error) else "other"
+
+
 def _advice(found: Diagnosis) -> list[str]:
     advice = []
-    if not any(source.has_root for source in found.sources):
+    failures = {source.failure for source in found.sources}
+    if failures == {"missing"}:
         advice.append(
             "No source has the object: ask its publisher to pin it, or add gateways=[URL, …]"
         )
+    elif found.sources and not any(source.has_root for source in found.sources):
+        advice.append(
+            "No source answered with the object, so whether any has it is not known: see to what follows, or "
+            "add gateways=[URL, …]"
+        )
     for source in found.sources:
-        if not source.trustless and source.has_root:
+        if source.failure in _REMEDIES:
+            advice.append(f"{source.name}: {_REMEDIES[source.failure]}")
+        if source.trustless is False and source.has_root:
             advice.append(f"{source.name} sends other bytes than were asked for: leave it out")
         elif source.first_missing is not None and source.has_root:
             advice.append(f"{source.name} lacks block {source.first_missing}: give a second source")

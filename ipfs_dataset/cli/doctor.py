@@ -6,11 +6,12 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from ipfs_dataset_core.errors import printable
 from ipfs_dataset_core.options import Options
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ipfs_dataset.cli.diagnosis import Diagnosis, SourceReport
 
@@ -63,22 +64,28 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print(found: Diagnosis) -> None:
-    print(f"{found.url} is {found.cid or 'not resolved'}")
+    for line in _lines(found):
+        print(printable(line))
+
+
+def _lines(found: Diagnosis) -> Iterator[str]:
+    yield f"{found.url} is {found.cid or 'not resolved'}"
     for source in found.sources:
-        print(f"\n{source.name}")
+        yield f"\n{source.name}"
         for label, value in _facts(source):
-            print(f"  {label:<14} {value}")
+            yield f"  {label:<14} {value}"
         for problem in source.problems:
-            print(f"  problem        {problem}")
+            yield f"  problem        {problem}"
     if found.advice:
-        print("\nWhat to do:")
+        yield "\nWhat to do:"
         for line in found.advice:
-            print(f"  - {line}")
+            yield f"  - {line}"
 
 
 def _facts(source: SourceReport) -> list[tuple[str, str]]:
     yes_or_no = {True: "yes", False: "no", None: "not tried"}
-    facts = [("has it", yes_or_no[source.has_root]), ("trustless", yes_or_no[source.trustless])]
+    has_it = "yes" if source.has_root else "no" if source.failure == "missing" else "not known"
+    facts = [("has it", has_it), ("trustless", yes_or_no[source.trustless])]
     if source.trustless:
         facts += [
             ("ranges", yes_or_no[source.ranges]),

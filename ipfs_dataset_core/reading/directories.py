@@ -143,7 +143,7 @@ class VerifiedDirectory(ObjectDirectory):
                 else:
                     left_out += 1
                     if left_out <= _MAX_LOGGED:
-                        log.warning("%s: %s is a symlink, left out", self.name, path)
+                        log.warning("%r: %r is a symlink, left out", self.name, path)
             else:
                 stack.pop()
                 visits.leave(cid)

@@ -21,6 +21,7 @@ from ipfs_dataset_core import (
     car_section_head,
 )
 from ipfs_dataset_plugins.api.node_gateway import NodeGateway
+from ipfs_dataset_plugins.gateway.transport import is_block
 from ipfs_dataset_plugins.http.client import HTTPClient
 from ipfs_dataset_plugins.http.endpoint import endpoint_of
 from ipfs_dataset_plugins.http.multiaddr import parse_multiaddr
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_plugins.http.body import Body
 
 MAX_ANSWER_BYTES = 1 << 20
+_SHOWN_BYTES = 2048
 # What nodes say of a block that they do not have and will not look for: Kubo offline; js-ipfs offline.
 _MISSING = ("block was not found locally", "not found", "no link named", "could not find")
 # A CAR needs a root; this one, an identity CID without bytes, names nothing that could be pinned by mistake.
@@ -64,17 +66,23 @@ class ApiTransport(Transport):
     def get_block(self, cid: CID) -> bytes:
         if (block := self._gateway.block(cid)) is not None:
             return block
-        return self._call("block/get", arg=str(cid)).read_all(self._block_bytes)
+        body = self._call("block/get", arg=str(cid))
+        block = body.read_all(self._block_bytes)
+        if body.encoding and not is_block(cid, block):
+            body.check_encoding()
+        return block
 
     def open_range(self, cid: CID, start: int, stop: int) -> Body:
         if (stream := self._gateway.range(cid, start, stop)) is not None:
             return stream
         body = self._call("cat", arg=str(cid), offset=start, length=stop - start)
+        body.check_encoding()
         promised = body.headers.get("X-Content-Length")
         if promised is not None and promised != str(stop - start):
             body.close()
             raise TransportError(
-                f"{self.name}: offers {promised} bytes of {cid} where {stop - start} were asked for"
+                f"{self.name}: offers {body.shown(promised)} bytes of {cid} where {stop - start} were "
+                "asked for"
             )
         body.expect(stop - start)
         return body
@@ -85,17 +93,18 @@ class ApiTransport(Transport):
         if span is not None:
             raise NotImplementedError("an API exports whole DAGs only")
         body = self._call("dag/export", arg=str(cid), progress="false")
+        body.check_encoding()
         try:
             yield from CarReader(body)
         finally:
             body.close()
 
     def resolve_name(self, name: str) -> str:
-        answer = self._json("resolve", arg=f"/ipns/{name}", recursive="true")
+        answer, shown = self._json("resolve", arg=f"/ipns/{name}", recursive="true")
         path = answer.get("Path") if isinstance(answer, dict) else None
         if not isinstance(path, str) or not path.startswith("/ipfs/"):
             raise TransportError(
-                f"{self.name}: resolves {name!r} to {answer!r}, which is no /ipfs/ path"
+                f"{self.name}: resolves {name!r} to {shown!r}, which is no /ipfs/ path"
             )
         return path
 
@@ -109,23 +118,28 @@ class ApiTransport(Transport):
 
     def pin(self, cid: CID) -> None:
         # Progress is a line now and then, without which a long walk over the DAG looks like a stall.
-        answer = self._json("pin/add", arg=str(cid), recursive="true", progress="true")
+        answer, shown = self._json("pin/add", arg=str(cid), recursive="true", progress="true")
         if not isinstance(answer, dict) or not answer.get("Pins"):
-            raise TransportError(f"{self.name}: pin/add of {cid} answered {answer!r}, no pin")
+            raise TransportError(f"{self.name}: pin/add of {cid} answered {shown!r}, no pin")
 
     def close(self) -> None:
         self._gateway.close()
         self._client.close()
 
-    def _json(self, command: str, **parameters: Any) -> Any:
-        """Returns the last line of the answer, which is its only one but where there was progress."""
-        data = self._call(command, **parameters).read_all(MAX_ANSWER_BYTES)
+    def _json(self, command: str, **parameters: Any) -> tuple[Any, str]:
+        """Returns the last line of the answer, as its value and as messages may show it.
+
+        It is the only line but where there was progress.
+        """
+        body = self._call(command, **parameters)
+        body.check_encoding()
+        line = body.read_all(MAX_ANSWER_BYTES).strip().rpartition(b"\n")[2]
+        shown = body.shown(line[:_SHOWN_BYTES].decode("utf-8", "replace"))
         try:
-            return json.loads(data.strip().rpartition(b"\n")[2])
-        except (ValueError, RecursionError) as error:
-            raise TransportError(
-                f"{self.name}: {command} answered {data[:200]!r}, no JSON"
-            ) from error
+            return json.loads(line), shown
+        except (ValueError, RecursionError):
+            # Its cause would show what the server sent.
+            raise TransportError(f"{self.name}: {command} answered {shown!r}, no JSON") from None
 
     def _upload(self, command: str, pieces: list[bytes], **parameters: str) -> bytes:
         boundary = secrets.token_hex(16)
@@ -151,7 +165,18 @@ class ApiTransport(Transport):
     ) -> Body:
         what = f"{self.name}: {command} {parameters.get('arg', '')}".rstrip()
         target = f"/api/v0/{command}?{urlencode(parameters)}"
-        response = self._client.send("POST", target, what, headers=headers, body=body)
+        try:
+            response = self._client.send("POST", target, what, headers=headers, body=body)
+        except TransportError as error:
+            from ipfs_dataset_plugins.http.body import is_refused  # noqa: PLC0415 - it imports urllib3
+
+            if not is_refused(error):
+                raise
+            raise TransportError(
+                f"{what}: no node runs at {self._client.endpoint.name} (connection refused): start it with "
+                "`ipfs daemon`, or give the address at which it runs",
+                retryable=error.retryable,
+            ) from error
         if response.status != 200:  # noqa: PLR2004 - the one status of success, as the reference says
             raise self._failure(response, what)
         return response
@@ -160,12 +185,14 @@ class ApiTransport(Transport):
         message = _message(response)
         if response.status in (401, 403):
             return TransportError(
-                f"{what}: refused (HTTP {response.status} {message}): check auth=", final=True
+                f"{what}: refused (HTTP {response.status} {message}): check auth=, which is 'bearer:TOKEN' "
+                "or 'basic:USER:PASSWORD', and the node's API.Authorizations",
+                final=True,
             )
         if response.status in (404, 405):
             return TransportError(
                 f"{what}: HTTP {response.status} {message}: this does not look like a node's RPC API; "
-                "if it is a gateway, give it as gateways=[…]"
+                f"if it is a gateway, give it as gateways=[{self._client.endpoint.url!r}]"
             )
         if any(words in message for words in _MISSING):
             return ObjectNotFoundError(f"{what}: {message}")
@@ -183,6 +210,7 @@ def _without_api_path(url: str) -> str:
 def _message(response: Body) -> str:
     text = response.error_text()
     try:
-        return str(json.loads(text)["Message"])
+        # Shown again, for what was written as \\u0041 may be part of a secret.
+        return response.shown(str(json.loads(text)["Message"]))
     except (ValueError, KeyError, TypeError):
         return text

@@ -25,7 +25,7 @@ from ipfs_dataset_plugins.gateway.urls import parse_gateway
 from ipfs_dataset_plugins.http.address_filter import EVERYWHERE
 from ipfs_dataset_plugins.http.client import HTTPClient
 from ipfs_dataset_plugins.http.redirect import connected_to, next_hop
-from ipfs_dataset_plugins.http.status import error_of
+from ipfs_dataset_plugins.http.status import advice, error_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,8 @@ _LENGTH = re.compile(_NUMBER)
 _CONTENT_RANGE = re.compile(
     rf"bytes (?P<first>{_NUMBER})-(?P<last>{_NUMBER})/(?P<size>{_NUMBER}|\*)"
 )
+_NO_PAGE = "404 page not found"
+_SIZE = re.compile(rf"bytes (?:0-0|\*)/(?P<size>{_NUMBER})")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NOT_SERVED = frozenset({400, 405, 406, 415, 501})
 
@@ -63,7 +65,7 @@ class GatewayTransport(Transport):
         self._url = parse_gateway(address)
         self.name = f"gateway {self._url.name}"
         self._block_bytes = options.limits.block_bytes
-        self._client = HTTPClient(self._url.endpoint, options, allowed)
+        self._client = HTTPClient(self._url.endpoint, options, allowed, secrets=self._url.secrets)
         self._serves_blocks = True
         # What cannot be verified comes from the server that the user named, or not at all.
         self._hops = options.limits.redirects if options.verify else 0
@@ -78,13 +80,15 @@ class GatewayTransport(Transport):
             "GET", f"/ipfs/{text}", what, query="format=raw", headers={"Accept": RAW_BLOCK}
         )
         block = body.read_all(self._block_bytes) if not _is_redirect(body) else b""
-        if _content_type(body) != RAW_BLOCK and not _is_block(cid, block):
+        if body.encoding and not is_block(cid, block):
+            body.check_encoding()
+        if _content_type(body) != RAW_BLOCK and not is_block(cid, block):
             if _is_redirect(body):
                 body.close()
             # A page may be there for once, because of maintenance or a login; or it is that of a directory.
             is_page = _content_type(body) == "text/html" and bool(block)
             self._serves_blocks = is_page
-            answer = _content_type(body) or "bytes of no type"
+            answer = body.shown(_content_type(body)) or "bytes of no type"
             raise _no_blocks(what, answer, final=is_page and cid.codec == RAW)
         return block
 
@@ -100,12 +104,26 @@ class GatewayTransport(Transport):
 
     def path_size(self, path: str) -> int | None:
         what = f"{self.name}: size of {path}"
-        body = self._ask("HEAD", path, what)
-        body.close()
-        if _is_redirect(body):
-            return None
+        # Not HEAD: what servers answer to it is often not what they answer to GET.
+        headers = {"Range": "bytes=0-0"}
+        accepted = (200, 206, 416)
+        body = self._ask("GET", path, what, headers=headers, accepted=accepted)
+        body.check_encoding()
+        told = body.headers.get("Content-Range", "")
+        is_html = _content_type(body) == "text/html" and not path.lower().endswith(
+            (".html", ".htm")
+        )
+        page = _is_redirect(body) or (is_html and body.status == 200)  # noqa: PLR2004
         length = body.headers.get("Content-Length", "")
-        return int(length) if _LENGTH.fullmatch(length) else self._size_told(path, what)
+        body.close()
+        if page:
+            return None
+        if body.status == 200:  # noqa: PLR2004 - of the whole file
+            if _LENGTH.fullmatch(length):
+                return int(length)
+        elif (match := _SIZE.fullmatch(told)) and (body.status == 206 or match["size"] == "0"):  # noqa: PLR2004
+            return int(match["size"])
+        raise TransportError(f"{what}: it does not say")
 
     def read_car(self, cid: CID, *, span: Span | None = None) -> Iterator[tuple[CID, bytes]]:
         query = "format=car&dag-scope=all"
@@ -129,12 +147,13 @@ class GatewayTransport(Transport):
         what = f"{self.name}: bytes {start}-{stop - 1} of {path}"
         headers = {"Range": f"bytes={start}-{stop - 1}"}
         body = self._ask("GET", path, what, headers=headers, accepted=(200, 206))
+        body.check_encoding()
         length = body.headers.get("Content-Length")
         whole = body.status == 200 and start == 0 and length == str(stop)  # noqa: PLR2004
         if not whole and not _is_range(body, start, stop):
             body.close()
             kind = _NotServedError if body.status != 206 else TransportError  # noqa: PLR2004
-            said = body.headers.get("Content-Range", "no Content-Range")
+            said = body.shown(body.headers.get("Content-Range", "no Content-Range"))
             raise kind(f"{what}: answered HTTP {body.status} with {said}")
         body.expect(stop - start)
         return body
@@ -142,22 +161,12 @@ class GatewayTransport(Transport):
     def _open_car(self, path: str, what: str, query: str) -> Body:
         headers = {"Accept": f"{CAR}; version=1; order=dfs; dups=y"}
         body = self._ask("GET", path, what, query=query, headers=headers)
+        body.check_encoding()
         if _content_type(body) == CAR:
             return body
         body.close()
-        raise _NotServedError(f"{what}: answered with {_content_type(body) or 'bytes of no type'}")
-
-    def _size_told(self, path: str, what: str) -> int | None:
-        """Returns the size that comes with a range, None for the page that stands for a directory."""
-        headers = {"Range": "bytes=0-0"}
-        body = self._ask("GET", path, what, headers=headers, accepted=(200, 206))
-        body.close()
-        match = _CONTENT_RANGE.fullmatch(body.headers.get("Content-Range", ""))
-        if match is not None and match["size"] != "*":
-            return int(match["size"])
-        if _content_type(body) == "text/html":
-            return None
-        raise TransportError(f"{what}: it does not say")
+        answer = body.shown(_content_type(body)) or "bytes of no type"
+        raise _NotServedError(f"{what}: answered with {answer}")
 
     def _ask(
         self,
@@ -207,16 +216,20 @@ class GatewayTransport(Transport):
     def _failure(self, body: Body, what: str) -> TransportError:
         if _is_redirect(body):
             body.close()
-            host = _host_of(body.headers.get("Location", "")) or "another path"
+            host = body.shown(_host_of(body.headers.get("Location", "")) or "another path")
             return TransportError(
                 f"{what}: HTTP {body.status}, redirects to {host}: name that gateway instead",
                 final=True,
             )
         text = body.error_text()
-        for secret in self._url.secrets:
-            text = text.replace(secret, "…")
         if body.status in (404, 410):
-            return ObjectNotFoundError(f"{what}: HTTP {body.status} {text}")
+            if text == _NO_PAGE:  # what a node's API answers to every GET, and other servers may
+                return TransportError(
+                    f"{what}: HTTP {body.status} {text}: this is no gateway; if it is a node's RPC API, give "
+                    f"it as ipfs_api_address={self._url.name!r}",
+                    final=True,
+                )
+            return ObjectNotFoundError(f"{what}: HTTP {body.status} {text}{advice(body.status)}")
         if body.status in _NOT_SERVED:
             return _NotServedError(f"{what}: HTTP {body.status}, does not serve this form: {text}")
         return error_of(body, what, text)
@@ -239,7 +252,8 @@ def _content_type(body: Body) -> str:
     return str(body.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
 
 
-def _is_block(cid: CID, data: bytes) -> bool:
+def is_block(cid: CID, data: bytes) -> bool:
+    """Tells whether bytes are the block that a CID names."""
     try:
         verify(cid, data)
     except VerificationError:

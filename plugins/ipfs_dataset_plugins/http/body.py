@@ -6,6 +6,7 @@ import http.client
 import logging
 import ssl
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import urllib3.exceptions
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ERROR_BYTES = 2048
+_SHOWN = 500
 _MAX_CAUSES = 8
 
 
@@ -68,6 +70,25 @@ class Body:
         """Says how many bytes the body has."""
         self._left = length
 
+    @property
+    def encoding(self) -> str:
+        """How the body is compressed, although no compression was accepted; "" where it is not."""
+        value = self.headers.get("Content-Encoding", "").strip().lower()
+        return "" if value == "identity" else self.shown(value)
+
+    def check_encoding(self) -> None:
+        """Refuses a compressed body, whose length and ranges are not those of the data.
+
+        Raises:
+            TransportError: It is compressed.
+        """
+        if self.encoding:
+            self.close()
+            raise TransportError(
+                f"{self._what}: the answer has Content-Encoding: {self.encoding}, though only identity was "
+                "accepted: switch the compression off at the server or the proxy before it"
+            )
+
     def error_text(self) -> str:
         """Returns the start of an error's body on one line, nothing of an HTML page."""
         try:
@@ -76,7 +97,17 @@ class Body:
             return ""
         if "html" in self.headers.get("Content-Type", ""):
             return "(an HTML page)"
-        return " ".join(self._without_secrets(text).split())[:500]
+        return self.shown(text)
+
+    def shown(self, text: str) -> str:
+        """Returns text of the server as messages may show it: on one line, short, without what was sent.
+
+        A server may quote all of the request. Every message takes what a server said from here.
+        """
+        for secret in self._secrets():
+            for form in (secret, secret.replace("/", "\\/"), quote(secret), quote(secret, safe="")):
+                text = text.replace(form, "…")
+        return " ".join(text.split())[:_SHOWN]
 
     def read_all(self, limit: int) -> bytes:
         """Returns the rest, at most `limit` bytes and one more that tells that there are more."""
@@ -102,17 +133,25 @@ class Body:
             self._response.close()
             failure = _cause(error)
             if isinstance(failure, StreamError):
-                text = self._without_secrets(str(failure))
                 raise TransportError(
-                    f"{self._what}: failed on the way: {text}", retryable=True
+                    f"{self._what}: failed on the way: {self.shown(str(failure))}", retryable=True
                 ) from None
             raise translated(failure, self._what) from error
         return data
 
-    def _without_secrets(self, text: str) -> str:
-        for secret in self._secrets():
-            text = text.replace(secret, "…")
-        return text
+
+def is_refused(error: BaseException) -> bool:
+    """Tells whether nothing listens at the address, which is why there was no response."""
+    found: BaseException | None = error
+    for _ in range(_MAX_CAUSES):
+        if isinstance(found, (ConnectionRefusedError, FileNotFoundError)):
+            return True
+        if found is None:
+            break
+        found = (
+            _cause(found) if isinstance(found, urllib3.exceptions.HTTPError) else found.__cause__
+        )
+    return False
 
 
 def translated(error: Exception, what: str) -> TransportError:

@@ -33,13 +33,18 @@ class HTTPClient:
         endpoint: Where to; credentials in its address go before those of the options.
         options: `timeout`, `headers` and `auth` count here.
         allowed: Which IP addresses the endpoint may have.
+        secrets: What requests hold besides headers and no message may show.
 
     Raises:
         AddressError: The endpoint, a header, the credentials or a proxy cannot be used.
     """
 
     def __init__(
-        self, endpoint: Endpoint, options: Options, allowed: AddressFilter = EVERYWHERE
+        self,
+        endpoint: Endpoint,
+        options: Options,
+        allowed: AddressFilter = EVERYWHERE,
+        secrets: Sequence[str] = (),
     ) -> None:
         # Whoever only lists plugins, or reads from a folder, does not wait for urllib3.
         from ipfs_dataset_plugins.http.connection_pool import ConnectionPools  # noqa: PLC0415
@@ -58,6 +63,7 @@ class HTTPClient:
         self._timeout = options.timeout
         self._origin, self._prefix = _parsed(endpoint)
         self._allowed = allowed
+        self._secrets = secrets
         self._pools = ConnectionPools(endpoint, self._origin)
 
     def send(
@@ -94,7 +100,7 @@ class HTTPClient:
         # No single wait is longer than what the whole read has left.
         bound = max(0.001, min(self._timeout, time_left()))
         _, shown = sent.get("authorization", ("", ""))
-        secrets = functools.partial(secrets_of, shown, self._extra.values())
+        secrets = functools.partial(secrets_of, shown, (*self._extra.values(), *self._secrets))
         return self._pools.send(
             origin, self._allowed if allowed is None else allowed, request, bound, secrets
         )

@@ -16,7 +16,7 @@ _KEPT = frozenset(
     for name in (
         *("connection", "content-length", "keep-alive", "proxy-connection", "transfer-encoding"),
         *("content-range", "content-type", "location", "retry-after"),
-        *("cf-mitigated", "sunset", "x-content-length"),
+        *("cf-mitigated", "content-encoding", "sunset", "x-content-length"),
     )
 )
 MAX_FIELDS = 200  # http.client allows 100 of those that it sees

@@ -17,6 +17,19 @@ if TYPE_CHECKING:
 _FINAL_STATUS = frozenset({401, 402, 403, 451})
 _RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
+_ADVICE = {
+    401: "it wants credentials: give auth='bearer:TOKEN' or auth='basic:USER:PASSWORD'",
+    402: "it wants to be paid: name another source, gateways=[URL, …]",
+    403: "it refuses us: check auth= and headers=, or name another source, gateways=[URL, …]",
+    404: "it does not have it: check the address, or name another source, gateways=[URL, …]",
+    408: "it waited too long: try again later, or name more sources, gateways=[URL, …]",
+    410: "it does not serve this any more: name another source, gateways=[URL, …]",
+    429: "it wants fewer requests: set max_rate= or max_requests=, or name more sources, gateways=[URL, …]",
+    451: "it may not serve this for legal reasons: name another source, gateways=[URL, …]",
+    503: "it is overloaded or being restarted: try again later, or name more sources, gateways=[URL, …]",
+    504: "it did not find it in time: try again later, or name more sources, gateways=[URL, …]",
+}
+
 
 def error_of(body: Body, what: str, detail: str) -> TransportError:
     """Returns the typed error for a status that is no success.
@@ -26,7 +39,7 @@ def error_of(body: Body, what: str, detail: str) -> TransportError:
         what: What the message calls the request.
         detail: What the server said.
     """
-    message = f"{what}: HTTP {body.status} {detail}".rstrip()
+    message = f"{what}: HTTP {body.status} {detail}".rstrip() + advice(body.status)
     if body.status in _FINAL_STATUS:
         return TransportError(message, final=True)
     if "challenge" in body.headers.get("cf-mitigated", ""):
@@ -37,6 +50,14 @@ def error_of(body: Body, what: str, detail: str) -> TransportError:
             return TransportError(f"{message} (this service has ended: name another)", final=True)
         return RateLimitedError(message, retry_after=retry_after(body.headers.get("Retry-After")))
     return TransportError(message, retryable=body.status in _RETRYABLE_STATUS)
+
+
+def advice(status: int) -> str:
+    """Returns what the user can do about a status, in parentheses; "" where there is nothing to say."""
+    known = _ADVICE.get(status)
+    if known is None and status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
+        known = "the server fails: try again later, or name more sources, gateways=[URL, …]"
+    return f" ({known})" if known else ""
 
 
 def retry_after(value: str | None) -> float | None:

@@ -24,6 +24,7 @@ from ipfs_dataset_plugins.gateway.transport import GatewayTransport
 from ipfs_dataset_plugins.http.address_filter import EVERYWHERE, PUBLIC, is_private
 from ipfs_dataset_plugins.http.client import HTTPClient
 from ipfs_dataset_plugins.http.endpoint import endpoint_of
+from ipfs_dataset_plugins.http.status import error_of
 from ipfs_dataset_plugins.routing.providers import GATEWAY_PROTOCOL, provider_urls
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class RoutingTransport(Transport):
             body.close()
             return []
         if body.status != 200:  # noqa: PLR2004
-            raise TransportError(f"{what}: HTTP {body.status} {body.error_text()}", retryable=True)
+            raise error_of(body, what, body.error_text())
         try:
             return provider_urls(body.read_all(MAX_ANSWER_BYTES), private=self._private)
         except ValueError as error:

@@ -21,7 +21,7 @@ from ipfs_dataset_core import (
 from ipfs_dataset_core.runtime.deadlines import until
 from ipfs_dataset_plugins.http.client import HTTPClient
 from ipfs_dataset_plugins.http.endpoint import Endpoint, endpoint_of
-from ipfs_dataset_plugins.http.status import error_of, retry_after
+from ipfs_dataset_plugins.http.status import advice, error_of, retry_after
 from tests.support.builders import noise
 from tests.support.http_server import FaultServer, Plan, endless, html, rate_limited
 from tests.support.raw_server import RawServer
@@ -265,13 +265,13 @@ def failure(plan):
 def test_errors_say_whether_to_retry_and_what_the_server_said(status, retryable):
     error = failure(Plan(status=status, body=b"no\n  such   thing"))
     assert error.retryable is retryable
-    assert str(error) == f"x: HTTP {status} no such thing"
+    assert str(error) == f"x: HTTP {status} no such thing{advice(status)}"
 
 
 def test_pages_are_not_quoted_nor_are_bodies_that_do_not_come():
-    assert str(failure(html(status=500))) == "x: HTTP 500 (an HTML page)"
-    assert str(failure(Plan(status=500, body=DATA, stall_at=10))) == "x: HTTP 500"
-    assert len(str(failure(Plan(status=500, body=b"a" * 100_000)))) < 600
+    assert str(failure(html(status=500))) == f"x: HTTP 500 (an HTML page){advice(500)}"
+    assert str(failure(Plan(status=500, body=DATA, stall_at=10))) == f"x: HTTP 500{advice(500)}"
+    assert len(str(failure(Plan(status=500, body=b"a" * 100_000)))) < 700
 
 
 def test_too_many_requests_says_how_long_to_wait_unless_the_service_has_ended():
