@@ -22,7 +22,7 @@ from ipfs_dataset_core.registry.discovery import Discovery, Failure, Loaded, Ori
 from tests.support.places import NodePlace, StorePlace
 from tests.support.plugin_projects import install
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NOTHING = Discovery((), ())
 LONGEST = "a-name-of-thirty-characters-xx"
 

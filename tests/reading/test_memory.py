@@ -73,7 +73,7 @@ STREAM = """
 @pytest.mark.slow
 def test_memory_stays_within_its_budget_while_a_gigabyte_streams():
     root, inner = gigabyte()
-    path = Path(__file__).parents[1]
+    path = Path(__file__).parents[2]
     with FaultServer(lambda request: answer(request, inner)) as server:
         ran = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(STREAM), f"gateway+{server.url}", root],
