@@ -88,7 +88,9 @@ def test_error_classes_are_all_in_the_reference():
 
 
 def test_hooks_are_all_in_the_reference_with_their_contracts():
-    listed = set(re.findall(r"autofunction:: ipfs_dataset_core\.interfaces\.hookspecs\.(\w+)", REFERENCE))
+    listed = set(
+        re.findall(r"autofunction:: ipfs_dataset_core\.interfaces\.hookspecs\.(\w+)", REFERENCE)
+    )
     assert listed == set(HOOKS)
     assert all(getattr(hookspecs, hook).__doc__ for hook in HOOKS)
 
