@@ -79,7 +79,7 @@ def test_other_compressed_data_stay_what_they_are(compression, content):
         SKIPPABLE * 300,
         b"\x50\x2a\x4d\x18\xff\xff\xff\xff" + b"x" * 600,
         b"\x5d\0\0\x80\0" + b"\xff" * 8 + b"\0" + b"\x99" * 600,
-        gzip.compress(b"") * 300_000,
+        gzip.compress(b"", mtime=0) * 300_000,
     ],
     ids=lambda data: repr(data[:8]),
 )
