@@ -80,3 +80,9 @@ class _TreeFile(io.BufferedIOBase):
         if not self.closed:
             super().close()
             self._on_close(self._builder.finish())
+
+    def __del__(self) -> None:
+        """Drops a file that was never closed; `io` would close it, and so publish what is cut off.
+
+        The garbage collector may run at any line of any thread, also while the upload holds its locks.
+        """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
@@ -228,3 +229,14 @@ def test_exporting_300_mb_takes_flat_memory():
     command = [sys.executable, "-W", "ignore", "-c", code]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=200)
     assert int(done.stdout) < 100
+
+
+def test_the_garbage_collector_does_not_publish_a_file_that_was_never_closed():
+    blocks = {}
+    file = TreeSink(PROFILE, blocks.__setitem__).create("a")
+    file.write(b"cut off")
+    cycle = [file]
+    cycle.append(cycle)
+    del file, cycle
+    gc.collect()
+    assert blocks == {}
