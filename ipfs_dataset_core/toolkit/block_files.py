@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import IO, TYPE_CHECKING
 
-from ipfs_dataset_core.errors import IPFSDatasetError
+from ipfs_dataset_core.errors import IPFSDatasetError, LimitError
 from ipfs_dataset_core.ipld import CID, RAW
 from ipfs_dataset_core.limits import Limits
 from ipfs_dataset_core.toolkit.shared_folder import PlainFolder, Shelves
@@ -68,7 +68,12 @@ class BlockFiles:
             LimitError: The file is longer than a block may be; it is not read.
             OSError: It is there and cannot be read, or something that is no regular file stands there.
         """
-        return self.shelves.read(_name(cid), self.block_bytes)
+        try:
+            return self.shelves.read(_name(cid), self.block_bytes)
+        except LimitError as error:
+            raise LimitError(
+                f"{error}: where you trust it, give limits=Limits(block_bytes=…)"
+            ) from error
 
     def open(self, cid: CID) -> IO[bytes]:
         """Opens the file of a block, unbuffered.

@@ -285,6 +285,6 @@ def test_the_templates_are_in_the_wheel(tmp_path):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)
     found = install(tmp_path, tmp_path / "target").target
-    kinds = {path.name for path in (found / "ipfs_dataset_core/scaffolding/templates").iterdir()}
+    kinds = {path.name for path in (found / "ipfs_dataset/cli/scaffolding/templates").iterdir()}
     assert kinds == {"common", *KINDS}
     assert list(found.rglob(".gitignore.tmpl"))

@@ -148,7 +148,8 @@ def test_a_format_may_be_given_as_an_instance_or_a_declaration(store):
         (RemoteFileType.ZIP, b"no archive", "zip|ZIP|archive"),
         (RemoteFileType.TAR, b"no archive" * 100, "TAR|tar"),
         (RemoteFileType.FOLDER, b"a file", "is a file.*reads a directory"),
-        (Lines, b"x", "filetype is"),
+        (Lines, b"x", "without random access.*has to have `index`"),
+        (dict, b"x", "filetype is"),
     ],
 )
 def test_a_wrong_format_is_an_error_of_ours_that_names_the_object(

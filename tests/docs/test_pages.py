@@ -81,7 +81,8 @@ def test_error_classes_are_all_in_the_reference():
     classes = {
         name
         for name, value in vars(errors).items()
-        if isinstance(value, type) and issubclass(value, errors.IPFSDatasetError)
+        if isinstance(value, type)
+        and issubclass(value, (errors.IPFSDatasetError, errors.IPFSDatasetWarning))
     }
     listed = set(re.findall(r"autoexception:: ipfs_dataset_core\.(\w+)", REFERENCE))
     assert listed == classes

@@ -50,9 +50,9 @@ def show(message, category, *rest):
     shown.append([category.__name__, str(message)])
 warnings.showwarning = show
 
-from ipfs_dataset_core import guard, manager, watchdog
+from ipfs_dataset_core.registry import discovery, guard, watchdog
 watchdog.TICK_SECONDS = 0.01
-manager.IMPORT_PATIENCE_SECONDS = guard.PATIENCE_SECONDS = 0.1
+discovery.IMPORT_PATIENCE_SECONDS = guard.PATIENCE_SECONDS = 0.1
 
 from ipfs_dataset_core.registry import make_reader
 from ipfs_dataset_core.registry.lookup import default_registry

@@ -118,8 +118,8 @@ def test_a_plugin_keeps_where_it_comes_from():
     [
         ("no_such_module_at_all:X", "Its entry point names 'no_such_module_at_all:X'. Update"),
         (
-            "tests.test_manger",
-            "names the module 'tests.test_manger', .* mean 'tests.registry.test_discovery'",
+            "tests.registry.test_discovry",
+            "names the module 'tests.registry.test_discovry', .* mean 'tests.registry.test_discovery'",
         ),
         (f"{HERE}:no_such_object", "AttributeError: .*no_such_object"),
         (f"{HERE}:typo", "ipfs_dataset_raeders"),

@@ -337,9 +337,9 @@ def built(monkeypatch):
     """Every archive whose directory is read."""
     found = []
 
-    def noted(file):
+    def noted(file, encoding=""):
         found.append(file)
-        return build_index(file)
+        return build_index(file, encoding)
 
     monkeypatch.setattr(zip_module, "build_index", noted)
     return found

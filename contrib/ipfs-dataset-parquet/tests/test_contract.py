@@ -18,7 +18,7 @@ ROWS = [
     {
         "id": n,
         "text": f"row {n}" if n % 3 else None,
-        "box": [n, n + 0.5],
+        "box": [float(n), n + 0.5],
         "image": {"bytes": bytes([n]), "path": "p"},
         "when": dt.date(2024, 1, 1 + n),
     }
@@ -70,5 +70,5 @@ class TestColumns(ParquetContract):
     def example(self):
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(ROWS), buffer, row_group_size=7)
-        rows = [{"id": row["id"], "text": row["text"]} for row in ROWS]
+        rows = [{"text": row["text"], "id": row["id"]} for row in ROWS]
         return Example(buffer.getvalue(), [(f"object:{n}", row) for n, row in enumerate(rows)])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import importlib.util
+import io
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import FormatError, LimitError, Limits
@@ -142,6 +144,15 @@ def _by_index(reader, file):
     return [reader.read(file, index, position) for position in range(len(index))]
 
 
+def _has_content_in_a_link(data):
+    """Tells whether a hard link has content, which GNU tar and bsdtar read, and `tarfile` does not."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            return any(member.islnk() and member.size for member in archive)
+    except Exception:
+        return False
+
+
 @st.composite
 def _damaged(draw, paths):
     data = bytearray(_content(draw(st.sampled_from(paths))))
@@ -170,6 +181,7 @@ SMALL_TARS = [
 @settings(max_examples=400, deadline=None)
 @given(data=_damaged(SMALL_TARS))
 def test_a_damaged_foreign_tar_never_gives_another_list_than_tarfile(data):
+    assume(not _has_content_in_a_link(data))
     ours = outcome(TarReader().samples, MemoryFile(data, limits=LIMITS))
     _agrees(ours, by_tarfile, data)
 
