@@ -19,7 +19,6 @@ from ipfs_dataset_plugins.tar import TarReader
 from ipfs_dataset_plugins.zip import ZipReader
 from tests.support.builders import noise, tar_bytes, zip_bytes
 from tests.support.stores import SMALL_LEAVES, Store, members
-from tests.support.workers import Lines
 from tests.support.zip_records import Entry, archive
 
 
@@ -148,7 +147,6 @@ def test_a_format_may_be_given_as_an_instance_or_a_declaration(store):
         (RemoteFileType.ZIP, b"no archive", "zip|ZIP|archive"),
         (RemoteFileType.TAR, b"no archive" * 100, "TAR|tar"),
         (RemoteFileType.FOLDER, b"a file", "is a file.*reads a directory"),
-        (Lines, b"x", "without random access.*has to have `index`"),
         (dict, b"x", "filetype is"),
     ],
 )

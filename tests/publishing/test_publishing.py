@@ -232,10 +232,10 @@ def test_exporting_300_mb_takes_flat_memory():
 
 
 def test_the_garbage_collector_does_not_publish_a_file_that_was_never_closed():
-    blocks = {}
+    blocks: dict[CID, bytes] = {}
     file = TreeSink(PROFILE, blocks.__setitem__).create("a")
     file.write(b"cut off")
-    cycle = [file]
+    cycle: list[object] = [file]
     cycle.append(cycle)
     del file, cycle
     gc.collect()

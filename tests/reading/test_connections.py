@@ -93,7 +93,7 @@ def test_what_cannot_be_written_to_is_said(tmp_path):
     root, blocks = one_file(b"x")
     car = tmp_path / "data.car"
     car.write_bytes(car_bytes(root, blocks))
-    with pytest.raises(AddressError, match="exists already.*overwrite=True"):
+    with pytest.raises(AddressError, match=r"exists already.*overwrite=True"):
         connect_for_writing(str(car), Options())
     with pytest.raises(UnknownPluginError, match="address scheme 's3'"):
         connect_for_writing("s3://bucket", Options())
