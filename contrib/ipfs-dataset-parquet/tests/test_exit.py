@@ -73,9 +73,9 @@ def test_a_file_whose_source_failed_is_freed(monkeypatch):
     opened = []
 
     class Table(module.Table):
-        def __init__(self, *arguments):
+        def __init__(self, *arguments, **options):
             opened.append(weakref.ref(self))
-            super().__init__(*arguments)
+            super().__init__(*arguments, **options)
 
     monkeypatch.setattr(module, "Table", Table)
     pq.write_table(pa.table({"x": list(range(1000))}), buffer := io.BytesIO(), row_group_size=100)

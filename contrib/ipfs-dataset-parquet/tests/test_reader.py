@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import datetime as dt
 import io
 import pickle
 import random
@@ -100,13 +100,163 @@ def test_what_is_no_parquet_is_refused(data):
         list(ParquetReader().samples(MemoryFile(data)))
 
 
-def test_every_changed_byte_of_the_footer_ends_in_our_errors():
-    data = parquet([{"a": n, "b": [str(n)]} for n in range(9)], row_group_size=4)
-    length = int.from_bytes(data[-8:-4], "little")
-    for at in range(len(data) - 8 - length, len(data), 3):
-        changed = data[:at] + bytes([data[at] ^ 0x11]) + data[at + 1 :]
-        with contextlib.suppress(FormatError, LimitError):
-            list(ParquetReader(max_bytes=1 << 26).samples(MemoryFile(changed)))
+FIVE_ROWS = [
+    {"a": n, "s": text, "l": numbers}
+    for n, text, numbers in zip(
+        range(1, 6), ["x", "yy", None, "z", "w"], [[1], [2, 3], [], None, [4]], strict=True
+    )
+]
+
+
+def footer_bytes(data):
+    """The positions of the footer's bytes."""
+    return range(len(data) - 8 - int.from_bytes(data[-8:-4], "little"), len(data) - 8)
+
+
+def changed(data, at, bits):
+    return data[:at] + bytes([data[at] ^ bits]) + data[at + 1 :]
+
+
+def read_in_order(data, **options):
+    return [row for _, row in ParquetReader(**options).samples(MemoryFile(data))]
+
+
+def read_by_number(data, **options):
+    file, reader = MemoryFile(data), ParquetReader(**options)
+    index = reader.index(file)
+    return [reader.read(file, index, number)[1] for number in range(len(index))]
+
+
+def outcome(read, data):
+    try:
+        return read(data, max_bytes=1 << 26)
+    except (FormatError, LimitError) as error:
+        return type(error)
+
+
+@pytest.mark.parametrize("bits", [0x02, 0x11, 0x80])
+def test_whatever_byte_of_the_footer_changes_no_row_is_lost_or_added(bits):
+    data = parquet(FIVE_ROWS, row_group_size=3)
+    for at in footer_bytes(data):
+        found = outcome(read_in_order, changed(data, at, bits))
+        assert found in (FormatError, LimitError) or len(found) == 5, at
+        by_number = outcome(read_by_number, changed(data, at, bits))
+        assert repr(by_number) == repr(found), at
+
+
+def missing_row_group():
+    """A file whose first row group of two has no data, which Arrow passes over."""
+    data = parquet(FIVE_ROWS, row_group_size=3)
+    for at in footer_bytes(data):
+        try:
+            table = pq.ParquetFile(io.BytesIO(changed(data, at, 0x80)))
+            found = sum(len(batch) for batch in table.iter_batches())
+        except (OSError, ValueError, pa.ArrowException):
+            continue
+        if (found, table.metadata.num_rows) == (2, 5):
+            return changed(data, at, 0x80)
+    raise AssertionError("no such file could be made")
+
+
+@pytest.mark.parametrize("read", [read_in_order, read_by_number])
+def test_a_row_group_whose_data_are_missing_is_named_with_its_bytes(read):
+    expected = r"Row group 0 of 'object', in its bytes 4 to \d+, has \d rows, where the footer counts 3"
+    with pytest.raises(FormatError, match=expected):
+        read(missing_row_group())
+
+
+def test_rows_in_order_and_by_number_are_decoded_by_the_same_call(monkeypatch):
+    # `read_row_group` refuses nested columns of more than 2 GiB, which `iter_batches` reads.
+    def refuse(*args, **kwargs):
+        raise pa.ArrowNotImplementedError("Nested data conversions not implemented for chunked array")
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", refuse)
+    assert read_by_number(DATA) == read_in_order(DATA) == ROWS
+
+
+def column(values, kind):
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"good": [0] * len(values), "x": pa.array(values, kind)}), buffer)
+    return buffer.getvalue()
+
+
+# Columns whose second value Python's types cannot hold exactly, and the integers that they are.
+BEYOND_PYTHON = [
+    (pa.date32(), [0, 10**7]),
+    (pa.date32(), [0, -(10**6)]),
+    (pa.timestamp("ms"), [0, 10**15]),
+    (pa.timestamp("us"), [0, 2**62]),
+    (pa.timestamp("us", "UTC"), [0, 2**62]),
+    (pa.timestamp("ns"), [0, 1501]),
+    (pa.timestamp("ns", "UTC"), [0, 1501]),
+    (pa.duration("s"), [0, 2**60]),
+    (pa.duration("ns"), [0, 1501]),
+    (pa.time64("ns"), [0, 1501]),
+    (pa.time64("us"), [0, 86_400_000_000]),
+    (pa.time32("ms"), [0, -1]),
+    (pa.list_(pa.timestamp("ns")), [[], [0, 1501]]),
+    (pa.list_(pa.time64("us")), [[], [86_400_000_000]]),
+    (pa.struct([("when", pa.date32())]), [None, {"when": 10**7}]),
+    (pa.map_(pa.string(), pa.time64("ns")), [[], [("a", 1501)]]),
+]
+
+
+@pytest.mark.parametrize("read", [read_in_order, read_by_number])
+@pytest.mark.parametrize(("kind", "values"), BEYOND_PYTHON, ids=str)
+def test_a_time_that_python_cannot_hold_is_an_error_and_exact_as_an_integer(read, kind, values):
+    data = column(values, kind)
+    expected = r"no value for what row 1 of 'object' has in the column 'x', of type .*times_as_int=True"
+    with pytest.raises(FormatError, match=expected) as caught:
+        read(data)
+    assert "damaged" not in str(caught.value)
+    assert [row["x"] for row in read(data, times_as_int=True)] == values
+
+
+@pytest.mark.parametrize("read", [read_in_order, read_by_number])
+def test_nanoseconds_that_are_whole_microseconds_are_datetimes_with_or_without_pandas(read):
+    when = dt.datetime(2024, 2, 29, 12, 30, 0, 250_000)
+    for value, kind in [
+        (when, pa.timestamp("ns")),
+        (when.time(), pa.time64("ns")),
+        (dt.timedelta(microseconds=7), pa.duration("ns")),
+        ([when, None], pa.list_(pa.timestamp("ns"))),
+        ({"a": when}, pa.struct([("a", pa.timestamp("ns"))])),
+        ([("a", when)], pa.map_(pa.string(), pa.timestamp("ns"))),
+    ]:
+        first, second = (row["x"] for row in read(column([value, None], kind)))
+        assert (first, second) == (value, None)
+        assert type(first) is type(value)
+
+
+@pytest.mark.parametrize("read", [read_in_order, read_by_number])
+def test_what_else_has_no_value_in_python_names_row_and_column(read):
+    text = pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")
+    fields = [pa.field("a", pa.int64())] * 2
+    for array, reason in [
+        (pa.Array.from_buffers(pa.string(), 1, [None, *text]), "'utf-8' codec"),
+        (pa.StructArray.from_arrays([pa.array([1])] * 2, fields=fields), "duplicate field names"),
+    ]:
+        buffer = io.BytesIO()
+        pq.write_table(pa.table({"good": [7], "x": array}), buffer)
+        with pytest.raises(FormatError, match=f"row 0 of 'object' has in the column 'x'.*{reason}"):
+            read(buffer.getvalue())
+        assert read(buffer.getvalue(), columns=["good"]) == [{"good": 7}]
+
+
+@pytest.mark.parametrize("read", [read_in_order, read_by_number])
+def test_columns_of_one_name_are_refused_unless_others_are_chosen(read):
+    buffer = io.BytesIO()
+    arrays = [pa.array([1]), pa.array([2]), pa.array([3])]
+    pq.write_table(pa.Table.from_arrays(arrays, names=["a", "a", "b"]), buffer)
+    for columns in (None, ["a"]):
+        with pytest.raises(FormatError, match=r"several columns of the name 'a'.*columns="):
+            read(buffer.getvalue(), columns=columns)
+    assert read(buffer.getvalue(), columns=["b"]) == [{"b": 3}]
+
+
+def test_an_encrypted_file_is_called_encrypted():
+    with pytest.raises(FormatError, match="'object' is an encrypted Parquet file"):
+        read_in_order(DATA[:-4] + b"PARE")
 
 
 class Unreachable(MemoryFile):

@@ -31,7 +31,7 @@ class RowGroupsIndex(MemberIndex):
         self._name = name
         self._firsts = array("Q", [0])
         for group in groups:
-            self._firsts.append(self._firsts[-1] + group.rows)
+            self._firsts.append(group.first + group.rows)
 
     def __len__(self) -> int:
         return self._firsts[-1]
@@ -58,12 +58,22 @@ class ParquetReader(Reader):
 
     Args:
         columns: Which columns to read; by default all.
-        max_bytes: A row group that is larger when decoded is a `LimitError`.
+        max_bytes: A row group that is larger when decoded, in bytes, is a `LimitError`.
+        times_as_int: Whether dates, times of day, time stamps and durations become integers in the unit of
+            their column, such as days since 1970. By default they are those of `datetime`, and a value that
+            those cannot hold exactly is a `FormatError`: of the year 12000, say, or with nanoseconds.
     """
 
-    def __init__(self, columns: Sequence[str] | None = None, *, max_bytes: int = MAX_BYTES) -> None:
-        self._columns = None if columns is None else list(columns)
+    def __init__(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        max_bytes: int = MAX_BYTES,
+        times_as_int: bool = False,
+    ) -> None:
+        self._columns = [columns] if isinstance(columns, str) else columns and list(columns)
         self._max_bytes = max_bytes
+        self._times_as_int = times_as_int
         self._forget()
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
@@ -97,7 +107,9 @@ class ParquetReader(Reader):
         """Returns the open file, which keeps the row group that was read last."""
         table = self._open.get(source)
         if table is None:
-            table = self._open[source] = Table(source, self._columns, self._max_bytes)
+            table = self._open[source] = Table(
+                source, self._columns, self._max_bytes, times_as_int=self._times_as_int
+            )
         return table
 
     def _forget(self) -> None:
