@@ -150,7 +150,7 @@ def missing_row_group():
     for at in footer_bytes(data):
         try:
             table = pq.ParquetFile(io.BytesIO(changed(data, at, 0x80)))
-            found = sum(len(batch) for batch in table.iter_batches())
+            found = sum(len(batch) for n in (0, 1) for batch in table.iter_batches(row_groups=[n]))
         except (OSError, ValueError, pa.ArrowException):
             continue
         if (found, table.metadata.num_rows) == (2, 5):
@@ -160,7 +160,9 @@ def missing_row_group():
 
 @pytest.mark.parametrize("read", [read_in_order, read_by_number])
 def test_a_row_group_whose_data_are_missing_is_named_with_its_bytes(read):
-    expected = r"Row group 0 of 'object', in its bytes 4 to \d+, has \d rows, where the footer counts 3"
+    expected = (
+        r"Row group 0 of 'object', in its bytes \d+ to \d+, has 0 rows, where the footer counts 3"
+    )
     with pytest.raises(FormatError, match=expected):
         read(missing_row_group())
 
@@ -168,7 +170,9 @@ def test_a_row_group_whose_data_are_missing_is_named_with_its_bytes(read):
 def test_rows_in_order_and_by_number_are_decoded_by_the_same_call(monkeypatch):
     # `read_row_group` refuses nested columns of more than 2 GiB, which `iter_batches` reads.
     def refuse(*args, **kwargs):
-        raise pa.ArrowNotImplementedError("Nested data conversions not implemented for chunked array")
+        raise pa.ArrowNotImplementedError(
+            "Nested data conversions not implemented for chunked array"
+        )
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", refuse)
     assert read_by_number(DATA) == read_in_order(DATA) == ROWS
@@ -205,7 +209,9 @@ BEYOND_PYTHON = [
 @pytest.mark.parametrize(("kind", "values"), BEYOND_PYTHON, ids=str)
 def test_a_time_that_python_cannot_hold_is_an_error_and_exact_as_an_integer(read, kind, values):
     data = column(values, kind)
-    expected = r"no value for what row 1 of 'object' has in the column 'x', of type .*times_as_int=True"
+    expected = (
+        r"no value for what row 1 of 'object' has in the column 'x', of type .*times_as_int=True"
+    )
     with pytest.raises(FormatError, match=expected) as caught:
         read(data)
     assert "damaged" not in str(caught.value)

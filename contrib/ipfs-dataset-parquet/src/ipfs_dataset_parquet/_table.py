@@ -101,9 +101,7 @@ class Table:
             self._columns = self._chosen(schema.names, columns)
             self.groups = list(self._groups())
             chosen = [field for field in schema if field.name in self._columns]
-            self._conversion = Conversion(
-                source.name, pa.schema(chosen), times_as_int=times_as_int
-            )
+            self._conversion = Conversion(source.name, pa.schema(chosen), times_as_int=times_as_int)
 
     def row(self, group: int, number: int) -> dict[str, Any]:
         """Returns one row; its row group is decoded up to it, and kept until a row of another is read."""

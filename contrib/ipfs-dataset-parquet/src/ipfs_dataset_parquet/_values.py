@@ -172,6 +172,8 @@ def _leaves(array: pa.Array) -> Iterator[pa.Array]:
     if not pa.types.is_nested(kind):
         yield array
         return
+    if pa.types.is_map(kind):
+        array = array.cast(pa.list_(pa.struct([kind.key_field, kind.item_field])))
     parts = array.flatten()
     for part in parts if pa.types.is_struct(kind) else [parts]:
         yield from _leaves(part)
