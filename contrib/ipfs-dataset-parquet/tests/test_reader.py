@@ -220,7 +220,7 @@ def test_a_time_that_python_cannot_hold_is_an_error_and_exact_as_an_integer(read
 
 @pytest.mark.parametrize("read", [read_in_order, read_by_number])
 def test_nanoseconds_that_are_whole_microseconds_are_datetimes_with_or_without_pandas(read):
-    when = dt.datetime(2024, 2, 29, 12, 30, 0, 250_000)
+    when = dt.datetime(2024, 2, 29, 12, 30, 0, 250_000)  # noqa: DTZ001 - as the column has it
     for value, kind in [
         (when, pa.timestamp("ns")),
         (when.time(), pa.time64("ns")),

@@ -161,9 +161,9 @@ class Table:
         if wrong := {decoded, *self._stored(group)} - {rows}:
             start, stop = self._place(group)
             raise FormatError(
-                f"Row group {group} of {self._name!r}, in its bytes {start} to {stop}, has {min(wrong)} rows, "
-                f"where the footer counts {rows}: its data are missing or damaged. Publish the file again, and "
-                "whole."
+                f"Row group {group} of {self._name!r}, in its bytes {start} to {stop}, has {min(wrong)} "
+                f"rows, where the footer counts {rows}: its data are missing or damaged. Publish the file "
+                "again, and whole."
             )
 
     def _groups(self) -> Iterator[Group]:
@@ -217,8 +217,8 @@ class Table:
             )
         if repeated := [name for name in chosen if there.count(name) > 1]:
             raise FormatError(
-                f"{self._name!r} has several columns of the name {repeated[0]!r}, and a row is a dict: rename "
-                "them, or choose others by ParquetReader(columns=[…])."
+                f"{self._name!r} has several columns of the name {repeated[0]!r}, and a row is a dict: "
+                "rename them, or choose others by ParquetReader(columns=[…])."
             )
         return chosen
 

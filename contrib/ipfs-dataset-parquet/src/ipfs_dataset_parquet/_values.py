@@ -138,7 +138,9 @@ def _without_nanoseconds(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _mapped(kind: pa.DataType, replace: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
+def _mapped(  # noqa: PLR0911 - a case for each nested type
+    kind: pa.DataType, replace: Callable[[pa.DataType], pa.DataType]
+) -> pa.DataType:
     """Returns a type with the types inside it replaced; the same type where nothing changes."""
 
     def inside(field: pa.Field) -> pa.Field:
