@@ -1,4 +1,4 @@
-"""Reads an archive front to back in large pieces, whatever small reads its parser makes."""
+"""Buffered reading of archives: many small reads of a parser become few large reads of a file."""
 
 from __future__ import annotations
 
@@ -9,20 +9,26 @@ from ipfs_dataset_core import FormatError, IPFSDatasetError, ObjectFile
 PIECE_BYTES = 1 << 20
 
 
-def cut_off(name: str, offset: int) -> FormatError:
-    """Returns the error about an archive that ends where more should follow."""
+def cut_off(name: str, offset: int, advice: str = "") -> FormatError:
+    """Returns the error for an archive that ends too early.
+
+    Args:
+        name: The archive.
+        offset: The position, in bytes, that the archive should reach at least.
+        advice: A sentence about what may be the cause, appended to the message.
+    """
     return FormatError(
         f"{name!r} is cut off: it ends before byte {offset}, in the middle of a member. "
-        "Publish it again from a complete file."
+        f"Publish it again from a complete file.{advice and f' {advice}'}"
     )
 
 
-class Seekable(Protocol):
-    """What is read forward: a file, or what a compressed one holds.
+class ReadableAt(Protocol):
+    """A file, or the decompressed content of one, that is read by position.
 
     Attributes:
-        name: What errors call it.
-        size: Bytes; infinite where only reading would tell.
+        name: The name of the archive in error messages.
+        size: Bytes; infinite if the size is unknown before all of it has been read.
     """
 
     name: str
@@ -32,21 +38,30 @@ class Seekable(Protocol):
     def read_at(self, start: int, size: int, /) -> bytes: ...
 
 
-class ForwardBytes:
-    """Bytes of a file by position, fastest from front to back.
+class BufferedFile:
+    """Reads an archive by position, fastest from front to back.
+
+    Attributes:
+        name: The name of the archive in error messages.
 
     Args:
         file: The archive.
-        piece: How many bytes to ask for at least: large for reading all, one block for hopping.
+        piece: The smallest number of bytes to request from the file at once: large for sequential reading;
+            0 requests exactly the bytes that are read.
     """
 
-    def __init__(self, file: Seekable, piece: int = PIECE_BYTES) -> None:
+    def __init__(self, file: ReadableAt, piece: int = PIECE_BYTES) -> None:
         self.name = file.name
         self._file = file
         self._piece = piece
         self._buffer = b""
         self._base = 0
-        self._careful_until = 0
+        self._exact_until = 0
+
+    @property
+    def size(self) -> float:
+        """The size of the archive in bytes; infinite if it is unknown."""
+        return self._file.size
 
     def read(self, start: int, size: int) -> bytes:
         """Returns `size` bytes from `start`, fewer only at the end of the file.
@@ -58,9 +73,12 @@ class ForwardBytes:
         return piece[at : at + size]
 
     def window(self, start: int, size: int = 1) -> tuple[bytes, int]:
-        """Returns a piece that holds what `read` returns, and where in it that is; raises likewise.
+        """Returns a buffer that contains what `read` would return, and the offset of it in that buffer.
 
-        Cutting what is needed from it is cheaper than reading every header by itself.
+        A parser of many small headers slices the buffer itself, which costs less than a `read` for each.
+
+        Raises:
+            FormatError: The file ends before `start`.
         """
         at = start - self._base
         if at >= 0 and at + size <= len(self._buffer):
@@ -74,34 +92,34 @@ class ForwardBytes:
         have = self._buffer[at:] if 0 <= at <= len(self._buffer) else b""
         self._base = start + len(have)
         rest = size - len(have)
-        self._buffer = self._ahead(self._base, rest)
+        self._buffer = self._read_ahead(self._base, rest)
         if len(self._buffer) > rest:
             return have + self._buffer[:rest] if have else self._buffer, 0
-        # All of it was asked for: keeping it as well would hold a large member twice.
+        # The caller gets all of it: a copy in the buffer would keep a large member in memory twice.
         data, self._buffer = self._buffer, b""
         self._base += len(data)
         return have + data if have else data, 0
 
-    def _ahead(self, start: int, size: int) -> bytes:
-        """Returns `size` bytes and what follows them, but not what cannot be read and is not asked for.
+    def _read_ahead(self, start: int, size: int) -> bytes:
+        """Returns `size` bytes and some that follow them, unless those that follow cannot be read.
 
-        So the members before it are read, and the error is that of the member that it belongs to.
+        An unreadable block then fails the member that it belongs to, and not an earlier one.
         """
         whole = max(size, self._piece)
-        if start < self._careful_until or whole == size:
+        if start < self._exact_until or whole == size:
             return self._file.read_at(start, size)
         try:
             return self._file.read_at(start, whole)
         except IPFSDatasetError as error:
-            # A source that is gone was waited for, and a compressed archive cannot be read on.
+            # Retryable errors have been waited for already, and a compressed stream cannot be resumed.
             if getattr(error, "retryable", False) or not isinstance(self._file, ObjectFile):
                 raise
-            self._careful_until = start + whole
+            self._exact_until = start + whole
             return self._file.read_at(start, size)
 
 
-class HoppingBytes(ForwardBytes):
-    """Bytes of a file by position, for who hops through it from member to member; some are neighbours."""
+class RandomAccessFile(BufferedFile):
+    """Reads scattered members of an archive by position; neighbours are served from one block."""
 
     def __init__(self, file: ObjectFile) -> None:
         super().__init__(file)

@@ -1,22 +1,28 @@
-"""Decompression of whole files as streams, at bounded memory: gzip, bzip2, xz, LZMA, Zstandard."""
+"""Decompression at bounded memory: gzip, deflate, bzip2, xz, LZMA and Zstandard.
+
+Gzip, deflate and CRC-32 are computed by the package isal where it is installed, which is faster than the
+standard library; results are the same, only the texts of errors differ. Zstandard is in the standard
+library since Python 3.14; before, it needs the package zstandard.
+"""
 
 from __future__ import annotations
 
 import bz2
 import lzma
+import sys
+import zlib
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from ipfs_dataset_core import FormatError, LimitError
-from ipfs_dataset_plugins.archives import deflate as _deflate
-from ipfs_dataset_plugins.archives import zstd as _zstd
+from ipfs_dataset_core import FormatError, LimitError, MissingDependencyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ipfs_dataset_core import Limits, ObjectFile
 
-# What is unpacked is parsed while the processor's cache still has it: larger pieces take a quarter longer.
+# Output of this size is parsed while it is in the processor's cache; larger pieces take a quarter longer.
 PIECE_BYTES = 256 << 10
 
 _READABLE = {
@@ -53,20 +59,62 @@ _OTHER_FORMATS = {
     b"MSCF": "a CAB archive",
 }
 _LZMA_HEADER_BYTES = 13
-_MOST_LZMA_PROPERTIES = 9 * 5 * 5
-_SMALLEST_LZMA_WINDOW = 4096
+_MAX_LZMA_PROPERTIES = 9 * 5 * 5
+_MIN_LZMA_WINDOW = 4096
 _UNKNOWN_LZMA_SIZE = (1 << 64) - 1
-# What xz needs of memory besides its window.
+# Memory that xz needs in addition to its window.
 _XZ_OVERHEAD_BYTES = 1 << 20
-# As much as shows whether a TAR header follows.
+# Enough to recognize a TAR header behind the compressed data.
 _TRAILING_BYTES = 512
+_GZIP_WBITS = 16 + zlib.MAX_WBITS
+# zstandard returns all output of its input at once, and 4 bytes of input may expand to 128 KiB.
+_ZSTD_INPUT_BYTES = 1 << 10
+# The largest window that the reference decoder of Zstandard allows.
+_MAX_ZSTD_WINDOW = 1 << 31
 
-_Error = type[Exception]
-_DAMAGE: tuple[_Error, ...] = (OSError, EOFError, lzma.LZMAError, *_deflate.DAMAGE)
+
+def compression_of(head: bytes) -> str | None:
+    """Returns the name of a supported compression that a file starts with; `head` is its first bytes."""
+    if head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5:  # noqa: PLR2004 - a skippable frame
+        return "zstd"
+    found = _lookup(head, _READABLE)
+    return "LZMA" if found is None and _is_lzma(head) else found
+
+
+def unreadable_compression(head: bytes) -> str | None:
+    """Returns the name of an unsupported compression that a file starts with; `head` is its first bytes."""
+    return _lookup(head, _UNREADABLE)
+
+
+def other_format(head: bytes) -> str | None:
+    """Returns the archive format, such as "a ZIP archive", of a file with these first bytes."""
+    return _lookup(head, _OTHER_FORMATS)
+
+
+def _lookup(head: bytes, names: dict[bytes, str]) -> str | None:
+    return next((name for start, name in names.items() if head.startswith(start)), None)
+
+
+def _is_lzma(head: bytes) -> bool:
+    """Returns whether a file starts with the header of `lzma`, which has no magic bytes.
+
+    Tests the same fields as xz: the properties; a window of 2^n or 3·2^n bytes; a size that is unknown or
+    below 256 GiB; and the first byte of the data, which is always 0.
+    """
+    if len(head) <= _LZMA_HEADER_BYTES or head[0] >= _MAX_LZMA_PROPERTIES:
+        return False
+    window, size = int.from_bytes(head[1:5], "little"), int.from_bytes(head[5:13], "little")
+    lowest_bit = window & -window
+    return (
+        window >= _MIN_LZMA_WINDOW
+        and window in (lowest_bit, 3 * lowest_bit, 0xFFFFFFFF)
+        and (size == _UNKNOWN_LZMA_SIZE or size < 1 << 38)
+        and head[_LZMA_HEADER_BYTES] == 0
+    )
 
 
 class Decompressor(Protocol):
-    """What decompressors have in common."""
+    """Decompresses one stream incrementally; the interface is that of `bz2.BZ2Decompressor`."""
 
     @property
     def eof(self) -> bool: ...
@@ -77,62 +125,157 @@ class Decompressor(Protocol):
     def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
 
 
-def compression_of(head: bytes) -> str | None:
-    """Returns the compression, of those that can be read, that the first bytes of a file are of."""
-    if head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5:  # noqa: PLR2004 - a skippable frame
-        return "zstd"
-    found = _starting(head, _READABLE)
-    return "LZMA" if found is None and _is_lzma(head) else found
+class GzipDecompressor:
+    """Decompresses one gzip stream by `zlib`, with the interface of `Decompressor`.
 
-
-def unreadable_compression(head: bytes) -> str | None:
-    """Returns the compression, of those that cannot be read, that the first bytes of a file are of."""
-    return _starting(head, _UNREADABLE)
-
-
-def other_format(head: bytes) -> str | None:
-    """Returns which archive, such as "a ZIP archive", the first bytes of a file belong to."""
-    return _starting(head, _OTHER_FORMATS)
-
-
-def _starting(head: bytes, names: dict[bytes, str]) -> str | None:
-    return next((name for start, name in names.items() if head.startswith(start)), None)
-
-
-def _is_lzma(head: bytes) -> bool:
-    """Tells whether a file starts as those of `lzma` do, which have no magic bytes.
-
-    The same fields are tested as by xz: the properties, a window of 2^n or 3·2^n, a size that is unknown
-    or below 256 GiB, and the first byte of the data, which is always 0.
+    `gzip.GzipFile` takes a fifth longer before Python 3.12, because it works in pieces of 8 KiB.
     """
-    if len(head) <= _LZMA_HEADER_BYTES or head[0] >= _MOST_LZMA_PROPERTIES:
-        return False
-    window, size = int.from_bytes(head[1:5], "little"), int.from_bytes(head[5:13], "little")
-    lowest_bit = window & -window
-    return (
-        window >= _SMALLEST_LZMA_WINDOW
-        and window in (lowest_bit, 3 * lowest_bit, 0xFFFFFFFF)
-        and (size == _UNKNOWN_LZMA_SIZE or size < 1 << 38)
-        and head[_LZMA_HEADER_BYTES] == 0
-    )
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(_GZIP_WBITS)
+
+    @property
+    def eof(self) -> bool:
+        return self._stream.eof
+
+    @property
+    def needs_input(self) -> bool:
+        # The checksum behind the data stays in the tail for as long as output is pending.
+        return not self._stream.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._stream.unused_data
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        return self._stream.decompress(self._stream.unconsumed_tail + data, max(0, max_length))
 
 
-class Decompressed:
-    """What a compressed file holds, from front to back: one compressed stream or several.
+class _BoundedZstd:
+    """Bounds the output of a decompressor of the package zstandard, with the interface of `Decompressor`."""
 
-    Attributes:
-        consumed: How many bytes of the file were read so far.
-        produced: How many decompressed bytes were returned so far.
-        trailing: At the end: the first bytes of what follows the compressed data and is no more of them,
-            without the zeros in front. Empty where nothing follows.
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._given = b""
+        self._taken = 0
+        self._ready = b""
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._stream.eof) and not self._ready
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._ready and self._taken == len(self._given)
+
+    @property
+    def unused_data(self) -> bytes:
+        unused: bytes = self._stream.unused_data
+        return unused + self._given[self._taken :]
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        if data:
+            self._given, self._taken = self._given[self._taken :] + data, 0
+        while not self._ready and self._taken < len(self._given) and not self._stream.eof:
+            piece = self._given[self._taken : self._taken + _ZSTD_INPUT_BYTES]
+            self._taken += len(piece)
+            self._ready = self._stream.decompress(piece)
+        if max_length < 0:
+            max_length = len(self._ready)
+        data, self._ready = self._ready[:max_length], self._ready[max_length:]
+        return data
+
+
+new_inflater: Callable[[], Any] = partial(zlib.decompressobj, -zlib.MAX_WBITS)
+"""Makes a decompressor of one raw deflate stream, with a method `decompress(data, max_length)`."""
+new_gzip_decompressor: Callable[[], Decompressor] = GzipDecompressor
+"""Makes a decompressor of one gzip stream."""
+crc32: Callable[[bytes], int] = zlib.crc32
+"""Computes the CRC-32 of ZIP and gzip."""
+_errors: tuple[type[Exception], ...] = (OSError, EOFError, lzma.LZMAError, zlib.error)
+
+with suppress(ImportError):
+    from isal import igzip_lib, isal_zlib
+
+    # Not `isal_zlib.decompressobj`, which takes a tenth longer for small members.
+    new_inflater = partial(igzip_lib.IgzipDecompressor, igzip_lib.DECOMP_DEFLATE)
+    new_gzip_decompressor = partial(igzip_lib.IgzipDecompressor, igzip_lib.DECOMP_GZIP)
+    crc32 = isal_zlib.crc32
+    _errors = (*_errors, cast("type[Exception]", isal_zlib.error))
+
+
+def decompression_errors() -> tuple[type[Exception], ...]:
+    """Returns the exceptions that the decompressors raise for damaged data.
+
+    Those of Zstandard are included if a library for it has been imported.
+    """
+    modules = (sys.modules.get("compression.zstd"), sys.modules.get("zstandard"))
+    return *_errors, *(module.ZstdError for module in modules if module is not None)
+
+
+def decompressor_factory(compression: str, limits: Limits) -> Callable[[], Decompressor]:
+    """Returns a function that makes decompressors.
 
     Args:
-        file: Is left open.
-        compression: What `compression_of` returned.
-        most: How many bytes of the file to read at most; what follows counts as missing.
+        compression: A name that `compression_of` returns.
+        limits: `window_bytes` is the largest window that the data may ask for, which is that much memory.
 
     Raises:
-        MissingDependencyError: Nothing installed reads this compression.
+        MissingDependencyError: No installed library reads this compression.
+    """
+    if compression == "gzip":
+        return new_gzip_decompressor
+    if compression == "bzip2":
+        return bz2.BZ2Decompressor
+    if compression == "zstd":
+        return _zstd_factory(limits.window_bytes)
+    form = lzma.FORMAT_XZ if compression == "xz" else lzma.FORMAT_ALONE
+    return partial(lzma.LZMADecompressor, form, limits.window_bytes + _XZ_OVERHEAD_BYTES)
+
+
+def _zstd_factory(window_bytes: int) -> Callable[[], Any]:
+    try:
+        from compression import zstd  # noqa: PLC0415 - Python 3.14
+    except ImportError:
+        pass
+    else:
+        largest = zstd.DecompressionParameter.window_log_max
+        lower, upper = largest.bounds()
+        log = max(lower, min(upper, window_bytes.bit_length() - 1))
+        return partial(zstd.ZstdDecompressor, options={largest: log})
+    try:
+        import zstandard  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise MissingDependencyError(
+            "Reading Zstandard needs Python 3.14 or the package zstandard: "
+            "pip install ipfs-dataset[zstd]"
+        ) from None
+    context = zstandard.ZstdDecompressor(max_window_size=min(window_bytes, _MAX_ZSTD_WINDOW))
+    return lambda: _BoundedZstd(context.decompressobj())
+
+
+def needs_larger_window(error: Exception) -> bool:
+    """Returns whether a decompressor failed because its window exceeds the limit, not because of damage."""
+    # The libraries give no other sign than the text of the error.
+    return "Memory usage limit" in str(error) or "too much memory" in str(error)
+
+
+class DecompressedStream:
+    """The decompressed content of a file from front to back; the file holds one compressed stream or several.
+
+    Attributes:
+        consumed: How many bytes of the file have been read. produced: How many decompressed bytes have
+        been returned. trailing: At the end: the first bytes, leading zeros left out, of data that follow
+        the compressed data
+            and are not compressed in the same way. Empty if there are none.
+
+    Args:
+        file: The compressed file; it is not closed.
+        compression: The result of `compression_of`.
+        most: The largest number of bytes of the file to read; the stream counts as cut off there.
+
+    Raises:
+        MissingDependencyError: No installed library reads this compression.
     """
 
     def __init__(self, file: ObjectFile, compression: str, *, most: int | None = None) -> None:
@@ -142,7 +285,7 @@ class Decompressed:
         self._file = file
         self._compression = compression
         self._most = file.size if most is None else min(most, file.size)
-        self._new = decompressor(compression, file.limits)
+        self._new = decompressor_factory(compression, file.limits)
         self._current = self._new()
 
     def read(self, most: int) -> bytes:
@@ -150,46 +293,45 @@ class Decompressed:
 
         Raises:
             FormatError: The compressed data are damaged, or end too early.
-            LimitError: Decompression needs a larger window than is allowed.
+            LimitError: Decompression needs a larger window than the limit.
         """
         while (given := self._input()) is not None:
             try:
                 data = self._current.decompress(given, most)
-            except (*_DAMAGE, *_zstd.errors()) as error:
-                raise self._refusal(error) from error
+            except decompression_errors() as error:
+                raise self._error(error) from error
             if data:
                 self.produced += len(data)
                 return data
         return b""
 
-    def _refusal(self, error: Exception) -> FormatError | LimitError:
+    def _error(self, error: Exception) -> FormatError | LimitError:
         name, compression = self._file.name, self._compression
         if needs_larger_window(error):
             return LimitError(
                 f"{name!r} is compressed by {compression} with a window larger than the limit of "
-                f"{self._file.limits.window_bytes} bytes: where you trust it and have that much memory for "
-                "each reading process, give limits=Limits(window_bytes=…), or compress it again with a "
-                "smaller "
-                "window, as by xz -9 or zstd --long=27"
+                f"{self._file.limits.window_bytes} bytes. If you trust it and have that much "
+                "memory for each reading process, give limits=Limits(window_bytes=…); or compress "
+                "it again with a smaller window, as by xz -9 or zstd --long=27."
             )
         return FormatError(
-            f"{name!r} is damaged: its {compression} data cannot be decompressed after {self.produced} "
-            f"decompressed bytes, at or before byte {self.consumed} of the file ({error}). Publish it again "
-            "from a complete file."
+            f"{name!r} is damaged: its {compression} data cannot be decompressed after "
+            f"{self.produced} decompressed bytes, at or before byte {self.consumed} of the file "
+            f"({error}). Publish it again from a complete file."
         )
 
     def _input(self) -> bytes | None:
-        """Returns what to decompress next, None at the end of the last stream."""
+        """Returns the next input of the decompressor; None at the end of the last stream."""
         if self._current.eof:
             return self._next_stream()
         if not self._current.needs_input:
             return b""
-        given = self._take()
+        given = self._read_file()
         if not given:
-            raise self._refusal(EOFError("they end in the middle"))
+            raise self._error(EOFError("the data end in the middle of a stream"))
         return given
 
-    def _take(self) -> bytes:
+    def _read_file(self) -> bytes:
         data = self._file.read_at(self.consumed, min(PIECE_BYTES, self._most - self.consumed))
         self.consumed += len(data)
         return data
@@ -198,44 +340,10 @@ class Decompressed:
         if self.trailing:
             return None
         given = self._current.unused_data.lstrip(b"\0")
-        while len(given) < _TRAILING_BYTES and (more := self._take()):
+        while len(given) < _TRAILING_BYTES and (more := self._read_file()):
             given = (given + more).lstrip(b"\0")
         if compression_of(given) == self._compression:
             self._current = self._new()
             return given
         self.trailing = given[:_TRAILING_BYTES]
         return None
-
-
-def decompressor(compression: str, limits: Limits) -> Callable[[], Decompressor]:
-    """Returns what makes decompressors of a kind.
-
-    Raises:
-        MissingDependencyError: Nothing installed reads this compression.
-    """
-    if compression == "gzip":
-        return _deflate.new_gzip
-    if compression == "bzip2":
-        return bz2.BZ2Decompressor
-    if compression == "zstd":
-        return _zstd.decompressors(limits.window_bytes)
-    form = lzma.FORMAT_XZ if compression == "xz" else lzma.FORMAT_ALONE
-    return partial(lzma.LZMADecompressor, form, limits.window_bytes + _XZ_OVERHEAD_BYTES)
-
-
-def needs_larger_window(error: Exception) -> bool:
-    """Tells whether a decompressor raised an error because of the limit that it was given, not of damage."""
-    # The libraries give no other sign than their text.
-    return "Memory usage limit" in str(error) or "too much memory" in str(error)
-
-
-__all__ = [
-    "PIECE_BYTES",
-    "Decompressed",
-    "Decompressor",
-    "compression_of",
-    "decompressor",
-    "needs_larger_window",
-    "other_format",
-    "unreadable_compression",
-]

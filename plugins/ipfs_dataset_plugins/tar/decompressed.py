@@ -10,7 +10,7 @@ from ipfs_dataset_core import FormatError, LimitError
 from ipfs_dataset_plugins.archives.buffered import cut_off
 from ipfs_dataset_plugins.archives.compression import (
     PIECE_BYTES,
-    Decompressed,
+    DecompressedStream,
     compression_of,
     other_format,
     unreadable_compression,
@@ -36,7 +36,7 @@ class DecompressedBytes:
         self.size = math.inf
         self._file = file
         self._compression = compression
-        self._stream = Decompressed(file, compression)
+        self._stream = DecompressedStream(file, compression)
         self._rewinds = 0
         self._ended = False
 
@@ -104,4 +104,4 @@ class DecompressedBytes:
                 f"{self.name!r} has hard links that go back in a compressed archive more than "
                 f"{_MAX_REWINDS} times. Publish it as a plain .tar."
             )
-        self._stream = Decompressed(self._file, self._compression)
+        self._stream = DecompressedStream(self._file, self._compression)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import RepeatedBlocks
-from ipfs_dataset_plugins.archives.buffered import ForwardBytes
+from ipfs_dataset_plugins.archives.buffered import BufferedFile
 from ipfs_dataset_plugins.tar.headers import BLOCK, padded
 from ipfs_dataset_plugins.tar.index import TarIndex
 from ipfs_dataset_plugins.tar.usual import usual_headers
@@ -31,7 +31,7 @@ def build_index(source: ObjectFile, contents: Contents, scan: Scan) -> TarIndex:
         FormatError: The archive is damaged.
     """
     index, start = TarIndex(source.limits), 0
-    near, far = ForwardBytes(source, _PIECE_BYTES), ForwardBytes(source)
+    near, far = BufferedFile(source, _PIECE_BYTES), BufferedFile(source)
     archive = near
     repeated = RepeatedBlocks(source)
     while (member := scan.member(start)) is not None:

@@ -12,10 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from ipfs_dataset_core import FormatError, LimitError, MissingDependencyError, Reader
-from ipfs_dataset_plugins.archives.buffered import ForwardBytes, HoppingBytes
+from ipfs_dataset_plugins.archives.buffered import BufferedFile, RandomAccessFile
 from ipfs_dataset_plugins.archives.compression import (
     PIECE_BYTES,
-    Decompressed,
+    DecompressedStream,
     compression_of,
     unreadable_compression,
 )
@@ -67,7 +67,7 @@ def recognize(source: ObjectFile) -> bool:
 
 
 def _first_block(source: ObjectFile, compression: str) -> bytes:
-    stream, block = Decompressed(source, compression, most=_MOST_RECOGNIZED_BYTES), b""
+    stream, block = DecompressedStream(source, compression, most=_MOST_RECOGNIZED_BYTES), b""
     while len(block) < BLOCK and (data := stream.read(BLOCK - len(block))):
         block += data
     return block
@@ -95,8 +95,8 @@ class TarReader(Reader):
         return self._decompressed(source, compression)
 
     def _decompressed(self, source: ObjectFile, compression: str) -> Iterator[Sample]:
-        def opened() -> ForwardBytes:
-            return ForwardBytes(DecompressedBytes(source, compression), PIECE_BYTES)
+        def opened() -> BufferedFile:
+            return BufferedFile(DecompressedBytes(source, compression), PIECE_BYTES)
 
         archive, limits = opened(), source.limits
         # A few bytes may stand for any number of zeros.
@@ -114,7 +114,7 @@ class TarReader(Reader):
         # What is behind the last member counts where somebody has to read it: the end may be missing.
         last = math.inf if stop >= source.size else stop
         if first is not None:
-            yield from samples(ForwardBytes(source), self._contents(source), scan, first, last)
+            yield from samples(BufferedFile(source), self._contents(source), scan, first, last)
 
     def index(self, source: ObjectFile) -> TarIndex:
         """Returns where each sample lies, from the headers alone.
@@ -134,7 +134,7 @@ class TarReader(Reader):
     def read_each(
         self, source: ObjectFile, index: MemberIndex, positions: Iterable[int]
     ) -> Iterator[Sample]:
-        archive, limits = HoppingBytes(source), source.limits
+        archive, limits = RandomAccessFile(source), source.limits
         return (_sample(archive, index, position, limits) for position in positions)
 
     def _scan(self, archive: Bytes, most_zeros: float = math.inf) -> Scan:
@@ -157,15 +157,15 @@ def _first_from(scan: Scan, start: int) -> int | None:
     return at
 
 
-def _sample(archive: ForwardBytes, index: MemberIndex, position: int, limits: Limits) -> Sample:
+def _sample(archive: BufferedFile, index: MemberIndex, position: int, limits: Limits) -> Sample:
     size, parts = cast("TarIndex", index).content(position)
     name, span = index.name(position), index.span(position)
     return name, read_content(archive, name, span, size=size, parts=parts, limits=limits)
 
 
-def _exact(source: ObjectFile) -> ForwardBytes:
+def _exact(source: ObjectFile) -> BufferedFile:
     """Returns the archive to be read nowhere but where it is asked for."""
-    return ForwardBytes(source, piece=0)
+    return BufferedFile(source, piece=0)
 
 
 def _compression(source: ObjectFile) -> str | None:

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfs_dataset_core import Sample
-    from ipfs_dataset_plugins.archives.buffered import ForwardBytes
+    from ipfs_dataset_plugins.archives.buffered import BufferedFile
     from ipfs_dataset_plugins.tar.contents import Contents
     from ipfs_dataset_plugins.tar.members import Scan
 
 
 def samples(
-    archive: ForwardBytes, contents: Contents, scan: Scan, start: int, stop: float
+    archive: BufferedFile, contents: Contents, scan: Scan, start: int, stop: float
 ) -> Iterator[Sample]:
     """Yields the samples of the members that start within a range.
 

@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipfs_dataset_core import FormatError, IPFSDatasetError, PublishedSamples
-from ipfs_dataset_plugins.archives.buffered import HoppingBytes
+from ipfs_dataset_plugins.archives.buffered import RandomAccessFile
 from ipfs_dataset_plugins.tar_shards import codecs, manifest
 from ipfs_dataset_plugins.tar_shards.writer import OWN_SCHEMA, TRAILER
 
@@ -37,7 +37,7 @@ class _OpenShard(NamedTuple):
 
     def read_each(self, numbers: Iterable[int]) -> Iterator[memoryview]:
         """Yields the bytes of some samples, whose numbers ascend; neighbours come out of one block."""
-        archive = HoppingBytes(self.file)
+        archive = RandomAccessFile(self.file)
         for number in numbers:
             start, stop = self.span(number, number + 1)
             piece, at = archive.window(start, stop - start)

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import FormatError, MemberIndex, NameTable, pack_columns, unpack_columns
 from ipfs_dataset_plugins.archives.member_names import check_name, is_junk
-from ipfs_dataset_plugins.zip.central_directory import LOCAL_HEADER_BYTES, entries, find_directory
-from ipfs_dataset_plugins.zip.member import extent
+from ipfs_dataset_plugins.zip.central_directory import (
+    LOCAL_HEADER_BYTES,
+    find_directory,
+    read_entries,
+)
+from ipfs_dataset_plugins.zip.member import bytes_to_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,19 +24,19 @@ if TYPE_CHECKING:
     from ipfs_dataset_plugins.zip.central_directory import Entry
     from ipfs_dataset_plugins.zip.member import Member
 
-# Headers, compressed sizes, sizes, CRCs, methods, flags.
+# Offsets of local headers, compressed sizes, sizes, CRCs, methods, flags.
 _COLUMNS = "QQQIHH"
-# What a name has that is not taken as it is; between NULs, one of which is behind each name.
+# Parts of names that need a closer look; names are joined by NULs, with one before the first and after
+# the last.
 _SPECIAL = (b"..", b"._", b"__MACOSX", b"/\0", b"\0/")
 
 
 class ZipIndex(MemberIndex):
-    """What the central directory says of each sample.
+    """The entries of the central directory that are samples, stored as columns.
 
     Args:
-        directory_start: Where the central directory lies.
-        names: The samples.
-        columns: Of each sample: place of the local header, compressed size, size, CRC, method, flags.
+        directory_start: The offset of the central directory. names: The names of the samples. columns:
+        One array each for: offsets of local headers, compressed sizes, sizes, CRCs, methods, flags.
     """
 
     def __init__(
@@ -45,7 +49,7 @@ class ZipIndex(MemberIndex):
 
     @classmethod
     def load(cls, data: bytes, limits: Limits) -> ZipIndex:
-        """Returns what was dumped; raises as `unpack_columns` does."""
+        """Returns the index that `dump` encoded; raises the errors of `unpack_columns`."""
         names, columns, numbers = unpack_columns(data, _COLUMNS, limits)
         (directory_start,) = numbers
         return cls(directory_start, names, columns)
@@ -54,8 +58,8 @@ class ZipIndex(MemberIndex):
         return pack_columns(self._names, self._columns, [self._directory_start])
 
     def extend(self, samples: Sequence[Entry]) -> None:
-        """Adds samples."""
-        # Not zip(*samples): an iterator for each sample would set off the garbage collector.
+        """Appends samples."""
+        # Not zip(*samples): an iterator for each sample would trigger the garbage collector.
         self._names.extend_encoded(list(map(itemgetter(0), samples)))
         for field, column in enumerate(self._columns, 1):
             column.extend(map(itemgetter(field), samples))
@@ -70,10 +74,10 @@ class ZipIndex(MemberIndex):
         start = self._headers[position]
         bound = self._bound(position, start)
         name_bytes = self._names.encoded_size(position)
-        return start, start + extent(name_bytes, start, bound, self._compressed[position])
+        return start, start + bytes_to_read(name_bytes, start, bound, self._compressed[position])
 
     def members_at(self, positions: Sequence[int]) -> Iterator[Member]:
-        """Yields what is known of some samples."""
+        """Yields the samples at some positions, in the order of the positions."""
         names = self._names.at(positions)
         columns = [map(column.__getitem__, positions) for column in self._columns]
         for position, name, start, compressed, size, crc, method, flags in zip(
@@ -83,7 +87,7 @@ class ZipIndex(MemberIndex):
             yield name, start, bound, compressed, size, crc, method, flags
 
     def members(self) -> Iterator[Member]:
-        """Yields what is known of all samples in order, in less time than of each by its number."""
+        """Yields all samples in order, faster than `members_at`."""
         end = self._directory_start
         following = chain(islice(self._headers, 1, None), [end])
         for name, after, start, compressed, size, crc, method, flags in zip(
@@ -93,14 +97,14 @@ class ZipIndex(MemberIndex):
             yield name, start, bound, compressed, size, crc, method, flags
 
     def _bound(self, position: int, start: int) -> int:
-        """Returns where the next member starts, or the directory: a member cannot reach further."""
+        """Returns the offset of the next member or of the directory, before which a member has to end."""
         headers = self._headers
         if position + 1 < len(headers) and headers[position + 1] > start:
             return headers[position + 1]
         return self._directory_start
 
     def check_overlaps(self, archive: str) -> None:
-        """Refuses members that share bytes: so a small archive could hold any number of large ones.
+        """Refuses overlapping members, by which a small archive could contain any number of large ones.
 
         Raises:
             FormatError: Members overlap, or reach into the central directory.
@@ -113,28 +117,34 @@ class ZipIndex(MemberIndex):
             start = self._headers[position]
             if start + LOCAL_HEADER_BYTES + self._compressed[position] > bound:
                 raise FormatError(
-                    f"{archive!r} is damaged, or made to unpack to more than it holds: member "
-                    f"{self.name(position)!r} overlaps what follows."
+                    f"{archive!r} is damaged, or made to unpack to more than it contains: member "
+                    f"{self.name(position)!r}, which starts at byte {start}, overlaps what follows at byte "
+                    f"{bound}. Publish it again from a complete file."
                 )
             bound = start
 
     def _are_in_order(self) -> bool:
-        """Tells whether each member ends before the next one in the list starts, as in most archives."""
+        """Returns whether each member ends before the next one in the list starts, as in most archives."""
         ends = map(add, map(add, self._headers, self._compressed), repeat(LOCAL_HEADER_BYTES))
         bounds = chain(islice(self._headers, 1, None), [self._directory_start])
         return all(map(le, ends, bounds))
 
 
 def build_index(file: ObjectFile, encoding: str = "") -> ZipIndex:
-    """Reads the central directory; `encoding` is as in `entries`.
+    """Builds the index from the central directory.
+
+    Args:
+        file: The archive.
+        encoding: As for `decode_name`.
 
     Raises:
-        FormatError: It is missing or damaged, or a name is unsafe.
+        FormatError: The directory is missing or damaged, members overlap, or a name is unsafe.
+        LimitError: There are too many members.
     """
     directory = find_directory(file)
     columns = [array(kind) for kind in _COLUMNS]
     index = ZipIndex(directory.start, NameTable(limits=file.limits), columns)
-    for found in entries(file, directory, encoding):
+    for found in read_entries(file, directory, encoding):
         if samples := _samples(file.name, found):
             index.extend(samples)
     index.check_overlaps(file.name)
@@ -148,7 +158,7 @@ def _samples(archive: str, found: list[Entry]) -> list[Entry]:
         FormatError: A name is unsafe.
     """
     files = [entry for entry in found if not stat.S_ISLNK(entry[-1])]
-    # All names at once, for few have anything special.
+    # One search over all names, because few of them are special.
     names = b"\0".join([b"", *(entry[0] for entry in files), b""])
     if names.count(b"\0") == len(files) + 1 and not any(part in names for part in _SPECIAL):
         return files

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from ipfs_dataset_core import FormatError, LimitError
 from ipfs_dataset_core.testing import MemoryFile
-from ipfs_dataset_plugins.archives import deflate as _deflate
-from ipfs_dataset_plugins.archives.compression import PIECE_BYTES, Decompressed
+from ipfs_dataset_plugins.archives import compression
+from ipfs_dataset_plugins.archives.compression import PIECE_BYTES, DecompressedStream
 from ipfs_dataset_plugins.tar.reader import TarReader
 from ipfs_dataset_plugins.zip.reader import ZipReader
 from tests.support.archives import by_zipfile, outcome, tar_of, zip_of
@@ -31,9 +31,11 @@ def library(request, monkeypatch):
     if request.param == "isal":
         pytest.importorskip("isal")
     else:
-        monkeypatch.setattr(_deflate, "new_gzip", _deflate.GzipDecompressor)
-        monkeypatch.setattr(_deflate, "inflater", lambda: zlib.decompressobj(-zlib.MAX_WBITS))
-        monkeypatch.setattr(_deflate, "crc32", zlib.crc32)
+        monkeypatch.setattr(compression, "new_gzip_decompressor", compression.GzipDecompressor)
+        monkeypatch.setattr(
+            compression, "new_inflater", lambda: zlib.decompressobj(-zlib.MAX_WBITS)
+        )
+        monkeypatch.setattr(compression, "crc32", zlib.crc32)
 
 
 def unpacked(data: bytes) -> bytes:
@@ -41,7 +43,7 @@ def unpacked(data: bytes) -> bytes:
 
 
 def pieces_of(data: bytes) -> list[bytes]:
-    stream = Decompressed(MemoryFile(data), "gzip")
+    stream = DecompressedStream(MemoryFile(data), "gzip")
     return list(iter(lambda: stream.read(PIECE_BYTES), b""))
 
 
@@ -55,14 +57,14 @@ def zips(data: bytes):
 
 def test_without_isal_the_standard_library_does_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "isal", None)
-    spec = importlib.util.find_spec("ipfs_dataset_plugins.archives.deflate")
+    spec = importlib.util.find_spec("ipfs_dataset_plugins.archives.compression")
     assert spec is not None
     assert spec.loader is not None
     plain = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(plain)
-    assert plain.new_gzip is plain.GzipDecompressor
-    assert plain.inflater.func is zlib.decompressobj
-    assert list(plain.DAMAGE) == [zlib.error]
+    assert plain.new_gzip_decompressor is plain.GzipDecompressor
+    assert plain.new_inflater.func is zlib.decompressobj
+    assert plain.crc32 is zlib.crc32
 
 
 @given(st.lists(st.binary(max_size=2000), max_size=5), st.integers(0, 9), st.integers(0, 20))

@@ -86,7 +86,7 @@ def test_another_encoding_is_read_where_it_is_given(encoding, name):
 
 
 def test_a_name_that_is_not_of_the_given_encoding_is_refused():
-    with pytest.raises(FormatError, match=r"'object'.*not of the encoding ascii"):
+    with pytest.raises(FormatError, match=r"'object'.*not valid in the encoding ascii"):
         names(archive(Entry("é".encode(), b"1")), "ascii")
 
 
@@ -117,7 +117,7 @@ def test_backslashes_of_dos_are_separators_as_for_unzip():
 
 
 def test_a_header_with_another_name_is_still_refused():
-    with pytest.raises(FormatError, match="its own header calls it 'other'"):
+    with pytest.raises(FormatError, match="the name in its own header is 'other'"):
         names(archive(Entry("é".encode(), b"1", local_name=b"other")))
 
 

@@ -169,7 +169,7 @@ def patched(offset_in_header: int, value: bytes, data: bytes | None = None) -> b
         (patched(16, b"\0\0\0\0"), "CRC"),
         (patched(24, struct.pack("<L", 699)), "699 bytes"),
         (patched(24, struct.pack("<L", 701)), "701 bytes"),
-        (patched(46, b"nember"), "its own header calls it 'member'"),
+        (patched(46, b"nember"), "the name in its own header is 'member'"),
         (patched(42, b"\1\0\0\0"), "no header"),
     ],
 )

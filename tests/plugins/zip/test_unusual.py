@@ -79,7 +79,7 @@ def test_archives_one_behind_the_other_are_refused(first, second):
     ("data", "message"),
     [
         (archive(A, B, disk=2), r"last of 3 parts.*zip -s 0"),
-        (b"PK\7\x08" + archive(A)[:50], r"first part of an archive that was split.*zip -s 0"),
+        (b"PK\7\x08" + archive(A)[:50], r"first part of a split archive.*zip -s 0"),
         (tar_of(SAMPLES), "it is a TAR archive"),
         (bz2.compress(b"x" * 99), "compressed by bzip2"),
         (archive(A, B)[:60], "no end of central directory"),
