@@ -22,10 +22,10 @@ from ipfs_dataset_core.reading.connections import Connections, connect, read_add
 from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.reading.layout import FileLayout, Leaf
 from ipfs_dataset_core.reading.resolver import resolve_root
-from ipfs_dataset_core.reading.verified_streams import CarRun, RangeRun
+from ipfs_dataset_core.reading.verified_streams import CarStream, RangeStream
 from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.sources.credentials import options_for
-from ipfs_dataset_core.sources.failover import Sources
+from ipfs_dataset_core.sources.failover import SourcePool
 
 if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Transport
@@ -139,21 +139,21 @@ def _look_at(
         return
     report.trustless = True
     report.latency_ms = round((time.perf_counter() - started) * 1000, 1)
-    fetcher = Fetcher(Sources([transport], options), options)
+    fetcher = Fetcher(SourcePool([transport], options), options)
     try:
         layout = FileLayout(root, fetcher.block)
     except IPFSDatasetError:
         layout = None  # a directory
     if layout is not None:
         report.ranges = (
-            _bulk(RangeRun, transport, layout, report) if transport.serves_ranges else None
+            _bulk(RangeStream, transport, layout, report) if transport.serves_ranges else None
         )
-        report.cars = _bulk(CarRun, transport, layout, report) if transport.serves_cars else None
+        report.cars = _bulk(CarStream, transport, layout, report) if transport.serves_cars else None
     _walk(fetcher, root, report, blocks)
 
 
 def _bulk(
-    kind: type[RangeRun | CarRun],
+    kind: type[RangeStream | CarStream],
     transport: Transport,
     layout: FileLayout,
     report: SourceReport,

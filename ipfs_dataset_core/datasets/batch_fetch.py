@@ -73,7 +73,7 @@ class Batches:
         """
         if soon := read_soon(indices):
             self._unread = 0  # for a batch is being read
-            self.announce(row, numbered(soon, length))
+            self.prefetch(row, numbered(soon, length))
         positions = list(numbered(indices, length))
         if as_they_are and _are_scattered(positions):
             try:
@@ -119,7 +119,7 @@ class Batches:
         groups = in_groups(row, missing, self._memory)
         return fetched_ahead(groups, row, lambda group: [_known(missing, group)])
 
-    def announce(self, row: Fetchable, positions: Iterable[int | None]) -> None:
+    def prefetch(self, row: Fetchable, positions: Iterable[int | None]) -> None:
         """Starts fetching what the next batches need, where one was read not long ago.
 
         A sampler runs in the main process, and need not know whether that reads or a loader's workers do.

@@ -80,9 +80,9 @@ class ImportedDataset(Dataset[Any]):
             as_they_are=type(self).__getitem__ is ImportedDataset.__getitem__,
         )
 
-    def will_read(self, indices: Sequence[SupportsIndex]) -> None:
-        """Says which samples are read next; see `IPFSDataset.will_read`."""
-        self._batches.announce(self._row, numbered(indices, self._known_length()))
+    def prefetch(self, indices: Sequence[SupportsIndex]) -> None:
+        """Starts fetching samples of the next batches; see `IPFSDataset.prefetch`."""
+        self._batches.prefetch(self._row, numbered(indices, self._known_length()))
 
     def __iter__(self) -> Iterator[Any]:
         if self._failures.raises and type(self).__getitem__ is ImportedDataset.__getitem__:

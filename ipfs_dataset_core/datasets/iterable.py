@@ -126,12 +126,15 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
             as_they_are=type(self).__getitem__ is SampleAccess.__getitem__,
         )
 
-    def will_read(self, indices: Sequence[int]) -> None:
-        """Says what will be in the next batches, so that it is fetched while others are read.
+    def prefetch(self, indices: Sequence[int]) -> None:
+        """Starts fetching samples of the next batches while others are read.
 
-        Ignored where no batch was read in this process, nor since it was said a few times.
+        Has no effect before the first batch of this process, or after several hints without a batch.
+
+        Args:
+            indices: Numbers of samples.
         """
-        self._batches.announce(self._collection.row, numbered(indices, len(self._collection)))
+        self._batches.prefetch(self._collection.row, numbered(indices, len(self._collection)))
 
     @property
     def skipped(self) -> int:

@@ -212,7 +212,7 @@ class DatasetObject:
         if not isinstance(source, ObjectDirectory):
             raise FormatError(f"{self.name!r} is a file, and a folder was expected")
         if in_order:
-            source.expect()
+            source.read_ahead()
         folder = cast("ProcessLocal[ObjectDirectory]", opened)
         places = FolderPlaces(folder, self.name, unit.reader)
         with working(self._connections.options.deadline, f"The listing of {self.name!r}"):

@@ -80,8 +80,8 @@ class Unit(ABC):
     def prefetch(self, positions: Sequence[int]) -> None:
         """Starts fetching what these samples need."""
 
-    def prefetch_in_order(self, positions: Sequence[int]) -> None:
-        """Starts fetching what these samples need, the next ones of who reads all of them."""
+    def read_ahead(self, positions: Sequence[int]) -> None:
+        """Starts fetching what these samples need, for a reader that reads all of them in order."""
         self.prefetch(positions)
 
     @abstractmethod
@@ -272,7 +272,7 @@ class ObjectUnit(Unit):
         except IPFSDatasetError as error:
             raise self._located(error) from error.__cause__
         if isinstance(source, ObjectFile):
-            source.expect(start, source.size if stop is None else stop)
+            source.read_ahead(start, source.size if stop is None else stop)
         return source
 
     def _located(self, error: E) -> E:
@@ -353,8 +353,8 @@ class MembersUnit(Unit):
     def prefetch(self, positions: Sequence[int]) -> None:
         self._directory.get().prefetch([self._names[position] for position in positions])
 
-    def prefetch_in_order(self, positions: Sequence[int]) -> None:
-        self._directory.get().prefetch_in_order([self._names[p] for p in positions])
+    def read_ahead(self, positions: Sequence[int]) -> None:
+        self._directory.get().read_ahead([self._names[p] for p in positions])
 
     def costs(self, positions: Iterable[int]) -> Iterator[int]:
         return (_MEMBER_WEIGHT for _ in positions)
@@ -376,12 +376,12 @@ class MembersUnit(Unit):
 def _one_by_one(unit: Unit, start: int, stop: int) -> Iterator[Sample]:
     """Yields samples that are files of a directory, while the next ones are fetched."""
     # What comes in order comes from the directory's start on: never more in vain than is used.
-    announce = unit.prefetch_in_order if start <= stop - start else unit.prefetch
+    hint = unit.read_ahead if start <= stop - start else unit.prefetch
     # Little at first, or the first sample waits for all of it.
     announced, ahead = start, _FIRST_AHEAD
     for position in range(start, stop):
         if announced - position <= ahead // 2 and announced < stop:
             until = min(position + ahead, stop)
-            announce(range(announced, until))
+            hint(range(announced, until))
             announced, ahead = until, min(2 * ahead, _MEMBERS_AHEAD)
         yield unit.get(position)

@@ -30,7 +30,7 @@ class IndexCache(Protocol):
 
 
 def whole_blocks(spans: Iterable[Span], block: int) -> Iterator[int]:
-    """Yields how many bytes of whole blocks each span, in order, has besides those before it."""
+    """Yields, for each span in order, how many bytes of whole blocks the earlier ones do not cover."""
     reached = 0
     for start, stop in spans:
         first, last = start // block * block, -(-stop // block) * block
@@ -44,8 +44,8 @@ class ObjectFile(io.RawIOBase, ABC):
     Attributes:
         name: The object's url or the member's path; errors about the file quote it.
         size: Bytes.
-        cid: The CID whose content this is, None where the source proves nothing.
-        limits: What readers refuse of it; see `Limits`.
+        cid: The CID whose content this is, None where the bytes are not verified.
+        limits: Bounds on what readers accept; see `Limits`.
         index_cache: Where indexes of it are kept, None where it is not verified; see `index_of`.
     """
 
@@ -61,7 +61,7 @@ class ObjectFile(io.RawIOBase, ABC):
 
     @property
     def block_bytes(self) -> int:
-        """About how many bytes come together, whichever of them are read."""
+        """About how many bytes are fetched together at least: the size of the file's blocks."""
         return 1
 
     @abstractmethod
@@ -69,25 +69,41 @@ class ObjectFile(io.RawIOBase, ABC):
         """Returns `size` bytes from `start`, fewer only at the end of the file; safe from any thread."""
 
     def piece_at(self, start: int, size: int) -> tuple[int, bytes]:
-        """Returns where a piece begins that holds what `read_at` returns, and the piece.
+        """Returns the start of a piece that contains what `read_at` returns, and the bytes of the piece.
 
-        Whole blocks, where they are there: who reads several small runs of one need not ask for each.
+        The piece is a whole block where that is in memory, so that a reader of several small parts of one
+        block takes it once.
         """
         return start, self.read_at(start, size)
 
     def block_at(self, position: int) -> bytes | None:
-        """Returns what identifies the content of the block with this byte, None where that is not known."""
+        """Returns an identifier of the content of the block with this byte, None where it is not known."""
         return None
 
     def prefetch(self, spans: Iterable[Span]) -> None:
-        """Says that these ``(start, stop)`` spans will be read soon, so that they come together."""
+        """Starts fetching spans that will be read soon, several of them in one request where they adjoin.
+
+        A hint: nothing is returned, errors are raised where the bytes are read, and what does not fit the
+        memory of the dataset is left out. A subclass may ignore it.
+
+        Args:
+            spans: Pairs ``(start, stop)`` of byte positions in the file, in any order.
+        """
 
     def costs(self, spans: Iterable[Span]) -> Iterator[int]:
-        """Yields about how many bytes come for each of some spans, in order, besides those before it."""
+        """Yields, for each span in order, about how many bytes it needs that earlier ones do not."""
         return whole_blocks(spans, self.block_bytes)
 
-    def expect(self, start: int, stop: int) -> None:
-        """Says that all from `start` to `stop` will be read in order, so that it comes in bulk at once."""
+    def read_ahead(self, start: int, stop: int) -> None:
+        """States that a span will be read from front to back, so that it is fetched ahead of the reader.
+
+        A hint, like `prefetch`, of which the last one counts. Without it, sequential reading is detected
+        after the second read. Nothing is fetched before the first read at or close after `start`.
+
+        Args:
+            start: Position in bytes of the first byte that will be read.
+            stop: Position after the last one; ranges that are asked for end there.
+        """
 
     def open_cid(self, cid: str) -> ObjectFile:
         """Returns another file, for formats that name files by CID; read from the same sources.
@@ -138,8 +154,8 @@ class ObjectDirectory(ABC):
 
     Attributes:
         name: The object's url; errors about the directory quote it.
-        cid: The CID of the directory, None where the source proves nothing.
-        limits: What readers refuse of it; see `Limits`.
+        cid: The CID of the directory, None where its contents are not verified.
+        limits: Bounds on what readers accept; see `Limits`.
         index_cache: Where indexes of it are kept, None where it is not verified; see `index_of`.
     """
 
@@ -167,14 +183,25 @@ class ObjectDirectory(ABC):
 
     @abstractmethod
     def contains(self, path: str) -> bool:
-        """Tells whether the directory has a file or directory at a relative path."""
-
-    def expect(self) -> None:
-        """Says that all of its files will be read in order, so that they come in bulk at once."""
+        """Returns whether the directory has a file or directory at a relative path."""
 
     def prefetch(self, paths: Sequence[str]) -> None:
-        """Says that these files will be opened and read soon, so that they come together."""
+        """Starts fetching files that will be opened soon, in any order.
 
-    def prefetch_in_order(self, paths: Sequence[str]) -> None:
-        """Says that these files, neighbours in the directory, will be read next, in this order."""
-        self.prefetch(paths)
+        A hint: errors are raised where a file is opened or read. A subclass may ignore it.
+
+        Args:
+            paths: Relative paths of files.
+        """
+
+    def read_ahead(self, paths: Sequence[str] | None = None) -> None:
+        """States that files will be opened and read in order, so that many of them come in one request.
+
+        A hint, like `prefetch`.
+
+        Args:
+            paths: Relative paths of the next files, neighbours in the directory. None states, before the
+                paths are known, that all files of the directory will be read in order.
+        """
+        if paths is not None:
+            self.prefetch(paths)

@@ -89,11 +89,11 @@ class Blocks:
             for piece in pieces(start, stop)
         )
 
-    def announce(self, samples: Iterable[int]) -> None:
-        """Tells the dataset what of a `Subset` will be read soon, where it wants to know."""
-        will_read = getattr(self._whole, "will_read", None)
-        if will_read is not None and self._subset is not None:
-            will_read([self._subset.indices[sample] for sample in samples])
+    def prefetch(self, samples: Iterable[int]) -> None:
+        """Passes a prefetch hint for samples of a `Subset` on to its dataset, if that takes hints."""
+        prefetch = getattr(self._whole, "prefetch", None)
+        if prefetch is not None and self._subset is not None:
+            prefetch([self._subset.indices[sample] for sample in samples])
 
     @property
     def are_of_subset(self) -> bool:

@@ -118,7 +118,7 @@ class BlockShuffleSampler(Sampler[int]):
         for samples, entering in _with_what_follows(pieces):
             yield from samples
             if entering:
-                self._blocks.announce(chain.from_iterable(entering))
+                self._blocks.prefetch(chain.from_iterable(entering))
 
     def _range(self) -> tuple[int, int]:
         job = self._job or current_job()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _MAX_KNOWN = 4096
 
 
-class Announced:
+class PrefetchQueue:
     """What paths lead to, of which some are on their way and others wait until those were opened.
 
     Args:

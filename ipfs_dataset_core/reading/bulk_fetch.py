@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ipfs_dataset_core.interfaces import Transport
-    from ipfs_dataset_core.reading.read_ahead import Following
-    from ipfs_dataset_core.reading.single_flight import Promise
-    from ipfs_dataset_core.reading.verified_streams import Run
-    from ipfs_dataset_core.sources.failover import Sources
+    from ipfs_dataset_core.reading.read_ahead import ReadAheadStream
+    from ipfs_dataset_core.reading.single_flight import Flight
+    from ipfs_dataset_core.reading.verified_streams import VerifiedStream
+    from ipfs_dataset_core.sources.failover import SourcePool
 
 log = logging.getLogger(__name__)
 
@@ -23,26 +23,26 @@ T = TypeVar("T")
 
 
 class Bulk:
-    """Keeps promises with what sources deliver in runs.
+    """Keeps flights with what sources deliver in runs.
 
     Args:
         sources: Choose among the transports, and keep blocks on disk.
     """
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: SourcePool) -> None:
         self._sources = sources
 
     def deliver(
         self,
-        kind: type[Run[T]],
-        begin: Callable[[Transport], Run[T]],
-        wanted: dict[T, Promise],
+        kind: type[VerifiedStream[T]],
+        begin: Callable[[Transport], VerifiedStream[T]],
+        wanted: dict[T, Flight],
         *,
         transports: Sequence[Transport],
         what: str,
-        following: Following[T] | None = None,
+        stream: ReadAheadStream[T] | None = None,
     ) -> None:
-        """Keeps what promises the sources allow, one going on where another ended, and removes those.
+        """Keeps what flights the sources allow, one going on where another ended, and removes those.
 
         Args:
             kind: Of run.
@@ -50,31 +50,31 @@ class Bulk:
             wanted: In the order in which a run has it.
             transports: Those that serve such runs.
             what: What errors call it.
-            following: Has, and takes, the run of who reads on.
+            stream: Has, and takes, the run of who reads on.
         """
 
         def ask(transport: Transport) -> None:
-            parked = following and following.take(transport, kind, next(iter(wanted)))
+            parked = stream and stream.take(transport, kind, next(iter(wanted)))
             if parked:
                 try:
-                    if self._read(parked, transport, wanted, following):
+                    if self._read(parked, transport, wanted, stream):
                         return
                 except TransportError as error:
                     log.debug("A run that had idled was cut: %s", error)
-            self._read(begin(transport), transport, wanted, following)
+            self._read(begin(transport), transport, wanted, stream)
 
         self._first(ask, transports, what)
 
     def open(
         self,
-        begin: Callable[[Transport], Run[T]],
+        begin: Callable[[Transport], VerifiedStream[T]],
         *,
         transports: Sequence[Transport],
         what: str,
-        following: Following[T],
+        stream: ReadAheadStream[T],
     ) -> None:
         """Opens a run for who reads on, before it is known what is wanted of it; see `deliver`."""
-        self._first(lambda t: following.park(t, begin(t)), transports, what)
+        self._first(lambda t: stream.park(t, begin(t)), transports, what)
 
     def _first(
         self, ask: Callable[[Transport], None], transports: Sequence[Transport], what: str
@@ -90,10 +90,10 @@ class Bulk:
 
     def _read(
         self,
-        run: Run[T],
+        run: VerifiedStream[T],
         transport: Transport,
-        wanted: dict[T, Promise],
-        following: Following[T] | None,
+        wanted: dict[T, Flight],
+        stream: ReadAheadStream[T] | None,
     ) -> bool:
         """Returns whether the run came to all that is wanted."""
         try:
@@ -111,8 +111,8 @@ class Bulk:
         except BaseException:
             run.close()
             raise
-        if following is not None:
-            following.park(transport, run)
+        if stream is not None:
+            stream.park(transport, run)
         else:
             run.close()
         return True

@@ -30,7 +30,7 @@ from ipfs_dataset_core.runtime.deadlines import until
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.sources.credentials import options_for
-from ipfs_dataset_core.sources.failover import Sources
+from ipfs_dataset_core.sources.failover import SourcePool
 from ipfs_dataset_core.toolkit.cache_folder import check_apart
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class Connections:
                 self._transport(a, named.index(a) if a in named else -1) for a in addresses
             ]
         origin = _Origin(weakref.ref(self), addresses)
-        return Fetcher(Sources(transports, self.options), self.options, origin)
+        return Fetcher(SourcePool(transports, self.options), self.options, origin)
 
     def _transport(self, address: str, position: int) -> Transport:
         return connect(address, options_for(self.options, address, position))

@@ -13,11 +13,11 @@ from ipfs_dataset_core.errors import AddressError, FormatError, LimitError, Obje
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile
 from ipfs_dataset_core.ipld import CID, RAW, entries, finder, lookup, node_kind
 from ipfs_dataset_core.ipld.data_model import DATA_CODECS, follow
-from ipfs_dataset_core.reading.announced import Announced
+from ipfs_dataset_core.reading.announced import PrefetchQueue
 from ipfs_dataset_core.reading.directory_prefetch import fetch_shards, fetch_small_files
 from ipfs_dataset_core.reading.directory_visits import KnownEntry, Visits
 from ipfs_dataset_core.reading.files import VerifiedFile
-from ipfs_dataset_core.reading.trees import TreeFollowing
+from ipfs_dataset_core.reading.trees import FolderReadAhead
 from ipfs_dataset_core.runtime.deadlines import check_time, progressed
 
 if TYPE_CHECKING:
@@ -112,8 +112,8 @@ class VerifiedDirectory(ObjectDirectory):
         self.limits = fetcher.limits
         self.index_cache = fetcher.sources.index_cache
         self._fetcher = fetcher
-        self._following = TreeFollowing()
-        self._announced = Announced(fetcher.memory // 4)
+        self._stream = FolderReadAhead()
+        self._announced = PrefetchQueue(fetcher.memory // 4)
         self._is_expected = False
 
     def names(self) -> list[str]:
@@ -167,13 +167,13 @@ class VerifiedDirectory(ObjectDirectory):
             return False
         return True
 
-    def expect(self) -> None:
-        self._is_expected = True
-
     def prefetch(self, paths: Sequence[str]) -> None:
         self._fetcher.prefetch_blocks(entry.cid for _, entry in self._entries_at(paths))
 
-    def prefetch_in_order(self, paths: Sequence[str]) -> None:
+    def read_ahead(self, paths: Sequence[str] | None = None) -> None:
+        if paths is None:
+            self._is_expected = True
+            return
         self._announced.add(self._entries_at(path for path in paths if path not in self._announced))
         self._fetch_announced()
 
@@ -262,6 +262,6 @@ class VerifiedDirectory(ObjectDirectory):
 
     def _fetch(self, found: Sequence[DirectoryEntry]) -> None:
         if self._is_in_order and all(entry.tsize <= _SMALL_BYTES for entry in found):
-            self._fetcher.follow_tree(self._following, self.cid, [entry.cid for entry in found])
+            self._fetcher.follow_tree(self._stream, self.cid, [entry.cid for entry in found])
         else:
             self._fetcher.prefetch_blocks(entry.cid for entry in found)

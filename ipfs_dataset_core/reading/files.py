@@ -10,7 +10,7 @@ from ipfs_dataset_core.errors import IPFSDatasetError, Location
 from ipfs_dataset_core.interfaces import ObjectFile
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.reading.layout import FileLayout, Inline, Leaf
-from ipfs_dataset_core.reading.read_ahead import FileFollowing
+from ipfs_dataset_core.reading.read_ahead import FileReadAhead
 from ipfs_dataset_core.reading.verified_streams import NotALeafError
 from ipfs_dataset_core.runtime.error_location import located
 
@@ -61,7 +61,7 @@ class VerifiedFile(ObjectFile):
         self._first = 0
         self._bonus = 0
         self._ahead = 0
-        self._following: FileFollowing | None = None
+        self._stream: FileReadAhead | None = None
         self._said: Span | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -113,14 +113,14 @@ class VerifiedFile(ObjectFile):
             leaves = [segment for segment in segments if isinstance(segment, Leaf)]
             self._fetcher.prefetch_leaves(self._layout, leaves)
         pieces = [self._cut(segment, start, stop) for segment in segments]
-        if self._following is not None:
+        if self._stream is not None:
             self._let_go(segments, stop)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def prefetch(self, spans: Iterable[Span]) -> None:
         self._fetcher.prefetch_leaves(self._layout, self._leaves_of(sorted(spans)))
 
-    def expect(self, start: int, stop: int) -> None:
+    def read_ahead(self, start: int, stop: int) -> None:
         self._said = start, min(stop, self.size)
 
     def _leaves_of(self, spans: Iterable[Span]) -> Iterator[Leaf]:
@@ -159,11 +159,11 @@ class VerifiedFile(ObjectFile):
 
         Such a reader would push everything else out of the cache before it gets to its start again.
         """
-        following = self._following
-        if following is not None and self.size > self._fetcher.memory // 2:
+        stream = self._stream
+        if stream is not None and self.size > self._fetcher.memory // 2:
             for segment in segments:
                 if isinstance(segment, Leaf) and segment.stop <= stop:
-                    following.let_go(segment, self._fetcher.forget)
+                    stream.let_go(segment, self._fetcher.forget)
 
     def _run_ahead(self, start: int, stop: int) -> bool:
         """Starts fetching what sequential reading needs next: ever more of it, up to a bound.
@@ -173,15 +173,15 @@ class VerifiedFile(ObjectFile):
         """
         if not (0 <= start - self._expected <= _GAP_BYTES or self._begins_again(start)):
             self._first, self._bonus, self._ahead = start, 0, stop
-            following, self._following = self._following, None
+            stream, self._stream = self._stream, None
             self._layout.announce = None
-            if following is not None:
-                following.close()
+            if stream is not None:
+                stream.close()
         said_stop = 0
         if self._said is not None and 0 <= start - self._said[0] <= _GAP_BYTES:
             (_, said_stop), self._said = self._said, None
             self._bonus = _FIRST_AHEAD_BYTES // 2
-        announced = stop <= self._ahead and self._following is not None
+        announced = stop <= self._ahead and self._stream is not None
         self._expected = stop
         sequential = stop - self._first + self._bonus
         window = min(self._fetcher.read_ahead_bytes, 2 * sequential)
@@ -197,17 +197,17 @@ class VerifiedFile(ObjectFile):
     def _follow(self, start: int, stop: int, said_stop: int) -> None:
         self._ahead = stop
         # In a variable, for another thread may read elsewhere meanwhile.
-        following = self._following
-        if following is None:
-            following = self._following = FileFollowing(self.size, said_stop)
+        stream = self._stream
+        if stream is None:
+            stream = self._stream = FileReadAhead(self.size, said_stop)
             self._layout.announce = lambda cid: self._fetcher.prefetch_blocks([cid])
-            self._fetcher.open_range(following, self._layout, start)
+            self._fetcher.open_range(stream, self._layout, start)
         try:
             leaves = list(self._leaves_of([(start, stop)]))
         except IPFSDatasetError as error:
             log.debug("%s: cannot read ahead: %s", self.name, error)
         else:
-            self._fetcher.follow(following, self._layout, leaves)
+            self._fetcher.follow(stream, self._layout, leaves)
 
 
 def _open_at(fetcher: Fetcher, cid: CID, name: str, position: int) -> VerifiedFile:

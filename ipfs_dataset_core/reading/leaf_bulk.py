@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.ipld.unixfs import LEAF_BYTES
-from ipfs_dataset_core.reading.verified_streams import CarRun, RangeRun
+from ipfs_dataset_core.reading.verified_streams import CarStream, RangeStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.reading.bulk_fetch import Bulk
     from ipfs_dataset_core.reading.layout import FileLayout, Leaf
-    from ipfs_dataset_core.reading.read_ahead import FileFollowing
-    from ipfs_dataset_core.reading.single_flight import Promise
-    from ipfs_dataset_core.sources.failover import Sources
+    from ipfs_dataset_core.reading.read_ahead import FileReadAhead
+    from ipfs_dataset_core.reading.single_flight import Flight
+    from ipfs_dataset_core.sources.failover import SourcePool
 
 # Below this many neighbours, leaves one by one are cheaper than a range. Measured on Kubo, CPU of both sides
 # for leaves of 1 MiB: two of them 8.0 ms as blocks and 9.6 as a range, three 11.6 and 11.0.
-MIN_RUN_LEAVES = 3
+MIN_RANGE_LEAVES = 3
 
 
 class LeafBulk:
-    """Keeps promises of leaves with what comes in bulk.
+    """Keeps flights of leaves with what comes in bulk.
 
     Args:
         sources: Where from.
@@ -32,7 +32,7 @@ class LeafBulk:
         verified: Whether leaves are checked.
     """
 
-    def __init__(self, sources: Sources, bulk: Bulk, *, verified: bool) -> None:
+    def __init__(self, sources: SourcePool, bulk: Bulk, *, verified: bool) -> None:
         self._sources = sources
         self._bulk = bulk
         self._verified = verified
@@ -42,51 +42,51 @@ class LeafBulk:
         """The sources that serve ranges."""
         return [transport for transport in self._sources.transports if transport.serves_ranges]
 
-    def open(self, layout: FileLayout, start: int, following: FileFollowing) -> None:
+    def open(self, layout: FileLayout, start: int, stream: FileReadAhead) -> None:
         """Asks for the range from `start` on that a reader will want, before its leaves are known.
 
         It begins where most builders begin a leaf; where that is wrong, it is given up for another.
         """
         start -= start % LEAF_BYTES
-        span = following.span(start, start)
+        span = stream.span(start, start)
         self._bulk.open(
-            partial(RangeRun, file=layout.cid, span=span, verified=self._verified),
+            partial(RangeStream, file=layout.cid, span=span, verified=self._verified),
             transports=self.ranging,
             what=f"bytes of {layout.cid}",
-            following=following,
+            stream=stream,
         )
 
     def deliver(
-        self, layout: FileLayout, wanted: dict[Leaf, Promise], following: FileFollowing | None
+        self, layout: FileLayout, wanted: dict[Leaf, Flight], stream: FileReadAhead | None
     ) -> None:
-        """Keeps, and removes, what promises of neighbouring leaves the sources allow."""
+        """Keeps, and removes, what flights of neighbouring leaves the sources allow."""
         carrying = [transport for transport in self._sources.transports if transport.serves_cars]
-        kinds: tuple[tuple[type[RangeRun | CarRun], list[Transport]], ...] = (
-            (RangeRun, self.ranging),
-            (CarRun, carrying),
+        kinds: tuple[tuple[type[RangeStream | CarStream], list[Transport]], ...] = (
+            (RangeStream, self.ranging),
+            (CarStream, carrying),
         )
         for kind, transports in kinds:
-            goes_on = following is not None and following.goes_on
-            if wanted and (len(wanted) >= MIN_RUN_LEAVES or goes_on):
+            goes_on = stream is not None and stream.goes_on
+            if wanted and (len(wanted) >= MIN_RANGE_LEAVES or goes_on):
                 self._bulk.deliver(
                     kind,
-                    partial(self._begin, kind, layout, wanted, following),
+                    partial(self._begin, kind, layout, wanted, stream),
                     wanted,
                     transports=transports,
                     what=f"bytes of {layout.cid}",
-                    following=following,
+                    stream=stream,
                 )
 
     def _begin(
         self,
-        kind: type[RangeRun | CarRun],
+        kind: type[RangeStream | CarStream],
         layout: FileLayout,
         wanted: Iterable[Leaf],
-        following: FileFollowing | None,
+        stream: FileReadAhead | None,
         transport: Transport,
-    ) -> RangeRun | CarRun:
+    ) -> RangeStream | CarStream:
         leaves = list(wanted)
         span = leaves[0].start, leaves[-1].stop
-        if following is not None:
-            span = following.span(*span)
+        if stream is not None:
+            span = stream.span(*span)
         return kind(transport, layout.cid, span, verified=self._verified)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.interfaces import Span, Transport
     from ipfs_dataset_core.reading.layout import Leaf
-    from ipfs_dataset_core.reading.single_flight import Promise
-    from ipfs_dataset_core.reading.verified_streams import Run
+    from ipfs_dataset_core.reading.single_flight import Flight
+    from ipfs_dataset_core.reading.verified_streams import VerifiedStream
 
 T = TypeVar("T")
 
@@ -32,14 +32,16 @@ _REACH_GROWTH = 16
 _IDLE_SECONDS = 10.0
 
 
-class Following(Generic[T]):
+class ReadAheadStream(Generic[T]):
     """What one sequential reader has asked for, and the run over which it arrives."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._wanted: dict[T, Promise] = {}
+        self._wanted: dict[T, Flight] = {}
         self._working = False
-        self._parked: tuple[Transport, type[Run[Any]], Run[T], float] | None = None
+        self._parked: (
+            tuple[Transport, type[VerifiedStream[Any]], VerifiedStream[T], float] | None
+        ) = None
         self._closed = False
 
     @property
@@ -47,7 +49,7 @@ class Following(Generic[T]):
         """Whether there is a run that may have the next things."""
         return self._parked is not None
 
-    def add(self, wanted: Mapping[T, Promise]) -> bool:
+    def add(self, wanted: Mapping[T, Flight]) -> bool:
         """Adds things, in order; returns whether somebody has to begin to work for them."""
         with self._lock:
             self._wanted.update(wanted)
@@ -62,7 +64,7 @@ class Following(Generic[T]):
             self._working = self._working or begins
             return begins
 
-    def next_batch(self) -> dict[T, Promise]:
+    def next_batch(self) -> dict[T, Flight]:
         """Returns what was added since the last batch, for the one who works."""
         with self._lock:
             batch, self._wanted = self._wanted, {}
@@ -74,7 +76,7 @@ class Following(Generic[T]):
             self._working = bool(self._wanted)
             return self._working
 
-    def park(self, transport: Transport, run: Run[T]) -> None:
+    def park(self, transport: Transport, run: VerifiedStream[T]) -> None:
         """Keeps a run for what is added next."""
         with self._lock:
             if run.has_more() and not self._closed:
@@ -82,7 +84,9 @@ class Following(Generic[T]):
                 return
         run.close()
 
-    def take(self, transport: Transport, kind: type[Run[Any]], item: T) -> Run[T] | None:
+    def take(
+        self, transport: Transport, kind: type[VerifiedStream[Any]], item: T
+    ) -> VerifiedStream[T] | None:
         """Returns the parked run where it comes to a thing, from this source, and closes any other."""
         with self._lock:
             parked, self._parked = self._parked, None
@@ -106,7 +110,7 @@ class Following(Generic[T]):
         parked[2].close()
 
 
-class FileFollowing(Following["Leaf"]):
+class FileReadAhead(ReadAheadStream["Leaf"]):
     """What a reader of one file has asked for.
 
     Args:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Promises:
+class SingleFlight:
     """Bytes by key: cached, on their way, or promised by whoever claims them first.
 
     Args:
@@ -22,15 +22,15 @@ class Promises:
 
     def __init__(self, memory: int) -> None:
         self._cache = BytesCache(memory)
-        self._open: dict[bytes, Promise] = {}
+        self._open: dict[bytes, Flight] = {}
         self._lock = threading.Lock()
 
-    def claim(self, key: bytes) -> Promise | None:
-        """Returns the promise of a value for the caller to keep, None where it is there or another's."""
+    def acquire(self, key: bytes) -> Flight | None:
+        """Returns the flight of a value for the caller to keep, None where it is there or another's."""
         with self._lock:
             if key in self._open or self._cache.get(key) is not None:
                 return None
-            return self._promise(key)
+            return self._flight(key)
 
     def get(self, key: bytes, make: Callable[[], bytes]) -> bytes:
         """Returns what is cached, on its way, or else made here and now.
@@ -40,18 +40,18 @@ class Promises:
         """
         while True:
             with self._lock:
-                promise = self._open.get(key)
-                if promise is None and (value := self._cache.get(key)) is not None:
+                flight = self._open.get(key)
+                if flight is None and (value := self._cache.get(key)) is not None:
                     return value
-                mine = promise is None
-                promise = promise or self._promise(key)
+                mine = flight is None
+                flight = flight or self._flight(key)
             if mine:
-                promise.fulfil(make)
+                flight.fulfil(make)
             try:
-                return promise.wait()
+                return flight.wait()
             except TransportError:
                 # Another's attempt failed; one of our own says for itself whether the sources still do.
-                if mine or not promise.done:
+                if mine or not flight.done:
                     raise
 
     def cached(self, key: bytes) -> bytes | None:
@@ -66,39 +66,39 @@ class Promises:
         """Frees a value's memory."""
         self._cache.drop(key)
 
-    def break_all(self, error: TransportError) -> None:
+    def fail_all(self, error: TransportError) -> None:
         """Ends all waiting with an error."""
         with self._lock:
             waiting = list(self._open.values())
-        for promise in waiting:
-            self.settle(promise, None, error)
+        for flight in waiting:
+            self.settle(flight, None, error)
 
-    def settle(self, promise: Promise, value: bytes | None, error: BaseException | None) -> None:
-        """Answers a promise, unless `break_all` has."""
+    def settle(self, flight: Flight, value: bytes | None, error: BaseException | None) -> None:
+        """Answers a flight, unless `fail_all` has."""
         with self._lock:
-            if self._open.get(promise.key) is not promise:
+            if self._open.get(flight.key) is not flight:
                 return
-            del self._open[promise.key]
-            promise.value, promise.error = value, error
-            waited_for = promise.waited_for
+            del self._open[flight.key]
+            flight.value, flight.error = value, error
+            waited_for = flight.waited_for
         if waited_for is not None:
             waited_for.set()
 
-    def event(self, promise: Promise) -> threading.Event | None:
-        """Returns what is set once a promise is answered, None where it is."""
+    def event(self, flight: Flight) -> threading.Event | None:
+        """Returns what is set once a flight is answered, None where it is."""
         with self._lock:
-            if promise.done:
+            if flight.done:
                 return None
-            # Made only now, for most promises are kept before anybody waits.
-            promise.waited_for = promise.waited_for or threading.Event()
-            return promise.waited_for
+            # Made only now, for most flights are kept before anybody waits.
+            flight.waited_for = flight.waited_for or threading.Event()
+            return flight.waited_for
 
-    def _promise(self, key: bytes) -> Promise:
-        promise = self._open[key] = Promise(self, key)
-        return promise
+    def _flight(self, key: bytes) -> Flight:
+        flight = self._open[key] = Flight(self, key)
+        return flight
 
 
-class Promise:
+class Flight:
     """A value that will be there, or an error that says why not.
 
     Args:
@@ -113,7 +113,7 @@ class Promise:
 
     __slots__ = ("_owner", "error", "key", "value", "waited_for")
 
-    def __init__(self, owner: Promises, key: bytes) -> None:
+    def __init__(self, owner: SingleFlight, key: bytes) -> None:
         self.key = key
         self.value: bytes | None = None
         self.error: BaseException | None = None
@@ -131,7 +131,7 @@ class Promise:
         self._owner.settle(self, value, None)
 
     def fulfil(self, make: Callable[[], bytes]) -> None:
-        """Keeps the promise, or breaks it with the error that says why."""
+        """Keeps the flight, or breaks it with the error that says why."""
         if self.done:  # nobody waits any more: what it is about was closed
             return
         try:

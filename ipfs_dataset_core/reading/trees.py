@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.errors import TransportError
 from ipfs_dataset_core.ipld import verify
-from ipfs_dataset_core.reading.read_ahead import Following
-from ipfs_dataset_core.reading.verified_streams import Run, car_blocks
+from ipfs_dataset_core.reading.read_ahead import ReadAheadStream
+from ipfs_dataset_core.reading.verified_streams import VerifiedStream, car_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ MIN_FILES = 16
 _MAX_PASSED_BYTES = 16 << 20
 
 
-class TreeRun(Run["CID"]):
+class FolderStream(VerifiedStream["CID"]):
     """The blocks under a directory, depth first: its files in the order of its entries.
 
     Args:
@@ -76,7 +76,7 @@ class TreeRun(Run["CID"]):
         self._blocks.close()
 
 
-class TreeFollowing(Following["CID"]):
+class FolderReadAhead(ReadAheadStream["CID"]):
     """What a reader of one folder has asked for.
 
     Attributes:

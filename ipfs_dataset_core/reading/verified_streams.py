@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_RUN_BYTES = 8 << 20
+MAX_STREAM_BYTES = 8 << 20
 # Inner nodes that a CAR of a run may have besides its leaves: their levels, at both ends.
 _MAX_OTHER_BLOCKS = 256
 # What is not wanted between two leaves is cheaper read than asked around (measured on Kubo: 1.7 MB).
@@ -33,8 +33,8 @@ class NotALeafError(Exception):
     """A block that was taken for a leaf has children."""
 
 
-def runs(
-    leaves: Iterable[Leaf], *, bridged: int = 0, longest: int = MAX_RUN_BYTES
+def coalesce(
+    leaves: Iterable[Leaf], *, bridged: int = 0, longest: int = MAX_STREAM_BYTES
 ) -> Iterator[list[Leaf]]:
     """Yields maximal runs of neighbouring leaves.
 
@@ -84,7 +84,7 @@ def check_leaf(file: CID, leaf: Leaf, data: bytes) -> bytes:
     return data
 
 
-class Run(ABC, Generic[T]):
+class VerifiedStream(ABC, Generic[T]):
     """Things that arrive from one source in an order that both sides know, each read once."""
 
     @abstractmethod
@@ -116,7 +116,7 @@ class Run(ABC, Generic[T]):
         """Gives the connection back, or drops it where bytes are left."""
 
 
-class LeafRun(Run[Leaf]):
+class LeafStream(VerifiedStream[Leaf]):
     """Neighbouring leaves of a file.
 
     Args:
@@ -143,7 +143,7 @@ class LeafRun(Run[Leaf]):
         return self._position < self._stop
 
 
-class RangeRun(LeafRun):
+class RangeStream(LeafStream):
     """Leaves cut from one range of the file's plain bytes."""
 
     def __init__(self, transport: Transport, file: CID, span: Span, *, verified: bool) -> None:
@@ -173,13 +173,13 @@ class RangeRun(LeafRun):
         self._stream.close()
 
 
-class CarRun(LeafRun):
+class CarStream(LeafStream):
     """Leaves taken from one CAR of a range, in whatever order it has them."""
 
     def __init__(self, transport: Transport, file: CID, span: Span, *, verified: bool) -> None:
         super().__init__(transport, file, span, verified=verified)
         self._blocks = car_blocks(transport, file, span)
-        self._early = BytesCache(MAX_RUN_BYTES)  # blocks that came before their turn
+        self._early = BytesCache(MAX_STREAM_BYTES)  # blocks that came before their turn
 
     def read(self, item: Leaf) -> tuple[bytes, Callable[[], bytes]]:
         cid = CID.from_bytes(item.cid)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Transport
 
 
-def combined(what: str, failures: dict[Transport, Exception], notes: list[str]) -> Exception:
+def aggregate_errors(
+    what: str, failures: dict[Transport, Exception], notes: list[str]
+) -> Exception:
     """Returns one error of the class that says most, quoting each source on a line of its own."""
     errors = list(failures.values())
     lines = [_quoted(transport, error) for transport, error in failures.items()]

@@ -12,11 +12,11 @@ from ipfs_dataset_core.errors import TransportError
 from ipfs_dataset_core.ipld import hasher, verify
 from ipfs_dataset_core.runtime.deadlines import time_left
 from ipfs_dataset_core.sources.disk_cache import DiskCache
-from ipfs_dataset_core.sources.failed_sources import combined
+from ipfs_dataset_core.sources.failed_sources import aggregate_errors
 from ipfs_dataset_core.sources.health import Health
-from ipfs_dataset_core.sources.hedging import Latencies, Races, in_turn
+from ipfs_dataset_core.sources.hedging import HedgedRequests, Latencies, in_turn
 from ipfs_dataset_core.sources.retry import delays, pause, wait_at_least
-from ipfs_dataset_core.sources.throttle import Pace, loader_workers
+from ipfs_dataset_core.sources.throttle import Throttle, loader_workers
 from ipfs_dataset_core.toolkit.index_cache import IndexCache
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import Options
-    from ipfs_dataset_core.sources.hedging import Race
+    from ipfs_dataset_core.sources.hedging import Outcome
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 
-class Sources:
+class SourcePool:
     """The transports of one dataset, in order of preference.
 
     Args:
@@ -47,12 +47,12 @@ class Sources:
         self._health = Health()
         self._delivered: set[Transport] = set()
         workers = loader_workers()
-        self._paces = {
-            t: Pace(options.max_requests, None if t.local else options.max_rate, workers)
+        self._throttles = {
+            t: Throttle(options.max_requests, None if t.local else options.max_rate, workers)
             for t in self.transports
         }
         self._latencies = {transport: Latencies() for transport in self.transports}
-        self._races = Races(2 * self.concurrency)
+        self._hedged = HedgedRequests(2 * self.concurrency)
         self._cache = None
         if options.cache_dir is not None:
             self._cache = DiskCache(
@@ -149,7 +149,7 @@ class Sources:
         """Closes every transport, and waits for what the cache was given to write."""
         for transport in self._all:
             transport.close()
-        self._races.close()
+        self._hedged.close()
         if self._cache is not None:
             self._cache.close()
 
@@ -195,7 +195,7 @@ class Sources:
             if wait is not None:
                 wait = max(wait, min(map(wait_at_least, retryable.values())))
             if wait is None or wait >= time_left():
-                raise combined(what, failures, self._notes(late=wait is not None))
+                raise aggregate_errors(what, failures, self._notes(late=wait is not None))
             time.sleep(wait)
 
     def _may_come_back(self, failed: Iterable[Transport], seconds: float) -> bool:
@@ -218,16 +218,16 @@ class Sources:
 
     def _race(
         self, ask: Callable[[Transport], T], order: Sequence[Transport], *, hedged: bool
-    ) -> Race[T]:
+    ) -> Outcome[T]:
         attempts = [partial(self._ask, ask, transport) for transport in order]
         if not hedged or len(order) < 2 or order[0].local:  # noqa: PLR2004 - one has no rival
             return in_turn(attempts)
-        return self._races.run(attempts, [self._latencies[t].patience() for t in order])
+        return self._hedged.run(attempts, [self._latencies[t].hedge_delay() for t in order])
 
     def _ask(self, ask: Callable[[Transport], T], transport: Transport) -> T:
         self._health.check(transport)
         try:
-            with self._paces[transport].turn():
+            with self._throttles[transport].slot():
                 answer = ask(transport)
         except Exception as error:
             self._health.failed(transport, error)

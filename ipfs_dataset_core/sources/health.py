@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Transport
 
 FAILED_SECONDS = 10.0
-LIED_SECONDS = 300.0
+WRONG_BYTES_SECONDS = 300.0
 
 
 class Health:
@@ -73,7 +73,7 @@ class Health:
             with self._lock:
                 self._limited[transport] = time.monotonic() + wait
         elif isinstance(error, VerificationError):
-            wait = LIED_SECONDS
+            wait = WRONG_BYTES_SECONDS
         elif isinstance(error, TransportError) and error.final:
             wait = math.inf
         elif isinstance(error, TransportError) and error.retryable:

@@ -29,7 +29,7 @@ FAILURES = (TransportError, VerificationError, LimitError, FormatError)
 _MAX_HEDGES = 4
 
 
-class Race(Generic[T]):
+class Outcome(Generic[T]):
     """What came of asking several sources.
 
     Attributes:
@@ -46,9 +46,9 @@ class Race(Generic[T]):
         self.failures: dict[int, Exception] = {}
 
 
-def in_turn(attempts: Sequence[Callable[[], T]]) -> Race[T]:
+def in_turn(attempts: Sequence[Callable[[], T]]) -> Outcome[T]:
     """Asks one source after the other, here and now, until one answers."""
-    race: Race[T] = Race()
+    race: Outcome[T] = Outcome()
     for number, attempt in enumerate(attempts):
         if race.failures and time_left() <= 0:
             break
@@ -62,7 +62,7 @@ def in_turn(attempts: Sequence[Callable[[], T]]) -> Race[T]:
     return race
 
 
-class Races:
+class HedgedRequests:
     """Runs races in threads of its own.
 
     Args:
@@ -73,14 +73,14 @@ class Races:
         self._pool = DaemonPool(size, "ipfs-dataset-race")
         self._permits = threading.Semaphore(_MAX_HEDGES)
 
-    def run(self, attempts: Sequence[Callable[[], T]], patience: Sequence[float]) -> Race[T]:
+    def run(self, attempts: Sequence[Callable[[], T]], patience: Sequence[float]) -> Outcome[T]:
         """Asks the first source, the next one when it failed, or is late and few others are.
 
         Args:
             attempts: Each asks one source.
             patience: Seconds after which each is late.
         """
-        race: Race[T] = Race()
+        race: Outcome[T] = Outcome()
         results: queue.SimpleQueue[tuple[int, T | None, Exception | None]] = queue.SimpleQueue()
         running, hedges = {0}, 0
         self._start(0, attempts[0], results)
@@ -139,7 +139,7 @@ class Races:
             run()
 
     @staticmethod
-    def _give_up(race: Race[T], running: set[int]) -> None:
+    def _give_up(race: Outcome[T], running: set[int]) -> None:
         for number in sorted(running):
             race.failures[number] = TransportTimeoutError("did not answer before the deadline")
         running.clear()
@@ -168,7 +168,7 @@ class Latencies:
         with self._lock:
             self._seconds = [*self._seconds[1 - self._KEPT :], seconds]
 
-    def patience(self) -> float:
+    def hedge_delay(self) -> float:
         """Returns after how many seconds an answer is late: half as much again as nearly all took."""
         with self._lock:
             known = sorted(self._seconds)

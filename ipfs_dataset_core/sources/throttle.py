@@ -19,7 +19,7 @@ def loader_workers() -> int:
     return 1 if info is None else int(info.num_workers)
 
 
-class Pace:
+class Throttle:
     """Lets only so many requests through at once, and not more than so many a second.
 
     Every worker takes its part of what the loader may do, so none needs to know what the others do.
@@ -37,7 +37,7 @@ class Pace:
         self._lock = threading.Lock()
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def slot(self) -> Iterator[None]:
         """Waits for a turn, and holds it."""
         with self._slots:
             if self._gap:

@@ -62,5 +62,5 @@ class PlainStreamReader(Reader):
 def _from_its_start(source: ObjectFile) -> ObjectFile:
     """Returns the file as who reads on from its start needs it; who seeks first gets no more than that."""
     source.seek(0)
-    source.expect(0, source.size)
+    source.read_ahead(0, source.size)
     return source

@@ -112,10 +112,10 @@ def test_what_was_announced_is_fetched_once():
     def read(positions):
         batches.read(row, positions, lambda group: [(place, None) for place in group])
 
-    batches.announce(row, [1, 2])
+    batches.prefetch(row, [1, 2])
     assert unit.asked == [], "fetched for a process that reads nothing"
     read([9])
-    batches.announce(row, [7, None, 3, 5])
+    batches.prefetch(row, [7, None, 3, 5])
     assert unit.asked == [[9], [3, 5, 7]]
     read([7, 8, 3])
     assert unit.asked[2:] == [[8]]
@@ -130,7 +130,7 @@ def test_what_is_announced_again_and_again_and_never_read_is_not_fetched():
         batches.read(row, [9], lambda group: [(place, None) for place in group])
         unit.asked.clear()
         for number in range(10):
-            batches.announce(row, [10 * turn + number])
+            batches.prefetch(row, [10 * turn + number])
         assert unit.asked == [[10 * turn + number] for number in range(4)]
 
 
@@ -274,7 +274,7 @@ def test_what_is_wrong_with_an_index_of_a_batch_is_said(published):
         with pytest.raises(IndexError, match="has 600 samples, none of them 600"):
             dataset.__getitems__([3, 600])
         assert dataset.__getitems__([-1]) == [(599, FILES["599"])]
-        dataset.will_read([1, 2, 600])
+        dataset.prefetch([1, 2, 600])
         dataset.close()
 
 

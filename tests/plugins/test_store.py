@@ -24,7 +24,7 @@ from ipfs_dataset_core import (
 from ipfs_dataset_core.ipld import index_car, read_car, verify
 from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.reading.files import VerifiedFile
-from ipfs_dataset_core.sources.failover import Sources
+from ipfs_dataset_core.sources.failover import SourcePool
 from ipfs_dataset_plugins.store import CarStore, CarWriter, FolderStore, open_store
 from tests.support.builders import car_bytes, depth_first, noise, one_file, tree
 
@@ -42,7 +42,7 @@ def folder(tmp_path):
 
 
 def read(*transports, cid=ROOT):
-    fetcher = Fetcher(Sources(transports, Options(retries=0)), Options())
+    fetcher = Fetcher(SourcePool(transports, Options(retries=0)), Options())
     try:
         return VerifiedFile(fetcher, cid, "object").read()
     finally:

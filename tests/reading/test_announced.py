@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_core.ipld.directory import DirectoryEntry
-from ipfs_dataset_core.reading.announced import Announced
+from ipfs_dataset_core.reading.announced import PrefetchQueue
 
 
 def entry(number, size):
@@ -22,7 +22,7 @@ def entry(number, size):
     st.data(),
 )
 def test_all_come_in_order_as_those_before_are_opened(sizes, budget, step, most, data):
-    announced = Announced(budget)
+    announced = PrefetchQueue(budget)
     entries = [entry(number, size) for number, size in enumerate(sizes)]
     asked = []
     for position, each in enumerate(entries):
@@ -40,7 +40,7 @@ def test_all_come_in_order_as_those_before_are_opened(sizes, budget, step, most,
 
 
 def test_a_reader_that_has_gone_elsewhere_is_forgotten():
-    announced, most = Announced(1000), 9
+    announced, most = PrefetchQueue(1000), 9
     announced.add((f"a{number}", entry(number, 900)) for number in range(5000))
     assert len(announced.next_batch(most)) == 2
     announced.add([("b", entry(1, 5))])

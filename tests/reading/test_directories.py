@@ -37,7 +37,7 @@ from ipfs_dataset_core.reading.directories import (
     resolve_path,
 )
 from ipfs_dataset_core.reading.fetcher import Fetcher
-from ipfs_dataset_core.sources.failover import Sources
+from ipfs_dataset_core.sources.failover import SourcePool
 from tests.support.builders import PROFILE, collector, noise, one_file, tree
 
 
@@ -63,7 +63,7 @@ def fetchers():
     made = []
 
     def make(blocks):
-        made.append(Fetcher(Sources([Memory(blocks)], Options(retries=0)), Options()))
+        made.append(Fetcher(SourcePool([Memory(blocks)], Options(retries=0)), Options()))
         return made[-1]
 
     yield make
@@ -110,7 +110,7 @@ names = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size
 @given(st.dictionaries(names.filter(lambda n: n not in (".", "..")), st.binary(max_size=4)))
 def test_any_names_come_back(files):
     root, blocks = tree(files)
-    fetcher = Fetcher(Sources([Memory(blocks)], Options()), Options())
+    fetcher = Fetcher(SourcePool([Memory(blocks)], Options()), Options())
     directory = VerifiedDirectory(fetcher, root, "here")
     assert directory.names() == list(directory.walk()) == sorted(files, key=str.encode)
     for name, data in files.items():
@@ -145,7 +145,7 @@ def test_a_sharded_directory_is_like_any_other(fetchers):
 def test_one_name_of_a_sharded_directory_needs_few_blocks():
     root, blocks, _ = sharded(600)
     memory = Memory(blocks)
-    fetcher = Fetcher(Sources([memory], Options()), Options())
+    fetcher = Fetcher(SourcePool([memory], Options()), Options())
     resolve_path(fetcher, root, ["file-0123"], "here")
     assert len(memory.asked) <= 4
     fetcher.close()

@@ -17,7 +17,7 @@ from ipfs_dataset_core import (
 from ipfs_dataset_core.reading.connections import Connections
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.reading.layout import Leaf
-from ipfs_dataset_core.reading.verified_streams import MAX_RUN_BYTES, runs
+from ipfs_dataset_core.reading.verified_streams import MAX_STREAM_BYTES, coalesce
 from tests.support.builders import noise, one_file
 from tests.support.fetching import Recorder, fail, fetching, gateway, open_object, read_all
 from tests.support.gateway_server import GatewayServer
@@ -215,15 +215,15 @@ def test_runs_are_neighbours_within_a_size():
     def leaf(start, stop):
         return Leaf(b"", start, stop, raw=True)
 
-    half = MAX_RUN_BYTES // 2
+    half = MAX_STREAM_BYTES // 2
     leaves = [
         leaf(0, half),
         leaf(half, 2 * half),
         leaf(2 * half, 3 * half),
         leaf(4 * half, 9 * half),
     ]
-    assert list(runs(leaves)) == [leaves[:2], leaves[2:3], leaves[3:]]
-    assert list(runs([])) == []
+    assert list(coalesce(leaves)) == [leaves[:2], leaves[2:3], leaves[3:]]
+    assert list(coalesce([])) == []
 
 
 def test_a_car_of_unrelated_blocks_is_given_up():

@@ -15,9 +15,9 @@ from ipfs_dataset_core import TransportError
 from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.reading.layout import FileLayout
-from ipfs_dataset_core.reading.read_ahead import FileFollowing, Following
-from ipfs_dataset_core.reading.single_flight import Promise, Promises
-from ipfs_dataset_core.reading.verified_streams import Run
+from ipfs_dataset_core.reading.read_ahead import FileReadAhead, ReadAheadStream
+from ipfs_dataset_core.reading.single_flight import Flight, SingleFlight
+from ipfs_dataset_core.reading.verified_streams import VerifiedStream
 from tests.support.builders import noise, one_file
 from tests.support.fetching import Recorder, fetching, gateway, read_all
 from tests.support.gateway_server import GatewayServer
@@ -70,7 +70,7 @@ def read_between(file, start, stop):
 def test_who_says_that_all_will_be_read_gets_one_range_and_no_lone_leaf():
     with Server(BLOCKS) as server, fetching(gateway(server.url)) as fetcher:
         file = VerifiedFile(fetcher, CID, "x")
-        file.expect(0, file.size)
+        file.read_ahead(0, file.size)
         assert read_between(file, 0, file.size) == DATA
         assert spans_of(server) == [(0, len(DATA) - 1)]
         assert server.served["raw"] == 3  # the root, and two inner nodes
@@ -79,7 +79,7 @@ def test_who_says_that_all_will_be_read_gets_one_range_and_no_lone_leaf():
 def test_who_looks_at_the_first_bytes_before_gets_it_too():
     with Server(BLOCKS) as server, fetching(gateway(server.url)) as fetcher:
         file = VerifiedFile(fetcher, CID, "x")
-        file.expect(0, file.size)
+        file.read_ahead(0, file.size)
         assert file.read_at(0, 512) == DATA[:512]
         assert read_between(file, 0, file.size) == DATA
         assert spans_of(server) == [(0, len(DATA) - 1)]
@@ -98,7 +98,7 @@ def test_who_says_that_a_part_will_be_read_gets_that_and_the_leaves_at_its_ends(
     start, stop = (5 << 20) + 77, (21 << 20) + 5
     with Server(BLOCKS) as server, fetching(gateway(server.url), memory=8 << 20) as fetcher:
         file = VerifiedFile(fetcher, CID, "x")
-        file.expect(start, stop)
+        file.read_ahead(start, stop)
         assert read_between(file, start, stop) == DATA[start:stop]
         [first, *more] = spans_of(server)
     assert first == (5 << 20, (22 << 20) - 1)
@@ -117,7 +117,7 @@ def test_a_range_is_asked_for_before_its_leaves_are_known():
 
     with Server(BLOCKS, fault=hold_back) as server, fetching(gateway(server.url)) as fetcher:
         file = VerifiedFile(fetcher, CID, "x")
-        file.expect(0, file.size)
+        file.read_ahead(0, file.size)
         assert file.read(PIECE) == DATA[:PIECE]
         assert waited
         assert all(waited)
@@ -130,7 +130,7 @@ def test_where_that_range_fails_the_file_is_read_all_the_same(fault):
 
     with Server(BLOCKS, fault=spoil) as server, fetching(gateway(server.url)) as fetcher:
         file = VerifiedFile(fetcher, CID, "x")
-        file.expect(0, file.size)
+        file.read_ahead(0, file.size)
         assert read_between(file, 0, file.size) == DATA
 
 
@@ -142,14 +142,14 @@ def test_what_is_said_may_begin_and_end_anywhere_whatever_the_leaves(chunk, star
     stop = min(start + length, SOME)
     with fetching(Recorder(blocks), memory=16 << 20) as fetcher:
         file = VerifiedFile(fetcher, cid, "x")
-        file.expect(start, stop)
+        file.read_ahead(start, stop)
         assert read_between(file, start, stop) == DATA[start:stop]
 
 
 def test_who_reads_elsewhere_than_was_said_gets_the_same_bytes():
     with fetching(Recorder(BLOCKS)) as fetcher:
         file = VerifiedFile(fetcher, CID, "x")
-        file.expect(0, file.size)
+        file.read_ahead(0, file.size)
         for start in (30 << 20, 100, 12 << 20, 40 << 20):
             assert read_between(file, start, start + 5000) == DATA[start : start + 5000]
 
@@ -158,13 +158,13 @@ def test_a_run_that_ends_before_what_is_wanted_is_followed_by_another():
     recorder = Recorder(BLOCKS)
     with fetching(recorder) as fetcher:
         layout = FileLayout(CID, fetcher.block)
-        following = FileFollowing(layout.size, 2 << 20)
+        stream = FileReadAhead(layout.size, 2 << 20)
         leaves = cast("list[Leaf]", layout.segments(0, 4 << 20))
-        fetcher.follow(following, layout, leaves[:4])
+        fetcher.follow(stream, layout, leaves[:4])
         for leaf in leaves[:4]:
             assert fetcher.leaf(layout, leaf) == DATA[leaf.start : leaf.stop]
         before = recorder.asked["block"]
-        fetcher.follow(following, layout, leaves[4:])
+        fetcher.follow(stream, layout, leaves[4:])
         for leaf in leaves[4:]:
             assert fetcher.leaf(layout, leaf) == DATA[leaf.start : leaf.stop]
         assert recorder.asked["range"] == 2
@@ -184,7 +184,7 @@ def test_a_slow_reader_keeps_no_more_than_the_window_in_memory():
         for start in range(0, 24 << 20, PIECE):
             assert file.read(PIECE) == DATA[start : start + PIECE]
         time.sleep(0.2)
-        assert fetcher._promises._cache._used <= 8 << 20
+        assert fetcher._flights._cache._used <= 8 << 20
 
 
 def test_a_file_larger_than_the_cache_leaves_room_for_others():
@@ -192,7 +192,7 @@ def test_a_file_larger_than_the_cache_leaves_room_for_others():
         file = VerifiedFile(fetcher, CID, "x")
         for _ in range(40):
             file.read(PIECE)
-        assert fetcher._promises._cache._used <= 12 << 20
+        assert fetcher._flights._cache._used <= 12 << 20
 
 
 def test_a_file_that_fits_the_cache_is_fetched_once_for_two_epochs():
@@ -247,7 +247,7 @@ def test_closing_in_the_middle_leaves_the_file_readable():
             assert file.read(PIECE) == DATA[at : at + PIECE]
 
 
-class Fake(Run[str]):
+class Fake(VerifiedStream[str]):
     """Comes to "next", and nothing else."""
 
     def __init__(self, *, more: bool = True) -> None:
@@ -275,41 +275,41 @@ class Other(Fake):
 
 def test_a_parked_run_serves_only_what_it_comes_to_from_its_source():
     source, other, run = Recorder({}), Recorder({}), Fake()
-    following = Following[str]()
-    following.park(source, run)
-    assert following.goes_on
-    assert following.take(source, Fake, "next") is run
+    stream = ReadAheadStream[str]()
+    stream.park(source, run)
+    assert stream.goes_on
+    assert stream.take(source, Fake, "next") is run
     for asked in ((source, Fake, "elsewhere"), (other, Fake, "next"), (source, Other, "next")):
         parked = Fake()
-        following.park(source, parked)
-        assert following.take(*asked) is None
+        stream.park(source, parked)
+        assert stream.take(*asked) is None
         assert parked.closed
-    assert following.take(source, Fake, "next") is None
+    assert stream.take(source, Fake, "next") is None
 
 
 def test_runs_that_are_over_or_come_too_late_are_closed():
-    following, source = Following[str](), Recorder({})
+    stream, source = ReadAheadStream[str](), Recorder({})
     over, idle, late = Fake(more=False), Fake(), Fake()
-    following.park(source, over)
-    following.park(source, idle)
-    following.close(idle_seconds=60)
+    stream.park(source, over)
+    stream.park(source, idle)
+    stream.close(idle_seconds=60)
     assert (over.closed, idle.closed) == (True, False)
-    following.close(idle_seconds=0)
-    following.close()
-    following.park(source, late)
+    stream.close(idle_seconds=0)
+    stream.close()
+    stream.park(source, late)
     assert (idle.closed, late.closed) == (True, True)
 
 
 def test_work_begins_once_until_it_is_over():
-    following, promises = Following[str](), Promises(1)
-    wanted = {name: Promise(promises, name.encode()) for name in "abc"}
-    assert not following.add({})
-    assert following.add({"a": wanted["a"]})
-    assert not following.add({"b": wanted["b"]})
-    assert list(following.next_batch()) == ["a", "b"]
-    assert not following.has_more()
-    assert following.add({"c": wanted["c"]})
-    assert following.has_more()
+    stream, flights = ReadAheadStream[str](), SingleFlight(1)
+    wanted = {name: Flight(flights, name.encode()) for name in "abc"}
+    assert not stream.add({})
+    assert stream.add({"a": wanted["a"]})
+    assert not stream.add({"b": wanted["b"]})
+    assert list(stream.next_batch()) == ["a", "b"]
+    assert not stream.has_more()
+    assert stream.add({"c": wanted["c"]})
+    assert stream.has_more()
 
 
 def test_a_failing_source_is_quoted():
@@ -330,7 +330,7 @@ def test_runs_that_lie_far_apart_come_by_ranges_all_the_same():
         starts = (0, 12 << 20, 30 << 20)
         leaves = [leaf for start in starts for leaf in layout.segments(start, start + (2 << 20))]
         before = recorder.asked["block"]
-        fetcher.follow(FileFollowing(layout.size), layout, cast("list[Leaf]", leaves))
+        fetcher.follow(FileReadAhead(layout.size), layout, cast("list[Leaf]", leaves))
         for leaf in cast("list[Leaf]", leaves):
             assert fetcher.leaf(layout, leaf) == DATA[leaf.start : leaf.stop]
         assert recorder.asked["range"] == len(starts)

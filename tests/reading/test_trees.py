@@ -85,7 +85,7 @@ def test_wrong_blocks_in_a_car_are_never_kept():
     lying, honest = Recorder(blocks, change=flip("car")), Recorder(blocks)
     with fetching(lying, honest) as fetcher:
         folder = VerifiedDirectory(fetcher, root, "folder")
-        folder.prefetch_in_order(list(FILES)[:64])
+        folder.read_ahead(list(FILES)[:64])
         for name, data in list(FILES.items())[:64]:
             assert folder.open(name).read() == data
 
@@ -103,7 +103,7 @@ def test_blocks_in_another_order_cost_time_and_nothing_else():
         folder = VerifiedDirectory(fetcher, root, "folder")
         for start in range(0, 400, 50):
             paths = list(FILES)[start : start + 50]
-            folder.prefetch_in_order(paths)
+            folder.read_ahead(paths)
             for path in paths:
                 assert folder.open(path).read() == FILES[path]
     assert source.asked["car"] < 4

@@ -15,7 +15,7 @@ from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.runtime.deadlines import time_left, until
-from ipfs_dataset_core.sources.failover import Sources
+from ipfs_dataset_core.sources.failover import SourcePool
 from tests.support.builders import noise, one_file
 from tests.support.gateway_server import GatewayServer
 from tests.support.http_server import FaultServer, Plan
@@ -73,7 +73,7 @@ class Failing(Transport):
 def test_tries_end_with_the_deadline_and_the_error_says_so():
     failing = Failing()
     options = Options(deadline=0.5, retries=1000)
-    fetcher = Fetcher(Sources([failing], options), options)
+    fetcher = Fetcher(SourcePool([failing], options), options)
     with pytest.raises(TransportError, match=r"deadline=0\.5"):
         fetcher.block(ROOT)
     assert len(failing.times) < 1000

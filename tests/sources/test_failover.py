@@ -17,7 +17,7 @@ from ipfs_dataset_core import (
     make_cid,
 )
 from ipfs_dataset_core.ipld import DAG_PB
-from ipfs_dataset_core.sources.failover import Sources
+from ipfs_dataset_core.sources.failover import SourcePool
 from tests.support.builders import noise
 from tests.support.fetching import BROKEN, Recorder, fail, flip, gateway
 from tests.support.gateway_server import GatewayServer
@@ -30,7 +30,7 @@ RAW_TYPE = {"Content-Type": "application/vnd.ipld.raw"}
 
 
 def sources(*transports, **options):
-    return Sources(transports, Options(**{"retries": 0, **options}))
+    return SourcePool(transports, Options(**{"retries": 0, **options}))
 
 
 @pytest.fixture(autouse=True)

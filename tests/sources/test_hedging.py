@@ -9,14 +9,14 @@ import pytest
 
 from ipfs_dataset_core.errors import FormatError, TransportError, TransportTimeoutError
 from ipfs_dataset_core.runtime.deadlines import time_left, until
-from ipfs_dataset_core.sources.hedging import Latencies, Races, in_turn
+from ipfs_dataset_core.sources.hedging import HedgedRequests, Latencies, in_turn
 
 FOR_EVER = 60.0
 
 
 @pytest.fixture
 def races():
-    races = Races(8)
+    races = HedgedRequests(8)
     yield races
     races.close()
 
@@ -87,7 +87,7 @@ def test_second_requests_are_bounded_in_number(races, released):
         released.wait(FOR_EVER)
         return "hedge"
 
-    wide = Races(64)
+    wide = HedgedRequests(64)
     threads = [
         threading.Thread(target=lambda: wide.run([slow, hedge], [0.02, FOR_EVER]))
         for _ in range(12)
@@ -142,12 +142,12 @@ def test_in_turn_asks_one_after_the_other():
 
 def test_what_is_late_is_learnt_from_what_was_usual():
     latencies = Latencies()
-    assert latencies.patience() == 1.0
+    assert latencies.hedge_delay() == 1.0
     for _ in range(20):
         latencies.add(0.2)
-    assert latencies.patience() == pytest.approx(0.3)
+    assert latencies.hedge_delay() == pytest.approx(0.3)
     latencies.add(30.0)
-    assert latencies.patience() == pytest.approx(0.3), "one outlier changes nothing"
+    assert latencies.hedge_delay() == pytest.approx(0.3), "one outlier changes nothing"
     for _ in range(32):
         latencies.add(0.001)
-    assert latencies.patience() == 0.05, "jitter is not lateness"
+    assert latencies.hedge_delay() == 0.05, "jitter is not lateness"

@@ -8,7 +8,7 @@ from ipfs_dataset_core.errors import ObjectNotFoundError, TransportError
 from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.sources.failover import Sources
+from ipfs_dataset_core.sources.failover import SourcePool
 
 FIRST, SECOND = b"first", b"second"
 
@@ -37,7 +37,7 @@ def pauses(monkeypatch):
 
 
 def read(transport, *blocks, **options):
-    sources = Sources([transport], Options(**options))
+    sources = SourcePool([transport], Options(**options))
     try:
         return [sources.get_block(make_cid(data, RAW)) for data in blocks]
     finally:

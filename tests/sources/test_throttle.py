@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
-from ipfs_dataset_core.sources.throttle import Pace, loader_workers
+from ipfs_dataset_core.sources.throttle import Throttle, loader_workers
 from tests.support.builders import noise, one_file, tar_bytes
 from tests.support.gateway_server import GatewayServer
 
@@ -18,7 +18,7 @@ from tests.support.gateway_server import GatewayServer
     ("in_flight", "workers", "each"), [(4, 1, 4), (4, 2, 2), (4, 3, 1), (1, 8, 1)]
 )
 def test_workers_share_out_what_may_be_in_flight(in_flight, workers, each):
-    pace = Pace(in_flight, None, workers)
+    pace = Throttle(in_flight, None, workers)
     inside, most = 0, 0
     lock = threading.Lock()
     barrier = threading.Barrier(8)
@@ -27,7 +27,7 @@ def test_workers_share_out_what_may_be_in_flight(in_flight, workers, each):
         nonlocal inside, most
         barrier.wait()
         for _ in range(50):
-            with pace.turn():
+            with pace.slot():
                 with lock:
                     inside += 1
                     most = max(most, inside)
@@ -43,7 +43,7 @@ def test_workers_share_out_what_may_be_in_flight(in_flight, workers, each):
 
 
 def test_requests_a_second_are_spread_and_shared_out():
-    pace = Pace(8, 100.0, workers=2)
+    pace = Throttle(8, 100.0, workers=2)
     waits = [pace._wait() for _ in range(10)]
     assert waits[0] == 0
     assert waits[9] == pytest.approx(9 * 2 / 100, abs=0.02)

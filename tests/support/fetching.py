@@ -13,7 +13,7 @@ from ipfs_dataset_core.ipld import parse_file
 from ipfs_dataset_core.reading import resolver
 from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.reading.files import VerifiedFile
-from ipfs_dataset_core.sources.failover import Sources
+from ipfs_dataset_core.sources.failover import SourcePool
 from ipfs_dataset_plugins.gateway.transport import GatewayTransport
 from tests.support.builders import depth_first
 
@@ -105,7 +105,7 @@ BROKEN = fail(TransportError("out of order"))
 @contextmanager
 def fetching(*transports: Transport, **options: object) -> Iterator[Fetcher]:
     chosen = Options(**{"retries": 0, "timeout": 1, **options})  # type: ignore[arg-type]
-    fetcher = Fetcher(Sources(transports, chosen), chosen)
+    fetcher = Fetcher(SourcePool(transports, chosen), chosen)
     try:
         yield fetcher
     finally:
