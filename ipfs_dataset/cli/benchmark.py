@@ -173,7 +173,7 @@ def _read_verified(
     started = time.perf_counter()
     with closing(_MeteredConnections(address, options, obj)) as connections:
         item = DatasetObject(obj, connections)
-        samples = (data for unit in item.units() for _, data in unit.samples())
+        samples = (data for shard in item.shards() for _, data in shard.samples())
         taken = _take(_pieces(samples), most_bytes, started)
         item.close()
         return attrs.evolve(taken, requests=connections.requests)

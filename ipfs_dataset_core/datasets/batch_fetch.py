@@ -15,7 +15,7 @@ from ipfs_dataset_core.order.sampler import read_soon
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from ipfs_dataset_core.datasets.error_policy import Failures
+    from ipfs_dataset_core.datasets.error_policy import ErrorPolicy
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class Fetchable(Protocol):
     def prefetch(self, positions: list[int], /) -> None:
         """Starts fetching what these samples, in order, need."""
 
-    def costs(self, positions: Iterable[int], /) -> Iterator[int]:
+    def fetch_bytes(self, positions: Iterable[int], /) -> Iterator[int]:
         """Yields about how many bytes each of some samples, in order, needs besides those before it."""
 
 
@@ -52,74 +52,74 @@ class Batches:
 
     def samples(
         self,
-        row: Fetchable,
+        samples: Fetchable,
         indices: Sequence[SupportsIndex],
         length: int,
         get: Callable[[SupportsIndex], T],
-        failures: Failures,
+        policy: ErrorPolicy,
         *,
         as_they_are: bool,
     ) -> list[T]:
         """Returns what `get` gives for each index, fetched together, but for what is skipped.
 
         Args:
-            row: What the numbers of samples count.
+            samples: What the numbers of samples count.
             indices: As users write them; what they mean where there is no such sample, `get` says. What
                 they say that will be read soon is fetched as well.
             length: How many samples there are.
             get: Reads the sample at an index.
-            failures: What to skip.
-            as_they_are: Whether `get` gives what the row has, so that it need not be asked one by one.
+            policy: What to skip.
+            as_they_are: Whether `get` returns the samples unchanged, so that they may be read together.
         """
         if soon := read_soon(indices):
             self._unread = 0  # for a batch is being read
-            self.prefetch(row, numbered(soon, length))
+            self.prefetch(samples, numbered(soon, length))
         positions = list(numbered(indices, length))
         if as_they_are and _are_scattered(positions):
             try:
-                batch = self.read(row, positions, partial(together, row, positions))
+                batch = self.read(samples, positions, partial(together, samples, positions))
             except IPFSDatasetError:
-                if failures.raises:
+                if policy.raises:
                     raise
             else:
-                failures.worked()
+                policy.succeeded()
                 return batch
 
         def one_by_one(group: list[int]) -> Iterator[tuple[int, T | Literal[Skipped.SAMPLE]]]:
-            return ((place, failures.get(get, indices[place])) for place in group)
+            return ((place, policy.get(get, indices[place])) for place in group)
 
-        found = self.read(row, positions, one_by_one)
+        found = self.read(samples, positions, one_by_one)
         return [sample for sample in found if sample is not Skipped.SAMPLE]
 
     def read(
         self,
-        row: Fetchable,
+        samples: Fetchable,
         positions: Sequence[int | None],
         get: Callable[[list[int]], Iterable[tuple[int, T]]],
     ) -> list[T]:
         """Returns what `get` gives for each place of a batch, fetched together.
 
         Args:
-            row: What the numbers count.
+            samples: What the numbers count.
             positions: The samples' numbers, None where nothing is known.
             get: Reads the samples at some places of the batch, and says which is where.
         """
         batch: dict[int, T] = {}
-        for group in self._fetched(row, positions):
+        for group in self._fetched(samples, positions):
             batch.update(get(group))
         return [batch[place] for place in range(len(positions))]
 
-    def _fetched(self, row: Fetchable, positions: Sequence[int | None]) -> Iterator[list[int]]:
+    def _fetched(self, samples: Fetchable, positions: Sequence[int | None]) -> Iterator[list[int]]:
         """Returns the places of a batch in groups, of which each is on its way when it comes."""
         self._unread = 0
         missing = [None if p in self._announced else p for p in positions]
         self._announced.difference_update(positions)
         if all(p is None for p in missing):  # all of it is on its way
             return iter([list(range(len(positions)))])
-        groups = in_groups(row, missing, self._memory)
-        return fetched_ahead(groups, row, lambda group: [_known(missing, group)])
+        groups = in_groups(samples, missing, self._memory)
+        return fetched_ahead(groups, samples, lambda group: [_known(missing, group)])
 
-    def prefetch(self, row: Fetchable, positions: Iterable[int | None]) -> None:
+    def prefetch(self, samples: Fetchable, positions: Iterable[int | None]) -> None:
         """Starts fetching what the next batches need, where one was read not long ago.
 
         A sampler runs in the main process, and need not know whether that reads or a loader's workers do.
@@ -132,7 +132,7 @@ class Batches:
         self._unread += 1
         self._announced |= coming
         with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
-            row.prefetch(sorted(coming))
+            samples.prefetch(sorted(coming))
 
 
 def numbered(indices: Iterable[SupportsIndex], length: int) -> Iterator[int | None]:
@@ -142,7 +142,7 @@ def numbered(indices: Iterable[SupportsIndex], length: int) -> Iterator[int | No
 
 def fetched_ahead(
     groups: Iterable[T],
-    row: Fetchable,
+    samples: Fetchable,
     needed: Callable[[T], Iterable[Iterable[int]]],
     *,
     ahead: int = 1,
@@ -151,7 +151,7 @@ def fetched_ahead(
 
     Args:
         groups: Of samples.
-        row: What their numbers count.
+        samples: What their numbers count.
         needed: Returns the numbers of samples that a group needs, in parts of which memory holds each.
         ahead: How many groups memory holds besides the one that is read.
     """
@@ -159,20 +159,20 @@ def fetched_ahead(
     for group in groups:
         with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
             for positions in needed(group):
-                row.prefetch(sorted(positions))
+                samples.prefetch(sorted(positions))
         coming.append(group)
         if len(coming) > ahead:
             yield coming.popleft()
     yield from coming
 
 
-def in_groups(row: Fetchable, positions: Sequence[int | None], memory: int) -> list[list[int]]:
+def in_groups(samples: Fetchable, positions: Sequence[int | None], memory: int) -> list[list[int]]:
     """Splits a batch: into one group where the cache holds it all, else by where the samples lie.
 
     So that no block is pushed out of the cache before its samples are read, whatever order they have.
 
     Args:
-        row: What the numbers count.
+        samples: What the numbers count.
         positions: Of samples, None for those that need nothing that is known; in a group they are in this
             order again.
         memory: Bytes that the cache holds.
@@ -183,7 +183,9 @@ def in_groups(row: Fetchable, positions: Sequence[int | None], memory: int) -> l
     places = sorted(range(len(positions)), key=lambda place: positions[place] or 0)
     known = [place for place in places if positions[place] is not None]
     try:
-        costs = dict(zip(known, row.costs(cast("int", positions[p]) for p in known), strict=True))
+        costs = dict(
+            zip(known, samples.fetch_bytes(cast("int", positions[p]) for p in known), strict=True)
+        )
     except PluginError:
         raise
     except IPFSDatasetError:  # said where the sample is read that cannot be
@@ -194,15 +196,15 @@ def in_groups(row: Fetchable, positions: Sequence[int | None], memory: int) -> l
 
 
 def together(
-    row: Fetchable, positions: Sequence[int], group: Iterable[int]
+    samples: Fetchable, positions: Sequence[int], group: Iterable[int]
 ) -> Iterator[tuple[int, Any]]:
-    """Yields what a row has at some places of a batch, read in its order, for neighbours share blocks."""
+    """Yields the samples at some places of a batch, read in the order of the data."""
     places = sorted(group, key=positions.__getitem__)
-    return zip(places, row.get_each([positions[place] for place in places]), strict=False)
+    return zip(places, samples.get_each([positions[place] for place in places]), strict=False)
 
 
 def _are_scattered(positions: Sequence[int | None]) -> TypeGuard[Sequence[int]]:
-    """Tells whether a batch is known and hops; of who reads on, a file notices that, and runs ahead."""
+    """Tells whether a batch is random access; sequential access is detected by the file."""
     known = [position for position in positions if position is not None]
     if len(known) < max(2, len(positions)):
         return False

@@ -6,77 +6,79 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.datasets.batch_fetch import fetched_ahead, together
-from ipfs_dataset_core.datasets.concatenated import Row, has_blocks
+from ipfs_dataset_core.datasets.concatenated import ConcatenatedShards, has_blocks
 from ipfs_dataset_core.datasets.streaming import stream
 from ipfs_dataset_core.errors import IPFSDatasetError, ObjectNotFoundError, TransportError
 from ipfs_dataset_core.order.sharding import sample_ranges
-from ipfs_dataset_core.order.shuffled_blocks import PIECES_AHEAD, BlockOrder
+from ipfs_dataset_core.order.shuffled_blocks import STEPS_AHEAD, ShuffleBlockOrder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ipfs_dataset_core.datasets.error_policy import Failures
-    from ipfs_dataset_core.datasets.shards import Unit
+    from ipfs_dataset_core.datasets.error_policy import ErrorPolicy
+    from ipfs_dataset_core.datasets.shards import Shard
     from ipfs_dataset_core.interfaces import Sample
-    from ipfs_dataset_core.order.sharding import Distribution, Place
+    from ipfs_dataset_core.order.sharding import Distribution, ReaderRank
 
 # Few enough that they take little memory, whatever they are compressed to.
 _READ_TOGETHER = 32
 
 
 def stream_in_blocks(
-    units: Iterable[Unit],
-    place: Place,
+    shards: Iterable[Shard],
+    reader: ReaderRank,
     distribution: Distribution,
-    failures: Failures,
+    policy: ErrorPolicy,
     *,
     block: int,
     window: int,
     key: Sequence[object],
-    ahead: int = PIECES_AHEAD,
+    ahead: int = STEPS_AHEAD,
 ) -> Iterator[Sample]:
     """Yields the samples of one reader in the order of their shuffled blocks.
 
-    Units that allow no random access follow, in their own order. In a distributed job they would have to be
+    Shards that allow no random access follow, in their own order. In a distributed job they would have to be
     shared out by themselves: where there are any, nothing is shuffled there.
 
     Args:
-        units: The whole dataset.
-        place: Who reads.
+        shards: The whole dataset.
+        reader: Who reads.
         distribution: As `stream` takes it.
-        failures: What to skip.
+        policy: What to skip.
         block: About how many bytes a block has.
         window: How many blocks are mixed.
         key: What the order depends on.
-        ahead: How many pieces of the order memory holds besides the one that is read.
+        ahead: How many steps of the order memory holds besides the one that is read.
     """
-    known = [(unit, mixes) for unit in units for mixes in _can_be_mixed(unit, failures)]
-    mixed = [unit for unit, mixes in known if mixes]
-    if len(mixed) < len(known) and place.world > 1:
-        yield from stream((unit for unit, _ in known), place, distribution, failures)
+    known = [(shard, mixes) for shard in shards for mixes in _can_be_mixed(shard, policy)]
+    mixed = [shard for shard, mixes in known if mixes]
+    if len(mixed) < len(known) and reader.world > 1:
+        yield from stream((shard for shard, _ in known), reader, distribution, policy)
         return
-    row = Row(mixed)
-    order = BlockOrder(row.block_stops(block), window, *key)
-    for start, stop in sample_ranges(len(row), place, distribution):
-        pieces = order.pieces(start, stop)
-        for piece in fetched_ahead(pieces, row, attrgetter("entering"), ahead=ahead):
-            yield from _read(row, piece.samples, failures)
-    yield from stream((unit for unit, mixes in known if not mixes), place, distribution, failures)
+    joined = ConcatenatedShards(mixed)
+    order = ShuffleBlockOrder(joined.block_stops(block), window, *key)
+    for start, stop in sample_ranges(len(joined), reader, distribution):
+        steps = order.steps(start, stop)
+        for step in fetched_ahead(steps, joined, attrgetter("entering"), ahead=ahead):
+            yield from _read(joined, step.samples, policy)
+    yield from stream((shard for shard, mixes in known if not mixes), reader, distribution, policy)
 
 
-def _read(row: Row, positions: Sequence[int], failures: Failures) -> Iterator[Sample]:
+def _read(
+    joined: ConcatenatedShards, positions: Sequence[int], policy: ErrorPolicy
+) -> Iterator[Sample]:
     """Yields samples by number, a few of them read together: one by one takes half as long again."""
     for first in range(0, len(positions), _READ_TOGETHER):
         group = positions[first : first + _READ_TOGETHER]
         try:
-            found = dict(together(row, group, range(len(group))))
+            found = dict(together(joined, group, range(len(group))))
         except IPFSDatasetError as error:
-            if failures.raises and _is_waited_for(error):
+            if policy.raises and _is_waited_for(error):
                 raise
             # Those before the one that cannot be read come all the same.
-            yield from failures.each(row.get, group)
+            yield from policy.each(joined.get, group)
         else:
-            failures.worked()
+            policy.succeeded()
             yield from map(found.__getitem__, range(len(group)))
 
 
@@ -85,11 +87,11 @@ def _is_waited_for(error: IPFSDatasetError) -> bool:
     return isinstance(error, TransportError) and not isinstance(error, ObjectNotFoundError)
 
 
-def _can_be_mixed(unit: Unit, failures: Failures) -> Iterator[bool]:
-    """Yields whether a unit has blocks, nothing where it cannot be opened and is skipped."""
+def _can_be_mixed(shard: Shard, policy: ErrorPolicy) -> Iterator[bool]:
+    """Yields whether a shard has blocks, nothing where it cannot be opened and is skipped."""
     try:
-        mixes = has_blocks(unit)
+        mixes = has_blocks(shard)
     except IPFSDatasetError as error:
-        failures.failed(error, unit.what)
+        policy.skip_or_raise(error, shard.what)
     else:
         yield mixes

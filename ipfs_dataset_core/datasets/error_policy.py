@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ipfs_dataset_core.datasets.objects import DatasetObject
-    from ipfs_dataset_core.datasets.shards import Unit
+    from ipfs_dataset_core.datasets.shards import Shard
     from ipfs_dataset_core.interfaces import Sample
     from ipfs_dataset_core.options import Options
 
@@ -40,7 +40,7 @@ class Skipped(Enum):
     SAMPLE = "skipped"
 
 
-class Failures:
+class ErrorPolicy:
     """The user's policy, and how many samples it skipped in this process and its workers.
 
     Args:
@@ -64,11 +64,11 @@ class Failures:
         """How many samples, and objects that could not be opened, were skipped so far."""
         return int(self._counts.sum())
 
-    def worked(self) -> None:
+    def succeeded(self) -> None:
         """Notes a sample that was read."""
         self._in_a_row = 0
 
-    def failed(self, error: IPFSDatasetError, what: str) -> None:
+    def skip_or_raise(self, error: IPFSDatasetError, what: str) -> None:
         """Returns where the failure is to be skipped.
 
         Args:
@@ -106,13 +106,13 @@ class Failures:
         try:
             sample = get(index)
         except IPFSDatasetError as error:
-            self.failed(error, f"sample {index}")
+            self.skip_or_raise(error, f"sample {index}")
             return Skipped.SAMPLE
-        self.worked()
+        self.succeeded()
         return sample
 
-    def units(self, items: Iterable[DatasetObject], *, in_order: bool = False) -> Iterator[Unit]:
-        """Yields the units of objects, but for objects that cannot be opened and are skipped.
+    def shards(self, items: Iterable[DatasetObject], *, in_order: bool = False) -> Iterator[Shard]:
+        """Yields the shards of objects, but for objects that cannot be opened and are skipped.
 
         Args:
             items: The objects.
@@ -120,113 +120,113 @@ class Failures:
         """
         for item in items:
             try:
-                units = item.units(in_order=in_order)
+                shards = item.shards(in_order=in_order)
             except IPFSDatasetError as error:
-                self.failed(error, item.name)
+                self.skip_or_raise(error, item.name)
             else:
-                yield from units
+                yield from shards
 
-    def samples(self, unit: Unit) -> Iterator[Sample]:
-        """Yields all samples of a unit, but for those that are skipped."""
+    def samples(self, shard: Shard) -> Iterator[Sample]:
+        """Yields all samples of a shard, but for those that are skipped."""
         if self.raises:
-            yield from unit.samples()
+            yield from shard.samples()
             return
         try:
-            count = unit.count() if unit.is_counted() else None
+            count = shard.count() if shard.is_counted() else None
         except IPFSDatasetError as error:
-            self.failed(error, unit.what)
+            self.skip_or_raise(error, shard.what)
             return
         if count is None:
-            yield from self._in_order(unit)
+            yield from self._in_order(shard)
         else:
-            yield from self.between(unit, 0, count)
+            yield from self.between(shard, 0, count)
 
-    def between(self, unit: Unit, start: int, stop: int) -> Iterator[Sample]:
-        """Yields a range of a unit's samples, but for those that are skipped."""
+    def between(self, shard: Shard, start: int, stop: int) -> Iterator[Sample]:
+        """Yields a range of a shard's samples, but for those that are skipped."""
         if self.raises:
-            yield from unit.between(start, stop)
+            yield from shard.between(start, stop)
             return
         position = start
         while position < stop:
             try:
-                for sample in unit.between(position, stop):
+                for sample in shard.between(position, stop):
                     position += 1
-                    self.worked()
+                    self.succeeded()
                     yield sample
             except IPFSDatasetError as error:
-                yield from self._by_number(unit, position, error)
+                yield from self._by_number(shard, position, error)
                 position += 1
             else:
                 return
 
-    def slice(self, unit: Unit, start: int, stop: int) -> Iterator[Sample]:
-        """Yields the samples of a slice of a unit, but for those that are skipped."""
+    def slice(self, shard: Shard, start: int, stop: int) -> Iterator[Sample]:
+        """Yields the samples of a slice of a shard, but for those that are skipped."""
         if self.raises:
-            yield from unit.slice(start, stop)
+            yield from shard.slice(start, stop)
             return
         while start < stop:
-            if (numbers := unit.numbers(start, stop)) is not None:
-                yield from self.between(unit, *numbers)
+            if (numbers := shard.numbers(start, stop)) is not None:
+                yield from self.between(shard, *numbers)
                 return
             found = 0
             name: str | None = None
             try:
-                for sample in unit.slice(start, stop):
+                for sample in shard.slice(start, stop):
                     found += 1
                     name = sample[0]
-                    self.worked()
+                    self.succeeded()
                     yield sample
             except IPFSDatasetError as error:
                 try:
-                    position, after = unit.resume(start, found, name)
+                    position, after = shard.resume(start, found, name)
                 except IPFSDatasetError:
-                    self.failed(error, f"the rest of a slice of {unit.what}")
+                    self.skip_or_raise(error, f"the rest of a slice of {shard.what}")
                     return
-                yield from self._by_number(unit, position, error)
+                yield from self._by_number(shard, position, error)
                 start = after
             else:
                 return
 
-    def _in_order(self, unit: Unit) -> Iterator[Sample]:
-        """Yields a unit's samples as they come; by number after one that cannot be read, where that works."""
+    def _in_order(self, shard: Shard) -> Iterator[Sample]:
+        """Yields a shard's samples as they come; by number after a sample that cannot be read."""
         position = 0
         try:
-            for sample in unit.samples():
+            for sample in shard.samples():
                 position += 1
-                self.worked()
+                self.succeeded()
                 yield sample
         except IPFSDatasetError as error:
             try:
-                count = unit.count()
+                count = shard.count()
             except IPFSDatasetError:  # no random access: nothing says where the next sample begins
-                self.failed(error, f"the rest of {unit.what}")
+                self.skip_or_raise(error, f"the rest of {shard.what}")
                 return
             if position >= count:  # what fails is behind the last sample, such as a missing end
-                self.failed(error, f"the rest of {unit.what}")
+                self.skip_or_raise(error, f"the rest of {shard.what}")
                 return
-            yield from self._by_number(unit, position, error)
-            yield from self.between(unit, position + 1, count)
+            yield from self._by_number(shard, position, error)
+            yield from self.between(shard, position + 1, count)
 
-    def _by_number(self, unit: Unit, position: int, error: IPFSDatasetError) -> Iterator[Sample]:
+    def _by_number(self, shard: Shard, position: int, error: IPFSDatasetError) -> Iterator[Sample]:
         """Yields the sample at which reading in order failed, where it can be read by itself.
 
         What is read ahead may be damaged and the sample itself sound.
 
         Args:
-            unit: What it belongs to.
+            shard: What it belongs to.
             position: Its number.
             error: What happened. A source that does not deliver is not asked anew: that takes long.
         """
         if not isinstance(error, TransportError) or isinstance(error, ObjectNotFoundError):
             try:
-                sample = unit.get(position)
+                sample = shard.get(position)
             except IPFSDatasetError as again:
                 error = again
             else:
-                self.worked()
+                self.succeeded()
                 yield sample
                 return
-        self.failed(error, f"sample {position} of {unit.what}")
+        self.skip_or_raise(error, f"sample {position} of {shard.what}")
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 from torch.utils.data import Dataset
 
 from ipfs_dataset_core.datasets.batch_fetch import Batches, numbered
-from ipfs_dataset_core.datasets.error_policy import Failures
+from ipfs_dataset_core.datasets.error_policy import ErrorPolicy
 from ipfs_dataset_core.datasets.indexing import as_integer, check_slice
 from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
@@ -32,8 +32,8 @@ class _Row:
     def prefetch(self, positions: Sequence[int]) -> None:
         self._samples.get().prefetch(positions)
 
-    def costs(self, positions: Iterable[int]) -> Iterator[int]:
-        yield from self._samples.get().costs(positions)
+    def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
+        yield from self._samples.get().fetch_bytes(positions)
 
 
 class ImportedDataset(Dataset[Any]):
@@ -49,8 +49,8 @@ class ImportedDataset(Dataset[Any]):
     def __init__(self, published: Published) -> None:
         self._published = published
         self._samples = ProcessLocal(published.load)
-        self._row = _Row(self._samples)
-        self._failures = Failures(published.connections.options)
+        self._concatenated = _Row(self._samples)
+        self._policy = ErrorPolicy(published.connections.options)
         self._batches = Batches(published.connections.options.memory)
         self._length: int | None = None
 
@@ -72,23 +72,23 @@ class ImportedDataset(Dataset[Any]):
         In the order of `indices`, as for `IPFSDataset`.
         """
         return self._batches.samples(
-            self._row,
+            self._concatenated,
             indices,
             self._known_length(),
             lambda index: self[operator.index(index)],
-            self._failures,
+            self._policy,
             as_they_are=type(self).__getitem__ is ImportedDataset.__getitem__,
         )
 
     def prefetch(self, indices: Sequence[SupportsIndex]) -> None:
         """Starts fetching samples of the next batches; see `IPFSDataset.prefetch`."""
-        self._batches.prefetch(self._row, numbered(indices, self._known_length()))
+        self._batches.prefetch(self._concatenated, numbered(indices, self._known_length()))
 
     def __iter__(self) -> Iterator[Any]:
-        if self._failures.raises and type(self).__getitem__ is ImportedDataset.__getitem__:
+        if self._policy.raises and type(self).__getitem__ is ImportedDataset.__getitem__:
             return self._samples.get().iterate(0, len(self))
         # A subclass transforms samples where it indexes, and only by number one can be skipped.
-        return self._failures.each(self.__getitem__, range(len(self)))
+        return self._policy.each(self.__getitem__, range(len(self)))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._published.url}>"
@@ -96,7 +96,7 @@ class ImportedDataset(Dataset[Any]):
     @property
     def skipped(self) -> int:
         """How many samples were skipped so far, in this process and its workers."""
-        return self._failures.skipped
+        return self._policy.skipped
 
     def block_memory(self) -> int:
         """Returns how many bytes of verified blocks each process keeps."""

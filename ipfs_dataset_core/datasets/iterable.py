@@ -10,16 +10,16 @@ from torch.utils.data import Dataset, IterableDataset
 from ipfs_dataset_core.datasets.batch_fetch import Batches, numbered
 from ipfs_dataset_core.datasets.block_streaming import stream_in_blocks
 from ipfs_dataset_core.datasets.decoding import Decoders
-from ipfs_dataset_core.datasets.error_policy import Failures
+from ipfs_dataset_core.datasets.error_policy import ErrorPolicy
 from ipfs_dataset_core.datasets.indexing import as_integer, check_length_holds, check_slice
-from ipfs_dataset_core.datasets.objects import Collection, DatasetObject, as_objects
+from ipfs_dataset_core.datasets.objects import DatasetObject, DatasetObjects, as_objects
 from ipfs_dataset_core.datasets.streaming import exact_length, stream
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.order.epochs import SharedEpoch
-from ipfs_dataset_core.order.reader_rank import current_job, current_place, job_to_carry
+from ipfs_dataset_core.order.reader_rank import current_job, current_reader_rank, job_to_carry
 from ipfs_dataset_core.order.sharding import DISTRIBUTIONS
 from ipfs_dataset_core.order.shuffled_blocks import (
-    PIECES_AHEAD,
+    STEPS_AHEAD,
     default_block,
     default_window,
     fits,
@@ -48,7 +48,7 @@ class SampleAccess:
     behind `IPFSDataset`.
     """
 
-    _collection: Collection
+    _samples: DatasetObjects
     _connections: Connections
 
     def __getitem__(self, index: Any) -> Any:
@@ -65,12 +65,12 @@ class SampleAccess:
         """
         if isinstance(index, slice):
             check_slice(self, index, SampleAccess.__getitem__)
-            return self.__getitems__(range(*index.indices(len(self._collection))))  # type: ignore[attr-defined]
-        length = len(self._collection)
+            return self.__getitems__(range(*index.indices(len(self._samples))))  # type: ignore[attr-defined]
+        length = len(self._samples)
         position = as_integer(index)
         if not -length <= position < length:
             raise IndexError(f"sample {position} of a dataset of {length}")
-        return self._collection.row.get(position % length)
+        return self._samples.concatenated.get(position % length)
 
 
 class IPFSDataset(SampleAccess, Dataset[Any]):
@@ -101,15 +101,15 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
     ) -> None:
         chosen, objects = Options.from_arguments(options), as_objects(ipfs_objs)
         self._connections = Connections(ipfs_api_address, chosen, objects)
-        self._failures = Failures(chosen)
+        self._policy = ErrorPolicy(chosen)
         self._batches = Batches(chosen.memory)
         decode = Decoders(decoders)
-        self._collection = Collection(
+        self._samples = DatasetObjects(
             [DatasetObject(item, self._connections, decode) for item in objects]
         )
 
     def __len__(self) -> int:
-        return len(self._collection)
+        return len(self._samples)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Returns a batch: what it needs is fetched together, then each sample goes through ``self[i]``.
@@ -118,11 +118,11 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         samples that lie together do so one after the other.
         """
         return self._batches.samples(
-            self._collection.row,
+            self._samples.concatenated,
             indices,
-            len(self._collection),
+            len(self._samples),
             self.__getitem__,
-            self._failures,
+            self._policy,
             as_they_are=type(self).__getitem__ is SampleAccess.__getitem__,
         )
 
@@ -134,12 +134,12 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         Args:
             indices: Numbers of samples.
         """
-        self._batches.prefetch(self._collection.row, numbered(indices, len(self._collection)))
+        self._batches.prefetch(self._samples.concatenated, numbered(indices, len(self._samples)))
 
     @property
     def skipped(self) -> int:
         """How many samples of batches were skipped so far, in this process and its workers."""
-        return self._failures.skipped
+        return self._policy.skipped
 
     def block_memory(self) -> int:
         """Returns how many bytes of verified blocks each process keeps."""
@@ -147,11 +147,11 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
 
     def block_stops(self, size: int) -> array[int]:
         """Returns where each block ends, by number: a run of samples that start within `size` bytes."""
-        return self._collection.row.block_stops(size)
+        return self._samples.concatenated.block_stops(size)
 
     def close(self) -> None:
         """Closes the connections of this process; a later use opens them again."""
-        self._collection.close()
+        self._samples.close()
         self._connections.close()
 
 
@@ -193,7 +193,7 @@ class IPFSIterableDataset(IterableDataset[Any]):
             raise ValueError(f"distribution is one of {DISTRIBUTIONS}, not {distribution!r}")
         chosen, objects = Options.from_arguments(options), as_objects(ipfs_objs)
         self._connections = Connections(ipfs_api_address, chosen, objects)
-        self._failures = Failures(chosen)
+        self._policy = ErrorPolicy(chosen)
         decode = Decoders(decoders)
         self._objects = [DatasetObject(item, self._connections, decode) for item in objects]
         self._shuffle_urls = shuffle_urls
@@ -207,9 +207,9 @@ class IPFSIterableDataset(IterableDataset[Any]):
         if self._shuffle_blocks:
             return self.in_shuffled_blocks()
         job = current_job(self._carried)
-        place = current_place(job)
-        units = self._failures.units(self._ordered(), in_order=place.shares == 1)
-        return stream(units, place, self._distribution or job.distribution, self._failures)
+        reader = current_reader_rank(job)
+        shards = self._policy.shards(self._ordered(), in_order=reader.count == 1)
+        return stream(shards, reader, self._distribution or job.distribution, self._policy)
 
     def in_shuffled_blocks(self, seed: int = 0) -> Iterator[Any]:
         """Yields this reader's samples as with ``shuffle_blocks``; `seed` counts besides the dataset's."""
@@ -218,14 +218,14 @@ class IPFSIterableDataset(IterableDataset[Any]):
         block = default_block(memory)
         window = default_window(memory, block)
         return stream_in_blocks(
-            self._failures.units(self._objects),
-            current_place(job),
+            self._policy.shards(self._objects),
+            current_reader_rank(job),
             self._distribution or job.distribution,
-            self._failures,
+            self._policy,
             block=block,
             window=window,
             key=(self._seed, seed, self._epoch.get()),
-            ahead=PIECES_AHEAD if fits(memory, window, block) else 0,
+            ahead=STEPS_AHEAD if fits(memory, window, block) else 0,
         )
 
     def __len__(self) -> int:
@@ -241,11 +241,11 @@ class IPFSIterableDataset(IterableDataset[Any]):
         if not hasattr(self, "_objects"):
             raise TypeError(f"{type(self).__name__} has no len()")
         check_length_holds(self)
-        if not self._failures.raises:
+        if not self._policy.raises:
             raise TypeError("with a handler that skips samples there is no len(): it may be less")
         job = current_job(self._carried)
-        units = [unit for item in self._objects for unit in item.units()]
-        return exact_length(units, job.world, job.rank, self._distribution or job.distribution)
+        shards = [shard for item in self._objects for shard in item.shards()]
+        return exact_length(shards, job.world, job.rank, self._distribution or job.distribution)
 
     def __bool__(self) -> bool:
         """Returns True, as for any iterable dataset: asking must neither read nor fail."""
@@ -254,7 +254,7 @@ class IPFSIterableDataset(IterableDataset[Any]):
     @property
     def skipped(self) -> int:
         """How many samples, and objects that could not be opened, were skipped so far by all workers."""
-        return self._failures.skipped
+        return self._policy.skipped
 
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch comes next; persistent workers hear of it as well."""

@@ -1,4 +1,4 @@
-"""A dataset's objects, found and opened as late as possible, as one row of units."""
+"""A dataset's objects, found and opened as late as possible, as shards."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from weakref import WeakSet
 import attrs
 
 from ipfs_dataset_core.addressing.object_url import local_path, parse_object_url
-from ipfs_dataset_core.datasets.concatenated import Row
+from ipfs_dataset_core.datasets.concatenated import ConcatenatedShards
 from ipfs_dataset_core.datasets.decoding import Decoders
 from ipfs_dataset_core.datasets.raw_members import warn_of_published
-from ipfs_dataset_core.datasets.shards import MembersUnit, ObjectUnit
+from ipfs_dataset_core.datasets.shards import FolderShard, ObjectShard
 from ipfs_dataset_core.errors import AddressError, FormatError, IPFSDatasetError, Location
 from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory, Reader, is_whole_file
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
@@ -36,7 +36,7 @@ from ipfs_dataset_core.toolkit.string_table import NameTable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ipfs_dataset_core.datasets.shards import Unit
+    from ipfs_dataset_core.datasets.shards import Shard
     from ipfs_dataset_core.interfaces import ObjectFile, ReaderPlugin
     from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.limits import Limits
@@ -130,42 +130,42 @@ class DatasetObject:
         self.name = redacted(obj.url) if isinstance(obj.url, str) else repr(obj.url)
         self._connections = connections
         self._target: CID | PlainPath | None = None
-        self._units: list[Unit] | None = None
+        self._shards: list[Shard] | None = None
         _not_located.add(self)
         _import_reader(obj)
 
-    def units(self, *, in_order: bool = False) -> list[Unit]:
-        """Returns the units of this object, in order.
+    def shards(self, *, in_order: bool = False) -> list[Shard]:
+        """Returns the shards of this object, in order.
 
         Args:
             in_order: Whether this process will read all of them so; what that needs may then come at once.
         """
-        if self._units is None:
+        if self._shards is None:
             try:
-                self._units = self._find_units(in_order=in_order)
+                self._shards = self._find_shards(in_order=in_order)
             except IPFSDatasetError as error:
                 raise located(error, Location(object=self.name)) from error.__cause__
-        return self._units
+        return self._shards
 
-    def counted_units(self) -> list[Unit]:
-        """Returns the units of this object, each of which has counted its samples.
+    def counted_shards(self) -> list[Shard]:
+        """Returns the shards of this object, each of which has counted its samples.
 
         Raises:
             LimitError: All of them together have more samples than one object may have.
         """
-        units, count = self.units(), 0
-        for unit in units:
-            count += unit.count()
+        shards, count = self.shards(), 0
+        for shard in shards:
+            count += shard.count()
             self._connections.options.limits.check("members", count, repr(self.name))
-        return units
+        return shards
 
     def _is_decoded(self, source: ObjectFile | ObjectDirectory) -> bool:
         return not isinstance(source, ObjectDirectory) and self._decoders.claim(source.name)
 
     def close(self) -> None:
         """Forgets what this process opened; a later use opens it again."""
-        for unit in self._units or ():
-            unit.close()
+        for shard in self._shards or ():
+            shard.close()
 
     def follow_name(self) -> None:
         """Finds out what a mutable name points to, before other processes could find something else."""
@@ -190,7 +190,7 @@ class DatasetObject:
                 log.info("%s is %s", self.name, self._target)
         return self._target
 
-    def _find_units(self, *, in_order: bool) -> list[Unit]:
+    def _find_shards(self, *, in_order: bool) -> list[Shard]:
         gateway = parse_object_url(self.obj.url).gateway
         opener = Opener(self._connections, gateway, self._locate(), self.name)
         opened = ProcessLocal(opener)
@@ -206,20 +206,20 @@ class DatasetObject:
             chosen = default_registry().reader(RemoteFileType.PLAIN.value)
         else:
             chosen = choose_format(self.obj, source)
-        unit = ObjectUnit(opener, chosen, self.name, decoders=self._decoders)
-        if not isinstance(unit.reader, FolderReader):
-            return [unit]
+        shard = ObjectShard(opener, chosen, self.name, decoders=self._decoders)
+        if not isinstance(shard.reader, FolderReader):
+            return [shard]
         if not isinstance(source, ObjectDirectory):
             raise FormatError(f"{self.name!r} is a file, and a folder was expected")
         if in_order:
             source.read_ahead()
         folder = cast("ProcessLocal[ObjectDirectory]", opened)
-        places = FolderPlaces(folder, self.name, unit.reader)
+        places = FolderPlaces(folder, self.name, shard.reader)
         with working(self._connections.options.deadline, f"The listing of {self.name!r}"):
-            members = unit.reader.members(source)
+            members = shard.reader.members(source)
             if member_format is not None:
-                return _units_of_format(folder, opener, members, places, member_format)
-            return _folder_units(
+                return _shards_of_format(folder, opener, members, places, member_format)
+            return _folder_shards(
                 folder, opener, members, places, decoders=self._decoders, limits=source.limits
             )
 
@@ -240,16 +240,16 @@ def _member_format(
     return plugin
 
 
-def _units_of_format(
+def _shards_of_format(
     opened: ProcessLocal[ObjectDirectory],
     opener: Opener,
     members: Sequence[str],
     places: FolderPlaces,
     chosen: ReaderPlugin | Reader,
-) -> list[Unit]:
-    """Returns units for those of a folder's members that are of a format, by their suffix.
+) -> list[Shard]:
+    """Returns shards for those of a folder's members that are of a format, by their suffix.
 
-    Where a file is one sample they are one unit, fetched ahead as all members of folders.
+    Where a file is one sample they are one shard, fetched ahead as all members of folders.
 
     Raises:
         FormatError: No member has a suffix of the format.
@@ -274,9 +274,9 @@ def _units_of_format(
     if own and is_whole_file(type(unguarded(reader))):
         where = _ChosenPlaces(places, array("Q", own))
         decoders = Decoders(dict.fromkeys(suffixes or ("",), chosen), any_name=True)
-        return [MembersUnit(opened, NameTable(paths), opener.name, where, decoders)]
+        return [FolderShard(opened, NameTable(paths), opener.name, where, decoders)]
     return [
-        ObjectUnit(
+        ObjectShard(
             *(MemberOpener(opener, path), chosen, f"{opener.name}/{path}"),
             partial(places.where, number, path),
         )
@@ -304,7 +304,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_follow_names)
 
 
-def _folder_units(
+def _folder_shards(
     opened: ProcessLocal[ObjectDirectory],
     opener: Opener,
     members: Sequence[str],
@@ -312,22 +312,22 @@ def _folder_units(
     *,
     decoders: Decoders,
     limits: Limits,
-) -> list[Unit]:
-    """Returns units for a folder's members: runs of plain files, and each archive on its own.
+) -> list[Shard]:
+    """Returns shards for a folder's members: runs of plain files, and each archive on its own.
 
     Raises:
         LimitError: There are too many archives.
     """
     reader_for = lru_cache(1024)(partial(_reader_for, opener.name))
-    units: list[Unit] = []
+    shards: list[Shard] = []
     # A list may name an archive again and again; its index is needed once.
-    archives: dict[str, Unit] = {}
+    archives: dict[str, Shard] = {}
     count = start = 0
 
     def end_run(stop: int) -> None:
         if start < stop:
             names, where = _names(members, start, stop), _RunPlaces(places, start)
-            units.append(MembersUnit(opened, names, opener.name, where, decoders))
+            shards.append(FolderShard(opened, names, opener.name, where, decoders))
 
     for position, path in enumerate(members):
         check_time()
@@ -341,12 +341,12 @@ def _folder_units(
             limits.check("archives", count, f"the folder {opener.name!r}")
             if path not in archives:
                 where, name = partial(places.where, position, path), f"{opener.name}/{path}"
-                archives[path] = ObjectUnit(
+                archives[path] = ObjectShard(
                     MemberOpener(opener, path), plugin, name, where, decoders
                 )
-            units.append(archives[path])
+            shards.append(archives[path])
     end_run(len(members))
-    return units
+    return shards
 
 
 def _reader_for(folder: str, suffix: str) -> ReaderPlugin | None:
@@ -410,7 +410,7 @@ def as_objects(given: IPFSObject | str | Iterable[IPFSObject | str]) -> list[IPF
     return objects
 
 
-class Collection:
+class DatasetObjects:
     """All samples of a map-style dataset, by number.
 
     Args:
@@ -419,18 +419,20 @@ class Collection:
 
     def __init__(self, objects: Sequence[DatasetObject]) -> None:
         self._objects = objects
-        self._row: Row | None = None
+        self._concatenated: ConcatenatedShards | None = None
 
     @property
-    def row(self) -> Row:
-        """The samples of all units, counted at first use."""
-        if self._row is None:
-            self._row = Row([unit for item in self._objects for unit in item.counted_units()])
-        return self._row
+    def concatenated(self) -> ConcatenatedShards:
+        """The samples of all shards, counted at first use."""
+        if self._concatenated is None:
+            self._concatenated = ConcatenatedShards(
+                [shard for item in self._objects for shard in item.counted_shards()]
+            )
+        return self._concatenated
 
     def __len__(self) -> int:
-        """Returns the number of samples of all units."""
-        return len(self.row)
+        """Returns the number of samples of all shards."""
+        return len(self.concatenated)
 
     def close(self) -> None:
         """Forgets what this process opened; a later use opens it again."""

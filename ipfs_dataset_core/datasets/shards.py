@@ -39,7 +39,7 @@ _FIRST_AHEAD, _MEMBERS_AHEAD = 16, 256
 _MEMBER_WEIGHT = 64 << 10
 
 
-class Unit(ABC):
+class Shard(ABC):
     """Part of a dataset that is read as one thing.
 
     Attributes:
@@ -85,7 +85,7 @@ class Unit(ABC):
         self.prefetch(positions)
 
     @abstractmethod
-    def costs(self, positions: Iterable[int]) -> Iterator[int]:
+    def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
         """Yields about how many bytes each of some samples, in order, needs besides those before it."""
 
     @abstractmethod
@@ -122,7 +122,7 @@ class Unit(ABC):
         return self.between(0, self.count())
 
 
-class ObjectUnit(Unit):
+class ObjectShard(Shard):
     """An object read by its own format.
 
     Args:
@@ -184,7 +184,7 @@ class ObjectUnit(Unit):
         return len(self.index())
 
     def is_counted(self) -> bool:
-        # Never because an index happens to be here: readers that share a unit have to split it alike.
+        # Never because an index happens to be here: readers that share a shard have to split it alike.
         if not self.reader.cheap_index:
             return False
         if self._index is None:
@@ -215,9 +215,11 @@ class ObjectUnit(Unit):
     def prefetch(self, positions: Sequence[int]) -> None:
         self.reader.prefetch(self.source, self.index(), positions)
 
-    def costs(self, positions: Iterable[int]) -> Iterator[int]:
+    def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
         spans, source = map(self.index().span, positions), self.source
-        return source.costs(spans) if isinstance(source, ObjectFile) else whole_blocks(spans, 1)
+        return (
+            source.fetch_bytes(spans) if isinstance(source, ObjectFile) else whole_blocks(spans, 1)
+        )
 
     def samples(self) -> Iterator[Sample]:
         # A file of its own, for readers read on from where it stands, and iterations may run side by side.
@@ -301,7 +303,7 @@ class _ReaderFactory:
         return DecodingReader(reader, self._decoders, self._where)
 
 
-class MembersUnit(Unit):
+class FolderShard(Shard):
     """Members of a folder, each one sample.
 
     Args:
@@ -356,7 +358,7 @@ class MembersUnit(Unit):
     def read_ahead(self, positions: Sequence[int]) -> None:
         self._directory.get().read_ahead([self._names[p] for p in positions])
 
-    def costs(self, positions: Iterable[int]) -> Iterator[int]:
+    def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
         return (_MEMBER_WEIGHT for _ in positions)
 
     def between(self, start: int, stop: int) -> Iterator[Sample]:
@@ -373,10 +375,10 @@ class MembersUnit(Unit):
         self._directory.pop()
 
 
-def _one_by_one(unit: Unit, start: int, stop: int) -> Iterator[Sample]:
+def _one_by_one(shard: Shard, start: int, stop: int) -> Iterator[Sample]:
     """Yields samples that are files of a directory, while the next ones are fetched."""
     # What comes in order comes from the directory's start on: never more in vain than is used.
-    hint = unit.read_ahead if start <= stop - start else unit.prefetch
+    hint = shard.read_ahead if start <= stop - start else shard.prefetch
     # Little at first, or the first sample waits for all of it.
     announced, ahead = start, _FIRST_AHEAD
     for position in range(start, stop):
@@ -384,4 +386,4 @@ def _one_by_one(unit: Unit, start: int, stop: int) -> Iterator[Sample]:
             until = min(position + ahead, stop)
             hint(range(announced, until))
             announced, ahead = until, min(2 * ahead, _MEMBERS_AHEAD)
-        yield unit.get(position)
+        yield shard.get(position)

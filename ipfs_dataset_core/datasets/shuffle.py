@@ -11,8 +11,8 @@ from ipfs_dataset_core.datasets.indexing import check_length_holds
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
 from ipfs_dataset_core.order.dataset_blocks import blocks_of
 from ipfs_dataset_core.order.epochs import SharedEpoch
-from ipfs_dataset_core.order.reader_rank import current_job, current_place, job_to_carry
-from ipfs_dataset_core.order.sharding import Place, sample_ranges
+from ipfs_dataset_core.order.reader_rank import current_job, current_reader_rank, job_to_carry
+from ipfs_dataset_core.order.sharding import ReaderRank, sample_ranges
 from ipfs_dataset_core.order.shuffled_blocks import default_window, keyed_random, samples_of
 
 if TYPE_CHECKING:
@@ -56,10 +56,10 @@ class ShuffleDataset(IterableDataset[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         job = current_job(self._carried)
-        place = current_place(job)
+        reader = current_reader_rank(job)
         epoch = self._epoch.get()
-        generator = keyed_random("buffer", self._seed, epoch, place.share, place.shares)
-        return shuffled(self._samples(place, job, epoch), self._buffer_size, generator)
+        generator = keyed_random("buffer", self._seed, epoch, reader.index, reader.count)
+        return shuffled(self._samples(reader, job, epoch), self._buffer_size, generator)
 
     def __len__(self) -> int:
         """Returns the number of samples for this rank.
@@ -72,7 +72,7 @@ class ShuffleDataset(IterableDataset[Any]):
         if isinstance(self._dataset, IterableDataset):
             return length
         job = current_job(self._carried)
-        ranges = sample_ranges(length, Place(job.rank, job.world), job.distribution)
+        ranges = sample_ranges(length, ReaderRank(job.rank, job.world), job.distribution)
         return sum(stop - start for start, stop in ranges)
 
     def __bool__(self) -> bool:
@@ -89,10 +89,10 @@ class ShuffleDataset(IterableDataset[Any]):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_carried": job_to_carry(self._carried)}
 
-    def _samples(self, place: Place, job: Job, epoch: int) -> Iterable[Any]:
+    def _samples(self, reader: ReaderRank, job: Job, epoch: int) -> Iterable[Any]:
         dataset: Any = self._dataset
         if not isinstance(dataset, IterableDataset):
-            return self._numbered(sample_ranges(len(dataset), place, job.distribution), epoch)
+            return self._numbered(sample_ranges(len(dataset), reader, job.distribution), epoch)
         # What overrides it may join neighbours, or read another dataset beside it.
         if type(dataset).__iter__ is IPFSIterableDataset.__iter__:
             return cast("IPFSIterableDataset", dataset).in_shuffled_blocks(self._seed)
@@ -105,8 +105,8 @@ class ShuffleDataset(IterableDataset[Any]):
             yield from (dataset[index] for start, stop in ranges for index in range(start, stop))
             return
         window = default_window(blocks.block_memory(), blocks.size)
-        pieces = blocks.pieces(window, self._seed, epoch)
-        numbers = chain.from_iterable(samples_of(pieces(start, stop)) for start, stop in ranges)
+        steps = blocks.steps(window, self._seed, epoch)
+        numbers = chain.from_iterable(samples_of(steps(start, stop)) for start, stop in ranges)
         while batch := list(islice(numbers, _BATCH)):
             yield from dataset.__getitems__(batch)
 

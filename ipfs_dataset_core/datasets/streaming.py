@@ -1,4 +1,4 @@
-"""What one reader of an iterable dataset yields: its share of every unit, in order."""
+"""What one reader of an iterable dataset yields: its share of every shard, in order."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.errors import FormatError
-from ipfs_dataset_core.order.sharding import Place, overlaps, part, sample_ranges
+from ipfs_dataset_core.order.sharding import ReaderRank, overlaps, part, sample_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ipfs_dataset_core.datasets.error_policy import Failures
-    from ipfs_dataset_core.datasets.shards import Unit
+    from ipfs_dataset_core.datasets.error_policy import ErrorPolicy
+    from ipfs_dataset_core.datasets.shards import Shard
     from ipfs_dataset_core.interfaces import Sample
     from ipfs_dataset_core.order.sharding import Distribution
 
 
 def stream(
-    units: Iterable[Unit], place: Place, distribution: Distribution, failures: Failures
+    shards: Iterable[Shard], reader: ReaderRank, distribution: Distribution, policy: ErrorPolicy
 ) -> Iterator[Sample]:
     """Yields the samples of one reader.
 
     Every sample of the dataset goes to exactly one reader, but for what `distribution` adds or drops to make
-    ranks equal. Where all units are counted, samples are split by number. Otherwise they are split by bytes,
+    ranks equal. Where all shards are counted, samples are split by number. Otherwise they are split by bytes,
     so that no reader has to look through an archive to find out how many samples it has; objects that cannot
     be entered in the middle (compressed tars) go to one reader each, or, where there are fewer of them than
     readers, every reader takes its turn among their samples.
@@ -31,43 +31,47 @@ def stream(
     Raises:
         FormatError: Ranks must be equal, and an object's samples cannot be counted.
     """
-    if place.shares == 1:
-        for unit in units:
-            yield from failures.samples(unit)
+    if reader.count == 1:
+        for shard in shards:
+            yield from policy.samples(shard)
         return
-    units = list(units)
-    if (place.world > 1 and distribution != "uneven") or all(unit.is_counted() for unit in units):
-        yield from _by_number(units, place, distribution, failures)
+    shards = list(shards)
+    if (reader.world > 1 and distribution != "uneven") or all(
+        shard.is_counted() for shard in shards
+    ):
+        yield from _by_number(shards, reader, distribution, policy)
     else:
-        yield from _by_bytes([unit for unit in units if unit.is_splittable()], place, failures)
-        yield from _in_turn([unit for unit in units if not unit.is_splittable()], place, failures)
+        yield from _by_bytes([shard for shard in shards if shard.is_splittable()], reader, policy)
+        yield from _in_turn(
+            [shard for shard in shards if not shard.is_splittable()], reader, policy
+        )
 
 
-def exact_length(units: Sequence[Unit], world: int, rank: int, distribution: Distribution) -> int:
+def exact_length(shards: Sequence[Shard], world: int, rank: int, distribution: Distribution) -> int:
     """Returns how many samples one rank gets.
 
     Raises:
         TypeError: Only reading the whole dataset would tell.
     """
-    if not all(unit.is_counted() for unit in units):
+    if not all(shard.is_counted() for shard in shards):
         raise TypeError("this iterable dataset has no len(): counting would read all of it")
-    total = sum(unit.count() for unit in units)
-    ranges = sample_ranges(total, Place(rank, world), distribution)
+    total = sum(shard.count() for shard in shards)
+    ranges = sample_ranges(total, ReaderRank(rank, world), distribution)
     return sum(stop - start for start, stop in ranges)
 
 
 def _by_number(
-    units: Sequence[Unit], place: Place, distribution: Distribution, failures: Failures
+    shards: Sequence[Shard], reader: ReaderRank, distribution: Distribution, policy: ErrorPolicy
 ) -> Iterator[Sample]:
-    counts = [_count(unit) for unit in units]
-    for start, stop in sample_ranges(sum(counts), place, distribution):
-        for unit, first, last in overlaps(counts, start, stop):
-            yield from failures.between(units[unit], first, last)
+    counts = [_count(shard) for shard in shards]
+    for start, stop in sample_ranges(sum(counts), reader, distribution):
+        for shard, first, last in overlaps(counts, start, stop):
+            yield from policy.between(shards[shard], first, last)
 
 
-def _count(unit: Unit) -> int:
+def _count(shard: Shard) -> int:
     try:
-        return unit.count()
+        return shard.count()
     except FormatError as error:
         raise FormatError(
             f"Ranks cannot get equally many samples, for one object's cannot be counted. {error} "
@@ -75,17 +79,17 @@ def _count(unit: Unit) -> int:
         ) from error
 
 
-def _by_bytes(units: Sequence[Unit], place: Place, failures: Failures) -> Iterator[Sample]:
-    weights = [unit.weight() for unit in units]
-    start, stop = part(sum(weights), place.share, place.shares)
-    for unit, first, last in overlaps(weights, start, stop):
-        yield from failures.slice(units[unit], first, last)
+def _by_bytes(shards: Sequence[Shard], reader: ReaderRank, policy: ErrorPolicy) -> Iterator[Sample]:
+    weights = [shard.weight() for shard in shards]
+    start, stop = part(sum(weights), reader.index, reader.count)
+    for shard, first, last in overlaps(weights, start, stop):
+        yield from policy.slice(shards[shard], first, last)
 
 
-def _in_turn(units: Sequence[Unit], place: Place, failures: Failures) -> Iterator[Sample]:
-    if len(units) >= place.shares:
-        for unit in islice(units, place.share, None, place.shares):
-            yield from failures.samples(unit)
+def _in_turn(shards: Sequence[Shard], reader: ReaderRank, policy: ErrorPolicy) -> Iterator[Sample]:
+    if len(shards) >= reader.count:
+        for shard in islice(shards, reader.index, None, reader.count):
+            yield from policy.samples(shard)
     else:
-        for unit in units:
-            yield from islice(failures.samples(unit), place.share, None, place.shares)
+        for shard in shards:
+            yield from islice(policy.samples(shard), reader.index, None, reader.count)

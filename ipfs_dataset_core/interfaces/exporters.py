@@ -48,11 +48,11 @@ class PublishedSamples(ABC):
     def prefetch(self, positions: Sequence[int]) -> None:
         """Says that these samples will be read soon, so that they come together."""
 
-    def costs(self, positions: Iterable[int]) -> Iterator[int]:
+    def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
         """Yields about how many bytes each of some samples, in order, needs besides those before it.
 
-        So that a batch whose blocks memory does not hold is fetched in parts; see `ObjectFile.costs`. By
-        default it is taken to hold any.
+        A batch whose blocks do not fit in memory is then fetched in parts; see `ObjectFile.fetch_bytes`. By
+        default 0 for each: any batch fits.
         """
         return (0 for _ in positions)
 

@@ -90,7 +90,7 @@ class ObjectFile(io.RawIOBase, ABC):
             spans: Pairs ``(start, stop)`` of byte positions in the file, in any order.
         """
 
-    def costs(self, spans: Iterable[Span]) -> Iterator[int]:
+    def fetch_bytes(self, spans: Iterable[Span]) -> Iterator[int]:
         """Yields, for each span in order, about how many bytes it needs that earlier ones do not."""
         return whole_blocks(spans, self.block_bytes)
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch.utils.data import Subset
 
-from ipfs_dataset_core.order.shuffled_blocks import BlockOrder, Piece, default_block
+from ipfs_dataset_core.order.shuffled_blocks import ShuffleBlockOrder, WindowStep, default_block
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
 @runtime_checkable
-class InBlocks(Protocol):
+class BlockwiseDataset(Protocol):
     """A map-style dataset that knows which of its samples lie together."""
 
     def block_memory(self) -> int:
@@ -32,7 +32,7 @@ class InBlocks(Protocol):
         """Returns several samples, fetched together."""
 
 
-class Blocks:
+class DatasetBlocks:
     """The blocks of such a dataset, or of a `Subset` of one, in whatever order that has its samples.
 
     Attributes:
@@ -49,7 +49,7 @@ class Blocks:
     def __init__(self, dataset: Any, size: int | None = None) -> None:
         self._subset = dataset if isinstance(dataset, Subset) else None
         whole = dataset if self._subset is None else self._subset.dataset
-        if not isinstance(whole, InBlocks):
+        if not isinstance(whole, BlockwiseDataset):
             raise TypeError(
                 f"{type(whole).__name__} does not say which of its samples lie together: give an "
                 "IPFSDataset, an imported dataset or a Subset of one, or add block_stops and block_memory"
@@ -61,7 +61,7 @@ class Blocks:
         """Returns how many bytes of verified blocks each process keeps."""
         return self._whole.block_memory()
 
-    def pieces(self, window: int, *key: object) -> Callable[[int, int], Iterator[Piece]]:
+    def steps(self, window: int, *key: object) -> Callable[[int, int], Iterator[WindowStep]]:
         """Returns what yields the numbers of the samples from one place of an order to another.
 
         Args:
@@ -77,16 +77,16 @@ class Blocks:
                 "elsewhere: a subclass that numbers its samples otherwise says where their blocks end, too"
             )
         stops, places = self._sorted
-        pieces = BlockOrder(stops, window, *key).pieces
+        steps = ShuffleBlockOrder(stops, window, *key).steps
         if places is None:
-            return pieces
+            return steps
 
         def placed(samples: Iterable[int]) -> list[int]:
             return list(map(places.__getitem__, samples))
 
         return lambda start, stop: (
-            Piece(placed(piece.samples), list(map(placed, piece.entering)))
-            for piece in pieces(start, stop)
+            WindowStep(placed(step.samples), list(map(placed, step.entering)))
+            for step in steps(start, stop)
         )
 
     def prefetch(self, samples: Iterable[int]) -> None:
@@ -121,10 +121,10 @@ class Blocks:
         return array("Q", sorted(left - {0})), places
 
 
-def blocks_of(dataset: Any) -> Blocks | None:
+def blocks_of(dataset: Any) -> DatasetBlocks | None:
     """Returns the blocks of a dataset that knows them."""
     whole = dataset.dataset if isinstance(dataset, Subset) else dataset
-    if not isinstance(whole, InBlocks):
+    if not isinstance(whole, BlockwiseDataset):
         return None
-    blocks = Blocks(dataset)
+    blocks = DatasetBlocks(dataset)
     return blocks if blocks.fit else None

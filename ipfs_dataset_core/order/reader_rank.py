@@ -10,7 +10,7 @@ import attrs
 import torch.distributed
 from torch.utils.data import get_worker_info
 
-from ipfs_dataset_core.order.sharding import Place
+from ipfs_dataset_core.order.sharding import ReaderRank
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,9 +67,9 @@ def job_to_carry(carried: Job | None) -> Job | None:
     return job if job.world > 1 else None
 
 
-def current_place(job: Job) -> Place:
+def current_reader_rank(job: Job) -> ReaderRank:
     """Returns who reads now."""
     info = get_worker_info()
     if info is None:
-        return Place(job.rank, job.world)
-    return Place(job.rank, job.world, info.id, info.num_workers)
+        return ReaderRank(job.rank, job.world)
+    return ReaderRank(job.rank, job.world, info.id, info.num_workers)

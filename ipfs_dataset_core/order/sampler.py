@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 from torch.utils.data import Sampler
 
 from ipfs_dataset_core.options import parse_size
-from ipfs_dataset_core.order.dataset_blocks import Blocks
+from ipfs_dataset_core.order.dataset_blocks import DatasetBlocks
 from ipfs_dataset_core.order.reader_rank import Job, current_job
-from ipfs_dataset_core.order.sharding import DISTRIBUTIONS, Place, batch_ranges, rank_range
-from ipfs_dataset_core.order.shuffled_blocks import PIECES_AHEAD, default_window, fits, samples_of
+from ipfs_dataset_core.order.sharding import DISTRIBUTIONS, ReaderRank, batch_ranges, rank_range
+from ipfs_dataset_core.order.shuffled_blocks import STEPS_AHEAD, default_window, fits, samples_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ipfs_dataset_core.order.sharding import Distribution
-    from ipfs_dataset_core.order.shuffled_blocks import Piece
+    from ipfs_dataset_core.order.shuffled_blocks import WindowStep
 
-# One sample in so many of a piece is read before more is fetched: each leaf once, mostly.
+# One sample in so many of a step is read before more is fetched: each leaf once, mostly.
 _READ_FIRST = 8
 
 
@@ -68,7 +68,7 @@ class BlockShuffleSampler(Sampler[int]):
         if block_bytes is not None:
             block_bytes = _at_least_one("block_bytes", parse_size(block_bytes))
         self._dataset = dataset
-        self._blocks = Blocks(dataset, block_bytes)
+        self._blocks = DatasetBlocks(dataset, block_bytes)
         block, memory = self._blocks.size, self._blocks.block_memory()
         self._window = default_window(memory, block)
         if window_bytes is not None:
@@ -83,11 +83,11 @@ class BlockShuffleSampler(Sampler[int]):
         self._epoch = 0
 
     def __iter__(self) -> Iterator[int]:
-        pieces = self._blocks.pieces(self._window, self._seed, self._epoch)
+        steps = self._blocks.steps(self._window, self._seed, self._epoch)
         start, stop = self._range()
 
         def between(start: int, stop: int) -> Iterator[int]:
-            return self._numbers(pieces(start, stop))
+            return self._numbers(steps(start, stop))
 
         if self._workers == 1:
             return between(start, stop)
@@ -106,49 +106,49 @@ class BlockShuffleSampler(Sampler[int]):
         """Says which epoch comes next; without it, every epoch has the same order."""
         self._epoch = epoch
 
-    def _numbers(self, pieces: Iterator[Piece]) -> Iterator[int]:
-        """Yields the samples of pieces; who reads them learns in time what the next ones need."""
+    def _numbers(self, steps: Iterator[WindowStep]) -> Iterator[int]:
+        """Yields the samples of steps; who reads them learns in time what the next ones need."""
         if not self._fits:
-            return samples_of(pieces)
+            return samples_of(steps)
         # A subset hands on numbers of its own.
-        return self._announced(pieces) if self._blocks.are_of_subset else _told(pieces)
+        return self._announced(steps) if self._blocks.are_of_subset else _told(steps)
 
-    def _announced(self, pieces: Iterator[Piece]) -> Iterator[int]:
-        """Yields samples piece by piece, while what the next ones need is fetched in this process."""
-        for samples, entering in _with_what_follows(pieces):
+    def _announced(self, steps: Iterator[WindowStep]) -> Iterator[int]:
+        """Yields samples step by step, while what the next ones need is fetched in this process."""
+        for samples, entering in _with_what_follows(steps):
             yield from samples
             if entering:
                 self._blocks.prefetch(chain.from_iterable(entering))
 
     def _range(self) -> tuple[int, int]:
         job = self._job or current_job()
-        place = Place(job.rank, job.world)
-        return rank_range(len(self._dataset), place, self._distribution or job.distribution)
+        reader = ReaderRank(job.rank, job.world)
+        return rank_range(len(self._dataset), reader, self._distribution or job.distribution)
 
 
 def _with_what_follows(
-    pieces: Iterator[Piece],
+    steps: Iterator[WindowStep],
 ) -> Iterator[tuple[list[int], list[Sequence[int]]]]:
-    """Yields samples piece by piece, and behind the first of each what is to be fetched then."""
-    coming = deque(islice(pieces, 1))
-    entering = [block for piece in coming for block in piece.entering]
+    """Yields samples step by step, and behind the first of each what is to be fetched then."""
+    coming = deque(islice(steps, 1))
+    entering = [block for step in coming for block in step.entering]
     while coming:
-        piece = coming.popleft()
+        step = coming.popleft()
         # Until somebody asks for more, nothing is known to be read here. And a cache gives up first what
-        # was not read for longest: some of this piece has to be read, or it would be this one.
-        first = 1 + len(piece.samples) // _READ_FIRST
-        following = list(islice(pieces, PIECES_AHEAD - len(coming)))
+        # was not read for longest: some of this step has to be read, or it would be this one.
+        first = 1 + len(step.samples) // _READ_FIRST
+        following = list(islice(steps, STEPS_AHEAD - len(coming)))
         entering += chain.from_iterable(one.entering for one in following)
-        yield piece.samples[:first], entering
+        yield step.samples[:first], entering
         entering = []
         coming += following
-        yield piece.samples[first:], []
+        yield step.samples[first:], []
 
 
-def _told(pieces: Iterator[Piece]) -> Iterator[int]:
-    """Yields samples piece by piece; whoever reads them is told with one of them what the next ones need."""
+def _told(steps: Iterator[WindowStep]) -> Iterator[int]:
+    """Yields samples step by step; whoever reads them is told with one of them what the next ones need."""
     soon: list[Sequence[int]] = []
-    for samples, entering in _with_what_follows(pieces):
+    for samples, entering in _with_what_follows(steps):
         soon += entering
         if soon and samples:
             yield from samples[:-1]

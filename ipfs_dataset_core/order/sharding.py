@@ -15,7 +15,7 @@ DISTRIBUTIONS: tuple[Distribution, ...] = ("pad", "drop", "uneven")
 
 
 @attrs.frozen
-class Place:
+class ReaderRank:
     """Who is reading.
 
     Args:
@@ -31,12 +31,12 @@ class Place:
     workers: int = 1
 
     @property
-    def share(self) -> int:
+    def index(self) -> int:
         """The number of this reader among all readers of the job."""
         return self.rank * self.workers + self.worker
 
     @property
-    def shares(self) -> int:
+    def count(self) -> int:
         """How many readers the job has."""
         return self.world * self.workers
 
@@ -46,29 +46,31 @@ def part(total: int, index: int, count: int) -> tuple[int, int]:
     return total * index // count, total * (index + 1) // count
 
 
-def sample_ranges(total: int, place: Place, distribution: Distribution) -> list[tuple[int, int]]:
+def sample_ranges(
+    total: int, reader: ReaderRank, distribution: Distribution
+) -> list[tuple[int, int]]:
     """Returns the ranges of sample numbers that one reader reads, in order.
 
     Args:
         total: How many samples there are.
-        place: Who reads.
+        reader: Who reads.
         distribution: ``"uneven"`` reads each sample exactly once; ``"pad"`` gives every rank equally many
             by reading a few first samples again, ``"drop"`` by leaving out a few last ones.
     """
-    start, stop = rank_range(total, place, distribution)
-    first, last = part(stop - start, place.worker, place.workers)
+    start, stop = rank_range(total, reader, distribution)
+    first, last = part(stop - start, reader.worker, reader.workers)
     return list(wrapped(start + first, start + last, total))
 
 
-def rank_range(total: int, place: Place, distribution: Distribution) -> tuple[int, int]:
+def rank_range(total: int, reader: ReaderRank, distribution: Distribution) -> tuple[int, int]:
     """Returns the range of one rank, whoever its workers are; beyond `total` it means the first samples."""
     if distribution == "pad":
-        stretched = -(-total // place.world) * place.world
+        stretched = -(-total // reader.world) * reader.world
     elif distribution == "drop":
-        stretched = total // place.world * place.world
+        stretched = total // reader.world * reader.world
     else:
         stretched = total
-    return part(stretched, place.rank, place.world)
+    return part(stretched, reader.rank, reader.world)
 
 
 def batch_ranges(start: int, stop: int, batch: int, workers: int) -> list[tuple[int, int]]:
@@ -93,10 +95,10 @@ def wrapped(start: int, stop: int, total: int) -> Iterator[tuple[int, int]]:
 
 
 def overlaps(weights: Sequence[int], start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-    """Yields ``(unit, first, last)`` for each unit that a range of their joined weights touches."""
+    """Yields ``(shard, first, last)`` for each shard that a range of their joined weights touches."""
     base = 0
-    for unit, weight in enumerate(weights):
+    for shard, weight in enumerate(weights):
         first, last = max(start - base, 0), min(stop - base, weight)
         if first < last:
-            yield unit, first, last
+            yield shard, first, last
         base += weight

@@ -1,11 +1,10 @@
-"""A shuffled order in which neighbours stay near each other in time; pure, and never all in memory.
+"""The order of a shuffled epoch that keeps neighbours near each other; pure, computed piece by piece.
 
-Blocks, runs of consecutive samples, are permuted. A window slides over them, block by block, and with each
-step a random share of every block in it is read. So whoever keeps a window's bytes reads each byte about
-once, and where one block has come to its end, others are in their middle: for each step one block is fetched,
-and a window that slides mixes as many blocks in half of the memory that one needs which is replaced as a
-whole. A stretch of the order depends on nothing but the key and its place, so that ranks and workers need not
-talk.
+Shuffle blocks, runs of consecutive samples of about 4 MiB, are permuted. A window slides over them, one block
+at a time, and each time a random share of every block in the window is read. A reader that keeps the bytes of
+one window in memory therefore fetches each byte about once. One block enters and one leaves each time the
+window slides, so it mixes as many blocks as a window of twice the memory that is replaced as a whole. A range
+of the order depends on the key and its bounds only, so ranks and workers need no communication.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 4 << 20
 # Of so many samples in a block, one that is not mixed makes no difference.
 _MANY = 32
-# So that while one piece is waited for, another is on its way.
-PIECES_AHEAD = 2
+# So that while one step is waited for, another is on its way.
+STEPS_AHEAD = 2
 
 
 def default_block(memory: int) -> int:
@@ -42,22 +41,22 @@ def default_block(memory: int) -> int:
 def default_window(memory: int, block: int) -> int:
     """Returns how many blocks to mix with so much memory: what comes next fits as well, where that can be."""
     fitting = cached_bytes(memory) // (block + LEAF_BYTES)
-    return max(1, min(fitting * 8 // 11, fitting - PIECES_AHEAD))
+    return max(1, min(fitting * 8 // 11, fitting - STEPS_AHEAD))
 
 
 def fits(memory: int, window: int, block: int) -> bool:
-    """Tells whether so much memory holds what a piece of the order needs, and the next ones, too."""
-    blocks = window - 1 + (1 + PIECES_AHEAD) * _steps_of_a_piece(window)
+    """Tells whether so much memory holds what a step of the order needs, and the next ones, too."""
+    blocks = window - 1 + (1 + STEPS_AHEAD) * _blocks_per_step(window)
     return blocks * (block + LEAF_BYTES) <= cached_bytes(memory)
 
 
-def _steps_of_a_piece(window: int) -> int:
+def _blocks_per_step(window: int) -> int:
     # With fewer, memory would hold a larger window; with more, who reads waits less often for a source.
     return max(1, window // 8)
 
 
-class Piece(NamedTuple):
-    """What is read while the blocks of the next pieces are fetched.
+class WindowStep(NamedTuple):
+    """What is read while the blocks of the next steps are fetched.
 
     Args:
         samples: In their order.
@@ -68,12 +67,12 @@ class Piece(NamedTuple):
     entering: list[Sequence[int]]
 
 
-def samples_of(pieces: Iterable[Piece]) -> Iterator[int]:
-    """Yields the samples of pieces, in their order."""
-    return chain.from_iterable(piece.samples for piece in pieces)
+def samples_of(steps: Iterable[WindowStep]) -> Iterator[int]:
+    """Yields the samples of steps, in their order."""
+    return chain.from_iterable(step.samples for step in steps)
 
 
-class BlockOrder:
+class ShuffleBlockOrder:
     """One epoch's order of samples.
 
     Args:
@@ -93,21 +92,21 @@ class BlockOrder:
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    def pieces(self, start: int, stop: int) -> Iterator[Piece]:
+    def steps(self, start: int, stop: int) -> Iterator[WindowStep]:
         """Yields the samples at some places of the order; those beyond its end start over."""
-        most = _steps_of_a_piece(self._window)
+        most = _blocks_per_step(self._window)
         for first, last in wrapped(start, stop, len(self)):
-            steps = self._steps(first, last)
-            while together := list(islice(steps, most)):
-                entering = chain.from_iterable(step.entering for step in together)
-                yield Piece(list(samples_of(together)), list(entering))
+            slides = self._slides(first, last)
+            while together := list(islice(slides, most)):
+                entering = chain.from_iterable(slide.entering for slide in together)
+                yield WindowStep(list(samples_of(together)), list(entering))
 
-    def _steps(self, start: int, stop: int) -> Iterator[Piece]:
+    def _slides(self, start: int, stop: int) -> Iterator[WindowStep]:
         first, last = bisect_right(self._ends, start), bisect_left(self._ends, stop) + 1
         count = last - first
         window = min(self._window, count)
         random = keyed_random("window", *self._key, start)
-        steps: deque[list[int]] = deque([] for _ in range(window))
+        slides: deque[list[int]] = deque([] for _ in range(window))
         entering: list[Sequence[int]] = []
         for number in range(count):
             block = self._cut(first + number, start, stop)
@@ -117,14 +116,14 @@ class BlockOrder:
             shares = 1 + min(number, count - window) - max(0, number - window + 1)
             mixed = block[:-1] if len(block) >= _MANY else block
             for sample in mixed:
-                steps[int(random.random() * shares)].append(sample)
+                slides[int(random.random() * shares)].append(sample)
             # The last one may end in a leaf that no other needs, and which would be gone by the time.
-            steps[0].extend(block[len(mixed) :])
+            slides[0].extend(block[len(mixed) :])
             if number >= window - 1:
-                steps.append([])
-                samples = steps.popleft()
+                slides.append([])
+                samples = slides.popleft()
                 random.shuffle(samples)
-                yield Piece(samples, entering)
+                yield WindowStep(samples, entering)
                 entering = []
 
     def _cut(self, place: int, start: int, stop: int) -> range:

@@ -127,12 +127,12 @@ class _GuardedSamples(PublishedSamples):
         with self._guard("the prefetch of"):
             self._samples.prefetch(positions)
 
-    def costs(self, positions: Iterable[int]) -> Iterator[int]:
+    def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
         def doing(_: int) -> str:
-            return f"the costs of samples of {self._what!r}"
+            return f"the bytes to fetch for samples of {self._what!r}"
 
         return guarded_each(
-            *(self._origin, doing, lambda: self._samples.costs(positions)),
+            *(self._origin, doing, lambda: self._samples.fetch_bytes(positions)),
             where=lambda *_: self._where(),
         )
 

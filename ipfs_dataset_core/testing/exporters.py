@@ -112,10 +112,11 @@ class ExporterContract:
         self, exporter: Exporter, samples: list[Any]
     ) -> None:
         found = self.loaded(exporter, samples)
-        costs = list(found.costs(range(len(samples))))
+        costs = list(found.fetch_bytes(range(len(samples))))
         _terms.must(
             len(costs) == len(samples) and min(costs, default=0) >= 0,
-            f"`costs` has to yield a number of bytes for each sample asked for; it yielded {costs!r:.200}",
+            "`fetch_bytes` has to yield a number of bytes for each sample asked for; it yielded "
+            f"{costs!r:.200}",
         )
         stops = [0, *found.block_stops(1000)]
         _terms.must(

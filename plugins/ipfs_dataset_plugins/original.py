@@ -102,9 +102,9 @@ class OriginalSamples(PublishedSamples):
         for file, spans in self._spans(positions):
             file.prefetch(spans)
 
-    def costs(self, positions: Iterable[int]) -> Iterator[int]:
+    def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
         for file, spans in self._spans(positions):
-            yield from file.costs(spans)
+            yield from file.fetch_bytes(spans)
 
     def block_stops(self, size: int) -> Sequence[int]:
         self._counted()

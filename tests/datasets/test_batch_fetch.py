@@ -16,13 +16,13 @@ from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset.ipfs_dataset import BlockShuffleSampler, IPFSDataset
 from ipfs_dataset_core import IPFSObject
 from ipfs_dataset_core.datasets.batch_fetch import Batches, fetched_ahead, in_groups
-from ipfs_dataset_core.datasets.concatenated import Row
+from ipfs_dataset_core.datasets.concatenated import ConcatenatedShards
 from ipfs_dataset_core.errors import FormatError, TransportError
 from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_plugins.tar.reader import TarReader
 from ipfs_dataset_plugins.zip.reader import ZipReader
 from tests.support.builders import noise, one_file, tar_bytes, zip_bytes
-from tests.support.fake_units import FakeUnit
+from tests.support.fake_shards import FakeShard
 from tests.support.gateway_server import GatewayServer
 from tests.support.stores import SMALL_LEAVES, Store, blocks_in
 from tests.support.workers import as_it_is
@@ -33,7 +33,7 @@ FILES = {f"{number:03}": noise(10_000, number) for number in range(600)}
 HOPPING = random.Random(1).sample(range(600), 600)
 
 
-class Noting(FakeUnit):
+class Noting(FakeShard):
     """Samples of one byte, of which it is noted when they were asked for."""
 
     def __attrs_post_init__(self):
@@ -45,29 +45,29 @@ class Noting(FakeUnit):
 
 
 def noting(count):
-    unit = Noting("zip", list(range(count)), count, "counted")
-    return unit, Row([unit])
+    shard = Noting("zip", list(range(count)), count, "counted")
+    return shard, ConcatenatedShards([shard])
 
 
 def test_a_group_is_fetched_while_the_one_before_is_read():
-    unit, row = noting(9)
-    groups = fetched_ahead(iter([[2, 0], [4, 3], [8]]), row, lambda group: [group])
+    shard, joined = noting(9)
+    groups = fetched_ahead(iter([[2, 0], [4, 3], [8]]), joined, lambda group: [group])
     assert next(groups) == [2, 0]
-    assert unit.asked == [[0, 2], [3, 4]]
+    assert shard.asked == [[0, 2], [3, 4]]
     assert list(groups) == [[4, 3], [8]]
-    assert unit.asked == [[0, 2], [3, 4], [8]]
-    assert list(fetched_ahead([], row, lambda group: [group])) == []
-    assert list(fetched_ahead(["ab"], row, lambda group: [[7, 6], [1]])) == ["ab"]
-    assert unit.asked[3:] == [[6, 7], [1]], "in the parts that memory holds"
+    assert shard.asked == [[0, 2], [3, 4], [8]]
+    assert list(fetched_ahead([], joined, lambda group: [group])) == []
+    assert list(fetched_ahead(["ab"], joined, lambda group: [[7, 6], [1]])) == ["ab"]
+    assert shard.asked[3:] == [[6, 7], [1]], "in the parts that memory holds"
 
 
 def test_where_memory_holds_one_group_no_other_is_fetched():
-    unit, row = noting(9)
-    groups = fetched_ahead(iter([[2, 0], [4, 3]]), row, lambda group: [group], ahead=0)
+    shard, joined = noting(9)
+    groups = fetched_ahead(iter([[2, 0], [4, 3]]), joined, lambda group: [group], ahead=0)
     assert next(groups) == [2, 0]
-    assert unit.asked == [[0, 2]]
+    assert shard.asked == [[0, 2]]
     assert list(groups) == [[4, 3]]
-    assert unit.asked == [[0, 2], [3, 4]]
+    assert shard.asked == [[0, 2], [3, 4]]
 
 
 @given(st.lists(st.none() | st.integers(0, 49), max_size=40), st.integers(0, 100))
@@ -84,54 +84,54 @@ def test_groups_are_all_of_a_batch_and_fit_in_memory(positions, memory):
 
 
 def test_a_batch_whose_objects_cannot_be_opened_is_one_group():
-    class Gone(FakeUnit):
-        def costs(self, positions):
+    class Gone(FakeShard):
+        def fetch_bytes(self, positions):
             raise TransportError("gone did not come")
 
-    row = Row([Gone("gone", list(range(9)), 9, "counted")])
-    assert in_groups(row, [3, None, 1], 0) == [[0, 1, 2]]
+    joined = ConcatenatedShards([Gone("gone", list(range(9)), 9, "counted")])
+    assert in_groups(joined, [3, None, 1], 0) == [[0, 1, 2]]
 
 
 @given(st.lists(st.none() | st.integers(0, 49), max_size=40), st.integers(0, 100))
 def test_a_batch_has_the_order_in_which_it_was_asked_for(positions, memory):
-    _, row = noting(50)
+    _, joined = noting(50)
     counted = count(1)
 
     def read(group):
         return [(place, (place, next(counted))) for place in group]
 
-    batch = Batches(memory).read(row, positions, read)
+    batch = Batches(memory).read(joined, positions, read)
     assert [place for place, _ in batch] == list(range(len(positions)))
     assert next(counted) == len(positions) + 1
 
 
 def test_what_was_announced_is_fetched_once():
-    unit, row = noting(50)
+    shard, joined = noting(50)
     batches = Batches(100)
 
     def read(positions):
-        batches.read(row, positions, lambda group: [(place, None) for place in group])
+        batches.read(joined, positions, lambda group: [(place, None) for place in group])
 
-    batches.prefetch(row, [1, 2])
-    assert unit.asked == [], "fetched for a process that reads nothing"
+    batches.prefetch(joined, [1, 2])
+    assert shard.asked == [], "fetched for a process that reads nothing"
     read([9])
-    batches.prefetch(row, [7, None, 3, 5])
-    assert unit.asked == [[9], [3, 5, 7]]
+    batches.prefetch(joined, [7, None, 3, 5])
+    assert shard.asked == [[9], [3, 5, 7]]
     read([7, 8, 3])
-    assert unit.asked[2:] == [[8]]
+    assert shard.asked[2:] == [[8]]
     read([7, 5])
-    assert unit.asked[3:] == [[7]], "what was read may be gone again"
+    assert shard.asked[3:] == [[7]], "what was read may be gone again"
 
 
 def test_what_is_announced_again_and_again_and_never_read_is_not_fetched():
-    unit, row = noting(50)
+    shard, joined = noting(50)
     batches = Batches(100)
     for turn in range(2):
-        batches.read(row, [9], lambda group: [(place, None) for place in group])
-        unit.asked.clear()
+        batches.read(joined, [9], lambda group: [(place, None) for place in group])
+        shard.asked.clear()
         for number in range(10):
-            batches.prefetch(row, [10 * turn + number])
-        assert unit.asked == [[10 * turn + number] for number in range(4)]
+            batches.prefetch(joined, [10 * turn + number])
+        assert shard.asked == [[10 * turn + number] for number in range(4)]
 
 
 @pytest.fixture(scope="module")

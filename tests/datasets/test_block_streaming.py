@@ -11,74 +11,83 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfs_dataset_core.datasets.block_streaming import stream_in_blocks
-from ipfs_dataset_core.datasets.error_policy import Failures
+from ipfs_dataset_core.datasets.error_policy import ErrorPolicy
 from ipfs_dataset_core.errors import FormatError, TransportError, TransportTimeoutError
 from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.order.sharding import DISTRIBUTIONS, Place
-from tests.support.fake_units import FakeUnit, everything, units
+from ipfs_dataset_core.order.sharding import DISTRIBUTIONS, ReaderRank
+from tests.support.fake_shards import FakeShard, everything, shards
 
 
-def share(row, place, distribution, *key, options=None):
-    failures = Failures(options or Options())
+def share(shards, reader, distribution, *key, options=None):
+    policy = ErrorPolicy(options or Options())
     return list(
-        stream_in_blocks(iter(row), place, distribution, failures, block=2 << 20, window=2, key=key)
+        stream_in_blocks(
+            iter(shards), reader, distribution, policy, block=2 << 20, window=2, key=key
+        )
     )
 
 
-def all_of(row, world, workers, distribution):
+def all_of(shards, world, workers, distribution):
     """Returns what each rank gets."""
     return [
         [
             sample
             for worker in range(workers)
-            for sample in share(row, Place(rank, world, worker, workers), distribution)
+            for sample in share(shards, ReaderRank(rank, world, worker, workers), distribution)
         ]
         for rank in range(world)
     ]
 
 
-@given(units(), st.integers(1, 4), st.integers(1, 4))
-def test_uneven_gives_every_sample_to_exactly_one_reader(row, world, workers):
-    found = chain.from_iterable(all_of(row, world, workers, "uneven"))
-    assert Counter(found) == Counter(everything(row))
+@given(shards(), st.integers(1, 4), st.integers(1, 4))
+def test_uneven_gives_every_sample_to_exactly_one_reader(shards, world, workers):
+    found = chain.from_iterable(all_of(shards, world, workers, "uneven"))
+    assert Counter(found) == Counter(everything(shards))
 
 
-@given(units(), st.sampled_from(DISTRIBUTIONS), st.integers(1, 4))
-def test_one_rank_loses_and_repeats_nothing(row, distribution, workers):
-    found = chain.from_iterable(all_of(row, 1, workers, distribution))
-    assert Counter(found) == Counter(everything(row))
+@given(shards(), st.sampled_from(DISTRIBUTIONS), st.integers(1, 4))
+def test_one_rank_loses_and_repeats_nothing(shards, distribution, workers):
+    found = chain.from_iterable(all_of(shards, 1, workers, distribution))
+    assert Counter(found) == Counter(everything(shards))
 
 
-@given(units(kinds=("counted", "sliceable")), st.integers(2, 4), st.integers(1, 3))
-def test_pad_and_drop_give_ranks_equally_many(row, world, workers):
-    total = len(everything(row))
+@given(shards(kinds=("counted", "sliceable")), st.integers(2, 4), st.integers(1, 3))
+def test_pad_and_drop_give_ranks_equally_many(shards, world, workers):
+    total = len(everything(shards))
     for distribution, expected in (("pad", -(-total // world)), ("drop", total // world)):
-        found = all_of(row, world, workers, distribution)
+        found = all_of(shards, world, workers, distribution)
         assert {len(rank) for rank in found} == {expected}
-        assert set(chain(*found)) <= set(everything(row))
-    assert set(chain(*all_of(row, world, workers, "pad"))) == set(everything(row))
+        assert set(chain(*found)) <= set(everything(shards))
+    assert set(chain(*all_of(shards, world, workers, "pad"))) == set(everything(shards))
 
 
 def test_a_stream_cannot_be_shared_out_evenly():
-    row = [FakeUnit("zip", [0, 1], 9, "counted"), FakeUnit("gz", [0], 9, "stream", countable=False)]
+    shards = [
+        FakeShard("zip", [0, 1], 9, "counted"),
+        FakeShard("gz", [0], 9, "stream", countable=False),
+    ]
     with pytest.raises(FormatError, match="Ranks cannot get equally many samples"):
-        share(row, Place(0, 2), "pad")
+        share(shards, ReaderRank(0, 2), "pad")
 
 
 def test_the_order_depends_on_the_key_alone():
-    row = [FakeUnit("zip", list(range(500)), 500, "counted")]
-    first = share(row, Place(), "uneven", 1)
-    assert first == share(row, Place(), "uneven", 1) != share(row, Place(), "uneven", 2)
+    shards = [FakeShard("zip", list(range(500)), 500, "counted")]
+    first = share(shards, ReaderRank(), "uneven", 1)
+    assert (
+        first
+        == share(shards, ReaderRank(), "uneven", 1)
+        != share(shards, ReaderRank(), "uneven", 2)
+    )
 
 
-class Unreadable(FakeUnit):
+class Unreadable(FakeShard):
     """Cannot be looked up."""
 
     def count(self):
         raise TransportError(f"{self.name} did not come")
 
 
-class PartlyUnreadable(FakeUnit):
+class PartlyUnreadable(FakeShard):
     """Its odd samples do not come."""
 
     def get(self, position):
@@ -91,20 +100,20 @@ class PartlyUnreadable(FakeUnit):
 
 
 def test_what_cannot_be_read_is_raised_or_skipped():
-    row = [
+    shards = [
         Unreadable("gone", [0], 9, "counted"),
         PartlyUnreadable("part", list(range(6)), 9, "counted"),
-        FakeUnit("whole", [0, 1], 9, "counted"),
+        FakeShard("whole", [0, 1], 9, "counted"),
     ]
     with pytest.raises(TransportError, match="gone did not come"):
-        share(row, Place(), "uneven")
+        share(shards, ReaderRank(), "uneven")
     with pytest.raises(TransportError, match=r"sample \d did not come"):
-        share(row[1:], Place(), "uneven")
-    found = share(row, Place(), "uneven", options=Options(handler="skip"))
+        share(shards[1:], ReaderRank(), "uneven")
+    found = share(shards, ReaderRank(), "uneven", options=Options(handler="skip"))
     assert sorted(found) == [("part", 0), ("part", 2), ("part", 4), ("whole", 0), ("whole", 1)]
 
 
-class Damaged(FakeUnit):
+class Damaged(FakeShard):
     """Its odd samples cannot be read, and it is known how often that was tried."""
 
     error: type[Exception] = FormatError
@@ -120,15 +129,17 @@ class Gone(Damaged):
     error = TransportTimeoutError
 
 
-def streamed(unit, options):
-    failures = Failures(options)
-    stream = stream_in_blocks([unit], Place(), "uneven", failures, block=2 << 20, window=2, key=())
-    return stream, failures
+def streamed(shard, options):
+    policy = ErrorPolicy(options)
+    stream = stream_in_blocks(
+        [shard], ReaderRank(), "uneven", policy, block=2 << 20, window=2, key=()
+    )
+    return stream, policy
 
 
 def test_all_that_comes_before_what_cannot_be_read_is_had_first():
     starts = list(range(0, 200, 2))
-    stream, _ = streamed(FakeUnit("part", starts, 200, "counted"), Options())
+    stream, _ = streamed(FakeShard("part", starts, 200, "counted"), Options())
     order = [number for _, number in stream]
     before = next(at for at, number in enumerate(order) if number % 2)
     stream, _ = streamed(Damaged("part", starts, 200, "counted"), Options())
@@ -137,16 +148,16 @@ def test_all_that_comes_before_what_cannot_be_read_is_had_first():
         found.extend(stream)
     assert found == [("part", number) for number in order[:before]]
     for kind in (Damaged, Gone):
-        stream, failures = streamed(
+        stream, policy = streamed(
             kind("part", starts, 200, "counted"), Options(handler="skip", max_failures=100)
         )
         assert list(stream) == [("part", number) for number in order if not number % 2]
-        assert failures.skipped == 50
+        assert policy.skipped == 50
 
 
 def test_a_source_that_is_gone_is_waited_for_once():
-    unit = Gone("part", list(range(0, 200, 2)), 200, "counted")
-    stream, _ = streamed(unit, Options())
+    shard = Gone("part", list(range(0, 200, 2)), 200, "counted")
+    stream, _ = streamed(shard, Options())
     with pytest.raises(TransportTimeoutError):
         list(stream)
-    assert unit.whole_reads == 1
+    assert shard.whole_reads == 1

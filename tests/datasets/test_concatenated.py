@@ -1,4 +1,4 @@
-"""Units in a row: where their blocks end, and which of them may be mixed."""
+"""Concatenated shards: where their shuffle blocks end, and which of them may be mixed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.datasets.concatenated import Row, has_blocks
-from ipfs_dataset_core.datasets.shards import MembersUnit, ObjectUnit
+from ipfs_dataset_core.datasets.concatenated import ConcatenatedShards, has_blocks
+from ipfs_dataset_core.datasets.shards import FolderShard, ObjectShard
 from ipfs_dataset_core.errors import Location
 from ipfs_dataset_core.interfaces import MemberIndex, Reader
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile
 from ipfs_dataset_core.toolkit.string_table import NameTable
-from tests.support.fake_units import FakeUnit, everything, units
+from tests.support.fake_shards import FakeShard, everything, shards
 
 
 @attrs.frozen
@@ -44,12 +44,12 @@ class Placed(Reader):
         return Spans(self.spans)
 
 
-def unit(spans, source=None):
-    return ObjectUnit(lambda: source or MemoryFile(b"x" * 100), Placed(spans), "object")
+def shard(spans, source=None):
+    return ObjectShard(lambda: source or MemoryFile(b"x" * 100), Placed(spans), "object")
 
 
 def members(count):
-    return MembersUnit(
+    return FolderShard(
         ProcessLocal(lambda: MemoryDirectory({})),
         NameTable(str(number) for number in range(count)),
         "folder",
@@ -57,21 +57,23 @@ def members(count):
     )
 
 
-@given(units(kinds=("counted", "sliceable")))
-def test_samples_are_numbered_through(row):
-    joined = Row(row)
-    assert [joined.get(number) for number in range(len(joined))] == everything(row)
+@given(shards(kinds=("counted", "sliceable")))
+def test_samples_are_numbered_through(shards):
+    joined = ConcatenatedShards(shards)
+    assert [joined.get(number) for number in range(len(joined))] == everything(shards)
 
 
-def test_blocks_end_where_units_do():
-    row = Row([unit([(0, 10), (10, 20), (20, 30)]), unit([(0, 5)]), members(70)])
-    assert list(row.block_stops(20)) == [2, 3, 4, *range(5, 75)]
-    assert list(row.block_stops(2 << 20)) == [3, 4, 36, 68, 74]
+def test_blocks_end_where_shards_do():
+    shards = ConcatenatedShards(
+        [shard([(0, 10), (10, 20), (20, 30)]), shard([(0, 5)]), members(70)]
+    )
+    assert list(shards.block_stops(20)) == [2, 3, 4, *range(5, 75)]
+    assert list(shards.block_stops(2 << 20)) == [3, 4, 36, 68, 74]
 
 
-def test_an_empty_row_has_no_blocks():
-    assert list(Row([]).block_stops(1)) == []
-    assert list(Row([unit([])]).block_stops(1)) == []
+def test_no_samples_have_no_blocks():
+    assert list(ConcatenatedShards([]).block_stops(1)) == []
+    assert list(ConcatenatedShards([shard([])]).block_stops(1)) == []
 
 
 @pytest.mark.parametrize(
@@ -84,22 +86,22 @@ def test_an_empty_row_has_no_blocks():
     ],
 )
 def test_an_object_whose_index_names_no_bytes_is_not_mixed(spans, mixes):
-    assert has_blocks(unit(spans)) == mixes
+    assert has_blocks(shard(spans)) == mixes
 
 
 def test_files_of_a_directory_are_mixed_whatever_their_spans():
-    assert has_blocks(unit([(0, 0)] * 3, MemoryDirectory({"a": b""})))
+    assert has_blocks(shard([(0, 0)] * 3, MemoryDirectory({"a": b""})))
     assert has_blocks(members(3))
 
 
 def test_what_cannot_be_counted_is_not_mixed():
-    assert not has_blocks(FakeUnit("gz", [0], 1, "stream", countable=False))
+    assert not has_blocks(FakeShard("gz", [0], 1, "stream", countable=False))
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 90))
 def test_blocks_are_of_neighbours_within_the_size(sizes, size):
     starts = [sum(sizes[:number]) for number in range(len(sizes))]
     spans = [(start, start + length) for start, length in zip(starts, sizes, strict=True)]
-    stops = list(Row([unit(spans)]).block_stops(size))
+    stops = list(ConcatenatedShards([shard(spans)]).block_stops(size))
     for first, stop in zip([0, *stops], stops, strict=False):
         assert stop == first + 1 or starts[stop - 1] - starts[first] < size

@@ -6,7 +6,7 @@ from itertools import chain
 
 import pytest
 
-from ipfs_dataset_core.datasets.shards import ObjectUnit
+from ipfs_dataset_core.datasets.shards import ObjectShard
 from ipfs_dataset_core.interfaces import MemberIndex, Reader
 from ipfs_dataset_core.testing import MemoryDirectory
 
@@ -49,22 +49,22 @@ class Hinted(MemoryDirectory):
 
 
 @pytest.fixture
-def unit():
+def shard():
     directory = Hinted()
-    return ObjectUnit(lambda: directory, Texts(), "texts")
+    return ObjectShard(lambda: directory, Texts(), "texts")
 
 
-def test_a_batch_is_fetched_together(unit):
-    unit.prefetch([7, 3])
-    assert unit.source.hints == [[NAMES[7], NAMES[3]]]
+def test_a_batch_is_fetched_together(shard):
+    shard.prefetch([7, 3])
+    assert shard.source.hints == [[NAMES[7], NAMES[3]]]
 
 
-def test_a_range_is_fetched_ahead(unit):
-    assert unit.is_counted()
-    found = unit.between(10, 400)
+def test_a_range_is_fetched_ahead(shard):
+    assert shard.is_counted()
+    found = shard.between(10, 400)
     assert next(found) == (NAMES[10], NAMES[10])
-    assert unit.source.hints == [NAMES[10:26]], "the first sample waits for this"
+    assert shard.source.hints == [NAMES[10:26]], "the first sample waits for this"
     assert [name for name, _ in found] == NAMES[11:400]
-    assert list(chain.from_iterable(unit.source.hints)) == NAMES[10:400]
-    assert len(unit.source.hints) < 10
-    assert max(map(len, unit.source.hints)) <= 256
+    assert list(chain.from_iterable(shard.source.hints)) == NAMES[10:400]
+    assert len(shard.source.hints) < 10
+    assert max(map(len, shard.source.hints)) <= 256

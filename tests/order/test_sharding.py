@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ipfs_dataset_core.order.sharding import (
     DISTRIBUTIONS,
-    Place,
+    ReaderRank,
     batch_ranges,
     overlaps,
     part,
@@ -22,15 +22,15 @@ totals = st.integers(0, 200)
 counts = st.integers(1, 9)
 
 
-def numbers(total, place, distribution):
-    ranges = sample_ranges(total, place, distribution)
+def numbers(total, reader, distribution):
+    ranges = sample_ranges(total, reader, distribution)
     return [number for start, stop in ranges for number in range(start, stop)]
 
 
 def readers(world, workers):
     for rank in range(world):
         for worker in range(workers):
-            yield Place(rank, world, worker, workers)
+            yield ReaderRank(rank, world, worker, workers)
 
 
 @given(totals, counts)
@@ -45,13 +45,13 @@ def test_parts_are_contiguous_and_nearly_equal(total, count):
 
 @given(totals, counts, counts)
 def test_uneven_reads_each_sample_exactly_once_and_in_order(total, world, workers):
-    seen = [n for place in readers(world, workers) for n in numbers(total, place, "uneven")]
+    seen = [n for reader in readers(world, workers) for n in numbers(total, reader, "uneven")]
     assert seen == list(range(total))
 
 
 @given(totals, counts, counts)
 def test_pad_gives_ranks_equal_counts_and_leaves_nothing_out(total, world, workers):
-    seen = [numbers(total, place, "pad") for place in readers(world, workers)]
+    seen = [numbers(total, reader, "pad") for reader in readers(world, workers)]
     by_rank = [
         sum(map(len, seen[first : first + workers])) for first in range(0, len(seen), workers)
     ]
@@ -67,7 +67,7 @@ def test_pad_gives_ranks_equal_counts_and_leaves_nothing_out(total, world, worke
 
 @given(totals, counts, counts)
 def test_drop_gives_ranks_equal_counts_and_repeats_nothing(total, world, workers):
-    seen = [numbers(total, place, "drop") for place in readers(world, workers)]
+    seen = [numbers(total, reader, "drop") for reader in readers(world, workers)]
     by_rank = [
         sum(map(len, seen[first : first + workers])) for first in range(0, len(seen), workers)
     ]
@@ -81,40 +81,47 @@ def test_drop_gives_ranks_equal_counts_and_repeats_nothing(total, world, workers
 def test_workers_of_a_rank_split_its_share_nearly_equally(total, world, workers, distribution):
     for rank in range(world):
         sizes = [
-            len(numbers(total, Place(rank, world, worker, workers), distribution))
+            len(numbers(total, ReaderRank(rank, world, worker, workers), distribution))
             for worker in range(workers)
         ]
         assert max(sizes) - min(sizes) <= 1
         # The workers only divide what the rank alone would read.
         parts = [
-            numbers(total, Place(rank, world, w, workers), distribution) for w in range(workers)
+            numbers(total, ReaderRank(rank, world, w, workers), distribution)
+            for w in range(workers)
         ]
-        assert [*chain(*parts)] == numbers(total, Place(rank, world), distribution)
+        assert [*chain(*parts)] == numbers(total, ReaderRank(rank, world), distribution)
 
 
 def test_fewer_samples_than_ranks_are_repeated_as_often_as_it_takes():
-    assert [numbers(2, Place(rank, 5), "pad") for rank in range(5)] == [[0], [1], [0], [1], [0]]
+    assert [numbers(2, ReaderRank(rank, 5), "pad") for rank in range(5)] == [
+        [0],
+        [1],
+        [0],
+        [1],
+        [0],
+    ]
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_nothing_is_shared_as_nothing(distribution):
-    assert numbers(0, Place(1, 3, 1, 2), distribution) == []
+    assert numbers(0, ReaderRank(1, 3, 1, 2), distribution) == []
 
 
 def test_readers_of_a_job_are_numbered_through():
-    assert [place.share for place in readers(3, 2)] == list(range(6))
-    assert Place(2, 3, 1, 2).shares == 6
+    assert [reader.index for reader in readers(3, 2)] == list(range(6))
+    assert ReaderRank(2, 3, 1, 2).count == 6
 
 
 @given(st.lists(st.integers(0, 9), max_size=8), st.data())
-def test_overlaps_cut_a_range_of_joined_weights_at_the_units(weights, data):
+def test_overlaps_cut_a_range_of_joined_weights_at_the_shards(weights, data):
     total = sum(weights)
     start = data.draw(st.integers(0, total))
     stop = data.draw(st.integers(start, total))
-    joined = [(unit, at) for unit, weight in enumerate(weights) for at in range(weight)]
+    joined = [(shard, at) for shard, weight in enumerate(weights) for at in range(weight)]
     found = [
-        (unit, at)
-        for unit, first, last in overlaps(weights, start, stop)
+        (shard, at)
+        for shard, first, last in overlaps(weights, start, stop)
         for at in range(first, last)
     ]
     assert found == joined[start:stop]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfs_dataset_core.order.shuffled_blocks import (
-    BlockOrder,
+    ShuffleBlockOrder,
     cut,
     default_window,
     fits,
@@ -29,12 +29,12 @@ stops = st.lists(st.integers(1, 9) | st.integers(30, 40), max_size=20).map(
 
 
 def whole(ends, window, *key):
-    order = BlockOrder(ends, window, *key)
+    order = ShuffleBlockOrder(ends, window, *key)
     return between(order, 0, len(order))
 
 
 def between(order, start, stop):
-    return list(samples_of(order.pieces(start, stop)))
+    return list(samples_of(order.steps(start, stop)))
 
 
 @given(stops, st.integers(1, 25), st.integers())
@@ -47,7 +47,7 @@ def test_it_is_a_permutation_that_depends_on_the_key_alone(ends, window, seed):
 @given(stops.filter(bool), st.integers(1, 5), st.lists(st.integers(0, 99), max_size=4))
 def test_stretches_that_meet_are_everything_once(ends, window, places):
     total = ends[-1]
-    order = BlockOrder(ends, window, 7)
+    order = ShuffleBlockOrder(ends, window, 7)
     bounds = sorted({0, total, *(place * total // 99 for place in places)})
     stretches = [between(order, start, stop) for start, stop in pairwise(bounds)]
     lengths = [stop - start for start, stop in pairwise(bounds)]
@@ -58,13 +58,13 @@ def test_stretches_that_meet_are_everything_once(ends, window, places):
 @given(stops.filter(bool), st.integers(1, 5), st.integers(1, 40))
 def test_beyond_its_end_it_starts_over(ends, window, more):
     total = ends[-1]
-    found = between(BlockOrder(ends, window), 0, total + more)
+    found = between(ShuffleBlockOrder(ends, window), 0, total + more)
     assert len(found) == total + more
     assert sorted(found[:total]) == list(range(total))
 
 
 def test_an_order_of_nothing_is_empty():
-    assert between(BlockOrder([], 3), 0, 0) == []
+    assert between(ShuffleBlockOrder([], 3), 0, 0) == []
 
 
 def test_another_epoch_or_seed_is_another_order():
@@ -74,8 +74,8 @@ def test_another_epoch_or_seed_is_another_order():
 
 @given(st.integers(1, 30))
 def test_a_piece_needs_a_window_and_the_blocks_that_it_moves_on(window):
-    for piece in BlockOrder(EVEN, window, 1).pieces(0, COUNT):
-        needed = {sample // BLOCK for sample in piece.samples}
+    for step in ShuffleBlockOrder(EVEN, window, 1).steps(0, COUNT):
+        needed = {sample // BLOCK for sample in step.samples}
         assert len(needed) <= window - 1 + max(1, window // 8)
         assert len(needed) > window // 2
 
@@ -90,15 +90,15 @@ def test_it_ends_with_as_many_blocks_as_it_has_in_the_middle():
 @pytest.mark.parametrize("shares", [1, 2, 7])
 @pytest.mark.parametrize("window", [1, 2, 8])
 def test_each_block_enters_once_before_it_is_needed_and_is_needed_for_a_while_only(window, shares):
-    order = BlockOrder(EVEN, window, 3)
+    order = ShuffleBlockOrder(EVEN, window, 3)
     entered: list[int] = []
     for share in range(shares):
         there: dict[int, int] = {}
-        pieces = order.pieces(COUNT * share // shares, COUNT * (share + 1) // shares)
-        for number, piece in enumerate(pieces):
-            there |= {sample // BLOCK: number for block in piece.entering for sample in block}
+        steps = order.steps(COUNT * share // shares, COUNT * (share + 1) // shares)
+        for number, step in enumerate(steps):
+            there |= {sample // BLOCK: number for block in step.entering for sample in block}
             steps = max(1, window // 8)
-            for sample in piece.samples:
+            for sample in step.samples:
                 assert number - there[sample // BLOCK] <= -(-window // steps)
         entered += there
     assert COUNT // BLOCK <= len(entered) <= COUNT // BLOCK + shares
@@ -126,8 +126,8 @@ def test_every_order_of_a_few_blocks_is_about_as_likely_as_another():
 def test_ten_million_samples_take_no_memory_of_their_number():
     tracemalloc.start()
     try:
-        order = BlockOrder(range(200, 10_000_001, 200), 12, 1)
-        first = next(order.pieces(5_000_000, 10_000_000)).samples[0]
+        order = ShuffleBlockOrder(range(200, 10_000_001, 200), 12, 1)
+        first = next(order.steps(5_000_000, 10_000_000)).samples[0]
         assert 0 <= first < 10_000_000
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
@@ -168,9 +168,9 @@ def test_samples_in_no_order_are_cut_into_blocks_all_the_same(starts, size):
 def test_the_last_sample_of_a_large_block_is_read_as_soon_as_the_block_is_there(size, window, seed):
     count = 20 * size
     last = []
-    for piece in BlockOrder(range(size, count + 1, size), window, seed).pieces(0, count):
-        last += [block[-1] for block in piece.entering]
-        assert size < 32 or set(last[-len(piece.entering) :]) <= set(piece.samples)
+    for step in ShuffleBlockOrder(range(size, count + 1, size), window, seed).steps(0, count):
+        last += [block[-1] for block in step.entering]
+        assert size < 32 or set(last[-len(step.entering) :]) <= set(step.samples)
     assert sorted(last) == list(range(size - 1, count, size))
 
 

@@ -40,13 +40,13 @@ def test_who_reads_all_in_order_has_asked_for_the_files_when_it_knows_their_name
     root, blocks = tree(FILES, "unixfs-v1-2025")
     with GatewayServer(blocks) as server:
         dataset = IPFSIterableDataset(IPFSObject(f"{server.url}/ipfs/{root}"))
-        [unit] = dataset._objects[0].units(in_order=in_order)
+        [shard] = dataset._objects[0].shards(in_order=in_order)
         asked = server.served["car"]
         while in_order and not asked:  # by another thread
             time.sleep(0.01)
             asked = server.served["car"]
         assert asked == in_order
-        assert dict(unit.samples()) == FILES
+        assert dict(shard.samples()) == FILES
         assert server.served["car"] == 1
         dataset.close()
 
@@ -113,8 +113,8 @@ def test_workers_late_in_a_folder_do_not_read_what_comes_before(tmp_path):
     root, blocks = tree(FILES)
     with GatewayServer(blocks) as server:
         dataset = IPFSIterableDataset(IPFSObject(f"{server.url}/ipfs/{root}"))
-        [unit] = dataset._objects[0].units()
-        assert dict(unit.between(300, 400)) == dict(list(FILES.items())[300:])
+        [shard] = dataset._objects[0].shards()
+        assert dict(shard.between(300, 400)) == dict(list(FILES.items())[300:])
         assert server.served["car"] == 0
         dataset.close()
 

@@ -11,7 +11,7 @@ from ipfs_dataset_core import (
     TransportError,
     VerificationError,
 )
-from ipfs_dataset_core.datasets.objects import Collection, DatasetObject
+from ipfs_dataset_core.datasets.objects import DatasetObject, DatasetObjects
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.reading.connections import Connections
 from ipfs_dataset_core.reading.files import VerifiedFile
@@ -92,8 +92,8 @@ def test_a_file_of_one_raw_block_is_still_proven(plain, connect):
 
 def test_members_that_metadata_lists_are_samples_and_archives_are_opened(plain, connect):
     connections = connect(plain)
-    dataset = Collection([DatasetObject(IPFSObject(f"ipfs://{ROOT}"), connections)])
-    samples = [dataset.row.get(position) for position in range(len(dataset))]
+    dataset = DatasetObjects([DatasetObject(IPFSObject(f"ipfs://{ROOT}"), connections)])
+    samples = [dataset.concatenated.get(position) for position in range(len(dataset))]
     assert samples == [("a b.txt", b"first"), ("sub/b.bin", BIG[:400_000]), ("x", b"in a zip")]
 
 
@@ -120,7 +120,7 @@ def test_directories_are_entered_but_not_listed(plain, connect):
 
 
 def test_a_folder_without_metadata_is_a_clear_error(plain, connect):
-    dataset = Collection([DatasetObject(IPFSObject(f"ipfs://{UNLISTED}"), connect(plain))])
+    dataset = DatasetObjects([DatasetObject(IPFSObject(f"ipfs://{UNLISTED}"), connect(plain))])
     with pytest.raises(TransportError, match=r"cannot be listed.*metadata\.txt"):
         len(dataset)
 
@@ -137,10 +137,10 @@ def test_what_a_verified_directory_lacks_is_not_asked_for_by_path(connect):
         assert server.served["plain"] == 0
 
 
-def test_units_of_plain_folders_pickle(plain, connect):
+def test_shards_of_plain_folders_pickle(plain, connect):
     connections = connect(plain)
-    [unit, *_] = DatasetObject(IPFSObject(f"ipfs://{ROOT}"), connections).units()
-    again = pickle.loads(pickle.dumps(unit))
+    [shard, *_] = DatasetObject(IPFSObject(f"ipfs://{ROOT}"), connections).shards()
+    again = pickle.loads(pickle.dumps(shard))
     assert again.get(0) == ("a b.txt", b"first")
     again.close()
 

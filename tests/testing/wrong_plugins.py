@@ -349,11 +349,11 @@ WRONG_EXPORTERS = {
         (
             "    def load(self, source):\n"
             "        found = super().load(source)\n"
-            "        if found: found.costs = lambda positions: iter([1])\n"
+            "        if found: found.fetch_bytes = lambda positions: iter([1])\n"
             "        return found"
         ),
         "test_what_batches_and_blocks_need_is_known_of_each_sample",
-        "`costs` has to yield a number of bytes for each sample asked for; it yielded [1]",
+        "`fetch_bytes` has to yield a number of bytes for each sample asked for; it yielded [1]",
     ),
     "another sample where there are several": (
         (

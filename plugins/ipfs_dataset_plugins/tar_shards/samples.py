@@ -87,9 +87,9 @@ class TarShardSamples(PublishedSamples):
             if room < 0:
                 return
 
-    def costs(self, positions: Iterable[int]) -> Iterator[int]:
+    def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
         for file, spans in self._spans(positions):
-            yield from file.costs(spans)
+            yield from file.fetch_bytes(spans)
 
     def block_stops(self, size: int) -> Sequence[int]:
         return even_blocks(((shard.samples, shard.size) for shard in self._shards), size)

@@ -1,17 +1,17 @@
-"""Units of a dataset that read nothing: what streams yield of them is known."""
+"""Shards of a dataset that read nothing: what streams yield of them is known."""
 
 from __future__ import annotations
 
 import attrs
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.datasets.shards import Unit
+from ipfs_dataset_core.datasets.shards import Shard
 from ipfs_dataset_core.errors import FormatError
 
 
 @attrs.define(eq=False)
-class FakeUnit(Unit):
-    """Samples that start at given places of the unit's bytes.
+class FakeShard(Shard):
+    """Samples that start at given places of the shard's bytes.
 
     ``kind`` is ``"counted"`` as a ZIP, ``"sliceable"`` as a TAR, or ``"stream"`` as a compressed TAR.
     """
@@ -49,7 +49,7 @@ class FakeUnit(Unit):
     def prefetch(self, positions):
         pass
 
-    def costs(self, positions):
+    def fetch_bytes(self, positions):
         before = None
         for position in positions:
             yield int(position != before)
@@ -80,15 +80,15 @@ class FakeUnit(Unit):
 
 
 @st.composite
-def units(draw, kinds=("counted", "sliceable", "stream")):
+def shards(draw, kinds=("counted", "sliceable", "stream")):
     made = []
     for number in range(draw(st.integers(0, 5))):
         size = draw(st.integers(1, 30))
         starts = sorted(draw(st.lists(st.integers(0, size - 1), max_size=12, unique=True)))
         kind = draw(st.sampled_from(kinds))
-        made.append(FakeUnit(f"u{number}", starts, size, kind, countable=kind != "stream"))
+        made.append(FakeShard(f"u{number}", starts, size, kind, countable=kind != "stream"))
     return made
 
 
-def everything(row):
-    return [(unit.name, position) for unit in row for position in range(len(unit.starts))]
+def everything(shards):
+    return [(shard.name, position) for shard in shards for position in range(len(shard.starts))]
