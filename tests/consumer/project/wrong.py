@@ -38,7 +38,7 @@ IPFSObject("ipfs://bafy", 3)  # error: no format
 IPFSObject("ipfs://bafy").url = "other"  # error: frozen
 RemoteFileType.RAR  # error: no such format
 DATASET.skipped = 3  # error: read only
-DATASET.prefetch([1])  # error: no such method
+DATASET.will_read([1])  # error: no such method
 EXPORTER.export_to_ipfs()  # error: nothing to export
 EXPORTER.import_from_ipfs(3)  # error: a URL is text
 IPFSDatasetExporter("store", shards=3)  # error: no such option
