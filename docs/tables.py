@@ -13,8 +13,7 @@ import attrs
 from ipfs_dataset.cli import build_parser
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
 from ipfs_dataset_core.ipld import PROFILES
-from ipfs_dataset_core.limits import Limits
-from ipfs_dataset_core.options import VARIABLES, Options
+from ipfs_dataset_core.options import VARIABLES, Limits, Options
 from ipfs_dataset_core.registry.lookup import Registry
 
 if TYPE_CHECKING:

@@ -76,8 +76,7 @@ if TYPE_CHECKING:
         verify,
     )
     from ipfs_dataset_core.ipld.links import links
-    from ipfs_dataset_core.limits import Limits
-    from ipfs_dataset_core.options import Options
+    from ipfs_dataset_core.options import Limits, Options
     from ipfs_dataset_core.order.sampler import BlockShuffleSampler
     from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter
     from ipfs_dataset_core.reading.connections import Connections
@@ -221,9 +220,8 @@ _MODULES = {
         "ObjectDirectory ObjectFile PublishedSamples Reader ReaderPlugin Sample Span "
         "Transport TransportPlugin"
     ),
-    "ipfs_dataset_core.limits": "Limits",
     "ipfs_dataset_core.toolkit.string_table": "NameTable",
-    "ipfs_dataset_core.options": "Options",
+    "ipfs_dataset_core.options": "Limits Options",
     "ipfs_dataset_core.registry.lookup": "open_reader",
     "ipfs_dataset_core.reading.resolver": "open_object",
     "ipfs_dataset_core.runtime.redaction": "redacted",

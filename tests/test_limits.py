@@ -12,7 +12,7 @@ from ipfs_dataset_core.errors import IPFSDatasetError, LimitError
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from ipfs_dataset_core.ipld import DAG_PB, RAW, NodeType, dag_pb, make_cid
 from ipfs_dataset_core.ipld.unixfs import UnixFS
-from ipfs_dataset_core.limits import Limits
+from ipfs_dataset_core.options import Limits
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support.builders import noise, tar_bytes, zip_bytes
 from tests.support.stores import Store

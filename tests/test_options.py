@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from ipfs_dataset_core.errors import AddressError
-from ipfs_dataset_core.limits import MIB
-from ipfs_dataset_core.options import VARIABLES, Options, parse_size
+from ipfs_dataset_core.options import MIB, VARIABLES, Options, parse_size
 
 
 def test_defaults_verify_and_never_wait_for_ever():

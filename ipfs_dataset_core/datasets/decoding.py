@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ipfs_dataset_core.interfaces import MemberIndex, Sample
-    from ipfs_dataset_core.limits import Limits
+    from ipfs_dataset_core.options import Limits
 
 Decoder = Callable[[bytes], Any] | type[Reader] | Reader | ReaderPlugin | str
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.datasets.decoding import Decoder
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
-    from ipfs_dataset_core.keywords import OptionArguments
+    from ipfs_dataset_core.options import OptionArguments
     from ipfs_dataset_core.order.reader_rank import Job
     from ipfs_dataset_core.order.sharding import Distribution
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.datasets.shards import Shard
     from ipfs_dataset_core.interfaces import ObjectFile, ReaderPlugin
     from ipfs_dataset_core.ipld import CID
-    from ipfs_dataset_core.limits import Limits
+    from ipfs_dataset_core.options import Limits
     from ipfs_dataset_core.reading.connections import Connections
     from ipfs_dataset_core.reading.unverified import PlainPath
 

@@ -6,7 +6,7 @@ import io
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ipfs_dataset_core.limits import Limits
+from ipfs_dataset_core.options import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ipfs_dataset_core.interfaces.value_codec import ValueCodec
-    from ipfs_dataset_core.keywords import OptionArguments
+    from ipfs_dataset_core.options import OptionArguments
 
 
 class IPFSDatasetExporter:

@@ -15,7 +15,7 @@ from ipfs_dataset_core.errors import LimitError
 
 if TYPE_CHECKING:
     from ipfs_dataset_core.ipld import CID
-    from ipfs_dataset_core.limits import Limits
+    from ipfs_dataset_core.options import Limits
 
 # Directories, symlinks and hidden files are no samples. A folder of few samples may have some of them.
 _ENTRIES_A_SAMPLE, _MORE_ENTRIES = 2, 1024

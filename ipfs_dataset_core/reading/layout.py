@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ipfs_dataset_core.errors import LimitError, VerificationError
 from ipfs_dataset_core.ipld import CID, RAW, NodeType, leaf_frame, parse_file
 from ipfs_dataset_core.ipld.unixfs import LEAF_BYTES
-from ipfs_dataset_core.limits import Limits
+from ipfs_dataset_core.options import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

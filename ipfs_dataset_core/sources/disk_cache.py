@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING
 
 from ipfs_dataset_core.errors import CacheFolderError, IPFSDatasetError, VerificationError
 from ipfs_dataset_core.ipld import CID, verify
-from ipfs_dataset_core.limits import Limits
+from ipfs_dataset_core.options import Limits
 from ipfs_dataset_core.runtime.deadlines import time_left
 from ipfs_dataset_core.runtime.pool import DaemonPool
 from ipfs_dataset_core.toolkit.block_files import BlockFiles, is_block_name

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ipfs_dataset_core.errors import ObjectNotFoundError, TransportError
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile, Transport
 from ipfs_dataset_core.ipld import CID, entries, node_kind, parse_file
-from ipfs_dataset_core.limits import Limits
+from ipfs_dataset_core.options import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from ipfs_dataset_core.errors import IPFSDatasetError, LimitError
 from ipfs_dataset_core.ipld import CID, RAW
-from ipfs_dataset_core.limits import Limits
+from ipfs_dataset_core.options import Limits
 from ipfs_dataset_core.toolkit.shared_folder import PlainFolder, Shelves
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.interfaces import ObjectFile
-from ipfs_dataset_core.limits import Limits
+from ipfs_dataset_core.options import Limits
 
 if TYPE_CHECKING:
     from ipfs_dataset_core.ipld import CID

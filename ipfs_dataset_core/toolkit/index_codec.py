@@ -13,7 +13,7 @@ from ipfs_dataset_core.toolkit.string_table import NameTable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ipfs_dataset_core.limits import Limits
+    from ipfs_dataset_core.options import Limits
 
 # Samples, bytes of names, numbers that are nobody's.
 _HEAD = struct.Struct("<3Q")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.errors import FormatError
 from ipfs_dataset_core.interfaces import MemberIndex
-from ipfs_dataset_core.limits import Limits
+from ipfs_dataset_core.options import Limits
 from ipfs_dataset_core.toolkit.index_codec import pack_columns, unpack_columns
 from ipfs_dataset_core.toolkit.string_table import NameTable
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.limits import Limits
+from ipfs_dataset_core.options import Limits
 from ipfs_dataset_core.toolkit.block_files import BlockFiles
 from ipfs_dataset_core.toolkit.cache_folder import BLOCKS, PINS, check_store_place
 from ipfs_dataset_core.toolkit.shared_folder import PlainFolder

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING, overload
 
-from ipfs_dataset_core.limits import Limits
+from ipfs_dataset_core.options import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

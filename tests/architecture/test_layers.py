@@ -24,7 +24,7 @@ PLUGINS = "ipfs_dataset_plugins"
 FACADE = "ipfs_dataset"
 # From the lowest up; docs/explanation/layers.md draws them.
 FLOORS = (
-    "errors", "limits", "keywords", "runtime", "ipld", "addressing", "options", "order", "interfaces",
+    "errors", "runtime", "ipld", "addressing", "options", "order", "interfaces",
     "toolkit", "registry", "sources", "reading", "datasets", "publishing", "testing",
 )  # fmt: skip
 CONTRIB = {

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from ipfs_dataset_core.keywords import OptionArguments
-from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.options import OptionArguments, Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

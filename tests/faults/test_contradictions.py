@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ipfs_dataset_core.errors import IPFSDatasetError, LimitError, VerificationError
 from ipfs_dataset_core.ipld import DAG_PB, NodeType, dag_pb, leaf_frame
 from ipfs_dataset_core.ipld.unixfs import UnixFS
-from ipfs_dataset_core.limits import Limits
+from ipfs_dataset_core.options import Limits
 from ipfs_dataset_core.reading.files import VerifiedFile
 from tests.support.builders import noise
 from tests.support.fetching import Recorder, fetching

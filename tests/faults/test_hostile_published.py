@@ -23,7 +23,7 @@ from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, LimitError
 from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.ipld import DAG_PB, RAW, NodeType, dag_pb, make_cid
 from ipfs_dataset_core.ipld.unixfs import UnixFS
-from ipfs_dataset_core.limits import Limits
+from ipfs_dataset_core.options import Limits
 from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter
 from ipfs_dataset_core.reading.resolver import open_object
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile

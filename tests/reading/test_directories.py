@@ -28,8 +28,7 @@ from ipfs_dataset_core.ipld import (
 )
 from ipfs_dataset_core.ipld.cid import DAG_CBOR
 from ipfs_dataset_core.ipld.dag_cbor import LinkBytes, encode
-from ipfs_dataset_core.limits import Limits
-from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.options import Limits, Options
 from ipfs_dataset_core.reading.directories import (
     VerifiedDirectory,
     open_file,

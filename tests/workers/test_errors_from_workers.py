@@ -20,7 +20,7 @@ from ipfs_dataset_core import (
     TransportTimeoutError,
     VerificationError,
 )
-from ipfs_dataset_core.limits import Limits
+from ipfs_dataset_core.options import Limits
 from ipfs_dataset_core.reading import connections
 from tests.support.builders import noise, one_file, tree, zip_bytes
 from tests.support.fault_plans import SUNSET

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import Options, TransportError
-from ipfs_dataset_core.limits import Limits
+from ipfs_dataset_core.options import Limits
 from ipfs_dataset_plugins.gateway.transport import GatewayTransport
 from ipfs_dataset_plugins.http.address_filter import PUBLIC, AddressFilter, is_private
 from ipfs_dataset_plugins.http.redirect import connected_to, next_hop
