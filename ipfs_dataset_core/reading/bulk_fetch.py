@@ -105,7 +105,7 @@ class Bulk:
                     data, block = run.read(item)
                 except NotALeafError:
                     continue  # fetched as a block it says so to who asked
-                wanted.pop(item).keep(data)
+                wanted.pop(item).land(data)
                 if self._sources.keeps:
                     self._sources.keep(run.cid_of(item), block())
         except BaseException:

@@ -17,7 +17,7 @@ from ipfs_dataset_core.reading.announced import PrefetchQueue
 from ipfs_dataset_core.reading.directory_prefetch import fetch_shards, fetch_small_files
 from ipfs_dataset_core.reading.directory_visits import KnownEntry, Visits
 from ipfs_dataset_core.reading.files import VerifiedFile
-from ipfs_dataset_core.reading.trees import FolderReadAhead
+from ipfs_dataset_core.reading.read_ahead import FolderReadAhead
 from ipfs_dataset_core.runtime.deadlines import check_time, progressed
 
 if TYPE_CHECKING:

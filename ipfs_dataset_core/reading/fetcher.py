@@ -20,9 +20,9 @@ from ipfs_dataset_core.options import cached_bytes
 from ipfs_dataset_core.reading.bulk_fetch import Bulk
 from ipfs_dataset_core.reading.leaf_bulk import MIN_RANGE_LEAVES, LeafBulk
 from ipfs_dataset_core.reading.single_flight import SingleFlight
-from ipfs_dataset_core.reading.trees import MIN_FILES, FolderStream
 from ipfs_dataset_core.reading.verified_streams import (
     BRIDGED_BYTES,
+    FolderStream,
     NotALeafError,
     check_leaf,
     coalesce,
@@ -36,12 +36,14 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.options import Options
     from ipfs_dataset_core.reading.layout import FileLayout, Leaf
-    from ipfs_dataset_core.reading.read_ahead import FileReadAhead, ReadAheadStream
+    from ipfs_dataset_core.reading.read_ahead import FileReadAhead, FolderReadAhead, ReadAheadStream
     from ipfs_dataset_core.reading.single_flight import Flight
-    from ipfs_dataset_core.reading.trees import FolderReadAhead
     from ipfs_dataset_core.sources.failover import SourcePool
 
 T = TypeVar("T")
+
+# Below this many files, one by one is as cheap, and brings nothing that is not wanted.
+_MIN_FILES = 16
 
 
 class Fetcher:
@@ -122,7 +124,7 @@ class Fetcher:
         """Starts fetching what `get` will be asked for soon."""
         flight = self._flights.acquire(key)
         if flight is not None:
-            self._work.submit(lambda: flight.fulfil(fetch))
+            self._work.submit(lambda: flight.run(fetch))
 
     def prefetch_blocks(self, cids: Iterable[CID]) -> None:
         """Starts fetching blocks that will be needed soon."""
@@ -216,7 +218,7 @@ class Fetcher:
 
     def _fetch_each(self, wanted: dict[T, Flight], fetch: Callable[[T], bytes]) -> None:
         for item, flight in wanted.items():
-            self._work.submit(partial(flight.fulfil, partial(fetch, item)))
+            self._work.submit(partial(flight.run, partial(fetch, item)))
 
     def _open_range(self, stream: FileReadAhead, layout: FileLayout, start: int) -> None:
         try:
@@ -255,7 +257,7 @@ class Fetcher:
                 self._work.submit(lambda: self._go_on(stream, deliver, fetch), self._work.end())
 
     def _fetch_tree(self, stream: FolderReadAhead, root: CID, wanted: dict[CID, Flight]) -> None:
-        if stream.failed or (len(wanted) < MIN_FILES and not stream.goes_on):
+        if stream.failed or (len(wanted) < _MIN_FILES and not stream.goes_on):
             return
         begin = partial(FolderStream, root=root, passed=self.keep, verified=self.verifies)
         with until(self._work.half()):

@@ -147,3 +147,13 @@ class FileReadAhead(ReadAheadStream["Leaf"]):
         if self._last.get(leaf.cid) == leaf.start:
             self._last.pop(leaf.cid, None)
             forget(leaf)
+
+
+class FolderReadAhead(ReadAheadStream["CID"]):
+    """What a reader of one folder has asked for.
+
+    Attributes:
+        failed: Whether no source has the folder as a CAR in the order in which it is read.
+    """
+
+    failed = False

@@ -1,8 +1,10 @@
-"""Values that several threads want: each is made once at a time, awaited by the others, and cached."""
+"""Single-flight: several threads that want the same bytes share one request, and the result is cached."""
 
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.errors import TransportError, TransportTimeoutError
@@ -14,144 +16,130 @@ if TYPE_CHECKING:
 
 
 class SingleFlight:
-    """Bytes by key: cached, on their way, or promised by whoever claims them first.
+    """Bytes by key: cached, or being fetched by one thread on behalf of all that want them. Thread-safe.
 
     Args:
-        memory: How many bytes of values the cache keeps.
+        memory: Size of the cache in bytes.
     """
 
     def __init__(self, memory: int) -> None:
         self._cache = BytesCache(memory)
-        self._open: dict[bytes, Flight] = {}
+        self._in_flight: dict[bytes, Flight] = {}
         self._lock = threading.Lock()
 
     def acquire(self, key: bytes) -> Flight | None:
-        """Returns the flight of a value for the caller to keep, None where it is there or another's."""
-        with self._lock:
-            if key in self._open or self._cache.get(key) is not None:
-                return None
-            return self._flight(key)
+        """Returns a new flight, which the caller has to complete.
 
-    def get(self, key: bytes, make: Callable[[], bytes]) -> bytes:
-        """Returns what is cached, on its way, or else made here and now.
+        Returns:
+            None where the value is cached, or another thread is fetching it.
+        """
+        with self._lock:
+            if key in self._in_flight or self._cache.get(key) is not None:
+                return None
+            return self._new_flight(key)
+
+    def get(self, key: bytes, fetch: Callable[[], bytes]) -> bytes:
+        """Returns the cached value, that of another thread's flight, or else what `fetch` returns.
 
         Raises:
-            TransportError: It could not be made, or did not come while there was time.
+            TransportError: The value could not be fetched.
+            TransportTimeoutError: Another thread's flight did not end before this thread's deadline.
         """
         while True:
             with self._lock:
-                flight = self._open.get(key)
+                flight = self._in_flight.get(key)
                 if flight is None and (value := self._cache.get(key)) is not None:
                     return value
-                mine = flight is None
-                flight = flight or self._flight(key)
-            if mine:
-                flight.fulfil(make)
+                is_own = flight is None
+                flight = flight or self._new_flight(key)
+            if is_own:
+                flight.run(fetch)
             try:
                 return flight.wait()
             except TransportError:
-                # Another's attempt failed; one of our own says for itself whether the sources still do.
-                if mine or not flight.done:
+                # Where another thread's attempt failed, this thread makes one of its own.
+                if is_own or not flight.done():
                     raise
 
     def cached(self, key: bytes) -> bytes | None:
-        """Returns a value that is there."""
+        """Returns the cached value, None where there is none."""
         return self._cache.get(key)
 
     def cache(self, key: bytes, value: bytes) -> None:
-        """Caches a value that nobody waits for."""
+        """Puts a value into the cache."""
         self._cache.put(key, value)
 
     def forget(self, key: bytes) -> None:
-        """Frees a value's memory."""
+        """Removes a value from the cache."""
         self._cache.drop(key)
 
     def fail_all(self, error: TransportError) -> None:
-        """Ends all waiting with an error."""
+        """Ends all flights with an error."""
         with self._lock:
-            waiting = list(self._open.values())
-        for flight in waiting:
-            self.settle(flight, None, error)
+            flights = list(self._in_flight.values())
+        for flight in flights:
+            flight.fail(error)
 
-    def settle(self, flight: Flight, value: bytes | None, error: BaseException | None) -> None:
-        """Answers a flight, unless `fail_all` has."""
+    def end(self, flight: Flight) -> bool:
+        """Returns whether a flight was still to be completed; from now on it is not."""
         with self._lock:
-            if self._open.get(flight.key) is not flight:
-                return
-            del self._open[flight.key]
-            flight.value, flight.error = value, error
-            waited_for = flight.waited_for
-        if waited_for is not None:
-            waited_for.set()
+            if self._in_flight.get(flight.key) is not flight:
+                return False
+            del self._in_flight[flight.key]
+            return True
 
-    def event(self, flight: Flight) -> threading.Event | None:
-        """Returns what is set once a flight is answered, None where it is."""
-        with self._lock:
-            if flight.done:
-                return None
-            # Made only now, for most flights are kept before anybody waits.
-            flight.waited_for = flight.waited_for or threading.Event()
-            return flight.waited_for
-
-    def _flight(self, key: bytes) -> Flight:
-        flight = self._open[key] = Flight(self, key)
+    def _new_flight(self, key: bytes) -> Flight:
+        flight = self._in_flight[key] = Flight(self, key)
         return flight
 
 
-class Flight:
-    """A value that will be there, or an error that says why not.
+class Flight(Future[bytes]):
+    """A value that one thread fetches and any number of threads wait for.
 
     Args:
-        owner: Caches it.
-        key: The value's.
-
-    Attributes:
-        value: Once it is there.
-        error: Once it is known that it will not be.
-        waited_for: Set then, if anybody waits.
+        owner: Caches the value.
+        key: The key of the value.
     """
 
-    __slots__ = ("_owner", "error", "key", "value", "waited_for")
-
     def __init__(self, owner: SingleFlight, key: bytes) -> None:
+        super().__init__()
         self.key = key
-        self.value: bytes | None = None
-        self.error: BaseException | None = None
-        self.waited_for: threading.Event | None = None
         self._owner = owner
 
-    @property
-    def done(self) -> bool:
-        """Whether it is kept or broken."""
-        return self.value is not None or self.error is not None
-
-    def keep(self, value: bytes) -> None:
-        """Hands the value to all who wait."""
+    def land(self, value: bytes) -> None:
+        """Caches the value and passes it to all threads that wait; too late, it is cached only."""
+        # Cached first: otherwise a thread could find it neither in flight nor in the cache.
         self._owner.cache(self.key, value)
-        self._owner.settle(self, value, None)
+        if self._owner.end(self):
+            self.set_result(value)
 
-    def fulfil(self, make: Callable[[], bytes]) -> None:
-        """Keeps the flight, or breaks it with the error that says why."""
-        if self.done:  # nobody waits any more: what it is about was closed
+    def fail(self, error: BaseException) -> None:
+        """Raises an error in all threads that wait, unless the flight has ended."""
+        if self._owner.end(self):
+            self.set_exception(error)
+
+    def run(self, fetch: Callable[[], bytes]) -> None:
+        """Completes the flight with what `fetch` returns or raises, unless it has ended."""
+        if self.done():
             return
         try:
-            self.keep(make())
-        except BaseException as error:  # noqa: BLE001 - goes to whoever waits
-            self._owner.settle(self, None, error)
+            self.land(fetch())
+        except BaseException as error:  # noqa: BLE001 - raised in the threads that wait
+            self.fail(error)
 
     def wait(self) -> bytes:
         """Returns the value once it is there.
 
         Raises:
-            TransportTimeoutError: It did not come while there was time.
+            TransportTimeoutError: It was not there before this thread's deadline.
         """
-        event = self._owner.event(self)
         left = max(0.0, min(time_left(), threading.TIMEOUT_MAX))
-        if event is not None and not event.wait(left):
-            raise TransportTimeoutError(
-                f"What another thread fetches did not come within {left:.0f} s"
-            )
-        if self.error is not None:
-            raise self.error
-        assert self.value is not None
-        return self.value
+        try:
+            return self.result(left)
+        except FutureTimeoutError:
+            # Where the flight has ended, the error may be its own.
+            if not self.done():
+                raise TransportTimeoutError(
+                    f"What another thread fetches did not come within {left:.0f} s"
+                ) from None
+        return self.result()

@@ -26,6 +26,8 @@ _MAX_OTHER_BLOCKS = 256
 BRIDGED_BYTES = 1 << 20
 # What lies between two wanted leaves is read in such pieces, and thrown away.
 _PASSED_BYTES = 256 << 10
+# A source that does not have the next file within so much is not in the order that we read in.
+_MAX_PASSED_BYTES = 16 << 20
 _UNKNOWN = (b"", b"")
 
 
@@ -199,6 +201,60 @@ class CarStream(LeafStream):
                 raise TransportError(f"{self._name}: its CAR of {self._file} has unrelated blocks")
             self._early.put(cid.multihash, block)
         raise TransportError(f"{self._name}: its CAR of {self._file} lacks block {wanted}")
+
+    def close(self) -> None:
+        self._blocks.close()
+
+
+class FolderStream(VerifiedStream["CID"]):
+    """The blocks under a directory, depth first: its files in the order of its entries.
+
+    Args:
+        transport: Serves CARs.
+        root: The directory.
+        passed: Takes the blocks between those that are asked for, checked like these.
+        verified: Whether blocks are checked.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        root: CID,
+        passed: Callable[[CID, bytes], None],
+        *,
+        verified: bool,
+    ) -> None:
+        self._name = transport.name
+        self._root = root
+        self._passed = passed
+        self._verified = verified
+        self._blocks = car_blocks(transport, root, None)
+        self._more = True
+
+    def read(self, item: CID) -> tuple[bytes, Callable[[], bytes]]:
+        left = _MAX_PASSED_BYTES
+        for cid, block in self._blocks:
+            if cid.multihash == item.multihash:
+                if self._verified:
+                    verify(item, block)
+                return block, partial(bytes, block)
+            left -= len(block)
+            if left < 0:
+                raise TransportError(f"{self._name}: its CAR of {self._root} is in another order")
+            if self._verified:
+                verify(cid, block)
+            self._passed(cid, block)
+        self._more = False
+        raise TransportError(f"{self._name}: its CAR of {self._root} lacks block {item}")
+
+    def cid_of(self, item: CID) -> CID:
+        return item
+
+    def comes_to(self, item: CID) -> bool:
+        return self._more
+
+    def has_more(self) -> bool:
+        return self._more
 
     def close(self) -> None:
         self._blocks.close()
