@@ -12,6 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.ipld.unixfs import LEAF_BYTES
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class FileReadAhead(ReadAheadStream["Leaf"]):
             forget(leaf)
 
 
-class FolderReadAhead(ReadAheadStream["CID"]):
+class FolderReadAhead(ReadAheadStream[CID]):
     """What a reader of one folder has asked for.
 
     Attributes:
