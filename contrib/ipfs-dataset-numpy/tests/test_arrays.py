@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import warnings
 import zipfile
 
 import numpy as np
@@ -150,15 +151,123 @@ def test_an_array_larger_than_the_limit_is_refused_unread():
 
 def test_a_bomb_in_an_archive_is_refused_unread():
     np.savez_compressed(packed := io.BytesIO(), zeros=np.zeros(1 << 20))
-    with pytest.raises(LimitError, match=r"'zeros\.npy' of 'object' has"):
+    with pytest.raises(LimitError, match=r"'zeros\.npy' of 'object' \(at its byte 0\) has"):
         list(NpzReader(max_bytes=1 << 20).samples(MemoryFile(packed.getvalue())))
 
 
-def test_what_else_an_archive_holds_is_left_out():
+def test_what_else_an_archive_holds_is_bytes_as_with_numpy():
     np.savez(packed := io.BytesIO(), a=np.arange(3))
     with zipfile.ZipFile(packed, "a") as archive:
         archive.writestr("README.txt", "hello")
-    assert [name for name, _ in NpzReader().samples(MemoryFile(packed.getvalue()))] == ["a"]
+        archive.writestr("without suffix", npy(np.arange(2)))
+        archive.writestr("folder/", b"")
+    file, reader = MemoryFile(packed.getvalue()), NpzReader()
+    found, theirs = dict(reader.samples(file)), np.load(io.BytesIO(packed.getvalue()))
+    assert list(found) == list(theirs)[:3]
+    assert found["README.txt"] == theirs["README.txt"] == b"hello"
+    assert found["without suffix"].tolist() == [0, 1]
+    index = reader.index(file)
+    assert [reader.read(file, index, n)[0] for n in range(len(index))] == list(found)
+
+
+def members(*contents):
+    with zipfile.ZipFile(packed := io.BytesIO(), "w") as archive:
+        for name, data in contents:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # a name twice
+                archive.writestr(name, data)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("names", [("a.npy", "a.npy"), ("a", "a.npy")])
+def test_two_arrays_of_one_name_are_refused_rather_than_one_lost(names):
+    file = MemoryFile(members(*((name, npy(np.arange(n))) for n, name in enumerate(names))))
+    for read in (lambda: list(NpzReader().samples(file)), lambda: NpzReader().index(file)):
+        with pytest.raises(
+            FormatError, match=r"'object'.*two arrays.*'a'.*at byte 0 .*at byte \d+.*rename"
+        ):
+            read()
+
+
+def test_archives_and_arrays_behind_each_other_are_refused_rather_than_one_lost():
+    one, other = members(("a.npy", npy(np.arange(2)))), members(("b.npy", npy(np.arange(3))))
+    with pytest.raises(FormatError, match=rf"begins at byte {len(one)}"):
+        list(NpzReader().samples(MemoryFile(one + other)))
+    with pytest.raises(FormatError, match="bytes follow the end"):
+        list(NpzReader().samples(MemoryFile(one + npy(np.arange(4)))))
+    with pytest.raises(
+        FormatError, match=r"fills its bytes 128 to 144, and \d+ more follow.*savez"
+    ):
+        list(NpyReader().samples(MemoryFile(npy(np.arange(2)) + npy(np.arange(4)))))
+    with pytest.raises(FormatError, match=r"'a\.npy' of 'object' \(at its byte 0\).*more follow"):
+        list(NpzReader().samples(MemoryFile(members(("a.npy", npy(np.arange(2)) + b"more")))))
+
+
+def test_an_archive_of_nothing_has_no_arrays():
+    assert list(NpzReader().samples(MemoryFile(members()))) == []
+
+
+@pytest.mark.parametrize("removed", [1, 8, 20])
+def test_an_array_whose_end_is_missing_names_the_bytes(removed):
+    data = npy(np.arange(9).reshape(3, 3))
+    for reader in (NpyReader(), NpyRowsReader()):
+        with pytest.raises(FormatError, match=r"'object'.*int64 of shape \(3, 3\) .* 128 to 200"):
+            list(reader.samples(MemoryFile(data[:-removed])))
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ["longdouble", "clongdouble", [("a", "i4"), ("b", "longdouble", (2,))]],
+    ids=["f", "c", "struct"],
+)
+def test_numbers_that_depend_on_the_processor_are_refused(dtype):
+    with pytest.raises(FormatError, match=r"its type is .*processor.*float64"):
+        list(NpyReader().samples(MemoryFile(npy(np.zeros(3, dtype)))))
+
+
+def test_a_pickle_within_a_structure_is_refused():
+    np.save(packed := io.BytesIO(), np.zeros(3, [("a", "i4"), ("b", "O")]), allow_pickle=True)
+    with pytest.raises(FormatError, match=r"its type is \[\('a'.*Python objects"):
+        list(NpyReader().samples(MemoryFile(packed.getvalue())))
+
+
+def test_headers_of_python_2_are_read():
+    text = "{'descr': [('(5L)', '<i4', (2L,))], 'fortran_order': False, 'shape': (3L,), }\n"
+    data = with_header(text, np.arange(6, dtype="<i4").tobytes())
+    value = only(NpyReader(), data)
+    assert value["(5L)"].tolist() == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_a_field_of_the_header_twice_is_refused():
+    text = "{'descr': '<i4', 'fortran_order': False, 'shape': (3,), 'shape': (1,)}"
+    with pytest.raises(FormatError, match="has a field twice"):
+        list(NpyReader().samples(MemoryFile(with_header(text, bytes(4)))))
+
+
+def test_truth_values_that_are_neither_are_refused():
+    data = bytearray(npy(np.array([True, False])))
+    data[-1] = 2
+    with pytest.raises(FormatError, match="neither 0 nor 1"):
+        list(NpyReader().samples(MemoryFile(bytes(data))))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([1, 2**64 - 1], ">u8"),
+        np.array([1.5 + 2j], ">c16"),
+        np.array([1.5], ">f2"),
+        np.array(["1600-01-01", "NaT"], ">M8[D]"),
+        np.array([5], "m8[25us]"),
+        np.array(["é\U0001f600"], ">U2"),
+        np.array([(1, (2, 3))], [("a", ">i2"), ("b", [("c", ">f4"), ("d", "<f8")])]),
+        np.array(b"\0a\0"),
+        np.zeros((0, 5), "i2"),
+    ],
+    ids=str,
+)
+def test_values_of_other_machines_and_ages_stay_what_they_are(array):
+    assert same(only(NpyReader(), npy(array)), array)
 
 
 def test_one_array_of_an_archive_is_read_without_the_others():

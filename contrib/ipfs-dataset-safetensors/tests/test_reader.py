@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from ipfs_dataset_safetensors.reader import SafetensorsReader, SafetensorsRowsReader
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from ipfs_dataset_core import FormatError, LimitError
 from ipfs_dataset_core.testing import MemoryFile
@@ -104,6 +105,98 @@ def test_headers_that_lie(data):
     for reader in (SafetensorsReader(), SafetensorsRowsReader()):
         with pytest.raises((FormatError, LimitError), match="object"):
             list(reader.samples(MemoryFile(data)))
+
+
+def two(first, second):
+    return {
+        "a": {"dtype": "U8", "shape": [first[1] - first[0]], "data_offsets": first},
+        "b": {"dtype": "U8", "shape": [second[1] - second[0]], "data_offsets": second},
+    }
+
+
+@pytest.mark.parametrize(
+    ("header", "data", "what"),
+    [
+        (
+            two([0, 4], [6, 8]),
+            bytes(8),
+            r"its bytes 1\d\d to 1\d\d, between the tensor 'a' and .*'b'.* no tensor",
+        ),
+        (two([0, 4], [3, 8]), bytes(8), r"'b', in its bytes .* begins within the tensor 'a'"),
+        (two([0, 4], [0, 4]), bytes(4), r"begins within the tensor 'a'"),
+        (two([2, 4], [4, 8]), bytes(8), r"between its header and the tensor 'a'"),
+        (two([0, 4], [4, 8]), bytes(9), r"behind the tensor 'b', are of no tensor"),
+        ({}, bytes(1), r"behind its header, are of no tensor"),
+        (
+            two([0, 4], [4, 9]),
+            bytes(8),
+            r"the bytes of 'b' are 1\d\d to 1\d\d, and the file has 1\d\d",
+        ),
+    ],
+    ids=["gap", "overlap", "shared", "gap at first", "more", "more than nothing", "fewer"],
+)
+def test_every_byte_belongs_to_one_tensor(header, data, what):
+    with pytest.raises(SafetensorError):
+        load(with_header(header, data))
+    for reader in (SafetensorsReader(), SafetensorsRowsReader()):
+        with pytest.raises(FormatError, match=rf"'object'.*{what}"):
+            list(reader.samples(MemoryFile(with_header(header, data))))
+
+
+@pytest.mark.parametrize("order", [("e", "x"), ("x", "e")])
+def test_tensors_without_bytes_may_begin_where_others_do(order):
+    tensors = {"x": torch.ones(2), "e": torch.ones(0)}
+    file = MemoryFile(save({name: tensors[name] for name in order}))
+    assert {name: len(tensor) for name, tensor in SafetensorsReader().samples(file)} == {
+        "e": 0,
+        "x": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        (
+            b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},'
+            b'"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}'
+        ),
+        b'{"a":{"dtype":"U8","dtype":"I8","shape":[2],"data_offsets":[0,2]}}',
+    ],
+)
+def test_names_that_are_there_twice_are_refused(header):
+    with pytest.raises(FormatError, match=r"'object'.*has '(a|dtype)' twice"):
+        SafetensorsReader().index(MemoryFile(with_header(header, bytes(2))))
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [("F4", 4), ("F6_E2M3", 6), ("F8_E8M0", 8)])
+def test_types_that_pytorch_lacks_are_named(dtype, bits):
+    header = {"t": {"dtype": dtype, "shape": [8], "data_offsets": [0, bits]}}
+    with pytest.raises(FormatError, match=rf"'t' of 'object', in its bytes \d+ to \d+, .*{dtype}"):
+        list(SafetensorsReader().samples(MemoryFile(with_header(header, bytes(bits)))))
+
+
+@pytest.mark.parametrize("name", ["F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "U64", "U32", "U16"])
+def test_narrow_and_unsigned_types_keep_their_bits(name):
+    dtypes = {"F8_E5M2": torch.float8_e5m2, "F8_E4M3FNUZ": torch.float8_e4m3fnuz}
+    dtypes |= {"F8_E5M2FNUZ": torch.float8_e5m2fnuz, "U64": torch.uint64, "U32": torch.uint32}
+    dtype, bits = dtypes.get(name, torch.uint16), torch.arange(256 - 8, 256, dtype=torch.uint8)
+    ((_, found),) = SafetensorsReader().samples(MemoryFile(save({"t": bits.view(dtype)})))
+    assert found.dtype == dtype
+    assert found.view(torch.uint8).tolist() == bits.tolist()
+
+
+def test_truth_values_that_are_neither_are_refused():
+    data = bytearray(save({"t": torch.tensor([True, False])}))
+    data[-1] = 2
+    with pytest.raises(FormatError, match="neither 0 nor 1"):
+        list(SafetensorsReader().samples(MemoryFile(bytes(data))))
+
+
+def test_a_single_value_has_no_rows():
+    file = MemoryFile(save({"x": torch.zeros(()), "y": torch.zeros(3)}))
+    with pytest.raises(FormatError, match="'x' of 'object' is a single value"):
+        SafetensorsRowsReader().index(file)
+    assert len(SafetensorsRowsReader("y").index(file)) == 3
 
 
 def test_rows_without_bytes_are_limited_in_number():

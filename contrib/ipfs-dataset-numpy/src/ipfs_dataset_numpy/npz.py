@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import zipfile
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core import LimitError, MemberIndex, NameTable, Reader
-from ipfs_dataset_numpy._header import MAX_BYTES, parse_header, reading
+from ipfs_dataset_numpy._header import MAGIC, MAX_BYTES, parse_header, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from ipfs_dataset_core import ObjectFile, Sample, Span
 
 _SUFFIX = ".npy"
+_END_MAGIC = b"PK\5\6"
+_END_BYTES = 22
 
 
 class ArraysIndex(MemberIndex):
@@ -26,7 +29,7 @@ class ArraysIndex(MemberIndex):
     """
 
     def __init__(self, entries: list[zipfile.ZipInfo], size: int) -> None:
-        self._names = NameTable(entry.filename.removesuffix(_SUFFIX) for entry in entries)
+        self._names = NameTable(_name(entry) for entry in entries)
         starts = [*(entry.header_offset for entry in entries), size]
         # A member reaches no further than to the next, in whatever order the directory has them.
         ends = dict(zip(sorted(starts), sorted(starts)[1:], strict=False))
@@ -45,6 +48,9 @@ class ArraysIndex(MemberIndex):
 class NpzReader(Reader):
     """Reads a ``.npz`` file as one sample ``(name, array)`` per array.
 
+    Members that are no ``.npy`` files are bytes, as `numpy.load` has them. An archive with two
+    arrays of one name is a `FormatError`: in a dict, which is what `numpy.load` returns, one would be lost.
+
     Args:
         max_bytes: A larger array is a `LimitError`.
     """
@@ -55,22 +61,20 @@ class NpzReader(Reader):
         self._max_bytes = max_bytes
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
-        with reading(repr(source.name)):
-            archive = zipfile.ZipFile(_View(source))
-        with archive:
-            for entry in _entries(archive):
+        with _opened(source) as (archive, entries):
+            for entry in entries:
                 yield self._array(archive, entry, source.name)
 
     def index(self, source: ObjectFile) -> ArraysIndex:
-        with reading(repr(source.name)), zipfile.ZipFile(_View(source)) as archive:
-            return ArraysIndex(_entries(archive), source.size)
+        with _opened(source) as (_, entries):
+            return ArraysIndex(entries, source.size)
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
-        with reading(repr(source.name)), zipfile.ZipFile(_View(source)) as archive:
-            return self._array(archive, _entries(archive)[position], source.name)
+        with _opened(source) as (archive, entries):
+            return self._array(archive, entries[position], source.name)
 
     def _array(self, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> Sample:
-        what = f"The array {entry.filename!r} of {name!r}"
+        what = f"The array {entry.filename!r} of {name!r} (at its byte {entry.header_offset})"
         if entry.file_size > self._max_bytes:
             raise LimitError(
                 f"{what} has {entry.file_size} bytes, more than the limit of {self._max_bytes}: raise it "
@@ -78,13 +82,59 @@ class NpzReader(Reader):
             )
         with reading(what), archive.open(entry) as member:
             data = member.read()
+            if len(data) != entry.file_size:
+                raise ValueError(f"it ends after {len(data)} of {entry.file_size} bytes")
+            if not (entry.filename.endswith(_SUFFIX) or data.startswith(MAGIC)):
+                return _name(entry), data
             header = parse_header(lambda start, size: data[start : start + size], len(data))
             array = header.array(memoryview(data)[header.start :])  # type: ignore[arg-type]
-            return entry.filename.removesuffix(_SUFFIX), array
+            return _name(entry), array
 
 
-def _entries(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    return [entry for entry in archive.infolist() if entry.filename.endswith(_SUFFIX)]
+@contextmanager
+def _opened(source: ObjectFile) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]]:
+    """Opens an archive and yields it with its members, except directories.
+
+    Raises:
+        FormatError: It is damaged, is not the whole file, or has several members of one name.
+    """
+    with reading(repr(source.name)):
+        archive = zipfile.ZipFile(_View(source))
+    with archive:
+        with reading(repr(source.name)):
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            _check_extent(archive, source)
+            _check_names(entries)
+        yield archive, entries
+
+
+def _check_extent(archive: zipfile.ZipFile, source: ObjectFile) -> None:
+    """Checks that a file is one archive: of several, one behind the other, only the last would be read."""
+    start = min((entry.header_offset for entry in archive.infolist()), default=archive.start_dir)
+    if start:
+        raise ValueError(
+            f"its archive begins at byte {start}, and what is before it would be lost, such as the arrays of "
+            "another archive"
+        )
+    tail_size = _END_BYTES + len(archive.comment)
+    if not source.read_at(source.size - tail_size, tail_size).startswith(_END_MAGIC):
+        raise ValueError("bytes follow the end of its archive, and would be lost")
+
+
+def _check_names(entries: list[zipfile.ZipInfo]) -> None:
+    seen: dict[str, zipfile.ZipInfo] = {}
+    for entry in entries:
+        first = seen.setdefault(_name(entry), entry)
+        if first is not entry:
+            raise ValueError(
+                f"it has two arrays of the name {_name(entry)!r}, {first.filename!r} at byte "
+                f"{first.header_offset} and {entry.filename!r} at byte {entry.header_offset}: rename one, or "
+                "read the file as 'zip', which gives the bytes of each member"
+            )
+
+
+def _name(entry: zipfile.ZipInfo) -> str:
+    return entry.filename.removesuffix(_SUFFIX)
 
 
 class _View(io.RawIOBase):
@@ -107,7 +157,7 @@ class _View(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._source.size}[whence]
         if base + offset < 0:
-            raise ValueError("it begins before the start of the file")
+            raise OSError("it begins before the start of the file")  # as zipfile expects of a file
         self._position = base + offset
         return self._position
 

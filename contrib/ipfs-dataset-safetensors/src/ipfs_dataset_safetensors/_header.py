@@ -1,7 +1,7 @@
 """The header of a safetensors file: JSON that says where each tensor lies.
 
-Format: https://github.com/huggingface/safetensors#format. Only the places are checked here; the library
-checks types and shapes when it decodes a tensor.
+Format: https://github.com/huggingface/safetensors#format. What is checked here is that the
+names and places are those of the whole file; the library checks types and shapes when it decodes a tensor.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def read_header(source: ObjectFile) -> list[Entry]:
                 f"{source.name!r} has a header of {length} bytes, more than the limit of {MAX_HEADER_BYTES}."
             )
         start = _LENGTH_BYTES + length
-        return _entries(json.loads(source.read_at(_LENGTH_BYTES, length)), start, source.size)
+        text = source.read_at(_LENGTH_BYTES, length)
+        return _entries(json.loads(text, object_pairs_hook=_object), start, source.size)
     except (ValueError, RecursionError) as error:
         raise FormatError(
             f"{source.name!r} is not a safetensors file, or damaged: {error}. Publish it again from one "
@@ -66,7 +67,34 @@ def _entries(header: Any, start: int, size: int) -> list[Entry]:
     if not isinstance(header, dict):
         raise ValueError("its header is no JSON object")  # noqa: TRY004 - the data's fault
     found = [_entry(name, header[name], start, size) for name in header if name != _METADATA]
+    _check_whole(found, start, size)
     return sorted(found, key=lambda entry: (entry.start, entry.name))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns a JSON object; of two values of one name, `json` would keep the last."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"its header has {repeated!r} twice, and one of the two would be lost")
+    return fields
+
+
+def _check_whole(entries: list[Entry], start: int, size: int) -> None:
+    """Checks that every byte behind the header belongs to one tensor, as the format wants."""
+    at, before = start, "its header"
+    for entry in sorted(entries, key=lambda entry: (entry.start, entry.stop)):
+        what = f"the tensor {entry.name!r}, in its bytes {entry.start} to {entry.stop},"
+        if entry.start > at:
+            raise ValueError(
+                f"its bytes {at} to {entry.start}, between {before} and {what} are of no tensor"
+            )
+        if entry.start < at:
+            raise ValueError(f"{what} begins within {before}, which ends at byte {at}")
+        at, before = entry.stop, f"the tensor {entry.name!r}"
+    if at < size:
+        raise ValueError(f"its bytes {at} to {size}, behind {before}, are of no tensor")
 
 
 def _entry(name: str, fields: Any, start: int, size: int) -> Entry:
@@ -78,5 +106,7 @@ def _entry(name: str, fields: Any, start: int, size: int) -> Entry:
     if not isinstance(dtype, str) or not all(type(n) is int and n >= 0 for n in numbers):
         raise ValueError(f"its header does not describe {name!r}")
     if not start + first <= start + last <= size:
-        raise ValueError(f"the bytes of {name!r} lie outside the file")
+        raise ValueError(
+            f"the bytes of {name!r} are {start + first} to {start + last}, and the file has {size}"
+        )
     return Entry(name, dtype, tuple(shape), start + first, start + last)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import struct
+from importlib.metadata import version
 from typing import TYPE_CHECKING, cast
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
@@ -124,7 +126,7 @@ class SafetensorsRowsReader(Reader):
     cheap_index = True
 
     def __init__(self, tensors: Sequence[str] | None = None) -> None:
-        self._tensors = None if tensors is None else list(tensors)
+        self._tensors = [tensors] if isinstance(tensors, str) else tensors and list(tensors)
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
         index = self.index(source)
@@ -137,7 +139,12 @@ class SafetensorsRowsReader(Reader):
 
     def index(self, source: ObjectFile) -> TensorRowsIndex:
         entries = self._chosen(source.name, read_header(source))
-        counts = {entry.name: entry.shape[0] if entry.shape else 0 for entry in entries}
+        if single := [entry.name for entry in entries if not entry.shape]:
+            raise FormatError(
+                f"The tensor {single[0]!r} of {source.name!r} is a single value without rows: choose others "
+                "by SafetensorsRowsReader(tensors=…), or read the file as 'safetensors'."
+            )
+        counts = {entry.name: entry.shape[0] for entry in entries}
         if len(set(counts.values())) > 1:
             lengths = ", ".join(f"{name} has {count}" for name, count in counts.items())
             raise FormatError(
@@ -172,17 +179,28 @@ def decode(source: ObjectFile, entry: Entry) -> Tensor:
     """Returns one tensor, decoded by the library as a file of its own.
 
     Raises:
-        FormatError: Type, shape and bytes do not belong together.
+        FormatError: Type, shape and bytes do not belong together, or PyTorch has no such type.
     """
+    what = (
+        f"The tensor {entry.name!r} of {source.name!r}, in its bytes {entry.start} to {entry.stop},"
+    )
     size = entry.stop - entry.start
     header = json.dumps(
         {"t": {"dtype": entry.dtype, "shape": entry.shape, "data_offsets": [0, size]}}
     ).encode()
     data = source.read_at(entry.start, size)
     try:
-        return load(struct.pack("<Q", len(header)) + header + data)["t"]
-    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, OverflowError) as error:
+        tensor = load(struct.pack("<Q", len(header)) + header + data)["t"]
+    except KeyError as error:
         raise FormatError(
-            f"The tensor {entry.name!r} of {source.name!r} cannot be read as {entry.dtype} of shape "
-            f"{entry.shape}: {error}."
+            f"{what} is of the type {entry.dtype}, which safetensors {version('safetensors')} does not make "
+            "a tensor of PyTorch: convert it to another type, or update safetensors."
         ) from error
+    except (SafetensorError, ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise FormatError(
+            f"{what} cannot be read as {entry.dtype} of shape {entry.shape}: {error}."
+        ) from error
+    if tensor.dtype == torch.bool and tensor.numel() and tensor.view(torch.uint8).max() > 1:
+        # PyTorch would keep them, and count each with other results in other operations.
+        raise FormatError(f"{what} has truth values that are neither 0 nor 1: it is damaged.")
+    return tensor
