@@ -27,12 +27,14 @@ class PinnedFile(ObjectFile):
 
     Attributes:
         pinned: What other processes open: the CID, or the path where nothing is proven.
+        cache: A cache of fsspec's through which reads go, None for none.
     """
 
     mode = "rb"
 
     def __init__(self, open_file: Callable[[str], ObjectFile], path: str, pinned: str) -> None:
         super().__init__()
+        self.cache: Any = None
         self._open_file = open_file
         self.pinned = pinned
         self._process, self._file = os.getpid(), open_file(pinned)
@@ -42,7 +44,16 @@ class PinnedFile(ObjectFile):
             self.pinned = str(self.cid)
 
     def read_at(self, start: int, size: int) -> bytes:
-        return self._here().read_at(start, size)
+        if self.cache is None:
+            return self.fetch(start, start + size)
+        # A cache does not stop at the end of the file by itself.
+        stop = min(start + size, self.size)
+        data: bytes = self.cache._fetch(start, stop) if start < stop else b""  # noqa: SLF001 - fsspec's contract
+        return data
+
+    def fetch(self, start: int, stop: int) -> bytes:
+        """Returns bytes of the file, past the cache."""
+        return self._here().read_at(start, stop - start)
 
     def prefetch(self, spans: Iterable[Span]) -> None:
         self._here().prefetch(spans)
@@ -60,18 +71,45 @@ class IPFSFile(io.BufferedReader):
         fs: The filesystem.
         path: What was opened.
         pinned: The CID that it had, where that is known already.
+        block_size: How many bytes a cache of fsspec's, such as ``blockcache``, fetches at once.
 
     Attributes:
         size: Bytes.
+        blocksize: As given.
     """
 
     raw: PinnedFile
 
-    def __init__(self, fs: Any, path: str, pinned: str | None = None) -> None:
+    def __init__(
+        self, fs: Any, path: str, pinned: str | None = None, block_size: int | None = None
+    ) -> None:
         super().__init__(PinnedFile(fs.object_file, path, pinned or path), _BUFFER_BYTES)
         self.fs = fs
         self.path = path
         self.size = self.raw.size
+        self.blocksize: int = block_size or fs.blocksize
+
+    @property
+    def cache(self) -> Any:
+        """The cache of fsspec's through which this file is read; ``blockcache`` sets one."""
+        return self.raw.cache
+
+    @cache.setter
+    def cache(self, cache: Any) -> None:
+        self.raw.cache = cache
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file is closed."""
+        return super().closed
+
+    @closed.setter
+    def closed(self, value: bool) -> None:
+        """Has no effect; ``blockcache`` sets it after it closed the file."""
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        """Returns bytes for such a cache, as of fsspec's own files."""
+        return self.raw.fetch(start, end)
 
     def info(self) -> dict[str, Any]:
         """Returns what `IPFSDatasetFileSystem.info` said when the file was opened."""
@@ -93,10 +131,10 @@ class IPFSFile(io.BufferedReader):
         return self.__reduce__()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _open_again, (self.fs, self.path, self.raw.pinned, self.tell())
+        return _open_again, (self.fs, self.path, self.raw.pinned, self.tell(), self.blocksize)
 
 
-def _open_again(fs: Any, path: str, pinned: str, position: int) -> IPFSFile:
-    file = IPFSFile(fs, path, pinned)
+def _open_again(fs: Any, path: str, pinned: str, position: int, block_size: int) -> IPFSFile:
+    file = IPFSFile(fs, path, pinned, block_size)
     file.seek(position)
     return file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import attrs
@@ -38,6 +39,8 @@ class Symlink:
     cid: CID
 
 
+_NEVER = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
 # What is raised where a path leads nowhere, and never because a source fails.
 NOT_THERE = (AddressError, FormatError, FileNotFoundError)
 
@@ -59,6 +62,7 @@ class Tree:
         self.connections = connections
         self._name_seconds = name_seconds
         self._names: dict[str, tuple[str, float]] = {}
+        self._changed: dict[str, tuple[str, datetime]] = {}
         self._listings = Listings(connections, keep=keep_listings)
 
     def node(self, path: str) -> Node:
@@ -125,7 +129,18 @@ class Tree:
                 return path
             cid = str(found.cid)
             self._names[name] = cid, time.monotonic()
+            if self._changed.get(name, ("", None))[0] != cid:
+                self._changed[name] = cid, datetime.now(timezone.utc)
         return join(cid, rest)
+
+    def changed(self, path: str) -> datetime:
+        """Returns when a mutable name in a path was first seen to point where it does; 1970 without one."""
+        name, _ = split_name(path)
+        if name is None:
+            return _NEVER
+        self.pinned(path)
+        # A name for which nothing is proven may have changed just now.
+        return self._changed.get(name, ("", datetime.now(timezone.utc)))[1]
 
     def forget_names(self) -> None:
         """Makes every mutable name be looked up again."""

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# fsspec makes a filesystem for each thread, so this is of the process.
+_logged: set[tuple[str, str]] = set()
+_MOST_LOGGED = 10_000
+
 
 @attrs.define
 class Walk:
@@ -78,8 +82,16 @@ class Walk:
         self.limits.check("members", self.met, f"the tree of {path!r}")
         for info in listing:
             if info["type"] not in ("file", "directory"):
-                log.warning("%s is a %s, left out", info["name"], info["type"])
+                _log_once(info)
         return listing
+
+
+def _log_once(info: dict[str, Any]) -> None:
+    """Logs that an entry is left out of walks, once in this process."""
+    entry = info["name"], info["CID"]
+    if entry not in _logged and len(_logged) < _MOST_LOGGED:
+        _logged.add(entry)
+        log.warning("%s is a %s, left out", info["name"], info["type"])
 
 
 def _name(info: dict[str, Any], path: str | None = None) -> str:

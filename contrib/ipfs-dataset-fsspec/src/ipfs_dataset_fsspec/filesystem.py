@@ -19,6 +19,7 @@ from ipfs_dataset_fsspec._walking import Walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from ipfs_dataset_core import CID
     from ipfs_dataset_fsspec._tree import Node
@@ -194,10 +195,31 @@ class IPFSDatasetFileSystem(BulkReading, ReadOnly, AbstractFileSystem):  # type:
         sizes = {name: info["size"] or 0 for name, info in found.items()}
         return sum(sizes.values()) if total else sizes
 
-    def _open(self, path: str, mode: str = "rb", *args: Any, **kwargs: Any) -> IPFSFile:
+    def modified(self, path: str) -> datetime:
+        """Returns a time at or after the last change of what a path names, for caches to compare.
+
+        What a CID names has never changed: that is 1970-01-01. What a mutable name points to may have
+        changed until this filesystem first saw it point to what it does now.
+
+        Raises:
+            FileNotFoundError: Verified directories prove that nothing is there.
+            OSError: The sources did not deliver.
+        """
+        path = self._strip_protocol(path)
+        self._tree.node(path)
+        return self._tree.changed(path)
+
+    def _open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> IPFSFile:
         if mode != "rb":
             refuse(f"open {path!r} as {mode!r}")
-        return IPFSFile(self, path)
+        return IPFSFile(self, path, block_size=block_size)
 
 
 def _info_of(path: str, node: Node) -> dict[str, Any]:
