@@ -148,7 +148,7 @@ class VerifiedDirectory(ObjectDirectory):
                 stack.pop()
                 visits.leave(cid)
         if left_out > _MAX_LOGGED:
-            log.warning("%s: %d symlinks are left out in all", self.name, left_out)
+            log.warning("%r: %d symlinks are left out in all", self.name, left_out)
 
     def open(self, path: str) -> ObjectFile:
         entry = self._announced.take(path)

@@ -60,7 +60,9 @@ def put(store, *blocks):
 
 def directory(*links):
     """Returns the block of a directory; a link is a name, a CID and the size that is claimed."""
-    named = [(cid.to_bytes(), name.encode(), tsize) for name, cid, tsize in links]
+    named = [
+        (cid.to_bytes(), name.encode(errors="surrogateescape"), tsize) for name, cid, tsize in links
+    ]
     return dag_pb.encode(UnixFS(NodeType.DIRECTORY).encode(), named), DAG_PB
 
 
@@ -253,13 +255,25 @@ def test_symlinks_are_listed_and_never_followed(store, fs, caplog):
         assert fs.find(str(root)) == [f"{root}/a.txt"]
         for _ in range(2):
             assert fs.find(str(root), detail=True).keys() == {f"{root}/a.txt"}
-    assert caplog.text.count("link is a link, left out") == 1
+    assert caplog.text.count("link' is a link, left out") == 1
     for path in (f"{root}/link", str(target)):
         with pytest.raises(FormatError, match="never followed"):
             fs.open(path)
     with pytest.raises(FormatError, match="symlink"):
         fs.info(f"{root}/link/below")
     assert not fs.exists(f"{root}/link/below")
+
+
+def test_a_name_cannot_write_to_the_log(store, fs, caplog):
+    blocks = []
+    emit = lambda cid, block: blocks.append((block, cid.codec))  # noqa: E731
+    target = build_symlink("a.txt", get_profile("kubo-cidv1"), emit).cid
+    root = put(store, *blocks, directory(("\x1b[2J\nERROR forged\u202e\udcff", target, 0)))
+    with caplog.at_level(logging.DEBUG):
+        assert fs.find(str(root)) == fs.glob(f"{root}/*/**") == []
+    assert "left out" in caplog.text
+    assert all(len(record.getMessage().splitlines()) == 1 for record in caplog.records)
+    assert not any(sign in caplog.text for sign in ("\x1b", "\u202e", "\udcff"))
 
 
 def test_a_size_is_looked_up_where_the_directory_does_not_say_it(store, fs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import json
 import multiprocessing
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from fsspec.implementations.memory import MemoryFileSystem
 from ipfs_dataset_fsspec import IPFSDatasetFileSystem, ReadOnlyError, register
 
@@ -178,3 +180,17 @@ def test_installing_it_claims_a_protocol_of_its_own():
 def test_our_errors_survive_pickling():
     error = pickle.loads(pickle.dumps(ReadOnlyError("what, why, what to do")))
     assert (type(error), str(error)) == (ReadOnlyError, "what, why, what to do")
+
+
+def test_it_is_used_from_coroutines(fs, store):
+    root = store.tree({"a.txt": b"some text", "b/c.bin": DATA})
+
+    async def read():
+        waiting = AsyncFileSystemWrapper(fs, asynchronous=True)
+        listed = await waiting._ls(root, detail=False)
+        whole = await waiting._cat_file(f"{root}/a.txt")
+        spans = range(0, len(DATA), 1 << 20)
+        parts = [waiting._cat_file(f"{root}/b/c.bin", at, at + (1 << 20)) for at in spans]
+        return listed, whole, b"".join(await asyncio.gather(*parts))
+
+    assert asyncio.run(read()) == ([f"{root}/a.txt", f"{root}/b"], b"some text", DATA)

@@ -91,7 +91,7 @@ def _log_once(info: dict[str, Any]) -> None:
     entry = info["name"], info["CID"]
     if entry not in _logged and len(_logged) < _MOST_LOGGED:
         _logged.add(entry)
-        log.warning("%s is a %s, left out", info["name"], info["type"])
+        log.warning("%r is a %s, left out", info["name"], info["type"])
 
 
 def _name(info: dict[str, Any], path: str | None = None) -> str:

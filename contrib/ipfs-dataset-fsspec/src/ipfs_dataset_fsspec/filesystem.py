@@ -11,7 +11,7 @@ from fsspec.utils import tokenize
 from ipfs_dataset_core import Limits, ObjectDirectory, ObjectFile, Options, redacted
 from ipfs_dataset_fsspec._bulk import BulkReading
 from ipfs_dataset_fsspec._file import IPFSFile
-from ipfs_dataset_fsspec._paths import PROTOCOLS, canonical, join
+from ipfs_dataset_fsspec._paths import PROTOCOLS, canonical, join, split_name
 from ipfs_dataset_fsspec._readonly import ReadOnly, refuse
 from ipfs_dataset_fsspec._sharing import connections
 from ipfs_dataset_fsspec._tree import NOT_THERE, Symlink, Tree
@@ -68,6 +68,16 @@ class IPFSDatasetFileSystem(BulkReading, ReadOnly, AbstractFileSystem):  # type:
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
         return [canonical(one) for one in path] if isinstance(path, list) else canonical(path)
+
+    @classmethod
+    def _parent(cls, path: Any) -> str:
+        """Returns the directory of a path; a CID or mutable name alone is its own, as nothing lists it."""
+        path = cls._strip_protocol(path)
+        name, rest = split_name(path)
+        if not (path if name is None else rest):
+            return str(path)
+        parent, separator, _ = path.rpartition("/")
+        return parent if separator else str(path)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The connections take along what was registered in this process only; nothing else of them is used.
@@ -194,6 +204,21 @@ class IPFSDatasetFileSystem(BulkReading, ReadOnly, AbstractFileSystem):  # type:
         found = self.find(path, maxdepth=maxdepth, withdirs=withdirs, detail=True, **kwargs)
         sizes = {name: info["size"] or 0 for name, info in found.items()}
         return sum(sizes.values()) if total else sizes
+
+    def ukey(self, path: str) -> str:
+        """Returns the CID of what is at a path, by which caches find out whether it changed.
+
+        Where nothing is proven (``verify=False``) there may be none: then a hash of what `info` returns.
+        """
+        return str(self.info(path)["CID"] or super().ukey(path))
+
+    def checksum(self, path: str) -> int:
+        """Returns a number that is different for different content, as `ukey`."""
+        return int(tokenize(self.ukey(path)), 16)
+
+    def created(self, path: str) -> datetime:
+        """Returns the same as `modified`, since IPFS records no time of creation."""
+        return self.modified(path)
 
     def modified(self, path: str) -> datetime:
         """Returns a time at or after the last change of what a path names, for caches to compare.
