@@ -75,7 +75,7 @@ if TYPE_CHECKING:
         parse_file,
         verify,
     )
-    from ipfs_dataset_core.ipld.links import links
+    from ipfs_dataset_core.ipld.data_model import links
     from ipfs_dataset_core.options import Limits, Options
     from ipfs_dataset_core.order.sampler import BlockShuffleSampler
     from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter
@@ -200,7 +200,7 @@ _MODULES = {
         "CID CarReader DAG_PB DirectoryEntry RAW car_header car_section car_section_head entries index_car "
         "lookup make_cid node_kind parse_file verify"
     ),
-    "ipfs_dataset_core.ipld.links": "links",
+    "ipfs_dataset_core.ipld.data_model": "links",
     "ipfs_dataset_core.datasets.iterable": "IPFSDataset IPFSIterableDataset",
     "ipfs_dataset_core.runtime.deadlines": "check_time time_left",
     "ipfs_dataset_core.runtime.error_location": "located",

@@ -17,7 +17,7 @@ from ipfs_dataset_core.errors import (
     VerificationError,
 )
 from ipfs_dataset_core.ipld import CID, RAW, verify
-from ipfs_dataset_core.ipld.links import links
+from ipfs_dataset_core.ipld.data_model import links
 from ipfs_dataset_core.reading.connections import Connections, connect, read_addresses
 from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.reading.layout import FileLayout, Leaf

@@ -5,15 +5,25 @@ Nothing here reads a network or a disk.
 
 from __future__ import annotations
 
-from ipfs_dataset_core.ipld.builder import Built, FileBuilder
+from ipfs_dataset_core.ipld.builder import (
+    PROFILES,
+    Built,
+    FileBuilder,
+    Profile,
+    build_directory,
+    build_symlink,
+    build_tree,
+    get_profile,
+)
 from ipfs_dataset_core.ipld.car import (
+    CarIndex,
     CarReader,
     car_header,
     car_section,
     car_section_head,
+    index_car,
     read_car,
 )
-from ipfs_dataset_core.ipld.car_index import CarIndex, index_car
 from ipfs_dataset_core.ipld.cid import (
     CID,
     DAG_CBOR,
@@ -31,12 +41,6 @@ from ipfs_dataset_core.ipld.directory import (
     lookup,
     parse_directory,
 )
-from ipfs_dataset_core.ipld.directory_builder import (
-    build_directory,
-    build_symlink,
-    build_tree,
-)
-from ipfs_dataset_core.ipld.profiles import PROFILES, Profile, get_profile
 from ipfs_dataset_core.ipld.unixfs import (
     FileNode,
     NodeKind,

@@ -1,4 +1,4 @@
-"""Reading and writing CARs: files and streams that hold blocks one after another.
+"""Reads, writes and indexes CARs: files and streams that hold blocks one after another.
 
 Blocks are NOT verified here, and roots mean nothing until they are. Both versions are read, but of
 version 2 only the blocks: its index is the word of whoever wrote it.
@@ -6,27 +6,45 @@ version 2 only the blocks: its index is the word of whoever wrote it.
 
 from __future__ import annotations
 
+import hashlib
+import heapq
+import io
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from ipfs_dataset_core.errors import FormatError, LimitError, VerificationError
-from ipfs_dataset_core.ipld import dag_cbor, varint
+from ipfs_dataset_core.ipld import dag_cbor
 from ipfs_dataset_core.ipld.cid import CID, read_cid
-from ipfs_dataset_core.ipld.windows import Window
+from ipfs_dataset_core.ipld.multiformats import (
+    MAX_VARINT_BYTES,
+    MIN_DIGEST,
+    decode_varint,
+    encode_varint,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from ipfs_dataset_core.ipld.windows import Readable
+    from collections.abc import Callable, Iterable, Iterator
 
 MAX_SECTION = 4 << 20
 MAX_HEADER = 1 << 20
 # The length of a section and the longest CID: version, codec, hash code, size, 128 bytes of digest.
-HEAD_SIZE = 5 * varint.MAX_BYTES + 128
+HEAD_SIZE = 5 * MAX_VARINT_BYTES + 128
 
 # Version 2 starts with the header of a CAR that has a version and nothing else, then this: flags,
 # offset and size of the version 1 CAR inside, offset of an index.
 _V2_HEADER = struct.Struct("<16sQQQ")
+_READ_SIZE = 64 << 10
+_SKIP_SIZE = 1 << 20
+
+# Fingerprint of the multihash, offset, length; big-endian, so that entries sort by their bytes.
+_PLACE = struct.Struct(">QI")
+_FINGERPRINT_BYTES = 16
+_ENTRY_BYTES = _FINGERPRINT_BYTES + _PLACE.size
+# How many entries are held as single objects before they are packed: some 20 MB.
+_RUN_ENTRIES = 1 << 18
+# An index of 2 GB: a CAR of 16 TiB with blocks of 256 KiB.
+_MAX_BLOCKS = 1 << 26
+_SECTIONS_BETWEEN_CHECKS = 1024
 
 
 class CarReader:
@@ -127,7 +145,7 @@ def section_head(head: bytes, max_section: int) -> tuple[CID, int, int]:
         FormatError: The section is empty or does not start with a CID.
         LimitError: It is longer than accepted.
     """
-    size, start = varint.decode(head)
+    size, start = decode_varint(head)
     if size == 0:
         raise FormatError("it is empty")
     if size > max_section:
@@ -142,7 +160,7 @@ def car_header(roots: Iterable[CID]) -> bytes:
     """Returns what a CAR of version 1 starts with."""
     links = [dag_cbor.LinkBytes(root.to_bytes()) for root in roots]
     header = dag_cbor.encode({"roots": links, "version": 1})
-    return varint.encode(len(header)) + header
+    return encode_varint(len(header)) + header
 
 
 def car_section(cid: CID, block: bytes) -> bytes:
@@ -153,4 +171,225 @@ def car_section(cid: CID, block: bytes) -> bytes:
 def car_section_head(cid: CID, size: int) -> bytes:
     """Returns what stands before a block of `size` bytes: for those who need not copy the block."""
     raw = cid.to_bytes()
-    return varint.encode(len(raw) + size) + raw
+    return encode_varint(len(raw) + size) + raw
+
+
+class Readable(Protocol):
+    """A binary stream; `read` returns some bytes, and none only at the end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Window:
+    """A stream from its present position on, read ahead by up to 64 KiB.
+
+    Attributes:
+        offset: Bytes taken so far.
+    """
+
+    def __init__(self, stream: Readable) -> None:
+        self._read = stream.read
+        self._buffer = b""
+        self._position = 0
+        self._end: int | None = None
+        self.offset = 0
+
+    def limit(self, size: int) -> int:
+        """Makes the window end `size` bytes from here; returns where that is."""
+        self._end = self.offset + size
+        return self._end
+
+    def at_end(self) -> bool:
+        """Tells whether everything was taken.
+
+        Raises:
+            FormatError: The stream ends before the limit.
+        """
+        if self.peek(1):
+            return False
+        if self._end is not None and self.offset < self._end:
+            raise FormatError(f"cut off at offset {self.offset} of {self._end}")
+        return True
+
+    def peek(self, size: int) -> bytes:
+        """Returns the next bytes without taking them, fewer at the end."""
+        if self._end is not None:
+            size = min(size, self._end - self.offset)
+        missing = size - (len(self._buffer) - self._position)
+        if missing > 0:
+            self._fill(missing)
+        return self._buffer[self._position : self._position + size]
+
+    def take(self, size: int) -> bytes:
+        """Returns exactly `size` bytes; large ones are copied once.
+
+        Raises:
+            FormatError: The stream ends before.
+        """
+        data = self.peek(size)
+        if len(data) < size:
+            raise FormatError(f"cut off at offset {self.offset + len(data)}")
+        self._position += size
+        self.offset += size
+        return data
+
+    def skip(self, size: int) -> None:
+        """Takes bytes that nobody needs."""
+        while size > 0:
+            size -= len(self.take(min(size, _SKIP_SIZE)))
+
+    def take_varint(self) -> int:
+        """Returns the number that comes next.
+
+        Raises:
+            FormatError: It is cut off or malformed.
+        """
+        value, size = decode_varint(self.peek(MAX_VARINT_BYTES))
+        self.take(size)
+        return value
+
+    def _fill(self, missing: int) -> None:
+        pieces = [self._buffer[self._position :]]
+        while missing > 0:
+            piece = self._read(max(missing, _READ_SIZE))
+            if not piece:
+                break
+            pieces.append(piece)
+            missing -= len(piece)
+        self._buffer, self._position = b"".join(pieces), 0
+
+
+class CarIndex:
+    """Maps the multihash of each block to ``(offset, length)`` of its bytes in the file.
+
+    Whoever made the file chose the multihashes, so nothing here may be slow for some of them, as a table of
+    buckets is where many fall into one. The entries are sorted instead, by a hash of the multihash without
+    known collisions, and searched by halves: 28 bytes a block, in one piece.
+
+    Args:
+        roots: What the header names as roots.
+        places: Multihash, offset and length of each block; of one that occurs several times, the first
+            place counts.
+    """
+
+    def __init__(self, roots: list[CID], places: Iterable[tuple[bytes, int, int]] = ()) -> None:
+        self.roots = roots
+        self._entries = _sorted_entries(places)
+
+    def get(self, multihash: bytes) -> tuple[int, int] | None:
+        """Returns where a block lies, None where the file does not have it."""
+        wanted, entries = _fingerprint(multihash), self._entries
+        low, high = 0, len(self)
+        while low < high:
+            middle = (low + high) // 2
+            start = middle * _ENTRY_BYTES
+            if entries[start : start + _FINGERPRINT_BYTES] < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        start = low * _ENTRY_BYTES
+        if entries[start : start + _FINGERPRINT_BYTES] != wanted:
+            return None
+        offset, length = _PLACE.unpack_from(entries, start + _FINGERPRINT_BYTES)
+        return offset, length
+
+    def __contains__(self, multihash: bytes) -> bool:
+        return self.get(multihash) is not None
+
+    def __len__(self) -> int:
+        return len(self._entries) // _ENTRY_BYTES
+
+
+def index_car(
+    file: BinaryIO,
+    *,
+    max_section: int = MAX_SECTION,
+    check: Callable[[], None] = lambda: None,
+) -> CarIndex:
+    """Returns the places of all blocks of a CAR file; block data is passed over, not verified.
+
+    Takes time and memory in proportion to the number of blocks, whatever their CIDs. Blocks are left out
+    whose CIDs hold their data, or a digest too short to prove anything.
+
+    Args:
+        file: The CAR, which can seek.
+        max_section: Bytes of CID and block together that are accepted.
+        check: Called now and then while the file is gone through; what it raises ends that.
+
+    Raises:
+        FormatError: The CAR is damaged or cut; the message has the offset.
+        LimitError: A section or the header is longer than accepted, or there are too many blocks.
+    """
+    file_end = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    window = Window(file)
+    roots, end = read_header(window)
+    if end is not None and end > file_end:
+        raise FormatError(f"CAR is cut off at offset {file_end} of {end}.")
+    end = file_end if end is None else end
+    return CarIndex(roots, _places(file, window.offset, end, max_section, check))
+
+
+def _places(
+    file: BinaryIO, offset: int, end: int, max_section: int, check: Callable[[], None]
+) -> Iterator[tuple[bytes, int, int]]:
+    """Yields multihash, offset and length of each block that may be asked for."""
+    count = 0
+    while offset < end:
+        if not count % _SECTIONS_BETWEEN_CHECKS:
+            check()
+        count += 1
+        if count > _MAX_BLOCKS:
+            raise LimitError(f"CAR has more than {_MAX_BLOCKS} blocks.")
+        cid, start, size = _section(file, offset, end, max_section)
+        if not cid.is_identity and len(cid.digest) >= MIN_DIGEST:
+            yield cid.multihash, start, size
+        offset = start + size
+
+
+def _section(file: BinaryIO, offset: int, end: int, max_section: int) -> tuple[CID, int, int]:
+    """Returns the CID of a section, where its block starts, and how long that is."""
+    file.seek(offset)
+    try:
+        head = file.read(min(HEAD_SIZE, end - offset))
+        cid, head_size, block_size = section_head(head, max_section)
+    except (FormatError, LimitError) as error:
+        raise type(error)(f"CAR section at offset {offset}: {error}.") from None
+    start = offset + head_size
+    if start + block_size > end:
+        raise FormatError(f"CAR section at offset {offset} is cut off at {end}.")
+    return cid, start, block_size
+
+
+def _fingerprint(multihash: bytes) -> bytes:
+    return hashlib.blake2b(multihash, digest_size=_FINGERPRINT_BYTES).digest()
+
+
+def _sorted_entries(places: Iterable[tuple[bytes, int, int]]) -> bytes:
+    """Returns the entries packed and sorted, without repetitions."""
+    runs: list[bytes] = []
+    entries: list[bytes] = []
+    for multihash, offset, length in places:
+        entries.append(_fingerprint(multihash) + _PLACE.pack(offset, length))
+        if len(entries) == _RUN_ENTRIES:
+            runs.append(_packed(sorted(entries)))
+            entries.clear()
+    entries.sort()
+    if not runs:
+        return _packed(entries)
+    return _packed(heapq.merge(*map(_unpacked, runs), entries))
+
+
+def _packed(entries: Iterable[bytes]) -> bytes:
+    """Joins sorted entries; of those of one block, the first one stays."""
+    packed, last = bytearray(), b""
+    for entry in entries:
+        if not last or not entry.startswith(last):
+            packed += entry
+            last = entry[:_FINGERPRINT_BYTES]
+    return bytes(packed)
+
+
+def _unpacked(run: bytes) -> Iterator[bytes]:
+    for start in range(0, len(run), _ENTRY_BYTES):
+        yield run[start : start + _ENTRY_BYTES]

@@ -11,7 +11,15 @@ from functools import lru_cache
 import attrs
 
 from ipfs_dataset_core.errors import AddressError, FormatError, VerificationError
-from ipfs_dataset_core.ipld import multibase, multihash, varint
+from ipfs_dataset_core.ipld.multiformats import (
+    base58_decode,
+    base58_encode,
+    decode_multibase,
+    decode_varint,
+    encode_multibase,
+    encode_varint,
+    split_multihash,
+)
 
 RAW = 0x55
 DAG_PB = 0x70
@@ -104,10 +112,10 @@ class CID:
         if not text:
             raise FormatError("it is empty.")
         if len(text) == _V0_TEXT and text.startswith("Qm"):
-            return _decode(multibase.base58_decode(text), versions=(0,))
+            return _decode(base58_decode(text), versions=(0,))
         if text.startswith("Qm"):
             raise FormatError(f"version 0 has {_V0_TEXT} letters, not {len(text)}.")
-        return _decode(multibase.decode(text), versions=(1,))
+        return _decode(decode_multibase(text), versions=(1,))
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> CID:
@@ -129,24 +137,24 @@ class CID:
         if self.version == 0:
             return self.multihash
         prefix = _PREFIXES.get(self.codec)
-        return (prefix or b"\x01" + varint.encode(self.codec)) + self.multihash
+        return (prefix or b"\x01" + encode_varint(self.codec)) + self.multihash
 
     def encode(self, base: str = "base32") -> str:
         """Returns the text in a base of multibase; version 0 is written as version 1."""
-        return multibase.encode(self.to_v1().to_bytes(), base)
+        return encode_multibase(self.to_v1().to_bytes(), base)
 
     def to_v1(self) -> CID:
         return self if self.version else CID(1, self.codec, self.multihash)
 
     @property
     def hash_code(self) -> int:
-        return varint.decode(self.multihash)[0]
+        return decode_varint(self.multihash)[0]
 
     @property
     def digest(self) -> bytes:
         if self.multihash[:2] == _SHA2_256:
             return self.multihash[2:]
-        return multihash.split(self.multihash)[1]
+        return split_multihash(self.multihash)[1]
 
     @property
     def is_identity(self) -> bool:
@@ -165,7 +173,7 @@ class CID:
 @lru_cache(64)  # requests and their error messages name the same few
 def _text(cid: CID) -> str:
     if cid.version == 0:
-        return multibase.base58_encode(cid.multihash)
+        return base58_encode(cid.multihash)
     return cid.encode()
 
 
@@ -174,11 +182,11 @@ def _decode(raw: bytes, *, versions: tuple[int, ...]) -> CID:
         if len(raw) != _V0_BYTES:
             raise FormatError(f"version 0 has {_V0_BYTES} bytes, not {len(raw)}.")
         return CID(0, DAG_PB, raw)
-    version, position = varint.decode(raw)
+    version, position = decode_varint(raw)
     if version != 1 or 1 not in versions:
         raise FormatError(f"version {version} is unknown here.")
-    codec, position = varint.decode(raw, position)
-    multihash.split(raw[position:])
+    codec, position = decode_varint(raw, position)
+    split_multihash(raw[position:])
     return CID(1, codec, raw[position:])
 
 
@@ -195,8 +203,8 @@ def read_cid(buffer: bytes, position: int) -> tuple[CID, int]:
     else:
         end = position
         for _ in ("version", "codec", "hash code"):
-            _, end = varint.decode(buffer, end)
-        size, end = varint.decode(buffer, end)
+            _, end = decode_varint(buffer, end)
+        size, end = decode_varint(buffer, end)
         end += size
     try:
         return CID.from_bytes(buffer[position:end]), end

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import attrs
 
 from ipfs_dataset_core.errors import FormatError
-from ipfs_dataset_core.ipld import protobuf, varint
+from ipfs_dataset_core.ipld import protobuf
+from ipfs_dataset_core.ipld.multiformats import encode_varint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -142,7 +143,7 @@ _MAX_LENGTH = 1024
 
 _LENGTH = rb"([\x00-\x7f]|[\x80-\xff][\x01-\x7f])"
 _NAMED = re.compile(rb"\x12%b\x0a(?:\x24(.{36})|\x22(.{34}))\x12%b" % (_LENGTH, _LENGTH), re.DOTALL)
-_LENGTHS = {varint.encode(length): length for length in range(_MAX_LENGTH)}
+_LENGTHS = {encode_varint(length): length for length in range(_MAX_LENGTH)}
 
 
 def _usual_links(block: bytes) -> tuple[Columns, int]:

@@ -1,4 +1,4 @@
-"""Data that link to files: DAG-CBOR and DAG-JSON, as far as paths lead through them.
+"""The links of blocks, and DAG-CBOR and DAG-JSON as far as paths lead through them to files.
 
 A path such as ``CID/a/0/file`` goes through maps by key and through lists by number, and over each link on
 its way, as ``ipfs cat`` and gateways resolve it.
@@ -16,8 +16,8 @@ from ipfs_dataset_core.errors import (
     ObjectNotFoundError,
     VerificationError,
 )
-from ipfs_dataset_core.ipld import dag_cbor
-from ipfs_dataset_core.ipld.cid import CID, DAG_CBOR, DAG_JSON
+from ipfs_dataset_core.ipld import dag_cbor, dag_pb
+from ipfs_dataset_core.ipld.cid import CID, DAG_CBOR, DAG_JSON, DAG_PB, RAW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,6 +68,23 @@ def follow(cid: CID, block: bytes, path: Sequence[str], name: str) -> tuple[CID,
         f"{name!r}: {'/'.join(path)!r} in {cid} is {_kind(value)} in {cid.codec_name} data, not a link to a "
         "file or directory"
     )
+
+
+def links(cid: CID, block: bytes) -> list[CID]:
+    """Returns the CIDs that a block links to, in order.
+
+    Raises:
+        FormatError: The block is malformed or of a codec whose links are not known here.
+    """
+    if cid.codec == RAW:
+        return []
+    if cid.codec in DATA_CODECS:
+        return data_links(cid, block)
+    if cid.codec != DAG_PB:
+        raise FormatError(
+            f"{cid} is {cid.codec_name}, and only raw, dag-pb, dag-cbor and dag-json blocks can be walked"
+        )
+    return [CID.from_bytes(raw) for raw in dag_pb.decode(block).cids]
 
 
 def data_links(cid: CID, block: bytes) -> list[CID]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.errors import FormatError
-from ipfs_dataset_core.ipld.varint import encode as encode_varint
+from ipfs_dataset_core.ipld.multiformats import encode_varint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from ipfs_dataset_core.errors import FormatError, LimitError, VerificationError
-from ipfs_dataset_core.ipld import dag_pb, protobuf, varint
+from ipfs_dataset_core.ipld import dag_pb, protobuf
 from ipfs_dataset_core.ipld.cid import DAG_CBOR, DAG_JSON, DAG_PB, RAW
+from ipfs_dataset_core.ipld.multiformats import encode_varint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -240,9 +241,9 @@ def leaf_frame(kind: NodeType, size: int) -> tuple[bytes, bytes]:
     """
     head = protobuf.tagged_varint(1, kind)
     if size:
-        head += b"\x12" + varint.encode(size)  # an empty file has no data field
+        head += b"\x12" + encode_varint(size)  # an empty file has no data field
     tail = protobuf.tagged_varint(3, size)
-    return b"\x0a" + varint.encode(len(head) + size + len(tail)) + head, tail
+    return b"\x0a" + encode_varint(len(head) + size + len(tail)) + head, tail
 
 
 # What most builders make of a file, and the largest that usual ones do.

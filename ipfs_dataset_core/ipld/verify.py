@@ -9,7 +9,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.errors import VerificationError
-from ipfs_dataset_core.ipld.multihash import (
+from ipfs_dataset_core.ipld.multiformats import (
     BROKEN,
     HASHES,
     IDENTITY,
@@ -21,7 +21,7 @@ from ipfs_dataset_core.ipld.multihash import (
 
 if TYPE_CHECKING:
     from ipfs_dataset_core.ipld.cid import CID
-    from ipfs_dataset_core.ipld.multihash import (
+    from ipfs_dataset_core.ipld.multiformats import (
         Hasher,
     )
 

@@ -9,7 +9,8 @@ import pytest
 
 from ipfs_dataset.ipfs_dataset import IPFSDataset
 from ipfs_dataset_core.errors import TransportTimeoutError
-from ipfs_dataset_core.ipld import CID, RAW, car_header, car_section, make_cid, varint
+from ipfs_dataset_core.ipld import CID, RAW, car_header, car_section, make_cid
+from ipfs_dataset_core.ipld.multiformats import encode_varint
 
 COUNT = 40_000
 
@@ -82,7 +83,7 @@ def test_a_deadline_holds_while_blocks_are_looked_up(tmp_path):
 
 
 def test_a_header_that_promises_much_is_refused_before_it_is_read(tmp_path):
-    (tmp_path / "x.car").write_bytes(varint.encode(1 << 40) + b"x" * 100)
+    (tmp_path / "x.car").write_bytes(encode_varint(1 << 40) + b"x" * 100)
     dataset = IPFSDataset(str(make_cid(b"root", RAW)), str(tmp_path / "x.car"))
     with pytest.raises(Exception, match=r"x\.car.*more than"):
         dataset[0]

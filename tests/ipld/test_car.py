@@ -13,15 +13,15 @@ from ipfs_dataset_core.ipld import (
     RAW,
     CarIndex,
     CarReader,
+    car,
     car_header,
-    car_index,
     car_section,
     car_section_head,
     index_car,
     make_cid,
     read_car,
-    varint,
 )
+from ipfs_dataset_core.ipld.multiformats import encode_varint
 
 ROOT = make_cid(b"root", DAG_PB)
 BLOCKS = [
@@ -144,7 +144,7 @@ def test_an_index_is_a_dictionary_of_first_places(numbers, run, data):
     for position, each in enumerate(hashes):
         first.setdefault(each, (position, position * 3))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(car_index, "_RUN_ENTRIES", run)
+        patch.setattr(car, "_RUN_ENTRIES", run)
         places = ((each, position, position * 3) for position, each in enumerate(hashes))
         index = CarIndex([], places)
     assert len(index) == len(first)
@@ -153,7 +153,7 @@ def test_an_index_is_a_dictionary_of_first_places(numbers, run, data):
 
 
 def test_more_blocks_than_an_index_may_have_are_refused(monkeypatch):
-    monkeypatch.setattr(car_index, "_MAX_BLOCKS", 3)
+    monkeypatch.setattr(car, "_MAX_BLOCKS", 3)
     with pytest.raises(LimitError, match="more than 3 blocks"):
         index_car(io.BytesIO(car_of()))
 
@@ -219,7 +219,7 @@ HELLO = car_section(*BLOCKS[4])
         (car_of([BLOCKS[4]]) + b"\x20" + HELLO[2:], FormatError, "CID is longer"),
         (car_of([(ROOT, bytes(1 << 20))]), LimitError, "1048612 bytes, more than 1048576"),
         (car_of() + b"\xff" * 8 + b"\x7f", LimitError, "more than 1048576"),
-        (varint.encode(2 << 20) + bytes(100), LimitError, "header"),
+        (encode_varint(2 << 20) + bytes(100), LimitError, "header"),
         (b"\x01\xa0", FormatError, "no version"),
         (b"\x0a\xa1gversion\x03", FormatError, "no version"),
         (b"\x12\xa2eroots\x81\x01gversion\x01", FormatError, "no CID"),
@@ -289,7 +289,7 @@ def mutated_car(data: st.DataObject) -> bytes:
     for multihash in data.draw(st.lists(multihashes, max_size=8)):
         raw = b"\x01\x55" + multihash
         block = data.draw(st.binary(max_size=20))
-        sections += varint.encode(len(raw) + len(block)) + raw + block
+        sections += encode_varint(len(raw) + len(block)) + raw + block
     car = car_header([ROOT]) + sections
     spoilt = bytearray(version_2(car) if data.draw(st.booleans()) else car)
     for _ in range(data.draw(st.integers(0, 2))):

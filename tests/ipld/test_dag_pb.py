@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from ipfs_dataset_core.errors import FormatError
 from ipfs_dataset_core.ipld import dag_pb
 from ipfs_dataset_core.ipld.dag_pb import PBLink
-from ipfs_dataset_core.ipld.varint import encode as number
+from ipfs_dataset_core.ipld.multiformats import encode_varint as number
 
 V1 = b"\x01\x55\x12\x20" + bytes(range(32))
 V0 = b"\x12\x20" + bytes(range(32))

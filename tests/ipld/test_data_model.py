@@ -12,8 +12,7 @@ from ipfs_dataset_core.errors import FormatError, ObjectNotFoundError
 from ipfs_dataset_core.ipld import CID, RAW, make_cid
 from ipfs_dataset_core.ipld.cid import DAG_CBOR, DAG_JSON
 from ipfs_dataset_core.ipld.dag_cbor import LinkBytes, encode
-from ipfs_dataset_core.ipld.data_model import data_links, decode_data, follow
-from ipfs_dataset_core.ipld.links import links
+from ipfs_dataset_core.ipld.data_model import data_links, decode_data, follow, links
 
 FILE, OTHER = make_cid(b"file", RAW), make_cid(b"other", RAW)
 

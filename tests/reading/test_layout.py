@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from ipfs_dataset_core.errors import IPFSDatasetError, LimitError, VerificationError
 from ipfs_dataset_core.ipld import CID, RAW, FileBuilder, dag_pb, make_cid
+from ipfs_dataset_core.ipld.builder import Profile
 from ipfs_dataset_core.ipld.cid import DAG_PB
-from ipfs_dataset_core.ipld.profiles import Profile
 from ipfs_dataset_core.ipld.unixfs import NodeType, UnixFS, leaf_frame, parse_file
 from ipfs_dataset_core.options import Limits
 from ipfs_dataset_core.reading.layout import FileLayout, Inline, Leaf

@@ -1,17 +1,54 @@
-"""Text forms of binary identifiers: the bases of multibase that occur in IPFS addresses.
+"""The self-describing encodings that CIDs are made of: varints, multibase texts and multihashes.
 
-Letters of base16, base32 and base36 are read in either case, as nodes and gateways do.
+Varints have at most 9 bytes, and only the shortest form is valid. Letters of base16, base32 and base36 are
+read in either case, as nodes and gateways do. A digest is accepted at the full length of its hash only.
 """
 
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
+import hashlib
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
-from ipfs_dataset_core.errors import AddressError
+import attrs
+
+from ipfs_dataset_core.errors import AddressError, FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+MAX_VARINT_BYTES = 9
+
+
+def encode_varint(value: int) -> bytes:
+    """Returns the varint of a number from 0 to 2**63 - 1; protobuf allows itself one bit more."""
+    out = bytearray()
+    while value > 0x7F:  # noqa: PLR2004 - seven bits a byte
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def decode_varint(buffer: bytes | memoryview, position: int = 0) -> tuple[int, int]:
+    """Returns the number at `position` and the position behind it.
+
+    Raises:
+        FormatError: The varint is cut, longer than 9 bytes or not in its shortest form.
+    """
+    value = 0
+    for count in range(MAX_VARINT_BYTES):
+        if position + count >= len(buffer):
+            raise FormatError(f"Varint at offset {position} is cut off.")
+        byte = buffer[position + count]
+        value |= (byte & 0x7F) << (7 * count)
+        if byte < 0x80:  # noqa: PLR2004 - the continuation bit
+            if byte == 0 and count:
+                raise FormatError(f"Varint at offset {position} is not in its shortest form.")
+            return value, position + count + 1
+    raise FormatError(f"Varint at offset {position} is longer than {MAX_VARINT_BYTES} bytes.")
+
 
 # Identifiers are short, and positional bases cost quadratic time.
 MAX_TEXT = 512
@@ -119,7 +156,7 @@ _ENCODERS: dict[str, tuple[str, Callable[[bytes], str]]] = {
 }
 
 
-def decode(text: str) -> bytes:
+def decode_multibase(text: str) -> bytes:
     """Returns the bytes that multibase text stands for.
 
     Raises:
@@ -154,7 +191,7 @@ def _decode(text: str, digits: str, decoder: Callable[[str], bytes]) -> bytes:
         raise AddressError(f"{text!r} cannot be decoded: {reason}.") from None
 
 
-def encode(raw: bytes, base: str = "base32") -> str:
+def encode_multibase(raw: bytes, base: str = "base32") -> str:
     """Returns multibase text of `raw`, the prefix included.
 
     Raises:
@@ -166,3 +203,106 @@ def encode(raw: bytes, base: str = "base32") -> str:
         known = ", ".join(_ENCODERS)
         raise AddressError(f"Unknown base {base!r}; known are {known}.") from None
     return prefix + encoder(raw)
+
+
+IDENTITY = 0x00
+SHA2_256 = 0x12
+MAX_IDENTITY_DIGEST = 128
+MIN_DIGEST = 20
+MAX_DIGEST = 128
+
+
+class Hasher(Protocol):
+    """What `hashlib` objects can do, as far as it is needed here."""
+
+    def update(self, data: bytes | bytearray | memoryview, /) -> None: ...
+
+    def digest(self) -> bytes: ...
+
+
+class IdentityHash:
+    """The bytes themselves."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
+        # One byte more than fits proves the mismatch; the rest need not be held.
+        self._data += data[: MAX_IDENTITY_DIGEST + 1 - len(self._data)]
+
+    def digest(self) -> bytes:
+        return bytes(self._data)
+
+
+class _DoubleSha256:
+    def __init__(self) -> None:
+        self._inner = hashlib.sha256()
+
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
+        self._inner.update(data)
+
+    def digest(self) -> bytes:
+        return hashlib.sha256(self._inner.digest()).digest()
+
+
+@attrs.frozen
+class _Hash:
+    name: str
+    size: int
+    make: Callable[[], Hasher]
+
+
+def _known() -> dict[int, _Hash]:
+    """Returns every supported hash by its code, from the multicodec table."""
+    known = {
+        SHA2_256: _Hash("sha2-256", 32, hashlib.sha256),
+        0x13: _Hash("sha2-512", 64, hashlib.sha512),
+        0x14: _Hash("sha3-512", 64, hashlib.sha3_512),
+        0x15: _Hash("sha3-384", 48, hashlib.sha3_384),
+        0x16: _Hash("sha3-256", 32, hashlib.sha3_256),
+        0x17: _Hash("sha3-224", 28, hashlib.sha3_224),
+        0x20: _Hash("sha2-384", 48, hashlib.sha384),
+        0x56: _Hash("dbl-sha2-256", 32, _DoubleSha256),
+    }
+    for size in range(1, 65):
+        make = partial(hashlib.blake2b, digest_size=size)
+        known[0xB200 + size] = _Hash(f"blake2b-{8 * size}", size, make)
+    for size in range(1, 33):
+        make_small = partial(hashlib.blake2s, digest_size=size)
+        known[0xB240 + size] = _Hash(f"blake2s-{8 * size}", size, make_small)
+    return known
+
+
+HASHES = _known()
+BROKEN = {0x11: "sha1", 0xD4: "md4", 0xD5: "md5", 0x22: "murmur3-x64-64", 0x1023: "crc32"}
+UNSUPPORTED = {
+    0x18: "shake-128",
+    0x19: "shake-256",
+    0x1A: "keccak-224",
+    0x1B: "keccak-256",
+    0x1C: "keccak-384",
+    0x1D: "keccak-512",
+    0x1E: "blake3",
+    0xB401: "poseidon-bls12_381-a2-fc1",
+    0x1012: "sha2-256-trunc254-padded",
+}
+
+
+def split_multihash(multihash: bytes) -> tuple[int, bytes]:
+    """Returns the hash code and the digest of a whole multihash.
+
+    Raises:
+        FormatError: The multihash is cut, has trailing bytes, or a digest of a length that its hash
+            does not have.
+    """
+    code, position = decode_varint(multihash)
+    size, position = decode_varint(multihash, position)
+    if size != len(multihash) - position:
+        found = len(multihash) - position
+        raise FormatError(f"Multihash promises a digest of {size} bytes and holds {found}.")
+    known = HASHES.get(code)
+    if known is not None and size != known.size:
+        raise FormatError(f"A {known.name} digest has {known.size} bytes, not {size}.")
+    if size > MAX_DIGEST:
+        raise FormatError(f"A digest of {size} bytes is longer than {MAX_DIGEST}.")
+    return code, multihash[position:]

@@ -1,16 +1,20 @@
+"""Varints and multihashes, and the check of a block against its hash."""
+
 import hashlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ipfs_dataset_core.errors import FormatError, VerificationError
-from ipfs_dataset_core.ipld import CID, hasher, varint, verify
-from ipfs_dataset_core.ipld.multihash import split
+from ipfs_dataset_core.ipld import CID, hasher, verify
+from ipfs_dataset_core.ipld.multiformats import decode_varint, encode_varint, split_multihash
 
 DATA = b"some block"
 
 
 def cid_of(code: int, digest: bytes) -> CID:
-    multihash = varint.encode(code) + varint.encode(len(digest)) + digest
+    multihash = encode_varint(code) + encode_varint(len(digest)) + digest
     return CID.from_bytes(b"\x01\x55" + multihash)
 
 
@@ -70,7 +74,7 @@ def test_hashes_that_prove_nothing_are_refused_by_name(code, digest, reason):
 
 def test_a_shortened_digest_is_no_multihash():
     with pytest.raises(FormatError, match="32 bytes, not 20"):
-        split(b"\x12\x14" + bytes(20))
+        split_multihash(b"\x12\x14" + bytes(20))
 
 
 # What `ipfs add --raw-leaves --hash=…` of a real node says.
@@ -90,3 +94,41 @@ def test_cids_of_a_real_node_verify(text):
     cid = CID.parse(text)
     assert str(cid) == text
     verify(cid, DATA)
+
+
+@given(st.integers(0, 2**63 - 1), st.binary(max_size=3), st.binary(max_size=3))
+def test_a_number_survives_inside_a_buffer(value, before, after):
+    encoded = encode_varint(value)
+    assert len(encoded) <= 9
+    buffer = before + encoded + after
+    assert decode_varint(buffer, len(before)) == (value, len(before) + len(encoded))
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"", "cut off"),
+        (b"\x80", "cut off"),
+        (b"\x80\x00", "shortest"),
+        (b"\xff\x80\x00", "shortest"),
+        (b"\xff" * 9 + b"\x01", "longer than 9"),
+    ],
+)
+def test_malformed_numbers_are_refused_with_the_reason(raw, reason):
+    with pytest.raises(FormatError, match=reason):
+        decode_varint(raw)
+
+
+def test_known_encodings():
+    assert encode_varint(0) == b"\0"
+    assert encode_varint(127) == b"\x7f"
+    assert encode_varint(300) == b"\xac\x02"
+
+
+@given(st.binary(max_size=12))
+def test_any_bytes_give_a_number_or_a_format_error(raw):
+    try:
+        value, end = decode_varint(raw)
+    except FormatError:
+        return
+    assert encode_varint(value) == raw[:end]
