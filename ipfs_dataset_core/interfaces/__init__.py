@@ -14,6 +14,7 @@ from ipfs_dataset_core.interfaces.exporters import (
     FileSink,
     PublishedSamples,
 )
+from ipfs_dataset_core.interfaces.indexed_samples import IndexedSamples, reads_one_by_one
 from ipfs_dataset_core.interfaces.objects import ObjectDirectory, ObjectFile, Span
 from ipfs_dataset_core.interfaces.readers import (
     FolderReader,
@@ -34,6 +35,7 @@ __all__ = [
     "ExporterPlugin",
     "FileSink",
     "FolderReader",
+    "IndexedSamples",
     "MemberIndex",
     "ObjectDirectory",
     "ObjectFile",
@@ -46,6 +48,7 @@ __all__ = [
     "TransportPlugin",
     "WholeFileIndex",
     "is_whole_file",
+    "reads_one_by_one",
 ]
 
 Declaration = TransportPlugin | ReaderPlugin | ExporterPlugin

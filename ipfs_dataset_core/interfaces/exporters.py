@@ -7,61 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ipfs_dataset_core.interfaces.readers import read_alike
+from ipfs_dataset_core.interfaces.indexed_samples import IndexedSamples
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable
 
     from ipfs_dataset_core.interfaces.objects import ObjectDirectory, ObjectFile
     from ipfs_dataset_core.interfaces.value_codec import ValueCodec
     from ipfs_dataset_core.ipld import CID
 
 
-class PublishedSamples(ABC):
-    """The samples of a published dataset, in the process that opened it: each loads it for itself."""
+class PublishedSamples(IndexedSamples):
+    """The samples of a published dataset, in the process that opened it: each process opens it for itself.
 
-    def __init_subclass__(cls, **arguments: Any) -> None:
-        super().__init_subclass__(**arguments)
-        read_alike(cls, PublishedSamples.read_each)
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """Returns the number of samples."""
-
-    @abstractmethod
-    def read(self, position: int) -> Any:
-        """Returns one sample, equal to the one that was exported."""
-
-    def read_each(self, positions: Iterable[int]) -> Iterator[Any]:
-        """Yields several samples, each as `read` returns it.
-
-        Their positions ascend; one may be there twice. Batches are read so. Override it where neighbours
-        cost less together than each by itself: `ObjectFile.piece_at` gives the whole block that one is in.
-        """
-        return map(self.read, positions)
-
-    @abstractmethod
-    def iterate(self, start: int, stop: int) -> Iterator[Any]:
-        """Yields the samples from `start` to `stop` in order, reading sequentially."""
-
-    def prefetch(self, positions: Sequence[int]) -> None:
-        """Says that these samples will be read soon, so that they come together."""
-
-    def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
-        """Yields about how many bytes each of some samples, in order, needs besides those before it.
-
-        A batch whose blocks do not fit in memory is then fetched in parts; see `ObjectFile.fetch_bytes`. By
-        default 0 for each: any batch fits.
-        """
-        return (0 for _ in positions)
-
-    def block_stops(self, size: int) -> Sequence[int]:
-        """Returns where each run of about `size` bytes of samples ends, by number.
-
-        A shuffled order keeps such runs together. By default each sample is one.
-        """
-        return range(1, len(self) + 1)
+    Each sample is equal to the one that was exported. `__len__` and `read` are enough; the other methods make
+    reading faster.
+    """
 
 
 class Exporter(ABC):

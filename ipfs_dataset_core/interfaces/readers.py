@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
@@ -20,20 +21,6 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces.objects import ObjectDirectory, Span
 
 Sample = tuple[str, Any]
-
-
-def read_alike(kind: type, one_by_one: Callable[..., Any]) -> None:
-    """Makes a class read several samples as it reads one.
-
-    A subclass that overrides `read` means every sample, whatever `read_each` a base class has.
-
-    Args:
-        kind: Has a method `read`, and `read_each` for several.
-        one_by_one: The `read_each` that calls `read` for each.
-    """
-    nearest = next(base for base in kind.__mro__ if {"read", "read_each"} & vars(base).keys())
-    if "read_each" not in vars(nearest):
-        kind.read_each = one_by_one  # type: ignore[attr-defined]
 
 
 class MemberIndex(ABC):
@@ -115,14 +102,6 @@ class Reader:
     magic: ClassVar[tuple[tuple[int, bytes], ...]] = ()
     reads: ClassVar[Literal["file", "directory"]] = "file"
     in_folders: ClassVar[bool] = False
-    cheap_index: bool = False
-
-    def __init_subclass__(cls, **arguments: Any) -> None:
-        super().__init_subclass__(**arguments)
-        read_alike(cls, Reader.read_each)
-        chosen = any("cheap_index" in vars(base) for base in cls.__mro__ if base is not Reader)
-        if is_whole_file(cls) and not chosen:
-            cls.cheap_index = True
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         if not any(_overrides(cls, method) for method in ("samples", "index", "decode")):
@@ -131,6 +110,11 @@ class Reader:
                 "`decode`"
             )
         return super().__new__(cls)
+
+    @cached_property
+    def cheap_index(self) -> bool:
+        """Whether every worker can afford to make the index; see above. Mostly a plain attribute."""
+        return is_whole_file(type(self))
 
     @property
     def index_form(self) -> str:

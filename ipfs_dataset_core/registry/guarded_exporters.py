@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.errors import Location, PluginError
-from ipfs_dataset_core.interfaces import Exporter, PublishedSamples
+from ipfs_dataset_core.interfaces import Exporter, PublishedSamples, reads_one_by_one
 from ipfs_dataset_core.registry.factories import make
 from ipfs_dataset_core.registry.guard import Guard, guarded_batch, guarded_each
 from ipfs_dataset_core.registry.lookup import default_registry
@@ -111,8 +111,13 @@ class _GuardedSamples(PublishedSamples):
 
     def read_each(self, positions: Iterable[int]) -> Iterator[Any]:
         return guarded_batch(
-            *(self._origin, self._what, positions, self._samples.read_each), where=self._where
+            *(self._origin, self._what, positions, self._read_each), where=self._where
         )
+
+    def _read_each(self, positions: list[int]) -> Iterator[Any]:
+        if reads_one_by_one(type(self._samples)):
+            return map(self._samples.read, positions)
+        return self._samples.read_each(positions)
 
     def iterate(self, start: int, stop: int) -> Iterator[Any]:
         def doing(turn: int) -> str:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ipfs_dataset_core.errors import Location, PluginError
-from ipfs_dataset_core.interfaces import FolderReader, MemberIndex, ObjectFile, Reader
+from ipfs_dataset_core.interfaces import (
+    FolderReader,
+    MemberIndex,
+    ObjectFile,
+    Reader,
+    reads_one_by_one,
+)
 from ipfs_dataset_core.registry.factories import make
 from ipfs_dataset_core.registry.guard import Guard, guarded_batch, guarded_each
 from ipfs_dataset_core.runtime.error_location import located
@@ -65,6 +71,7 @@ class GuardedReader(Reader):
         self._origin = origin
         self._where = where
         self.cheap_index = reader.cheap_index
+        self._one_by_one = reads_one_by_one(type(reader))
         self._unchecked = True
 
     def samples(self, source: Any) -> Iterator[Sample]:
@@ -133,6 +140,8 @@ class GuardedReader(Reader):
         found = _unguarded(index)
 
         def read_each(wanted: list[int]) -> Iterator[Sample]:
+            if self._one_by_one:
+                return Reader.read_each(self.inner, source, found, wanted)
             each: Iterator[Sample] = self.inner.read_each(source, found, wanted)
             return each
 

@@ -146,7 +146,8 @@ def test_who_overrides_how_one_sample_is_read_means_several_as_well():
         pass
 
     for kind, name in [(Another, "another"), (Mixed, "name"), (Renamed, "together")]:
-        assert list(kind().read_each(None, ANY_INDEX, [3])) == [(name, 3)]
+        reader = readers.make_reader(kind(), MINE)
+        assert list(reader.read_each(MemoryFile(b""), ANY_INDEX, [3])) == [(name, 3)]
 
 
 def test_built_in_transports_go_without(tmp_path):
