@@ -37,7 +37,10 @@ class Server(GatewayServer):
 
 
 def read_from(server, cid, piece=1 << 20, **options):
-    return read_all(cid, gateway(server.url), piece=piece, **options)
+    source = gateway(
+        server.url, **{key: value for key, value in options.items() if key == "timeout"}
+    )
+    return read_all(cid, source, piece=piece, **options)
 
 
 def kind_of(request):

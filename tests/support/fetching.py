@@ -17,6 +17,9 @@ from ipfs_dataset_core.sources.failover import SourcePool
 from ipfs_dataset_plugins.gateway.transport import GatewayTransport
 from tests.support.builders import depth_first
 
+# So long that a busy machine does not look like a source that stalls; tests of time limits choose their own.
+PATIENT_SECONDS = 20.0
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -104,7 +107,7 @@ BROKEN = fail(TransportError("out of order"))
 
 @contextmanager
 def fetching(*transports: Transport, **options: object) -> Iterator[Fetcher]:
-    chosen = Options(**{"retries": 0, "timeout": 1, **options})  # type: ignore[arg-type]
+    chosen = Options(**{"retries": 0, "timeout": PATIENT_SECONDS, **options})  # type: ignore[arg-type]
     fetcher = Fetcher(SourcePool(transports, chosen), chosen)
     try:
         yield fetcher
@@ -125,4 +128,4 @@ def open_object(url: str, connections: Connections) -> Any:
 
 
 def gateway(url: str, **options: object) -> GatewayTransport:
-    return GatewayTransport(f"gateway+{url}", Options(**{"timeout": 1, **options}))  # type: ignore[arg-type]
+    return GatewayTransport(f"gateway+{url}", Options(**{"timeout": PATIENT_SECONDS, **options}))  # type: ignore[arg-type]

@@ -182,7 +182,9 @@ class ApiTransport(Transport):
         return response
 
     def _failure(self, response: Body, what: str) -> TransportError:
-        message = _message(response)
+        text = response.error_text()
+        said = _command_error(text)
+        message = text if said is None else response.shown(said)
         if response.status in (401, 403):
             return TransportError(
                 f"{what}: refused (HTTP {response.status} {message}): check auth=, which is 'bearer:TOKEN' "
@@ -197,9 +199,9 @@ class ApiTransport(Transport):
         if any(words in message for words in _MISSING):
             return ObjectNotFoundError(f"{what}: {message}")
         error = error_of(response, what, message)
-        # A command that failed says so with a 500, and mostly fails again.
-        retryable = response.status != 500 or "deadline" in message or "timeout" in message  # noqa: PLR2004
-        error.retryable = retryable and not error.final
+        if said is not None and response.status == 500:  # noqa: PLR2004 - how a node reports a failed command
+            # The same command mostly fails again; a 500 without a message comes from a proxy before the node.
+            error.retryable = "deadline" in message or "timeout" in message
         return error
 
 
@@ -207,10 +209,12 @@ def _without_api_path(url: str) -> str:
     return url.rstrip("/").removesuffix("/api/v0")
 
 
-def _message(response: Body) -> str:
-    text = response.error_text()
+def _command_error(text: str) -> str | None:
+    """Returns the message of a node's error document, None where the text is none.
+
+    See https://docs.ipfs.tech/reference/kubo/rpc/: ``{"Message": "…", "Code": 0, "Type": "error"}``.
+    """
     try:
-        # Shown again, for what was written as \\u0041 may be part of a secret.
-        return response.shown(str(json.loads(text)["Message"]))
-    except (ValueError, KeyError, TypeError):
-        return text
+        return str(json.loads(text)["Message"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None

@@ -38,6 +38,24 @@ def refusal(message):
     return answer({"Message": message, "Code": 0, "Type": "error"}, status=500)
 
 
+@pytest.mark.parametrize(
+    ("plan", "retryable"),
+    [
+        (refusal("this dag node is a directory"), False),
+        (refusal("context deadline exceeded"), True),
+        (Plan(status=500), True),
+        (Plan(status=500, body=b'{"error": "upstream"}'), True),
+        (Plan(status=500, body=b"[" * 2000), True),
+        (html(status=500), True),
+        (Plan(status=502), True),
+    ],
+)
+def test_a_failed_command_is_not_tried_again_but_a_proxy_that_fails_is(call, plan, retryable):
+    with pytest.raises(TransportError) as caught:
+        call(plan, "get_block", NAME)
+    assert caught.value.retryable is retryable
+
+
 class Call:
     """Runs a method of a transport against a server that answers with one plan; keeps the requests.
 
