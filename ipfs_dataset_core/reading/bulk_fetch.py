@@ -1,18 +1,31 @@
-"""Runs of things that are wanted together, read from any source that serves such runs."""
+"""Many leaves of a file, or many small files of a folder, over one request: a range or a CAR.
+
+What a request costs a node hardly depends on its bytes up to a leaf's size: a leaf by its CID is about three
+times cheaper than a range of any length in a large file, but a range of many leaves costs only one request.
+"""
 
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.errors import IPFSDatasetError, RateLimitedError, TransportError
-from ipfs_dataset_core.reading.verified_streams import NotALeafError
+from ipfs_dataset_core.ipld.unixfs import LEAF_BYTES
+from ipfs_dataset_core.reading.verified_streams import (
+    CarStream,
+    FolderStream,
+    NotALeafError,
+    RangeStream,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ipfs_dataset_core.interfaces import Transport
-    from ipfs_dataset_core.reading.read_ahead import ReadAheadStream
+    from ipfs_dataset_core.ipld import CID
+    from ipfs_dataset_core.reading.layout import FileLayout, Leaf
+    from ipfs_dataset_core.reading.read_ahead import FileReadAhead, FolderReadAhead, ReadAhead
     from ipfs_dataset_core.reading.single_flight import Flight
     from ipfs_dataset_core.reading.verified_streams import VerifiedStream
     from ipfs_dataset_core.sources.failover import SourcePool
@@ -21,18 +34,114 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+# Below this many neighbours, leaves one by one are cheaper than a range. Measured on Kubo, CPU of both sides
+# for leaves of 1 MiB: two of them 8.0 ms as blocks and 9.6 as a range, three 11.6 and 11.0.
+MIN_RANGE_LEAVES = 3
 
-class Bulk:
-    """Keeps flights with what sources deliver in runs.
+
+class BulkFetch:
+    """Lands flights with what sources deliver over ranges and CARs. Thread-safe.
+
+    No failure is raised: what does not arrive as it should stays in `wanted`, and the caller fetches it block
+    by block, so that a wrong or broken stream costs time, never correctness.
 
     Args:
         sources: Choose among the transports, and keep blocks on disk.
+        verified: Whether what arrives is checked.
     """
 
-    def __init__(self, sources: SourcePool) -> None:
+    def __init__(self, sources: SourcePool, *, verified: bool) -> None:
         self._sources = sources
+        self._verified = verified
 
-    def deliver(
+    @property
+    def serves_ranges(self) -> bool:
+        """Whether any source serves ranges."""
+        return bool(self._ranging())
+
+    def fetch_leaves(
+        self, layout: FileLayout, wanted: dict[Leaf, Flight], read_ahead: FileReadAhead | None
+    ) -> None:
+        """Fetches neighbouring leaves as a range from any source that serves it, else as a CAR.
+
+        Args:
+            layout: Of the file.
+            wanted: Leaves in order, with their flights; those that land are removed.
+            read_ahead: Where the leaves are read in order: has, and keeps, the stream for the next ones.
+        """
+        kinds: tuple[tuple[type[RangeStream | CarStream], list[Transport]], ...] = (
+            (RangeStream, self._ranging()),
+            (CarStream, self._carrying()),
+        )
+        for kind, transports in kinds:
+            is_open = read_ahead is not None and read_ahead.has_stream
+            if wanted and (len(wanted) >= MIN_RANGE_LEAVES or is_open):
+                begin = partial(self._begin, kind, layout, wanted, read_ahead)
+                self._fetch(
+                    *(kind, begin, wanted),
+                    transports=transports,
+                    what=f"bytes of {layout.cid}",
+                    read_ahead=read_ahead,
+                )
+
+    def fetch_files(
+        self,
+        root: CID,
+        wanted: dict[CID, Flight],
+        read_ahead: FolderReadAhead,
+        keep: Callable[[CID, bytes], None],
+    ) -> None:
+        """Fetches files of one block each, in the order of their folder, from a CAR of the folder.
+
+        Args:
+            root: The folder.
+            wanted: Files in order, with their flights; those that land are removed.
+            read_ahead: Has, and keeps, the stream for the next ones.
+            keep: Takes the verified blocks between those that are wanted.
+        """
+        begin = partial(FolderStream, root=root, passed=keep, verified=self._verified)
+        self._fetch(
+            *(FolderStream, begin, wanted),
+            transports=self._carrying(),
+            what=f"folder {root}",
+            read_ahead=read_ahead,
+        )
+
+    def open_range(self, layout: FileLayout, start: int, read_ahead: FileReadAhead) -> None:
+        """Opens the range that will be read in order from a byte on, before its leaves are known.
+
+        It begins where most builders begin a leaf; where that is wrong, it is given up for another.
+        """
+        start -= start % LEAF_BYTES
+        span = read_ahead.span(start, start)
+
+        def ask(transport: Transport) -> None:
+            stream = RangeStream(transport, layout.cid, span, verified=self._verified)
+            read_ahead.keep_stream(transport, stream)
+
+        self._first(ask, self._ranging(), f"bytes of {layout.cid}")
+
+    def _ranging(self) -> list[Transport]:
+        return [transport for transport in self._sources.transports if transport.serves_ranges]
+
+    def _carrying(self) -> list[Transport]:
+        return [transport for transport in self._sources.transports if transport.serves_cars]
+
+    def _begin(
+        self,
+        kind: type[RangeStream | CarStream],
+        layout: FileLayout,
+        wanted: Iterable[Leaf],
+        read_ahead: FileReadAhead | None,
+        transport: Transport,
+    ) -> RangeStream | CarStream:
+        leaves = list(wanted)
+        span = leaves[0].start, leaves[-1].stop
+        if read_ahead is not None:
+            span = read_ahead.span(*span)
+        return kind(transport, layout.cid, span, verified=self._verified)
+
+    def _fetch(
         self,
         kind: type[VerifiedStream[T]],
         begin: Callable[[Transport], VerifiedStream[T]],
@@ -40,79 +149,68 @@ class Bulk:
         *,
         transports: Sequence[Transport],
         what: str,
-        stream: ReadAheadStream[T] | None = None,
+        read_ahead: ReadAhead[T] | None,
     ) -> None:
-        """Keeps what flights the sources allow, one going on where another ended, and removes those.
+        """Lands what the sources deliver, each continuing where the one before failed.
 
         Args:
-            kind: Of run.
-            begin: Opens a new run for what is still wanted.
-            wanted: In the order in which a run has it.
-            transports: Those that serve such runs.
+            kind: Class of the streams.
+            begin: Opens a stream of what is still wanted.
+            wanted: In the order of a stream; what lands is removed.
+            transports: Those that serve such streams.
             what: What errors call it.
-            stream: Has, and takes, the run of who reads on.
+            read_ahead: Has, and keeps, the stream of a sequential reader.
         """
 
         def ask(transport: Transport) -> None:
-            parked = stream and stream.take(transport, kind, next(iter(wanted)))
-            if parked:
+            kept = read_ahead and read_ahead.take_stream(transport, kind, next(iter(wanted)))
+            if kept:
                 try:
-                    if self._read(parked, transport, wanted, stream):
+                    if self._read(kept, transport, wanted, read_ahead):
                         return
                 except TransportError as error:
-                    log.debug("A run that had idled was cut: %s", error)
-            self._read(begin(transport), transport, wanted, stream)
+                    log.debug("A stream was cut while it idled: %s", error)
+            self._read(begin(transport), transport, wanted, read_ahead)
 
         self._first(ask, transports, what)
-
-    def open(
-        self,
-        begin: Callable[[Transport], VerifiedStream[T]],
-        *,
-        transports: Sequence[Transport],
-        what: str,
-        stream: ReadAheadStream[T],
-    ) -> None:
-        """Opens a run for who reads on, before it is known what is wanted of it; see `deliver`."""
-        self._first(lambda t: stream.park(t, begin(t)), transports, what)
 
     def _first(
         self, ask: Callable[[Transport], None], transports: Sequence[Transport], what: str
     ) -> None:
         try:
-            # Other failures are not waited for: blocks may still come, and are retried.
+            # Other failures are not retried: the same source may still deliver blocks, at once.
             self._sources.first(ask, what, transports, retried=RateLimitedError)
         except (IPFSDatasetError, NotImplementedError) as error:
-            log.debug("%s do not come in bulk, blocks are asked for: %s", what, error)
+            log.debug("%s do not come in bulk, blocks are fetched instead: %s", what, error)
         except Exception:
             # A transport's defect must not end the thread that others wait for.
-            log.exception("A source failed at %s, blocks are asked for", what)
+            log.exception("A source failed at %s, blocks are fetched instead", what)
 
     def _read(
         self,
-        run: VerifiedStream[T],
+        stream: VerifiedStream[T],
         transport: Transport,
         wanted: dict[T, Flight],
-        stream: ReadAheadStream[T] | None,
+        read_ahead: ReadAhead[T] | None,
     ) -> bool:
-        """Returns whether the run came to all that is wanted."""
+        """Returns whether the stream reached all that is wanted."""
         try:
             for item in list(wanted):
-                if not run.comes_to(item):
-                    run.close()
+                if not stream.comes_to(item):
+                    stream.close()
                     return False
                 try:
-                    data, block = run.read(item)
+                    data, block = stream.read(item)
                 except NotALeafError:
-                    continue  # fetched as a block it says so to who asked
+                    continue  # fetched as a block, which tells whoever reads it
                 wanted.pop(item).land(data)
                 if self._sources.keeps:
-                    self._sources.keep(run.cid_of(item), block())
+                    self._sources.keep(stream.cid_of(item), block())
         except BaseException:
-            run.close()
+            stream.close()
             raise
-        if stream is not None:
-            stream.park(transport, run)
+        if read_ahead is not None:
+            read_ahead.keep_stream(transport, stream)
         else:
-            run.close()
+            stream.close()
         return True

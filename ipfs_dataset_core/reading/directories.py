@@ -112,7 +112,7 @@ class VerifiedDirectory(ObjectDirectory):
         self.limits = fetcher.limits
         self.index_cache = fetcher.sources.index_cache
         self._fetcher = fetcher
-        self._stream = FolderReadAhead()
+        self._read_ahead = FolderReadAhead(fetcher, cid)
         self._announced = PrefetchQueue(fetcher.memory // 4)
         self._is_expected = False
 
@@ -262,6 +262,6 @@ class VerifiedDirectory(ObjectDirectory):
 
     def _fetch(self, found: Sequence[DirectoryEntry]) -> None:
         if self._is_in_order and all(entry.tsize <= _SMALL_BYTES for entry in found):
-            self._fetcher.follow_tree(self._stream, self.cid, [entry.cid for entry in found])
+            self._read_ahead.fetch(entry.cid for entry in found)
         else:
             self._fetcher.prefetch_blocks(entry.cid for entry in found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ipfs_dataset_core.errors import IPFSDatasetError, Location
@@ -15,27 +14,21 @@ from ipfs_dataset_core.reading.verified_streams import NotALeafError
 from ipfs_dataset_core.runtime.error_location import located
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from ipfs_dataset_core.interfaces import Span
     from ipfs_dataset_core.reading.fetcher import Fetcher
 
-log = logging.getLogger(__name__)
-
 E = TypeVar("E", bound=IPFSDatasetError)
 
-# Reads that continue this close to the end of the last one count as sequential: archive readers skip
-# padding and headers that they know already.
-_GAP_BYTES = 64 << 10
+# A longer read is done in pieces of this size.
 _PIECE_BYTES = 4 << 20
-# Run ahead of who said to read in order: enough for a range.
-_FIRST_AHEAD_BYTES = 4 << 20
 
 
 class VerifiedFile(ObjectFile):
     """A file whose every byte was checked against its CID before it is returned.
 
-    Sequential reading is noticed, from whatever reader, and run ahead of; random reading is not.
+    What a sequential reader needs next is fetched ahead of it, see `FileReadAhead`.
 
     Args:
         fetcher: Fetches and verifies.
@@ -53,16 +46,13 @@ class VerifiedFile(ObjectFile):
         self.limits = fetcher.limits
         self.index_cache = fetcher.sources.index_cache
         try:
-            self._layout = FileLayout(cid, fetcher.block, fetcher.limits.dag_depth)
+            self._layout = FileLayout(
+                cid, fetcher.block, fetcher.limits.dag_depth, fetcher.prefetch_blocks
+            )
         except IPFSDatasetError as error:
             raise located(error, Location(file=name)) from error.__cause__
         self.size = self._layout.size
-        self._expected = 0
-        self._first = 0
-        self._bonus = 0
-        self._ahead = 0
-        self._stream: FileReadAhead | None = None
-        self._said: Span | None = None
+        self._read_ahead = FileReadAhead(fetcher, self._layout)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_at, (self._fetcher, self.cid, self.name, self.tell())
@@ -104,35 +94,25 @@ class VerifiedFile(ObjectFile):
     def _read_piece(self, start: int, stop: int) -> bytes:
         if start >= stop:
             return b""
-        announced = self._run_ahead(start, stop)
+        # In a variable: another thread may read elsewhere meanwhile.
+        read_ahead = self._read_ahead = self._read_ahead.at(start)
+        is_coming = read_ahead.advance(start, stop)
         try:
             segments = self._layout.segments(start, stop)
         except IPFSDatasetError as error:
             raise self._located(error, start, stop) from error.__cause__
-        if len(segments) > 1 and not announced:
+        if len(segments) > 1 and not is_coming:
             leaves = [segment for segment in segments if isinstance(segment, Leaf)]
             self._fetcher.prefetch_leaves(self._layout, leaves)
         pieces = [self._cut(segment, start, stop) for segment in segments]
-        if self._stream is not None:
-            self._let_go(segments, stop)
+        read_ahead.release(segments, stop)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def prefetch(self, spans: Iterable[Span]) -> None:
-        self._fetcher.prefetch_leaves(self._layout, self._leaves_of(sorted(spans)))
+        self._fetcher.prefetch_leaves(self._layout, self._layout.leaves(sorted(spans)))
 
     def read_ahead(self, start: int, stop: int) -> None:
-        self._said = start, min(stop, self.size)
-
-    def _leaves_of(self, spans: Iterable[Span]) -> Iterator[Leaf]:
-        """Yields the leaves that hold any of the spans, in order, each once."""
-        reached = 0
-        for start, stop in spans:
-            if stop <= reached:
-                continue
-            for segment in self._layout.segments(max(start, reached), stop):
-                reached = segment.stop
-                if isinstance(segment, Leaf):
-                    yield segment
+        self._read_ahead.hint(start, min(stop, self.size))
 
     def _cut(self, segment: Leaf | Inline, start: int, stop: int) -> bytes:
         if isinstance(segment, Inline):
@@ -153,61 +133,6 @@ class VerifiedFile(ObjectFile):
     def _located(self, error: E, start: int, stop: int) -> E:
         """Returns an error that tells which bytes of this file could not be read."""
         return located(error, Location(file=self.name, start=start, stop=stop))
-
-    def _let_go(self, segments: Iterable[Leaf | Inline], stop: int) -> None:
-        """Frees what a sequential reader is through with, where the cache could not hold the file anyway.
-
-        Such a reader would push everything else out of the cache before it gets to its start again.
-        """
-        stream = self._stream
-        if stream is not None and self.size > self._fetcher.memory // 2:
-            for segment in segments:
-                if isinstance(segment, Leaf) and segment.stop <= stop:
-                    stream.let_go(segment, self._fetcher.forget)
-
-    def _run_ahead(self, start: int, stop: int) -> bool:
-        """Starts fetching what sequential reading needs next: ever more of it, up to a bound.
-
-        Returns:
-            Whether what is read now was on its way before.
-        """
-        if not (0 <= start - self._expected <= _GAP_BYTES or self._begins_again(start)):
-            self._first, self._bonus, self._ahead = start, 0, stop
-            stream, self._stream = self._stream, None
-            self._layout.announce = None
-            if stream is not None:
-                stream.close()
-        said_stop = 0
-        if self._said is not None and 0 <= start - self._said[0] <= _GAP_BYTES:
-            (_, said_stop), self._said = self._said, None
-            self._bonus = _FIRST_AHEAD_BYTES // 2
-        announced = stop <= self._ahead and self._stream is not None
-        self._expected = stop
-        sequential = stop - self._first + self._bonus
-        window = min(self._fetcher.read_ahead_bytes, 2 * sequential)
-        # Renewed at half, so that there is always something on its way, and threads are woken seldom.
-        if sequential > stop - start and self._ahead - stop < window // 2:
-            self._follow(max(self._ahead, start), min(self.size, stop + window), said_stop)
-        return announced
-
-    def _begins_again(self, start: int) -> bool:
-        """Tells whether only a few bytes were read before, as by who looks what kind of file it is."""
-        return start == self._first and self._expected - start <= _GAP_BYTES
-
-    def _follow(self, start: int, stop: int, said_stop: int) -> None:
-        self._ahead = stop
-        # In a variable, for another thread may read elsewhere meanwhile.
-        stream = self._stream
-        if stream is None:
-            stream = self._stream = FileReadAhead(self.size, said_stop)
-            self._layout.announce = lambda cid: self._fetcher.prefetch_blocks([cid])
-            self._fetcher.open_range(stream, self._layout, start)
-        try:
-            leaves = list(self._leaves_of([(start, stop)]))
-        except IPFSDatasetError as error:
-            log.debug("%s: cannot read ahead: %s", self.name, error)
-        else:
-            self._fetcher.follow(stream, self._layout, leaves)
 
 
 def _open_at(fetcher: Fetcher, cid: CID, name: str, position: int) -> VerifiedFile:

@@ -12,8 +12,9 @@ from ipfs_dataset_core.ipld.unixfs import LEAF_BYTES
 from ipfs_dataset_core.options import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from ipfs_dataset_core.interfaces import Span
     from ipfs_dataset_core.ipld import FileNode
 
 # A balanced tree of the largest file that UnixFS can state is 8 levels deep at 174 links a node; trickle
@@ -62,14 +63,17 @@ class FileLayout:
         cid: The file.
         load: Returns the verified block of a CID.
         depth: How many levels of blocks the tree may have.
-
-    Attributes:
-        announce: Told of the inner node that comes next, where who reads will come to it; None asks for no
-            block before it is needed.
+        prefetch: Starts loading blocks that will soon be loaded; None loads each when it is needed.
     """
 
-    def __init__(self, cid: CID, load: Callable[[CID], bytes], depth: int = _DEPTH) -> None:
-        self.announce: Callable[[CID], None] | None = None
+    def __init__(
+        self,
+        cid: CID,
+        load: Callable[[CID], bytes],
+        depth: int = _DEPTH,
+        prefetch: Callable[[Iterable[CID]], None] | None = None,
+    ) -> None:
+        self._prefetch = prefetch
         self._depth = depth
         self.cid = cid
         self._load = load
@@ -85,8 +89,14 @@ class FileLayout:
         first = self._way_to(0, 1)
         return first.stop if isinstance(first, Leaf) else LEAF_BYTES
 
-    def segments(self, start: int, stop: int) -> Sequence[Leaf | Inline]:
-        """Returns the parts of the file that hold bytes ``start`` to ``stop``, in order, each whole."""
+    def segments(self, start: int, stop: int, *, in_order: bool = False) -> Sequence[Leaf | Inline]:
+        """Returns the parts of the file that hold bytes ``start`` to ``stop``, in order, each whole.
+
+        Args:
+            start: The first byte.
+            stop: Behind the last one.
+            in_order: Whether the file is read in order, so that with each inner node the next is loaded too.
+        """
         stop = min(stop, self.size)
         if start >= stop:
             return ()
@@ -94,7 +104,23 @@ class FileLayout:
         leaf = self.leaf_with(start, stop)
         if leaf is not None:
             return (leaf,)
-        return list(self._below(self._root, 0, start, stop, 1))
+        return list(self._below(self._root, 0, start, stop, 1, in_order=in_order))
+
+    def leaves(self, spans: Iterable[Span], *, in_order: bool = False) -> Iterator[Leaf]:
+        """Yields the leaves that hold any byte of spans, in order, each once.
+
+        Args:
+            spans: Pairs of the first byte and the one behind the last, sorted.
+            in_order: As for `segments`.
+        """
+        reached = 0
+        for start, stop in spans:
+            if stop <= reached:
+                continue
+            for segment in self.segments(max(start, reached), stop, in_order=in_order):
+                reached = segment.stop
+                if isinstance(segment, Leaf):
+                    yield segment
 
     def leaf_with(self, start: int, stop: int) -> Leaf | None:
         """Returns the leaf that holds all of a span, None where there is none, or it is not known yet."""
@@ -144,7 +170,7 @@ class FileLayout:
         self._recent.clear()
 
     def _below(
-        self, node: FileNode, base: int, start: int, stop: int, depth: int
+        self, node: FileNode, base: int, start: int, stop: int, depth: int, *, in_order: bool
     ) -> Iterator[Leaf | Inline]:
         if depth > self._depth:
             raise LimitError(f"The tree of file {self.cid} is deeper than {self._depth} levels")
@@ -161,15 +187,18 @@ class FileLayout:
                 if leaf is not None:
                     yield leaf
                 else:
-                    self._announce_next(node, base, child + 1)
+                    if in_order:
+                        self._prefetch_node(node, base, child + 1)
                     below = self._node(node.links[child], child_stop - child_start)
-                    yield from self._below(below, child_start, start, stop, depth + 1)
+                    yield from self._below(
+                        below, child_start, start, stop, depth + 1, in_order=in_order
+                    )
 
-    def _announce_next(self, node: FileNode, base: int, child: int) -> None:
-        if self.announce is None or child >= len(node.links) or node.links[child] in self._nodes:
+    def _prefetch_node(self, node: FileNode, base: int, child: int) -> None:
+        if self._prefetch is None or child >= len(node.links) or node.links[child] in self._nodes:
             return
         if self._leaf(node, base, child) is None:
-            self.announce(CID.from_bytes(node.links[child]))
+            self._prefetch([CID.from_bytes(node.links[child])])
 
     def _leaf(self, node: FileNode, base: int, child: int) -> Leaf | None:
         """Returns the child of a node as a leaf, None where it is an inner node itself."""

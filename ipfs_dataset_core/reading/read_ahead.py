@@ -1,160 +1,352 @@
-"""Sequential reading: what comes next arrives over one long range or CAR that stays open meanwhile.
+"""Read-ahead: what a sequential reader needs next is fetched before it is read, over one long stream.
 
 A node needs about 3 ms of CPU for any range of a large file before its first byte, and a distant one a round
-trip, so a reader that goes on shall not ask anew for every few MiB. What has arrived waits for its reader
-within the window that the reader sets; beyond it the connection is just not read from, which holds the
-source up without a word.
+trip, so that a request for every few MiB would be slow. Instead one range or CAR stays open between reads.
+What has arrived waits in the cache; beyond the window of the reader we stop reading from the connection, and
+TCP back-pressure pauses the server.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
+import weakref
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.ipld.unixfs import LEAF_BYTES
+from ipfs_dataset_core.reading.layout import Leaf
+from ipfs_dataset_core.reading.verified_streams import BRIDGED_BYTES, coalesce
+from ipfs_dataset_core.runtime.deadlines import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ipfs_dataset_core.interfaces import Span, Transport
-    from ipfs_dataset_core.reading.layout import Leaf
+    from ipfs_dataset_core.reading.fetcher import Fetcher
+    from ipfs_dataset_core.reading.layout import FileLayout, Inline
     from ipfs_dataset_core.reading.single_flight import Flight
     from ipfs_dataset_core.reading.verified_streams import VerifiedStream
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
-_FIRST_REACH_BYTES = 8 << 20
-_MAX_REACH_BYTES = 1 << 30
+# A read that starts this close after the end of the one before continues it: archive readers skip padding,
+# and headers that they have already.
+_GAP_BYTES = 64 << 10
+# Fetched ahead of the first read of a span that was hinted at: enough for a range.
+_FIRST_AHEAD_BYTES = 4 << 20
+_FIRST_RANGE_BYTES = 8 << 20
+_MAX_RANGE_BYTES = 1 << 30
 # With a distant source each range costs a round trip: for 1 GiB there are three of them.
-_REACH_GROWTH = 16
+_RANGE_GROWTH = 16
 # A server takes a connection that nothing is read from for a dead one after a minute or so.
 _IDLE_SECONDS = 10.0
+# Below this many files, one by one is as cheap, and brings nothing that is not wanted.
+_MIN_FILES = 16
 
 
-class ReadAheadStream(Generic[T]):
-    """What one sequential reader has asked for, and the run over which it arrives."""
+class ReadAhead(ABC, Generic[T]):
+    """What one sequential reader will read next, and the stream over which it arrives. Thread-safe.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._wanted: dict[T, Flight] = {}
-        self._working = False
-        self._parked: (
-            tuple[Transport, type[VerifiedStream[Any]], VerifiedStream[T], float] | None
-        ) = None
-        self._closed = False
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether there is a run that may have the next things."""
-        return self._parked is not None
-
-    def add(self, wanted: Mapping[T, Flight]) -> bool:
-        """Adds things, in order; returns whether somebody has to begin to work for them."""
-        with self._lock:
-            self._wanted.update(wanted)
-            begins = bool(self._wanted) and (self._closed or not self._working)
-            self._working = self._working or begins
-            return begins
-
-    def open_first(self) -> bool:
-        """Returns whether the caller may open a run before anything is wanted: nobody works yet."""
-        with self._lock:
-            begins = not (self._closed or self._working or self._parked)
-            self._working = self._working or begins
-            return begins
-
-    def next_batch(self) -> dict[T, Flight]:
-        """Returns what was added since the last batch, for the one who works."""
-        with self._lock:
-            batch, self._wanted = self._wanted, {}
-            return batch
-
-    def has_more(self) -> bool:
-        """Tells who works whether to go on; where not, the next addition starts the work anew."""
-        with self._lock:
-            self._working = bool(self._wanted)
-            return self._working
-
-    def park(self, transport: Transport, run: VerifiedStream[T]) -> None:
-        """Keeps a run for what is added next."""
-        with self._lock:
-            if run.has_more() and not self._closed:
-                self._parked = transport, type(run), run, time.monotonic()
-                return
-        run.close()
-
-    def take(
-        self, transport: Transport, kind: type[VerifiedStream[Any]], item: T
-    ) -> VerifiedStream[T] | None:
-        """Returns the parked run where it comes to a thing, from this source, and closes any other."""
-        with self._lock:
-            parked, self._parked = self._parked, None
-        if parked is None:
-            return None
-        *key, run, since = parked
-        fresh = time.monotonic() - since < _IDLE_SECONDS
-        if fresh and key == [transport, kind] and run.comes_to(item):
-            return run
-        run.close()
-        return None
-
-    def close(self, idle_seconds: float | None = None) -> None:
-        """Gives the connection up, for good or, where seconds are given, only if it idles for so long."""
-        with self._lock:
-            parked = self._parked
-            self._closed = self._closed or idle_seconds is None
-            if parked is None or time.monotonic() - parked[3] < (idle_seconds or 0.0):
-                return
-            self._parked = None
-        parked[2].close()
-
-
-class FileReadAhead(ReadAheadStream["Leaf"]):
-    """What a reader of one file has asked for.
+    The reader's thread adds items to a queue, in order, with the flights that it will wait for. One thread of
+    the fetcher at a time works through the queue and ends when it is empty. The stream is kept from one
+    batch to the next.
 
     Args:
-        size: Of the file, in bytes.
-        said: Up to where the reader said that it goes on, so that nothing need show it.
+        fetcher: Has the threads, the cache and the sources.
     """
 
-    def __init__(self, size: int, said: int = 0) -> None:
-        super().__init__()
-        self._size = size
-        self._said = said
-        self._reach = _FIRST_REACH_BYTES
-        self._last: dict[bytes, int] = {}
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+        self._lock = threading.Lock()
+        self._queue: dict[T, Flight] = {}
+        self._has_worker = False
+        self._kept: tuple[Transport, type[VerifiedStream[Any]], VerifiedStream[T]] | None = None
+        self._kept_since = 0.0
+        self._closed = False
+
+    @abstractmethod
+    def _fetch_batch(self, batch: dict[T, Flight]) -> None:
+        """Lands flights in bulk, and removes those."""
+
+    @abstractmethod
+    def _fetch_one(self, item: T) -> bytes:
+        """Returns an item that did not arrive in bulk."""
+
+    def add(self, wanted: Mapping[T, Flight]) -> None:
+        """Starts fetching items, in order, after those that were added before."""
+        with self._lock:
+            self._queue.update(wanted)
+        if self._queue and self._becomes_worker():
+            self._fetcher.read_aheads.add(self)
+            self._fetcher.work.submit(self._work)
+
+    @property
+    def has_stream(self) -> bool:
+        """Whether a stream is kept that may have the next items."""
+        return self._kept is not None
+
+    def keep_stream(self, transport: Transport, stream: VerifiedStream[T]) -> None:
+        """Keeps a stream for the next items, or closes it where it has no more or the reader is gone."""
+        with self._lock:
+            if stream.has_more() and not self._closed:
+                self._kept = transport, type(stream), stream
+                self._kept_since = time.monotonic()
+                return
+        stream.close()
+
+    def take_stream(
+        self, transport: Transport, kind: type[VerifiedStream[Any]], item: T
+    ) -> VerifiedStream[T] | None:
+        """Returns the kept stream where it is of this source and class and has the item; else closes it."""
+        with self._lock:
+            kept, self._kept = self._kept, None
+        if kept is None:
+            return None
+        *origin, stream = kept
+        is_fresh = time.monotonic() - self._kept_since < _IDLE_SECONDS
+        if is_fresh and origin == [transport, kind] and stream.comes_to(item):
+            return stream
+        stream.close()
+        return None
+
+    def close(self) -> None:
+        """Closes the stream; what is still added is fetched without keeping one."""
+        with self._lock:
+            self._closed = True
+        self.close_idle(0.0)
+
+    def close_idle(self, seconds: float) -> None:
+        """Closes the stream where nothing was read from it for so many seconds."""
+        with self._lock:
+            kept = self._kept
+            if kept is None or time.monotonic() - self._kept_since < seconds:
+                return
+            self._kept = None
+        kept[2].close()
+
+    def _becomes_worker(self) -> bool:
+        """Returns whether the caller has to start a worker, since there is none."""
+        with self._lock:
+            starts = self._closed or not self._has_worker
+            self._has_worker = True
+            return starts
+
+    def _work(self) -> None:
+        with self._lock:
+            batch, self._queue = self._queue, {}
+        try:
+            self._fetch_batch(batch)
+        finally:
+            self._fetcher.fetch_each(batch, self._fetch_one)
+            with self._lock:
+                self._has_worker = bool(self._queue)
+                has_more = self._has_worker
+            if has_more:
+                # The deadline of this batch is not that of the next, which was asked for later.
+                self._fetcher.work.submit(self._work, self._fetcher.work.end())
+
+
+class ReadAheads:
+    """The read-aheads of one fetcher that may keep a stream. Thread-safe; holds none of them alive."""
+
+    def __init__(self) -> None:
+        self._all: weakref.WeakSet[ReadAhead[Any]] = weakref.WeakSet()
+
+    def add(self, read_ahead: ReadAhead[Any]) -> None:
+        """Adds one."""
+        self._all.add(read_ahead)
+
+    def close_idle(self) -> None:
+        """Closes the streams that nothing was read from lately."""
+        for read_ahead in list(self._all):
+            read_ahead.close_idle(_IDLE_SECONDS / 2)
+
+    def close(self) -> None:
+        """Closes all streams."""
+        for read_ahead in list(self._all):
+            read_ahead.close()
+
+
+class FileReadAhead(ReadAhead[Leaf]):
+    """How one file is read in order, and what was fetched ahead of the reader.
+
+    A reader that will read in order should state so with `hint`: ranges that are asked for then end where it
+    ends. Without a hint, sequential reading is detected: a read is sequential where it continues the one
+    before. The window ahead of the reader and the length of the ranges grow with what was read in order, so
+    that a look at the start of a file fetches little. A read elsewhere ends this object's use: `at` returns
+    the one to continue with.
+
+    Args:
+        fetcher: Fetches and verifies.
+        layout: Of the file.
+    """
+
+    def __init__(self, fetcher: Fetcher, layout: FileLayout) -> None:
+        super().__init__(fetcher)
+        self._layout = layout
+        self._start = 0  # where the sequential reading began
+        self._position = 0  # the end of the last read
+        self._fetched = 0  # up to where everything was asked for
+        self._is_active = False  # whether anything was
+        self._hint: Span | None = None
+        self._hinted_bytes = 0  # count as if they had been read in order
+        self._hinted_stop = 0
+        self._range_bytes = _FIRST_RANGE_BYTES
+        # Leaves that occur more than once have to stay until their last use: by CID, where that is.
+        self._last_use: dict[bytes, int] = {}
+        self._open_at: int | None = None
+
+    def hint(self, start: int, stop: int) -> None:
+        """States that a span will be read in order; takes effect at the first read at or close after it."""
+        self._hint = start, stop
+
+    def at(self, start: int) -> FileReadAhead:
+        """Returns the read-ahead to use for a read at a byte: this one, or a new one after a jump."""
+        continues = 0 <= start - self._position <= _GAP_BYTES
+        # A few bytes may have been read before, to find out what kind of file it is.
+        begins_again = start == self._start and self._position - start <= _GAP_BYTES
+        if continues or begins_again:
+            return self
+        after = self
+        if self._is_active:
+            self.close()
+            after = FileReadAhead(self._fetcher, self._layout)
+            after._hint = self._hint
+        after._start = after._position = after._fetched = start
+        after._hinted_bytes = 0
+        return after
+
+    def advance(self, start: int, stop: int) -> bool:
+        """Starts fetching what will be needed after a read: ever more of it, up to a bound.
+
+        Args:
+            start: Where the read starts.
+            stop: Where it ends.
+
+        Returns:
+            Whether what is read now was asked for before.
+        """
+        if self._hint is not None and 0 <= start - self._hint[0] <= _GAP_BYTES:
+            (_, self._hinted_stop), self._hint = self._hint, None
+            self._hinted_bytes = _FIRST_AHEAD_BYTES // 2
+        is_coming = self._is_active and stop <= self._fetched
+        self._position = stop
+        in_order = stop - self._start + self._hinted_bytes
+        window = min(self._fetcher.read_ahead_bytes, 2 * in_order)
+        # Renewed at half, so that something is always being fetched, and threads are woken seldom.
+        if in_order > stop - start and self._fetched - stop < window // 2:
+            self._fetch_up_to(max(self._fetched, start), min(self._layout.size, stop + window))
+        return is_coming
+
+    def release(self, segments: Iterable[Leaf | Inline], stop: int) -> None:
+        """Frees the memory of leaves that end before a byte, where the cache cannot hold the whole file.
+
+        Otherwise they would push everything else out of the cache before they are read again.
+        """
+        if not self._is_active or self._layout.size <= self._fetcher.memory // 2:
+            return
+        for segment in segments:
+            if not isinstance(segment, Leaf) or segment.stop > stop:
+                continue
+            if self._last_use.get(segment.cid) == segment.start:
+                self._last_use.pop(segment.cid, None)
+                self._fetcher.forget(segment)
 
     def span(self, start: int, stop: int) -> Span:
-        """Returns what to ask for from `start` on, at least to `stop`: the longer, the longer this goes on.
+        """Returns the range to ask for: up to the end of what was hinted at, else longer each time.
 
-        So who looks at the start of a file only makes no source send much in vain.
+        Args:
+            start: Where it starts.
+            stop: Where it ends at the least.
         """
-        if start < self._said:
+        if start < self._hinted_stop:
             # All of the leaf in which it ends, where that is as most builders make them.
-            said = -(-self._said // LEAF_BYTES) * LEAF_BYTES
-            reach = min(said - start, _MAX_REACH_BYTES)
+            hinted_stop = -(-self._hinted_stop // LEAF_BYTES) * LEAF_BYTES
+            length = min(hinted_stop - start, _MAX_RANGE_BYTES)
         else:
-            reach, self._reach = self._reach, min(_REACH_GROWTH * self._reach, _MAX_REACH_BYTES)
-        return start, min(self._size, max(stop, start + reach))
+            length = self._range_bytes
+            self._range_bytes = min(_RANGE_GROWTH * length, _MAX_RANGE_BYTES)
+        return start, min(self._layout.size, max(stop, start + length))
 
-    def expect(self, leaves: Iterable[Leaf]) -> None:
-        """Notes what will be read next, so that `let_go` keeps what occurs again soon."""
-        self._last.update((leaf.cid, leaf.start) for leaf in leaves)
+    def fetch(self, leaves: Sequence[Leaf]) -> None:
+        """Starts fetching leaves, in order."""
+        self._is_active = True
+        self._last_use.update((leaf.cid, leaf.start) for leaf in leaves)
+        self.add(self._fetcher.acquire_leaves(leaves))
 
-    def let_go(self, leaf: Leaf, forget: Callable[[Leaf], None]) -> None:
-        """Forgets a leaf that was read, unless another with the same bytes comes soon."""
-        if self._last.get(leaf.cid) == leaf.start:
-            self._last.pop(leaf.cid, None)
-            forget(leaf)
+    def _fetch_up_to(self, start: int, stop: int) -> None:
+        self._fetched = stop
+        if not self._is_active:
+            self._is_active = True
+            self._open_early(start)
+        try:
+            leaves = list(self._layout.leaves([(start, stop)], in_order=True))
+        except IPFSDatasetError as error:
+            log.debug("cannot read ahead: %s", error)
+        else:
+            self.fetch(leaves)
+
+    def _open_early(self, start: int) -> None:
+        """Has a worker open the range at once where its leaves are not known before a node was fetched.
+
+        Where that node is cached, the leaves may be cached too; with a cache on disk, they may be there.
+        """
+        fetcher, node = self._fetcher, self._layout.unread_node(start)
+        if node is None or fetcher.sources.keeps or fetcher.is_cached(node):
+            return
+        if fetcher.bulk.serves_ranges and not self._closed and self._becomes_worker():
+            self._open_at = start
+            fetcher.read_aheads.add(self)
+            fetcher.work.submit(self._work)
+
+    def _work(self) -> None:
+        start, self._open_at = self._open_at, None
+        try:
+            if start is not None:
+                with until(self._fetcher.work.half()):
+                    self._fetcher.bulk.open_range(self._layout, start, self)
+        finally:
+            super()._work()
+
+    def _fetch_batch(self, batch: dict[Leaf, Flight]) -> None:
+        for run in coalesce(list(batch), bridged=BRIDGED_BYTES, longest=self._layout.size):
+            wanted = {leaf: batch.pop(leaf) for leaf in run}
+            self._fetcher.fetch_run(self._layout, wanted, self)
+
+    def _fetch_one(self, item: Leaf) -> bytes:
+        return self._fetcher.fetch_leaf(item)
 
 
-class FolderReadAhead(ReadAheadStream[CID]):
-    """What a reader of one folder has asked for.
+class FolderReadAhead(ReadAhead[CID]):
+    """The small files of one folder that will be read next, in order: they arrive in a CAR of the folder.
 
-    Attributes:
-        failed: Whether no source has the folder as a CAR in the order in which it is read.
+    Args:
+        fetcher: Fetches and verifies.
+        root: The folder.
     """
 
-    failed = False
+    def __init__(self, fetcher: Fetcher, root: CID) -> None:
+        super().__init__(fetcher)
+        self._root = root
+        # Whether no source has the folder as a CAR in the order in which it is read.
+        self._no_car = False
+
+    def fetch(self, cids: Iterable[CID]) -> None:
+        """Starts fetching files of one block each, in order."""
+        self.add(self._fetcher.acquire_blocks(cids))
+
+    def _fetch_batch(self, batch: dict[CID, Flight]) -> None:
+        if self._no_car or (len(batch) < _MIN_FILES and not self.has_stream):
+            return
+        with until(self._fetcher.work.half()):
+            self._fetcher.bulk.fetch_files(self._root, batch, self, self._fetcher.keep)
+        self._no_car = bool(batch)
+
+    def _fetch_one(self, item: CID) -> bytes:
+        return self._fetcher.sources.get_block(item)

@@ -238,29 +238,45 @@ def test_damage_is_an_error_of_ours(made, data):
             assert 0 <= segment.start < segment.stop
 
 
-def test_the_inner_node_that_comes_next_is_announced_to_who_reads_in_order():
+def test_the_next_inner_node_is_prefetched_where_a_file_is_read_in_order():
     profile = Profile(
         name="t", cid_version=1, raw_leaves=True, chunk_size=100, file_links=20, hamt_size="block"
     )
     tree = Tree()
     builder = FileBuilder(profile, tree.emit)
     builder.write(noise(10_000))
-    layout = FileLayout(builder.finish().cid, tree.load)
+    root = builder.finish().cid
+    prefetched: list[CID] = []
+    layout = FileLayout(root, tree.load, prefetch=prefetched.extend)
     layout.segments(0, 1)
-    announced: list[CID] = []
-    layout.announce = announced.append
     tree.loads.clear()
     for start in range(0, 10_000, 100):
-        layout.segments(start, start + 150)
+        layout.segments(start, start + 150, in_order=True)
     assert len(set(tree.loads)) == 4, "the nodes behind the first one"
-    assert list(dict.fromkeys(announced)) == list(dict.fromkeys(tree.loads))
+    assert list(dict.fromkeys(prefetched)) == list(dict.fromkeys(tree.loads))
+    elsewhere = FileLayout(root, tree.load, prefetch=prefetched.extend)
+    prefetched.clear()
+    elsewhere.segments(0, 10_000)
+    assert prefetched == [], "not where it is read at random"
 
 
-def test_leaves_are_not_announced():
+def test_leaves_are_not_prefetched_with_the_inner_nodes():
     tree = Tree()
     leaves = [tree.raw_leaf(noise(100, number)) for number in range(5)]
-    layout = tree.layout(tree.inner(b"", [tree.inner(b"", leaves[:2]), *leaves[2:]]))
-    announced: list[CID] = []
-    layout.announce = announced.append
-    assert sum(len(list(layout.segments(start, start + 1))) for start in range(0, 500, 100)) == 5
-    assert announced == []
+    root = tree.inner(b"", [tree.inner(b"", leaves[:2]), *leaves[2:]])
+    prefetched: list[CID] = []
+    layout = FileLayout(root[0], tree.load, prefetch=prefetched.extend)
+    found = [layout.segments(at, at + 1, in_order=True) for at in range(0, 500, 100)]
+    assert sum(map(len, found)) == 5
+    assert prefetched == []
+
+
+@given(odd_trees(), st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=8))
+def test_the_leaves_of_spans_are_those_that_hold_any_of_their_bytes_each_once(made, spans):
+    tree, root, _ = made
+    layout = tree.layout(root)
+    spans = sorted(spans)
+    found = list(layout.leaves(spans))
+    every = [s for s in layout.segments(0, layout.size) if isinstance(s, Leaf)]
+    held = [s for s in every if any(max(s.start, a) < min(s.stop, b) for a, b in spans)]
+    assert found == held

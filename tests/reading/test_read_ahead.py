@@ -15,8 +15,8 @@ from ipfs_dataset_core import TransportError
 from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.reading.layout import FileLayout
-from ipfs_dataset_core.reading.read_ahead import FileReadAhead, ReadAheadStream
-from ipfs_dataset_core.reading.single_flight import Flight, SingleFlight
+from ipfs_dataset_core.reading.read_ahead import FileReadAhead, ReadAhead
+from ipfs_dataset_core.reading.single_flight import SingleFlight
 from ipfs_dataset_core.reading.verified_streams import VerifiedStream
 from tests.support.builders import noise, one_file
 from tests.support.fetching import Recorder, fetching, gateway, read_all
@@ -24,7 +24,7 @@ from tests.support.gateway_server import GatewayServer
 from tests.support.http_server import Plan
 
 if TYPE_CHECKING:
-    from ipfs_dataset_core.reading.layout import Leaf
+    from ipfs_dataset_core.reading.single_flight import Flight
 
 PIECE = 1 << 20
 DATA = noise(48 << 20)
@@ -158,13 +158,15 @@ def test_a_run_that_ends_before_what_is_wanted_is_followed_by_another():
     recorder = Recorder(BLOCKS)
     with fetching(recorder) as fetcher:
         layout = FileLayout(CID, fetcher.block)
-        stream = FileReadAhead(layout.size, 2 << 20)
-        leaves = cast("list[Leaf]", layout.segments(0, 4 << 20))
-        fetcher.follow(stream, layout, leaves[:4])
+        read_ahead = FileReadAhead(fetcher, layout)
+        read_ahead.hint(0, 2 << 20)
+        read_ahead.advance(0, 0)
+        leaves = list(layout.leaves([(0, 4 << 20)]))
+        read_ahead.fetch(leaves[:4])
         for leaf in leaves[:4]:
             assert fetcher.leaf(layout, leaf) == DATA[leaf.start : leaf.stop]
         before = recorder.asked["block"]
-        fetcher.follow(stream, layout, leaves[4:])
+        read_ahead.fetch(leaves[4:])
         for leaf in leaves[4:]:
             assert fetcher.leaf(layout, leaf) == DATA[leaf.start : leaf.stop]
         assert recorder.asked["range"] == 2
@@ -226,7 +228,7 @@ def test_who_jumps_away_gives_the_connection_up_and_who_comes_back_reads_the_sam
 
 
 def test_a_source_that_cuts_what_idled_costs_one_more_request(monkeypatch):
-    monkeypatch.setattr("ipfs_dataset_core.reading.read_ahead._FIRST_REACH_BYTES", 32 << 20)
+    monkeypatch.setattr("ipfs_dataset_core.reading.read_ahead._FIRST_RANGE_BYTES", 32 << 20)
     cuts = iter([True])
 
     def cut_once(request, plan):
@@ -273,43 +275,77 @@ class Other(Fake):
     pass
 
 
-def test_a_parked_run_serves_only_what_it_comes_to_from_its_source():
-    source, other, run = Recorder({}), Recorder({}), Fake()
-    stream = ReadAheadStream[str]()
-    stream.park(source, run)
-    assert stream.goes_on
-    assert stream.take(source, Fake, "next") is run
+class Plain(ReadAhead[str]):
+    """Fetches nothing: each item lands as its own name, batch by batch."""
+
+    def __init__(self, fetcher):
+        super().__init__(fetcher)
+        self.batches: list[list[str]] = []
+        self.may_fetch = threading.Event()
+
+    def _fetch_batch(self, batch):
+        self.batches.append(list(batch))
+        assert self.may_fetch.wait(20)
+
+    def _fetch_one(self, item):
+        return item.encode()
+
+
+@pytest.fixture
+def plain():
+    with fetching(Recorder({})) as fetcher:
+        yield Plain(fetcher)
+
+
+def test_a_kept_stream_serves_only_what_it_comes_to_from_its_source(plain):
+    source, other, stream = Recorder({}), Recorder({}), Fake()
+    plain.keep_stream(source, stream)
+    assert plain.has_stream
+    assert plain.take_stream(source, Fake, "next") is stream
     for asked in ((source, Fake, "elsewhere"), (other, Fake, "next"), (source, Other, "next")):
-        parked = Fake()
-        stream.park(source, parked)
-        assert stream.take(*asked) is None
-        assert parked.closed
-    assert stream.take(source, Fake, "next") is None
+        kept = Fake()
+        plain.keep_stream(source, kept)
+        assert plain.take_stream(*asked) is None
+        assert kept.closed
+    assert plain.take_stream(source, Fake, "next") is None
 
 
-def test_runs_that_are_over_or_come_too_late_are_closed():
-    stream, source = ReadAheadStream[str](), Recorder({})
+def test_streams_that_are_over_or_come_too_late_are_closed(plain):
+    source = Recorder({})
     over, idle, late = Fake(more=False), Fake(), Fake()
-    stream.park(source, over)
-    stream.park(source, idle)
-    stream.close(idle_seconds=60)
+    plain.keep_stream(source, over)
+    plain.keep_stream(source, idle)
+    plain.close_idle(60)
     assert (over.closed, idle.closed) == (True, False)
-    stream.close(idle_seconds=0)
-    stream.close()
-    stream.park(source, late)
+    plain.close_idle(0)
+    plain.close()
+    plain.keep_stream(source, late)
     assert (idle.closed, late.closed) == (True, True)
 
 
-def test_work_begins_once_until_it_is_over():
-    stream, flights = ReadAheadStream[str](), SingleFlight(1)
-    wanted = {name: Flight(flights, name.encode()) for name in "abc"}
-    assert not stream.add({})
-    assert stream.add({"a": wanted["a"]})
-    assert not stream.add({"b": wanted["b"]})
-    assert list(stream.next_batch()) == ["a", "b"]
-    assert not stream.has_more()
-    assert stream.add({"c": wanted["c"]})
-    assert stream.has_more()
+def test_one_worker_at_a_time_fetches_in_order_what_was_added_meanwhile(plain):
+    flights = SingleFlight(100)
+    wanted = {name: cast("Flight", flights.acquire(name.encode())) for name in "abcd"}
+    plain.add({})
+    plain.add({"a": wanted["a"]})
+    while not plain.batches:
+        time.sleep(0.001)
+    plain.add({"b": wanted["b"]})
+    plain.add({"c": wanted["c"]})
+    plain.may_fetch.set()
+    assert [wanted[name].wait() for name in "abc"] == [b"a", b"b", b"c"]
+    plain.add({"d": wanted["d"]})
+    assert wanted["d"].wait() == b"d"
+    assert [name for batch in plain.batches for name in batch] == list("abcd")
+    assert plain.batches[:2] == [["a"], ["b", "c"]]
+
+
+def test_a_closed_read_ahead_still_fetches(plain):
+    flight = cast("Flight", SingleFlight(100).acquire(b"a"))
+    plain.may_fetch.set()
+    plain.close()
+    plain.add({"a": flight})
+    assert flight.wait() == b"a"
 
 
 def test_a_failing_source_is_quoted():
@@ -328,10 +364,10 @@ def test_runs_that_lie_far_apart_come_by_ranges_all_the_same():
     with fetching(recorder, memory=256 << 20) as fetcher:
         layout = FileLayout(CID, fetcher.block)
         starts = (0, 12 << 20, 30 << 20)
-        leaves = [leaf for start in starts for leaf in layout.segments(start, start + (2 << 20))]
+        leaves = list(layout.leaves((start, start + (2 << 20)) for start in starts))
         before = recorder.asked["block"]
-        fetcher.follow(FileReadAhead(layout.size), layout, cast("list[Leaf]", leaves))
-        for leaf in cast("list[Leaf]", leaves):
+        FileReadAhead(fetcher, layout).fetch(leaves)
+        for leaf in leaves:
             assert fetcher.leaf(layout, leaf) == DATA[leaf.start : leaf.stop]
         assert recorder.asked["range"] == len(starts)
         assert recorder.asked["block"] == before
