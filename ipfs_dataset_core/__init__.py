@@ -54,9 +54,11 @@ if TYPE_CHECKING:
         Span,
         Transport,
         TransportPlugin,
+        WholeFileIndex,
     )
     from ipfs_dataset_core.interfaces.hookspecs import hookimpl
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
+    from ipfs_dataset_core.interfaces.objects import BytesFile
     from ipfs_dataset_core.interfaces.value_codec import Leaf, ValueCodec
     from ipfs_dataset_core.ipld import (
         CID,
@@ -86,16 +88,17 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.runtime.error_location import located
     from ipfs_dataset_core.runtime.redaction import redacted
     from ipfs_dataset_core.toolkit.block_files import BlockFiles
-    from ipfs_dataset_core.toolkit.bytes_file import BytesFile
-    from ipfs_dataset_core.toolkit.exits import at_exit
+    from ipfs_dataset_core.toolkit.data_folders import StoreFolder
     from ipfs_dataset_core.toolkit.index_cache import index_of
-    from ipfs_dataset_core.toolkit.index_codec import pack_columns, unpack_columns
-    from ipfs_dataset_core.toolkit.library_file import FileView
-    from ipfs_dataset_core.toolkit.repeated_blocks import RepeatedBlocks
-    from ipfs_dataset_core.toolkit.row_index import Extents, RowsIndex, WholeFileIndex
-    from ipfs_dataset_core.toolkit.span_index import SpanIndex
-    from ipfs_dataset_core.toolkit.store_folder import StoreFolder
-    from ipfs_dataset_core.toolkit.string_table import NameTable
+    from ipfs_dataset_core.toolkit.indexes import (
+        Extents,
+        NameTable,
+        RowsIndex,
+        SpanIndex,
+        pack_columns,
+        unpack_columns,
+    )
+    from ipfs_dataset_core.toolkit.library_file import FileView, at_exit
 
 __all__ = [
     "CID",
@@ -144,7 +147,6 @@ __all__ = [
     "Reader",
     "ReaderPlugin",
     "RemoteFileType",
-    "RepeatedBlocks",
     "RowsIndex",
     "Sample",
     "ShuffleDataset",
@@ -194,7 +196,6 @@ _MODULES = {
     "ipfs_dataset_core.addressing.sources": "file_path",
     "ipfs_dataset_core.toolkit.block_files": "BlockFiles",
     "ipfs_dataset_core.interfaces.value_codec": "Leaf ValueCodec",
-    "ipfs_dataset_core.toolkit.index_codec": "pack_columns unpack_columns",
     "ipfs_dataset_core.reading.connections": "Connections",
     "ipfs_dataset_core.ipld": (
         "CID CarReader DAG_PB DirectoryEntry RAW car_header car_section car_section_head entries index_car "
@@ -211,29 +212,27 @@ _MODULES = {
         "RateLimitedError TransportError TransportTimeoutError UnknownPluginError "
         "VerificationError VerificationWarning"
     ),
-    "ipfs_dataset_core.toolkit.exits": "at_exit",
     "ipfs_dataset_core.publishing.exporter": "IPFSDatasetExporter",
     "ipfs_dataset_core.interfaces.hookspecs": "hookimpl",
     "ipfs_dataset_core.toolkit.index_cache": "index_of",
     "ipfs_dataset_core.interfaces": (
-        "ByteStream Exporter ExporterOptions ExporterPlugin FileSink FolderReader MemberIndex "
+        "ByteStream BytesFile Exporter ExporterOptions ExporterPlugin FileSink FolderReader MemberIndex "
         "ObjectDirectory ObjectFile PublishedSamples Reader ReaderPlugin Sample Span "
-        "Transport TransportPlugin"
+        "Transport TransportPlugin WholeFileIndex"
     ),
-    "ipfs_dataset_core.toolkit.string_table": "NameTable",
     "ipfs_dataset_core.options": "Limits Options",
     "ipfs_dataset_core.registry.lookup": "open_reader",
     "ipfs_dataset_core.reading.resolver": "open_object",
     "ipfs_dataset_core.runtime.redaction": "redacted",
-    "ipfs_dataset_core.toolkit.repeated_blocks": "RepeatedBlocks",
-    "ipfs_dataset_core.toolkit.row_index": "Extents RowsIndex WholeFileIndex",
-    "ipfs_dataset_core.toolkit.bytes_file": "BytesFile",
-    "ipfs_dataset_core.toolkit.span_index": "SpanIndex",
+    "ipfs_dataset_core.interfaces.objects": "BytesFile",
     "ipfs_dataset_core.order.sampler": "BlockShuffleSampler",
     "ipfs_dataset_core.datasets.shuffle": "ShuffleDataset",
-    "ipfs_dataset_core.toolkit.store_folder": "StoreFolder",
+    "ipfs_dataset_core.toolkit.data_folders": "StoreFolder",
     "ipfs_dataset_core.interfaces.ipfs_object": "IPFSObject RemoteFileType",
-    "ipfs_dataset_core.toolkit.library_file": "FileView",
+    "ipfs_dataset_core.toolkit.indexes": (
+        "Extents NameTable RowsIndex SpanIndex pack_columns unpack_columns"
+    ),
+    "ipfs_dataset_core.toolkit.library_file": "FileView at_exit",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 

@@ -11,12 +11,12 @@ import attrs
 
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, Location
 from ipfs_dataset_core.interfaces import Reader, ReaderPlugin, is_whole_file
+from ipfs_dataset_core.interfaces.objects import BytesFile
 from ipfs_dataset_core.registry import make_reader, unguarded
 from ipfs_dataset_core.registry.classes import declaration_of, is_reader_class
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.runtime.error_location import located, with_message
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
-from ipfs_dataset_core.toolkit.bytes_file import BytesFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -31,7 +31,7 @@ from ipfs_dataset_core.runtime.deadlines import check_time, until, working
 from ipfs_dataset_core.runtime.error_location import located
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.runtime.redaction import redacted
-from ipfs_dataset_core.toolkit.string_table import NameTable
+from ipfs_dataset_core.toolkit.indexes import NameTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

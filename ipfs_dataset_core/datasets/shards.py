@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         ReaderPlugin,
         Sample,
     )
-    from ipfs_dataset_core.toolkit.string_table import NameTable
+    from ipfs_dataset_core.toolkit.indexes import NameTable
 
 E = TypeVar("E", bound=IPFSDatasetError)
 

@@ -15,7 +15,7 @@ from ipfs_dataset_core.interfaces.exporters import (
     PublishedSamples,
 )
 from ipfs_dataset_core.interfaces.indexed_samples import IndexedSamples, reads_one_by_one
-from ipfs_dataset_core.interfaces.objects import ObjectDirectory, ObjectFile, Span
+from ipfs_dataset_core.interfaces.objects import BytesFile, ObjectDirectory, ObjectFile, Span
 from ipfs_dataset_core.interfaces.readers import (
     FolderReader,
     MemberIndex,
@@ -29,6 +29,7 @@ from ipfs_dataset_core.interfaces.transports import ByteStream, Transport, Trans
 
 __all__ = [
     "ByteStream",
+    "BytesFile",
     "Declaration",
     "Exporter",
     "ExporterOptions",

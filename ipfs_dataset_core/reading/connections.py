@@ -31,7 +31,7 @@ from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.sources.credentials import options_for
 from ipfs_dataset_core.sources.failover import SourcePool
-from ipfs_dataset_core.toolkit.cache_folder import check_apart
+from ipfs_dataset_core.toolkit.data_folders import check_apart
 
 if TYPE_CHECKING:
     import os

@@ -21,7 +21,7 @@ from ipfs_dataset_core.registry.factories import make
 from ipfs_dataset_core.registry.guard import Guard, guarded_batch, guarded_each
 from ipfs_dataset_core.runtime.error_location import located
 from ipfs_dataset_core.toolkit.index_cache import index_of, load_index, members_of
-from ipfs_dataset_core.toolkit.span_index import SpanIndex
+from ipfs_dataset_core.toolkit.indexes import SpanIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -19,8 +19,8 @@ from ipfs_dataset_core.options import Limits
 from ipfs_dataset_core.runtime.deadlines import time_left
 from ipfs_dataset_core.runtime.pool import DaemonPool
 from ipfs_dataset_core.toolkit.block_files import BlockFiles, is_block_name
-from ipfs_dataset_core.toolkit.cache_folder import BLOCKS, INDEXES, CacheFolder
-from ipfs_dataset_core.toolkit.index_key import HEAD_BYTES
+from ipfs_dataset_core.toolkit.data_folders import BLOCKS, INDEXES, CacheFolder
+from ipfs_dataset_core.toolkit.index_cache import HEAD_BYTES
 from ipfs_dataset_core.toolkit.shared_folder import (
     NotDirectoryError,
     NotRegularError,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ipfs_dataset_core.toolkit.index_key import IndexKey
+    from ipfs_dataset_core.toolkit.index_cache import IndexKey
     from ipfs_dataset_core.toolkit.shared_folder import Entry
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class DiskCache:
     """A folder of blocks that any number of processes and jobs share.
 
     Keys are hashes and values never change, so nothing is ever stale, and what is damaged is noticed when it
-    is read and fetched again. The folder is a cache's own, see `cache_folder`; others may write it, see
+    is read and fetched again. The folder is a cache's own, see `data_folders`; others may write it, see
     `shared_folder`.
 
     Args:

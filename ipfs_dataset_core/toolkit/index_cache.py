@@ -1,24 +1,35 @@
-"""Indexes of objects, made once per CID: in memory as long as somebody uses them, and in the cache on disk.
+"""Indexes of objects, made once per CID: in memory while they are in use, and in the cache on disk.
 
-A CID names the same bytes for ever, so an index never goes stale; what else it depends on (the reader, the
-form of its indexes, the limits) is a part of the name under which it is kept. An index does not prove itself
-by its CID, as a block does, so on disk it bears a code that only this user can make: see `index_key`.
+A CID names the same bytes for ever, so an index never becomes stale; what else it depends on (the reader, the
+form of its indexes, the limits) is a part of the key under which it is kept.
+
+A block is verified by its CID, an index cannot be: whoever may write the cache could rename, drop or re-slice
+samples. So on disk each index has a message authentication code (HMAC-SHA256), made with a secret key in a
+file that only this user can read, outside of the cache. Of an index that was made with another key, no more
+than the first bytes are read, and it is not used.
 """
 
 from __future__ import annotations
 
+import hmac
 import logging
+import os
+import secrets
+import stat
+import struct
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
 import attrs
+import platformdirs
 
 from ipfs_dataset_core.interfaces import Reader
 from ipfs_dataset_core.ipld import CID
-from ipfs_dataset_core.toolkit.index_codec import pack_columns, unpack_columns
-from ipfs_dataset_core.toolkit.index_key import index_key
-from ipfs_dataset_core.toolkit.span_index import SpanIndex
-from ipfs_dataset_core.toolkit.string_table import NameTable
+from ipfs_dataset_core.toolkit.indexes import NameTable, SpanIndex, pack_columns, unpack_columns
+from ipfs_dataset_core.toolkit.shared_folder import PlainFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,9 +40,17 @@ if TYPE_CHECKING:
         ObjectDirectory,
         ObjectFile,
     )
-    from ipfs_dataset_core.toolkit.index_key import IndexKey
+    from ipfs_dataset_core.toolkit.shared_folder import Directory
+
 
 log = logging.getLogger(__name__)
+
+_KEY_BYTES = 32
+_KEY_FILE = "index-key"
+_MAGIC = b"ipfs-dataset index 2\n"
+_SIZE = struct.Struct("<Q")
+_CODE_BYTES = 32
+HEAD_BYTES = len(_MAGIC) + _SIZE.size + 2 * _CODE_BYTES
 
 _living: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
@@ -163,3 +182,102 @@ def _form(reader: Reader, method: str) -> str:
 
 def _cid_of(key: str) -> str:
     return key.partition(" ")[0]
+
+
+@attrs.frozen
+class IndexKey:
+    """A user's secret, with what it is for.
+
+    Args:
+        secret: 32 random bytes.
+    """
+
+    secret: bytes = attrs.field(repr=False)
+
+    def file_suffix(self, key: str) -> str:
+        """Returns 32 hexadecimal digits under which an index is kept: other users have other ones."""
+        return self._code(b"name", key.encode()).hex()[:32]
+
+    def seal(self, key: str, payload: bytes) -> bytes:
+        """Returns an index as it is kept.
+
+        Args:
+            key: What it is the index of.
+            payload: The index.
+        """
+        head = _MAGIC + _SIZE.pack(len(payload)) + self._code(b"payload", key.encode(), payload)
+        return head + self._code(b"head", key.encode(), head) + payload
+
+    def payload_bytes(self, key: str, head: bytes) -> int | None:
+        """Returns how long an index is, None where this user did not make it.
+
+        Args:
+            key: What it should be the index of.
+            head: The first `HEAD_BYTES` of it.
+        """
+        content, code = head[:-_CODE_BYTES], head[-_CODE_BYTES:]
+        if len(head) != HEAD_BYTES or not head.startswith(_MAGIC):
+            return None
+        if not hmac.compare_digest(code, self._code(b"head", key.encode(), content)):
+            return None
+        (size,) = _SIZE.unpack_from(content, len(_MAGIC))
+        return int(size)
+
+    def is_payload(self, key: str, head: bytes, payload: bytes) -> bool:
+        """Tells whether an index is the one that its head was made for."""
+        code = head[len(_MAGIC) + _SIZE.size : -_CODE_BYTES]
+        return hmac.compare_digest(code, self._code(b"payload", key.encode(), payload))
+
+    def _code(self, use: bytes, *parts: bytes) -> bytes:
+        code = hmac.new(self.secret, digestmod="sha256")
+        for part in (use, *parts):
+            code.update(_SIZE.pack(len(part)))
+            code.update(part)
+        return code.digest()
+
+
+def index_key() -> IndexKey | None:
+    """Returns this user's key, made at first use; None where there is no place to keep it.
+
+    It is the file ``index-key`` in the platform's folder for a program's state, on Linux
+    ``$XDG_STATE_HOME/ipfs-dataset``, else ``~/.local/state/ipfs-dataset``.
+    """
+    return _key_in(platformdirs.user_state_dir("ipfs-dataset", appauthor=False))
+
+
+@cache
+def _key_in(folder: str) -> IndexKey | None:
+    try:
+        with PlainFolder(folder).open(make=True) as directory:
+            return IndexKey(_read_secret(directory) or _make_secret(directory))
+    except OSError as error:
+        log.warning(
+            "Indexes are not kept on disk, for the key that protects them cannot be kept in %s: %s",
+            folder,
+            error,
+        )
+        return None
+
+
+def _read_secret(directory: Directory) -> bytes | None:
+    with suppress(FileNotFoundError), directory.open_file(_KEY_FILE) as file:
+        status = os.fstat(file.fileno())
+        path = Path(directory.path, _KEY_FILE)
+        if hasattr(os, "geteuid") and (
+            status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077
+        ):
+            raise PermissionError(f"{path} is not private: remove it, a new one is made")
+        secret = file.read(_KEY_BYTES + 1)
+        if len(secret) != _KEY_BYTES:
+            raise PermissionError(f"{path} is damaged: remove it, a new one is made")
+        return secret
+    return None
+
+
+def _make_secret(directory: Directory) -> bytes:
+    """Makes a key; of several processes that do so at once, all return the same."""
+    directory.create(_KEY_FILE, secrets.token_bytes(_KEY_BYTES), mode=0o600)
+    secret = _read_secret(directory)
+    if secret is None:
+        raise FileNotFoundError(f"{directory.path} does not keep files")
+    return secret

@@ -1,18 +1,30 @@
-"""A file object for libraries that keep what they are given, and report errors in their own words."""
+"""A file object for libraries in C, and the end of the process while threads are still inside of them.
+
+Such libraries keep the file that they are given, and report its errors in their own words: see `FileView`.
+
+At the end of the process, Python stops a daemon thread wherever it next needs the interpreter. In the middle
+of HDF5 the thread then keeps a lock for which all others wait; in the middle of Arrow it ends the process as
+a crash. So `FileView.errors` counts the threads that are inside. At the end, the next read of each fails, so
+that all leave the library, and they stay outside.
+"""
 
 from __future__ import annotations
 
+import atexit
 import io
+import os
+import threading
 import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.toolkit.exits import check_exit, inside_library
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ipfs_dataset_core.interfaces import ObjectFile
+
+# How often the end of the process looks whether the threads inside libraries have left them.
+_SECONDS = 0.1
 
 
 class FileView(io.RawIOBase):
@@ -83,3 +95,87 @@ class FileView(io.RawIOBase):
                 # Its traceback leads to what the library opened, and that to this view, in ways that the
                 # garbage collector does not see: it would never be freed, nor the file closed.
                 self._error = None
+
+
+class _Exit:
+    """The threads of one process that are inside libraries, and whether the process is ending."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside: list[threading.Thread] = []
+        self._ending = False
+
+    def enter(self, thread: threading.Thread) -> None:
+        with self._changed:
+            if not self.stops(thread):
+                self._inside.append(thread)
+                return
+        _stay()
+
+    def leave(self, thread: threading.Thread) -> None:
+        with self._changed:
+            self._inside.remove(thread)
+            self._changed.notify_all()
+            if not self.stops(thread):
+                return
+        _stay()
+
+    def stops(self, thread: threading.Thread) -> bool:
+        return self._ending and thread.daemon
+
+    def end(self) -> None:
+        with self._changed:
+            self._ending = True
+            while any(thread.daemon and thread.is_alive() for thread in self._inside):
+                self._changed.wait(_SECONDS)  # the read that goes on has a deadline of its own
+
+
+_exit = _Exit()
+_last: list[Callable[[], None]] = []
+
+
+def _renew() -> None:
+    """Other threads of the parent are not in a forked child, even if one held the lock."""
+    global _exit  # noqa: PLW0603 - a lock is replaced, not shared
+    _exit = _Exit()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
+
+@contextmanager
+def inside_library() -> Iterator[None]:
+    """Marks that this thread must not be stopped; when the process ends, it stays at the end of the block."""
+    known, thread = _exit, threading.current_thread()
+    known.enter(thread)
+    try:
+        yield
+    finally:
+        known.leave(thread)
+
+
+def check_exit() -> None:
+    """Raises SystemExit in a daemon thread when the process ends, so that it leaves the library."""
+    if _exit.stops(threading.current_thread()):
+        raise SystemExit
+
+
+def at_exit(close: Callable[[], None]) -> None:
+    """Calls a function when the process ends and no daemon thread is inside a library any more.
+
+    Args:
+        close: Closes what a library in C has still open, and would close itself after the interpreter's end.
+    """
+    _last.append(close)
+
+
+@atexit.register
+def _end() -> None:
+    _exit.end()
+    for close in reversed(_last):
+        close()
+
+
+def _stay() -> None:
+    threading.Event().wait()

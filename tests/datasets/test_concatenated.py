@@ -13,7 +13,7 @@ from ipfs_dataset_core.errors import Location
 from ipfs_dataset_core.interfaces import MemberIndex, Reader
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile
-from ipfs_dataset_core.toolkit.string_table import NameTable
+from ipfs_dataset_core.toolkit.indexes import NameTable
 from tests.support.fake_shards import FakeShard, everything, shards
 
 

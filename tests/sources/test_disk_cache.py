@@ -9,8 +9,8 @@ import pytest
 from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_core.sources import disk_cache
 from ipfs_dataset_core.sources.disk_cache import DiskCache
-from ipfs_dataset_core.toolkit.cache_folder import MARK
-from ipfs_dataset_core.toolkit.index_key import IndexKey
+from ipfs_dataset_core.toolkit.data_folders import MARK
+from ipfs_dataset_core.toolkit.index_cache import IndexKey
 from tests.support.builders import noise
 
 KIB = 1024

@@ -19,7 +19,7 @@ from ipfs_dataset_core.interfaces import ObjectFile, Transport
 from ipfs_dataset_core.order.epochs import SharedEpoch
 from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.runtime.pool import DaemonPool
-from ipfs_dataset_core.toolkit.string_table import NameTable
+from ipfs_dataset_core.toolkit.indexes import NameTable
 from tests.support.builders import tar_bytes, zip_bytes
 from tests.support.stores import Store, members
 from tests.support.workers import Lines, Transformed, TransformedStream, upper

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core import RepeatedBlocks
 from ipfs_dataset_plugins.archives.buffered import BufferedFile
 from ipfs_dataset_plugins.tar.headers import BLOCK, padded
 from ipfs_dataset_plugins.tar.index import TarIndex
+from ipfs_dataset_plugins.tar.repeated_blocks import RepeatedBlocks
 from ipfs_dataset_plugins.tar.usual import usual_headers
 
 if TYPE_CHECKING:

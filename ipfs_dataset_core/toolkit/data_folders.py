@@ -1,10 +1,13 @@
-"""What tells a cache folder from every other folder, and keeps caches, stores and Kubo's repositories apart.
+"""The two kinds of folders in which this library keeps blocks, and how each is recognized and kept apart.
 
-A cache deletes what was not used for long. So it works only in a folder of its own, which bears its mark: the
-file ``CACHEDIR.TAG`` (https://bford.info/cachedir/, which also keeps backup programs out) with a second line
-of ours. The mark is written into a new or empty folder before anything else. A folder that has something in
-it and no mark is refused, whatever it looks like: the blocks of an earlier cache cannot be told from those of
-an embedded store whose dataset is still being published.
+An embedded store keeps blocks until somebody removes them, and pins, which name the roots of whole DAGs.
+
+A cache deletes what has not been used for long. So it works only in a folder of its own, which has its mark:
+the file ``CACHEDIR.TAG`` (https://bford.info/cachedir/, which also makes backup programs leave it out) with a
+second line of ours. The mark is written into a new or empty folder before anything else. A folder that has
+something in it and no mark is refused, whatever it looks like: the blocks of an earlier cache cannot be told
+from those of an embedded store whose dataset is still being published. The repository of a Kubo node is
+neither, and both are refused in it.
 """
 
 from __future__ import annotations
@@ -12,14 +15,22 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.errors import AddressError, CacheFolderError, LimitError
+from ipfs_dataset_core.options import Limits
+from ipfs_dataset_core.toolkit.block_files import BlockFiles
 from ipfs_dataset_core.toolkit.shared_folder import (
     TEMPORARY,
     Directory,
     NotDirectoryError,
     NotRegularError,
+    PlainFolder,
 )
+
+if TYPE_CHECKING:
+    from ipfs_dataset_core.ipld import CID
+
 
 MARK = "CACHEDIR.TAG"
 _MARK_LINES = (
@@ -38,6 +49,12 @@ _MOST_LEFT = 1000
 
 BLOCKS, INDEXES, PINS = "blocks", "indexes", "pins"
 _KUBO_FILE = "datastore_spec"
+
+_BLOCK_BYTES = Limits().block_bytes
+
+_A_CACHE = "a cache of ipfs-dataset"
+_A_STORE = "an embedded store, which keeps what was published"
+_A_REPOSITORY = "the repository of an IPFS node"
 
 _REMEDY = (
     "A cache deletes what was not used for long, so it needs a folder of its own: give cache_dir= a new or "
@@ -158,6 +175,61 @@ class CacheFolder:
         )
 
 
+class StoreFolder:
+    """A folder of blocks that are kept until somebody removes them; made at the first write.
+
+    Links in the path to the folder are followed once; links in the folder never are.
+
+    Args:
+        path: The folder.
+        block_bytes: The longest block that is read.
+
+    Attributes:
+        blocks: Its blocks; to write some, use `write`.
+
+    Raises:
+        AddressError: It is, or lies in, a cache or the repository of a node.
+    """
+
+    def __init__(self, path: Path, *, block_bytes: int = _BLOCK_BYTES) -> None:
+        check_store_place(path)
+        self._path = path
+        self._folder = PlainFolder(path)
+        self.blocks = BlockFiles(path / BLOCKS, block_bytes=block_bytes, parent=self._folder)
+        self._prepared = False
+
+    def write(self, cid: CID, block: bytes) -> None:
+        """Stores a block.
+
+        Raises:
+            AddressError: A cache was made here in the meantime.
+            OSError: It cannot be written.
+        """
+        if not self._prepared:
+            self._prepare()
+        self.blocks.write(cid, block)
+
+    def pin(self, cid: CID) -> None:
+        """Records the root of a DAG whose blocks are all here; they and the pin then survive a power cut.
+
+        Raises:
+            AddressError: A cache was made here in the meantime.
+            OSError: It cannot be written.
+        """
+        self._prepare()
+        self.blocks.sync()
+        with self._folder.open() as folder, folder.enter(PINS) as pins:
+            pins.touch(str(cid))
+            pins.sync()
+            folder.sync()
+
+    def _prepare(self) -> None:
+        """Makes the folder of pins, by which caches recognise a store, before anything else."""
+        check_store_place(self._path)
+        with self._folder.open(make=True) as folder, folder.enter(PINS, make=True):
+            self._prepared = True
+
+
 def check_store_place(path: Path) -> None:
     """Refuses an embedded store in a cache, which would delete its blocks, or in a node's repository.
 
@@ -189,11 +261,6 @@ def check_apart(cache: Path, store: Path) -> None:
             f"cache_dir={str(cache)!r} and the store {str(store)!r} are the same place, or one lies in the "
             f"other. {_REMEDY}"
         )
-
-
-_A_CACHE = "a cache of ipfs-dataset"
-_A_STORE = "an embedded store, which keeps what was published"
-_A_REPOSITORY = "the repository of an IPFS node"
 
 
 def _check_place(path: Path) -> None:

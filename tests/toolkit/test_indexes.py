@@ -1,4 +1,4 @@
-"""The index of spans: what it gives, what it refuses, and that it comes back from disk."""
+"""Indexes in little memory: what they give and refuse, and that they come back from disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core import FormatError, LimitError, Limits, SpanIndex
+from ipfs_dataset_core import (
+    Extents,
+    FormatError,
+    LimitError,
+    Limits,
+    NameTable,
+    RowsIndex,
+    SpanIndex,
+    WholeFileIndex,
+)
 from ipfs_dataset_core.testing import MemoryFile
 
 
@@ -108,3 +117,61 @@ def test_arrays_are_taken_as_they_are():
     assert index._starts is starts
     with pytest.raises(IndexError):
         index.name(2)
+
+
+CHUNKED = Extents(array("Q", [100, 300]), array("Q", [200, 350]), step=4)
+FOLLOWING = Extents(array("Q", [1000]), array("Q", [1008]), width=8)
+
+
+def test_a_whole_file():
+    index = WholeFileIndex("a.h5", 77)
+    assert (len(index), index.name(0), index.span(0)) == (1, "a.h5", (0, 77))
+    with pytest.raises(IndexError):
+        index.name(1)
+
+
+def test_rows_that_share_a_chunk_that_follow_each_other_and_that_lie_anywhere():
+    assert [CHUNKED.span(row) for row in (0, 3, 4, 7, 9)] == [(100, 200)] * 2 + [(300, 350)] * 3
+    assert [FOLLOWING.span(row) for row in (0, 5)] == [(1000, 1008), (1040, 1048)]
+    assert Extents().span(12) == (0, 0)
+
+
+def test_rows_of_several_arrays():
+    made = RowsIndex("a.h5", 9, {"x": FOLLOWING, "y": CHUNKED, "z": Extents()}, step=4)
+    for index in (made, pickle.loads(pickle.dumps(made))):
+        assert (len(index), index.step, index.arrays) == (9, 4, ["x", "y", "z"])
+        assert index.name(8) == "a.h5:8"
+        assert index.span(8) == (300, 350)
+        with pytest.raises(IndexError):
+            index.name(9)
+    assert RowsIndex("a.h5", 0, {}, step=1).span(0) == (0, 0)
+
+
+# Also what is not Unicode, as old archives have it.
+names = st.lists(st.binary(max_size=6).map(lambda raw: raw.decode("utf-8", "surrogateescape")))
+
+
+@given(names, st.data())
+def test_a_table_is_the_list_of_its_names(listed, data):
+    table = NameTable(listed)
+    together = NameTable()
+    together.extend_encoded([name.encode("utf-8", "surrogateescape") for name in listed])
+    some = data.draw(st.lists(st.integers(0, len(listed) - 1))) if listed else []
+    part = data.draw(st.slices(len(listed)))
+    for same in (table, together):
+        assert len(same) == len(listed)
+        assert list(same) == listed
+        assert list(same.at(some)) == [listed[position] for position in some]
+        encoded = [len(listed[at].encode("utf-8", "surrogateescape")) for at in some]
+        assert [same.encoded_size(position) for position in some] == encoded
+        assert same[part] == listed[part]
+        assert [same[-1 - position] for position in some] == [listed[-1 - at] for at in some]
+        with pytest.raises(IndexError, match=f"of {len(listed)}"):
+            same[len(listed)]
+
+
+def test_too_many_names_are_refused():
+    with pytest.raises(LimitError, match="3"):
+        NameTable(["a", "b", "c"], limits=Limits(members=2))
+    with pytest.raises(LimitError, match="6"):
+        NameTable(limits=Limits(name_bytes=5)).extend_encoded([b"abc", b"def"])

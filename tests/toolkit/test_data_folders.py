@@ -26,8 +26,8 @@ from ipfs_dataset_core.ipld import CID, RAW, make_cid
 from ipfs_dataset_core.sources import disk_cache
 from ipfs_dataset_core.sources.disk_cache import DiskCache
 from ipfs_dataset_core.toolkit import shared_folder
-from ipfs_dataset_core.toolkit.cache_folder import MARK, check_apart
-from ipfs_dataset_core.toolkit.index_key import IndexKey
+from ipfs_dataset_core.toolkit.data_folders import MARK, check_apart
+from ipfs_dataset_core.toolkit.index_cache import IndexKey
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support.builders import noise
 from tests.support.stores import Store
@@ -688,7 +688,7 @@ from pathlib import Path
 from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_core.sources import disk_cache
 from ipfs_dataset_core.sources.disk_cache import DiskCache
-from ipfs_dataset_core.toolkit.index_key import IndexKey
+from ipfs_dataset_core.toolkit.index_cache import IndexKey
 number = 0
 while True:
     cache = DiskCache(Path(sys.argv[1]) / str(number % 3), 3 << 20)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.errors import LimitError
+from ipfs_dataset_core import LimitError
 
 if TYPE_CHECKING:
-    from ipfs_dataset_core.interfaces import ObjectFile
+    from ipfs_dataset_core import ObjectFile
 
 # So many members lie further apart than the largest block, where each takes 512 bytes or more.
 _MEMBERS_A_PROBE = 4096

@@ -1,0 +1,399 @@
+"""Indexes that millions of samples fit in: names and numbers as arrays, in memory and as bytes on disk.
+
+A `NameTable` holds names as one piece of UTF-8 and one offset each. `pack_columns` and `unpack_columns` turn
+names and arrays of numbers to bytes and back, little-endian and without pickle. `SpanIndex` is what most
+formats need, a table of spans; `RowsIndex` is for arrays that are cut into rows.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import struct
+import sys
+from array import array
+from collections.abc import Sequence
+from itertools import accumulate, islice, pairwise, starmap
+from operator import le
+from typing import TYPE_CHECKING, Any, overload
+
+import attrs
+
+from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.interfaces import MemberIndex
+from ipfs_dataset_core.options import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from ipfs_dataset_core.interfaces import ObjectFile, Span
+
+_DEFAULT = Limits()
+# How a packed index begins: the number of samples, of bytes of names, and of further numbers.
+_HEAD = struct.Struct("<3Q")
+# How many bytes of JSON a dumped `SpanIndex` begins with.
+_LENGTH = struct.Struct("<I")
+
+
+class NameTable(Sequence[str]):
+    """An append-only list of names: eight bytes each, plus the name itself.
+
+    Names that are not Unicode, as old archives have them, are `str` with surrogate escapes.
+    """
+
+    __slots__ = ("__weakref__", "_blob", "_limits", "_stops")
+
+    def __init__(self, names: Iterable[str] = (), *, limits: Limits = _DEFAULT) -> None:
+        self._limits = limits
+        self._blob = bytearray()
+        self._stops = array("Q")
+        for name in names:
+            self.append(name)
+
+    def append(self, name: str) -> None:
+        """Adds a name at the end.
+
+        Raises:
+            LimitError: There are more names, or more bytes of them, than `limits` allows.
+        """
+        self._blob += name.encode("utf-8", "surrogateescape")
+        self._stops.append(len(self._blob))
+        self._check()
+
+    def extend_encoded(self, names: Sequence[bytes]) -> None:
+        """Adds names that are encoded already, at a tenth of the time that `append` takes.
+
+        Raises:
+            LimitError: As from `append`.
+        """
+        stops = accumulate(map(len, names), initial=len(self._blob))
+        self._stops.extend(islice(stops, 1, None))
+        self._blob += b"".join(names)
+        self._check()
+
+    @property
+    def columns(self) -> tuple[bytearray, array[int]]:
+        """All names one after the other, and where each ends."""
+        return self._blob, self._stops
+
+    @classmethod
+    def from_columns(cls, blob: bytearray, stops: array[int], limits: Limits) -> NameTable:
+        """Returns the names that `columns` gave.
+
+        Raises:
+            ValueError: They do not fit each other.
+            LimitError: They are too many.
+        """
+        if (stops[-1] if stops else 0) != len(blob):
+            raise ValueError("the names do not end where the last one does")
+        if any(map(operator.gt, stops, islice(stops, 1, None))):
+            # A short index could have long names, again and again.
+            raise ValueError("a name ends before the one in front of it")
+        table = cls(limits=limits)
+        table._blob, table._stops = blob, stops
+        table._check()
+        return table
+
+    def encoded_size(self, position: int) -> int:
+        """Returns how many bytes of UTF-8 a name has; the position is not negative."""
+        stops = self._stops
+        return stops[position] - stops[position - 1] if position else stops[0]
+
+    def _check(self) -> None:
+        if len(self._stops) > self._limits.members or len(self._blob) > self._limits.name_bytes:
+            self._limits.check("members", len(self._stops), "one object's index")
+            self._limits.check("name_bytes", len(self._blob), "the names of one object")
+
+    def __len__(self) -> int:
+        return len(self._stops)
+
+    def __iter__(self) -> Iterator[str]:
+        start = 0
+        for stop in self._stops:
+            yield self._blob[start:stop].decode("utf-8", "surrogateescape")
+            start = stop
+
+    def at(self, positions: Iterable[int]) -> Iterator[str]:
+        """Yields some names, in half the time that one by one takes; no position is negative."""
+        blob, stops = self._blob, self._stops
+        for position in positions:
+            start = stops[position - 1] if position else 0
+            yield blob[start : stops[position]].decode("utf-8", "surrogateescape")
+
+    @overload
+    def __getitem__(self, position: int) -> str: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[str]: ...
+    def __getitem__(self, position: int | slice) -> str | list[str]:
+        if isinstance(position, slice):
+            return list(self.at(range(*position.indices(len(self)))))
+        if position < 0:
+            position += len(self._stops)
+        if not 0 <= position < len(self._stops):
+            raise IndexError(f"name {position} of {len(self._stops)}")
+        start = self._stops[position - 1] if position else 0
+        return self._blob[start : self._stops[position]].decode("utf-8", "surrogateescape")
+
+
+def pack_columns(
+    names: NameTable, columns: Sequence[array[int]] = (), numbers: Iterable[int] = ()
+) -> bytes:
+    """Returns an index as bytes.
+
+    Args:
+        names: One for each sample.
+        columns: Of one number for each sample each.
+        numbers: Whatever else there is to say, from 0 to 2**64 - 1.
+    """
+    blob, stops = names.columns
+    others = array("Q", numbers)
+    head = _HEAD.pack(len(stops), len(blob), len(others))
+    return b"".join([head, _bytes(others), blob, _bytes(stops), *map(_bytes, columns)])
+
+
+def unpack_columns(
+    data: bytes, kinds: str, limits: Limits
+) -> tuple[NameTable, list[array[int]], array[int]]:
+    """Returns the names, columns and numbers that were packed.
+
+    Args:
+        data: What `pack_columns` returned.
+        kinds: The type codes of the columns, such as ``"QI"`` for one of 8 and one of 4 bytes a number.
+        limits: How many names, and how long.
+
+    Raises:
+        ValueError: It is something else.
+        LimitError: There are too many names.
+    """
+    if len(data) < _HEAD.size:
+        raise ValueError("it is too short")
+    count, name_bytes, others = _HEAD.unpack_from(data)
+    every = [("Q", others), ("B", name_bytes), ("Q", count), *((kind, count) for kind in kinds)]
+    sizes = (array(kind).itemsize * length for kind, length in every)
+    stops = list(accumulate(sizes, initial=_HEAD.size))
+    if stops[-1] != len(data):
+        raise ValueError(f"it has {len(data)} bytes and not the {stops[-1]} that it speaks of")
+    view = memoryview(data)
+    parts = [view[start:stop] for start, stop in pairwise(stops)]
+    numbers, ends, *columns = (
+        _array(kind, part) for (kind, _), part in zip(every, parts, strict=True) if kind != "B"
+    )
+    return NameTable.from_columns(bytearray(parts[1]), ends, limits), columns, numbers
+
+
+def _bytes(numbers: array[int]) -> bytes:
+    if sys.byteorder == "big":
+        numbers = numbers[:]
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def _array(kind: str, data: memoryview) -> array[int]:
+    numbers = array(kind)
+    numbers.frombytes(data)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
+
+
+class SpanIndex(MemberIndex):
+    """Samples by the bytes that they are made of: 16 bytes a sample, besides its name.
+
+    ::
+
+        SpanIndex(names, starts, stops, channels=channels)
+
+    Args:
+        names: The name of each sample; or one text for all, such as ``source.name``, which makes them
+            ``text:0``, ``text:1`` and so on and takes no memory.
+        starts: The first byte of each.
+        stops: The byte after the last of each.
+        **columns: More that `Reader.decode` needs: a number for each sample, or one for all. Each is an
+            attribute of the index: ``index.channels[position]``, or ``index.channels``.
+
+    Raises:
+        FormatError: There are not as many of each, or a span ends before it starts.
+    """
+
+    def __init__(
+        self,
+        names: str | Iterable[str],
+        starts: Iterable[int],
+        stops: Iterable[int],
+        **columns: float | Iterable[int] | Iterable[float],
+    ) -> None:
+        self._starts, self._stops = _offsets(starts, "starts"), _offsets(stops, "stops")
+        self._names: str | NameTable
+        self._names = names if isinstance(names, (str, NameTable)) else NameTable(names)
+        self._columns = {name: _column(value) for name, value in columns.items()}
+        count = len(self._starts)
+        sized = {"stops": self._stops, **self._columns}
+        if not isinstance(self._names, str):
+            sized["names"] = self._names
+        for name, column in sized.items():
+            if not isinstance(column, (int, float)) and len(column) != count:
+                raise FormatError(f"there are {count} starts of samples and {len(column)} {name}")
+            if name in vars(type(self)) or name in vars(MemberIndex):
+                raise TypeError(f"{name!r} cannot be a column: it is a method of the index")
+        if not all(starmap(le, zip(self._starts, self._stops, strict=True))):
+            wrong = next(p for p in range(count) if self._starts[p] > self._stops[p])
+            raise FormatError(
+                f"sample {wrong} ends at byte {self._stops[wrong]}, before it starts at {self._starts[wrong]}"
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_columns"][name]
+        except KeyError:
+            raise AttributeError(f"this index has no {name!r}") from None
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def name(self, position: int) -> str:
+        if isinstance(self._names, str):
+            return f"{self._names}:{range(len(self))[position]}"
+        return self._names[position]
+
+    def span(self, position: int) -> Span:
+        return self._starts[position], self._stops[position]
+
+    def check(self, source: ObjectFile) -> None:
+        """Returns where the spans can be those of a file.
+
+        Raises:
+            FormatError: One is outside of it.
+            LimitError: There are more samples than ``source.limits.members``.
+        """
+        source.limits.check("members", len(self), repr(source.name))
+        if max(self._stops, default=0) > source.size:
+            wrong = next(p for p, stop in enumerate(self._stops) if stop > source.size)
+            start, stop = self.span(wrong)
+            raise FormatError(
+                f"{source.name!r} has {source.size} bytes, and its sample {wrong} would be bytes {start} to "
+                f"{stop}: the file is cut off, or its table is damaged"
+            )
+
+    def renamed(self, name: str) -> SpanIndex:
+        """Returns the index of the same bytes under another name of the file, where samples have it."""
+        if not isinstance(self._names, str) or self._names == name:
+            return self
+        other = type(self).__new__(type(self))
+        vars(other).update(vars(self), _names=name)
+        return other
+
+    def dump(self) -> bytes:
+        arrays = {k: v for k, v in self._columns.items() if isinstance(v, array)}
+        head = {
+            "columns": {name: column.typecode for name, column in arrays.items()},
+            "values": {k: v for k, v in self._columns.items() if k not in arrays},
+            "name": self._names if isinstance(self._names, str) else None,
+        }
+        text = json.dumps(head).encode()
+        # Where one text names all of them, every name is empty.
+        names = NameTable([""] * len(self)) if isinstance(self._names, str) else self._names
+        packed = pack_columns(names, [self._starts, self._stops, *arrays.values()])
+        return _LENGTH.pack(len(text)) + text + packed
+
+    @classmethod
+    def load(cls, data: bytes, limits: Limits = _DEFAULT) -> SpanIndex:
+        """Returns the index that was dumped.
+
+        Args:
+            data: What `dump` returned.
+            limits: How many samples, and how long their names.
+
+        Raises:
+            ValueError: It is something else.
+            LimitError: There are too many samples.
+        """
+        if len(data) < _LENGTH.size:
+            raise ValueError("it is too short")
+        (length,) = _LENGTH.unpack_from(data)
+        head = json.loads(data[_LENGTH.size : _LENGTH.size + length])
+        if not isinstance(head, dict) or head.keys() != {"columns", "values", "name"}:
+            raise ValueError("it does not begin as an index of spans does")
+        kinds = "".join(head["columns"].values())
+        if not set(kinds) <= set("qQd"):
+            raise ValueError(f"it has columns of unknown kinds {kinds!r}")
+        names, (starts, stops, *arrays), _ = unpack_columns(
+            data[_LENGTH.size + length :], "QQ" + kinds, limits
+        )
+        columns = dict(zip(head["columns"], arrays, strict=True), **head["values"])
+        name = head["name"]
+        return cls(names if name is None else name, starts, stops, **columns)
+
+
+def _offsets(values: Iterable[int], what: str) -> array[int]:
+    if isinstance(values, array) and values.typecode == "Q":
+        return values
+    try:
+        return array("Q", map(int, values))
+    except OverflowError:
+        raise FormatError(
+            f"the {what} of samples are bytes of a file, none of them negative"
+        ) from None
+
+
+def _column(values: float | Iterable[float]) -> Any:
+    if isinstance(values, (int, float)) or (isinstance(values, array) and values.typecode in "qQd"):
+        return values
+    column = [item.item() if hasattr(item, "item") else item for item in values]
+    if not all(isinstance(item, int) for item in column):
+        return array("d", column)
+    return array("q" if min(column, default=0) < 0 else "Q", column)
+
+
+@attrs.frozen
+class Extents:
+    """Which bytes of a file the rows of an array are made of; by default, none are known.
+
+    Args:
+        starts: Where the bytes of each run of `step` rows start.
+        stops: Where they stop.
+        step: How many rows share their bytes, as those of a chunk do.
+        width: How many bytes a row has where they follow each other, so that the first says it all.
+    """
+
+    starts: array[int] = attrs.field(factory=lambda: array("Q", [0]))
+    stops: array[int] = attrs.field(factory=lambda: array("Q", [0]))
+    step: int = 1
+    width: int = 0
+
+    def span(self, row: int) -> Span:
+        """Returns the hull of the bytes of one row; it is empty where they are not known."""
+        run = min(row // self.step, len(self.starts) - 1)
+        return self.starts[run] + row * self.width, self.stops[run] + row * self.width
+
+
+class RowsIndex(MemberIndex):
+    """The index of a file of which a sample is a row of each array.
+
+    Args:
+        name: The file's; a sample's is ``name:number``.
+        count: How many rows there are.
+        extents: Where those of each array lie, by the array's name.
+        step: How many are best read at once.
+    """
+
+    def __init__(self, name: str, count: int, extents: Mapping[str, Extents], step: int) -> None:
+        self.step = step
+        self._name = name
+        self._count = count
+        self._extents = dict(extents)
+
+    @property
+    def arrays(self) -> list[str]:
+        """The names of the arrays."""
+        return list(self._extents)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def name(self, position: int) -> str:
+        return f"{self._name}:{range(self._count)[position]}"
+
+    def span(self, position: int) -> Span:
+        """Returns where the largest of a sample's rows lies: between two may be all the file."""
+        spans = [extents.span(position) for extents in self._extents.values()]
+        return max(spans, key=lambda span: span[1] - span[0], default=(0, 0))
