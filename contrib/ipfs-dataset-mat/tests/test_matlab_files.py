@@ -33,11 +33,11 @@ REFUSED = {
     "sqr.mat": "a function handle",
     "testfunc_7.4_GLNX86.mat": "a function handle",
 }
-# What SciPy refuses (two), or gives in another form: a struct without fields is [None], and of fields
-# that have the same name, which MATLAB knows not, it renames all but the first.
+# What SciPy refuses (two), or gives in another form: a struct without fields is [None], and bytes that are
+# no UTF-8 are question marks.
 OURS_ALONE = {
     "bad_miutf8_array_name.mat",
-    "nasty_duplicate_fieldnames.mat",
+    "broken_utf8.mat",
     "test_empty_struct.mat",
     "testhdf5_7.4_GLNX86.mat",
 }
@@ -116,6 +116,10 @@ def test_what_matlab_wrote_is_read_as_scipy_reads_it(file):
 def test_those_that_scipy_does_not_read():
     data = (FOLDER / "test_empty_struct.mat").read_bytes()
     assert ours(data) == {"a": {}}
+    data = (FOLDER / "broken_utf8.mat").read_bytes()
+    text = ours(data)["bad_string"]
+    assert text.encode("utf-8", "surrogateescape") in data
+    assert text.endswith(" am broken")
     data = (FOLDER / "testhdf5_7.4_GLNX86.mat").read_bytes()
     with h5py.File(io.BytesIO(data)) as file:
         expected = {n: file[n][()].T for n in file if isinstance(file[n], h5py.Dataset)}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ipfs_dataset_core import Extents, FormatError, IPFSDatasetError, LimitError
 from ipfs_dataset_mat._values import NoCounterpartError, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ipfs_dataset_mat._values import Raw
 
@@ -38,6 +38,32 @@ def reading(what: str) -> Iterator[None]:
             f"{what} cannot be read: {error or type(error).__name__}. It is damaged, or not a "
             "MATLAB file; publish it again from a file that MATLAB opens."
         ) from error
+
+
+class Placed(Protocol):
+    """A variable that starts somewhere in a file."""
+
+    @property
+    def start(self) -> int:
+        """Its first byte."""
+
+
+def check_new(name: str, at: int, variables: Mapping[str, Placed]) -> None:
+    """Checks that a file has no variable of a name yet, of which one would be lost.
+
+    Args:
+        name: The variable's.
+        at: Where it starts.
+        variables: Those before.
+
+    Raises:
+        ValueError: It has.
+    """
+    if name in variables:
+        raise ValueError(
+            f"it has two variables of the name {name!r}, at byte {variables[name].start} and at byte {at}: "
+            "MATLAB and SciPy would use one of them, so save them again under different names"
+        )
 
 
 class Container(ABC):

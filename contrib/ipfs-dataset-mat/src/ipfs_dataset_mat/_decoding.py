@@ -17,6 +17,7 @@ from ipfs_dataset_mat._values import (
     Structs,
     characters,
     checked_sparse,
+    exactly,
     finished,
 )
 
@@ -30,9 +31,10 @@ _NUMBERS = {"double": "f8", "single": "f4", "logical": "?", "char": "U1"} | {
 }
 # An old-style object is a struct by another name; these two only MATLAB can read.
 _NO_COUNTERPART = {1: "a function handle", 3: "an object of a class, such as string or table"}
+_CLASSES = {"", "cell", "struct", "canonical empty", *_NUMBERS}
+_OLD_OBJECT = 2
 # What a value costs however small it is, so that cells that share their contents cannot grow without bound.
 _VALUE_BYTES = 1024
-_SINGLE_BYTES = 4
 _MOST_DIMENSIONS = 32
 _COMPLEX = ("real", "imag")
 
@@ -125,6 +127,9 @@ class Decoder:
         decoded_by = attribute(item, "MATLAB_object_decode", 0)
         if decoded_by in _NO_COUNTERPART:
             raise NoCounterpartError(_NO_COUNTERPART[decoded_by])
+        kind = class_of(item)
+        if kind not in _CLASSES and decoded_by != _OLD_OBJECT:
+            raise NoCounterpartError(f"an object of the class {kind}")
         if is_empty(item):
             return _empty(class_of(item), shape_of(item))
         if isinstance(item, h5py.Dataset):
@@ -165,7 +170,10 @@ class Decoder:
             }
             return Structs(elements)
         columns = {name: self.part(item, (), depth) for name, item in fields.items()}
-        shape = next(iter(columns.values())).shape
+        shapes = {column.shape for column in columns.values()}
+        if len(shapes) > 1:
+            raise ValueError(f"its fields have different numbers of structs: {sorted(shapes)}")
+        (shape,) = shapes
         elements = np.empty(shape, object)
         for place in np.ndindex(shape):
             elements[place] = {name: column[place] for name, column in columns.items()}
@@ -216,9 +224,10 @@ def _numbers(stored: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
     if stored.dtype.names == _COMPLEX:
         real, imaginary = stored["real"], stored["imag"]
         value: np.ndarray[Any, Any] = np.empty(
-            stored.shape, "c8" if real.dtype.itemsize == _SINGLE_BYTES else "c16"
+            stored.shape, "c8" if real.dtype.str[1:] == imaginary.dtype.str[1:] == "f4" else "c16"
         )
-        value.real, value.imag = real, imaginary
+        value.real = exactly(real, value.real.dtype.str)
+        value.imag = exactly(imaginary, value.imag.dtype.str)
         return value
     if kind == "char":
         return characters(stored)

@@ -111,7 +111,11 @@ class Elements:
         if kind is None:
             raise ValueError(f"an element is of type {element.kind}, not numbers")
         stored = np.dtype(f"{self._order}{kind}")
-        count = (element.stop - element.start) // stored.itemsize
+        count, rest = divmod(element.stop - element.start, stored.itemsize)
+        if rest:
+            raise ValueError(
+                f"the numbers at its byte {element.start} do not end at a whole number"
+            )
         return np.frombuffer(self._data, stored, count, element.start)
 
     def header(self, at: int) -> Header:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,13 @@ from ipfs_dataset_mat._values import (
     Structs,
     characters,
     checked_sparse,
+    exactly,
     finished,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ipfs_dataset_mat._elements import Element, Elements, Header
     from ipfs_dataset_mat._values import Raw
 
@@ -28,6 +32,7 @@ _CLASSES = ("f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")
 _NO_COUNTERPART = {16: "a function handle", OPAQUE: "an object of a class, such as string or table"}
 _ENCODINGS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 _WIDE = (4, 17, 18)
+_FILLING_BYTES = 8
 
 
 class Matrices:
@@ -51,7 +56,18 @@ class Matrices:
             raise ValueError(f"an element is of type {kind}, not a matrix")
         if not size:
             return np.zeros((0, 0)), at + 8
-        header = self._elements.header(at + 8)
+        value, after = self._filled(at + 8, depth)
+        stop = at + 8 + size
+        # Writers count what fills up the last element, or do not.
+        if not after - _FILLING_BYTES < stop < after + _FILLING_BYTES:
+            raise ValueError(
+                f"what is at its byte {at} is to end at byte {stop}, and ends at byte {after}"
+            )
+        return value, max(after, stop)
+
+    def _filled(self, at: int, depth: int) -> tuple[Raw, int]:
+        """Returns the value of a matrix element that is not empty, and where its last part ends."""
+        header = self._elements.header(at)
         if header.kind in _NO_COUNTERPART:
             raise NoCounterpartError(_NO_COUNTERPART[header.kind])
         if header.kind == _CELL:
@@ -119,17 +135,26 @@ class Matrices:
         if header.is_logical:
             return values.astype(bool), real.after
         if not header.is_complex:
-            return values.astype(_CLASSES[number - _DOUBLE]), real.after
+            return exactly(values, _CLASSES[number - _DOUBLE]), real.after
         imaginary = self._elements.element(real.after)
-        pairs = values.astype("c8" if number == _SINGLE else "c16")
-        pairs.imag = self._elements.numbers(imaginary)
+        kind, imaginary_values = (
+            "c8" if number == _SINGLE else "c16",
+            self._elements.numbers(imaginary),
+        )
+        if len(imaginary_values) != len(values):
+            raise ValueError(
+                f"it has {len(values)} real parts and {len(imaginary_values)} imaginary"
+            )
+        pairs = exactly(values, kind)
+        pairs.imag = exactly(imaginary_values, kind).real
         return pairs, imaginary.after
 
     def _characters(self, text: Element, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         encoding = _ENCODINGS.get(text.kind)
         if encoding is None:
             raise ValueError(f"an element is of type {text.kind}, not text")
-        count, errors = math.prod(shape), "replace"
+        # Bytes that are no UTF-8 become half of a pair each, as Python reads the names of files.
+        count, errors = math.prod(shape), "surrogateescape"
         if text.start == text.stop and count <= len(self._elements):
             return np.full(shape, " ")  # MATLAB leaves out what is blank
         if text.kind in _WIDE:
@@ -148,7 +173,25 @@ def _names(data: bytes, width: int) -> list[str]:
     """Returns the names of fields, each of which takes up as many bytes as the longest may."""
     if width <= 0:
         raise ValueError("the length of its field names is damaged")
-    return [
+    if len(data) % width:
+        raise ValueError("its field names are cut off")
+    names = [
         data[start : start + width].partition(b"\0")[0].decode("latin-1")
-        for start in range(0, len(data) - width + 1, width)
+        for start in range(0, len(data), width)
     ]
+    return list(_renamed(names))
+
+
+def _renamed(names: list[str]) -> Iterator[str]:
+    """Yields the names of fields; those that were there before get a number in front, as in SciPy.
+
+    MATLAB itself makes no such structs, but other programs do.
+    """
+    used: set[str] = set()
+    for name in names:
+        numbers = itertools.count(1)
+        new = name
+        while new in used or (new != name and new in names):
+            new = f"_{next(numbers)}_{name}"
+        used.add(new)
+        yield new

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from ipfs_dataset_core import LimitError
-from ipfs_dataset_mat._container import Container, reading
+from ipfs_dataset_mat._container import Container, check_new, reading
 from ipfs_dataset_mat._values import checked_sparse
 
 if TYPE_CHECKING:
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 _HEADER_BYTES = 20
 _LONGEST_NAME = 256
-_ITEM_BYTES = {0: 8, 1: 4, 2: 4, 3: 2, 4: 2, 5: 1}
-_SPARSE = 2
+_ITEMS = {0: "f8", 1: "f4", 2: "i4", 3: "i2", 4: "u2", 5: "u1"}
+_TEXT, _SPARSE = 1, 2
+_LARGEST_CODE = 255
 _LARGEST_TYPE = 5000
 # A column costs eight bytes even without values, and a small file can claim any number of them.
 _MOST_COLUMNS = 1 << 27
@@ -32,7 +33,14 @@ class _Variable(NamedTuple):
     start: int
     stop: int
     shape: tuple[int, int]
-    is_sparse: bool
+    kind: int
+    data: int
+    stored: str
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether it is a sparse matrix, stored as the list of its elements."""
+        return self.kind == _SPARSE
 
 
 class Mat4(Container):
@@ -57,6 +65,7 @@ class Mat4(Container):
         variable = self._variables[name]
         with reading(f"The variable {name!r} of {self._name!r}"):
             data = self._source(variable.start, variable.stop - variable.start)
+            _check_numbers(data, variable)
             value = loadmat(io.BytesIO(data), chars_as_strings=False)[name]
             if variable.is_sparse:
                 return _compressed(value)
@@ -70,6 +79,7 @@ class Mat4(Container):
             name, variable = _header(self._source(at, _HEADER_BYTES + _LONGEST_NAME), at)
             if variable.stop > size:
                 raise ValueError(f"the variable {name!r} at byte {at} is cut off")
+            check_new(name, at, variables)
             variables[name] = variable
             at = variable.stop
         return variables
@@ -83,14 +93,46 @@ def _compressed(value: Any) -> sparse.csc_array:
     return checked_sparse(value)
 
 
+def _check_numbers(data: bytes, variable: _Variable) -> None:
+    """Checks numbers that SciPy would round, or of which it would use the last eight bits.
+
+    Raises:
+        ValueError: Some are not those of a character, or of a row or column.
+    """
+    rows, columns = variable.shape
+    start = variable.data - variable.start
+    numbers = np.frombuffer(data, variable.stored, rows * columns, start)
+    if variable.kind == _TEXT and not np.isin(numbers, np.arange(_LARGEST_CODE + 1)).all():
+        raise ValueError(
+            f"it has codes of characters that are not whole numbers up to {_LARGEST_CODE}"
+        )
+    if variable.kind == _SPARSE and (numbers[: 2 * rows] % 1 != 0).any():
+        raise ValueError("it has elements whose row or column is no whole number")
+
+
 def _header(head: bytes, at: int) -> tuple[str, _Variable]:
     """Returns the variable whose header these bytes begin with."""
     order = "<" if int.from_bytes(head[:4], "little") <= _LARGEST_TYPE else ">"
     kind, rows, columns, imaginary, length = struct.unpack_from(f"{order}5i", head)
-    item = _ITEM_BYTES.get(kind // 10 % 10)
-    if item is None or min(kind, rows, columns) < 0 or not 0 < length <= _LONGEST_NAME:
+    item = _ITEMS.get(kind // 10 % 10)
+    if kind // 1000 > 1:
+        raise ValueError(
+            f"the variable at byte {at} is in the number format of a VAX or Cray: save it by a newer MATLAB"
+        )
+    if (
+        item is None
+        or kind // 100 % 10
+        or kind % 10 > _SPARSE
+        or min(kind, rows, columns) < 0
+        or not 0 < length <= _LONGEST_NAME
+    ):
         raise ValueError(f"there is no variable at byte {at}")
+    if len(head) < _HEADER_BYTES + length:
+        raise ValueError(f"the variable at byte {at} is cut off in its name")
     name = head[_HEADER_BYTES : _HEADER_BYTES + length].rstrip(b"\0").decode("latin-1")
     parts = 1 if kind % 10 == _SPARSE else 1 + bool(imaginary)
-    stop = at + _HEADER_BYTES + length + parts * item * rows * columns
-    return name, _Variable(at, stop, (rows, columns), kind % 10 == _SPARSE)
+    stop = at + _HEADER_BYTES + length + parts * np.dtype(item).itemsize * rows * columns
+    stored = f"{order}{_ITEMS[kind // 10 % 10]}"
+    return name, _Variable(
+        at, stop, (rows, columns), kind % 10, at + _HEADER_BYTES + length, stored
+    )

@@ -7,7 +7,7 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from ipfs_dataset_core import LimitError
-from ipfs_dataset_mat._container import Container, reading
+from ipfs_dataset_mat._container import Container, check_new, reading
 from ipfs_dataset_mat._elements import COMPRESSED, MATRIX, Elements
 from ipfs_dataset_mat._matrices import Matrices
 
@@ -59,7 +59,9 @@ class Mat5(Container):
             data = self._source(variable.start, variable.stop - variable.start)
             if variable.compressed:
                 data = _decompressed(data[8:], self._max_bytes, what)
-            value, _ = Matrices(Elements(data, self._order), self._order).value()
+            value, after = Matrices(Elements(data, self._order), self._order).value()
+            if after < len(data):
+                raise ValueError(f"its value ends after {after} bytes, and there are {len(data)}")
             return value
 
     def _scan(self, size: int) -> dict[str, _Variable]:
@@ -74,6 +76,7 @@ class Mat5(Container):
             if kind == COMPRESSED:
                 head = zlib.decompressobj().decompress(head[8:], _HEAD_BYTES)
             if length and (header := Elements(head, self._order).header(8)).name:
+                check_new(header.name, at, variables)
                 variables[header.name] = _Variable(at, stop, kind == COMPRESSED, header.shape)
             at = stop
         return variables
@@ -89,4 +92,6 @@ def _decompressed(data: bytes, most: int, what: str) -> bytes:
         )
     if not decompressor.eof:
         raise ValueError("its compressed data end in the middle")
+    if decompressor.unused_data:
+        raise ValueError("more data follow its compressed data")
     return whole

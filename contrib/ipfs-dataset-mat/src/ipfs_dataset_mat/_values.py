@@ -78,9 +78,11 @@ def _text(characters: np.ndarray[Any, Any]) -> Any:
     if not characters.size:
         return ""
     rows = characters.reshape(-1, characters.shape[-1]) if characters.ndim else characters[None]
-    # MATLAB keeps UTF-16: what is outside the basic plane comes as two characters.
+    # MATLAB keeps UTF-16: what is outside the basic plane comes as two characters. Half of such a pair is no
+    # character, but MATLAB writes it where a char array is cut, or holds numbers; Python's str can hold it.
     text = [
-        "".join(row).encode("utf-16", "surrogatepass").decode("utf-16", "replace") for row in rows
+        "".join(row).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+        for row in rows
     ]
     return text[0] if len(text) == 1 else text
 
@@ -95,7 +97,47 @@ def characters(codes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def checked_sparse(matrix: Any) -> sparse.csc_array:
-    """Returns a sparse matrix whose indices all lie within it: SciPy does not look when it uses them."""
-    columns = sparse.csc_array(matrix)
+    """Returns a sparse matrix whose indices all lie within it: SciPy does not look when it uses them.
+
+    Raises:
+        ValueError: Some do not, or an element is there twice, which SciPy would add.
+    """
+    columns = sparse.csc_array(
+        matrix
+    )  # adds elements that are there twice, unless it is one already
     columns.check_format(full_check=True)
+    once = columns
+    if not columns.has_canonical_format:
+        once = columns.copy()
+        once.sum_duplicates()
+    if once.nnz != matrix.nnz:
+        raise ValueError("it has an element twice")
     return columns
+
+
+def exactly(values: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
+    """Returns numbers in another type, in which they are the same numbers.
+
+    Args:
+        values: Integers or floating-point numbers.
+        kind: The other type; a complex one has imaginary parts too, which are zero.
+
+    Raises:
+        ValueError: That type does not have one of them.
+    """
+    part = np.dtype(kind).type(0).real.dtype
+    if values.dtype == part or values.dtype.newbyteorder() == part:
+        return values.astype(kind)
+    with np.errstate(invalid="ignore", over="ignore"):
+        converted = values.astype(part)
+        back = converted.astype(values.dtype)
+    # Compared in one type, for NumPy compares integers of 64 bits with others as floating-point numbers.
+    same = np.array_equal(back, values, equal_nan=part.kind == values.dtype.kind == "f")
+    same = same and np.array_equal(converted < 0, values < 0)
+    if part.kind != values.dtype.kind and "f" in (part.kind, values.dtype.kind):
+        floats, whole = (converted, values.dtype) if part.kind == "f" else (values, part)
+        # What is larger than any integer can become the largest, and that become what it was.
+        same = same and bool((floats < 2.0 ** (8 * whole.itemsize - (whole.kind == "i"))).all())
+    if not same:
+        raise ValueError(f"it has numbers, stored as {values.dtype}, that {part} does not have")
+    return converted.astype(kind)
