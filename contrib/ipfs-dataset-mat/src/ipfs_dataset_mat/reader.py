@@ -54,7 +54,7 @@ class MatReader(Reader):
             sample_axis = dict(sample_axis)
             variables = list(sample_axis) if variables is None else variables
         self._variables = (
-            [variables] if isinstance(variables, str) else variables and list(variables)
+            [variables] if isinstance(variables, str) else variables
         )
         self._axis = sample_axis
         self._max_bytes = max_bytes
@@ -94,7 +94,7 @@ class MatReader(Reader):
 
     def _names(self, container: Container, source: ObjectFile) -> list[str]:
         there = container.names()
-        wanted = there if self._variables is None else self._variables
+        wanted = there if self._variables is None else list(self._variables)
         if missing := [name for name in wanted if name not in there]:
             raise FormatError(
                 f"{source.name!r} has no variable {missing[0]!r}. It has {', '.join(there) or 'none'}."
