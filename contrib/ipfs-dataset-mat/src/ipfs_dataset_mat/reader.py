@@ -53,9 +53,7 @@ class MatReader(Reader):
         if isinstance(sample_axis, Mapping):
             sample_axis = dict(sample_axis)
             variables = list(sample_axis) if variables is None else variables
-        self._variables = (
-            [variables] if isinstance(variables, str) else variables
-        )
+        self._variables = [variables] if isinstance(variables, str) else variables
         self._axis = sample_axis
         self._max_bytes = max_bytes
         self._forget()
