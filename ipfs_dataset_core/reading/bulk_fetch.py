@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.ipld import CID
+    from ipfs_dataset_core.reading.directory_prefetch import FolderReadAhead
     from ipfs_dataset_core.reading.layout import FileLayout, Leaf
-    from ipfs_dataset_core.reading.read_ahead import FileReadAhead, FolderReadAhead, ReadAhead
+    from ipfs_dataset_core.reading.read_ahead import FileReadAhead, ReadAhead
     from ipfs_dataset_core.reading.single_flight import Flight
     from ipfs_dataset_core.reading.verified_streams import VerifiedStream
     from ipfs_dataset_core.sources.failover import SourcePool

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -13,11 +12,9 @@ from ipfs_dataset_core.errors import AddressError, FormatError, LimitError, Obje
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile
 from ipfs_dataset_core.ipld import CID, RAW, entries, finder, lookup, node_kind
 from ipfs_dataset_core.ipld.data_model import DATA_CODECS, follow
-from ipfs_dataset_core.reading.announced import PrefetchQueue
-from ipfs_dataset_core.reading.directory_prefetch import fetch_shards, fetch_small_files
+from ipfs_dataset_core.reading.directory_prefetch import WINDOW_ENTRIES, DirectoryPrefetch
 from ipfs_dataset_core.reading.directory_visits import KnownEntry, Visits
 from ipfs_dataset_core.reading.files import VerifiedFile
-from ipfs_dataset_core.reading.read_ahead import FolderReadAhead
 from ipfs_dataset_core.runtime.deadlines import check_time, progressed
 
 if TYPE_CHECKING:
@@ -28,15 +25,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_WINDOW_ENTRIES = 32
 _MAX_BARE_LINKS = 16
-_MAX_IN_A_CAR = 1024
 # Of what is left out, so many are named in the log.
 _MAX_LOGGED = 20
 # Directories above the paths of one batch that are held decoded; each may have 100,000 entries.
 _MAX_FINDERS = 16
-# Files up to this size come as part of their folder where all are read; larger ones would crowd the cache.
-_SMALL_BYTES = 512 << 10
 
 
 def resolve_path(fetcher: Fetcher, root: CID, path: Sequence[str], name: str) -> CID:
@@ -112,9 +105,7 @@ class VerifiedDirectory(ObjectDirectory):
         self.limits = fetcher.limits
         self.index_cache = fetcher.sources.index_cache
         self._fetcher = fetcher
-        self._read_ahead = FolderReadAhead(fetcher, cid)
-        self._announced = PrefetchQueue(fetcher.memory // 4)
-        self._is_expected = False
+        self._prefetch = DirectoryPrefetch(fetcher, cid)
 
     def names(self) -> list[str]:
         return [entry.name for entry in self._entries(self.cid)]
@@ -123,7 +114,7 @@ class VerifiedDirectory(ObjectDirectory):
         visits = Visits(self.limits, self.name)
         left_out = 0
         # Directories in which the walk is: where they are, and what of them is still to come.
-        stack = [(self.cid, "", self._children(self.cid, visits, is_root=True))]
+        stack = [(self.cid, "", self._children(self.cid, visits))]
         while stack:
             cid, prefix, children = stack[-1]
             for name, child, kind in children:
@@ -137,7 +128,7 @@ class VerifiedDirectory(ObjectDirectory):
                         raise LimitError(
                             f"{self.name!r} is nested deeper than {self.limits.directory_depth} directories"
                         )
-                    below = self._children(child, visits, is_root=False)
+                    below = self._children(child, visits)
                     stack.append((child, f"{path}/", below))
                     break
                 else:
@@ -151,11 +142,9 @@ class VerifiedDirectory(ObjectDirectory):
             log.warning("%r: %d symlinks are left out in all", self.name, left_out)
 
     def open(self, path: str) -> ObjectFile:
-        entry = self._announced.take(path)
-        if entry is None:
-            return open_file(self._fetcher, self._resolve(path), path)
-        self._fetch_announced()
-        return open_file(self._fetcher, entry.cid, path)
+        entry = self._prefetch.take(path)
+        cid = self._resolve(path) if entry is None else entry.cid
+        return open_file(self._fetcher, cid, path)
 
     def open_cid(self, cid: str) -> ObjectFile:
         return open_file(self._fetcher, CID.parse(cid), cid)
@@ -172,18 +161,11 @@ class VerifiedDirectory(ObjectDirectory):
 
     def read_ahead(self, paths: Sequence[str] | None = None) -> None:
         if paths is None:
-            self._is_expected = True
-            return
-        self._announced.add(self._entries_at(path for path in paths if path not in self._announced))
-        self._fetch_announced()
-
-    def _fetch_announced(self) -> None:
-        if not self._announced.has_waiting:
-            return
-        # One by one they take turns with who reads, and a few keep all connections busy.
-        most = _MAX_IN_A_CAR if self._is_in_order else _WINDOW_ENTRIES
-        if batch := self._announced.next_batch(most):
-            self._fetch(batch)
+            self._prefetch.all_in_order = True
+        else:
+            self._prefetch.add(
+                self._entries_at(path for path in paths if path not in self._prefetch)
+            )
 
     def _entries_at(self, paths: Iterable[str]) -> Iterator[tuple[str, DirectoryEntry]]:
         # A directory's CID stands for what it holds, so what is above a name is walked once.
@@ -205,7 +187,7 @@ class VerifiedDirectory(ObjectDirectory):
     def _resolve(self, path: str) -> CID:
         return resolve_path(self._fetcher, self.cid, split_path(path, path), self.name)
 
-    def _children(self, cid: CID, visits: Visits, *, is_root: bool) -> Iterator[KnownEntry]:
+    def _children(self, cid: CID, visits: Visits) -> Iterator[KnownEntry]:
         """Yields what a directory has, counted; of one that comes again, nothing is fetched or parsed."""
         known = visits.known(cid)
         if known is not None:
@@ -215,9 +197,7 @@ class VerifiedDirectory(ObjectDirectory):
         found = list(self._entries(cid))
         is_new = visits.enter(cid, len(found))
         if is_new:
-            fetch_small_files(self._fetcher, cid, found)
-            if self._is_expected and is_root:
-                self._fetch_first(found)
+            self._prefetch.after_listing(cid, found)
         seen: list[KnownEntry] = []
         for entry in self._ahead(found):
             if is_new:
@@ -227,14 +207,8 @@ class VerifiedDirectory(ObjectDirectory):
             yield seen[-1]
         visits.keep(cid, seen)
 
-    def _fetch_first(self, found: Sequence[DirectoryEntry]) -> None:
-        """Begins to fetch what will be read in order, while who reads still sorts the names."""
-        first = found[:_WINDOW_ENTRIES]
-        if self._is_in_order and all(entry.cid.codec == RAW for entry in first):
-            self._fetch(first)
-
     def _entries(self, cid: CID) -> Iterator[DirectoryEntry]:
-        fetch_shards(self._fetcher, cid)
+        self._prefetch.before_listing(cid)
         return entries(
             cid,
             self._fetcher.block,
@@ -249,19 +223,8 @@ class VerifiedDirectory(ObjectDirectory):
         """Passes entries on while the blocks of the next ones, which tell their kinds, are fetched."""
         remaining = iter(found)
         window: list[DirectoryEntry] = []
-        while more := list(islice(remaining, _WINDOW_ENTRIES)):
-            self._fetch([entry for entry in more if entry.cid.codec != RAW])
+        while more := list(islice(remaining, WINDOW_ENTRIES)):
+            self._prefetch.fetch([entry for entry in more if entry.cid.codec != RAW])
             yield from window
             window = more
         yield from window
-
-    @cached_property
-    def _is_in_order(self) -> bool:
-        """Tells whether a CAR has the files as they are read; of sharded directories it has not."""
-        return self._kind(self.cid) == "directory"
-
-    def _fetch(self, found: Sequence[DirectoryEntry]) -> None:
-        if self._is_in_order and all(entry.tsize <= _SMALL_BYTES for entry in found):
-            self._read_ahead.fetch(entry.cid for entry in found)
-        else:
-            self._fetcher.prefetch_blocks(entry.cid for entry in found)

@@ -1,81 +1,247 @@
-"""Sharded directories as one CAR: a listing costs one request instead of one for each block.
+"""What will be needed of a directory is fetched before it is needed: its shards, its files.
 
-What comes is verified block by block and goes where blocks go; what does not come is asked for as blocks.
+Small files that are read in order arrive in one CAR of their folder: thousands of files for one request. A
+sharded directory arrives as one CAR, too, so that a listing costs one request instead of one for each block.
+What arrives is verified block by block; what does not arrive is fetched as blocks.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
+from collections import deque
 from contextlib import closing
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.errors import IPFSDatasetError, RateLimitedError
 from ipfs_dataset_core.ipld import CID, RAW, hamt, node_kind, verify
+from ipfs_dataset_core.reading.read_ahead import ReadAhead
 from ipfs_dataset_core.reading.verified_streams import car_blocks
 from ipfs_dataset_core.runtime.deadlines import until
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.ipld import DirectoryEntry
     from ipfs_dataset_core.reading.fetcher import Fetcher
+    from ipfs_dataset_core.reading.single_flight import Flight
 
 log = logging.getLogger(__name__)
 
-# A CAR costs a node about as much as a few blocks.
+# Entries whose blocks are fetched together, and files that are fetched one by one ahead of their reader: enough
+# to keep all connections busy.
+WINDOW_ENTRIES = 32
+# Files that are fetched ahead of their reader where they arrive in a CAR.
+_MAX_IN_A_CAR = 1024
+# Below this many files, one by one is as cheap, and brings nothing that is not wanted.
+_MIN_FILES = 16
+# Larger files would crowd the cache, and are not fetched as a part of their folder.
+_SMALL_BYTES = 512 << 10
+# Paths of files that will be opened; beyond, what was added before is forgotten.
+_MAX_KNOWN = 4096
+# A CAR costs a node about as much as this many blocks.
 _MIN_BLOCKS = 16
-# What says more of itself has more than one block, of which a listing needs the first.
+# A file of more bytes has more than one block, of which a listing needs the first.
 _LARGEST_BLOCK = 264 << 10
-# Of a file or directory, its own blocks and not those of a directory's files: what is asked for with a span.
+# The span with which a CAR has a directory's own blocks, and not those of its files.
 _ENTITY = (0, 1)
 
 
-def fetch_shards(fetcher: Fetcher, directory: CID) -> None:
-    """Fetches the blocks of a directory, where they are worth a CAR."""
-    if not _is_sharded(fetcher, directory):
-        return
-    shard = hamt.parse_shard(directory, fetcher.block(directory))
-    below = [raw for name, raw in zip(shard.names, shard.cids, strict=True) if not name]
-    if len(below) >= _MIN_BLOCKS and not fetcher.sources.has_kept(CID.from_bytes(below[0])):
-        _fetch(fetcher, directory, _ENTITY)
+class DirectoryPrefetch:
+    """Fetches what one directory's reader will need next.
+
+    Args:
+        fetcher: Fetches and verifies.
+        root: The directory.
+    """
+
+    def __init__(self, fetcher: Fetcher, root: CID) -> None:
+        self._fetcher = fetcher
+        self._root = root
+        self._queue = PrefetchQueue(fetcher.memory // 4)
+        self._read_ahead = FolderReadAhead(fetcher, root)
+        # Whether all files will be read in order.
+        self.all_in_order = False
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._queue
+
+    def add(self, found: Iterable[tuple[str, DirectoryEntry]]) -> None:
+        """Adds files, with their paths, in the order in which they will be opened."""
+        self._queue.add(found)
+        self._fetch_queued()
+
+    def take(self, path: str) -> DirectoryEntry | None:
+        """Returns the entry at a path that is opened now, None where it was not added; fetches the next."""
+        entry = self._queue.take(path)
+        if entry is not None:
+            self._fetch_queued()
+        return entry
+
+    def fetch(self, found: Sequence[DirectoryEntry]) -> None:
+        """Starts fetching the first blocks of entries, given in order."""
+        if self._is_in_order and all(entry.tsize <= _SMALL_BYTES for entry in found):
+            self._read_ahead.fetch(entry.cid for entry in found)
+        else:
+            self._fetcher.prefetch_blocks(entry.cid for entry in found)
+
+    def before_listing(self, directory: CID) -> None:
+        """Fetches the blocks of a sharded directory, this one or one below it, where they are worth a CAR."""
+        if not self._is_sharded(directory):
+            return
+        shard = hamt.parse_shard(directory, self._fetcher.block(directory))
+        below = [raw for name, raw in zip(shard.names, shard.cids, strict=True) if not name]
+        is_kept = bool(below) and self._fetcher.sources.has_kept(CID.from_bytes(below[0]))
+        if len(below) >= _MIN_BLOCKS and not is_kept:
+            self._fetch_car(directory, _ENTITY)
+
+    def after_listing(self, directory: CID, found: Sequence[DirectoryEntry]) -> None:
+        """Fetches what a walk will need of a directory, this one or one below it."""
+        self._fetch_small_files(directory, found)
+        if self.all_in_order and directory == self._root:
+            # At once, while the reader still sorts the names.
+            first = found[:WINDOW_ENTRIES]
+            if self._is_in_order and all(entry.cid.codec == RAW for entry in first):
+                self.fetch(first)
+
+    @cached_property
+    def _is_in_order(self) -> bool:
+        """Whether a CAR has the files in the order of their names: not those of a sharded directory."""
+        return node_kind(self._root, self._fetcher.block(self._root)) == "directory"
+
+    def _is_sharded(self, directory: CID) -> bool:
+        return node_kind(directory, self._fetcher.block(directory)) == "hamt"
+
+    def _fetch_queued(self) -> None:
+        if not self._queue.has_waiting:
+            return
+        if batch := self._queue.next_batch(_MAX_IN_A_CAR if self._is_in_order else WINDOW_ENTRIES):
+            self.fetch(batch)
+
+    def _fetch_small_files(self, directory: CID, found: Sequence[DirectoryEntry]) -> None:
+        """Fetches all below a directory where that is little more than the blocks that tell entries' kinds."""
+        sizes = [entry.tsize for entry in found if entry.cid.codec != RAW]
+        is_small = len(sizes) == len(found) and max(sizes, default=0) <= _LARGEST_BLOCK
+        if len(sizes) < _MIN_BLOCKS or not is_small or sum(sizes) > self._fetcher.memory // 2:
+            return
+        if self._is_sharded(directory) and not self._fetcher.sources.has_kept(found[0].cid):
+            self._fetch_car(directory, None)
+
+    def _fetch_car(self, directory: CID, span: tuple[int, int] | None) -> None:
+        fetcher, sources = self._fetcher, self._fetcher.sources
+
+        def ask(transport: Transport) -> None:
+            # What others put into the cache meanwhile has to find room, too.
+            left = fetcher.memory // 2
+            with closing(car_blocks(transport, directory, span)) as blocks:
+                for cid, block in blocks:
+                    left -= len(block)
+                    if left < 0:
+                        return
+                    verify(cid, block)
+                    fetcher.keep(cid, block)
+
+        able = [transport for transport in sources.transports if transport.serves_cars]
+        if not able or not fetcher.verifies:
+            return
+        try:
+            # Half of the time is left for what comes block by block.
+            with until(time.monotonic() + sources.deadline / 2):
+                sources.first(ask, f"a CAR of {directory}", able, retried=RateLimitedError)
+        except (IPFSDatasetError, NotImplementedError) as error:
+            log.debug("No CAR of directory %s: %s", directory, error)
 
 
-def fetch_small_files(fetcher: Fetcher, directory: CID, found: Sequence[DirectoryEntry]) -> None:
-    """Fetches all below a directory where that is little more than the blocks that tell files from others."""
-    sizes = [entry.tsize for entry in found if entry.cid.codec != RAW]
-    is_small = len(sizes) == len(found) and max(sizes, default=0) <= _LARGEST_BLOCK
-    if len(sizes) < _MIN_BLOCKS or not is_small or sum(sizes) > fetcher.memory // 2:
-        return
-    if _is_sharded(fetcher, directory) and not fetcher.sources.has_kept(found[0].cid):
-        _fetch(fetcher, directory, None)
+class PrefetchQueue:
+    """Files that will be opened, in order: some are being fetched, the others wait until those were opened.
+
+    Thread-safe.
+
+    Args:
+        budget: How many bytes may be fetched and not opened.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._known: dict[str, DirectoryEntry] = {}
+        self._waiting: deque[DirectoryEntry] = deque()
+        self._underway = 0
+        self._files = 0
+        self._lock = threading.Lock()
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._known
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether anything is not being fetched yet."""
+        return bool(self._waiting)
+
+    def add(self, found: Iterable[tuple[str, DirectoryEntry]]) -> None:
+        """Adds paths in the order in which they will be opened."""
+        found = list(found)  # before the lock: this may wait for blocks
+        with self._lock:
+            if len(self._known) > _MAX_KNOWN:  # of a reader that reads elsewhere now
+                self._known.clear()
+                self._waiting.clear()
+                self._underway = self._files = 0
+            for path, entry in found:
+                self._known[path] = entry
+                self._waiting.append(entry)
+
+    def take(self, path: str) -> DirectoryEntry | None:
+        """Returns the entry at a path that is opened now, None where it was not added."""
+        with self._lock:
+            entry = self._known.pop(path, None)
+            if entry is not None:
+                self._underway -= entry.tsize
+                self._files -= 1
+            return entry
+
+    def next_batch(self, most: int) -> list[DirectoryEntry]:
+        """Returns what to fetch now; nothing until half of what is being fetched was opened.
+
+        Args:
+            most: How many files may be fetched and not opened.
+        """
+        batch: list[DirectoryEntry] = []
+        with self._lock:
+            if self._underway > self._budget // 2 or self._files > most // 2:
+                return batch
+            while self._waiting and self._underway <= self._budget and self._files < most:
+                batch.append(self._waiting.popleft())
+                self._underway += batch[-1].tsize
+                self._files += 1
+        return batch
 
 
-def _is_sharded(fetcher: Fetcher, directory: CID) -> bool:
-    return node_kind(directory, fetcher.block(directory)) == "hamt"
+class FolderReadAhead(ReadAhead[CID]):
+    """The small files of one folder that will be read next, in order: they arrive in a CAR of the folder.
 
+    Args:
+        fetcher: Fetches and verifies.
+        root: The folder.
+    """
 
-def _fetch(fetcher: Fetcher, directory: CID, span: tuple[int, int] | None) -> None:
-    sources = fetcher.sources
+    def __init__(self, fetcher: Fetcher, root: CID) -> None:
+        super().__init__(fetcher)
+        self._root = root
+        # Whether no source has the folder as a CAR in the order in which it is read.
+        self._no_car = False
 
-    def ask(transport: Transport) -> None:
-        # What others put into the cache meanwhile has to find room, too.
-        left = fetcher.memory // 2
-        with closing(car_blocks(transport, directory, span)) as blocks:
-            for cid, block in blocks:
-                left -= len(block)
-                if left < 0:
-                    return
-                verify(cid, block)
-                fetcher.keep(cid, block)
+    def fetch(self, cids: Iterable[CID]) -> None:
+        """Starts fetching files of one block each, in order."""
+        self.add(self._fetcher.acquire_blocks(cids))
 
-    able = [transport for transport in sources.transports if transport.serves_cars]
-    if not able or not fetcher.verifies:
-        return
-    try:
-        # Half of the time is left for what comes block by block.
-        with until(time.monotonic() + sources.deadline / 2):
-            sources.first(ask, f"a CAR of {directory}", able, retried=RateLimitedError)
-    except (IPFSDatasetError, NotImplementedError) as error:
-        log.debug("No CAR of directory %s: %s", directory, error)
+    def _fetch_batch(self, batch: dict[CID, Flight]) -> None:
+        if self._no_car or (len(batch) < _MIN_FILES and not self.has_stream):
+            return
+        with until(self._fetcher.work.half()):
+            self._fetcher.bulk.fetch_files(self._root, batch, self, self._fetcher.keep)
+        self._no_car = bool(batch)
+
+    def _fetch_one(self, item: CID) -> bytes:
+        return self._fetcher.sources.get_block(item)

@@ -16,7 +16,6 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ipfs_dataset_core.errors import IPFSDatasetError
-from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.ipld.unixfs import LEAF_BYTES
 from ipfs_dataset_core.reading.layout import Leaf
 from ipfs_dataset_core.reading.verified_streams import BRIDGED_BYTES, coalesce
@@ -46,8 +45,6 @@ _MAX_RANGE_BYTES = 1 << 30
 _RANGE_GROWTH = 16
 # A server takes a connection that nothing is read from for a dead one after a minute or so.
 _IDLE_SECONDS = 10.0
-# Below this many files, one by one is as cheap, and brings nothing that is not wanted.
-_MIN_FILES = 16
 
 
 class ReadAhead(ABC, Generic[T]):
@@ -321,32 +318,3 @@ class FileReadAhead(ReadAhead[Leaf]):
 
     def _fetch_one(self, item: Leaf) -> bytes:
         return self._fetcher.fetch_leaf(item)
-
-
-class FolderReadAhead(ReadAhead[CID]):
-    """The small files of one folder that will be read next, in order: they arrive in a CAR of the folder.
-
-    Args:
-        fetcher: Fetches and verifies.
-        root: The folder.
-    """
-
-    def __init__(self, fetcher: Fetcher, root: CID) -> None:
-        super().__init__(fetcher)
-        self._root = root
-        # Whether no source has the folder as a CAR in the order in which it is read.
-        self._no_car = False
-
-    def fetch(self, cids: Iterable[CID]) -> None:
-        """Starts fetching files of one block each, in order."""
-        self.add(self._fetcher.acquire_blocks(cids))
-
-    def _fetch_batch(self, batch: dict[CID, Flight]) -> None:
-        if self._no_car or (len(batch) < _MIN_FILES and not self.has_stream):
-            return
-        with until(self._fetcher.work.half()):
-            self._fetcher.bulk.fetch_files(self._root, batch, self, self._fetcher.keep)
-        self._no_car = bool(batch)
-
-    def _fetch_one(self, item: CID) -> bytes:
-        return self._fetcher.sources.get_block(item)

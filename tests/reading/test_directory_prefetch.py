@@ -1,11 +1,16 @@
-"""Listing a sharded directory costs few requests where CARs are served, and is right where they are not."""
+"""Sharded directories are listed with few requests; files that will be opened are fetched ahead, in order."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ipfs_dataset_core import ObjectDirectory, Options, car_header, car_section
+from ipfs_dataset_core.ipld import RAW, make_cid
+from ipfs_dataset_core.ipld.directory import DirectoryEntry
 from ipfs_dataset_core.reading.connections import Connections
+from ipfs_dataset_core.reading.directory_prefetch import PrefetchQueue
 from ipfs_dataset_core.reading.resolver import open_object
 from tests.support.builders import depth_first, tree
 from tests.support.gateway_server import GatewayServer
@@ -105,3 +110,43 @@ def test_what_the_cache_on_disk_has_is_not_asked_for(tmp_path):
             assert directory(root, connections).names() == NAMES
             connections.close()
         assert server.served["car"] == 1
+
+
+def entry(number, size):
+    return DirectoryEntry(f"{number}", make_cid(b"%d" % number, RAW), size)
+
+
+@given(
+    st.lists(st.integers(0, 100), max_size=40),
+    st.integers(0, 300),
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.data(),
+)
+def test_all_files_are_fetched_in_order_as_those_before_are_opened(sizes, budget, step, most, data):
+    queue = PrefetchQueue(budget)
+    entries = [entry(number, size) for number, size in enumerate(sizes)]
+    fetched = []
+    for position, each in enumerate(entries):
+        if position % step == 0:
+            queue.add((e.name, e) for e in entries[position : position + step])
+            fetched += queue.next_batch(most)
+        assert each.name in queue
+        assert queue.take(each.name) == each
+        fetched += queue.next_batch(most)
+        underway = sum(e.tsize for e in fetched[position + 1 :])
+        assert underway <= budget + max(sizes)
+        assert len(fetched) - position - 1 <= most
+    assert fetched == entries
+    assert queue.take(data.draw(st.sampled_from(["0", "other"]))) is None
+
+
+def test_the_files_of_a_reader_that_reads_elsewhere_now_are_forgotten():
+    queue, most = PrefetchQueue(1000), 9
+    queue.add((f"a{number}", entry(number, 900)) for number in range(5000))
+    assert len(queue.next_batch(most)) == 2
+    queue.add([("b", entry(1, 5))])
+    assert "a1" not in queue
+    assert queue.take("a1") is None
+    assert [found.tsize for found in queue.next_batch(most)] == [5]
+    assert queue.take("b") == entry(1, 5)
