@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Entries whose blocks are fetched together, and files that are fetched one by one ahead of their reader: enough
-# to keep all connections busy.
+# Entries whose blocks are fetched together, and files that are fetched one by one ahead of their reader:
+# enough to keep all connections busy.
 WINDOW_ENTRIES = 32
 # Files that are fetched ahead of their reader where they arrive in a CAR.
 _MAX_IN_A_CAR = 1024
@@ -122,7 +122,7 @@ class DirectoryPrefetch:
             self.fetch(batch)
 
     def _fetch_small_files(self, directory: CID, found: Sequence[DirectoryEntry]) -> None:
-        """Fetches all below a directory where that is little more than the blocks that tell entries' kinds."""
+        """Fetches all below a directory where that is little more than the blocks that tell their kinds."""
         sizes = [entry.tsize for entry in found if entry.cid.codec != RAW]
         is_small = len(sizes) == len(found) and max(sizes, default=0) <= _LARGEST_BLOCK
         if len(sizes) < _MIN_BLOCKS or not is_small or sum(sizes) > self._fetcher.memory // 2:
