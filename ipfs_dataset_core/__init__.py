@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ipfs_dataset_core.addressing.sources import file_path
-    from ipfs_dataset_core.datasets.iterable import IPFSDataset, IPFSIterableDataset
+    from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
+    from ipfs_dataset_core.datasets.map_style import IPFSDataset
     from ipfs_dataset_core.datasets.shuffle import ShuffleDataset
     from ipfs_dataset_core.errors import (
         AddressError,

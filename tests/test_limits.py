@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from ipfs_dataset_core.datasets.iterable import IPFSDataset, IPFSIterableDataset
+from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
+from ipfs_dataset_core.datasets.map_style import IPFSDataset
 from ipfs_dataset_core.errors import IPFSDatasetError, LimitError
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from ipfs_dataset_core.ipld import DAG_PB, RAW, NodeType, dag_pb, make_cid

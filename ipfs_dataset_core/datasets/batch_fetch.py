@@ -1,4 +1,4 @@
-"""How batches of samples are fetched: each together where the cache holds what it needs, else in groups."""
+"""Reads batches of samples: fetched together where the cache holds what they need, otherwise in groups."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import operator
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol, SupportsIndex, TypeGuard, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeGuard, TypeVar, cast
 
 from ipfs_dataset_core.datasets.error_policy import Skipped
 from ipfs_dataset_core.errors import IPFSDatasetError, PluginError
@@ -16,66 +16,54 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ipfs_dataset_core.datasets.error_policy import ErrorPolicy
+    from ipfs_dataset_core.interfaces import IndexedSamples
 
 T = TypeVar("T")
 
-# How many times as many samples as a batch reads lie between its first and its last where it hops.
+# A batch is random access if its first and its last sample are this many times its length apart.
 _SCATTERED = 8
-# How often it may be said what will be read before any of it is.
-_MOST_UNREAD = 4
+# How many hints of what will be read are followed before any of it is.
+_MOST_UNREAD_HINTS = 4
 
 
-class Fetchable(Protocol):
-    """Samples by number, which can be fetched before they are read."""
-
-    def get_each(self, positions: Iterable[int], /) -> Iterator[Any]:
-        """Yields several samples, whose positions ascend."""
-
-    def prefetch(self, positions: list[int], /) -> None:
-        """Starts fetching what these samples, in order, need."""
-
-    def fetch_bytes(self, positions: Iterable[int], /) -> Iterator[int]:
-        """Yields about how many bytes each of some samples, in order, needs besides those before it."""
-
-
-class Batches:
-    """Reads batches of one dataset, and what somebody said will be in the next ones.
+class BatchReader:
+    """Reads batches of one dataset, and fetches what hints name for the next ones.
 
     Args:
-        memory: Bytes that the cache holds.
+        memory: How many bytes of blocks the cache holds.
     """
 
     def __init__(self, memory: int) -> None:
         self._memory = memory
-        self._unread = _MOST_UNREAD
-        self._announced: set[int | None] = set()
+        self._unread_hints = _MOST_UNREAD_HINTS
+        self._prefetched: set[int | None] = set()
 
-    def samples(
+    def read_batch(
         self,
-        samples: Fetchable,
+        samples: IndexedSamples,
         indices: Sequence[SupportsIndex],
-        length: int,
-        get: Callable[[SupportsIndex], T],
+        read: Callable[[int], T],
         policy: ErrorPolicy,
         *,
-        as_they_are: bool,
+        unchanged: bool,
     ) -> list[T]:
-        """Returns what `get` gives for each index, fetched together, but for what is skipped.
+        """Returns what `read` returns for each index, without what is skipped; blocks are fetched together.
 
         Args:
-            samples: What the numbers of samples count.
-            indices: As users write them; what they mean where there is no such sample, `get` says. What
-                they say that will be read soon is fetched as well.
-            length: How many samples there are.
-            get: Reads the sample at an index.
+            samples: The samples of the dataset.
+            indices: As users write them; `read` raises for those that are out of range. What a sampler added
+                to them about the samples that follow is fetched as well.
+            read: Reads the sample at an index.
             policy: What to skip.
-            as_they_are: Whether `get` returns the samples unchanged, so that they may be read together.
+            unchanged: Whether `read` returns the samples as they are in `samples`, so that they may be read
+                from there together.
         """
+        length = len(samples)
         if soon := read_soon(indices):
-            self._unread = 0  # for a batch is being read
+            self._unread_hints = 0  # for a batch is being read
             self.prefetch(samples, numbered(soon, length))
         positions = list(numbered(indices, length))
-        if as_they_are and _are_scattered(positions):
+        if unchanged and _are_scattered(positions):
             try:
                 batch = self.read(samples, positions, partial(together, samples, positions))
             except IPFSDatasetError:
@@ -86,78 +74,81 @@ class Batches:
                 return batch
 
         def one_by_one(group: list[int]) -> Iterator[tuple[int, T | Literal[Skipped.SAMPLE]]]:
-            return ((place, policy.get(get, indices[place])) for place in group)
+            return ((place, policy.read(read, operator.index(indices[place]))) for place in group)
 
         found = self.read(samples, positions, one_by_one)
         return [sample for sample in found if sample is not Skipped.SAMPLE]
 
     def read(
         self,
-        samples: Fetchable,
+        samples: IndexedSamples,
         positions: Sequence[int | None],
-        get: Callable[[list[int]], Iterable[tuple[int, T]]],
+        read_group: Callable[[list[int]], Iterable[tuple[int, T]]],
     ) -> list[T]:
-        """Returns what `get` gives for each place of a batch, fetched together.
+        """Returns the samples of a batch in its order, fetched together.
 
         Args:
-            samples: What the numbers count.
-            positions: The samples' numbers, None where nothing is known.
-            get: Reads the samples at some places of the batch, and says which is where.
+            samples: The samples of the dataset.
+            positions: The samples' numbers, None for an index that is out of range.
+            read_group: Reads the samples at some places of the batch; returns pairs of place and sample.
         """
         batch: dict[int, T] = {}
         for group in self._fetched(samples, positions):
-            batch.update(get(group))
+            batch.update(read_group(group))
         return [batch[place] for place in range(len(positions))]
 
-    def _fetched(self, samples: Fetchable, positions: Sequence[int | None]) -> Iterator[list[int]]:
-        """Returns the places of a batch in groups, of which each is on its way when it comes."""
-        self._unread = 0
-        missing = [None if p in self._announced else p for p in positions]
-        self._announced.difference_update(positions)
-        if all(p is None for p in missing):  # all of it is on its way
+    def _fetched(
+        self, samples: IndexedSamples, positions: Sequence[int | None]
+    ) -> Iterator[list[int]]:
+        """Yields the places of a batch in groups, each when its samples are being fetched."""
+        self._unread_hints = 0
+        missing = [None if p in self._prefetched else p for p in positions]
+        self._prefetched.difference_update(positions)
+        if all(p is None for p in missing):  # all of it is being fetched
             return iter([list(range(len(positions)))])
         groups = in_groups(samples, missing, self._memory)
         return fetched_ahead(groups, samples, lambda group: [_known(missing, group)])
 
-    def prefetch(self, samples: Fetchable, positions: Iterable[int | None]) -> None:
-        """Starts fetching what the next batches need, where one was read not long ago.
+    def prefetch(self, samples: IndexedSamples, positions: Iterable[int | None]) -> None:
+        """Starts fetching what the next batches need.
 
-        A sampler runs in the main process, and need not know whether that reads or a loader's workers do.
+        Has no effect before the first batch, or after several hints without a batch: a sampler runs in the
+        main process, whether that reads or a loader's workers do.
         """
-        if self._unread >= _MOST_UNREAD:
+        if self._unread_hints >= _MOST_UNREAD_HINTS:
             return
         coming = {position for position in positions if position is not None}
         if not coming:
             return
-        self._unread += 1
-        self._announced |= coming
-        with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
+        self._unread_hints += 1
+        self._prefetched |= coming
+        with suppress(IPFSDatasetError):  # raised where the sample is read
             samples.prefetch(sorted(coming))
 
 
 def numbered(indices: Iterable[SupportsIndex], length: int) -> Iterator[int | None]:
-    """Yields the numbers of samples, counted from 0, None for an index where there is no sample."""
+    """Yields the numbers of samples, counted from 0, None for an index that is out of range."""
     return (i % length if -length <= i < length else None for i in map(operator.index, indices))
 
 
 def fetched_ahead(
     groups: Iterable[T],
-    samples: Fetchable,
+    samples: IndexedSamples,
     needed: Callable[[T], Iterable[Iterable[int]]],
     *,
     ahead: int = 1,
 ) -> Iterator[T]:
-    """Yields groups, each with what it and the next ones need on their way.
+    """Yields groups of samples, while what they and the next ones need is being fetched.
 
     Args:
         groups: Of samples.
-        samples: What their numbers count.
+        samples: The samples of the dataset.
         needed: Returns the numbers of samples that a group needs, in parts of which memory holds each.
         ahead: How many groups memory holds besides the one that is read.
     """
     coming: deque[T] = deque()
     for group in groups:
-        with suppress(IPFSDatasetError):  # said where the sample is read that cannot be
+        with suppress(IPFSDatasetError):  # raised where the sample is read
             for positions in needed(group):
                 samples.prefetch(sorted(positions))
         coming.append(group)
@@ -166,19 +157,20 @@ def fetched_ahead(
     yield from coming
 
 
-def in_groups(samples: Fetchable, positions: Sequence[int | None], memory: int) -> list[list[int]]:
-    """Splits a batch: into one group where the cache holds it all, else by where the samples lie.
+def in_groups(
+    samples: IndexedSamples, positions: Sequence[int | None], memory: int
+) -> list[list[int]]:
+    """Splits a batch into groups: one where the cache holds all of it, otherwise by where the samples lie.
 
-    So that no block is pushed out of the cache before its samples are read, whatever order they have.
+    So no block is evicted from the cache before all of its samples are read, whatever their order.
 
     Args:
-        samples: What the numbers count.
-        positions: Of samples, None for those that need nothing that is known; in a group they are in this
-            order again.
-        memory: Bytes that the cache holds.
+        samples: The samples of the dataset.
+        positions: Numbers of samples, None for those that need no fetching.
+        memory: How many bytes of blocks the cache holds.
 
     Returns:
-        The groups, as places in `positions`.
+        The groups, as ascending places in `positions`.
     """
     places = sorted(range(len(positions)), key=lambda place: positions[place] or 0)
     known = [place for place in places if positions[place] is not None]
@@ -188,7 +180,7 @@ def in_groups(samples: Fetchable, positions: Sequence[int | None], memory: int) 
         )
     except PluginError:
         raise
-    except IPFSDatasetError:  # said where the sample is read that cannot be
+    except IPFSDatasetError:  # raised where the sample is read
         costs = {}
     if sum(costs.values()) <= memory // 2:
         return [list(range(len(positions)))]
@@ -196,11 +188,11 @@ def in_groups(samples: Fetchable, positions: Sequence[int | None], memory: int) 
 
 
 def together(
-    samples: Fetchable, positions: Sequence[int], group: Iterable[int]
+    samples: IndexedSamples, positions: Sequence[int], group: Iterable[int]
 ) -> Iterator[tuple[int, Any]]:
     """Yields the samples at some places of a batch, read in the order of the data."""
     places = sorted(group, key=positions.__getitem__)
-    return zip(places, samples.get_each([positions[place] for place in places]), strict=False)
+    return zip(places, samples.read_each([positions[place] for place in places]), strict=False)
 
 
 def _are_scattered(positions: Sequence[int | None]) -> TypeGuard[Sequence[int]]:

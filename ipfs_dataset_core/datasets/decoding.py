@@ -1,4 +1,4 @@
-"""Values made of the bytes of files: of members of archives and folders, and of plain objects."""
+"""Decodes the bytes of files, of members of archives and folders, and of plain objects into values."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
-from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, Location
+from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
 from ipfs_dataset_core.interfaces import Reader, ReaderPlugin, is_whole_file
 from ipfs_dataset_core.interfaces.objects import BytesFile
 from ipfs_dataset_core.registry import make_reader, unguarded
 from ipfs_dataset_core.registry.classes import declaration_of, is_reader_class
 from ipfs_dataset_core.registry.lookup import default_registry
-from ipfs_dataset_core.runtime.error_location import located, with_message
+from ipfs_dataset_core.runtime.error_location import with_message
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from ipfs_dataset_core.interfaces import MemberIndex, Sample
+    from ipfs_dataset_core.errors import Location
+    from ipfs_dataset_core.interfaces import Sample
     from ipfs_dataset_core.options import Limits
 
 Decoder = Callable[[bytes], Any] | type[Reader] | Reader | ReaderPlugin | str
@@ -31,15 +28,15 @@ _UNDECODABLE = (ValueError, EOFError, struct.error, zlib.error)
 
 
 class Decoders:
-    """What makes values of files' bytes, by the end of their names.
+    """Decodes the bytes of files into values, depending on the end of their names.
 
     Args:
         given: By suffix, such as ``".spx"``: a function of the bytes, or a format: its class, an object of
             it, its declaration or its name.
-        any_name: Whether ``""`` is a suffix, which every name has.
+        any_name: Whether ``""``, which every name ends in, is accepted as a suffix.
 
     Raises:
-        TypeError: A suffix or decoder is none.
+        TypeError: A suffix or a decoder is neither of these.
     """
 
     def __init__(
@@ -110,7 +107,7 @@ class _ByReader(_Decode):
     """A format: one value where a file is one sample, else the list of its samples."""
 
     def __init__(self, declared: ReaderPlugin | Reader | str) -> None:
-        self._reader = ProcessLocal(_Make(declared))
+        self._reader = ProcessLocal(ReaderFactory(declared))
 
     def __call__(self, data: bytes, name: str, limits: Limits) -> Any:
         reader = self._reader.get()
@@ -125,17 +122,25 @@ class _ByReader(_Decode):
         return samples[0][1] if is_whole_file(type(unguarded(reader))) else samples
 
 
-class _Make:
-    """Makes a format's reader; a class so that it pickles."""
+class ReaderFactory:
+    """Makes the reader of a format in each process; a class so that it pickles.
 
-    def __init__(self, declared: ReaderPlugin | Reader | str) -> None:
+    Args:
+        declared: The format: its declaration, a reader, or its name, which is looked up when it is needed.
+        where: Returns what errors add of the object that is read.
+    """
+
+    def __init__(
+        self, declared: ReaderPlugin | Reader | str, where: Callable[[], Location] | None = None
+    ) -> None:
         self._declared = declared
+        self._where = where
 
     def __call__(self) -> Reader:
         declared: Any = self._declared
         if isinstance(declared, str):
             declared = default_registry().reader(declared)
-        return make_reader(declared, default_registry().origin(declared))
+        return make_reader(declared, default_registry().origin(declared), self._where)
 
 
 def _decode_of(suffix: str, decoder: Any) -> _Decode:
@@ -148,54 +153,3 @@ def _decode_of(suffix: str, decoder: Any) -> _Decode:
             f"the decoder of {suffix!r} is a function of bytes, a format's class or its name, not {decoder!r}"
         )
     return _ByFunction(decoder)
-
-
-class DecodingReader(Reader):
-    """Another reader, whose samples are decoded.
-
-    Args:
-        reader: Its samples are named bytes, as those of archives are.
-        decoders: What makes values of them.
-        where: Returns what errors add of the object; without it, its name.
-    """
-
-    def __init__(
-        self, reader: Reader, decoders: Decoders, where: Callable[[], Location] | None = None
-    ) -> None:
-        self._where = where
-        self.inner = reader
-        self.cheap_index = reader.cheap_index
-        self._decoders = decoders
-
-    def _decoded(self, source: Any, samples: Iterable[Sample]) -> Iterator[Sample]:
-        return (self._one(source, sample) for sample in samples)
-
-    def _one(self, source: Any, sample: Sample) -> Sample:
-        try:
-            return self._decoders.decoded(sample, source.limits)
-        except IPFSDatasetError as error:
-            place = Location(object=source.name) if self._where is None else self._where()
-            raise located(error, attrs.evolve(place, member=sample[0])) from error.__cause__
-
-    def samples(self, source: Any) -> Iterator[Sample]:
-        return self._decoded(source, self.inner.samples(source))
-
-    def sliceable(self, source: Any) -> bool:
-        return self.inner.sliceable(source)
-
-    def samples_between(self, source: Any, start: int, stop: int) -> Iterator[Sample]:
-        return self._decoded(source, self.inner.samples_between(source, start, stop))
-
-    def index(self, source: Any) -> MemberIndex | None:
-        return self.inner.index(source)
-
-    def read(self, source: Any, index: MemberIndex, position: int) -> Sample:
-        return self._one(source, self.inner.read(source, index, position))
-
-    def read_each(
-        self, source: Any, index: MemberIndex, positions: Iterable[int]
-    ) -> Iterator[Sample]:
-        return self._decoded(source, self.inner.read_each(source, index, positions))
-
-    def prefetch(self, source: Any, index: MemberIndex, positions: Sequence[int]) -> None:
-        self.inner.prefetch(source, index, positions)

@@ -1,22 +1,28 @@
-"""The datasets that users construct, subclass and hand to a DataLoader."""
+"""The iterable dataset: streams of samples of objects in IPFS, shared out to ranks and workers."""
 
 from __future__ import annotations
 
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import IterableDataset
 
-from ipfs_dataset_core.datasets.batch_fetch import Batches, numbered
-from ipfs_dataset_core.datasets.block_streaming import stream_in_blocks
 from ipfs_dataset_core.datasets.decoding import Decoders
 from ipfs_dataset_core.datasets.error_policy import ErrorPolicy
-from ipfs_dataset_core.datasets.indexing import as_integer, check_length_holds, check_slice
-from ipfs_dataset_core.datasets.objects import DatasetObject, DatasetObjects, as_objects
-from ipfs_dataset_core.datasets.streaming import exact_length, stream
+from ipfs_dataset_core.datasets.objects import DatasetObject, as_objects
+from ipfs_dataset_core.datasets.streaming import (
+    SkippingStream,
+    exact_length,
+    stream,
+    stream_in_blocks,
+)
 from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.order.epochs import SharedEpoch
-from ipfs_dataset_core.order.reader_rank import current_job, current_reader_rank, job_to_carry
+from ipfs_dataset_core.order.reader_rank import (
+    SharedEpoch,
+    current_job,
+    current_reader_rank,
+    job_to_carry,
+)
 from ipfs_dataset_core.order.sharding import DISTRIBUTIONS
 from ipfs_dataset_core.order.shuffled_blocks import (
     STEPS_AHEAD,
@@ -29,8 +35,7 @@ from ipfs_dataset_core.reading.connections import Connections
 
 if TYPE_CHECKING:
     import os
-    from array import array
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from typing_extensions import Unpack
 
@@ -39,120 +44,6 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.options import OptionArguments
     from ipfs_dataset_core.order.reader_rank import Job
     from ipfs_dataset_core.order.sharding import Distribution
-
-
-class SampleAccess:
-    """Random access to samples, on a base of its own.
-
-    Users write ``super(IPFSDataset, self).__getitem__(index)`` in their subclasses, which starts looking
-    behind `IPFSDataset`.
-    """
-
-    _samples: DatasetObjects
-    _connections: Connections
-
-    def __getitem__(self, index: Any) -> Any:
-        """Returns the sample ``(name, bytes)`` at an index, negative ones from the end.
-
-        Args:
-            index: An integer, also one of numpy or torch; a slice gives the list of its samples, fetched
-                together, and does so where no subclass has a ``__getitem__`` of its own.
-
-        Raises:
-            IndexError: There is no such sample.
-            TypeError: The index is neither, or a slice that a subclass's ``__getitem__`` was given.
-            IPFSDatasetError: The object could not be found, fetched, verified or read.
-        """
-        if isinstance(index, slice):
-            check_slice(self, index, SampleAccess.__getitem__)
-            return self.__getitems__(range(*index.indices(len(self._samples))))  # type: ignore[attr-defined]
-        length = len(self._samples)
-        position = as_integer(index)
-        if not -length <= position < length:
-            raise IndexError(f"sample {position} of a dataset of {length}")
-        return self._samples.concatenated.get(position % length)
-
-
-class IPFSDataset(SampleAccess, Dataset[Any]):
-    """A map-style dataset: members of archives and folders, and whole plain objects, by number.
-
-    Nothing is fetched before the first use. Then archives' tables of contents are read, and of their
-    members only those asked for. A compressed tar allows no random access: iterate it with
-    `IPFSIterableDataset`.
-
-    Args:
-        ipfs_objs: One object or several, of any formats and sources.
-        ipfs_api_address: Where to read: a node's RPC API (multiaddr or URL), a folder or `.car` file of
-            blocks; None reads from the gateways that the objects' URLs name, else from those that the
-            environment configures, else from the embedded store.
-        decoders: Makes values of the bytes of members of archives and folders, and of plain objects, by the
-            end of their names: ``{".spx": decode}``, with a function of the bytes, or a format (its class or
-            name). A format of which a file has many samples gives the list of them.
-        **options: Fields of `Options`.
-    """
-
-    def __init__(
-        self,
-        ipfs_objs: IPFSObject | str | Iterable[IPFSObject | str],
-        ipfs_api_address: str | os.PathLike[str] | None = None,
-        *,
-        decoders: Mapping[str, Decoder] | None = None,
-        **options: Unpack[OptionArguments],
-    ) -> None:
-        chosen, objects = Options.from_arguments(options), as_objects(ipfs_objs)
-        self._connections = Connections(ipfs_api_address, chosen, objects)
-        self._policy = ErrorPolicy(chosen)
-        self._batches = Batches(chosen.memory)
-        decode = Decoders(decoders)
-        self._samples = DatasetObjects(
-            [DatasetObject(item, self._connections, decode) for item in objects]
-        )
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
-        """Returns a batch: what it needs is fetched together, then each sample goes through ``self[i]``.
-
-        They do so in the order of `indices`, but for a batch whose blocks are more than `memory` holds: then
-        samples that lie together do so one after the other.
-        """
-        return self._batches.samples(
-            self._samples.concatenated,
-            indices,
-            len(self._samples),
-            self.__getitem__,
-            self._policy,
-            as_they_are=type(self).__getitem__ is SampleAccess.__getitem__,
-        )
-
-    def prefetch(self, indices: Sequence[int]) -> None:
-        """Starts fetching samples of the next batches while others are read.
-
-        Has no effect before the first batch of this process, or after several hints without a batch.
-
-        Args:
-            indices: Numbers of samples.
-        """
-        self._batches.prefetch(self._samples.concatenated, numbered(indices, len(self._samples)))
-
-    @property
-    def skipped(self) -> int:
-        """How many samples of batches were skipped so far, in this process and its workers."""
-        return self._policy.skipped
-
-    def block_memory(self) -> int:
-        """Returns how many bytes of verified blocks each process keeps."""
-        return self._connections.options.memory
-
-    def block_stops(self, size: int) -> array[int]:
-        """Returns where each block ends, by number: a run of samples that start within `size` bytes."""
-        return self._samples.concatenated.block_stops(size)
-
-    def close(self) -> None:
-        """Closes the connections of this process; a later use opens them again."""
-        self._samples.close()
-        self._connections.close()
 
 
 class IPFSIterableDataset(IterableDataset[Any]):
@@ -170,7 +61,8 @@ class IPFSIterableDataset(IterableDataset[Any]):
             leaving a few out; ``"uneven"`` reads each exactly once. By default ``"pad"`` where
             torch.distributed runs, since ranks that differ wait for each other for ever, else ``"uneven"``.
         shuffle_blocks: Whether each epoch reads the samples in another order, in which neighbours in the
-            data stay near each other: what allows random access in shuffled blocks, the rest as ever.
+            data stay near each other: objects with random access in shuffled blocks, then the others in
+            order.
         decoders: As for `IPFSDataset`.
         **options: Fields of `Options`.
     """
@@ -208,7 +100,7 @@ class IPFSIterableDataset(IterableDataset[Any]):
             return self.in_shuffled_blocks()
         job = current_job(self._carried)
         reader = current_reader_rank(job)
-        shards = self._policy.shards(self._ordered(), in_order=reader.count == 1)
+        shards = SkippingStream(self._policy).shards(self._ordered(), in_order=reader.count == 1)
         return stream(shards, reader, self._distribution or job.distribution, self._policy)
 
     def in_shuffled_blocks(self, seed: int = 0) -> Iterator[Any]:
@@ -218,7 +110,7 @@ class IPFSIterableDataset(IterableDataset[Any]):
         block = default_block(memory)
         window = default_window(memory, block)
         return stream_in_blocks(
-            self._policy.shards(self._objects),
+            SkippingStream(self._policy).shards(self._objects),
             current_reader_rank(job),
             self._distribution or job.distribution,
             self._policy,
@@ -257,7 +149,7 @@ class IPFSIterableDataset(IterableDataset[Any]):
         return self._policy.skipped
 
     def set_epoch(self, epoch: int) -> None:
-        """Says which epoch comes next; persistent workers hear of it as well."""
+        """Sets the number of the next epoch, for persistent workers too."""
         if hasattr(self, "_objects"):
             self._epoch.set(epoch)
         for dataset in self._wrapped():
@@ -288,3 +180,19 @@ class IPFSIterableDataset(IterableDataset[Any]):
         if self._shuffle_urls:
             keyed_random("objects", self._seed, self._epoch.get()).shuffle(objects)
         return objects
+
+
+def check_length_holds(dataset: Any) -> None:
+    """Refuses to count where a subclass yields something else than the class that counts.
+
+    Raises:
+        TypeError: A class has an ``__iter__`` of its own, and neither it nor one below it a ``__len__``.
+    """
+    for kind in type(dataset).__mro__:
+        if "__len__" in vars(kind):
+            return
+        if "__iter__" in vars(kind):
+            raise TypeError(
+                f"{kind.__name__} has an __iter__ of its own, which may yield more or fewer samples: give it "
+                "a __len__ too, which returns super().__len__() where it yields one for each"
+            )

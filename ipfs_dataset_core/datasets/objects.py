@@ -16,9 +16,8 @@ from weakref import WeakSet
 import attrs
 
 from ipfs_dataset_core.addressing.object_url import local_path, parse_object_url
-from ipfs_dataset_core.datasets.concatenated import ConcatenatedShards
 from ipfs_dataset_core.datasets.decoding import Decoders
-from ipfs_dataset_core.datasets.raw_members import warn_of_published
+from ipfs_dataset_core.datasets.published import warn_of_published
 from ipfs_dataset_core.datasets.shards import FolderShard, ObjectShard
 from ipfs_dataset_core.errors import AddressError, FormatError, IPFSDatasetError, Location
 from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory, Reader, is_whole_file
@@ -155,7 +154,7 @@ class DatasetObject:
         """
         shards, count = self.shards(), 0
         for shard in shards:
-            count += shard.count()
+            count += len(shard)
             self._connections.options.limits.check("members", count, repr(self.name))
         return shards
 
@@ -408,33 +407,3 @@ def as_objects(given: IPFSObject | str | Iterable[IPFSObject | str]) -> list[IPF
         if not isinstance(item, IPFSObject):
             raise TypeError(f"ipfs_objs holds IPFSObject values, not {item!r}")
     return objects
-
-
-class DatasetObjects:
-    """All samples of a map-style dataset, by number.
-
-    Args:
-        objects: The dataset's objects.
-    """
-
-    def __init__(self, objects: Sequence[DatasetObject]) -> None:
-        self._objects = objects
-        self._concatenated: ConcatenatedShards | None = None
-
-    @property
-    def concatenated(self) -> ConcatenatedShards:
-        """The samples of all shards, counted at first use."""
-        if self._concatenated is None:
-            self._concatenated = ConcatenatedShards(
-                [shard for item in self._objects for shard in item.counted_shards()]
-            )
-        return self._concatenated
-
-    def __len__(self) -> int:
-        """Returns the number of samples of all shards."""
-        return len(self.concatenated)
-
-    def close(self) -> None:
-        """Forgets what this process opened; a later use opens it again."""
-        for item in self._objects:
-            item.close()

@@ -1,34 +1,44 @@
-"""A published dataset as a picklable record, from which each process opens it for itself."""
+"""Published datasets: finds out in which form one was published, and opens it in each process."""
 
 from __future__ import annotations
 
+import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
+from torch.utils.data import get_worker_info
 
 from ipfs_dataset_core.addressing.object_url import parse_object_url
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, Location
+from ipfs_dataset_core.interfaces import ExporterOptions, ExporterPlugin, ObjectDirectory
+from ipfs_dataset_core.ipld import CID, node_kind
+from ipfs_dataset_core.reading.directories import open_node, resolve_path
 from ipfs_dataset_core.reading.resolver import locate, open_located
+from ipfs_dataset_core.registry import make_exporter
+from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.runtime.error_location import located
 from ipfs_dataset_core.runtime.redaction import redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from ipfs_dataset_core.interfaces import (
-        Exporter,
-        ObjectDirectory,
-        ObjectFile,
-        PublishedSamples,
-    )
-    from ipfs_dataset_core.ipld import CID
+    from ipfs_dataset_core.addressing.object_url import ObjectURL
+    from ipfs_dataset_core.interfaces import Exporter, ObjectFile, PublishedSamples
     from ipfs_dataset_core.reading.connections import Connections
+    from ipfs_dataset_core.reading.fetcher import Fetcher
     from ipfs_dataset_core.reading.unverified import PlainPath
+
+_FIRST_BYTES = 512
+# A published dataset that is one file has this near its beginning.
+_IDENTIFIER = b'"ipfs-dataset"'
+# A shard lies in a folder of the published directory.
+_MOST_LEVELS = 2
 
 
 @attrs.frozen
 class Published:
-    """A published dataset.
+    """A published dataset as a record that pickles; each process opens it for itself.
 
     Args:
         url: What the user called it, as messages may show it.
@@ -59,10 +69,6 @@ class Published:
         assert samples is not None
         return samples
 
-    def close(self) -> None:
-        """Closes the connections of this process."""
-        self.connections.close()
-
 
 def find_published(
     url: str, connections: Connections, exporters: Iterable[tuple[str, Exporter]]
@@ -72,7 +78,7 @@ def find_published(
     Args:
         url: Any form of URL.
         connections: Where to read.
-        exporters: Who may know its form, by name.
+        exporters: Those that may read its form, with their names.
 
     Raises:
         FormatError: None of them does, or what was published is damaged.
@@ -90,7 +96,15 @@ def find_published(
 def recognise(
     source: ObjectFile | ObjectDirectory, exporters: Iterable[tuple[str, Exporter]]
 ) -> Exporter:
-    """Returns the first exporter that knows the form of what was published; raises as above."""
+    """Returns the first exporter that reads the form of what was published.
+
+    Args:
+        source: What was published.
+        exporters: With their names.
+
+    Raises:
+        FormatError: None of them does, or what was published is damaged.
+    """
     tried = []
     for name, exporter in exporters:
         if exporter.load(source) is not None:
@@ -99,4 +113,69 @@ def recognise(
     raise FormatError(
         f"{source.name!r} is not a published dataset in any known form ({', '.join(tried)}): what was "
         "added to IPFS as files, folders or archives is read with IPFSDataset"
+    )
+
+
+def warn_of_published(
+    fetcher: Fetcher, url: ObjectURL, target: CID | PlainPath, source: ObjectFile | ObjectDirectory
+) -> None:
+    """Warns where the files of a published dataset, or of a part of one, are read instead of its samples.
+
+    It costs no request where the object is none: directories on its path have been fetched, and the first
+    bytes of a file have been looked at to find its format.
+
+    Args:
+        fetcher: Where the object was found.
+        url: What the user wrote.
+        target: What it names.
+        source: The object, opened.
+    """
+    worker = get_worker_info()
+    if not isinstance(target, CID) or (worker is not None and worker.id):
+        return
+    with suppress(IPFSDatasetError):  # raised where the object is read
+        for place, found in _candidates(fetcher, url, target, source):
+            form = _form(found)
+            if form is not None:
+                warnings.warn(_message(url, place, form), UserWarning, stacklevel=2)
+                return
+
+
+def _candidates(
+    fetcher: Fetcher, url: ObjectURL, target: CID, source: ObjectFile | ObjectDirectory
+) -> Iterator[tuple[str, ObjectFile | ObjectDirectory]]:
+    """Yields the object and the directories that it lies in, as far as they may be a published dataset."""
+    if isinstance(source, ObjectDirectory):
+        if node_kind(target, fetcher.block(target)) == "directory":
+            yield str(url), source
+    elif _IDENTIFIER in source.read_at(0, _FIRST_BYTES):
+        yield str(url), source
+    if url.namespace != "ipfs":
+        return
+    root = CID.parse(url.root)
+    for levels in range(1, min(len(url.path), _MOST_LEVELS) + 1):
+        above = url.path[:-levels]
+        cid = resolve_path(fetcher, root, above, str(url))
+        # A sharded directory has more entries than a published dataset, and would cost a request.
+        if node_kind(cid, fetcher.block(cid)) == "directory":
+            place = "/".join(("", url.namespace, url.root, *above))
+            yield place, open_node(fetcher, cid, place)
+
+
+def _form(source: ObjectFile | ObjectDirectory) -> str | None:
+    """Returns in which form an object was published, None where no plugin reads it as a dataset."""
+    for plugin, _ in default_registry().all(ExporterPlugin):
+        with suppress(IPFSDatasetError):
+            if make_exporter(plugin, ExporterOptions()).load(source) is not None:
+                return plugin.name
+    return None
+
+
+def _message(url: ObjectURL, place: str, form: str) -> str:
+    what = f"{url} is" if place == str(url) else f"{url} is a part of {place},"
+    shown = f"ipfs:/{place.removeprefix('/ipfs')}" if place.startswith("/ipfs/") else place
+    return (
+        f"{what} a published dataset (form {form!r}), and its files are read as they are, not its samples. "
+        f"Read those with IPFSDatasetExporter(address).import_from_ipfs({shown!r}). Where the files are "
+        "meant, name their type, such as IPFSObject(url, RemoteFileType.FOLDER)"
     )

@@ -1,21 +1,26 @@
-"""The pieces that a dataset reads: an archive or plain object, or a run of a folder's plain members.
+"""Shards: the parts of a dataset that are read as one thing, and all of them one after the other.
 
-Each gives samples by number, where its format allows that, and in order; each pickles as what names it, and
-opens its object anew in every process.
+A shard is an archive, a plain object, or a run of plain members of a folder. It gives samples by number,
+where its format allows random access, and in order. It pickles as what names it, and opens its object anew in
+every process.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from bisect import bisect_left
+from abc import abstractmethod
+from array import array
+from bisect import bisect_left, bisect_right
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ipfs_dataset_core.datasets.decoding import Decoders, DecodingReader
+import attrs
+
+from ipfs_dataset_core.datasets.decoding import Decoders, ReaderFactory
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, Location
-from ipfs_dataset_core.interfaces import FolderReader, ObjectFile, Reader
+from ipfs_dataset_core.interfaces import IndexedSamples, ObjectFile, Reader
 from ipfs_dataset_core.interfaces.objects import whole_blocks
-from ipfs_dataset_core.registry import make_reader, unguarded
-from ipfs_dataset_core.registry.lookup import default_registry
+from ipfs_dataset_core.order.shuffled_blocks import cut
+from ipfs_dataset_core.registry import unguarded
 from ipfs_dataset_core.runtime.error_location import located
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 
@@ -33,14 +38,21 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=IPFSDatasetError)
 
 _NO_DECODERS = Decoders()
-# How many members of a folder are announced while one is read, at first and later.
+# How many members of a folder are prefetched while one is read, at first and later.
 _FIRST_AHEAD, _MEMBERS_AHEAD = 16, 256
-# What a folder's member weighs when work is split by bytes; only the balance depends on it.
-_MEMBER_WEIGHT = 64 << 10
+# How many bytes a member of a folder is taken to have, since the folder does not list sizes. Only the balance
+# between readers and the size of shuffle blocks depend on it.
+_MEMBER_BYTES = 64 << 10
+# How many samples are looked at to find out whether an index has spans: some may be empty where others are
+# not.
+_PROBES = 64
 
 
-class Shard(ABC):
+class Shard(IndexedSamples):
     """Part of a dataset that is read as one thing.
+
+    `len` raises a `FormatError` where the format allows no random access, so that only reading all of the
+    shard would tell. The same holds for the other methods of `IndexedSamples`.
 
     Attributes:
         what: What messages call it.
@@ -49,62 +61,44 @@ class Shard(ABC):
     what: str
 
     @abstractmethod
-    def count(self) -> int:
-        """Returns the number of samples.
-
-        Raises:
-            FormatError: The format allows no random access, so that only reading all of it would tell.
-        """
-
-    @abstractmethod
     def is_counted(self) -> bool:
-        """Tells whether `count` is known or cheap to find out."""
+        """Tells whether the number of samples is known or cheap to find out, for every reader alike."""
 
     @abstractmethod
     def is_splittable(self) -> bool:
         """Tells whether several readers can share it without each reading all of it."""
 
     @abstractmethod
+    def has_blocks(self) -> bool:
+        """Tells whether it is read about as fast when samples are mixed within a window of shuffle blocks.
+
+        Not so where it allows no random access, nor where its index does not tell which bytes a sample needs,
+        as that of a file whose rows are decoded many at a time.
+        """
+
+    @abstractmethod
     def weight(self) -> int:
-        """Returns about how many bytes it has."""
+        """Returns about how many bytes it has, at least 1."""
 
     @abstractmethod
-    def get(self, position: int) -> Sample:
-        """Returns one sample."""
+    def iterate_bytes(self, start: int, stop: int) -> Iterator[Sample]:
+        """Yields the samples that start within a range of bytes, from 0 to `weight`.
 
-    def get_each(self, positions: Iterable[int]) -> Iterator[Sample]:
-        """Yields several samples, whose positions ascend."""
-        return map(self.get, positions)
-
-    @abstractmethod
-    def prefetch(self, positions: Sequence[int]) -> None:
-        """Starts fetching what these samples need."""
-
-    def read_ahead(self, positions: Sequence[int]) -> None:
-        """Starts fetching what these samples need, for a reader that reads all of them in order."""
-        self.prefetch(positions)
+        Ranges that adjoin have each sample once.
+        """
 
     @abstractmethod
-    def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
-        """Yields about how many bytes each of some samples, in order, needs besides those before it."""
+    def numbers_in(self, start: int, stop: int) -> tuple[int, int] | None:
+        """Returns the range of numbers of the samples that `iterate_bytes` yields.
 
-    @abstractmethod
-    def between(self, start: int, stop: int) -> Iterator[Sample]:
-        """Yields a range of samples by number."""
-
-    @abstractmethod
-    def slice(self, start: int, stop: int) -> Iterator[Sample]:
-        """Yields the samples that start within a range of its weight; every sample is in one range."""
-
-    @abstractmethod
-    def numbers(self, start: int, stop: int) -> tuple[int, int] | None:
-        """Returns the numbers of the samples that `slice` yields; None where it does not go by number."""
+        None where that does not go by number.
+        """
 
     def resume(self, start: int, found: int, name: str | None) -> tuple[int, int]:
-        """Returns the number of the sample at which a slice failed, and where the next one may begin.
+        """Returns the number of the sample at which `iterate_bytes` failed, and the byte to continue from.
 
         Args:
-            start: Where the slice starts.
+            start: The first byte of the range.
             found: How many of its samples were read.
             name: The name of the last of them.
 
@@ -113,13 +107,17 @@ class Shard(ABC):
         """
         raise FormatError(f"{self.what!r} cannot be read on")
 
-    @abstractmethod
-    def close(self) -> None:
-        """Forgets what this process opened; a later use opens it again."""
+    def read_ahead(self, positions: Sequence[int]) -> None:
+        """Starts fetching what these samples need, for a reader that reads all of them in order."""
+        self.prefetch(positions)
 
     def samples(self) -> Iterator[Sample]:
         """Yields every sample in order."""
-        return self.between(0, self.count())
+        return self.iterate(0, len(self))
+
+    @abstractmethod
+    def close(self) -> None:
+        """Closes what this process opened; a later use opens it again."""
 
 
 class ObjectShard(Shard):
@@ -129,7 +127,7 @@ class ObjectShard(Shard):
         open_source: Opens the object; pickled.
         reader: The format's declaration, or a reader.
         what: What errors call it.
-        where: Returns what errors add of it; pickled. Without it, `what`.
+        where: Returns the place of the object for errors; pickled. Without it, `what`.
         decoders: What makes values of its samples' bytes.
     """
 
@@ -145,7 +143,8 @@ class ObjectShard(Shard):
         self._where = where
         self._open = open_source
         self._source = ProcessLocal(open_source)
-        self._reader = ProcessLocal(_ReaderFactory(reader, where, decoders))
+        self._reader = ProcessLocal(ReaderFactory(reader, where))
+        self._decoders = decoders
         self._index: MemberIndex | None = None
 
     @property
@@ -169,48 +168,41 @@ class ObjectShard(Shard):
             raise self._located(FormatError(f"{self.what!r} {self._without_index()}"))
         return self._index
 
-    def _without_index(self) -> str:
-        """Returns why samples cannot be read by number, and what users and the format's author can do."""
-        reader = self.reader
-        inner = unguarded(reader.inner if isinstance(reader, DecodingReader) else reader)
-        if type(inner).index is not Reader.index:
-            return "allows no random access: iterate it with IPFSIterableDataset"
-        return (
-            "is of a format without random access: iterate it with IPFSIterableDataset. To read it by "
-            f"number, {type(inner).__name__} of {type(inner).__module__} has to have `index` and `read`"
-        )
-
-    def count(self) -> int:
+    def __len__(self) -> int:
         return len(self.index())
 
     def is_counted(self) -> bool:
-        # Never because an index happens to be here: readers that share a shard have to split it alike.
+        # Never because this process happens to have an index: readers that share a shard have to split it
+        # alike.
         if not self.reader.cheap_index:
             return False
         if self._index is None:
             self._index = self._find_index()
         return self._index is not None
 
-    def _find_index(self) -> MemberIndex | None:
-        source = self.source
-        index = self.reader.index(source)
-        if index is not None:
-            # Whatever the format: a few bytes may claim any number of rows.
-            source.limits.check("members", len(index), repr(source.name))
-        return index
-
     def is_splittable(self) -> bool:
         return self.is_counted() or self.reader.sliceable(self.source)
 
+    def has_blocks(self) -> bool:
+        try:
+            count = len(self)
+        except FormatError:
+            return False
+        if not count or not isinstance(self.source, ObjectFile):
+            return True
+        spans = map(self.index().span, range(0, count, -(-count // _PROBES)))
+        return any(start < stop for start, stop in spans)
+
     def weight(self) -> int:
-        # Never 0: an empty object, too, is in somebody's share.
-        return max(1, self.source.size) if isinstance(self.source, ObjectFile) else _MEMBER_WEIGHT
+        # Never 0: an empty object, too, belongs to one reader.
+        return max(1, self.source.size) if isinstance(self.source, ObjectFile) else _MEMBER_BYTES
 
-    def get(self, position: int) -> Sample:
-        return self.reader.read(self.source, self.index(), position)
+    def read(self, position: int) -> Sample:
+        sample = self.reader.read(self.source, self.index(), position)
+        return self._decoded(sample) if self._decoders else sample
 
-    def get_each(self, positions: Iterable[int]) -> Iterator[Sample]:
-        return self.reader.read_each(self.source, self.index(), positions)
+    def read_each(self, positions: Iterable[int]) -> Iterator[Sample]:
+        return self._each_decoded(self.reader.read_each(self.source, self.index(), positions))
 
     def prefetch(self, positions: Sequence[int]) -> None:
         self.reader.prefetch(self.source, self.index(), positions)
@@ -221,26 +213,33 @@ class ObjectShard(Shard):
             source.fetch_bytes(spans) if isinstance(source, ObjectFile) else whole_blocks(spans, 1)
         )
 
-    def samples(self) -> Iterator[Sample]:
-        # A file of its own, for readers read on from where it stands, and iterations may run side by side.
-        return self.reader.samples(self._open_for(0))
+    def block_stops(self, size: int) -> array[int]:
+        span = self.index().span
+        if isinstance(self.source, ObjectFile):
+            return array("Q", cut(lambda position: span(position)[0], len(self), size))
+        return _even_blocks(len(self), size)
 
-    def between(self, start: int, stop: int) -> Iterator[Sample]:
+    def samples(self) -> Iterator[Sample]:
+        # A file of its own: readers continue from its position, and iterations may run side by side.
+        return self._each_decoded(self.reader.samples(self._open_for(0)))
+
+    def iterate(self, start: int, stop: int) -> Iterator[Sample]:
         if self._index is not None and (start, stop) == (0, len(self._index)):
             return self.samples()
         if not isinstance(self.source, ObjectFile):
-            return _one_by_one(self, start, stop)
-        return (self.get(position) for position in range(start, stop))
+            return _files_in_order(self, start, stop)
+        return map(self.read, range(start, stop))
 
-    def slice(self, start: int, stop: int) -> Iterator[Sample]:
-        if (numbers := self.numbers(start, stop)) is not None:
-            return self.between(*numbers)
-        return self.reader.samples_between(self._open_for(start, stop), start, stop)
+    def iterate_bytes(self, start: int, stop: int) -> Iterator[Sample]:
+        if (numbers := self.numbers_in(start, stop)) is not None:
+            return self.iterate(*numbers)
+        source = self._open_for(start, stop)
+        return self._each_decoded(self.reader.samples_between(source, start, stop))
 
-    def numbers(self, start: int, stop: int) -> tuple[int, int] | None:
+    def numbers_in(self, start: int, stop: int) -> tuple[int, int] | None:
         if not self.is_counted():
             return None
-        weight, count = self.weight(), self.count()
+        weight, count = self.weight(), len(self)
         return count * start // weight, count * stop // weight
 
     def resume(self, start: int, found: int, name: str | None) -> tuple[int, int]:
@@ -253,8 +252,29 @@ class ObjectShard(Shard):
             raise FormatError(f"{self.what!r}: its index does not tell which sample failed")
         return position, index.span(position)[1]
 
+    def close(self) -> None:
+        self._source.pop()
+
+    def _find_index(self) -> MemberIndex | None:
+        source = self.source
+        index = self.reader.index(source)
+        if index is not None:
+            # Whatever the format: a few bytes may claim any number of rows.
+            source.limits.check("members", len(index), repr(source.name))
+        return index
+
+    def _without_index(self) -> str:
+        """Returns why samples cannot be read by number, and what users and the format's author can do."""
+        inner = unguarded(self.reader)
+        if type(inner).index is not Reader.index:
+            return "allows no random access: iterate it with IPFSIterableDataset"
+        return (
+            "is of a format without random access: iterate it with IPFSIterableDataset. To read it by "
+            f"number, {type(inner).__name__} of {type(inner).__module__} has to have `index` and `read`"
+        )
+
     def _begins_after(self, start: int, position: int) -> bool:
-        """Tells whether a sample begins at `start` or after it, whose bytes after a header do so."""
+        """Tells whether a sample whose bytes, after a header, start at `start` or later begins there too."""
         index = self.index()
         until = index.span(position)[0] + 1
         try:
@@ -264,11 +284,8 @@ class ObjectShard(Shard):
             return True
         return False
 
-    def close(self) -> None:
-        self._source.pop()
-
     def _open_for(self, start: int, stop: int | None = None) -> ObjectFile | ObjectDirectory:
-        """Opens the object anew for who reads it in order, where it is a file up to a position."""
+        """Opens the object anew for sequential reading; of a file, from one byte to another."""
         try:
             source = self._open()
         except IPFSDatasetError as error:
@@ -277,30 +294,20 @@ class ObjectShard(Shard):
             source.read_ahead(start, source.size if stop is None else stop)
         return source
 
+    def _each_decoded(self, samples: Iterator[Sample]) -> Iterator[Sample]:
+        return map(self._decoded, samples) if self._decoders else samples
+
+    def _decoded(self, sample: Sample) -> Sample:
+        try:
+            return self._decoders.decoded(sample, self.source.limits)
+        except IPFSDatasetError as error:
+            raise located(error, attrs.evolve(self._place(), member=sample[0])) from error.__cause__
+
+    def _place(self) -> Location:
+        return Location(object=self.what) if self._where is None else self._where()
+
     def _located(self, error: E) -> E:
-        where = Location(object=self.what) if self._where is None else self._where()
-        return located(error, where)
-
-
-class _ReaderFactory:
-    """Makes a format's reader; a class so that it pickles."""
-
-    def __init__(
-        self,
-        declared: ReaderPlugin | Reader,
-        where: Callable[[], Location] | None,
-        decoders: Decoders,
-    ) -> None:
-        self._declared = declared
-        self._where = where
-        self._origin = default_registry().origin(declared)
-        self._decoders = decoders
-
-    def __call__(self) -> Reader:
-        reader = make_reader(self._declared, self._origin, self._where)
-        if not self._decoders or isinstance(reader, FolderReader):
-            return reader
-        return DecodingReader(reader, self._decoders, self._where)
+        return located(error, self._place())
 
 
 class FolderShard(Shard):
@@ -310,7 +317,7 @@ class FolderShard(Shard):
         directory: The folder, in each process.
         names: The members' paths.
         folder: The name of the folder.
-        where: Returns where errors say that a member is, by its number; pickled.
+        where: Returns the place of a member for errors, from its number and path; pickled.
         decoders: What makes values of their bytes.
     """
 
@@ -328,7 +335,7 @@ class FolderShard(Shard):
         self._names = names
         self._where = where
 
-    def count(self) -> int:
+    def __len__(self) -> int:
         return len(self._names)
 
     def is_counted(self) -> bool:
@@ -337,10 +344,13 @@ class FolderShard(Shard):
     def is_splittable(self) -> bool:
         return True
 
-    def weight(self) -> int:
-        return len(self._names) * _MEMBER_WEIGHT
+    def has_blocks(self) -> bool:
+        return True
 
-    def get(self, position: int) -> Sample:
+    def weight(self) -> int:
+        return len(self._names) * _MEMBER_BYTES
+
+    def read(self, position: int) -> Sample:
         name = self._names[position]
         try:
             directory = self._directory.get()
@@ -359,31 +369,94 @@ class FolderShard(Shard):
         self._directory.get().read_ahead([self._names[p] for p in positions])
 
     def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
-        return (_MEMBER_WEIGHT for _ in positions)
+        return (_MEMBER_BYTES for _ in positions)
 
-    def between(self, start: int, stop: int) -> Iterator[Sample]:
-        return _one_by_one(self, start, stop)
+    def block_stops(self, size: int) -> array[int]:
+        return _even_blocks(len(self), size)
 
-    def slice(self, start: int, stop: int) -> Iterator[Sample]:
-        return self.between(*self.numbers(start, stop))
+    def iterate(self, start: int, stop: int) -> Iterator[Sample]:
+        return _files_in_order(self, start, stop)
 
-    def numbers(self, start: int, stop: int) -> tuple[int, int]:
+    def iterate_bytes(self, start: int, stop: int) -> Iterator[Sample]:
+        return self.iterate(*self.numbers_in(start, stop))
+
+    def numbers_in(self, start: int, stop: int) -> tuple[int, int]:
         # A member belongs to the range in which it starts.
-        return -(-start // _MEMBER_WEIGHT), -(-stop // _MEMBER_WEIGHT)
+        return -(-start // _MEMBER_BYTES), -(-stop // _MEMBER_BYTES)
 
     def close(self) -> None:
         self._directory.pop()
 
 
-def _one_by_one(shard: Shard, start: int, stop: int) -> Iterator[Sample]:
+def _files_in_order(shard: Shard, start: int, stop: int) -> Iterator[Sample]:
     """Yields samples that are files of a directory, while the next ones are fetched."""
-    # What comes in order comes from the directory's start on: never more in vain than is used.
+    # A sequential reader of a directory fetches from its beginning on: never more in vain than is used.
     hint = shard.read_ahead if start <= stop - start else shard.prefetch
     # Little at first, or the first sample waits for all of it.
-    announced, ahead = start, _FIRST_AHEAD
+    hinted, ahead = start, _FIRST_AHEAD
     for position in range(start, stop):
-        if announced - position <= ahead // 2 and announced < stop:
+        if hinted - position <= ahead // 2 and hinted < stop:
             until = min(position + ahead, stop)
-            hint(range(announced, until))
-            announced, ahead = until, min(2 * ahead, _MEMBERS_AHEAD)
-        yield shard.get(position)
+            hint(range(hinted, until))
+            hinted, ahead = until, min(2 * ahead, _MEMBERS_AHEAD)
+        yield shard.read(position)
+
+
+def _even_blocks(count: int, size: int) -> array[int]:
+    """Returns where shuffle blocks of files of a directory end, whose sizes are not known."""
+    return array("Q", cut(_MEMBER_BYTES.__mul__, count, size))
+
+
+class ConcatenatedShards(IndexedSamples):
+    """The samples of several shards, numbered through.
+
+    Args:
+        shards: All of them can count their samples.
+    """
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        self._shards = shards
+        # The number of the sample after the last of each shard.
+        self._stops = list(accumulate(map(len, shards)))
+
+    def __len__(self) -> int:
+        return self._stops[-1] if self._stops else 0
+
+    def read(self, position: int) -> Sample:
+        number, first = self._shard_of(position)
+        sample: Sample = self._shards[number].read(position - first)
+        return sample
+
+    def read_each(self, positions: Iterable[int]) -> Iterator[Sample]:
+        for shard, within in self._by_shard(positions):
+            yield from shard.read_each(within)
+
+    def prefetch(self, positions: Iterable[int]) -> None:
+        for shard, within in self._by_shard(positions):
+            shard.prefetch(within)
+
+    def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
+        for shard, within in self._by_shard(positions):
+            yield from shard.fetch_bytes(within)
+
+    def block_stops(self, size: int) -> array[int]:
+        stops, first = array("Q"), 0
+        for shard, stop in zip(self._shards, self._stops, strict=True):
+            stops.extend(first + end for end in shard.block_stops(size))
+            first = stop
+        return stops
+
+    def _by_shard(self, positions: Iterable[int]) -> Iterator[tuple[Shard, list[int]]]:
+        """Yields the shards that some samples, in ascending order, are in, with their numbers there."""
+        ascending = list(positions)
+        at = 0
+        while at < len(ascending):
+            number, first = self._shard_of(ascending[at])
+            stop = bisect_left(ascending, self._stops[number], at)
+            yield self._shards[number], [position - first for position in ascending[at:stop]]
+            at = stop
+
+    def _shard_of(self, position: int) -> tuple[int, int]:
+        """Returns the number of the shard that a sample is in, and of that shard's first sample."""
+        number = bisect_right(self._stops, position)
+        return number, self._stops[number - 1] if number else 0

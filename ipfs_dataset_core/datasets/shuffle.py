@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from torch.utils.data import IterableDataset
 
-from ipfs_dataset_core.datasets.indexing import check_length_holds
-from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
+from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset, check_length_holds
 from ipfs_dataset_core.order.dataset_blocks import blocks_of
-from ipfs_dataset_core.order.epochs import SharedEpoch
-from ipfs_dataset_core.order.reader_rank import current_job, current_reader_rank, job_to_carry
+from ipfs_dataset_core.order.reader_rank import (
+    SharedEpoch,
+    current_job,
+    current_reader_rank,
+    job_to_carry,
+)
 from ipfs_dataset_core.order.sharding import ReaderRank, sample_ranges
 from ipfs_dataset_core.order.shuffled_blocks import default_window, keyed_random, samples_of
 

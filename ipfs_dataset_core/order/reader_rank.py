@@ -7,6 +7,7 @@ from multiprocessing.context import get_spawning_popen
 from typing import TYPE_CHECKING
 
 import attrs
+import torch
 import torch.distributed
 from torch.utils.data import get_worker_info
 
@@ -73,3 +74,26 @@ def current_reader_rank(job: Job) -> ReaderRank:
     if info is None:
         return ReaderRank(job.rank, job.world)
     return ReaderRank(job.rank, job.world, info.id, info.num_workers)
+
+
+class SharedEpoch:
+    """A number that this process sets and its DataLoader workers read, however they were started."""
+
+    def __init__(self) -> None:
+        self.__setstate__(torch.zeros((), dtype=torch.int64))
+
+    def set(self, epoch: int) -> None:
+        """Says which epoch comes next."""
+        self._value.fill_(epoch)
+
+    def get(self) -> int:
+        """Returns the epoch that was set last, 0 at first."""
+        return int(self._value)
+
+    def __getstate__(self) -> torch.Tensor:
+        return self._value
+
+    def __setstate__(self, value: torch.Tensor) -> None:
+        # What came to a worker is shared already; a copy is not.
+        self._value = value
+        self._value.share_memory_()  # type: ignore[no-untyped-call]

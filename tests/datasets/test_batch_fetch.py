@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Subset
 from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset.ipfs_dataset import BlockShuffleSampler, IPFSDataset
 from ipfs_dataset_core import IPFSObject
-from ipfs_dataset_core.datasets.batch_fetch import Batches, fetched_ahead, in_groups
-from ipfs_dataset_core.datasets.concatenated import ConcatenatedShards
+from ipfs_dataset_core.datasets.batch_fetch import BatchReader, fetched_ahead, in_groups
+from ipfs_dataset_core.datasets.shards import ConcatenatedShards
 from ipfs_dataset_core.errors import FormatError, TransportError
 from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_plugins.tar.reader import TarReader
@@ -100,14 +100,14 @@ def test_a_batch_has_the_order_in_which_it_was_asked_for(positions, memory):
     def read(group):
         return [(place, (place, next(counted))) for place in group]
 
-    batch = Batches(memory).read(joined, positions, read)
+    batch = BatchReader(memory).read(joined, positions, read)
     assert [place for place, _ in batch] == list(range(len(positions)))
     assert next(counted) == len(positions) + 1
 
 
 def test_what_was_announced_is_fetched_once():
     shard, joined = noting(50)
-    batches = Batches(100)
+    batches = BatchReader(100)
 
     def read(positions):
         batches.read(joined, positions, lambda group: [(place, None) for place in group])
@@ -125,7 +125,7 @@ def test_what_was_announced_is_fetched_once():
 
 def test_what_is_announced_again_and_again_and_never_read_is_not_fetched():
     shard, joined = noting(50)
-    batches = Batches(100)
+    batches = BatchReader(100)
     for turn in range(2):
         batches.read(joined, [9], lambda group: [(place, None) for place in group])
         shard.asked.clear()
@@ -271,7 +271,7 @@ def test_what_is_wrong_with_an_index_of_a_batch_is_said(published):
     cid, blocks = published
     with GatewayServer(blocks) as server:
         dataset = IPFSDatasetExporter(f"gateway+{server.url}").import_from_ipfs(cid)
-        with pytest.raises(IndexError, match="has 600 samples, none of them 600"):
+        with pytest.raises(IndexError, match="sample 600 of a dataset of 600"):
             dataset.__getitems__([3, 600])
         assert dataset.__getitems__([-1]) == [(599, FILES["599"])]
         dataset.prefetch([1, 2, 600])
@@ -289,7 +289,7 @@ def test_a_sampler_has_the_next_window_fetched(archive, part):
         found, announced = [], []
         for batch in loader:
             found += batch
-            announced.append(len(dataset._batches._announced))
+            announced.append(len(dataset._batches._prefetched))
         dataset.close()
     assert dict(found) == {
         name: FILES[name] for name in list(FILES)[slice(None, None, 2 if part else 1)]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.datasets.block_streaming import stream_in_blocks
 from ipfs_dataset_core.datasets.error_policy import ErrorPolicy
+from ipfs_dataset_core.datasets.streaming import stream_in_blocks
 from ipfs_dataset_core.errors import FormatError, TransportError, TransportTimeoutError
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.order.sharding import DISTRIBUTIONS, ReaderRank
@@ -83,17 +83,17 @@ def test_the_order_depends_on_the_key_alone():
 class Unreadable(FakeShard):
     """Cannot be looked up."""
 
-    def count(self):
+    def has_blocks(self):
         raise TransportError(f"{self.name} did not come")
 
 
 class PartlyUnreadable(FakeShard):
     """Its odd samples do not come."""
 
-    def get(self, position):
+    def read(self, position):
         if position % 2:
             raise TransportError(f"sample {position} did not come")
-        return super().get(position)
+        return super().read(position)
 
     def prefetch(self, positions):
         raise TransportError("nothing comes early")
@@ -118,11 +118,11 @@ class Damaged(FakeShard):
 
     error: type[Exception] = FormatError
 
-    def get(self, position):
+    def read(self, position):
         if position % 2:
             self.whole_reads += 1
             raise self.error(f"sample {position} is damaged")
-        return super().get(position)
+        return super().read(position)
 
 
 class Gone(Damaged):

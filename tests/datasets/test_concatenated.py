@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.datasets.concatenated import ConcatenatedShards, has_blocks
-from ipfs_dataset_core.datasets.shards import FolderShard, ObjectShard
+from ipfs_dataset_core.datasets.shards import ConcatenatedShards, FolderShard, ObjectShard
 from ipfs_dataset_core.errors import Location
 from ipfs_dataset_core.interfaces import MemberIndex, Reader
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
@@ -60,7 +59,7 @@ def members(count):
 @given(shards(kinds=("counted", "sliceable")))
 def test_samples_are_numbered_through(shards):
     joined = ConcatenatedShards(shards)
-    assert [joined.get(number) for number in range(len(joined))] == everything(shards)
+    assert [joined.read(number) for number in range(len(joined))] == everything(shards)
 
 
 def test_blocks_end_where_shards_do():
@@ -86,16 +85,16 @@ def test_no_samples_have_no_blocks():
     ],
 )
 def test_an_object_whose_index_names_no_bytes_is_not_mixed(spans, mixes):
-    assert has_blocks(shard(spans)) == mixes
+    assert shard(spans).has_blocks() == mixes
 
 
 def test_files_of_a_directory_are_mixed_whatever_their_spans():
-    assert has_blocks(shard([(0, 0)] * 3, MemoryDirectory({"a": b""})))
-    assert has_blocks(members(3))
+    assert shard([(0, 0)] * 3, MemoryDirectory({"a": b""})).has_blocks()
+    assert members(3).has_blocks()
 
 
 def test_what_cannot_be_counted_is_not_mixed():
-    assert not has_blocks(FakeShard("gz", [0], 1, "stream", countable=False))
+    assert not FakeShard("gz", [0], 1, "stream", countable=False).has_blocks()
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 90))

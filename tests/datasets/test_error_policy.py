@@ -7,7 +7,8 @@ import logging
 import pytest
 from torch.utils.data import DataLoader
 
-from ipfs_dataset_core.datasets.iterable import IPFSDataset, IPFSIterableDataset
+from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
+from ipfs_dataset_core.datasets.map_style import IPFSDataset
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, TransportError
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from tests.support.builders import noise, tar_bytes, zip_bytes

@@ -61,7 +61,7 @@ def test_a_batch_is_fetched_together(shard):
 
 def test_a_range_is_fetched_ahead(shard):
     assert shard.is_counted()
-    found = shard.between(10, 400)
+    found = shard.iterate(10, 400)
     assert next(found) == (NAMES[10], NAMES[10])
     assert shard.source.hints == [NAMES[10:26]], "the first sample waits for this"
     assert [name for name, _ in found] == NAMES[11:400]

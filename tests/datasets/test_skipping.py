@@ -6,7 +6,8 @@ import pytest
 from torch.utils.data import DataLoader
 
 from ipfs_dataset_core import FormatError, MemberIndex, Reader
-from ipfs_dataset_core.datasets.iterable import IPFSDataset, IPFSIterableDataset
+from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
+from ipfs_dataset_core.datasets.map_style import IPFSDataset
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from tests.support.builders import noise, tar_bytes
 from tests.support.stores import Store

@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 
 from ipfs_dataset_core import Options, TransportError, TransportTimeoutError, make_cid
-from ipfs_dataset_core.datasets.objects import DatasetObject, DatasetObjects
+from ipfs_dataset_core.datasets.objects import DatasetObject
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.ipld import RAW
 from ipfs_dataset_core.reading.connections import Connections
@@ -105,9 +105,9 @@ def test_files_of_its_gateway_are_read_with_consent(jsipfs, plain):
 
 def test_folders_of_its_gateway_are_read_where_they_list_their_members(jsipfs, plain):
     listed = publish(jsipfs, *folder(MEMBERS))
-    dataset = DatasetObjects([DatasetObject(IPFSObject(f"ipfs://{listed}"), plain)])
-    assert [dataset.concatenated.get(n) for n in range(len(dataset))] == list(MEMBERS.items())
+    shards = DatasetObject(IPFSObject(f"ipfs://{listed}"), plain).counted_shards()
+    assert [sample for shard in shards for sample in shard.samples()] == list(MEMBERS.items())
     assert open_object(f"ipfs://{listed}/sub/b.bin", plain).read() == DATA
     unlisted = publish(jsipfs, *tree(MEMBERS))
     with pytest.raises(TransportError, match="cannot be listed"):
-        len(DatasetObjects([DatasetObject(IPFSObject(f"ipfs://{unlisted}"), plain)]))
+        DatasetObject(IPFSObject(f"ipfs://{unlisted}"), plain).counted_shards()

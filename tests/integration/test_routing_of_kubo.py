@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ipfs_dataset_core import ObjectNotFoundError, Options
-from ipfs_dataset_core.datasets.iterable import IPFSDataset
+from ipfs_dataset_core.datasets.map_style import IPFSDataset
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_plugins.routing.transport import RoutingTransport

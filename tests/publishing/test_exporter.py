@@ -268,7 +268,7 @@ def test_indices_count_from_both_ends_and_end(exporter):
     assert imported[-1][1] == 29
     assert imported[np.int64(3)][1] == 3
     for index in (30, -31):
-        with pytest.raises(IndexError, match=f"none of them {index}"):
+        with pytest.raises(IndexError, match=f"sample {index} of a dataset of 30"):
             imported[index]
     with pytest.raises(TypeError):
         imported["0"]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ipfs_dataset_core.datasets.iterable import IPFSDataset, IPFSIterableDataset
+from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
+from ipfs_dataset_core.datasets.map_style import IPFSDataset
 from ipfs_dataset_core.errors import TransportError
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from ipfs_dataset_core.ipld import CID, RAW
@@ -94,7 +95,7 @@ def test_what_was_not_verified_is_not_kept(content, tmp_path):
 _EPOCH = """
 import sys
 from ipfs_dataset_core.ipld import CID, RAW
-from ipfs_dataset_core.datasets.iterable import IPFSDataset
+from ipfs_dataset_core.datasets.map_style import IPFSDataset
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 root, url, cache = sys.argv[1:]
 dataset = IPFSDataset(IPFSObject("ipfs://" + root, RemoteFileType.TAR), gateways=url, cache_dir=cache)

@@ -8,7 +8,8 @@ import attrs
 import pytest
 
 from ipfs_dataset_core import IPFSObject, Options
-from ipfs_dataset_core.datasets.iterable import IPFSDataset, IPFSIterableDataset
+from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
+from ipfs_dataset_core.datasets.map_style import IPFSDataset
 from ipfs_dataset_core.reading.directories import VerifiedDirectory
 from tests.support.builders import depth_first, noise, tree
 from tests.support.fetching import Recorder, fetching, flip
@@ -114,7 +115,7 @@ def test_workers_late_in_a_folder_do_not_read_what_comes_before(tmp_path):
     with GatewayServer(blocks) as server:
         dataset = IPFSIterableDataset(IPFSObject(f"{server.url}/ipfs/{root}"))
         [shard] = dataset._objects[0].shards()
-        assert dict(shard.between(300, 400)) == dict(list(FILES.items())[300:])
+        assert dict(shard.iterate(300, 400)) == dict(list(FILES.items())[300:])
         assert server.served["car"] == 0
         dataset.close()
 

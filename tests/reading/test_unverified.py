@@ -11,7 +11,7 @@ from ipfs_dataset_core import (
     TransportError,
     VerificationError,
 )
-from ipfs_dataset_core.datasets.objects import DatasetObject, DatasetObjects
+from ipfs_dataset_core.datasets.objects import DatasetObject
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.reading.connections import Connections
 from ipfs_dataset_core.reading.files import VerifiedFile
@@ -92,8 +92,8 @@ def test_a_file_of_one_raw_block_is_still_proven(plain, connect):
 
 def test_members_that_metadata_lists_are_samples_and_archives_are_opened(plain, connect):
     connections = connect(plain)
-    dataset = DatasetObjects([DatasetObject(IPFSObject(f"ipfs://{ROOT}"), connections)])
-    samples = [dataset.concatenated.get(position) for position in range(len(dataset))]
+    shards = DatasetObject(IPFSObject(f"ipfs://{ROOT}"), connections).counted_shards()
+    samples = [sample for shard in shards for sample in shard.samples()]
     assert samples == [("a b.txt", b"first"), ("sub/b.bin", BIG[:400_000]), ("x", b"in a zip")]
 
 
@@ -120,9 +120,9 @@ def test_directories_are_entered_but_not_listed(plain, connect):
 
 
 def test_a_folder_without_metadata_is_a_clear_error(plain, connect):
-    dataset = DatasetObjects([DatasetObject(IPFSObject(f"ipfs://{UNLISTED}"), connect(plain))])
+    folder = DatasetObject(IPFSObject(f"ipfs://{UNLISTED}"), connect(plain))
     with pytest.raises(TransportError, match=r"cannot be listed.*metadata\.txt"):
-        len(dataset)
+        folder.counted_shards()
 
 
 def test_files_named_by_cid_are_found(plain, connect):
@@ -141,7 +141,7 @@ def test_shards_of_plain_folders_pickle(plain, connect):
     connections = connect(plain)
     [shard, *_] = DatasetObject(IPFSObject(f"ipfs://{ROOT}"), connections).shards()
     again = pickle.loads(pickle.dumps(shard))
-    assert again.get(0) == ("a b.txt", b"first")
+    assert again.read(0) == ("a b.txt", b"first")
     again.close()
 
 

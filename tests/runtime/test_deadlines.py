@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfs_dataset_core.datasets.iterable import IPFSDataset
+from ipfs_dataset_core.datasets.map_style import IPFSDataset
 from ipfs_dataset_core.errors import TransportError
 from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.options import Options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ipfs_dataset_core.datasets.iterable import IPFSDataset
+from ipfs_dataset_core.datasets.map_style import IPFSDataset
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from tests.support.builders import noise, one_file, zip_bytes
 from tests.support.gateway_server import GatewayServer

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
+
 import attrs
 from hypothesis import strategies as st
 
 from ipfs_dataset_core.datasets.shards import Shard
 from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.order.shuffled_blocks import cut
 
 
 @attrs.define(eq=False)
@@ -29,7 +32,7 @@ class FakeShard(Shard):
     def _sample(self, position):
         return self.name, position
 
-    def count(self):
+    def __len__(self):
         if not self.countable:
             raise FormatError(f"{self.name} cannot be counted.")
         return len(self.starts)
@@ -40,10 +43,16 @@ class FakeShard(Shard):
     def is_splittable(self):
         return self.kind != "stream"
 
+    def has_blocks(self):
+        return self.countable
+
+    def block_stops(self, size):
+        return array("Q", cut((64 << 10).__mul__, len(self), size))
+
     def weight(self):
         return self.size
 
-    def get(self, position):
+    def read(self, position):
         return self._sample(position)
 
     def prefetch(self, positions):
@@ -55,17 +64,17 @@ class FakeShard(Shard):
             yield int(position != before)
             before = position
 
-    def between(self, start, stop):
+    def iterate(self, start, stop):
         assert self.countable
         return (self._sample(position) for position in range(start, stop))
 
-    def slice(self, start, stop):
+    def iterate_bytes(self, start, stop):
         assert self.kind != "stream"
         for position, at in enumerate(self.starts):
             if start <= at < stop:
                 yield self._sample(position)
 
-    def numbers(self, start, stop):
+    def numbers_in(self, start, stop):
         if not self.is_counted():
             return None
         inside = [p for p, at in enumerate(self.starts) if start <= at < stop]

@@ -16,7 +16,7 @@ from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset, ShuffleD
 from ipfs_dataset.types import IPFSObject, RemoteFileType
 from ipfs_dataset_core import IPFSDatasetError
 from ipfs_dataset_core.interfaces import ObjectFile, Transport
-from ipfs_dataset_core.order.epochs import SharedEpoch
+from ipfs_dataset_core.order.reader_rank import SharedEpoch
 from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.runtime.pool import DaemonPool
 from ipfs_dataset_core.toolkit.indexes import NameTable

@@ -1,0 +1,207 @@
+"""Map-style datasets: samples of objects in IPFS, by number."""
+
+from __future__ import annotations
+
+import operator
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import Dataset
+
+from ipfs_dataset_core.datasets.batch_fetch import BatchReader, numbered
+from ipfs_dataset_core.datasets.decoding import Decoders
+from ipfs_dataset_core.datasets.error_policy import ErrorPolicy
+from ipfs_dataset_core.datasets.objects import DatasetObject, as_objects
+from ipfs_dataset_core.datasets.shards import ConcatenatedShards
+from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.reading.connections import Connections
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from typing_extensions import Unpack
+
+    from ipfs_dataset_core.datasets.decoding import Decoder
+    from ipfs_dataset_core.interfaces import IndexedSamples
+    from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
+    from ipfs_dataset_core.options import OptionArguments
+
+
+class SampleAccess:
+    """Random access to samples: what all map-style datasets share, on a base of its own.
+
+    Users write ``super(IPFSDataset, self).__getitem__(index)`` in their subclasses, which looks the method up
+    in the classes after `IPFSDataset`, so it must not be defined there.
+
+    Args:
+        connections: Where to read; its options hold the error policy and the size of the cache.
+        name: What messages call the dataset.
+    """
+
+    def __init__(self, connections: Connections, name: str) -> None:
+        self._connections = connections
+        self._name = name
+        self._policy = ErrorPolicy(connections.options)
+        self._batches = BatchReader(connections.options.memory)
+        self._length: int | None = None
+
+    @abstractmethod
+    def _indexed(self) -> IndexedSamples:
+        """Returns the samples, which are opened and counted at the first use in this process."""
+
+    @abstractmethod
+    def _close_samples(self) -> None:
+        """Closes what this process opened of them; a later use opens it again."""
+
+    def __len__(self) -> int:
+        return self._count()
+
+    def __getitem__(self, index: Any) -> Any:
+        """Returns the sample at an index, ``(name, bytes)`` of an `IPFSDataset`.
+
+        Args:
+            index: An integer, also one of numpy or torch; negative ones count from the end. A slice gives the
+                list of its samples, fetched together, where no subclass has a ``__getitem__`` of its own.
+
+        Raises:
+            IndexError: There is no such sample.
+            TypeError: The index is neither, or a slice that a subclass's ``__getitem__`` was given.
+            IPFSDatasetError: The object could not be found, fetched, verified or read.
+        """
+        if isinstance(index, slice):
+            self._check_slice(index)
+            return self.__getitems__(range(*index.indices(len(self))))
+        length = self._count()
+        position = as_integer(index)
+        if not -length <= position < length:
+            raise IndexError(f"sample {position} of a dataset of {length}: {self._name}")
+        return self._indexed().read(position % length)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """Returns a batch: what it needs is fetched together, then each sample is read by ``self[index]``.
+
+        Samples are read in the order of `indices`, unless the blocks of the batch are more than `memory`
+        holds: then those that lie together are read one after the other. The batch has the order of `indices`
+        in any case.
+
+        Args:
+            indices: Integers.
+        """
+        return self._batches.read_batch(
+            self._indexed(), indices, self.__getitem__, self._policy, unchanged=self._unchanged
+        )
+
+    def prefetch(self, indices: Sequence[int]) -> None:
+        """Starts fetching samples of the next batches while others are read.
+
+        Has no effect before the first batch of this process, or after several hints without a batch.
+
+        Args:
+            indices: Numbers of samples.
+        """
+        self._batches.prefetch(self._indexed(), numbered(indices, self._count()))
+
+    @property
+    def skipped(self) -> int:
+        """How many samples of batches were skipped so far, in this process and its workers."""
+        return self._policy.skipped
+
+    def block_memory(self) -> int:
+        """Returns how many bytes of verified blocks each process keeps."""
+        return self._connections.options.memory
+
+    def block_stops(self, size: int) -> Sequence[int]:
+        """Returns where each shuffle block ends, by number: a run of samples of about `size` bytes."""
+        return self._indexed().block_stops(size)
+
+    def close(self) -> None:
+        """Closes the connections of this process; a later use opens them again."""
+        self._close_samples()
+        self._connections.close()
+
+    @property
+    def _unchanged(self) -> bool:
+        """Whether ``self[index]`` returns samples as they were read: no subclass transforms them."""
+        return type(self).__getitem__ is SampleAccess.__getitem__
+
+    def _count(self) -> int:
+        if self._length is None:
+            self._length = len(self._indexed())
+        return self._length
+
+    def _check_slice(self, index: slice) -> None:
+        """Refuses a slice that a subclass's ``__getitem__`` passed on, since that expects one sample.
+
+        Raises:
+            TypeError: A subclass has one.
+        """
+        if not self._unchanged:
+            start, stop, step = index.indices(len(self))
+            shown = f"range({start}, {stop}{f', {step}' if step != 1 else ''})"
+            raise TypeError(
+                f"{type(self).__name__} has a __getitem__ of its own, which takes one index at a time: "
+                f"write [dataset[i] for i in {shown}], or torch.utils.data.Subset(dataset, {shown})"
+            )
+
+
+class IPFSDataset(SampleAccess, Dataset[Any]):
+    """A map-style dataset: members of archives and folders, and whole plain objects, by number.
+
+    Nothing is fetched before the first use. Then archives' tables of contents are read, and of their
+    members only those asked for. A compressed tar allows no random access: iterate it with
+    `IPFSIterableDataset`.
+
+    Args:
+        ipfs_objs: One object or several, of any formats and sources.
+        ipfs_api_address: Where to read: a node's RPC API (multiaddr or URL), a folder or `.car` file of
+            blocks; None reads from the gateways that the objects' URLs name, else from those that the
+            environment configures, else from the embedded store.
+        decoders: Makes values of the bytes of members of archives and folders, and of plain objects, by the
+            end of their names: ``{".spx": decode}``, with a function of the bytes, or a format (its class or
+            name). A format of which a file has many samples gives the list of them.
+        **options: Fields of `Options`.
+    """
+
+    def __init__(
+        self,
+        ipfs_objs: IPFSObject | str | Iterable[IPFSObject | str],
+        ipfs_api_address: str | os.PathLike[str] | None = None,
+        *,
+        decoders: Mapping[str, Decoder] | None = None,
+        **options: Unpack[OptionArguments],
+    ) -> None:
+        chosen, objects = Options.from_arguments(options), as_objects(ipfs_objs)
+        connections = Connections(ipfs_api_address, chosen, objects)
+        decode = Decoders(decoders)
+        self._objects = [DatasetObject(item, connections, decode) for item in objects]
+        self._shards: ConcatenatedShards | None = None
+        super().__init__(connections, ", ".join(item.name for item in self._objects[:2]))
+
+    def _indexed(self) -> ConcatenatedShards:
+        if self._shards is None:
+            self._shards = ConcatenatedShards(
+                [shard for item in self._objects for shard in item.counted_shards()]
+            )
+        return self._shards
+
+    def _close_samples(self) -> None:
+        for item in self._objects:
+            item.close()
+
+
+def as_integer(index: Any) -> int:
+    """Returns the integer that an index is: of Python, numpy, or a torch tensor with one integer.
+
+    Raises:
+        TypeError: It is none.
+    """
+    try:
+        return operator.index(index)
+    except TypeError:
+        hint = ""
+        if isinstance(index, (list, tuple, range)) or getattr(index, "ndim", None):
+            hint = ": for several samples, write [dataset[i] for i in indices]"
+        raise TypeError(
+            f"a sample has an integer as its index, not {index!r:.80} of type {type(index).__name__}{hint}"
+        ) from None
