@@ -203,7 +203,8 @@ _MODULES = {
         "lookup make_cid node_kind parse_file verify"
     ),
     "ipfs_dataset_core.ipld.data_model": "links",
-    "ipfs_dataset_core.datasets.iterable": "IPFSDataset IPFSIterableDataset",
+    "ipfs_dataset_core.datasets.iterable": "IPFSIterableDataset",
+    "ipfs_dataset_core.datasets.map_style": "IPFSDataset",
     "ipfs_dataset_core.runtime.deadlines": "check_time time_left",
     "ipfs_dataset_core.runtime.error_location": "located",
     "ipfs_dataset_core.errors": (
