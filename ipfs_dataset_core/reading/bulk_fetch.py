@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.reading.read_ahead import FileReadAhead, ReadAhead
     from ipfs_dataset_core.reading.single_flight import Flight
     from ipfs_dataset_core.reading.verified_streams import VerifiedStream
-    from ipfs_dataset_core.sources.failover import SourcePool
+    from ipfs_dataset_core.sources.failover import Source, SourcePool
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class BulkFetch:
             wanted: Leaves in order, with their flights; those that land are removed.
             read_ahead: Where the leaves are read in order: has, and keeps, the stream for the next ones.
         """
-        kinds: tuple[tuple[type[RangeStream | CarStream], list[Transport]], ...] = (
+        kinds: tuple[tuple[type[RangeStream | CarStream], list[Source]], ...] = (
             (RangeStream, self._ranging()),
             (CarStream, self._carrying()),
         )
@@ -122,10 +122,10 @@ class BulkFetch:
 
         self._first(ask, self._ranging(), f"bytes of {layout.cid}")
 
-    def _ranging(self) -> list[Transport]:
+    def _ranging(self) -> list[Source]:
         return [transport for transport in self._sources.transports if transport.serves_ranges]
 
-    def _carrying(self) -> list[Transport]:
+    def _carrying(self) -> list[Source]:
         return [transport for transport in self._sources.transports if transport.serves_cars]
 
     def _begin(
@@ -148,7 +148,7 @@ class BulkFetch:
         begin: Callable[[Transport], VerifiedStream[T]],
         wanted: dict[T, Flight],
         *,
-        transports: Sequence[Transport],
+        transports: Sequence[Source],
         what: str,
         read_ahead: ReadAhead[T] | None,
     ) -> None:
@@ -176,7 +176,7 @@ class BulkFetch:
         self._first(ask, transports, what)
 
     def _first(
-        self, ask: Callable[[Transport], None], transports: Sequence[Transport], what: str
+        self, ask: Callable[[Transport], None], transports: Sequence[Source], what: str
     ) -> None:
         try:
             # Other failures are not retried: the same source may still deliver blocks, at once.

@@ -1,26 +1,35 @@
-"""Verified blocks from one or several transports: tries, retries, falls back, and reports."""
+"""Verified blocks from one or several sources: the healthiest first, then the next; retries; one error."""
 
 from __future__ import annotations
 
 import logging
+import math
+import threading
 import time
 from contextlib import closing
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from ipfs_dataset_core.errors import TransportError
+from ipfs_dataset_core.addressing.sources import mistaken_port
+from ipfs_dataset_core.errors import (
+    LimitError,
+    ObjectNotFoundError,
+    RateLimitedError,
+    TransportError,
+    TransportTimeoutError,
+    VerificationError,
+)
 from ipfs_dataset_core.ipld import hasher, verify
 from ipfs_dataset_core.runtime.deadlines import time_left
 from ipfs_dataset_core.sources.disk_cache import DiskCache
-from ipfs_dataset_core.sources.failed_sources import aggregate_errors
-from ipfs_dataset_core.sources.health import Health
 from ipfs_dataset_core.sources.hedging import HedgedRequests, Latencies, in_turn
 from ipfs_dataset_core.sources.retry import delays, pause, wait_at_least
-from ipfs_dataset_core.sources.throttle import Throttle, loader_workers
+from ipfs_dataset_core.sources.throttle import Throttled, WrapperTransport, loader_workers
 from ipfs_dataset_core.toolkit.index_cache import IndexCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.ipld import CID
@@ -30,6 +39,84 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+# How long a source is asked last after a failure, and after wrong bytes.
+FAILED_SECONDS = 10.0
+WRONG_BYTES_SECONDS = 300.0
+
+
+class Source(WrapperTransport):
+    """A transport, with what this process has learnt about it: how fast it answers, and how it fails.
+
+    The user's order of preference holds among sources that work. A source that failed rests: it is asked last
+    for a while, so that a dead one costs its time-out now and then, not for every block. A source that asked
+    us to wait is not asked before. Thread-safe.
+
+    Attributes:
+        has_delivered: Whether any request succeeded.
+        latencies: How long it takes for a block.
+    """
+
+    def __init__(self, wrapped: Transport) -> None:
+        super().__init__(wrapped)
+        self.has_delivered = False
+        self.latencies = Latencies()
+        # On the monotonic clock.
+        self._rests_until = 0.0
+        self._limited_until = 0.0
+        self._lock = threading.Lock()
+
+    def get_block(self, cid: CID) -> bytes:
+        started = time.monotonic()
+        block = self.wrapped.get_block(cid)
+        self.latencies.add(time.monotonic() - started)
+        return block
+
+    @property
+    def rests(self) -> bool:
+        """Whether it failed lately."""
+        return self._rests_until > time.monotonic()
+
+    def ask(self, request: Callable[[Transport], T]) -> T:
+        """Returns what a request returns, and records how it went.
+
+        Raises:
+            RateLimitedError: The source asked us to wait, and the time is not over.
+        """
+        left = self._limited_until - time.monotonic()
+        if left > 0:
+            raise RateLimitedError(
+                f"{self.name}: asked us to wait, for {left:.1f} seconds more", retry_after=left
+            )
+        try:
+            answer = request(self)
+        except Exception as error:
+            self._failed(error)
+            raise
+        self._rests_until = 0.0
+        self.has_delivered = True
+        return answer
+
+    def was_late(self) -> None:
+        """Records that another source answered before this one, which was asked first."""
+        with self._lock:
+            self._rests_until = max(self._rests_until, time.monotonic() + FAILED_SECONDS)
+
+    def _failed(self, error: Exception) -> None:
+        """Records a failure; that a source lacks a block, or serves no ranges, is none."""
+        if isinstance(error, RateLimitedError):
+            seconds = wait_at_least(error)
+            self._limited_until = time.monotonic() + seconds
+        elif isinstance(error, VerificationError):
+            seconds = WRONG_BYTES_SECONDS
+        elif isinstance(error, TransportError) and error.final:
+            seconds = math.inf
+        elif isinstance(error, TransportError) and error.retryable:
+            seconds = FAILED_SECONDS
+        else:
+            return
+        with self._lock:
+            self._rests_until = time.monotonic() + seconds
 
 
 class SourcePool:
@@ -42,16 +129,13 @@ class SourcePool:
 
     def __init__(self, transports: Sequence[Transport], options: Options) -> None:
         self._all = tuple(transports)
-        self.transports = tuple(t for t in transports if t.local or not options.offline)
         self._options = options
-        self._health = Health()
-        self._delivered: set[Transport] = set()
-        workers = loader_workers()
-        self._throttles = {
-            t: Throttle(options.max_requests, None if t.local else options.max_rate, workers)
-            for t in self.transports
-        }
-        self._latencies = {transport: Latencies() for transport in self.transports}
+        workers, in_flight = loader_workers(), options.max_requests
+        self.transports = tuple(
+            Source(Throttled(t, in_flight, None if t.local else options.max_rate, workers))
+            for t in transports
+            if t.local or not options.offline
+        )
         self._hedged = HedgedRequests(2 * self.concurrency)
         self._cache = None
         if options.cache_dir is not None:
@@ -108,9 +192,7 @@ class SourcePool:
         return self._cache is not None
 
     def _block(self, transport: Transport, cid: CID) -> bytes:
-        started = time.monotonic()
         block = transport.get_block(cid)
-        self._latencies[transport].add(time.monotonic() - started)
         self._options.limits.check("block_bytes", len(block), f"block {cid} from {transport.name}")
         if self._options.verify:
             verify(cid, block)
@@ -142,7 +224,7 @@ class SourcePool:
 
         return self.first(read, f"bytes {start}-{stop - 1} of {path}", self._serving_paths())
 
-    def _serving_paths(self) -> list[Transport]:
+    def _serving_paths(self) -> list[Source]:
         return [transport for transport in self.transports if transport.serves_paths]
 
     def close(self) -> None:
@@ -157,7 +239,7 @@ class SourcePool:
         self,
         ask: Callable[[Transport], T],
         what: str,
-        transports: Sequence[Transport] | None = None,
+        transports: Sequence[Source] | None = None,
         *,
         retried: type[TransportError] = TransportError,
         hedged: bool = False,
@@ -173,17 +255,17 @@ class SourcePool:
         """
         asked = self.transports if transports is None else transports
         waits, started = delays(self._options.retries), time.monotonic()
-        failures: dict[Transport, Exception] = {}
+        failures: dict[Source, Exception] = {}
         while True:
-            # Who refused for good is quoted, and not asked again.
+            # A source that refused for good is quoted, and not asked again.
             failures = {t: e for t, e in failures.items() if getattr(e, "final", False)}
-            order = self._health.in_order([t for t in asked if t not in failures])
+            order = sorted((t for t in asked if t not in failures), key=attrgetter("rests"))
             race = self._race(ask, order, hedged=hedged)
             for number, error in race.failures.items():
                 log.debug("No %s from %s: %s", what, order[number].name, error)
                 failures[order[number]] = error
             for number in race.late:
-                self._health.late(order[number])
+                order[number].was_late()
             if race.winner is not None:
                 return cast("T", race.answer)
             retryable = {
@@ -195,17 +277,17 @@ class SourcePool:
             if wait is not None:
                 wait = max(wait, min(map(wait_at_least, retryable.values())))
             if wait is None or wait >= time_left():
-                raise aggregate_errors(what, failures, self._notes(late=wait is not None))
+                raise _aggregate_errors(what, failures, self._notes(late=wait is not None))
             time.sleep(wait)
 
-    def _may_come_back(self, failed: Iterable[Transport], seconds: float) -> bool:
+    def _may_come_back(self, failed: Iterable[Source], seconds: float) -> bool:
         """Tells whether to go on asking for what a source that has delivered before does not deliver now.
 
         A node that is started anew takes longer than a few tries; one that never answered is not waited for.
         """
         if self._options.retries == 0 or seconds >= self._options.timeout:
             return False
-        return any(transport in self._delivered for transport in failed)
+        return any(source.has_delivered for source in failed)
 
     def _notes(self, *, late: bool) -> list[str]:
         """Returns what a failure has to do with how the user set things."""
@@ -217,21 +299,48 @@ class SourcePool:
         return notes
 
     def _race(
-        self, ask: Callable[[Transport], T], order: Sequence[Transport], *, hedged: bool
+        self, ask: Callable[[Transport], T], order: Sequence[Source], *, hedged: bool
     ) -> Outcome[T]:
-        attempts = [partial(self._ask, ask, transport) for transport in order]
+        attempts = [partial(source.ask, ask) for source in order]
         if not hedged or len(order) < 2 or order[0].local:  # noqa: PLR2004 - one has no rival
             return in_turn(attempts)
-        return self._hedged.run(attempts, [self._latencies[t].hedge_delay() for t in order])
+        return self._hedged.run(attempts, [source.latencies.hedge_delay() for source in order])
 
-    def _ask(self, ask: Callable[[Transport], T], transport: Transport) -> T:
-        self._health.check(transport)
-        try:
-            with self._throttles[transport].slot():
-                answer = ask(transport)
-        except Exception as error:
-            self._health.failed(transport, error)
-            raise
-        self._health.worked(transport)
-        self._delivered.add(transport)
-        return answer
+
+def _aggregate_errors(
+    what: str, failures: Mapping[Source, Exception], notes: Sequence[str]
+) -> Exception:
+    """Returns one error of the most telling class, which quotes each source on a line of its own."""
+    errors = list(failures.values())
+    lines = [_quoted(source.name, error) for source, error in failures.items()]
+    message = "\n  ".join([f"No source delivered {what}:", *lines, *notes, *_advice(errors)])
+    if any(isinstance(error, VerificationError) for error in errors):
+        return VerificationError(message)
+    for kind in (LimitError, RateLimitedError, TransportTimeoutError):
+        if errors and all(isinstance(error, kind) for error in errors):
+            return kind(message)
+    return TransportError(message, retryable=any(getattr(e, "retryable", False) for e in errors))
+
+
+def _advice(errors: list[Exception]) -> list[str]:
+    """Returns what the user can do, where the answers of the sources do not tell that themselves."""
+    if errors and all(isinstance(error, ObjectNotFoundError) for error in errors):
+        return [
+            "What to do: name a source that has it: gateways=[URL, …], or ask its publisher to pin it"
+        ]
+    if any(isinstance(error, VerificationError) for error in errors):
+        return [
+            "What to do: leave out the source whose bytes are wrong, or name more: gateways=[URL, …]"
+        ]
+    if errors and all(isinstance(error, TransportTimeoutError) for error in errors):
+        return [
+            "What to do: try again later, raise timeout=, or name more sources: gateways=[URL, …]"
+        ]
+    return []
+
+
+def _quoted(name: str, error: Exception) -> str:
+    message = " ".join(str(error).split())
+    quoted = message if message.startswith(name) else f"{name}: {message}"
+    hint = mistaken_port(name)
+    return f"{quoted} ({hint})" if hint else quoted

@@ -148,7 +148,7 @@ def test_a_404_is_not_retried(sleeps):
 
 def test_retry_after_is_obeyed_by_whatever_else_is_asked_in_the_meantime(monkeypatch):
     clock = [1000.0]
-    monkeypatch.setattr("ipfs_dataset_core.sources.health.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("ipfs_dataset_core.sources.failover.time.monotonic", lambda: clock[0])
     waited = []
 
     def sleep(seconds):
@@ -187,7 +187,7 @@ def test_one_source_that_asks_to_wait_does_not_hold_up_another(sleeps):
 
 def test_a_source_that_failed_is_asked_last_until_it_has_rested(monkeypatch):
     clock = [1000.0]
-    monkeypatch.setattr("ipfs_dataset_core.sources.health.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("ipfs_dataset_core.sources.failover.time.monotonic", lambda: clock[0])
     dead = Recorder(BLOCKS, change=fail(TransportTimeoutError("late")))
     alive = Recorder(BLOCKS)
     both = sources(dead, alive)

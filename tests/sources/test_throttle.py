@@ -1,52 +1,202 @@
-"""A source is asked so much at once and per second, by all workers together."""
+"""Requests at once and per second are limited for each source, over all workers together."""
 
 from __future__ import annotations
 
 import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from torch.utils.data import DataLoader, IterableDataset
 
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
+from ipfs_dataset_core.errors import ObjectNotFoundError
+from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
-from ipfs_dataset_core.sources.throttle import Throttle, loader_workers
+from ipfs_dataset_core.ipld import RAW, make_cid
+from ipfs_dataset_core.sources.throttle import Throttled, WrapperTransport, loader_workers
 from tests.support.builders import noise, one_file, tar_bytes
+from tests.support.fetching import Recorder
 from tests.support.gateway_server import GatewayServer
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+
+BLOCK = noise(1000)
+NAME = make_cid(BLOCK, RAW)
+
+
+class Counting(Recorder):
+    """Counts the threads that are in any of its methods, or read from what it returned."""
+
+    def __init__(self) -> None:
+        super().__init__({NAME.multihash: BLOCK}, serves_paths=True, resolves_names=True)
+        self.inside = self.most = 0
+
+    @contextmanager
+    def entered(self):
+        with self._lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        time.sleep(0.0005)
+        yield
+        with self._lock:
+            self.inside -= 1
+
+    def get_block(self, cid):
+        with self.entered():
+            return super().get_block(cid)
+
+    def open_range(self, cid, start, stop):
+        with self.entered():
+            stream = super().open_range(cid, start, stop)
+        return CountingStream(self, stream)
+
+    def open_path(self, path, start, stop):
+        return self.open_range(NAME, start, stop)
+
+    def read_car(self, cid, *, span=None):
+        for section in super().read_car(cid, span=span):
+            with self.entered():
+                pass
+            yield section
+
+    def path_size(self, path):
+        with self.entered():
+            return len(BLOCK)
+
+    def resolve_name(self, name):
+        with self.entered():
+            return f"/ipfs/{NAME}"
+
+
+class CountingStream:
+    def __init__(self, transport, stream):
+        self.transport, self.stream = transport, stream
+
+    def read(self, size):
+        with self.transport.entered():
+            return self.stream.read(size)
+
+    def close(self):
+        self.stream.close()
+
+
+def through_all(transport):
+    """Uses every way to read from a transport."""
+    assert transport.get_block(NAME) == BLOCK
+    for stream in (transport.open_range(NAME, 0, 500), transport.open_path("/ipfs/x", 0, 500)):
+        assert stream.read(300) + stream.read(200) == BLOCK[:500]
+        stream.close()
+    assert list(transport.read_car(NAME)) == [(NAME, BLOCK)]
+    assert transport.path_size("/ipfs/x") == len(BLOCK)
+    assert transport.resolve_name("x") == f"/ipfs/{NAME}"
 
 
 @pytest.mark.parametrize(
     ("in_flight", "workers", "each"), [(4, 1, 4), (4, 2, 2), (4, 3, 1), (1, 8, 1)]
 )
-def test_workers_share_out_what_may_be_in_flight(in_flight, workers, each):
-    pace = Throttle(in_flight, None, workers)
-    inside, most = 0, 0
-    lock = threading.Lock()
+def test_workers_share_the_number_of_requests_at_once(in_flight, workers, each):
+    counting = Counting()
+    throttled = Throttled(counting, in_flight, None, workers)
     barrier = threading.Barrier(8)
 
     def work():
-        nonlocal inside, most
         barrier.wait()
-        for _ in range(50):
-            with pace.slot():
-                with lock:
-                    inside += 1
-                    most = max(most, inside)
-                with lock:
-                    inside -= 1
+        for _ in range(5):
+            through_all(throttled)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert 1 <= most <= each
+    assert 1 <= counting.most <= each
+
+
+def test_an_open_stream_that_nothing_is_read_from_lets_others_pass():
+    throttled = Throttled(Counting(), 1, None, 1)
+    stream = throttled.open_range(NAME, 0, 500)
+    blocks = throttled.read_car(NAME)
+    assert next(blocks) == (NAME, BLOCK)
+    through_all(throttled)
+    assert stream.read(500) == BLOCK[:500]
 
 
 def test_requests_a_second_are_spread_and_shared_out():
-    pace = Throttle(8, 100.0, workers=2)
-    waits = [pace._wait() for _ in range(10)]
+    throttled = Throttled(Counting(), 8, 100.0, workers=2)
+    waits = [throttled._wait() for _ in range(10)]
     assert waits[0] == 0
     assert waits[9] == pytest.approx(9 * 2 / 100, abs=0.02)
+
+
+def test_each_request_counts_for_the_rate_and_further_reads_of_a_stream_do_not(monkeypatch):
+    waits: list[float] = []
+    monkeypatch.setattr("ipfs_dataset_core.sources.throttle.time.sleep", waits.append)
+    throttled = Throttled(Recorder({NAME.multihash: BLOCK}), 8, 100.0, workers=1)
+    stream = throttled.open_range(NAME, 0, 500)
+    for _ in range(5):
+        stream.read(100)
+    assert list(throttled.read_car(NAME)) == [(NAME, BLOCK)]
+    throttled.get_block(NAME)
+    assert len(waits) == 3
+
+
+def test_a_failed_request_gives_its_turn_back():
+    throttled = Throttled(Recorder({}), 1, None, 1)
+    for _ in range(3):
+        with pytest.raises(ObjectNotFoundError):
+            throttled.get_block(NAME)
+        with pytest.raises(NotImplementedError):
+            throttled.path_size("/ipfs/x")
+
+
+def test_an_abandoned_car_closes_that_of_the_transport():
+    closed = []
+
+    class Endless(Recorder):
+        def read_car(self, cid, *, span=None):
+            try:
+                while True:
+                    yield NAME, BLOCK
+            finally:
+                closed.append(True)
+
+    blocks = Throttled(Endless({}), 1, None, 1).read_car(NAME)
+    assert next(blocks) == (NAME, BLOCK)
+    cast("Generator[object]", blocks).close()
+    assert closed == [True]
+
+
+def test_a_wrapper_passes_on_every_method_and_every_attribute_at_its_present_value():
+    own = {name for name in vars(Transport) if not name.startswith("_")}
+    declared = {*own, *Transport.__annotations__}
+    assert declared <= set(vars(WrapperTransport)), "a new one would be that of the base class"
+    recorder = Recorder({}, writable=True, concurrency=3)
+    wrapper = WrapperTransport(recorder)
+    for name in Transport.__annotations__:
+        assert getattr(wrapper, name) == getattr(recorder, name)
+    recorder.serves_ranges = False
+    assert not wrapper.serves_ranges
+    calls: list[object] = []
+
+    class Called(Recorder):
+        def put_blocks(self, blocks):
+            calls.append(list(blocks))
+
+        def pin(self, cid):
+            calls.append(cid)
+
+        def close(self):
+            calls.append("closed")
+
+    wrapper = WrapperTransport(Called({}))
+    wrapper.put_blocks([(NAME, BLOCK)])
+    wrapper.pin(NAME)
+    wrapper.close()
+    assert calls == [[(NAME, BLOCK)], NAME, "closed"]
 
 
 class Workers(IterableDataset[int]):
@@ -54,13 +204,13 @@ class Workers(IterableDataset[int]):
         yield loader_workers()
 
 
-def test_a_worker_knows_how_many_there_are():
+def test_the_number_of_workers_is_found_out_in_a_worker():
     assert loader_workers() == 1
     found = list(DataLoader(Workers(), batch_size=None, num_workers=2))
     assert found == [2, 2]
 
 
-def test_a_slow_pace_still_reads_everything():
+def test_a_throttled_dataset_still_reads_everything():
     members = {f"{n}.bin": noise(300_000, n) for n in range(10)}
     root, blocks = one_file(tar_bytes(members), "unixfs-v0-2015")
     with GatewayServer(blocks) as server:

@@ -1,0 +1,124 @@
+"""What is learnt about one source: when it rests, when it must not be asked, how fast it answers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from ipfs_dataset_core.errors import (
+    LimitError,
+    ObjectNotFoundError,
+    RateLimitedError,
+    TransportError,
+    TransportTimeoutError,
+    VerificationError,
+)
+from ipfs_dataset_core.ipld import RAW, make_cid
+from ipfs_dataset_core.sources.failover import FAILED_SECONDS, WRONG_BYTES_SECONDS, Source
+from tests.support.fetching import Recorder
+
+BLOCK = b"block"
+NAME = make_cid(BLOCK, RAW)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("ipfs_dataset_core.sources.failover.time.monotonic", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def source():
+    return Source(Recorder({NAME.multihash: BLOCK}))
+
+
+def fails(source, error):
+    def request(_):
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        source.ask(request)
+    assert caught.value is error
+
+
+def final():
+    error = TransportError("refused for good")
+    error.final = True
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (TransportError("cut", retryable=True), FAILED_SECONDS),
+        (TransportTimeoutError("late"), FAILED_SECONDS),
+        (VerificationError("wrong bytes"), WRONG_BYTES_SECONDS),
+        (RateLimitedError("slow", retry_after=7), 7),
+        (final(), math.inf),
+        (ObjectNotFoundError("no such block"), 0),
+        (TransportError("serves no ranges"), 0),
+        (LimitError("too large"), 0),
+        (NotImplementedError(), 0),
+        (KeyError("a defect"), 0),
+    ],
+    ids=repr,
+)
+def test_how_long_a_source_rests_depends_on_how_it_failed(source, clock, error, seconds):
+    assert not source.rests
+    fails(source, error)
+    if seconds == math.inf:
+        clock[0] += 1e9
+        assert source.rests
+        return
+    assert source.rests == (seconds > 0)
+    clock[0] += seconds - 0.1
+    assert source.rests == (seconds > 0)
+    clock[0] += 0.2
+    assert not source.rests
+
+
+def test_a_source_that_delivers_again_rests_no_longer(source, clock):
+    fails(source, TransportError("cut", retryable=True))
+    assert not source.has_delivered
+    assert source.ask(lambda transport: transport.get_block(NAME)) == BLOCK
+    assert source.has_delivered
+    assert not source.rests
+
+
+def test_a_source_that_asked_us_to_wait_is_not_asked_before(source, clock):
+    fails(source, RateLimitedError("slow", retry_after=7))
+    asked = source.wrapped.asked.total()
+    clock[0] += 2
+    with pytest.raises(RateLimitedError, match=r"wait, for 5\.0 seconds more") as caught:
+        source.ask(lambda transport: transport.get_block(NAME))
+    assert caught.value.retry_after == 5
+    assert source.wrapped.asked.total() == asked
+    clock[0] += 5
+    assert source.ask(lambda transport: transport.get_block(NAME)) == BLOCK
+
+
+def test_being_late_never_shortens_a_rest(source, clock):
+    source.was_late()
+    assert source.rests
+    fails(source, VerificationError("wrong bytes"))
+    source.was_late()
+    clock[0] += FAILED_SECONDS + 1
+    assert source.rests
+    clock[0] += WRONG_BYTES_SECONDS
+    assert not source.rests
+
+
+def test_how_long_blocks_take_is_measured_and_failures_are_not(clock):
+    def slow(_, data):
+        clock[0] += 0.2
+        return data
+
+    source = Source(Recorder({NAME.multihash: BLOCK}, change=slow))
+    with pytest.raises(ObjectNotFoundError):
+        source.get_block(make_cid(b"other", RAW))
+    assert source.latencies.hedge_delay() == 1.0, "nothing is known yet"
+    for _ in range(10):
+        source.get_block(NAME)
+    assert source.latencies.hedge_delay() == pytest.approx(0.3)
