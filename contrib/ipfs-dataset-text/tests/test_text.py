@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
 import itertools
 import json
+import lzma
 import pickle
 
 import pytest
@@ -16,8 +18,11 @@ from hypothesis import strategies as st
 from ipfs_dataset_text import _compression, _lines
 from ipfs_dataset_text.readers import CsvReader, JsonLinesReader, TextReader
 
+from ipfs_dataset.ipfs_dataset import IPFSIterableDataset
+from ipfs_dataset.types import IPFSObject
 from ipfs_dataset_core import FormatError, LimitError
 from ipfs_dataset_core.testing import MemoryFile
+from tests.support.stores import Store
 
 COMPRESSIONS = [gzip.compress, zstandard.compress]
 texts = st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\ufeff")))
@@ -186,6 +191,115 @@ def test_csv_that_cannot_be_used_is_named_by_its_place(data, message):
 def test_a_quote_that_never_ends_is_an_error():
     with pytest.raises(FormatError, match="'object'"):
         values(CsvReader(multiline=True), b'a\n"' + b"x\n" * 1000)
+
+
+@pytest.mark.parametrize("line", ['{"a": 1, "a": 2}', '[{"b": {"a": 1, "c": 0, "a": 1}}]'])
+def test_names_that_are_twice_in_a_json_object_are_refused_rather_than_one_lost(line):
+    with pytest.raises(FormatError, match=r"byte 2 of 'object'.*the name 'a' twice"):
+        values(JsonLinesReader(), f"1\n{line}\n".encode())
+
+
+def test_names_of_columns_that_are_given_twice_are_refused():
+    with pytest.raises(ValueError, match="'x' twice"):
+        CsvReader(fields=["x", "y", "x"])
+
+
+@pytest.mark.parametrize("multiline", [True, False])
+def test_rows_of_white_space_are_rows(multiline):
+    tabs = CsvReader(delimiter="\t", multiline=multiline)
+    assert values(tabs, b"a\tb\n1\t2\n\t\r\n\n") == [{"a": "1", "b": "2"}, {"a": "", "b": ""}]
+    assert values(CsvReader(multiline=multiline), b'a\n \n\n""\n') == [{"a": " "}, {"a": ""}]
+    with pytest.raises(FormatError, match=r"byte 4 of .*1 fields.*2 columns"):
+        values(CsvReader(multiline=multiline), b"a,b\n \n")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "shift_jis", "gb18030", "euc_kr"])
+def test_text_of_other_encodings(encoding):
+    text = {"latin-1": "\xe9", "cp1252": "\u20ac", "euc_kr": "\ud55c"}.get(
+        encoding, "\u65e5\u672c\u8868"
+    )
+    data = f"name\n{text}\n".encode(encoding)
+    assert values(TextReader(encoding=encoding), data) == ["name", text]
+    assert values(CsvReader(encoding=encoding), data) == [{"name": text}]
+    assert values(JsonLinesReader(encoding=encoding), f'"{text}"'.encode(encoding)) == [text]
+    with pytest.raises(FormatError, match=r"byte 5 of 'object'.*TextReader\(encoding="):
+        values(TextReader(), data)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "cp037"])
+def test_encodings_whose_lines_end_otherwise_are_refused(encoding):
+    with pytest.raises(ValueError, match=f"in {encoding}: convert"):
+        TextReader(encoding=encoding)
+
+
+@pytest.mark.parametrize("reader", [TextReader(), JsonLinesReader(), CsvReader()])
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        ("one\ntwo\n".encode("utf-16"), "text in UTF-16.*convert it to UTF-8"),
+        ("one\n".encode("utf-32"), "text in UTF-32"),
+        (bz2.compress(b"one\n"), "compressed by bzip2.*decompress it"),
+        (lzma.compress(b"one\n"), "compressed by xz"),
+        (b"\x04\x22\x4d\x18" + bytes(9), "compressed by LZ4"),
+    ],
+    ids=["utf-16", "utf-32", "bzip2", "xz", "lz4"],
+)
+def test_other_files_are_named(reader, data, what):
+    file = MemoryFile(data)
+    for read in (lambda: list(reader.samples(file)), lambda: reader.index(file)):
+        with pytest.raises(FormatError, match=f"'object' is {what}"):
+            read()
+
+
+def test_words_that_look_like_compressions_are_text():
+    assert values(TextReader(), b"BZh is bzip2\n") == ["BZh is bzip2"]
+    assert values(TextReader(), b"LZIP") == ["LZIP"]
+
+
+@pytest.mark.parametrize("compress", COMPRESSIONS)
+@pytest.mark.parametrize("size", [1, 7, 70_000])
+def test_what_follows_compressed_data_is_named(compress, size, monkeypatch):
+    monkeypatch.setattr(_compression, "_INPUT_BYTES", 16)
+    data = compress(b"one\ntwo\n")
+    file, found = MemoryFile(data + b"x" * size), []
+    with pytest.raises(FormatError, match=rf"'object'.*(end at byte {len(data)}|damaged)"):
+        found.extend(TextReader().samples(file))
+
+
+@pytest.mark.parametrize("step", [1, 16, 64 << 10])
+def test_zeros_between_and_behind_gzip_members_are_filling(step, monkeypatch):
+    monkeypatch.setattr(_compression, "_INPUT_BYTES", step)
+    data = gzip.compress(b"one\n") + bytes(600) + gzip.compress(b"two\n") + bytes(600)
+    assert values(TextReader(), data) == ["one", "two"]
+
+
+def test_frames_of_zstandard_to_be_skipped_are_skipped():
+    skipped = b"\x50\x2a\x4d\x18\4\0\0\0size"  # as pzstd writes them
+    data = skipped + zstandard.compress(b"one\n") + skipped + zstandard.compress(b"two\n")
+    assert values(TextReader(), data) == ["one", "two"]
+
+
+def test_windows_that_are_too_large_are_no_damage():
+    parameters = zstandard.ZstdCompressionParameters(window_log=28, enable_ldm=True)
+    made = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    data = made.compress(b"one\n") + made.flush()
+    with pytest.raises(LimitError, match=r"'object' needs more memory.*window"):
+        values(TextReader(), data)
+
+
+def test_a_skip_loses_one_line(tmp_path):
+    store = Store(tmp_path / "store")
+    cid = store.file(b"".join(b"{\n" if n == 300 else b"%d\n" % n for n in range(600)))
+    dataset = IPFSIterableDataset(
+        IPFSObject(f"ipfs://{cid}", JsonLinesReader()), store.address, handler="skip"
+    )
+    assert [value for _, value in dataset] == [n for n in range(600) if n != 300]
+
+
+def test_carriage_returns_alone_end_no_line():
+    with pytest.raises(FormatError, match=r"The first row of 'object'.*carriage returns"):
+        values(CsvReader(), b"a,b\r1,2\r")
+    assert values(TextReader(), b"10%\r20%\r\n") == ["10%\r20%"]
 
 
 def test_compressed_csv_has_its_header_too():

@@ -31,10 +31,19 @@ class LinesReader(Reader):
 
     Args:
         max_line_bytes: A longer line is a `LimitError`.
+        encoding: That of the text, in which a line ends with the byte 10, as it does in all but UTF-16 and
+            UTF-32.
+
+    Raises:
+        LookupError: There is no such encoding.
+        ValueError: In that encoding, lines end in other bytes.
     """
 
-    def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+    def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES, encoding: str = "utf-8") -> None:
+        if "a\n".encode(encoding) != b"a\n":
+            raise ValueError(f"lines cannot be found in {encoding}: convert the file to UTF-8")
         self._most = max_line_bytes
+        self._encoding = encoding
 
     @abstractmethod
     def parser(self, header: Any) -> Callable[[str], Any]:
@@ -80,39 +89,61 @@ class LinesReader(Reader):
     def _sample(self, source: ObjectFile, parse: Callable[[str], Any], line: Line) -> Sample:
         start, data = line
         try:
-            return sample_name(source.name, start), parse(text_of(start, data))
+            return sample_name(source.name, start), parse(self._text(start, data))
+        except UnicodeDecodeError as error:
+            raise FormatError(
+                f"The line at byte {start} of {source.name!r} cannot be used: {error}. It is {data[:80]!r}. "
+                f"If the file is of another encoding, give it, as in {type(self).__name__}(encoding='latin-1')."
+            ) from error
         except (ValueError, RecursionError, csv.Error) as error:
             raise FormatError(
                 f"The line at byte {start} of {source.name!r} cannot be used: {error}. "
                 f"It is {data[:80]!r}."
             ) from error
 
-
-def text_of(start: int, line: bytes) -> str:
-    """Returns a line as text, without what Windows adds to its end or to the start of a file."""
-    text = line.removesuffix(b"\r").decode("utf-8")
-    return text.removeprefix(_BYTE_ORDER_MARK) if start == 0 else text
-
-
-def _is_blank(line: bytes) -> bool:
-    return not line or line.isspace()
+    def _text(self, start: int, line: bytes) -> str:
+        """Returns a line as text, without what Windows adds to its end or to the start of a file."""
+        text = line.removesuffix(b"\r").decode(self._encoding)
+        return text.removeprefix(_BYTE_ORDER_MARK) if start == 0 else text
 
 
 class TextReader(LinesReader):
-    """Reads UTF-8 text as one `str` per line, empty ones included, without the line's end."""
+    """Reads text as one `str` per line, empty ones included, without the line's end.
+
+    A line ends with a line feed, or with a carriage return and a line feed; other carriage returns are text.
+    """
 
     def parser(self, header: Any) -> Callable[[str], Any]:
         return str
 
 
 class JsonLinesReader(LinesReader):
-    """Reads one JSON value per line; blank lines are left out."""
+    """Reads one JSON value per line; blank lines are left out.
+
+    An object with a name twice is a `FormatError`: of its two values, one would be lost.
+    """
 
     def parser(self, header: Any) -> Callable[[str], Any]:
-        return json.loads
+        return _parse_json
 
     def records(self, lines: Iterable[Line]) -> Iterable[Line]:
-        return (line for line in lines if not _is_blank(line[1]))
+        return (line for line in lines if line[1] and not line[1].isspace())
+
+
+def _parse_json(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_json_object)
+
+
+def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError(f"an object has the name {_repeated([name for name, _ in pairs])!r} twice")
+    return fields
+
+
+def _repeated(names: Sequence[str]) -> str:
+    """Returns the first name that is there twice."""
+    return next(name for name in names if names.count(name) > 1)
 
 
 class CsvReader(LinesReader):
@@ -124,6 +155,10 @@ class CsvReader(LinesReader):
         multiline: Whether quoted fields may hold line ends. Such a file cannot be entered in the middle, so
             that each worker looks through all of it.
         max_line_bytes: A longer row is a `LimitError`.
+        encoding: As of `LinesReader`.
+
+    Raises:
+        ValueError: Two of the names are the same.
     """
 
     def __init__(
@@ -133,8 +168,11 @@ class CsvReader(LinesReader):
         fields: Sequence[str] | None = None,
         multiline: bool = False,
         max_line_bytes: int = MAX_LINE_BYTES,
+        encoding: str = "utf-8",
     ) -> None:
-        super().__init__(max_line_bytes=max_line_bytes)
+        super().__init__(max_line_bytes=max_line_bytes, encoding=encoding)
+        if fields is not None and len(set(fields)) < len(fields):
+            raise ValueError(f"fields= has the name {_repeated(list(fields))!r} twice")
         self._delimiter = delimiter
         self._fields = None if fields is None else list(fields)
         self._multiline = multiline
@@ -144,7 +182,8 @@ class CsvReader(LinesReader):
 
     def records(self, lines: Iterable[Line]) -> Iterable[Line]:
         for start, line in self._rows(lines):
-            if not _is_blank(line) and (start or self._fields is not None):
+            # A line of white space has a field, or several empty ones between tabs.
+            if line.removesuffix(b"\r") and (start or self._fields is not None):
                 yield start, line
 
     def parser(self, header: list[str]) -> Callable[[str], Any]:
@@ -161,14 +200,16 @@ class CsvReader(LinesReader):
             return self._fields
         first = islice(self._rows(self.lines(source)), 1)
         try:
-            fields = [field for line in first for field in self._row(text_of(*line))]
+            fields = [field for line in first for field in self._row(self._text(*line))]
         except (ValueError, csv.Error) as error:
             raise FormatError(
-                f"The first row of {source.name!r} cannot be used: {error}."
+                f"The first row of {source.name!r}, which names the columns, cannot be used: {error}. If it "
+                "does not, or is of another encoding, see fields= and encoding= of CsvReader."
             ) from error
         if len(set(fields)) < len(fields):
             raise FormatError(
-                f"Two columns of {source.name!r} have the same name: give names by CsvReader(fields=…)."
+                f"Two columns of {source.name!r} have the same name, {_repeated(fields)!r}, and a row is a "
+                "dict: name them by CsvReader(fields=[…]), which reads the first row as data, or rename one."
             )
         return fields
 
@@ -180,6 +221,10 @@ class CsvReader(LinesReader):
                 raise ValueError(
                     "a quoted field does not end on its line: if it holds line ends, read the file with "
                     "CsvReader(multiline=True)"
+                ) from error
+            if "\r" in text and not self._multiline:
+                raise ValueError(
+                    "it has carriage returns outside of quoted fields: lines end with a line feed"
                 ) from error
             raise
 
