@@ -93,7 +93,7 @@ class LinesReader(Reader):
         except UnicodeDecodeError as error:
             raise FormatError(
                 f"The line at byte {start} of {source.name!r} cannot be used: {error}. It is {data[:80]!r}. "
-                f"If the file is of another encoding, give it, as in {type(self).__name__}(encoding='latin-1')."
+                f"If it is of another encoding, give that, as in {type(self).__name__}(encoding='latin-1')."
             ) from error
         except (ValueError, RecursionError, csv.Error) as error:
             raise FormatError(
