@@ -19,6 +19,7 @@ from ipfs_dataset_core import (
     Exporter,
     ExportError,
     FormatError,
+    Limits,
     ObjectFile,
     PublishedSamples,
 )
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 NAME = "original"
 VERSION = "1.0"
+_DEFAULT_LIMITS = Limits()
 
 
 class Original(Exporter):
@@ -93,7 +95,8 @@ class OriginalSamples(PublishedSamples):
             raise FormatError(f"Shard {shard.file.name!r} ends within sample {position}")
         what = f"sample {position} of {self._source.name!r} (shard {self._shards[number]})"
         _, data = self._reader.read(shard.file, shard.members, local)
-        return load_sample(data, what, allow_pickle=self._allow_pickle)
+        limits = shard.file.limits
+        return load_sample(data, what, allow_pickle=self._allow_pickle, limits=limits)
 
     def iterate(self, start: int, stop: int) -> Iterator[Any]:
         return map(self.read, range(start, stop))
@@ -162,20 +165,24 @@ def index_members(file: ObjectFile, reader: TarReader) -> MemberIndex:
         raise FormatError(f"Shard {file.name!r} is no TAR archive, or damaged: {error}") from error
 
 
-def load_sample(data: bytes, what: str, *, allow_pickle: bool) -> Any:
+def load_sample(
+    data: bytes, what: str, *, allow_pickle: bool, limits: Limits = _DEFAULT_LIMITS
+) -> Any:
     """Returns what ``torch.save`` wrote.
 
     Args:
         data: The content of a member.
         what: What errors call it.
         allow_pickle: Run whatever the pickle says, not only what makes tensors and plain containers.
+        limits: How much larger than its file a sample may be.
 
     Raises:
         FormatError: It cannot be read, or not without `allow_pickle`.
+        LimitError: It is much larger than its file.
     """
     import torch  # noqa: PLC0415 - plugins are listed without torch
 
-    check_torch_file(data, what)
+    check_torch_file(data, what, limits, allow_pickle=allow_pickle)
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=not allow_pickle)
     except Exception as error:

@@ -2,14 +2,21 @@
 
 The usual file is a ZIP whose records are stored one behind the other, not compressed. ``torch.load`` reads
 others as well: records that are deflated, that several names share, or that claim to be larger than they are.
-From a megabyte it then makes gigabytes, without a limit.
+From a megabyte it then makes gigabytes, without a limit. The older form is five pickles with the storages
+behind them. What is in the pickles is looked at by `torch_pickles`.
 """
 
 from __future__ import annotations
 
+import io
 import struct
+from typing import TYPE_CHECKING, NamedTuple
 
 from ipfs_dataset_core import FormatError
+from ipfs_dataset_plugins.torch_pickles import Budget, NotPlainError, read_pickle
+
+if TYPE_CHECKING:
+    from ipfs_dataset_core import Limits
 
 _LOCAL, _CENTRAL, _END = b"PK\3\4", b"PK\1\2", b"PK\5\6"
 _END64, _LOCATOR64 = b"PK\6\6", b"PK\6\7"
@@ -20,35 +27,125 @@ _ENTRY_FIELDS = struct.Struct("<4s6H3I5H2I")
 _EXTRA_FIELD = struct.Struct("<2H")
 _ZIP64_EXTRA = 1
 _FULL32 = 0xFFFFFFFF
+_LOCAL_FIELDS = struct.Struct("<4s22x2H")
+_MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 
 
-def check_torch_file(data: bytes, what: str) -> None:
-    """Checks that the records of a file have no more bytes than the file; the older form has none.
+def check_torch_file(data: bytes, what: str, limits: Limits, *, allow_pickle: bool) -> None:
+    """Checks that a file makes no more than it has, before anything of it is made.
 
     Args:
         data: The file.
         what: What errors call it.
+        limits: How much larger than the file its values may be.
+        allow_pickle: Its pickles may run anything, so they are not looked at.
 
     Raises:
-        FormatError: Its records are not stored as ``torch.save`` stores them.
+        FormatError: It is not as ``torch.save`` writes tensors and plain values.
+        LimitError: Its values are much larger than the file.
     """
-    if data[:4] != _LOCAL:
-        return
     try:
-        sizes = _record_sizes(data)
+        _check(data, what, limits, allow_pickle=allow_pickle)
+    except NotPlainError as error:
+        raise FormatError(
+            f"{what} is not made of tensors and plain values alone: {error}. Reading it would run the "
+            "pickle, and with it any code that the author of the dataset wrote into it; if you trust that "
+            "author, pass allow_pickle=True"
+        ) from error
     except (struct.error, ValueError, OverflowError) as error:
         raise FormatError(f"{what} is not as torch.save writes it: {error}") from error
-    if sum(sizes.values()) > len(data):
-        raise FormatError(
-            f"{what} is not as torch.save writes it: its records have {sum(sizes.values())} bytes, and it "
-            f"has {len(data)}"
-        )
 
 
-def _record_sizes(data: bytes) -> dict[bytes, int]:
-    """Returns the size of each record; raises ValueError where one is not simply stored."""
+def _check(data: bytes, what: str, limits: Limits, *, allow_pickle: bool) -> None:
+    budget = Budget(what, len(data), limits)
+    if data[:4] != _LOCAL:
+        if not allow_pickle:
+            _check_older(data, budget)
+        return
+    records = _records(data)
+    if sum(record.size for record in records.values()) > len(data):
+        size = sum(record.size for record in records.values())
+        raise ValueError(f"its records have {size} bytes, and it has {len(data)}")
+    if not allow_pickle:
+        _check_pickle(data, records, budget)
+
+
+def _check_pickle(data: bytes, records: dict[bytes, _Record], budget: Budget) -> None:
+    # torch.load finds records whatever the case of their names.
+    folded = {name.lower() for name in records}
+    names = [name for name in records if name.lower().rpartition(b"/")[2] == b"data.pkl"]
+    if len(folded) < len(records) or len(names) != 1:
+        raise ValueError("it has not one record data.pkl, or records of the same name")
+    if any(name.rpartition(b"/")[2] == b"constants.pkl" for name in folded):
+        raise NotPlainError("it is a program of TorchScript")
+    folder = names[0][: -len(b"data.pkl")]
+
+    def storage_bytes(key: str, claimed: int) -> int:
+        record = records.get(folder + b"data/" + key.encode())
+        if record is None or record.size != claimed:
+            raise ValueError(f"it claims {claimed} bytes for the record {key[:100]!r}")
+        return claimed
+
+    read_pickle(io.BytesIO(records[names[0]].content(data)), storage_bytes, budget)
+
+
+def _check_older(data: bytes, budget: Budget) -> None:
+    """Checks the form before torch 1.6: magic number, version, system, value and keys, then the storages."""
+    file, storages = io.BytesIO(data), _OlderStorages(len(data))
+    head = [read_pickle(file, _no_storage, budget) for _ in range(2)]
+    if head != [_MAGIC, _VERSION]:
+        raise NotPlainError("it is a pickle, and not one of torch.save")
+    read_pickle(file, _no_storage, budget)
+    read_pickle(file, storages.claim, budget)
+    keys = read_pickle(file, _no_storage, budget)
+    if not all(type(key) is str for key in keys.parts):
+        raise ValueError("its list of storages is unusable")
+
+
+def _no_storage(key: str, _: int) -> int:
+    raise ValueError(f"it has the storage {key[:100]!r} where none can be")
+
+
+class _OlderStorages:
+    """The storages of a file of the older form, which are behind its pickles.
+
+    Args:
+        most: How many bytes they may have together.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._sizes: dict[str, int] = {}
+
+    def claim(self, key: str, size: int) -> int:
+        """Counts a storage and returns its size; raises ValueError where it is larger than the file."""
+        if key not in self._sizes:
+            self._sizes[key] = size
+            self._left -= size
+        if self._left < 0 or self._sizes[key] != size:
+            raise ValueError("its storages have more bytes than the file, or two sizes")
+        return size
+
+
+class _Record(NamedTuple):
+    """Where a record is: its local header, and its bytes."""
+
+    header: int
+    size: int
+
+    def content(self, data: bytes) -> bytes:
+        """Returns its bytes."""
+        signature, name, extra = _LOCAL_FIELDS.unpack_from(data, self.header)
+        start = self.header + _LOCAL_FIELDS.size + name + extra
+        if signature != _LOCAL or start + self.size > len(data):
+            raise ValueError("a record has no header, or is cut off")
+        return data[start : start + self.size]
+
+
+def _records(data: bytes) -> dict[bytes, _Record]:
+    """Returns the records by name; raises ValueError where one is not simply stored."""
     count, position, end = _directory(data)
-    sizes: dict[bytes, int] = {}
+    records: dict[bytes, _Record] = {}
     for _ in range(count):
         fields = _ENTRY_FIELDS.unpack_from(data, position)
         signature, _, _, flags, method, _, _, _, stored, size, name_size, extra, comment, *_ = (
@@ -62,13 +159,13 @@ def _record_sizes(data: bytes) -> dict[bytes, int]:
         if method or flags & 1:
             raise ValueError(f"its record {name[:100]!r} is compressed or encrypted")
         field = data[start + name_size : start + name_size + extra]
-        size, stored = _long_sizes(field, size, stored)
-        if size != stored or name in sizes:
+        size, stored, header = _long_numbers(field, size, stored, fields[-1])
+        if size != stored or name in records:
             raise ValueError(f"its record {name[:100]!r} is there twice, or has two sizes")
-        sizes[name] = size
+        records[name] = _Record(header, size)
     if position != end:
         raise ValueError("its directory is damaged")
-    return sizes
+    return records
 
 
 def _directory(data: bytes) -> tuple[int, int, int]:
@@ -94,14 +191,15 @@ def _directory(data: bytes) -> tuple[int, int, int]:
     return count, start, end
 
 
-def _long_sizes(extra: bytes, size: int, stored: int) -> tuple[int, int]:
-    """Returns both sizes of an entry, out of its extra fields where they are too large for their own."""
-    while len(extra) >= _EXTRA_FIELD.size and _FULL32 in (size, stored):
+def _long_numbers(extra: bytes, size: int, stored: int, header: int) -> tuple[int, int, int]:
+    """Returns sizes and offset of an entry; those that need 64 bits come from its extra fields."""
+    while len(extra) >= _EXTRA_FIELD.size and _FULL32 in (size, stored, header):
         kind, length = _EXTRA_FIELD.unpack_from(extra)
         body, extra = extra[4 : 4 + length], extra[4 + length :]
         if kind == _ZIP64_EXTRA:
             numbers = iter(struct.unpack(f"<{len(body) // 8}Q", body[: len(body) // 8 * 8]))
             size = next(numbers, size) if size == _FULL32 else size
             stored = next(numbers, stored) if stored == _FULL32 else stored
+            header = next(numbers, header) if header == _FULL32 else header
             break
-    return size, stored
+    return size, stored, header
