@@ -37,15 +37,14 @@ from scipy.io import savemat
 from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.ipld import RAW, get_profile, make_cid, parse_file
-from ipfs_dataset_core.ipld.car import read_car
-from ipfs_dataset_core.ipld.car_index import index_car
-from ipfs_dataset_core.limits import Limits
+from ipfs_dataset_core.ipld.car import index_car, read_car
+from ipfs_dataset_core.options import Limits
 from ipfs_dataset_core.publishing.publish import publish
 from ipfs_dataset_core.reading.directories import VerifiedDirectory
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.sources.disk_cache import DiskCache
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile, MemoryTransport
-from ipfs_dataset_core.toolkit.index_key import IndexKey
+from ipfs_dataset_core.toolkit.index_cache import IndexKey
 from ipfs_dataset_plugins.folder import Folder
 from ipfs_dataset_plugins.original import load_sample
 from ipfs_dataset_plugins.routing.providers import provider_urls
