@@ -1,31 +1,59 @@
-"""Sparse members of TAR archives: which parts of the content are stored, the rest being zeros.
+"""Sparse members of TAR archives, of which only the parts that are not zeros are stored.
 
-Formats: old GNU and star (the map in the header and the blocks after it) and GNU's pax forms 0.0 (a pair of
-records a part), 0.1 (all in one record) and 1.0 (the map in front of the data).
+The map of these parts comes in five formats: of old GNU tar and of star, in the header and the blocks after it; and
+in the pax headers of GNU tar as 0.0 (two records for each part), 0.1 (one record for all parts) and 1.0 (in front
+of the data).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_plugins.tar.headers import number
-from ipfs_dataset_plugins.tar.pax import decimal
+from ipfs_dataset_plugins.tar.headers import BLOCK, decimal, is_star, number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from ipfs_dataset_plugins.tar.pax import Records
+    from ipfs_dataset_plugins.archives.buffered import BufferedFile
+    from ipfs_dataset_plugins.tar.headers import Parts
 
-Parts = tuple[tuple[int, int], ...]
-
-_MAX_MAP_BLOCKS = 1 << 12  # 2 MiB of map
+_MAX_MAP_BLOCKS = 1 << 12  # 2 MiB
 
 
-def checked(parts: Iterable[tuple[int, int]], size: int, stored: int) -> Parts:
-    """Returns the parts ``(offset, length)`` that are not empty.
+class MapBlocks:
+    """Reads the blocks between the header and the data of a member.
+
+    Attributes:
+        position: The offset of the next block.
+    """
+
+    def __init__(self, archive: BufferedFile, position: int) -> None:
+        self._archive = archive
+        self.position = position
+
+    def read(self) -> bytes:
+        """Returns the next block.
+
+        Raises:
+            ValueError: The archive ends there.
+        """
+        block = self._archive.read(self.position, BLOCK)
+        if len(block) < BLOCK:
+            raise ValueError("its sparse map is cut off")
+        self.position += BLOCK
+        return block
+
+
+def check_parts(parts: Iterable[tuple[int, int]], size: int, stored: int) -> Parts:
+    """Returns the parts without the empty ones.
+
+    Args:
+        parts: The offset in the content and the length of each part, in bytes.
+        size: The size of the content in bytes.
+        stored: The number of stored bytes.
 
     Raises:
-        ValueError: They overlap, exceed the content or need more than what is stored.
+        ValueError: They overlap, exceed the content or need more bytes than are stored.
     """
     kept = tuple((offset, length) for offset, length in parts if length)
     reached = 0
@@ -39,7 +67,7 @@ def checked(parts: Iterable[tuple[int, int]], size: int, stored: int) -> Parts:
 
 
 def assemble(stored: bytes, parts: Parts, size: int) -> bytes:
-    """Puts the stored parts where they belong, zeros between."""
+    """Returns the content: the stored parts at their offsets, with zeros between them."""
     pieces: list[bytes] = []
     position = taken = 0
     for offset, length in parts:
@@ -49,43 +77,33 @@ def assemble(stored: bytes, parts: Parts, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def stored_size(parts: Parts) -> int:
-    """Returns how many bytes of the archive the parts take."""
-    return sum(length for _, length in parts)
-
-
-def old_gnu_map(
-    header: bytes, next_block: Callable[[], bytes]
-) -> tuple[int, list[tuple[int, int]]]:
-    """Returns the size of the content and its parts.
+def old_map(header: bytes, blocks: MapBlocks) -> tuple[int, list[tuple[int, int]]]:
+    """Returns the size of the content and its parts, from a header of old GNU tar or of star.
 
     Raises:
         ValueError: The map is damaged.
     """
-    return number(header[483:495]), _old_map(header[386:482], header[482], next_block)
+    if is_star(header):
+        return number(header[452:464]), _old_map(header[356:452], header[355], blocks)
+    return number(header[483:495]), _old_map(header[386:482], header[482], blocks)
 
 
-def star_map(header: bytes, next_block: Callable[[], bytes]) -> tuple[int, list[tuple[int, int]]]:
-    """Returns the same of a header of star's own dialect, which has them elsewhere."""
-    return number(header[452:464]), _old_map(header[356:452], header[355], next_block)
-
-
-def _old_map(
-    listed: bytes, extended: int, next_block: Callable[[], bytes]
-) -> list[tuple[int, int]]:
+def _old_map(listed: bytes, extended: int, blocks: MapBlocks) -> list[tuple[int, int]]:
     parts = _old_pairs(listed)
-    blocks = 0
+    count = 0
     while extended:
-        if (blocks := blocks + 1) > _MAX_MAP_BLOCKS:
+        if (count := count + 1) > _MAX_MAP_BLOCKS:
             raise ValueError("its sparse map is too long")
-        block = next_block()
+        block = blocks.read()
         parts += _old_pairs(block[:504])
         extended = block[504]
     return parts
 
 
-def pax_map(records: Records, next_block: Callable[[], bytes]) -> list[tuple[int, int]] | None:
-    """Returns the parts of a member with pax records, None where it is not sparse.
+def pax_map(
+    records: Sequence[tuple[bytes, bytes]], blocks: MapBlocks
+) -> list[tuple[int, int]] | None:
+    """Returns the parts of a member with pax headers; None if it is not sparse.
 
     Raises:
         ValueError: The map is damaged.
@@ -97,7 +115,7 @@ def pax_map(records: Records, next_block: Callable[[], bytes]) -> list[tuple[int
         numbers = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
         return _pairs([decimal(value) for key, value in records if key in numbers])
     if (last.get(b"GNU.sparse.major"), last.get(b"GNU.sparse.minor")) == (b"1", b"0"):
-        return _pax_1_map(next_block)
+        return _pax_1_map(blocks)
     return None
 
 
@@ -111,15 +129,15 @@ def pax_size(fields: Mapping[bytes, bytes], stored: int) -> int:
     return stored if size is None else decimal(size)
 
 
-def _pax_1_map(next_block: Callable[[], bytes]) -> list[tuple[int, int]]:
-    """Returns the parts that form 1.0 has in front of the data: their count, then two lines each."""
-    count, *lines = _lines(next_block())
-    needed = 2 * decimal(count)
-    blocks = 1
-    while len(lines) <= needed:  # the last of the lines is unfinished
-        if (blocks := blocks + 1) > _MAX_MAP_BLOCKS:
+def _pax_1_map(blocks: MapBlocks) -> list[tuple[int, int]]:
+    """Returns the parts of format 1.0: in front of the data, a line with their number, then two lines for each."""
+    first, *lines = _lines(blocks.read())
+    needed = 2 * decimal(first)
+    count = 1
+    while len(lines) <= needed:  # the last line continues in the next block
+        if (count := count + 1) > _MAX_MAP_BLOCKS:
             raise ValueError("its sparse map is too long")
-        lines += _lines(lines.pop() + next_block())
+        lines += _lines(lines.pop() + blocks.read())
     return _pairs([decimal(line) for line in lines[:needed]])
 
 
