@@ -1,4 +1,4 @@
-"""A compressed TAR archive by position: forward at no cost, backward by decompressing anew."""
+"""The decompressed content of a compressed TAR archive, read by position."""
 
 from __future__ import annotations
 
@@ -20,15 +20,24 @@ from ipfs_dataset_plugins.tar.headers import is_header
 if TYPE_CHECKING:
     from ipfs_dataset_core import ObjectFile
 
-# Only hard links go back. Each time costs the whole way again, so a hostile archive gets few.
+# Each rewind decompresses the file from its start, and only hard links need one. The bound protects from
+# hostile archives.
 _MAX_REWINDS = 16
 
 
-class DecompressedBytes:
-    """The decompressed bytes of a file, by position.
+class DecompressedArchive:
+    """A compressed archive as a `ReadableAt` file: reading forward is cheap, reading backward starts again.
+
+    Attributes:
+        name: The name of the archive in error messages.
+        size: Infinite, because the size is not known before everything has been decompressed.
+
+    Args:
+        file: The compressed archive.
+        compression: The result of `compression_of`.
 
     Raises:
-        MissingDependencyError: Nothing installed reads this compression.
+        MissingDependencyError: No installed library reads this compression.
     """
 
     def __init__(self, file: ObjectFile, compression: str) -> None:
@@ -44,10 +53,10 @@ class DecompressedBytes:
         """Returns `size` bytes from `start`, fewer only at the end.
 
         Raises:
-            FormatError: The compressed data are damaged, or end before `start`, or another archive follows
-                them.
-            LimitError: This went backward too often, or what is read is too many times larger than what is
-                stored.
+            FormatError: The compressed data are damaged, end before `start`, or are followed by another
+                archive.
+            LimitError: There were too many rewinds, or the decompressed bytes are too many times more than
+                the compressed ones.
         """
         if start < self._stream.produced:
             self._rewind()
@@ -55,7 +64,7 @@ class DecompressedBytes:
         while (ahead := start - self._stream.produced) > 0:
             if not self._read(min(PIECE_BYTES, ahead), produced, consumed):
                 raise cut_off(self.name, start)
-        # In pieces, so that a size that is a lie costs no more than what there is.
+        # In pieces, so that a wrong size allocates no more memory than there are bytes.
         pieces: list[bytes] = []
         consumed, missing = self._stream.consumed, size
         while missing and (piece := self._read(min(PIECE_BYTES, missing), start, consumed)):
@@ -64,13 +73,19 @@ class DecompressedBytes:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _read(self, size: int, start: int, consumed: int) -> bytes:
-        """Returns what comes next; reading began at `start`, and at `consumed` in the file."""
+        """Returns the next bytes.
+
+        Args:
+            size: The largest number of them.
+            start: The position at which the current read began.
+            consumed: The number of compressed bytes that had been consumed then.
+        """
         data = self._stream.read(size)
         if not data and size and not self._ended:
             self._ended = True
             self._check_trailing(self._stream.trailing)
         if (unpacked := self._stream.produced - start) > self._file.limits.expansion_bytes:
-            # What was taken last stands for some of that, whenever it was taken.
+            # Output may come from the last piece that an earlier read consumed.
             stored = self._stream.consumed - consumed + PIECE_BYTES
             self._file.limits.check_expansion(
                 stored, unpacked, f"{self.name!r}, from decompressed byte {start} on,"
@@ -78,7 +93,7 @@ class DecompressedBytes:
         return data
 
     def _check_trailing(self, trailing: bytes) -> None:
-        """Warns of bytes behind the compressed data, as `gzip` does, or refuses an archive there."""
+        """Refuses an archive after the compressed data; warns about other bytes, as `gzip` does."""
         if not trailing:
             return
         kind = compression_of(trailing) or unreadable_compression(trailing)
@@ -86,14 +101,12 @@ class DecompressedBytes:
         what = what or ("a TAR archive" if is_header(trailing) else other_format(trailing))
         if what is not None:
             raise FormatError(
-                f"{self.name!r} has {what} behind its {self._compression} data: only what is "
-                "compressed the same "
-                "way is read on. Publish them as separate objects."
+                f"{self.name!r} has {what} behind its {self._compression} data. It can only be followed "
+                "by data with the same compression. Publish them as separate objects."
             )
         warnings.warn(
-            f"{self.name!r} has bytes behind its {self._compression} data that are none "
-            f"({trailing[:8]!r}…). They are "
-            "ignored; nothing is missing unless they were meant to be data.",
+            f"{self.name!r} has bytes behind its {self._compression} data that are not compressed "
+            f"({trailing[:8]!r}…). They are ignored; nothing is missing unless they were meant to be data.",
             stacklevel=2,
         )
 

@@ -1,4 +1,4 @@
-"""What is behind the end mark of a TAR archive: padding, another archive, or bytes that are neither."""
+"""What follows the end mark of a TAR archive: padding, another archive, or other data."""
 
 from __future__ import annotations
 
@@ -15,43 +15,45 @@ from ipfs_dataset_plugins.archives.compression import (
 from ipfs_dataset_plugins.tar.headers import BLOCK, is_header
 
 if TYPE_CHECKING:
-    from ipfs_dataset_plugins.tar.member import Bytes
+    from ipfs_dataset_plugins.archives.buffered import BufferedFile
 
 _PIECE_BYTES = 1 << 20
-# Where bytes that are no archive follow, so many are searched for a header that comes later.
-_MOST_SEARCHED = 8 << 20
+# How much of other data is searched for a header.
+_MAX_SEARCHED_BYTES = 8 << 20
 _NOT_ZERO = re.compile(rb"[^\0]")
-_MAGIC, _MAGIC_AT = b"ustar", 257
-# The field of a checksum: old headers have nothing else that tells them.
+_MAGIC, _MAGIC_OFFSET = b"ustar", 257
+# The checksum field; nothing else identifies headers without the magic, of the v7 dialect.
 _CHECKSUM = re.compile(rb"[ ]{0,2}[0-7]{3,7}[ \0]")
-_CHECKSUM_AT = 148
+_CHECKSUM_OFFSET = 148
 
 
-def next_archive(archive: Bytes, mark: int, *, ignore_zeros: bool, most_zeros: float) -> int | None:
-    """Returns where the next archive starts behind an end mark, None where there is only padding.
+def next_archive(
+    archive: BufferedFile, mark: int, *, ignore_zeros: bool, most_zeros: float
+) -> int | None:
+    """Returns the offset of the archive that follows an end mark; None if only padding follows.
 
-    Archives end with two blocks of zeros, and are padded with more of them. Bytes that are neither zeros nor
-    an archive, which some writers leave in their last record, are warned of and ignored.
+    An archive ends with two blocks of zeros, and is padded with more of them. Some writers leave other bytes
+    in their last record; these cause a warning and are ignored.
 
     Args:
         archive: The archive.
-        mark: Where its first block of zeros is.
-        ignore_zeros: Whether to go on with what follows them.
-        most_zeros: How many zeros may follow.
+        mark: The offset of its first block of zeros.
+        ignore_zeros: Whether another archive may follow.
+        most_zeros: The largest number of zero bytes that may follow.
 
     Raises:
-        FormatError: An archive follows and is not asked for, or what follows it cannot be read, or there are
-            other bytes and no member was in front of the mark.
+        FormatError: Another archive follows although `ignore_zeros` is false, or data that cannot be read
+            follow, or there are other bytes and the archive is empty.
         LimitError: More zeros follow.
     """
-    at = _after_zeros(archive, mark + BLOCK, most_zeros)
+    at = _skip_zeros(archive, mark + BLOCK, most_zeros)
     if at is None:
         return None
     block = archive.read(at, BLOCK)
     if is_header(block):
         if ignore_zeros:
             return at
-        raise _continued(archive.name, mark, at)
+        raise _concatenated(archive.name, mark, at)
     name = archive.name
     kind = compression_of(block) or unreadable_compression(block)
     what = f"data compressed by {kind}" if kind else other_format(block)
@@ -60,39 +62,36 @@ def next_archive(archive: Bytes, mark: int, *, ignore_zeros: bool, most_zeros: f
             f"{name!r} has {what} at byte {at}, behind its end mark at byte {mark}. Publish them as "
             "separate objects."
         )
-    if (later := _later_header(archive, at)) is not None:
+    if (later := _find_header(archive, at)) is not None:
         if not ignore_zeros:
-            raise _continued(name, mark, later)
+            raise _concatenated(name, mark, later)
         raise FormatError(
             f"{name!r} is damaged: at byte {at}, behind the end mark at byte {mark}, are bytes that are no "
             f"header, and one follows at byte {later}. Publish it again from its parts."
         )
     if not mark:
         raise FormatError(
-            f"{name!r} is not a TAR archive, or damaged: it begins with zeros, and at byte {at} come "
-            "bytes that are "
-            "no header."
+            f"{name!r} is not a TAR archive, or damaged: it begins with zeros, and the bytes that follow "
+            f"them at byte {at} are no header."
         )
     warnings.warn(
         f"{name!r} has bytes behind its end mark, from byte {at} on, that are no archive. They are "
-        "ignored; nothing is "
-        "missing unless they were meant to be data.",
+        "ignored; nothing is missing unless they were meant to be data.",
         stacklevel=2,
     )
     return None
 
 
-def _continued(name: str, mark: int, at: int) -> FormatError:
+def _concatenated(name: str, mark: int, at: int) -> FormatError:
     return FormatError(
-        f"{name!r} has another TAR header at byte {at}, behind its end mark at byte {mark}, as where "
-        "archives were put one "
-        "behind the other. To read on as tar --ignore-zeros does, give the object the format "
+        f"{name!r} has another TAR header at byte {at}, behind its end mark at byte {mark}, as in "
+        "concatenated archives. To continue there as tar --ignore-zeros does, give the object the format "
         "TarReader(ignore_zeros=True), of ipfs_dataset_plugins.tar; or publish the archives separately."
     )
 
 
-def _after_zeros(archive: Bytes, start: int, most_zeros: float) -> int | None:
-    """Returns the block, counted from `start`, that has the first byte which is not zero."""
+def _skip_zeros(archive: BufferedFile, start: int, most_zeros: float) -> int | None:
+    """Returns the offset of the first block, counted from `start`, that is not all zeros; None at the end."""
     position = start
     while piece := archive.read(position, _PIECE_BYTES):
         if used := _NOT_ZERO.search(piece):
@@ -103,19 +102,21 @@ def _after_zeros(archive: Bytes, start: int, most_zeros: float) -> int | None:
             break
         if position - start > most_zeros:
             raise LimitError(
-                f"{archive.name!r} has more than {most_zeros} zero bytes behind its end mark: where "
-                "you trust it, give "
-                "limits=Limits(expansion_bytes=…)"
+                f"{archive.name!r} has more than {most_zeros} zero bytes behind its end mark: if you "
+                "trust it, give limits=Limits(expansion_bytes=…)"
             )
     return None
 
 
-def _later_header(archive: Bytes, start: int) -> int | None:
-    """Returns where a header is among bytes that are none; ustar and GNU ones need not start with a block."""
+def _find_header(archive: BufferedFile, start: int) -> int | None:
+    """Returns the offset of a header among other data; None if there is none.
+
+    Headers with the magic, of the ustar and GNU dialects, are found at any offset, others at those of blocks.
+    """
     position = start
-    while position - start < _MOST_SEARCHED:
+    while position - start < _MAX_SEARCHED_BYTES:
         piece = archive.read(position, _PIECE_BYTES + BLOCK)
-        for at in _candidates(piece):
+        for at in _header_offsets(piece):
             if is_header(piece[at : at + BLOCK]):
                 return position + at
         if len(piece) < _PIECE_BYTES + BLOCK:
@@ -124,12 +125,15 @@ def _later_header(archive: Bytes, start: int) -> int | None:
     return None
 
 
-def _candidates(piece: bytes) -> list[int]:
+def _header_offsets(piece: bytes) -> list[int]:
+    """Returns the offsets at which a header is possible, in ascending order."""
     last = len(piece) - BLOCK
-    found = [at for at in range(0, last + 1, BLOCK) if _CHECKSUM.match(piece, at + _CHECKSUM_AT)]
-    at = piece.find(_MAGIC, _MAGIC_AT)
-    while 0 <= at - _MAGIC_AT <= last:
-        if _CHECKSUM.match(piece, at - _MAGIC_AT + _CHECKSUM_AT):
-            found.append(at - _MAGIC_AT)
+    found = [
+        at for at in range(0, last + 1, BLOCK) if _CHECKSUM.match(piece, at + _CHECKSUM_OFFSET)
+    ]
+    at = piece.find(_MAGIC, _MAGIC_OFFSET)
+    while 0 <= at - _MAGIC_OFFSET <= last:
+        if _CHECKSUM.match(piece, at - _MAGIC_OFFSET + _CHECKSUM_OFFSET):
+            found.append(at - _MAGIC_OFFSET)
         at = piece.find(_MAGIC, at + 1)
     return sorted(found)

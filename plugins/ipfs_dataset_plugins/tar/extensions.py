@@ -1,4 +1,4 @@
-"""Headers in front of a member's own header, which extend or replace its fields: long names of GNU tar, pax records."""
+"""Extension headers, which replace fields of the member that follows: pax records, long names of GNU tar."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ def _prefix(block: bytes) -> str:
 
 
 def has_data(kind: bytes) -> bool:
-    """Returns whether data follow the header of a member; a link, for example, may have a size without data."""
+    """Returns whether data follow the header of a member; a link may have a size but no data."""
     return kind not in _KINDS_WITHOUT_DATA
 
 

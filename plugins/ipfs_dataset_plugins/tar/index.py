@@ -1,4 +1,4 @@
-"""The index of a TAR archive: 24 bytes a member, plus its name."""
+"""The index of a TAR archive: 24 bytes for each sample, and its name."""
 
 from __future__ import annotations
 
@@ -6,21 +6,31 @@ from array import array
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core import MemberIndex, NameTable, pack_columns, unpack_columns
+from ipfs_dataset_core import LimitError, MemberIndex, NameTable, pack_columns, unpack_columns
+from ipfs_dataset_plugins.archives.buffered import BufferedFile
+from ipfs_dataset_plugins.tar.headers import BLOCK, padded, simple_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from ipfs_dataset_core import Limits, Span
-    from ipfs_dataset_plugins.tar.member import Member
-    from ipfs_dataset_plugins.tar.sparse import Parts
+    from ipfs_dataset_core import Limits, ObjectFile, Span
+    from ipfs_dataset_plugins.tar.headers import Member, Parts
+    from ipfs_dataset_plugins.tar.members import MemberScanner, SampleMembers
+
+# Holds the headers of several small members.
+_PIECE_BYTES = 64 << 10
+# The check for repeated blocks looks at one of so many members. As each has at least 512 bytes, they are
+# further apart than the size of the largest block.
+_MEMBERS_PER_PROBE = 4096
+# Blocks count as repeated if fewer than one of so many differs from all blocks before it.
+_DISTINCT_SHARE = 16
 
 
 class TarIndex(MemberIndex):
-    """Where each sample of an uncompressed archive lies.
+    """The names of the samples of an uncompressed archive, and where their contents are stored.
 
     Args:
-        limits: How many samples, and how long their names.
+        limits: Limits for the number of samples and the length of their names.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -31,7 +41,7 @@ class TarIndex(MemberIndex):
 
     @classmethod
     def load(cls, data: bytes, limits: Limits) -> TarIndex:
-        """Returns what was dumped; raises as `unpack_columns` does."""
+        """Returns the index that `dump` has written; raises as `unpack_columns` does."""
         index = cls(limits)
         index._names, (index._starts, index._sizes), numbers = unpack_columns(data, "QQ", limits)
         index._sparse = dict(_read_sparse(iter(numbers)))
@@ -47,7 +57,7 @@ class TarIndex(MemberIndex):
         self.extend([name], [content.data], [content.stored])
 
     def extend(self, names: Iterable[str], starts: Iterable[int], sizes: Iterable[int]) -> None:
-        """Adds samples that are runs of the archive's bytes."""
+        """Adds samples that are not sparse: names, offsets of their contents, and sizes in bytes."""
         self._names.extend_encoded([name.encode("utf-8", "surrogateescape") for name in names])
         self._starts.extend(starts)
         self._sizes.extend(sizes)
@@ -63,18 +73,95 @@ class TarIndex(MemberIndex):
         return start, start + self._sizes[position]
 
     def content(self, position: int) -> tuple[int, Parts | None]:
-        """Returns the size of a sample and, where it is sparse, where its stored parts belong."""
+        """Returns the size of a sample in bytes and, if it is sparse, its stored parts."""
         return self._sparse.get(position) or (self._sizes[position], None)
 
 
+def build_index(source: ObjectFile, scanner: MemberScanner, members: SampleMembers) -> TarIndex:
+    """Builds the index from the headers alone: large members are skipped, small ones read along.
+
+    Args:
+        source: The archive.
+        scanner: An unbuffered scanner of it.
+        members: Decides which members are samples.
+
+    Raises:
+        FormatError: The archive is damaged.
+        LimitError: There are too many samples, or the file consists of few blocks that are repeated.
+    """
+    index, start = TarIndex(source.limits), 0
+    small_pieces, large_pieces = BufferedFile(source, _PIECE_BYTES), BufferedFile(source)
+    archive = small_pieces
+    repetition = _RepetitionCheck(source)
+    while (member := scanner.member(start)) is not None:
+        content = members.content(member)
+        if content is not None:
+            index.append(member.name, content)
+        start = member.stop
+        repetition.check(len(index), member.start)
+        if member.stop - member.start < _PIECE_BYTES // 4 and not scanner.has_global_fields:
+            piece, at = archive.window(start)
+            base = start - at
+            found = list(simple_headers(piece, at))
+            if found:
+                starts = [base + header + BLOCK for header, _, _ in found]
+                sizes = [size for _, _, size in found]
+                index.extend([name for _, name, _ in found], starts, sizes)
+                start = starts[-1] + padded(sizes[-1])
+            # If all members in the piece were small, those that follow probably are small, too.
+            archive = large_pieces if start >= base + len(piece) - BLOCK else small_pieces
+    return index
+
+
+class _RepetitionCheck:
+    """Refuses archives of few blocks that are linked many times: a megabyte of them can claim terabytes.
+
+    Args:
+        file: The archive.
+    """
+
+    def __init__(self, file: ObjectFile) -> None:
+        self._file = file
+        self._blocks: set[bytes] = set()
+        self._probes = 0
+        self._next = _MEMBERS_PER_PROBE
+
+    def check(self, count: int, position: int) -> None:
+        """Looks at the block with the last one of `count` members, after every 4096 members.
+
+        Raises:
+            LimitError: The same few blocks were repeated too often.
+        """
+        if count < self._next:
+            return
+        self._next = count + _MEMBERS_PER_PROBE
+        block = self._file.block_at(position)
+        if block is None:
+            return
+        self._probes += 1
+        self._blocks.add(block)
+        repeated = (self._probes - len(self._blocks)) * _MEMBERS_PER_PROBE
+        allowed = self._file.limits.repeated_entries
+        if repeated > allowed and len(self._blocks) * _DISTINCT_SHARE < self._probes:
+            raise LimitError(
+                f"{self._file.name!r} consists of the same blocks, repeated: about {repeated} of its first "
+                f"{count} members are stored in blocks that also store earlier ones, more than the limit of "
+                f"{allowed}. If you trust it, give limits=Limits(repeated_entries=…)"
+            )
+
+
 def _written_sparse(sparse: Mapping[int, tuple[int, Parts]]) -> Iterator[int]:
-    """Yields sample, size, number of parts and the parts of each sparse member."""
+    """Yields the position, the size, the number of parts and the parts of each sparse sample."""
     for position, (size, parts) in sparse.items():
         yield from (position, size, len(parts), *chain.from_iterable(parts))
 
 
 def _read_sparse(numbers: Iterator[int]) -> Iterator[tuple[int, tuple[int, Parts]]]:
-    """Yields what was written; raises ValueError where the numbers end too early."""
+    """Yields the sparse samples again.
+
+    Raises:
+        ValueError: The numbers end too early.
+    """
     for position in numbers:
         size, count = islice(numbers, 2)
         flat = list(islice(numbers, 2 * count))

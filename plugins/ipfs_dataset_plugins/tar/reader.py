@@ -1,48 +1,53 @@
 """TAR archives, plain or compressed: one sample per regular file or hard link.
 
-The members are those that GNU tar and bsdtar extract. A plain archive is streamed, cut into slices or
-read member by member; a compressed one can only be streamed.
+The samples are the files that GNU tar and bsdtar extract. A plain archive can be streamed, split into
+byte ranges, or read member by member; a compressed one can only be streamed.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from ipfs_dataset_core import FormatError, LimitError, MissingDependencyError, Reader
-from ipfs_dataset_plugins.archives.buffered import BufferedFile, RandomAccessFile
+from ipfs_dataset_core import (
+    FormatError,
+    IPFSDatasetError,
+    LimitError,
+    Location,
+    MissingDependencyError,
+    Reader,
+    located,
+)
+from ipfs_dataset_plugins.archives.buffered import BufferedFile, RandomAccessFile, cut_off
 from ipfs_dataset_plugins.archives.compression import (
     PIECE_BYTES,
     DecompressedStream,
     compression_of,
     unreadable_compression,
 )
-from ipfs_dataset_plugins.tar.contents import Contents, read_content
-from ipfs_dataset_plugins.tar.decompressed import DecompressedBytes
-from ipfs_dataset_plugins.tar.headers import BLOCK, is_header
-from ipfs_dataset_plugins.tar.index import TarIndex
-from ipfs_dataset_plugins.tar.indexing import build_index
-from ipfs_dataset_plugins.tar.members import Scan
-from ipfs_dataset_plugins.tar.samples import samples
+from ipfs_dataset_plugins.tar.decompressed import DecompressedArchive
+from ipfs_dataset_plugins.tar.headers import BLOCK, is_header, padded, simple_headers
+from ipfs_dataset_plugins.tar.index import TarIndex, build_index
+from ipfs_dataset_plugins.tar.members import MemberScanner, SampleMembers
+from ipfs_dataset_plugins.tar.sparse import assemble
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ipfs_dataset_core import Limits, MemberIndex, ObjectFile, Sample
-    from ipfs_dataset_plugins.tar.member import Bytes
+    from ipfs_dataset_core import Limits, MemberIndex, ObjectFile, Sample, Span
+    from ipfs_dataset_plugins.tar.headers import Parts
 
-# Every compression has put something out after so much of its input: a block of bzip2 has 900 kB.
-_MOST_RECOGNIZED_BYTES = 2 << 20
+# After so much input every compression has put out something: the blocks of bzip2 have 900 kB.
+_MAX_RECOGNIZED_BYTES = 2 << 20
 _UNREADABLE_SUFFIXES = (".tar.z", ".taz", ".tar.lz", ".tlz", ".tar.lz4", ".tar.lzo", ".tar.lrz")
 
 
 def recognize(source: ObjectFile) -> bool:
-    """Tells whether a file is a TAR archive: its first block is a header, also where it is compressed.
+    """Returns whether a file is a TAR archive: its first block, decompressed if necessary, is a header.
 
-    Archives of a compression that cannot be read are recognized by their names, to be refused with the
-    reason.
+    Archives with an unsupported compression are recognized by their names, so that the reader refuses them
+    with the reason.
     """
     head = source.read_at(0, BLOCK)
     if is_header(head):
@@ -58,8 +63,7 @@ def recognize(source: ObjectFile) -> bool:
         return False
     except (LimitError, MissingDependencyError) as error:
         warnings.warn(
-            f"{source.name!r} is read as one plain sample, for what is compressed in it cannot be "
-            "looked at. If it is a "
+            f"{source.name!r} is read as one plain sample, because it cannot be decompressed. If it is a "
             f"TAR archive, give the type: {error}",
             stacklevel=2,
         )
@@ -67,18 +71,20 @@ def recognize(source: ObjectFile) -> bool:
 
 
 def _first_block(source: ObjectFile, compression: str) -> bytes:
-    stream, block = DecompressedStream(source, compression, most=_MOST_RECOGNIZED_BYTES), b""
+    stream, block = DecompressedStream(source, compression, most=_MAX_RECOGNIZED_BYTES), b""
     while len(block) < BLOCK and (data := stream.read(BLOCK - len(block))):
         block += data
     return block
 
 
 class TarReader(Reader):
-    """Reads TAR archives; a member over ``limits.member_bytes`` is refused, for each is in memory whole.
+    """Reads TAR archives.
+
+    Each member is held in memory as a whole, so a member larger than ``limits.member_bytes`` is refused.
 
     Args:
-        ignore_zeros: Whether to go on behind the end mark of the archive, as ``tar --ignore-zeros`` does,
-            where several archives were put one behind the other. Without it that is an error.
+        ignore_zeros: Whether to continue after the end mark of the archive, as ``tar --ignore-zeros`` does,
+            for archives that were concatenated. By default, a second archive is an error.
     """
 
     def __init__(self, *, ignore_zeros: bool = False) -> None:
@@ -92,84 +98,160 @@ class TarReader(Reader):
         compression = _compression(source)
         if compression is None:
             return self.samples_between(source, 0, source.size)
-        return self._decompressed(source, compression)
-
-    def _decompressed(self, source: ObjectFile, compression: str) -> Iterator[Sample]:
-        def opened() -> BufferedFile:
-            return BufferedFile(DecompressedBytes(source, compression), PIECE_BYTES)
-
-        archive, limits = opened(), source.limits
-        # A few bytes may stand for any number of zeros.
-        scan = partial(self._scan, most_zeros=limits.expansion_bytes)
-        contents = Contents(source.name, opened, limits, scan)
-        return samples(archive, contents, scan(archive), 0, math.inf)
+        archive, second, third = (
+            BufferedFile(DecompressedArchive(source, compression), PIECE_BYTES) for _ in range(3)
+        )
+        # A few compressed bytes may stand for any number of zeros.
+        limits = source.limits
+        scanner, second_scanner = (
+            MemberScanner(file, ignore_zeros=self.ignore_zeros, most_zeros=limits.expansion_bytes)
+            for file in (archive, second)
+        )
+        return _stream(scanner, SampleMembers(second_scanner), third, limits, (0, math.inf))
 
     def sliceable(self, source: ObjectFile) -> bool:
         return _compression(source) is None
 
     def samples_between(self, source: ObjectFile, start: int, stop: int) -> Iterator[Sample]:
         _require_plain(source)
-        scan = self._scan(_exact(source))
-        first = _first_from(scan, start)
-        # What is behind the last member counts where somebody has to read it: the end may be missing.
+        scanner = self._scanner(source)
+        first = scanner.first_from(start)
+        if first is None:
+            return
+        scanner.archive = BufferedFile(source)
+        # The reader of the end of the file also checks what follows the last member.
         last = math.inf if stop >= source.size else stop
-        if first is not None:
-            yield from samples(BufferedFile(source), self._contents(source), scan, first, last)
+        members = SampleMembers(self._scanner(source))
+        yield from _stream(scanner, members, _unbuffered(source), source.limits, (first, last))
 
     def index(self, source: ObjectFile) -> TarIndex:
-        """Returns where each sample lies, from the headers alone.
+        """Returns the index of an archive, built from its headers alone.
 
         Raises:
             FormatError: The archive is damaged, or compressed.
         """
         _require_plain(source)
-        return build_index(source, self._contents(source), self._scan(_exact(source)))
+        return build_index(source, self._scanner(source), SampleMembers(self._scanner(source)))
 
     def load_index(self, source: ObjectFile, data: bytes) -> TarIndex:
         return TarIndex.load(data, source.limits)
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
-        return _sample(_exact(source), index, position, source.limits)
+        return _indexed_sample(_unbuffered(source), index, position, source.limits)
 
     def read_each(
         self, source: ObjectFile, index: MemberIndex, positions: Iterable[int]
     ) -> Iterator[Sample]:
         archive, limits = RandomAccessFile(source), source.limits
-        return (_sample(archive, index, position, limits) for position in positions)
+        return (_indexed_sample(archive, index, position, limits) for position in positions)
 
-    def _scan(self, archive: Bytes, most_zeros: float = math.inf) -> Scan:
-        return Scan(archive, ignore_zeros=self.ignore_zeros, most_zeros=most_zeros)
-
-    def _contents(self, source: ObjectFile) -> Contents:
-        return Contents(source.name, lambda: _exact(source), source.limits, self._scan)
+    def _scanner(self, source: ObjectFile) -> MemberScanner:
+        return MemberScanner(_unbuffered(source), ignore_zeros=self.ignore_zeros)
 
 
-def _first_from(scan: Scan, start: int) -> int | None:
-    """Returns where the first member at or behind `start` starts, None where there is none."""
-    at = 0
-    while at < start:
-        member = scan.member(at)
-        if member is None:
-            return None
-        if member.start >= start:  # behind an end mark that is ignored
-            return member.start
-        at = member.stop
-    return at
+def _stream(
+    scanner: MemberScanner,
+    members: SampleMembers,
+    linked: BufferedFile,
+    limits: Limits,
+    between: tuple[int, float],
+) -> Iterator[Sample]:
+    """Yields the samples of the members that start within a range, in the order of the archive.
+
+    Args:
+        scanner: The scanner, which has scanned the global headers in front of the range. Its archive is read
+            from front to back, each byte once.
+        members: Decides which members are samples.
+        linked: The same archive, to read the contents of hard links, which are in front of them.
+        limits: The limits for the size of a sample.
+        between: Where a member starts, and the end of the range.
+
+    Raises:
+        FormatError: The archive is damaged.
+        LimitError: A member is too large.
+    """
+    archive, limit = scanner.archive, limits.member_bytes
+    start, stop = between
+    while start < stop:
+        if not scanner.has_global_fields:
+            piece, at = archive.window(start)
+            base, end = start - at, len(piece)
+            for header, name, size in simple_headers(piece, at):
+                data = header + BLOCK
+                if data + size > end or size > limit or base + header >= stop:
+                    break
+                yield name, piece[data : data + size]
+                start = base + data + padded(size)
+            if start >= stop:
+                return
+        member = scanner.member(start)
+        if member is None or member.start >= stop:  # after an end mark that is ignored
+            return
+        start = member.stop
+        try:
+            stored = members.content(member)
+            if stored is None:
+                continue
+            source = archive if stored is member else linked
+            span = stored.data, stored.data + stored.stored
+            content = _content(
+                source, member.name, span, size=stored.size, parts=stored.parts, limits=limits
+            )
+        except IPFSDatasetError as error:
+            raise located(error, Location(member=member.name)) from error.__cause__
+        yield member.name, content
 
 
-def _sample(archive: BufferedFile, index: MemberIndex, position: int, limits: Limits) -> Sample:
+def _indexed_sample(
+    archive: BufferedFile, index: MemberIndex, position: int, limits: Limits
+) -> Sample:
     size, parts = cast("TarIndex", index).content(position)
     name, span = index.name(position), index.span(position)
-    return name, read_content(archive, name, span, size=size, parts=parts, limits=limits)
+    return name, _content(archive, name, span, size=size, parts=parts, limits=limits)
 
 
-def _exact(source: ObjectFile) -> BufferedFile:
-    """Returns the archive to be read nowhere but where it is asked for."""
+def _content(
+    archive: BufferedFile, name: str, span: Span, *, size: int, parts: Parts | None, limits: Limits
+) -> bytes:
+    """Returns the content of a member, in one read.
+
+    Args:
+        archive: The archive.
+        name: The name of the member.
+        span: The offsets between which the content is stored.
+        size: The size of the content in bytes, which is larger than the span if the member is sparse.
+        parts: The stored parts of a sparse member; None for other members.
+        limits: Limits that are checked before anything is read.
+
+    Raises:
+        FormatError: The archive is cut off.
+        LimitError: The content is larger than the limit, or its size is too large in proportion to what is
+            stored.
+    """
+    if size > limits.member_bytes:
+        limits.check("member_bytes", size, f"Member {name!r} of {archive.name!r}")
+    start, stop = span
+    if parts is not None:
+        limits.check_expansion(stop - start, size, f"Sparse member {name!r} of {archive.name!r}")
+    try:
+        data = archive.read(start, stop - start)
+    except LimitError as error:
+        raise LimitError(f"Member {name!r} cannot be read: {error}") from error
+    if len(data) < stop - start:
+        raise cut_off(archive.name, stop)
+    return data if parts is None else assemble(data, parts, size)
+
+
+def _unbuffered(source: ObjectFile) -> BufferedFile:
+    """Returns an archive of which exactly the bytes are read that are requested."""
     return BufferedFile(source, piece=0)
 
 
 def _compression(source: ObjectFile) -> str | None:
-    """Returns how an archive is compressed, None where it is not: its first member has any name."""
+    """Returns the compression of an archive; None for a plain one.
+
+    A plain archive may begin with the name of a member that looks like compressed data.
+    """
     head = source.read_at(0, BLOCK)
     return None if is_header(head) else compression_of(head)
 

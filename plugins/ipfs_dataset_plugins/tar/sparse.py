@@ -1,8 +1,8 @@
 """Sparse members of TAR archives, of which only the parts that are not zeros are stored.
 
-The map of these parts comes in five formats: of old GNU tar and of star, in the header and the blocks after it; and
-in the pax headers of GNU tar as 0.0 (two records for each part), 0.1 (one record for all parts) and 1.0 (in front
-of the data).
+There are five formats of the map of these parts. Old GNU tar and star store it in the header and the blocks
+after it; GNU tar with pax headers stores it in two records for each part (0.0), in one record (0.1), or in
+front of the data (1.0).
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def pax_size(fields: Mapping[bytes, bytes], stored: int) -> int:
 
 
 def _pax_1_map(blocks: MapBlocks) -> list[tuple[int, int]]:
-    """Returns the parts of format 1.0: in front of the data, a line with their number, then two lines for each."""
+    """Returns the parts of format 1.0: a line with their number, then two lines for each part."""
     first, *lines = _lines(blocks.read())
     needed = 2 * decimal(first)
     count = 1
