@@ -144,9 +144,9 @@ class _RepetitionCheck:
         allowed = self._file.limits.repeated_entries
         if repeated > allowed and len(self._blocks) * _DISTINCT_SHARE < self._probes:
             raise LimitError(
-                f"{self._file.name!r} consists of the same blocks, linked again and again: about {repeated} of "
-                f"its first {count} members are stored in blocks that also store earlier ones, more than the "
-                f"limit of {allowed}. If you trust it, give limits=Limits(repeated_entries=…)"
+                f"{self._file.name!r} consists of the same blocks, linked again and again: about {repeated} "
+                f"of its first {count} members are stored in blocks that also store earlier ones, more than "
+                f"the limit of {allowed}. If you trust it, give limits=Limits(repeated_entries=…)"
             )
 
 
