@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.errors import PluginError
 from ipfs_dataset_core.interfaces import Reader, ReaderPlugin
 from ipfs_dataset_core.registry import validation
 
+if TYPE_CHECKING:
+    from typing import TypeIs
 
-def is_reader_class(value: object) -> bool:
+
+def is_reader_class(value: object) -> TypeIs[type[Reader]]:
     """Tells whether something is a subclass of `Reader`."""
     return isinstance(value, type) and issubclass(value, Reader)
 

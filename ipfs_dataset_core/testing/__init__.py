@@ -5,7 +5,7 @@ r"""Contract suites for plugin authors: inherit one class, give one or two fixtu
     class TestLines(ReaderContract):
         @pytest.fixture
         def plugin(self):
-            return my_plugin.ipfs_dataset_readers()[0]
+            return my_plugin.Lines  # a subclass of Reader, or a ReaderPlugin
 
         @pytest.fixture
         def example(self):

@@ -13,7 +13,8 @@ import attrs
 import pytest
 
 from ipfs_dataset_core.errors import FormatError, LimitError, MissingDependencyError
-from ipfs_dataset_core.interfaces import Reader
+from ipfs_dataset_core.interfaces import Reader, ReaderPlugin
+from ipfs_dataset_core.registry.classes import declaration_of, is_reader_class
 from ipfs_dataset_core.registry.lookup import resolve_factory
 from ipfs_dataset_core.testing.damage import cut, overwritten, scattered
 from ipfs_dataset_core.testing.equality import same_value
@@ -23,7 +24,7 @@ from ipfs_dataset_core.testing.terms import Terms, said
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ipfs_dataset_core.interfaces import MemberIndex, ReaderPlugin, Sample
+    from ipfs_dataset_core.interfaces import MemberIndex, Sample
 
 _REFUSALS = (FormatError, LimitError, MissingDependencyError)
 _terms = Terms("docs/how-to/add-a-format.md#test-it")
@@ -66,9 +67,22 @@ class ReaderContract:
     memory_bytes: int = 64 << 20
 
     @pytest.fixture
-    def plugin(self) -> ReaderPlugin:
-        """The format's declaration."""
-        raise NotImplementedError("override the fixture `plugin`: return your ReaderPlugin")
+    def plugin(self) -> ReaderPlugin | type[Reader]:
+        """The format's declaration: a ReaderPlugin, or the reader's class where that declares itself."""
+        raise NotImplementedError(
+            "override the fixture `plugin`: return your subclass of Reader, or your ReaderPlugin"
+        )
+
+    @pytest.fixture
+    def declared(self, plugin: ReaderPlugin | type[Reader]) -> ReaderPlugin:
+        """The declaration that `plugin` is or stands for."""
+        if is_reader_class(plugin):
+            return declaration_of(plugin, plugin.__name__)
+        _terms.must(
+            isinstance(plugin, ReaderPlugin),
+            f"`plugin` has to be a subclass of Reader or a ReaderPlugin, not {plugin!r:.200}",
+        )
+        return plugin
 
     @pytest.fixture
     def example(self) -> Example:
@@ -81,9 +95,9 @@ class ReaderContract:
         pytest.skip("override the fixture `large`: return a MemoryFile made by a function")
 
     @pytest.fixture
-    def reader(self, plugin: ReaderPlugin) -> Reader:
+    def reader(self, declared: ReaderPlugin) -> Reader:
         """The format's reader."""
-        reader = resolve_factory(plugin)()
+        reader = resolve_factory(declared)()
         _terms.must(
             isinstance(reader, Reader),
             f"The factory has to make an instance of ipfs_dataset_core.Reader; it made {reader!r:.200}",
@@ -95,13 +109,13 @@ class ReaderContract:
         """Tells whether two values are equal, as `same_value` does; override it for types of your own."""
         return same_value(one, other)
 
-    def test_the_declaration_travels_to_workers(self, plugin: ReaderPlugin) -> None:
+    def test_the_declaration_travels_to_workers(self, declared: ReaderPlugin) -> None:
         again = _terms.travelled(
-            plugin,
+            declared,
             "A ReaderPlugin, whose factory is a 'module:attribute' string or top-level class,",
         )
-        _terms.must(again == plugin, f"A ReaderPlugin has to stay equal; it became {again!r}")
-        wrong = [s for s in plugin.suffixes if not s.startswith(".") or s != s.lower()]
+        _terms.must(again == declared, f"A ReaderPlugin has to stay equal; it became {again!r}")
+        wrong = [s for s in declared.suffixes if not s.startswith(".") or s != s.lower()]
         _terms.must(not wrong, f"Suffixes start with a dot and are in lower case, unlike {wrong}")
 
     def test_samples_are_those_of_the_example(self, reader: Reader, example: Example) -> None:

@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from ipfs_dataset_core.testing import ExporterContract, ReaderContract, TransportContract
+from ipfs_dataset_core import FormatError, Reader, SpanIndex
+from ipfs_dataset_core.testing import (
+    Example,
+    ExporterContract,
+    ReaderContract,
+    TransportContract,
+)
 from ipfs_dataset_core.testing.readers import _terms as reader_terms
 from ipfs_dataset_core.testing.transports import _terms as transport_terms
 from tests.testing.wrong_plugins import (
@@ -110,3 +116,66 @@ def test_every_failure_of_a_contract_has_a_message():
 def test_pages_named_by_failures_exist():
     for terms in (reader_terms, transport_terms):
         assert (ROOT / terms.page.partition("#")[0]).is_file()
+
+
+class Pairs(Reader):
+    """Pairs of bytes."""
+
+    suffixes = (".pairs",)
+    cheap_index = True
+
+    def index(self, source):
+        if source.size % 2:
+            raise FormatError(f"{source.name!r} ends in the middle of a pair")
+        return SpanIndex(source.name, range(0, source.size, 2), range(2, source.size + 1, 2))
+
+    def decode(self, data, index, position):
+        return tuple(data)
+
+
+class TestOfAReadersClass(ReaderContract):
+    @pytest.fixture
+    def plugin(self):
+        return Pairs
+
+    @pytest.fixture
+    def example(self):
+        return Example(b"abcd", [("object:0", (97, 98)), ("object:1", (99, 100))])
+
+
+DECLARED = """
+import pytest
+from ipfs_dataset_core import Reader
+from ipfs_dataset_core.testing import ReaderContract
+
+class Loud(Reader):
+    suffixes = (".LOUD",)
+    def samples(self, source):
+        yield source.name, source.read()
+
+class TestLoud(ReaderContract):
+    @pytest.fixture
+    def plugin(self):
+        return Loud
+
+class TestAnObject(ReaderContract):
+    @pytest.fixture
+    def plugin(self):
+        return Loud()
+"""
+
+
+def test_a_declaration_that_cannot_mean_anything_is_refused(tmp_path):
+    (tmp_path / "test_declared.py").write_text(DECLARED)
+    (tmp_path / "pytest.ini").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-k", "declaration", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "2000", "CI": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "'.LOUD'" in done.stdout
+    assert "has to be a subclass of Reader or a ReaderPlugin, not <" in done.stdout

@@ -7,8 +7,7 @@ import json
 
 import pytest
 import zstandard
-from ipfs_dataset_text import ipfs_dataset_readers
-from ipfs_dataset_text.readers import CsvReader
+from ipfs_dataset_text import CsvReader, JsonLinesReader, TextReader
 
 from ipfs_dataset_core import ReaderPlugin
 from ipfs_dataset_core.testing import Example, ReaderContract
@@ -29,12 +28,11 @@ def samples(lines, values, at=0):
 
 
 class TextContract(ReaderContract):
-    name = "text"
+    reader_class = TextReader
 
     @pytest.fixture
     def plugin(self):
-        (plugin,) = (plugin for plugin in ipfs_dataset_readers() if plugin.name == self.name)
-        return plugin
+        return self.reader_class
 
 
 class TestText(TextContract):
@@ -62,7 +60,7 @@ class TestZstandard(CompressedContract):
 
 
 class TestJsonLines(TextContract):
-    name = "jsonl"
+    reader_class = JsonLinesReader
 
     @pytest.fixture
     def example(self):
@@ -72,7 +70,7 @@ class TestJsonLines(TextContract):
 
 
 class TestCsv(TextContract):
-    name = "csv"
+    reader_class = CsvReader
 
     @pytest.fixture
     def example(self):

@@ -58,9 +58,6 @@ class _FileReader(Reader):
 class Hdf5Reader(_FileReader):
     """Reads an HDF5 file as one sample ``(name, {path: array})``; arguments as `Hdf5RowsReader`."""
 
-    def samples(self, source: ObjectFile) -> Iterator[Sample]:
-        yield self.read(source, self.index(source), 0)
-
     def index(self, source: ObjectFile) -> WholeFileIndex:
         return WholeFileIndex(source.name, source.size)
 

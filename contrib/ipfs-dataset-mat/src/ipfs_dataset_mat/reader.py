@@ -60,7 +60,7 @@ class MatReader(Reader):
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
         if self._axis is None:
-            yield self.read(source, self.index(source), 0)
+            yield from super().samples(source)
             return
         index = cast("VariablesIndex", self.index(source))
         container = self._container(source)

@@ -30,9 +30,6 @@ class NpyReader(Reader):
     def __init__(self, *, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
 
-    def samples(self, source: ObjectFile) -> Iterator[Sample]:
-        yield self.read(source, self.index(source), 0)
-
     def index(self, source: ObjectFile) -> WholeFileIndex:
         return WholeFileIndex(source.name, source.size)
 

@@ -5,44 +5,20 @@ from __future__ import annotations
 import io
 import zipfile
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core import LimitError, MemberIndex, NameTable, Reader
+from ipfs_dataset_core import LimitError, Reader, SpanIndex
 from ipfs_dataset_numpy._header import MAGIC, MAX_BYTES, parse_header, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipfs_dataset_core import ObjectFile, Sample, Span
+    from ipfs_dataset_core import MemberIndex, ObjectFile, Sample
 
 _SUFFIX = ".npy"
 _END_MAGIC = b"PK\5\6"
 _END_BYTES = 22
-
-
-class ArraysIndex(MemberIndex):
-    """Where each array of an archive lies.
-
-    Args:
-        entries: The archive's, in order.
-        size: How many bytes the archive has.
-    """
-
-    def __init__(self, entries: list[zipfile.ZipInfo], size: int) -> None:
-        self._names = NameTable(_name(entry) for entry in entries)
-        starts = [*(entry.header_offset for entry in entries), size]
-        # A member reaches no further than to the next, in whatever order the directory has them.
-        ends = dict(zip(sorted(starts), sorted(starts)[1:], strict=False))
-        self._spans = [(start, ends.get(start, size)) for start in starts[:-1]]
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def name(self, position: int) -> str:
-        return self._names[position]
-
-    def span(self, position: int) -> Span:
-        return self._spans[position]
 
 
 class NpzReader(Reader):
@@ -65,9 +41,13 @@ class NpzReader(Reader):
             for entry in entries:
                 yield self._array(archive, entry, source.name)
 
-    def index(self, source: ObjectFile) -> ArraysIndex:
+    def index(self, source: ObjectFile) -> SpanIndex:
         with _opened(source) as (_, entries):
-            return ArraysIndex(entries, source.size)
+            starts = [entry.header_offset for entry in entries]
+            # A member reaches no further than to the next, in whatever order the directory has them.
+            following = dict(pairwise([*sorted(starts), source.size]))
+            stops = [following[start] for start in starts]
+            return SpanIndex(map(_name, entries), starts, stops)
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
         with _opened(source) as (archive, entries):

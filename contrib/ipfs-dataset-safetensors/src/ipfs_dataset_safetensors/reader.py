@@ -56,10 +56,6 @@ class SafetensorsReader(Reader):
     def __init__(self, *, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
 
-    def samples(self, source: ObjectFile) -> Iterator[Sample]:
-        index = self.index(source)
-        return (self.read(source, index, position) for position in range(len(index)))
-
     def index(self, source: ObjectFile) -> TensorsIndex:
         return TensorsIndex(read_header(source))
 

@@ -2,6 +2,9 @@
 
 A plain file can be entered anywhere, so that several workers share one: a line belongs to the slice in
 which its first byte lies. For random access all of it is read once, to find the lines.
+
+In a folder these files stay whole (`in_folders` is False): a table of labels beside the images that it is
+about is no dataset.
 """
 
 from __future__ import annotations
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
     from ipfs_dataset_text._lines import Line
 
 _BYTE_ORDER_MARK = "\ufeff"
+
+
+def _also_compressed(*suffixes: str) -> tuple[str, ...]:
+    return tuple(suffix + packed for suffix in suffixes for packed in ("", ".gz", ".zst"))
 
 
 class LinesReader(Reader):
@@ -113,6 +120,9 @@ class TextReader(LinesReader):
     A line ends with a line feed, or with a carriage return and a line feed; other carriage returns are text.
     """
 
+    name = "text"
+    summary = "text, also gzip or Zstandard compressed: its lines"
+
     def parser(self, header: Any) -> Callable[[str], Any]:
         return str
 
@@ -122,6 +132,10 @@ class JsonLinesReader(LinesReader):
 
     An object with a name twice is a `FormatError`: of its two values, one would be lost.
     """
+
+    name = "jsonl"
+    summary = "JSON lines, also gzip or Zstandard compressed: their values"
+    suffixes = _also_compressed(".jsonl", ".ndjson")
 
     def parser(self, header: Any) -> Callable[[str], Any]:
         return _parse_json
@@ -160,6 +174,10 @@ class CsvReader(LinesReader):
     Raises:
         ValueError: Two of the names are the same.
     """
+
+    name = "csv"
+    summary = "CSV with a header, also gzip or Zstandard compressed: its rows as dicts"
+    suffixes = _also_compressed(".csv")
 
     def __init__(
         self,
