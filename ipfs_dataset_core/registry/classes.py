@@ -10,7 +10,7 @@ from ipfs_dataset_core.interfaces import Reader, ReaderPlugin
 from ipfs_dataset_core.registry import validation
 
 if TYPE_CHECKING:
-    from typing import TypeIs
+    from typing_extensions import TypeIs
 
 
 def is_reader_class(value: object) -> TypeIs[type[Reader]]:

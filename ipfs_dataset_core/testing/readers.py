@@ -82,6 +82,7 @@ class ReaderContract:
             isinstance(plugin, ReaderPlugin),
             f"`plugin` has to be a subclass of Reader or a ReaderPlugin, not {plugin!r:.200}",
         )
+        assert isinstance(plugin, ReaderPlugin)
         return plugin
 
     @pytest.fixture
