@@ -1,15 +1,19 @@
-"""How long one read may take in all, whatever it needs: known to everything that runs for it in a thread.
+"""How long one read may take in all, whatever it needs.
 
 `until` and `time_left` bound waiting for sources. `working` and `check_time` bound computing: a loop over
-data that only meets what it has met before ends with the deadline, too; one that comes to new data goes on.
+data that comes to nothing new ends with the deadline, too; one that comes to new data continues.
+
+All of it belongs to the current context (`contextvars`): each thread and each asyncio task has its own. The
+threads of pools begin with an empty one, since work that is done in advance must not end with the read that
+started it; `TimedWork` sets the end of each piece of work.
 """
 
 from __future__ import annotations
 
 import math
-import threading
 import time
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.errors import TransportTimeoutError
@@ -18,55 +22,71 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class _Current(threading.local):
-    end: float = math.inf
-    seconds: float = math.inf
-    work_end: float = math.inf
-    what: str = ""
+class _Work:
+    """What bounds a loop over data.
+
+    Attributes:
+        seconds: How long it may take without coming to new data.
+        end: When it has to end, on the monotonic clock.
+        what: What is read, for the error.
+    """
+
+    __slots__ = ("end", "seconds", "what")
+
+    def __init__(self, seconds: float, what: str) -> None:
+        self.seconds = seconds
+        self.end = time.monotonic() + seconds
+        self.what = what
 
 
-_current = _Current()
+_end: ContextVar[float] = ContextVar("end", default=math.inf)
+_work: ContextVar[_Work | None] = ContextVar("work", default=None)
 
 
 def time_left() -> float:
-    """Returns the seconds until what this thread does has to be done; less than 0 where it is late.
+    """Returns the seconds until the current work has to be done; less than 0 where it is late.
 
     Transports give no single wait more than this.
     """
-    return _current.end - time.monotonic()
+    return _end.get() - time.monotonic()
 
 
 @contextmanager
 def until(end: float) -> Iterator[None]:
-    """Sets when what follows has to be done, on the monotonic clock; never later than it was before."""
-    before = _current.end
-    _current.end = min(before, end)
+    """Sets when the work in a block has to be done; never later than was set before.
+
+    Args:
+        end: Seconds on the monotonic clock.
+    """
+    before = _end.get()
+    _end.set(min(before, end))
     try:
         yield
     finally:
-        _current.end = before
+        # Not with a token: where the block is in a generator, another thread may close that.
+        _end.set(before)
 
 
 @contextmanager
 def working(seconds: float, what: str) -> Iterator[None]:
-    """Gives the loops over data in what follows so many seconds, counted anew whenever new data come.
+    """Gives the loops over data in a block so many seconds, counted anew whenever new data come.
 
     Args:
         seconds: The deadline.
         what: What is read, for the error.
     """
-    before = _current.seconds, _current.work_end, _current.what
-    _current.seconds, _current.work_end, _current.what = seconds, time.monotonic() + seconds, what
+    before = _work.get()
+    _work.set(_Work(seconds, what))
     try:
         yield
     finally:
-        _current.seconds, _current.work_end, _current.what = before
+        _work.set(before)
 
 
 def progressed() -> None:
-    """Records that this thread has met data that are new to it, and so may work on."""
-    if _current.seconds < math.inf:
-        _current.work_end = time.monotonic() + _current.seconds
+    """Records that the current work has come to new data, so that its time begins again."""
+    if (work := _work.get()) is not None:
+        work.end = time.monotonic() + work.seconds
 
 
 def check_time() -> None:
@@ -77,9 +97,10 @@ def check_time() -> None:
     Raises:
         TransportTimeoutError: Nothing new has come for as long as the deadline is.
     """
-    if time.monotonic() > _current.work_end:
+    work = _work.get()
+    if work is not None and time.monotonic() > work.end:
         raise TransportTimeoutError(
-            f"{_current.what} took more than deadline={_current.seconds:g} seconds without coming to data "
+            f"{work.what} took more than deadline={work.seconds:g} seconds without coming to data "
             "that are new: where you trust it, give a longer deadline",
             retryable=False,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.runtime.deadlines import time_left, until
@@ -53,8 +54,12 @@ class DaemonPool:
                 self._condition.notify()
             elif self._started < self._size:
                 self._started += 1
+                # In an empty context: free-threaded Python copies that of the caller, with its deadline.
                 threading.Thread(
-                    target=self._run, name=f"{self._name}-{self._started}", daemon=True
+                    target=Context().run,
+                    args=(self._run,),
+                    name=f"{self._name}-{self._started}",
+                    daemon=True,
                 ).start()
 
     def close(self) -> None:

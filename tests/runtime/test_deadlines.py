@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import math
 import threading
 import time
@@ -10,11 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfs_dataset_core.datasets.map_style import IPFSDataset
-from ipfs_dataset_core.errors import TransportError
+from ipfs_dataset_core.errors import TransportError, TransportTimeoutError
 from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.reading.fetcher import Fetcher
-from ipfs_dataset_core.runtime.deadlines import time_left, until
+from ipfs_dataset_core.runtime.deadlines import check_time, progressed, time_left, until, working
 from ipfs_dataset_core.sources.failover import SourcePool
 from tests.support.builders import noise, one_file
 from tests.support.gateway_server import GatewayServer
@@ -49,6 +51,66 @@ def test_it_is_of_one_thread():
         thread.start()
         thread.join()
     assert seen == [math.inf]
+
+
+def test_each_asyncio_task_has_its_own():
+    async def task(seconds, seen):
+        with until(time.monotonic() + seconds):
+            await asyncio.sleep(0.01)
+            seen.append(round(time_left()))
+            await asyncio.sleep(0.01)
+        seen.append(time_left())
+
+    async def both():
+        seen: tuple[list[float], list[float]] = [], []
+        await asyncio.gather(task(10, seen[0]), task(1000, seen[1]))
+        return seen
+
+    assert asyncio.run(both()) == ([10, math.inf], [1000, math.inf])
+
+
+def test_a_generator_may_be_closed_by_another_thread():
+    def generator():
+        with until(time.monotonic() + 100):
+            yield
+
+    opened, raised = generator(), []
+
+    def close():
+        try:
+            opened.close()
+        except ValueError as error:
+            raised.append(error)
+
+    # In a context of its own, for the deadline stays where the generator was begun.
+    contextvars.copy_context().run(next, opened)
+    thread = threading.Thread(target=close)
+    thread.start()
+    thread.join()
+    assert raised == []
+    assert time_left() == math.inf
+
+
+def test_a_loop_that_comes_to_nothing_new_ends_and_new_data_begin_its_time_again(monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr("ipfs_dataset_core.runtime.deadlines.time.monotonic", lambda: clock[0])
+    check_time()
+    with working(10, "The listing of 'x'"):
+        clock[0] += 9
+        check_time()
+        progressed()
+        clock[0] += 9
+        check_time()
+        with working(100, "something below"):
+            clock[0] += 20
+            check_time()
+        with pytest.raises(
+            TransportTimeoutError, match=r"The listing of 'x' .* deadline=10 "
+        ) as caught:
+            check_time()
+        assert not caught.value.retryable
+    check_time()
+    progressed()
 
 
 def test_it_ends_with_what_it_was_for_even_when_that_fails():
