@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces.hookspecs import hookimpl
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
     from ipfs_dataset_core.interfaces.objects import BytesFile
-    from ipfs_dataset_core.interfaces.value_codec import Leaf, ValueCodec
+    from ipfs_dataset_core.interfaces.value_codec import EncodedValue, ValueCodec
     from ipfs_dataset_core.ipld import (
         CID,
         DAG_PB,
@@ -114,6 +114,7 @@ __all__ = [
     "CarReader",
     "Connections",
     "DirectoryEntry",
+    "EncodedValue",
     "ExportError",
     "Exporter",
     "ExporterOptions",
@@ -129,7 +130,6 @@ __all__ = [
     "IPFSDatasetWarning",
     "IPFSIterableDataset",
     "IPFSObject",
-    "Leaf",
     "LimitError",
     "Limits",
     "Location",
@@ -196,7 +196,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 _MODULES = {
     "ipfs_dataset_core.addressing.sources": "file_path",
     "ipfs_dataset_core.toolkit.block_files": "BlockFiles",
-    "ipfs_dataset_core.interfaces.value_codec": "Leaf ValueCodec",
+    "ipfs_dataset_core.interfaces.value_codec": "EncodedValue ValueCodec",
     "ipfs_dataset_core.reading.connections": "Connections",
     "ipfs_dataset_core.ipld": (
         "CID CarReader DAG_PB DirectoryEntry RAW car_header car_section car_section_head entries index_car "

@@ -51,7 +51,7 @@ class ValueCodec:
     decode: Callable[[bytes], Any]
 
 
-Leaf: TypeAlias = tuple[str, str, bytes]
+EncodedValue: TypeAlias = tuple[str, str, bytes]
 """One encoded value: the name of the codec that decodes it, the extension of the member, its content.
 
 A plain tuple: samples are encoded at some microseconds each, and a named one costs a third of one.

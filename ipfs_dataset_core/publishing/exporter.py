@@ -22,8 +22,8 @@ from ipfs_dataset_core.interfaces import Exporter, ExporterOptions, ExporterPlug
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.publishing.dataset_samples import samples_of
 from ipfs_dataset_core.publishing.publish import publish
-from ipfs_dataset_core.publishing.walking import walk
 from ipfs_dataset_core.reading.connections import Connections, connect_for_writing, write_address
 from ipfs_dataset_core.registry import make_exporter
 from ipfs_dataset_core.registry.lookup import default_registry
@@ -100,7 +100,7 @@ class IPFSDatasetExporter:
             TransportError: The node or store did not take the blocks.
         """
         _, exporter = self._named(self._form)
-        samples = walk(dataset, progress=self._progress, allow_empty=allow_empty)
+        samples = samples_of(dataset, progress=self._progress, allow_empty=allow_empty)
         with closing(connect_for_writing(self._address, self._options)) as transport:
             try:
                 root = publish(
@@ -137,7 +137,7 @@ class IPFSDatasetExporter:
             raise
 
     def _connections(self, url: str) -> Connections:
-        """Without an address, what was published without one is found first, then the gateways."""
+        """Returns where to read; without an address, the default node or store first, then gateways."""
         if self._address is not None or not (node_api() or default_store().is_dir()):
             return Connections(self._address, self._options, [IPFSObject(url)])
         gateway = parse_object_url(url).gateway

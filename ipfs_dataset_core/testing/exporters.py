@@ -10,8 +10,7 @@ import pytest
 from ipfs_dataset_core.errors import FormatError, LimitError, ObjectNotFoundError
 from ipfs_dataset_core.interfaces import Exporter, ExporterOptions
 from ipfs_dataset_core.ipld import get_profile
-from ipfs_dataset_core.publishing.publish import publish
-from ipfs_dataset_core.publishing.sink import TreeSink
+from ipfs_dataset_core.publishing.publish import TreeSink, publish
 from ipfs_dataset_core.registry.lookup import resolve_factory
 from ipfs_dataset_core.testing.damage import cut, overwritten, scattered
 from ipfs_dataset_core.testing.equality import same_value

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ipfs_dataset_core.errors import ExportError, FormatError, ObjectNotFoundError
 from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.ipld import get_profile
-from ipfs_dataset_core.publishing.sink import TreeSink
+from ipfs_dataset_core.publishing.publish import TreeSink
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile
 from ipfs_dataset_plugins.original import Original
 from tests.support.equality import same

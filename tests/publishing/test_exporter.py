@@ -21,7 +21,7 @@ from ipfs_dataset_core.errors import AddressError, ExportError, FormatError, Tra
 from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.ipld import CID, get_profile
 from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter
-from ipfs_dataset_core.publishing.sink import TreeSink
+from ipfs_dataset_core.publishing.publish import TreeSink
 from ipfs_dataset_plugins import declarations
 from ipfs_dataset_plugins.tar_shards.codecs import ValueCodec
 from ipfs_dataset_plugins.tar_shards.exporter import TarShards

@@ -13,10 +13,8 @@ import pytest
 from ipfs_dataset_core.errors import ExportError, TransportError
 from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.ipld import CID, RAW, get_profile, make_cid
-from ipfs_dataset_core.publishing.publish import publish
-from ipfs_dataset_core.publishing.sink import TreeSink
-from ipfs_dataset_core.publishing.upload import BlockUpload
-from ipfs_dataset_core.publishing.walking import walk
+from ipfs_dataset_core.publishing.dataset_samples import samples_of
+from ipfs_dataset_core.publishing.publish import BlockUpload, TreeSink, publish
 from ipfs_dataset_core.runtime.deadlines import time_left
 from ipfs_dataset_core.testing import MemoryTransport
 from ipfs_dataset_plugins.tar_shards.exporter import TarShards
@@ -26,9 +24,9 @@ PROFILE = get_profile("unixfs-v1-2025")
 
 
 def test_the_progress_bar_is_shown_on_request_and_not_in_a_pipe(capsys):
-    assert list(walk([1, 2], progress=None)) == [1, 2]
+    assert list(samples_of([1, 2], progress=None)) == [1, 2]
     assert capsys.readouterr() == ("", "")
-    list(walk([1, 2], progress=True))
+    list(samples_of([1, 2], progress=True))
     assert "2/2" in capsys.readouterr().err
 
 

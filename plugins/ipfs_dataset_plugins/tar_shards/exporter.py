@@ -7,14 +7,18 @@ each sample lies. Equal datasets give equal bytes and so equal CIDs: no times, n
 
 from __future__ import annotations
 
+import functools
+import tarfile
+from array import array
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core import Exporter, ObjectDirectory
+from ipfs_dataset_core import Exporter, ExportError, ObjectDirectory
 from ipfs_dataset_plugins.tar_shards import codecs, manifest
+from ipfs_dataset_plugins.tar_shards.manifest import OWN_SCHEMA, TRAILER
 from ipfs_dataset_plugins.tar_shards.samples import TarShardSamples
-from ipfs_dataset_plugins.tar_shards.writer import OWN_SCHEMA, ShardWriter, write_file
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Iterable
 
     from ipfs_dataset_core import ExporterOptions, FileSink, ObjectFile, PublishedSamples
@@ -61,3 +65,106 @@ class TarShards(Exporter):
 def _own_schema(schema: codecs.Schema) -> tuple[str, bytes]:
     """Returns the member that a sample needs which is not put together like the first."""
     return OWN_SCHEMA, codecs.schema_text(schema).encode()
+
+
+_RECORD = manifest.RECORD
+_ZEROS = bytes(_RECORD)
+# What the size field of a ustar header holds.
+_MAX_MEMBER_BYTES = (8 << 30) - 1
+
+# What all headers have behind the size and behind the checksum.
+_BLANK = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
+_TIME, _REST = _BLANK[135:148], _BLANK[154:]
+
+
+def write_file(sink: FileSink, path: str, content: bytes) -> None:
+    """Writes a whole file."""
+    with sink.create(path) as file:
+        file.write(content)
+
+
+def member_header(number: bytes, suffix: str, size: int) -> bytes:
+    """Returns the header of a member of a sample, whose number has ten digits."""
+    if size > _MAX_MEMBER_BYTES:
+        raise ExportError(
+            f"Member '{number.decode()}.{suffix}' has {size} bytes, more than a TAR holds: split the sample"
+        )
+    middle, checksum = _behind_number(suffix, size)
+    return b"%b%b%06o%b" % (number, middle, checksum + sum(number), _REST)
+
+
+# Tensors mostly have few sizes.
+@functools.lru_cache(maxsize=1024)
+def _behind_number(suffix: str, size: int) -> tuple[bytes, int]:
+    """Returns what is between number and checksum, and the checksum without that of the number."""
+    start, checksum = _named_like(suffix)
+    digits = b"%011o" % size
+    return b"%b%b%b" % (start, digits, _TIME), checksum + sum(digits)
+
+
+@functools.lru_cache(maxsize=1024)
+def _named_like(suffix: str) -> tuple[bytes, int]:
+    """Returns what is between number and size, and the checksum without those of number and size."""
+    header = tarfile.TarInfo(f"{0:010d}.{suffix}").tobuf(tarfile.USTAR_FORMAT)
+    return header[10:124], int(header[148:154], 8) - sum(header[:10]) - sum(header[124:135])
+
+
+class ShardWriter:
+    """Puts samples into shards; what would make a shard too large begins the next one.
+
+    Args:
+        sink: Where the shards go.
+        shard_bytes: How large a shard may be; a larger sample is a shard of its own.
+    """
+
+    def __init__(self, sink: FileSink, shard_bytes: int) -> None:
+        self._sink = sink
+        self._room = shard_bytes - TRAILER
+        self._shards: list[manifest.Shard] = []
+        self._file: io.BufferedIOBase | None = None
+        self._records = array("I")
+        self._size = 0
+
+    def add(self, position: int, members: list[tuple[str, bytes]]) -> None:
+        """Writes the members of the sample at a position."""
+        number = b"%010d" % position
+        pieces: list[bytes] = []
+        size = 0
+        for suffix, payload in members:
+            length = len(payload)
+            padding = -length % _RECORD
+            pieces += (member_header(number, suffix, length), payload, _ZEROS[:padding])
+            size += _RECORD + length + padding
+        full = self._size + size > self._room or len(self._records) >= manifest.MAX_SHARD_SAMPLES
+        if self._records and full:
+            self._close()
+        if self._file is None:
+            self._file = self._sink.create(self._path("shards", "tar"))
+        self._file.writelines(pieces)
+        self._records.append(size // _RECORD)
+        self._size += size
+
+    def finish(self) -> list[manifest.Shard]:
+        """Ends the last shard and returns all of them."""
+        if self._records:
+            self._close()
+        return self._shards
+
+    def _path(self, folder: str, extension: str) -> str:
+        return f"{folder}/{len(self._shards):05d}.{extension}"
+
+    def _close(self) -> None:
+        assert self._file is not None
+        self._file.write(bytes(TRAILER))
+        self._file.close()
+        path, index = self._path("shards", "tar"), self._path("index", "json")
+        write_file(self._sink, index, manifest.write_index(self._records))
+        shard = manifest.Shard(
+            path=path,
+            cid=str(self._sink.cid_of(path)),
+            size=self._size + TRAILER,
+            samples=len(self._records),
+            index=index,
+        )
+        self._shards.append(shard)
+        self._file, self._records, self._size = None, array("I"), 0

@@ -34,6 +34,10 @@ MAX_MANIFEST_VALUES = 2 << 20
 MAX_INDEX_BYTES = 32 << 20
 MAX_SHARD_SAMPLES = 1 << 20
 RECORD = 512
+# The two empty records that end a TAR archive.
+TRAILER = 2 * RECORD
+# The member with the schema of a sample whose structure differs from the first sample's.
+OWN_SCHEMA = "schema.json"
 _DEFAULT_LIMITS = Limits()
 _MAX_RECORDS = (1 << 32) - 1
 _PATH = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*\.[a-z0-9]+")

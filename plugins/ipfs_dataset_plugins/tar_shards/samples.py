@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ipfs_dataset_core import FormatError, IPFSDatasetError, PublishedSamples
 from ipfs_dataset_plugins.archives.buffered import RandomAccessFile
 from ipfs_dataset_plugins.tar_shards import codecs, manifest
-from ipfs_dataset_plugins.tar_shards.writer import OWN_SCHEMA, TRAILER
+from ipfs_dataset_plugins.tar_shards.manifest import OWN_SCHEMA, TRAILER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

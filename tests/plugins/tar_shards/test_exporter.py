@@ -17,9 +17,9 @@ from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.publishing.publish import publish
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile, MemoryTransport
+from ipfs_dataset_plugins.tar_shards import exporter as _shard_writer
 from ipfs_dataset_plugins.tar_shards import manifest
 from ipfs_dataset_plugins.tar_shards import samples as _shard_samples
-from ipfs_dataset_plugins.tar_shards import writer as _shard_writer
 from ipfs_dataset_plugins.tar_shards.exporter import TarShards
 from tests.support import values
 from tests.support.equality import same

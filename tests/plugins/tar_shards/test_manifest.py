@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ipfs_dataset_core.errors import FormatError, LimitError
 from ipfs_dataset_core.testing import MemoryFile
 from ipfs_dataset_plugins.tar_shards import manifest as module
-from ipfs_dataset_plugins.tar_shards.codecs.schema import Branch, Member
+from ipfs_dataset_plugins.tar_shards.codecs.schema import Container, Member
 from ipfs_dataset_plugins.tar_shards.manifest import (
     Manifest,
     Shard,
@@ -29,7 +29,7 @@ SHARD = Shard(
 MANIFEST = Manifest(
     form="tar_shards",
     profile="unixfs-v1-2025",
-    schema=Branch("dict", (1, ("a", None)), (Member("png", "x.png"), Member("int", "y.cls"))),
+    schema=Container("dict", (1, ("a", None)), (Member("png", "x.png"), Member("int", "y.cls"))),
     shards=(SHARD, attrs.evolve(SHARD, path="shards/00001.tar")),
 )
 FIELDS = json.loads(MANIFEST.to_bytes())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipfs_dataset_core import ValueCodec
 from ipfs_dataset_plugins.tar_shards.codecs.sample import EncodedSample, SampleCodec
 from ipfs_dataset_plugins.tar_shards.codecs.schema import (
-    Branch,
+    Container,
     Member,
     Schema,
     parse_schema,
@@ -13,7 +13,7 @@ from ipfs_dataset_plugins.tar_shards.codecs.schema import (
 )
 
 __all__ = [
-    "Branch",
+    "Container",
     "EncodedSample",
     "Member",
     "SampleCodec",

@@ -1,34 +1,129 @@
-"""Numpy arrays and numpy scalars as .npy files, never as pickles."""
+"""Numpy arrays, numpy scalars and torch tensors as .npy files, never as pickles; tensors need no numpy.
+
+Format: numpy.org/doc/stable/reference/generated/numpy.lib.format.html. Version 1.0 where the
+header is short and ASCII, else 3.0 (UTF-8); data starts at a multiple of 64 bytes.
+
+A tensor type that numpy lacks (bfloat16, the float8 family, complex32) is written as a record with one
+field that has torch's name of the type and holds its bits: ``[('bfloat16', '<u2')]``. Numpy opens
+such a file too.
+"""
 
 from __future__ import annotations
 
+import ast
+import ctypes
 import functools
+import math
+import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from ipfs_dataset_core import ExportError, FormatError, MissingDependencyError
-from ipfs_dataset_plugins.tar_shards.codecs import npy
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
-    from ipfs_dataset_core import Leaf
+    from ipfs_dataset_core import EncodedValue
+
+MAGIC = b"\x93NUMPY"
+MAX_HEADER = 1 << 16
+_USUAL_HEADER = 1 << 10
+_ALIGNMENT = 64
+_PREFIX = len(MAGIC) + 2
+
+
+@attrs.frozen
+class Header:
+    """What a .npy file says of its data.
+
+    Args:
+        descr: The data type, as ``numpy.lib.format.dtype_to_descr`` writes it.
+        fortran_order: Whether the first index varies fastest.
+        shape: Lengths of the dimensions.
+    """
+
+    descr: Any
+    fortran_order: bool
+    shape: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+
+def write_header(header: Header) -> bytes:
+    """Returns the bytes that go before the data."""
+    fields = attrs.asdict(header, recurse=False).items()
+    text = "{" + "".join(f"{name!r}: {value!r}, " for name, value in fields) + "}"
+    body = text.encode()
+    if text.isascii() and len(body) < MAX_HEADER - _ALIGNMENT:
+        version, width = b"\x01\x00", 2
+    else:
+        version, width = b"\x03\x00", 4
+    padding = -(_PREFIX + width + len(body) + 1) % _ALIGNMENT
+    body += b" " * padding + b"\n"
+    return MAGIC + version + len(body).to_bytes(width, "little") + body
+
+
+def read_header(data: bytes) -> tuple[Header, int]:
+    """Returns the header of a .npy file and where its data starts.
+
+    Raises:
+        FormatError: It is not a .npy file, or its header is not usable.
+    """
+    if data[: len(MAGIC)] != MAGIC or len(data) < _PREFIX + 4:
+        raise FormatError("it is not a .npy file")
+    major = data[len(MAGIC)]
+    width = {1: 2, 2: 4, 3: 4}.get(major)
+    if width is None:
+        raise FormatError(f"it is a .npy file of the unknown version {major}")
+    start = _PREFIX + width
+    size = int.from_bytes(data[_PREFIX:start], "little")
+    if size > MAX_HEADER or start + size > len(data):
+        raise FormatError(f"its .npy header claims {size} bytes")
+    parse = _parse if size > _USUAL_HEADER else _parsed
+    header = parse(data[start : start + size], "utf-8" if major == 3 else "latin-1")  # noqa: PLR2004
+    return header, start + size
+
+
+# Most samples of a dataset have arrays of the same few types and shapes.
+@functools.lru_cache(maxsize=256)
+def _parsed(body: bytes, encoding: str) -> Header:
+    return _parse(body, encoding)
+
+
+def _parse(body: bytes, encoding: str) -> Header:
+    try:
+        fields = ast.literal_eval(body.decode(encoding).strip())
+        header = Header(fields["descr"], fields["fortran_order"], fields["shape"])
+    except (ValueError, SyntaxError, TypeError, LookupError, RecursionError, MemoryError) as error:
+        raise FormatError(f"its .npy header cannot be parsed: {error}") from error
+    whole = type(header.shape) is tuple and all(type(n) is int and n >= 0 for n in header.shape)
+    if not whole or type(header.fortran_order) is not bool:
+        raise FormatError("its .npy header has no usable shape")
+    return header
+
 
 ARRAY = "ndarray"
 SCALAR = "numpy"
 
 
-def encode_array(array: np.ndarray[Any, Any]) -> Leaf:
+def encode_array(array: np.ndarray[Any, Any]) -> EncodedValue:
     """Returns an array as a member; its order in memory, C or Fortran, is kept.
 
     Raises:
         ExportError: Its data type is not plain data.
     """
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
-    header = _header(array.dtype, array.shape, fortran)
+    header = _array_header(array.dtype, array.shape, fortran)
     return ARRAY, "npy", header + array.tobytes("F" if fortran else "C")
 
 
-def encode_scalar(scalar: np.generic) -> Leaf:
+def encode_scalar(scalar: np.generic) -> EncodedValue:
     """Returns a numpy scalar as a member: an array without dimensions.
 
     Raises:
@@ -49,16 +144,16 @@ def encode_scalar(scalar: np.generic) -> Leaf:
         # An empty text has a type of no size, which .npy does not hold.
         dtype = np.dtype(f"{dtype.kind}1")
         data = bytes(dtype.itemsize)
-    return SCALAR, "npy", _header(dtype, (), fortran=False) + data
+    return SCALAR, "npy", _array_header(dtype, (), fortran=False) + data
 
 
 # Most samples of a dataset have arrays of the same few types and shapes.
 @functools.lru_cache(maxsize=256)
-def _header(dtype: np.dtype[Any], shape: tuple[int, ...], fortran: bool) -> bytes:  # noqa: FBT001 - as npy.Header
-    return npy.write_header(npy.Header(_descr(dtype), fortran_order=fortran, shape=shape))
+def _array_header(dtype: np.dtype[Any], shape: tuple[int, ...], fortran: bool) -> bytes:  # noqa: FBT001 - as Header
+    return write_header(Header(_array_descr(dtype), fortran_order=fortran, shape=shape))
 
 
-def _descr(dtype: np.dtype[Any]) -> Any:
+def _array_descr(dtype: np.dtype[Any]) -> Any:
     import numpy as np  # noqa: PLC0415 - only where there are arrays
 
     if dtype.hasobject or not dtype.itemsize:
@@ -81,7 +176,7 @@ def decode_array(data: bytes) -> np.ndarray[Any, Any]:
         FormatError: The bytes are not an array of plain data.
     """
     np = _numpy()
-    header, start = npy.read_header(data)
+    header, start = read_header(data)
     try:
         dtype = np.lib.format.descr_to_dtype(header.descr)
     except (TypeError, ValueError, LookupError, SyntaxError, RecursionError) as error:
@@ -116,3 +211,132 @@ def _numpy() -> Any:
     except ImportError as error:
         raise MissingDependencyError("The dataset has numpy arrays: pip install numpy") from error
     return np
+
+
+TENSOR = "tensor"
+_ORDER = "<" if sys.byteorder == "little" else ">"
+_NUMPY_CODES = {
+    "bool": "|b1",
+    "uint8": "|u1",
+    "int8": "|i1",
+    **{f"uint{8 * size}": f"{_ORDER}u{size}" for size in (2, 4, 8)},
+    **{f"int{8 * size}": f"{_ORDER}i{size}" for size in (2, 4, 8)},
+    **{f"float{8 * size}": f"{_ORDER}f{size}" for size in (2, 4, 8)},
+    **{f"complex{8 * size}": f"{_ORDER}c{size}" for size in (8, 16)},
+}
+_TORCH_CODES = {
+    "bfloat16": f"{_ORDER}u2",
+    "complex32": f"{_ORDER}u4",
+    "float8_e4m3fn": "|u1",
+    "float8_e4m3fnuz": "|u1",
+    "float8_e5m2": "|u1",
+    "float8_e5m2fnuz": "|u1",
+    "float8_e8m0fnu": "|u1",
+}
+_LARGE_TENSOR = 1 << 20
+_TENSOR_TYPES = {code: name for name, code in _NUMPY_CODES.items()}
+
+
+def encode_tensor(tensor: torch.Tensor) -> EncodedValue:
+    """Returns a dense tensor, detached and on the CPU, as a member.
+
+    Raises:
+        ExportError: It has no plain data: sparse, quantized, nested, meta, without memory of its own, or of
+            a type below one byte.
+    """
+    strided = tensor.layout is sys.modules["torch"].strided and not tensor.is_quantized
+    if not strided or tensor.is_meta or tensor.is_nested:
+        kind = next((k for k in ("quantized", "meta", "nested") if getattr(tensor, f"is_{k}")), "")
+        raise ExportError(
+            f"is a tensor without plain data ({kind or tensor.layout}): make it dense first"
+        )
+    header, size = _tensor_header(tensor.dtype, tensor.shape)
+    if not tensor.is_cpu or tensor.is_conj() or tensor.is_neg() or not tensor.is_contiguous():
+        tensor = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+    return TENSOR, "npy", _with_content(header, tensor, size) if size else header
+
+
+def _with_content(header: bytes, tensor: torch.Tensor, size: int) -> bytes:
+    address = tensor.data_ptr()
+    end = tensor.storage_offset() * tensor.itemsize + size
+    # Tensors that stand for zeros have no memory, and storages can be resized under a tensor: what would be
+    # copied then is whatever lies there.
+    if not address or tensor.untyped_storage().nbytes() < end:
+        raise ExportError(
+            f"is a tensor whose memory does not hold its {size} bytes of data: clone() it first, or export "
+            "it before its storage is freed"
+        )
+    if size < _LARGE_TENSOR:
+        return header + ctypes.string_at(address, size)
+    # Copies once where the above does twice, but makes a type for each size.
+    return b"".join((header, (ctypes.c_char * size).from_address(address)))
+
+
+# Most samples of a dataset have tensors of the same few shapes.
+@functools.lru_cache(maxsize=256)
+def _tensor_header(dtype: torch.dtype, shape: torch.Size) -> tuple[bytes, int]:
+    """Returns the header, and how many bytes follow it."""
+    header = Header(_tensor_descr(dtype), fortran_order=False, shape=tuple(shape))
+    return write_header(header), header.count * dtype.itemsize
+
+
+def _tensor_descr(dtype: torch.dtype) -> Any:
+    name = str(dtype).removeprefix("torch.")
+    if name in _TORCH_CODES:
+        return [(name, _TORCH_CODES[name])]
+    if name not in _NUMPY_CODES:
+        raise ExportError(
+            f"is a tensor of type {name}, which no file format holds: convert it first"
+        )
+    return _NUMPY_CODES[name]
+
+
+def decode_tensor(data: bytes) -> torch.Tensor:
+    """Returns the tensor, contiguous and writable.
+
+    Raises:
+        FormatError: The bytes are not a tensor that `encode_tensor` wrote.
+    """
+    import torch  # noqa: PLC0415 - the core imports torch only where a dataset is made
+
+    header, start = read_header(data)
+    dtype = getattr(torch, _dtype_name(header.descr), None)
+    if not isinstance(dtype, torch.dtype) or header.fortran_order:
+        raise FormatError(
+            f"it is not a tensor that this version of torch has: {header.descr!r:.60}"
+        )
+    if header.count * dtype.itemsize != len(data) - start:
+        raise FormatError(
+            f"its header claims the shape {header.shape}, its data has {len(data) - start} bytes"
+        )
+    try:
+        return _from_bytes(bytearray(memoryview(data)[start:]), dtype, header.shape)
+    except (RuntimeError, OverflowError) as error:
+        raise FormatError(f"torch refuses the shape {header.shape}: {error}") from error
+
+
+def _from_bytes(data: bytearray, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
+    import torch  # noqa: PLC0415 - as above
+
+    if dtype is torch.complex32:
+        # Making one warns that they are experimental, which whoever exported it knows.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return _shaped(data, dtype, shape)
+    return _shaped(data, dtype, shape)
+
+
+def _shaped(data: bytearray, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
+    import torch  # noqa: PLC0415 - as above
+
+    flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+    return flat.reshape(shape)
+
+
+def _dtype_name(descr: Any) -> str:
+    if isinstance(descr, str):
+        return _TENSOR_TYPES.get(descr, "")
+    for name, code in _TORCH_CODES.items():
+        if descr == [(name, code)]:
+            return name
+    return ""

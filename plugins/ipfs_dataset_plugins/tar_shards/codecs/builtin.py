@@ -6,19 +6,19 @@ import functools
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_plugins.tar_shards.codecs import arrays, images, scalars, tensors
+from ipfs_dataset_plugins.tar_shards.codecs import arrays, images, scalars
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipfs_dataset_core import Leaf
+    from ipfs_dataset_core import EncodedValue
 
 JSON = "json"
 _INT64 = 1 << 63
 
 
 @functools.lru_cache(maxsize=256)
-def encoder_of(kind: type) -> Callable[[Any], Leaf] | None:
+def encoder_of(kind: type) -> Callable[[Any], EncodedValue] | None:
     """Returns what encodes values of a type as members, None where no built-in codec has them.
 
     It raises `ExportError` for a tensor, array or image without plain data.
@@ -26,7 +26,7 @@ def encoder_of(kind: type) -> Callable[[Any], Leaf] | None:
     if kind in _SCALARS:
         return _SCALARS[kind]
     if (torch := sys.modules.get("torch")) and kind is torch.Tensor:
-        return tensors.encode
+        return arrays.encode_tensor
     if numpy := sys.modules.get("numpy"):
         if kind is numpy.ndarray:
             return arrays.encode_array
@@ -38,27 +38,27 @@ def encoder_of(kind: type) -> Callable[[Any], Leaf] | None:
     return None
 
 
-def _encode_text(value: str) -> Leaf:
+def _encode_text(value: str) -> EncodedValue:
     return "str", "txt", value.encode("utf-8", "surrogatepass")
 
 
-def _encode_bytes(value: bytes) -> Leaf:
+def _encode_bytes(value: bytes) -> EncodedValue:
     return "bytes", "bin", value
 
 
-def _encode_int(value: int) -> Leaf:
+def _encode_int(value: int) -> EncodedValue:
     if -_INT64 <= value < _INT64:
         return "int", "cls", b"%d" % value
     return encode_json(value)
 
 
-def encode_json(value: Any) -> Leaf:
+def encode_json(value: Any) -> EncodedValue:
     """Returns anything of which `scalars.is_plain` holds as a member."""
     return JSON, "json", scalars.dumps(value).encode()
 
 
 # What webdataset decodes by extension gets that extension: text ``txt``, an int ``cls``.
-_SCALARS: dict[type, Callable[[Any], Leaf]] = {
+_SCALARS: dict[type, Callable[[Any], EncodedValue]] = {
     **dict.fromkeys(scalars.SCALARS, encode_json),
     str: _encode_text,
     bytes: _encode_bytes,
@@ -80,7 +80,7 @@ DECODERS: dict[str, Callable[[bytes], Any]] = {
     "bytes": bytes,
     "int": int,
     JSON: _decode_json,
-    tensors.NAME: tensors.decode,
+    arrays.TENSOR: arrays.decode_tensor,
     arrays.ARRAY: arrays.decode_array,
     arrays.SCALAR: arrays.decode_scalar,
     images.PNG: images.decode_png,

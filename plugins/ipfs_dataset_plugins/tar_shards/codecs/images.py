@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from ipfs_dataset_core import Leaf
+    from ipfs_dataset_core import EncodedValue
 
 PNG = "png"
 RAW = "pil"
@@ -35,7 +35,7 @@ _MAX_PNG_PIXELS = 64 << 20
 _ORIENTATION = 0x0112
 
 
-def encode(image: Image.Image) -> Leaf:
+def encode(image: Image.Image) -> EncodedValue:
     """Returns an image as a member.
 
     Raises:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import functools
 import pickle
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipfs_dataset_core import ExportError, FormatError, IPFSDatasetError, ValueCodec
 from ipfs_dataset_plugins.tar_shards.codecs import builtin, scalars
-from ipfs_dataset_plugins.tar_shards.codecs.alike import AlikeSamples
-from ipfs_dataset_plugins.tar_shards.codecs.fields import FieldNames, child
-from ipfs_dataset_plugins.tar_shards.codecs.schema import Branch, Member, build, schema_text
+from ipfs_dataset_plugins.tar_shards.codecs.schema import Container, Member, build, schema_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from ipfs_dataset_core import Leaf
+    from ipfs_dataset_core import EncodedValue
     from ipfs_dataset_plugins.tar_shards.codecs.schema import Schema
+
 
 _Path = tuple[Any, ...]
 
@@ -73,9 +73,9 @@ class SampleCodec:
         return _Encoding(self, position).encode(sample)
 
     def encode_all(self, samples: Iterable[Any]) -> Iterator[EncodedSample]:
-        """Yields samples as members, as `encode` does but sooner where most are put together alike.
+        """Yields samples as members, as `encode` does but sooner where most have the same structure.
 
-        What is put together like the first sample has the very schema object of that one.
+        Samples of the same structure as the first one have the very schema object of that one.
 
         Args:
             samples: The samples, in order.
@@ -85,9 +85,9 @@ class SampleCodec:
         """
         first: Schema | None = None
         text = ""
-        alike: AlikeSamples | None = None
+        similar: SameStructureEncoder | None = None
         for position, sample in enumerate(samples):
-            members = None if alike is None else alike.encode(sample)
+            members = None if similar is None else similar.encode(sample)
             if first is None or members is None:
                 schema, members = self.encode(sample, position)
                 if first is None:
@@ -95,7 +95,7 @@ class SampleCodec:
                 elif schema_text(schema) != text:
                     yield EncodedSample(schema, members)
                     continue
-                alike = AlikeSamples(sample, first, self.leaf, self.is_inline)
+                similar = SameStructureEncoder(sample, first, self.encode_value, self.is_inline)
             yield EncodedSample(first, members)
 
     def decode(self, schema: Schema, members: Mapping[str, bytes], what: str) -> Any:
@@ -111,7 +111,7 @@ class SampleCodec:
         """
         return build(schema, lambda member: self._decode_member(member, members, what))
 
-    def leaf(self, value: Any) -> Leaf | None:
+    def encode_value(self, value: Any) -> EncodedValue | None:
         """Returns a value as one member, None where it is several or has no codec."""
         for codec in self._codecs:
             if isinstance(value, codec.type):
@@ -175,9 +175,9 @@ class _Encoding:
         return EncodedSample(self._walk(sample, ()), self._members)
 
     def _walk(self, value: Any, path: _Path) -> Schema:
-        leaf = self._leaf(value, path)
-        if leaf is not None:
-            return self._member(leaf, path)
+        encoded = self._encoded(value, path)
+        if encoded is not None:
+            return self._member(encoded, path)
         kind = type(value)
         if kind not in scalars.CONTAINERS:
             raise ExportError(self._no_codec(value, path))
@@ -189,11 +189,11 @@ class _Encoding:
         keys = self._keys(value, path) if kind is dict else None
         items = value.items() if kind is dict else enumerate(value)
         parts = tuple([self._walk(part, (*path, name)) for name, part in items])
-        return Branch(kind.__name__, keys, parts)  # type: ignore[arg-type]
+        return Container(kind.__name__, keys, parts)  # type: ignore[arg-type]
 
-    def _leaf(self, value: Any, path: _Path) -> Leaf | None:
+    def _encoded(self, value: Any, path: _Path) -> EncodedValue | None:
         try:
-            return self._codec.leaf(value)
+            return self._codec.encode_value(value)
         except ExportError as error:
             raise ExportError(f"{self._place(path)} {error}") from error
         except Exception as error:
@@ -202,9 +202,9 @@ class _Encoding:
                 f"{type(error).__name__}: {error}"
             ) from error
 
-    def _member(self, leaf: Leaf, path: _Path) -> Member:
+    def _member(self, encoded: EncodedValue, path: _Path) -> Member:
         field = self._names.unique(functools.reduce(child, path, "") or "sample")
-        codec, extension, payload = leaf
+        codec, extension, payload = encoded
         member = Member(codec, f"{field}.{extension}")
         self._members.append((member.suffix, payload))
         return member
@@ -232,3 +232,122 @@ class _Encoding:
 
 def _name(value: Any) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+
+
+MAX_FIELD = 48
+RESERVED = "schema"
+
+
+class FieldNames:
+    """Gives out the field names of one sample, each once."""
+
+    def __init__(self) -> None:
+        self._taken = {RESERVED}
+
+    def unique(self, field: str) -> str:
+        """Returns the field, with a number behind it if it is taken already."""
+        name, number = field, 1
+        while name in self._taken:
+            number += 1
+            name = f"{field}_{number}"
+        self._taken.add(name)
+        return name
+
+
+def child(field: str, key: Any) -> str:
+    """Returns the field of a part: its key in lower case, behind the field of its container.
+
+    Lower case, because webdataset folds case; without a leading underscore, because it leaves such
+    members undecoded; without dots, because what is behind the last one is the format.
+    """
+    text = re.sub(r"[^a-z0-9-]+", "_", f"{field}_{key!s:.200}".lower()).strip("_-")
+    return text[:MAX_FIELD] or "field"
+
+
+_MAYBE_INLINE = scalars.SCALARS | scalars.CONTAINERS
+
+
+class _Pattern(NamedTuple):
+    kind: Any
+    keys: tuple[Any, ...] | None
+    # None stands for a part that is a member.
+    parts: tuple[_Pattern | None, ...]
+    # Scalars alone are one member where they are short.
+    maybe_inline: bool
+
+
+class SameStructureEncoder:
+    """Encodes samples of the same structure as a first one, without naming their parts again.
+
+    Args:
+        sample: The first one.
+        schema: How its members make it.
+        encode: Encodes a value as a member, or returns None where it has no codec.
+        is_inline: Tells whether a container is one member.
+    """
+
+    def __init__(
+        self,
+        sample: Any,
+        schema: Schema,
+        encode: Callable[[Any], EncodedValue | None],
+        is_inline: Callable[[Any], bool],
+    ) -> None:
+        self._encode = encode
+        self._is_inline = is_inline
+        # Suffix, codec and extension of each.
+        self._members: list[tuple[str, str, str]] = []
+        self._kinds: list[type] = []
+        self._pattern = self._learn(sample, schema)
+
+    def _learn(self, value: Any, schema: Schema) -> _Pattern | None:
+        if isinstance(schema, Member):
+            extension = schema.suffix.rpartition(".")[2]
+            self._members.append((schema.suffix, schema.codec, extension))
+            self._kinds.append(type(value))
+            return None
+        first = len(self._kinds)
+        values = value if schema.keys is None else value.values()
+        parts = [self._learn(part, how) for part, how in zip(values, schema.parts, strict=True)]
+        maybe_inline = _MAYBE_INLINE.issuperset(self._kinds[first:])
+        return _Pattern(type(value), schema.keys, tuple(parts), maybe_inline)
+
+    def encode(self, sample: Any) -> list[tuple[str, bytes]] | None:
+        """Returns the members of a sample, None where its structure may differ from that of the first one."""
+        values: list[Any] = []
+        if not self._collect(sample, self._pattern, values):
+            return None
+        if list(map(type, values)) != self._kinds:
+            return None
+        members = []
+        try:
+            for value, (suffix, codec, extension) in zip(values, self._members, strict=True):
+                encoded = self._encode(value)
+                if encoded is None or encoded[:2] != (codec, extension):
+                    return None
+                members.append((suffix, encoded[2]))
+        except Exception:  # noqa: BLE001 - a closer look meets it again, and says where
+            return None
+        return members
+
+    def _collect(self, value: Any, pattern: _Pattern | None, values: list[Any]) -> bool:
+        """Appends the parts that are members to `values`; tells whether the containers match the pattern."""
+        if pattern is None:
+            values.append(value)
+            return True
+        kind, keys, parts, maybe_inline = pattern
+        if type(value) is not kind or len(value) != len(parts):
+            return False
+        if maybe_inline and self._is_inline(value):
+            return False
+        if keys is not None:
+            # Other keys than text may be equal and yet not the same: 1, 1.0 and True.
+            if tuple(value) != keys or not all(type(key) is str for key in value):
+                return False
+            value = value.values()
+        for part, inner in zip(value, parts, strict=True):
+            if inner is None:
+                values.append(part)
+            elif not self._collect(part, inner, values):
+                return False
+        return True

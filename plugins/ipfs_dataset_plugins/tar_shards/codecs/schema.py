@@ -32,7 +32,7 @@ class Member:
 
 
 @attrs.frozen
-class Branch:
+class Container:
     """A container, some of whose parts are members of their own.
 
     Args:
@@ -46,7 +46,7 @@ class Branch:
     parts: tuple[Schema, ...]
 
 
-Schema = Member | Branch
+Schema = Member | Container
 
 
 def to_json(schema: Schema) -> Any:
@@ -128,7 +128,7 @@ def _from_json(value: Any, what: str, depth: int, found: _Parts) -> Schema:
     if kind == "dict":
         keys, parts = _pairs(parts, what)
     read = tuple(_from_json(part, what, depth + 1, found) for part in parts)
-    return Branch(cast("Literal['tuple', 'list', 'dict']", kind), keys, read)
+    return Container(cast("Literal['tuple', 'list', 'dict']", kind), keys, read)
 
 
 def _text(value: Any, what: str) -> str:

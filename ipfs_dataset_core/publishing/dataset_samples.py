@@ -1,4 +1,4 @@
-"""Walks the user's dataset, map-style or iterable, with a progress bar on a terminal."""
+"""Iterates over the samples of the user's dataset, map-style or iterable, with a progress bar."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _NOTHING = (
 )
 
 
-def walk(dataset: Any, *, progress: bool | None, allow_empty: bool = False) -> Iterator[Any]:
+def samples_of(dataset: Any, *, progress: bool | None, allow_empty: bool = False) -> Iterator[Any]:
     """Returns an iterator over the samples of a dataset, in order.
 
-    What the dataset itself raises passes through as it is, but for its answer that it has no sample where
-    its length says that it has.
+    Exceptions of the dataset pass through unchanged, except for an `IndexError` or `KeyError` at an index
+    below its length.
 
     Args:
         dataset: A map-style dataset, whose indices are 0 to its length, or anything that can be iterated.
@@ -35,8 +35,8 @@ def walk(dataset: Any, *, progress: bool | None, allow_empty: bool = False) -> I
         allow_empty: Whether a dataset may have no samples.
 
     Raises:
-        ExportError: It is no dataset, or has fewer samples than its length says; the former is raised here,
-            the latter where the iterator ends.
+        ExportError: It is no dataset, or has fewer samples than its length; the former is raised here, the
+            latter at the end of the iterator.
     """
     if (reason := _why_not(dataset)) is not None:
         raise ExportError(reason)
