@@ -91,6 +91,70 @@ def test_changed_bytes_are_an_image_or_our_error(data):
         assert "'a/1.png' of 'folder'" in str(error)  # noqa: PT017 - either of two errors
 
 
+def frames(kind):
+    first = Image.linear_gradient("L").resize((9, 7)).convert("RGB")
+    first.save(buffer := io.BytesIO(), kind, save_all=True, append_images=[first.rotate(180)])
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_images_of_several_frames_are_refused_rather_than_cut_to_the_first(kind):
+    files = {"a/1.png": PNG, "a/2.png": frames(kind)}
+    with pytest.raises(FormatError, match=r"'a/2\.png' of 'folder' has 2 frames.*frames='first'"):
+        samples(files)
+    found = samples(files, frames="first")[1][1][0]
+    assert (found.mode, found.size) == ("RGB", (9, 7))
+    with pytest.raises(ValueError, match="'last'"):
+        ImagesReader(frames="last")
+
+
+def test_a_small_copy_is_no_second_frame():
+    large, small = Image.new("RGB", (9, 7), "red"), Image.new("RGB", (3, 2), "blue")
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    large.save(buffer := io.BytesIO(), "TIFF", save_all=True, append_images=[small])
+    ((_, (found, _)),) = samples({"a/1.tif": buffer.getvalue()})
+    assert found.getpixel((0, 0)) == (255, 0, 0)
+    large.save(buffer := io.BytesIO(), "MPO", save_all=True, append_images=[small])
+    assert len(samples({"a/1.jpg": buffer.getvalue()})) == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("I;16", "PNG"), ("I;16", "TIFF"), ("I", "TIFF"), ("F", "TIFF")]
+)
+def test_numbers_of_more_than_eight_bits_are_refused_rather_than_cut(mode, kind):
+    Image.new(mode, (2, 1), 12_345).save(buffer := io.BytesIO(), kind)
+    files = {"a/1.png": buffer.getvalue()}
+    for to in ("RGB", "L"):
+        with pytest.raises(
+            FormatError, match=r"'a/1\.png' of 'folder' is of Pillow's mode.*mode=None"
+        ):
+            samples(files, mode=to)
+    for to in (None, mode, "I" if mode == "I;16" else mode):
+        ((_, (found, _)),) = samples(files, mode=to)
+        assert found.getpixel((1, 0)) == 12_345
+
+
+def test_transparency_can_be_kept():
+    Image.new("RGBA", (1, 1), (1, 2, 3, 4)).save(buffer := io.BytesIO(), "PNG")
+    files = {"a/1.png": buffer.getvalue()}
+    found = {
+        mode: samples(files, mode=mode)[0][1][0].getpixel((0, 0)) for mode in ("RGB", "RGBA", None)
+    }
+    assert found == {"RGB": (1, 2, 3), "RGBA": (1, 2, 3, 4), None: (1, 2, 3, 4)}
+
+
+@pytest.mark.parametrize("kind", ["BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP"])
+def test_an_image_that_is_cut_off_is_the_whole_image_or_an_error(kind):
+    data = image(kind, size=(40, 30))
+    (whole,) = (found.tobytes() for _, (found, _) in samples({"a/1.png": data}))
+    for stop in range(len(data) // 8, len(data), max(1, len(data) // 40)):
+        try:
+            ((_, (found, _)),) = samples({"a/1.png": data[:stop]})
+        except FormatError:
+            continue
+        assert found.tobytes() == whole
+
+
 def test_bombs_are_refused_undecoded():
     with pytest.raises(
         LimitError, match=r"'a/1\.png' of 'folder' has too many pixels: 20,.*max_pixels"

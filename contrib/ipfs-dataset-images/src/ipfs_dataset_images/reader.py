@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from ipfs_dataset_core import FormatError, ObjectDirectory, Reader, open_reader
 from ipfs_dataset_images._decoding import MAX_PIXELS, decode
@@ -22,7 +22,7 @@ _AHEAD = 64
 class ImagesReader(Reader):
     """Reads a directory with a folder for each class, as ``(path, (image, class))``.
 
-    The image is a PIL image in RGB, the class a number, as torchvision's `ImageFolder` has them. A
+    The image is a PIL image, the class a number, as torchvision's `ImageFolder` has them. A
     ``metadata.txt`` is followed as with the format ``folder``: it says which files, in which order.
 
     Args:
@@ -30,7 +30,15 @@ class ImagesReader(Reader):
             has, sorted. Give them where several directories must agree.
         extensions: What the names of images end in, in lower case.
         decode: False gives the bytes of each file in place of the image.
+        mode: The mode of Pillow to which images are converted, such as ``"RGBA"`` or ``"L"``; None leaves
+            each in its own. By default RGB, without transparency, as in torchvision. Numbers of more than 8
+            bits, as depth and X-ray images have them, are a `FormatError` where the mode does not hold them.
+        frames: ``"one"`` makes an image of several frames, such as an animation or a TIFF file of pages, a
+            `FormatError`; ``"first"`` gives the first.
         max_pixels: A larger image is a `LimitError`.
+
+    Raises:
+        ValueError: There is no such choice of frames.
     """
 
     cheap_index = True
@@ -41,11 +49,17 @@ class ImagesReader(Reader):
         classes: Sequence[str] | None = None,
         extensions: Iterable[str] = EXTENSIONS,
         decode: bool = True,
+        mode: str | None = "RGB",
+        frames: Literal["one", "first"] = "one",
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         self._classes = None if classes is None else list(classes)
         self._extensions = tuple(extensions)
         self._decodes = decode
+        self._mode = mode
+        if frames not in ("one", "first"):
+            raise ValueError(f"frames is {frames!r}, and 'one' or 'first' are possible")
+        self._first_frame = frames == "first"
         self._max_pixels = max_pixels
         self._folder = cast("FolderReader", open_reader("folder"))
 
@@ -79,7 +93,6 @@ class ImagesReader(Reader):
             data = file.read()
         if not self._decodes:
             return path, (data, label)
-        return path, (
-            decode(data, f"The image {path!r} of {source.name!r}", self._max_pixels),
-            label,
-        )
+        what = f"The image {path!r} of {source.name!r}"
+        image = decode(data, what, self._max_pixels, self._mode, first_frame=self._first_frame)
+        return path, (image, label)
