@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
 from ipfs_dataset_core.interfaces import Reader, ReaderPlugin, is_whole_file
 from ipfs_dataset_core.interfaces.objects import BytesFile
-from ipfs_dataset_core.registry import make_reader, unguarded
-from ipfs_dataset_core.registry.classes import declaration_of, is_reader_class
+from ipfs_dataset_core.registry.declarations import declaration_of, is_reader_class
+from ipfs_dataset_core.registry.guarded_readers import make_reader, unguarded
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.runtime.error_location import with_message
 from ipfs_dataset_core.runtime.process_local import ProcessLocal

@@ -23,9 +23,9 @@ from ipfs_dataset_core.errors import AddressError, FormatError, IPFSDatasetError
 from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory, Reader, is_whole_file
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from ipfs_dataset_core.reading.resolver import choose_format, locate, named_format, open_located
-from ipfs_dataset_core.registry import make_reader, unguarded
+from ipfs_dataset_core.registry.guarded_readers import make_reader, unguarded
 from ipfs_dataset_core.registry.lookup import default_registry, resolve_factory
-from ipfs_dataset_core.registry.plugin_warnings import warn_of_fallback
+from ipfs_dataset_core.registry.provenance import warn_of_fallback
 from ipfs_dataset_core.runtime.deadlines import check_time, until, working
 from ipfs_dataset_core.runtime.error_location import located
 from ipfs_dataset_core.runtime.process_local import ProcessLocal

@@ -15,7 +15,7 @@ from ipfs_dataset_core.interfaces import ExporterOptions, ExporterPlugin, Object
 from ipfs_dataset_core.ipld import CID, node_kind
 from ipfs_dataset_core.reading.directories import open_node, resolve_path
 from ipfs_dataset_core.reading.resolver import locate, open_located
-from ipfs_dataset_core.registry import make_exporter
+from ipfs_dataset_core.registry.guarded_exporters import make_exporter
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.runtime.error_location import located
 from ipfs_dataset_core.runtime.redaction import redacted

@@ -20,7 +20,7 @@ from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, Location
 from ipfs_dataset_core.interfaces import IndexedSamples, ObjectFile, Reader
 from ipfs_dataset_core.interfaces.objects import whole_blocks
 from ipfs_dataset_core.order.shuffled_blocks import cut
-from ipfs_dataset_core.registry import unguarded
+from ipfs_dataset_core.registry.guarded_readers import unguarded
 from ipfs_dataset_core.runtime.error_location import located
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 

@@ -25,7 +25,7 @@ from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.publishing.dataset_samples import samples_of
 from ipfs_dataset_core.publishing.publish import publish
 from ipfs_dataset_core.reading.connections import Connections, connect_for_writing, write_address
-from ipfs_dataset_core.registry import make_exporter
+from ipfs_dataset_core.registry.guarded_exporters import make_exporter
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.sources.credentials import kept_for
 

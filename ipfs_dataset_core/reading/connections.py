@@ -24,7 +24,7 @@ from ipfs_dataset_core.addressing.sources import (
 )
 from ipfs_dataset_core.errors import AddressError, IPFSDatasetError, TransportError
 from ipfs_dataset_core.reading.fetcher import Fetcher
-from ipfs_dataset_core.registry import make_transport
+from ipfs_dataset_core.registry.guarded_transports import make_transport
 from ipfs_dataset_core.registry.lookup import default_registry, resolve_factory
 from ipfs_dataset_core.runtime.deadlines import until
 from ipfs_dataset_core.runtime.process_local import ProcessLocal

@@ -13,9 +13,9 @@ from ipfs_dataset_core.interfaces.ipfs_object import RemoteFileType
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.reading.directories import open_node, resolve_path
 from ipfs_dataset_core.reading.unverified import PlainPath, open_plain, plain_path
-from ipfs_dataset_core.registry.classes import declaration_of, is_reader_class
+from ipfs_dataset_core.registry.declarations import declaration_of, is_reader_class
 from ipfs_dataset_core.registry.lookup import default_registry
-from ipfs_dataset_core.registry.plugin_warnings import warn_of_fallback
+from ipfs_dataset_core.registry.provenance import warn_of_fallback
 from ipfs_dataset_core.runtime.redaction import redacted
 
 if TYPE_CHECKING:

@@ -1,7 +1,9 @@
-"""Finds plugins and imports each when it is needed; a broken one is a warning and harms no other.
+"""Finds plugins and imports each when it is needed; one that is broken is a warning and harms no other.
 
-Pluggy's own `load_setuptools_entrypoints` is not used: one entry point that fails to import aborts it, and
-a second distribution using a taken entry point name is dropped without a word.
+Hooks are registered with one `pluggy.PluginManager`, but two parts of pluggy are not used, because with them
+one plugin would harm others: `load_setuptools_entrypoints` stops at the first entry point that cannot be
+imported, and drops the second of two distributions that use one name; and calling a hook calls that of all
+plugins, so that an exception in one loses the results of all.
 """
 
 from __future__ import annotations
@@ -9,42 +11,56 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import os
+import threading
 import traceback
+from difflib import get_close_matches
 from email.parser import HeaderParser
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import pluggy
 
 from ipfs_dataset_core.errors import PluginError
-from ipfs_dataset_core.registry.guard import explained
-from ipfs_dataset_core.registry.hooks import HOOKS, declarations
-from ipfs_dataset_core.registry.provenance import DISABLE_VARIABLE, DISTRIBUTION, Origin, said
-from ipfs_dataset_core.registry.requirements import normalized, unmet
-from ipfs_dataset_core.registry.watchdog import Watch
+from ipfs_dataset_core.interfaces import (
+    ExporterPlugin,
+    Reader,
+    ReaderPlugin,
+    TransportPlugin,
+    hookspecs,
+)
+from ipfs_dataset_core.registry.declarations import check, declaration_of, is_reader_class
+from ipfs_dataset_core.registry.guard import Watch, explained
+from ipfs_dataset_core.registry.provenance import (
+    DISABLE_VARIABLE,
+    DISTRIBUTION,
+    Origin,
+    on_one_line,
+)
+from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.runtime.suggestions import missing_module
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from email.message import Message
 
-    from ipfs_dataset_core.interfaces import Declaration
+    from packaging.version import Version
 
-__all__ = [
-    "HOOKS",
-    "Discovery",
-    "Failure",
-    "Loaded",
-    "Origin",
-    "Plugins",
-    "declarations",
-    "discover",
-]
+    from ipfs_dataset_core.interfaces import Declaration
 
 log = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "ipfs_dataset"
+# How long importing a plugin may take before the user is warned.
 IMPORT_PATIENCE_SECONDS = 5.0
+
+# What each hook returns a list of.
+_RETURNED = {
+    "ipfs_dataset_transports": TransportPlugin,
+    "ipfs_dataset_readers": ReaderPlugin,
+    "ipfs_dataset_exporters": ExporterPlugin,
+}
+HOOKS = tuple(_RETURNED)
 
 
 @attrs.frozen
@@ -57,7 +73,13 @@ class Loaded:
 
 @attrs.frozen
 class Failure:
-    """A plugin that could not be used, why, and what to do."""
+    """A plugin that could not be used.
+
+    Attributes:
+        origin: The plugin.
+        reason: What is wrong, and what the user can do, without a full stop.
+        details: The traceback.
+    """
 
     origin: Origin
     reason: str
@@ -73,44 +95,6 @@ class Discovery:
     disabled: tuple[Origin, ...] = ()
 
 
-class _Distribution:
-    """What a distribution says of itself, read when it is asked for."""
-
-    def __init__(self, distribution: Any) -> None:
-        self._distribution = distribution
-
-    @cached_property
-    def headers(self) -> Message:
-        try:
-            read = self._distribution.read_text
-            text = read("METADATA") or read("PKG-INFO") or ""
-        except Exception:  # noqa: BLE001 - a half-removed distribution has no metadata
-            text = ""
-        # Not `metadata`, which parses the whole README again for each of its fields.
-        return HeaderParser().parsestr(text.partition("\n\n")[0])
-
-
-class _Candidate:
-    """An installed plugin."""
-
-    def __init__(self, point: importlib.metadata.EntryPoint, distribution: _Distribution) -> None:
-        self.point = point
-        self._distribution = distribution
-
-    @cached_property
-    def origin(self) -> Origin:
-        headers = self._distribution.headers
-        return Origin(headers["Name"] or "(unknown)", headers["Version"] or "", self.point.name)
-
-    @property
-    def requirements(self) -> list[str]:
-        return self._distribution.headers.get_all("Requires-Dist", [])
-
-    @cached_property
-    def key(self) -> tuple[str, str, str]:
-        return normalized(self.origin.distribution), self.point.name, self.point.value
-
-
 class Plugins:
     """The installed plugins, each imported when it is first needed.
 
@@ -118,17 +102,18 @@ class Plugins:
         entry_points: Those there are; by default those that are installed, looked up when they are needed.
     """
 
-    def __init__(self, entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> None:
+    def __init__(self, entry_points: Iterable[Any] | None = None) -> None:
         self._installed = entry_points is None
         self._all = None if entry_points is None else _candidates(entry_points)
         self._own: Sequence[_Candidate] | None = None
-        # No lock: a thread that imports the same at the same time finds the same, and a fork finds none held.
+        # No lock: threads that import the same plugin at once find the same, and a fork finds none held.
         self._discovered: dict[tuple[str, str, str], Discovery] = {}
 
     def built_in(self) -> Discovery:
-        """Returns what comes with the core; of others, where it can be helped, nothing is looked at."""
+        """Returns what comes with the core, without looking at any other distribution."""
         if self._own is None:
-            self._own = [item for item in self._of_this() if item.origin.built_in]
+            found = _candidates(_own_entry_points()) if self._installed else self._candidates()
+            self._own = [item for item in found if item.origin.built_in]
         return self._discover(self._own)
 
     def named(self, name: str) -> Discovery:
@@ -144,25 +129,19 @@ class Plugins:
         for found in list(self._discovered.values()):
             yield from found.loaded
 
-    def _of_this(self) -> Sequence[_Candidate]:
-        if not self._installed:
-            return self._candidates()
-        try:
-            found = importlib.metadata.distribution(DISTRIBUTION).entry_points
-        except importlib.metadata.PackageNotFoundError:  # a bare source tree
-            return ()
-        return _candidates(found.select(group=ENTRY_POINT_GROUP))
-
     def _candidates(self) -> Sequence[_Candidate]:
         if self._all is None:
-            self._all = _candidates(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
+            # Only here: its import takes longer than finding what is built in.
+            import importlib_metadata  # noqa: PLC0415
+
+            self._all = _candidates(importlib_metadata.entry_points(group=ENTRY_POINT_GROUP))
         return self._all
 
     def _discover(self, candidates: Iterable[_Candidate]) -> Discovery:
         found = []
         for item in candidates:
             if item.key not in self._discovered:
-                self._discovered[item.key] = _discover_one(item)
+                self._discovered[item.key] = item.discover()
             found.append(self._discovered[item.key])
         return Discovery(
             tuple(item for one in found for item in one.loaded),
@@ -171,19 +150,153 @@ class Plugins:
         )
 
 
-def _candidates(points: Iterable[importlib.metadata.EntryPoint]) -> list[_Candidate]:
-    known: dict[int, _Distribution] = {}
-    in_order = sorted(points, key=lambda point: (point.name, point.value))
-    return [_Candidate(p, known.setdefault(id(p.dist), _Distribution(p.dist))) for p in in_order]
-
-
-def discover(entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> Discovery:
-    """Imports every plugin and asks it for its declarations.
+def discover(entry_points: Iterable[Any] | None = None) -> Discovery:
+    """Imports every plugin and returns what they declare.
 
     Args:
         entry_points: What to load; by default what is installed.
     """
     return Plugins(entry_points).everything()
+
+
+def _own_entry_points() -> Iterable[Any]:
+    """Returns the entry points of this distribution; none in a bare source tree."""
+    try:
+        found = importlib.metadata.distribution(DISTRIBUTION).entry_points
+    except importlib.metadata.PackageNotFoundError:
+        return ()
+    return found.select(group=ENTRY_POINT_GROUP)
+
+
+def _candidates(points: Iterable[Any]) -> list[_Candidate]:
+    known: dict[int, _Distribution] = {}
+    in_order = sorted(points, key=lambda point: (point.name, point.value))
+    return [_Candidate(p, known.setdefault(id(p.dist), _Distribution(p.dist))) for p in in_order]
+
+
+class _Distribution:
+    """The metadata of a distribution, read when they are needed.
+
+    Args:
+        distribution: One of `importlib.metadata` or ``importlib_metadata``, None where it is not known.
+    """
+
+    def __init__(self, distribution: Any) -> None:
+        self._distribution = distribution
+
+    @cached_property
+    def headers(self) -> Message:
+        try:
+            read = self._distribution.read_text
+            text = read("METADATA") or read("PKG-INFO") or ""
+        except Exception:  # noqa: BLE001 - a half-removed distribution has no metadata
+            text = ""
+        # Not `metadata`, which parses the whole README as well, ten times as long.
+        return HeaderParser().parsestr(text.partition("\n\n")[0])
+
+
+class _Candidate:
+    """An entry point in our group: a plugin that may be imported.
+
+    Args:
+        point: An entry point of `importlib.metadata` or ``importlib_metadata``.
+        distribution: That of the entry point.
+    """
+
+    def __init__(self, point: Any, distribution: _Distribution) -> None:
+        self.point = point
+        self._distribution = distribution
+
+    @cached_property
+    def origin(self) -> Origin:
+        headers = self._distribution.headers
+        return Origin(headers["Name"] or "(unknown)", headers["Version"] or "", self.point.name)
+
+    @cached_property
+    def key(self) -> tuple[str, str, str]:
+        return self.origin.distribution, self.point.name, self.point.value
+
+    def discover(self) -> Discovery:
+        """Imports the plugin and returns what it declares, or why it cannot be used."""
+        origin = self.origin
+        if _is_disabled(origin):
+            return Discovery((), (), (origin,))
+        watch = Watch(origin, "its import", patience=IMPORT_PATIENCE_SECONDS, visible=True)
+        watch.enter()
+        try:
+            self._check_version()
+            items = declarations(self.point.load(), str(origin), self.point.name)
+        except (KeyboardInterrupt, GeneratorExit, MemoryError):
+            raise
+        except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit too
+            return Discovery((), (self._failure(error),))
+        finally:
+            watch.leave()
+        return Discovery(tuple(Loaded(item, origin) for item in items), ())
+
+    def _check_version(self) -> None:
+        requirements = self._distribution.headers.get_all("Requires-Dist", [])
+        if not requirements or self.origin.built_in:
+            return
+        installed = _own_version()
+        if (requirement := unmet(requirements, DISTRIBUTION, installed)) is not None:
+            raise PluginError(f"it was built for {requirement}, and {installed} is installed")
+
+    def _failure(self, error: BaseException) -> Failure:
+        origin = self.origin
+        reason = explained(error, origin)
+        if isinstance(error, ModuleNotFoundError):
+            own = self.point.module
+            wrong = missing_module(error, own)
+            if error.name == own.partition(".")[0]:
+                wrong = repr(self.point.value)
+            if wrong is not None:
+                reason = f"{on_one_line(error)}. Its entry point names {wrong}. {origin.remedy}"
+        log.warning("Plugin %s cannot be used: %s", origin, reason)
+        return Failure(origin, reason, "".join(traceback.format_exception(error)))
+
+
+@cache
+def _own_version() -> str:
+    return _Distribution(importlib.metadata.distribution(DISTRIBUTION)).headers["Version"] or ""
+
+
+def unmet(requirements: Iterable[str], distribution: str, version: str) -> str | None:
+    """Returns the requirement on a distribution that its installed version does not meet, or None.
+
+    pip has checked the same when it installed the plugin; but it only warns when another package changes a
+    version afterwards, and an editable or vendored installation is not checked at all.
+
+    Args:
+        requirements: As in the metadata of a distribution: ``ipfs-dataset<0.2,>=0.1``.
+        distribution: The name of the distribution whose version is known.
+        version: The installed version; pre-releases count as any other.
+    """
+    from packaging.version import InvalidVersion, Version  # noqa: PLC0415 - seldom needed
+
+    try:
+        installed = Version(version)
+    except InvalidVersion:
+        return None
+    refusing = (text for text in requirements if _refuses(text, distribution, installed))
+    return next((" ".join(text.split()) for text in refusing), None)
+
+
+def _refuses(text: str, distribution: str, installed: Version) -> bool:
+    """Tells whether a requirement is on a distribution, and certainly not met by its installed version."""
+    from packaging.markers import UndefinedComparison, UndefinedEnvironmentName  # noqa: PLC0415
+    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415
+    from packaging.utils import canonicalize_name  # noqa: PLC0415
+
+    try:
+        requirement = Requirement(text)
+        if canonicalize_name(requirement.name) != canonicalize_name(distribution):
+            return False
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            return False
+    except (InvalidRequirement, UndefinedComparison, UndefinedEnvironmentName):
+        return False
+    return not requirement.specifier.contains(installed, prereleases=True)
 
 
 def disabled_names(environment: str | None) -> frozenset[str]:
@@ -193,51 +306,103 @@ def disabled_names(environment: str | None) -> frozenset[str]:
 
 def _is_disabled(origin: Origin) -> bool:
     disabled = disabled_names(os.environ.get(DISABLE_VARIABLE))
-    distribution = normalized(origin.distribution)
-    return origin.entry_point in disabled or distribution in map(normalized, disabled)
+    if not disabled:
+        return False
+    from packaging.utils import canonicalize_name  # noqa: PLC0415 - seldom needed
+
+    distribution = canonicalize_name(origin.distribution)
+    return origin.entry_point in disabled or distribution in map(canonicalize_name, disabled)
 
 
-def _discover_one(candidate: _Candidate) -> Discovery:
-    origin = candidate.origin
-    if _is_disabled(origin):
-        return Discovery((), (), (origin,))
-    watch = Watch(origin, lambda _: "its import", IMPORT_PATIENCE_SECONDS, visible=True)
-    watch.enter()
+class _Manager(pluggy.PluginManager):
+    """Skips the special methods of plugins: every object has some thirty, and none of them is a hook."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        return None if name.startswith("__") else super().parse_hookimpl_opts(plugin, name)
+
+
+class _Host:
+    """The plugin manager of one process, used by one thread at a time; broken plugins do not stay in it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._manager = _Manager(hookspecs.PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+
+    def hooks_of(self, plugin: object, name: str) -> dict[str, Callable[[], Any]]:
+        """Registers a plugin and returns the functions that it marked as hooks, by the hook's name.
+
+        Args:
+            plugin: A module or object.
+            name: What errors call it.
+
+        Raises:
+            pluggy.PluginValidationError: A hook takes arguments.
+        """
+        manager = self._manager
+        with self._lock:
+            found: dict[str, Callable[[], Any]] = {}
+            try:
+                # Two entry points may name the same module.
+                if not manager.is_registered(plugin):
+                    taken = manager.has_plugin(name)
+                    manager.register(plugin, f"{name} {id(plugin)}" if taken else name)
+                found = {
+                    hook.name: implementation.function
+                    for hook in manager.get_hookcallers(plugin) or ()
+                    for implementation in hook.get_hookimpls()
+                    if implementation.plugin is plugin
+                    and (hook.name in HOOKS or not implementation.optionalhook)
+                }
+            finally:
+                is_broken = not found or found.keys() - set(HOOKS)
+                if is_broken and manager.is_registered(plugin):
+                    manager.unregister(plugin)
+            return found
+
+
+_host = ProcessLocal(_Host)
+
+
+def declarations(plugin: object, name: str, format_name: str = "") -> list[Declaration]:
+    """Calls the hooks of one plugin and checks what they return.
+
+    Args:
+        plugin: A module or object with functions marked with `hookimpl`, or a subclass of `Reader`.
+        name: What errors call it.
+        format_name: The name of the format of a `Reader` where the class has none.
+
+    Raises:
+        PluginError: It implements no hook, one that does not exist, or one that takes arguments or returns
+            something else than a list of declarations.
+    """
+    if is_reader_class(plugin):
+        return [declaration_of(plugin, format_name)]
+    if isinstance(plugin, Reader):
+        raise PluginError(f"{name} is an object: let the entry point name its class instead")
     try:
-        _check_version(origin, candidate.requirements)
-        items = declarations(candidate.point.load(), str(origin), candidate.point.name)
-    except (KeyboardInterrupt, GeneratorExit, MemoryError):
-        raise
-    except BaseException as error:  # noqa: BLE001 - anything may be wrong with a plugin
-        return Discovery((), (_failure(candidate, error),))
-    finally:
-        watch.leave()
-    return Discovery(tuple(Loaded(item, origin) for item in items), ())
+        hooks = _host.get().hooks_of(plugin, name)
+    except pluggy.PluginValidationError as error:
+        text = " ".join(str(error).split())
+        raise PluginError(f"{text}. Hooks take no arguments and return a list") from error
+    for hook in hooks.keys() - set(HOOKS):
+        close = get_close_matches(hook, HOOKS, 1)
+        hint = f", did you mean {close[0]!r}?" if close else "."
+        raise PluginError(f"there is no hook {hook!r}{hint} There are {', '.join(HOOKS)}")
+    if not hooks:
+        raise PluginError(
+            f"{name} implements none of the hooks {', '.join(HOOKS)}: mark a function of that name "
+            "with ipfs_dataset_core.hookimpl, or let the entry point name a subclass of Reader"
+        )
+    return [item for hook in HOOKS if hook in hooks for item in _checked(hook, hooks[hook]())]
 
 
-def _check_version(origin: Origin, requirements: Sequence[str]) -> None:
-    if not requirements or origin.built_in:
-        return
-    installed = _own_version()
-    if (requirement := unmet(requirements, DISTRIBUTION, installed)) is not None:
-        raise PluginError(f"it was built for {requirement}, and {installed} is installed")
-
-
-@cache
-def _own_version() -> str:
-    return _Distribution(importlib.metadata.distribution(DISTRIBUTION)).headers["Version"] or ""
-
-
-def _failure(candidate: _Candidate, error: BaseException) -> Failure:
-    origin = candidate.origin
-    reason = explained(error, origin)
-    if isinstance(error, ModuleNotFoundError):
-        own = candidate.point.module
-        if error.name == own.partition(".")[0]:
-            reason = (
-                f"{said(error)}. Its entry point names {candidate.point.value!r}. {origin.remedy}"
-            )
-        elif (wrong := missing_module(error, own)) is not None:
-            reason = f"{said(error)}. Its entry point names {wrong}. {origin.remedy}"
-    log.warning("Plugin %s cannot be used: %s", origin, reason)
-    return Failure(origin, reason, "".join(traceback.format_exception(error)))
+def _checked(hook: str, items: Any) -> Sequence[Declaration]:
+    expected = _RETURNED[hook]
+    if not isinstance(items, (list, tuple)) or not all(
+        isinstance(item, expected) for item in items
+    ):
+        raise PluginError(f"{hook} must return a list of {expected.__name__}, not {items!r:.200}")
+    for item in items:
+        check(item)
+    return items

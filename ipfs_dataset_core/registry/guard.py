@@ -1,12 +1,28 @@
-"""Runs plugins' code so that whatever goes wrong, or takes for ever, names the plugin."""
+"""Runs plugins' code so that every failure, and everything that takes too long, names the plugin.
+
+Nothing can interrupt a plugin's code safely, so what takes long is only logged: a thread looks twice a second
+at the table of what is being done, and ends when the table is empty. The thread alone reads the clock, so
+watching a sample costs a fraction of a microsecond.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from ipfs_dataset_core.errors import IPFSDatasetError, MissingDependencyError, PluginError
-from ipfs_dataset_core.registry.provenance import said
-from ipfs_dataset_core.registry.watchdog import Watch
+from ipfs_dataset_core.errors import (
+    IPFSDatasetError,
+    MissingDependencyError,
+    PluginError,
+    PluginWarning,
+)
+from ipfs_dataset_core.registry.provenance import on_one_line, warn_once
 from ipfs_dataset_core.runtime.error_location import located
 from ipfs_dataset_core.runtime.suggestions import is_installed
 
@@ -17,42 +33,177 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.errors import Location
     from ipfs_dataset_core.registry.provenance import Origin
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 # As long as a source may be silent by default. A sample may well take longer; it is only logged.
 PATIENCE_SECONDS = 30.0
+TICK_SECONDS = 0.5
+_FRAMES = 6
 
-
-# What goes through a guard as it is; GeneratorExit is how an iteration that nobody continues is closed.
+# What passes a guard as it is; GeneratorExit closes an iteration that is abandoned.
 _PASSING = (IPFSDatasetError, MemoryError, KeyboardInterrupt, GeneratorExit)
+
+
+class Watch:
+    """One thing that a plugin's code does in this thread.
+
+    Args:
+        origin: The plugin.
+        doing: What it does, as a format string: ``{number}`` is the attribute, ``{0}`` the first of `names`.
+        *names: What the format string names.
+        patience: Seconds after which that is logged, and again each time that as many have passed as before.
+        visible: Whether the first time is a `PluginWarning` as well: for what everything else waits for.
+
+    Attributes:
+        doing: As given; it may be changed.
+        number: The number of the sample that is being worked on. The time counts from its last change.
+    """
+
+    __slots__ = (
+        "_names",
+        "_next",
+        "_origin",
+        "_patience",
+        "_seen",
+        "_since",
+        "_thread",
+        "_visible",
+        "doing",
+        "number",
+    )
+
+    def __init__(
+        self, origin: Origin, doing: str, *names: object, patience: float, visible: bool = False
+    ) -> None:
+        self._origin = origin
+        self._visible = visible
+        self.doing = doing
+        self._names = names
+        self.number = 0
+        self._patience = self._next = patience
+        self._seen: int | None = None
+        self._since = 0.0
+        self._thread = threading.get_ident()
+
+    def __str__(self) -> str:
+        """Returns what is being done."""
+        return self.doing.format(*self._names, number=self.number)
+
+    def enter(self) -> None:
+        """Begins, or continues after `leave`."""
+        _watches.add(self)
+        if not _watchdog.awake:
+            _watchdog.wake()
+
+    def leave(self) -> None:
+        """Ends; nothing is watched until it is entered again."""
+        _watches.discard(self)
+
+    def look(self, now: float) -> None:
+        """Logs what is being done where it has taken too long.
+
+        Args:
+            now: The time in seconds, of `time.monotonic`.
+        """
+        if self._seen != self.number:
+            self._seen, self._since, self._next = self.number, now, self._patience
+        seconds = now - self._since
+        if seconds >= self._next:
+            self._next *= 2
+            if self._visible:
+                self._warn(seconds)
+            message = "Plugin %s has been at %s for %.0f s. %s.%s"
+            log.warning(message, self._origin, self, seconds, self._origin.remedy, self._where())
+
+    def _warn(self, seconds: float) -> None:
+        message = (
+            f"Plugin {self._origin} has been at {self} for {seconds:.0f} s, and reading waits for it. "
+            f"{self._origin.remedy}"
+        )
+        # A filter that raises would end the thread that watches; the log has the rest.
+        with suppress(PluginWarning):
+            warn_once(message, f"{self._origin}: hangs at {self}")
+
+    def _where(self) -> str:
+        """Returns where the thread is, to tell a plugin that hangs from one that waits for the network."""
+        frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - there is no other way
+        if frame is None:
+            return ""
+        return " Its thread is here:\n" + "".join(traceback.format_stack(frame)[-_FRAMES:]).rstrip()
+
+
+class _Watchdog:
+    """The thread that looks at all watches of a process; it ends when there are none."""
+
+    def __init__(self) -> None:
+        self.awake = False
+        self._lock = threading.Lock()
+
+    def wake(self) -> None:
+        with self._lock:
+            if not self.awake:
+                self.awake = True
+                threading.Thread(target=self._run, name="ipfs-dataset-watch", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(TICK_SECONDS)
+            watches, now = list(_watches), time.monotonic()
+            for watch in watches:
+                watch.look(now)
+            if not watches:
+                with self._lock:
+                    self.awake = False
+                    # A watch that was entered in between found the thread awake.
+                    if not _watches:
+                        return
+                    self.awake = True
+
+
+_watches: set[Watch] = set()
+_watchdog = _Watchdog()
+
+
+def _forget() -> None:
+    """Threads end at a fork, and what they watched belongs to the parent."""
+    global _watchdog  # noqa: PLW0603 - its lock may have been held
+    _watches.clear()
+    _watchdog = _Watchdog()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 class Guard:
     """A context in which code of a plugin runs.
 
-    Errors of our own tree pass, with where they happened added, and so do those that are about the machine
-    or the user rather than the plugin: no memory left, Ctrl-C. Others become a `PluginError` that names the
-    plugin and what it was doing; it comes whole out of DataLoader workers, and samples that raise it can be
-    skipped as those that are damaged.
+    Errors of this library pass, with their location added, and so do those that are about the machine or the
+    user rather than the plugin: no memory left, Ctrl-C. All others become a `PluginError` that names the
+    plugin and what it was doing. It survives the way out of DataLoader workers, and samples that raise it can
+    be skipped like those that are damaged.
 
     Args:
         origin: The plugin.
-        doing: Says what it does; gets the number of the sample where there are several.
-        where: Returns where in the dataset that is, None where the caller adds it.
+        doing: What it does, as for `Watch`.
+        *names: What that names.
+        where: Returns the location in the dataset, None where the caller adds it.
     """
 
-    __slots__ = ("_doing", "_origin", "_where", "watch")
+    __slots__ = ("_origin", "_where", "watch")
 
     def __init__(
         self,
         origin: Origin,
-        doing: Callable[[int], str],
+        doing: str,
+        *names: object,
         where: Callable[[], Location] | None = None,
     ) -> None:
         self._origin = origin
-        self._doing = doing
         self._where = where
-        self.watch = Watch(origin, doing, PATIENCE_SECONDS)
+        self.watch = Watch(origin, doing, *names, patience=PATIENCE_SECONDS)
 
     def __enter__(self) -> Watch:
         self.watch.enter()
@@ -70,71 +221,73 @@ class Guard:
                 raise located(error, self._where()) from error.__cause__
         # SystemExit and panics of libraries in Rust are no Exception: they would end a training unnamed.
         elif error is not None and not isinstance(error, _PASSING):
-            found = blamed(error, self._origin, self._doing(self.watch.turn))
+            found = blamed(error, self._origin, str(self.watch))
             raise (found if self._where is None else located(found, self._where())) from error
 
 
 def guarded_each(
     origin: Origin,
-    doing: Callable[[int], str],
     start: Callable[[], Iterable[T]],
+    doing: str,
+    *names: object,
+    first: int = 0,
     where: Callable[[int, T | None], Location] | None = None,
 ) -> Iterator[T]:
-    """Yields what a plugin yields, guarded while it is at work and not while its user is.
+    """Yields what a plugin yields, guarded while it works and not while the caller does.
 
     Args:
         origin: The plugin.
-        doing: As for `Guard`.
-        start: Begins.
-        where: Returns where the next item is, of how many have come and the last of them.
+        start: Begins the iteration.
+        doing: What it does, as for `Watch`.
+        *names: What that names.
+        first: The number of the first item.
+        where: Returns the location of the next item, from its number and the item before it.
     """
     item: T | None = None
-    guard = Guard(origin, doing)
+    guard = Guard(origin, doing, *names)
+    watch = guard.watch
+    watch.number = first
     try:
-        with guard as watch:
-            for watch.turn, item in enumerate(start()):
+        with guard:
+            for item in start():
                 watch.leave()
                 yield item
+                watch.number += 1
                 watch.enter()
     except IPFSDatasetError as error:
         if where is None:
             raise
-        raise located(error, where(guard.watch.turn + 1, item)) from error.__cause__
+        raise located(error, where(watch.number, item)) from error.__cause__
 
 
 def guarded_batch(
     origin: Origin,
+    read_each: Callable[[list[int]], Iterable[T]],
     what: str,
     positions: Iterable[int],
-    read_each: Callable[[list[int]], Iterable[T]],
     where: Callable[[int], Location],
 ) -> Iterator[T]:
     """Returns what a plugin's `read_each` yields of an object for some positions, guarded as a whole.
 
-    Who asks for a batch keeps all of it, and to go in and out of the plugin for each sample takes a tenth of
-    the time that a small one does.
+    The caller keeps all samples of a batch, and to guard each of them takes a tenth of the time that a small
+    one does.
     """
     wanted = list(positions)
-
-    def position(turn: int) -> int:
-        return wanted[min(turn + 1, len(wanted) - 1)]
-
     found: list[T] = []
-    guard = Guard(
-        origin,
-        lambda turn: f"sample {position(turn)} of {what!r}",
-        lambda: where(position(len(found) - 1)),
-    )
+    guard = Guard(origin, "sample {number} of {0!r}", what, where=lambda: where(guard.watch.number))
     with guard as watch:
-        for watch.turn, item in enumerate(read_each(wanted)):
+        watch.number = wanted[0] if wanted else 0
+        for item in read_each(wanted):
             found.append(item)
+            if len(found) < len(wanted):
+                watch.number = wanted[len(found)]
         if len(found) != len(wanted):
             raise ValueError(f"`read_each` gave {len(found)} samples for {len(wanted)} positions")
     return iter(found)
 
 
 def blamed(error: BaseException, origin: Origin, doing: str) -> PluginError:
-    """Returns an error that says which plugin raised another, doing what, and what can be done."""
+    """Returns an error that names the plugin that raised another, what it was doing, and a remedy."""
     kind = MissingDependencyError if isinstance(error, ImportError) else PluginError
     return kind(f"Plugin {origin} failed at {doing}: {explained(error, origin)}")
 
@@ -142,17 +295,17 @@ def blamed(error: BaseException, origin: Origin, doing: str) -> PluginError:
 def explained(error: BaseException, origin: Origin) -> str:
     """Returns what is wrong with a plugin, and what can be done."""
     if not isinstance(error, ModuleNotFoundError) or not error.name:
-        return f"{said(error)}. {origin.remedy}"
+        return f"{on_one_line(error)}. {origin.remedy}"
     package = error.name.partition(".")[0]
     if package != error.name and is_installed(package):
         return (
-            f"{said(error)}. The package {package!r} is installed and has no such module: the name is "
+            f"{on_one_line(error)}. The package {package!r} is installed and has no such module: the name is "
             f"misspelt, or another version has it. {origin.remedy}"
         )
     if origin.installed:
         return (
-            f"{said(error)}. It needs {package!r}, which comes with: pip install -U "
+            f"{on_one_line(error)}. It needs {package!r}, which comes with: pip install -U "
             f"{origin.distribution}"
         )
     # Not `pip install {package}`: a distribution of a module's name may be anybody's, or nobody's.
-    return f"{said(error)}. It needs the module {package!r}: install the package that provides it"
+    return f"{on_one_line(error)}. It needs the module {package!r}: install the package that provides it"

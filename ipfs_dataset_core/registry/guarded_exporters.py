@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.errors import Location, PluginError
 from ipfs_dataset_core.interfaces import Exporter, PublishedSamples, reads_one_by_one
-from ipfs_dataset_core.registry.factories import make
 from ipfs_dataset_core.registry.guard import Guard, guarded_batch, guarded_each
-from ipfs_dataset_core.registry.lookup import default_registry
+from ipfs_dataset_core.registry.lookup import default_registry, make
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
         ObjectDirectory,
         ObjectFile,
     )
+    from ipfs_dataset_core.registry.guard import Watch
     from ipfs_dataset_core.registry.provenance import Origin
-    from ipfs_dataset_core.registry.watchdog import Watch
 
 
 def make_exporter(declared: ExporterPlugin | Exporter, options: ExporterOptions) -> Exporter:
@@ -45,8 +44,8 @@ class GuardedExporter(Exporter):
         self._origin = origin
 
     def export(self, samples: Iterable[Any], sink: FileSink) -> None:
-        watch = (guard := Guard(self._origin, _exporting)).watch
-        given = _Given(samples, watch)
+        guard = Guard(self._origin, "the export")
+        given = _Given(samples, guard.watch)
         try:
             with guard:
                 self.inner.export(given, sink)
@@ -57,16 +56,11 @@ class GuardedExporter(Exporter):
 
     def load(self, source: ObjectDirectory | ObjectFile) -> PublishedSamples | None:
         with Guard(
-            self._origin,
-            lambda _: f"opening {source.name!r}",
-            lambda: Location(object=source.name),
+            *(self._origin, "opening {0!r}", source.name),
+            where=lambda: Location(object=source.name),
         ):
             samples = self.inner.load(source)
         return None if samples is None else _GuardedSamples(samples, source.name, self._origin)
-
-
-def _exporting(turn: int) -> str:
-    return f"the export of sample {turn}" if turn >= 0 else "the export"
 
 
 class _Given:
@@ -75,6 +69,7 @@ class _Given:
     def __init__(self, samples: Iterable[Any], watch: Watch) -> None:
         self._samples = iter(samples)
         self._watch = watch
+        self._count = 0
         self.error: BaseException | None = None
 
     def __iter__(self) -> Iterator[Any]:
@@ -91,7 +86,8 @@ class _Given:
             raise
         finally:
             self._watch.enter()
-        self._watch.turn += 1
+        self._watch.doing, self._watch.number = "the export of sample {number}", self._count
+        self._count += 1
         return sample
 
 
@@ -111,7 +107,7 @@ class _GuardedSamples(PublishedSamples):
 
     def read_each(self, positions: Iterable[int]) -> Iterator[Any]:
         return guarded_batch(
-            *(self._origin, self._what, positions, self._read_each), where=self._where
+            *(self._origin, self._read_each, self._what, positions), where=self._where
         )
 
     def _read_each(self, positions: list[int]) -> Iterator[Any]:
@@ -120,12 +116,11 @@ class _GuardedSamples(PublishedSamples):
         return self._samples.read_each(positions)
 
     def iterate(self, start: int, stop: int) -> Iterator[Any]:
-        def doing(turn: int) -> str:
-            return f"sample {start + turn + 1} of {self._what!r}"
-
         return guarded_each(
-            *(self._origin, doing, lambda: self._samples.iterate(start, stop)),
-            where=lambda turn, _: self._where(start + turn),
+            *(self._origin, lambda: self._samples.iterate(start, stop)),
+            *("sample {number} of {0!r}", self._what),
+            first=start,
+            where=lambda number, _: self._where(number),
         )
 
     def prefetch(self, positions: Sequence[int]) -> None:
@@ -133,11 +128,9 @@ class _GuardedSamples(PublishedSamples):
             self._samples.prefetch(positions)
 
     def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
-        def doing(_: int) -> str:
-            return f"the bytes to fetch for samples of {self._what!r}"
-
         return guarded_each(
-            *(self._origin, doing, lambda: self._samples.fetch_bytes(positions)),
+            *(self._origin, lambda: self._samples.fetch_bytes(positions)),
+            *("the bytes to fetch for samples of {0!r}", self._what),
             where=lambda *_: self._where(),
         )
 
@@ -147,7 +140,7 @@ class _GuardedSamples(PublishedSamples):
 
     def _guard(self, doing: str, position: int | None = None) -> Guard:
         return Guard(
-            self._origin, lambda _: f"{doing} {self._what!r}", lambda: self._where(position)
+            *(self._origin, doing + " {0!r}", self._what), where=lambda: self._where(position)
         )
 
     def _where(self, position: int | None = None) -> Location:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,8 +16,8 @@ from ipfs_dataset_core.interfaces import (
     Reader,
     reads_one_by_one,
 )
-from ipfs_dataset_core.registry.factories import make
 from ipfs_dataset_core.registry.guard import Guard, guarded_batch, guarded_each
+from ipfs_dataset_core.registry.lookup import make
 from ipfs_dataset_core.runtime.error_location import located
 from ipfs_dataset_core.toolkit.index_cache import index_of, load_index, members_of
 from ipfs_dataset_core.toolkit.indexes import SpanIndex
@@ -75,13 +74,18 @@ class GuardedReader(Reader):
         self._unchecked = True
 
     def samples(self, source: Any) -> Iterator[Sample]:
-        def doing(turn: int) -> str:
-            return f"sample {turn + 1} of {source.name!r}"
+        def where(number: int, last: Sample | None) -> Location:
+            return attrs.evolve(self._place(source), sample=number, after=_name(last))
 
-        def where(turn: int, last: Sample | None) -> Location:
-            return attrs.evolve(self._place(source), sample=turn, after=_name(last))
-
-        found = guarded_each(self._origin, doing, lambda: self.inner.samples(source), where)
+        found = guarded_each(
+            *(
+                self._origin,
+                lambda: self.inner.samples(source),
+                "sample {number} of {0!r}",
+                source.name,
+            ),
+            where=where,
+        )
         return self._first_checked(found, source, f"sample 0 of {source.name!r}")
 
     def sliceable(self, source: Any) -> bool:
@@ -89,14 +93,16 @@ class GuardedReader(Reader):
             return bool(self.inner.sliceable(source))
 
     def samples_between(self, source: Any, start: int, stop: int) -> Iterator[Sample]:
-        def doing(turn: int) -> str:
-            return f"sample {turn + 1} from byte {start} of {source.name!r}"
-
         def where(_: int, last: Sample | None) -> Location:
             return attrs.evolve(self._place(source), after=_name(last))
 
         found = guarded_each(
-            self._origin, doing, lambda: self.inner.samples_between(source, start, stop), where
+            self._origin,
+            lambda: self.inner.samples_between(source, start, stop),
+            "sample {number} from byte {1} of {0!r}",
+            source.name,
+            start,
+            where=where,
         )
         return self._first_checked(
             found, source, f"the first sample from byte {start} of {source.name!r}"
@@ -119,15 +125,14 @@ class GuardedReader(Reader):
         return load_index(self.inner, source, data)
 
     def decode(self, data: bytes, index: MemberIndex, position: int) -> Any:
-        with Guard(self._origin, lambda _: f"the decoding of sample {position}"):
+        with Guard(self._origin, "the decoding of sample {0}", position):
             return self.inner.decode(data, _unguarded(index), position)
 
     def read(self, source: Any, index: MemberIndex, position: int) -> Sample:
         found = _unguarded(index)
         with Guard(
-            self._origin,
-            lambda _: f"sample {position} of {source.name!r}",
-            lambda: self._sample(source, found, position),
+            *(self._origin, "sample {1} of {0!r}", source.name, position),
+            where=lambda: self._sample(source, found, position),
         ):
             sample: Sample = self.inner.read(source, found, position)
         if self._unchecked:
@@ -147,7 +152,7 @@ class GuardedReader(Reader):
 
         wanted = list(positions)
         batch = guarded_batch(
-            *(self._origin, source.name, wanted, read_each),
+            *(self._origin, read_each, source.name, wanted),
             where=lambda position: self._sample(source, found, position),
         )
         if not wanted or not self._unchecked:
@@ -187,7 +192,7 @@ class GuardedReader(Reader):
 
     def _guard(self, source: Any, doing: str) -> Guard:
         return Guard(
-            self._origin, lambda _: f"{doing} of {source.name!r}", partial(self._place, source)
+            *(self._origin, doing + " of {0!r}", source.name), where=lambda: self._place(source)
         )
 
     def _place(self, source: Any) -> Location:
@@ -235,16 +240,16 @@ class _GuardedIndex(MemberIndex):
         self._origin = origin
 
     def __len__(self) -> int:
-        with Guard(self._origin, lambda _: f"the number of samples of {self._what!r}"):
+        with Guard(self._origin, "the number of samples of {0!r}", self._what):
             return len(self.inner)
 
     def name(self, position: int) -> str:
-        with Guard(self._origin, lambda _: f"the name of sample {position} of {self._what!r}"):
+        with Guard(self._origin, "the name of sample {1} of {0!r}", self._what, position):
             return self.inner.name(position)
 
     def dump(self) -> bytes:
         return self.inner.dump()
 
     def span(self, position: int) -> Span:
-        with Guard(self._origin, lambda _: f"the span of sample {position} of {self._what!r}"):
+        with Guard(self._origin, "the span of sample {1} of {0!r}", self._what, position):
             return self.inner.span(position)

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ipfs_dataset_core.errors import IPFSDatasetError, TransportError, TransportTimeoutError
 from ipfs_dataset_core.interfaces import Transport
-from ipfs_dataset_core.registry.factories import make
 from ipfs_dataset_core.registry.guard import Guard
-from ipfs_dataset_core.registry.lookup import default_registry
-from ipfs_dataset_core.registry.provenance import said
+from ipfs_dataset_core.registry.lookup import default_registry, make
+from ipfs_dataset_core.registry.provenance import on_one_line
 from ipfs_dataset_core.runtime.deadlines import time_left, until
 from ipfs_dataset_core.runtime.pool import DaemonPool
 
@@ -42,7 +41,7 @@ def make_transport(plugin: TransportPlugin, address: str, options: Options) -> T
     transport = make(plugin, origin, Transport, address, options)  # type: ignore[type-abstract]
     if origin.built_in:
         return transport
-    with Guard(origin, lambda _: "its own name"):
+    with Guard(origin, "its own name"):
         return cast("Transport", GuardedTransport(transport, origin, options))
 
 
@@ -172,7 +171,7 @@ class _Calls:
 
     def here(self, what: str, function: Callable[[], None]) -> None:
         """Runs a function that may take as long as it has to; the log tells of it."""
-        with Guard(self._origin, lambda _: what):
+        with Guard(self._origin, "{0}", what):
             try:
                 function()
             except (IPFSDatasetError, NotImplementedError, MemoryError):
@@ -204,7 +203,7 @@ class _Calls:
 
     def _failed(self, what: str, error: BaseException) -> TransportError:
         message = (
-            f"{self._name}: plugin {self._origin} failed at {what}: {said(error)}. "
+            f"{self._name}: plugin {self._origin} failed at {what}: {on_one_line(error)}. "
             f"{self._origin.remedy}"
         )
         if isinstance(error, TimeoutError):

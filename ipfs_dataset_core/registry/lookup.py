@@ -1,25 +1,23 @@
-"""Looks declarations up by name, scheme, suffix or first bytes; strict on conflicts, helpful on misses.
+"""Finds the declaration for a name, a scheme, a suffix or the content of a file, and makes what it declares.
 
-What is asked for decides which plugins are imported: see `Registry`.
+What is looked up decides which plugins are imported: see `Registry`. Where several plugins claim the same,
+`precedence` decides. A conflict is an error, and a miss is one that suggests what may have been meant.
 """
 
 from __future__ import annotations
 
 import importlib
 import operator
+from collections import defaultdict
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ipfs_dataset_core.errors import PluginConflictError, PluginError, UnknownPluginError
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
-from ipfs_dataset_core.registry import precedence as claims
-from ipfs_dataset_core.registry import validation as declared
-from ipfs_dataset_core.registry.classes import as_declaration
+from ipfs_dataset_core.registry.declarations import as_declaration, check_factory
 from ipfs_dataset_core.registry.discovery import Loaded, Plugins
 from ipfs_dataset_core.registry.guard import Guard
 from ipfs_dataset_core.registry.provenance import DISABLE_VARIABLE, DISTRIBUTION, Origin
-from ipfs_dataset_core.registry.requirements import normalized
-from ipfs_dataset_core.registry.suffixes import SuffixTable
 from ipfs_dataset_core.runtime.suggestions import CONTRIBUTED, missing_module, similar
 
 if TYPE_CHECKING:
@@ -29,16 +27,51 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.registry.discovery import Discovery
 
 _MAGIC_BYTES = 512
+_NOUNS = {ReaderPlugin: "format", TransportPlugin: "transport", ExporterPlugin: "published form"}
 
+T = TypeVar("T")
 D = TypeVar("D", TransportPlugin, ReaderPlugin, ExporterPlugin)
 
 
-class Registry:
-    """What the installed plugins declare, plus what was registered at run time.
+def precedence(origin: Origin, name: str | None = None) -> int:
+    """Returns how early a plugin's claim counts: 0 for built-in ones, 1 for that of the same name, else 2.
 
-    A name or address scheme belongs to what is built in, else to what was registered or has an entry point of
-    that name, else to whoever claims it; plugins are asked, and imported, in this order. So it never depends
-    on what was imported before who gets it. Two of the same rank are a conflict.
+    Args:
+        origin: The plugin.
+        name: The name or address scheme that it claims, None for a suffix or first bytes.
+    """
+    if origin.built_in:
+        return 0
+    return 1 if name is not None and origin.entry_point == name else 2
+
+
+def first_claimant(claimants: list[tuple[T, Origin]], what: str, name: str | None = None) -> T:
+    """Returns the one of several claimants whose claim counts first.
+
+    Args:
+        claimants: At least one, with the plugin that it is from.
+        what: What errors call the thing that they claim.
+        name: The name of the thing, where that is a name or an address scheme.
+
+    Raises:
+        PluginConflictError: Several come first.
+    """
+    best = min(precedence(origin, name) for _, origin in claimants)
+    first = [(item, origin) for item, origin in claimants if precedence(origin, name) == best]
+    if len(first) > 1:
+        raise PluginConflictError(
+            f"{_and(origin for _, origin in first)} both claim {what}: uninstall one, or name it in "
+            f"{DISABLE_VARIABLE}"
+        )
+    return first[0][0]
+
+
+class Registry:
+    """What the installed plugins declare, and what was registered at run time.
+
+    A name or address scheme belongs to a built-in plugin, else to what was registered or has an entry point
+    of that name, else to any plugin that claims it. Plugins are imported in this order until one has it, so
+    the result never depends on what was imported before. Two claims of the same precedence are a conflict.
 
     Args:
         discovery: What discovery found; by default plugins are looked up as they are needed.
@@ -53,7 +86,7 @@ class Registry:
 
     @property
     def discovery(self) -> Discovery:
-        """What is installed, all of it, and what failed."""
+        """All that is installed, and what failed."""
         if self._discovery is None:
             self._discovery = self._plugins.everything()
         return self._discovery
@@ -68,31 +101,30 @@ class Registry:
         return _of_kind(kind, self._everything())
 
     def conflicts(self) -> list[str]:
-        """Returns a sentence on everything that several plugins claim."""
-        return claims.conflicts(self._everything())
+        """Returns a sentence on everything that several plugins claim, and whose it is."""
+        return _conflicts(self._everything())
 
     def origin(self, declaration: object) -> Origin:
-        """Returns where a declaration came from that this process looked up, or an object as it was given."""
+        """Returns where a declaration, or an object of a plugin, comes from, as far as this process knows."""
         known: Iterable[Loaded]
         known = self._plugins.known() if self._discovery is None else self._discovery.loaded
         for item in chain(known, self._registered):
             if item.declaration == declaration:
                 return item.origin
-        return Origin("(given)", "", getattr(declaration, "name", type(declaration).__name__))
+        return Origin.given(declaration)
 
     def register(self, given: Declaration | type[Reader]) -> None:
         """Adds a declaration, or a reader's class, for this process; datasets carry it to their workers.
 
         One of the same kind and name that this process registered is replaced, as where a cell of a notebook
-        runs again; datasets that exist keep what they have.
+        is run again; datasets that exist keep what they have.
 
         Raises:
             PluginConflictError: The name is that of an installed plugin.
-            PluginError: One of its fields cannot mean anything.
+            PluginError: One of its fields has an impossible value.
         """
-        declaration: Declaration = as_declaration(given)
-        declared.check(declaration)
-        origin = Origin("(registered)", "", declaration.name)
+        declaration = as_declaration(given)
+        origin = Origin.registered(declaration.name)
         taken = self._taken(declaration)
         if taken == origin:
             self._registered[:] = [
@@ -171,7 +203,7 @@ class Registry:
             return None
         [(magic, offset, *_), *_] = best.values()
         claimants = [(plugin, origin) for _, _, plugin, origin in best.values()]
-        return claims.only(claimants, claims.first_bytes(magic, offset))
+        return first_claimant(claimants, _first_bytes(magic, offset))
 
     def reader_for_content(self, source: ObjectFile) -> ReaderPlugin | None:
         """Returns the format that recognizes a file, or whose magic bytes it has, or None.
@@ -186,19 +218,19 @@ class Registry:
             if plugin.recognize is not None and _recognizes(plugin, origin, source)
         ]
         if found:
-            return claims.only(found, f"the object {source.name!r}")
+            return first_claimant(found, f"the object {source.name!r}")
         return self.reader_for_magic(source.read_at(0, _MAGIC_BYTES))
 
     def _one(self, kind: type[D], key: str, noun: str, keys: Callable[[D], Iterable[str]]) -> D:
         for loaded in self._in_turn(key):
             matches = [pair for pair in _of_kind(kind, loaded) if key in keys(pair[0])]
             if matches:
-                return claims.only(matches, f"the {noun} {key!r}", key)
+                return first_claimant(matches, f"the {noun} {key!r}", key)
         installed = sorted({k for item, _ in self.all(kind) for k in keys(item)})
         raise UnknownPluginError(_unknown(noun, key, installed, self.discovery))
 
     def _in_turn(self, key: str) -> Iterator[list[Loaded]]:
-        """Yields who may have a name or scheme: who comes first, and is imported first, in front."""
+        """Yields the plugins that may have a name or scheme, in the order in which they are imported."""
         yield self._built_in()
         yield self._named(key)
         yield self._everything()
@@ -232,7 +264,7 @@ def _of_kind(kind: type[D], loaded: Iterable[Loaded]) -> list[tuple[D, Origin]]:
 
 
 def _unknown(noun: str, key: str, installed: list[str], discovery: Discovery) -> str:
-    """Returns what a user can do about a name that nothing has: the likeliest reason first."""
+    """Returns the message about a name that nothing has, with the likeliest reason first."""
     failures = [f"Plugin {f.origin} could not be loaded: {f.reason}." for f in discovery.failures]
     disabled = [f"Plugin {o} is left out by {DISABLE_VARIABLE}." for o in discovery.disabled]
     origins = [*(f.origin for f in discovery.failures), *discovery.disabled]
@@ -246,7 +278,7 @@ def _unknown(noun: str, key: str, installed: list[str], discovery: Discovery) ->
     lines.append(f"Installed: {', '.join(installed) or 'none'}.")
     if noun == "format" and (known := similar(key, CONTRIBUTED, or_itself=True, at_least=0.8)):
         package = CONTRIBUTED[known]
-        if normalized(package) not in {normalized(origin.distribution) for origin in origins}:
+        if _canonical(package) not in {_canonical(origin.distribution) for origin in origins}:
             lines.append(f"The format {known!r} comes with: pip install {package}.")
     lines += others
     lines.append("See what is installed, and what failed, with: ipfs-dataset plugins")
@@ -254,10 +286,116 @@ def _unknown(noun: str, key: str, installed: list[str], discovery: Discovery) ->
 
 
 def _goes_by(origin: Origin, key: str) -> bool:
-    """Tells whether a plugin is the one that a name is likely to mean, loaded or not."""
-    wanted = normalized(key)
-    distribution = normalized(origin.distribution).removeprefix(f"{DISTRIBUTION}-")
-    return wanted in (normalized(origin.entry_point), distribution)
+    """Tells whether a plugin, loaded or not, is the one that a name is likely to mean."""
+    wanted = _canonical(key)
+    distribution = _canonical(origin.distribution).removeprefix(f"{DISTRIBUTION}-")
+    return wanted in (_canonical(origin.entry_point), distribution)
+
+
+def _canonical(name: str) -> str:
+    from packaging.utils import canonicalize_name  # noqa: PLC0415 - for errors only
+
+    return canonicalize_name(name)
+
+
+def _conflicts(loaded: Iterable[Loaded]) -> list[str]:
+    claimants: dict[tuple[str, str | None], list[tuple[Origin, Origin]]] = defaultdict(list)
+    for item in loaded:
+        for claim in dict.fromkeys(_claims(item.declaration)):
+            claimants[claim].append((item.origin, item.origin))
+    return [
+        _conflict(found, what, name) for (what, name), found in claimants.items() if len(found) > 1
+    ]
+
+
+def _claims(declaration: Any) -> Iterator[tuple[str, str | None]]:
+    """Yields what errors call each thing that a declaration claims, with its name where it has one."""
+    yield f"the {_NOUNS[type(declaration)]} {declaration.name!r}", declaration.name
+    if isinstance(declaration, TransportPlugin):
+        yield from ((f"the address scheme {scheme!r}", scheme) for scheme in declaration.schemes)
+    if isinstance(declaration, ReaderPlugin):
+        yield from ((f"the suffix {suffix!r}", None) for suffix in declaration.suffixes)
+        yield from ((_first_bytes(magic, at), None) for at, magic in declaration.magic)
+
+
+def _first_bytes(magic: bytes, offset: int) -> str:
+    return f"files with {magic!r} at byte {offset}"
+
+
+def _conflict(found: list[tuple[Origin, Origin]], what: str, name: str | None) -> str:
+    try:
+        winner = first_claimant(found, what, name)
+    except PluginConflictError as error:
+        return str(error)
+    return f"{_and(origin for origin, _ in found)} both claim {what}: it is that of {winner}"
+
+
+def _and(origins: Iterable[Origin]) -> str:
+    return " and ".join(map(str, origins))
+
+
+class SuffixTable:
+    """Which format the suffix of a name means; made once, since a folder may have a million names.
+
+    Args:
+        plugins: The formats, and where they come from.
+        in_folders: Whether to leave out formats that do not parse the members of folders.
+    """
+
+    def __init__(
+        self, plugins: Iterable[tuple[ReaderPlugin, Origin]], *, in_folders: bool = False
+    ) -> None:
+        self._claimants: dict[str, list[tuple[ReaderPlugin, Origin]]] = defaultdict(list)
+        for plugin, origin in plugins:
+            if plugin.in_folders or not in_folders:
+                for suffix in dict.fromkeys(plugin.suffixes):
+                    self._claimants[suffix].append((plugin, origin))
+        self._suffixes = tuple(self._claimants)
+
+    def find(self, name: str) -> ReaderPlugin | None:
+        """Returns the format whose suffix a name has, the longest suffix first.
+
+        Raises:
+            PluginConflictError: Several claim it.
+        """
+        suffix = self._longest(name.lower())
+        if not suffix:
+            return None
+        return first_claimant(self._claimants[suffix], f"the suffix {suffix!r}")
+
+    def settles(self, name: str) -> bool:
+        """Tells whether no longer suffix is possible: each begins with a dot, and no dot is left."""
+        suffix = self._longest(name.lower())
+        return bool(suffix) and "." not in name[: -len(suffix)].rpartition("/")[2]
+
+    def _longest(self, lowered: str) -> str:
+        if not lowered.endswith(self._suffixes):
+            return ""
+        return max(filter(lowered.endswith, self._suffixes), key=len)
+
+
+def make(declaration: Declaration, origin: Origin, kind: type[T], *arguments: Any) -> T:
+    """Returns the object that the factory of a declaration makes.
+
+    Args:
+        declaration: A plugin's.
+        origin: The plugin.
+        kind: What the object must be an instance of.
+        arguments: Those of the factory.
+
+    Raises:
+        MissingDependencyError: The plugin needs a package that is not installed.
+        PluginError: The factory fails, or makes something else.
+    """
+    factory = resolve_factory(declaration, origin)
+    with Guard(origin, "the factory of {0!r}", declaration.name):
+        made = factory(*arguments)
+    if not isinstance(made, kind):
+        raise PluginError(
+            f"Plugin {origin}: the factory of {declaration.name!r} made {made!r:.200}, which is no "
+            f"{kind.__name__}. {origin.remedy}"
+        )
+    return made
 
 
 def resolve_factory(declaration: Declaration, origin: Origin | None = None) -> Any:
@@ -274,7 +412,7 @@ def resolve_factory(declaration: Declaration, origin: Origin | None = None) -> A
     factory = declaration.factory
     if not isinstance(factory, str):
         return factory
-    declared.check_factory(declaration.name, factory)
+    check_factory(declaration.name, factory)
     what = f"{factory!r}, the factory of {declaration.name!r}"
     return _imported(factory, origin or default_registry().origin(declaration), what)
 
@@ -284,14 +422,14 @@ def _recognizes(plugin: ReaderPlugin, origin: Origin, source: ObjectFile) -> boo
     if isinstance(recognize, str):
         what = f"{recognize!r}, by which {plugin.name!r} recognizes its files"
         recognize = _imported(recognize, origin, what)
-    with Guard(origin, lambda _: f"recognizing {source.name!r}"):
+    with Guard(origin, "recognizing {0!r}", source.name):
         return bool(recognize(source))
 
 
 def _imported(name: str, origin: Origin, what: str) -> Any:
-    """Returns what text such as ``"package.module:function"`` names."""
+    """Imports what text such as ``"package.module:function"`` names."""
     module, _, attribute = name.partition(":")
-    with Guard(origin, lambda _: f"the import of {what}"):
+    with Guard(origin, "the import of {0}", what):
         try:
             imported = importlib.import_module(module)
         except ModuleNotFoundError as error:

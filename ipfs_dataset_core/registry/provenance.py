@@ -1,11 +1,24 @@
-"""Where a plugin comes from, and what its users can do about it."""
+"""Where a plugin comes from, what its users can do about it, and the warnings that tell them."""
 
 from __future__ import annotations
 
+import warnings
+from typing import TYPE_CHECKING
+
 import attrs
+
+from ipfs_dataset_core.errors import PluginWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ipfs_dataset_core.registry.discovery import Failure
 
 DISTRIBUTION = "ipfs-dataset"
 DISABLE_VARIABLE = "IPFS_DATASET_DISABLE_PLUGINS"
+_REGISTERED, _GIVEN, _UNKNOWN = "(registered)", "(given)", "(unknown)"
+
+_shown: set[str] = set()
 
 
 @attrs.frozen
@@ -15,13 +28,23 @@ class Origin:
     Args:
         distribution: The installed distribution, or a word in parentheses where there is none:
             ``"(registered)"`` for what was added at run time, ``"(given)"`` for what an object brought along.
-        version: Its version.
+        version: Its version, "" where it is not known.
         entry_point: The name of its entry point, of what was registered, or of the class.
     """
 
     distribution: str
     version: str
     entry_point: str
+
+    @classmethod
+    def registered(cls, name: str) -> Origin:
+        """Returns the origin of a declaration that was registered at run time under a name."""
+        return cls(_REGISTERED, "", name)
+
+    @classmethod
+    def given(cls, plugin: object) -> Origin:
+        """Returns the origin of a declaration or an object of a plugin that the user handed over."""
+        return cls(_GIVEN, "", getattr(plugin, "name", "") or type(plugin).__name__)
 
     def __str__(self) -> str:
         """Returns ``distribution version (entry_point)``."""
@@ -34,13 +57,13 @@ class Origin:
 
     @property
     def built_in(self) -> bool:
-        """Whether it comes with the core."""
+        """Whether it comes with the core; what that means is in the docstring of this package."""
         return self.distribution == DISTRIBUTION
 
     @property
     def remedy(self) -> str:
-        """What the user can do, as a sentence without its full stop: mend the plugin, or do without."""
-        if self.distribution in ("(registered)", "(given)"):
+        """What the user can do, as a sentence without its full stop: update the plugin, or leave it out."""
+        if self.distribution in (_REGISTERED, _GIVEN):
             return "No distribution brought it: look at its code"
         if not self.installed:
             return f"Leave it out with {DISABLE_VARIABLE}={self.entry_point}"
@@ -51,10 +74,48 @@ class Origin:
         )
 
 
-def said(error: BaseException) -> str:
-    """Returns an error's class and message on one line, whatever its message is like."""
+def on_one_line(error: BaseException) -> str:
+    """Returns an error's class and message on one line, cut after 500 characters."""
     try:
         text = " ".join(str(error).split())
-    except Exception:  # noqa: BLE001 - a message that fails is no message
+    except Exception:  # noqa: BLE001 - an error of a plugin may fail to make its message
         text = ""
     return f"{type(error).__name__}: {text:.500}" if text else type(error).__name__
+
+
+def warn_once(message: str, cause: str) -> None:
+    """Shows a `PluginWarning`, unless one of the same cause was shown in this process.
+
+    Args:
+        message: Names the plugin, what happened and what to do.
+        cause: What identifies the warning.
+
+    Raises:
+        PluginWarning: The user's filters turn warnings into errors.
+    """
+    if cause in _shown:
+        return
+    warnings.warn(message, PluginWarning, stacklevel=2)
+    # Not before: where it was raised as an error, the next read raises it again.
+    _shown.add(cause)
+
+
+def warn_of_fallback(what: str, failures: Iterable[Failure]) -> None:
+    """Warns that data are read as plain bytes although a plugin that failed to load may read them.
+
+    What a plugin claims is unknown until it is loaded, so every plugin that failed is named.
+
+    Args:
+        what: Names the object or member that no loaded plugin claims.
+        failures: The plugins that could not be loaded.
+
+    Raises:
+        PluginWarning: The user's filters turn warnings into errors.
+    """
+    for failure in failures:
+        warn_once(
+            f"{what} is read as plain bytes: no loaded plugin claims it, and plugin {failure.origin}, which "
+            f"may read it, could not be loaded: {failure.reason}. Where bytes are what you want, give "
+            "filetype='plain'",
+            f"{failure.origin}: {failure.reason}",
+        )

@@ -14,7 +14,7 @@ import pytest
 
 from ipfs_dataset_core.errors import FormatError, LimitError, MissingDependencyError
 from ipfs_dataset_core.interfaces import Reader, ReaderPlugin
-from ipfs_dataset_core.registry.classes import declaration_of, is_reader_class
+from ipfs_dataset_core.registry.declarations import declaration_of, is_reader_class
 from ipfs_dataset_core.registry.lookup import resolve_factory
 from ipfs_dataset_core.testing.damage import cut, overwritten, scattered
 from ipfs_dataset_core.testing.equality import same_value

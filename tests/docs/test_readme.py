@@ -20,7 +20,7 @@ from tests.support.cifar import cifar_files
 from tests.support.markdown import blocks, run_python
 
 if TYPE_CHECKING:
-    from ipfs_dataset_core.registry.discovery import Origin
+    from ipfs_dataset_core.registry.provenance import Origin
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

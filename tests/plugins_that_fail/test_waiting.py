@@ -50,11 +50,11 @@ def show(message, category, *rest):
     shown.append([category.__name__, str(message)])
 warnings.showwarning = show
 
-from ipfs_dataset_core.registry import discovery, guard, watchdog
-watchdog.TICK_SECONDS = 0.01
+from ipfs_dataset_core.registry import discovery, guard
+guard.TICK_SECONDS = 0.01
 discovery.IMPORT_PATIENCE_SECONDS = guard.PATIENCE_SECONDS = 0.1
 
-from ipfs_dataset_core.registry import make_reader
+from ipfs_dataset_core.registry.guarded_readers import make_reader
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.testing import MemoryFile
 
@@ -102,10 +102,10 @@ def test_nothing_watches_when_nothing_is_done():
     import threading
     import time
 
+    from ipfs_dataset_core.registry.guard import TICK_SECONDS, Watch
     from ipfs_dataset_core.registry.provenance import Origin
-    from ipfs_dataset_core.registry.watchdog import TICK_SECONDS, Watch
 
-    watch = Watch(Origin("a", "1", "a"), str, 100)
+    watch = Watch(Origin("a", "1", "a"), "nothing", patience=100)
     watch.enter()
     assert any(thread.name == "ipfs-dataset-watch" for thread in threading.enumerate())
     watch.leave()

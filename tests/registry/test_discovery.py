@@ -7,14 +7,17 @@ import re
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ipfs_dataset_core import ReaderPlugin, hookimpl
 from ipfs_dataset_core.errors import PluginError
-from ipfs_dataset_core.registry.discovery import declarations, disabled_names, discover
+from ipfs_dataset_core.registry.discovery import declarations, disabled_names, discover, unmet
 
 HERE = "tests.registry.test_discovery"
 
@@ -145,6 +148,53 @@ def test_a_broken_plugin_is_a_warning_with_its_name_and_harms_no_other(value, re
     assert re.search(reason, failure.reason), failure.reason
 
 
+def same_name(format_name):
+    class Plugin:
+        """Its class has the name that the class of another plugin has."""
+
+        @staticmethod
+        @hookimpl
+        def ipfs_dataset_readers():
+            return [reader(format_name)]
+
+        @staticmethod
+        @hookimpl(optionalhook=True)
+        def ipfs_dataset_hooks_of_the_future():
+            return []
+
+    return Plugin
+
+
+first_of_two, second_of_two = same_name("first"), same_name("second")
+
+
+def test_plugins_of_one_name_and_entry_points_of_one_plugin_are_all_used():
+    found = discover(
+        [
+            entry_point("one", f"{HERE}:first_of_two", ""),
+            entry_point("one", f"{HERE}:second_of_two", ""),
+            entry_point("two", f"{HERE}:second_of_two"),
+        ]
+    )
+    assert found.failures == ()
+    assert [item.declaration.name for item in found.loaded] == ["first", "second", "second"]
+
+
+def test_a_plugin_that_was_broken_leaves_nothing_behind():
+    for _ in range(2):
+        found = discover([entry_point("bad", f"{HERE}:typo"), entry_point("ok", f"{HERE}:good")])
+        assert [failure.origin.entry_point for failure in found.failures] == ["bad"]
+        assert [item.origin.entry_point for item in found.loaded] == ["ok"]
+
+
+def test_threads_that_look_for_the_same_plugins_find_the_same():
+    points = [entry_point(f"{n}", f"{HERE}:{name}") for n, name in enumerate(["good", "typo"] * 9)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(discover, [points] * 8))
+    assert all(one == found[0] for one in found)
+    assert (len(found[0].loaded), len(found[0].failures)) == (9, 9)
+
+
 def test_an_entry_point_without_a_distribution_still_loads():
     found = discover([EntryPoint("one", f"{HERE}:good", "ipfs_dataset")])
     assert str(found.loaded[0].origin) == "(unknown) (one)"
@@ -257,3 +307,48 @@ def test_importing_the_core_and_listing_plugins_imports_nothing_heavy():
         """
     )
     assert "zip" in out
+
+
+@pytest.mark.parametrize(
+    ("requirement", "version", "meets"),
+    [
+        ("ipfs-dataset<0.2,>=0.1", "0.1.0", True),
+        ("ipfs-dataset<0.2,>=0.1", "0.1.9.post1", True),
+        ("ipfs-dataset<0.2,>=0.1", "0.2.0", False),
+        ("ipfs-dataset<0.2,>=0.1", "0.2.0.dev1", False),
+        ("ipfs-dataset<0.2,>=0.1", "0.0.9", False),
+        ("IPFS_Dataset [zstd] (>=0.1, <0.2)", "0.3", False),
+        ("ipfs.dataset==0.1.*", "0.1.7", True),
+        ("ipfs.dataset==0.1.*", "0.10", False),
+        ("ipfs-dataset!=0.1", "0.1.0", False),
+        ("ipfs-dataset~=0.1.2", "0.1.3", True),
+        ("ipfs-dataset~=0.1.2", "0.1.1", False),
+        ("ipfs-dataset~=0.1.2", "0.2", False),
+        ("ipfs-dataset>=7.0rc1", "0.1", False),
+        ("ipfs-dataset>=0.1", "0.2.0.dev1", True),
+        ("ipfs-dataset>=7; python_version >= '3'", "0.1", False),
+        # These are about another distribution, do not apply, or cannot be compared.
+        ("ipfs-dataset", "0.1", True),
+        ("ipfs-dataset-mat>=7", "0.1", True),
+        ("ipfs-dataset>=7; extra == 'all'", "0.1", True),
+        ("ipfs-dataset>=7; python_version < '3'", "0.1", True),
+        ("ipfs-dataset @ file:///somewhere>=7", "0.1", True),
+        ("ipfs-dataset>=7", "unknown", True),
+        ("ipfs-dataset>=7", "1!0.1", True),
+        ("ipfs-dataset>=7; os_name ~= '1'", "0.1", True),
+        ("", "0.1", True),
+        (">>>", "0.1", True),
+    ],
+)
+def test_a_requirement_is_met_or_not(requirement, version, meets):
+    found = unmet(["torch>=2", requirement], "ipfs-dataset", version)
+    assert (found is None) is meets
+    assert meets or found == requirement
+
+
+@given(
+    st.text(alphabet="ipfs-dataset<>=!~.,*0123456789 ;()[]@\n"),
+    st.text("0123456789.a!", max_size=9),
+)
+def test_no_text_is_too_odd(requirement, version):
+    unmet([f"ipfs-dataset{requirement}"], "ipfs-dataset", version)

@@ -13,7 +13,7 @@ from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.registry import guarded_exporters as exporters
 from ipfs_dataset_core.registry import guarded_readers as readers
 from ipfs_dataset_core.registry import guarded_transports as transports
-from ipfs_dataset_core.registry import make_transport
+from ipfs_dataset_core.registry.guarded_transports import make_transport
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.registry.provenance import Origin
 from ipfs_dataset_core.testing import MemoryFile

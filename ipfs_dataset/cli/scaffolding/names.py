@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfs_dataset_core.interfaces import Declaration
-    from ipfs_dataset_core.registry.discovery import Discovery, Origin
+    from ipfs_dataset_core.registry.discovery import Discovery
+    from ipfs_dataset_core.registry.provenance import Origin
 
 PREFIX = "ipfs-dataset-"
 _MAX_LENGTH = 30

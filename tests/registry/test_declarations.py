@@ -24,8 +24,8 @@ from ipfs_dataset_core import (
     Transport,
     register,
 )
-from ipfs_dataset_core.registry import make_reader
-from ipfs_dataset_core.registry.classes import declaration_of
+from ipfs_dataset_core.registry.declarations import declaration_of
+from ipfs_dataset_core.registry.guarded_readers import make_reader
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.registry.provenance import Origin
 from tests.support.distributions import Site

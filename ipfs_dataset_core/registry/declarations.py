@@ -1,24 +1,88 @@
-"""Checks what a plugin declares, so that a slip is said where it was made and not where it is used."""
+"""Checks what plugins declare, so that a mistake is found where it was made; the declarations of classes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import inspect
+from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.errors import PluginError
-from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
+from ipfs_dataset_core.interfaces import ExporterPlugin, Reader, ReaderPlugin, TransportPlugin
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
     from ipfs_dataset_core.interfaces import Declaration
 
 
-DECLARATIONS = (TransportPlugin, ReaderPlugin, ExporterPlugin)
+_KINDS = (TransportPlugin, ReaderPlugin, ExporterPlugin)
+
+
+def is_reader_class(value: object) -> TypeIs[type[Reader]]:
+    """Tells whether something is a subclass of `Reader`."""
+    return isinstance(value, type) and issubclass(value, Reader)
+
+
+def declaration_of(kind: type[Reader], name: str = "") -> ReaderPlugin:
+    """Returns what a reader's class declares by its attributes.
+
+    Args:
+        kind: The class; it is called without arguments to make a reader.
+        name: The name of the format where the class has none.
+
+    Raises:
+        PluginError: An attribute has an impossible value, or the format has no name.
+    """
+    chosen = kind.name or name
+    if not chosen:
+        raise PluginError(
+            f"the format that {kind.__qualname__} reads has no name: write name = 'spectra', for instance, "
+            "in the class"
+        )
+    declared = ReaderPlugin(
+        name=chosen,
+        summary=kind.summary or _first_line(kind),
+        factory=kind,
+        suffixes=kind.suffixes,
+        magic=kind.magic,
+        reads=kind.reads,
+        in_folders=kind.in_folders,
+    )
+    check(declared)
+    return declared
+
+
+def as_declaration(given: Any) -> Declaration:
+    """Returns a declaration as it is, and the one of a reader's class.
+
+    Raises:
+        PluginError: It is something else, and the message has what to write; or it cannot be used.
+    """
+    if is_reader_class(given):
+        return declaration_of(given)
+    if isinstance(given, Reader):
+        name = type(given).__qualname__
+        raise PluginError(f"register takes the class and not an object of it: register({name})")
+    if not isinstance(given, _KINDS):
+        name = given.__qualname__ if isinstance(given, type) else "…"
+        raise PluginError(
+            "register takes a subclass of Reader, or a ReaderPlugin, TransportPlugin or ExporterPlugin, such "
+            f"as TransportPlugin(name=…, summary=…, schemes=…, factory={name}); not {given!r:.200}"
+        )
+    check(given)
+    return given
+
+
+def _first_line(kind: type[Reader]) -> str:
+    """Returns the first line of a class's own docstring, "" where it has none."""
+    text = vars(kind).get("__doc__")
+    return inspect.cleandoc(text).partition("\n")[0] if text else ""
 
 
 def check(declaration: Declaration) -> None:
-    """Returns where a declaration can be used.
+    """Checks that each field of a declaration has a possible value.
 
     Raises:
-        PluginError: One of its fields cannot mean anything.
+        PluginError: One has not.
     """
     name, factory = declaration.name, declaration.factory
     if not isinstance(name, str) or not name:
@@ -36,10 +100,10 @@ def check(declaration: Declaration) -> None:
 
 
 def check_factory(name: str, factory: str) -> None:
-    """Returns where a factory's text names a module and what is in it.
+    """Checks that the text of a factory has the form ``"package.module:Reader"``.
 
     Raises:
-        PluginError: It has no colon, or other than identifiers around it.
+        PluginError: It has not.
     """
     module, colon, attribute = factory.partition(":")
     if colon and _is_dotted(module) and _is_dotted(attribute):
