@@ -196,9 +196,11 @@ def test_the_plugin_of_that_very_name_is_quoted_before_others():
 def test_the_list_of_contributed_formats_is_that_of_their_declarations():
     contributed = {}
     for folder in (Path(__file__).parents[2] / "contrib").iterdir():
-        for module in folder.glob("src/*/__init__.py"):
-            for name in re.findall(r'^ +name="(\w+)",$', module.read_text(), re.MULTILINE):
-                contributed[name] = folder.name
+        for module in folder.glob("src/*/*.py"):
+            # In a declaration, or in the class of a reader.
+            pattern = r'^(?: +name="(\w+)",|    name = "(\w+)")$'
+            for declared, of_class in re.findall(pattern, module.read_text(), re.MULTILINE):
+                contributed[declared or of_class] = folder.name
     assert contributed == CONTRIBUTED
 
 
