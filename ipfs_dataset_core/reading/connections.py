@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable
 
-    from ipfs_dataset_core.interfaces import Declaration, Transport
+    from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
     from ipfs_dataset_core.options import Options
 
@@ -46,7 +46,7 @@ def read_addresses(address: str | None, gateway: str | None, options: Options) -
     """Returns the addresses to read one object from, in order of preference.
 
     What the user gave comes first: the address, then gateways, then the gateway in the object's own URL.
-    Only where there is none of these is the environment asked, then the embedded store taken.
+    Where there is none of these, the environment counts, and last the embedded store.
 
     Args:
         address: The user's ``ipfs_api_address``.
@@ -127,15 +127,15 @@ def connect_for_writing(address: str | None, options: Options) -> Transport:
 
 
 class Connections:
-    """The fetchers of one dataset in this process, one for each set of addresses.
+    """The fetchers of one dataset in this process, one for each set of addresses. Thread-safe.
 
-    Pickles as its addresses and options; what was registered at run time travels along, so that it works in
-    spawned workers too.
+    Pickles as address, options and a token by which a copy that comes back to this process is recognised.
+    Plugins that were registered at run time are pickled with it, so that it works in spawned workers too.
 
     Args:
         address: The user's address, None for discovery.
         options: The user's options.
-        objects: What will be read, of which the gateways in their URLs count here.
+        objects: What will be read; the gateways in their URLs count here.
     """
 
     def __init__(
@@ -153,8 +153,8 @@ class Connections:
         self._import_transports()
 
     def _import_transports(self) -> None:
-        """Imports what will be needed, so that the first sample does not wait for it, nor each fork anew."""
-        with suppress(IPFSDatasetError):  # said at first use
+        """Imports what will be needed, so that neither the first sample nor a forked worker waits for it."""
+        with suppress(IPFSDatasetError):  # raised at first use
             for address in read_addresses(self.address, self._first_gateway, self.options):
                 resolve_factory(default_registry().transport(address_scheme(address)))
 
@@ -164,21 +164,27 @@ class Connections:
         return self._at(addresses)
 
     def _at(self, addresses: tuple[str, ...]) -> Fetcher:
-        return self._fetchers.get().get(addresses, self._connect)
+        fetchers = self._fetchers.get()
+        with fetchers.lock:
+            if addresses not in fetchers.made:
+                fetchers.made[addresses] = self._connect(addresses)
+            return fetchers.made[addresses]
 
-    def __getstate__(self) -> tuple[dict[str, Any], tuple[Declaration, ...]]:
-        return self.__dict__, default_registry().registered
+    def __getstate__(self) -> tuple[Any, ...]:
+        registered = default_registry().registered
+        return self.address, self._first_gateway, self.options, self._token, registered
 
-    def __setstate__(self, state: tuple[dict[str, Any], tuple[Declaration, ...]]) -> None:
-        attributes, declarations = state
-        default_registry().adopt(declarations)
-        self.__dict__.update(attributes)
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.address, self._first_gateway, self.options, self._token, registered = state
+        default_registry().adopt(registered)
+        self._fetchers = ProcessLocal(_Fetchers)
         _living.setdefault(self._token, self)
 
     def close(self) -> None:
         """Closes what this process opened; a later use opens it again."""
-        if (fetchers := self._fetchers.pop()) is not None:
-            fetchers.close()
+        fetchers = self._fetchers.pop()
+        for fetcher in fetchers.made.values() if fetchers else ():
+            fetcher.close()
 
     def _connect(self, addresses: tuple[str, ...]) -> Fetcher:
         if self.options.cache_dir is not None:
@@ -198,10 +204,10 @@ class Connections:
         return connect(address, options_for(self.options, address, position))
 
     def _named(self) -> list[str]:
-        """Returns the sources that the user named, the one that a lone `auth` is for in front.
+        """Returns the sources that the user named; the first one gets an `auth` that names no source.
 
-        Where only objects' URLs name gateways, it is the first one's: a token that may not be theirs stays
-        away from the others.
+        Where only objects' URLs name gateways, that is the first of these: the others never receive a token
+        that may not be theirs.
         """
         given = [self.address] if self.address is not None else []
         given += map(gateway_address, self.options.gateways)
@@ -211,7 +217,7 @@ class Connections:
 def _gateway_of(obj: IPFSObject) -> str | None:
     try:
         return parse_object_url(obj.url).gateway
-    except AddressError:  # said at first use, with the reason
+    except AddressError:  # raised at first use
         return None
 
 
@@ -221,7 +227,7 @@ _living: weakref.WeakValueDictionary[str, Connections] = weakref.WeakValueDictio
 
 @attrs.frozen
 class _Origin:
-    """How a fetcher pickles, with the open files that a worker may hand over: as where to get it again."""
+    """How a fetcher pickles, as part of an open file that a worker passes on: as where to get it again."""
 
     connections: weakref.ref[Connections]
     addresses: tuple[str, ...] = attrs.field(repr=False)
@@ -237,10 +243,10 @@ class _Origin:
 
 
 def _pickles(connections: Connections) -> bool:
-    """Tells whether nothing of the user's, such as a handler or a callable auth, stands against it."""
+    """Returns whether it can be pickled: the user's `handler` or a callable `auth` may prevent that."""
     try:
         pickle.dumps(connections)
-    except Exception:  # noqa: BLE001 - whatever objects of users raise
+    except Exception:  # noqa: BLE001 - objects of users may raise anything
         return False
     return True
 
@@ -256,18 +262,8 @@ def _again(token: str, connections: Connections | None, addresses: tuple[str, ..
 
 
 class _Fetchers:
+    """The fetchers that this process made, by address."""
+
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._made: dict[tuple[str, ...], Fetcher] = {}
-
-    def get(
-        self, addresses: tuple[str, ...], make: Callable[[tuple[str, ...]], Fetcher]
-    ) -> Fetcher:
-        with self._lock:
-            if addresses not in self._made:
-                self._made[addresses] = make(addresses)
-            return self._made[addresses]
-
-    def close(self) -> None:
-        for fetcher in self._made.values():
-            fetcher.close()
+        self.lock = threading.Lock()
+        self.made: dict[tuple[str, ...], Fetcher] = {}

@@ -1,6 +1,6 @@
 """Verified blocks, and indexes of objects, kept on disk between epochs and jobs, up to a size.
 
-A failing disk never stops reading.
+A failing disk never stops reading: it is a warning, and reading continues without the cache.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import queue
 import re
 import threading
 import time
@@ -40,15 +41,16 @@ log = logging.getLogger(__name__)
 
 # Room is made for this part of the size at once, so that the folder is listed seldom.
 _SLACK = 0.1
-# How much later a block must be used again to count as used again: saves a write for most reads.
+# Seconds after which a read of a block is recorded again: saves a write for most reads.
 _TOUCH_SECONDS = 60.0
-# How long nothing is written after the disk was full.
+# Seconds for which nothing is written after the disk was full.
 _PAUSE_SECONDS = 60.0
-_BACKLOG_BLOCKS = 32
+# Blocks and indexes that may wait to be written.
+_BACKLOG = 32
 _ENTRIES_BETWEEN_CHECKS = 1000
-# How many files are compared by age at once: some 300 MB, also where somebody fills the folder with them.
+# Files that are compared by age at once: some 300 MB of memory, also where the folder was filled with them.
 _MOST_CONSIDERED = 1_000_000
-# The CID, and 32 hexadecimal digits that say what else the index depends on and who made it.
+# The CID, and 32 hexadecimal digits for what else the index depends on and who made it.
 _INDEX_NAMES = re.compile(r"b[a-z2-7]{2,215}\.[0-9a-f]{32}", re.ASCII)
 
 
@@ -70,7 +72,7 @@ class DiskCache:
 
     def __init__(self, folder: Path, size: int, block_bytes: int = Limits().block_bytes) -> None:
         self._folder = CacheFolder(folder)
-        # Damage is noticed on reading, so nothing has to be waited for.
+        # Damage is detected on reading, so nothing has to be flushed to the disk.
         self._files = BlockFiles(
             folder / BLOCKS, durable=False, block_bytes=block_bytes, parent=self._folder
         )
@@ -78,13 +80,13 @@ class DiskCache:
         self._indexes = Shelves(self._folder, INDEXES, _INDEX_NAMES, durable=False)
         self._size = size
         self._lock = threading.Lock()
-        # How much may be written before the folder is looked through again: nothing is known at first.
+        # Bytes that may be written before the folder is listed again: nothing is known at first.
         self._room = 0
         self._paused_until = 0.0
-        # Whether there is no cache, or somebody put something else in its place while we were at work.
+        # Whether there is no cache, or another program put something else in its place.
         self._lost = False
         self._writer = DaemonPool(1, "ipfs-dataset-cache")
-        self._backlog = threading.Semaphore(_BACKLOG_BLOCKS)
+        self._unwritten: queue.Queue[Callable[[], None]] = queue.Queue(_BACKLOG)
         try:
             self._folder.check()
         except NotDirectoryError as error:
@@ -93,7 +95,7 @@ class DiskCache:
             log.warning("Cannot look into the cache %s: %s", folder, error)
 
     def has(self, cid: CID) -> bool:
-        """Tells whether a block is probably there."""
+        """Returns whether a block is probably there."""
         try:
             return not self._lost and self._files.has(cid)
         except CacheFolderError as error:
@@ -105,15 +107,15 @@ class DiskCache:
         return self._read(f"block {cid}", lambda: self._get(cid))
 
     def put(self, cid: CID, block: bytes) -> None:
-        """Keeps a verified block; where the disk refuses, warns and goes on without."""
+        """Writes a verified block; where the disk refuses, that is a warning."""
         self._put(lambda: self._files.write(cid, block), len(block))
 
     def put_soon(self, cid: CID, block: bytes) -> None:
-        """Keeps a verified block, written beside the reading; where writing lags behind, here and now."""
+        """Writes a verified block in another thread, or in this one where too many wait to be written."""
         self._soon(lambda: self.put(cid, block))
 
     def get_index(self, cid: str, key: str, secret: IndexKey) -> bytes | None:
-        """Returns an index that was kept, None where none is that was made with this secret.
+        """Returns an index, None where there is none that was made with this secret.
 
         Args:
             cid: Of what it is an index.
@@ -123,17 +125,17 @@ class DiskCache:
         return self._read(f"index of {key}", lambda: self._get_index(cid, key, secret))
 
     def put_index_soon(self, cid: str, key: str, secret: IndexKey, payload: bytes) -> None:
-        """Keeps an index, as `put_soon` does; arguments as for `get_index`."""
+        """Writes an index as `put_soon` does a block; arguments as for `get_index`."""
         name, data = _index_name(cid, key, secret), secret.seal(key, payload)
         self._soon(lambda: self._put(lambda: self._indexes.write(name, data), len(data)))
 
     def close(self) -> None:
-        """Waits until all is written that was to be written."""
-        for _ in range(_BACKLOG_BLOCKS):
-            self._backlog.acquire()
+        """Waits until everything is written."""
+        self._unwritten.join()
         self._writer.close()
-        for _ in range(_BACKLOG_BLOCKS):
-            self._backlog.release()
+        # What was added between these two.
+        while not self._unwritten.empty():
+            self._write_next()
 
     def _read(self, what: str, read: Callable[[], bytes | None]) -> bytes | None:
         if self._lost:
@@ -190,7 +192,7 @@ class DiskCache:
         except (CacheFolderError, NotDirectoryError) as error:
             self._lose(error)
         except NotRegularError as error:
-            # Somebody put it there, in place of this one file: the others can be written.
+            # It is in the place of this one file: the others can be written.
             log.warning("Cannot write to the cache: %s", error)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -209,21 +211,25 @@ class DiskCache:
         log.warning("The cache is not used, reading goes on without it: %s", error)
 
     def _soon(self, put: Callable[[], None]) -> None:
-        if not self._backlog.acquire(blocking=False):
+        try:
+            self._unwritten.put_nowait(put)
+        except queue.Full:
             put()
             return
-
-        def queued() -> None:
-            try:
-                put()
-            finally:
-                self._backlog.release()
-
         try:
-            self._writer.submit(queued)
+            self._writer.submit(self._write_next)
         except RuntimeError:  # closed
-            self._backlog.release()
+            self._write_next()
+
+    def _write_next(self) -> None:
+        try:
+            put = self._unwritten.get_nowait()
+        except queue.Empty:  # another thread took it
+            return
+        try:
             put()
+        finally:
+            self._unwritten.task_done()
 
     def _make_room(self, written: int) -> None:
         with self._lock:
@@ -233,7 +239,7 @@ class DiskCache:
             self._room = self._evict()
 
     def _evict(self) -> int:
-        """Removes what was not used for longest until there is room; returns how much there is to write.
+        """Removes the least recently used until there is room; returns how many bytes may be written then.
 
         Raises:
             CacheFolderError: The folder is no longer a cache of its own.
@@ -248,7 +254,7 @@ class DiskCache:
                 # Names are hashes, so those on some shelves are a fair choice among all.
                 if len(found) < _MOST_CONSIDERED:
                     found.append((entry, number))
-                # A caller who writes here and now does not wait longer than for what it wants to read.
+                # Where a reader's own thread writes, that takes no longer than the read may.
                 if not seen % _ENTRIES_BETWEEN_CHECKS and time_left() <= 0:
                     return 0
         found.sort()
@@ -272,7 +278,7 @@ class DiskCache:
 
 
 def is_index_name(name: str) -> bool:
-    """Tells whether an index could have a file of this name."""
+    """Returns whether an index could have a file of this name."""
     if not _INDEX_NAMES.fullmatch(name):
         return False
     cid = name.partition(".")[0]

@@ -11,6 +11,7 @@ import pytest
 
 from ipfs_dataset_core import TransportPlugin
 from ipfs_dataset_core.errors import AddressError, UnknownPluginError
+from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.reading.connections import (
@@ -61,7 +62,7 @@ def test_what_the_user_gives_comes_first():
     assert read_addresses(None, GATEWAY, Options()) == (GATEWAY,)
 
 
-def test_the_environment_is_asked_only_where_nothing_is_given(monkeypatch):
+def test_the_environment_counts_only_where_nothing_is_given(monkeypatch):
     monkeypatch.setenv("IPFS_GATEWAY", "https://env.example")
     assert read_addresses(None, None, Options()) == ("gateway+https://env.example",)
     assert read_addresses(None, GATEWAY, Options()) == (GATEWAY,)
@@ -89,7 +90,7 @@ def test_publishing_goes_to_the_node_that_runs_else_the_store(tmp_path):
     assert write_address(None) == "/ip4/127.0.0.1/tcp/5001"
 
 
-def test_what_cannot_be_written_to_is_said(tmp_path):
+def test_an_address_that_cannot_be_written_to_is_refused(tmp_path):
     root, blocks = one_file(b"x")
     car = tmp_path / "data.car"
     car.write_bytes(car_bytes(root, blocks))
@@ -127,6 +128,20 @@ def test_copies_connect_on_their_own(tmp_path, counted):
     connections.close()
 
 
+def test_what_is_pickled_is_address_options_and_token(tmp_path, counted):
+    objects = [IPFSObject("http://127.0.0.1:1/ipfs/bafkqaaa")]
+    connections = Connections(None, Options(timeout=5), objects)
+    connections.fetcher("gateway+http://127.0.0.1:1")
+    pickled = connections.__getstate__()
+    gateway = "gateway+http://127.0.0.1:1"
+    assert pickled[:3] == (None, gateway, connections.options)
+    assert pickled[4:] == (default_registry().registered,)
+    again = pickle.loads(pickle.dumps(connections))
+    assert vars(again).keys() == vars(connections).keys()
+    assert again._named() == [gateway], "credentials have the same place in a copy"
+    connections.close()
+
+
 def read_block(queue, connections, cid):
     queue.put(connections.fetcher().block(cid))
 
@@ -146,7 +161,7 @@ def test_a_transport_registered_at_run_time_works_in_a_child(tmp_path, counted, 
     connections.close()
 
 
-def test_bringing_back_what_is_registered_here_is_no_conflict(tmp_path, counted):
+def test_a_plugin_that_comes_back_from_a_worker_is_no_conflict(tmp_path, counted):
     connections = Connections(f"counted://{tmp_path}", Options())
     pickle.loads(pickle.dumps(connections))
     assert len(default_registry().registered) == 1

@@ -28,7 +28,7 @@ def size_of(folder):
     )
 
 
-def test_what_was_put_is_there_for_another_job(tmp_path):
+def test_a_block_is_there_for_another_job(tmp_path):
     cid, block = block_of(1)
     DiskCache(tmp_path, 1 << 20).put(cid, block)
 
@@ -70,7 +70,7 @@ def test_the_folder_stays_within_its_size_and_the_least_recently_used_go_first(t
     assert 50 * KIB < size_of(tmp_path) <= 220 * KIB
 
 
-def test_a_size_holds_for_a_folder_that_another_job_filled(tmp_path):
+def test_the_size_holds_for_a_folder_that_another_job_filled(tmp_path):
     large = DiskCache(tmp_path, 1 << 20)
     for number in range(50):
         large.put(*block_of(number))
@@ -90,7 +90,7 @@ def test_a_block_larger_than_the_cache_is_not_kept(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_a_disk_that_refuses_is_a_warning_and_left_alone_for_a_while(
+def test_a_disk_that_refuses_is_a_warning_and_nothing_is_written_for_a_while(
     tmp_path, monkeypatch, caplog, number
 ):
     calls = []
@@ -116,7 +116,7 @@ def test_a_disk_that_refuses_is_a_warning_and_left_alone_for_a_while(
     assert cache.get(cid) == block
 
 
-def test_many_threads_share_it(tmp_path):
+def test_any_number_of_threads_use_one_cache(tmp_path):
     cache = DiskCache(tmp_path, 150 * KIB)
     wrong = []
 
@@ -180,3 +180,68 @@ def test_an_index_larger_than_the_cache_is_not_kept(tmp_path):
     cache.put_index_soon(*index_of(1), bytes(101))
     cache.close()
     assert cache.get_index(*index_of(1)) is None
+
+
+class SlowWriter:
+    """Lets no block be written before it is released."""
+
+    def __init__(self, cache, monkeypatch):
+        self.release = threading.Event()
+        self.threads: set[str] = set()
+        write = cache._files.write
+
+        def slow(cid, block):
+            self.threads.add(threading.current_thread().name)
+            assert self.release.wait(20)
+            return write(cid, block)
+
+        monkeypatch.setattr(cache._files, "write", slow)
+
+
+def test_closing_waits_for_all_that_was_to_be_written(tmp_path, monkeypatch):
+    cache = DiskCache(tmp_path, 1 << 20)
+    slow = SlowWriter(cache, monkeypatch)
+    for number in range(10):
+        cache.put_soon(*block_of(number))
+    closing = threading.Thread(target=cache.close)
+    closing.start()
+    closing.join(0.1)
+    assert closing.is_alive()
+    slow.release.set()
+    closing.join(20)
+    assert not closing.is_alive()
+    assert [cache.get(block_of(number)[0]) for number in range(10)] == [
+        block_of(number)[1] for number in range(10)
+    ]
+    assert slow.threads == {"ipfs-dataset-cache-1"}
+
+
+def test_where_writing_lags_behind_the_reader_writes_itself_and_nothing_is_lost(
+    tmp_path, monkeypatch
+):
+    cache = DiskCache(tmp_path, 1 << 30)
+    slow = SlowWriter(cache, monkeypatch)
+    numbers = range(disk_cache._BACKLOG + 5)
+
+    def put():
+        for number in numbers:
+            cache.put_soon(*block_of(number))
+
+    reader = threading.Thread(target=put, name="reader")
+    reader.start()
+    reader.join(0.3)
+    assert reader.is_alive(), "no more than the backlog waits in memory"
+    slow.release.set()
+    reader.join(20)
+    cache.close()
+    assert "reader" in slow.threads
+    assert all(cache.has(block_of(number)[0]) for number in numbers)
+
+
+def test_what_is_put_after_closing_is_written_at_once(tmp_path):
+    cache = DiskCache(tmp_path, 1 << 20)
+    cache.close()
+    cid, block = block_of(1)
+    cache.put_soon(cid, block)
+    assert cache.get(cid) == block
+    cache.close()
