@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.errors import AddressError
 from ipfs_dataset_core.ipld import (
@@ -27,11 +27,8 @@ if TYPE_CHECKING:
 _PIECE_BYTES = 1 << 20
 
 
-def add_to(commands: Any) -> None:
-    """Adds the command to the parser."""
-    parser = commands.add_parser(
-        "cid", help="print the CID that a node would give a file or folder"
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     parser.add_argument("path", type=Path, help="a file or folder")
     parser.add_argument(
         "--profile",
@@ -41,7 +38,6 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--hidden", action="store_true", help="with dotfiles in folders, as `add -H`"
     )
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,21 +4,45 @@ from __future__ import annotations
 
 import json
 import math
+import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.errors import printable
+import attrs
+
+from ipfs_dataset_core.addressing.object_url import parse_object_url
+from ipfs_dataset_core.errors import (
+    AddressError,
+    IPFSDatasetError,
+    ObjectNotFoundError,
+    RateLimitedError,
+    VerificationError,
+    printable,
+)
+from ipfs_dataset_core.ipld import CID, RAW, verify
+from ipfs_dataset_core.ipld.data_model import links
 from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.reading.connections import Connections, connect, read_addresses
+from ipfs_dataset_core.reading.fetcher import Fetcher
+from ipfs_dataset_core.reading.layout import FileLayout, Leaf
+from ipfs_dataset_core.reading.resolver import resolve_root
+from ipfs_dataset_core.reading.verified_streams import CarStream, RangeStream
+from ipfs_dataset_core.runtime.redaction import redacted
+from ipfs_dataset_core.sources.credentials import options_for
+from ipfs_dataset_core.sources.failover import SourcePool
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
-    from ipfs_dataset.cli.diagnosis import Diagnosis, SourceReport
+    from ipfs_dataset_core.interfaces import Transport
+
+# How much of a file a source is asked for to see what it does in bulk.
+_BULK_BYTES = 4 << 20
 
 
-def add_to(commands: Any) -> None:
-    """Adds the command to the parser."""
-    parser = commands.add_parser("doctor", help="look at every source of an object by itself")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     parser.add_argument("url", help="an object: ipfs://CID[/path], a gateway URL, …")
     parser.add_argument("--api", metavar="ADDRESS", help="as ipfs_api_address of a dataset")
     parser.add_argument(
@@ -32,7 +56,6 @@ def add_to(commands: Any) -> None:
         help="how many blocks to check at each source (default: 64)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run)
 
 
 def _positive(number: type[int | float]) -> Callable[[str], float]:
@@ -49,8 +72,6 @@ def _positive(number: type[int | float]) -> Callable[[str], float]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what was found; 1 where no source can be read from."""
-    from ipfs_dataset.cli.diagnosis import diagnose  # noqa: PLC0415 - not for the other commands
-
     given: dict[str, Any] = {"gateways": tuple(arguments.gateway)} if arguments.gateway else {}
     if arguments.timeout is not None:
         given["timeout"] = arguments.timeout
@@ -98,3 +119,204 @@ def _facts(source: SourceReport) -> list[tuple[str, str]]:
     if source.first_missing is not None:
         facts.append(("first missing", source.first_missing))
     return facts
+
+
+@attrs.define
+class SourceReport:
+    """What one source did.
+
+    Attributes:
+        name: The source.
+        has_root: Whether it delivered the object's first block.
+        trustless: Whether that block was the one asked for; None where none came.
+        failure: Why none came: "missing", "no node", "rate limit", "wrong bytes" or "other".
+        ranges: Whether plain ranges came and verified; None where that was not tried.
+        cars: Likewise CARs.
+        latency_ms: Until the first block was there, the connection included.
+        mb_per_second: Of the faster of range and CAR, of 4 MiB at the most.
+        blocks_checked: How many blocks were walked, from the first on.
+        first_missing: The first of them that the source did not deliver.
+        problems: What it said, one line each.
+    """
+
+    name: str
+    has_root: bool = False
+    trustless: bool | None = None
+    ranges: bool | None = None
+    cars: bool | None = None
+    failure: str | None = None
+    latency_ms: float | None = None
+    mb_per_second: float | None = None
+    blocks_checked: int = 0
+    first_missing: str | None = None
+    problems: list[str] = attrs.field(factory=list)
+
+
+@attrs.define
+class Diagnosis:
+    """What all sources of one object did, and what to do about it."""
+
+    url: str
+    cid: str | None = None
+    sources: list[SourceReport] = attrs.field(factory=list)
+    advice: list[str] = attrs.field(factory=list)
+
+    @property
+    def readable(self) -> bool:
+        """Whether some source delivered all that was looked at."""
+        return any(source.trustless and source.first_missing is None for source in self.sources)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain values."""
+        return {**attrs.asdict(self), "readable": self.readable}
+
+
+def diagnose(url: str, address: str | None, options: Options, *, blocks: int) -> Diagnosis:
+    """Returns what the sources of an object can do.
+
+    Args:
+        url: Any form of URL of an object.
+        address: As ``ipfs_api_address`` of a dataset.
+        options: As for a dataset; retries are left out, for a doctor wants to see failures.
+        blocks: How many blocks to check at each source.
+
+    Raises:
+        AddressError: The URL is malformed, or there is no source.
+    """
+    options = attrs.evolve(options, retries=0)
+    parsed = parse_object_url(url)
+    found = Diagnosis(redacted(url))
+    connections = Connections(address, options)
+    root: CID | None
+    try:
+        root = resolve_root(parsed, connections)
+        found.cid = str(root)
+    except AddressError:
+        raise
+    except IPFSDatasetError as error:
+        found.advice.append(f"The path cannot be resolved: {error}")
+        # What is at its start tells at least which sources answer.
+        root = CID.parse(parsed.root) if parsed.namespace == "ipfs" else None
+    finally:
+        connections.close()
+    for position, one in enumerate(read_addresses(address, parsed.gateway, options)):
+        transport = connect(one, options_for(options, one, position))
+        report = SourceReport(transport.name)
+        found.sources.append(report)
+        if root is not None:
+            _look_at(transport, root, report, options, blocks)
+        transport.close()
+    found.advice += _advice(found)
+    return found
+
+
+def _look_at(
+    transport: Transport, root: CID, report: SourceReport, options: Options, blocks: int
+) -> None:
+    started = time.perf_counter()
+    try:
+        block = transport.get_block(root)
+        report.has_root, report.trustless = True, False
+        verify(root, block)
+    except IPFSDatasetError as error:
+        report.problems.append(str(error))
+        report.failure = _kind(error)
+        report.first_missing = str(root)
+        return
+    report.trustless = True
+    report.latency_ms = round((time.perf_counter() - started) * 1000, 1)
+    fetcher = Fetcher(SourcePool([transport], options), options)
+    try:
+        layout = FileLayout(root, fetcher.block)
+    except IPFSDatasetError:
+        layout = None  # a directory
+    if layout is not None:
+        report.ranges = (
+            _bulk(RangeStream, transport, layout, report) if transport.serves_ranges else None
+        )
+        report.cars = _bulk(CarStream, transport, layout, report) if transport.serves_cars else None
+    _walk(fetcher, root, report, blocks)
+
+
+def _bulk(
+    kind: type[RangeStream | CarStream],
+    transport: Transport,
+    layout: FileLayout,
+    report: SourceReport,
+) -> bool | None:
+    segments = layout.segments(0, min(layout.size, _BULK_BYTES))
+    leaves = [segment for segment in segments if isinstance(segment, Leaf)]
+    if not leaves:
+        return None
+    started = time.perf_counter()
+    try:
+        span = leaves[0].start, leaves[-1].stop
+        with closing(kind(transport, layout.cid, span, verified=True)) as run:
+            size = sum(len(run.read(leaf)[0]) for leaf in leaves)
+    except NotImplementedError:
+        return None
+    except IPFSDatasetError as error:
+        report.problems.append(str(error))
+        return False
+    speed = round(size / 1e6 / (time.perf_counter() - started), 1)
+    report.mb_per_second = max(speed, report.mb_per_second or 0.0)
+    return True
+
+
+def _walk(fetcher: Fetcher, root: CID, report: SourceReport, blocks: int) -> None:
+    """Checks blocks in depth-first order until one is missing."""
+    waiting = [root]
+    while waiting and report.blocks_checked < blocks:
+        cid = waiting.pop()
+        try:
+            block = fetcher.block(cid)
+            below = [] if cid.codec == RAW else links(cid, block)
+        except IPFSDatasetError as error:
+            report.first_missing = str(cid)
+            report.problems.append(str(error))
+            return
+        report.blocks_checked += 1
+        waiting += reversed(below)
+
+
+_REMEDIES = {
+    "no node": "the node does not run: start it with `ipfs daemon`, or give the address at which it runs",
+    "rate limit": "it wants fewer requests: wait, set max_rate=, or add gateways=[URL, …]",
+    "other": "it gives no block of the object, as quoted above: see that its address is right",
+}
+
+
+def _kind(error: IPFSDatasetError) -> str:
+    if isinstance(error, ObjectNotFoundError):
+        return "missing"
+    if isinstance(error, RateLimitedError):
+        return "rate limit"
+    if isinstance(error, VerificationError):
+        return "wrong bytes"
+    return "no node" if "no node runs at" in str(error) else "other"
+
+
+def _advice(found: Diagnosis) -> list[str]:
+    advice = []
+    failures = {source.failure for source in found.sources}
+    if failures == {"missing"}:
+        advice.append(
+            "No source has the object: ask its publisher to pin it, or add gateways=[URL, …]"
+        )
+    elif found.sources and not any(source.has_root for source in found.sources):
+        advice.append(
+            "No source answered with the object, so whether any has it is not known: see to what follows, or "
+            "add gateways=[URL, …]"
+        )
+    for source in found.sources:
+        if source.failure in _REMEDIES:
+            advice.append(f"{source.name}: {_REMEDIES[source.failure]}")
+        if source.trustless is False and source.has_root:
+            advice.append(f"{source.name} sends other bytes than were asked for: leave it out")
+        elif source.first_missing is not None and source.has_root:
+            advice.append(f"{source.name} lacks block {source.first_missing}: give a second source")
+        elif (
+            source.trustless and not source.ranges and not source.cars and source.ranges is not None
+        ):
+            advice.append(f"{source.name} serves single blocks only: it works, with many requests")
+    return advice

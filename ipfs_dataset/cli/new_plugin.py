@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
@@ -11,11 +11,8 @@ if TYPE_CHECKING:
 KINDS = ("reader", "transport", "exporter")
 
 
-def add_to(commands: Any) -> None:
-    """Adds the command to the parser."""
-    parser = commands.add_parser(
-        "new-plugin", help="write the project of a new plugin: it works, replace what it does"
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     parser.add_argument("name", help="what the plugin is called, such as sensor-log")
     parser.add_argument(
         "--kind",
@@ -30,7 +27,6 @@ def add_to(commands: Any) -> None:
         metavar="DIR",
         help="where to write it: a new or empty folder (default: ipfs-dataset-NAME)",
     )
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

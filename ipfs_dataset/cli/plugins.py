@@ -16,15 +16,10 @@ if TYPE_CHECKING:
 KINDS = {TransportPlugin: "transport", ReaderPlugin: "reader", ExporterPlugin: "exporter"}
 
 
-def add_to(commands: Any) -> None:
-    """Adds the command to the parser."""
-    parser = commands.add_parser(
-        "plugins",
-        help="list the installed formats, transports and exporters, and what is wrong with them",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--verbose", action="store_true", help="with the traceback of each failure")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
