@@ -8,7 +8,7 @@ import subprocess
 import certifi
 import pytest
 
-from ipfs_dataset_plugins.http import connect
+from ipfs_dataset_plugins.http import connection
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +55,7 @@ PUBLIC = "93.184.215.14"
 def resolving(monkeypatch):
     """Replaces the resolver and the last step of a connection; what is between them is the real thing."""
     addresses: dict[str, list[str]] = {}
-    lookup, dial = connect.lookup, connect.dial
+    lookup, dial = connection.lookup, connection.dial
 
     def found(host, port):
         if host not in addresses and not host.endswith(".example"):
@@ -68,6 +68,6 @@ def resolving(monkeypatch):
             [address] = lookup("127.0.0.1", address.sockaddr[1])
         return dial(address, seconds)
 
-    monkeypatch.setattr(connect, "lookup", found)
-    monkeypatch.setattr(connect, "dial", here)
+    monkeypatch.setattr(connection, "lookup", found)
+    monkeypatch.setattr(connection, "dial", here)
     return addresses

@@ -18,8 +18,7 @@ from ipfs_dataset_core import CID, AddressError, IPFSDatasetError, TransportErro
 from ipfs_dataset_plugins.gateway.transport import GatewayTransport
 from ipfs_dataset_plugins.http.address_filter import is_loopback
 from ipfs_dataset_plugins.http.client import HTTPClient
-from ipfs_dataset_plugins.http.connect import lookup
-from ipfs_dataset_plugins.http.multiaddr import parse_multiaddr
+from ipfs_dataset_plugins.http.endpoint import parse_multiaddr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,6 +104,9 @@ def _reachable(api: Endpoint, listens: str) -> str | None:
 
 def _address_of(api: Endpoint) -> str:
     parts = urlsplit(api.url)
+    # Imported here, because it imports urllib3.
+    from ipfs_dataset_plugins.http.connection import lookup  # noqa: PLC0415
+
     return lookup(parts.hostname or "", parts.port or 0)[0].host
 
 

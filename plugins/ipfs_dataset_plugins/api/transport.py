@@ -23,15 +23,14 @@ from ipfs_dataset_core import (
 from ipfs_dataset_plugins.api.node_gateway import NodeGateway
 from ipfs_dataset_plugins.gateway.transport import is_block
 from ipfs_dataset_plugins.http.client import HTTPClient
-from ipfs_dataset_plugins.http.endpoint import endpoint_of
-from ipfs_dataset_plugins.http.multiaddr import parse_multiaddr
-from ipfs_dataset_plugins.http.status import error_of
+from ipfs_dataset_plugins.http.endpoint import parse_endpoint, parse_multiaddr
+from ipfs_dataset_plugins.http.errors import error_for_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ipfs_dataset_core import Options, Span
-    from ipfs_dataset_plugins.http.body import Body
+    from ipfs_dataset_plugins.http.response import Body
 
 MAX_ANSWER_BYTES = 1 << 20
 _SHOWN_BYTES = 2048
@@ -57,7 +56,9 @@ class ApiTransport(Transport):
 
     def __init__(self, address: str, options: Options) -> None:
         is_url = address.lower().startswith(("http://", "https://"))
-        endpoint = endpoint_of(_without_api_path(address)) if is_url else parse_multiaddr(address)
+        endpoint = (
+            parse_endpoint(_without_api_path(address)) if is_url else parse_multiaddr(address)
+        )
         self.name = f"API {endpoint.name}"
         self._block_bytes = options.limits.block_bytes
         self._client = HTTPClient(endpoint, options)
@@ -168,7 +169,7 @@ class ApiTransport(Transport):
         try:
             response = self._client.send("POST", target, what, headers=headers, body=body)
         except TransportError as error:
-            from ipfs_dataset_plugins.http.body import is_refused  # noqa: PLC0415 - it imports urllib3
+            from ipfs_dataset_plugins.http.errors import is_refused  # noqa: PLC0415
 
             if not is_refused(error):
                 raise
@@ -198,7 +199,7 @@ class ApiTransport(Transport):
             )
         if any(words in message for words in _MISSING):
             return ObjectNotFoundError(f"{what}: {message}")
-        error = error_of(response, what, message)
+        error = error_for_status(response, what, message)
         if said is not None and response.status == 500:  # noqa: PLR2004 - how a node reports a failed command
             # The same command mostly fails again; a 500 without a message comes from a proxy before the node.
             error.retryable = "deadline" in message or "timeout" in message

@@ -21,18 +21,18 @@ from ipfs_dataset_core import (
     VerificationError,
     verify,
 )
+from ipfs_dataset_plugins.gateway.redirects import connected_to, next_hop
 from ipfs_dataset_plugins.gateway.urls import parse_gateway
 from ipfs_dataset_plugins.http.address_filter import EVERYWHERE
 from ipfs_dataset_plugins.http.client import HTTPClient
-from ipfs_dataset_plugins.http.redirect import connected_to, next_hop
-from ipfs_dataset_plugins.http.status import advice, error_of
+from ipfs_dataset_plugins.http.errors import advice, error_for_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfs_dataset_core import CID, Options, Span
     from ipfs_dataset_plugins.http.address_filter import AddressFilter
-    from ipfs_dataset_plugins.http.body import Body
+    from ipfs_dataset_plugins.http.response import Body
 
 RAW_BLOCK = "application/vnd.ipld.raw"
 CAR = "application/vnd.ipld.car"
@@ -232,7 +232,7 @@ class GatewayTransport(Transport):
             return ObjectNotFoundError(f"{what}: HTTP {body.status} {text}{advice(body.status)}")
         if body.status in _NOT_SERVED:
             return _NotServedError(f"{what}: HTTP {body.status}, does not serve this form: {text}")
-        return error_of(body, what, text)
+        return error_for_status(body, what, text)
 
 
 class _NotServedError(TransportError):

@@ -8,8 +8,7 @@ from urllib.parse import quote, unquote_plus, urlsplit
 import attrs
 
 from ipfs_dataset_core import CID, AddressError, redacted
-from ipfs_dataset_plugins.http.endpoint import endpoint_of
-from ipfs_dataset_plugins.http.url import encoded_query
+from ipfs_dataset_plugins.http.endpoint import encoded_query, parse_endpoint
 
 if TYPE_CHECKING:
     from ipfs_dataset_plugins.http.endpoint import Endpoint
@@ -95,13 +94,13 @@ def parse_gateway(address: str) -> GatewayURL:
     base, _, query = url.partition("?")
     query = encoded_query(query.partition("#")[0])
     if "://*.ipfs." not in base and "@*.ipfs." not in base:
-        return GatewayURL(endpoint_of(base.rstrip("/")), None, query)
+        return GatewayURL(parse_endpoint(base.rstrip("/")), None, query)
     scheme, _, rest = base.partition("://")
     user, at, host = rest.rpartition("@")
     host = host.removeprefix("*.ipfs.").rstrip("/")
     if "/" in host:
         raise AddressError(f"A subdomain gateway has no path: {host!r}")
-    endpoint = endpoint_of(f"{scheme}://{user}{at}{_connected_to(host, url)}")
+    endpoint = parse_endpoint(f"{scheme}://{user}{at}{_connected_to(host, url)}")
     return GatewayURL(endpoint, host, query)
 
 

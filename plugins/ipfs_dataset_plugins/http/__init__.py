@@ -1,6 +1,6 @@
-"""The HTTP client that the transports share: requests configures it, urllib3 sends.
+"""The HTTP client of the transports: requests configures it, urllib3 sends.
 
-`client` decides what is sent and who sees which credentials; `connection_pool` takes proxies and certificate
-authorities from the environment; `connection` and `response` are urllib3's and `http.client`'s classes with
-the limits of ours: a minimum transfer rate, a deadline in all, bounded heads and trailers.
+`client` builds requests and limits who receives which credentials. `environment` takes proxies and
+certificates from environment variables. `connection` and `response` extend the classes of urllib3 and
+`http.client` by filtered addresses, a minimum transfer rate, a deadline, and limits for headers and trailers.
 """

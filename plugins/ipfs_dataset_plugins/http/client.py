@@ -1,42 +1,79 @@
-"""The one HTTP client of the transports: credentials, deadlines, typed errors."""
+"""The HTTP client of all transports: header fields, credentials, deadlines, typed errors."""
 
 from __future__ import annotations
 
+import base64
 import functools
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import attrs
+
 from ipfs_dataset_core import AddressError, TransportError, time_left
 from ipfs_dataset_plugins.http.address_filter import EVERYWHERE
-from ipfs_dataset_plugins.http.endpoint import authorization, secrets_of
-from ipfs_dataset_plugins.http.request import Request, check_field
-from ipfs_dataset_plugins.http.url import origin_of, parse_url, target_of
+from ipfs_dataset_plugins.http.endpoint import is_clean, origin_of, parse_url, target_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ipfs_dataset_core import Options
     from ipfs_dataset_plugins.http.address_filter import AddressFilter
-    from ipfs_dataset_plugins.http.body import Body
-    from ipfs_dataset_plugins.http.endpoint import Endpoint
-    from ipfs_dataset_plugins.http.url import Origin
+    from ipfs_dataset_plugins.http.endpoint import Endpoint, Origin
+    from ipfs_dataset_plugins.http.response import Body
 
 USER_AGENT = "ipfs-dataset"
+_MIN_TIMEOUT_SECONDS = 0.001
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TARGET = re.compile(r"[!-~]+")
+# To replace a shorter text in a message would show more by what is missing than it hides.
+_MIN_SECRET_LENGTH = 4
 
 _Fields = dict[str, tuple[str, str]]
+"""Names and values of header fields by their names in lower case."""
+
+
+@attrs.frozen
+class Request:
+    """A request, as it is sent.
+
+    Args:
+        method: GET, HEAD or POST.
+        target: Path and query, percent-encoded.
+        fields: The header fields.
+        body: One chunk that consists of several pieces, or nothing; the fields have its length.
+        what: What errors call the request.
+
+    Raises:
+        AddressError: The target or a field would not arrive as it is (header injection).
+    """
+
+    method: str
+    target: str
+    fields: Mapping[str, str] = attrs.field(repr=False)
+    body: Sequence[Sequence[bytes]]
+    what: str
+
+    def __attrs_post_init__(self) -> None:
+        if not _TARGET.fullmatch(self.target):
+            raise AddressError(
+                "A path or query to ask for has characters that are not percent-encoded"
+            )
+        for name, value in self.fields.items():
+            check_field(name, value)
 
 
 class HTTPClient:
     """Sends requests to one endpoint; any number of threads may use it.
 
     Args:
-        endpoint: Where to; credentials in its address go before those of the options.
-        options: `timeout`, `headers` and `auth` count here.
-        allowed: Which IP addresses the endpoint may have.
-        secrets: What requests hold besides headers and no message may show.
+        endpoint: The server. Credentials in its address take precedence over those of the options.
+        options: `timeout`, `headers` and `auth` are used here.
+        allowed: The IP addresses that the endpoint may have.
+        secrets: Parts of requests, besides header fields, that messages must not show.
 
     Raises:
-        AddressError: The endpoint, a header, the credentials or a proxy cannot be used.
+        AddressError: The endpoint, a header field, the credentials or a proxy cannot be used.
     """
 
     def __init__(
@@ -46,16 +83,16 @@ class HTTPClient:
         allowed: AddressFilter = EVERYWHERE,
         secrets: Sequence[str] = (),
     ) -> None:
-        # Whoever only lists plugins, or reads from a folder, does not wait for urllib3.
+        # To list plugins or to read from a folder, urllib3 is not imported.
         from ipfs_dataset_plugins.http.connection_pool import ConnectionPools  # noqa: PLC0415
 
         self.endpoint = endpoint
-        self._extra = options.headers
-        for name, value in self._extra.items():
+        self._user_fields = options.headers
+        for name, value in self._user_fields.items():
             check_field(name, value)
         own = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-        self._bare = _merged({}, own)
-        self._usual = _merged(self._bare, self._extra)
+        self._bare_fields = _merged({}, own)
+        self._fields = _merged(self._bare_fields, self._user_fields)
         auth = endpoint.auth or options.auth
         if isinstance(auth, Mapping):
             raise AddressError(f"auth names other sources than {endpoint.name}: choose before this")
@@ -77,32 +114,34 @@ class HTTPClient:
         bare: bool = False,
         allowed: AddressFilter | None = None,
     ) -> Body:
-        """Sends a request and returns the response with its body unread, whatever its status.
+        """Sends a request and returns the response, whatever its status; the body has not been read.
 
         Args:
             method: GET, HEAD or POST.
             target: A path below the endpoint, or a whole URL.
             what: What errors call the request.
-            headers: Besides those that every request has.
-            body: Pieces of the body of a POST, whose headers have its Content-Length.
-            bare: Whether the user's headers and credentials stay behind.
-            allowed: Which IP addresses the server may have, where not those of the endpoint.
+            headers: Header fields in addition to those of every request.
+            body: The pieces of the body of a POST, whose headers have its Content-Length.
+            bare: Whether to leave out the header fields and credentials of the user.
+            allowed: The IP addresses that the server may have, if not those of the endpoint.
 
         Raises:
-            TransportError: No response came.
+            TransportError: There was no response.
         """
         origin, path = self._split(target, what)
-        sent = self._all_headers(headers or {}, bare=bare)
+        fields = self._all_fields(headers or {}, bare=bare)
         if method == "POST":
-            sent.setdefault("content-length", ("Content-Length", "0"))
-        sent.setdefault("host", ("Host", origin.host_field))
-        request = Request(method, path, dict(sent.values()), [body] if body else (), what)
-        # No single wait is longer than what the whole read has left.
-        bound = max(0.001, min(self._timeout, time_left()))
-        _, shown = sent.get("authorization", ("", ""))
-        secrets = functools.partial(secrets_of, shown, (*self._extra.values(), *self._secrets))
+            fields.setdefault("content-length", ("Content-Length", "0"))
+        fields.setdefault("host", ("Host", origin.host_field))
+        request = Request(method, path, dict(fields.values()), [body] if body else (), what)
+        # No single wait is longer than the time that is left for the whole read.
+        timeout = max(_MIN_TIMEOUT_SECONDS, min(self._timeout, time_left()))
+        _, header = fields.get("authorization", ("", ""))
+        secrets = functools.partial(
+            secrets_of, header, (*self._user_fields.values(), *self._secrets)
+        )
         return self._pools.send(
-            origin, self._allowed if allowed is None else allowed, request, bound, secrets
+            origin, self._allowed if allowed is None else allowed, request, timeout, secrets
         )
 
     def close(self) -> None:
@@ -110,7 +149,7 @@ class HTTPClient:
         self._pools.close()
 
     def _split(self, target: str, what: str) -> tuple[Origin, str]:
-        """Returns whom to ask for what."""
+        """Returns the origin and the target of a request."""
         if target.startswith("/"):
             return self._origin, self._prefix + target
         try:
@@ -119,17 +158,68 @@ class HTTPClient:
             raise TransportError(f"{what}: no host can have that name") from error
         return origin_of(parts), target_of(parts)
 
-    def _all_headers(self, headers: Mapping[str, str], *, bare: bool) -> _Fields:
-        # What a request needs goes before what the user gives, and that before ours.
-        merged = _merged(self._bare if bare else self._usual, headers)
+    def _all_fields(self, headers: Mapping[str, str], *, bare: bool) -> _Fields:
+        # The fields of a request take precedence over those of the user, and these over our own.
+        merged = _merged(self._bare_fields if bare else self._fields, headers)
         if self._auth is not None and not bare:
             auth = self._auth() if callable(self._auth) else self._auth
             merged = _merged(merged, {"Authorization": authorization(auth)})
         return merged
 
 
+def check_field(name: object, value: object) -> None:
+    """Checks a header field; no message shows its value.
+
+    Raises:
+        AddressError: It cannot be sent.
+    """
+    is_name = isinstance(name, str) and _FIELD_NAME.fullmatch(name)
+    if (
+        not is_name
+        or not isinstance(value, str)
+        or not _is_one_line(value)
+        or not _is_latin_1(value)
+    ):
+        raise AddressError(
+            f"The header {name!r} cannot be sent: write it in letters of Latin-1, on one line"
+        )
+
+
+def authorization(auth: str) -> str:
+    """Returns the Authorization header for ``bearer:TOKEN`` or ``basic:USER:PASSWORD``.
+
+    The scheme is capitalized because Kubo compares it case-sensitively, against RFC 9110.
+
+    Raises:
+        AddressError: It is neither.
+    """
+    kind, _, secret = auth.partition(":")
+    if kind.lower() == "bearer" and secret and is_clean(secret) and secret.isascii():
+        return f"Bearer {secret}"
+    if kind.lower() == "basic" and ":" in secret:
+        return f"Basic {base64.b64encode(secret.encode()).decode()}"
+    raise AddressError("auth is 'bearer:TOKEN' or 'basic:USER:PASSWORD'; what was given is neither")
+
+
+def secrets_of(header: str, others: Iterable[str]) -> list[str]:
+    """Returns the parts of a request that messages must not show, the longest first.
+
+    Args:
+        header: The Authorization header. The password of a basic one is a secret, too.
+        others: The values of the user's header fields, which may contain tokens, and other secrets.
+    """
+    kind, _, credentials = header.partition(" ")
+    found = {credentials, *others}
+    if kind == "Basic":
+        pair = base64.b64decode(credentials).decode()
+        found |= {pair, pair.partition(":")[2]}
+    return sorted(
+        (text for text in found if len(text) >= _MIN_SECRET_LENGTH), key=len, reverse=True
+    )
+
+
 def _merged(first: _Fields, then: Mapping[str, str]) -> _Fields:
-    """Returns fields by their names in lower case, where later ones replace earlier ones."""
+    """Returns fields in which later ones replace earlier ones of the same name."""
     return {**first, **{name.lower(): (name, value) for name, value in then.items()}}
 
 
@@ -139,3 +229,11 @@ def _parsed(endpoint: Endpoint) -> tuple[Origin, str]:
     except ValueError as error:
         raise AddressError(f"{endpoint.name!r} has no usable host and port") from error
     return origin_of(parts), parts.path.rstrip("/")
+
+
+def _is_one_line(text: str) -> bool:
+    return text.isprintable() or text.replace("\t", "").replace("\xa0", "").isprintable()
+
+
+def _is_latin_1(text: str) -> bool:
+    return text.isascii() or max(text) <= "\xff"

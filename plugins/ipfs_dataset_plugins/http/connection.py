@@ -1,49 +1,165 @@
-"""urllib3's connections with filtered addresses, unix sockets, bounded uploads and our responses.
+"""Connections of urllib3 with filtered addresses, unix sockets, limited uploads and strict responses.
 
-urllib3 gets no paths: it logs them, and queries have tokens in them. What is asked for comes among the
-headers under the name `TARGET`, which no real header can have.
+This is the only place where host names are resolved. The addresses of a name are filtered, and the
+connection is made to one of exactly those: a second lookup could have another result (DNS rebinding).
+
+urllib3 is not given the target of a request, because it logs targets, and their queries contain tokens. The
+target is passed among the header fields under the name `TARGET`, which no real field can have.
 """
 
 from __future__ import annotations
 
 import contextlib
 import http
-import os
 import socket
-import struct
+import time
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import urllib3.connection
 
-from ipfs_dataset_core import TransportError
+from ipfs_dataset_core import TransportError, TransportTimeoutError, time_left
 from ipfs_dataset_plugins.http.address_filter import EVERYWHERE
-from ipfs_dataset_plugins.http.connect import connect, connect_unix
+from ipfs_dataset_plugins.http.endpoint import netloc
 from ipfs_dataset_plugins.http.response import Response
-from ipfs_dataset_plugins.http.transfer_rate import TransferRate
-from ipfs_dataset_plugins.http.url import netloc
+from ipfs_dataset_plugins.http.transfer import send
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ipfs_dataset_plugins.http.address_filter import AddressFilter
 
 TARGET = ":target"
-# What is shorter goes into the system's buffer in one turn anyway.
-_LARGE = 1 << 20
-_SLICE = 1 << 16
-_HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
-_MOST_PIECES = os.sysconf("SC_IOV_MAX") if _HAS_SENDMSG else 0
+
+
+@attrs.frozen
+class Address:
+    """One address of a host, as `socket.getaddrinfo` returns it."""
+
+    family: int
+    kind: int
+    protocol: int
+    sockaddr: tuple[Any, ...]
+
+    @property
+    def host(self) -> str:
+        """The IP address."""
+        return str(self.sockaddr[0])
+
+
+def lookup(host: str, port: int) -> list[Address]:
+    """Resolves the name of a host.
+
+    Args:
+        host: An ASCII name or an IP address. It is passed to the resolver as bytes, because for text Python
+            converts other characters to ASCII by IDNA 2003, which converts ß to ss.
+        port: The TCP port.
+
+    Raises:
+        OSError: The name is unknown.
+    """
+    found = socket.getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM)
+    return [Address(family, kind, proto, addr) for family, kind, proto, _, addr in found]
+
+
+def dial(address: Address, seconds: float) -> socket.socket:
+    """Returns a socket that is connected to an address.
+
+    Raises:
+        OSError: There is no connection after so many seconds.
+    """
+    sock = socket.socket(address.family, address.kind, address.protocol)
+    try:
+        sock.settimeout(seconds)
+        sock.connect(address.sockaddr)
+    except BaseException:
+        sock.close()
+        raise
+    with contextlib.suppress(OSError):  # requests and their bodies are not sent in small pieces
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def allowed_addresses(host: str, port: int, allowed: AddressFilter) -> list[Address]:
+    """Returns the addresses of a host to which a connection is allowed.
+
+    Raises:
+        TransportError: The name is unknown, or none of its addresses is allowed.
+    """
+    name = host.replace("%25", "%")
+    try:
+        found = lookup(name, port)
+    except UnicodeError as error:
+        raise TransportError(f"{name!r} is no name of a host: {error}") from error
+    except OSError as error:
+        raise _no_connection(f"{name!r} is not known: {error}") from error
+    kept = [address for address in found if allowed.allows(address.host, port)]
+    if found and not kept:
+        addresses = ", ".join(sorted({address.host for address in found}))
+        raise TransportError(
+            f"not connected to {name!r}: it resolves to {addresses}, on this machine or in a private "
+            "network, where no other server may send us"
+        )
+    return kept
+
+
+def connect(host: str, port: int, seconds: float, allowed: AddressFilter) -> socket.socket:
+    """Returns a TCP connection to one of the allowed addresses of a host.
+
+    Args:
+        host: A name or an IP address.
+        port: The TCP port.
+        seconds: The time for all attempts together, and then the time-out of the socket.
+        allowed: The addresses that may be connected to.
+
+    Raises:
+        TransportError: There is no connection.
+        TimeoutError: There was none in time.
+    """
+    end = time.monotonic() + seconds
+    failure: OSError | None = None
+    for address in allowed_addresses(host, port, allowed):
+        left = min(end - time.monotonic(), time_left())
+        if left <= 0:
+            raise TransportTimeoutError(f"no connection to {host} port {port}") from failure
+        try:
+            sock = dial(address, left)
+        except OSError as error:
+            failure = error
+        else:
+            sock.settimeout(seconds)
+            return sock
+    if isinstance(failure, TimeoutError):
+        raise failure
+    raise _no_connection(f"{host} port {port}: {failure or 'no address'}") from failure
+
+
+def connect_unix(path: str, seconds: float) -> socket.socket:
+    """Returns a connection to a unix socket.
+
+    Raises:
+        TransportError: There is no connection.
+        TimeoutError: There was none in time.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(seconds)
+        sock.connect(path)
+    except BaseException as error:
+        sock.close()
+        if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+            raise _no_connection(f"{path}: {error}") from error
+        raise
+    return sock
 
 
 class Connection(urllib3.connection.HTTPConnection):
-    """A connection to a server, or to the proxy by which it is reached.
+    """A connection to a server, or to the proxy through which it is reached.
 
     Args:
-        allowed: Which addresses may be connected to. A proxy is the user's own and may be anywhere.
-        unix: The path of a unix socket, in place of a host and a port.
+        allowed: The addresses that may be connected to. The user has chosen the proxy, so it may be anywhere.
+        unix: The path of a unix socket, instead of a host and a port.
 
     Attributes:
-        peer: The IP address and port that it was connected to last; None for a proxy or a unix socket.
+        peer: The IP address and port of the server; None behind a proxy or a unix socket.
     """
 
     response_class = Response
@@ -60,7 +176,7 @@ class Connection(urllib3.connection.HTTPConnection):
         self.peer: tuple[str, int] | None = None
         self._unix = unix
         self._target = ""
-        self._is_cut = False
+        self._was_cut = False
 
     def _new_conn(self) -> socket.socket:
         seconds = float(self.timeout or 0)
@@ -72,7 +188,9 @@ class Connection(urllib3.connection.HTTPConnection):
         return sock
 
     def _tunnel(self) -> None:
-        """Has a proxy connect to the server: in HTTP/1.1 and with a Host, which not every http.client does.
+        """Opens a tunnel through a proxy.
+
+        In HTTP/1.1 and with a Host header, as http.client does only since Python 3.12.
 
         Raises:
             TransportError: The proxy refuses.
@@ -85,7 +203,7 @@ class Connection(urllib3.connection.HTTPConnection):
             answer.begin()
         if answer.status != http.HTTPStatus.OK:
             reason = answer.reason
-            for value in fields.values():  # credentials, should the proxy quote them
+            for value in fields.values():  # the proxy may quote the credentials
                 reason = reason.replace(value.rpartition(" ")[2], "…")
             raise TransportError(
                 f"the proxy refuses to connect to {server}: HTTP {answer.status} {reason}",
@@ -95,19 +213,20 @@ class Connection(urllib3.connection.HTTPConnection):
     def request(
         self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any
     ) -> None:
-        """Sends a request as urllib3 does, for the target that is among the headers."""
+        """Sends a request as urllib3 does, for the target that is among the header fields."""
         fields = dict(headers)
-        self._target, self._is_cut = fields.pop(TARGET), False
+        self._target, self._was_cut = fields.pop(TARGET), False
         super().request(method, url, body=body, headers=fields, **options)
 
     def putrequest(self, method: str, url: str, *arguments: Any, **options: Any) -> None:
-        """Begins a request for the target."""
+        """Starts a request for the target."""
         super().putrequest(method, self._target, *arguments, **options)
 
     def send(self, data: Any) -> None:
-        """Sends bytes, or pieces of bytes one behind the other.
+        """Sends bytes, or pieces of bytes one after the other.
 
-        A server that refuses a body may have answered before it hangs up, so that is no error here.
+        If the server closes the connection meanwhile, that is no error here: a server that refuses a body may
+        have sent its response before.
 
         Raises:
             OSError: The connection failed, or timed out.
@@ -117,12 +236,12 @@ class Connection(urllib3.connection.HTTPConnection):
         try:
             send(self.sock, [data] if isinstance(data, bytes) else list(data))
         except (BrokenPipeError, ConnectionResetError):
-            self._is_cut = True
+            self._was_cut = True
 
     def getresponse(self) -> Any:
-        """Returns the response; no request follows one that was not sent as a whole."""
+        """Returns the response; after an incomplete request, the connection is not used again."""
         response = super().getresponse()
-        if self._is_cut and (sock := self.sock) is not None:
+        if self._was_cut and (sock := self.sock) is not None:
             self.sock = None
             sock.close()
         return response
@@ -132,56 +251,5 @@ class SecureConnection(Connection, urllib3.connection.HTTPSConnection):
     """The same with TLS."""
 
 
-def send(sock: socket.socket, pieces: Sequence[bytes]) -> None:
-    """Sends pieces of bytes one behind the other, large ones in as few turns as there can be.
-
-    Args:
-        sock: Connected, with a time-out, which bounds how long no byte is taken, as in `TransferRate`.
-        pieces: All that is to be sent.
-
-    Raises:
-        OSError: The connection failed, or timed out.
-    """
-    seconds = sock.gettimeout() or 0.0
-    rate = TransferRate(seconds)
-    # A subclass, such as for TLS, does more than to hand on the bytes.
-    if _HAS_SENDMSG and type(sock) is socket.socket and sum(map(len, pieces)) >= _LARGE:
-        try:
-            _send_in_few_turns(sock, pieces, rate)
-        finally:
-            sock.settimeout(seconds)
-        return
-    for piece in pieces:
-        for start in range(0, len(piece), _SLICE):
-            wait = rate.start()
-            if wait < seconds:
-                sock.settimeout(wait)
-            part = piece if len(piece) <= _SLICE else piece[start : start + _SLICE]
-            sock.sendall(part)
-            rate.moved(len(part))
-
-
-def _send_in_few_turns(sock: socket.socket, pieces: Sequence[bytes], rate: TransferRate) -> None:
-    """Leaves it to the system to wait until there is room for more.
-
-    A socket with a time-out comes back for each part that there is room for, and every time this thread
-    has to wait until another, which makes the next blocks, lets go of the interpreter.
-    """
-    left = [memoryview(piece) for piece in pieces if piece]
-    at = 0
-    sock.settimeout(None)
-    try:
-        while at < len(left):
-            wait = rate.start()
-            whole = int(wait)
-            bound = struct.pack("ll", whole, int((wait - whole) * 1_000_000))
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, bound)
-            size = sock.sendmsg(left[at : at + _MOST_PIECES])
-            rate.moved(size)
-            while at < len(left) and size >= len(left[at]):
-                size -= len(left[at])
-                at += 1
-            if size:
-                left[at] = left[at][size:]
-    except BlockingIOError:
-        raise TimeoutError("timed out") from None
+def _no_connection(reason: object) -> TransportError:
+    return TransportError(f"cannot connect ({reason}): is it running?", retryable=True)

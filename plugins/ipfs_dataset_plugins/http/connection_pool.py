@@ -1,4 +1,4 @@
-"""Sends requests through urllib3's connection pools, one for each server."""
+"""Connection pools of urllib3, one for each server, and the idle connections that they share."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ import urllib3
 import urllib3.exceptions
 
 from ipfs_dataset_plugins.http.address_filter import EVERYWHERE, is_loopback
-from ipfs_dataset_plugins.http.body import Body, translated
 from ipfs_dataset_plugins.http.connection import TARGET, Connection, SecureConnection
-from ipfs_dataset_plugins.http.idle import IdleConnections
+from ipfs_dataset_plugins.http.errors import translated
+from ipfs_dataset_plugins.http.response import Body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
+
+    from urllib3.connection import HTTPConnection
 
     from ipfs_dataset_plugins.http.address_filter import AddressFilter
-    from ipfs_dataset_plugins.http.endpoint import Endpoint
+    from ipfs_dataset_plugins.http.client import Request
+    from ipfs_dataset_plugins.http.endpoint import Endpoint, Origin
     from ipfs_dataset_plugins.http.environment import Environment
-    from ipfs_dataset_plugins.http.request import Request
-    from ipfs_dataset_plugins.http.url import Origin
 
-# A subdomain gateway has a host, and so a pool, for each CID.
+# If more threads read at once, some of them open a connection for each request.
+MAX_IDLE_CONNECTIONS = 32
+# A subdomain gateway has a host, and therefore a pool, for each CID.
 _MAX_POOLS = 64
 _NO_RETRIES = urllib3.Retry(total=False, redirect=False)
 
@@ -32,11 +35,11 @@ _NO_RETRIES = urllib3.Retry(total=False, redirect=False)
 class ConnectionPools:
     """The connection pools of one client; any number of threads may use them.
 
-    A process does not use those of the one that it was forked from.
+    A forked process opens connections of its own.
 
     Args:
-        endpoint: Where most requests go.
-        origin: The same, parsed.
+        endpoint: The server that most requests go to.
+        origin: Its origin.
 
     Raises:
         AddressError: The environment names a proxy or certificates that cannot be used.
@@ -45,13 +48,13 @@ class ConnectionPools:
 
     def __init__(self, endpoint: Endpoint, origin: Origin) -> None:
         self._unix = endpoint.unix
-        self._begin()
-        # What is wrong with the environment is an error of the address, not of some request.
+        self._reset()
+        # A wrong environment is an error of the address, and not of the first request.
         self._pool(origin, EVERYWHERE)
 
     @property
     def idle(self) -> int:
-        """How many connections are kept for the next request."""
+        """The number of idle connections."""
         return len(self._idle)
 
     def send(
@@ -59,20 +62,20 @@ class ConnectionPools:
         origin: Origin,
         allowed: AddressFilter,
         request: Request,
-        seconds: float,
+        timeout: float,
         secrets: Callable[[], Iterable[str]],
     ) -> Body:
-        """Sends a request and returns the response with its body unread.
+        """Sends a request and returns the response, whose body has not been read.
 
         Args:
-            origin: Which server to ask.
-            allowed: Which addresses it may have.
-            request: What to send.
-            seconds: How long each wait may take.
+            origin: The server.
+            allowed: The IP addresses that it may have.
+            request: The request.
+            timeout: The longest single wait in seconds.
             secrets: As in `Body`.
 
         Raises:
-            TransportError: No response came.
+            TransportError: There was no response.
         """
         pool = self._pool(origin, allowed)
         is_forwarded = pool.proxy is not None and origin.scheme == "http"
@@ -88,7 +91,7 @@ class ConnectionPools:
                 retries=_NO_RETRIES,
                 redirect=False,
                 assert_same_host=False,
-                timeout=urllib3.Timeout(connect=seconds, read=seconds),
+                timeout=urllib3.Timeout(connect=timeout, read=timeout),
                 preload_content=False,
                 decode_content=False,
             )
@@ -102,12 +105,12 @@ class ConnectionPools:
         return Body(response, request.what, secrets)
 
     def close(self) -> None:
-        """Closes the idle connections; those that are in use are closed after that."""
+        """Closes the idle connections now, and those in use when their responses are closed."""
         idle = self._idle
-        self._begin()
+        self._reset()
         idle.close()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._process = os.getpid()
         self._idle = IdleConnections()
         self._environment: Environment | None = None
@@ -116,7 +119,7 @@ class ConnectionPools:
 
     def _pool(self, origin: Origin, allowed: AddressFilter) -> urllib3.HTTPConnectionPool:
         if self._process != os.getpid():
-            self._begin()
+            self._reset()
         pool = self._pools.get((origin, allowed))
         if pool is not None:
             return pool
@@ -131,7 +134,7 @@ class ConnectionPools:
         if self._unix is not None:
             return Pool("localhost", 80, idle=self._idle, unix=self._unix)
         if origin.scheme == "http" and is_loopback(origin.host):
-            # No proxy is between. To import requests takes longer than to read from a node here.
+            # No proxy is used. To import requests takes longer than to read from a node on this machine.
             return Pool(origin.host, origin.port, idle=self._idle, allowed=allowed)
         if self._environment is None:
             from ipfs_dataset_plugins.http.environment import Environment  # noqa: PLC0415
@@ -140,12 +143,71 @@ class ConnectionPools:
         return self._environment.pool(origin, allowed)
 
 
-class _Shared(urllib3.HTTPConnectionPool):
-    """A pool whose idle connections are in a list that all pools of a client share.
+class IdleConnections:
+    """The idle connections of all pools of one client; any number of threads may use them.
+
+    The pools of urllib3 limit the connections to one server. A subdomain gateway has a host for each CID, so
+    only a limit for all of them together is one.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[tuple[Hashable, HTTPConnection]] = []
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._idle)
+
+    def take(self, server: Hashable) -> HTTPConnection | None:
+        """Returns the connection to a server that was used last; None if there is none.
+
+        Connections that the server has closed, or on which it has sent something, are closed.
+        """
+        while (connection := self._newest(server)) is not None:
+            if connection.is_connected:
+                return connection
+            connection.close()
+        return None
+
+    def keep(self, server: Hashable, connection: HTTPConnection) -> None:
+        """Keeps a connection for the next request; if there are too many, the oldest is closed."""
+        if connection.is_closed:
+            return
+        surplus = connection
+        with self._lock:
+            if not self._closed:
+                self._idle.append((server, connection))
+                if len(self._idle) <= MAX_IDLE_CONNECTIONS:
+                    return
+                surplus = self._idle.pop(0)[1]
+        surplus.close()
+
+    def close(self) -> None:
+        """Closes all connections, and those that are kept later."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for _, connection in idle:
+            connection.close()
+
+    def __del__(self) -> None:
+        for _, connection in self._idle:
+            connection.close()
+
+    def _newest(self, server: Hashable) -> HTTPConnection | None:
+        with self._lock:
+            for at in range(len(self._idle) - 1, -1, -1):
+                if self._idle[at][0] == server:
+                    return self._idle.pop(at)[1]
+        return None
+
+
+class _SharedPool(urllib3.HTTPConnectionPool):
+    """A pool whose idle connections are shared with all pools of a client.
 
     Args:
-        idle: The list.
-        allowed: Which addresses may be connected to.
+        idle: The idle connections.
+        allowed: The addresses that may be connected to.
     """
 
     def __init__(
@@ -167,13 +229,13 @@ class _Shared(urllib3.HTTPConnectionPool):
             self._idle.keep(self._server, conn)
 
 
-class Pool(_Shared):
+class Pool(_SharedPool):
     """Connections without TLS."""
 
     ConnectionCls: Any = Connection
 
 
-class SecurePool(_Shared, urllib3.HTTPSConnectionPool):
+class SecurePool(_SharedPool, urllib3.HTTPSConnectionPool):
     """Connections with TLS."""
 
     ConnectionCls: Any = SecureConnection

@@ -1,8 +1,8 @@
-"""What the environment says about proxies and certificates, as requests reads it.
+"""Proxies and TLS certificates from environment variables, as requests reads them.
 
-Proxies are in ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``, certificate authorities in
-``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE``. Each server is looked up once. No session of requests sends
-anything: that would cost more than twice the CPU time. Credentials in ``.netrc`` are not read.
+``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` determine the proxies, ``REQUESTS_CA_BUNDLE``
+and ``CURL_CA_BUNDLE`` the certificate authorities. The variables are read once for each server. requests
+itself sends nothing, which would take more than twice the CPU time. Credentials in ``.netrc`` are not used.
 """
 
 from __future__ import annotations
@@ -20,25 +20,24 @@ from urllib3.exceptions import HTTPError
 
 from ipfs_dataset_core import AddressError, MissingDependencyError, redacted
 from ipfs_dataset_plugins.http.address_filter import is_loopback
-from ipfs_dataset_plugins.http.connection_pool import Pool, SecurePool
-from ipfs_dataset_plugins.http.idle import KEPT_CONNECTIONS
-from ipfs_dataset_plugins.http.url import netloc
+from ipfs_dataset_plugins.http.connection_pool import MAX_IDLE_CONNECTIONS, Pool, SecurePool
+from ipfs_dataset_plugins.http.endpoint import netloc
 
 if TYPE_CHECKING:
     import urllib3
 
     from ipfs_dataset_plugins.http.address_filter import AddressFilter
-    from ipfs_dataset_plugins.http.idle import IdleConnections
-    from ipfs_dataset_plugins.http.url import Origin
+    from ipfs_dataset_plugins.http.connection_pool import IdleConnections
+    from ipfs_dataset_plugins.http.endpoint import Origin
 
 _MAX_ADAPTERS = 16
 
 
 class Environment:
-    """Makes connection pools as the environment says.
+    """Creates connection pools with the proxies and certificates of the environment.
 
     Args:
-        idle: Where their idle connections are.
+        idle: The idle connections that the pools share.
     """
 
     def __init__(self, idle: IdleConnections) -> None:
@@ -52,11 +51,11 @@ class Environment:
 
         Args:
             origin: The server.
-            allowed: Which addresses it may have.
+            allowed: The IP addresses that it may have.
 
         Raises:
             AddressError: A proxy or certificates cannot be used.
-            MissingDependencyError: A SOCKS proxy is named, and PySocks is not installed.
+            MissingDependencyError: The proxy is a SOCKS proxy, and PySocks is not installed.
         """
         request = requests.PreparedRequest()
         server = netloc(origin.host.replace("%", "%25"), origin.port)
@@ -94,22 +93,22 @@ class Environment:
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    """Makes pools of our kind.
+    """Makes requests create pools with shared idle connections, filtered addresses and one TLS context.
 
     Args:
-        idle: Where their idle connections are.
-        allowed: Which addresses may be connected to.
-        tls: Returns the one TLS context for given authorities and a client's certificate.
+        idle: The idle connections that the pools share.
+        allowed: The addresses that may be connected to.
+        tls: Returns the TLS context for certificate authorities and a client certificate.
     """
 
     def __init__(self, idle: IdleConnections, allowed: AddressFilter, tls: Any) -> None:
         self._options: dict[str, Any] = {"idle": idle, "allowed": allowed}
         self._tls = tls
-        super().__init__(pool_connections=KEPT_CONNECTIONS)
-        self._make_ours(self.poolmanager, Pool, SecurePool)
+        super().__init__(pool_connections=MAX_IDLE_CONNECTIONS)
+        self._set_pool_classes(self.poolmanager, Pool, SecurePool)
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        """Returns the manager of the pools for what is reached by a proxy."""
+        """Returns the manager of the pools for servers behind a proxy."""
         if proxy.lower().startswith("socks"):
             manager = super().proxy_manager_for(proxy, **options)
             from ipfs_dataset_plugins.http.socks import (  # noqa: PLC0415 - PySocks may be missing
@@ -117,25 +116,25 @@ class _Adapter(requests.adapters.HTTPAdapter):
                 SocksPool,
             )
 
-            self._make_ours(manager, SocksPool, SecureSocksPool)
+            self._set_pool_classes(manager, SocksPool, SecureSocksPool)
             return manager
         if proxy.lower().startswith("https:"):
             verify = self._verify()
             options["proxy_ssl_context"] = self._tls(verify, None)
         manager = super().proxy_manager_for(proxy, **options)
-        self._make_ours(manager, Pool, SecurePool)
+        self._set_pool_classes(manager, Pool, SecurePool)
         return manager
 
     def build_connection_pool_key_attributes(
         self, request: Any, verify: Any, cert: Any = None
     ) -> Any:
-        """Returns what a pool is known by; urllib3 by itself would load no authorities of certifi's."""
+        """Returns the key of a pool, with our TLS context: urllib3 would not load certifi's authorities."""
         host, options = super().build_connection_pool_key_attributes(request, verify, cert)
         if host["scheme"] != "https":
             return host, {}
         return host, {"ssl_context": self._tls(verify, cert), "cert_reqs": options["cert_reqs"]}
 
-    def _make_ours(self, manager: Any, plain: Any, secure: Any) -> None:
+    def _set_pool_classes(self, manager: Any, plain: Any, secure: Any) -> None:
         manager.pool_classes_by_scheme = {
             "http": functools.partial(plain, **self._options),
             "https": functools.partial(secure, **self._options),
@@ -147,14 +146,15 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
 
 def _tls_context(authorities: Any, certificate: Any) -> ssl.SSLContext:
-    """Returns a context that trusts the system's authorities and certifi's, or those of one file or folder.
+    """Returns a TLS context.
 
     Args:
-        authorities: The file or folder; True for the default.
-        certificate: Of this client: a file, or a pair of the files of certificate and key.
+        authorities: A file or a folder with certificate authorities; True for those of the system and of
+            certifi.
+        certificate: The certificate of this client: a file, or a pair of files for certificate and key.
 
     Raises:
-        AddressError: There is no such file, or it has no certificates.
+        AddressError: There is no such file, or it contains no certificates.
     """
     context = ssl.create_default_context()
     if isinstance(authorities, str):

@@ -1,7 +1,7 @@
-"""Responses as http.client reads them, of which none is taken for whole that is not.
+"""Responses: `http.client` parses them, with stricter checks; `Body` is what the transports read.
 
-A Kubo node reports failures after a 200, in the trailer ``X-Stream-Error`` of a chunked body, which every
-Python client reads and throws away: see Kubo issue 8818.
+A Kubo node reports failures after a status of 200, in the trailer ``X-Stream-Error`` of a chunked body. Every
+Python client reads this trailer and discards it: see Kubo issue 8818.
 """
 
 from __future__ import annotations
@@ -9,90 +9,189 @@ from __future__ import annotations
 import http
 import http.client
 import io
+import logging
+import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from ipfs_dataset_plugins.http.head import MAX_FIELDS, HeadReader
-from ipfs_dataset_plugins.http.transfer_rate import TransferRate
+import urllib3.exceptions
+
+from ipfs_dataset_core import TransportError
+from ipfs_dataset_plugins.http.errors import root_cause, translated
+from ipfs_dataset_plugins.http.transfer import SocketReader
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable, Iterable, Mapping
 
-_MAX_LINE = 65536  # http.client's own limit
-# Interim responses before the one that answers; 100, 102 and 103 are the usual ones.
-_MAX_INTERIM = 20
+log = logging.getLogger(__name__)
+
+MAX_FIELDS = 200  # http.client allows 100 of those that it sees
+_MAX_LINE_BYTES = 65536  # as in http.client
+# Responses with a status below 200 in front of the final one; 100, 102 and 103 are usual.
+_MAX_INTERIM_RESPONSES = 20
+
+# The header fields that http.client needs to read a body, and those that the transports use.
+_KEPT_FIELDS = frozenset(
+    name.encode()
+    for name in (
+        *("connection", "content-length", "keep-alive", "proxy-connection", "transfer-encoding"),
+        *("content-range", "content-type", "location", "retry-after"),
+        *("cf-mitigated", "content-encoding", "sunset", "x-content-length"),
+    )
+)
+# A complete header without folded lines and without lines that are not fields.
+_SIMPLE_FIELDS = re.compile(rb"(?:[!-9;-~]+:.*\n)+\r?\n")
+_KEPT_LINES = re.compile(
+    rb"^(?:(?:" + b"|".join(sorted(_KEPT_FIELDS)) + rb"):.*|\r?)\n", re.MULTILINE | re.IGNORECASE
+)
+# The header and the first bytes of the body arrive together; a small block arrives as a whole.
+_BUFFER_BYTES = 16384
+
+_MAX_ERROR_BYTES = 2048
+_MAX_SHOWN_CHARACTERS = 500
 
 
 class StreamError(http.client.HTTPException):
-    """The server reports in a trailer that it failed on the way."""
+    """The server reports in a trailer that it failed while it sent the body."""
+
+
+class HeaderFilter(io.BufferedReader):
+    """A buffered response without the header fields that are not used here; the body is unchanged.
+
+    A Kubo gateway sends two dozen fields with each block. To parse them all takes `http.client` more CPU time
+    than it takes to receive and hash a block of 256 KiB.
+    """
+
+    _fields_left = MAX_FIELDS
+    _has_status = False
+    _in_header = True
+    _is_dropping = False
+    _kept: list[bytes] | None = None
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        super().__init__(raw, _BUFFER_BYTES)
+
+    def start_header(self) -> None:
+        """Starts another header, after that of an interim response."""
+        self._fields_left, self._kept = MAX_FIELDS, None
+        self._has_status, self._in_header, self._is_dropping = False, True, False
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """Returns the next line; in the header, the next line that is kept.
+
+        Raises:
+            http.client.HTTPException: The header has too many fields.
+        """
+        if self._kept:
+            return self._kept.pop()
+        line = super().readline(size)
+        if not self._in_header:
+            return line
+        if not self._has_status:
+            self._has_status = True
+            self._filter_buffered()
+            return line
+        while self._in_header and self._is_dropped(line):
+            line = super().readline(size)
+        return line
+
+    def _filter_buffered(self) -> None:
+        """Filters all fields at once if the buffer holds the whole header and it is a simple one."""
+        header = _SIMPLE_FIELDS.match(self.peek())
+        if header is None:
+            return
+        fields = self.read(header.end())
+        if fields.count(b"\n") - 1 > MAX_FIELDS:
+            raise http.client.HTTPException(f"got more than {MAX_FIELDS} headers")
+        self._kept = _KEPT_LINES.findall(fields)[::-1]
+        self._in_header = False
+
+    def _is_dropped(self, line: bytes) -> bool:
+        if line in (b"\r\n", b"\n", b""):
+            self._in_header = False
+            return False
+        self._fields_left -= 1
+        if self._fields_left < 0:
+            raise http.client.HTTPException(f"got more than {MAX_FIELDS} headers")
+        # An indented line continues the field before it. http.client refuses lines that are too long.
+        if not line.startswith((b" ", b"\t")):
+            name, colon, _ = line.partition(b":")
+            self._is_dropping = bool(colon) and name.strip().lower() not in _KEPT_FIELDS
+        return self._is_dropping and line.endswith(b"\n")
 
 
 class Response(http.client.HTTPResponse):
-    """One response.
+    """A response that is never taken for complete if it is not.
 
     Args:
-        sock: What the request was sent on; with a time-out.
-        debuglevel: As in http.client.
-        method: Of the request.
-        url: As in http.client.
+        sock: The socket on which the request was sent; it has a time-out.
+        debuglevel: As in `http.client`.
+        method: The method of the request.
+        url: As in `http.client`.
     """
 
     def __init__(
         self, sock: Any, debuglevel: int = 0, method: str | None = None, url: str | None = None
     ) -> None:
-        super().__init__(_Readable(sock), debuglevel, method, url)  # type: ignore[arg-type]
+        super().__init__(_FilteredSocket(sock), debuglevel, method, url)  # type: ignore[arg-type]
 
     def begin(self) -> None:
-        """Reads the head, and ends where no body follows."""
+        """Reads the header, and closes the response if no body follows."""
         super().begin()
-        # urllib3 logs what could not be parsed; a server that echoes requests echoes tokens.
+        # urllib3 logs lines that could not be parsed, and a server that echoes requests echoes tokens.
         self.msg.defects.clear()
         self.msg.set_payload("")
         if self.length == 0:
             self._close_conn()  # type: ignore[attr-defined]
 
     def read(self, amt: int | None = None) -> bytes:
-        """Returns as many bytes, fewer only at the end.
+        """Returns `amt` bytes, fewer only at the end.
 
         Raises:
-            http.client.IncompleteRead: The body is cut.
+            http.client.IncompleteRead: The body is cut off.
         """
         data = super().read(amt)
-        # http.client is content with less than it was promised.
+        # http.client accepts less than the Content-Length.
         if self.length and (amt is None or len(data) < amt):
             raise http.client.IncompleteRead(data, self.length)
         return data
 
     def _read_status(self) -> tuple[str, int, str]:
-        """Reads the status line, and all of the interim responses before it.
+        """Reads the status line, and the interim responses in front of it.
 
-        http.client skips 100 alone, and would take 103 Early Hints for the answer: the real one would then
-        answer the next request.
+        http.client skips only status 100. It would take 103 (Early Hints) for the final response, so that the
+        real one would answer the next request.
         """
-        for _ in range(_MAX_INTERIM):
+        for _ in range(_MAX_INTERIM_RESPONSES):
             version, status, reason = super()._read_status()  # type: ignore[misc]
             if status == http.HTTPStatus.SWITCHING_PROTOCOLS:
                 raise http.client.HTTPException("switches to another protocol unasked")
             if status >= http.HTTPStatus.OK:
                 return version, status, reason
-            while self.fp.readline(_MAX_LINE + 1) not in (b"\r\n", b"\n", b""):
+            while self.fp.readline(_MAX_LINE_BYTES + 1) not in (b"\r\n", b"\n", b""):
                 pass
-            self.fp.next_head()  # type: ignore[attr-defined]
-        raise http.client.HTTPException(f"got more than {_MAX_INTERIM} interim responses")
+            self.fp.start_header()  # type: ignore[attr-defined]
+        raise http.client.HTTPException(f"got more than {_MAX_INTERIM_RESPONSES} interim responses")
 
     def _read_next_chunk_size(self) -> int:
-        """Reads it as http.client does, but refuses -1, which would mean all that ever comes."""
-        line = self.fp.readline(_MAX_LINE + 1)
-        size = int(line.partition(b";")[0], 16) if len(line) <= _MAX_LINE else -1
+        """Reads the size of a chunk; http.client accepts -1 and then reads without end."""
+        line = self.fp.readline(_MAX_LINE_BYTES + 1)
+        size = int(line.partition(b";")[0], 16) if len(line) <= _MAX_LINE_BYTES else -1
         if size < 0:
             raise ValueError("no size of a chunk")
         return size
 
     def _read_and_discard_trailer(self) -> None:
-        """Reads the trailer as http.client does, but heeds the one field that matters."""
+        """Reads the trailer, which http.client discards and does not limit.
+
+        Raises:
+            StreamError: The trailer reports a failure.
+        """
         failure: str | None = None
         for _ in range(MAX_FIELDS):
-            line = self.fp.readline(_MAX_LINE + 1)
-            if len(line) > _MAX_LINE:
+            line = self.fp.readline(_MAX_LINE_BYTES + 1)
+            if len(line) > _MAX_LINE_BYTES:
                 raise http.client.LineTooLong("trailer line")
             if line in (b"\r\n", b"\n", b""):
                 break
@@ -105,50 +204,131 @@ class Response(http.client.HTTPResponse):
             raise StreamError(failure)
 
 
-class _Readable:
-    """What http.client takes for a socket: it asks for nothing but a reader."""
+class _FilteredSocket:
+    """Stands for a socket in `http.client.HTTPResponse`, which only calls `makefile`."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
 
-    def makefile(self, _mode: str) -> HeadReader:
-        return HeadReader(SocketReader(self._sock))
+    def makefile(self, _mode: str) -> HeaderFilter:
+        return HeaderFilter(SocketReader(self._sock))
 
 
-class SocketReader(io.RawIOBase):
-    """What a socket receives, head and body alike, at a minimum rate.
-
-    It is below the buffer, so that a large read is one loop in C that stores each byte once.
+class Body:
+    """A response with its body, which is read in exact pieces; every failure is a `TransportError`.
 
     Args:
-        sock: Its time-out is also that of `TransferRate`. It stays open until this is closed as well.
+        response: The response of urllib3, whose body has not been read.
+        request: What errors call the request.
+        secrets: Returns the parts of the request that messages must not show, because the server may quote
+            the request.
+
+    Attributes:
+        headers: The header fields of the response that are kept.
+        status: The status of the response.
+        peer: The IP address and port of the server; None behind a proxy or a unix socket.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
-        super().__init__()
-        self._file = sock.makefile("rb", buffering=0)
-        self._receive = sock.recv_into
-        self._set_timeout = sock.settimeout
-        self._timeout = sock.gettimeout() or 0.0
-        self._rate = TransferRate(self._timeout)
+    def __init__(
+        self, response: Any, request: str, secrets: Callable[[], Iterable[str]] = tuple
+    ) -> None:
+        self._response = response
+        self.headers: Mapping[str, str] = response.headers
+        self.status: int = response.status
+        self.peer: tuple[str, int] | None = response.connection.peer
+        self._request = request
+        self._secrets = secrets
+        self._left: int | None = None
+        if response.isclosed():  # there is no body
+            response.release_conn()
 
-    def readinto(self, buffer: Any) -> int:
-        """Receives what is there.
+    def read(self, size: int) -> bytes:
+        """Returns exactly `size` bytes, fewer only at the expected end.
 
         Raises:
-            TransportTimeoutError: Too little came for too long, or the whole read's deadline has passed.
+            TransportError: The body ended early, or the server reports a failure.
         """
-        wait = self._rate.start()
-        if wait < self._timeout:
-            self._set_timeout(wait)
-        received = self._receive(buffer)
-        self._rate.moved(received)
-        return received
+        wanted = size if self._left is None else min(size, self._left)
+        data = self._read(wanted) if wanted else b""
+        if self._left is not None:
+            self._left -= len(data)
+            if len(data) < wanted:
+                raise TransportError(
+                    f"{self._request}: cut {self._left} bytes before its end", retryable=True
+                )
+        return data
 
-    def readable(self) -> bool:
-        return True
+    def expect(self, length: int) -> None:
+        """Sets the expected length of the body in bytes."""
+        self._left = length
+
+    @property
+    def encoding(self) -> str:
+        """The Content-Encoding, as messages may show it; "" if the body is not compressed."""
+        value = self.headers.get("Content-Encoding", "").strip().lower()
+        return "" if value == "identity" else self.shown(value)
+
+    def check_encoding(self) -> None:
+        """Refuses a compressed body, whose length and ranges are not those of the data.
+
+        Raises:
+            TransportError: It is compressed.
+        """
+        if self.encoding:
+            self.close()
+            raise TransportError(
+                f"{self._request}: the answer has Content-Encoding: {self.encoding}, though only identity "
+                "was accepted: switch the compression off at the server or the proxy before it"
+            )
+
+    def error_text(self) -> str:
+        """Returns the start of an error's body on one line, without the text of HTML pages."""
+        try:
+            text = self.read_all(_MAX_ERROR_BYTES)[:_MAX_ERROR_BYTES].decode("utf-8", "replace")
+        except TransportError:
+            return ""
+        if "html" in self.headers.get("Content-Type", ""):
+            return "(an HTML page)"
+        return self.shown(text)
+
+    def shown(self, text: str) -> str:
+        """Returns text of the server as messages may show it: one short line without secrets.
+
+        A server may quote the whole request, so everything from a server passes through here before it is
+        part of a message.
+        """
+        for secret in self._secrets():
+            for form in (secret, secret.replace("/", "\\/"), quote(secret), quote(secret, safe="")):
+                text = text.replace(form, "…")
+        return " ".join(text.split())[:_MAX_SHOWN_CHARACTERS]
+
+    def read_all(self, limit: int) -> bytes:
+        """Returns the rest of the body, but at most `limit` + 1 bytes, so that excess is noticed."""
+        try:
+            return self.read(limit + 1)
+        finally:
+            self._response.close()
 
     def close(self) -> None:
-        """Lets the socket be closed."""
-        super().close()
-        self._file.close()
+        """Releases the connection if the whole body has been read, and else closes it."""
+        try:
+            if self._left == 0:
+                self._read(1)
+        except TransportError:
+            log.debug("%s: the end did not come", self._request, exc_info=True)
+        self._response.close()
+
+    def _read(self, size: int) -> bytes:
+        """Returns `size` bytes, fewer at the end."""
+        try:
+            data: bytes = self._response.read(size)
+        except (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
+            self._response.close()
+            failure = root_cause(error)
+            if isinstance(failure, StreamError):
+                raise TransportError(
+                    f"{self._request}: failed on the way: {self.shown(str(failure))}",
+                    retryable=True,
+                ) from None
+            raise translated(failure, self._request) from error
+        return data

@@ -6,16 +6,15 @@ from typing import Any
 
 from urllib3.contrib.socks import SOCKSConnection
 
-from ipfs_dataset_plugins.http.connect import allowed_addresses
-from ipfs_dataset_plugins.http.connection import Connection, SecureConnection
+from ipfs_dataset_plugins.http.connection import Connection, SecureConnection, allowed_addresses
 from ipfs_dataset_plugins.http.connection_pool import Pool, SecurePool
 
 
 class SocksConnection(SOCKSConnection, Connection):
     """A connection through a SOCKS proxy.
 
-    With ``socks5`` and ``socks4`` the name is resolved here and filtered, and the proxy is given the address.
-    With ``socks5h`` and ``socks4a`` the proxy resolves it, so that no address can be filtered here.
+    With ``socks5`` and ``socks4`` the host is resolved and filtered here, and the proxy receives an address.
+    With ``socks5h`` and ``socks4a`` the proxy resolves the host, so that addresses cannot be filtered here.
     """
 
     def _new_conn(self) -> Any:

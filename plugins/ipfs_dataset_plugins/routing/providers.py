@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core import AddressError
 from ipfs_dataset_plugins.http.address_filter import is_private
-from ipfs_dataset_plugins.http.multiaddr import parse_multiaddr
+from ipfs_dataset_plugins.http.endpoint import parse_multiaddr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,8 +23,8 @@ from ipfs_dataset_core import (
 from ipfs_dataset_plugins.gateway.transport import GatewayTransport
 from ipfs_dataset_plugins.http.address_filter import EVERYWHERE, PUBLIC, is_private
 from ipfs_dataset_plugins.http.client import HTTPClient
-from ipfs_dataset_plugins.http.endpoint import endpoint_of
-from ipfs_dataset_plugins.http.status import error_of
+from ipfs_dataset_plugins.http.endpoint import parse_endpoint
+from ipfs_dataset_plugins.http.errors import error_for_status
 from ipfs_dataset_plugins.routing.providers import GATEWAY_PROTOCOL, provider_urls
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class RoutingTransport(Transport):
     concurrency = 8
 
     def __init__(self, address: str, options: Options) -> None:
-        endpoint = endpoint_of(address.partition("+")[2].rstrip("/"))
+        endpoint = parse_endpoint(address.partition("+")[2].rstrip("/"))
         self.name = f"router {endpoint.name}"
         self._private = is_private(endpoint.url)
         # A router names whom it likes: its providers must not lead into the reader's own network.
@@ -137,7 +137,7 @@ class RoutingTransport(Transport):
             body.close()
             return []
         if body.status != 200:  # noqa: PLR2004
-            raise error_of(body, what, body.error_text())
+            raise error_for_status(body, what, body.error_text())
         try:
             return provider_urls(body.read_all(MAX_ANSWER_BYTES), private=self._private)
         except ValueError as error:

@@ -1,3 +1,5 @@
+"""Requests: their header fields, credentials, deadlines and errors."""
+
 from __future__ import annotations
 
 import base64
@@ -8,23 +10,21 @@ import time
 from contextlib import closing
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import (
     AddressError,
     Options,
-    RateLimitedError,
     TransportError,
     TransportTimeoutError,
 )
 from ipfs_dataset_core.runtime.deadlines import until
-from ipfs_dataset_plugins.http.client import HTTPClient
-from ipfs_dataset_plugins.http.endpoint import Endpoint, endpoint_of
-from ipfs_dataset_plugins.http.status import advice, error_of, retry_after
+from ipfs_dataset_plugins.http.client import HTTPClient, Request, authorization
+from ipfs_dataset_plugins.http.endpoint import Endpoint, parse_endpoint
 from tests.support.builders import noise
-from tests.support.http_server import FaultServer, Plan, endless, html, rate_limited
-from tests.support.raw_server import RawServer
+from tests.support.http_server import FaultServer, Plan, endless
+from tests.support.raw_server import RawServer, head_from
 
 DATA = noise(200_000)
 
@@ -38,7 +38,7 @@ def _no_proxies(monkeypatch):
 
 def client(server, **options):
     return HTTPClient(
-        endpoint_of(server.url), Options(timeout=options.pop("timeout", 5), **options)
+        parse_endpoint(server.url), Options(timeout=options.pop("timeout", 5), **options)
     )
 
 
@@ -165,7 +165,7 @@ def test_credentials_come_from_options_or_the_address_and_may_be_made_for_each_r
             made.send("GET", "/", "x").read_all(10)
         made.close()
         own = HTTPClient(
-            endpoint_of(server.url.replace("//", "//me:p%40ss@")), Options(auth="bearer:other")
+            parse_endpoint(server.url.replace("//", "//me:p%40ss@")), Options(auth="bearer:other")
         )
         own.send("GET", "/", "x").read_all(10)
         own.close()
@@ -250,57 +250,29 @@ def test_no_secret_reaches_any_log(caplog, plan):
     assert "s3cret" not in caplog.text
 
 
-def failure(plan):
-    with FaultServer(lambda _: plan) as server:
-        made = client(server, timeout=5)
-        body = made.send("GET", "/x", "x")
-        error = error_of(body, "x", body.error_text())
-        made.close()
-    return error
-
-
 @pytest.mark.parametrize(
-    ("status", "retryable"), [(400, False), (403, False), (404, False), (500, True), (503, True)]
+    "auth",
+    [
+        "",
+        "bearer:",
+        "s3cret",
+        "basic:s3cret",
+        "x:s3cret",
+        "bearer:s3cret\nX: y",
+        "bearer:s3créts3cret",
+    ],
 )
-def test_errors_say_whether_to_retry_and_what_the_server_said(status, retryable):
-    error = failure(Plan(status=status, body=b"no\n  such   thing"))
-    assert error.retryable is retryable
-    assert str(error) == f"x: HTTP {status} no such thing{advice(status)}"
-
-
-def test_pages_are_not_quoted_nor_are_bodies_that_do_not_come():
-    assert str(failure(html(status=500))) == f"x: HTTP 500 (an HTML page){advice(500)}"
-    assert str(failure(Plan(status=500, body=DATA, stall_at=10))) == f"x: HTTP 500{advice(500)}"
-    assert len(str(failure(Plan(status=500, body=b"a" * 100_000)))) < 700
-
-
-def test_too_many_requests_says_how_long_to_wait_unless_the_service_has_ended():
-    limited = failure(rate_limited("7"))
-    assert isinstance(limited, RateLimitedError)
-    assert limited.retry_after == 7
-    sunset = Plan(status=429, headers={"Sunset": "Mon, 21 Sep 2020 00:00:00 GMT"})
-    assert not failure(sunset).retryable
-
-
-def test_retry_after_is_seconds_or_a_date():
-    assert retry_after(None) is None
-    assert retry_after(" 12 ") == 12
-    assert retry_after("Mon, 21 Sep 2020 00:00:00 GMT") == 0
-    assert retry_after("Mon, 21 Sep 2020 00:00:00 -0000") == 0
-    assert (retry_after("Fri, 31 Dec 9999 23:59:59 GMT") or 0) > 0
-
-
-@given(st.text(max_size=30))
-def test_any_retry_after_is_a_number_or_unusable(value):
-    wait = retry_after(value)
-    assert wait is None or wait >= 0
+def test_unusable_credentials_are_refused_and_not_shown(auth):
+    with pytest.raises(AddressError, match="auth is 'bearer:TOKEN'") as caught:
+        authorization(auth)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_token_goes_to_the_host_that_was_named_and_to_none_that_is_spelt_alike(resolver):
     with FaultServer(lambda _: Plan(body=b"ok")) as named, FaultServer(lambda _: Plan()) as alike:
         resolver["strasse.example"] = ["127.0.0.1"]
         made = HTTPClient(
-            endpoint_of(f"http://straße.example:{named.port}"),
+            parse_endpoint(f"http://straße.example:{named.port}"),
             Options(timeout=5, auth="bearer:s3cret"),
         )
         assert made.send("GET", "/", "x").read_all(9) == b"ok"
@@ -359,3 +331,66 @@ def test_a_body_is_not_waited_for_beyond_the_deadline():
             with until(started + 0.3), pytest.raises(TransportTimeoutError):
                 body.read(len(DATA))
             assert time.monotonic() - started < 10
+
+
+@pytest.fixture(scope="module")
+def sent():
+    """Returns what arrives of a request at a server."""
+    heads = []
+
+    def serve(connection):
+        while head := head_from(connection):
+            heads.append(head)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    with RawServer(serve) as server:
+        with closing(HTTPClient(parse_endpoint(server.url), Options(timeout=5))) as client:
+
+            def send(target, **headers):
+                client.send("GET", target, "x", headers=headers).close()
+                return heads.pop()
+
+            yield send
+
+
+def test_a_head_is_written_as_http_wants_it(sent):
+    head = sent("/x?y", **{"Host": "a.example", "X-Team": "caf\xe9\t7"})
+    first, *fields = head.split(b"\r\n")
+    assert first == b"GET /x?y HTTP/1.1"
+    assert {b"Host: a.example", b"X-Team: caf\xe9\t7"} <= set(fields)
+
+
+letters = st.text(max_size=9) | st.text("ab:% \t\r\n\0", max_size=9)
+
+
+@given(letters, letters, letters)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_nothing_can_be_slipped_into_a_head(sent, target, name, value):
+    try:
+        head = sent(f"/{target}", **{name: value, "Host": "a.example"})
+    except AddressError:
+        return
+    first, *fields = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    assert head.count(b"\r") == head.count(b"\n") == len(fields) + 2
+    assert first.split(b" ") == [b"GET", f"/{target}".encode(), b"HTTP/1.1"]
+    names = {field.partition(b": ")[0].lower() for field in fields}
+    usual = {b"host", b"user-agent", b"accept-encoding"}
+    assert names == usual | {name.encode().lower()}
+
+
+@pytest.mark.parametrize("target", ["/a b", "/a\r\nX: 1", "/ü", "/\0", "/a\x7f"])
+def test_a_target_that_is_not_encoded_is_refused(target):
+    with pytest.raises(AddressError, match="not percent-encoded"):
+        Request("GET", target, {}, (), "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("", "s3cret"), ("X Y", "s3cret"), ("X:", "s3cret"), ("X\r\nY", "s3cret"), ("Ü", "s3cret"),
+     ("X", ["s3cret"]), (7, "s3cret"), ("X", "s3cret\r\nY: 1"),
+     ("X", "s3cret\n"), ("X", "s3cret\0"), ("X", "s3cret€")],
+)  # fmt: skip
+def test_a_header_that_cannot_be_sent_is_named_without_its_value(name, value):
+    with pytest.raises(AddressError, match="header") as caught:
+        HTTPClient(parse_endpoint("http://127.0.0.1:1"), Options(headers={name: value}))
+    assert "s3cret" not in str(caught.value)

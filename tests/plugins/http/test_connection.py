@@ -1,89 +1,118 @@
-"""Whatever a request is made of arrives as it is, and a server that does not take it is not waited for."""
+"""Which addresses are connected to: those that were checked, in one lookup."""
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import socket
-import threading
-from contextlib import closing, contextmanager
+import time
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ipfs_dataset_plugins.http.connection import send
+from ipfs_dataset_core import TransportError, TransportTimeoutError
+from ipfs_dataset_plugins.http import connection as connecting
+from ipfs_dataset_plugins.http.address_filter import EVERYWHERE, PUBLIC, AddressFilter
+from ipfs_dataset_plugins.http.connection import connect, lookup
+from tests.support.raw_server import RawServer
 
-MIB = 1 << 20
-
-
-@contextmanager
-def connected(seconds=30.0):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        client = socket.create_connection(server.getsockname(), timeout=seconds)
-        peer, _ = server.accept()
-    with closing(client), closing(peer):
-        yield client, peer
+PUBLIC_ADDRESS = "93.184.215.14"
 
 
-def received(peer, sizes):
-    """Reads to the end in a thread, in parts of these sizes, over and over; returns its result's list."""
-    found = []
-
-    def read():
-        digest, count = hashlib.sha256(), 0
-        while data := peer.recv(sizes[count % len(sizes)]):
-            digest.update(data)
-            count += 1
-        found.append(digest.digest())
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    return found, thread
+def greet(connection):
+    connection.sendall(b"hello")
 
 
-@settings(deadline=None, max_examples=25)
-@given(
-    st.lists(st.sampled_from([0, 1, 40, 4096, 70_000, MIB, 3 * MIB]), max_size=8),
-    st.lists(st.sampled_from([1000, 65_536, MIB]), min_size=1, max_size=3),
-)
-def test_every_piece_arrives_in_order(lengths, sizes):
-    pieces = [bytes([index + 1]) * length for index, length in enumerate(lengths)]
-    with connected() as (client, peer):
-        found, thread = received(peer, sizes)
-        send(client, pieces)
-        assert client.gettimeout() == 30
-        client.close()
-        thread.join()
-    assert found == [hashlib.sha256(b"".join(pieces)).digest()]
+def said(sock):
+    with sock:
+        return sock.recv(9)
 
 
-def test_more_pieces_than_the_system_takes_at_once_arrive():
-    pieces = [b"%06d" % number * 100 for number in range(5000)]
-    with connected() as (client, peer):
-        found, thread = received(peer, [65_536])
-        send(client, pieces)
-        client.close()
-        thread.join()
-    assert found == [hashlib.sha256(b"".join(pieces)).digest()]
+def test_a_public_name_is_connected_to(resolver):
+    with RawServer(greet) as server:
+        assert said(connect("a.example", server.port, 5, PUBLIC)) == b"hello"
 
 
-@pytest.mark.parametrize("size", [MIB, 64 * MIB])
-def test_a_peer_that_takes_nothing_more_is_given_up(size):
-    with connected(0.3) as (client, peer):
-        # Small buffers on either side, so that a MiB fills them.
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
-        with pytest.raises(TimeoutError):
-            send(client, [b"\0" * size])
-        assert client.gettimeout() == 0.3
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "0.0.0.0"])
+def test_a_name_that_leads_inside_is_not_connected_to(resolver, address):
+    resolver["evil.example"] = [address]
+    seen: list[object] = []
+    with RawServer(seen.append) as server:
+        with pytest.raises(TransportError, match=r"'evil\.example': it resolves to .*private"):
+            connect("evil.example", server.port, 5, PUBLIC)
+    assert seen == []
 
 
-@pytest.mark.parametrize("size", [1000, 8 * MIB])
-def test_a_peer_that_hung_up_is_an_error(size):
-    with connected() as (client, peer):
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        peer.close()
-        # The first bytes may still find room in the buffer.
-        with pytest.raises((BrokenPipeError, ConnectionResetError)):
-            send(client, list(itertools.repeat(b"\0" * size, 50)))
+@pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "0177.1", "0x7f.1", "localhost"])
+def test_an_address_in_any_spelling_is_checked_after_the_lookup(host):
+    seen: list[object] = []
+    with RawServer(seen.append) as server, pytest.raises(TransportError, match="resolves to"):
+        connect(host, server.port, 5, PUBLIC)
+    assert seen == []
+
+
+def test_of_several_addresses_only_the_public_ones_are_tried(resolver, monkeypatch):
+    resolver["mixed.example"] = ["127.0.0.1", PUBLIC_ADDRESS, "10.0.0.1"]
+    dialled = []
+    dial = connecting.dial
+
+    def recorded(address, seconds):
+        dialled.append(address.host)
+        return dial(address, seconds)
+
+    monkeypatch.setattr(connecting, "dial", recorded)
+    with RawServer(greet) as server:
+        assert said(connect("mixed.example", server.port, 5, PUBLIC)) == b"hello"
+    with pytest.raises(TransportError, match="cannot connect"):  # nor where the public one fails
+        connect("mixed.example", server.port, 5, PUBLIC)
+    assert set(dialled) == {PUBLIC_ADDRESS}
+
+
+def test_there_is_no_second_lookup_that_could_say_something_else(monkeypatch):
+    """DNS rebinding: public at the first lookup, this machine at the next."""
+    answers = [PUBLIC_ADDRESS, "127.0.0.1"]
+    dialled = []
+
+    def rebinding(_host, port):
+        return lookup(answers.pop(0), port)
+
+    def refuse(address, _seconds):
+        dialled.append(address.host)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(connecting, "lookup", rebinding)
+    monkeypatch.setattr(connecting, "dial", refuse)
+    with pytest.raises(TransportError, match="cannot connect"):
+        connect("rebinding.example", 443, 5, PUBLIC)
+    assert dialled == [PUBLIC_ADDRESS]
+    assert answers == ["127.0.0.1"]
+
+
+def test_a_peer_in_a_private_network_may_be_connected_to_again():
+    with RawServer(greet) as server:
+        same = AddressFilter(public_only=True, peers=frozenset({("127.0.0.1", server.port)}))
+        assert said(connect("127.0.0.1", server.port, 5, same)) == b"hello"
+
+
+def test_all_addresses_together_take_no_longer_than_one_may(resolver, monkeypatch):
+    resolver["slow.example"] = [f"93.184.215.{number}" for number in range(50)]
+
+    def never(_address, seconds):
+        time.sleep(min(seconds, 0.1))
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(connecting, "dial", never)
+    started = time.monotonic()
+    with pytest.raises((TransportTimeoutError, TimeoutError)):
+        connect("slow.example", 443, 0.3, EVERYWHERE)
+    assert time.monotonic() - started < 3
+
+
+def test_a_name_is_looked_up_as_it_is_written():
+    """Given text, Python would look up strasse.example."""
+    with pytest.raises(TransportError, match="no name of a host"):
+        connect("straße.example", 443, 5, EVERYWHERE)
+
+
+def test_the_time_out_of_the_socket_is_the_one_given():
+    with RawServer(greet) as server:
+        with connect("127.0.0.1", server.port, 7, EVERYWHERE) as sock:
+            assert sock.gettimeout() == 7
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

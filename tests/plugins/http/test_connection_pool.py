@@ -14,8 +14,8 @@ from urllib3.connection import HTTPConnection
 
 from ipfs_dataset_core import Options
 from ipfs_dataset_plugins.http.client import HTTPClient
-from ipfs_dataset_plugins.http.endpoint import endpoint_of
-from ipfs_dataset_plugins.http.idle import KEPT_CONNECTIONS, IdleConnections
+from ipfs_dataset_plugins.http.connection_pool import MAX_IDLE_CONNECTIONS, IdleConnections
+from ipfs_dataset_plugins.http.endpoint import parse_endpoint
 from tests.support.http_server import FaultServer, Plan, redirect
 from tests.support.raw_server import RawServer, head_from
 
@@ -29,7 +29,7 @@ def server():
 
 
 def client(server):
-    return HTTPClient(endpoint_of(server.url), Options(timeout=5))
+    return HTTPClient(parse_endpoint(server.url), Options(timeout=5))
 
 
 def ask(made, method="GET"):
@@ -82,7 +82,7 @@ def test_a_connection_that_is_to_end_is_not_used_though_it_lives():
             connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 
     with RawServer(serve) as server:
-        with closing(HTTPClient(endpoint_of(server.url), Options(timeout=5))) as made:
+        with closing(HTTPClient(parse_endpoint(server.url), Options(timeout=5))) as made:
             for _ in range(3):
                 ask(made)
     assert len(connections) == 3
@@ -121,7 +121,7 @@ def test_what_nobody_closes_is_closed_by_being_forgotten(server):
 
 
 def test_threads_share_the_idle_connections_and_keep_no_more_than_allowed(server):
-    many = KEPT_CONNECTIONS + 8
+    many = MAX_IDLE_CONNECTIONS + 8
     barrier = threading.Barrier(many)
 
     def run(made):
@@ -132,7 +132,7 @@ def test_threads_share_the_idle_connections_and_keep_no_more_than_allowed(server
     with closing(client(server)) as made, ThreadPoolExecutor(many) as threads:
         assert all(threads.map(run, [made] * many))
         assert server.connections == many
-        assert made._pools.idle == KEPT_CONNECTIONS
+        assert made._pools.idle == MAX_IDLE_CONNECTIONS
 
 
 def test_the_oldest_connection_gives_way_whoever_it_leads_to():
@@ -147,7 +147,7 @@ def test_the_oldest_connection_gives_way_whoever_it_leads_to():
 
     kept = IdleConnections()
     with ExitStack() as stack:
-        for number in range(KEPT_CONNECTIONS + 1):
+        for number in range(MAX_IDLE_CONNECTIONS + 1):
             kept.keep(number, connected())
             stack.enter_context(pairs[-1])
         assert kept.take(0) is None
@@ -164,11 +164,11 @@ def test_the_oldest_connection_gives_way_whoever_it_leads_to():
 @pytest.mark.usefixtures("resolver")
 def test_a_subdomain_gateway_has_a_host_for_each_cid_and_few_pools_and_connections():
     with FaultServer(lambda _: Plan(body=b"ok")) as server:
-        with closing(HTTPClient(endpoint_of("http://gw.example"), Options(timeout=5))) as made:
+        with closing(HTTPClient(parse_endpoint("http://gw.example"), Options(timeout=5))) as made:
             for number in range(150):
                 body = made.send("GET", f"http://{number}.ipfs.gw.example:{server.port}/", "x")
                 assert body.read_all(10) == b"ok"
-            assert made._pools.idle == KEPT_CONNECTIONS
+            assert made._pools.idle == MAX_IDLE_CONNECTIONS
             assert len(made._pools._pools) <= 64
         assert len({request.headers["host"] for request in server.requests}) == 150
 

@@ -21,10 +21,10 @@ from ipfs_dataset_core import (
     TransportError,
     TransportTimeoutError,
 )
-from ipfs_dataset_plugins.http import connect
+from ipfs_dataset_plugins.http import connection
 from ipfs_dataset_plugins.http.address_filter import PUBLIC
 from ipfs_dataset_plugins.http.client import HTTPClient
-from ipfs_dataset_plugins.http.endpoint import endpoint_of
+from ipfs_dataset_plugins.http.endpoint import parse_endpoint
 from tests.support.http_server import FaultServer, Plan
 from tests.support.raw_server import RawServer, head_from, saying
 
@@ -98,7 +98,7 @@ def say_nothing(connection):
 
 
 def ask(url, times=1, **options):
-    with closing(HTTPClient(endpoint_of(url), Options(**{"timeout": 5, **options}))) as made:
+    with closing(HTTPClient(parse_endpoint(url), Options(**{"timeout": 5, **options}))) as made:
         for _ in range(times):
             data = made.send("GET", "/x?a=b", "the thing").read_all(len(DATA))
         return data
@@ -291,7 +291,7 @@ def test_no_proxy_is_asked_for_each_server_that_a_redirect_leads_to(
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv("no_proxy", no_proxy)
         url = f"https://a.example:{server.port}"
-        with closing(HTTPClient(endpoint_of(url), Options(timeout=5))) as made:
+        with closing(HTTPClient(parse_endpoint(url), Options(timeout=5))) as made:
             for target in ("/x", f"https://b.example:{server.port}/x"):
                 assert made.send("GET", target, "x", bare=True).read_all(len(DATA)) == DATA
     asked = [head.split()[1].partition(":")[0] for head in proxy.heads]
@@ -390,7 +390,7 @@ def test_through_socks5_a_name_is_filtered_here_and_the_proxy_gets_the_address(
     with SocksProxy() as proxy, SecureServer(certificate, lambda _: Plan(body=DATA)) as server:
         monkeypatch.setenv("ALL_PROXY", f"{scheme}://127.0.0.1:{proxy.port}")
         url = f"https://a.example:{server.port}"
-        with closing(HTTPClient(endpoint_of(url), Options(timeout=5), PUBLIC)) as made:
+        with closing(HTTPClient(parse_endpoint(url), Options(timeout=5), PUBLIC)) as made:
             assert made.send("GET", "/x", "x").read_all(len(DATA)) == DATA
             names["b.example"] = ["127.0.0.1"]
             with (
@@ -433,7 +433,7 @@ def test_the_zone_of_a_link_local_address_is_kept_to_connect_by(monkeypatch, sch
         asked.append((host, port))
         raise OSError("not here")
 
-    monkeypatch.setattr(connect, "lookup", record)
+    monkeypatch.setattr(connection, "lookup", record)
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(variable, raising=False)
     with pytest.raises(TransportError, match="not here"):

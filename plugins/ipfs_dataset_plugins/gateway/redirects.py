@@ -21,10 +21,10 @@ from ipfs_dataset_plugins.http.address_filter import (
     is_private,
     is_public_address,
 )
-from ipfs_dataset_plugins.http.url import netloc, origin_of, parse_url
+from ipfs_dataset_plugins.http.endpoint import netloc, origin_of, parse_url
 
 if TYPE_CHECKING:
-    from ipfs_dataset_plugins.http.url import Origin
+    from ipfs_dataset_plugins.http.endpoint import Origin
 
 _MAX_LOCATION = 8192
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from ipfs_dataset_core import Options, TransportError
 from ipfs_dataset_core.options import Limits
+from ipfs_dataset_plugins.gateway.redirects import connected_to, next_hop
 from ipfs_dataset_plugins.gateway.transport import GatewayTransport
 from ipfs_dataset_plugins.http.address_filter import PUBLIC, AddressFilter, is_private
-from ipfs_dataset_plugins.http.redirect import connected_to, next_hop
 from tests.support.builders import noise, one_file
 from tests.support.gateway_server import GatewayServer
 from tests.support.http_server import FaultServer, Plan, redirect
