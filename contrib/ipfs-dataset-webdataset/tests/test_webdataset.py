@@ -8,6 +8,8 @@ import pickle
 import subprocess
 import sys
 import tarfile
+import warnings
+import zipfile
 from itertools import groupby, pairwise
 
 import numpy as np
@@ -79,7 +81,12 @@ def test_every_way_to_read_gives_neighbours_of_one_key(members, cuts):
     wanted = [
         (key, {"__key__": key} | {field: data for _, field, data in group}) for key, group in groups
     ]
-    file, reader = MemoryFile(tar_of(members)), WebDatasetReader(decode=False)
+    file, reader = MemoryFile(tar_of(members)), WebDatasetReader(decode=False, scattered=True)
+    if members and not groups:
+        for read in (reader.index, lambda file: list(reader.samples(file))):
+            with pytest.raises(FormatError, match=r"None of the \d+ members of 'object'"):
+                read(file)
+        return
     index = reader.index(file)
     assert list(reader.samples(file)) == wanted
     assert [reader.read(file, index, n) for n in range(len(index))] == wanted
@@ -189,6 +196,106 @@ def test_a_function_of_a_user_fails_with_its_own_error():
 def test_a_field_twice_is_an_error(members):
     with pytest.raises(FormatError, match=r"'k' of 'object' has the field .* twice"):
         samples([(name, b"") for name in members])
+
+
+def test_a_sample_whose_members_are_apart_is_refused_rather_than_cut():
+    members = [
+        ("a.cls", b"1"),
+        ("a.txt", b"x"),
+        ("b.cls", b"2"),
+        ("a.json", b"{}"),
+        ("c.cls", b"3"),
+    ]
+    file, reader = MemoryFile(tar_of(members)), WebDatasetReader()
+    wanted = r"sample 'a' of 'object' are apart: \.cls, \.txt come .* \.json .*sort=name.*scattered"
+    for read in (lambda: list(reader.samples(file)), lambda: reader.index(file)):
+        with pytest.raises(FormatError, match=wanted):
+            read()
+    found = [(key, len(sample)) for key, sample in samples(members, scattered=True)]
+    assert found == [("a", 3), ("b", 2), ("a", 2), ("c", 2)]
+
+
+def test_samples_of_one_key_and_the_same_fields_are_samples_of_their_own():
+    members = [("a.cls", b"1"), ("b.cls", b"2"), ("a.cls", b"3"), ("a.txt", b"x")]
+    assert [sample["cls"] for _, sample in samples(members)] == [1, 2, 3]
+    assert len(WebDatasetReader().index(MemoryFile(tar_of(members)))) == 3
+
+
+@pytest.mark.parametrize("scattered", [True, False])
+def test_an_archive_without_samples_is_an_error_and_an_empty_one_is_not(scattered):
+    with pytest.raises(FormatError, match=r"None of the 2 members of 'object'.*read it as 'tar'"):
+        samples([("README", b"1"), (".hidden.txt", b"2")], scattered=scattered)
+    assert samples([], scattered=scattered) == []
+
+
+@pytest.mark.parametrize("removed", [1, 512, 600, 1024, 1025, 2048])
+def test_an_archive_that_is_cut_off_gives_no_part_of_a_sample(removed):
+    members = [(f"{key}.{field}", b"1" * 300) for key in "abc" for field in ("bin", "txt")]
+    file = MemoryFile(tar_of(members)[: len(members) * 1024 - removed])
+    for read in (WebDatasetReader().index, lambda file: list(WebDatasetReader().samples(file))):
+        if removed == 2048:  # it is cut off between samples: GNU tar, too, notices nothing
+            assert len(read(file)) == 2
+            continue
+        with pytest.raises(FormatError, match="'object'"):
+            read(file)
+
+
+def test_a_last_sample_without_a_field_is_read_where_the_archive_is_complete():
+    members = [("a.cls", b"1"), ("a.txt", b"x"), ("b.cls", b"2")]
+    assert [len(sample) for _, sample in samples(members)] == [3, 2]
+    packed = MemoryFile(tar_of(members, mode="w:gz"))
+    assert len(list(WebDatasetReader().samples(packed))) == 2
+    cut = MemoryFile(tar_of(members)[: 3 * 1024])
+    with pytest.raises(FormatError, match=r"'object' is cut off.*last sample, 'b', has no \.txt"):
+        WebDatasetReader().index(cut)
+
+
+def test_what_would_be_lost_of_a_field_is_refused():
+    np.save(one := io.BytesIO(), np.arange(3))
+    with pytest.raises(FormatError, match=r"'key\.npy' of 'object'.*136 bytes follow the array"):
+        value("npy", one.getvalue() + one.getvalue()[:136])
+    for name in ("x", "x.npy"):
+        with zipfile.ZipFile(packed := io.BytesIO(), "w") as archive:
+            archive.writestr("x.npy", one.getvalue())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                archive.writestr(name, one.getvalue())
+        with pytest.raises(
+            FormatError, match=r"'key\.npz' of 'object'.*two arrays of the name 'x'"
+        ):
+            value("npz", packed.getvalue())
+    np.savez(packed := io.BytesIO(), a=np.arange(2))
+    with pytest.raises(FormatError, match="in front of it"):
+        value("npz", packed.getvalue() * 2)
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr("note.txt", b"hello")
+    found = value("npz", packed.getvalue())
+    assert (found["a"].tolist(), found["note.txt"]) == ([0, 1], b"hello")
+    with pytest.raises(FormatError, match=r"'key\.json' of 'object'.*the name 'a' twice"):
+        value("json", b'{"a": 1, "b": {}, "a": 1}')
+
+
+def test_images_that_rgb_does_not_hold_are_refused():
+    Image.new("I;16", (2, 1), 12_345).save(deep := io.BytesIO(), "PNG")
+    other = Image.new("RGB", (2, 1), "red")
+    Image.new("RGB", (2, 1)).save(
+        moving := io.BytesIO(), "WEBP", save_all=True, append_images=[other]
+    )
+    for extension, data, what in (
+        ("png", deep.getvalue(), "more than 8 bits"),
+        ("webp", moving.getvalue(), "2 frames"),
+    ):
+        with pytest.raises(FormatError, match=rf"'key\.{extension}' of 'object'.*{what}.*bytes"):
+            value(extension, data)
+        assert value(extension, data, decode={extension: bytes}) == data
+
+
+def test_a_skip_loses_one_sample(tmp_path):
+    store = Store(tmp_path / "store")
+    shard = tar_of([(f"{n:03}.cls", b"bad" if n == 100 else b"%d" % n) for n in range(200)])
+    shard_object = IPFSObject(store.file(shard), "webdataset")
+    dataset = IPFSIterableDataset(shard_object, store.address, handler="skip")
+    assert [sample["cls"] for _, sample in dataset] == [n for n in range(200) if n != 100]
 
 
 def test_images_of_too_many_pixels_are_refused_undecoded(monkeypatch):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MAX_PIXELS = 89_478_485  # above this, Pillow itself warns
 
 _ARRAY = ".npy"
+_ARRAY_MAGIC = b"\x93NUMPY"
+_OF_FRAMES = ("PNG", "WEBP")
+_WIDE = ("I", "F")
 _IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "PPM")
 
 
@@ -33,29 +36,59 @@ def decode_text(data: bytes, limits: Limits) -> str:
 
 
 def decode_json(data: bytes, limits: Limits) -> Any:
-    """Returns a JSON value."""
-    return json.loads(data)
+    """Returns a JSON value.
+
+    Raises:
+        ValueError: It is none, or an object has a name twice, of whose values one would be lost.
+    """
+    return json.loads(data, object_pairs_hook=_json_object)
+
+
+def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError(f"an object has the name {_repeated([name for name, _ in pairs])!r} twice")
+    return fields
+
+
+def _repeated(names: list[str]) -> str:
+    """Returns the first name that is there twice."""
+    return next(name for name in names if names.count(name) > 1)
 
 
 def decode_array(data: bytes, limits: Limits) -> Any:
-    """Returns the array of a ``.npy`` file."""
-    return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    """Returns the array of a ``.npy`` file.
+
+    Raises:
+        ValueError: It is none, or longer: of several arrays in one file, NumPy would read the first.
+    """
+    file = io.BytesIO(data)
+    array = np.lib.format.read_array(file, allow_pickle=False)
+    if rest := len(data) - file.tell():
+        raise ValueError(f"{rest} bytes follow the array of {array.dtype} of shape {array.shape}")
+    return array
 
 
 def decode_arrays(data: bytes, limits: Limits) -> dict[str, Any]:
-    """Returns the arrays of a ``.npz`` file by name.
+    """Returns the arrays of a ``.npz`` file by name; what is no array is bytes, as with `numpy.load`.
 
     Raises:
+        ValueError: There are two of one name, of which one would be lost.
         LimitError: Together they are larger than a member may be.
     """
     arrays = {}
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        entries = [entry for entry in archive.infolist() if entry.filename.endswith(_ARRAY)]
+        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        names = [entry.filename.removesuffix(_ARRAY) for entry in entries]
+        if len(set(names)) < len(names):
+            raise ValueError(f"it has two arrays of the name {_repeated(names)!r}")
+        if min((entry.header_offset for entry in entries), default=0):
+            raise ValueError("another archive, or other bytes, are in front of it")
         limits.check("member_bytes", sum(entry.file_size for entry in entries), "a .npz file")
-        for entry in entries:
-            with archive.open(entry) as file:
-                array = np.lib.format.read_array(file, allow_pickle=False)
-            arrays[entry.filename.removesuffix(_ARRAY)] = array
+        for name, entry in zip(names, entries, strict=True):
+            content = archive.read(entry)
+            is_array = entry.filename.endswith(_ARRAY) or content.startswith(_ARRAY_MAGIC)
+            arrays[name] = decode_array(content, limits) if is_array else content
     return arrays
 
 
@@ -64,6 +97,7 @@ def decode_image(data: bytes, limits: Limits) -> Any:
 
     Raises:
         LimitError: It has more than `MAX_PIXELS` pixels.
+        ValueError: It is none, or has several frames, or numbers that RGB does not hold.
     """
     try:
         from PIL import Image  # noqa: PLC0415 - optional
@@ -74,6 +108,13 @@ def decode_image(data: bytes, limits: Limits) -> Any:
         with Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise LimitError(f"it has {image.width} x {image.height} pixels")
+            if image.format in _OF_FRAMES and (frames := getattr(image, "n_frames", 1)) > 1:
+                raise ValueError(f"it has {frames} frames, and all but the first would be lost")
+            if image.mode.partition(";")[0] in _WIDE:
+                raise ValueError(
+                    f"it is of Pillow's mode {image.mode!r}, with numbers of more than 8 bits, most of which "
+                    "RGB does not hold"
+                )
             return image.convert("RGB")
     except bombs as error:
         raise LimitError(str(error)) from error

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ipfs_dataset_core import FormatError, IPFSDatasetError, LimitError, Reader, open_reader
 from ipfs_dataset_webdataset._decoders import DECODERS
-from ipfs_dataset_webdataset._index import SampleIndex, split_name
+from ipfs_dataset_webdataset._index import Keys, SampleIndex, split_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ipfs_dataset_core import MemberIndex, ObjectFile, Sample
+
+_KEY = "__key__"
 
 
 class WebDatasetReader(Reader):
@@ -26,19 +28,38 @@ class WebDatasetReader(Reader):
         decode: False leaves every member bytes. A mapping of extensions to functions of the bytes adds to
             what is decoded, or replaces it; ``{"jpg": bytes}`` leaves one extension bytes. A whole
             extension such as ``"seg.png"`` goes before its last part.
+        scattered: Whether members of one key that are apart, with members of other keys between, are samples
+            of their own. By default that is a `FormatError`, unless they have a field in common: else an
+            archive that is not sorted would give parts of samples.
     """
 
-    def __init__(self, *, decode: bool | Mapping[str, Callable[[bytes], Any]] = True) -> None:
+    def __init__(
+        self,
+        *,
+        decode: bool | Mapping[str, Callable[[bytes], Any]] = True,
+        scattered: bool = False,
+    ) -> None:
         given = {} if isinstance(decode, bool) else dict(decode)
         self._own = {extension.lower().lstrip("."): given[extension] for extension in given}
         self._decodes = decode is not False
+        self._scattered = scattered
         self._tar = open_reader("tar")
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
-        named = ((split_name(name), data) for name, data in self._tar.samples(source))
-        parts = ((found[0], found[1], data) for found, data in named if found is not None)
-        for key, of_key in groupby(parts, key=itemgetter(0)):
-            yield self._sample(source, key, ((field, data) for _, field, data in of_key))
+        keys, members = self._keys(source), 0
+
+        def parts() -> Iterator[tuple[str, str, bytes]]:
+            nonlocal members
+            for name, data in self._tar.samples(source):
+                members += 1
+                if (found := split_name(name)) is not None:
+                    yield *found, data
+
+        for key, of_key in groupby(parts(), key=itemgetter(0)):
+            sample = self._sample(source, key, ((field, data) for _, field, data in of_key))
+            keys.add(key, (field for field in sample[1] if field != _KEY))
+            yield sample
+        keys.check_end(source, members)
 
     def sliceable(self, source: ObjectFile) -> bool:
         return self._tar.sliceable(source)
@@ -58,9 +79,12 @@ class WebDatasetReader(Reader):
         """Returns where each sample lies, from the archive's headers.
 
         Raises:
-            FormatError: The archive is damaged, or compressed.
+            FormatError: The archive is damaged or compressed, or the members of a sample are apart.
         """
-        return SampleIndex(cast("MemberIndex", self._tar.index(source)))
+        return SampleIndex(cast("MemberIndex", self._tar.index(source)), self._keys(source), source)
+
+    def _keys(self, source: ObjectFile) -> Keys:
+        return Keys(source.name, scattered=self._scattered)
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
         found = cast("SampleIndex", index)
@@ -71,7 +95,7 @@ class WebDatasetReader(Reader):
         return self._sample(source, found.name(position), parts)
 
     def _sample(self, source: ObjectFile, key: str, parts: Iterable[tuple[str, bytes]]) -> Sample:
-        sample: dict[str, Any] = {"__key__": key}
+        sample: dict[str, Any] = {_KEY: key}
         size = 0
         for field, data in parts:
             if field in sample:
