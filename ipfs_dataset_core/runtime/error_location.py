@@ -1,9 +1,8 @@
-"""Where in a dataset an error happened: the one place that adds that to errors on their way to the user.
+"""Where in a dataset an error happened: added to the error on its way to the user.
 
-Each layer adds what it alone can tell: a file its name and the bytes, a reader the sample and its name, a
-folder its URL, the member's path and the line that lists it. The message is made anew from all of that, so
-no part is there twice, and an error that arrives from a DataLoader worker, which has its message only, is
-complete.
+Each layer adds its part: a file its name and the range of bytes, a reader the sample and its name, a folder
+its URL, the member's path and the line that lists it. The message is made from all parts each time, so that
+none is in it twice, and so that it is complete in an error from a DataLoader worker, which has nothing else.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ E = TypeVar("E", bound="IPFSDatasetError")
 
 
 def located(error: E, outer: Location) -> E:
-    """Returns a copy of an error whose message tells where it happened as well.
+    """Returns a copy of an error whose message also contains where it happened.
 
-    A copy, for several threads may wait for the same bytes, each on behalf of another sample. It has the
-    traceback, cause and attributes of the original: ``raise located(error, …) from error.__cause__``.
+    A copy, since several threads may wait for the same bytes, each for another sample. It has the traceback,
+    cause and attributes of the original: ``raise located(error, …) from error.__cause__``.
 
     Args:
-        error: What happened.
-        outer: Where; the parts that the error has already are kept.
+        error: The error.
+        outer: Where it happened; parts that the error has already are kept.
     """
     before = error.location
     where = outer if before is None else before.within(outer)
@@ -39,7 +38,7 @@ def located(error: E, outer: Location) -> E:
 
 
 def with_message(error: E, message: str) -> E:
-    """Returns a copy of an error with another message; a class that is not made of one keeps its own."""
+    """Returns a copy of an error with another message, or the error where its class takes no message."""
     try:
         copy = type(error)(message)
     except TypeError:

@@ -13,18 +13,18 @@ from ipfs_dataset_core.runtime.deadlines import time_left, until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
+# Seconds after which a thread without work ends.
 IDLE_SECONDS = 10.0
 
 
 class DaemonPool:
-    """Runs functions in up to `size` threads, started when there is work and none is idle.
+    """Runs functions in daemon threads, which are started when there is work and none is idle. Thread-safe.
 
     Args:
-        size: How many threads at the most.
-        name: What the threads are called.
-        patience: Seconds after which a thread without work ends, since owners are often just forgotten.
-        retired: Called by a thread that ends so.
+        size: Number of threads at the most.
+        name: Start of the names of the threads.
+        patience: Seconds after which a thread without work ends, since owners are often not closed.
+        retired: Called by a thread that ends for want of work.
     """
 
     def __init__(
@@ -45,7 +45,11 @@ class DaemonPool:
         self._retired = retired
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Runs `work` soon; it handles its own errors."""
+        """Runs a function soon; it has to handle its own errors.
+
+        Raises:
+            RuntimeError: The pool is closed.
+        """
         with self._condition:
             if self._closed:
                 raise RuntimeError(f"{self._name} is closed")
@@ -63,7 +67,7 @@ class DaemonPool:
                 ).start()
 
     def close(self) -> None:
-        """Drops work that has not begun and lets the threads end."""
+        """Drops work that has not begun, and lets the threads end."""
         with self._condition:
             self._closed = True
             self._work.clear()
@@ -72,7 +76,7 @@ class DaemonPool:
     def _run(self) -> None:
         while work := self._next():
             work()
-            del work  # or what it refers to would live for as long as this thread idles
+            del work  # otherwise what it refers to would live while this thread idles
         self._retired()
 
     def _next(self) -> Callable[[], None] | None:
@@ -89,30 +93,35 @@ class DaemonPool:
             return self._work.popleft()
 
 
-class TimedWork:
-    """Runs functions in threads, each on the time of who asks for it.
+class TimedWork(DaemonPool):
+    """A pool whose work has a deadline: by default what time its caller has left.
 
     Args:
-        size: How many threads at the most.
-        name: What the threads are called.
-        seconds: How long anything may take.
+        size: Number of threads at the most.
+        name: Start of the names of the threads.
+        seconds: How long any work may take.
         retired: Called by a thread that ends for want of work.
     """
 
     def __init__(self, size: int, name: str, seconds: float, retired: Callable[[], None]) -> None:
-        self._pool = DaemonPool(size, name, retired=retired)
+        super().__init__(size, name, retired=retired)
         self._seconds = seconds
 
     def end(self) -> float:
-        """Returns when what begins now has to be done, on the monotonic clock."""
+        """Returns when work that begins now has to be done, in seconds on the monotonic clock."""
         return time.monotonic() + self._seconds
 
     def half(self) -> float:
-        """Returns when half of the time of what runs now is over."""
+        """Returns when half of the time of the current work is over, in seconds on the monotonic clock."""
         return time.monotonic() + min(time_left(), self._seconds) / 2
 
     def submit(self, work: Callable[[], None], end: float | None = None) -> None:
-        """Runs `work` soon, on what time the caller has left, or up to `end`."""
+        """Runs a function soon; in this thread where the pool is closed.
+
+        Args:
+            work: Handles its own errors.
+            end: When it has to be done, on the monotonic clock; None for what time the caller has left.
+        """
         if end is None:
             end = min(self.end(), time.monotonic() + time_left())
 
@@ -121,10 +130,6 @@ class TimedWork:
                 work()
 
         try:
-            self._pool.submit(timed)
-        except RuntimeError:  # closed: who still reads does so without help
+            super().submit(timed)
+        except RuntimeError:  # closed: what is still read is read without other threads
             timed()
-
-    def close(self) -> None:
-        """Drops work that has not begun, and lets the threads end."""
-        self._pool.close()

@@ -1,4 +1,4 @@
-"""State that belongs to one process: made at first use in each, never shared by fork, never pickled."""
+"""State that belongs to one process: made at first use, never shared through a fork, never pickled."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _creation = threading.Lock()
-# Stands for this process: asking the system for its number takes longer than all the rest of `get`.
+# Stands for this process: a system call for its number takes longer than the rest of `get`.
 _here = object()
 
 
 def _begin_anew() -> None:
-    """Another thread of the parent may have held the lock at the moment of the fork."""
+    """Replaces the lock, which another thread of the parent may have held at the moment of the fork."""
     global _creation, _here  # noqa: PLW0603 - both are replaced, not shared
     _creation = threading.Lock()
     _here = object()
@@ -28,10 +28,10 @@ if hasattr(os, "register_at_fork"):
 
 
 class ProcessLocal(Generic[T]):
-    """A value that each process makes for itself: clients, threads, locks, caches.
+    """A value that each process makes for itself: clients, threads, locks, caches. Thread-safe.
 
     Args:
-        make: Makes the value; must be picklable where the holder is pickled.
+        make: Makes the value; has to be picklable where the holder is pickled.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -49,7 +49,7 @@ class ProcessLocal(Generic[T]):
         return slot.made[0]
 
     def pop(self) -> T | None:
-        """Forgets the value and returns it, None where this process made none."""
+        """Removes the value and returns it, None where this process made none."""
         slot, self._slot = self._slot, None
         return slot.made[0] if slot and slot.made and slot.process is _here else None
 
@@ -69,7 +69,7 @@ class ProcessLocal(Generic[T]):
 
 
 class _Slot(Generic[T]):
-    """One process's value, empty at first; a lock of its own, since making it may take long."""
+    """The value of one process, empty at first, with a lock of its own, since making it may take long."""
 
     def __init__(self) -> None:
         self.process = _here

@@ -1,10 +1,10 @@
-"""URLs as messages may show them: without user, password and query, where tokens are."""
+"""URLs for messages: without user, password and query, which may be secrets."""
 
 from __future__ import annotations
 
 import re
 
-# In the URLs of IPFS itself nobody is named, and paths may have an @ or a question mark.
+# The URLs of IPFS itself have no user, and their paths may have an @ or a question mark.
 _URL = re.compile(
     r"(?P<scheme>\s*(?!ip[fn]s:)[a-z][a-z0-9+.-]*://)(?P<authority>[^/?#]*)(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
@@ -13,7 +13,7 @@ _HOST = re.compile(r"(\[[^\]]*\]|[^:]+)(:\d*)?")
 
 
 def redacted(url: str) -> str:
-    """Returns a URL without what nobody else may see; other addresses are returned as they are."""
+    """Returns a URL without user, password and query; any other address is returned as it is."""
     match = _URL.fullmatch(url)
     if match is None:
         return url

@@ -1,4 +1,4 @@
-"""What a user may have meant where a name leads nowhere."""
+"""Suggestions for messages about a name that does not exist."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ CONTRIBUTED = {
 def similar(
     name: str, known: Iterable[str], *, or_itself: bool = False, at_least: float = 0.6
 ) -> str | None:
-    """Returns the known name that another is most like, whatever its case, or None.
+    """Returns the known name that is most similar to another, whatever its case, or None.
 
     Args:
         name: What the user wrote.
         known: The names that exist.
         or_itself: Whether the very same name counts as well.
-        at_least: How much they have to have in common, of 1.
+        at_least: The least similarity, from 0 to 1.
     """
     by_lower = {item.lower(): item for item in sorted(known) if or_itself or item != name}
     close = get_close_matches(name.lower(), by_lower, 1, at_least)
@@ -49,7 +49,7 @@ def similar(
 
 
 def missing_module(error: ModuleNotFoundError, module: str) -> str | None:
-    """Returns what is wrong with a module's name where its package is there and the module is not, or None.
+    """Returns what is wrong with the name of a module that its package does not have, None for other errors.
 
     Args:
         error: What importing it raised.
@@ -68,14 +68,14 @@ def missing_module(error: ModuleNotFoundError, module: str) -> str | None:
 
 
 def _modules_of(package: str) -> list[str]:
-    """Returns the names of a package's modules; the package was imported by who found one missing."""
+    """Returns the names of the modules of a package, which was imported before."""
     spec = importlib.util.find_spec(package)
     places = (spec and spec.submodule_search_locations) or ()
     return [module.name for module in pkgutil.iter_modules(places)]
 
 
 def is_installed(package: str) -> bool:
-    """Tells whether a top-level package or module can be imported, without importing it."""
+    """Returns whether a top-level package or module can be imported, without importing it."""
     try:
         return package in sys.modules or importlib.util.find_spec(package) is not None
     except (ImportError, ValueError):  # what a finder raises, or a module without a spec

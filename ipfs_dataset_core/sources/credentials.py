@@ -1,4 +1,4 @@
-"""Who gets which credentials: a token for one source is never sent to another."""
+"""Which source gets which credentials: a token for one source is never sent to another."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def options_for(options: Options, address: str, position: int) -> Options:
     Args:
         options: As the user gave them.
         address: The source.
-        position: Its place among the sources that the user named, from 0; -1 where an object's URL, the
+        position: Its position among the sources that the user named, from 0; -1 where an object's URL, the
             environment or a router named it.
     """
     headers, auth = options.headers, options.auth
@@ -37,11 +37,11 @@ def options_for(options: Options, address: str, position: int) -> Options:
 
 
 def kept_for(options: Options, named: Sequence[str]) -> Options:
-    """Returns options whose headers and credentials are for the sources that the user named alone.
+    """Returns options whose headers and credentials are for no source but those that the user named.
 
     Args:
         options: As the user gave them.
-        named: Those sources; the first one gets a lone `auth`.
+        named: Those sources; the first one gets an `auth` that names no source.
     """
     headers, auth = options.headers, options.auth
     if not _is_per_source(headers):
@@ -61,5 +61,5 @@ def _of(values: Mapping[str, Any], address: str) -> Any:
 
 
 def _normal(address: str) -> str:
-    """Returns an address such that one source's spellings are equal; tokens in a query do not count."""
+    """Returns an address that is equal for all spellings of one source, without tokens in a query."""
     return gateway_address(address).partition("?")[0].removeprefix("gateway+").rstrip("/")

@@ -23,7 +23,7 @@ from ipfs_dataset_core.errors import (
 from ipfs_dataset_core.ipld import hasher, verify
 from ipfs_dataset_core.runtime.deadlines import time_left
 from ipfs_dataset_core.sources.disk_cache import DiskCache
-from ipfs_dataset_core.sources.hedging import HedgedRequests, Latencies, in_turn
+from ipfs_dataset_core.sources.hedging import HedgedRequests, in_turn
 from ipfs_dataset_core.sources.retry import delays, pause, wait_at_least
 from ipfs_dataset_core.sources.throttle import Throttled, WrapperTransport, loader_workers
 from ipfs_dataset_core.toolkit.index_cache import IndexCache
@@ -43,6 +43,11 @@ T = TypeVar("T")
 # How long a source is asked last after a failure, and after wrong bytes.
 FAILED_SECONDS = 10.0
 WRONG_BYTES_SECONDS = 300.0
+# How long the last blocks took decides when the next one is late.
+_KEPT_LATENCIES, _ENOUGH_LATENCIES = 32, 8
+# Until enough is known, and the least in any case: a hedge is for outliers, not for jitter.
+_DEFAULT_HEDGE_SECONDS = 1.0
+_LEAST_HEDGE_SECONDS = 0.05
 
 
 class Source(WrapperTransport):
@@ -54,13 +59,12 @@ class Source(WrapperTransport):
 
     Attributes:
         has_delivered: Whether any request succeeded.
-        latencies: How long it takes for a block.
     """
 
     def __init__(self, wrapped: Transport) -> None:
         super().__init__(wrapped)
         self.has_delivered = False
-        self.latencies = Latencies()
+        self._block_seconds: list[float] = []
         # On the monotonic clock.
         self._rests_until = 0.0
         self._limited_until = 0.0
@@ -69,8 +73,18 @@ class Source(WrapperTransport):
     def get_block(self, cid: CID) -> bytes:
         started = time.monotonic()
         block = self.wrapped.get_block(cid)
-        self.latencies.add(time.monotonic() - started)
+        seconds = time.monotonic() - started
+        with self._lock:
+            self._block_seconds = [*self._block_seconds[1 - _KEPT_LATENCIES :], seconds]
         return block
+
+    def hedge_delay(self) -> float:
+        """Returns after how many seconds a block is late: half as much again as nearly all took."""
+        with self._lock:
+            known = sorted(self._block_seconds)
+        if len(known) < _ENOUGH_LATENCIES:
+            return _DEFAULT_HEDGE_SECONDS
+        return max(_LEAST_HEDGE_SECONDS, 1.5 * known[int(0.95 * (len(known) - 1))])
 
     @property
     def rests(self) -> bool:
@@ -124,7 +138,8 @@ class SourcePool:
 
     Args:
         transports: At least one.
-        options: `verify`, `retries`, `offline` and those of the cache count here.
+        options: `verify`, `retries`, `timeout`, `deadline`, `offline`, the limits on requests and the options
+            of the cache count here.
     """
 
     def __init__(self, transports: Sequence[Transport], options: Options) -> None:
@@ -145,7 +160,7 @@ class SourcePool:
 
     @property
     def concurrency(self) -> int:
-        """How many requests at once serve these sources well."""
+        """Number of requests at once that serve these sources well."""
         most = max((transport.concurrency for transport in self.transports), default=1)
         return max(1, min(most, self._options.max_requests // loader_workers()))
 
@@ -153,14 +168,14 @@ class SourcePool:
         """Returns the block that `cid` names, from the first source that delivers it intact.
 
         Raises:
-            TransportError: No source delivered; the message quotes what each said. That none has the block
-                now does not prove that nobody has it: only a verified directory proves an absence.
-            VerificationError: What came does not hash to `cid`, or its hash proves nothing.
+            TransportError: No source delivered; the message quotes each. That none has the block now does not
+                prove that nobody has it: only a verified directory proves an absence.
+            VerificationError: What arrived does not hash to `cid`, or its hash proves nothing.
         """
         if cid.is_identity:
             return cid.digest
         if self._options.verify:
-            hasher(cid)  # refuses a hash that proves nothing before anyone is asked
+            hasher(cid)  # refuses a hash that proves nothing before any request
         if self._cache is not None and (kept := self._cache.get(cid)) is not None:
             return kept
         block = self.first(lambda t: self._block(t, cid), f"block {cid}", hedged=True)
@@ -168,7 +183,7 @@ class SourcePool:
         return block
 
     def has_kept(self, cid: CID) -> bool:
-        """Tells whether the cache on disk probably has a block."""
+        """Returns whether the cache on disk probably has a block."""
         return self._cache is not None and self._cache.has(cid)
 
     def keep(self, cid: CID, block: bytes) -> None:
@@ -183,7 +198,7 @@ class SourcePool:
 
     @property
     def index_cache(self) -> IndexCache | None:
-        """Where indexes are kept; None where what they are made of is not verified."""
+        """Cache of indexes; None where the data that they are made of is not verified."""
         return IndexCache(self._cache) if self._options.verify else None
 
     @property
@@ -228,7 +243,7 @@ class SourcePool:
         return [transport for transport in self.transports if transport.serves_paths]
 
     def close(self) -> None:
-        """Closes every transport, and waits for what the cache was given to write."""
+        """Closes every transport, and waits until the cache is written."""
         for transport in self._all:
             transport.close()
         self._hedged.close()
@@ -244,14 +259,18 @@ class SourcePool:
         retried: type[TransportError] = TransportError,
         hedged: bool = False,
     ) -> T:
-        """Returns the first answer that a source gives, asked in the order of preference and health.
+        """Returns the first answer of a source; they are asked in the order of preference and health.
 
         Args:
-            ask: Asks one source.
-            what: What errors call the thing.
-            transports: Those to ask, all where None.
-            retried: The failures after which asking again is worth the wait.
+            ask: Makes a request to one source.
+            what: What is asked for, for errors.
+            transports: Those to ask; None for all.
+            retried: Class of the failures that are worth a retry.
             hedged: Whether the next source is asked as well when an answer is late.
+
+        Raises:
+            TransportError: No source answered, or there is no time for another attempt.
+            VerificationError: What a source delivered is not what its CID names.
         """
         asked = self.transports if transports is None else transports
         waits, started = delays(self._options.retries), time.monotonic()
@@ -260,14 +279,14 @@ class SourcePool:
             # A source that refused for good is quoted, and not asked again.
             failures = {t: e for t, e in failures.items() if getattr(e, "final", False)}
             order = sorted((t for t in asked if t not in failures), key=attrgetter("rests"))
-            race = self._race(ask, order, hedged=hedged)
-            for number, error in race.failures.items():
+            outcome = self._ask_each(ask, order, hedged=hedged)
+            for number, error in outcome.failures.items():
                 log.debug("No %s from %s: %s", what, order[number].name, error)
                 failures[order[number]] = error
-            for number in race.late:
+            for number in outcome.late:
                 order[number].was_late()
-            if race.winner is not None:
-                return cast("T", race.answer)
+            if outcome.winner is not None:
+                return cast("T", outcome.answer)
             retryable = {
                 t: e for t, e in failures.items() if isinstance(e, retried) and e.retryable
             }
@@ -281,16 +300,16 @@ class SourcePool:
             time.sleep(wait)
 
     def _may_come_back(self, failed: Iterable[Source], seconds: float) -> bool:
-        """Tells whether to go on asking for what a source that has delivered before does not deliver now.
+        """Returns whether to retry for longer, since a source that fails now has delivered before.
 
-        A node that is started anew takes longer than a few tries; one that never answered is not waited for.
+        A node takes longer than a few retries to restart; one that never answered is not waited for.
         """
         if self._options.retries == 0 or seconds >= self._options.timeout:
             return False
         return any(source.has_delivered for source in failed)
 
     def _notes(self, *, late: bool) -> list[str]:
-        """Returns what a failure has to do with how the user set things."""
+        """Returns which of the user's options contribute to a failure."""
         notes = []
         if self._options.offline:
             notes.append("offline=True: only the cache and local stores were asked")
@@ -298,13 +317,13 @@ class SourcePool:
             notes.append(f"there is no time for another try: deadline={self._options.deadline:g}")
         return notes
 
-    def _race(
+    def _ask_each(
         self, ask: Callable[[Transport], T], order: Sequence[Source], *, hedged: bool
     ) -> Outcome[T]:
         attempts = [partial(source.ask, ask) for source in order]
         if not hedged or len(order) < 2 or order[0].local:  # noqa: PLR2004 - one has no rival
             return in_turn(attempts)
-        return self._hedged.run(attempts, [source.latencies.hedge_delay() for source in order])
+        return self._hedged.run(attempts, [source.hedge_delay() for source in order])
 
 
 def _aggregate_errors(

@@ -1,4 +1,4 @@
-"""Asks one source after the other, the next one also when an answer is late: the first good answer counts."""
+"""Hedged requests: the next source is asked too when an answer is late, and the first good answer counts."""
 
 from __future__ import annotations
 
@@ -24,19 +24,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FAILURES = (TransportError, VerificationError, LimitError, FormatError)
-# How many second requests may be on their way at once: a source that is slow for everything must not
-# double the load on the others.
+# Hedging requests at once: a source that is slow for everything must not double the load on the others.
 _MAX_HEDGES = 4
 
 
 class Outcome(Generic[T]):
-    """What came of asking several sources.
+    """The outcome of requests to several sources.
 
     Attributes:
         answer: The first good one.
-        winner: Which attempt gave it, None where all failed.
-        late: The attempts that were still on their way then.
-        failures: What those that failed raised, by attempt.
+        winner: Number of the attempt that gave it, None where all failed.
+        late: Numbers of the attempts that were still running then.
+        failures: The errors of those that failed, by number.
     """
 
     def __init__(self) -> None:
@@ -47,26 +46,26 @@ class Outcome(Generic[T]):
 
 
 def in_turn(attempts: Sequence[Callable[[], T]]) -> Outcome[T]:
-    """Asks one source after the other, here and now, until one answers."""
-    race: Outcome[T] = Outcome()
+    """Asks one source after the other, in this thread, until one answers."""
+    outcome: Outcome[T] = Outcome()
     for number, attempt in enumerate(attempts):
-        if race.failures and time_left() <= 0:
+        if outcome.failures and time_left() <= 0:
             break
         try:
-            race.answer = attempt()
+            outcome.answer = attempt()
         except FAILURES as error:
-            race.failures[number] = error
+            outcome.failures[number] = error
         else:
-            race.winner = number
+            outcome.winner = number
             break
-    return race
+    return outcome
 
 
 class HedgedRequests:
-    """Runs races in threads of its own.
+    """Asks several sources in threads of its own. Thread-safe.
 
     Args:
-        size: How many requests at once.
+        size: Number of requests at once.
     """
 
     def __init__(self, size: int) -> None:
@@ -74,26 +73,26 @@ class HedgedRequests:
         self._permits = threading.Semaphore(_MAX_HEDGES)
 
     def run(self, attempts: Sequence[Callable[[], T]], patience: Sequence[float]) -> Outcome[T]:
-        """Asks the first source, the next one when it failed, or is late and few others are.
+        """Asks the first source, and the next where one failed, or is late while few others are.
 
         Args:
             attempts: Each asks one source.
-            patience: Seconds after which each is late.
+            patience: Seconds after which each attempt is late.
         """
-        race: Outcome[T] = Outcome()
+        outcome: Outcome[T] = Outcome()
         results: queue.SimpleQueue[tuple[int, T | None, Exception | None]] = queue.SimpleQueue()
         running, hedges = {0}, 0
         self._start(0, attempts[0], results)
         try:
             while running:
-                started = len(running) + len(race.failures)
+                started = len(running) + len(outcome.failures)
                 may_hedge = started < len(attempts)
                 wait = min(time_left(), patience[started - 1] if may_hedge else time_left())
                 try:
                     number, answer, error = results.get(timeout=_bounded(wait))
                 except queue.Empty:
                     if time_left() <= 0:
-                        self._give_up(race, running)
+                        self._give_up(outcome, running)
                     elif may_hedge and self._permits.acquire(blocking=False):
                         hedges += 1
                         running.add(started)
@@ -101,18 +100,18 @@ class HedgedRequests:
                     continue
                 running.discard(number)
                 if error is None:
-                    race.answer, race.winner, race.late = answer, number, sorted(running)
-                    return race
+                    outcome.answer, outcome.winner, outcome.late = answer, number, sorted(running)
+                    return outcome
                 if not isinstance(error, FAILURES):
                     raise error
-                race.failures[number] = error
+                outcome.failures[number] = error
                 if started < len(attempts):
                     running.add(started)
                     self._start(started, attempts[started], results)
         finally:
             for _ in range(hedges):
                 self._permits.release()
-        return race
+        return outcome
 
     def close(self) -> None:
         """Lets the threads end."""
@@ -130,48 +129,21 @@ class HedgedRequests:
             try:
                 with until(end):
                     results.put((number, attempt(), None))
-            except Exception as error:  # noqa: BLE001 - goes to whoever waits
+            except Exception as error:  # noqa: BLE001 - raised in the thread that waits
                 results.put((number, None, error))
 
         try:
             self._pool.submit(run)
-        except RuntimeError:  # closed: who still reads does so without help
+        except RuntimeError:  # closed: what is still read is read without other threads
             run()
 
     @staticmethod
-    def _give_up(race: Outcome[T], running: set[int]) -> None:
+    def _give_up(outcome: Outcome[T], running: set[int]) -> None:
         for number in sorted(running):
-            race.failures[number] = TransportTimeoutError("did not answer before the deadline")
+            outcome.failures[number] = TransportTimeoutError("did not answer before the deadline")
         running.clear()
 
 
 def _bounded(seconds: float) -> float | None:
-    """Returns a time-out as the queue takes it: None for none, and never less than nothing."""
+    """Returns a time-out in seconds for a queue: None for none, never less than 0."""
     return None if seconds == math.inf else max(0.0, seconds)
-
-
-class Latencies:
-    """How long a source takes, and from when on an answer is late."""
-
-    _KEPT = 32
-    _ENOUGH = 8
-    # Until something is known, and the least in any case: a hedge is for tails, not for jitter.
-    _DEFAULT_SECONDS = 1.0
-    _LEAST_SECONDS = 0.05
-
-    def __init__(self) -> None:
-        self._seconds: list[float] = []
-        self._lock = threading.Lock()
-
-    def add(self, seconds: float) -> None:
-        """Notes how long an answer took."""
-        with self._lock:
-            self._seconds = [*self._seconds[1 - self._KEPT :], seconds]
-
-    def hedge_delay(self) -> float:
-        """Returns after how many seconds an answer is late: half as much again as nearly all took."""
-        with self._lock:
-            known = sorted(self._seconds)
-        if len(known) < self._ENOUGH:
-            return self._DEFAULT_SECONDS
-        return max(self._LEAST_SECONDS, 1.5 * known[int(0.95 * (len(known) - 1))])

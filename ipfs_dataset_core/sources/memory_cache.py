@@ -1,4 +1,4 @@
-"""Verified bytes kept in memory, least recently used out first, within a budget of bytes."""
+"""A cache of bytes in memory, from which the least recently used are removed first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class BytesCache:
     """A thread-safe LRU cache of bytes.
 
     Args:
-        budget: How many bytes of values to keep; a value larger than that is not kept.
+        budget: Size in bytes of all values together; a larger value is not kept.
     """
 
     def __init__(self, budget: int) -> None:
@@ -24,7 +24,7 @@ class BytesCache:
         self._lock = threading.Lock()
 
     def get(self, key: Hashable) -> bytes | None:
-        """Returns the value, None where it is not there (any more)."""
+        """Returns a value, None where it is not cached."""
         with self._lock:
             value = self._values.get(key)
             if value is not None:
@@ -32,7 +32,7 @@ class BytesCache:
             return value
 
     def put(self, key: Hashable, value: bytes) -> None:
-        """Keeps a value, dropping older ones to stay within the budget."""
+        """Caches a value, and removes the least recently used beyond the budget."""
         if len(value) > self._budget:
             return
         with self._lock:
@@ -44,7 +44,7 @@ class BytesCache:
                 self._used -= len(self._values.popitem(last=False)[1])
 
     def drop(self, key: Hashable) -> None:
-        """Forgets a value, where it is there."""
+        """Removes a value, where it is cached."""
         with self._lock:
             if old := self._values.pop(key, None):
                 self._used -= len(old)

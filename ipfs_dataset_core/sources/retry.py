@@ -1,4 +1,4 @@
-"""When to ask again after a failure: exponential back-off with full jitter."""
+"""When to retry after a failure: exponential back-off with full jitter."""
 
 from __future__ import annotations
 
@@ -18,35 +18,41 @@ BASE_SECONDS = 0.2
 CAP_SECONDS = 20.0
 RETRY_AFTER_CAP_SECONDS = 120.0
 
-# Of our own: the user's global random state stays untouched, and forked workers must not wait in step.
+# Not the global generator: that is the user's, and forked workers must not wait for equal times.
 _random = random.SystemRandom()
 
 
 def delays(retries: int, uniform: random.Random = _random) -> Iterator[float]:
-    """Yields the seconds to wait before each further try, at most `retries` times.
+    """Yields the seconds to wait before each retry.
 
     "Full jitter" as in Marc Brooker, "Exponential Backoff And Jitter" (2015): many clients that failed
-    together do not come back together.
+    together do not retry together.
+
+    Args:
+        retries: Number of retries.
+        uniform: Source of randomness.
     """
     for attempt in range(retries):
         yield uniform.uniform(0, min(CAP_SECONDS, BASE_SECONDS * 2 ** min(attempt, 16)))
 
 
 def pause(uniform: random.Random = _random) -> float:
-    """Returns the seconds between tries for a source that is expected to come back."""
+    """Returns the seconds between attempts at a source that is expected to work again soon."""
     return uniform.uniform(0.25, 1.5)
 
 
 def wait_at_least(error: TransportError) -> float:
-    """Returns the seconds that the source asked us to wait, capped."""
+    """Returns the seconds that the source asked us to wait, at most `RETRY_AFTER_CAP_SECONDS`."""
     asked = error.retry_after if isinstance(error, RateLimitedError) else None
     return min(asked or 0.0, RETRY_AFTER_CAP_SECONDS)
 
 
 def with_retries(call: Callable[[], T], retries: int) -> T:
-    """Returns what `call` does, after as many further tries as there are retryable failures and retries.
+    """Returns what a function returns, retried after retryable failures while the deadline leaves time.
 
-    There is no further try for which the deadline leaves no time.
+    Args:
+        call: The function.
+        retries: Number of retries.
 
     Raises:
         TransportError: The last failure.

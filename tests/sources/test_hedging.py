@@ -9,7 +9,7 @@ import pytest
 
 from ipfs_dataset_core.errors import FormatError, TransportError, TransportTimeoutError
 from ipfs_dataset_core.runtime.deadlines import time_left, until
-from ipfs_dataset_core.sources.hedging import HedgedRequests, Latencies, in_turn
+from ipfs_dataset_core.sources.hedging import HedgedRequests, in_turn
 
 FOR_EVER = 60.0
 
@@ -138,16 +138,3 @@ def test_in_turn_asks_one_after_the_other():
     race = in_turn([failing()])
     assert race.winner is None
     assert issubclass(FormatError, ValueError)
-
-
-def test_what_is_late_is_learnt_from_what_was_usual():
-    latencies = Latencies()
-    assert latencies.hedge_delay() == 1.0
-    for _ in range(20):
-        latencies.add(0.2)
-    assert latencies.hedge_delay() == pytest.approx(0.3)
-    latencies.add(30.0)
-    assert latencies.hedge_delay() == pytest.approx(0.3), "one outlier changes nothing"
-    for _ in range(32):
-        latencies.add(0.001)
-    assert latencies.hedge_delay() == 0.05, "jitter is not lateness"

@@ -110,15 +110,27 @@ def test_being_late_never_shortens_a_rest(source, clock):
     assert not source.rests
 
 
-def test_how_long_blocks_take_is_measured_and_failures_are_not(clock):
+def test_a_block_is_late_where_it_takes_longer_than_nearly_all_before(clock):
+    seconds = [0.2]
+
     def slow(_, data):
-        clock[0] += 0.2
+        clock[0] += seconds[0]
         return data
 
     source = Source(Recorder({NAME.multihash: BLOCK}, change=slow))
+
+    def take(number, each):
+        seconds[0] = each
+        for _ in range(number):
+            source.get_block(NAME)
+
     with pytest.raises(ObjectNotFoundError):
         source.get_block(make_cid(b"other", RAW))
-    assert source.latencies.hedge_delay() == 1.0, "nothing is known yet"
-    for _ in range(10):
-        source.get_block(NAME)
-    assert source.latencies.hedge_delay() == pytest.approx(0.3)
+    take(7, 0.2)
+    assert source.hedge_delay() == 1.0, "failures do not count, and seven blocks are not enough"
+    take(13, 0.2)
+    assert source.hedge_delay() == pytest.approx(0.3)
+    take(1, 30.0)
+    assert source.hedge_delay() == pytest.approx(0.3), "one outlier changes nothing"
+    take(32, 0.001)
+    assert source.hedge_delay() == 0.05, "jitter is not lateness"
