@@ -33,6 +33,7 @@ default_role = "py:obj"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # an attribute is described where its class is, and once
 
 
 def _find_by_last_name(app: Sphinx, env: Any, node: Element, text: Element) -> Element | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
-from ipfs_dataset_core.interfaces import Reader, ReaderPlugin, is_whole_file
+from ipfs_dataset_core.interfaces import Reader, ReaderPlugin, WholeFileIndex, is_whole_file
 from ipfs_dataset_core.interfaces.objects import BytesFile
 from ipfs_dataset_core.registry.declarations import declaration_of, is_reader_class
 from ipfs_dataset_core.registry.guarded_readers import make_reader, unguarded
@@ -114,12 +114,21 @@ class _ByReader(_Decode):
         file = BytesFile(data, name, limits=limits)
         try:
             samples = list(reader.samples(file))
+            whole = _is_one_sample(reader, file)
         except IPFSDatasetError as error:
             # The file is a member: where it is comes from who reads the archive or folder.
             copy = with_message(error, error.reason or str(error))
             copy.location = copy.reason = None
             raise copy from error.__cause__
-        return samples[0][1] if is_whole_file(type(unguarded(reader))) else samples
+        return samples[0][1] if whole else samples
+
+
+def _is_one_sample(reader: Reader, file: BytesFile) -> bool:
+    """Tells whether a file of a format is one sample, whatever is in it."""
+    plain = unguarded(reader)
+    if is_whole_file(type(plain)):
+        return True
+    return plain.cheap_index and isinstance(plain.index(file), WholeFileIndex)
 
 
 class ReaderFactory:

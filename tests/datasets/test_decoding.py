@@ -10,7 +10,14 @@ from torch.utils.data import DataLoader
 
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset.types import IPFSObject, RemoteFileType
-from ipfs_dataset_core import FormatError, PluginError, Reader, SpanIndex, UnknownPluginError
+from ipfs_dataset_core import (
+    FormatError,
+    PluginError,
+    Reader,
+    SpanIndex,
+    UnknownPluginError,
+    WholeFileIndex,
+)
 from tests.support.builders import tar_bytes, zip_bytes
 from tests.support.stores import Store
 from tests.support.workers import as_it_is
@@ -103,6 +110,24 @@ def test_a_format_with_many_samples_a_file_gives_the_list_of_them(store):
     tar = IPFSObject(store.file(tar_bytes({"a.num": b"123", "b.num": b""})), RemoteFileType.TAR)
     [(name, value), empty] = MapStyle(tar, store.address, decoders={".num": Digits})
     assert (name, [v for _, v in value], empty) == ("a.num", [1, 2, 3], ("b.num", []))
+
+
+class Lengths(Reader):
+    """A file is one sample, which is made without `decode`."""
+
+    cheap_index = True
+
+    def index(self, source):
+        return WholeFileIndex(source.name, source.size)
+
+    def read(self, source, index, position):
+        return index.name(position), source.size
+
+
+def test_a_format_whose_index_is_of_whole_files_gives_the_value(store):
+    archive = store.file(zip_bytes({"a.len": b"12345", "b.txt": b"text"}))
+    dataset = IPFSDataset(IPFSObject(archive, "zip"), store.address, decoders={".len": Lengths})
+    assert list(dataset) == [("a.len", 5), ("b.txt", b"text")]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import runpy
 import subprocess
@@ -16,8 +17,9 @@ from ipfs_dataset.cli import COMMANDS
 from ipfs_dataset_core import errors
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin, hookspecs
 from ipfs_dataset_core.options import VARIABLES
+from ipfs_dataset_core.registry import unguarded
 from ipfs_dataset_core.registry.discovery import HOOKS
-from ipfs_dataset_core.registry.lookup import Registry
+from ipfs_dataset_core.registry.lookup import Registry, resolve_factory
 from tests.docs.conftest import RECORDS
 from tests.support.markdown import blocks, run_python
 
@@ -66,6 +68,38 @@ def test_the_plugins_of_the_how_to_pages_pass_the_contract_tests_there(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"\b\d+ passed", done.stdout)
+
+
+CONTRIB = sorted((ROOT / "contrib").glob("*/pyproject.toml"))
+
+
+@pytest.mark.parametrize("project", CONTRIB, ids=lambda path: path.parent.name)
+def test_every_contributed_distribution_has_a_page_with_its_formats_and_their_options(project):
+    page = DOCS / "formats" / f"{project.parent.name.removeprefix('ipfs-dataset-')}.md"
+    text = page.read_text(encoding="utf-8")
+    readme = f"../../contrib/{project.parent.name}/README.md"
+    assert f"{{include}} {readme}" in text
+    text += (page.parent / readme).read_text(encoding="utf-8")
+    index = (DOCS / "formats" / "index.md").read_text(encoding="utf-8")
+    assert f"]({page.name})" in index
+    declared = [
+        item
+        for item, origin in Registry().all(ReaderPlugin)
+        if origin.distribution == project.parent.name
+    ]
+    for plugin in declared:
+        assert f"| `{plugin.name}` |" in text
+        kind = type(unguarded(resolve_factory(plugin)()))
+        # Of the base, which takes anything, a class without options has the method.
+        options = inspect.signature(kind.__init__).parameters if _has_options(kind) else {}
+        for option in [name for name in options if name != "self"]:
+            assert re.search(rf"{kind.__name__}\([^`]*\b{option}\b", text), option
+    if declared:
+        assert blocks(page, "python")
+
+
+def _has_options(kind):
+    return kind.__init__ is not object.__init__
 
 
 def test_no_page_or_template_needs_a_newer_pip_than_that_of_python_3_11():
