@@ -126,7 +126,7 @@ class Lengths(Reader):
 
 def test_a_format_whose_index_is_of_whole_files_gives_the_value(store):
     archive = store.file(zip_bytes({"a.len": b"12345", "b.txt": b"text"}))
-    dataset = IPFSDataset(IPFSObject(archive, "zip"), store.address, decoders={".len": Lengths})
+    dataset = MapStyle(IPFSObject(archive, "zip"), store.address, decoders={".len": Lengths})
     assert list(dataset) == [("a.len", 5), ("b.txt", b"text")]
 
 

@@ -17,7 +17,6 @@ from ipfs_dataset.cli import COMMANDS
 from ipfs_dataset_core import errors
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin, hookspecs
 from ipfs_dataset_core.options import VARIABLES
-from ipfs_dataset_core.registry import unguarded
 from ipfs_dataset_core.registry.discovery import HOOKS
 from ipfs_dataset_core.registry.lookup import Registry, resolve_factory
 from tests.docs.conftest import RECORDS
@@ -89,7 +88,7 @@ def test_every_contributed_distribution_has_a_page_with_its_formats_and_their_op
     ]
     for plugin in declared:
         assert f"| `{plugin.name}` |" in text
-        kind = type(unguarded(resolve_factory(plugin)()))
+        kind = type(resolve_factory(plugin)())
         # Of the base, which takes anything, a class without options has the method.
         options = inspect.signature(kind.__init__).parameters if _has_options(kind) else {}
         for option in [name for name in options if name != "self"]:
