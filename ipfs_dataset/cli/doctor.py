@@ -71,7 +71,7 @@ def _positive(number: type[int | float]) -> Callable[[str], float]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints what was found; 1 where no source can be read from."""
+    """Prints what was found; 1 where the object cannot be read."""
     given: dict[str, Any] = {"gateways": tuple(arguments.gateway)} if arguments.gateway else {}
     if arguments.timeout is not None:
         given["timeout"] = arguments.timeout
@@ -163,8 +163,10 @@ class Diagnosis:
 
     @property
     def readable(self) -> bool:
-        """Whether some source delivered all that was looked at."""
-        return any(source.trustless and source.first_missing is None for source in self.sources)
+        """Whether the object was found, and some source delivered all that was looked at."""
+        return self.cid is not None and any(
+            source.trustless and source.first_missing is None for source in self.sources
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values."""
@@ -301,7 +303,8 @@ def _advice(found: Diagnosis) -> list[str]:
     failures = {source.failure for source in found.sources}
     if failures == {"missing"}:
         advice.append(
-            "No source has the object: ask its publisher to pin it, or add gateways=[URL, …]"
+            "No source has the object: see that its CID is right, for one that nobody published looks the "
+            "same, ask its publisher to pin it, or add gateways=[URL, …]"
         )
     elif found.sources and not any(source.has_root for source in found.sources):
         advice.append(

@@ -100,7 +100,9 @@ class FolderStore(Transport):
             try:
                 self._folder.write(cid, block)
             except OSError as error:
-                raise TransportError(f"{self.name}: cannot write block {cid}: {error}") from error
+                raise TransportError(
+                    f"{self.name}: cannot write block {cid}: {error}{self._remedy(error)}"
+                ) from error
 
     def pin(self, cid: CID) -> None:
         """Checks that the whole DAG is here, and records its root in ``pins/``."""
@@ -112,10 +114,22 @@ class FolderStore(Transport):
         except OSError as error:
             raise TransportError(f"{self.name}: cannot pin {cid}: {error}") from error
 
+    def _remedy(self, error: OSError) -> str:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return (
+                f". Blocks are written to {str(self._path)!r}: give a folder in which you may write"
+            )
+        return ""
+
     def _lacks(self, cid: CID) -> str:
         lacks = f"has no block {cid}"
-        if self._path.is_dir():
+        if self._files.folder.is_dir():
             return lacks
+        if self._path.is_dir():
+            return (
+                f"{lacks}, nor any other, for the folder is no store: what IPFSDatasetExporter makes has "
+                f"a folder {self._files.folder.name!r} in it"
+            )
         return f"{lacks}, for there is no such folder. A URL starts with http:// or https://"
 
     def _missing(self, root: CID) -> Iterator[CID]:

@@ -8,9 +8,10 @@ import pytest
 
 from ipfs_dataset.cli import main
 from ipfs_dataset.cli.doctor import diagnose
-from ipfs_dataset_core.ipld import CID, RAW
+from ipfs_dataset_core.ipld import CID, RAW, make_cid
 from ipfs_dataset_core.options import Options
-from tests.support.builders import noise, one_file, tree
+from ipfs_dataset_plugins.store import FolderStore
+from tests.support.builders import car_bytes, depth_first, noise, one_file, tree
 from tests.support.gateway_server import GatewayServer
 from tests.support.http_server import Plan
 
@@ -98,6 +99,42 @@ def test_nobody_there_is_a_finding_not_a_crash():
     found = diagnose(URL, None, options, blocks=10)
     assert not found.readable
     assert "add gateways=" in found.advice[0]
+
+
+def test_a_path_that_leads_nowhere_is_not_readable(capsys):
+    with GatewayServer(BLOCKS) as server:
+        assert main(["doctor", f"{URL}/nothing", "--gateway", server.url]) == 1
+    assert "cannot be resolved" in capsys.readouterr().out
+
+
+def test_a_cid_that_nobody_has_may_be_wrong(tmp_path):
+    store = FolderStore(tmp_path / "store")
+    store.put_blocks(depth_first(ROOT, BLOCKS))
+    found = diagnose(
+        f"ipfs://{make_cid(b'other', RAW)}", str(tmp_path / "store"), Options(), blocks=10
+    )
+    assert not found.readable
+    assert "see that its CID is right" in found.advice[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["example.com", "k51qzi5uqu5dlvj2baxnqndepeb86cbk3ng7n3i46uzyxzyqj2xjonzllnv0v8"]
+)
+def test_a_name_is_resolved_by_no_store(tmp_path, name):
+    found = diagnose(f"ipns://{name}", str(tmp_path / "store"), Options(), blocks=10)
+    assert not found.readable
+    assert "give the API address of a node, or use an ipfs:// CID" in found.advice[0]
+
+
+def test_a_car_file_is_a_source(tmp_path):
+    path = tmp_path / "it.car"
+    path.write_bytes(car_bytes(ROOT, BLOCKS))
+    found = diagnose(URL, str(path), Options(), blocks=100)
+    assert found.readable
+    assert found.sources[0].name == f"CAR {path}"
+    assert not diagnose(
+        f"ipfs://{make_cid(b'other', RAW)}", str(path), Options(), blocks=9
+    ).readable
 
 
 @pytest.mark.parametrize("json_too", [False, True])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gc
 import io
 import multiprocessing
@@ -334,6 +335,48 @@ def test_a_car_that_cannot_be_written_is_a_transport_error(tmp_path):
     writer = CarWriter(tmp_path / "file" / "out.car")
     with pytest.raises(TransportError):
         writer.put_blocks(ALL)
+
+
+@pytest.mark.parametrize("inside", [{}, {"readme.txt": b"text"}])
+def test_a_folder_without_blocks_is_named(tmp_path, inside):
+    for name, data in inside.items():
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(
+        ObjectNotFoundError, match=r"has no block .*, nor any other.*a folder 'blocks'"
+    ):
+        FolderStore(tmp_path).get_block(ROOT)
+
+
+def test_a_store_with_other_blocks_lacks_one(folder):
+    with pytest.raises(ObjectNotFoundError) as caught:
+        folder.get_block(make_cid(b"another", RAW))
+    assert "nor any other" not in str(caught.value)
+
+
+def test_a_store_that_may_only_be_read_is_read_and_tells_what_to_do_where_it_is_written(
+    folder, tmp_path
+):
+    path = tmp_path / "store"
+    folders = [path, *(p for p in path.rglob("*") if p.is_dir())]
+    for one in folders:
+        one.chmod(0o555)
+    try:
+        if os.access(path, os.W_OK):
+            pytest.skip("this user may write everywhere")
+        assert read(FolderStore(path)) == DATA
+        with pytest.raises(
+            TransportError, match=r"cannot write block .*give a folder in which you may"
+        ):
+            FolderStore(path).put_blocks([(make_cid(b"new", RAW), b"new")])
+    finally:
+        for one in folders:
+            one.chmod(0o755)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC])
+def test_what_to_do_is_told_where_a_folder_may_not_be_written(tmp_path, number):
+    error = OSError(number, os.strerror(number))
+    assert ("may write" in FolderStore(tmp_path)._remedy(error)) == (number != errno.ENOSPC)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

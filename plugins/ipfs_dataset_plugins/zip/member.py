@@ -102,7 +102,13 @@ def read_member(archive: BufferedFile, member: Member, limits: Limits, encoding:
     if len(data) < compressed:
         raise cut_off(archive.name, start + header_bytes + compressed)
     content = _decompress(method, data, size, limits)
-    if len(content) != size:
+    if len(content) > size:
+        raise ValueError(
+            f"it has more than the {size} bytes that the archive declares: it is damaged, or has 4 GiB or "
+            "more and was packed without zip64, as by the Archive Utility of macOS; pack it again with a "
+            "tool that writes zip64, such as zip"
+        )
+    if len(content) < size:
         raise ValueError(f"it does not have the {size} bytes that the archive declares")
     if compression.crc32(content) != crc:
         raise ValueError("its CRC does not match")

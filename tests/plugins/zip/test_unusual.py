@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import bz2
+import io
 import lzma
 import subprocess
 import sys
+import zipfile
 import zlib
 from typing import Any
 
@@ -17,6 +19,32 @@ from ipfs_dataset_core.testing import MemoryFile
 from ipfs_dataset_plugins.zip import ZipReader
 from tests.support.archives import tar_of, zip_of
 from tests.support.zip_records import Entry, archive
+
+
+def test_a_member_of_more_than_4_gib_without_zip64_names_the_remedy():
+    # As the Archive Utility of macOS packs it: the sizes are those modulo 2**32. It compresses to 4 MB.
+    packer = zlib.compressobj(wbits=-15)
+    first, again = (
+        packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2)
+    )
+    packed = first + again * 4095 + packer.compress(bytes(100)) + packer.flush()
+    with zipfile.ZipFile(buffer := io.BytesIO(), "w") as made:
+        made.writestr("big", packed)
+    data = bytearray(buffer.getvalue())
+    for at in (0, data.rindex(b"PK\1\2")):
+        method, size = (8, 22) if at == 0 else (10, 24)
+        data[at + method : at + method + 2] = (8).to_bytes(2, "little")
+        data[at + size : at + size + 4] = (100).to_bytes(4, "little")
+    file, reader = MemoryFile(bytes(data)), ZipReader()
+    for read in (
+        lambda: list(reader.samples(file)),
+        lambda: reader.read(file, reader.index(file), 0),
+    ):
+        with pytest.raises(
+            FormatError, match=r"Member 'big'.*more than the 100 bytes.*macOS.*zip64"
+        ):
+            read()
+
 
 A, B = Entry(b"a", b"one"), Entry(b"b", b"two")
 SAMPLES = [("a", b"one"), ("b", b"two")]
