@@ -41,6 +41,7 @@ class BatchReader:
     def read_batch(
         self,
         samples: IndexedSamples,
+        length: int,
         indices: Sequence[SupportsIndex],
         read: Callable[[int], T],
         policy: ErrorPolicy,
@@ -51,6 +52,7 @@ class BatchReader:
 
         Args:
             samples: The samples of the dataset.
+            length: How many there are.
             indices: As users write them; `read` raises for those that are out of range. What a sampler added
                 to them about the samples that follow is fetched as well.
             read: Reads the sample at an index.
@@ -58,7 +60,6 @@ class BatchReader:
             unchanged: Whether `read` returns the samples as they are in `samples`, so that they may be read
                 from there together.
         """
-        length = len(samples)
         if soon := read_soon(indices):
             self._unread_hints = 0  # for a batch is being read
             self.prefetch(samples, numbered(soon, length))

@@ -89,7 +89,8 @@ class SampleAccess:
             indices: Integers.
         """
         return self._batches.read_batch(
-            self._indexed(), indices, self.__getitem__, self._policy, unchanged=self._unchanged
+            *(self._indexed(), self._count(), indices, self.__getitem__, self._policy),
+            unchanged=self._unchanged,
         )
 
     def prefetch(self, indices: Sequence[int]) -> None:
