@@ -203,7 +203,7 @@ class BulkFetch:
                 try:
                     data, block = stream.read(item)
                 except NotALeafError:
-                    continue  # fetched as a block, which tells whoever reads it
+                    continue  # fetched as a block, which the reader finds to be an inner node
                 wanted.pop(item).land(data)
                 if self._sources.keeps:
                     self._sources.keep(stream.cid_of(item), block())

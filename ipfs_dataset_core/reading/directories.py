@@ -1,4 +1,4 @@
-"""A directory in IPFS, walked block by verified block: no server is ever asked what a path means."""
+"""A directory in IPFS, walked block by verified block: no server is ever asked to resolve a path."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MAX_BARE_LINKS = 16
-# Of what is left out, so many are named in the log.
+# Symlinks that are named in the log.
 _MAX_LOGGED = 20
 # Directories above the paths of one batch that are held decoded; each may have 100,000 entries.
 _MAX_FINDERS = 16
@@ -94,7 +94,7 @@ class VerifiedDirectory(ObjectDirectory):
     Args:
         fetcher: Fetches and verifies.
         cid: The directory.
-        name: What errors call it.
+        name: Its name in errors.
     """
 
     cid: CID
@@ -113,7 +113,7 @@ class VerifiedDirectory(ObjectDirectory):
     def walk(self) -> Iterator[str]:
         visits = Visits(self.limits, self.name)
         left_out = 0
-        # Directories in which the walk is: where they are, and what of them is still to come.
+        # The directories that contain the current one: CID, path, and the children that are left.
         stack = [(self.cid, "", self._children(self.cid, visits))]
         while stack:
             cid, prefix, children = stack[-1]
@@ -168,10 +168,10 @@ class VerifiedDirectory(ObjectDirectory):
             )
 
     def _entries_at(self, paths: Iterable[str]) -> Iterator[tuple[str, DirectoryEntry]]:
-        # A directory's CID stands for what it holds, so what is above a name is walked once.
+        # The directories above a name are walked once: their CIDs fix their contents.
         finders: dict[tuple[str, ...], Callable[[str], DirectoryEntry | None]] = {}
         for path in paths:
-            # Who opens a path that leads nowhere hears of it; before its turn nobody should.
+            # A path that leads nowhere is an error when it is opened, not before.
             with suppress(AddressError, FormatError, ObjectNotFoundError):
                 segments = split_path(path, path)
                 above, name = segments[:-1], "".join(segments[-1:])
@@ -188,7 +188,7 @@ class VerifiedDirectory(ObjectDirectory):
         return resolve_path(self._fetcher, self.cid, split_path(path, path), self.name)
 
     def _children(self, cid: CID, visits: Visits) -> Iterator[KnownEntry]:
-        """Yields what a directory has, counted; of one that comes again, nothing is fetched or parsed."""
+        """Yields the children of a directory, counted; one that was walked before is not parsed again."""
         known = visits.known(cid)
         if known is not None:
             visits.enter(cid, len(known))
@@ -220,7 +220,7 @@ class VerifiedDirectory(ObjectDirectory):
         return node_kind(cid, self._fetcher.block(cid))
 
     def _ahead(self, found: Iterable[DirectoryEntry]) -> Iterator[DirectoryEntry]:
-        """Passes entries on while the blocks of the next ones, which tell their kinds, are fetched."""
+        """Yields entries while the blocks of the next ones, which tell their kinds, are fetched."""
         remaining = iter(found)
         window: list[DirectoryEntry] = []
         while more := list(islice(remaining, WINDOW_ENTRIES)):

@@ -1,9 +1,9 @@
-"""What the walk of a directory has met: everything counts, and the same block again counts as repeated.
+"""Limits on the walk of a directory: every entry counts, and entries below repeated blocks count as repeated.
 
-A few verified blocks that link to each other span more paths than anybody can walk: 25 directories, each with
-two links to the next one, are 2**24 paths. So entries are counted wherever a path leads to them, whether they
-are samples or not, and those under a directory that was walked before are also counted as repeated, all at
-once when the directory is entered again.
+A few verified blocks that link to each other span more paths than can be walked: 25 directories, each with
+two links to the next one, are 2**24 paths. So entries are counted for each path that leads to them, whether
+they are samples or not, and those below a directory that was walked before are also counted as repeated, all
+at once when the directory is entered again.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import Limits
 
-# Directories, symlinks and hidden files are no samples. A folder of few samples may have some of them.
+# Directories, symlinks and hidden files are no samples, but a folder of few samples may have some of them.
 _ENTRIES_A_SAMPLE, _MORE_ENTRIES = 2, 1024
-# So many repeated entries for each one that was met once are allowed, whatever the limit.
+# Repeated entries that are allowed for each different one, whatever the limit.
 _REPEATED = 16
-# Entries of directories that are kept for the next time, at most.
+# Entries of directories that are kept for when the directory comes again.
 _KEPT_ENTRIES = 1 << 16
 
 
@@ -34,27 +34,27 @@ class KnownEntry(NamedTuple):
 
 
 class Visits:
-    """Counts what one walk meets.
+    """Counts the entries of one walk, and remembers those of directories.
 
     Args:
-        limits: How much may be met.
-        name: What errors call the walked directory.
+        limits: `members`, `repeated_entries` and `name_bytes` count here.
+        name: Name of the walked directory in errors.
     """
 
     def __init__(self, limits: Limits, name: str) -> None:
         self._limits = limits
         self._name = name
         self._entries = self._once = self._repeated = self._characters = 0
-        # How many entries there are below each directory that was walked.
+        # Number of entries below each directory that was walked.
         self._totals: dict[CID, int] = {}
-        # Of directories that are being walked: how many entries were counted before them.
+        # For each directory that is being walked: the number of entries that were counted before it.
         self._before: list[int] = []
         self._again = 0
         self._known: OrderedDict[CID, list[KnownEntry]] = OrderedDict()
         self._kept = 0
 
     def enter(self, directory: CID, entries: int) -> bool:
-        """Counts the entries of a directory that is walked from here on.
+        """Counts the entries of a directory that is walked from now on.
 
         Returns:
             Whether it is new.
@@ -100,7 +100,7 @@ class Visits:
         return found
 
     def keep(self, directory: CID, entries: list[KnownEntry]) -> None:
-        """Keeps the entries of a directory for the next time, unless they are many."""
+        """Keeps the entries of a directory for when it comes again, unless they are many."""
         if directory in self._known or len(entries) > _KEPT_ENTRIES // 8:
             return
         self._known[directory] = entries

@@ -100,7 +100,7 @@ class Fetcher:
 
         Raises:
             NotALeafError: It is an inner node.
-            VerificationError: It has not as many bytes as its parent says.
+            VerificationError: It has another number of bytes than its parent states.
         """
         key = _leaf_key(leaf)
         data = self._flights.cached(key)

@@ -33,7 +33,7 @@ class VerifiedFile(ObjectFile):
     Args:
         fetcher: Fetches and verifies.
         cid: The file.
-        name: What errors and samples call it.
+        name: Its name in errors and samples.
     """
 
     cid: CID
@@ -67,7 +67,7 @@ class VerifiedFile(ObjectFile):
             self.limits.check("read_bytes", stop - start, f"one read of {self.name!r}")
         if stop - start <= _PIECE_BYTES:
             return self._read_piece(start, stop)
-        # One after the other, or what was fetched first would leave the cache before it is used.
+        # One after the other: otherwise the first leaves would leave the cache before they are used.
         whole = io.BytesIO()
         for position in range(start, stop, _PIECE_BYTES):
             whole.write(self._read_piece(position, min(position + _PIECE_BYTES, stop)))
@@ -131,12 +131,12 @@ class VerifiedFile(ObjectFile):
         return data[max(0, start - segment.start) : stop - segment.start]
 
     def _located(self, error: E, start: int, stop: int) -> E:
-        """Returns an error that tells which bytes of this file could not be read."""
+        """Returns an error whose message contains which bytes of this file could not be read."""
         return located(error, Location(file=self.name, start=start, stop=stop))
 
 
 def _open_at(fetcher: Fetcher, cid: CID, name: str, position: int) -> VerifiedFile:
-    """Opens a file that comes from another process, where that one stood in it."""
+    """Opens a file that was pickled in another process, at the same position."""
     file = VerifiedFile(fetcher, cid, name)
     file.seek(position)
     return file

@@ -1,4 +1,4 @@
-"""Where the bytes of a file lie: its tree of blocks, read node by node as far as needed; no I/O here."""
+"""The DAG layout of a file: which block holds which bytes, found node by node; no I/O here."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Span
     from ipfs_dataset_core.ipld import FileNode
 
-# A balanced tree of the largest file that UnixFS can state is 8 levels deep at 174 links a node; trickle
-# and hand-made trees are deeper.
+# A balanced tree of the largest file that UnixFS can describe has 8 levels at 174 links a node; trickle and
+# hand-made trees have more.
 _DEPTH = Limits().dag_depth
 _KEPT_NODES = 512
 _KEPT_LEAVES = 1024
-# The smallest that usual ones do.
+# The size of the smallest usual leaves.
 _SMALL_LEAF_BYTES = 256 << 10
-# How the binary form of a CID of version 1 and codec raw starts.
+# The first bytes of the binary form of a CID of version 1 and codec raw.
 _RAW_V1 = bytes([1, RAW])
 
 
@@ -33,9 +33,9 @@ class Leaf(NamedTuple):
 
     Args:
         cid: The binary CID of the block.
-        start: Where its bytes start in the file.
-        stop: Where they end.
-        raw: Whether the block is its bytes; otherwise a dag-pb node is around them.
+        start: Position in the file of its first byte.
+        stop: Position after its last byte.
+        raw: Whether the block consists of its bytes; otherwise it is a dag-pb node that contains them.
     """
 
     cid: bytes
@@ -56,13 +56,13 @@ class FileLayout:
     """The tree under one file.
 
     A dag-pb child is taken for a leaf when its cumulative size is exactly that of a leaf with its bytes, so
-    that a balanced tree's leaves need not be fetched to be told from inner nodes. Who fetches such a leaf
-    and finds an inner node says so with `not_a_leaf`.
+    that the leaves of a balanced tree need not be fetched to be told from inner nodes. A caller that finds
+    such a block to be an inner node has to report that with `not_a_leaf`.
 
     Args:
         cid: The file.
         load: Returns the verified block of a CID.
-        depth: How many levels of blocks the tree may have.
+        depth: Number of levels of blocks that the tree may have.
         prefetch: Starts loading blocks that will soon be loaded; None loads each when it is needed.
     """
 
@@ -85,7 +85,7 @@ class FileLayout:
 
     @property
     def block_bytes(self) -> int:
-        """About how many bytes a leaf holds: as many as the first one where that is known by now."""
+        """About how many bytes a leaf holds: those of the first one where that is known."""
         first = self._way_to(0, 1)
         return first.stop if isinstance(first, Leaf) else LEAF_BYTES
 
@@ -100,7 +100,7 @@ class FileLayout:
         stop = min(stop, self.size)
         if start >= stop:
             return ()
-        # Where many small pieces are read, nearly all are in a leaf of a node that was read before.
+        # Most small reads are within one leaf of a node that was read before.
         leaf = self.leaf_with(start, stop)
         if leaf is not None:
             return (leaf,)
@@ -123,8 +123,8 @@ class FileLayout:
                     yield segment
 
     def leaf_with(self, start: int, stop: int) -> Leaf | None:
-        """Returns the leaf that holds all of a span, None where there is none, or it is not known yet."""
-        # Who reads at random comes to the same few leaves again and again.
+        """Returns the leaf that holds all of a span, None where there is none or it is not known yet."""
+        # Random access comes to the same few leaves again and again.
         leaf = self._recent.get(start // _SMALL_LEAF_BYTES)
         if leaf is not None and leaf.start <= start and stop <= leaf.stop:
             return leaf
@@ -144,7 +144,7 @@ class FileLayout:
     def _way_to(self, start: int, stop: int) -> Leaf | bytes | None:
         """Returns the leaf that holds all of a span, or the CID of the node that has to be read to find it.
 
-        None where there is no such leaf, or it is not to be found that easily: what contradicts itself or is
+        None where there is no such leaf, or it is not found that easily: a tree that contradicts itself or is
         too deep is left to `_below`, which refuses it each time, whatever was read before.
         """
         node, base = self._root, 0

@@ -1,4 +1,4 @@
-"""From what a user wrote to an open file or directory, and the format to read it in."""
+"""From an object's URL to an open file or directory, and the format to read it in."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FILE_NAME = re.compile(r"[^/]*\.[A-Za-z0-9]{1,12}|[^/]+/.*\.[A-Za-z0-9]{1,12}",
 
 
 def resolve_root(url: ObjectURL, connections: Connections) -> CID:
-    """Returns the CID that an object's URL names now: walks its path, follows its name.
+    """Returns the CID that an object's URL names now: resolves its name, walks its path.
 
     Raises:
         AddressError: The CID is malformed.
@@ -68,9 +68,9 @@ def _resolve_name(
 
 
 def locate(url: ObjectURL, connections: Connections) -> CID | PlainPath:
-    """Returns what an object's URL names now, as `resolve_root` does, or a path to read without proof.
+    """Returns what an object's URL names now, as `resolve_root` does, or a path to read unverified.
 
-    The latter only with ``verify=False``, and where the sources do not deliver blocks.
+    The latter only with ``verify=False``, where the sources do not deliver blocks.
     """
     fetcher = connections.fetcher(url.gateway)
     try:
@@ -99,7 +99,7 @@ def open_object(url: str, connections: Connections) -> ObjectFile | ObjectDirect
 
 
 def choose_format(obj: IPFSObject, source: ObjectFile | ObjectDirectory) -> ReaderPlugin | Reader:
-    """Returns how to read an object: as the user said, else by suffix, else by its first bytes.
+    """Returns the format of an object: the one that the user named, else by suffix, else by its first bytes.
 
     Raises:
         UnknownPluginError: The user named a format that nothing installed reads.

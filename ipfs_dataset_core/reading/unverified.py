@@ -1,7 +1,7 @@
-"""Files and directories as a source claims they are, for ``verify=False`` where no source gives blocks.
+"""Unverified files and directories, for ``verify=False`` where no source gives blocks.
 
-Many gateways answer with plain bytes only. What they send cannot be checked, so this is never chosen unless
-the user trusts the sources by name, and never while blocks can be had.
+Many gateways answer with plain bytes only. These cannot be verified, so this is never chosen unless the user
+writes ``verify=False``, and never where blocks are available.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MAX_PREFETCHED = 16
 
 @attrs.frozen
 class PlainPath:
-    """A path such as ``/ipfs/CID/name`` that is left to the sources to resolve."""
+    """A path such as ``/ipfs/CID/name`` that the sources resolve."""
 
     text: str
 
@@ -65,13 +65,13 @@ def open_plain_file(fetcher: Fetcher, path: PlainPath, name: str) -> ObjectFile:
 
 
 class PlainFile(ObjectFile):
-    """A file that nothing is proven of, read in pieces that are cached like blocks.
+    """An unverified file, read in pieces that are cached like blocks.
 
     Args:
         fetcher: Fetches.
         path: The file.
-        name: What errors and samples call it.
-        size: What the source says it has.
+        name: Its name in errors and samples.
+        size: Its size in bytes as the source states it.
     """
 
     def __init__(self, fetcher: Fetcher, path: PlainPath, name: str, size: int) -> None:
@@ -133,7 +133,7 @@ class PlainFile(ObjectFile):
 
 
 def _open_at(fetcher: Fetcher, path: PlainPath, name: str, size: int, position: int) -> PlainFile:
-    """Opens a file that comes from another process, where that one stood in it."""
+    """Opens a file that was pickled in another process, at the same position."""
     file = PlainFile(fetcher, path, name, size)
     file.seek(position)
     return file
@@ -145,7 +145,7 @@ class PlainDirectory(ObjectDirectory):
     Args:
         fetcher: Fetches.
         path: The directory.
-        name: What errors call it.
+        name: Its name in errors.
     """
 
     def __init__(self, fetcher: Fetcher, path: PlainPath, name: str) -> None:
@@ -164,7 +164,7 @@ class PlainDirectory(ObjectDirectory):
         return open_plain_file(self._fetcher, self._path.below(path), path)
 
     def contains(self, path: str) -> bool:
-        # Some gateways answer with a 500 for what is not there, so that no failure means more than that.
+        # Some gateways answer 500 where there is nothing, so that any failure may mean that.
         try:
             self._fetcher.sources.path_size(self._path.below(path).text)
         except TransportError:
@@ -179,7 +179,7 @@ class PlainDirectory(ObjectDirectory):
 
 
 def plain_path(fetcher: Fetcher, path: str, error: TransportError) -> PlainPath:
-    """Returns the path to read without proof where that is wanted and possible.
+    """Returns the path to read unverified where that is allowed and possible.
 
     Args:
         fetcher: Whose sources failed to deliver blocks.

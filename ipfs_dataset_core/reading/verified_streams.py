@@ -1,4 +1,4 @@
-"""Leaves of a file in bulk, each checked: as one plain range, or as one CAR of a range."""
+"""Verified streams: many leaves of a file, or files of a folder, from one range or CAR, each checked."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_STREAM_BYTES = 8 << 20
-# Inner nodes that a CAR of a run may have besides its leaves: their levels, at both ends.
+# Inner nodes that a CAR of a range may have besides its leaves: one for each level, at both ends.
 _MAX_OTHER_BLOCKS = 256
-# What is not wanted between two leaves is cheaper read than asked around (measured on Kubo: 1.7 MB).
+# Bytes between two wanted leaves that cost less to read than a second request (measured on Kubo: 1.7 MB).
 BRIDGED_BYTES = 1 << 20
-# What lies between two wanted leaves is read in such pieces, and thrown away.
+# Bytes between two wanted leaves are read in pieces of this size, and dropped.
 _PASSED_BYTES = 256 << 10
-# A source that does not have the next file within so much is not in the order that we read in.
+# Bytes before the next file, beyond which a CAR counts as being in another order than the reader.
 _MAX_PASSED_BYTES = 16 << 20
 _UNKNOWN = (b"", b"")
 
@@ -42,8 +42,8 @@ def coalesce(
 
     Args:
         leaves: In order.
-        bridged: How many bytes may lie between neighbours.
-        longest: How many bytes a run may span unless it is one leaf.
+        bridged: Number of bytes that may lie between neighbours.
+        longest: Number of bytes that a run may span unless it is one leaf.
     """
     run: list[Leaf] = []
     for leaf in leaves:
@@ -58,7 +58,7 @@ def coalesce(
 
 
 def leaf_bytes(leaf: Leaf, block: bytes) -> bytes:
-    """Returns the bytes of a file that a verified block holds, whatever its parent says of their number.
+    """Returns the bytes of a file that a verified block holds; their number is not checked.
 
     Raises:
         NotALeafError: It is an inner node.
@@ -73,10 +73,10 @@ def leaf_bytes(leaf: Leaf, block: bytes) -> bytes:
 
 
 def check_leaf(file: CID, leaf: Leaf, data: bytes) -> bytes:
-    """Returns the bytes of a leaf; the same block may be a leaf elsewhere, so each use of it is checked.
+    """Returns the bytes of a leaf, checked for each use, since one block may be a leaf in several places.
 
     Raises:
-        VerificationError: They are not as many as its parent says.
+        VerificationError: They are not as many as its parent states.
     """
     if len(data) != leaf.stop - leaf.start:
         raise VerificationError(
@@ -87,44 +87,44 @@ def check_leaf(file: CID, leaf: Leaf, data: bytes) -> bytes:
 
 
 class VerifiedStream(ABC, Generic[T]):
-    """Things that arrive from one source in an order that both sides know, each read once."""
+    """Items that arrive from one source in a known order, each read once. For one thread at a time."""
 
     @abstractmethod
     def read(self, item: T) -> tuple[bytes, Callable[[], bytes]]:
-        """Returns the bytes of a thing, and what makes the block that they are in.
+        """Returns the bytes of an item, and a function that returns the block that contains them.
 
         Args:
-            item: The next one, or one a little further on; what lies between is passed over.
+            item: The next one, or one a little later; what lies between is skipped.
 
         Raises:
-            TransportError: It did not come.
-            VerificationError: What came is not what its CID names.
+            TransportError: It did not arrive.
+            VerificationError: What arrived is not what its CID names.
         """
 
     @abstractmethod
     def cid_of(self, item: T) -> CID:
-        """Returns the CID of the block in which a thing's bytes are."""
+        """Returns the CID of the block that contains an item."""
 
     @abstractmethod
     def comes_to(self, item: T) -> bool:
-        """Tells whether this is still to arrive, and soon."""
+        """Returns whether an item is still to arrive, and soon."""
 
     @abstractmethod
     def has_more(self) -> bool:
-        """Tells whether anything is still to arrive."""
+        """Returns whether anything is still to arrive."""
 
     @abstractmethod
     def close(self) -> None:
-        """Gives the connection back, or drops it where bytes are left."""
+        """Returns the connection to its pool, or closes it where bytes are left."""
 
 
 class LeafStream(VerifiedStream[Leaf]):
     """Neighbouring leaves of a file.
 
     Args:
-        transport: Where they come from.
+        transport: The source.
         file: The file.
-        span: Where the run starts and stops.
+        span: Position of the first byte, and after the last.
         verified: Whether leaves are checked.
     """
 
@@ -176,12 +176,12 @@ class RangeStream(LeafStream):
 
 
 class CarStream(LeafStream):
-    """Leaves taken from one CAR of a range, in whatever order it has them."""
+    """Leaves from one CAR of a range, in whatever order it has them."""
 
     def __init__(self, transport: Transport, file: CID, span: Span, *, verified: bool) -> None:
         super().__init__(transport, file, span, verified=verified)
         self._blocks = car_blocks(transport, file, span)
-        self._early = BytesCache(MAX_STREAM_BYTES)  # blocks that came before their turn
+        self._early = BytesCache(MAX_STREAM_BYTES)  # blocks that arrived before they were read
 
     def read(self, item: Leaf) -> tuple[bytes, Callable[[], bytes]]:
         cid = CID.from_bytes(item.cid)
@@ -212,7 +212,7 @@ class FolderStream(VerifiedStream["CID"]):
     Args:
         transport: Serves CARs.
         root: The directory.
-        passed: Takes the blocks between those that are asked for, checked like these.
+        passed: Called with the blocks between those that are read, verified like these.
         verified: Whether blocks are checked.
     """
 
@@ -263,10 +263,10 @@ class FolderStream(VerifiedStream["CID"]):
 def car_blocks(
     transport: Transport, root: CID, span: Span | None
 ) -> Generator[tuple[CID, bytes], None, None]:
-    """Yields the blocks of a CAR of a DAG, or of a range of a file, as they come.
+    """Yields the blocks of a CAR of a DAG, or of a range of a file, as they arrive.
 
     Raises:
-        TransportError: It did not come, or is damaged.
+        TransportError: It did not arrive, or is damaged.
     """
     blocks = transport.read_car(root, span=span)
     try:
@@ -283,11 +283,11 @@ def _framed(frame: tuple[bytes, bytes], data: bytes) -> bytes:
 
 
 def _frame(leaf: Leaf, data: bytes) -> tuple[bytes, bytes] | None:
-    """Returns what stands before and after a leaf's bytes in its block, None where no block fits."""
+    """Returns the bytes before and after those of a leaf in its block, None where no such block matches."""
     cid = CID.from_bytes(leaf.cid)
     if leaf.raw:
         return (b"", b"") if _hashes_to(cid, data) else None
-    # Balanced builders call a leaf a file, trickle builders raw bytes.
+    # The leaves of balanced builders are of type file, those of trickle builders of type raw.
     for kind in (NodeType.FILE, NodeType.RAW):
         prefix, suffix = leaf_frame(kind, len(data))
         if _hashes_to(cid, prefix, data, suffix):

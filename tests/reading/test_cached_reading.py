@@ -47,7 +47,7 @@ def test_the_second_epoch_needs_no_source(content, tmp_path):
         assert len(server.requests) == asked
 
 
-def test_offline_reads_what_the_cache_has_and_says_what_it_lacks(content, tmp_path):
+def test_offline_reading_uses_the_cache_and_the_error_names_a_missing_block(content, tmp_path):
     root, blocks = content
     cache = tmp_path / "cache"
     with GatewayServer(blocks) as server:
@@ -84,7 +84,7 @@ def test_damaged_files_of_the_cache_are_fetched_again(content, tmp_path):
         assert everything(root, **offline) == list(MEMBERS.items())
 
 
-def test_what_was_not_verified_is_not_kept(content, tmp_path):
+def test_unverified_blocks_are_not_kept(content, tmp_path):
     root, blocks = content
     cache = tmp_path / "cache"
     with GatewayServer(blocks) as server:

@@ -52,7 +52,7 @@ def counted(monkeypatch):
     return Opened.log
 
 
-def test_what_the_user_gives_comes_first():
+def test_addresses_that_the_user_gives_come_first():
     options = Options(gateways=["https://g.example/ipfs/", "http://127.0.0.1:8080"])
     given = ("gateway+https://g.example", "gateway+http://127.0.0.1:8080")
     api = "/ip4/127.0.0.1/tcp/5001"
@@ -74,14 +74,14 @@ def test_the_embedded_store_is_taken_last(monkeypatch, tmp_path):
     assert read_addresses(None, None, Options()) == (str(tmp_path),)
 
 
-def test_without_any_source_the_error_says_what_to_set():
+def test_without_any_source_the_error_names_the_settings():
     with pytest.raises(AddressError) as caught:
         read_addresses(None, None, Options())
     for way in ("ipfs_api_address", "gateways=", "IPFS_GATEWAY", "embedded store"):
         assert way in str(caught.value)
 
 
-def test_publishing_goes_to_the_node_that_runs_else_the_store(tmp_path):
+def test_publishing_goes_to_a_running_node_or_else_to_the_store(tmp_path):
     assert write_address("/data") == "/data"
     assert write_address(None).endswith("ipfs-dataset/store")
     repo = Path(os.environ["IPFS_PATH"])
@@ -128,7 +128,7 @@ def test_copies_connect_on_their_own(tmp_path, counted):
     connections.close()
 
 
-def test_what_is_pickled_is_address_options_and_token(tmp_path, counted):
+def test_connections_pickle_as_address_options_and_token(tmp_path, counted):
     objects = [IPFSObject("http://127.0.0.1:1/ipfs/bafkqaaa")]
     connections = Connections(None, Options(timeout=5), objects)
     connections.fetcher("gateway+http://127.0.0.1:1")

@@ -157,7 +157,7 @@ def test_a_path_that_does_not_exist_names_what_is_missing_where(fetchers):
     assert isinstance(caught.value, FileNotFoundError)
 
 
-def test_a_path_through_a_file_says_where_it_ends(fetchers):
+def test_the_error_of_a_path_through_a_file_names_the_file(fetchers):
     root, blocks = tree(FILES)
     with pytest.raises(FormatError, match=r"'here': 'b.txt' is a file, not a directory"):
         resolve_path(fetchers(blocks), root, ["b.txt", "x"], "here")
@@ -269,7 +269,7 @@ def test_blocks_that_are_nothing_but_links_end_somewhere(fetchers):
         resolve_path(fetchers(blocks), cid, ["b.txt"], "o")
 
 
-def test_prefetching_what_is_not_there_fails_nobody(fetchers):
+def test_prefetching_a_missing_path_raises_nothing(fetchers):
     root, blocks = tree(FILES)
     directory = VerifiedDirectory(fetchers(blocks), root, "here")
     directory.prefetch(["none", "b.txt", "../x", "b.txt/x"])
@@ -286,7 +286,7 @@ def test_files_named_by_cid_are_read_from_the_same_sources(fetchers):
         directory.open_cid("no cid")
 
 
-def test_a_path_into_a_file_says_that_the_root_is_one(fetchers):
+def test_the_error_of_a_path_into_a_file_names_the_root(fetchers):
     root, blocks = one_file(b"content")
     with pytest.raises(FormatError, match=f"'here': its root {root} is a file, not a directory"):
         resolve_path(fetchers(blocks), root, ["x"], "here")

@@ -40,14 +40,14 @@ def listed(content, *, blocks=None, fault=None, **serves):
         return found, server.served
 
 
-def test_a_sharded_directory_comes_as_one_car():
+def test_a_sharded_directory_is_listed_from_one_car():
     found, served = listed(SHARDED)
     assert found == NAMES
     assert served["car"] == 1
     assert served["raw"] == 1
 
 
-def test_files_whose_kind_only_their_blocks_tell_come_with_their_directory():
+def test_files_whose_kind_depends_on_their_blocks_arrive_with_their_directory():
     found, served = listed(OLD)
     assert found == NAMES
     assert served["car"] == 2
@@ -55,7 +55,7 @@ def test_files_whose_kind_only_their_blocks_tell_come_with_their_directory():
 
 
 @pytest.mark.parametrize("content", [SHARDED, OLD], ids=["sharded", "old"])
-def test_where_no_car_is_served_blocks_are_asked_for(content):
+def test_blocks_are_fetched_where_no_car_is_served(content):
     found, served = listed(content, serve_car=False)
     assert found == NAMES
     assert served["raw"] > 200
@@ -84,7 +84,7 @@ def unrelated(request, plan):
 
 
 @pytest.mark.parametrize("fault", [cut, lying, unrelated])
-def test_a_car_that_is_not_what_it_should_be_costs_time_alone(fault):
+def test_a_wrong_car_costs_time_and_nothing_else(fault):
     found, served = listed(OLD, fault=fault)
     assert found == NAMES
     assert served["raw"] > 200
@@ -101,7 +101,7 @@ def test_nothing_unproven_is_taken_from_a_car():
     assert listed(SHARDED, verify=False)[1]["car"] == 0
 
 
-def test_what_the_cache_on_disk_has_is_not_asked_for(tmp_path):
+def test_shards_in_the_cache_on_disk_are_not_fetched(tmp_path):
     root, blocks = SHARDED
     with GatewayServer(blocks) as server:
         for _ in range(2):

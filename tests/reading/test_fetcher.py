@@ -64,7 +64,7 @@ def test_sequential_reading_takes_few_requests_and_none_twice(profile):
     assert sum(stop + 1 - start for start, stop in spans) <= len(DATA)
 
 
-def test_where_ranges_are_not_served_cars_of_them_are_asked_for(profile):
+def test_cars_are_fetched_where_ranges_are_not_served(profile):
     cid, _ = FILES[profile]
     with served(profile, serve_plain=False) as server:
         assert read_from(server, cid) == DATA
@@ -74,7 +74,7 @@ def test_where_ranges_are_not_served_cars_of_them_are_asked_for(profile):
     assert all(query["dag-scope"] == "entity" and "entity-bytes" in query for query in cars)
 
 
-def test_where_neither_is_served_each_leaf_comes_once_as_a_block(profile):
+def test_each_leaf_is_fetched_once_as_a_block_where_neither_is_served(profile):
     cid, _ = FILES[profile]
     with served(profile, serve_plain=False, serve_car=False) as server:
         assert read_from(server, cid) == DATA
@@ -94,7 +94,7 @@ def test_random_reads_take_one_request_for_each_leaf(profile):
         assert server.served == {"raw": 7}
 
 
-def test_spans_announced_together_come_as_runs_and_lone_leaves(profile):
+def test_prefetched_spans_arrive_as_ranges_and_single_leaves(profile):
     cid, _ = FILES[profile]
     with served(profile) as server, fetching(gateway(server.url)) as fetcher:
         file = VerifiedFile(fetcher, cid, "x")
@@ -105,7 +105,7 @@ def test_spans_announced_together_come_as_runs_and_lone_leaves(profile):
         assert server.served == {"raw": 4, "range": 1}
 
 
-def test_what_is_announced_beyond_the_memory_is_left_for_later(profile):
+def test_spans_beyond_the_memory_are_not_prefetched(profile):
     cid, blocks = FILES[profile]
     recorder = Recorder(blocks, serves_ranges=False, serves_cars=False)
     with fetching(recorder, memory=8 * CHUNK) as fetcher:
@@ -116,7 +116,7 @@ def test_what_is_announced_beyond_the_memory_is_left_for_later(profile):
         assert recorder.asked["block"] == 5
 
 
-def test_one_block_asked_for_by_many_threads_is_fetched_once():
+def test_one_block_that_many_threads_want_is_fetched_once():
     cid, blocks = FILES["kubo-cidv1"]
 
     def slow(_, data):
@@ -167,7 +167,7 @@ def test_a_defect_of_a_transport_costs_no_thread(caplog):
             fetcher.block(cid)
 
 
-def test_layouts_that_cannot_be_read_leave_no_promise_behind():
+def test_a_layout_that_cannot_be_read_leaves_no_flight_behind():
     cid, blocks = FILES["kubo-cidv1"]
     with fetching(Recorder(blocks)) as fetcher:
         file = VerifiedFile(fetcher, cid, "x")
@@ -181,7 +181,7 @@ def test_layouts_that_cannot_be_read_leave_no_promise_behind():
         assert file.read_at(0, 5) == DATA[:5]
 
 
-def test_closing_ends_those_who_wait_and_reading_afterwards_still_works():
+def test_closing_ends_waiting_threads_and_reading_afterwards_still_works():
     cid, blocks = FILES["kubo-cidv1"]
     entered, leave = threading.Event(), threading.Event()
 
@@ -211,7 +211,7 @@ def test_closing_ends_those_who_wait_and_reading_afterwards_still_works():
         assert file.read_at(0, 10 * CHUNK) == DATA[: 10 * CHUNK]
 
 
-def test_runs_are_neighbours_within_a_size():
+def test_coalesced_leaves_are_neighbours_within_a_size():
     def leaf(start, stop):
         return Leaf(b"", start, stop, raw=True)
 

@@ -141,7 +141,7 @@ def test_a_tree_that_is_too_deep_is_refused():
 
 @pytest.mark.parametrize("kind", ["raw", "file"])
 @pytest.mark.parametrize("claimed", [999, 1001])
-def test_a_leaf_of_another_size_than_its_parent_says_is_refused(kind, claimed):
+def test_a_leaf_of_another_size_than_its_parent_states_is_refused(kind, claimed):
     blocks: Blocks = {}
     parts = [(leaf(blocks, DATA[n * 1000 : n * 1000 + 1000], kind), 1000) for n in range(8)]
     parts[5] = (parts[5][0], claimed)
@@ -150,7 +150,7 @@ def test_a_leaf_of_another_size_than_its_parent_says_is_refused(kind, claimed):
         read_all(cid, Recorder(blocks))
 
 
-def test_an_inner_node_of_another_size_than_its_parent_says_is_refused():
+def test_an_inner_node_of_another_size_than_its_parent_states_is_refused():
     blocks: Blocks = {}
     inner = chain(blocks, DATA[:3000], 1000)
     cid = node(blocks, b"", [(inner, 2999)], lambda *_: 99_999)

@@ -37,7 +37,7 @@ def test_a_folder_that_is_read_whole_takes_a_handful_of_requests(files, profile)
 
 
 @pytest.mark.parametrize("in_order", [True, False])
-def test_who_reads_all_in_order_has_asked_for_the_files_when_it_knows_their_names(in_order):
+def test_the_first_files_are_fetched_while_their_names_are_sorted(in_order):
     root, blocks = tree(FILES, "unixfs-v1-2025")
     with GatewayServer(blocks) as server:
         dataset = IPFSIterableDataset(IPFSObject(f"{server.url}/ipfs/{root}"))
@@ -120,7 +120,7 @@ def test_workers_late_in_a_folder_do_not_read_what_comes_before(tmp_path):
         dataset.close()
 
 
-def test_what_a_car_brings_is_kept_on_disk(tmp_path):
+def test_blocks_from_a_car_are_kept_on_disk(tmp_path):
     root, blocks = tree(FILES)
     with GatewayServer(blocks) as server:
         assert whole(server, root, cache_dir=str(tmp_path)) == FILES

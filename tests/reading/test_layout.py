@@ -205,7 +205,7 @@ def test_an_inner_node_that_looks_like_a_leaf_is_found_out():
     assert read(tree, layout, 0, 6) == b"abcdef"
 
 
-def test_a_child_of_another_size_than_its_parent_says_is_refused():
+def test_a_child_of_another_size_than_its_parent_states_is_refused():
     tree = Tree()
     child = tree.inner(b"", [tree.raw_leaf(b"abc"), tree.raw_leaf(b"def")])
     layout = tree.layout(tree.inner(b"", [child], claimed=[5]))

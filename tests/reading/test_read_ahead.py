@@ -1,4 +1,4 @@
-"""Reading in order: few long requests, no more in memory than the window, nothing left behind."""
+"""Sequential reading: few long requests, no more in memory than the window, nothing left open."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def spans_of(server):
     return [tuple(map(int, span.removeprefix("bytes=").split("-"))) for span in ranges]
 
 
-def test_one_who_reads_on_takes_ever_longer_ranges():
+def test_sequential_reading_fetches_longer_and_longer_ranges():
     with Server(BLOCKS) as server:
         assert read_all(CID, gateway(server.url), piece=PIECE) == DATA
         lengths = [stop + 1 - start for start, stop in spans_of(server)]
@@ -67,7 +67,7 @@ def read_between(file, start, stop):
     return b"".join(pieces)
 
 
-def test_who_says_that_all_will_be_read_gets_one_range_and_no_lone_leaf():
+def test_a_hint_for_the_whole_file_gives_one_range_and_no_single_leaf():
     with Server(BLOCKS) as server, fetching(gateway(server.url)) as fetcher:
         file = VerifiedFile(fetcher, CID, "x")
         file.read_ahead(0, file.size)
@@ -76,7 +76,7 @@ def test_who_says_that_all_will_be_read_gets_one_range_and_no_lone_leaf():
         assert server.served["raw"] == 3  # the root, and two inner nodes
 
 
-def test_who_looks_at_the_first_bytes_before_gets_it_too():
+def test_the_hint_holds_after_a_look_at_the_first_bytes():
     with Server(BLOCKS) as server, fetching(gateway(server.url)) as fetcher:
         file = VerifiedFile(fetcher, CID, "x")
         file.read_ahead(0, file.size)
@@ -85,7 +85,7 @@ def test_who_looks_at_the_first_bytes_before_gets_it_too():
         assert spans_of(server) == [(0, len(DATA) - 1)]
 
 
-def test_who_reads_all_again_gets_it_by_ranges_again():
+def test_reading_a_file_twice_fetches_ranges_twice():
     with Server(BLOCKS) as server, fetching(gateway(server.url), memory=8 << 20) as fetcher:
         file = VerifiedFile(fetcher, CID, "x")
         for _ in range(2):
@@ -94,7 +94,7 @@ def test_who_reads_all_again_gets_it_by_ranges_again():
         assert server.served["raw"] < 20  # of 192 leaves, twice
 
 
-def test_who_says_that_a_part_will_be_read_gets_that_and_the_leaves_at_its_ends():
+def test_a_hint_for_a_part_fetches_that_and_the_leaves_at_its_ends():
     start, stop = (5 << 20) + 77, (21 << 20) + 5
     with Server(BLOCKS) as server, fetching(gateway(server.url), memory=8 << 20) as fetcher:
         file = VerifiedFile(fetcher, CID, "x")
@@ -137,7 +137,7 @@ def test_where_that_range_fails_the_file_is_read_all_the_same(fault):
 @pytest.mark.parametrize("chunk", CUT_INTO)
 @given(start=st.integers(0, SOME), length=st.integers(0, 4 << 20))
 @settings(max_examples=10, deadline=None)
-def test_what_is_said_may_begin_and_end_anywhere_whatever_the_leaves(chunk, start, length):
+def test_a_hint_may_begin_and_end_anywhere_whatever_the_leaves(chunk, start, length):
     cid, blocks = CUT_INTO[chunk]
     stop = min(start + length, SOME)
     with fetching(Recorder(blocks), memory=16 << 20) as fetcher:
@@ -146,7 +146,7 @@ def test_what_is_said_may_begin_and_end_anywhere_whatever_the_leaves(chunk, star
         assert read_between(file, start, stop) == DATA[start:stop]
 
 
-def test_who_reads_elsewhere_than_was_said_gets_the_same_bytes():
+def test_reading_elsewhere_than_hinted_gives_the_same_bytes():
     with fetching(Recorder(BLOCKS)) as fetcher:
         file = VerifiedFile(fetcher, CID, "x")
         file.read_ahead(0, file.size)
@@ -154,7 +154,7 @@ def test_who_reads_elsewhere_than_was_said_gets_the_same_bytes():
             assert read_between(file, start, start + 5000) == DATA[start : start + 5000]
 
 
-def test_a_run_that_ends_before_what_is_wanted_is_followed_by_another():
+def test_a_stream_that_ends_early_is_followed_by_another():
     recorder = Recorder(BLOCKS)
     with fetching(recorder) as fetcher:
         layout = FileLayout(CID, fetcher.block)
@@ -173,7 +173,7 @@ def test_a_run_that_ends_before_what_is_wanted_is_followed_by_another():
         assert recorder.asked["block"] == before
 
 
-def test_where_ranges_are_not_served_one_car_goes_on_like_them():
+def test_a_car_stays_open_where_ranges_are_not_served():
     with Server(BLOCKS, serve_plain=False) as server:
         assert read_all(CID, gateway(server.url), piece=PIECE) == DATA
         assert server.served["car"] <= 4
@@ -218,7 +218,7 @@ def test_equal_leaves_are_not_fetched_again_and_again():
     assert recorder.asked["block"] + recorder.asked["range"] < 30
 
 
-def test_who_jumps_away_gives_the_connection_up_and_who_comes_back_reads_the_same():
+def test_jumps_in_a_file_close_the_stream_and_give_the_same_bytes():
     with Server(BLOCKS) as server, fetching(gateway(server.url)) as fetcher:
         file = VerifiedFile(fetcher, CID, "x")
         for start in (0, 30 << 20, 7 << 20):
@@ -227,7 +227,7 @@ def test_who_jumps_away_gives_the_connection_up_and_who_comes_back_reads_the_sam
                 assert file.read(PIECE) == DATA[at : at + PIECE]
 
 
-def test_a_source_that_cuts_what_idled_costs_one_more_request(monkeypatch):
+def test_a_source_that_cuts_an_idle_stream_costs_one_more_request(monkeypatch):
     monkeypatch.setattr("ipfs_dataset_core.reading.read_ahead._FIRST_RANGE_BYTES", 32 << 20)
     cuts = iter([True])
 
@@ -359,7 +359,7 @@ def test_a_failing_source_is_quoted():
         read_all(CID, Recorder({CID.multihash: BLOCKS[CID.multihash]}), piece=PIECE)
 
 
-def test_runs_that_lie_far_apart_come_by_ranges_all_the_same():
+def test_runs_far_apart_are_fetched_as_ranges():
     recorder = Recorder(BLOCKS)
     with fetching(recorder, memory=256 << 20) as fetcher:
         layout = FileLayout(CID, fetcher.block)

@@ -147,7 +147,7 @@ def chosen(source, filetype=None, url=URL):
         (RemoteFileType.PLAIN_STREAM, "plain_stream"),
     ],
 )
-def test_what_the_user_says_counts(filetype, name):
+def test_the_format_that_the_user_names_is_used(filetype, name):
     assert chosen(MemoryFile(b""), filetype, f"{URL}/a.tar.gz") == name
 
 
@@ -200,13 +200,13 @@ def test_a_format_for_the_other_kind_is_refused_with_what_to_do():
         chosen(MemoryFile(b""), RemoteFileType.FOLDER)
 
 
-def test_an_unknown_format_says_what_there_is():
+def test_the_error_of_an_unknown_format_lists_the_known_ones():
     with pytest.raises(UnknownPluginError, match=r"'nobodys'.*folder, .*ipfs-dataset plugins"):
         chosen(MemoryFile(b""), "nobodys")
 
 
 @pytest.mark.parametrize("filetype", [3, int, b"zip", ["zip"]])
-def test_what_is_no_format_is_refused(filetype):
+def test_a_filetype_that_is_no_format_is_refused(filetype):
     with pytest.raises(AddressError, match="filetype is a RemoteFileType"):
         chosen(MemoryFile(b""), filetype)
 

@@ -56,7 +56,7 @@ def connect():
         connections.close()
 
 
-def test_without_consent_a_plain_gateway_is_an_error_that_says_how_to_consent(plain, connect):
+def test_a_plain_gateway_is_an_error_that_names_the_option_unless_it_is_given(plain, connect):
     with pytest.raises(TransportError, match="verify=False"):
         open_object(f"ipfs://{FILE}", connect(plain, verify=True))
 
@@ -130,7 +130,7 @@ def test_files_named_by_cid_are_found(plain, connect):
     assert file.open_cid(str(FILE)).read_at(5, 5) == BIG[5:10]
 
 
-def test_what_a_verified_directory_lacks_is_not_asked_for_by_path(connect):
+def test_a_path_that_a_verified_directory_lacks_is_not_read_unverified(connect):
     with GatewayServer(ALL) as server:
         with pytest.raises(ObjectNotFoundError, match="no entry named 'nope'"):
             open_object(f"ipfs://{ROOT}/nope", connect(server))

@@ -44,7 +44,7 @@ def test_an_inner_deadline_never_extends_an_outer_one():
     assert time_left() == math.inf
 
 
-def test_it_is_of_one_thread():
+def test_each_thread_has_its_own():
     seen = []
     with until(time.monotonic() + 1):
         thread = threading.Thread(target=lambda: seen.append(time_left()))
@@ -113,7 +113,7 @@ def test_a_loop_that_comes_to_nothing_new_ends_and_new_data_begin_its_time_again
     progressed()
 
 
-def test_it_ends_with_what_it_was_for_even_when_that_fails():
+def test_the_deadline_ends_with_its_block_even_where_that_raises():
     with pytest.raises(KeyError), until(time.monotonic() + 1):
         raise KeyError
     assert time_left() == math.inf
@@ -132,7 +132,7 @@ class Failing(Transport):
         raise TransportError("try again", retryable=True)
 
 
-def test_tries_end_with_the_deadline_and_the_error_says_so():
+def test_retries_end_with_the_deadline_and_the_error_names_it():
     failing = Failing()
     options = Options(deadline=0.5, retries=1000)
     fetcher = Fetcher(SourcePool([failing], options), options)

@@ -126,7 +126,7 @@ def test_threads_without_work_end_and_forget_what_they_did():
     pool.close()
 
 
-def test_a_thread_that_idles_does_not_keep_what_it_worked_on():
+def test_an_idle_thread_holds_no_reference_to_its_last_work():
     pool = DaemonPool(1, "test-idling")
 
     class Owner:
@@ -146,7 +146,7 @@ def test_a_thread_that_idles_does_not_keep_what_it_worked_on():
     pool.close()
 
 
-def test_a_thread_that_ends_for_want_of_work_says_so():
+def test_a_thread_that_ends_for_want_of_work_calls_retired():
     retired = threading.Event()
     pool = DaemonPool(1, "test-pool", patience=0.01, retired=retired.set)
     pool.submit(lambda: None)

@@ -20,7 +20,7 @@ from ipfs_dataset_core.runtime.redaction import redacted
         (" HTTPS://me:pw@host", " HTTPS://host"),
     ],
 )
-def test_what_is_secret_is_left_out(url, shown):
+def test_secrets_are_left_out(url, shown):
     assert redacted(url) == shown
 
 

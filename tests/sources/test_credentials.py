@@ -100,7 +100,7 @@ def test_a_lone_auth_goes_to_the_address_where_there_is_one(servers):
     assert not set.union(*map(sent_to, servers))
 
 
-def test_a_mapping_names_who_gets_what(servers):
+def test_a_mapping_gives_each_source_its_own_credentials(servers):
     first, second, last = servers
     with ApiServer({}) as api:
         read(
@@ -116,7 +116,7 @@ def test_a_mapping_names_who_gets_what(servers):
     assert sent_to(last) == {"hs3cret"}
 
 
-def test_what_a_url_holds_goes_to_that_host(servers):
+def test_credentials_in_a_url_go_to_its_host(servers):
     first, second, last = servers
     inside = second.url.replace("//", "//us3r:upa55@")
     read(gateways=[f"{first.url}?token=qs3cret", inside, last.url], retries=0)
@@ -125,7 +125,7 @@ def test_what_a_url_holds_goes_to_that_host(servers):
     assert not sent_to(last)
 
 
-def test_the_gateway_of_one_object_does_not_see_what_is_for_another(servers):
+def test_the_gateway_of_one_object_never_gets_the_credentials_of_another(servers):
     last = servers[2]
     one, blocks = tree({"a.txt": b"a"})
     with GatewayServer(blocks) as other:
@@ -147,7 +147,7 @@ def test_sources_of_the_environment_get_nothing(servers, monkeypatch):
     assert not sent_to(servers[2])
 
 
-def test_neither_routers_nor_providers_get_what_is_for_sources():
+def test_neither_routers_nor_providers_get_credentials_of_sources():
     with FaultServer(lambda _: Plan(body=b'{"Providers": []}')) as router, ApiServer(BLOCKS) as api:
         answers = {"retries": 0, "auth": "bearer:as3cret", "routers": [router.url]}
         read(address=api.multiaddr, **answers)
@@ -158,7 +158,7 @@ def test_neither_routers_nor_providers_get_what_is_for_sources():
 
 @pytest.mark.parametrize("found", [False, True])
 @pytest.mark.parametrize("how", ["gateways", "url"])
-def test_importing_sends_them_to_what_was_named_and_not_to_a_node_that_was_found(
+def test_importing_sends_credentials_to_named_sources_and_not_to_a_discovered_node(
     monkeypatch, tmp_path, found, how
 ):
     if found:
@@ -317,7 +317,7 @@ def test_a_plain_sample_is_named_without_the_token():
     assert not secrets_in(name)
 
 
-def test_a_dataset_saved_whole_holds_them_for_workers_and_its_progress_does_not():
+def test_a_pickled_dataset_contains_credentials_and_its_state_dict_does_not():
     with GatewayServer(BLOCKS) as server:
         dataset = IPFSIterableDataset(
             IPFSObject(f"ipfs://{ROOT}", RemoteFileType.ZIP),

@@ -48,7 +48,7 @@ def test_the_first_source_that_delivers_is_enough():
 
 
 @pytest.mark.parametrize("change", [flip("block"), BROKEN, lambda *_: b"", lambda *_: b"x" * 5000])
-def test_whatever_one_source_does_the_next_is_asked(change):
+def test_the_next_source_is_asked_whatever_one_does(change):
     assert sources(Recorder(BLOCKS, change=change), Recorder(BLOCKS)).get_block(NAME) == BLOCK
 
 
@@ -87,7 +87,7 @@ def test_a_block_beyond_the_limit_is_refused_even_if_it_is_the_right_one():
         sources(Recorder({cid.multihash: large})).get_block(cid)
 
 
-def test_identity_cids_ask_nobody():
+def test_identity_cids_need_no_source():
     nobody = Recorder({})
     assert sources(nobody).get_block(CID.parse("bafkqablimvwgy3y")) == b"hello"
     assert nobody.asked.total() == 0
@@ -103,7 +103,7 @@ def test_other_hashes_are_verified_too():
 
 
 @pytest.mark.parametrize("multihash", [b"\x1e\x20" + bytes(32), b"\x11\x14" + bytes(20)])
-def test_a_hash_that_proves_nothing_is_refused_before_anyone_is_asked(multihash):
+def test_a_hash_that_proves_nothing_is_refused_before_any_request(multihash):
     honest = Recorder({multihash: BLOCK})
     cid = CID(1, DAG_PB, multihash)
     with pytest.raises(VerificationError, match="cannot be verified"):
@@ -146,7 +146,7 @@ def test_a_404_is_not_retried(sleeps):
         assert len(server.requests) == 1
 
 
-def test_retry_after_is_obeyed_by_whatever_else_is_asked_in_the_meantime(monkeypatch):
+def test_retry_after_holds_for_all_requests_to_the_source(monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr("ipfs_dataset_core.sources.failover.time.monotonic", lambda: clock[0])
     waited = []
@@ -241,7 +241,7 @@ def test_no_fault_of_a_server_lets_a_wrong_block_through(plan):
         transport.close()
 
 
-def test_names_are_resolved_by_whoever_can():
+def test_names_are_resolved_by_a_source_that_can():
     class Resolver(Recorder):
         resolves_names = True
 

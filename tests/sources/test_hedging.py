@@ -35,7 +35,7 @@ def failing(message="no"):
     return attempt
 
 
-def test_the_first_answer_is_taken_and_nobody_else_asked(races):
+def test_one_good_answer_is_enough_and_no_other_source_is_asked(races):
     asked = []
 
     def attempt(name):
@@ -125,7 +125,7 @@ def test_the_deadline_holds_in_every_attempt_and_ends_the_race(races, released):
     assert len(seen) == 2
 
 
-def test_after_closing_it_goes_on_without_threads(races):
+def test_after_closing_requests_run_without_other_threads(races):
     races.close()
     assert races.run([failing(), lambda: "two"], [FOR_EVER] * 2).answer == "two"
 

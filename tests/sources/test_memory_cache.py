@@ -44,7 +44,7 @@ class Model:
 
 
 @given(operations)
-def test_it_keeps_what_was_used_last_within_its_budget(steps):
+def test_the_values_used_last_are_kept_within_the_budget(steps):
     cache, model = BytesCache(BUDGET), Model()
     for number, (action, key, *size) in enumerate(steps):
         if action == "get":

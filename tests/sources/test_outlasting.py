@@ -64,7 +64,7 @@ def test_without_retries_nothing_is_outlasted(pauses):
     assert transport.asked == 2
 
 
-def test_what_will_not_come_back_is_not_waited_for(pauses):
+def test_a_permanent_failure_is_not_waited_for(pauses):
     class Lacking(Restarting):
         def get_block(self, cid):
             if cid == make_cid(SECOND, RAW):

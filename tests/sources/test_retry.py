@@ -73,7 +73,7 @@ def flaky(failures):
     return call, calls
 
 
-def test_what_may_work_later_is_tried_again(monkeypatch):
+def test_retryable_failures_are_retried(monkeypatch):
     waits: list[float] = []
     monkeypatch.setattr("ipfs_dataset_core.sources.retry.time.sleep", waits.append)
     busy = RateLimitedError("slow down", retry_after=7)
@@ -83,7 +83,7 @@ def test_what_may_work_later_is_tried_again(monkeypatch):
     assert waits[1] >= 7
 
 
-def test_what_will_never_work_and_what_never_worked_is_raised(monkeypatch):
+def test_permanent_failures_and_the_last_retryable_one_are_raised(monkeypatch):
     monkeypatch.setattr("ipfs_dataset_core.sources.retry.time.sleep", lambda _: None)
     call, calls = flaky([TransportError("refused")])
     with pytest.raises(TransportError, match="refused"):
