@@ -1,8 +1,8 @@
 """PyTorch datasets streamed from IPFS, every byte verified against its CID.
 
-What users write is here by name (``from ipfs_dataset import IPFSDataset``) and in the modules that it always
-was in (``from ipfs_dataset.ipfs_dataset import IPFSDataset``). A name is imported when it is asked for, so
-``import ipfs_dataset`` itself takes no time.
+What users write is here by name (``from ipfs_dataset import IPFSDataset``), and in the modules where it
+always was (``from ipfs_dataset.ipfs_dataset import IPFSDataset``). A name is imported when it is first used,
+so ``import ipfs_dataset`` itself takes no time.
 """
 
 from __future__ import annotations
@@ -10,38 +10,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ipfs_dataset.exporter import IPFSDatasetExporter
+    from ipfs_dataset.exporter import IPFSDatasetExporter as IPFSDatasetExporter
     from ipfs_dataset.ipfs_dataset import (
-        BlockShuffleSampler,
-        IPFSDataset,
-        IPFSIterableDataset,
-        ShuffleDataset,
+        BlockShuffleSampler as BlockShuffleSampler,
+        IPFSDataset as IPFSDataset,
+        IPFSIterableDataset as IPFSIterableDataset,
+        ShuffleDataset as ShuffleDataset,
     )
-    from ipfs_dataset.types import IPFSObject, RemoteFileType
+    from ipfs_dataset.types import IPFSObject as IPFSObject, RemoteFileType as RemoteFileType
 
+    __all__: list[str]
     __version__: str
-
-__all__ = [
-    "BlockShuffleSampler",
-    "IPFSDataset",
-    "IPFSDatasetExporter",
-    "IPFSIterableDataset",
-    "IPFSObject",
-    "RemoteFileType",
-    "ShuffleDataset",
-    "__version__",
-]
-
-_MODULES = {
-    "ipfs_dataset.exporter": "IPFSDatasetExporter",
-    "ipfs_dataset.ipfs_dataset": "BlockShuffleSampler IPFSDataset IPFSIterableDataset ShuffleDataset",
-    "ipfs_dataset.types": "IPFSObject RemoteFileType",
-}
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
-
-
-# A type checker would take any name for one of ours.
-if not TYPE_CHECKING:
+    _MODULE_OF: dict[str, str]
+else:
+    _MODULE_OF = {
+        name: f"{__name__}.{module}"
+        for module, names in {
+            "exporter": "IPFSDatasetExporter",
+            "ipfs_dataset": "BlockShuffleSampler IPFSDataset IPFSIterableDataset ShuffleDataset",
+            "types": "IPFSObject RemoteFileType",
+        }.items()
+        for name in names.split()
+    }
+    __all__ = [*sorted(_MODULE_OF), "__version__"]  # noqa: PLE0604 - all are text
 
     def __getattr__(name: str) -> Any:
         import importlib  # noqa: PLC0415 - costs as much as all of this module
@@ -56,6 +47,5 @@ if not TYPE_CHECKING:
         globals()[name] = value
         return value
 
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

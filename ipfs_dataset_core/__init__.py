@@ -1,8 +1,11 @@
-"""The core of ipfs-dataset: what plugins and subclasses build on.
+"""What authors of plugins, and of datasets built on this library, import: every public name of the core.
 
-It knows no format and no network protocol; those are plugins. Names in ``__all__`` are the public API, and
-the only ones that plugins may use. Importing this package imports none of them before it is used, and torch
-only for what needs it.
+There are three faces, and plugins use no other names: `ipfs_dataset` for users, this package for authors of
+plugins, and `ipfs_dataset_core.ipld` for those who handle blocks: CIDs, UnixFS and CARs.
+
+A name is imported when it is first used, so that importing this package takes no time, and imports PyTorch
+for nothing that does not need it. Type checkers cannot follow that, so there is a list for them and another
+one for the import; a test compares the two.
 """
 
 from __future__ import annotations
@@ -11,236 +14,134 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from ipfs_dataset_core.addressing.sources import file_path
-    from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
-    from ipfs_dataset_core.datasets.map_style import IPFSDataset
-    from ipfs_dataset_core.datasets.shuffle import ShuffleDataset
-    from ipfs_dataset_core.errors import (
-        AddressError,
-        CacheFolderError,
-        ExportError,
-        FormatError,
-        IPFSDatasetError,
-        IPFSDatasetWarning,
-        LimitError,
-        Location,
-        MissingDependencyError,
-        ObjectNotFoundError,
-        PluginConflictError,
-        PluginError,
-        PluginWarning,
-        RateLimitedError,
-        TransportError,
-        TransportTimeoutError,
-        UnknownPluginError,
-        VerificationError,
-        VerificationWarning,
-    )
-    from ipfs_dataset_core.interfaces import (
-        ByteStream,
-        Declaration,
-        Exporter,
-        ExporterOptions,
-        ExporterPlugin,
-        FileSink,
-        FolderReader,
-        MemberIndex,
-        ObjectDirectory,
-        ObjectFile,
-        PublishedSamples,
-        Reader,
-        ReaderPlugin,
-        Sample,
-        Span,
-        Transport,
-        TransportPlugin,
-        WholeFileIndex,
-    )
-    from ipfs_dataset_core.interfaces.hookspecs import hookimpl
-    from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
-    from ipfs_dataset_core.interfaces.objects import BytesFile
-    from ipfs_dataset_core.interfaces.value_codec import EncodedValue, ValueCodec
-    from ipfs_dataset_core.ipld import (
-        CID,
-        DAG_PB,
-        RAW,
-        CarReader,
-        DirectoryEntry,
-        car_header,
-        car_section,
-        car_section_head,
-        entries,
-        index_car,
-        lookup,
-        make_cid,
-        node_kind,
-        parse_file,
-        verify,
-    )
-    from ipfs_dataset_core.ipld.data_model import links
-    from ipfs_dataset_core.options import Limits, Options
-    from ipfs_dataset_core.order.sampler import BlockShuffleSampler
-    from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter
-    from ipfs_dataset_core.reading.connections import Connections
-    from ipfs_dataset_core.reading.resolver import open_object
-    from ipfs_dataset_core.registry.lookup import open_reader
-    from ipfs_dataset_core.runtime.deadlines import check_time, time_left
-    from ipfs_dataset_core.runtime.error_location import located
-    from ipfs_dataset_core.runtime.redaction import redacted
-    from ipfs_dataset_core.toolkit.block_files import BlockFiles
-    from ipfs_dataset_core.toolkit.data_folders import StoreFolder
-    from ipfs_dataset_core.toolkit.index_cache import index_of
-    from ipfs_dataset_core.toolkit.indexes import (
-        Extents,
-        NameTable,
-        RowsIndex,
-        SpanIndex,
-        pack_columns,
-        unpack_columns,
-    )
-    from ipfs_dataset_core.toolkit.library_file import FileView, at_exit
-
-__all__ = [
-    "CID",
-    "DAG_PB",
-    "RAW",
-    "AddressError",
-    "BlockFiles",
-    "BlockShuffleSampler",
-    "ByteStream",
-    "BytesFile",
-    "CacheFolderError",
-    "CarReader",
-    "Connections",
-    "DirectoryEntry",
-    "EncodedValue",
-    "ExportError",
-    "Exporter",
-    "ExporterOptions",
-    "ExporterPlugin",
-    "Extents",
-    "FileSink",
-    "FileView",
-    "FolderReader",
-    "FormatError",
-    "IPFSDataset",
-    "IPFSDatasetError",
-    "IPFSDatasetExporter",
-    "IPFSDatasetWarning",
-    "IPFSIterableDataset",
-    "IPFSObject",
-    "LimitError",
-    "Limits",
-    "Location",
-    "MemberIndex",
-    "MissingDependencyError",
-    "NameTable",
-    "ObjectDirectory",
-    "ObjectFile",
-    "ObjectNotFoundError",
-    "Options",
-    "PluginConflictError",
-    "PluginError",
-    "PluginWarning",
-    "PublishedSamples",
-    "RateLimitedError",
-    "Reader",
-    "ReaderPlugin",
-    "RemoteFileType",
-    "RowsIndex",
-    "Sample",
-    "ShuffleDataset",
-    "Span",
-    "SpanIndex",
-    "StoreFolder",
-    "Transport",
-    "TransportError",
-    "TransportPlugin",
-    "TransportTimeoutError",
-    "UnknownPluginError",
-    "ValueCodec",
-    "VerificationError",
-    "VerificationWarning",
-    "WholeFileIndex",
-    "at_exit",
-    "car_header",
-    "car_section",
-    "car_section_head",
-    "check_time",
-    "entries",
-    "file_path",
-    "hookimpl",
-    "index_car",
-    "index_of",
-    "links",
-    "located",
-    "lookup",
-    "make_cid",
-    "node_kind",
-    "open_object",
-    "open_reader",
-    "pack_columns",
-    "parse_file",
-    "redacted",
-    "register",
-    "time_left",
-    "unpack_columns",
-    "verify",
-]
-
-# A library is silent unless its user asks.
+# A library is silent unless its user configures logging.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
-# Where the names are: a command line wants few of them, and some import torch, which takes seconds.
-_MODULES = {
-    "ipfs_dataset_core.addressing.sources": "file_path",
-    "ipfs_dataset_core.toolkit.block_files": "BlockFiles",
-    "ipfs_dataset_core.interfaces.value_codec": "EncodedValue ValueCodec",
-    "ipfs_dataset_core.reading.connections": "Connections",
-    "ipfs_dataset_core.ipld": (
-        "CID CarReader DAG_PB DirectoryEntry RAW car_header car_section car_section_head entries index_car "
-        "lookup make_cid node_kind parse_file verify"
-    ),
-    "ipfs_dataset_core.ipld.data_model": "links",
-    "ipfs_dataset_core.datasets.iterable": "IPFSIterableDataset",
-    "ipfs_dataset_core.datasets.map_style": "IPFSDataset",
-    "ipfs_dataset_core.runtime.deadlines": "check_time time_left",
-    "ipfs_dataset_core.runtime.error_location": "located",
-    "ipfs_dataset_core.errors": (
-        "AddressError CacheFolderError "
-        "ExportError FormatError IPFSDatasetError IPFSDatasetWarning LimitError Location "
-        "MissingDependencyError ObjectNotFoundError PluginConflictError PluginError PluginWarning "
-        "RateLimitedError TransportError TransportTimeoutError UnknownPluginError "
-        "VerificationError VerificationWarning"
-    ),
-    "ipfs_dataset_core.publishing.exporter": "IPFSDatasetExporter",
-    "ipfs_dataset_core.interfaces.hookspecs": "hookimpl",
-    "ipfs_dataset_core.toolkit.index_cache": "index_of",
-    "ipfs_dataset_core.interfaces": (
-        "ByteStream BytesFile Exporter ExporterOptions ExporterPlugin FileSink FolderReader MemberIndex "
-        "ObjectDirectory ObjectFile PublishedSamples Reader ReaderPlugin Sample Span "
-        "Transport TransportPlugin WholeFileIndex"
-    ),
-    "ipfs_dataset_core.options": "Limits Options",
-    "ipfs_dataset_core.registry.lookup": "open_reader",
-    "ipfs_dataset_core.reading.resolver": "open_object",
-    "ipfs_dataset_core.runtime.redaction": "redacted",
-    "ipfs_dataset_core.interfaces.objects": "BytesFile",
-    "ipfs_dataset_core.order.sampler": "BlockShuffleSampler",
-    "ipfs_dataset_core.datasets.shuffle": "ShuffleDataset",
-    "ipfs_dataset_core.toolkit.data_folders": "StoreFolder",
-    "ipfs_dataset_core.interfaces.ipfs_object": "IPFSObject RemoteFileType",
-    "ipfs_dataset_core.toolkit.indexes": (
-        "Extents NameTable RowsIndex SpanIndex pack_columns unpack_columns"
-    ),
-    "ipfs_dataset_core.toolkit.library_file": "FileView at_exit",
-}
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+if TYPE_CHECKING:
+    from ipfs_dataset_core.addressing.sources import file_path as file_path
+    from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset as IPFSIterableDataset
+    from ipfs_dataset_core.datasets.map_style import IPFSDataset as IPFSDataset
+    from ipfs_dataset_core.datasets.shuffle import ShuffleDataset as ShuffleDataset
+    from ipfs_dataset_core.errors import (
+        AddressError as AddressError,
+        CacheFolderError as CacheFolderError,
+        ExportError as ExportError,
+        FormatError as FormatError,
+        IPFSDatasetError as IPFSDatasetError,
+        IPFSDatasetWarning as IPFSDatasetWarning,
+        LimitError as LimitError,
+        Location as Location,
+        MissingDependencyError as MissingDependencyError,
+        ObjectNotFoundError as ObjectNotFoundError,
+        PluginConflictError as PluginConflictError,
+        PluginError as PluginError,
+        PluginWarning as PluginWarning,
+        RateLimitedError as RateLimitedError,
+        TransportError as TransportError,
+        TransportTimeoutError as TransportTimeoutError,
+        UnknownPluginError as UnknownPluginError,
+        VerificationError as VerificationError,
+        VerificationWarning as VerificationWarning,
+    )
+    from ipfs_dataset_core.interfaces import (
+        ByteStream as ByteStream,
+        Exporter as Exporter,
+        ExporterOptions as ExporterOptions,
+        ExporterPlugin as ExporterPlugin,
+        FileSink as FileSink,
+        FolderReader as FolderReader,
+        MemberIndex as MemberIndex,
+        ObjectDirectory as ObjectDirectory,
+        ObjectFile as ObjectFile,
+        PublishedSamples as PublishedSamples,
+        Reader as Reader,
+        ReaderPlugin as ReaderPlugin,
+        Sample as Sample,
+        Span as Span,
+        Transport as Transport,
+        TransportPlugin as TransportPlugin,
+        WholeFileIndex as WholeFileIndex,
+    )
+    from ipfs_dataset_core.interfaces.hookspecs import hookimpl as hookimpl
+    from ipfs_dataset_core.interfaces.ipfs_object import (
+        IPFSObject as IPFSObject,
+        RemoteFileType as RemoteFileType,
+    )
+    from ipfs_dataset_core.interfaces.objects import BytesFile as BytesFile
+    from ipfs_dataset_core.interfaces.value_codec import (
+        EncodedValue as EncodedValue,
+        ValueCodec as ValueCodec,
+    )
+    from ipfs_dataset_core.ipld import CID as CID
+    from ipfs_dataset_core.options import Limits as Limits, Options as Options
+    from ipfs_dataset_core.order.sampler import BlockShuffleSampler as BlockShuffleSampler
+    from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter as IPFSDatasetExporter
+    from ipfs_dataset_core.reading.connections import Connections as Connections
+    from ipfs_dataset_core.reading.resolver import open_object as open_object
+    from ipfs_dataset_core.registry.lookup import open_reader as open_reader, register as register
+    from ipfs_dataset_core.runtime.deadlines import check_time as check_time, time_left as time_left
+    from ipfs_dataset_core.runtime.error_location import located as located
+    from ipfs_dataset_core.runtime.redaction import redacted as redacted
+    from ipfs_dataset_core.toolkit.block_files import BlockFiles as BlockFiles
+    from ipfs_dataset_core.toolkit.data_folders import StoreFolder as StoreFolder
+    from ipfs_dataset_core.toolkit.index_cache import index_of as index_of
+    from ipfs_dataset_core.toolkit.indexes import (
+        Extents as Extents,
+        NameTable as NameTable,
+        RowsIndex as RowsIndex,
+        SpanIndex as SpanIndex,
+        pack_columns as pack_columns,
+        unpack_columns as unpack_columns,
+    )
+    from ipfs_dataset_core.toolkit.library_file import FileView as FileView, at_exit as at_exit
 
-
-# A type checker would take any name for one of ours.
-if not TYPE_CHECKING:
+    __all__: list[str]
+    _MODULE_OF: dict[str, str]
+else:
+    _MODULE_OF = {
+        name: f"{__name__}.{module}"
+        for module, names in {
+            "addressing.sources": "file_path",
+            "datasets.iterable": "IPFSIterableDataset",
+            "datasets.map_style": "IPFSDataset",
+            "datasets.shuffle": "ShuffleDataset",
+            "errors": (
+                "AddressError CacheFolderError ExportError FormatError IPFSDatasetError "
+                "IPFSDatasetWarning LimitError Location MissingDependencyError "
+                "ObjectNotFoundError PluginConflictError PluginError PluginWarning "
+                "RateLimitedError TransportError TransportTimeoutError UnknownPluginError "
+                "VerificationError VerificationWarning"
+            ),
+            "interfaces": (
+                "ByteStream Exporter ExporterOptions ExporterPlugin FileSink FolderReader "
+                "MemberIndex ObjectDirectory ObjectFile PublishedSamples Reader ReaderPlugin "
+                "Sample Span Transport TransportPlugin WholeFileIndex"
+            ),
+            "interfaces.hookspecs": "hookimpl",
+            "interfaces.ipfs_object": "IPFSObject RemoteFileType",
+            "interfaces.objects": "BytesFile",
+            "interfaces.value_codec": "EncodedValue ValueCodec",
+            "ipld": "CID",
+            "options": "Limits Options",
+            "order.sampler": "BlockShuffleSampler",
+            "publishing.exporter": "IPFSDatasetExporter",
+            "reading.connections": "Connections",
+            "reading.resolver": "open_object",
+            "registry.lookup": "open_reader register",
+            "runtime.deadlines": "check_time time_left",
+            "runtime.error_location": "located",
+            "runtime.redaction": "redacted",
+            "toolkit.block_files": "BlockFiles",
+            "toolkit.data_folders": "StoreFolder",
+            "toolkit.index_cache": "index_of",
+            "toolkit.indexes": (
+                "Extents NameTable RowsIndex SpanIndex pack_columns unpack_columns"
+            ),
+            "toolkit.library_file": "FileView at_exit",
+        }.items()
+        for name in names.split()
+    }
+    __all__ = sorted(_MODULE_OF)  # noqa: PLE0605 - it is a list
 
     def __getattr__(name: str) -> Any:
         if name not in _MODULE_OF:
@@ -248,25 +149,5 @@ if not TYPE_CHECKING:
         value = globals()[name] = getattr(importlib.import_module(_MODULE_OF[name]), name)
         return value
 
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
-
-
-def register(declaration: Declaration | type[Reader]) -> None:
-    """Adds a format, transport or exporter to this process without packaging it.
-
-    Datasets that use it carry it to their workers, however those are started; what it names must be
-    importable there.
-
-    Args:
-        declaration: A subclass of `Reader` that has a `name`, or a `ReaderPlugin`, `TransportPlugin` or
-            `ExporterPlugin`. One of the same name that was registered before is replaced.
-
-    Raises:
-        PluginConflictError: The name is that of an installed plugin.
-        PluginError: It cannot be used as it is.
-    """
-    from ipfs_dataset_core.registry.lookup import default_registry  # noqa: PLC0415 - as all of this module
-
-    default_registry().register(declaration)
+    def __dir__() -> list[str]:
+        return __all__

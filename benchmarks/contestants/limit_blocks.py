@@ -14,7 +14,8 @@ import urllib3
 
 from benchmarks.contestants.limit import ZIP_HEADER_BYTES
 from benchmarks.contestants.orders import a_part, batches, shuffled
-from ipfs_dataset_core import CID, parse_file
+from ipfs_dataset_core import CID
+from ipfs_dataset_core.ipld import parse_file
 from ipfs_dataset_core.ipld.directory import parse_directory
 from ipfs_dataset_core.reading.layout import FileLayout, Inline, Leaf
 

@@ -90,6 +90,11 @@ class Reader:
         reads: Whether an object is a file or a directory.
         in_folders: Whether a folder's members with one of the suffixes are read in this format, whoever
             reads the folder. Where the format is named for a folder they are in any case.
+        index_form: Names what indexes of this reader are made of, such as ``"zip 1"``. Where it is given,
+            they are kept by CID, and on disk where they can be dumped. It has to name all that they depend on
+            but the object's bytes and limits: change it when they come out otherwise, and let it name the
+            options of the reader where it has any; it may be a property. A subclass that overrides `index`
+            gives its own.
         cheap_index: Whether `index` reads so little of an object that every worker can afford to make it
             before its first sample: a header or a table of contents, not all the data. Then workers share
             an iterated object by sample number; otherwise `index` is called for random access only. True
@@ -102,6 +107,7 @@ class Reader:
     magic: ClassVar[tuple[tuple[int, bytes], ...]] = ()
     reads: ClassVar[Literal["file", "directory"]] = "file"
     in_folders: ClassVar[bool] = False
+    index_form: str = ""
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         if not any(_overrides(cls, method) for method in ("samples", "index", "decode")):
@@ -111,20 +117,14 @@ class Reader:
             )
         return super().__new__(cls)
 
-    @cached_property
-    def cheap_index(self) -> bool:
-        """Whether every worker can afford to make the index; see above. Mostly a plain attribute."""
-        return is_whole_file(type(self))
+    # A property, as type checkers would see it, could not be overridden by an attribute.
+    if TYPE_CHECKING:
+        cheap_index: bool
+    else:
 
-    @property
-    def index_form(self) -> str:
-        """Names what indexes of this reader are made of, such as ``"zip 1"``; mostly a plain attribute.
-
-        Where it is given, they are kept by CID, and on disk where they can be dumped. It says all that they
-        depend on but the object's bytes and limits: change it when they come out otherwise, and let it name
-        the reader's options where it has any. A subclass that overrides `index` gives its own.
-        """
-        return ""
+        @cached_property
+        def cheap_index(self) -> bool:
+            return is_whole_file(type(self))
 
     def samples(self, source: Any) -> Iterator[Sample]:
         """Yields ``(name, value)`` for each sample of an `ObjectFile` or `ObjectDirectory`, in order.

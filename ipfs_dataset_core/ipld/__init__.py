@@ -1,6 +1,6 @@
 """CIDs, blocks, UnixFS files and directories, CARs: bytes and values in, bytes and values out.
 
-Nothing here reads a network or a disk.
+Nothing here reads a network or a disk. The names in ``__all__`` are public: plugins may use them.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from ipfs_dataset_core.ipld.cid import (
     RAW,
     make_cid,
 )
+from ipfs_dataset_core.ipld.data_model import links
 from ipfs_dataset_core.ipld.directory import (
     DirectoryEntry,
     entries,
@@ -81,6 +82,7 @@ __all__ = [
     "index_car",
     "is_directory",
     "leaf_frame",
+    "links",
     "lookup",
     "make_cid",
     "node_kind",

@@ -456,6 +456,23 @@ def default_registry() -> Registry:
     return _default
 
 
+def register(declaration: Declaration | type[Reader]) -> None:
+    """Adds a format, transport or exporter to this process without packaging it.
+
+    Datasets that use it carry it to their workers, however those are started; what it names must be
+    importable there.
+
+    Args:
+        declaration: A subclass of `Reader` that has a `name`, or a `ReaderPlugin`, `TransportPlugin` or
+            `ExporterPlugin`. One of the same name that was registered before is replaced.
+
+    Raises:
+        PluginConflictError: The name is that of an installed plugin.
+        PluginError: It cannot be used as it is.
+    """
+    default_registry().register(declaration)
+
+
 def open_reader(name: str) -> Reader:
     """Returns a reader of a format by its name, for formats that are built on others.
 

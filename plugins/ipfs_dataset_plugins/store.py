@@ -15,7 +15,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import (
-    RAW,
     AddressError,
     FormatError,
     LimitError,
@@ -25,14 +24,10 @@ from ipfs_dataset_core import (
     Transport,
     TransportError,
     TransportTimeoutError,
-    car_header,
-    car_section_head,
     file_path,
-    index_car,
-    links,
-    make_cid,
     time_left,
 )
+from ipfs_dataset_core.ipld import RAW, car_header, car_section_head, index_car, links, make_cid
 
 if sys.platform != "win32":
     import fcntl

@@ -8,10 +8,13 @@ import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from pathlib import Path
 
 import pytest
 
+import ipfs_dataset
 import ipfs_dataset_core
+from ipfs_dataset_core import ipld
 from tests.architecture.source_tree import ROOT, imports, modules, parsed
 
 if sys.version_info >= (3, 11):
@@ -157,10 +160,10 @@ def test_the_core_knows_nothing_above_it():
 
 @pytest.mark.parametrize("folder", ["plugins", *CONTRIB.values()])
 def test_plugins_take_only_public_names_of_the_core(folder):
-    public = set(ipfs_dataset_core.__all__)
+    public = {CORE: set(ipfs_dataset_core.__all__), f"{CORE}.ipld": set(ipld.__all__)}
 
     def allowed(one):
-        return one.module == CORE and set(one.names) <= public and one.names
+        return one.names and set(one.names) <= public.get(one.module, set())
 
     of_core = [one for one in every_import(folder) if one.is_of(CORE)]
     assert violations(of_core, allowed) == []
@@ -209,9 +212,28 @@ atexit.register(lambda: print("HEAVY", sorted(set(sys.modules) & set({HEAVY!r}))
     assert done.stdout.splitlines()[-1] == "HEAVY []"
 
 
-def test_every_public_name_is_there():
-    assert [n for n in ipfs_dataset_core.__all__ if not hasattr(ipfs_dataset_core, n)] == []
-    assert len(set(ipfs_dataset_core.__all__)) == len(ipfs_dataset_core.__all__)
+@pytest.mark.parametrize("face", [ipfs_dataset, ipfs_dataset_core, ipld])
+def test_every_public_name_is_there(face):
+    assert [name for name in face.__all__ if not hasattr(face, name)] == []
+    assert len(set(face.__all__)) == len(face.__all__)
+
+
+@pytest.mark.parametrize("face", [ipfs_dataset, ipfs_dataset_core])
+def test_type_checkers_see_the_names_that_are_there(face):
+    """They cannot follow an import at first use, so the names are written for them as well."""
+    [block] = [
+        node
+        for node in parsed(Path(face.__file__)).body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    seen = {
+        alias.asname: f"{node.module}.{alias.name}"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    there = {name: f"{module}.{name}" for name, module in face._MODULE_OF.items()}
+    assert seen == there
 
 
 @pytest.mark.parametrize("group", ["ipfs_dataset", "console_scripts"])

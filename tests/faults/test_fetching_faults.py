@@ -7,14 +7,8 @@ import time
 import attrs
 import pytest
 
-from ipfs_dataset_core import (
-    CID,
-    RAW,
-    RateLimitedError,
-    TransportError,
-    VerificationError,
-    make_cid,
-)
+from ipfs_dataset_core import CID, RateLimitedError, TransportError, VerificationError
+from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_core.reading.files import VerifiedFile
 from tests.support.builders import depth_first, noise, one_file
 from tests.support.fetching import BROKEN, Recorder, fail, fetching, flip, gateway, read_all

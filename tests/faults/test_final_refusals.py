@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ipfs_dataset_core import RAW, TransportError, make_cid
+from ipfs_dataset_core import TransportError
+from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_core.reading.files import VerifiedFile
 from tests.support.builders import noise, one_file
 from tests.support.fault_plans import SUNSET

@@ -17,9 +17,9 @@ import torch
 from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset.types import IPFSObject, RemoteFileType
-from ipfs_dataset_core import IPFSDatasetError, car_header, car_section, make_cid
+from ipfs_dataset_core import IPFSDatasetError
 from ipfs_dataset_core.interfaces import ExporterOptions
-from ipfs_dataset_core.ipld import RAW, get_profile
+from ipfs_dataset_core.ipld import RAW, car_header, car_section, get_profile, make_cid
 from ipfs_dataset_core.publishing.publish import publish
 from ipfs_dataset_core.testing import MemoryTransport
 from ipfs_dataset_plugins.tar_shards.exporter import TarShards

@@ -7,10 +7,10 @@ import urllib.request
 
 import pytest
 
-from ipfs_dataset_core import Options, TransportError, TransportTimeoutError, make_cid
+from ipfs_dataset_core import Options, TransportError, TransportTimeoutError
 from ipfs_dataset_core.datasets.objects import DatasetObject
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
-from ipfs_dataset_core.ipld import RAW
+from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_core.reading.connections import Connections
 from ipfs_dataset_core.reading.unverified import PlainFile
 from ipfs_dataset_plugins.api.transport import ApiTransport

@@ -10,15 +10,8 @@ from pathlib import Path
 import pytest
 
 from ipfs_dataset.ipfs_dataset import IPFSDataset
-from ipfs_dataset_core import (
-    CID,
-    FormatError,
-    ObjectNotFoundError,
-    Options,
-    TransportError,
-    make_cid,
-)
-from ipfs_dataset_core.ipld import RAW
+from ipfs_dataset_core import CID, FormatError, ObjectNotFoundError, Options, TransportError
+from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_plugins.api.transport import ApiTransport
 from ipfs_dataset_plugins.store import CarStore, CarWriter

@@ -13,16 +13,14 @@ import pytest
 
 from ipfs_dataset_core import (
     CID,
-    RAW,
     AddressError,
     FormatError,
     ObjectNotFoundError,
     Options,
     TransportError,
     VerificationError,
-    make_cid,
 )
-from ipfs_dataset_core.ipld import index_car, read_car, verify
+from ipfs_dataset_core.ipld import RAW, index_car, make_cid, read_car, verify
 from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.sources.failover import SourcePool

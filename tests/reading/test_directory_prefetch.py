@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core import ObjectDirectory, Options, car_header, car_section
-from ipfs_dataset_core.ipld import RAW, make_cid
+from ipfs_dataset_core import ObjectDirectory, Options
+from ipfs_dataset_core.ipld import RAW, car_header, car_section, make_cid
 from ipfs_dataset_core.ipld.directory import DirectoryEntry
 from ipfs_dataset_core.reading.connections import Connections
 from ipfs_dataset_core.reading.directory_prefetch import PrefetchQueue

@@ -7,13 +7,8 @@ import time
 
 import pytest
 
-from ipfs_dataset_core import (
-    RAW,
-    FormatError,
-    Options,
-    TransportError,
-    make_cid,
-)
+from ipfs_dataset_core import FormatError, Options, TransportError
+from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_core.reading.connections import Connections
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.reading.layout import Leaf

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ipfs_dataset_core import LimitError, TransportError, VerificationError, make_cid
-from ipfs_dataset_core.ipld import CID, DAG_PB, FileBuilder, get_profile
+from ipfs_dataset_core import LimitError, TransportError, VerificationError
+from ipfs_dataset_core.ipld import CID, DAG_PB, FileBuilder, get_profile, make_cid
 from ipfs_dataset_core.reading.files import VerifiedFile
 from tests.support.builders import collector, depth_first, noise, one_file
 from tests.support.fetching import BROKEN, Recorder, fetching, flip, read_all

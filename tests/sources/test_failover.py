@@ -6,7 +6,6 @@ import pytest
 
 from ipfs_dataset_core import (
     CID,
-    RAW,
     LimitError,
     ObjectNotFoundError,
     Options,
@@ -14,9 +13,8 @@ from ipfs_dataset_core import (
     TransportError,
     TransportTimeoutError,
     VerificationError,
-    make_cid,
 )
-from ipfs_dataset_core.ipld import DAG_PB
+from ipfs_dataset_core.ipld import DAG_PB, RAW, make_cid
 from ipfs_dataset_core.sources.failover import SourcePool
 from tests.support.builders import noise
 from tests.support.fetching import BROKEN, Recorder, fail, flip, gateway

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset_core import (
-    RAW,
     FolderReader,
     LimitError,
     Limits,
@@ -26,10 +25,10 @@ from ipfs_dataset_core import (
     NameTable,
     Reader,
     index_of,
-    make_cid,
     pack_columns,
     unpack_columns,
 )
+from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_core.sources.disk_cache import DiskCache
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile
 from ipfs_dataset_core.toolkit.index_cache import (

@@ -9,8 +9,8 @@ from ipfs_dataset_zarr.reader import ZarrReader
 
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset.types import IPFSObject
-from ipfs_dataset_core import CID, RAW, IPFSDatasetError, ObjectNotFoundError, TransportError
-from ipfs_dataset_core.ipld import lookup
+from ipfs_dataset_core import CID, IPFSDatasetError, ObjectNotFoundError, TransportError
+from ipfs_dataset_core.ipld import RAW, lookup
 from ipfs_dataset_core.testing import MemoryDirectory
 from tests.support.builders import noise, tree
 from tests.support.gateway_server import GatewayServer

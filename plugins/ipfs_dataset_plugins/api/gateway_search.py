@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from ipfs_dataset_core import CID, AddressError, IPFSDatasetError, TransportError, verify
+from ipfs_dataset_core import CID, AddressError, IPFSDatasetError, TransportError
+from ipfs_dataset_core.ipld import verify
 from ipfs_dataset_plugins.gateway.transport import GatewayTransport
 from ipfs_dataset_plugins.http.address_filter import is_loopback
 from ipfs_dataset_plugins.http.client import HTTPClient

@@ -19,8 +19,8 @@ from ipfs_dataset_core import (
     RateLimitedError,
     TransportError,
     VerificationError,
-    verify,
 )
+from ipfs_dataset_core.ipld import verify
 from ipfs_dataset_plugins.api.gateway_search import find_gateway, may_have_gateway
 
 if TYPE_CHECKING:

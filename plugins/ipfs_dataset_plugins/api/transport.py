@@ -11,15 +11,8 @@ import secrets
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from ipfs_dataset_core import (
-    CID,
-    CarReader,
-    ObjectNotFoundError,
-    Transport,
-    TransportError,
-    car_header,
-    car_section_head,
-)
+from ipfs_dataset_core import CID, ObjectNotFoundError, Transport, TransportError
+from ipfs_dataset_core.ipld import CarReader, car_header, car_section_head
 from ipfs_dataset_plugins.api.node_gateway import NodeGateway
 from ipfs_dataset_plugins.gateway.transport import is_block
 from ipfs_dataset_plugins.http.client import HTTPClient

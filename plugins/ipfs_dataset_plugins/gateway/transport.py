@@ -12,15 +12,8 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from ipfs_dataset_core import (
-    RAW,
-    CarReader,
-    ObjectNotFoundError,
-    Transport,
-    TransportError,
-    VerificationError,
-    verify,
-)
+from ipfs_dataset_core import ObjectNotFoundError, Transport, TransportError, VerificationError
+from ipfs_dataset_core.ipld import RAW, CarReader, verify
 from ipfs_dataset_plugins.gateway.redirects import connected_to, next_hop
 from ipfs_dataset_plugins.gateway.urls import parse_gateway
 from ipfs_dataset_plugins.http.address_filter import EVERYWHERE

@@ -13,13 +13,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ipfs_dataset_core import (
-    ObjectNotFoundError,
-    Transport,
-    TransportError,
-    VerificationError,
-    verify,
-)
+from ipfs_dataset_core import ObjectNotFoundError, Transport, TransportError, VerificationError
+from ipfs_dataset_core.ipld import verify
 from ipfs_dataset_plugins.gateway.transport import GatewayTransport
 from ipfs_dataset_plugins.http.address_filter import EVERYWHERE, PUBLIC, is_private
 from ipfs_dataset_plugins.http.client import HTTPClient

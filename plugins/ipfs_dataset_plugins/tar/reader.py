@@ -91,7 +91,7 @@ class TarReader(Reader):
         self.ignore_zeros = ignore_zeros
 
     @property
-    def index_form(self) -> str:
+    def index_form(self) -> str:  # type: ignore[override]
         return f"tar 2{' ignore_zeros' if self.ignore_zeros else ''}"
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:

@@ -43,7 +43,7 @@ class ZipReader(Reader):
         "".encode(self.encoding or "ascii")
 
     @property
-    def index_form(self) -> str:
+    def index_form(self) -> str:  # type: ignore[override]
         return f"zip 2 {self.encoding}".rstrip()
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:

@@ -97,6 +97,7 @@ class Records(Lines):
     """A format with random access."""
 
     cheap_index = True
+    index_form = "records 1"
 
     @override
     def index(self, source: ObjectFile) -> Positions:

@@ -6,15 +6,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from ipfs_dataset_core import (
-    CID,
-    RAW,
-    ObjectNotFoundError,
-    Options,
-    TransportError,
-    car_header,
-    make_cid,
-)
+from ipfs_dataset_core import CID, ObjectNotFoundError, Options, TransportError
+from ipfs_dataset_core.ipld import RAW, car_header, make_cid
 from ipfs_dataset_plugins.api.transport import ApiTransport
 from tests.support.api_server import ApiServer
 from tests.support.builders import depth_first, noise, one_file

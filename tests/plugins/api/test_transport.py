@@ -8,16 +8,14 @@ import pytest
 
 from ipfs_dataset_core import (
     CID,
-    RAW,
     AddressError,
     FormatError,
     ObjectNotFoundError,
     Options,
     TransportError,
     TransportTimeoutError,
-    make_cid,
 )
-from ipfs_dataset_core.ipld import read_car
+from ipfs_dataset_core.ipld import RAW, make_cid, read_car
 from ipfs_dataset_plugins.api.transport import ApiTransport
 from tests.support.builders import car_bytes, depth_first, noise, one_file
 from tests.support.http_server import FaultServer, Plan, endless, html

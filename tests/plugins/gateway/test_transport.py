@@ -8,15 +8,13 @@ import pytest
 
 from ipfs_dataset_core import (
     CID,
-    DAG_PB,
-    RAW,
     AddressError,
     ObjectNotFoundError,
     Options,
     RateLimitedError,
     TransportError,
-    make_cid,
 )
+from ipfs_dataset_core.ipld import DAG_PB, RAW, make_cid
 from ipfs_dataset_plugins.gateway.transport import GatewayTransport
 from ipfs_dataset_plugins.gateway.urls import parse_gateway
 from tests.support.builders import depth_first, noise, one_file, tree

@@ -6,19 +6,14 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from ipfs_dataset_core import (
-    RAW,
-    FormatError,
-    VerificationError,
-    entries,
-    node_kind,
-    parse_file,
-)
+from ipfs_dataset_core import FormatError, VerificationError
+from ipfs_dataset_core.ipld import RAW, entries, node_kind, parse_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipfs_dataset_core import CID, Connections, DirectoryEntry, ObjectDirectory
+    from ipfs_dataset_core import CID, Connections, ObjectDirectory
+    from ipfs_dataset_core.ipld import DirectoryEntry
 
 Kind = Literal["file", "directory", "link", "other"]
 

@@ -17,10 +17,9 @@ from ipfs_dataset_core import (
     ObjectDirectory,
     ObjectFile,
     ObjectNotFoundError,
-    lookup,
-    node_kind,
     open_object,
 )
+from ipfs_dataset_core.ipld import lookup, node_kind
 from ipfs_dataset_fsspec._errors import IsDirectoryError
 from ipfs_dataset_fsspec._listings import Listings
 from ipfs_dataset_fsspec._paths import join, of_name, split_name, url
