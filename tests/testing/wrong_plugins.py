@@ -167,7 +167,8 @@ WRONG_READERS = {
 TRANSPORT = """
 import sqlite3, threading
 import pytest
-from ipfs_dataset_core import ObjectNotFoundError, Transport, TransportError, TransportPlugin, links
+from ipfs_dataset_core import ObjectNotFoundError, Transport, TransportError, TransportPlugin
+from ipfs_dataset_core.ipld import links
 from ipfs_dataset_core.testing import TransportContract
 from ipfs_dataset_core.testing.transports import example_blocks
 
