@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import http
+import http.client
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -240,7 +241,10 @@ class Connection(urllib3.connection.HTTPConnection):
 
     def getresponse(self) -> Any:
         """Returns the response; after an incomplete request, the connection is not used again."""
-        response = super().getresponse()
+        if self.sock is not None:
+            self.sock.settimeout(self.timeout)
+        # Not the method of urllib3, which would wrap the response.
+        response = http.client.HTTPConnection.getresponse(self)
         if self._was_cut and (sock := self.sock) is not None:
             self.sock = None
             sock.close()

@@ -83,7 +83,7 @@ class ConnectionPools:
         fields = {**request.fields, TARGET: base + request.target}
         body: Any = request.body or None
         try:
-            response = pool.urlopen(
+            response: Any = pool.urlopen(
                 request.method,
                 f"{base}/",
                 body=body,
@@ -102,7 +102,7 @@ class ConnectionPools:
             ValueError,
         ) as error:
             raise translated(error, request.what) from error
-        return Body(response, request.what, secrets)
+        return Body(response, pool, request.what, secrets)
 
     def close(self) -> None:
         """Closes the idle connections now, and those in use when their responses are closed."""
@@ -114,10 +114,10 @@ class ConnectionPools:
         self._process = os.getpid()
         self._idle = IdleConnections()
         self._environment: Environment | None = None
-        self._pools: dict[tuple[Origin, AddressFilter], urllib3.HTTPConnectionPool] = {}
+        self._pools: dict[tuple[Origin, AddressFilter], Pool | SecurePool] = {}
         self._lock = threading.Lock()
 
-    def _pool(self, origin: Origin, allowed: AddressFilter) -> urllib3.HTTPConnectionPool:
+    def _pool(self, origin: Origin, allowed: AddressFilter) -> Pool | SecurePool:
         if self._process != os.getpid():
             self._reset()
         pool = self._pools.get((origin, allowed))
@@ -130,7 +130,7 @@ class ConnectionPools:
             self._pools[origin, allowed] = pool
         return pool
 
-    def _new_pool(self, origin: Origin, allowed: AddressFilter) -> urllib3.HTTPConnectionPool:
+    def _new_pool(self, origin: Origin, allowed: AddressFilter) -> Pool | SecurePool:
         if self._unix is not None:
             return Pool("localhost", 80, idle=self._idle, unix=self._unix)
         if origin.scheme == "http" and is_loopback(origin.host):
@@ -226,7 +226,11 @@ class _SharedPool(urllib3.HTTPConnectionPool):
 
     def _put_conn(self, conn: Any) -> None:
         if conn is not None:
-            self._idle.keep(self._server, conn)
+            self.keep(conn)
+
+    def keep(self, connection: HTTPConnection) -> None:
+        """Keeps a connection for the next request to this server."""
+        self._idle.keep(self._server, connection)
 
 
 class Pool(_SharedPool):

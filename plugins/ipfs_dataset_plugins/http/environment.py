@@ -24,8 +24,6 @@ from ipfs_dataset_plugins.http.connection_pool import MAX_IDLE_CONNECTIONS, Pool
 from ipfs_dataset_plugins.http.endpoint import netloc
 
 if TYPE_CHECKING:
-    import urllib3
-
     from ipfs_dataset_plugins.http.address_filter import AddressFilter
     from ipfs_dataset_plugins.http.connection_pool import IdleConnections
     from ipfs_dataset_plugins.http.endpoint import Origin
@@ -46,7 +44,7 @@ class Environment:
         self._adapters: dict[AddressFilter, _Adapter] = {}
         self._tls = functools.cache(_tls_context)
 
-    def pool(self, origin: Origin, allowed: AddressFilter) -> urllib3.HTTPConnectionPool:
+    def pool(self, origin: Origin, allowed: AddressFilter) -> Pool | SecurePool:
         """Returns a pool of connections to a server.
 
         Args:

@@ -190,6 +190,15 @@ def test_a_response_of_two_lengths_is_refused(lengths):
         ask(server)
 
 
+@pytest.mark.parametrize("length", [b"3\r\nContent-Length: 3", b"3, 3"])
+def test_a_length_that_is_repeated_counts_once(length):
+    said = b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\nabcde"
+    with RawServer(saying(said)) as server:
+        assert ask(server) == (200, b"abc")
+    with RawServer(saying(said[:-4])) as server, pytest.raises(TransportError, match="cut"):
+        ask(server)
+
+
 def test_a_trailer_that_quotes_the_request_is_shown_without_secrets():
     def serve(connection):
         head = head_from(connection).replace(b"\r\n", b" ")
