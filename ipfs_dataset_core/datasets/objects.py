@@ -1,4 +1,4 @@
-"""A dataset's objects, found and opened as late as possible, as shards."""
+"""A dataset's objects: each is looked up at its first use and becomes one or several shards."""
 
 from __future__ import annotations
 
@@ -44,14 +44,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# How long an error waits for the list that names the line of its member.
+# For how many seconds an error waits for the list that names the line of its member.
 _LISTING_SECONDS = 2.0
 _NO_DECODERS = Decoders()
 
 
 @attrs.frozen
 class Opener:
-    """Opens an object that was located in whichever process asks; pickles."""
+    """Opens an object whose CID is known, in the process that calls it; pickles.
+
+    Args:
+        connections: Where to read.
+        gateway: The gateway that the object's URL names, if any.
+        target: What the URL led to.
+        name: What errors call the object.
+    """
 
     connections: Connections
     gateway: str | None = attrs.field(repr=False)
@@ -64,7 +71,12 @@ class Opener:
 
 @attrs.frozen
 class MemberOpener:
-    """Opens a file in a folder in whichever process asks; pickles."""
+    """Opens a file in a folder, in the process that calls it; pickles.
+
+    Args:
+        folder: Opens the folder.
+        path: Of the file in the folder.
+    """
 
     folder: Opener
     path: str
@@ -74,12 +86,12 @@ class MemberOpener:
 
 
 class FolderPlaces:
-    """Tells where in a folder a member is, for errors; pickles.
+    """The places of a folder's members, for errors: path, and line in the folder's list; pickles.
 
     Args:
         directory: The folder, in each process.
         name: What errors call it.
-        reader: Lists it.
+        reader: Its format.
     """
 
     def __init__(
@@ -91,10 +103,10 @@ class FolderPlaces:
         self._lines: ProcessLocal[tuple[str, Sequence[int]] | None] = ProcessLocal(self._listing)
 
     def where(self, position: int, path: str) -> Location:
-        """Returns where a member is.
+        """Returns the place of a member.
 
         Args:
-            position: Its number.
+            position: Its number in the folder, from 0.
             path: Its path.
         """
         listed = None
@@ -104,21 +116,21 @@ class FolderPlaces:
         return Location(object=self._name, file=path, listed=listed)
 
     def _listing(self) -> tuple[str, Sequence[int]] | None:
-        # Read again, for the first error only. It may be gone as the member is, and is not waited for.
+        # Read again, for the first error only. It may be missing as the member is, so the wait is short.
         with suppress(IPFSDatasetError), until(time.monotonic() + _LISTING_SECONDS):
             return self._reader.listing(self._directory.get())
         return None
 
 
 class DatasetObject:
-    """One of the user's objects: looked up once, at first use.
+    """One of the user's objects, looked up once, at first use.
 
-    A mutable name is followed once, before workers are started, to a CID that all of them use.
+    A mutable name is resolved once, before workers are started, to a CID that all of them use.
 
     Args:
         obj: What the user wrote.
         connections: Where to read.
-        decoders: What makes values of files' bytes.
+        decoders: Decode the bytes of files and members.
     """
 
     def __init__(
@@ -137,7 +149,8 @@ class DatasetObject:
         """Returns the shards of this object, in order.
 
         Args:
-            in_order: Whether this process will read all of them so; what that needs may then come at once.
+            in_order: Whether this process will read all of them in order; then all of a folder may be fetched
+                in one request.
         """
         if self._shards is None:
             try:
@@ -162,12 +175,12 @@ class DatasetObject:
         return not isinstance(source, ObjectDirectory) and self._decoders.claim(source.name)
 
     def close(self) -> None:
-        """Forgets what this process opened; a later use opens it again."""
+        """Closes what this process opened; a later use opens it again."""
         for shard in self._shards or ():
             shard.close()
 
     def follow_name(self) -> None:
-        """Finds out what a mutable name points to, before other processes could find something else."""
+        """Resolves a mutable name, before other processes could find another CID."""
         _not_located.discard(self)
         try:
             if self._target is None and parse_object_url(self.obj.url).namespace == "ipns":
@@ -226,7 +239,7 @@ class DatasetObject:
 def _member_format(
     obj: IPFSObject, source: ObjectFile | ObjectDirectory
 ) -> ReaderPlugin | Reader | None:
-    """Returns the format of a folder's members, where the user named one that reads files."""
+    """Returns the format of a folder's members, if the user named one that reads files."""
     chosen = obj.filetype
     if chosen is None or not isinstance(source, ObjectDirectory):
         return None
@@ -248,7 +261,7 @@ def _shards_of_format(
 ) -> list[Shard]:
     """Returns shards for those of a folder's members that are of a format, by their suffix.
 
-    Where a file is one sample they are one shard, fetched ahead as all members of folders.
+    If a file is one sample, all of them are one shard, prefetched as plain members are.
 
     Raises:
         FormatError: No member has a suffix of the format.
@@ -286,11 +299,11 @@ def _shards_of_format(
 def _import_reader(obj: IPFSObject) -> None:
     """Imports the reader that the user named, so that the first sample does not wait for it."""
     if isinstance(obj.filetype, str):
-        with suppress(IPFSDatasetError):  # said at first use
+        with suppress(IPFSDatasetError):  # raised at first use
             resolve_factory(default_registry().reader(obj.filetype))
 
 
-# A DataLoader forks its workers without asking the dataset, which may not have been used before.
+# A DataLoader forks its workers without calling the dataset, which may not have been used before.
 _not_located: WeakSet[DatasetObject] = WeakSet()
 
 
@@ -319,7 +332,7 @@ def _folder_shards(
     """
     reader_for = lru_cache(1024)(partial(_reader_for, opener.name))
     shards: list[Shard] = []
-    # A list may name an archive again and again; its index is needed once.
+    # A list may name an archive several times; its index is needed once.
     archives: dict[str, Shard] = {}
     count = start = 0
 
@@ -330,7 +343,7 @@ def _folder_shards(
 
     for position, path in enumerate(members):
         check_time()
-        # A suffix begins with a dot, and nearly all members have one of a few.
+        # Nearly all members have one of a few suffixes, so the format of each suffix is looked up once.
         _, dot, suffix = path.rpartition("/")[2].partition(".")
         plugin = None if decoders.claim(path) else reader_for(dot + suffix)
         if plugin is not None:
@@ -349,10 +362,10 @@ def _folder_shards(
 
 
 def _reader_for(folder: str, suffix: str) -> ReaderPlugin | None:
-    """Returns the format of a folder's members with a suffix, None where they are plain bytes."""
+    """Returns the format of a folder's members with a suffix, None if each is one sample of plain bytes."""
     registry = default_registry()
     found = registry.reader_for_suffix(suffix, in_folders=True)
-    # Members without a suffix are never looked at more closely, whatever is installed.
+    # The content of members without a suffix is never looked at, whatever is installed.
     if found is None and suffix:
         warn_of_fallback(f"{suffix!r} in folder {folder!r}", registry.discovery.failures)
     return found
@@ -360,7 +373,7 @@ def _reader_for(folder: str, suffix: str) -> ReaderPlugin | None:
 
 @attrs.frozen
 class _RunPlaces:
-    """Tells where a member is by its number within a run of members that starts at some number."""
+    """The place of a member, from its number within a run of members that starts at some number."""
 
     places: FolderPlaces
     start: int
@@ -371,7 +384,7 @@ class _RunPlaces:
 
 @attrs.frozen
 class _ChosenPlaces:
-    """Tells where a member is by its number among those of a folder that were chosen."""
+    """The place of a member, from its number among the members of a folder that were chosen."""
 
     places: FolderPlaces
     chosen: array[int]
@@ -381,7 +394,7 @@ class _ChosenPlaces:
 
 
 def _names(members: Sequence[str], start: int, stop: int) -> NameTable:
-    """Returns some of the names in little memory; all of them as they are, where that is little."""
+    """Returns the names from `start` to `stop` as a compact table; no copy if that is all of them."""
     if not isinstance(members, NameTable):
         return NameTable(members[start:stop])
     if stop - start == len(members):

@@ -1,4 +1,4 @@
-"""Shuffles what another dataset yields, within a buffer; by blocks too, where it knows them."""
+"""Shuffles another dataset with a buffer, and by shuffle blocks where the dataset has them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class ShuffleDataset(IterableDataset[Any]):
         return True
 
     def set_epoch(self, epoch: int) -> None:
-        """Says which epoch comes next, here and to the dataset below."""
+        """Sets the number of the next epoch, for the wrapped dataset too."""
         self._epoch.set(epoch)
         set_below = getattr(self._dataset, "set_epoch", None)
         if set_below is not None:

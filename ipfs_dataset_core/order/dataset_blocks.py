@@ -1,4 +1,4 @@
-"""Which samples of a map-style dataset lie together, as the dataset says, and of a part of it."""
+"""The shuffle blocks of a map-style dataset, or of a `Subset` of one: runs of samples that lie together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class BlockwiseDataset(Protocol):
-    """A map-style dataset that knows which of its samples lie together."""
+    """A map-style dataset with shuffle blocks: it returns which of its samples lie together."""
 
     def block_memory(self) -> int:
         """Returns how many bytes of verified blocks each process keeps."""
@@ -33,17 +33,17 @@ class BlockwiseDataset(Protocol):
 
 
 class DatasetBlocks:
-    """The blocks of such a dataset, or of a `Subset` of one, in whatever order that has its samples.
+    """The shuffle blocks of a dataset, or of a `Subset` of one, whatever order the subset has.
 
     Attributes:
-        size: About how many bytes a block has.
+        size: About how many bytes a shuffle block has.
 
     Args:
-        dataset: Is asked when an order is.
-        size: About how many bytes a block has, by default as many as `block_memory` allows.
+        dataset: Its blocks are looked up when an order is made.
+        size: About how many bytes a shuffle block has, by default as many as `block_memory` allows.
 
     Raises:
-        TypeError: It does not know which samples lie together.
+        TypeError: The dataset has no `block_stops` and `block_memory`.
     """
 
     def __init__(self, dataset: Any, size: int | None = None) -> None:
@@ -62,14 +62,14 @@ class DatasetBlocks:
         return self._whole.block_memory()
 
     def steps(self, window: int, *key: object) -> Callable[[int, int], Iterator[WindowStep]]:
-        """Returns what yields the numbers of the samples from one place of an order to another.
+        """Returns a function that yields the steps from one place in the order to another.
 
         Args:
-            window: How many blocks are mixed.
+            window: How many shuffle blocks are mixed.
             key: What the order depends on.
 
         Raises:
-            ValueError: The dataset's blocks are not those of its samples.
+            ValueError: The dataset's blocks do not end where its samples do.
         """
         if not self.fit:
             raise ValueError(
@@ -90,19 +90,19 @@ class DatasetBlocks:
         )
 
     def prefetch(self, samples: Iterable[int]) -> None:
-        """Passes a prefetch hint for samples of a `Subset` on to its dataset, if that takes hints."""
+        """Passes a prefetch hint for samples of a `Subset` on to its dataset, if that has `prefetch`."""
         prefetch = getattr(self._whole, "prefetch", None)
         if prefetch is not None and self._subset is not None:
             prefetch([self._subset.indices[sample] for sample in samples])
 
     @property
     def are_of_subset(self) -> bool:
-        """Whether they are the blocks of a `Subset`."""
+        """Whether the dataset is a `Subset`."""
         return self._subset is not None
 
     @property
     def fit(self) -> bool:
-        """Whether the dataset's blocks are those of its samples."""
+        """Whether the dataset's blocks end where its samples do."""
         stops = self._stops_of_whole
         return (stops[-1] if stops else 0) == len(self._whole)
 
@@ -112,7 +112,7 @@ class DatasetBlocks:
 
     @cached_property
     def _sorted(self) -> tuple[Sequence[int], Sequence[int] | None]:
-        """The blocks that are left, and the numbers of their samples where those are others."""
+        """The ends of the blocks, and for a subset the numbers of its samples in the order of the blocks."""
         if self._subset is None:
             return self._stops_of_whole, None
         index = self._subset.indices.__getitem__
@@ -122,7 +122,7 @@ class DatasetBlocks:
 
 
 def blocks_of(dataset: Any) -> DatasetBlocks | None:
-    """Returns the blocks of a dataset that knows them."""
+    """Returns the shuffle blocks of a dataset, None if it has none or numbers its samples differently."""
     whole = dataset.dataset if isinstance(dataset, Subset) else dataset
     if not isinstance(whole, BlockwiseDataset):
         return None

@@ -1,4 +1,4 @@
-"""Finds out who is reading: rank and world from torch.distributed or the environment, worker from torch."""
+"""What this process reads: its rank in the distributed job, its DataLoader worker, and the epoch."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Job:
     """The distributed job that this process belongs to.
 
     Args:
-        rank: Number of this process.
-        world: How many there are.
-        in_step: Whether torch.distributed runs, so that ranks wait for each other.
+        rank: Number of this process, from 0.
+        world: Number of processes.
+        in_step: Whether torch.distributed is initialized, so that ranks wait for each other.
     """
 
     rank: int = 0
@@ -35,15 +35,15 @@ class Job:
 
     @property
     def distribution(self) -> Distribution:
-        """How samples are shared where the user does not say."""
+        """How samples are shared by default."""
         return "pad" if self.in_step else "uneven"
 
 
 def current_job(carried: Job | None = None, environment: Mapping[str, str] = os.environ) -> Job:
-    """Returns the job as torch.distributed knows it, else the one carried, else the environment's.
+    """Returns the job according to torch.distributed, else the one carried, else the environment's.
 
     Args:
-        carried: What the parent of a spawned worker saw; the worker itself cannot ask torch.distributed.
+        carried: The job of the parent of a spawned worker, in which torch.distributed is not initialized.
         environment: Has ``RANK`` and ``WORLD_SIZE`` where torchrun or its like started this process.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -69,7 +69,7 @@ def job_to_carry(carried: Job | None) -> Job | None:
 
 
 def current_reader_rank(job: Job) -> ReaderRank:
-    """Returns who reads now."""
+    """Returns the rank and worker of the code that calls this."""
     info = get_worker_info()
     if info is None:
         return ReaderRank(job.rank, job.world)
@@ -77,13 +77,16 @@ def current_reader_rank(job: Job) -> ReaderRank:
 
 
 class SharedEpoch:
-    """A number that this process sets and its DataLoader workers read, however they were started."""
+    """The number of the epoch, in shared memory: workers that outlive an epoch read the next one's.
+
+    This process sets it and its DataLoader workers read it, however they were started.
+    """
 
     def __init__(self) -> None:
         self.__setstate__(torch.zeros((), dtype=torch.int64))
 
     def set(self, epoch: int) -> None:
-        """Says which epoch comes next."""
+        """Sets the number of the next epoch."""
         self._value.fill_(epoch)
 
     def get(self) -> int:

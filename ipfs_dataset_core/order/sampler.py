@@ -27,28 +27,29 @@ _READ_FIRST = 8
 
 
 class BlockShuffleSampler(Sampler[int]):
-    """Numbers of samples in a random order in which those that lie together come near each other.
+    """Yields numbers of samples in a random order in which samples that lie together stay near each other.
 
-    Blocks are permuted, and samples are drawn from a window that slides over them. What a window needs is
-    kept in memory, so that an epoch fetches each block about once, where a full shuffle fetches one for
-    nearly every sample. Each rank has blocks of its own, and so has each worker, if told of the loader's:
-    ``batch_size`` and ``num_workers`` as the `DataLoader` has them.
+    Shuffle blocks are permuted, and samples are drawn from a window that slides over them. What a window
+    needs is kept in memory, so that an epoch fetches each block about once, where a full shuffle fetches one
+    for nearly every sample. Each rank has shuffle blocks of its own. So has each worker, if ``batch_size``
+    and ``num_workers`` are those of the `DataLoader`.
 
     Args:
         dataset: An `IPFSDataset`, or a dataset that was imported.
         seed: What the order depends on, besides the epoch; the same for all ranks.
-        block_bytes: How large a block is; a number, or text such as ``"8M"``. By default 4 MiB, or an eighth
-            of the dataset's `memory` where that is less.
-        window_bytes: How much is mixed, by default about half of the dataset's `memory`. More mixes better,
-            and should stay below `memory`; but then what comes next is not fetched while this is read.
+        block_bytes: How many bytes a shuffle block has; a number, or text such as ``"8M"``. By default 4 MiB,
+            or an eighth of the dataset's `memory` where that is less.
+        window_bytes: How many bytes are mixed, by default about half of the dataset's `memory`. More mixes
+            better, and should stay below `memory`; but then the next window is not fetched while this one is
+            read.
         batch_size: The loader's.
         num_workers: The loader's.
-        num_replicas: How many ranks there are, by default as torch.distributed or the environment says.
-        rank: The number of this one.
+        num_replicas: Number of ranks, by default that of torch.distributed or the environment.
+        rank: The number of this rank.
         distribution: As for `IPFSIterableDataset`; where `num_replicas` is given it is ``"pad"`` by default.
 
     Raises:
-        TypeError: The dataset does not know which samples lie together.
+        TypeError: The dataset has no `block_stops` and `block_memory`.
         ValueError: Arguments do not go together.
     """
 
@@ -103,17 +104,17 @@ class BlockShuffleSampler(Sampler[int]):
         return stop - start
 
     def set_epoch(self, epoch: int) -> None:
-        """Says which epoch comes next; without it, every epoch has the same order."""
+        """Sets the number of the next epoch; without it, every epoch has the same order."""
         self._epoch = epoch
 
     def _numbers(self, steps: Iterator[WindowStep]) -> Iterator[int]:
-        """Yields the samples of steps; who reads them learns in time what the next ones need."""
+        """Yields the samples of steps, with prefetch hints for the next ones."""
         if not self._fits:
             return samples_of(steps)
-        # A subset hands on numbers of its own.
-        return self._announced(steps) if self._blocks.are_of_subset else _told(steps)
+        # A subset translates the numbers, and so loses hints that are attached to them.
+        return self._prefetching(steps) if self._blocks.are_of_subset else _with_hints(steps)
 
-    def _announced(self, steps: Iterator[WindowStep]) -> Iterator[int]:
+    def _prefetching(self, steps: Iterator[WindowStep]) -> Iterator[int]:
         """Yields samples step by step, while what the next ones need is fetched in this process."""
         for samples, entering in _with_what_follows(steps):
             yield from samples
@@ -129,13 +130,13 @@ class BlockShuffleSampler(Sampler[int]):
 def _with_what_follows(
     steps: Iterator[WindowStep],
 ) -> Iterator[tuple[list[int], list[Sequence[int]]]]:
-    """Yields samples step by step, and behind the first of each what is to be fetched then."""
+    """Yields samples step by step, and with the first ones of a step what is to be fetched after them."""
     coming = deque(islice(steps, 1))
     entering = [block for step in coming for block in step.entering]
     while coming:
         step = coming.popleft()
-        # Until somebody asks for more, nothing is known to be read here. And a cache gives up first what
-        # was not read for longest: some of this step has to be read, or it would be this one.
+        # Until the consumer continues, nothing is known to be read here. And a cache evicts first what was
+        # not read for longest: without a few reads of this step, its own blocks would be evicted.
         first = 1 + len(step.samples) // _READ_FIRST
         following = list(islice(steps, STEPS_AHEAD - len(coming)))
         entering += chain.from_iterable(one.entering for one in following)
@@ -145,8 +146,8 @@ def _with_what_follows(
         yield step.samples[first:], []
 
 
-def _told(steps: Iterator[WindowStep]) -> Iterator[int]:
-    """Yields samples step by step; whoever reads them is told with one of them what the next ones need."""
+def _with_hints(steps: Iterator[WindowStep]) -> Iterator[int]:
+    """Yields samples step by step; a hint is attached to one of them: what the next ones need."""
     soon: list[Sequence[int]] = []
     for samples, entering in _with_what_follows(steps):
         soon += entering
@@ -196,12 +197,12 @@ def _known(distribution: Distribution | None) -> Distribution | None:
 
 
 class Upcoming(int):
-    """The number of a sample, after which whoever reads it will read others; else an int like any.
+    """The number of a sample, an int, with a prefetch hint attached: the samples that follow soon.
 
-    A loader gives its workers numbers and nothing else, and a few batches of them at a time.
+    A loader passes nothing but numbers to its workers, a few batches at a time.
 
     Attributes:
-        soon: The numbers of those others, in parts.
+        soon: The numbers of these samples, in parts.
     """
 
     soon: Sequence[Sequence[int]]
@@ -216,6 +217,6 @@ class Upcoming(int):
 
 
 def read_soon(indices: Iterable[SupportsIndex]) -> list[int]:
-    """Returns what the numbers of a batch say will be read after it."""
+    """Returns the samples that the hints in the numbers of a batch name."""
     said = (index.soon for index in indices if isinstance(index, Upcoming))
     return [number for parts in said for part in parts for number in part]

@@ -1,4 +1,4 @@
-"""Which samples each rank and each of its workers reads; pure, so that every process agrees unasked."""
+"""Which samples each rank and each of its workers reads: pure functions, the same in every process."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ DISTRIBUTIONS: tuple[Distribution, ...] = ("pad", "drop", "uneven")
 
 @attrs.frozen
 class ReaderRank:
-    """Who is reading.
+    """One reader: a worker of a rank.
 
     Args:
-        rank: Number of this process in the distributed job.
-        world: How many such processes there are.
-        worker: Number of this DataLoader worker in its process.
-        workers: How many workers the process has.
+        rank: Number of this process in the distributed job, from 0.
+        world: Number of such processes.
+        worker: Number of this DataLoader worker in its process, from 0.
+        workers: Number of workers of the process.
     """
 
     rank: int = 0
@@ -52,8 +52,8 @@ def sample_ranges(
     """Returns the ranges of sample numbers that one reader reads, in order.
 
     Args:
-        total: How many samples there are.
-        reader: Who reads.
+        total: Number of samples.
+        reader: The reader.
         distribution: ``"uneven"`` reads each sample exactly once; ``"pad"`` gives every rank equally many
             by reading a few first samples again, ``"drop"`` by leaving out a few last ones.
     """
@@ -63,7 +63,7 @@ def sample_ranges(
 
 
 def rank_range(total: int, reader: ReaderRank, distribution: Distribution) -> tuple[int, int]:
-    """Returns the range of one rank, whoever its workers are; beyond `total` it means the first samples."""
+    """Returns the range of one rank, all workers together; beyond `total`, samples are counted from 0 again."""
     if distribution == "pad":
         stretched = -(-total // reader.world) * reader.world
     elif distribution == "drop":

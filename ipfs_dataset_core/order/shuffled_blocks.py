@@ -1,4 +1,4 @@
-"""The order of a shuffled epoch that keeps neighbours near each other; pure, computed piece by piece.
+"""The order of a shuffled epoch that keeps neighbours near each other: pure, computed step by step.
 
 Shuffle blocks, runs of consecutive samples of about 4 MiB, are permuted. A window slides over them, one block
 at a time, and each time a random share of every block in the window is read. A reader that keeps the bytes of
@@ -24,8 +24,8 @@ from ipfs_dataset_core.order.sharding import wrapped
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-# A block has one leaf more than its bytes fill, for samples begin anywhere: small blocks are fetched nearly
-# twice, and of large ones few fit in memory.
+# Bytes. A shuffle block has one leaf more than its bytes fill, since samples begin anywhere: small ones are
+# fetched nearly twice, and of large ones few fit in memory.
 _BLOCK_BYTES = 4 << 20
 # Of so many samples in a block, one that is not mixed makes no difference.
 _MANY = 32
@@ -34,33 +34,33 @@ STEPS_AHEAD = 2
 
 
 def default_block(memory: int) -> int:
-    """Returns how many bytes a block has where so much memory is there, so that several fit."""
+    """Returns how many bytes a shuffle block has, so that several fit in `memory` bytes."""
     return max(1, min(_BLOCK_BYTES, memory // 8))
 
 
 def default_window(memory: int, block: int) -> int:
-    """Returns how many blocks to mix with so much memory: what comes next fits as well, where that can be."""
+    """Returns how many shuffle blocks to mix, so that the next steps fit in `memory` bytes if possible."""
     fitting = cached_bytes(memory) // (block + LEAF_BYTES)
     return max(1, min(fitting * 8 // 11, fitting - STEPS_AHEAD))
 
 
 def fits(memory: int, window: int, block: int) -> bool:
-    """Tells whether so much memory holds what a step of the order needs, and the next ones, too."""
+    """Tells whether `memory` bytes hold what a step of the order needs, and what the next ones need."""
     blocks = window - 1 + (1 + STEPS_AHEAD) * _blocks_per_step(window)
     return blocks * (block + LEAF_BYTES) <= cached_bytes(memory)
 
 
 def _blocks_per_step(window: int) -> int:
-    # With fewer, memory would hold a larger window; with more, who reads waits less often for a source.
+    # With fewer, memory would hold a larger window; with more, a reader waits less often for a source.
     return max(1, window // 8)
 
 
 class WindowStep(NamedTuple):
-    """What is read while the blocks of the next steps are fetched.
+    """One step of an order: samples that are read while the blocks of the next steps are fetched.
 
     Args:
-        samples: In their order.
-        entering: The samples of each block that was not needed before; some are read later.
+        samples: Numbers of samples, in their order.
+        entering: The samples of each shuffle block that no step before needed; some are read in later steps.
     """
 
     samples: list[int]
@@ -76,9 +76,9 @@ class ShuffleBlockOrder:
     """One epoch's order of samples.
 
     Args:
-        stops: Where each block of samples ends, by number.
-        window: How many blocks are mixed.
-        key: What the order depends on, besides those.
+        stops: Where each shuffle block ends, by number of sample.
+        window: How many shuffle blocks are mixed.
+        key: What the order depends on besides.
     """
 
     def __init__(self, stops: Sequence[int], window: int, *key: object) -> None:
@@ -93,7 +93,7 @@ class ShuffleBlockOrder:
         return self._ends[-1] if self._ends else 0
 
     def steps(self, start: int, stop: int) -> Iterator[WindowStep]:
-        """Yields the samples at some places of the order; those beyond its end start over."""
+        """Yields the samples from one place in the order to another; places beyond its end start over."""
         most = _blocks_per_step(self._window)
         for first, last in wrapped(start, stop, len(self)):
             slides = self._slides(first, last)
@@ -117,7 +117,7 @@ class ShuffleBlockOrder:
             mixed = block[:-1] if len(block) >= _MANY else block
             for sample in mixed:
                 slides[int(random.random() * shares)].append(sample)
-            # The last one may end in a leaf that no other needs, and which would be gone by the time.
+            # The last one may end in a leaf that no other needs, and which would be evicted by the time.
             slides[0].extend(block[len(mixed) :])
             if number >= window - 1:
                 slides.append([])
@@ -141,15 +141,16 @@ class ShuffleBlockOrder:
 
 
 def cut(start_of: Callable[[int], int], count: int, size: int) -> Iterator[int]:
-    """Yields where blocks of samples end: those that start before the next multiple of `size` bytes.
+    """Yields where shuffle blocks end: the samples of one start before the next multiple of `size` bytes.
 
-    So blocks begin where leaves do, and share none but for the one that a block's last sample ends in.
+    So they begin where leaves do, and share no leaf except the one that their last sample ends in.
 
     Args:
-        start_of: Returns where a sample starts, from 0 to `count` - 1; asked of a few only. Where samples
-            are not in the order of their bytes, blocks are runs of them all the same.
-        count: How many samples there are.
-        size: Bytes.
+        start_of: Returns the first byte of a sample, from 0 to `count` - 1; called for a few samples only.
+            Where samples are not in the order of their bytes, shuffle blocks are runs of numbers all the
+            same.
+        count: Number of samples.
+        size: Bytes of a shuffle block.
     """
     stop, step = 0, 1
     while stop < count:
