@@ -63,7 +63,7 @@ def sample_ranges(
 
 
 def rank_range(total: int, reader: ReaderRank, distribution: Distribution) -> tuple[int, int]:
-    """Returns the range of one rank, all workers together; beyond `total`, samples are counted from 0 again."""
+    """Returns the range of one rank, all workers together; beyond `total`, counting starts over."""
     if distribution == "pad":
         stretched = -(-total // reader.world) * reader.world
     elif distribution == "drop":
