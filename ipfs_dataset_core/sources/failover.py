@@ -208,7 +208,9 @@ class SourcePool:
 
     def _block(self, transport: Transport, cid: CID) -> bytes:
         block = transport.get_block(cid)
-        self._options.limits.check("block_bytes", len(block), f"block {cid} from {transport.name}")
+        limits = self._options.limits
+        if len(block) > limits.block_bytes:  # otherwise the text would be made for every block
+            limits.check("block_bytes", len(block), f"block {cid} from {transport.name}")
         if self._options.verify:
             verify(cid, block)
         return block

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -103,15 +102,18 @@ class Throttled(WrapperTransport):
         self._lock = threading.Lock()
 
     def get_block(self, cid: CID) -> bytes:
-        with self._request():
+        with self._slots:
+            self._pause()
             return self.wrapped.get_block(cid)
 
     def open_range(self, cid: CID, start: int, stop: int) -> ByteStream:
-        with self._request():
+        with self._slots:
+            self._pause()
             return _ThrottledStream(self.wrapped.open_range(cid, start, stop), self._slots)
 
     def read_car(self, cid: CID, *, span: Span | None = None) -> Iterator[tuple[CID, bytes]]:
-        with self._request():
+        with self._slots:
+            self._pause()
             blocks = iter(self.wrapped.read_car(cid, span=span))
             block = next(blocks, None)
         try:
@@ -125,24 +127,24 @@ class Throttled(WrapperTransport):
                 close()
 
     def open_path(self, path: str, start: int, stop: int) -> ByteStream:
-        with self._request():
+        with self._slots:
+            self._pause()
             return _ThrottledStream(self.wrapped.open_path(path, start, stop), self._slots)
 
     def path_size(self, path: str) -> int | None:
-        with self._request():
+        with self._slots:
+            self._pause()
             return self.wrapped.path_size(path)
 
     def resolve_name(self, name: str) -> str:
-        with self._request():
+        with self._slots:
+            self._pause()
             return self.wrapped.resolve_name(name)
 
-    @contextmanager
-    def _request(self) -> Iterator[None]:
-        """Waits until there may be a request, which ends with the block."""
-        with self._slots:
-            if self._gap:
-                time.sleep(self._wait())
-            yield
+    def _pause(self) -> None:
+        """Waits until there may be another request."""
+        if self._gap:
+            time.sleep(self._wait())
 
     def _wait(self) -> float:
         with self._lock:
