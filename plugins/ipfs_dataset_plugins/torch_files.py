@@ -97,8 +97,8 @@ def _check_older(data: bytes, budget: Budget) -> None:
         raise NotPlainError("it is a pickle, and not one of torch.save")
     read_pickle(file, _no_storage, budget)
     read_pickle(file, storages.claim, budget)
-    keys = read_pickle(file, _no_storage, budget)
-    if not all(type(key) is str for key in keys.parts):
+    keys = getattr(read_pickle(file, _no_storage, budget), "parts", None)
+    if keys is None or not all(type(key) is str for key in keys):
         raise ValueError("its list of storages is unusable")
 
 

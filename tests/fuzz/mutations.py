@@ -66,7 +66,7 @@ def change_json(rng: random.Random, value: Any) -> Any:
         if kind == 0:
             del holder[key]
         elif kind == 1 and isinstance(holder, list):
-            repeated = rng.choice((1, 2, 1000))
+            repeated = rng.choice((1, 2, 1000 if len(places) < 1000 else 1))
             holder[key:key] = [copy.deepcopy(holder[key]) for _ in range(repeated)]
         elif kind == 2:
             holder[key] = [holder[key]]

@@ -208,6 +208,8 @@ def test_pickles_of_few_bytes_become_no_gigabytes_and_take_no_minutes():
         pickle.dumps([1, 2], 5),
         OLD,
         OLD[:-1],
+        OLD + b"N.K\1.",
+        OLD + b"N.](K\1e.",
         OLD.replace(b"\x6c", b"\x6d"),
         b"",
     ],
