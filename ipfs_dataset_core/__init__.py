@@ -79,7 +79,11 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.reading.connections import Connections as Connections
     from ipfs_dataset_core.reading.resolver import open_object as open_object
     from ipfs_dataset_core.registry.lookup import open_reader as open_reader, register as register
-    from ipfs_dataset_core.runtime.deadlines import check_time as check_time, time_left as time_left
+    from ipfs_dataset_core.runtime.deadlines import (
+        check_time as check_time,
+        progressed as progressed,
+        time_left as time_left,
+    )
     from ipfs_dataset_core.runtime.error_location import located as located
     from ipfs_dataset_core.runtime.redaction import redacted as redacted
     from ipfs_dataset_core.toolkit.block_files import BlockFiles as BlockFiles
@@ -128,7 +132,7 @@ else:
             "reading.connections": "Connections",
             "reading.resolver": "open_object",
             "registry.lookup": "open_reader register",
-            "runtime.deadlines": "check_time time_left",
+            "runtime.deadlines": "check_time progressed time_left",
             "runtime.error_location": "located",
             "runtime.redaction": "redacted",
             "toolkit.block_files": "BlockFiles",

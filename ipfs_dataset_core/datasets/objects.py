@@ -65,6 +65,11 @@ class Opener:
     target: CID | PlainPath
     name: str
 
+    @property
+    def deadline(self) -> float:
+        """For how many seconds one thing may be read."""
+        return self.connections.options.deadline
+
     def __call__(self) -> ObjectFile | ObjectDirectory:
         return open_located(self.connections.fetcher(self.gateway), self.target, self.name)
 
@@ -218,7 +223,9 @@ class DatasetObject:
             chosen = default_registry().reader(RemoteFileType.PLAIN.value)
         else:
             chosen = choose_format(self.obj, source)
-        shard = ObjectShard(opener, chosen, self.name, decoders=self._decoders)
+        shard = ObjectShard(
+            opener, chosen, self.name, decoders=self._decoders, deadline=opener.deadline
+        )
         if not isinstance(shard.reader, FolderReader):
             return [shard]
         if not isinstance(source, ObjectDirectory):
@@ -265,6 +272,7 @@ def _shards_of_format(
 
     Raises:
         FormatError: No member has a suffix of the format.
+        LimitError: There are too many members that are not one sample each.
     """
     suffixes = chosen.suffixes
     own = [
@@ -287,10 +295,12 @@ def _shards_of_format(
         where = _ChosenPlaces(places, array("Q", own))
         decoders = Decoders(dict.fromkeys(suffixes or ("",), chosen), any_name=True)
         return [FolderShard(opened, NameTable(paths), opener.name, where, decoders)]
+    opened.get().limits.check("archives", len(own), f"the folder {opener.name!r}")
     return [
         ObjectShard(
             *(MemberOpener(opener, path), chosen, f"{opener.name}/{path}"),
             partial(places.where, number, path),
+            deadline=opener.deadline,
         )
         for number, path in zip(own, paths, strict=True)
     ]
@@ -354,7 +364,8 @@ def _folder_shards(
             if path not in archives:
                 where, name = partial(places.where, position, path), f"{opener.name}/{path}"
                 archives[path] = ObjectShard(
-                    MemberOpener(opener, path), plugin, name, where, decoders
+                    *(MemberOpener(opener, path), plugin, name, where, decoders),
+                    deadline=opener.deadline,
                 )
             shards.append(archives[path])
     end_run(len(members))

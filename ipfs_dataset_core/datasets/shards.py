@@ -7,6 +7,7 @@ every process.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from array import array
 from bisect import bisect_left, bisect_right
@@ -21,6 +22,7 @@ from ipfs_dataset_core.interfaces import IndexedSamples, ObjectFile, Reader
 from ipfs_dataset_core.interfaces.objects import whole_blocks
 from ipfs_dataset_core.order.shuffled_blocks import cut
 from ipfs_dataset_core.registry.guarded_readers import unguarded
+from ipfs_dataset_core.runtime.deadlines import working
 from ipfs_dataset_core.runtime.error_location import located
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 
@@ -129,18 +131,21 @@ class ObjectShard(Shard):
         what: What errors call it.
         where: Returns the place of the object for errors; pickled. Without it, `what`.
         decoders: What makes values of its samples' bytes.
+        deadline: For how many seconds its index may be built without coming to new data.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - named where it is called
         self,
         open_source: Callable[[], ObjectFile | ObjectDirectory],
         reader: ReaderPlugin | Reader,
         what: str,
         where: Callable[[], Location] | None = None,
         decoders: Decoders = _NO_DECODERS,
+        deadline: float = math.inf,
     ) -> None:
         self.what = what
         self._where = where
+        self._deadline = deadline
         self._open = open_source
         self._source = ProcessLocal(open_source)
         self._reader = ProcessLocal(ReaderFactory(reader, where))
@@ -257,7 +262,8 @@ class ObjectShard(Shard):
 
     def _find_index(self) -> MemberIndex | None:
         source = self.source
-        index = self.reader.index(source)
+        with working(self._deadline, f"The index of {self.what!r}"):
+            index = self.reader.index(source)
         if index is not None:
             # Whatever the format: a few bytes may claim any number of rows.
             source.limits.check("members", len(index), repr(source.name))

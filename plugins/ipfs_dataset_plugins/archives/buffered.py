@@ -36,6 +36,7 @@ class ReadableAt(Protocol):
     @property
     def size(self) -> float: ...
     def read_at(self, start: int, size: int, /) -> bytes: ...
+    def block_at(self, position: int, /) -> bytes | None: ...
 
 
 class BufferedFile:
@@ -62,6 +63,10 @@ class BufferedFile:
     def size(self) -> float:
         """The size of the archive in bytes; infinite if it is unknown."""
         return self._file.size
+
+    def block_at(self, position: int) -> bytes | None:
+        """Returns an identifier of the block with a byte; None if it is not known."""
+        return self._file.block_at(position)
 
     def read(self, start: int, size: int) -> bytes:
         """Returns `size` bytes from `start`, fewer only at the end of the file.

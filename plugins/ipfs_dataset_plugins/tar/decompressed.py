@@ -49,6 +49,10 @@ class DecompressedArchive:
         self._rewinds = 0
         self._ended = False
 
+    def block_at(self, _: int) -> bytes | None:
+        """Returns an identifier of the block of the compressed file that was read last."""
+        return self._file.block_at(max(0, self._stream.consumed - 1))
+
     def read_at(self, start: int, size: int) -> bytes:
         """Returns `size` bytes from `start`, fewer only at the end.
 

@@ -6,7 +6,7 @@ from array import array
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core import LimitError, MemberIndex, NameTable, pack_columns, unpack_columns
+from ipfs_dataset_core import MemberIndex, NameTable, pack_columns, unpack_columns
 from ipfs_dataset_plugins.archives.buffered import BufferedFile
 from ipfs_dataset_plugins.tar.headers import BLOCK, padded, simple_headers
 
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 
 # Holds the headers of several small members.
 _PIECE_BYTES = 64 << 10
-# The check for repeated blocks looks at one of so many members. As each has at least 512 bytes, they are
-# further apart than the size of the largest block.
-_MEMBERS_PER_PROBE = 4096
-# Blocks count as repeated if fewer than one of so many differs from all blocks before it.
-_DISTINCT_SHARE = 16
 
 
 class TarIndex(MemberIndex):
@@ -91,15 +86,16 @@ def build_index(source: ObjectFile, scanner: MemberScanner, members: SampleMembe
     """
     index, start = TarIndex(source.limits), 0
     small_pieces, large_pieces = BufferedFile(source, _PIECE_BYTES), BufferedFile(source)
-    archive = small_pieces
-    repetition = _RepetitionCheck(source)
+    archive, unbuffered = small_pieces, scanner.archive
     while (member := scanner.member(start)) is not None:
         content = members.content(member)
         if content is not None:
             index.append(member.name, content)
         start = member.stop
-        repetition.check(len(index), member.start)
-        if member.stop - member.start < _PIECE_BYTES // 4 and not scanner.has_global_fields:
+        is_small = member.stop - member.start < _PIECE_BYTES // 4
+        # A header behind small members is in the buffer already.
+        scanner.archive = archive if is_small else unbuffered
+        if is_small and not scanner.has_global_fields:
             piece, at = archive.window(start)
             base = start - at
             found = list(simple_headers(piece, at))
@@ -107,47 +103,11 @@ def build_index(source: ObjectFile, scanner: MemberScanner, members: SampleMembe
                 starts = [base + header + BLOCK for header, _, _ in found]
                 sizes = [size for _, _, size in found]
                 index.extend([name for _, name, _ in found], starts, sizes)
+                scanner.repetition.add(len(found), start)
                 start = starts[-1] + padded(sizes[-1])
             # If all members in the piece were small, those that follow probably are small, too.
             archive = large_pieces if start >= base + len(piece) - BLOCK else small_pieces
     return index
-
-
-class _RepetitionCheck:
-    """Refuses archives of few blocks that are linked many times: a megabyte of them can claim terabytes.
-
-    Args:
-        file: The archive.
-    """
-
-    def __init__(self, file: ObjectFile) -> None:
-        self._file = file
-        self._blocks: set[bytes] = set()
-        self._probes = 0
-        self._next = _MEMBERS_PER_PROBE
-
-    def check(self, count: int, position: int) -> None:
-        """Looks at the block with the last one of `count` members, after every 4096 members.
-
-        Raises:
-            LimitError: The same few blocks were repeated too often.
-        """
-        if count < self._next:
-            return
-        self._next = count + _MEMBERS_PER_PROBE
-        block = self._file.block_at(position)
-        if block is None:
-            return
-        self._probes += 1
-        self._blocks.add(block)
-        repeated = (self._probes - len(self._blocks)) * _MEMBERS_PER_PROBE
-        allowed = self._file.limits.repeated_entries
-        if repeated > allowed and len(self._blocks) * _DISTINCT_SHARE < self._probes:
-            raise LimitError(
-                f"{self._file.name!r} consists of the same blocks, linked again and again: about {repeated} "
-                f"of its first {count} members are stored in blocks that also store earlier ones, more than "
-                f"the limit of {allowed}. If you trust it, give limits=Limits(repeated_entries=…)"
-            )
 
 
 def _written_sparse(sparse: Mapping[int, tuple[int, Parts]]) -> Iterator[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import posixpath
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from ipfs_dataset_core import FormatError, LimitError
 from ipfs_dataset_plugins.archives.buffered import cut_off
 from ipfs_dataset_plugins.archives.compression import other_format, unreadable_compression
 from ipfs_dataset_plugins.archives.member_names import check_name, is_junk
+from ipfs_dataset_plugins.archives.repetition import RepetitionCheck
 from ipfs_dataset_plugins.tar import extensions
 from ipfs_dataset_plugins.tar.end_mark import next_archive
 from ipfs_dataset_plugins.tar.headers import (
@@ -30,10 +30,13 @@ from ipfs_dataset_plugins.tar.sparse import MapBlocks
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ipfs_dataset_core import Limits
     from ipfs_dataset_plugins.archives.buffered import BufferedFile
     from ipfs_dataset_plugins.tar.headers import Header
 
 _MAX_EXTENSION_BYTES = 1 << 20
+# Tools write up to four: global and own pax headers, long name, long link.
+_MAX_EXTENSIONS = 100
 _MAX_NAMES_BEFORE_LINKS = 1_000_000
 _UNCOMMON_KINDS = extensions.KINDS | {OLD_SPARSE}
 
@@ -43,19 +46,22 @@ class MemberScanner:
 
     Attributes:
         archive: The archive. Callers may replace it between two members, by one with another buffer size.
+        repetition: Counts the headers. Callers add those that they parse themselves.
 
     Args:
         archive: See above.
+        limits: Limits for what is repeated, and for the number of zero bytes that may follow an end mark.
         ignore_zeros: Whether to continue after end marks, for archives that were concatenated.
-        most_zeros: The largest number of zero bytes that may follow an end mark.
     """
 
     def __init__(
-        self, archive: BufferedFile, *, ignore_zeros: bool = False, most_zeros: float = math.inf
+        self, archive: BufferedFile, limits: Limits, *, ignore_zeros: bool = False
     ) -> None:
         self.archive = archive
+        self.repetition = RepetitionCheck(archive, limits)
         self._ignore_zeros = ignore_zeros
-        self._most_zeros = most_zeros
+        # A few compressed bytes, or blocks that are linked again and again, may stand for any number of them.
+        self._most_zeros = limits.expansion_bytes
         self._global_fields: dict[bytes, bytes] = {}
 
     @property
@@ -84,6 +90,7 @@ class MemberScanner:
             FormatError: As `members`.
             LimitError: As `members`.
         """
+        self.repetition.add(1, start)
         block = self._read_block(start)
         if not any(block):
             following = self._after_end_mark(start) if len(block) == BLOCK else None
@@ -156,9 +163,15 @@ class MemberScanner:
     def _extended_member(self, start: int, header: Header, block: bytes) -> Member:
         """Returns a member with extension headers in front of its own header, or with a sparse map."""
         extended = extensions.Extensions(self._global_fields)
-        position = start
+        position, count = start, 0
         try:
             while header.kind in extensions.KINDS:
+                self.repetition.add(1, position)
+                count += 1
+                if count > _MAX_EXTENSIONS:
+                    raise ValueError(
+                        f"there are more than {_MAX_EXTENSIONS} in front of one member"
+                    )  # noqa: TRY301
                 payload = self._payload(position, header)
                 extended.add(header.kind, payload)
                 position += BLOCK + len(payload)

@@ -101,10 +101,9 @@ class TarReader(Reader):
         archive, second, third = (
             BufferedFile(DecompressedArchive(source, compression), PIECE_BYTES) for _ in range(3)
         )
-        # A few compressed bytes may stand for any number of zeros.
         limits = source.limits
         scanner, second_scanner = (
-            MemberScanner(file, ignore_zeros=self.ignore_zeros, most_zeros=limits.expansion_bytes)
+            MemberScanner(file, limits, ignore_zeros=self.ignore_zeros)
             for file in (archive, second)
         )
         return _stream(scanner, SampleMembers(second_scanner), third, limits, (0, math.inf))
@@ -146,7 +145,7 @@ class TarReader(Reader):
         return (_indexed_sample(archive, index, position, limits) for position in positions)
 
     def _scanner(self, source: ObjectFile) -> MemberScanner:
-        return MemberScanner(_unbuffered(source), ignore_zeros=self.ignore_zeros)
+        return MemberScanner(_unbuffered(source), source.limits, ignore_zeros=self.ignore_zeros)
 
 
 def _stream(

@@ -50,7 +50,7 @@ _LATEST_VERSION = 63  # 6.3, in tenths
 _FAT = 0
 _MAX_COMMENT_BYTES = 0xFFFF
 # Larger than any entry, so that each piece contains at least one.
-_PIECE_BYTES = 1 << 20
+DIRECTORY_PIECE_BYTES = 1 << 20
 _MAX_OFFSET = (1 << 63) - 1
 _JOIN = "Join the parts first: zip -s 0 parts.zip --out whole.zip"
 
@@ -164,7 +164,7 @@ def read_entries(
     """
     position, count = directory.start, 0
     while position < directory.stop:
-        piece = file.read_at(position, min(_PIECE_BYTES, directory.stop - position))
+        piece = file.read_at(position, min(DIRECTORY_PIECE_BYTES, directory.stop - position))
         if piece.startswith(_DIGITAL_SIGNATURE):
             break
         found: list[Entry] = []

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import FormatError, MemberIndex, NameTable, pack_columns, unpack_columns
 from ipfs_dataset_plugins.archives.member_names import check_name, is_junk
+from ipfs_dataset_plugins.archives.repetition import RepetitionCheck
 from ipfs_dataset_plugins.zip.central_directory import (
+    DIRECTORY_PIECE_BYTES,
     LOCAL_HEADER_BYTES,
     find_directory,
     read_entries,
@@ -139,14 +141,17 @@ def build_index(file: ObjectFile, encoding: str = "") -> ZipIndex:
 
     Raises:
         FormatError: The directory is missing or damaged, members overlap, or a name is unsafe.
-        LimitError: There are too many members.
+        LimitError: There are too many members, or the file consists of few blocks that are repeated.
     """
     directory = find_directory(file)
     columns = [array(kind) for kind in _COLUMNS]
     index = ZipIndex(directory.start, NameTable(limits=file.limits), columns)
+    repetition, position = RepetitionCheck(file, file.limits), directory.start
     for found in read_entries(file, directory, encoding):
         if samples := _samples(file.name, found):
             index.extend(samples)
+        repetition.add(len(found), position)
+        position = min(position + DIRECTORY_PIECE_BYTES, directory.stop - 1)
     index.check_overlaps(file.name)
     return index
 
