@@ -169,9 +169,8 @@ class MemberScanner:
                 self.repetition.add(1, position)
                 count += 1
                 if count > _MAX_EXTENSIONS:
-                    raise ValueError(
-                        f"there are more than {_MAX_EXTENSIONS} in front of one member"
-                    )  # noqa: TRY301
+                    reason = f"there are more than {_MAX_EXTENSIONS} in front of one member"
+                    raise self._damaged(position, reason)
                 payload = self._payload(position, header)
                 extended.add(header.kind, payload)
                 position += BLOCK + len(payload)
