@@ -79,11 +79,11 @@ def test_arrays_that_are_named(written):
         samples(files, variables=[])
 
 
-def test_consolidated_metadata_are_all_that_is_read_to_count(written):
+def test_consolidated_metadata_and_those_of_the_arrays_read_are_all_that_is_read_to_count(written):
     files = written(climate, 2, consolidated=True)
     directory = MemoryDirectory(files)
     assert len(ZarrReader().index(directory)) == 12
-    assert list(directory.opened) == [".zmetadata"]
+    assert list(directory.opened) == [".zmetadata", "t2m/.zarray", "time/.zarray"]
 
 
 def test_groups_are_named_or_are_stores_of_their_own(written):

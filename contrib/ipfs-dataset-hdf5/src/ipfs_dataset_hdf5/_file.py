@@ -169,6 +169,23 @@ def _checked(item: Any) -> Any:
         raise ValueError("it has no data")
     if item.dtype.hasobject:
         raise ValueError(
-            "its values are references or of variable length: write texts with a fixed length, such as S32"
+            f"its type is {_type_of(item)}, and references and values of variable length are not read: write "
+            "texts with a fixed length, such as S32"
         )
     return item
+
+
+def _type_of(item: Any) -> str:
+    """Returns what errors call the type of a dataset, field by field."""
+    found = item.dtype
+    if found.names:
+        return ", ".join(f"{name}: {_kind(found[name])}" for name in found.names)
+    return _kind(found)
+
+
+def _kind(dtype: np.dtype[Any]) -> str:
+    if h5py.check_string_dtype(dtype) is not None and dtype.hasobject:
+        return "text of variable length"
+    if h5py.check_ref_dtype(dtype) is not None:
+        return "references"
+    return "lists of variable length" if dtype.hasobject else str(dtype)

@@ -61,6 +61,7 @@ class Array:
             opening = zarr.AsyncArray.open(self._store, zarr_format=document.zarr_format)
             self._array: Any = submit(opening).result()
             _check(self._array)
+            self._store.has_fill_value = document.fields.get("fill_value") is not None
             self._shards = Shards.of(self._array, document.fields)
             self._measure()
 

@@ -10,11 +10,16 @@ import attrs
 from ipfs_dataset_core import FormatError, LimitError, ObjectNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ipfs_dataset_zarr._borrowed import Borrowed
 
 _MOST_MEMBERS = 10_000
+# What of an array's metadata decides which values it has; not its attributes.
+_COMPARED = (
+    *("shape", "chunks", "chunk_grid", "dtype", "data_type", "order", "fill_value", "filters"),
+    *("compressor", "codecs", "chunk_key_encoding", "dimension_separator"),
+)
 _PATTERN_OF = {3: "zarr.json", 2: ".zarray"}
 
 
@@ -48,6 +53,7 @@ class Documents:
     def __init__(self, directory: Borrowed) -> None:
         self._directory = directory
         self._found: dict[str, Document] | None = None
+        self._consolidated = False
         if (root := self._load("zarr.json")) is not None:
             self._format: Literal[2, 3] = 3
             consolidated = _member(root, "consolidated_metadata", {}).get("metadata")
@@ -55,6 +61,7 @@ class Documents:
                 self._found = dict(_of_version_3({"": root}))
             elif isinstance(consolidated, dict):
                 self._found = dict(_of_version_3(consolidated))
+                self._consolidated = True
         else:
             self._format = 2
             self._open_version_2()
@@ -62,6 +69,7 @@ class Documents:
     def _open_version_2(self) -> None:
         if (root := self._load(".zmetadata")) is not None:
             self._found = dict(_of_version_2(_member(root, "metadata", {})))
+            self._consolidated = True
         elif (array := self._load(".zarray")) is not None:
             attributes = self._load(".zattrs") or {}
             self._found = dict(_of_version_2({".zarray": array, ".zattrs": attributes}))
@@ -95,6 +103,35 @@ class Documents:
             )
         return found
 
+    def current(self, path: str) -> Document:
+        """Returns one array, whose own document was compared with the consolidated metadata, if it has any.
+
+        Raises:
+            FormatError: There is none, or the consolidated metadata are older: an array to which rows were
+                added afterwards would be shorter.
+        """
+        found = self.get(path)
+        own = self._load(self._place(found.path)) if self._consolidated else None
+        if own is None:
+            return found
+        for name in _COMPARED:
+            if own.get(name) != found.fields.get(name):
+                raise FormatError(
+                    f"The consolidated metadata of {self._directory.name!r} are not those of its array "
+                    f"{found.path!r}: there, {name} is {found.fields.get(name)!r}, and in its own "
+                    f"{_PATTERN_OF[self._format]} {own.get(name)!r}. Call zarr.consolidate_metadata "
+                    "again, and publish that."
+                )
+        return found
+
+    def prefetch(self, paths: Iterable[str]) -> None:
+        """Starts to read what `current` compares, of all arrays at once."""
+        if self._consolidated:
+            self._directory.get().prefetch([self._place(path) for path in paths])
+
+    def _place(self, path: str) -> str:
+        return f"{path}/{_PATTERN_OF[self._format]}".lstrip("/")
+
     def _members(self) -> list[str]:
         names = self._directory.get().names()
         if len(names) > _MOST_MEMBERS:
@@ -124,12 +161,22 @@ class Documents:
         what = f"{path!r} of {self._directory.name!r}"
         self._directory.get().limits.check("listing_bytes", file.size, what)
         try:
-            found = json.loads(file.read_at(0, file.size))
+            found = json.loads(file.read_at(0, file.size), object_pairs_hook=_json_object)
         except (ValueError, RecursionError) as error:
             raise FormatError(f"{what} is not usable JSON: {error}. Publish it again.") from error
         if not isinstance(found, dict):
             raise FormatError(f"{what} is no JSON object. Publish it again.")
         return found
+
+
+def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns a JSON object; of two values of one name, `json` would keep the last."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has the name {repeated!r} twice")
+    return fields
 
 
 def _of_version_3(members: Mapping[str, Any]) -> Iterator[tuple[str, Document]]:

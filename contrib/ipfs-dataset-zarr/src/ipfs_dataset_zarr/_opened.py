@@ -39,7 +39,10 @@ class Opened:
 
     def arrays(self, paths: Iterable[str]) -> list[Array]:
         """Returns arrays; raises like `Array`."""
-        return [self._array(path) for path in paths]
+        wanted = list(paths)
+        if new := [path for path in wanted if path not in self._arrays]:
+            self._documents.prefetch(new)
+        return [self._array(path) for path in wanted]
 
     def sample(self, paths: Sequence[str], position: int) -> Any:
         """Returns the rows of arrays by path, or the row of the only one; raises like `Array.rows`."""
@@ -65,6 +68,6 @@ class Opened:
 
     def _array(self, path: str) -> Array:
         if path not in self._arrays:
-            document = self._documents.get(path)
+            document = self._documents.current(path)
             self._arrays[path] = Array(self._directory, document, self._max_bytes)
         return self._arrays[path]

@@ -39,6 +39,7 @@ class ArrayStore(Store):
     Attributes:
         most_bytes: How many bytes a file may have.
         most_part_bytes: How many bytes a part of one may have.
+        has_fill_value: Whether chunks may be absent, and are full of that value.
     """
 
     supports_writes = False
@@ -48,6 +49,7 @@ class ArrayStore(Store):
     def __init__(self, directory: Borrowed, path: str, documents: dict[str, bytes]) -> None:
         super().__init__(read_only=True)
         self.most_bytes = self.most_part_bytes = 0
+        self.has_fill_value = True
         self._directory = directory
         self._prefix = f"{path}/" if path else ""
         self._documents = documents
@@ -74,6 +76,11 @@ class ArrayStore(Store):
         """
         file = self._chunk(key)
         if file is None:
+            if not self.has_fill_value:
+                raise FormatError(
+                    f"The chunk {self._prefix + key!r} of {self._directory.name!r} is missing, and the "
+                    "array has no fill value: the store is not whole. Publish it again, and whole."
+                )
             return None
         start, stop = _span(file, byte_range)
         most = self.most_bytes if byte_range is None else self.most_part_bytes
