@@ -192,7 +192,7 @@ def test_references_are_refused():
         file["x"] = SOME
         file.create_dataset("r", (1,), h5py.ref_dtype)[0] = file["x"].ref
 
-    with pytest.raises(FormatError, match="'r' of 'object' cannot be read: its values are ref"):
+    with pytest.raises(FormatError, match="'r' of 'object' cannot be read: its type is references"):
         whole(hdf5(build))
 
 
