@@ -1,7 +1,7 @@
-"""Folders: the members that ``metadata.txt`` lists, or every file where there is no such list.
+"""Folders: the members that ``metadata.txt`` lists, or all files if there is no such list.
 
-The list's form is the original library's: one relative path a line. It comes from strangers, so a
-line that could lead out of the folder is an error, not a file that is not found.
+The list has the form of the original library: one relative path per line. It is not trusted, so a line that
+could lead out of the folder is an error, and not a missing file.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ LISTING = "metadata.txt"
 
 _DEFAULT_LIMITS = Limits()
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# Not str.splitlines: it also cuts at characters that file names may have, such as U+2028.
+# Not str.splitlines, which also splits at characters that file names may contain, such as U+2028.
 _LINE = re.compile(rb"([^\r\n]*)(?:\r\n|[\r\n]|\Z)")
 _LEADS_ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[A-Za-z]:[\\/]|[\\/]")
 
 
 class Folder(FolderReader):
-    """Reads a folder as one sample per member, each in its own format where that is an archive."""
+    """Reads a folder: each member is one sample or, if it is an archive, the samples of the archive."""
 
     cheap_index = True
     index_form = "folder 1"
@@ -62,16 +62,16 @@ class Folder(FolderReader):
 
 
 def parse_listing(data: bytes, name: str, limits: Limits = _DEFAULT_LIMITS) -> NameTable:
-    """Returns the paths that a ``metadata.txt`` lists, as often as it lists them.
+    """Returns the paths in a ``metadata.txt``, with repetitions.
 
     Args:
         data: The file.
-        name: What errors call it.
-        limits: How many lines, and how long.
+        name: The name of the file in error messages.
+        limits: The limits for the number of lines and their length.
 
     Raises:
         FormatError: It is not UTF-8, or a line is not a path inside the folder.
-        LimitError: It has too many lines or too long a line.
+        LimitError: It has too many lines, or a line is too long.
     """
     paths = NameTable(limits=limits)
     for number, line in _lines(data):

@@ -1,8 +1,8 @@
 """Datasets published by the original library: a JSON list of TAR shards of ``torch.save`` samples.
 
-The JSON is ``{"identifier": "ipfs-dataset", "version": "1.0", "list": [CID, …]}``; each shard is a file of
-its own, its members in the order of the samples. They are read with ``weights_only=True``; whole pickles
-need ``allow_pickle=True`` by name.
+The JSON is ``{"identifier": "ipfs-dataset", "version": "1.0", "list": [CID, …]}``. Each shard is a file,
+whose members are in the order of the samples. They are read with ``weights_only=True``; other pickles need
+the option ``allow_pickle=True``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _DEFAULT_LIMITS = Limits()
 
 
 class Original(Exporter):
-    """Reads what the original library published; it writes nothing."""
+    """Reads datasets of the original library; it does not write them."""
 
     def __init__(self, options: ExporterOptions) -> None:
         self._allow_pickle = options.allow_pickle
@@ -73,7 +73,7 @@ class _Shard(NamedTuple):
 
 
 class OriginalSamples(PublishedSamples):
-    """The samples of such a dataset; its length is known only after the headers of all shards are read."""
+    """The samples of a dataset, whose length is known after the headers of all shards have been read."""
 
     def __init__(self, source: ObjectFile, shards: tuple[str, ...], *, allow_pickle: bool) -> None:
         self._source = source
@@ -81,7 +81,7 @@ class OriginalSamples(PublishedSamples):
         self._allow_pickle = allow_pickle
         self._reader = TarReader()
         self._stops: array[int] | None = None
-        # By CID: a list may name a shard many times.
+        # By CID, because a shard may be listed more than once.
         self._open: dict[str, _Shard] = {}
 
     def __len__(self) -> int:
@@ -115,7 +115,7 @@ class OriginalSamples(PublishedSamples):
         return even_blocks(((len(shard.members), shard.file.size) for shard in shards), size)
 
     def _counted(self) -> array[int]:
-        """Returns where the samples of each shard stop, by number."""
+        """Returns, for each shard, the number of samples up to its end."""
         if self._stops is None:
             stops, count = array("Q"), 0
             for number, _ in enumerate(self._shards):
@@ -126,13 +126,13 @@ class OriginalSamples(PublishedSamples):
         return self._stops
 
     def _spans(self, positions: Iterable[int]) -> Iterator[tuple[ObjectFile, Iterator[Span]]]:
-        """Yields each shard that has some of the samples, in order, and where in it they are."""
+        """Yields the shards of the samples, in order, and the spans of the samples in each."""
         for number, group in groupby(map(self._locate, positions), itemgetter(0)):
             file, members = self._opened(number)
             yield file, (members.span(local) for _, local in group)
 
     def _locate(self, position: int) -> tuple[int, int]:
-        """Returns the number of a sample's shard, and the sample's number in it."""
+        """Returns the number of a sample's shard, and the position of the sample in it."""
         stops = self._counted()
         number = bisect_right(stops, position)
         if number == len(stops):
@@ -148,10 +148,10 @@ class OriginalSamples(PublishedSamples):
 
 
 def index_members(file: ObjectFile, reader: TarReader) -> MemberIndex:
-    """Returns where the content of each member of a TAR archive lies.
+    """Returns the index of a TAR archive.
 
     Raises:
-        FormatError: It is no TAR archive, or empty.
+        FormatError: It is not a TAR archive, or it is empty.
         LimitError: It has too many members.
     """
     if not file.size:
@@ -168,17 +168,17 @@ def index_members(file: ObjectFile, reader: TarReader) -> MemberIndex:
 def load_sample(
     data: bytes, what: str, *, allow_pickle: bool, limits: Limits = _DEFAULT_LIMITS
 ) -> Any:
-    """Returns what ``torch.save`` wrote.
+    """Returns the sample that ``torch.save`` has written.
 
     Args:
         data: The content of a member.
-        what: What errors call it.
-        allow_pickle: Run whatever the pickle says, not only what makes tensors and plain containers.
-        limits: How much larger than its file a sample may be.
+        what: The name of the sample in error messages.
+        allow_pickle: Whether to execute any pickle, and not only those of tensors and plain containers.
+        limits: The limit for the size of a sample in proportion to its file.
 
     Raises:
         FormatError: It cannot be read, or not without `allow_pickle`.
-        LimitError: It is much larger than its file.
+        LimitError: The sample is too large in proportion to its file.
     """
     import torch  # noqa: PLC0415 - plugins are listed without torch
 

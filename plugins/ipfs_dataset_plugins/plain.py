@@ -45,7 +45,7 @@ class PlainReader(Reader):
 
 
 class PlainStreamReader(Reader):
-    """Gives a file as one sample ``(name, file object)``, fetched little further than its user reads."""
+    """Reads a file as one sample ``(name, file object)``; the data are fetched while the user reads them."""
 
     cheap_index = True
 
@@ -60,7 +60,7 @@ class PlainStreamReader(Reader):
 
 
 def _from_its_start(source: ObjectFile) -> ObjectFile:
-    """Returns the file as who reads on from its start needs it; who seeks first gets no more than that."""
+    """Returns the file at its start, with read-ahead, which ends if the user seeks first."""
     source.seek(0)
     source.read_ahead(0, source.size)
     return source

@@ -1,7 +1,7 @@
-"""Where a node's own gateway listens, by the node's configuration, and whether it serves blocks.
+"""Finds the gateway of a node by its configuration, and checks that it serves blocks.
 
-The configuration proves nothing: a tunnel or a proxy may have brought us to the API, and the port may be
-somebody else's here. So no other host than the API's own is contacted, and never with its credentials.
+The configuration is only a hint: if the API is reached through a tunnel or a proxy, another server may listen
+at the port. So only the host of the API is contacted, and never with the credentials of the API.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# How long each step may take, for reading waits meanwhile.
+# The time for each step, during which the first read waits.
 _FIND_SECONDS = 2.0
 _MAX_ANSWER_BYTES = 1 << 16
 _MAX_ADDRESSES = 4
-# A file of one byte whose block is in its CID, so that no node has to look for it; who serves files only
-# answers with that byte.
+# A file of one byte whose block is inside its CID, so that every node has it. A gateway that serves only
+# files responds with that byte instead of the block.
 _PROBE = CID.parse("bafyaacika4eaeeqbpamac")
 
 
 def may_have_gateway(api: Endpoint) -> bool:
-    """Tells whether to ask: behind TLS or a path is a proxy, whose ports are not those of the node."""
+    """Returns whether to search: with TLS or a path, the API is behind a proxy, which has other ports."""
     return api.url.startswith("http:") and not urlsplit(api.url).path
 
 
 def find_gateway(api: Endpoint, options: Options) -> GatewayTransport | None:
-    """Returns the gateway of the node whose API listens there, None where there is none to use."""
+    """Returns the gateway of the node with an API; None if there is no usable one."""
     hasty = attrs.evolve(options, timeout=min(_FIND_SECONDS, options.timeout))
     try:
         for url in urls(api, _configured(api, hasty)):
@@ -61,7 +61,7 @@ def _gateway(url: str, options: Options) -> GatewayTransport:
 
 
 def _configured(api: Endpoint, options: Options) -> Any:
-    """Returns the multiaddrs that a node's configuration has for its gateway: none, one or a list."""
+    """Returns the multiaddrs of the gateway in the configuration of a node: None, one or a list."""
     client = HTTPClient(api, options)
     try:
         body = client.send("POST", "/api/v0/config?arg=Addresses.Gateway", f"config of {api.name}")
@@ -89,14 +89,14 @@ def urls(api: Endpoint, configured: object) -> Iterator[str]:
 
 
 def _reachable(api: Endpoint, listens: str) -> str | None:
-    """Returns the address by which the API's host is reached where its gateway listens, None for nowhere."""
+    """Returns the IP address of the gateway as seen from here; None if it cannot be reached."""
     try:
         address = ipaddress.ip_address(listens)
     except ValueError:
         return None
     host = urlsplit(api.url).hostname or ""
     if api.unix is None and not is_loopback(host):
-        # An address and not a name: a node looks up what it may mean if it is asked by a name.
+        # An address and not a name, which a node would interpret as a DNSLink.
         return None if address.is_loopback else _address_of(api)
     if address.is_unspecified:
         return "127.0.0.1" if address.version == 4 else "::1"  # noqa: PLR2004
@@ -112,7 +112,7 @@ def _address_of(api: Endpoint) -> str:
 
 
 def _is_trustless(url: str, options: Options) -> bool:
-    """Tells whether blocks are served there."""
+    """Returns whether a gateway serves blocks."""
     gateway = _gateway(url, options)
     try:
         verify(_PROBE, gateway.get_block(_PROBE))

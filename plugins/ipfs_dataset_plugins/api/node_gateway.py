@@ -1,7 +1,7 @@
-"""A node's own gateway, which serves the same bytes as its API at a third of the cost.
+"""The gateway of a node, which serves the same bytes as its API for a third of the CPU time.
 
-It is read only where bytes are verified, and what it fails to deliver is said to nobody but the log: the
-API serves everything as well.
+It is used only if bytes are verified. Its failures are only logged, because the API serves everything as
+well.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# How long a gateway that failed is left alone.
+# The time for which a gateway is not used after a failure.
 _PAUSE_SECONDS = 300.0
 
 
 class NodeGateway:
-    """The gateway beside an API, looked for at first use; any number of threads may use it.
+    """The gateway of a node, which is searched for at the first read; any number of threads may use it.
 
     Args:
-        api: Where the API listens.
-        options: Those of the API; `verify` and `node_gateway` say whether there is anything to look for.
+        api: The endpoint of the API.
+        options: The options of the API; a gateway is used only if `verify` and `node_gateway` are true.
     """
 
     def __init__(self, api: Endpoint, options: Options) -> None:
@@ -54,12 +54,12 @@ class NodeGateway:
         self._look_at = 0.0 if wanted else float("inf")
 
     def block(self, cid: CID) -> bytes | None:
-        """Returns a verified block, None where the API has to be asked."""
+        """Returns a verified block; None if it has to be read from the API."""
         if (gateway := self._get()) is None:
             return None
         try:
             block = gateway.get_block(cid)
-            # Here already, for who verifies later would not ask the API instead.
+            # Verified here, because a later check could not fall back to the API.
             verify(cid, block)
         except (TransportError, VerificationError) as error:
             self._failed(error)
@@ -67,7 +67,7 @@ class NodeGateway:
         return block
 
     def range(self, cid: CID, start: int, stop: int) -> Body | None:
-        """Returns a range of a file as it begins to arrive, None where the API has to be asked."""
+        """Returns the body with a range of a file; None if it has to be read from the API."""
         gateway = self._get()
         if gateway is None or not gateway.serves_ranges:
             return None
@@ -78,7 +78,7 @@ class NodeGateway:
             return None
 
     def car(self, cid: CID, span: Span | None) -> Generator[tuple[CID, bytes], None, bool]:
-        """Yields the blocks of a CAR; returns whether there were any, or else the API has to be asked."""
+        """Yields the blocks of a CAR; returns False if there were none and the API has to be used."""
         gateway = self._get()
         if gateway is None or not gateway.serves_cars:
             return False
@@ -101,7 +101,7 @@ class NodeGateway:
             self._found.close()
 
     def _get(self) -> GatewayTransport | None:
-        """Returns the gateway, None where there is none, or another thread is finding out."""
+        """Returns the gateway; None if there is none, or while another thread searches for it."""
         is_due = self._found is None and time.monotonic() >= self._look_at
         if is_due and self._looking.acquire(blocking=False):
             try:
@@ -112,11 +112,11 @@ class NodeGateway:
         return self._found
 
     def _failed(self, error: Exception, *, learnt: bool = False) -> None:
-        """Leaves the gateway alone where the next request would fail as well.
+        """Stops using the gateway for some time if the next request would probably fail, too.
 
         Args:
-            error: What failed.
-            learnt: Whether the gateway knows now that it is not to be asked for such a thing again.
+            error: The failure.
+            learnt: Whether the transport will not request this form of response again.
         """
         log.debug("The gateway of %s failed, the API is asked: %s", self._api.name, error)
         if not learnt and not isinstance(error, (ObjectNotFoundError, RateLimitedError)):

@@ -1,7 +1,7 @@
 """The RPC API of an IPFS node such as Kubo or js-ipfs: reads, publishes, pins, resolves names.
 
-Every call is a POST. A failure may come after a 200: in a trailer, as a short body, or in a line of the
-answer; see https://docs.ipfs.tech/reference/kubo/rpc/ and Kubo issue 8818.
+Every call is a POST. A call may fail after a status of 200: in a trailer, by a short body, or in a line of
+the response; see https://docs.ipfs.tech/reference/kubo/rpc/ and Kubo issue 8818.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 MAX_ANSWER_BYTES = 1 << 20
 _SHOWN_BYTES = 2048
-# What nodes say of a block that they do not have and will not look for: Kubo offline; js-ipfs offline.
+# In the errors of offline nodes (Kubo, js-ipfs) for blocks that they do not have.
 _MISSING = ("block was not found locally", "not found", "no link named", "could not find")
-# A CAR needs a root; this one, an identity CID without bytes, names nothing that could be pinned by mistake.
+# A CAR needs a root; this identity CID of no bytes cannot be pinned by mistake.
 _NO_ROOT = CID.parse("bafkqaaa")
 
 
 class ApiTransport(Transport):
-    """A node's RPC API; what its own gateway serves as well is read there, at a third of the cost.
+    """The transport of a node's RPC API, which reads through the gateway of the node where it can.
 
     Args:
         address: A multiaddr or URL.
-        options: `timeout`, `headers`, `auth`, `verify` and `node_gateway` count here.
+        options: `timeout`, `headers`, `auth`, `verify` and `node_gateway` are used here.
     """
 
     concurrency = 8
@@ -111,7 +111,7 @@ class ApiTransport(Transport):
         self._upload("dag/import", pieces, **{"pin-roots": "false"})
 
     def pin(self, cid: CID) -> None:
-        # Progress is a line now and then, without which a long walk over the DAG looks like a stall.
+        # Progress lines keep the connection busy, so that a long walk over the DAG does not time out.
         answer, shown = self._json("pin/add", arg=str(cid), recursive="true", progress="true")
         if not isinstance(answer, dict) or not answer.get("Pins"):
             raise TransportError(f"{self.name}: pin/add of {cid} answered {shown!r}, no pin")
@@ -121,9 +121,9 @@ class ApiTransport(Transport):
         self._client.close()
 
     def _json(self, command: str, **parameters: Any) -> tuple[Any, str]:
-        """Returns the last line of the answer, as its value and as messages may show it.
+        """Returns the JSON value of the last line of the response, and that line as messages may show it.
 
-        It is the only line but where there was progress.
+        The lines in front of it report progress.
         """
         body = self._call(command, **parameters)
         body.check_encoding()
@@ -132,7 +132,7 @@ class ApiTransport(Transport):
         try:
             return json.loads(line), shown
         except (ValueError, RecursionError):
-            # Its cause would show what the server sent.
+            # Without the cause, which would show the text of the server.
             raise TransportError(f"{self.name}: {command} answered {shown!r}, no JSON") from None
 
     def _upload(self, command: str, pieces: list[bytes], **parameters: str) -> bytes:
@@ -194,7 +194,7 @@ class ApiTransport(Transport):
             return ObjectNotFoundError(f"{what}: {message}")
         error = error_for_status(response, what, message)
         if said is not None and response.status == 500:  # noqa: PLR2004 - how a node reports a failed command
-            # The same command mostly fails again; a 500 without a message comes from a proxy before the node.
+            # The command would fail again; a 500 without a message comes from a proxy in front of the node.
             error.retryable = "deadline" in message or "timeout" in message
         return error
 
@@ -204,7 +204,7 @@ def _without_api_path(url: str) -> str:
 
 
 def _command_error(text: str) -> str | None:
-    """Returns the message of a node's error document, None where the text is none.
+    """Returns the message of a node's error document; None if the text is not such a document.
 
     See https://docs.ipfs.tech/reference/kubo/rpc/: ``{"Message": "…", "Code": 0, "Type": "error"}``.
     """

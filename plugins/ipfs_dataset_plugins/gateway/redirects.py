@@ -1,9 +1,9 @@
-"""Whether a redirect of a request for verified bytes may be followed, and where it leads; pure.
+"""The policy for redirects of requests for verified bytes: which are followed, and to which addresses.
 
-Gateways do send each other's clients on, and the bytes prove themselves wherever they come from. What
-remains is whom our requests may reach: a server must not aim them at the reader's own network, nor strip
-them of their encryption. The URL is checked here; the addresses that its host's name resolves to are checked
-where the connection is made, by the filter that a `Hop` has.
+Gateways redirect to each other, and verified bytes may come from any server. The danger is in the requests: a
+server must not direct them into the network of the reader (server-side request forgery), nor to a server
+without encryption. The URL is checked here; the addresses that its host resolves to are checked by the
+connection, with the filter of the `Hop`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _MAX_LOCATION = 8192
 
 @attrs.frozen
 class Hop:
-    """Where one more request goes.
+    """The next request after a redirect.
 
     Args:
-        url: What is asked for, as the servers call it.
-        same_origin: Whether that is the server that was asked before.
-        allowed: Which IP addresses the server may have; None for those allowed before.
+        url: The URL, with the host name that the servers use.
+        same_origin: Whether it has the origin of the request before.
+        allowed: The IP addresses that the server may have; None for those allowed before.
     """
 
     url: str
@@ -45,16 +45,16 @@ class Hop:
 
 
 def next_hop(url: str, location: str, peer: tuple[str, int] | None = None) -> Hop | None:
-    """Returns where an answer's Location leads, None where it must not be followed.
+    """Returns the next request for a redirect; None if it must not be followed.
 
-    https may lead to https on any public host; everything may lead to the same server, and a gateway on this
-    machine by one of its names to another, as local gateways do for subdomains. A gateway in a private
-    network may lead to a subdomain of itself.
+    Allowed are redirects to the same origin, from https to https on any public host, from one name of this
+    machine to another (as local gateways redirect to subdomains), and from a gateway in a private network to
+    a subdomain of itself.
 
     Args:
-        url: What was asked for.
-        location: As the server sent it.
-        peer: The IP address and port of the server; None where they are not known, as behind a proxy.
+        url: The URL that was requested.
+        location: The Location header of the response.
+        peer: The IP address and port of the server; None if they are unknown, as behind a proxy.
     """
     if len(location) > _MAX_LOCATION or not location.isprintable() or " " in location:
         return None
@@ -74,13 +74,14 @@ def next_hop(url: str, location: str, peer: tuple[str, int] | None = None) -> Ho
 
 
 def connected_to(url: str, server: str) -> tuple[str, str | None]:
-    """Returns the URL to connect to, and the Host header where that differs.
+    """Returns the URL to connect to, and the Host header if its host is another one.
 
-    Few systems look up names below localhost: such a request goes to the server that is there already.
+    Few systems resolve names below localhost, so requests for them are sent to the server of the first
+    request.
 
     Args:
-        url: As in `Hop`.
-        server: The URL of the gateway that the first request went to.
+        url: The URL of a `Hop`.
+        server: The URL of the gateway that the first request was sent to.
     """
     there = parse_url(url)
     if not (there.hostname or "").endswith(".localhost"):
@@ -90,7 +91,7 @@ def connected_to(url: str, server: str) -> tuple[str, str | None]:
 
 
 def _beyond(peer: tuple[str, int] | None) -> AddressFilter:
-    """Returns which addresses a server at an address may lead to."""
+    """Returns the addresses to which a server at an address may redirect."""
     if peer is None or is_public_address(peer[0]):
         return PUBLIC
     return AddressFilter(public_only=True, peers=frozenset({peer}))

@@ -1,9 +1,9 @@
-"""HTTP gateways, path or subdomain style: blocks, CARs and byte ranges, none of them trusted.
+"""HTTP gateways in path or subdomain style: untrusted blocks, CARs and byte ranges.
 
-To read what is verified, paths are never sent: the core walks verified directory blocks and asks for CIDs
-alone, so nothing that a gateway does with paths (``index.html``, ``_redirects``, listings) matters. Formats
-as in https://specs.ipfs.tech/http-gateways/trustless-gateway/. What a gateway does not serve is learnt from
-its answers, and not asked for again.
+Verified reads never send paths: the core walks verified directory blocks and requests CIDs only, so that it
+does not matter what a gateway does with paths (``index.html``, ``_redirects``, listings). The forms of
+responses are those of https://specs.ipfs.tech/http-gateways/trustless-gateway/. A form that a gateway has
+refused is not requested again.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _NOT_SERVED = frozenset({400, 405, 406, 415, 501})
 
 
 class GatewayTransport(Transport):
-    """One gateway.
+    """The transport of one gateway.
 
     Args:
         address: ``gateway+http…``.
-        options: `timeout`, `headers`, `auth`, `verify` and `limits.redirects` count here.
-        allowed: Which IP addresses the gateway may have.
+        options: `timeout`, `headers`, `auth`, `verify` and `limits.redirects` are used here.
+        allowed: The IP addresses that the gateway may have.
     """
 
     concurrency = 16  # from 100 ms on, a batch takes as many times that as it takes rounds
@@ -60,13 +60,13 @@ class GatewayTransport(Transport):
         self._block_bytes = options.limits.block_bytes
         self._client = HTTPClient(self._url.endpoint, options, allowed, secrets=self._url.secrets)
         self._serves_blocks = True
-        # What cannot be verified comes from the server that the user named, or not at all.
+        # Without verification, only the server that the user named is trusted.
         self._hops = options.limits.redirects if options.verify else 0
 
     def get_block(self, cid: CID) -> bytes:
         text = str(cid)
         what = f"{self.name}: block {text}"
-        # The bytes of a file that is one raw block are that block, whatever a gateway calls them.
+        # A file of one raw block has the bytes of that block, whatever the Content-Type is.
         if not self._serves_blocks and cid.codec != RAW:
             raise _no_blocks(what)
         body = self._ask(
@@ -78,7 +78,7 @@ class GatewayTransport(Transport):
         if _content_type(body) != RAW_BLOCK and not is_block(cid, block):
             if _is_redirect(body):
                 body.close()
-            # A page may be there for once, because of maintenance or a login; or it is that of a directory.
+            # A page may be temporary, for maintenance or a login, or the listing of a directory.
             is_page = _content_type(body) == "text/html" and bool(block)
             self._serves_blocks = is_page
             answer = body.shown(_content_type(body)) or "bytes of no type"
@@ -97,7 +97,7 @@ class GatewayTransport(Transport):
 
     def path_size(self, path: str) -> int | None:
         what = f"{self.name}: size of {path}"
-        # Not HEAD: what servers answer to it is often not what they answer to GET.
+        # Not HEAD, to which many servers respond differently than to GET.
         headers = {"Range": "bytes=0-0"}
         accepted = (200, 206, 416)
         body = self._ask("GET", path, what, headers=headers, accepted=accepted)
@@ -171,7 +171,7 @@ class GatewayTransport(Transport):
         headers: dict[str, str] | None = None,
         accepted: tuple[int, ...] = (200,),
     ) -> Body:
-        """Returns the answer where it is an accepted one, or one that leads to the path as a directory."""
+        """Returns the response if its status is accepted, or if it redirects to the path as a directory."""
         headers = dict(headers or {})
         if host := self._url.host(path):
             headers["Host"] = host
@@ -184,7 +184,7 @@ class GatewayTransport(Transport):
         raise self._failure(body, what)
 
     def _follow(self, body: Body, url: str, what: str, headers: dict[str, str]) -> Body:
-        """Returns the first answer that leads no further, or nowhere that we go."""
+        """Follows redirects; returns the first response that is none, or one that must not be followed."""
         is_ours, allowed = True, None
         for _ in range(self._hops):
             location = body.headers.get("Location", "")
@@ -229,7 +229,7 @@ class GatewayTransport(Transport):
 
 
 class _NotServedError(TransportError):
-    """The gateway does not give this form of answer at all."""
+    """The gateway does not support this form of response."""
 
 
 def _no_blocks(what: str, answer: str = "", *, final: bool = False) -> TransportError:
@@ -246,7 +246,7 @@ def _content_type(body: Body) -> str:
 
 
 def is_block(cid: CID, data: bytes) -> bool:
-    """Tells whether bytes are the block that a CID names."""
+    """Returns whether bytes are the block of a CID."""
     try:
         verify(cid, data)
     except VerificationError:
@@ -275,13 +275,13 @@ def _host_of(url: str) -> str | None:
 
 
 def _is_directory_redirect(body: Body, target: str) -> bool:
-    """Tells whether the answer only adds the slash that directories have in browsers."""
+    """Returns whether a redirect only adds the slash that directories have in browsers."""
     location = body.headers.get("Location")
     if not _is_redirect(body) or location is None:
         return False
     path = urlsplit(target).path
     try:
-        # A gateway behind a prefix may or may not know of it.
+        # A gateway behind a prefix may leave the prefix out of its redirects.
         return urlsplit(urljoin(path, location)).path.endswith(f"{path}/")
     except ValueError:
         return False

@@ -1,4 +1,4 @@
-"""How to write the URL of an object at one gateway, path or subdomain style."""
+"""The URLs of objects at a gateway, in path style or subdomain style."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from ipfs_dataset_plugins.http.endpoint import Endpoint
 
 MAX_DNS_LABEL = 63
-# What is shorter would be found in every other word.
+# A shorter text would be found in many words.
 _MIN_SECRET = 4
 
 
 @attrs.frozen
 class GatewayURL:
-    """One gateway.
+    """The address of a gateway.
 
     Args:
-        endpoint: Where connections go.
-        subdomain: What follows the CID's label in the host, None for path style.
-        query: Access tokens and the like, sent with every request.
+        endpoint: The server that connections are made to.
+        subdomain: The host behind ``CID.ipfs.``; None for path style.
+        query: A query that is sent with every request, such as an access token.
     """
 
     endpoint: Endpoint
@@ -45,11 +45,11 @@ class GatewayURL:
         return tuple(sorted((text for text in found if len(text) >= _MIN_SECRET), key=len)[::-1])
 
     def target(self, path: str, query: str = "") -> str:
-        """Returns what to ask for: a path, or for subdomains on other machines a URL.
+        """Returns the target of a request: a path, or a URL for subdomains on other machines.
 
         Args:
-            path: ``/ipfs/CID`` or ``/ipns/name`` and what follows, not encoded.
-            query: How to answer.
+            path: ``/ipfs/CID`` or ``/ipns/name``, and a path behind it; not encoded.
+            query: The query that selects the form of the response.
         """
         joined = "&".join(filter(None, (query, self.query)))
         suffix = f"?{joined}" if joined else ""
@@ -62,7 +62,7 @@ class GatewayURL:
         return f"{scheme}://{host}{below}{suffix}"
 
     def url(self, path: str, query: str = "") -> str:
-        """Returns the same as a URL with the host that the gateway is asked by."""
+        """Returns the URL of a target, with the host that the gateway sees."""
         target = self.target(path, query)
         if "://" in target.partition("?")[0]:
             return target
@@ -70,9 +70,9 @@ class GatewayURL:
         return f"{scheme}://{self.host(path) or server}{target}"
 
     def host(self, path: str) -> str | None:
-        """Returns the Host header where it differs from where the connection goes.
+        """Returns the Host header if it differs from the host of the connection, and else None.
 
-        Few systems look up names below localhost, so those are connected to directly.
+        Few systems resolve names below localhost, so connections for them are made to 127.0.0.1.
         """
         if self.subdomain is None or not _is_local(self.subdomain):
             return None
@@ -88,7 +88,7 @@ def parse_gateway(address: str) -> GatewayURL:
     """Returns the gateway at an address such as ``gateway+https://host/prefix?token=…``.
 
     Raises:
-        AddressError: It is no URL.
+        AddressError: It is not a URL.
     """
     url = address.partition("+")[2]
     base, _, query = url.partition("?")
@@ -120,7 +120,7 @@ def _is_local(host: str) -> bool:
 
 
 def _cid_label(root: str) -> str:
-    """Returns a CID as one DNS label: lower case, and shorter in base 36 where base 32 is too long."""
+    """Returns a CID as one DNS label, in base 32 or, if that is too long, in base 36."""
     cid = CID.parse(root)
     text = cid.encode("base32")
     text = text if len(text) <= MAX_DNS_LABEL else cid.encode("base36")
@@ -130,5 +130,5 @@ def _cid_label(root: str) -> str:
 
 
 def _name_label(name: str) -> str:
-    """Returns an IPNS name or domain as one DNS label, as subdomain gateways write it."""
+    """Returns an IPNS name or a domain as one DNS label, escaped as for subdomain gateways."""
     return name.replace("-", "--").replace(".", "-") if "." in name else name

@@ -1,8 +1,8 @@
-"""Which hosts and IP addresses are on this machine or in private networks; pure.
+"""Which hosts and IP addresses are on this machine or in private networks.
 
-Servers that are not trusted, such as gateways that redirect and routers that name providers, must not aim
-our requests at the reader's own network (server-side request forgery). A host is judged twice: by its name,
-before anything is looked up, and by the addresses that its name resolves to, when a connection is made.
+Untrusted servers, such as gateways that redirect and routers that name providers, must not direct our
+requests into the network of the reader (server-side request forgery). A host is checked twice: its name
+before it is resolved, and the addresses that it resolves to when a connection is made.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import attrs
 
-# Special-use names (RFC 6761, 6762, 8375 and ICANN's "internal"), and what routers, companies and
-# Kubernetes clusters use without asking.
+# Special-use names (RFC 6761, 6762, 8375 and ICANN's "internal"), and those that routers, companies and
+# Kubernetes clusters use without a standard.
 _PRIVATE_SUFFIXES = (
     *(".localhost", ".local", ".internal", ".home.arpa", ".in-addr.arpa", ".ip6.arpa"),
     *(".localdomain", ".lan", ".home", ".corp", ".intranet", ".private", ".domain"),
@@ -29,27 +29,27 @@ _PRIVATE_IPV4 = tuple(
         "168.63.129.16/32",
     )
 )
-# All that IANA has given out for global unicast, without what is special in it: protocol assignments with
-# Teredo and ORCHID, documentation, and 6to4, whose relays send on to any IPv4 address.
+# The global unicast addresses of IANA, without their special ranges: protocol assignments with Teredo and
+# ORCHID, documentation, and 6to4, whose relays forward to any IPv4 address.
 _GLOBAL_IPV6 = ipaddress.IPv6Network("2000::/3")
 _PRIVATE_IPV6 = tuple(
     ipaddress.IPv6Network(network)
     for network in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
 )
-# In networks without IPv4, DNS64 gives each IPv4 host an address in here (RFC 6052).
+# In networks without IPv4, DNS64 maps each IPv4 host to an address in this network (RFC 6052).
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Interface identifiers of ISATAP, which tunnels to the IPv4 address behind them (RFC 5214).
+# Interface identifiers of ISATAP, which tunnels to the IPv4 address that follows them (RFC 5214).
 _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 
 
 @attrs.frozen
 class AddressFilter:
-    """Which IP addresses a connection may be made to.
+    """The IP addresses to which a connection may be made.
 
     Args:
-        public_only: Whether only public addresses are allowed, besides `peers`.
-        peers: Addresses and ports that are allowed as well: a gateway in a private network may redirect to
-            itself under another name.
+        public_only: Whether only public addresses and `peers` are allowed.
+        peers: Addresses and ports that are also allowed, because a gateway in a private network may redirect
+            to itself under another name.
     """
 
     public_only: bool = False
@@ -65,13 +65,13 @@ PUBLIC = AddressFilter(public_only=True)
 
 
 def is_private(url: str) -> bool:
-    """Returns whether a URL leads to this machine or a private network, as far as its host's name shows."""
+    """Returns whether the host of a URL is on this machine or in a private network, judged by its name."""
     name = (urlsplit(url).hostname or "").rstrip(".")
     try:
         ipaddress.ip_address(name.partition("%")[0])
     except ValueError:
-        # A name without a dot is looked up in the local domain; of digits alone it is an old way to write an
-        # address, such as 2130706433 for 127.0.0.1, and so is one that ends in digits.
+        # A name without a dot is resolved in the local domain. A name that consists of digits, or ends in
+        # them, is an old form of an address, such as 2130706433 for 127.0.0.1.
         last = name.rpartition(".")[2].lower()
         is_address = last.isdigit() or last.startswith("0x")
         return is_address or "." not in name or name.lower().endswith(_PRIVATE_SUFFIXES)
@@ -79,10 +79,10 @@ def is_private(url: str) -> bool:
 
 
 def is_public_address(text: str) -> bool:
-    """Returns whether an IP address, with or without a zone, is one of the public Internet.
+    """Returns whether an IP address, with or without a zone, is a public one.
 
-    What an IPv6 address embeds counts too: behind a translator or a tunnel the packet goes to that IPv4
-    address.
+    If an IPv6 address contains an IPv4 address, that one is checked, because translators and tunnels forward
+    packets to it.
     """
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
@@ -99,7 +99,7 @@ def is_public_address(text: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Returns whether a host's name means this machine."""
+    """Returns whether a host is this machine, judged by its name."""
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True

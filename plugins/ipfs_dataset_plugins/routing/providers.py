@@ -1,6 +1,6 @@
-"""Answers of delegated routers: which providers of a CID can be asked over HTTP; pure.
+"""Responses of delegated routers: the HTTP gateways among the providers of a CID.
 
-https://specs.ipfs.tech/routing/http-routing-v1/ (IPIP-337), of which the records with schema ``peer`` count.
+See https://specs.ipfs.tech/routing/http-routing-v1/ (IPIP-337); records of the schema ``peer`` are used.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ MAX_ADDRESSES = 20
 
 
 def provider_urls(answer: bytes, *, private: bool) -> list[str]:
-    """Returns the URLs of the gateways that a router's answer names, each once, in its order.
+    """Returns the distinct URLs of the gateways in the response of a router, in its order.
 
     Args:
-        answer: JSON, or one JSON record a line.
-        private: Whether addresses on this machine and in private networks, and plain http to them, are
-            accepted: only a router that is there itself may send us there.
+        answer: The response: JSON, or one JSON record per line.
+        private: Whether to accept addresses on this machine and in private networks, also without TLS. Only
+            a router that is in such a network itself may name them.
 
     Raises:
-        ValueError: It is no JSON.
+        ValueError: It is not JSON.
     """
     urls: dict[str, None] = {}
     for record in _records(answer):

@@ -1,7 +1,7 @@
-"""Delegated routers: asks who has a CID, and reads from those providers as from any gateway.
+"""Delegated routers: finds the providers of a CID, and reads from those as from any gateway.
 
-Neither router nor providers are trusted: a block that does not hash to its CID ends the provider that sent
-it, and the next one is asked.
+Neither the router nor the providers are trusted. A provider that sends a block with a wrong hash is not used
+again, and the next one is tried.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 4 << 20
-# A provider is forgiven this many failures in a row; bytes that do not verify are never forgiven.
+# A provider is not used after so many failures in succession, or after one block with a wrong hash.
 MAX_FAILURES = 3
 REFRESH_SECONDS = 300.0
 _ACCEPT = "application/x-ndjson, application/json"
@@ -46,14 +46,14 @@ class _Provider:
 
 
 class RoutingTransport(Transport):
-    """The providers that one delegated router knows.
+    """The transport of the providers that one delegated router finds.
 
-    Who has one block of a dataset mostly has all of it, so providers are remembered; the router is asked
-    again for a block that none of them has, and from time to time.
+    A provider of one block of a dataset usually has all of it, so providers are remembered. The router is
+    used again for a block that none of them has, and after some minutes.
 
     Args:
         address: ``routing+https://router``.
-        options: `timeout` counts here. Headers and credentials are never sent to providers.
+        options: `timeout` is used here. Headers and credentials are never sent to providers.
     """
 
     concurrency = 8
@@ -62,7 +62,7 @@ class RoutingTransport(Transport):
         endpoint = parse_endpoint(address.partition("+")[2].rstrip("/"))
         self.name = f"router {endpoint.name}"
         self._private = is_private(endpoint.url)
-        # A router names whom it likes: its providers must not lead into the reader's own network.
+        # The router is not trusted: its providers must not lead into the network of the reader.
         self._providers_allowed = EVERYWHERE if self._private else PUBLIC
         self._client = HTTPClient(endpoint, options)
         self._provider_options = attrs.evolve(options, headers={}, auth=None)
@@ -115,8 +115,8 @@ class RoutingTransport(Transport):
         return None
 
     def _look_up(self, cid: CID, *, only_if_due: bool = False) -> None:
-        """Asks the router who has a CID, but not about the same one twice within the refresh time."""
-        with self._looking_up:  # who comes second waits for the answer that the first one asked for
+        """Requests the providers of a CID from the router, for each CID once within the refresh time."""
+        with self._looking_up:  # a second thread waits for the response to the first one
             now = time.monotonic()
             asked = {k: t for k, t in self._asked.items() if now - t < REFRESH_SECONDS}
             if (asked and only_if_due) or cid.multihash in asked:
