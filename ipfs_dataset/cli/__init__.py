@@ -25,10 +25,10 @@ COMMANDS = {
 
 
 class _Version(argparse.Action):
-    """Looks the version up when it is asked for; argparse's own would at every start."""
+    """Looks the version up only when it is printed; argparse's own action would at every start."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
-        import importlib.metadata  # noqa: PLC0415 - likewise
+        import importlib.metadata  # noqa: PLC0415 - only here
 
         print(f"ipfs-dataset {importlib.metadata.version('ipfs-dataset')}")
         parser.exit()
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program's name; by default that of this process.
 
     Returns:
-        0, or 1 where what was asked for failed; argparse exits with 2 on a wrong command line.
+        0, or 1 where the command failed; argparse exits with 2 on a wrong command line.
     """
     parsed = build_parser().parse_args(arguments)
     try:

@@ -34,7 +34,7 @@ _REQUESTS = frozenset(
     ("get_block", "open_range", "read_car", "open_path", "path_size", "resolve_name")
 )
 _SLOW_SHARE = 0.5
-_MANY_REQUESTS = 8.0  # a MiB: more than leaves of 256 KiB, each asked for by itself, explain
+_MANY_REQUESTS = 8.0  # per MiB: more than one for each leaf of 256 KiB
 _FAR_SECONDS = 0.05
 _SMALL_FILE = 64 << 10
 
@@ -118,11 +118,11 @@ class Reading:
     """One reading of an object, or of as much of it as was allowed.
 
     Attributes:
-        seconds: In all.
+        seconds: Until the end.
         first_seconds: Until the first sample, or piece, was there.
         bytes: Of samples, or of the plain file.
         samples: None for a plain read.
-        requests: What sources were asked for; what they repeat or redirect themselves is not counted.
+        requests: Number of requests to sources, without their own retries and redirects.
     """
 
     seconds: float
@@ -208,7 +208,7 @@ def _as_stream(obj: IPFSObject, address: str | None, options: Options) -> IPFSOb
 
 
 class _Metered:
-    """A transport that counts what it is asked for."""
+    """A transport that counts its requests."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -303,7 +303,7 @@ def _read_range(transport: Transport, cid: CID, stop: int) -> Reading | None:
     try:
         with closing(transport.open_range(cid, 0, stop)) as stream:
             taken = _take(_of_stream(stream), stop, started)
-    except IPFSDatasetError:  # what is wrong with it, the verified reading says
+    except IPFSDatasetError:  # the verified reading raises it
         return None
     return attrs.evolve(taken, samples=None, requests=1)
 

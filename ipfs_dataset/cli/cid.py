@@ -73,4 +73,4 @@ def _build_file(path: Path, profile: Profile) -> Built:
 
 
 def _drop(_: CID, __: bytes) -> None:
-    """Takes a block that nobody needs."""
+    """Drops a block."""

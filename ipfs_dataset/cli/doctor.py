@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.interfaces import Transport
 
-# How much of a file a source is asked for to see what it does in bulk.
+# How many bytes of a file are read from a source to measure its speed in bulk.
 _BULK_BYTES = 4 << 20
 
 
@@ -123,12 +123,12 @@ def _facts(source: SourceReport) -> list[tuple[str, str]]:
 
 @attrs.define
 class SourceReport:
-    """What one source did.
+    """What was found out about one source.
 
     Attributes:
         name: The source.
         has_root: Whether it delivered the object's first block.
-        trustless: Whether that block was the one asked for; None where none came.
+        trustless: Whether that block had the requested hash; None if no block came.
         failure: Why none came: "missing", "no node", "rate limit", "wrong bytes" or "other".
         ranges: Whether plain ranges came and verified; None where that was not tried.
         cars: Likewise CARs.
@@ -136,7 +136,7 @@ class SourceReport:
         mb_per_second: Of the faster of range and CAR, of 4 MiB at the most.
         blocks_checked: How many blocks were walked, from the first on.
         first_missing: The first of them that the source did not deliver.
-        problems: What it said, one line each.
+        problems: Its errors, one line each.
     """
 
     name: str
@@ -154,7 +154,7 @@ class SourceReport:
 
 @attrs.define
 class Diagnosis:
-    """What all sources of one object did, and what to do about it."""
+    """What was found out about all sources of one object, and what to do."""
 
     url: str
     cid: str | None = None
@@ -179,7 +179,7 @@ def diagnose(url: str, address: str | None, options: Options, *, blocks: int) ->
     Args:
         url: Any form of URL of an object.
         address: As ``ipfs_api_address`` of a dataset.
-        options: As for a dataset; retries are left out, for a doctor wants to see failures.
+        options: As for a dataset; without retries, so that failures are seen.
         blocks: How many blocks to check at each source.
 
     Raises:

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes the project and says what to do next."""
+    """Writes the project and prints what to do next."""
     # Here, for every other command starts without them.
     from ipfs_dataset.cli.scaffolding import (  # noqa: PLC0415
         PluginName,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Decoder = Callable[[bytes], Any] | type[Reader] | Reader | ReaderPlugin | str
 
-# What parsers raise of bytes that they do not understand.
+# What parsers raise for bytes that they cannot decode.
 _UNDECODABLE = (ValueError, EOFError, struct.error, zlib.error)
 
 
@@ -116,7 +116,7 @@ class _ByReader(_Decode):
             samples = list(reader.samples(file))
             whole = _is_one_sample(reader, file)
         except IPFSDatasetError as error:
-            # The file is a member: where it is comes from who reads the archive or folder.
+            # The file is a member: the reader of the archive or folder adds its location.
             copy = with_message(error, error.reason or str(error))
             copy.location = copy.reason = None
             raise copy from error.__cause__

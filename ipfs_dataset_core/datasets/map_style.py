@@ -195,7 +195,7 @@ def as_integer(index: Any) -> int:
     """Returns the integer that an index is: of Python, numpy, or a torch tensor with one integer.
 
     Raises:
-        TypeError: It is none.
+        TypeError: It is not an integer.
     """
     try:
         return operator.index(index)

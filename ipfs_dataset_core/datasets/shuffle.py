@@ -36,11 +36,11 @@ class ShuffleDataset(IterableDataset[Any]):
     """Yields another dataset's samples in a random order, by keeping some of them in a buffer.
 
     A sample can come early or late by about the size of the buffer; a larger buffer shuffles better and
-    takes more memory. What goes into it is shuffled already where the dataset knows which samples lie
-    together: an `IPFSDataset`, an imported dataset, a `Subset` of one, and an `IPFSIterableDataset` without
-    an ``__iter__`` of its own come in shuffled blocks. Each rank and worker shuffles its own share; of a
-    map-style dataset, every rank gets equally many samples where torch.distributed runs, by reading a few
-    twice.
+    takes more memory. What goes into it is shuffled already where the dataset has shuffle blocks, samples
+    that lie together: an `IPFSDataset`, an imported dataset, a `Subset` of one, and an `IPFSIterableDataset`
+    without an ``__iter__`` of its own come in shuffled blocks. Each rank and worker shuffles its own share;
+    of a map-style dataset, every rank gets equally many samples where torch.distributed runs, by reading a
+    few twice.
 
     Args:
         dataset: Map-style or iterable.

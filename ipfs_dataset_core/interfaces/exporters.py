@@ -64,7 +64,7 @@ class FileSink(ABC):
 
 @attrs.frozen(kw_only=True)
 class ExporterOptions:
-    """What `IPFSDatasetExporter` was told, for every exporter alike; each takes what concerns it.
+    """The options of `IPFSDatasetExporter` that exporters may use; each takes what concerns it.
 
     Args:
         profile: The name of the import profile, on which the CIDs depend.

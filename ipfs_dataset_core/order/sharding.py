@@ -74,7 +74,7 @@ def rank_range(total: int, reader: ReaderRank, distribution: Distribution) -> tu
 
 
 def batch_ranges(start: int, stop: int, batch: int, workers: int) -> list[tuple[int, int]]:
-    """Returns the ranges whose batches, taken in turns, each worker of a DataLoader gets for its own.
+    """Returns a range for each worker of a DataLoader, which gives batches to its workers in turn.
 
     They hold whole batches, one more for the first few; what is left for the last batch follows them.
     """

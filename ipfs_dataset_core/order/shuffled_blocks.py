@@ -127,7 +127,7 @@ class ShuffleBlockOrder:
                 entering = []
 
     def _cut(self, place: int, start: int, stop: int) -> range:
-        """Returns the samples of the block at a place of the order, as far as they are asked for."""
+        """Returns the samples of the block at a place of the order that lie between `start` and `stop`."""
         block, end = self._blocks[place], self._ends[place]
         begin = end - self._size(block)
         shift = self._first(block) - begin

@@ -155,7 +155,7 @@ def _is_iterable_dataset(dataset: Any) -> bool:
 
 
 def _length(dataset: Any) -> int | None:
-    """Returns the length, None where there is none.
+    """Returns the length, None if the dataset has no length.
 
     Raises:
         ExportError: It is negative, too large, or no integer.

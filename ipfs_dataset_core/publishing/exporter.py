@@ -92,7 +92,7 @@ class IPFSDatasetExporter:
             dataset: A map-style or iterable dataset, or any ordered iterable of samples; of an array or
                 tensor they are what its first dimension counts.
             allow_empty: Whether to publish a dataset that has no samples. By default that is an error, for
-                it may be an iterator that is used up.
+                it may be an exhausted iterator.
 
         Raises:
             ExportError: It is no dataset (a path, a dict, a set, a DataLoader…), has no samples or fewer
@@ -113,7 +113,7 @@ class IPFSDatasetExporter:
                 )
             except TransportError as error:
                 hint = mistaken_port(transport.name)
-                # What the user's own dataset raises, who may read from elsewhere, passes as it is.
+                # Errors of the user's own dataset, which may read from other sources, pass unchanged.
                 if hint is None or not str(error).startswith(transport.name):
                     raise
                 raise type(error)(f"{error} ({hint})") from error

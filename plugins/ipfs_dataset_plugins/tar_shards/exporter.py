@@ -1,6 +1,6 @@
 """Datasets published as a directory of TAR shards, which webdataset and the original library read too.
 
-``manifest.json`` says how samples are made of members, ``metadata.txt`` lists the shards for readers of
+``manifest.json`` describes how samples are made of members, ``metadata.txt`` lists the shards for readers of
 folders, ``shards/*.tar`` hold members named ``<position>.<field>.<extension>``, ``index/*.json`` where
 each sample lies. Equal datasets give equal bytes and so equal CIDs: no times, no owners.
 """

@@ -1,6 +1,6 @@
-"""The manifest of a published dataset and the index of each shard: written, parsed, distrusted.
+"""The manifest of a published dataset and the index of each shard: written, parsed and validated.
 
-``manifest.json`` has what is said once; where the samples of a shard lie is in an index file of its own,
+``manifest.json`` describes the dataset; where the samples of a shard lie is in an index file of its own,
 read when the shard is: the manifest of ten million samples stays small. The original library wrote
 version 1.0, a list of shards and nothing else; ``original`` reads those.
 """
@@ -79,7 +79,7 @@ class Shard:
 
 @attrs.frozen(kw_only=True)
 class Manifest:
-    """What is said once of a published dataset.
+    """The description of a published dataset.
 
     Args:
         form: The name of the exporter that wrote it.
@@ -234,7 +234,7 @@ def parse_index(data: bytes, shard: Shard, *, trailer: int) -> array[int]:
         trailer: Bytes of the shard behind the last sample.
 
     Raises:
-        FormatError: It is damaged, or contradicts what the manifest says of the shard.
+        FormatError: It is damaged, or contradicts the manifest.
     """
     # Before it is parsed, for a list takes many times as much memory as its text.
     if scalars.count_values(data) > shard.samples + 2:

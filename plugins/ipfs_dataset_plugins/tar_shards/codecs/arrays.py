@@ -37,7 +37,7 @@ _PREFIX = len(MAGIC) + 2
 
 @attrs.frozen
 class Header:
-    """What a .npy file says of its data.
+    """The header of a .npy file.
 
     Args:
         descr: The data type, as ``numpy.lib.format.dtype_to_descr`` writes it.
@@ -319,7 +319,7 @@ def _from_bytes(data: bytearray, dtype: torch.dtype, shape: tuple[int, ...]) -> 
     import torch  # noqa: PLC0415 - as above
 
     if dtype is torch.complex32:
-        # Making one warns that they are experimental, which whoever exported it knows.
+        # Torch warns that this type is experimental; the dataset has it already.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             return _shaped(data, dtype, shape)

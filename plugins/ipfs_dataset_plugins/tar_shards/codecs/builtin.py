@@ -1,4 +1,4 @@
-"""Which built-in codec a value has; numpy, PIL and torch are asked only if already imported."""
+"""Finds the built-in codec of a value, without importing numpy, PIL or torch."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def _warn_of_orientation(image: Image.Image) -> None:
     # The images of files alone: what was made in memory has no EXIF, or one that PIL was given.
     if "exif" not in image.info and "XML:com.adobe.xmp" not in image.info:
         return
-    with contextlib.suppress(Exception):  # damaged EXIF says nothing
+    with contextlib.suppress(Exception):  # damaged EXIF has no orientation
         if image.getexif().get(_ORIENTATION, 1) in range(2, 9):
             warnings.warn(
                 "An image is published as it is stored, without the EXIF orientation that turns it: apply "

@@ -326,7 +326,7 @@ class SameStructureEncoder:
                 if encoded is None or encoded[:2] != (codec, extension):
                     return None
                 members.append((suffix, encoded[2]))
-        except Exception:  # noqa: BLE001 - a closer look meets it again, and says where
+        except Exception:  # noqa: BLE001 - raised again, with its place, by `encode`
             return None
         return members
 

@@ -1,4 +1,4 @@
-"""How a sample is put together from its members: what the manifest keeps once for all samples."""
+"""The schema of samples: how a sample is made of its members. The manifest has that of most samples."""
 
 from __future__ import annotations
 
