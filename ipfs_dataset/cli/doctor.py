@@ -278,7 +278,8 @@ def _walk(fetcher: Fetcher, root: CID, report: SourceReport, blocks: int) -> Non
             report.problems.append(str(error))
             return
         report.blocks_checked += 1
-        waiting += reversed(below)
+        # No more than are checked: a few large blocks may link to each other any number of times.
+        waiting += reversed(below[: blocks - report.blocks_checked])
 
 
 _REMEDIES = {
