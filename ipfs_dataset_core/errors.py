@@ -23,8 +23,8 @@
     └── VerificationWarning
 
 Each takes one message that holds every fact: PyTorch rebuilds an error that a DataLoader worker raised as
-``type(error)(message)``, and a class that wants more arrives as a bare ``RuntimeError``. A message says
-what was asked, what happened and what to do.
+``type(error)(message)``, and a class that wants more arrives as a bare ``RuntimeError``. A message has
+what was requested, what happened and what to do.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Location:
         )
 
     def describe(self, reason: str) -> str:
-        """Returns what a message says of it, without what the reason names already; "" for nothing."""
+        """Returns the location in words, without what the reason names already; "" for nothing."""
         return ", ".join(self._parts(reason))
 
     def _parts(self, reason: str) -> Iterator[str]:
@@ -131,7 +131,7 @@ class PluginError(IPFSDatasetError):
 
 
 class UnknownPluginError(PluginError, LookupError):
-    """No installed plugin goes by the name or address asked for."""
+    """No installed plugin has the name, or serves the address, that was looked up."""
 
 
 class PluginConflictError(PluginError, ValueError):
@@ -155,7 +155,7 @@ class TransportError(IPFSDatasetError, OSError):
 
     Attributes:
         retryable: Whether the same request may succeed later.
-        final: Whether the source refuses us as such: it is asked last from then on.
+        final: Whether the source refuses this client as such: it is tried last from then on.
     """
 
     def __init__(self, message: str = "", *, retryable: bool = False, final: bool = False) -> None:
@@ -165,7 +165,7 @@ class TransportError(IPFSDatasetError, OSError):
 
 
 class ObjectNotFoundError(TransportError, FileNotFoundError):
-    """A verified directory proves that it has no such name, or a source says it lacks the block."""
+    """A verified directory proves that it has no such name, or a source does not have the block."""
 
 
 class TransportTimeoutError(TransportError, TimeoutError):
@@ -176,10 +176,10 @@ class TransportTimeoutError(TransportError, TimeoutError):
 
 
 class RateLimitedError(TransportError):
-    """The source asks to slow down (HTTP 429).
+    """The source limits the rate of requests (HTTP 429).
 
     Attributes:
-        retry_after: Seconds that the source asked to wait, None where it named none.
+        retry_after: Seconds to wait, as the source requested, None where it named none.
     """
 
     def __init__(
@@ -194,7 +194,7 @@ class VerificationError(IPFSDatasetError):
 
 
 class FormatError(IPFSDatasetError, ValueError):
-    """An object is not what its format says: a damaged archive, a bad metadata.txt."""
+    """An object is not as its format requires: a damaged archive, a bad metadata.txt."""
 
 
 class LimitError(IPFSDatasetError):

@@ -35,7 +35,7 @@ def _limit(default: int) -> Any:
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """What is refused with a `LimitError`, whatever the data say about themselves.
+    """What is refused with a `LimitError`, whatever the data declare.
 
     Args:
         block_bytes: One block. Nodes exchange at most 2 MiB.
@@ -85,7 +85,7 @@ class Limits:
             what: What the error names.
 
         Raises:
-            LimitError: `value` is larger; the message says how to allow it.
+            LimitError: `value` is larger; the message names the limit to raise.
         """
         allowed = getattr(self, limit)
         if value > allowed:
@@ -97,7 +97,7 @@ class Limits:
     def check_expansion(self, stored: int, unpacked: int, what: str) -> None:
         """Checks how much larger than what is stored something is when it is unpacked.
 
-        Few bytes may stand for gigabytes of zeros, and whoever unpacks them needs the memory. The ratio
+        Few bytes may stand for gigabytes of zeros, and unpacking them takes the memory. The ratio
         counts together with the size: what unpacks to no more than `expansion_bytes` is always allowed, and
         so is what is larger but compresses as real data do, such as a long video.
 
@@ -107,7 +107,7 @@ class Limits:
             what: What the error names.
 
         Raises:
-            LimitError: Both limits are exceeded; the message says how to allow it.
+            LimitError: Both limits are exceeded; the message names the limit to raise.
         """
         if unpacked > self.expansion_bytes and unpacked > self.expansion_ratio * stored:
             raise LimitError(
@@ -168,34 +168,34 @@ class Options:
 
     Args:
         gateways: Gateways to read from, besides those that the objects' own URLs name.
-        routers: Delegated routers that are asked who has the data, for sources beyond those given.
+        routers: Delegated routers, which find further sources that have the data.
         verify: Whether every byte is checked against its CID. False trusts the sources, for gateways
             that cannot prove what they send.
         node_gateway: Whether an API's address is also taken for the host of the node's own gateway, whose
-            port the node is asked for: it serves the same bytes at a third of the cost.
+            port is requested from the node: it serves the same bytes at a third of the cost.
         timeout: Seconds without progress after which a source has failed.
         deadline: Seconds in all for one read, or for one batch of 8 MiB that is published, over all sources
             and tries.
         retries: How often a request that may succeed later is tried again. A source that has delivered
-            before is asked on for `timeout` seconds, so that a restarted node ends no epoch; 0 is never.
+            before is tried for `timeout` seconds more, so that a restarted node ends no epoch. 0 is never.
         max_requests: Requests in flight at one source at the most, shared out over a loader's workers.
         max_rate: Requests a second to one source at the most, shared out likewise; None for no limit.
         headers: Extra headers: for every request to the sources that were given by name, or, as a mapping
             from a source's address to its headers, for those to that source.
         auth: ``"bearer:TOKEN"`` or ``"basic:USER:PASSWORD"``, or a callable that returns one of them; goes
             to the address that was given, else to the first gateway. A mapping from addresses to such values
-            names who gets which.
+            sends each to its address alone.
         handler: What to do with a sample that cannot be read: ``"raise"``, ``"warn"`` or ``"skip"`` it, or
             a callable that takes the error and returns whether to skip. What is skipped is counted.
         max_failures: After how many failures in a row a dataset gives up all the same.
-        limits: What is refused whatever the data say.
+        limits: What is refused, whatever the data declare.
         memory: Bytes of blocks that each process holds: those that it keeps, and those on their way.
         cache_dir: A folder in which verified blocks are kept between epochs and jobs; None keeps none. A new
             or an empty folder becomes a cache; any other that is not one is refused.
         cache_size: How many bytes that folder may have; a number, or text such as ``"100G"``.
         offline: Read from the cache and from local stores only.
         overwrite: Replace a `.car` file that exists when publishing to it: at once, when the new one is
-            complete. Where data are read it means nothing.
+            complete. It has no effect where data are read.
     """
 
     gateways: tuple[str, ...] = attrs.field(default=(), converter=_tuple, repr=_shown)
@@ -298,7 +298,7 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-# What the environment can say. Credentials and callables are not among them.
+# The options that the environment can give. Credentials and callables are not among them.
 _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "gateways": _words,
     "routers": _words,

@@ -1,4 +1,4 @@
-"""Parses what users write for an object in IPFS; pure, nothing is looked up."""
+"""Parses what users write for an object in IPFS; nothing is looked up."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Namespace = Literal["ipfs", "ipns"]
 
-# Query parameters that say how to answer, not who asks: a gateway address keeps the rest (access tokens).
+# Query parameters for one answer; the address of the gateway keeps all others, such as access tokens.
 _ANSWER_PARAMETERS = frozenset(
     {
         "format",
@@ -95,7 +95,7 @@ def parse_object_url(text: str) -> ObjectURL:
 
 
 def local_path(path: str) -> str:
-    """Returns what to say of a local path where an object in IPFS should be named."""
+    """Returns the message about a local path that was given for an object in IPFS."""
     return (
         f"{path!r} is a local path, and objects are in IPFS: publish it with "
         "`ipfs add -r --cid-version=1 PATH`, or a dataset with IPFSDatasetExporter, and name the CID. A "
@@ -140,7 +140,7 @@ def _parse_gateway_url(stripped: str, text: str) -> ObjectURL:
 
 def _split(stripped: str, text: str) -> SplitResult:
     try:
-        # What follows works on text that UTF-8 can say.
+        # Everything below needs text that can be encoded.
         stripped.encode()
         parts = urlsplit(stripped)
         host, _ = parts.hostname, parts.port
@@ -153,7 +153,7 @@ def _split(stripped: str, text: str) -> SplitResult:
 
 
 def _unquoted(path: str) -> str:
-    """Decodes ``%`` in a path; bytes that are not UTF-8 become what directories say for them."""
+    """Decodes ``%`` in a path; bytes that are not UTF-8 become the surrogates that directories use."""
     return unquote(path, errors="surrogateescape")
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _MULTIADDR = re.compile(r"/(ip4|ip6|dns|dns4|dns6|dnsaddr|unix)/")
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
 _PORT = re.compile(r"(?::|/tcp/)(?P<port>[0-9]+)(?:/|$)")
-# Where Kubo listens unless it is told otherwise.
+# Where Kubo listens by default.
 API_PORT, GATEWAY_PORT = "5001", "8080"
 STORE_VARIABLE = "IPFS_DATASET_STORE"
 

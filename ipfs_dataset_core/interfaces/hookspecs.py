@@ -21,7 +21,7 @@ point group ``ipfs_dataset``::
     [project.entry-points.ipfs_dataset]
     lines = "my_package.my_plugin"
 
-Each hook is called once per process, when something is asked for that the plugin may have, and returns
+Each hook is called once per process, when something is looked up that the plugin may have, and returns
 declarations; it does no work, and its module imports nothing heavy.
 """
 

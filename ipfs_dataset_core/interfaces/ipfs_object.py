@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _FormatNames(enum.EnumMeta):
-    """Says what there is where somebody writes a format that does not exist."""
+    """Raises errors that list the formats where one is looked up that does not exist."""
 
     # A type checker would take any name for a format.
     if not TYPE_CHECKING:

@@ -104,7 +104,7 @@ class ObjectFile(io.RawIOBase, ABC):
 
         Args:
             start: Position in bytes of the first byte that will be read.
-            stop: Position after the last one; ranges that are asked for end there.
+            stop: Position after the last one; no request reaches further.
         """
 
     def open_cid(self, cid: str) -> ObjectFile:

@@ -88,8 +88,8 @@ class Reader:
         suffixes: Ends of names, with the dot and in lower case.
         magic: ``(offset, bytes)`` pairs.
         reads: Whether an object is a file or a directory.
-        in_folders: Whether a folder's members with one of the suffixes are read in this format, whoever
-            reads the folder. Where the format is named for a folder they are in any case.
+        in_folders: Whether a folder's members with one of the suffixes are read in this format, in a
+            folder of any format. Where the format is named for a folder they are in any case.
         index_form: Names what indexes of this reader are made of, such as ``"zip 1"``. Where it is given,
             they are kept by CID, and on disk where they can be dumped. It has to name all that they depend on
             but the object's bytes and limits: change it when they come out otherwise, and let it name the

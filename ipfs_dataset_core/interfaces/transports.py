@@ -61,7 +61,7 @@ class Transport(ABC):
         """Returns the block that `cid` names.
 
         Raises:
-            ObjectNotFoundError: The source says that it does not have the block.
+            ObjectNotFoundError: The source does not have the block.
             TransportError: Anything else went wrong.
         """
 
@@ -76,7 +76,7 @@ class Transport(ABC):
     def open_path(self, path: str, start: int, stop: int) -> ByteStream:
         """Returns bytes of the file at a path such as ``/ipfs/CID/name``, as the source resolves it.
 
-        Asked only where the user said ``verify=False``, and no source has the blocks.
+        Called only with ``verify=False``, where no source has the blocks.
         """
         raise NotImplementedError
 

@@ -161,7 +161,7 @@ class FileBuilder:
                 else:
                     filled = self._write_chunks(memoryview(data).cast("B"), filled)
         except BaseException:
-            # Who goes on after a piece that is none goes on behind those before it.
+            # A piece of a wrong type is left out; those before it count.
             filled = sum(map(len, self._pieces))
             raise
         finally:

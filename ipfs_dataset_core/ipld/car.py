@@ -1,7 +1,7 @@
 """Reads, writes and indexes CARs: files and streams that hold blocks one after another.
 
 Blocks are NOT verified here, and roots mean nothing until they are. Both versions are read, but of
-version 2 only the blocks: its index is the word of whoever wrote it.
+version 2 only the blocks: its index proves nothing.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def read_car(stream: Readable, *, max_section: int = MAX_SECTION) -> Iterator[tu
 
 
 def read_header(window: Window) -> tuple[list[CID], int | None]:
-    """Takes the headers of a CAR; returns its roots and where its blocks end if it says.
+    """Takes the headers of a CAR; returns its roots, and where its blocks end, None where that is not known.
 
     Raises:
         FormatError: This is no CAR, or of an unknown version.
@@ -169,7 +169,7 @@ def car_section(cid: CID, block: bytes) -> bytes:
 
 
 def car_section_head(cid: CID, size: int) -> bytes:
-    """Returns what stands before a block of `size` bytes: for those who need not copy the block."""
+    """Returns the bytes before a block of `size` bytes, so that the block need not be copied."""
     raw = cid.to_bytes()
     return encode_varint(len(raw) + size) + raw
 
@@ -234,7 +234,7 @@ class Window:
         return data
 
     def skip(self, size: int) -> None:
-        """Takes bytes that nobody needs."""
+        """Takes bytes without returning them."""
         while size > 0:
             size -= len(self.take(min(size, _SKIP_SIZE)))
 
@@ -262,9 +262,9 @@ class Window:
 class CarIndex:
     """Maps the multihash of each block to ``(offset, length)`` of its bytes in the file.
 
-    Whoever made the file chose the multihashes, so nothing here may be slow for some of them, as a table of
-    buckets is where many fall into one. The entries are sorted instead, by a hash of the multihash without
-    known collisions, and searched by halves: 28 bytes a block, in one piece.
+    The author of the file chose the multihashes, so nothing here may be slow for some of them, as a hash
+    table is where many fall into one bucket. The entries are sorted instead, by a hash of the multihash
+    without known collisions, and searched by halves: 28 bytes a block, in one piece.
 
     Args:
         roots: What the header names as roots.
@@ -333,7 +333,7 @@ def index_car(
 def _places(
     file: BinaryIO, offset: int, end: int, max_section: int, check: Callable[[], None]
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Yields multihash, offset and length of each block that may be asked for."""
+    """Yields multihash, offset and length of each block that can be looked up."""
     count = 0
     while offset < end:
         if not count % _SECTIONS_BETWEEN_CHECKS:

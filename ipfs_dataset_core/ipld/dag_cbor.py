@@ -18,7 +18,7 @@ _CID_TAG = 42
 
 
 class LinkBytes(bytes):
-    """The binary CID of a link, told apart from plain bytes."""
+    """The binary CID of a link, as a type of its own beside plain bytes."""
 
     __slots__ = ()
 

@@ -12,7 +12,7 @@ four places, each of which tests `Origin.built_in`:
 
 1. They are looked for first, in the metadata of this distribution alone, so that for what every installation
    has no other plugin is looked at or imported (`Plugins.built_in`).
-2. A name, an address scheme, a suffix or first bytes that they claim are theirs, whoever else claims them
+2. A name, an address scheme, a suffix or first bytes that they claim are theirs, also where others claim them
    (`precedence`).
 3. Their transports are not wrapped: they raise typed errors and keep time themselves (`make_transport`).
 4. The version for which they were built is not checked: they come with the core.

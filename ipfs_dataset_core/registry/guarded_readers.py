@@ -200,7 +200,7 @@ class GuardedReader(Reader):
 
     def _sample(self, source: Any, index: MemberIndex, position: int) -> Location:
         name = None
-        # The index is a plugin's, and what went wrong is what the sample's own error says.
+        # The index is a plugin's; the error of the sample is the one to report.
         with suppress(Exception):
             name = index.name(position)
         return attrs.evolve(self._place(source), sample=position, member=name)

@@ -1,7 +1,7 @@
-"""Transports of others, whose failures name them and let the next source be asked.
+"""Wraps transports of plugins, so that failures name the plugin and another source is tried.
 
-The built-in ones raise typed errors and keep time themselves, so they go without; to hand each block through
-another thread would cost them a few percent.
+The built-in ones raise typed errors and keep time themselves, so they are not wrapped: to pass each block
+through another thread would cost a few percent.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class GuardedTransport:
         try:
             self._calls.run("closing", self._transport.close)
         except IPFSDatasetError as error:
-            log.warning("%s", error)  # nobody who closes can do anything about it
+            log.warning("%s", error)  # the caller cannot do anything about it
         self._calls.close()
 
 
@@ -145,7 +145,7 @@ class _Calls:
         work = partial(self._settle, answer, end, partial(function, *arguments))
         try:
             self._pool.submit(work)
-        except RuntimeError:  # closed: who still reads does so without help
+        except RuntimeError:  # the pool is closed: run it in this thread
             work()
         wait((answer,), timeout=seconds)
         with self._lock:
@@ -186,7 +186,7 @@ class _Calls:
         try:
             with until(end):
                 answer.set_result(function())
-        except BaseException as error:  # noqa: BLE001 - goes to whoever waits
+        except BaseException as error:  # noqa: BLE001 - the waiting thread raises it
             answer.set_exception(error)
 
     def _returned(self, _: Future[Any]) -> None:

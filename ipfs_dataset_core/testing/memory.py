@@ -1,4 +1,4 @@
-"""Files, directories and a transport in memory, which count what is asked of them."""
+"""Files, directories and a transport in memory, which count the requests made of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MemoryFile(ObjectFile):
 
     Attributes:
         reads: Every span that was read.
-        hints: Every span that was said to be read soon.
+        hints: Every span that was announced by `prefetch`.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class MemoryDirectory(ObjectDirectory):
         limits: What readers refuse of it.
 
     Attributes:
-        opened: The files that were opened, by path, to ask what was read of them.
+        opened: The files that were opened, by path, to see what was read of them.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""How a contract is enforced: each failure says what is wanted, what came, and where that is written."""
+"""Enforces a contract: each failure states what is wanted, what was found, and where that is documented."""
 
 from __future__ import annotations
 

@@ -29,11 +29,12 @@ _BLOCK_BYTES = Limits().block_bytes
 class BlockFiles:
     """The blocks in one folder; it is made at the first write.
 
-    Nothing is verified here: who reads checks the hash, as with any other source.
+    Nothing is verified here: the caller checks the hash, as with any other source.
 
     Args:
         folder: Where they are.
-        durable: Whether what was written is there after `sync` and a power cut. Who reads notices damage.
+        durable: Whether what was written is there after `sync` and a power cut. Damage is
+            noticed by the hash in any case.
         block_bytes: The longest block that is read.
         parent: What the folder is in, where that is more than a path.
     """

@@ -159,7 +159,7 @@ class CacheFolder:
             raise CacheFolderError(f"The folder {str(self.path)!r} is {kind}, no cache. {_REMEDY}")
 
     def _refuse_links(self, directory: Directory) -> None:
-        """Refuses a cache that somebody made to lead elsewhere, here where the user is told of it."""
+        """Refuses a cache whose folders lead elsewhere, while the error still reaches the user."""
         for name in (BLOCKS, INDEXES):
             status = directory.status(name)
             if status is not None and not stat.S_ISDIR(status.st_mode):

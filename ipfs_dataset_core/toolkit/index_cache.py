@@ -115,7 +115,7 @@ class IndexCache:
 
 
 def index_of(reader: Reader, source: ObjectFile | ObjectDirectory) -> MemberIndex | None:
-    """Returns `Reader.index` of an object, looked up once for all who read what its CID names."""
+    """Returns `Reader.index` of an object, from the cache where its CID was indexed before."""
     cache = source.index_cache
     key = None if cache is None else _key(reader, "index", source)
     if key is None or cache is None:
@@ -142,7 +142,7 @@ def load_index(reader: Reader, source: ObjectFile | ObjectDirectory, data: bytes
 
 
 def members_of(reader: FolderReader, folder: ObjectDirectory) -> Sequence[str]:
-    """Returns `FolderReader.members` of a folder, likewise."""
+    """Returns `FolderReader.members` of a folder, from the cache where its CID was listed before."""
     cache = folder.index_cache
     key = None if cache is None else _key(reader, "members", folder)
     if key is None or cache is None:
@@ -161,7 +161,7 @@ def _table(names: Sequence[str], folder: ObjectDirectory) -> NameTable:
 
 
 def _key(reader: Reader, method: str, source: ObjectFile | ObjectDirectory) -> str | None:
-    """Returns a text that says all that an index depends on, None where that is not known."""
+    """Returns a text made of everything that an index depends on, None where that is not known."""
     form = _form(reader, method)
     if not form or source.cid is None:
         return None

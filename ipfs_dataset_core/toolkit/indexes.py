@@ -142,8 +142,8 @@ def pack_columns(
 
     Args:
         names: One for each sample.
-        columns: Of one number for each sample each.
-        numbers: Whatever else there is to say, from 0 to 2**64 - 1.
+        columns: Arrays, each of one number for each sample.
+        numbers: Any further numbers, from 0 to 2**64 - 1.
     """
     blob, stops = names.columns
     others = array("Q", numbers)
@@ -352,7 +352,7 @@ class Extents:
         starts: Where the bytes of each run of `step` rows start.
         stops: Where they stop.
         step: How many rows share their bytes, as those of a chunk do.
-        width: How many bytes a row has where they follow each other, so that the first says it all.
+        width: Bytes of a row where rows follow each other, so that the first span determines all others.
     """
 
     starts: array[int] = attrs.field(factory=lambda: array("Q", [0]))

@@ -127,7 +127,7 @@ class _Exit:
         with self._changed:
             self._ending = True
             while any(thread.daemon and thread.is_alive() for thread in self._inside):
-                self._changed.wait(_SECONDS)  # the read that goes on has a deadline of its own
+                self._changed.wait(_SECONDS)  # a read that is under way has a deadline of its own
 
 
 _exit = _Exit()

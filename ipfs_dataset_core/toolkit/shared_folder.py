@@ -33,7 +33,7 @@ TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}")
 _STALE_SECONDS = 3600.0
 _SHELF_CHARACTERS = 2
 _SHELF = re.compile(r"[a-z0-9]{2}")
-# How far a directory is looked through for such files, each time that somebody begins to write to it.
+# How many entries are searched for such files, when a process first writes to a directory.
 _MOST_LOOKED_THROUGH = 10_000
 
 _RELATIVE = (
@@ -240,7 +240,7 @@ class Directory:
                 os.fsync(self._descriptor)
 
     def scan(self) -> Iterator[os.DirEntry[str]]:
-        """Yields the entries; their paths mean nothing, ask `status` for more than their names and kinds."""
+        """Yields the entries; only their names and kinds can be used, see `status` for everything else."""
         with os.scandir(self.path if self._descriptor is None else self._descriptor) as entries:
             yield from entries
 
@@ -365,8 +365,8 @@ class Shelves:
     Args:
         folder: What they are in.
         directory: The name of their directory in it.
-        names: What names of files match as a whole; whatever else there is was put there by somebody else,
-            and is neither listed nor removed.
+        names: What names of files match as a whole. Files of other names belong to others: they are
+            neither listed nor removed.
         durable: Whether what was written is there after `sync` and a power cut.
     """
 

@@ -1,6 +1,7 @@
-"""What every installation has, declared apart from the code that does it.
+"""Declares the built-in plugins, without importing any of them.
 
-Whoever looks for a format or a source asks all plugins: so none of the others is imported for one of them.
+Each name in capitals is an entry point in pyproject.toml. A factory is text, so that its module is imported
+when the plugin is first used.
 """
 
 from __future__ import annotations
@@ -9,7 +10,11 @@ from ipfs_dataset_core import ExporterPlugin, ReaderPlugin, TransportPlugin, hoo
 
 
 class _Plugin:
-    """One entry point and what it declares."""
+    """A plugin, as an entry point names it: an object with the three hooks.
+
+    Args:
+        declared: What it declares.
+    """
 
     def __init__(self, *declared: TransportPlugin | ReaderPlugin | ExporterPlugin) -> None:
         self._declared = declared
