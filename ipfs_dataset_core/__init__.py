@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         PluginError as PluginError,
         PluginWarning as PluginWarning,
         RateLimitedError as RateLimitedError,
+        StateError as StateError,
         TransportError as TransportError,
         TransportTimeoutError as TransportTimeoutError,
         UnknownPluginError as UnknownPluginError,
@@ -113,7 +114,7 @@ else:
                 "AddressError CacheFolderError ExportError FormatError IPFSDatasetError "
                 "IPFSDatasetWarning LimitError Location MissingDependencyError "
                 "ObjectNotFoundError PluginConflictError PluginError PluginWarning "
-                "RateLimitedError TransportError TransportTimeoutError UnknownPluginError "
+                "RateLimitedError StateError TransportError TransportTimeoutError UnknownPluginError "
                 "VerificationError VerificationWarning"
             ),
             "interfaces": (

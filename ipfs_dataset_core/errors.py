@@ -16,6 +16,7 @@
     ├── VerificationError
     ├── FormatError                  (ValueError)
     ├── LimitError
+    ├── StateError                   (ValueError)
     └── ExportError
 
     IPFSDatasetWarning               (UserWarning)
@@ -203,6 +204,10 @@ class LimitError(IPFSDatasetError):
 
 class ExportError(IPFSDatasetError):
     """A dataset cannot be exported as it is."""
+
+
+class StateError(IPFSDatasetError, ValueError):
+    """A saved state does not go with this dataset or this release."""
 
 
 class IPFSDatasetWarning(UserWarning):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeGuard, TypeVa
 
 from ipfs_dataset_core.datasets.error_policy import Skipped
 from ipfs_dataset_core.errors import IPFSDatasetError, PluginError
-from ipfs_dataset_core.order.sampler import read_soon
+from ipfs_dataset_core.order.prefetch_hints import read_soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -41,6 +41,10 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._published.url}>"
 
+    def content_id(self) -> str:
+        """Returns the dataset's CID."""
+        return self._published.content_id()
+
     def _indexed(self) -> PublishedSamples:
         return self._samples.get()
 

@@ -14,6 +14,7 @@ from ipfs_dataset_core.datasets.error_policy import ErrorPolicy
 from ipfs_dataset_core.datasets.objects import DatasetObject, as_objects
 from ipfs_dataset_core.datasets.shards import ConcatenatedShards
 from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.order.order_state import joined_ids
 from ipfs_dataset_core.reading.connections import Connections
 
 if TYPE_CHECKING:
@@ -116,6 +117,10 @@ class SampleAccess:
         """Returns where each shuffle block ends, by number: a run of samples of about `size` bytes."""
         return self._indexed().block_stops(size)
 
+    @abstractmethod
+    def content_id(self) -> str:
+        """Returns the CIDs of what the samples are read from, shortened where there are many."""
+
     def close(self) -> None:
         """Closes the connections of this process; a later use opens them again."""
         self._close_samples()
@@ -178,6 +183,10 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         self._objects = [DatasetObject(item, connections, decode) for item in objects]
         self._shards: ConcatenatedShards | None = None
         super().__init__(connections, ", ".join(item.name for item in self._objects[:2]))
+
+    def content_id(self) -> str:
+        """Returns the objects' CIDs, shortened where there are many."""
+        return joined_ids(item.content_id() for item in self._objects)
 
     def _indexed(self) -> ConcatenatedShards:
         if self._shards is None:

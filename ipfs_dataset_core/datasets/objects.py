@@ -23,6 +23,7 @@ from ipfs_dataset_core.errors import AddressError, FormatError, IPFSDatasetError
 from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory, Reader, is_whole_file
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from ipfs_dataset_core.reading.resolver import choose_format, locate, named_format, open_located
+from ipfs_dataset_core.reading.unverified import PlainPath
 from ipfs_dataset_core.registry.guarded_readers import make_reader, unguarded
 from ipfs_dataset_core.registry.lookup import default_registry, resolve_factory
 from ipfs_dataset_core.registry.provenance import warn_of_fallback
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import Limits
     from ipfs_dataset_core.reading.connections import Connections
-    from ipfs_dataset_core.reading.unverified import PlainPath
 
 log = logging.getLogger(__name__)
 
@@ -175,6 +175,11 @@ class DatasetObject:
             count += len(shard)
             self._connections.options.limits.check("members", count, repr(self.name))
         return shards
+
+    def content_id(self) -> str:
+        """Returns the object's CID, or its path where that is left to the sources to resolve."""
+        target = self._locate()
+        return target.text if isinstance(target, PlainPath) else str(target)
 
     def _is_decoded(self, source: ObjectFile | ObjectDirectory) -> bool:
         return not isinstance(source, ObjectDirectory) and self._decoders.claim(source.name)

@@ -15,6 +15,7 @@ from ipfs_dataset_core.interfaces import ExporterOptions, ExporterPlugin, Object
 from ipfs_dataset_core.ipld import CID, node_kind
 from ipfs_dataset_core.reading.directories import open_node, resolve_path
 from ipfs_dataset_core.reading.resolver import locate, open_located
+from ipfs_dataset_core.reading.unverified import PlainPath
 from ipfs_dataset_core.registry.guarded_exporters import make_exporter
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.runtime.error_location import located
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Exporter, ObjectFile, PublishedSamples
     from ipfs_dataset_core.reading.connections import Connections
     from ipfs_dataset_core.reading.fetcher import Fetcher
-    from ipfs_dataset_core.reading.unverified import PlainPath
 
 _FIRST_BYTES = 512
 # A published dataset that is one file has this near its beginning.
@@ -53,6 +53,10 @@ class Published:
     target: CID | PlainPath
     connections: Connections
     exporter: Exporter
+
+    def content_id(self) -> str:
+        """Returns the dataset's CID, or its path where that is left to the sources to resolve."""
+        return self.target.text if isinstance(self.target, PlainPath) else str(self.target)
 
     def load(self) -> PublishedSamples:
         """Opens the dataset in this process.

@@ -108,8 +108,8 @@ class ShuffleDataset(IterableDataset[Any]):
             yield from (dataset[index] for start, stop in ranges for index in range(start, stop))
             return
         window = default_window(blocks.block_memory(), blocks.size)
-        steps = blocks.steps(window, self._seed, epoch)
-        numbers = chain.from_iterable(samples_of(steps(start, stop)) for start, stop in ranges)
+        steps = blocks.order(window, self._seed, epoch)
+        numbers = chain.from_iterable(samples_of(steps(start, stop, 0)) for start, stop in ranges)
         while batch := list(islice(numbers, _BATCH)):
             yield from dataset.__getitems__(batch)
 

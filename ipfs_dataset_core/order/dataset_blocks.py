@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from bisect import bisect_left
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch.utils.data import Subset
 
+from ipfs_dataset_core.order.order_state import IdentifiedDataset
 from ipfs_dataset_core.order.shuffled_blocks import ShuffleBlockOrder, WindowStep, default_block
 
 if TYPE_CHECKING:
@@ -61,8 +63,11 @@ class DatasetBlocks:
         """Returns how many bytes of verified blocks each process keeps."""
         return self._whole.block_memory()
 
-    def steps(self, window: int, *key: object) -> Callable[[int, int], Iterator[WindowStep]]:
-        """Returns a function that yields the steps from one place in the order to another.
+    def order(self, window: int, *key: object) -> Callable[[int, int, int], Iterator[WindowStep]]:
+        """Returns what yields the numbers of the samples of a stretch of the shuffled order.
+
+        It takes the bounds of the stretch, and how many of its samples to leave out, see
+        `ShuffleBlockOrder.steps`.
 
         Args:
             window: How many shuffle blocks are mixed.
@@ -84,9 +89,9 @@ class DatasetBlocks:
         def placed(samples: Iterable[int]) -> list[int]:
             return list(map(places.__getitem__, samples))
 
-        return lambda start, stop: (
+        return lambda start, stop, skip: (
             WindowStep(placed(step.samples), list(map(placed, step.entering)))
-            for step in steps(start, stop)
+            for step in steps(start, stop, skip)
         )
 
     def prefetch(self, samples: Iterable[int]) -> None:
@@ -94,6 +99,14 @@ class DatasetBlocks:
         prefetch = getattr(self._whole, "prefetch", None)
         if prefetch is not None and self._subset is not None:
             prefetch([self._subset.indices[sample] for sample in samples])
+
+    def content_id(self) -> str:
+        """Returns what the samples are made of, "" where the dataset does not say."""
+        content = self._whole.content_id() if isinstance(self._whole, IdentifiedDataset) else ""
+        if self._subset is None:
+            return content
+        chosen = hashlib.sha256(array("Q", self._subset.indices)).hexdigest()
+        return f"{content}, of which {chosen}"
 
     @property
     def are_of_subset(self) -> bool:

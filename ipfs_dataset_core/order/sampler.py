@@ -2,51 +2,70 @@
 
 from __future__ import annotations
 
-from collections import deque
-from itertools import chain, cycle, islice
-from typing import TYPE_CHECKING, Any, SupportsIndex
+import warnings
+from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import Sampler
 
+from ipfs_dataset_core.errors import IPFSDatasetWarning
 from ipfs_dataset_core.options import parse_size
 from ipfs_dataset_core.order.dataset_blocks import DatasetBlocks
+from ipfs_dataset_core.order.global_order import (
+    GlobalSequence,
+    Interleaving,
+    Lanes,
+    places_of_rank,
+    stop_for,
+)
+from ipfs_dataset_core.order.order_state import OrderState
+from ipfs_dataset_core.order.prefetch_hints import Upcoming, with_hints
 from ipfs_dataset_core.order.reader_rank import Job, current_job
-from ipfs_dataset_core.order.sharding import DISTRIBUTIONS, ReaderRank, batch_ranges, rank_range
-from ipfs_dataset_core.order.shuffled_blocks import STEPS_AHEAD, default_window, fits, samples_of
+from ipfs_dataset_core.order.sharding import DISTRIBUTIONS
+from ipfs_dataset_core.order.shuffled_blocks import (
+    ahead,
+    default_window,
+    fits,
+    samples_of,
+    unhinted,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Mapping
 
     from typing_extensions import Self
 
     from ipfs_dataset_core.order.sharding import Distribution
-    from ipfs_dataset_core.order.shuffled_blocks import WindowStep
 
-# One sample in so many of a step is read before more is fetched: each leaf once, mostly.
-_READ_FIRST = 8
+_DEFAULT_LANES = Lanes(4, 2)
 
 
 class BlockShuffleSampler(Sampler[int]):
     """Yields numbers of samples in a random order in which samples that lie together stay near each other.
 
-    Shuffle blocks are permuted, and samples are drawn from a window that slides over them. What a window
-    needs is kept in memory, so that an epoch fetches each block about once, where a full shuffle fetches one
-    for nearly every sample. Each rank has shuffle blocks of its own. So has each worker, if ``batch_size``
-    and ``num_workers`` are those of the `DataLoader`.
+    Blocks are permuted, and samples are drawn from windows that slide over them. What the windows need is
+    kept in memory, so that an epoch fetches each block about once, where a full shuffle fetches one for
+    nearly every sample.
+
+    The order is one **global sequence**, the same for any number of ranks and workers: with the same global
+    batch size, ``batch_size`` times the number of ranks, every job has the same global batches. It is
+    interleaved from `lanes`, parts of the data with windows of their own. Where their numbers can be divided
+    by those of ranks and workers, each block is read by one of them.
 
     Args:
         dataset: An `IPFSDataset`, or a dataset that was imported.
         seed: What the order depends on, besides the epoch; the same for all ranks.
-        block_bytes: How many bytes a shuffle block has; a number, or text such as ``"8M"``. By default 4 MiB,
-            or an eighth of the dataset's `memory` where that is less.
-        window_bytes: How many bytes are mixed, by default about half of the dataset's `memory`. More mixes
-            better, and should stay below `memory`; but then the next window is not fetched while this one is
-            read.
-        batch_size: The loader's.
-        num_workers: The loader's.
-        num_replicas: Number of ranks, by default that of torch.distributed or the environment.
-        rank: The number of this rank.
+        block_bytes: How large a block is; a number, or text such as ``"8M"``. By default 4 MiB, or an eighth
+            of the dataset's `memory` where that is less.
+        window_bytes: How much is mixed in all lanes together, by default about half of the dataset's
+            `memory`. More mixes better, and should stay below `memory`; but then what comes next is not
+            fetched while this is read.
+        batch_size: The loader's. Without it, the global batches of jobs with other numbers of ranks differ.
+        num_workers: The loader's: tells how much memory each lane has.
+        num_replicas: How many ranks there are, by default as torch.distributed or the environment says.
+        rank: The number of this one.
         distribution: As for `IPFSIterableDataset`; where `num_replicas` is given it is ``"pad"`` by default.
+        lanes: How many ranks, and how many workers of each, can read blocks that no other reads. One number
+            is that of ranks.
 
     Raises:
         TypeError: The dataset has no `block_stops` and `block_memory`.
@@ -65,104 +84,200 @@ class BlockShuffleSampler(Sampler[int]):
         num_replicas: int | None = None,
         rank: int | None = None,
         distribution: Distribution | None = None,
+        lanes: int | tuple[int, int] | None = None,
     ) -> None:
         if block_bytes is not None:
             block_bytes = _at_least_one("block_bytes", parse_size(block_bytes))
         self._dataset = dataset
         self._blocks = DatasetBlocks(dataset, block_bytes)
         block, memory = self._blocks.size, self._blocks.block_memory()
-        self._window = default_window(memory, block)
+        self._lanes = _lanes(lanes, memory, block)
+        mixed = default_window(memory, block)
         if window_bytes is not None:
-            self._window = -(-_at_least_one("window_bytes", parse_size(window_bytes)) // block)
-        # What is fetched too early pushes out of memory what is being read.
-        self._fits = fits(memory, self._window, block)
+            mixed = -(-_at_least_one("window_bytes", parse_size(window_bytes)) // block)
+        self._window = max(1, mixed // self._lanes.count)
         self._seed = seed
-        self._batch = _at_least_one("batch_size", 1 if batch_size is None else batch_size)
+        self._batch = None if batch_size is None else _at_least_one("batch_size", batch_size)
         self._workers = _workers(num_workers, batch_size)
         self._job = _job(num_replicas, rank)
         self._distribution = _known(distribution)
         self._epoch = 0
+        self._chunk: int | None = None
+        # Where the next iteration starts, and where the last one did.
+        self._position = self._began = 0
+        self._read = self._warned = False
 
     def __iter__(self) -> Iterator[int]:
-        steps = self._blocks.steps(self._window, self._seed, self._epoch)
-        start, stop = self._range()
-
-        def between(start: int, stop: int) -> Iterator[int]:
-            return self._numbers(steps(start, stop))
-
-        if self._workers == 1:
-            return between(start, stop)
-        *shares, rest = batch_ranges(start, stop, self._batch, self._workers)
-        readers = [between(*share) for share in shares]
-        return chain(
-            _in_turn(readers, (rest[0] - start) // self._batch, self._batch), between(*rest)
-        )
+        return SamplerIterator(self, self.begin())
 
     def __len__(self) -> int:
-        """Returns the number of samples for this rank."""
-        start, stop = self._range()
-        return stop - start
+        """Returns the number of samples for this rank, of those that are left where a state was loaded."""
+        return len(self._places(self._position))
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the number of the next epoch; without it, every epoch has the same order."""
-        self._epoch = epoch
+        """Sets the number of the epoch; without it, every epoch has the same order.
 
-    def _numbers(self, steps: Iterator[WindowStep]) -> Iterator[int]:
-        """Yields the samples of steps, with prefetch hints for the next ones."""
-        if not self._fits:
-            return samples_of(steps)
-        # A subset translates the numbers, and so loses hints that are attached to them.
-        return self._prefetching(steps) if self._blocks.are_of_subset else _with_hints(steps)
+        The epoch of a state that was loaded goes on where that was taken; another begins at its start.
+        """
+        if epoch != self._epoch:
+            self._epoch, self._position, self._began = epoch, 0, 0
+        self._read = False
 
-    def _prefetching(self, steps: Iterator[WindowStep]) -> Iterator[int]:
-        """Yields samples step by step, while what the next ones need is fetched in this process."""
-        for samples, entering in _with_what_follows(steps):
-            yield from samples
-            if entering:
-                self._blocks.prefetch(chain.from_iterable(entering))
+    def state_dict(self, batches: int = 0) -> dict[str, Any]:
+        """Returns what a job needs to go on from here: less than 1 KB of JSON.
 
-    def _range(self) -> tuple[int, int]:
-        job = self._job or current_job()
-        reader = ReaderRank(job.rank, job.world)
-        return rank_range(len(self._dataset), reader, self._distribution or job.distribution)
+        Args:
+            batches: How many batches of this iteration were trained on. A loader asks its sampler for more
+                than it has handed on, so only the training loop can tell. (torchdata's StatefulDataLoader
+                counts by itself.)
+
+        Raises:
+            ValueError: There are batches, and the sampler was not told how large they are.
+        """
+        if batches and self._batch is None:
+            raise ValueError("state_dict(batches=…) counts batches: give the sampler batch_size")
+        start = self._began if batches else self._position or self._began
+        return self.state_at(start + batches * (self._batch or 0) * self.job.world)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Makes the next iteration go on where a state was taken, with any number of ranks and workers.
+
+        Seed, epoch and parameters of the order are those of the state.
+
+        Warns:
+            IPFSDatasetWarning: Arguments were other than those of the state.
+
+        Raises:
+            StateError: The state is of other data, or of another version.
+        """
+        found = OrderState.read(self._state(0), state)
+        self._seed, self._epoch, self._position = found.seed, found.epoch, found.position
+        self._began, self._read = found.position, False
+        parameters = found.parameters
+        self._window, self._chunk = parameters["window"], parameters["chunk"]
+        self._lanes = Lanes(parameters["lanes"], parameters["worker_lanes"])
+        self._blocks.size = parameters["block_bytes"]
+
+    def begin(self) -> int:
+        """Begins an iteration; returns its first place in the global sequence."""
+        self._warn_of_repetition()
+        self._began, self._position = self._position, 0
+        return self._began
+
+    def state_at(self, position: int) -> dict[str, Any]:
+        """Returns the state of a place in the global sequence."""
+        return self._state(position).to_json()
+
+    def numbers(self, start: int) -> Iterator[int]:
+        """Yields the numbers of this rank's samples from a place of the global sequence on."""
+        read = self._lanes.of_reader(self.job.world, self._workers)
+        steps = self._blocks.order(self._window, self._seed, self._epoch)
+        # What is fetched too early pushes out of memory what is being read.
+        hinted = fits(self._blocks.block_memory(), self._window, self._blocks.size, read)
+
+        def of_lane(begin: int, end: int, skip: int) -> Iterator[int]:
+            found = steps(begin, end, skip)
+            return with_hints(found, ahead(read), unhinted(read)) if hinted else samples_of(found)
+
+        total = len(self._dataset)
+        interleaving = Interleaving(total, self._lanes, self._chunk_size())
+        found = GlobalSequence(total, interleaving, of_lane).at(self._places(start))
+        # A subset hands on numbers of its own.
+        return self._announced(found) if self._blocks.are_of_subset else found
+
+    @property
+    def job(self) -> Job:
+        """The ranks that read, as given or as they are now."""
+        return self._job or current_job()
+
+    def _announced(self, numbers: Iterator[int]) -> Iterator[int]:
+        """Yields plain numbers, while what their hints name is fetched in this process."""
+        for number in numbers:
+            if isinstance(number, Upcoming):
+                self._blocks.prefetch(sample for part in number.soon for sample in part)
+            yield int(number)
+
+    def _places(self, start: int) -> range:
+        job = self.job
+        distribution = self._distribution or job.distribution
+        stop = stop_for(len(self._dataset), start, job.world, distribution)
+        return places_of_rank(start, stop, job.rank, job.world)
+
+    def _chunk_size(self) -> int:
+        if self._chunk is not None:
+            return self._chunk
+        # Without a batch size, lanes take turns as often as they can.
+        return max(self._lanes.ranks, (self._batch or 0) * self.job.world)
+
+    def _state(self, position: int) -> OrderState:
+        return OrderState(
+            order="shuffled blocks",
+            data=self._blocks.content_id(),
+            samples=len(self._dataset),
+            seed=self._seed,
+            epoch=self._epoch,
+            position=position,
+            parameters={
+                "block_bytes": self._blocks.size,
+                "window": self._window,
+                "lanes": self._lanes.ranks,
+                "worker_lanes": self._lanes.workers,
+                "chunk": self._chunk_size(),
+            },
+            derived=frozenset({"chunk"}),
+        )
+
+    def _warn_of_repetition(self) -> None:
+        if self._read and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"Epoch {self._epoch} is read again in the same order: call set_epoch before each epoch",
+                IPFSDatasetWarning,
+                stacklevel=4,
+            )
+        self._read = True
 
 
-def _with_what_follows(
-    steps: Iterator[WindowStep],
-) -> Iterator[tuple[list[int], list[Sequence[int]]]]:
-    """Yields samples step by step, and with the first ones of a step what is to be fetched after them."""
-    coming = deque(islice(steps, 1))
-    entering = [block for step in coming for block in step.entering]
-    while coming:
-        step = coming.popleft()
-        # Until the consumer continues, nothing is known to be read here. And a cache evicts first what was
-        # not read for longest: without a few reads of this step, its own blocks would be evicted.
-        first = 1 + len(step.samples) // _READ_FIRST
-        following = list(islice(steps, STEPS_AHEAD - len(coming)))
-        entering += chain.from_iterable(one.entering for one in following)
-        yield step.samples[:first], entering
-        entering = []
-        coming += following
-        yield step.samples[first:], []
+class SamplerIterator:
+    """The numbers of one rank's samples, with a state that torchdata's StatefulDataLoader keeps.
+
+    Args:
+        sampler: Whose numbers they are.
+        start: The place in the global sequence.
+    """
+
+    def __init__(self, sampler: BlockShuffleSampler, start: int) -> None:
+        self._sampler = sampler
+        self._start = start
+        self._yielded = 0
+        self._numbers = sampler.numbers(start)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> int:
+        number = next(self._numbers)
+        self._yielded += 1
+        return number
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state behind the numbers that were handed on, where all ranks are as far."""
+        return self._sampler.state_at(self._start + self._yielded * self._sampler.job.world)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where a state was taken; see `BlockShuffleSampler.load_state_dict`."""
+        self._sampler.load_state_dict(state)
+        self._yielded, self._start = 0, self._sampler.begin()
+        self._numbers = self._sampler.numbers(self._start)
 
 
-def _with_hints(steps: Iterator[WindowStep]) -> Iterator[int]:
-    """Yields samples step by step; a hint is attached to one of them: what the next ones need."""
-    soon: list[Sequence[int]] = []
-    for samples, entering in _with_what_follows(steps):
-        soon += entering
-        if soon and samples:
-            yield from samples[:-1]
-            yield Upcoming(samples[-1], soon)
-            soon = []
-        else:
-            yield from samples
-
-
-def _in_turn(readers: Sequence[Iterator[int]], batches: int, size: int) -> Iterator[int]:
-    """Yields a batch of each reader in turn, as the loader hands them to its workers."""
-    for reader in islice(cycle(readers), batches):
-        yield from islice(reader, size)
+def _lanes(lanes: int | tuple[int, int] | None, memory: int, block: int) -> Lanes:
+    if lanes is not None:
+        ranks, workers = (lanes, 1) if isinstance(lanes, int) else lanes
+        return Lanes(_at_least_one("lanes", ranks), _at_least_one("lanes", workers))
+    # As many as one process can read alone: the order must not depend on how many there are.
+    chosen = (Lanes(4, 2), Lanes(4), Lanes(2))
+    return next((some for some in chosen if fits(memory, 1, block, some.count)), Lanes())
 
 
 def _at_least_one(name: str, value: int) -> int:
@@ -194,29 +309,3 @@ def _known(distribution: Distribution | None) -> Distribution | None:
     if distribution is not None and distribution not in DISTRIBUTIONS:
         raise ValueError(f"distribution is one of {DISTRIBUTIONS}, not {distribution!r}")
     return distribution
-
-
-class Upcoming(int):
-    """The number of a sample, an int, with a prefetch hint attached: the samples that follow soon.
-
-    A loader passes nothing but numbers to its workers, a few batches at a time.
-
-    Attributes:
-        soon: The numbers of these samples, in parts.
-    """
-
-    soon: Sequence[Sequence[int]]
-
-    def __new__(cls, number: int, soon: Sequence[Sequence[int]]) -> Self:
-        upcoming = super().__new__(cls, number)
-        upcoming.soon = soon
-        return upcoming
-
-    def __reduce__(self) -> tuple[type[Upcoming], tuple[int, Sequence[Sequence[int]]]]:
-        return Upcoming, (int(self), self.soon)
-
-
-def read_soon(indices: Iterable[SupportsIndex]) -> list[int]:
-    """Returns the samples that the hints in the numbers of a batch name."""
-    said = (index.soon for index in indices if isinstance(index, Upcoming))
-    return [number for parts in said for part in parts for number in part]

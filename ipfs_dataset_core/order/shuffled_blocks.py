@@ -14,7 +14,7 @@ import random
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
-from itertools import accumulate, chain, islice
+from itertools import accumulate, chain, islice, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from ipfs_dataset_core.ipld.unixfs import LEAF_BYTES
@@ -44,10 +44,31 @@ def default_window(memory: int, block: int) -> int:
     return max(1, min(fitting * 8 // 11, fitting - STEPS_AHEAD))
 
 
-def fits(memory: int, window: int, block: int) -> bool:
-    """Tells whether `memory` bytes hold what a step of the order needs, and what the next ones need."""
-    blocks = window - 1 + (1 + STEPS_AHEAD) * _blocks_per_step(window)
-    return blocks * (block + LEAF_BYTES) <= cached_bytes(memory)
+def fits(memory: int, window: int, block: int, lanes: int = 1) -> bool:
+    """Tells whether so much memory holds what a step of the order needs, and the next ones, too.
+
+    Args:
+        memory: Bytes in all.
+        window: How many blocks are mixed in each lane.
+        block: About how many bytes a block has.
+        lanes: How many lanes are read in turn. They begin blocks at different times.
+    """
+    blocks = window - 1 + (1 + ahead(lanes) * (1 - unhinted(lanes))) * _blocks_per_step(window)
+    return lanes * blocks * (block + LEAF_BYTES) <= cached_bytes(memory)
+
+
+def ahead(lanes: int) -> int:
+    """Returns how many steps of each lane are fetched before they are read."""
+    return STEPS_AHEAD if lanes == 1 else 1
+
+
+def unhinted(lanes: int) -> float:
+    """Returns the part of each step that is read before the next ones are fetched.
+
+    Of several lanes, one at a time or so comes to its next block: the later that is fetched, the less memory
+    it takes. Of a single lane all that is read comes from one step.
+    """
+    return 0.0 if lanes == 1 else 0.75
 
 
 def _blocks_per_step(window: int) -> int:
@@ -92,39 +113,55 @@ class ShuffleBlockOrder:
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    def steps(self, start: int, stop: int) -> Iterator[WindowStep]:
-        """Yields the samples from one place in the order to another; places beyond its end start over."""
+    def steps(self, start: int, stop: int, skip: int = 0) -> Iterator[WindowStep]:
+        """Yields the samples of a stretch of the blocks' order, mixed within the window.
+
+        Args:
+            start: Where the stretch starts, by number of samples.
+            stop: Where it stops; beyond the end of the order it starts over.
+            skip: How many of its samples to leave out: those before are found without mixing them.
+        """
         most = _blocks_per_step(self._window)
         for first, last in wrapped(start, stop, len(self)):
-            slides = self._slides(first, last)
+            if skip >= last - first:
+                skip -= last - first
+                continue
+            slides = self._slides(first, last, skip)
+            skip = 0
             while together := list(islice(slides, most)):
                 entering = chain.from_iterable(slide.entering for slide in together)
                 yield WindowStep(list(samples_of(together)), list(entering))
 
-    def _slides(self, start: int, stop: int) -> Iterator[WindowStep]:
+    def _slides(self, start: int, stop: int, skip: int) -> Iterator[WindowStep]:
         first, last = bisect_right(self._ends, start), bisect_left(self._ends, stop) + 1
         count = last - first
         window = min(self._window, count)
-        random = keyed_random("window", *self._key, start)
+        sizes = (
+            [len(self._cut(first + number, start, stop)) for number in range(count)] if skip else []
+        )
+        current, skip = _find_slide(sizes, window, skip)
         slides: deque[list[int]] = deque([] for _ in range(window))
         entering: list[Sequence[int]] = []
-        for number in range(count):
+        for number in range(current, count):
             block = self._cut(first + number, start, stop)
-            entering.append(block)
-            # The first blocks are there from the first step on, and the last ones up to the last step: so
-            # the order neither begins nor ends with few of them.
-            shares = 1 + min(number, count - window) - max(0, number - window + 1)
-            mixed = block[:-1] if len(block) >= _MANY else block
-            for sample in mixed:
-                slides[int(random.random() * shares)].append(sample)
-            # The last one may end in a leaf that no other needs, and which would be evicted by the time.
-            slides[0].extend(block[len(mixed) :])
-            if number >= window - 1:
+            mixed, apart = list(block), []
+            if len(block) >= _MANY:
+                # The last one may end in a leaf that no other needs, and which would be gone by the time.
+                apart.append(mixed.pop())
+            keyed_random("block", *self._key, start, number).shuffle(mixed)
+            earliest, bounds = _shares(number, len(mixed), count, window)
+            shares = [mixed[begin:end] for begin, end in pairwise(bounds)]
+            shares[0] += apart
+            gone = max(0, current - earliest)
+            entering.append(list(chain.from_iterable(shares[gone:])) if gone else block)
+            for slide, share in enumerate(shares[gone:], earliest + gone - current):
+                slides[slide] += share
+            if number - window + 1 == current:
                 slides.append([])
                 samples = slides.popleft()
-                random.shuffle(samples)
-                yield WindowStep(samples, entering)
-                entering = []
+                keyed_random("slide", *self._key, start, current).shuffle(samples)
+                yield WindowStep(samples[skip:], entering)
+                current, skip, entering = current + 1, 0, []
 
     def _cut(self, place: int, start: int, stop: int) -> range:
         """Returns the samples of the block at a place of the order that lie between `start` and `stop`."""
@@ -138,6 +175,58 @@ class ShuffleBlockOrder:
 
     def _size(self, block: int) -> int:
         return self._stops[block] - self._first(block)
+
+
+def _shares(number: int, mixed: int, count: int, window: int) -> tuple[int, list[int]]:
+    """Returns how the samples of a block are shared out over the slides of the window.
+
+    How many each slide gets follows from the arguments: a place is found without mixing all before it.
+
+    Args:
+        number: The block's, in the order.
+        mixed: How many of its samples are mixed.
+        count: How many blocks there are.
+        window: How many blocks are mixed.
+
+    Returns:
+        The first slide that reads some of them, and where the shares of it and those after it are cut.
+    """
+    # The first blocks are there from the first slide on, and the last ones up to the last slide: so the
+    # order neither begins nor ends with few of them.
+    earliest = max(0, number - window + 1)
+    slides = min(number, count - window) - earliest + 1
+    # Few samples are rounded up here for one block, and there for another: multiples of the golden ratio are
+    # spread evenly.
+    shift = number * 0x9E3779B1 & 0xFFFFFFFF
+    return earliest, [
+        ((slide * mixed << 32) // slides + shift) >> 32 for slide in range(slides + 1)
+    ]
+
+
+def _find_slide(sizes: Sequence[int], window: int, skip: int) -> tuple[int, int]:
+    """Returns the slide in which a place is, and how many of its samples come before.
+
+    Args:
+        sizes: Of the blocks, in their order; not needed for the first place.
+        window: How many blocks are mixed.
+        skip: The number of the place.
+    """
+    if skip == 0:
+        return 0, 0
+    lengths = deque([0] * window)
+    for number, size in enumerate(sizes):
+        apart = int(size >= _MANY)
+        _, bounds = _shares(number, size - apart, len(sizes), window)
+        lengths[0] += apart
+        for slide, (begin, end) in enumerate(pairwise(bounds)):
+            lengths[slide] += end - begin
+        if number >= window - 1:
+            length = lengths.popleft()
+            if skip < length:
+                return number - window + 1, skip
+            skip -= length
+            lengths.append(0)
+    raise ValueError(f"a place is skipped that is {skip} behind the last one")
 
 
 def cut(start_of: Callable[[int], int], count: int, size: int) -> Iterator[int]:

@@ -16,7 +16,7 @@ from ipfs_dataset.ipfs_dataset import (
     IPFSIterableDataset,
     ShuffleDataset,
 )
-from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.errors import FormatError, StateError
 from tests.support.builders import noise, one_file, tar_bytes, zip_bytes
 from tests.support.gateway_server import GatewayServer
 from tests.support.stores import SMALL_LEAVES, Store, members
@@ -104,8 +104,38 @@ def test_workers_that_the_sampler_knows_of_fetch_no_blocks_of_others(gateway):
         )
         return fetched(gateway, loader)
 
-    assert times(batch_size=50, num_workers=3) < 2 < times()
+    assert times(batch_size=50, num_workers=3, lanes=(1, 3)) < 2 < times()
     dataset.close()
+
+
+def test_an_epoch_that_goes_on_reads_what_is_left_and_little_else(gateway):
+    dataset = opened(gateway)
+    sampler = BlockShuffleSampler(dataset, batch_size=50, **SIZES)
+    whole = [sample for batch in DataLoader(dataset, 50, sampler=sampler) for sample in batch[0]]
+    state = sampler.state_dict(batches=27)
+    dataset.close()
+    dataset = opened(gateway)
+    len(dataset)
+    before = gateway.served["raw"]
+    sampler = BlockShuffleSampler(dataset, batch_size=50, **SIZES)
+    sampler.load_state_dict(state)
+    rest = [sample for batch in DataLoader(dataset, 50, sampler=sampler) for sample in batch[0]]
+    assert rest == whole[27 * 50 :]
+    assert gateway.served["raw"] - before < 0.35 * COUNT * SIZE / LEAF
+    dataset.close()
+
+
+def test_a_state_names_the_data_and_goes_with_no_other(store, tmp_path):
+    one, other = (store.file(zip_bytes(members(count))) for count in (10, 11))
+    state = BlockShuffleSampler(IPFSDataset(one, store.address)).state_dict()
+    with pytest.raises(StateError, match=f"of data '{one}', and here is '{other}'"):
+        BlockShuffleSampler(IPFSDataset(other, store.address)).load_state_dict(state)
+    both = IPFSDataset([one, other], store.address)
+    assert BlockShuffleSampler(both).state_dict()["data"] == f"{one} {other}"
+    exporter = IPFSDatasetExporter(str(tmp_path), progress=False)
+    published = exporter.export_to_ipfs([1, 2, 3])
+    imported = exporter.import_from_ipfs(published)
+    assert BlockShuffleSampler(imported).state_dict()["data"] == published
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import random
 from collections import Counter
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ipfs_dataset.ipfs_dataset import BlockShuffleSampler
-from ipfs_dataset_core.order.sampler import read_soon
+from ipfs_dataset_core import StateError
+from ipfs_dataset_core.order.prefetch_hints import read_soon
 from tests.support.workers import Placed, as_it_is, with_worker
 
 pytestmark = [
@@ -31,6 +33,7 @@ def blocks_of(samples, block=10):
 def sampler(count, **options):
     options.setdefault("block_bytes", 10)
     options.setdefault("window_bytes", 30)
+    options.setdefault("lanes", 1)
     return BlockShuffleSampler(Placed(count), **options)
 
 
@@ -49,6 +52,7 @@ def test_ranks_and_workers_read_each_sample_once(count, world, batch, workers, e
         mine.set_epoch(epoch)
         found = list(mine)
         assert len(found) == len(mine)
+        mine.set_epoch(epoch)
         assert found == list(mine)
         seen += found
     assert sorted(seen) == list(range(count))
@@ -82,8 +86,10 @@ def test_rank_and_world_are_those_of_the_environment_when_it_is_iterated(monkeyp
     for rank in range(world):
         monkeypatch.setenv("RANK", str(rank))
         monkeypatch.setenv("WORLD_SIZE", str(world))
-        assert len(made) == len(list(made))
-        seen += made
+        made.set_epoch(0)
+        mine = list(made)
+        assert len(made) == len(mine)
+        seen += mine
     assert sorted(seen) == list(range(50))
 
 
@@ -91,6 +97,7 @@ def test_the_order_depends_on_seed_and_epoch_only():
     first = sampler(100)
     order = list(first)
     assert list(sampler(100)) == order
+    first.set_epoch(0)
     assert list(pickle.loads(pickle.dumps(first))) == order
     assert list(sampler(100, seed=1)) != order
     first.set_epoch(1)
@@ -115,7 +122,7 @@ def test_neighbours_in_the_order_are_of_as_many_blocks_as_the_window():
 
 @pytest.mark.parametrize(("workers", "method"), [(2, "forkserver"), (3, "fork")])
 def test_each_worker_has_blocks_of_its_own(workers, method):
-    mine = sampler(300, batch_size=4, num_workers=workers)
+    mine = sampler(300, batch_size=4, num_workers=workers, lanes=(1, workers))
     loader = DataLoader(
         Placed(300),
         batch_size=4,
@@ -135,12 +142,18 @@ def test_each_worker_has_blocks_of_its_own(workers, method):
 
 @pytest.mark.parametrize("workers", [0, 1, 2, 3])
 def test_a_worker_is_told_of_nearly_everything_before_it_reads_it(workers):
-    numbers = list(sampler(3000, batch_size=5, num_workers=workers))
+    lanes = (1, max(1, workers))
+    numbers = list(sampler(3000, batch_size=5, num_workers=workers, lanes=lanes))
     # What is told changes nothing about the order; of a subset's numbers nothing is told.
     same = Subset(Placed(3000), range(3000))
     silent = list(
         BlockShuffleSampler(
-            same, block_bytes=10, window_bytes=30, batch_size=5, num_workers=workers
+            same,
+            block_bytes=10,
+            window_bytes=30,
+            batch_size=5,
+            num_workers=workers,
+            lanes=lanes,
         )
     )
     assert numbers == silent
@@ -186,9 +199,9 @@ def test_persistent_workers_follow_the_epoch():
 def test_a_subset_in_any_order_is_read_block_by_block(count, generator):
     indices = generator.sample(range(count), generator.randint(0, count))
     subset = Subset(Placed(count), indices)
-    made = list(BlockShuffleSampler(subset, block_bytes=10, window_bytes=20))
+    made = list(BlockShuffleSampler(subset, block_bytes=10, window_bytes=20, lanes=1))
     assert sorted(made) == list(range(len(indices)))
-    alone = list(BlockShuffleSampler(subset, block_bytes=10, window_bytes=10))
+    alone = list(BlockShuffleSampler(subset, block_bytes=10, window_bytes=10, lanes=1))
     runs = [indices[place] // 10 for place in alone]
     assert sum(a != b for a, b in zip(runs, [None, *runs], strict=False)) == len({*runs})
 
@@ -241,3 +254,167 @@ def test_other_numbers_than_those_of_the_blocks_are_refused():
 def test_arguments_that_mean_nothing_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         BlockShuffleSampler(Placed(10), **options)
+
+
+WORLDS = [(world, workers) for world in (1, 2, 4) for workers in (0, 1, 2)]
+
+
+def global_batches(samplers, batch, skipped=0):
+    """Returns what all ranks of a job read together, batch by batch."""
+    ranks = [list(one) for one in samplers]
+    longest = max(map(len, ranks))
+    cuts = range(skipped, longest, batch)
+    return [[sample for rank in ranks for sample in rank[at : at + batch]] for at in cuts]
+
+
+def job(count, world, workers, batch, *, state=None, **options):
+    """Returns the samplers of all ranks of a job, as each of its processes makes its own."""
+    options.setdefault("distribution", "uneven")
+    made = [
+        BlockShuffleSampler(
+            Placed(count, memory=8 << 20),
+            **{"block_bytes": 7, "lanes": (2, 2), **options},
+            batch_size=batch,
+            num_workers=workers,
+            num_replicas=world,
+            rank=rank,
+        )
+        for rank in range(world)
+    ]
+    for one in made:
+        if state is not None:
+            one.load_state_dict(json.loads(json.dumps(state)))
+    return made
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 150), st.integers(0, 3), st.data())
+def test_a_job_goes_on_with_any_other_number_of_ranks_and_workers(count, epoch, data):
+    (world, workers), (later, more) = (data.draw(st.sampled_from(WORLDS)) for _ in range(2))
+    batch = data.draw(st.sampled_from([1, 3, 4]))
+    first = job(count, world, workers, batch)
+    for one in first:
+        one.set_epoch(epoch)
+    whole = global_batches(first, batch)
+    done = data.draw(st.integers(0, len(whole)))
+    state = first[-1].state_dict(batches=done)
+    assert all(one.state_dict(batches=done) == state for one in first)
+    rest = job(count, later, more, data.draw(st.sampled_from([1, 2, 4])), state=state)
+    left = [sample for one in rest for sample in one]
+    seen = [sample for each in whole[:done] for sample in each]
+    assert sorted(seen + left) == list(range(count))
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 150), st.integers(0, 5), st.booleans())
+def test_the_same_global_batch_size_gives_the_same_global_batches(count, done, resumed):
+    def batches(world, workers, state=None):
+        made = job(count, world, workers, 8 // world, state=state)
+        return [sorted(each) for each in global_batches(made, 8 // world)]
+
+    whole = batches(1, 0)
+    first = job(count, 2, 1, 4)
+    for one in first:
+        list(one)
+    done = min(done, len(whole)) if resumed else 0
+    state = first[0].state_dict(batches=done) if resumed else None
+    for world, workers in WORLDS:
+        assert batches(world, workers, state) == whole[done:]
+
+
+@pytest.mark.parametrize("distribution", ["pad", "drop"])
+@given(count=st.integers(1, 99), done=st.integers(0, 4), world=st.integers(1, 5))
+def test_ranks_get_equally_many_after_a_resume_too(distribution, count, done, world):
+    first = job(count, 2, 0, 3)
+    state = first[0].state_dict(batches=min(done, count // 6))
+    rest = job(count, world, 0, 3, state=state, distribution=distribution)
+    assert len({len(one) for one in rest}) == 1
+    assert len({len(list(one)) for one in rest}) == 1
+
+
+def test_a_state_is_taken_behind_what_was_trained_on_and_not_behind_what_workers_read_ahead():
+    mine = sampler(100, batch_size=4, num_workers=2)
+    mine.set_epoch(3)
+    loader = DataLoader(
+        Placed(100),
+        batch_size=4,
+        sampler=mine,
+        num_workers=2,
+        collate_fn=as_it_is,
+        multiprocessing_context="fork",
+    )
+    trained = [batch for batch, _ in zip(loader, range(7), strict=False)]
+    other = sampler(100, batch_size=5, seed=9)
+    with pytest.warns(UserWarning, match=r"seed=0 \(here 9\)"):
+        other.load_state_dict(mine.state_dict(batches=7))
+    left = list(other)
+    assert sorted([*left, *(sample for batch in trained for sample in batch)]) == list(range(100))
+
+
+def test_the_epoch_of_a_state_goes_on_and_the_next_begins_at_its_start():
+    mine = sampler(20, batch_size=4)
+    mine.set_epoch(5)
+    whole = list(mine)
+    other = sampler(20, batch_size=4)
+    other.load_state_dict(mine.state_dict(batches=3))
+    other.set_epoch(5)
+    assert len(other) == 8
+    assert list(other) == whole[12:]
+    other.set_epoch(6)
+    assert len(other) == 20
+    assert sorted(other) == list(range(20))
+
+
+def test_a_second_state_counts_from_where_the_first_was_taken():
+    mine = sampler(40, batch_size=4)
+    whole = list(mine)
+    for done in (2, 3, 1):
+        state = mine.state_dict(batches=done)
+        mine = sampler(40, batch_size=4)
+        mine.load_state_dict(state)
+        assert mine.state_dict() == state
+        left = list(mine)
+    assert left == whole[24:]
+
+
+def test_a_state_of_a_sampler_without_a_batch_size_counts_no_batches():
+    with pytest.raises(ValueError, match="give the sampler batch_size"):
+        sampler(10).state_dict(batches=1)
+    assert sampler(10).state_dict()["position"] == 0
+
+
+def test_a_state_for_other_data_is_refused():
+    subset = Subset(Placed(20), range(10))
+    state = BlockShuffleSampler(subset).state_dict()
+    with pytest.raises(StateError, match="of which"):
+        BlockShuffleSampler(Subset(Placed(20), range(1, 11))).load_state_dict(state)
+    with pytest.raises(StateError, match="of 10 samples, and here are 20"):
+        BlockShuffleSampler(Placed(20)).load_state_dict({**state, "data": ""})
+
+
+def test_an_iterator_has_a_state_of_its_own_as_torchdata_keeps_it():
+    mine = sampler(30, batch_size=3)
+    numbers = iter(mine)
+    first = [next(numbers) for _ in range(12)]
+    state = json.loads(json.dumps([mine.state_dict(), numbers.state_dict()]))
+    other = sampler(30, batch_size=3)
+    other.load_state_dict(state[0])
+    again = iter(other)
+    again.load_state_dict(state[1])
+    assert sorted([*first, *again]) == list(range(30))
+
+
+def test_who_reads_an_epoch_again_in_the_same_order_is_warned_once():
+    mine = sampler(10)
+    list(mine)
+    with pytest.warns(UserWarning, match="Epoch 0 is read again in the same order: call set_epoch"):
+        list(mine)
+    list(mine)
+    mine.set_epoch(1)
+    list(mine)
+
+
+@pytest.mark.parametrize("lanes", [0, (1, 0), (0, 2)])
+def test_there_is_at_least_one_lane(lanes):
+    with pytest.raises(ValueError, match="lanes is at least 1, not 0"):
+        BlockShuffleSampler(Placed(10), lanes=lanes)

@@ -55,6 +55,26 @@ def test_stretches_that_meet_are_everything_once(ends, window, places):
     assert sorted(sample for stretch in stretches for sample in stretch) == list(range(total))
 
 
+@given(stops.filter(bool), st.integers(1, 9), st.data())
+def test_any_place_is_found_without_what_comes_before(ends, window, data):
+    total = ends[-1]
+    order = ShuffleBlockOrder(ends, window, 7)
+    start = data.draw(st.integers(0, total))
+    stop = data.draw(st.integers(start, total + 5))
+    skip = data.draw(st.integers(0, stop - start))
+    found = list(samples_of(order.steps(start, stop, skip)))
+    assert found == between(order, start, stop)[skip:]
+
+
+@given(stops.filter(bool), st.integers(1, 9), st.data())
+def test_from_any_place_on_no_block_is_needed_that_did_not_enter(ends, window, data):
+    order = ShuffleBlockOrder(ends, window, 7)
+    there: set[int] = set()
+    for step in order.steps(0, ends[-1], data.draw(st.integers(0, ends[-1]))):
+        there.update(sample for block in step.entering for sample in block)
+        assert there.issuperset(step.samples)
+
+
 @given(stops.filter(bool), st.integers(1, 5), st.integers(1, 40))
 def test_beyond_its_end_it_starts_over(ends, window, more):
     total = ends[-1]

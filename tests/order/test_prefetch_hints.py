@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from ipfs_dataset_core.order.sampler import Upcoming, read_soon
+from ipfs_dataset_core.order.prefetch_hints import Upcoming, read_soon
 
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))

@@ -1,0 +1,128 @@
+"""Where a job stopped in its order of samples: what it keeps, and how another job goes on from it."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import attrs
+
+from ipfs_dataset_core.errors import IPFSDatasetWarning, StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+VERSION = 1
+# Numbers beyond are no counts of samples or bytes.
+_MOST = 2**63 - 1
+_FEW = 4
+
+
+@runtime_checkable
+class IdentifiedDataset(Protocol):
+    """A dataset that can tell what its samples are made of."""
+
+    def content_id(self) -> str:
+        """Returns a text that is the same for the same samples in the same order, and short."""
+
+
+def joined_ids(ids: Iterable[str]) -> str:
+    """Returns one text for several: short, however many they are."""
+    found = list(ids)
+    if len(found) <= _FEW:
+        return " ".join(found)
+    digest = hashlib.sha256("\n".join(found).encode()).hexdigest()
+    return f"{found[0]} and {len(found) - 1} more, sha256 {digest}"
+
+
+@attrs.frozen(kw_only=True)
+class OrderState:
+    """A place in a global sequence, and what the sequence follows from.
+
+    Args:
+        order: The kind of order.
+        data: What the samples are made of, "" where the dataset does not say.
+        samples: How many there are.
+        seed: What the order depends on, besides the epoch.
+        epoch: The epoch.
+        position: The place in the global sequence at which to go on.
+        parameters: Of the order: numbers by name.
+        derived: The names of those parameters that follow from the job, so that nobody gave them.
+    """
+
+    order: str
+    data: str
+    samples: int
+    seed: int
+    epoch: int
+    position: int
+    parameters: Mapping[str, int]
+    derived: frozenset[str] = attrs.field(default=frozenset(), eq=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns values that JSON can hold: less than 1 KB."""
+        fields = attrs.asdict(self, filter=attrs.filters.exclude("derived"), recurse=False)
+        return {"version": VERSION, **fields, "parameters": dict(self.parameters)}
+
+    def read(self, state: Mapping[str, Any]) -> OrderState:
+        """Returns what `to_json` returned, where it goes with this state's data.
+
+        Values other than this state's win, and a warning names them.
+
+        Args:
+            state: It may come from a file that somebody else wrote.
+
+        Raises:
+            StateError: It is of other data, of another kind of order, of another version, or no state.
+        """
+        version = state.get("version")
+        if version != VERSION:
+            raise StateError(
+                f"this state has version {version!r}, and this release reads version {VERSION}: go on with "
+                "the release that wrote it, or begin the epoch anew"
+            )
+        for name in ("order", "data"):
+            mine, given = getattr(self, name), state.get(name)
+            if mine != given:
+                raise StateError(
+                    f"this state is of {name} {given!r}, and here is {mine!r}: give the same dataset and "
+                    "kind of order, or begin the epoch anew"
+                )
+        whole = {name: _number(state, name) for name in ("samples", "seed", "epoch", "position")}
+        if whole["samples"] != self.samples:
+            raise StateError(
+                f"this state is of a dataset of {whole['samples']} samples, and here are {self.samples}: "
+                "give the same dataset, with the same options, or begin the epoch anew"
+            )
+        found = state.get("parameters")
+        if not isinstance(found, dict) or found.keys() != self.parameters.keys():
+            raise StateError(
+                f"this state has the parameters {found!r}, not {sorted(self.parameters)}"
+            )
+        parameters = {name: _number(found, name, least=1) for name in self.parameters}
+        self._warn({"seed": whole["seed"], **parameters})
+        return OrderState(order=self.order, data=self.data, **whole, parameters=parameters)
+
+    def _warn(self, given: Mapping[str, int]) -> None:
+        mine = {"seed": self.seed, **self.parameters}
+        other = [
+            f"{name}={given[name]} (here {mine[name]})"
+            for name in mine
+            if given[name] != mine[name] and name not in self.derived
+        ]
+        if other:
+            warnings.warn(
+                f"The order goes on as the state says, with {', '.join(other)}",
+                IPFSDatasetWarning,
+                stacklevel=4,
+            )
+
+
+def _number(values: Mapping[str, Any], name: str, *, least: int | None = None) -> int:
+    value = values.get(name)
+    if least is None:
+        least = -_MOST if name == "seed" else 0
+    if type(value) is not int or not least <= value <= _MOST:
+        raise StateError(f"this state has {name}={value!r}, no number from {least} on")
+    return value

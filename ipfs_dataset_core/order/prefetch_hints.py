@@ -1,0 +1,66 @@
+"""Prefetch hints: numbers of samples that carry the numbers of others, which will be read after them.
+
+A `DataLoader` gives its workers numbers and nothing else, and only a few batches of them at a time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import chain, islice
+from typing import TYPE_CHECKING, SupportsIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from typing_extensions import Self
+
+    from ipfs_dataset_core.order.shuffled_blocks import WindowStep
+
+
+class Upcoming(int):
+    """The number of a sample that carries a prefetch hint; else an int like any.
+
+    Attributes:
+        soon: The numbers of the samples to fetch, in parts.
+    """
+
+    soon: Sequence[Sequence[int]]
+
+    def __new__(cls, number: int, soon: Sequence[Sequence[int]]) -> Self:
+        upcoming = super().__new__(cls, number)
+        upcoming.soon = soon
+        return upcoming
+
+    def __reduce__(self) -> tuple[type[Upcoming], tuple[int, Sequence[Sequence[int]]]]:
+        return Upcoming, (int(self), self.soon)
+
+
+def read_soon(indices: Iterable[SupportsIndex]) -> list[int]:
+    """Returns the numbers of the samples in the prefetch hints of a batch."""
+    hints = (index.soon for index in indices if isinstance(index, Upcoming))
+    return [number for parts in hints for part in parts for number in part]
+
+
+def with_hints(steps: Iterator[WindowStep], ahead: int, unhinted: float) -> Iterator[int]:
+    """Yields the samples of steps, some of them with a hint at what the next steps need.
+
+    Args:
+        steps: In their order.
+        ahead: How many steps are fetched before they are read.
+        unhinted: The part of a step that is read before the next ones are fetched. A cache gives up first
+            what was not read for longest: some of this step has to be read, or that would be this one.
+    """
+    coming = deque(islice(steps, 1))
+    entering = [block for step in coming for block in step.entering]
+    while coming:
+        samples = coming.popleft().samples
+        following = list(islice(steps, ahead - len(coming)))
+        entering += chain.from_iterable(step.entering for step in following)
+        coming += following
+        hinted = min(1 + int(len(samples) * unhinted), len(samples) - 1)
+        for place, number in enumerate(samples):
+            if place == hinted and entering:
+                yield Upcoming(number, entering)
+                entering = []
+            else:
+                yield number

@@ -1,0 +1,81 @@
+"""States: small, checked whoever wrote them, refused for other data."""
+
+from __future__ import annotations
+
+import json
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipfs_dataset_core import StateError
+from ipfs_dataset_core.order.order_state import OrderState, joined_ids
+
+STATE = OrderState(
+    order="shuffled blocks",
+    data="bafy",
+    samples=10,
+    seed=-3,
+    epoch=2,
+    position=7,
+    parameters={"window": 3, "lanes": 4},
+)
+
+
+def test_what_was_written_is_read():
+    here = attrs.evolve(STATE, seed=-3, epoch=0, position=0)
+    assert here.read(json.loads(json.dumps(STATE.to_json()))) == STATE
+
+
+def test_other_parameters_win_with_a_warning_that_names_them():
+    here = attrs.evolve(STATE, seed=1, parameters={"window": 3, "lanes": 2})
+    with pytest.warns(UserWarning, match=r"seed=-3 \(here 1\), lanes=4 \(here 2\)"):
+        assert here.read(STATE.to_json()) == STATE
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"version": 2}, "version 2, and this release reads version 1"),
+        ({"version": None}, "version None"),
+        ({"order": "full"}, "of order 'full', and here is 'shuffled blocks'"),
+        ({"data": "bafx"}, "of data 'bafx', and here is 'bafy'"),
+        ({"samples": 11}, "of 11 samples, and here are 10"),
+        ({"samples": "10"}, "samples='10', no number from 0 on"),
+        ({"position": -1}, "position=-1"),
+        ({"position": 1 << 64}, "position=18446744073709551616"),
+        ({"epoch": True}, "epoch=True"),
+        ({"seed": 1.5}, "seed=1.5"),
+        ({"parameters": None}, "the parameters None"),
+        ({"parameters": {"window": 3}}, "the parameters"),
+        ({"parameters": {"window": 0, "lanes": 4}}, "window=0, no number from 1 on"),
+    ],
+)
+def test_what_does_not_go_with_it_is_refused(changes, message):
+    with pytest.raises(StateError, match=message):
+        STATE.read({**STATE.to_json(), **changes})
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+@given(st.sampled_from(sorted(STATE.to_json())), json_values)
+@pytest.mark.filterwarnings("ignore:The order goes on")
+def test_whatever_a_file_holds_it_is_read_or_refused(name, value):
+    try:
+        found = STATE.read({**STATE.to_json(), name: value})
+    except StateError:
+        return
+    assert found.samples == STATE.samples
+
+
+def test_a_state_is_small_however_many_objects_there_are():
+    few, many = [f"cid{n}" for n in range(3)], [f"bafybei{n:050}" for n in range(100_000)]
+    assert joined_ids(few) == "cid0 cid1 cid2"
+    assert len(json.dumps(attrs.evolve(STATE, data=joined_ids(many)).to_json())) < 1000
+    assert joined_ids(many) != joined_ids([*many[:-1], "another"])
