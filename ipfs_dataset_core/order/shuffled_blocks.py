@@ -45,15 +45,16 @@ def default_window(memory: int, block: int) -> int:
 
 
 def fits(memory: int, window: int, block: int, lanes: int = 1) -> bool:
-    """Tells whether so much memory holds what a step of the order needs, and the next ones, too.
+    """Tells whether `memory` bytes hold what a step of the order needs, and what the next ones need.
 
     Args:
         memory: Bytes in all.
-        window: How many blocks are mixed in each lane.
-        block: About how many bytes a block has.
-        lanes: How many lanes are read in turn. They begin blocks at different times.
+        window: How many shuffle blocks are mixed in each lane.
+        block: About how many bytes a shuffle block has.
+        lanes: How many lanes are read in turn. They begin their blocks at different times.
     """
-    blocks = window - 1 + (1 + ahead(lanes) * (1 - unhinted(lanes))) * _blocks_per_step(window)
+    early = 1.0 if lanes == 1 else 1 - unhinted(lanes)
+    blocks = window - 1 + (1 + ahead(lanes) * early) * _blocks_per_step(window)
     return lanes * blocks * (block + LEAF_BYTES) <= cached_bytes(memory)
 
 
@@ -65,10 +66,10 @@ def ahead(lanes: int) -> int:
 def unhinted(lanes: int) -> float:
     """Returns the part of each step that is read before the next ones are fetched.
 
-    Of several lanes, one at a time or so comes to its next block: the later that is fetched, the less memory
-    it takes. Of a single lane all that is read comes from one step.
+    Some of it has to be read first: a cache gives up what was not read for longest. With several lanes, about
+    one at a time comes to its next block, and the later that is fetched, the less memory it takes.
     """
-    return 0.0 if lanes == 1 else 0.75
+    return 0.125 if lanes == 1 else 0.75
 
 
 def _blocks_per_step(window: int) -> int:
