@@ -102,7 +102,13 @@ class OrderState:
             )
         parameters = {name: _number(found, name, least=1) for name in self.parameters}
         self._warn({"seed": whole["seed"], **parameters})
-        return OrderState(order=self.order, data=self.data, **whole, parameters=parameters)
+        return attrs.evolve(
+            self,
+            seed=whole["seed"],
+            epoch=whole["epoch"],
+            position=whole["position"],
+            parameters=parameters,
+        )
 
     def _warn(self, given: Mapping[str, int]) -> None:
         mine = {"seed": self.seed, **self.parameters}
