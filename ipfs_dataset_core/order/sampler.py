@@ -59,8 +59,9 @@ class BlockShuffleSampler(Sampler[int]):
         window_bytes: How much is mixed in all lanes together, by default about half of the dataset's
             `memory`. More mixes better, and should stay below `memory`; but then what comes next is not
             fetched while this is read.
-        batch_size: The loader's. Without it, the global batches of jobs with other numbers of ranks differ.
-        num_workers: The loader's: tells how much memory each lane has.
+        batch_size: The loader's. Without it, workers share lanes, and `state_dict` cannot count batches.
+        num_workers: The loader's. It decides what is fetched ahead, for each worker has a memory of its own,
+            and changes nothing about the order.
         num_replicas: How many ranks there are, by default as torch.distributed or the environment says.
         rank: The number of this one.
         distribution: As for `IPFSIterableDataset`; where `num_replicas` is given it is ``"pad"`` by default.

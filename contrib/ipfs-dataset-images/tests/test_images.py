@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 import subprocess
 import sys
+import zlib
 from array import array
 
 import pytest
@@ -17,7 +19,13 @@ from torch.utils.data import DataLoader
 
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset.types import IPFSObject
-from ipfs_dataset_core import FormatError, LimitError, Limits, ObjectNotFoundError
+from ipfs_dataset_core import (
+    FormatError,
+    IPFSDatasetWarning,
+    LimitError,
+    Limits,
+    ObjectNotFoundError,
+)
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile
 from tests.support.stores import Store
 
@@ -116,6 +124,31 @@ def test_a_small_copy_is_no_second_frame():
     assert found.getpixel((0, 0)) == (255, 0, 0)
     large.save(buffer := io.BytesIO(), "MPO", save_all=True, append_images=[small])
     assert len(samples({"a/1.jpg": buffer.getvalue()})) == 1
+
+
+def png(bits, colour, channels):
+    def chunk(kind, data):
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + check
+
+    row = b"\0" + bytes(range(3 * channels * bits // 8))
+    header = struct.pack(">IIBBBBB", 3, 1, bits, colour, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(row)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
+
+
+@pytest.mark.parametrize(
+    "data", [png(16, 2, 3), png(16, 6, 4), png(16, 4, 2), b"P6 2 1 65535\n" + bytes(range(12))]
+)
+def test_colours_of_more_than_eight_bits_are_read_with_a_warning(data):
+    with pytest.warns(IPFSDatasetWarning, match=r"Pillow reads the upper 8.*decode=False"):
+        ((_, (found, _)),) = samples({"a/x.png": data})
+    assert found.mode == "RGB"
+
+
+@pytest.mark.parametrize("data", [png(8, 2, 3), b"P6 2 1 255\n" + bytes(range(6))])
+def test_colours_of_eight_bits_are_read_without_one(data):
+    assert len(samples({"a/x.png": data})) == 1
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,23 @@ def test_names_that_are_twice_in_a_json_object_are_refused_rather_than_one_lost(
         values(JsonLinesReader(), f"1\n{line}\n".encode())
 
 
+@pytest.mark.parametrize("number", ["1e309", "-1E+400", "[0.5, 1e0999]", "9" * 309 + ".0"])
+def test_numbers_that_would_become_infinity_are_refused(number):
+    with pytest.raises(FormatError, match=r"byte 2 of 'object'.*larger than a float can be"):
+        values(JsonLinesReader(), f"1\n{number}\n".encode())
+
+
+def test_other_large_numbers_are_read():
+    lines = ["1e308", "1e-400", "9" * 400, '"1e999"', '[1.5, "x1e500"]']
+    assert values(JsonLinesReader(), "\n".join(lines).encode()) == [
+        1e308,
+        0.0,
+        int("9" * 400),
+        "1e999",
+        [1.5, "x1e500"],
+    ]
+
+
 def test_names_of_columns_that_are_given_twice_are_refused():
     with pytest.raises(ValueError, match="'x' twice"):
         CsvReader(fields=["x", "y", "x"])

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset.types import IPFSObject
-from ipfs_dataset_core import FormatError, LimitError, Limits
+from ipfs_dataset_core import FormatError, IPFSDatasetWarning, LimitError, Limits
 from ipfs_dataset_core.testing import MemoryFile
 from tests.support.archives import tar_of
 from tests.support.stores import Store
@@ -273,6 +273,15 @@ def test_what_would_be_lost_of_a_field_is_refused():
     assert (found["a"].tolist(), found["note.txt"]) == ([0, 1], b"hello")
     with pytest.raises(FormatError, match=r"'key\.json' of 'object'.*the name 'a' twice"):
         value("json", b'{"a": 1, "b": {}, "a": 1}')
+    with pytest.raises(FormatError, match="larger than a float can be"):
+        value("json", b'{"a": 1e999}')
+
+
+def test_colours_of_more_than_eight_bits_are_read_with_a_warning():
+    with pytest.warns(IPFSDatasetWarning, match="Pillow reads the upper 8.*decode="):
+        found = value("ppm", b"P6 2 1 65535\n" + bytes(range(12)))
+    assert (found.mode, found.size) == ("RGB", (2, 1))
+    assert value("ppm", b"P6 2 1 255\n" + bytes(range(6))).mode == "RGB"
 
 
 def test_images_that_rgb_does_not_hold_are_refused():

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 from PIL import Image, UnidentifiedImageError
 
-from ipfs_dataset_core import FormatError, LimitError
+from ipfs_dataset_core import FormatError, IPFSDatasetWarning, LimitError
 
 MAX_PIXELS = 89_478_485  # above this, Pillow itself warns
 
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _OF_FRAMES = ("PNG", "TIFF", "WEBP")
 _WIDE = ("I", "F")
+_LARGEST_OF_8_BITS = 255
 _SUBFILE_TYPE = 254
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
@@ -29,6 +31,9 @@ def decode(
         mode: The mode of Pillow to which it is converted; None leaves it in its own.
         first_frame: Whether of several frames the first is enough.
 
+    Warns:
+        IPFSDatasetWarning: It has colours of more than 8 bits a channel, and Pillow reads the upper 8.
+
     Raises:
         FormatError: It is no image, or damaged, or has several frames, or numbers that `mode` cannot hold.
         LimitError: It is too large; nothing was decoded.
@@ -39,6 +44,7 @@ def decode(
             if not first_frame:
                 _check_frames(image, what)
             _check_mode(image, mode, what)
+            _warn_of_lost_bits(image)
             found: Image.Image = image.copy() if mode is None else image.convert(mode)
     except _BOMBS as error:
         raise LimitError(
@@ -97,3 +103,21 @@ def _check_mode(image: Image.Image, mode: str | None, what: str) -> None:
             f"{what} is of Pillow's mode {image.mode!r}, with numbers of more than 8 bits, most of which "
             f"{mode} does not hold: ImagesReader(mode=None) leaves it as it is."
         )
+
+
+def _warn_of_lost_bits(image: Image.Image) -> None:
+    """Warns where Pillow reads only the upper 8 bits of each channel, as it does of all colours."""
+    if image.mode.partition(";")[0] in _WIDE:
+        return
+    for codec, _, _, arguments in image.tile:
+        first, *rest = arguments if isinstance(arguments, tuple) else (arguments,)
+        deep = codec.startswith("ppm") and rest and rest[0] > _LARGEST_OF_8_BITS
+        if deep or ";16" in str(first):
+            # Without the name of the file, so that Python shows it once and not for each sample.
+            warnings.warn(
+                "Some images have more than 8 bits a channel, of which Pillow reads the upper 8: "
+                "ImagesReader(decode=False) gives the bytes of their files",
+                IPFSDatasetWarning,
+                stacklevel=2,
+            )
+            return

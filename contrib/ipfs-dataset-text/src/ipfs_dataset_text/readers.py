@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import re
 from abc import abstractmethod
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from ipfs_dataset_text._lines import Line
 
 _BYTE_ORDER_MARK = "\ufeff"
+# A JSON number that may be larger than the largest float, about 1.8e308.
+_BEYOND_FLOAT = re.compile(r"[eE]\+?\d{3}|\d{309}")
 
 
 def _also_compressed(*suffixes: str) -> tuple[str, ...]:
@@ -130,7 +134,8 @@ class TextReader(LinesReader):
 class JsonLinesReader(LinesReader):
     """Reads one JSON value per line; blank lines are left out.
 
-    An object with a name twice is a `FormatError`: of its two values, one would be lost.
+    An object with a name twice is a `FormatError`: of its two values, one would be lost. So is a number that
+    would become infinity.
     """
 
     name = "jsonl"
@@ -145,7 +150,16 @@ class JsonLinesReader(LinesReader):
 
 
 def _parse_json(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_json_object)
+    # A check of each number would take as long again as all the rest.
+    finite = _finite if _BEYOND_FLOAT.search(text) else None
+    return json.loads(text, object_pairs_hook=_json_object, parse_float=finite)
+
+
+def _finite(number: str) -> float:
+    found = float(number)
+    if math.isinf(found):
+        raise ValueError(f"the number {number[:40]} is larger than a float can be")
+    return found
 
 
 def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

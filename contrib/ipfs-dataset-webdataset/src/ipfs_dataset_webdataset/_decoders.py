@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import re
+import warnings
 import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ipfs_dataset_core import LimitError
+from ipfs_dataset_core import IPFSDatasetWarning, LimitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +23,11 @@ MAX_PIXELS = 89_478_485  # above this, Pillow itself warns
 
 _ARRAY = ".npy"
 _ARRAY_MAGIC = b"\x93NUMPY"
+# A JSON number that may be larger than the largest float, about 1.8e308.
+_BEYOND_FLOAT = re.compile(r"[eE]\+?\d{3}|\d{309}")
 _OF_FRAMES = ("PNG", "WEBP")
 _WIDE = ("I", "F")
+_LARGEST_OF_8_BITS = 255
 _IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "PPM")
 
 
@@ -39,9 +45,20 @@ def decode_json(data: bytes, limits: Limits) -> Any:
     """Returns a JSON value.
 
     Raises:
-        ValueError: It is none, or an object has a name twice, of whose values one would be lost.
+        ValueError: It is none, an object has a name twice, of whose values one would be lost, or a number
+            would become infinity.
     """
-    return json.loads(data, object_pairs_hook=_json_object)
+    # A check of each number would take as long again as all the rest.
+    text = data.decode(json.detect_encoding(data))
+    finite = _finite if _BEYOND_FLOAT.search(text) else None
+    return json.loads(text, object_pairs_hook=_json_object, parse_float=finite)
+
+
+def _finite(number: str) -> float:
+    found = float(number)
+    if math.isinf(found):
+        raise ValueError(f"the number {number[:40]} is larger than a float can be")
+    return found
 
 
 def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -95,6 +112,9 @@ def decode_arrays(data: bytes, limits: Limits) -> dict[str, Any]:
 def decode_image(data: bytes, limits: Limits) -> Any:
     """Returns a PIL image in RGB, as WebDataset's ``decode("pil")`` does; the bytes without Pillow.
 
+    Warns:
+        IPFSDatasetWarning: It has colours of more than 8 bits a channel, and Pillow reads the upper 8.
+
     Raises:
         LimitError: It has more than `MAX_PIXELS` pixels.
         ValueError: It is none, or has several frames, or numbers that RGB does not hold.
@@ -115,9 +135,25 @@ def decode_image(data: bytes, limits: Limits) -> Any:
                     f"it is of Pillow's mode {image.mode!r}, with numbers of more than 8 bits, most of which "
                     "RGB does not hold"
                 )
+            if any(_is_deep(tile) for tile in image.tile):
+                # Without the name of the field, so that Python shows it once and not for each sample.
+                warnings.warn(
+                    "Some images have more than 8 bits a channel, of which Pillow reads the upper 8: "
+                    "WebDatasetReader(decode={'png': bytes}) gives the bytes of their files",
+                    IPFSDatasetWarning,
+                    stacklevel=2,
+                )
             return image.convert("RGB")
     except bombs as error:
         raise LimitError(str(error)) from error
+
+
+def _is_deep(tile: Any) -> bool:
+    """Tells whether Pillow cuts the numbers of a part of a file to 8 bits."""
+    codec, _, _, arguments = tile
+    first, *rest = arguments if isinstance(arguments, tuple) else (arguments,)
+    deepest = codec.startswith("ppm") and rest and rest[0] > _LARGEST_OF_8_BITS
+    return bool(deepest) or ";16" in str(first)
 
 
 DECODERS: dict[str, Callable[[bytes, Limits], Any]] = {
