@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from ipfs_dataset_plugins.archives.buffered import BufferedFile
     from ipfs_dataset_plugins.tar.headers import Header
 
+# The first volume has nothing else that tells it from an archive that was cut off.
+VOLUMES = "If it is the first of several volumes (tar -M), publish the archive in one piece."
 _MAX_EXTENSION_BYTES = 1 << 20
 # Tools write up to four: global and own pax headers, long name, long link.
 _MAX_EXTENSIONS = 100
@@ -198,7 +200,7 @@ class MemberScanner:
         size = padded(header.size)
         payload = self.archive.read(start + BLOCK, size)
         if len(payload) < size:
-            raise cut_off(self.archive.name, start + BLOCK + size)
+            raise cut_off(self.archive.name, start + BLOCK + size, VOLUMES)
         return payload
 
     def _damaged(self, start: int, reason: object) -> FormatError:

@@ -29,7 +29,7 @@ from ipfs_dataset_plugins.archives.compression import (
 from ipfs_dataset_plugins.tar.decompressed import DecompressedArchive
 from ipfs_dataset_plugins.tar.headers import BLOCK, is_header, padded, simple_headers
 from ipfs_dataset_plugins.tar.index import TarIndex, build_index
-from ipfs_dataset_plugins.tar.members import MemberScanner, SampleMembers
+from ipfs_dataset_plugins.tar.members import VOLUMES, MemberScanner, SampleMembers
 from ipfs_dataset_plugins.tar.sparse import assemble
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ def _content(
     except LimitError as error:
         raise LimitError(f"Member {name!r} cannot be read: {error}") from error
     if len(data) < stop - start:
-        raise cut_off(archive.name, stop)
+        raise cut_off(archive.name, stop, VOLUMES)
     return data if parts is None else assemble(data, parts, size)
 
 

@@ -279,6 +279,13 @@ def test_a_size_that_is_a_lie_costs_no_memory():
         read_all(info.tobuf() + bytes(5000))
 
 
+def test_the_first_of_several_volumes_is_named_as_what_it_may_be():
+    volume = tar_of([("a", b"1"), ("b", bytes(30_000))])[:20_480]
+    for data in (volume, gzip.compress(volume)):
+        with pytest.raises(FormatError, match=r"cut off.*first of several volumes \(tar -M\)"):
+            read_all(data)
+
+
 def sparse_member(records: str, stored: bytes) -> bytes:
     info = tarfile.TarInfo("stored-under-this-name")
     info.size = len(stored)
