@@ -202,12 +202,12 @@ class LimitError(IPFSDatasetError):
     """A hard limit against hostile or unreasonable data was reached."""
 
 
-class ExportError(IPFSDatasetError):
-    """A dataset cannot be exported as it is."""
-
-
 class StateError(IPFSDatasetError, ValueError):
     """A saved state does not go with this dataset or this release."""
+
+
+class ExportError(IPFSDatasetError):
+    """A dataset cannot be exported as it is."""
 
 
 class IPFSDatasetWarning(UserWarning):

@@ -51,16 +51,18 @@ def with_hints(steps: Iterator[WindowStep], ahead: int, unhinted: float) -> Iter
             what was not read for longest: some of this step has to be read, or that would be this one.
     """
     coming = deque(islice(steps, 1))
-    entering = [block for step in coming for block in step.entering]
+    needed: list[Sequence[int]] = [block for step in coming for block in step.entering]
+    upcoming: list[Sequence[int]] = []
     while coming:
         samples = coming.popleft().samples
         following = list(islice(steps, ahead - len(coming)))
-        entering += chain.from_iterable(step.entering for step in following)
+        upcoming += chain.from_iterable(step.entering for step in following)
         coming += following
         hinted = min(1 + int(len(samples) * unhinted), len(samples) - 1)
         for place, number in enumerate(samples):
-            if place == hinted and entering:
-                yield Upcoming(number, entering)
-                entering = []
-            else:
-                yield number
+            soon: list[Sequence[int]] = []
+            if place == 0:  # what the first step needs, with its first sample
+                soon, needed = needed, []
+            if place == hinted:
+                soon, upcoming = soon + upcoming, []
+            yield Upcoming(number, soon) if soon else number

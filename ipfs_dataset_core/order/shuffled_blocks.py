@@ -161,7 +161,12 @@ class ShuffleBlockOrder:
                 slides.append([])
                 samples = slides.popleft()
                 keyed_random("slide", *self._key, start, current).shuffle(samples)
-                yield WindowStep(samples[skip:], entering)
+                if skip:
+                    passed, samples = set(samples[:skip]), samples[skip:]
+                    entering = [
+                        [sample for sample in part if sample not in passed] for part in entering
+                    ]
+                yield WindowStep(samples, entering)
                 current, skip, entering = current + 1, 0, []
 
     def _cut(self, place: int, start: int, stop: int) -> range:

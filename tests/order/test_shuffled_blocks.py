@@ -67,12 +67,14 @@ def test_any_place_is_found_without_what_comes_before(ends, window, data):
 
 
 @given(stops.filter(bool), st.integers(1, 9), st.data())
-def test_from_any_place_on_no_block_is_needed_that_did_not_enter(ends, window, data):
+def test_from_any_place_on_what_enters_is_what_is_read_later(ends, window, data):
     order = ShuffleBlockOrder(ends, window, 7)
     there: set[int] = set()
     for step in order.steps(0, ends[-1], data.draw(st.integers(0, ends[-1]))):
         there.update(sample for block in step.entering for sample in block)
         assert there.issuperset(step.samples)
+        there.difference_update(step.samples)
+    assert not there
 
 
 @given(stops.filter(bool), st.integers(1, 5), st.integers(1, 40))
