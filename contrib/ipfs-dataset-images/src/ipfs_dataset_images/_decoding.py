@@ -109,7 +109,7 @@ def _warn_of_lost_bits(image: Image.Image) -> None:
     """Warns where Pillow reads only the upper 8 bits of each channel, as it does of all colours."""
     if image.mode.partition(";")[0] in _WIDE:
         return
-    for codec, _, _, arguments in image.tile:
+    for codec, _, _, arguments in getattr(image, "tile", ()):
         first, *rest = arguments if isinstance(arguments, tuple) else (arguments,)
         deep = codec.startswith("ppm") and rest and rest[0] > _LARGEST_OF_8_BITS
         if deep or ";16" in str(first):

@@ -135,7 +135,7 @@ def decode_image(data: bytes, limits: Limits) -> Any:
                     f"it is of Pillow's mode {image.mode!r}, with numbers of more than 8 bits, most of which "
                     "RGB does not hold"
                 )
-            if any(_is_deep(tile) for tile in image.tile):
+            if any(_is_deep(tile) for tile in getattr(image, "tile", ())):
                 # Without the name of the field, so that Python shows it once and not for each sample.
                 warnings.warn(
                     "Some images have more than 8 bits a channel, of which Pillow reads the upper 8: "
