@@ -185,7 +185,11 @@ class Connection(urllib3.connection.HTTPConnection):
             return connect_unix(self._unix, seconds)
         allowed = self.allowed if self.proxy is None else EVERYWHERE
         sock = connect(self._dns_host, self.port, seconds, allowed)
-        self.peer = sock.getpeername()[:2] if self.proxy is None else None
+        try:
+            self.peer = sock.getpeername()[:2] if self.proxy is None else None
+        except OSError:  # the server has closed the connection already
+            sock.close()
+            raise
         return sock
 
     def _tunnel(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import struct
 import time
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from ipfs_dataset_core import TransportError, TransportTimeoutError
 from ipfs_dataset_plugins.http import connection as connecting
 from ipfs_dataset_plugins.http.address_filter import EVERYWHERE, PUBLIC, AddressFilter
-from ipfs_dataset_plugins.http.connection import connect, lookup
+from ipfs_dataset_plugins.http.connection import Connection, connect, lookup
 from tests.support.raw_server import RawServer
 
 PUBLIC_ADDRESS = "93.184.215.14"
@@ -116,3 +118,21 @@ def test_the_time_out_of_the_socket_is_the_one_given():
         with connect("127.0.0.1", server.port, 7, EVERYWHERE) as sock:
             assert sock.gettimeout() == 7
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_connection_that_the_server_cuts_at_once_is_not_left_open(monkeypatch):
+    made = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def connect_and_be_cut(*arguments):
+            made.append(connect(*arguments))
+            accepted, _ = listener.accept()
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            accepted.close()  # with a reset
+            select.select(made, [], [], 5)
+            return made[0]
+
+        monkeypatch.setattr(connecting, "connect", connect_and_be_cut)
+        with pytest.raises(OSError, match="not connected"):
+            Connection("127.0.0.1", listener.getsockname()[1], timeout=5).connect()
+    assert made[0].fileno() == -1
