@@ -98,7 +98,12 @@ if TYPE_CHECKING:
         pack_columns as pack_columns,
         unpack_columns as unpack_columns,
     )
-    from ipfs_dataset_core.toolkit.library_file import FileView as FileView, at_exit as at_exit
+    from ipfs_dataset_core.toolkit.file_view import FileView as FileView, at_exit as at_exit
+    from ipfs_dataset_core.toolkit.json_values import (
+        parse_json as parse_json,
+        repeated_name as repeated_name,
+        unique_names as unique_names,
+    )
 
     __all__: list[str]
     _MODULE_OF: dict[str, str]
@@ -138,11 +143,12 @@ else:
             "runtime.redaction": "redacted",
             "toolkit.block_files": "BlockFiles",
             "toolkit.data_folders": "StoreFolder",
+            "toolkit.file_view": "FileView at_exit",
             "toolkit.index_cache": "index_of",
             "toolkit.indexes": (
                 "Extents NameTable RowsIndex SpanIndex pack_columns unpack_columns"
             ),
-            "toolkit.library_file": "FileView at_exit",
+            "toolkit.json_values": "parse_json repeated_name unique_names",
         }.items()
         for name in names.split()
     }

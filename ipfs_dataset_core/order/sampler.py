@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.order.sharding import Distribution
 
-_DEFAULT_LANES = Lanes(4, 2)
+
+# From the most memory to the least.
+_DEFAULT_LANES = (Lanes(4, 2), Lanes(4), Lanes(2))
 
 
 class BlockShuffleSampler(Sampler[int]):
@@ -277,8 +279,7 @@ def _lanes(lanes: int | tuple[int, int] | None, memory: int, block: int) -> Lane
         ranks, workers = (lanes, 1) if isinstance(lanes, int) else lanes
         return Lanes(_at_least_one("lanes", ranks), _at_least_one("lanes", workers))
     # As many as one process can read alone: the order must not depend on how many there are.
-    chosen = (Lanes(4, 2), Lanes(4), Lanes(2))
-    return next((some for some in chosen if fits(memory, 1, block, some.count)), Lanes())
+    return next((some for some in _DEFAULT_LANES if fits(memory, 1, block, some.count)), Lanes())
 
 
 def _at_least_one(name: str, value: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -71,18 +70,6 @@ def rank_range(total: int, reader: ReaderRank, distribution: Distribution) -> tu
     else:
         stretched = total
     return part(stretched, reader.rank, reader.world)
-
-
-def batch_ranges(start: int, stop: int, batch: int, workers: int) -> list[tuple[int, int]]:
-    """Returns a range for each worker of a DataLoader, which gives batches to its workers in turn.
-
-    They hold whole batches, one more for the first few; what is left for the last batch follows them.
-    """
-    batches = (stop - start) // batch
-    bounds = [start]
-    for worker in range(workers):
-        bounds.append(bounds[-1] + batch * ((batches - worker + workers - 1) // workers))
-    return list(pairwise([*bounds, stop]))
 
 
 def wrapped(start: int, stop: int, total: int) -> Iterator[tuple[int, int]]:

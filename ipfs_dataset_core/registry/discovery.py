@@ -34,6 +34,7 @@ from ipfs_dataset_core.registry.guard import Watch, explained
 from ipfs_dataset_core.registry.provenance import (
     DISABLE_VARIABLE,
     DISTRIBUTION,
+    Failure,
     Origin,
     on_one_line,
 )
@@ -69,21 +70,6 @@ class Loaded:
 
     declaration: Declaration
     origin: Origin
-
-
-@attrs.frozen
-class Failure:
-    """A plugin that could not be used.
-
-    Attributes:
-        origin: The plugin.
-        reason: What is wrong, and what the user can do, without a full stop.
-        details: The traceback.
-    """
-
-    origin: Origin
-    reason: str
-    details: str = attrs.field(default="", repr=False)
 
 
 @attrs.frozen

@@ -12,7 +12,6 @@ from ipfs_dataset_core.errors import PluginWarning
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ipfs_dataset_core.registry.discovery import Failure
 
 DISTRIBUTION = "ipfs-dataset"
 DISABLE_VARIABLE = "IPFS_DATASET_DISABLE_PLUGINS"
@@ -98,6 +97,21 @@ def warn_once(message: str, cause: str) -> None:
     warnings.warn(message, PluginWarning, stacklevel=2)
     # Not before: where it was raised as an error, the next read raises it again.
     _shown.add(cause)
+
+
+@attrs.frozen
+class Failure:
+    """A plugin that could not be used.
+
+    Attributes:
+        origin: The plugin.
+        reason: What is wrong, and what the user can do, without a full stop.
+        details: The traceback.
+    """
+
+    origin: Origin
+    reason: str
+    details: str = attrs.field(default="", repr=False)
 
 
 def warn_of_fallback(what: str, failures: Iterable[Failure]) -> None:

@@ -12,9 +12,9 @@ import pytest
 
 from ipfs_dataset.cli import build_parser, main
 from ipfs_dataset.cli.plugins import describe
-from ipfs_dataset_core.registry.discovery import Discovery, Failure
+from ipfs_dataset_core.registry.discovery import Discovery
 from ipfs_dataset_core.registry.lookup import default_registry
-from ipfs_dataset_core.registry.provenance import Origin
+from ipfs_dataset_core.registry.provenance import Failure, Origin
 from tests.support import builders
 from tests.support.builders import noise
 

@@ -18,8 +18,8 @@ from ipfs_dataset.cli.scaffolding import KINDS, PluginName, project_files, write
 from ipfs_dataset.cli.scaffolding.project import requirement
 from ipfs_dataset_core.errors import PluginConflictError, PluginError
 from ipfs_dataset_core.interfaces import ReaderPlugin
-from ipfs_dataset_core.registry.discovery import Discovery, Failure, Loaded
-from ipfs_dataset_core.registry.provenance import Origin
+from ipfs_dataset_core.registry.discovery import Discovery, Loaded
+from ipfs_dataset_core.registry.provenance import Failure, Origin
 from tests.support.places import NodePlace, StorePlace
 from tests.support.plugin_projects import install
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from ipfs_dataset_core.order.sharding import (
     DISTRIBUTIONS,
     ReaderRank,
-    batch_ranges,
     overlaps,
     part,
     sample_ranges,
@@ -125,17 +124,3 @@ def test_overlaps_cut_a_range_of_joined_weights_at_the_shards(weights, data):
         for at in range(first, last)
     ]
     assert found == joined[start:stop]
-
-
-@given(st.integers(0, 200), st.integers(0, 300), st.integers(1, 9), st.integers(1, 5))
-def test_batches_taken_in_turns_are_everything_but_the_last_part_of_one(
-    start, count, batch, workers
-):
-    *shares, rest = batch_ranges(start, start + count, batch, workers)
-    assert len(shares) == workers
-    assert [stop for _, stop in shares] == [first for first, _ in [*shares[1:], rest]]
-    assert (shares[0][0], rest[1]) == (start, start + count)
-    assert rest[1] - rest[0] == count % batch
-    batches = [(stop - first) / batch for first, stop in shares]
-    assert batches == sorted(map(int, batches), reverse=True)
-    assert batches[0] - batches[-1] <= 1

@@ -16,14 +16,14 @@ from ipfs_dataset_core.errors import (
     PluginError,
     UnknownPluginError,
 )
-from ipfs_dataset_core.registry.discovery import Discovery, Failure, Loaded
+from ipfs_dataset_core.registry.discovery import Discovery, Loaded
 from ipfs_dataset_core.registry.lookup import (
     Registry,
     default_registry,
     open_reader,
     resolve_factory,
 )
-from ipfs_dataset_core.registry.provenance import Origin
+from ipfs_dataset_core.registry.provenance import Failure, Origin
 from ipfs_dataset_core.runtime.suggestions import CONTRIBUTED
 from ipfs_dataset_core.testing import MemoryFile
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ipfs_dataset_core import FormatError, LimitError
+from ipfs_dataset_core import FormatError, LimitError, repeated_name
 
 if TYPE_CHECKING:
     from ipfs_dataset_core import ObjectFile
@@ -75,8 +75,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Returns a JSON object; of two values of one name, `json` would keep the last."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
+        repeated = repeated_name([name for name, _ in pairs])
         raise ValueError(f"its header has {repeated!r} twice, and one of the two would be lost")
     return fields
 

@@ -10,14 +10,11 @@ about is no dataset.
 from __future__ import annotations
 
 import csv
-import json
-import math
-import re
 from abc import abstractmethod
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
-from ipfs_dataset_core import FormatError, Reader
+from ipfs_dataset_core import FormatError, Reader, parse_json, repeated_name
 from ipfs_dataset_text._compression import decompressed, is_compressed
 from ipfs_dataset_text._index import LinesIndex, sample_name
 from ipfs_dataset_text._lines import MAX_LINE_BYTES, lines_between, split
@@ -29,8 +26,6 @@ if TYPE_CHECKING:
     from ipfs_dataset_text._lines import Line
 
 _BYTE_ORDER_MARK = "\ufeff"
-# A JSON number that may be larger than the largest float, about 1.8e308.
-_BEYOND_FLOAT = re.compile(r"[eE]\+?\d{3}|\d{309}")
 
 
 def _also_compressed(*suffixes: str) -> tuple[str, ...]:
@@ -143,35 +138,10 @@ class JsonLinesReader(LinesReader):
     suffixes = _also_compressed(".jsonl", ".ndjson")
 
     def parser(self, header: Any) -> Callable[[str], Any]:
-        return _parse_json
+        return parse_json
 
     def records(self, lines: Iterable[Line]) -> Iterable[Line]:
         return (line for line in lines if line[1] and not line[1].isspace())
-
-
-def _parse_json(text: str) -> Any:
-    # A check of each number would take as long again as all the rest.
-    finite = _finite if _BEYOND_FLOAT.search(text) else None
-    return json.loads(text, object_pairs_hook=_json_object, parse_float=finite)
-
-
-def _finite(number: str) -> float:
-    found = float(number)
-    if math.isinf(found):
-        raise ValueError(f"the number {number[:40]} is larger than a float can be")
-    return found
-
-
-def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        raise ValueError(f"an object has the name {_repeated([name for name, _ in pairs])!r} twice")
-    return fields
-
-
-def _repeated(names: Sequence[str]) -> str:
-    """Returns the first name that is there twice."""
-    return next(name for name in names if names.count(name) > 1)
 
 
 class CsvReader(LinesReader):
@@ -204,7 +174,7 @@ class CsvReader(LinesReader):
     ) -> None:
         super().__init__(max_line_bytes=max_line_bytes, encoding=encoding)
         if fields is not None and len(set(fields)) < len(fields):
-            raise ValueError(f"fields= has the name {_repeated(list(fields))!r} twice")
+            raise ValueError(f"fields= has the name {repeated_name(fields)!r} twice")
         self._delimiter = delimiter
         self._fields = None if fields is None else list(fields)
         self._multiline = multiline
@@ -240,8 +210,9 @@ class CsvReader(LinesReader):
             ) from error
         if len(set(fields)) < len(fields):
             raise FormatError(
-                f"Two columns of {source.name!r} have the same name, {_repeated(fields)!r}, and a row is a "
-                "dict: name them by CsvReader(fields=[…]), which reads the first row as data, or rename one."
+                f"Two columns of {source.name!r} have the same name, {repeated_name(fields)!r}, and a row "
+                "is a dict: name them by CsvReader(fields=[…]), which reads the first row as data, or "
+                "rename one."
             )
         return fields
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import math
-import re
 import warnings
 import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ipfs_dataset_core import IPFSDatasetWarning, LimitError
+from ipfs_dataset_core import IPFSDatasetWarning, LimitError, parse_json, repeated_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +21,6 @@ MAX_PIXELS = 89_478_485  # above this, Pillow itself warns
 
 _ARRAY = ".npy"
 _ARRAY_MAGIC = b"\x93NUMPY"
-# A JSON number that may be larger than the largest float, about 1.8e308.
-_BEYOND_FLOAT = re.compile(r"[eE]\+?\d{3}|\d{309}")
 _OF_FRAMES = ("PNG", "WEBP")
 _WIDE = ("I", "F")
 _LARGEST_OF_8_BITS = 255
@@ -49,28 +45,7 @@ def decode_json(data: bytes, limits: Limits) -> Any:
             would become infinity.
     """
     # A check of each number would take as long again as all the rest.
-    text = data.decode(json.detect_encoding(data))
-    finite = _finite if _BEYOND_FLOAT.search(text) else None
-    return json.loads(text, object_pairs_hook=_json_object, parse_float=finite)
-
-
-def _finite(number: str) -> float:
-    found = float(number)
-    if math.isinf(found):
-        raise ValueError(f"the number {number[:40]} is larger than a float can be")
-    return found
-
-
-def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        raise ValueError(f"an object has the name {_repeated([name for name, _ in pairs])!r} twice")
-    return fields
-
-
-def _repeated(names: list[str]) -> str:
-    """Returns the first name that is there twice."""
-    return next(name for name in names if names.count(name) > 1)
+    return parse_json(data.decode(json.detect_encoding(data)))
 
 
 def decode_array(data: bytes, limits: Limits) -> Any:
@@ -98,7 +73,7 @@ def decode_arrays(data: bytes, limits: Limits) -> dict[str, Any]:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         names = [entry.filename.removesuffix(_ARRAY) for entry in entries]
         if len(set(names)) < len(names):
-            raise ValueError(f"it has two arrays of the name {_repeated(names)!r}")
+            raise ValueError(f"it has two arrays of the name {repeated_name(names)!r}")
         if min((entry.header_offset for entry in entries), default=0):
             raise ValueError("another archive, or other bytes, are in front of it")
         limits.check("member_bytes", sum(entry.file_size for entry in entries), "a .npz file")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from ipfs_dataset_core import FormatError, LimitError, ObjectNotFoundError
+from ipfs_dataset_core import FormatError, LimitError, ObjectNotFoundError, unique_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -161,22 +161,12 @@ class Documents:
         what = f"{path!r} of {self._directory.name!r}"
         self._directory.get().limits.check("listing_bytes", file.size, what)
         try:
-            found = json.loads(file.read_at(0, file.size), object_pairs_hook=_json_object)
+            found = json.loads(file.read_at(0, file.size), object_pairs_hook=unique_names)
         except (ValueError, RecursionError) as error:
             raise FormatError(f"{what} is not usable JSON: {error}. Publish it again.") from error
         if not isinstance(found, dict):
             raise FormatError(f"{what} is no JSON object. Publish it again.")
         return found
-
-
-def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Returns a JSON object; of two values of one name, `json` would keep the last."""
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"an object has the name {repeated!r} twice")
-    return fields
 
 
 def _of_version_3(members: Mapping[str, Any]) -> Iterator[tuple[str, Document]]:

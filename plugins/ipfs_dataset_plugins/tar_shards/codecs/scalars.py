@@ -19,7 +19,7 @@ import reprlib
 import struct
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core import FormatError
+from ipfs_dataset_core import FormatError, unique_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,7 @@ def loads(text: str | bytes, what: str) -> Any:
 def parse(text: str | bytes, what: str) -> Any:
     """Returns what strict JSON holds; NaN and Infinity are not JSON, nor are two equal names in an object."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_once_each)
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=unique_names)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{what} is not JSON: {error}") from error
 
@@ -128,13 +128,6 @@ def unique_keys(keys: list[Any]) -> None:
     hashes = sorted(map(hash, keys))
     if any(map(operator.eq, hashes, itertools.islice(hashes, _MOST_ALIKE, None))):
         raise ValueError(f"more than {_MOST_ALIKE} keys have the same hash")
-
-
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("an object has the same name twice")
-    return found
 
 
 def _refuse_constant(name: str) -> None:
