@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -210,12 +211,12 @@ class Table:
         return min((s for s, _ in spans), default=0), max((s for _, s in spans), default=0)
 
     def _chosen(self, there: list[str], columns: Sequence[str] | None) -> list[str]:
-        chosen = there if columns is None else list(columns)
-        if missing := [name for name in chosen if name not in there]:
+        chosen, counts = there if columns is None else list(columns), Counter(there)
+        if missing := [name for name in chosen if name not in counts]:
             raise FormatError(
                 f"{self._name!r} has no column {missing[0]!r}. It has {', '.join(there) or 'none'}."
             )
-        if repeated := [name for name in chosen if there.count(name) > 1]:
+        if repeated := [name for name in chosen if counts[name] > 1]:
             raise FormatError(
                 f"{self._name!r} has several columns of the name {repeated[0]!r}, and a row is a dict: "
                 "rename them, or choose others by ParquetReader(columns=[…])."
