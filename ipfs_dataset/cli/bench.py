@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-import threading
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.ipld import CID
 
 _PIECE_BYTES = 1 << 20
-_REQUESTS = frozenset(
-    ("get_block", "open_range", "read_car", "open_path", "path_size", "resolve_name")
-)
 _SLOW_SHARE = 0.5
 _MANY_REQUESTS = 8.0  # per MiB: more than one for each leaf of 256 KiB
 _FAR_SECONDS = 0.05
@@ -207,52 +203,17 @@ def _as_stream(obj: IPFSObject, address: str | None, options: Options) -> IPFSOb
     return IPFSObject(obj.url, RemoteFileType.PLAIN_STREAM)
 
 
-class _Metered:
-    """A transport that counts its requests."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self._lock = threading.Lock()
-        self.requests = 0
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._transport, name)
-        if name not in _REQUESTS:
-            return value
-
-        def counted(*arguments: Any, **named: Any) -> Any:
-            with self._lock:
-                self.requests += 1
-            return value(*arguments, **named)
-
-        return counted
-
-
-class _MeteredConnections(Connections):
-    def __init__(self, address: str | None, options: Options, obj: IPFSObject) -> None:
-        super().__init__(address, options, [obj])
-        self.metered: list[_Metered] = []
-
-    @property
-    def requests(self) -> int:
-        return sum(transport.requests for transport in self.metered)
-
-    def _transport(self, address: str, position: int) -> Transport:
-        transport: Any = _Metered(super()._transport(address, position))
-        self.metered.append(transport)
-        return transport  # type: ignore[no-any-return]
-
-
 def _read_verified(
     obj: IPFSObject, address: str | None, options: Options, most_bytes: int
 ) -> Reading:
     started = time.perf_counter()
-    with closing(_MeteredConnections(address, options, obj)) as connections:
+    with closing(Connections(address, options, [obj])) as connections:
         item = DatasetObject(obj, connections)
         samples = (data for shard in item.shards() for _, data in shard.samples())
         taken = _take(_pieces(samples), most_bytes, started)
         item.close()
-        return attrs.evolve(taken, requests=connections.requests)
+        sources = connections.fetcher(parse_object_url(obj.url).gateway).sources
+        return attrs.evolve(taken, requests=sum(one.requests for one in sources.transports))
 
 
 def _pieces(samples: Iterable[Any]) -> Iterable[tuple[int, bool]]:
@@ -283,7 +244,7 @@ def _read_plain(
     obj: IPFSObject, address: str | None, options: Options, most_bytes: int, found: Speed
 ) -> Reading | None:
     """Reads the file's bytes from the first source that serves them; None where that cannot be."""
-    with closing(_MeteredConnections(address, options, obj)) as connections:
+    with closing(Connections(address, options, [obj])) as connections:
         url = parse_object_url(obj.url)
         cid = resolve_root(url, connections)
         source = open_object(obj.url, connections)

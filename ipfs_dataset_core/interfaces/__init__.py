@@ -25,7 +25,12 @@ from ipfs_dataset_core.interfaces.readers import (
     WholeFileIndex,
     is_whole_file,
 )
-from ipfs_dataset_core.interfaces.transports import ByteStream, Transport, TransportPlugin
+from ipfs_dataset_core.interfaces.transports import (
+    ByteStream,
+    Transport,
+    TransportPlugin,
+    WrapperTransport,
+)
 
 __all__ = [
     "ByteStream",
@@ -48,6 +53,7 @@ __all__ = [
     "Transport",
     "TransportPlugin",
     "WholeFileIndex",
+    "WrapperTransport",
     "is_whole_file",
     "reads_one_by_one",
 ]

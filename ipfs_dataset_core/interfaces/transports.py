@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Protocol
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
@@ -101,6 +102,60 @@ class Transport(ABC):
 
     def close(self) -> None:
         """Releases connections and files; the transport is not used again."""
+
+
+def _of_wrapped(name: str) -> Any:
+    """Returns a property with the value that an attribute of the wrapped transport has at the time."""
+    return property(attrgetter(f"wrapped.{name}"))
+
+
+class WrapperTransport(Transport):
+    """A transport that passes everything on to another; wrappers override what they change.
+
+    What a transport can do may be found out while it is used, so attributes are looked up each time.
+
+    Args:
+        wrapped: The other transport.
+    """
+
+    name = _of_wrapped("name")
+    concurrency = _of_wrapped("concurrency")
+    serves_ranges = _of_wrapped("serves_ranges")
+    serves_cars = _of_wrapped("serves_cars")
+    serves_paths = _of_wrapped("serves_paths")
+    resolves_names = _of_wrapped("resolves_names")
+    writable = _of_wrapped("writable")
+    local = _of_wrapped("local")
+
+    def __init__(self, wrapped: Transport) -> None:
+        self.wrapped = wrapped
+
+    def get_block(self, cid: CID) -> bytes:
+        return self.wrapped.get_block(cid)
+
+    def open_range(self, cid: CID, start: int, stop: int) -> ByteStream:
+        return self.wrapped.open_range(cid, start, stop)
+
+    def read_car(self, cid: CID, *, span: Span | None = None) -> Iterator[tuple[CID, bytes]]:
+        return self.wrapped.read_car(cid, span=span)
+
+    def open_path(self, path: str, start: int, stop: int) -> ByteStream:
+        return self.wrapped.open_path(path, start, stop)
+
+    def path_size(self, path: str) -> int | None:
+        return self.wrapped.path_size(path)
+
+    def resolve_name(self, name: str) -> str:
+        return self.wrapped.resolve_name(name)
+
+    def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
+        self.wrapped.put_blocks(blocks)
+
+    def pin(self, cid: CID) -> None:
+        self.wrapped.pin(cid)
+
+    def close(self) -> None:
+        self.wrapped.close()
 
 
 @attrs.frozen(kw_only=True)

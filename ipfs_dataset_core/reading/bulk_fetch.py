@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.reading.read_ahead import FileReadAhead, ReadAhead
     from ipfs_dataset_core.reading.single_flight import Flight
     from ipfs_dataset_core.reading.verified_streams import VerifiedStream
-    from ipfs_dataset_core.sources.failover import Source, SourcePool
+    from ipfs_dataset_core.sources.failover import SourcePool
+    from ipfs_dataset_core.sources.source import Source
 
 log = logging.getLogger(__name__)
 

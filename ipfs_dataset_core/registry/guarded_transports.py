@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ipfs_dataset_core.errors import IPFSDatasetError, TransportError, TransportTimeoutError
-from ipfs_dataset_core.interfaces import Transport
+from ipfs_dataset_core.interfaces import Transport, WrapperTransport
 from ipfs_dataset_core.registry.guard import Guard
 from ipfs_dataset_core.registry.lookup import default_registry, make
 from ipfs_dataset_core.registry.provenance import on_one_line
@@ -42,15 +42,14 @@ def make_transport(plugin: TransportPlugin, address: str, options: Options) -> T
     if origin.built_in:
         return transport
     with Guard(origin, "its own name"):
-        return cast("Transport", GuardedTransport(transport, origin, options))
+        return GuardedTransport(transport, origin, options)
 
 
-class GuardedTransport:
+class GuardedTransport(WrapperTransport):
     """Another transport. Reading from it takes no longer than `timeout`, whatever it does.
 
     What it raises that is none of our errors becomes a `TransportError`. A request that hangs keeps its
-    thread; once all threads hang, further requests fail at once. What a transport can do, it may find out as
-    it goes, so those attributes are looked up each time.
+    thread; once all threads hang, further requests fail at once.
 
     Args:
         transport: A plugin's.
@@ -59,23 +58,20 @@ class GuardedTransport:
     """
 
     def __init__(self, transport: Transport, origin: Origin, options: Options) -> None:
-        self._transport = transport
+        super().__init__(transport)
         self._calls = _Calls(transport, origin, options)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
     def get_block(self, cid: CID) -> bytes:
-        return self._calls.bytes_of(f"block {cid}", self._transport.get_block, cid)
+        return self._calls.bytes_of(f"block {cid}", self.wrapped.get_block, cid)
 
     def open_range(self, cid: CID, start: int, stop: int) -> ByteStream:
         what = f"bytes {start}-{stop - 1} of {cid}"
-        opened = self._calls.run(what, self._transport.open_range, cid, start, stop)
+        opened = self._calls.run(what, self.wrapped.open_range, cid, start, stop)
         return _GuardedStream(opened, what, self._calls)
 
     def read_car(self, cid: CID, *, span: Span | None = None) -> Iterator[tuple[CID, bytes]]:
         what = f"the CAR of {cid}"
-        read_car = partial(self._transport.read_car, cid, span=span)
+        read_car = partial(self.wrapped.read_car, cid, span=span)
         blocks = self._calls.run(what, lambda: iter(read_car()))
         return self._each(what, blocks)
 
@@ -85,24 +81,24 @@ class GuardedTransport:
 
     def open_path(self, path: str, start: int, stop: int) -> ByteStream:
         what = f"bytes {start}-{stop - 1} of {path}"
-        opened = self._calls.run(what, self._transport.open_path, path, start, stop)
+        opened = self._calls.run(what, self.wrapped.open_path, path, start, stop)
         return _GuardedStream(opened, what, self._calls)
 
     def path_size(self, path: str) -> int | None:
-        return self._calls.run(f"the size of {path}", self._transport.path_size, path)
+        return self._calls.run(f"the size of {path}", self.wrapped.path_size, path)
 
     def resolve_name(self, name: str) -> str:
-        return self._calls.run(f"the name {name}", self._transport.resolve_name, name)
+        return self._calls.run(f"the name {name}", self.wrapped.resolve_name, name)
 
     def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
-        self._calls.here("storing blocks", lambda: self._transport.put_blocks(blocks))
+        self._calls.here("storing blocks", lambda: self.wrapped.put_blocks(blocks))
 
     def pin(self, cid: CID) -> None:
-        self._calls.here(f"pinning {cid}", lambda: self._transport.pin(cid))
+        self._calls.here(f"pinning {cid}", lambda: self.wrapped.pin(cid))
 
     def close(self) -> None:
         try:
-            self._calls.run("closing", self._transport.close)
+            self._calls.run("closing", self.wrapped.close)
         except IPFSDatasetError as error:
             log.warning("%s", error)  # the caller cannot do anything about it
         self._calls.close()

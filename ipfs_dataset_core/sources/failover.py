@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import math
-import threading
 import time
 from contextlib import closing
-from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.addressing.sources import mistaken_port
 from ipfs_dataset_core.errors import (
@@ -23,9 +20,9 @@ from ipfs_dataset_core.errors import (
 from ipfs_dataset_core.ipld import hasher, verify
 from ipfs_dataset_core.runtime.deadlines import time_left
 from ipfs_dataset_core.sources.disk_cache import DiskCache
-from ipfs_dataset_core.sources.hedging import HedgedRequests, in_turn
-from ipfs_dataset_core.sources.retry import delays, pause, wait_at_least
-from ipfs_dataset_core.sources.throttle import Throttled, WrapperTransport, loader_workers
+from ipfs_dataset_core.sources.hedging import HedgedRequests
+from ipfs_dataset_core.sources.retry import backoff, pause, wait_at_least
+from ipfs_dataset_core.sources.source import FAILURES, Source, loader_workers
 from ipfs_dataset_core.toolkit.index_cache import IndexCache
 
 if TYPE_CHECKING:
@@ -34,103 +31,10 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import Options
-    from ipfs_dataset_core.sources.hedging import Outcome
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-# How long a source is asked last after a failure, and after wrong bytes.
-FAILED_SECONDS = 10.0
-WRONG_BYTES_SECONDS = 300.0
-# How long the last blocks took decides when the next one is late.
-_KEPT_LATENCIES, _ENOUGH_LATENCIES = 32, 8
-# Until enough is known, and the least in any case: a hedge is for outliers, not for jitter.
-_DEFAULT_HEDGE_SECONDS = 1.0
-_LEAST_HEDGE_SECONDS = 0.05
-
-
-class Source(WrapperTransport):
-    """A transport, with what this process has learnt about it: how fast it answers, and how it fails.
-
-    The user's order of preference holds among sources that work. A source that failed rests: it is asked last
-    for a while, so that a dead one costs its time-out now and then, not for every block. A source that asked
-    us to wait is not asked before. Thread-safe.
-
-    Attributes:
-        has_delivered: Whether any request succeeded.
-    """
-
-    def __init__(self, wrapped: Transport) -> None:
-        super().__init__(wrapped)
-        self.has_delivered = False
-        self._block_seconds: list[float] = []
-        # On the monotonic clock.
-        self._rests_until = 0.0
-        self._limited_until = 0.0
-        self._lock = threading.Lock()
-
-    def get_block(self, cid: CID) -> bytes:
-        started = time.monotonic()
-        block = self.wrapped.get_block(cid)
-        seconds = time.monotonic() - started
-        with self._lock:
-            self._block_seconds = [*self._block_seconds[1 - _KEPT_LATENCIES :], seconds]
-        return block
-
-    def hedge_delay(self) -> float:
-        """Returns after how many seconds a block is late: half as much again as nearly all took."""
-        with self._lock:
-            known = sorted(self._block_seconds)
-        if len(known) < _ENOUGH_LATENCIES:
-            return _DEFAULT_HEDGE_SECONDS
-        return max(_LEAST_HEDGE_SECONDS, 1.5 * known[int(0.95 * (len(known) - 1))])
-
-    @property
-    def rests(self) -> bool:
-        """Whether it failed lately."""
-        return self._rests_until > time.monotonic()
-
-    def ask(self, request: Callable[[Transport], T]) -> T:
-        """Returns what a request returns, and records how it went.
-
-        Raises:
-            RateLimitedError: The source asked us to wait, and the time is not over.
-        """
-        left = self._limited_until - time.monotonic()
-        if left > 0:
-            raise RateLimitedError(
-                f"{self.name}: asked us to wait, for {left:.1f} seconds more", retry_after=left
-            )
-        try:
-            answer = request(self)
-        except Exception as error:
-            self._failed(error)
-            raise
-        self._rests_until = 0.0
-        self.has_delivered = True
-        return answer
-
-    def was_late(self) -> None:
-        """Records that another source answered before this one, which was asked first."""
-        with self._lock:
-            self._rests_until = max(self._rests_until, time.monotonic() + FAILED_SECONDS)
-
-    def _failed(self, error: Exception) -> None:
-        """Records a failure; that a source lacks a block, or serves no ranges, is none."""
-        if isinstance(error, RateLimitedError):
-            seconds = wait_at_least(error)
-            self._limited_until = time.monotonic() + seconds
-        elif isinstance(error, VerificationError):
-            seconds = WRONG_BYTES_SECONDS
-        elif isinstance(error, TransportError) and error.final:
-            seconds = math.inf
-        elif isinstance(error, TransportError) and error.retryable:
-            seconds = FAILED_SECONDS
-        else:
-            return
-        with self._lock:
-            self._rests_until = time.monotonic() + seconds
 
 
 class SourcePool:
@@ -147,11 +51,13 @@ class SourcePool:
         self._options = options
         workers, in_flight = loader_workers(), options.max_requests
         self.transports = tuple(
-            Source(Throttled(t, in_flight, None if t.local else options.max_rate, workers))
+            Source(t, in_flight, None if t.local else options.max_rate, workers)
             for t in transports
             if t.local or not options.offline
         )
-        self._hedged = HedgedRequests(2 * self.concurrency)
+        self._hedged = None
+        if len(self.transports) > 1:
+            self._hedged = HedgedRequests(2 * self.concurrency)
         self._cache = None
         if options.cache_dir is not None:
             self._cache = DiskCache(
@@ -248,7 +154,8 @@ class SourcePool:
         """Closes every transport, and waits until the cache is written."""
         for transport in self._all:
             transport.close()
-        self._hedged.close()
+        if self._hedged is not None:
+            self._hedged.close()
         if self._cache is not None:
             self._cache.close()
 
@@ -275,31 +182,65 @@ class SourcePool:
             VerificationError: What a source delivered is not what its CID names.
         """
         asked = self.transports if transports is None else transports
-        waits, started = delays(self._options.retries), time.monotonic()
         failures: dict[Source, Exception] = {}
+        attempt, started = 0, time.monotonic()
         while True:
             # A source that refused for good is quoted, and not asked again.
             failures = {t: e for t, e in failures.items() if getattr(e, "final", False)}
             order = sorted((t for t in asked if t not in failures), key=attrgetter("rests"))
-            outcome = self._ask_each(ask, order, hedged=hedged)
-            for number, error in outcome.failures.items():
-                log.debug("No %s from %s: %s", what, order[number].name, error)
-                failures[order[number]] = error
-            for number in outcome.late:
-                order[number].was_late()
-            if outcome.winner is not None:
-                return cast("T", outcome.answer)
+            found = self._ask_each(ask, order, failures, hedged=hedged)
+            for source, error in failures.items():
+                log.debug("No %s from %s: %s", what, source.name, error)
+            if found is not None:
+                return found[1]
             retryable = {
                 t: e for t, e in failures.items() if isinstance(e, retried) and e.retryable
             }
-            wait = next(waits, None) if retryable else None
-            if wait is None and self._may_come_back(retryable, time.monotonic() - started):
-                wait = pause()
-            if wait is not None:
-                wait = max(wait, min(map(wait_at_least, retryable.values())))
+            wait = self._wait(attempt, retryable, time.monotonic() - started)
             if wait is None or wait >= time_left():
                 raise _aggregate_errors(what, failures, self._notes(late=wait is not None))
             time.sleep(wait)
+            attempt += 1
+
+    def _ask_each(
+        self,
+        ask: Callable[[Transport], T],
+        order: Sequence[Source],
+        failures: dict[Source, Exception],
+        *,
+        hedged: bool,
+    ) -> tuple[Source, T] | None:
+        """Returns the source that answered and its answer; None where all failed, with their `failures`."""
+        if hedged and self._hedged is not None and len(order) > 1 and not order[0].local:
+            return self._hedged.ask(order, ask, failures)
+        for number, source in enumerate(order):
+            if number and time_left() <= 0:
+                break
+            try:
+                return source, source.ask(ask)
+            except FAILURES as error:
+                failures[source] = error
+        return None
+
+    def _wait(
+        self, attempt: int, failed: Mapping[Source, TransportError], seconds: float
+    ) -> float | None:
+        """Returns for how many seconds to wait before the next attempt, None where there is none.
+
+        Args:
+            attempt: Number of the one that failed, from 0.
+            failed: The sources that may answer later.
+            seconds: Since the first attempt.
+        """
+        if not failed:
+            return None
+        if attempt < self._options.retries:
+            wait = backoff(attempt)
+        elif self._may_come_back(failed, seconds):
+            wait = pause()
+        else:
+            return None
+        return max(wait, min(map(wait_at_least, failed.values())))
 
     def _may_come_back(self, failed: Iterable[Source], seconds: float) -> bool:
         """Returns whether to retry for longer, since a source that fails now has delivered before.
@@ -318,14 +259,6 @@ class SourcePool:
         if late:
             notes.append(f"there is no time for another try: deadline={self._options.deadline:g}")
         return notes
-
-    def _ask_each(
-        self, ask: Callable[[Transport], T], order: Sequence[Source], *, hedged: bool
-    ) -> Outcome[T]:
-        attempts = [partial(source.ask, ask) for source in order]
-        if not hedged or len(order) < 2 or order[0].local:  # noqa: PLR2004 - one has no rival
-            return in_turn(attempts)
-        return self._hedged.run(attempts, [source.hedge_delay() for source in order])
 
 
 def _aggregate_errors(

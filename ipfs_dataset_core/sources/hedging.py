@@ -6,59 +6,24 @@ import math
 import queue
 import threading
 import time
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ipfs_dataset_core.errors import (
-    FormatError,
-    LimitError,
-    TransportError,
-    TransportTimeoutError,
-    VerificationError,
-)
+from ipfs_dataset_core.errors import TransportTimeoutError
 from ipfs_dataset_core.runtime.deadlines import time_left, until
 from ipfs_dataset_core.runtime.pool import DaemonPool
+from ipfs_dataset_core.sources.source import FAILURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ipfs_dataset_core.interfaces import Transport
+    from ipfs_dataset_core.sources.source import Source
+
 T = TypeVar("T")
 
-FAILURES = (TransportError, VerificationError, LimitError, FormatError)
 # Hedging requests at once: a source that is slow for everything must not double the load on the others.
 _MAX_HEDGES = 4
-
-
-class Outcome(Generic[T]):
-    """The outcome of requests to several sources.
-
-    Attributes:
-        answer: The first good one.
-        winner: Number of the attempt that gave it, None where all failed.
-        late: Numbers of the attempts that were still running then.
-        failures: The errors of those that failed, by number.
-    """
-
-    def __init__(self) -> None:
-        self.answer: T | None = None
-        self.winner: int | None = None
-        self.late: list[int] = []
-        self.failures: dict[int, Exception] = {}
-
-
-def in_turn(attempts: Sequence[Callable[[], T]]) -> Outcome[T]:
-    """Asks one source after the other, in this thread, until one answers."""
-    outcome: Outcome[T] = Outcome()
-    for number, attempt in enumerate(attempts):
-        if outcome.failures and time_left() <= 0:
-            break
-        try:
-            outcome.answer = attempt()
-        except FAILURES as error:
-            outcome.failures[number] = error
-        else:
-            outcome.winner = number
-            break
-    return outcome
 
 
 class HedgedRequests:
@@ -72,46 +37,60 @@ class HedgedRequests:
         self._pool = DaemonPool(size, "ipfs-dataset-race")
         self._permits = threading.Semaphore(_MAX_HEDGES)
 
-    def run(self, attempts: Sequence[Callable[[], T]], patience: Sequence[float]) -> Outcome[T]:
+    def ask(
+        self,
+        sources: Sequence[Source],
+        request: Callable[[Transport], T],
+        failures: dict[Source, Exception],
+    ) -> tuple[Source, T] | None:
         """Asks the first source, and the next where one failed, or is late while few others are.
 
         Args:
-            attempts: Each asks one source.
-            patience: Seconds after which each attempt is late.
+            sources: In the order in which they are asked.
+            request: What each is asked.
+            failures: Is given the error of each that fails, or does not answer before the deadline.
+
+        Returns:
+            The source that gave the first good answer, and the answer; None where there is none.
         """
-        outcome: Outcome[T] = Outcome()
-        results: queue.SimpleQueue[tuple[int, T | None, Exception | None]] = queue.SimpleQueue()
-        running, hedges = {0}, 0
-        self._start(0, attempts[0], results)
+        results: queue.SimpleQueue[tuple[Source, Any, Exception | None]] = queue.SimpleQueue()
+        waiting = deque(sources)
+        running: list[Source] = []
+        hedges = 0
+
+        def start_next() -> None:
+            running.append(waiting.popleft())
+            self._start(running[-1], request, results)
+
+        start_next()
         try:
             while running:
-                started = len(running) + len(outcome.failures)
-                may_hedge = started < len(attempts)
-                wait = min(time_left(), patience[started - 1] if may_hedge else time_left())
+                wait = min(time_left(), running[-1].hedge_delay() if waiting else math.inf)
                 try:
-                    number, answer, error = results.get(timeout=_bounded(wait))
+                    source, answer, error = results.get(timeout=_bounded(wait))
                 except queue.Empty:
                     if time_left() <= 0:
-                        self._give_up(outcome, running)
-                    elif may_hedge and self._permits.acquire(blocking=False):
+                        late = TransportTimeoutError("did not answer before the deadline")
+                        failures.update(dict.fromkeys(running, late))
+                        return None
+                    if waiting and self._permits.acquire(blocking=False):
                         hedges += 1
-                        running.add(started)
-                        self._start(started, attempts[started], results)
+                        start_next()
                     continue
-                running.discard(number)
+                running.remove(source)
                 if error is None:
-                    outcome.answer, outcome.winner, outcome.late = answer, number, sorted(running)
-                    return outcome
+                    for other in running:
+                        other.was_late()
+                    return source, answer
                 if not isinstance(error, FAILURES):
                     raise error
-                outcome.failures[number] = error
-                if started < len(attempts):
-                    running.add(started)
-                    self._start(started, attempts[started], results)
+                failures[source] = error
+                if waiting:
+                    start_next()
         finally:
             for _ in range(hedges):
                 self._permits.release()
-        return outcome
+        return None
 
     def close(self) -> None:
         """Lets the threads end."""
@@ -119,29 +98,23 @@ class HedgedRequests:
 
     def _start(
         self,
-        number: int,
-        attempt: Callable[[], T],
-        results: queue.SimpleQueue[tuple[int, T | None, Exception | None]],
+        source: Source,
+        request: Callable[[Transport], Any],
+        results: queue.SimpleQueue[tuple[Source, Any, Exception | None]],
     ) -> None:
         end = time.monotonic() + time_left()
 
         def run() -> None:
             try:
                 with until(end):
-                    results.put((number, attempt(), None))
+                    results.put((source, source.ask(request), None))
             except Exception as error:  # noqa: BLE001 - raised in the thread that waits
-                results.put((number, None, error))
+                results.put((source, None, error))
 
         try:
             self._pool.submit(run)
         except RuntimeError:  # closed: what is still read is read without other threads
             run()
-
-    @staticmethod
-    def _give_up(outcome: Outcome[T], running: set[int]) -> None:
-        for number in sorted(running):
-            outcome.failures[number] = TransportTimeoutError("did not answer before the deadline")
-        running.clear()
 
 
 def _bounded(seconds: float) -> float | None:

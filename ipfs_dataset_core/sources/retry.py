@@ -10,7 +10,7 @@ from ipfs_dataset_core.errors import RateLimitedError, TransportError
 from ipfs_dataset_core.runtime.deadlines import time_left
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
@@ -22,18 +22,17 @@ RETRY_AFTER_CAP_SECONDS = 120.0
 _random = random.SystemRandom()
 
 
-def delays(retries: int, uniform: random.Random = _random) -> Iterator[float]:
-    """Yields the seconds to wait before each retry.
+def backoff(attempt: int, uniform: random.Random = _random) -> float:
+    """Returns the seconds to wait after a failed attempt.
 
     "Full jitter" as in Marc Brooker, "Exponential Backoff And Jitter" (2015): many clients that failed
     together do not retry together.
 
     Args:
-        retries: Number of retries.
+        attempt: Its number, from 0.
         uniform: Source of randomness.
     """
-    for attempt in range(retries):
-        yield uniform.uniform(0, min(CAP_SECONDS, BASE_SECONDS * 2 ** min(attempt, 16)))
+    return uniform.uniform(0, min(CAP_SECONDS, BASE_SECONDS * 2 ** min(attempt, 16)))
 
 
 def pause(uniform: random.Random = _random) -> float:
@@ -57,11 +56,11 @@ def with_retries(call: Callable[[], T], retries: int) -> T:
     Raises:
         TransportError: The last failure.
     """
-    for wait in delays(retries):
+    for attempt in range(retries):
         try:
             return call()
         except TransportError as error:
-            seconds = max(wait, wait_at_least(error))
+            seconds = max(backoff(attempt), wait_at_least(error))
             if not error.retryable or seconds >= time_left():
                 raise
             time.sleep(seconds)

@@ -9,16 +9,34 @@ import pytest
 
 from ipfs_dataset_core.errors import FormatError, TransportError, TransportTimeoutError
 from ipfs_dataset_core.runtime.deadlines import time_left, until
-from ipfs_dataset_core.sources.hedging import HedgedRequests, in_turn
+from ipfs_dataset_core.sources.hedging import HedgedRequests
 
 FOR_EVER = 60.0
 
 
+class Asked:
+    """Stands for a source: gives what a function returns, and is late after some seconds."""
+
+    def __init__(self, answer, late_after=FOR_EVER):
+        self.answer, self.late_after = answer, late_after
+        self.was_asked = self.is_late = False
+
+    def ask(self, request):
+        self.was_asked = True
+        return request(self)
+
+    def hedge_delay(self):
+        return self.late_after
+
+    def was_late(self):
+        self.is_late = True
+
+
 @pytest.fixture
-def races():
-    races = HedgedRequests(8)
-    yield races
-    races.close()
+def hedged():
+    hedged = HedgedRequests(8)
+    yield hedged
+    hedged.close()
 
 
 @pytest.fixture
@@ -29,53 +47,57 @@ def released():
 
 
 def failing(message="no"):
-    def attempt():
+    def answer():
         raise TransportError(message)
 
-    return attempt
+    return answer
 
 
-def test_one_good_answer_is_enough_and_no_other_source_is_asked(races):
-    asked = []
-
-    def attempt(name):
-        asked.append(name)
-        return name
-
-    race = races.run([lambda: attempt("one"), lambda: attempt("two")], [FOR_EVER] * 2)
-    assert (race.answer, race.winner, race.late, race.failures) == ("one", 0, [], {})
-    assert asked == ["one"]
+def ask(hedged, *sources):
+    """Returns the number of the source that answered, the answer, and the errors by number."""
+    failures: dict[Asked, Exception] = {}
+    found = hedged.ask(sources, lambda source: source.answer(), failures)
+    errors = {sources.index(source): error for source, error in failures.items()}
+    return (None, None, errors) if found is None else (sources.index(found[0]), found[1], errors)
 
 
-def test_after_a_failure_the_next_is_asked_at_once(races):
-    race = races.run([failing(), failing(), lambda: "three"], [FOR_EVER] * 3)
-    assert (race.answer, race.winner) == ("three", 2)
-    assert sorted(race.failures) == [0, 1]
+def test_one_good_answer_is_enough_and_no_other_source_is_asked(hedged):
+    one, two = Asked(lambda: "one"), Asked(lambda: "two")
+    assert ask(hedged, one, two) == (0, "one", {})
+    assert not two.was_asked
+    assert not one.is_late
 
 
-def test_a_late_answer_is_not_waited_for(races, released):
-    race = races.run([lambda: released.wait(FOR_EVER), lambda: "two"], [0.05, FOR_EVER])
-    assert (race.answer, race.winner, race.late) == ("two", 1, [0])
-    assert race.failures == {}
+def test_after_a_failure_the_next_is_asked_at_once(hedged):
+    winner, answer, errors = ask(hedged, Asked(failing()), Asked(failing()), Asked(lambda: "three"))
+    assert (winner, answer) == (2, "three")
+    assert sorted(errors) == [0, 1]
 
 
-def test_a_late_answer_still_counts_when_the_others_fail(races, released):
+def test_a_late_answer_is_not_waited_for(hedged, released):
+    slow = Asked(lambda: released.wait(FOR_EVER), 0.05)
+    assert ask(hedged, slow, Asked(lambda: "two")) == (1, "two", {})
+    assert slow.is_late
+
+
+def test_a_late_answer_still_counts_when_the_others_fail(hedged, released):
     def second():
         released.set()
         raise TransportError("no")
 
-    race = races.run([lambda: released.wait(FOR_EVER) and "one", second], [0.05, FOR_EVER])
-    assert (race.answer, race.winner) == ("one", 0)
-    assert sorted(race.failures) == [1]
+    slow = Asked(lambda: released.wait(FOR_EVER) and "one", 0.05)
+    winner, answer, errors = ask(hedged, slow, Asked(second))
+    assert (winner, answer) == (0, "one")
+    assert sorted(errors) == [1]
 
 
-def test_when_all_fail_every_reason_is_there(races):
-    race = races.run([failing("a"), failing("b")], [FOR_EVER] * 2)
-    assert race.winner is None
-    assert [str(error) for error in race.failures.values()] == ["a", "b"]
+def test_when_all_fail_every_reason_is_there(hedged):
+    winner, _, errors = ask(hedged, Asked(failing("a")), Asked(failing("b")))
+    assert winner is None
+    assert [str(error) for error in errors.values()] == ["a", "b"]
 
 
-def test_second_requests_are_bounded_in_number(races, released):
+def test_second_requests_are_bounded_in_number(released):
     hedges = []
 
     def slow():
@@ -89,7 +111,7 @@ def test_second_requests_are_bounded_in_number(races, released):
 
     wide = HedgedRequests(64)
     threads = [
-        threading.Thread(target=lambda: wide.run([slow, hedge], [0.02, FOR_EVER]))
+        threading.Thread(target=lambda: ask(wide, Asked(slow, 0.02), Asked(hedge)))
         for _ in range(12)
     ]
     for thread in threads:
@@ -102,15 +124,16 @@ def test_second_requests_are_bounded_in_number(races, released):
     wide.close()
 
 
-def test_other_errors_are_bugs_and_are_raised(races):
+def test_other_errors_are_bugs_and_are_raised(hedged):
     def bug():
         raise KeyError("a bug")
 
     with pytest.raises(KeyError):
-        races.run([bug, lambda: "two"], [FOR_EVER] * 2)
+        ask(hedged, Asked(bug), Asked(lambda: "two"))
+    assert issubclass(FormatError, ValueError)
 
 
-def test_the_deadline_holds_in_every_attempt_and_ends_the_race(races, released):
+def test_the_deadline_holds_in_every_attempt_and_ends_the_race(hedged, released):
     seen = []
 
     def stuck():
@@ -118,23 +141,14 @@ def test_the_deadline_holds_in_every_attempt_and_ends_the_race(races, released):
         released.wait(FOR_EVER)
 
     with until(time.monotonic() + 0.3):
-        race = races.run([stuck, stuck], [0.05, FOR_EVER])
-    assert race.winner is None
-    assert all(isinstance(error, TransportTimeoutError) for error in race.failures.values())
+        winner, _, errors = ask(hedged, Asked(stuck, 0.05), Asked(stuck))
+    assert winner is None
+    assert len(errors) == 2
+    assert all(isinstance(error, TransportTimeoutError) for error in errors.values())
     assert all(left <= 0.3 for left in seen)
     assert len(seen) == 2
 
 
-def test_after_closing_requests_run_without_other_threads(races):
-    races.close()
-    assert races.run([failing(), lambda: "two"], [FOR_EVER] * 2).answer == "two"
-
-
-def test_in_turn_asks_one_after_the_other():
-    race = in_turn([failing(), lambda: "two", lambda: "three"])
-    assert (race.answer, race.winner, sorted(race.failures)) == ("two", 1, [0])
-    with pytest.raises(ZeroDivisionError):
-        in_turn([lambda: 1 / 0])
-    race = in_turn([failing()])
-    assert race.winner is None
-    assert issubclass(FormatError, ValueError)
+def test_after_closing_requests_run_without_other_threads(hedged):
+    hedged.close()
+    assert ask(hedged, Asked(failing()), Asked(lambda: "two"))[:2] == (1, "two")

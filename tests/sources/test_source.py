@@ -15,7 +15,7 @@ from ipfs_dataset_core.errors import (
     VerificationError,
 )
 from ipfs_dataset_core.ipld import RAW, make_cid
-from ipfs_dataset_core.sources.failover import FAILED_SECONDS, WRONG_BYTES_SECONDS, Source
+from ipfs_dataset_core.sources.source import FAILED_SECONDS, WRONG_BYTES_SECONDS, Source
 from tests.support.fetching import Recorder
 
 BLOCK = b"block"
@@ -25,7 +25,7 @@ NAME = make_cid(BLOCK, RAW)
 @pytest.fixture
 def clock(monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr("ipfs_dataset_core.sources.failover.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("ipfs_dataset_core.sources.source.time.monotonic", lambda: now[0])
     return now
 
 

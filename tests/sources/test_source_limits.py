@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
 from ipfs_dataset_core.errors import ObjectNotFoundError
-from ipfs_dataset_core.interfaces import Transport
+from ipfs_dataset_core.interfaces import Transport, WrapperTransport
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from ipfs_dataset_core.ipld import RAW, make_cid
-from ipfs_dataset_core.sources.throttle import Throttled, WrapperTransport, loader_workers
+from ipfs_dataset_core.sources.source import Source, loader_workers
 from tests.support.builders import noise, one_file, tar_bytes
 from tests.support.fetching import Recorder
 from tests.support.gateway_server import GatewayServer
@@ -100,13 +100,13 @@ def through_all(transport):
 )
 def test_workers_share_the_number_of_requests_at_once(in_flight, workers, each):
     counting = Counting()
-    throttled = Throttled(counting, in_flight, None, workers)
+    limited = Source(counting, in_flight, None, workers)
     barrier = threading.Barrier(8)
 
     def work():
         barrier.wait()
         for _ in range(5):
-            through_all(throttled)
+            through_all(limited)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
@@ -117,40 +117,43 @@ def test_workers_share_the_number_of_requests_at_once(in_flight, workers, each):
 
 
 def test_an_open_stream_that_nothing_is_read_from_lets_others_pass():
-    throttled = Throttled(Counting(), 1, None, 1)
-    stream = throttled.open_range(NAME, 0, 500)
-    blocks = throttled.read_car(NAME)
+    limited = Source(Counting(), 1, None, 1)
+    stream = limited.open_range(NAME, 0, 500)
+    blocks = limited.read_car(NAME)
     assert next(blocks) == (NAME, BLOCK)
-    through_all(throttled)
+    through_all(limited)
     assert stream.read(500) == BLOCK[:500]
 
 
-def test_requests_a_second_are_spread_and_shared_out():
-    throttled = Throttled(Counting(), 8, 100.0, workers=2)
-    waits = [throttled._wait() for _ in range(10)]
+def test_requests_a_second_are_spread_and_shared_out(monkeypatch):
+    waits: list[float] = []
+    monkeypatch.setattr("ipfs_dataset_core.sources.source.time.sleep", waits.append)
+    limited = Source(Recorder({NAME.multihash: BLOCK}), 8, 100.0, workers=2)
+    for _ in range(10):
+        limited.get_block(NAME)
     assert waits[0] == 0
     assert waits[9] == pytest.approx(9 * 2 / 100, abs=0.02)
 
 
 def test_each_request_counts_for_the_rate_and_further_reads_of_a_stream_do_not(monkeypatch):
     waits: list[float] = []
-    monkeypatch.setattr("ipfs_dataset_core.sources.throttle.time.sleep", waits.append)
-    throttled = Throttled(Recorder({NAME.multihash: BLOCK}), 8, 100.0, workers=1)
-    stream = throttled.open_range(NAME, 0, 500)
+    monkeypatch.setattr("ipfs_dataset_core.sources.source.time.sleep", waits.append)
+    limited = Source(Recorder({NAME.multihash: BLOCK}), 8, 100.0, workers=1)
+    stream = limited.open_range(NAME, 0, 500)
     for _ in range(5):
         stream.read(100)
-    assert list(throttled.read_car(NAME)) == [(NAME, BLOCK)]
-    throttled.get_block(NAME)
-    assert len(waits) == 3
+    assert list(limited.read_car(NAME)) == [(NAME, BLOCK)]
+    limited.get_block(NAME)
+    assert len(waits) == limited.requests == 3
 
 
 def test_a_failed_request_gives_its_turn_back():
-    throttled = Throttled(Recorder({}), 1, None, 1)
+    limited = Source(Recorder({}), 1, None, 1)
     for _ in range(3):
         with pytest.raises(ObjectNotFoundError):
-            throttled.get_block(NAME)
+            limited.get_block(NAME)
         with pytest.raises(NotImplementedError):
-            throttled.path_size("/ipfs/x")
+            limited.path_size("/ipfs/x")
 
 
 def test_an_abandoned_car_closes_that_of_the_transport():
@@ -164,7 +167,7 @@ def test_an_abandoned_car_closes_that_of_the_transport():
             finally:
                 closed.append(True)
 
-    blocks = Throttled(Endless({}), 1, None, 1).read_car(NAME)
+    blocks = Source(Endless({}), 1, None, 1).read_car(NAME)
     assert next(blocks) == (NAME, BLOCK)
     cast("Generator[object]", blocks).close()
     assert closed == [True]
@@ -210,7 +213,7 @@ def test_the_number_of_workers_is_found_out_in_a_worker():
     assert found == [2, 2]
 
 
-def test_a_throttled_dataset_still_reads_everything():
+def test_a_limited_dataset_still_reads_everything():
     members = {f"{n}.bin": noise(300_000, n) for n in range(10)}
     root, blocks = one_file(tar_bytes(members), "unixfs-v0-2015")
     with GatewayServer(blocks) as server:

@@ -1,0 +1,217 @@
+"""One source: a transport with limits on its requests, and with what is known about how it works."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from ipfs_dataset_core.errors import (
+    FormatError,
+    LimitError,
+    RateLimitedError,
+    TransportError,
+    VerificationError,
+)
+from ipfs_dataset_core.interfaces.transports import WrapperTransport
+from ipfs_dataset_core.sources.retry import wait_at_least
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ipfs_dataset_core.interfaces import ByteStream, Span, Transport
+    from ipfs_dataset_core.ipld import CID
+
+T = TypeVar("T")
+
+# After one of these another source is asked; any other error is a defect.
+FAILURES = (TransportError, VerificationError, LimitError, FormatError)
+# How long a source is asked last after a failure, and after wrong bytes.
+FAILED_SECONDS = 10.0
+WRONG_BYTES_SECONDS = 300.0
+# How long the last blocks took decides when the next one is late.
+_KEPT_LATENCIES, _ENOUGH_LATENCIES = 32, 8
+# Until enough is known, and the least in any case: a hedge is for outliers, not for jitter.
+_DEFAULT_HEDGE_SECONDS = 1.0
+_LEAST_HEDGE_SECONDS = 0.05
+
+
+def loader_workers() -> int:
+    """Returns how many DataLoader workers share the sources with this process, itself included."""
+    data = sys.modules.get("torch.utils.data")  # where torch is not imported, this is no worker
+    info = None if data is None else data.get_worker_info()
+    return 1 if info is None else int(info.num_workers)
+
+
+class Source(WrapperTransport):
+    """A transport with limits, and with its speed and failures so far in this process. Thread-safe.
+
+    Only so many threads read from it at once, with a limited number of requests a second. Every worker has an
+    equal part of the limits, so that workers need not communicate. A stream that stays open counts while
+    something is read from it.
+
+    The user's order of preference holds among sources that work. A source that failed rests: it is asked last
+    for a while, so that a dead one costs its time-out now and then, not for every block. A source that asked
+    us to wait is not asked before.
+
+    Args:
+        wrapped: The transport.
+        in_flight: Requests at once, of all workers.
+        per_second: Requests a second, of all workers; None for no limit.
+        workers: Number of workers.
+
+    Attributes:
+        has_delivered: Whether any request succeeded.
+        requests: Number of requests so far.
+    """
+
+    def __init__(
+        self,
+        wrapped: Transport,
+        in_flight: int = 32,
+        per_second: float | None = None,
+        workers: int = 1,
+    ) -> None:
+        super().__init__(wrapped)
+        self.has_delivered = False
+        self.requests = 0
+        self._slots = threading.Semaphore(max(1, in_flight // workers))
+        # Seconds from one request to the next, and when the next may be, on the monotonic clock.
+        self._gap = 0.0 if per_second is None else workers / per_second
+        self._next = 0.0
+        self._block_seconds: list[float] = []
+        # On the monotonic clock.
+        self._rests_until = 0.0
+        self._limited_until = 0.0
+        self._lock = threading.Lock()
+
+    def get_block(self, cid: CID) -> bytes:
+        started = time.monotonic()
+        with self._slots:
+            self._count_request()
+            block = self.wrapped.get_block(cid)
+        seconds = time.monotonic() - started
+        with self._lock:
+            self._block_seconds = [*self._block_seconds[1 - _KEPT_LATENCIES :], seconds]
+        return block
+
+    def open_range(self, cid: CID, start: int, stop: int) -> ByteStream:
+        with self._slots:
+            self._count_request()
+            return _LimitedStream(self.wrapped.open_range(cid, start, stop), self._slots)
+
+    def read_car(self, cid: CID, *, span: Span | None = None) -> Iterator[tuple[CID, bytes]]:
+        with self._slots:
+            self._count_request()
+            blocks = iter(self.wrapped.read_car(cid, span=span))
+            block = next(blocks, None)
+        try:
+            while block is not None:
+                yield block
+                with self._slots:
+                    block = next(blocks, None)
+        finally:
+            # A generator of a transport closes its connection.
+            if (close := getattr(blocks, "close", None)) is not None:
+                close()
+
+    def open_path(self, path: str, start: int, stop: int) -> ByteStream:
+        with self._slots:
+            self._count_request()
+            return _LimitedStream(self.wrapped.open_path(path, start, stop), self._slots)
+
+    def path_size(self, path: str) -> int | None:
+        with self._slots:
+            self._count_request()
+            return self.wrapped.path_size(path)
+
+    def resolve_name(self, name: str) -> str:
+        with self._slots:
+            self._count_request()
+            return self.wrapped.resolve_name(name)
+
+    def hedge_delay(self) -> float:
+        """Returns after how many seconds a block is late: half as much again as nearly all took."""
+        with self._lock:
+            known = sorted(self._block_seconds)
+        if len(known) < _ENOUGH_LATENCIES:
+            return _DEFAULT_HEDGE_SECONDS
+        return max(_LEAST_HEDGE_SECONDS, 1.5 * known[int(0.95 * (len(known) - 1))])
+
+    @property
+    def rests(self) -> bool:
+        """Whether it failed lately."""
+        return self._rests_until > time.monotonic()
+
+    def ask(self, request: Callable[[Transport], T]) -> T:
+        """Returns what a request returns, and records how it went.
+
+        Raises:
+            RateLimitedError: The source asked us to wait, and the time is not over.
+        """
+        if self._limited_until:
+            self._refuse_early_requests()
+        try:
+            answer = request(self)
+        except Exception as error:
+            self._failed(error)
+            raise
+        self._rests_until = 0.0
+        self.has_delivered = True
+        return answer
+
+    def was_late(self) -> None:
+        """Records that another source answered before this one, which was asked first."""
+        with self._lock:
+            self._rests_until = max(self._rests_until, time.monotonic() + FAILED_SECONDS)
+
+    def _refuse_early_requests(self) -> None:
+        left = self._limited_until - time.monotonic()
+        if left > 0:
+            raise RateLimitedError(
+                f"{self.name}: asked us to wait, for {left:.1f} seconds more", retry_after=left
+            )
+
+    def _failed(self, error: Exception) -> None:
+        """Records a failure; that a source lacks a block, or serves no ranges, is none."""
+        if isinstance(error, RateLimitedError):
+            seconds = wait_at_least(error)
+            self._limited_until = time.monotonic() + seconds
+        elif isinstance(error, VerificationError):
+            seconds = WRONG_BYTES_SECONDS
+        elif isinstance(error, TransportError) and error.final:
+            seconds = math.inf
+        elif isinstance(error, TransportError) and error.retryable:
+            seconds = FAILED_SECONDS
+        else:
+            return
+        with self._lock:
+            self._rests_until = time.monotonic() + seconds
+
+    def _count_request(self) -> None:
+        """Counts a request, after waiting until there may be another."""
+        with self._lock:
+            self.requests += 1
+            if not self._gap:
+                return
+            now = time.monotonic()
+            start = max(now, self._next)
+            self._next = start + self._gap
+        time.sleep(start - now)
+
+
+class _LimitedStream:
+    """A stream from which no more threads read at once than the source allows."""
+
+    def __init__(self, stream: ByteStream, slots: threading.Semaphore) -> None:
+        self._stream = stream
+        self._slots = slots
+
+    def read(self, size: int) -> bytes:
+        with self._slots:
+            return self._stream.read(size)
+
+    def close(self) -> None:
+        self._stream.close()
