@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from ipfs_dataset_core.order.reader_rank import (
     current_reader_rank,
     job_to_carry,
 )
-from ipfs_dataset_core.order.sharding import DISTRIBUTIONS
+from ipfs_dataset_core.order.sharding import DISTRIBUTIONS, known_split
 from ipfs_dataset_core.order.shuffled_blocks import (
     STEPS_AHEAD,
     default_block,
@@ -37,13 +38,13 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Mapping
 
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
     from ipfs_dataset_core.datasets.decoding import Decoder
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
     from ipfs_dataset_core.options import OptionArguments
     from ipfs_dataset_core.order.reader_rank import Job
-    from ipfs_dataset_core.order.sharding import Distribution
+    from ipfs_dataset_core.order.sharding import Distribution, Split
 
 
 class IPFSIterableDataset(IterableDataset[Any]):
@@ -63,6 +64,9 @@ class IPFSIterableDataset(IterableDataset[Any]):
         shuffle_blocks: Whether each epoch reads the samples in another order, in which neighbours in the
             data stay near each other: objects with random access in shuffled blocks, then the others in
             order.
+        split: Among whom samples are split. ``"auto"``: ranks and workers, without those for whom accelerate
+            or a dataset of Hugging Face splits them, which is noticed. ``"workers"``: the workers of each
+            rank, so that every rank reads all samples. ``"none"``: nobody, every reader reads all.
         decoders: As for `IPFSDataset`.
         **options: Fields of `Options`.
     """
@@ -78,6 +82,7 @@ class IPFSIterableDataset(IterableDataset[Any]):
         seed: int = 0,
         distribution: Distribution | None = None,
         shuffle_blocks: bool = False,
+        split: Split = "auto",
         decoders: Mapping[str, Decoder] | None = None,
         **options: Unpack[OptionArguments],
     ) -> None:
@@ -92,26 +97,27 @@ class IPFSIterableDataset(IterableDataset[Any]):
         self._shuffle_blocks = shuffle_blocks
         self._seed = seed
         self._distribution = distribution
+        self._split = known_split(split)
         self._carried: Job | None = None
         self._epoch = SharedEpoch()
 
     def __iter__(self) -> Iterator[Any]:
         if self._shuffle_blocks:
             return self.in_shuffled_blocks()
-        job = current_job(self._carried)
-        reader = current_reader_rank(job)
+        job = current_job(self._carried, split=self._split)
+        reader = current_reader_rank(job, split=self._split)
         shards = SkippingStream(self._policy).shards(self._ordered(), in_order=reader.count == 1)
         return stream(shards, reader, self._distribution or job.distribution, self._policy)
 
     def in_shuffled_blocks(self, seed: int = 0) -> Iterator[Any]:
         """Yields this reader's samples as with ``shuffle_blocks``; `seed` counts besides the dataset's."""
-        job = current_job(self._carried)
+        job = current_job(self._carried, split=self._split)
         memory = self._connections.options.memory
         block = default_block(memory)
         window = default_window(memory, block)
         return stream_in_blocks(
             SkippingStream(self._policy).shards(self._objects),
-            current_reader_rank(job),
+            current_reader_rank(job, split=self._split),
             self._distribution or job.distribution,
             self._policy,
             block=block,
@@ -135,7 +141,7 @@ class IPFSIterableDataset(IterableDataset[Any]):
         check_length_holds(self)
         if not self._policy.raises:
             raise TypeError("with a handler that skips samples there is no len(): it may be less")
-        job = current_job(self._carried)
+        job = current_job(self._carried, split=self._split)
         shards = [shard for item in self._objects for shard in item.shards()]
         return exact_length(shards, job.world, job.rank, self._distribution or job.distribution)
 
@@ -154,6 +160,22 @@ class IPFSIterableDataset(IterableDataset[Any]):
             self._epoch.set(epoch)
         for dataset in self._wrapped():
             dataset.set_epoch(epoch)
+
+    def with_split(self, split: Split) -> Self:
+        """Returns a view of this dataset whose samples are split otherwise.
+
+        It shares connections, epoch and counts with this one.
+
+        Args:
+            split: Among whom samples are split.
+        """
+        view = copy.copy(self)
+        if hasattr(self, "_objects"):
+            view._split, view._carried = known_split(split), self._carried  # noqa: SLF001 - of the same class
+        for name, value in vars(self).items():
+            if isinstance(value, IPFSIterableDataset):
+                setattr(view, name, value.with_split(split))
+        return view
 
     def close(self) -> None:
         """Closes the connections of this process; a later use opens them again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -15,7 +16,7 @@ from ipfs_dataset_core.order.reader_rank import (
     current_reader_rank,
     job_to_carry,
 )
-from ipfs_dataset_core.order.sharding import ReaderRank, sample_ranges
+from ipfs_dataset_core.order.sharding import ReaderRank, known_split, sample_ranges
 from ipfs_dataset_core.order.shuffled_blocks import default_window, keyed_random, samples_of
 
 if TYPE_CHECKING:
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from torch.utils.data import Dataset
+    from typing_extensions import Self
 
     from ipfs_dataset_core.order.reader_rank import Job
+    from ipfs_dataset_core.order.sharding import Split
 
 T = TypeVar("T")
 
@@ -46,20 +49,38 @@ class ShuffleDataset(IterableDataset[Any]):
         dataset: Map-style or iterable.
         buffer_size: How many samples each reader holds.
         seed: What the order depends on, besides the epoch.
+        split: As for `IPFSIterableDataset`; without it, a stream splits its samples as it was told to.
+
+    Raises:
+        ValueError: `split` is given for a stream of another library, which splits its samples itself.
     """
 
-    def __init__(self, dataset: Dataset[Any], buffer_size: int = 1000, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        buffer_size: int = 1000,
+        *,
+        seed: int = 0,
+        split: Split = "auto",
+    ) -> None:
         if buffer_size < 1:
             raise ValueError(f"buffer_size is at least 1, not {buffer_size!r}")
         self._dataset = dataset
         self._buffer_size = buffer_size
+        self._split = known_split(split)
+        if split != "auto" and isinstance(dataset, IterableDataset):
+            if not isinstance(dataset, (IPFSIterableDataset, ShuffleDataset)):
+                raise ValueError(
+                    f"{type(dataset).__name__} splits its samples itself: no split={split!r} reaches it"
+                )
+            self._dataset = dataset.with_split(split)
         self._seed = seed
         self._carried: Job | None = None
         self._epoch = SharedEpoch()
 
     def __iter__(self) -> Iterator[Any]:
-        job = current_job(self._carried)
-        reader = current_reader_rank(job)
+        job = current_job(self._carried, split=self._split)
+        reader = current_reader_rank(job, split=self._split)
         epoch = self._epoch.get()
         generator = keyed_random("buffer", self._seed, epoch, reader.index, reader.count)
         return shuffled(self._samples(reader, job, epoch), self._buffer_size, generator)
@@ -74,7 +95,7 @@ class ShuffleDataset(IterableDataset[Any]):
         length = len(self._dataset)  # type: ignore[arg-type]
         if isinstance(self._dataset, IterableDataset):
             return length
-        job = current_job(self._carried)
+        job = current_job(self._carried, split=self._split)
         ranges = sample_ranges(length, ReaderRank(job.rank, job.world), job.distribution)
         return sum(stop - start for start, stop in ranges)
 
@@ -88,6 +109,14 @@ class ShuffleDataset(IterableDataset[Any]):
         set_below = getattr(self._dataset, "set_epoch", None)
         if set_below is not None:
             set_below(epoch)
+
+    def with_split(self, split: Split) -> Self:
+        """Returns a view of this dataset whose samples are split otherwise; see `IPFSIterableDataset`."""
+        view = copy.copy(self)
+        view._split, view._carried = split, self._carried  # noqa: SLF001 - of the same class
+        if isinstance(self._dataset, (IPFSIterableDataset, ShuffleDataset)):
+            view._dataset = self._dataset.with_split(split)  # noqa: SLF001
+        return view
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_carried": job_to_carry(self._carried)}

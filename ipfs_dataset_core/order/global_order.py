@@ -12,7 +12,7 @@ of lanes can be divided by those of ranks and workers, each lane has one reader.
 
 from __future__ import annotations
 
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING
 
 import attrs
@@ -175,6 +175,21 @@ def places_of_rank(start: int, stop: int, rank: int, world: int) -> range:
     of any stretch that is a multiple of `world` long, each rank has equally many.
     """
     return range(start + (rank - start) % world, stop, world)
+
+
+def in_turns(numbers: Iterator[int], start: int, world: int, size: int) -> Iterator[int]:
+    """Yields those of each global batch rank by rank, for who deals out slices of what comes.
+
+    Args:
+        numbers: The stretch of the global sequence from a place on.
+        start: The place.
+        world: How many ranks.
+        size: How many a global batch has.
+    """
+    while batch := list(islice(numbers, size)):
+        for rank in range(world):
+            yield from batch[(rank - start) % world :: world]
+        start += len(batch)
 
 
 def _every(count: int, first: int, step: int) -> int:

@@ -11,12 +11,13 @@ import torch
 import torch.distributed
 from torch.utils.data import get_worker_info
 
+from ipfs_dataset_core.order.outer_sharding import outer_sharding
 from ipfs_dataset_core.order.sharding import ReaderRank
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ipfs_dataset_core.order.sharding import Distribution
+    from ipfs_dataset_core.order.sharding import Distribution, Split
 
 
 @attrs.frozen
@@ -39,13 +40,29 @@ class Job:
         return "pad" if self.in_step else "uneven"
 
 
-def current_job(carried: Job | None = None, environment: Mapping[str, str] = os.environ) -> Job:
+def current_job(
+    carried: Job | None = None,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    split: Split = "auto",
+) -> Job:
     """Returns the job according to torch.distributed, else the one carried, else the environment's.
+
+    It has one rank where samples are not to be shared out to ranks here: `split` excludes it, or another
+    library does so, see `outer_sharding`.
 
     Args:
         carried: The job of the parent of a spawned worker, in which torch.distributed is not initialized.
         environment: Has ``RANK`` and ``WORLD_SIZE`` where torchrun or its like started this process.
+        split: Among whom samples are shared out.
     """
+    if split != "auto" or outer_sharding().ranks:
+        return Job()
+    return job_of_process(carried, environment)
+
+
+def job_of_process(carried: Job | None = None, environment: Mapping[str, str] = os.environ) -> Job:
+    """Returns the job that this process belongs to, whoever shares out its samples."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return Job(torch.distributed.get_rank(), torch.distributed.get_world_size(), in_step=True)
     if carried is not None:
@@ -62,16 +79,20 @@ def job_to_carry(carried: Job | None) -> Job | None:
 
     A copy may be used before torch.distributed starts, or in another job altogether.
     """
-    if get_spawning_popen() is None:
-        return None
-    job = current_job(carried)
-    return job if job.world > 1 else None
+    # A job of one rank, too: the worker's environment may have more, and only here is a library noticed that
+    # shares out for them.
+    return None if get_spawning_popen() is None else current_job(carried)
 
 
-def current_reader_rank(job: Job) -> ReaderRank:
-    """Returns the rank and worker of the code that calls this."""
+def current_reader_rank(job: Job, *, split: Split = "auto") -> ReaderRank:
+    """Returns the rank and worker of the code that calls this.
+
+    Args:
+        job: The ranks that samples are shared out to.
+        split: Among whom samples are shared out.
+    """
     info = get_worker_info()
-    if info is None:
+    if info is None or split == "none" or (split == "auto" and outer_sharding().workers):
         return ReaderRank(job.rank, job.world)
     return ReaderRank(job.rank, job.world, info.id, info.num_workers)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import Sampler
+from torch.utils.data import DistributedSampler
 
 from ipfs_dataset_core.errors import IPFSDatasetWarning
 from ipfs_dataset_core.options import parse_size
@@ -14,12 +14,14 @@ from ipfs_dataset_core.order.global_order import (
     GlobalSequence,
     Interleaving,
     Lanes,
+    in_turns,
     places_of_rank,
     stop_for,
 )
 from ipfs_dataset_core.order.order_state import OrderState
+from ipfs_dataset_core.order.outer_sharding import OuterSharding, outer_sharding
 from ipfs_dataset_core.order.prefetch_hints import Upcoming, with_hints
-from ipfs_dataset_core.order.reader_rank import Job, current_job
+from ipfs_dataset_core.order.reader_rank import Job, job_of_process
 from ipfs_dataset_core.order.sharding import DISTRIBUTIONS
 from ipfs_dataset_core.order.shuffled_blocks import (
     ahead,
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 _DEFAULT_LANES = (Lanes(4, 2), Lanes(4), Lanes(2))
 
 
-class BlockShuffleSampler(Sampler[int]):
+class BlockShuffleSampler(DistributedSampler[int]):
     """Yields numbers of samples in a random order in which samples that lie together stay near each other.
 
     Blocks are permuted, and samples are drawn from windows that slide over them. What the windows need is
@@ -52,6 +54,10 @@ class BlockShuffleSampler(Sampler[int]):
     batch size, ``batch_size`` times the number of ranks, every job has the same global batches. It is
     interleaved from `lanes`, parts of the data with windows of their own. Where their numbers can be divided
     by those of ranks and workers, each block is read by one of them.
+
+    It is a `DistributedSampler`: Lightning, Ray and others wrap any other sampler, and leave this one alone.
+    Within a loader that accelerate prepared it yields the samples of all ranks, which accelerate deals out:
+    each rank gets the same batches as without it.
 
     Args:
         dataset: An `IPFSDataset`, or a dataset that was imported.
@@ -91,7 +97,9 @@ class BlockShuffleSampler(Sampler[int]):
     ) -> None:
         if block_bytes is not None:
             block_bytes = _at_least_one("block_bytes", parse_size(block_bytes))
-        self._dataset = dataset
+        # As DistributedSampler has them. Its own constructor needs a process group.
+        self.dataset = dataset
+        self.shuffle = True
         self._blocks = DatasetBlocks(dataset, block_bytes)
         block, memory = self._blocks.size, self._blocks.block_memory()
         self._lanes = _lanes(lanes, memory, block)
@@ -99,31 +107,34 @@ class BlockShuffleSampler(Sampler[int]):
         if window_bytes is not None:
             mixed = -(-_at_least_one("window_bytes", parse_size(window_bytes)) // block)
         self._window = max(1, mixed // self._lanes.count)
-        self._seed = seed
+        self.seed = seed
         self._batch = None if batch_size is None else _at_least_one("batch_size", batch_size)
         self._workers = _workers(num_workers, batch_size)
         self._job = _job(num_replicas, rank)
         self._distribution = _known(distribution)
-        self._epoch = 0
+        self.epoch = 0
         self._chunk: int | None = None
+        # Whether accelerate cut what the last iteration yielded into slices, one for each rank.
+        self._split_batches = False
         # Where the next iteration starts, and where the last one did.
         self._position = self._began = 0
         self._read = self._warned = False
 
     def __iter__(self) -> Iterator[int]:
-        return SamplerIterator(self, self.begin())
+        outer = outer_sharding()
+        return SamplerIterator(self, self.begin(outer), outer)
 
     def __len__(self) -> int:
         """Returns the number of samples for this rank, of those that are left where a state was loaded."""
-        return len(self._places(self._position))
+        return len(self._places(self._position, outer_sharding()))
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the number of the epoch; without it, every epoch has the same order.
 
         The epoch of a state that was loaded goes on where that was taken; another begins at its start.
         """
-        if epoch != self._epoch:
-            self._epoch, self._position, self._began = epoch, 0, 0
+        if epoch != self.epoch:
+            self.epoch, self._position, self._began = epoch, 0, 0
         self._read = False
 
     def state_dict(self, batches: int = 0) -> dict[str, Any]:
@@ -140,7 +151,7 @@ class BlockShuffleSampler(Sampler[int]):
         if batches and self._batch is None:
             raise ValueError("state_dict(batches=…) counts batches: give the sampler batch_size")
         start = self._began if batches else self._position or self._began
-        return self.state_at(start + batches * (self._batch or 0) * self.job.world)
+        return self.state_at(start + batches * self._global_batch())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Makes the next iteration go on where a state was taken, with any number of ranks and workers.
@@ -154,16 +165,21 @@ class BlockShuffleSampler(Sampler[int]):
             StateError: The state is of other data, or of another version.
         """
         found = OrderState.read(self._state(0), state)
-        self._seed, self._epoch, self._position = found.seed, found.epoch, found.position
+        self.seed, self.epoch, self._position = found.seed, found.epoch, found.position
         self._began, self._read = found.position, False
         parameters = found.parameters
         self._window, self._chunk = parameters["window"], parameters["chunk"]
         self._lanes = Lanes(parameters["lanes"], parameters["worker_lanes"])
         self._blocks.size = parameters["block_bytes"]
 
-    def begin(self) -> int:
-        """Begins an iteration; returns its first place in the global sequence."""
+    def begin(self, outer: OuterSharding) -> int:
+        """Begins an iteration; returns its first place in the global sequence.
+
+        Args:
+            outer: What another library shares out of what is yielded.
+        """
         self._warn_of_repetition()
+        self._split_batches = outer.split_batches
         self._began, self._position = self._position, 0
         return self._began
 
@@ -171,10 +187,15 @@ class BlockShuffleSampler(Sampler[int]):
         """Returns the state of a place in the global sequence."""
         return self._state(position).to_json()
 
-    def numbers(self, start: int) -> Iterator[int]:
-        """Yields the numbers of this rank's samples from a place of the global sequence on."""
-        read = self._lanes.of_reader(self.job.world, self._workers)
-        steps = self._blocks.order(self._window, self._seed, self._epoch)
+    def numbers(self, start: int, outer: OuterSharding) -> Iterator[int]:
+        """Yields the numbers of this rank's samples from a place of the global sequence on.
+
+        Args:
+            start: The place.
+            outer: What another library shares out of them: then those of all ranks.
+        """
+        read = self._lanes.of_reader(1 if outer.dispatched else self.job.world, self._workers)
+        steps = self._blocks.order(self._window, self.seed, self.epoch)
         # What is fetched too early pushes out of memory what is being read.
         hinted = fits(self._blocks.block_memory(), self._window, self._blocks.size, read)
 
@@ -182,16 +203,43 @@ class BlockShuffleSampler(Sampler[int]):
             found = steps(begin, end, skip)
             return with_hints(found, ahead(read), unhinted(read)) if hinted else samples_of(found)
 
-        total = len(self._dataset)
+        total = self._total()
         interleaving = Interleaving(total, self._lanes, self._chunk_size())
-        found = GlobalSequence(total, interleaving, of_lane).at(self._places(start))
+        found = GlobalSequence(total, interleaving, of_lane).at(self._places(start, outer))
+        if outer.ranks and self._batch is not None:
+            found = in_turns(found, start, self.job.world, self._global_batch())
         # A subset hands on numbers of its own.
         return self._announced(found) if self._blocks.are_of_subset else found
 
     @property
     def job(self) -> Job:
         """The ranks that read, as given or as they are now."""
-        return self._job or current_job()
+        return self._job or job_of_process()
+
+    @property
+    def num_replicas(self) -> int:  # type: ignore[override]
+        """How many ranks there are."""
+        return self.job.world
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        """The number of this one."""
+        return self.job.rank
+
+    @property
+    def num_samples(self) -> int:  # type: ignore[override]
+        """How many samples this rank gets in a whole epoch."""
+        return len(self._places(0, OuterSharding()))
+
+    @property
+    def total_size(self) -> int:  # type: ignore[override]
+        """How many samples all ranks get together, if all get equally many."""
+        return self.num_samples * self.num_replicas
+
+    @property
+    def drop_last(self) -> bool:  # type: ignore[override]
+        """Whether ranks get equally many samples because a few are left out."""
+        return self._distribution == "drop"
 
     def _announced(self, numbers: Iterator[int]) -> Iterator[int]:
         """Yields plain numbers, while what their hints name is fetched in this process."""
@@ -200,25 +248,36 @@ class BlockShuffleSampler(Sampler[int]):
                 self._blocks.prefetch(sample for part in number.soon for sample in part)
             yield int(number)
 
-    def _places(self, start: int) -> range:
+    def _places(self, start: int, outer: OuterSharding) -> range:
         job = self.job
         distribution = self._distribution or job.distribution
-        stop = stop_for(len(self._dataset), start, job.world, distribution)
+        if outer.ranks and distribution == "pad":
+            distribution = "uneven"  # accelerate pads what it deals out
+        stop = stop_for(self._total(), start, job.world, distribution)
+        if outer.ranks:
+            return range(start, stop)
         return places_of_rank(start, stop, job.rank, job.world)
+
+    def _total(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
 
     def _chunk_size(self) -> int:
         if self._chunk is not None:
             return self._chunk
         # Without a batch size, lanes take turns as often as they can.
-        return max(self._lanes.ranks, (self._batch or 0) * self.job.world)
+        return max(self._lanes.ranks, self._global_batch())
+
+    def _global_batch(self) -> int:
+        """Returns how many samples a batch has, that of all ranks together; 0 where nobody gave it."""
+        return (self._batch or 0) * (1 if self._split_batches else self.job.world)
 
     def _state(self, position: int) -> OrderState:
         return OrderState(
             order="shuffled blocks",
             data=self._blocks.content_id(),
-            samples=len(self._dataset),
-            seed=self._seed,
-            epoch=self._epoch,
+            samples=self._total(),
+            seed=self.seed,
+            epoch=self.epoch,
             position=position,
             parameters={
                 "block_bytes": self._blocks.size,
@@ -234,7 +293,7 @@ class BlockShuffleSampler(Sampler[int]):
         if self._read and not self._warned:
             self._warned = True
             warnings.warn(
-                f"Epoch {self._epoch} is read again in the same order: call set_epoch before each epoch",
+                f"Epoch {self.epoch} is read again in the same order: call set_epoch before each epoch",
                 IPFSDatasetWarning,
                 stacklevel=4,
             )
@@ -247,13 +306,15 @@ class SamplerIterator:
     Args:
         sampler: Whose numbers they are.
         start: The place in the global sequence.
+        outer: What another library shares out of them.
     """
 
-    def __init__(self, sampler: BlockShuffleSampler, start: int) -> None:
+    def __init__(self, sampler: BlockShuffleSampler, start: int, outer: OuterSharding) -> None:
         self._sampler = sampler
         self._start = start
+        self._outer = outer
         self._yielded = 0
-        self._numbers = sampler.numbers(start)
+        self._numbers = sampler.numbers(start, outer)
 
     def __iter__(self) -> Self:
         return self
@@ -265,13 +326,14 @@ class SamplerIterator:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state behind the numbers that were handed on, where all ranks are as far."""
-        return self._sampler.state_at(self._start + self._yielded * self._sampler.job.world)
+        together = 1 if self._outer.ranks else self._sampler.job.world
+        return self._sampler.state_at(self._start + self._yielded * together)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on where a state was taken; see `BlockShuffleSampler.load_state_dict`."""
         self._sampler.load_state_dict(state)
-        self._yielded, self._start = 0, self._sampler.begin()
-        self._numbers = self._sampler.numbers(self._start)
+        self._yielded, self._start = 0, self._sampler.begin(self._outer)
+        self._numbers = self._sampler.numbers(self._start, self._outer)
 
 
 def _lanes(lanes: int | tuple[int, int] | None, memory: int, block: int) -> Lanes:

@@ -11,6 +11,20 @@ if TYPE_CHECKING:
 
 Distribution = Literal["pad", "drop", "uneven"]
 DISTRIBUTIONS: tuple[Distribution, ...] = ("pad", "drop", "uneven")
+# Who shares samples: ranks and their workers, the workers of each rank alone, or nobody.
+Split = Literal["auto", "workers", "none"]
+SPLITS: tuple[Split, ...] = ("auto", "workers", "none")
+
+
+def known_split(split: Split) -> Split:
+    """Returns what is given.
+
+    Raises:
+        ValueError: There is no such choice.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split is one of {SPLITS}, not {split!r}")
+    return split
 
 
 @attrs.frozen

@@ -1,0 +1,195 @@
+"""Libraries that share samples out are noticed by what stands on the stack, and by nothing else."""
+
+from __future__ import annotations
+
+import sys
+from itertools import chain
+from types import ModuleType
+
+import pytest
+from torch.utils.data import DataLoader, IterableDataset
+
+from ipfs_dataset import BlockShuffleSampler, ShuffleDataset
+from ipfs_dataset_core.order.outer_sharding import OuterSharding, outer_sharding
+from ipfs_dataset_core.order.reader_rank import Job, current_job
+from tests.support.workers import Placed, as_it_is
+
+LOADERS = """
+class Iterated:
+    split_batches = False
+
+    def __init__(self, read, split_batches=False):
+        self.read = read
+        self.split_batches = split_batches
+
+    def __iter__(self):
+        yield from self.read()
+
+    def __len__(self):
+        return len(self.read())
+
+class DataLoaderShard(Iterated): pass
+class DataLoaderDispatcher(Iterated): pass
+class BatchSamplerShard(Iterated): pass
+class IterableDatasetShard(Iterated): pass
+class SkipDataLoader(Iterated): pass
+"""
+STREAMS = """
+class IterableDataset:
+    def __init__(self, read, distributed=None):
+        self.read = read
+        self._distributed = distributed
+
+    def __iter__(self):
+        yield from self.read()
+"""
+BUILDERS = """
+class DatasetBuilder:
+    def __init__(self, read):
+        self.read = read
+
+    def __iter__(self):
+        yield from self.read()
+"""
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """Makes modules with the classes of other libraries."""
+
+    def make(name, source):
+        made = ModuleType(name)
+        monkeypatch.setitem(sys.modules, name, made)
+        exec(source, made.__dict__)
+        return made
+
+    return make
+
+
+def noticed():
+    yield outer_sharding()
+
+
+@pytest.mark.parametrize("name", ["DataLoaderShard", "BatchSamplerShard", "IterableDatasetShard"])
+def test_accelerate_shares_out_to_ranks(module, name):
+    loaders = module("accelerate.data_loader", LOADERS)
+    assert list(getattr(loaders, name)(noticed)) == [OuterSharding(ranks=True)]
+
+
+def test_accelerate_deals_out_what_one_process_reads_and_slices_of_batches(module):
+    loaders = module("accelerate.data_loader", LOADERS)
+    assert list(loaders.DataLoaderDispatcher(noticed)) == [
+        OuterSharding(ranks=True, dispatched=True)
+    ]
+    sharded = loaders.BatchSamplerShard(noticed, split_batches=True)
+    assert list(loaders.DataLoaderShard(lambda: sharded)) == [
+        OuterSharding(ranks=True, split_batches=True)
+    ]
+
+
+def test_what_of_accelerate_deals_out_nothing_counts_for_nothing(module):
+    loaders = module("accelerate.data_loader", LOADERS)
+    assert list(loaders.SkipDataLoader(noticed)) == [OuterSharding()]
+    assert outer_sharding() == OuterSharding()
+
+
+@pytest.mark.parametrize("distributed", [None, "rank 1 of 2"])
+def test_a_dataset_of_hugging_face_shares_out_to_workers_and_where_told_to_ranks(
+    module, distributed
+):
+    streams = module("datasets.iterable_dataset", STREAMS)
+    ranks = distributed is not None
+    assert list(streams.IterableDataset(noticed, distributed)) == [
+        OuterSharding(ranks=ranks, workers=True)
+    ]
+
+
+def test_files_that_hugging_face_writes_have_all_samples(module):
+    builders = module("datasets.builder", BUILDERS)
+    assert list(builders.DatasetBuilder(noticed)) == [OuterSharding(ranks=True, workers=True)]
+
+
+def test_a_users_own_package_of_that_name_is_left_alone(module):
+    mine = module("datasets.iterable_dataset", STREAMS.replace("IterableDataset", "Mine"))
+    assert list(mine.Mine(noticed)) == [OuterSharding()]
+
+
+def test_a_job_has_one_rank_where_another_library_shares_out(module):
+    loaders = module("accelerate.data_loader", LOADERS)
+    environment = {"RANK": "1", "WORLD_SIZE": "2"}
+
+    def job():
+        yield current_job(environment=environment)
+
+    assert next(job()) == Job(1, 2)
+    assert list(loaders.DataLoaderShard(job)) == [Job()]
+    assert current_job(environment=environment, split="workers") == Job()
+    assert current_job(environment=environment, split="none") == Job()
+
+
+@pytest.mark.parametrize(("batch", "world"), [(3, 2), (4, 3), (1, 4)])
+def test_batches_in_turn_are_those_that_ranks_get_by_themselves(module, batch, world):
+    loaders = module("accelerate.data_loader", LOADERS)
+
+    def sampler(rank):
+        return BlockShuffleSampler(
+            Placed(48),
+            batch_size=batch,
+            num_replicas=world,
+            rank=rank,
+            block_bytes=5,
+            window_bytes=20,
+        )
+
+    every = list(loaders.BatchSamplerShard(lambda: sampler(0)))
+    assert len(loaders.BatchSamplerShard(lambda: sampler(0))) == 48
+    batches = [every[first : first + batch] for first in range(0, 48, batch)]
+    for rank in range(world):
+        assert list(chain.from_iterable(batches[rank::world])) == list(sampler(rank))
+
+
+def test_who_goes_on_in_a_prepared_loader_gets_the_rest(module):
+    loaders = module("accelerate.data_loader", LOADERS)
+    first = BlockShuffleSampler(Placed(48), batch_size=4, num_replicas=2, rank=0, block_bytes=5)
+    every = list(loaders.BatchSamplerShard(lambda: first))
+    state = first.state_dict(batches=2)
+    rest = BlockShuffleSampler(Placed(48), batch_size=2, num_replicas=4, rank=0, block_bytes=5)
+    rest.load_state_dict(state)
+    assert sorted(every[:16] + list(loaders.BatchSamplerShard(lambda: rest))) == list(range(48))
+    # Slices of batches: two of them are eight samples, not sixteen.
+    sliced = BlockShuffleSampler(Placed(48), batch_size=4, num_replicas=2, rank=0, block_bytes=5)
+    list(loaders.BatchSamplerShard(lambda: sliced, split_batches=True))
+    assert sliced.state_dict(batches=2)["position"] == 8
+
+
+class Foreign(IterableDataset[int]):
+    def __iter__(self):
+        yield from range(3)
+
+
+def test_split_says_who_reads_what(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    def read(split, workers=0):
+        shuffled = ShuffleDataset(Placed(8), 1, split=split)
+        loader = DataLoader(
+            shuffled,
+            batch_size=None,
+            collate_fn=as_it_is,
+            num_workers=workers,
+            multiprocessing_context="fork" if workers else None,
+        )
+        assert len(shuffled) == (4 if split == "auto" else 8)
+        return sorted(loader)
+
+    assert read("auto") == [4, 5, 6, 7]
+    assert read("workers") == list(range(8))
+    assert read("none") == list(range(8))
+
+
+def test_split_is_one_of_three_and_reaches_no_foreign_stream():
+    with pytest.raises(ValueError, match=r"split is one of .*'workers'.*, not 'ranks'"):
+        ShuffleDataset(Placed(8), split="ranks")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="Foreign splits its samples itself: no split='none'"):
+        ShuffleDataset(Foreign(), split="none")
