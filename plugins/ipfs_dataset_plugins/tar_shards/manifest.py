@@ -1,8 +1,11 @@
 """The manifest of a published dataset and the index of each shard: written, parsed and validated.
 
 ``manifest.json`` describes the dataset; where the samples of a shard lie is in an index file of its own,
-read when the shard is: the manifest of ten million samples stays small. The original library wrote
-version 1.0, a list of shards and nothing else; ``original`` reads those.
+read when the shard is: the manifest of ten million samples stays small.
+
+Version 3.0 is written. In version 2.0, which is read too, members are named after the position of their
+sample in the dataset, and there are no card, classes and chunker. The original library wrote version 1.0,
+a list of shards and nothing else; ``original`` reads those.
 """
 
 from __future__ import annotations
@@ -25,8 +28,12 @@ if TYPE_CHECKING:
     from ipfs_dataset_core import ObjectFile
 
 IDENTIFIER = "ipfs-dataset"
-MAJOR, MINOR = 2, 0
-CODEC = "members-1"
+MAJOR, MINOR = 3, 0
+# How values become members, by major version; the last one is written.
+CODECS = {2: "members-1", 3: "members-2"}
+CODEC = CODECS[MAJOR]
+# In which members are named after the position of their sample.
+NUMBERED = 2
 
 MAX_MANIFEST_BYTES = 64 << 20
 # Each takes up to 240 bytes of memory once it is parsed. A shard has five, and a name for each.
@@ -53,6 +60,23 @@ def _text(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         raise ValueError(f"{attribute.name} is {shown(value)}, not short text")
 
 
+def _maybe_text(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None:
+        _text(_, attribute, value)
+
+
+def _card(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and type(value) is not dict:
+        raise ValueError(f"{attribute.name} is {shown(value)}, not an object")
+
+
+def _classes(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is None:
+        return
+    if type(value) is not tuple or not all(type(name) is str for name in value):
+        raise ValueError(f"{attribute.name} is {shown(value)}, not a list of names")
+
+
 def _path(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     if type(value) is not str or len(value) > RECORD or not _PATH.fullmatch(value):
         raise ValueError(f"{attribute.name} is {shown(value)}, not a plain relative path")
@@ -68,6 +92,8 @@ class Shard:
         size: Its bytes.
         samples: How many samples it has.
         index: Where its index is.
+        schema: How its members make its samples, where other shards have another schema; None is the schema
+            of the dataset.
     """
 
     path: str = attrs.field(validator=_path)
@@ -75,6 +101,15 @@ class Shard:
     size: int = attrs.field(validator=_count)
     samples: int = attrs.field(validator=_count)
     index: str = attrs.field(validator=_path)
+    schema: schema.Schema | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns it as it stands in the manifest."""
+        fields = {field: getattr(self, field) for field in _SHARD_FIELDS}
+        return fields if self.schema is None else {**fields, "schema": schema.to_json(self.schema)}
+
+
+_SHARD_FIELDS = ("path", "cid", "size", "samples", "index")
 
 
 @attrs.frozen(kw_only=True)
@@ -86,12 +121,20 @@ class Manifest:
         profile: The import profile, on which the CIDs depend.
         schema: How the members of a sample make it, unless the sample brings a schema of its own.
         shards: The shards, in order.
+        chunker: How files were cut into blocks, as ``ipfs add --chunker`` has it; None is as in the profile.
+        card: What the dataset is, for people, as the fields of a `DatasetCard`.
+        classes: The names of the labels, in the order of their numbers.
+        numbered: Whether members are named after the position of their sample, as version 2.0 has it.
     """
 
     form: str = attrs.field(validator=_text)
     profile: str = attrs.field(validator=_text)
     schema: schema.Schema | None
     shards: tuple[Shard, ...]
+    chunker: str | None = attrs.field(default=None, validator=_maybe_text)
+    card: dict[str, Any] | None = attrs.field(default=None, validator=_card)
+    classes: tuple[str, ...] | None = attrs.field(default=None, validator=_classes)
+    numbered: bool = False
 
     @property
     def samples(self) -> int:
@@ -106,9 +149,12 @@ class Manifest:
             "form": self.form,
             "codec": CODEC,
             "profile": self.profile,
+            "chunker": self.chunker,
             "samples": self.samples,
+            "card": self.card,
+            "classes": self.classes,
             "schema": None if self.schema is None else schema.to_json(self.schema),
-            "shards": [attrs.asdict(shard) for shard in self.shards],
+            "shards": [shard.to_json() for shard in self.shards],
         }
         return json.dumps(fields, indent=1).encode() + b"\n"
 
@@ -165,9 +211,9 @@ def parse_manifest(fields: Any, name: str, limits: Limits = _DEFAULT_LIMITS) -> 
     """
     if not is_manifest(fields):
         raise FormatError(f"{name!r} is not a manifest: its identifier is not {IDENTIFIER!r}")
-    _check_version(fields, name)
+    major = _major_version(fields, name)
     try:
-        manifest = _from_fields(fields, name)
+        manifest = _from_fields(fields, name, major)
     except (ValueError, TypeError, KeyError) as error:
         raise FormatError(f"{name!r} is damaged: {error}") from error
     claimed = fields.get("samples")
@@ -179,36 +225,50 @@ def parse_manifest(fields: Any, name: str, limits: Limits = _DEFAULT_LIMITS) -> 
     return manifest
 
 
-def _check_version(fields: dict[str, Any], name: str) -> None:
+def _major_version(fields: dict[str, Any], name: str) -> int:
+    """Returns the major version of a manifest; raises where it is none that is read."""
     version = fields.get("version")
-    major = re.match(r"(\d{1,9})\.\d", version) if type(version) is str else None
-    if major is None:
+    found = re.match(r"(\d{1,9})\.\d", version) if type(version) is str else None
+    if found is None:
         raise FormatError(f"{name!r} is damaged: its version is {shown(version)}")
-    if int(major[1]) > MAJOR or fields.get("codec", CODEC) != CODEC:
+    major = int(found[1])
+    if major < min(CODECS):
+        raise FormatError(f"{name!r} is of version {version}, which has no manifest of this kind")
+    if major > MAJOR or fields.get("codec", CODECS[major]) != CODECS[major]:
         raise FormatError(
             f"{name!r} is of version {version} with the codec {shown(fields.get('codec'))}, newer than "
-            f"this library, which reads {MAJOR}.x and {CODEC!r}: pip install --upgrade ipfs-dataset"
+            f"this library, which reads {min(CODECS)}.x to {MAJOR}.x and {CODECS[min(major, MAJOR)]!r}: "
+            "pip install --upgrade ipfs-dataset"
         )
-    if int(major[1]) < MAJOR:
-        raise FormatError(f"{name!r} is of version {version}, which has no manifest of this kind")
+    return major
 
 
-def _from_fields(fields: dict[str, Any], name: str) -> Manifest:
+def _from_fields(fields: dict[str, Any], name: str, major: int) -> Manifest:
     common, shards = fields["schema"], fields["shards"]
     if type(shards) is not list:
         raise FormatError("its shards are no list")
+    numbered = major == NUMBERED
+    later = {} if numbered else {field: fields[field] for field in ("chunker", "card", "classes")}
+    if type(later.get("classes")) is list:
+        later["classes"] = tuple(later["classes"])
     return Manifest(
         form=fields["form"],
         profile=fields["profile"],
         schema=None if common is None else schema.from_json(common, f"the schema in {name!r}"),
-        shards=tuple(_shard(shard) for shard in shards),
+        shards=tuple(_shard(shard, name) for shard in shards),
+        numbered=numbered,
+        **later,
     )
 
 
-def _shard(fields: Any) -> Shard:
+def _shard(fields: Any, name: str) -> Shard:
     if type(fields) is not dict:
         raise FormatError(f"a shard is {shown(fields)}, not an object")
-    shard = Shard(**{field.name: fields[field.name] for field in attrs.fields(Shard)})
+    own = fields.get("schema")
+    shard = Shard(
+        **{field: fields[field] for field in _SHARD_FIELDS},
+        schema=None if own is None else schema.from_json(own, f"the schema of a shard in {name!r}"),
+    )
     if shard.size > _MAX_RECORDS * RECORD:
         raise FormatError(f"shard {shard.path} claims {shard.size} bytes")
     # A sample has one record at least. What a shard really has is checked when it is opened.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from bisect import bisect_right
 from itertools import accumulate, groupby
@@ -22,6 +23,7 @@ PIECE_BYTES = 4 << 20
 # What is fetched ahead must still be in the cache when it is read.
 PREFETCH_BYTES = 32 << 20
 _RECORD = manifest.RECORD
+_KEY = re.compile(r"[0-9a-f]{16}(-[1-9][0-9]{0,6})?\.")
 
 
 class _OpenShard(NamedTuple):
@@ -56,7 +58,8 @@ class TarShardSamples(PublishedSamples):
         self, source: ObjectDirectory, overview: manifest.Manifest, codec: codecs.SampleCodec
     ) -> None:
         self._source = source
-        self._schema = overview.schema
+        self._schemas = [shard.schema or overview.schema for shard in overview.shards]
+        self._numbered = overview.numbered
         self._shards = overview.shards
         self._codec = codec
         self._starts = array("Q", accumulate((s.samples for s in overview.shards), initial=0))
@@ -67,12 +70,12 @@ class TarShardSamples(PublishedSamples):
 
     def read(self, position: int) -> Any:
         number, local = self._locate(position)
-        return self._decode(self._opened(number).read(local, local + 1), position)
+        return self._decode(self._opened(number).read(local, local + 1), number, position)
 
     def read_each(self, positions: Iterable[int]) -> Iterator[Any]:
         for shard, inside in self._by_shard(positions):
             for local, data in zip(inside, self._opened(shard).read_each(inside), strict=True):
-                yield self._decode(data, self._starts[shard] + local)
+                yield self._decode(data, shard, self._starts[shard] + local)
 
     def prefetch(self, positions: Sequence[int]) -> None:
         room = PREFETCH_BYTES
@@ -101,11 +104,12 @@ class TarShardSamples(PublishedSamples):
             if first < last:
                 # Not kept: an epoch would gather the index of every sample there is.
                 opened = self._open.get(number) or self._open_shard(number)
-                yield from self._iterate_shard(opened, offset, first, last)
+                yield from self._iterate_shard(opened, number, first, last)
 
     def _iterate_shard(
-        self, shard: _OpenShard, offset: int, first: int, last: int
+        self, shard: _OpenShard, number: int, first: int, last: int
     ) -> Iterator[Any]:
+        offset = self._starts[number]
         while first < last:
             limit = shard.starts[first] + PIECE_BYTES // _RECORD
             end = max(first + 1, bisect_right(shard.starts, limit, first, last + 1) - 1)
@@ -118,11 +122,11 @@ class TarShardSamples(PublishedSamples):
                 if getattr(error, "retryable", False) or end - first == 1:
                     raise
                 for local in range(first, end):
-                    yield self._decode(shard.read(local, local + 1), offset + local)
+                    yield self._decode(shard.read(local, local + 1), number, offset + local)
             else:
                 for local in range(first, end):
                     start, stop = shard.span(local, local + 1)
-                    yield self._decode(piece[start - base : stop - base], offset + local)
+                    yield self._decode(piece[start - base : stop - base], number, offset + local)
             first = end
 
     def _spans(self, positions: Iterable[int]) -> Iterator[tuple[ObjectFile, Iterator[Span]]]:
@@ -157,11 +161,15 @@ class TarShardSamples(PublishedSamples):
             )
         return _OpenShard(file, starts)
 
-    def _decode(self, data: memoryview, position: int) -> Any:
+    def _decode(self, data: memoryview, shard: int, position: int) -> Any:
         what = f"sample {position} of {self._source.name!r}"
-        members = _members(data, f"{position:010d}.", what)
+        members = _members(data, f"{position:010d}." if self._numbered else None, what)
         own = members.pop(OWN_SCHEMA, None)
-        schema = self._schema if own is None else codecs.parse_schema(own, f"the schema of {what}")
+        schema = (
+            self._schemas[shard]
+            if own is None
+            else codecs.parse_schema(own, f"the schema of {what}")
+        )
         if schema is None:
             raise FormatError(f"{what} has no schema")
         return self._codec.decode(schema, members, what)
@@ -179,13 +187,24 @@ def even_blocks(shards: Iterable[tuple[int, int]], size: int) -> array[int]:
     return stops
 
 
-def _members(data: memoryview, key: str, what: str) -> dict[str, bytes]:
-    """Returns the members of one sample by suffix; headers other than those written here are damage."""
-    found, position = {}, 0
+def _members(data: memoryview, key: str | None, what: str) -> dict[str, bytes]:
+    """Returns the members of one sample by suffix; headers other than those written here are damage.
+
+    Args:
+        data: The records of the sample.
+        key: What all names start with, up to the first dot; None is what the name of the first starts with.
+        what: What errors call the sample.
+    """
+    found: dict[str, bytes] = {}
+    position = 0
     while position < len(data):
         header = bytes(data[position : position + _RECORD])
         name, size = _parse_header(header, what)
         payload = bytes(data[position + _RECORD : position + _RECORD + size])
+        if key is None:
+            key = name[: name.find(".") + 1]
+            if not _KEY.fullmatch(key):
+                raise FormatError(f"{what} is damaged: {name!r} starts with no key of a sample")
         if len(payload) != size or not name.startswith(key):
             raise FormatError(f"{what} is damaged: it has a member {name!r} of {size} bytes")
         if name[len(key) :] in found:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import tarfile
+import zlib
 
 import pytest
 import torch
@@ -17,9 +18,9 @@ from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.publishing.publish import publish
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile, MemoryTransport
-from ipfs_dataset_plugins.tar_shards import exporter as _shard_writer
 from ipfs_dataset_plugins.tar_shards import manifest
 from ipfs_dataset_plugins.tar_shards import samples as _shard_samples
+from ipfs_dataset_plugins.tar_shards import shard_writer as _shard_writer
 from ipfs_dataset_plugins.tar_shards.exporter import TarShards
 from tests.support import values
 from tests.support.equality import same
@@ -29,6 +30,7 @@ SAMPLES = [(torch.full((3, 4), float(i)), i, {"name": f"n{i}"}) for i in range(2
 
 
 def published(samples, **options):
+    """Returns what is published of samples, as a directory in memory."""
     transport = MemoryTransport()
     exporter = TarShards(ExporterOptions(**options))
     root = publish(samples, exporter, transport, get_profile(PROFILE))
@@ -117,9 +119,10 @@ def test_any_tar_reader_lists_the_members_without_times_or_owners():
     directory = published(SAMPLES[:2])
     with tarfile.open(fileobj=io.BytesIO(directory.files["shards/00000.tar"])) as archive:
         members = archive.getmembers()
-    assert [member.name for member in members] == [
-        f"000000000{i}.{suffix}" for i in (0, 1) for suffix in ("0.npy", "1.cls", "2.json")
-    ]
+    names = [member.name.split(".", 1) for member in members]
+    assert [suffix for _, suffix in names] == ["0.npy", "1.cls", "2.json"] * 2
+    keys = [key for key, _ in names]
+    assert keys == [keys[0]] * 3 + [keys[3]] * 3
     assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {
         (0, 0, 0, "", "", 0o644)
     }
@@ -144,9 +147,9 @@ MIXED = [
 @pytest.mark.parametrize(
     ("profile", "cid"),
     [
-        ("unixfs-v0-2015", "QmRB9pnqjAJFaRLj7jshi24rJLLq2z1NffSkZWQvukaLyV"),
-        ("kubo-cidv1", "bafybeiekfypbeqtbclaoiqrg4yb3itm5xmrkhk3rwpfmtujssbzzly6flu"),
-        ("unixfs-v1-2025", "bafybeiccuzmc3dda6pwnvt2ncjbahxgews7jyyte2yxpi263pijvzyav7e"),
+        ("unixfs-v0-2015", "Qmbo2pUvqDihopcJePQr2EYfgdoWPyUf4VwRv6Tbcavs7q"),
+        ("kubo-cidv1", "bafybeiahhc3sa74izi7nbneyqdpatamewlp6hfvoi4gvtqcwzvyftilzqy"),
+        ("unixfs-v1-2025", "bafybeiejiimcnxfsnagxluyczybwqsyzh2ufzlqf7vfyqqc6cictpugmae"),
     ],
 )
 def test_what_was_published_once_is_published_under_the_same_cid_for_ever(profile, cid):
@@ -155,15 +158,67 @@ def test_what_was_published_once_is_published_under_the_same_cid_for_ever(profil
 
 
 @given(
-    st.integers(0, 10**10 - 1),
-    st.from_regex(r"[a-z0-9_-]{1,55}\.[a-z0-9_-]{1,16}", fullmatch=True),
+    st.from_regex(r"[0-9a-f]{16}", fullmatch=True),
+    st.from_regex(r"(-[1-9][0-9]{0,6})?\.[a-z0-9_-]{1,55}\.[a-z0-9_-]{1,16}", fullmatch=True),
     st.one_of(st.integers(0, 10_000), st.integers(0, (8 << 30) - 1)),
 )
-def test_headers_are_those_that_tarfile_writes(position, suffix, size):
-    member = tarfile.TarInfo(f"{position:010d}.{suffix}")
+def test_headers_are_those_that_tarfile_writes(key, suffix, size):
+    member = tarfile.TarInfo(key + suffix)
     member.size = size
     expected = member.tobuf(tarfile.USTAR_FORMAT)
-    assert _shard_writer.member_header(b"%010d" % position, suffix, size) == expected
+    assert _shard_writer.member_header(key.encode(), suffix, size) == expected
+
+
+def members_of(directory):
+    """Returns the names and contents of the members of each shard."""
+    shards = []
+    for path in directory.files["metadata.txt"].decode().split():
+        with tarfile.open(fileobj=io.BytesIO(directory.files[path])) as archive:
+            shards.append([(m.name, _content(archive, m)) for m in archive])
+    return shards
+
+
+def _content(archive, member):
+    file = archive.extractfile(member)
+    assert file is not None
+    return file.read()
+
+
+def test_the_key_is_made_of_names_sizes_and_contents_and_of_nothing_else():
+    (members,) = members_of(published([(b"abc" * 50, 7), {"x": "text"}, b""]))
+    samples: dict[str, bytes] = {}
+    for name, content in members:
+        key, _, suffix = name.partition(".")
+        text = b"%b\0%d\0" % (suffix.encode(), len(content)) + content
+        samples[key] = samples.get(key, b"") + text
+    assert len(samples) == 3
+    for key, text in samples.items():
+        assert key == f"{zlib.crc32(text):08x}{zlib.adler32(text):08x}"
+
+
+def test_equal_samples_are_counted_so_that_names_are_unique():
+    samples = [b"a", b"b", b"a", b"a", b"c", b"b"]
+    directory = published(samples)
+    (members,) = members_of(directory)
+    names = [name.partition(".")[0] for name, _ in members]
+    assert len(set(names)) == 6
+    assert [name[16:] for name in names] == ["", "", "-1", "-2", "", "-1"]
+    assert [content for _, content in members] == samples
+    assert everything(loaded(directory)) == samples
+
+
+@given(
+    st.lists(st.binary(max_size=3), max_size=12),
+    st.integers(0, 12),
+    st.binary(min_size=4, max_size=5),
+)
+def test_a_sample_more_changes_no_member_of_the_others(samples, at, new):
+    (before,) = members_of(published(samples)) or [[]]
+    (after,) = members_of(published([*samples[:at], new, *samples[at:]]))
+    added = [member for member in after if member[1] == new]
+    assert len(added) == 1
+    after.remove(added[0])
+    assert after == before
 
 
 def test_only_a_sample_that_is_put_together_differently_brings_its_own_schema():
@@ -171,7 +226,7 @@ def test_only_a_sample_that_is_put_together_differently_brings_its_own_schema():
     directory = published(samples)
     with tarfile.open(fileobj=io.BytesIO(directory.files["shards/00000.tar"])) as archive:
         own = [name for name in archive.getnames() if "schema" in name]
-    assert own == ["0000000001.schema.json"]
+    assert [name.partition(".")[2] for name in own] == ["schema.json"]
     assert same(everything(loaded(directory)), samples)
 
 
@@ -224,7 +279,7 @@ def test_what_is_not_of_this_form_is_left_to_others(content):
     assert exporter.load(MemoryFile(b"")) is None
 
 
-@pytest.mark.parametrize("change", [{"version": "3.0"}, {"shards": 3}, {"samples": 3}])
+@pytest.mark.parametrize("change", [{"version": "4.0"}, {"shards": 3}, {"samples": 3}])
 def test_a_damaged_manifest_is_a_format_error(change):
     directory = with_manifest(published(SAMPLES), **change)
     with pytest.raises(FormatError, match=r"manifest\.json"):
@@ -247,7 +302,16 @@ def test_a_shard_that_is_cut_off_is_a_format_error():
         list(samples.read_each(range(len(samples))))
 
 
-DAMAGES = [(0, b"x"), (124, b"7"), (124, b"-1"), (124, b"\0" * 12), (0, b"\xff")]
+DAMAGES = [
+    (0, b"x"),
+    (0, b"A"),
+    (16, b"-"),
+    (16, b"/"),
+    (124, b"7"),
+    (124, b"-1"),
+    (124, b"\0" * 12),
+    (0, b"\xff"),
+]
 
 
 @pytest.mark.parametrize(("offset", "written"), DAMAGES)
@@ -273,5 +337,5 @@ def test_any_damage_to_a_shard_gives_a_sample_or_a_format_error(position, writte
 
 def test_a_member_beyond_what_tar_holds_is_refused(monkeypatch):
     monkeypatch.setattr(_shard_writer, "_MAX_MEMBER_BYTES", 10)
-    with pytest.raises(ExportError, match=r"'0000000000\.sample\.bin' has 11 bytes"):
+    with pytest.raises(ExportError, match=r"'[0-9a-f]{16}\.sample\.bin' has 11 bytes"):
         published([b"x" * 11])

@@ -30,7 +30,10 @@ MANIFEST = Manifest(
     form="tar_shards",
     profile="unixfs-v1-2025",
     schema=Container("dict", (1, ("a", None)), (Member("png", "x.png"), Member("int", "y.cls"))),
-    shards=(SHARD, attrs.evolve(SHARD, path="shards/00001.tar")),
+    shards=(SHARD, attrs.evolve(SHARD, path="shards/00001.tar", schema=Member("int", "z.cls"))),
+    chunker="buzhash",
+    card={"name": "digits", "creators": [{"name": "A"}]},
+    classes=("zero", "one"),
 )
 FIELDS = json.loads(MANIFEST.to_bytes())
 
@@ -42,10 +45,10 @@ def test_a_manifest_comes_back_equal():
 
 
 def test_a_later_minor_version_with_more_fields_is_read():
-    assert parse_manifest({**FIELDS, "version": "2.9", "new": 1}, "m") == MANIFEST
+    assert parse_manifest({**FIELDS, "version": "3.9", "new": 1}, "m") == MANIFEST
 
 
-@pytest.mark.parametrize("change", [{"version": "3.0"}, {"codec": "members-2"}])
+@pytest.mark.parametrize("change", [{"version": "4.0"}, {"codec": "members-3"}])
 def test_a_newer_manifest_says_how_to_upgrade(change):
     with pytest.raises(FormatError, match="pip install --upgrade ipfs-dataset"):
         parse_manifest({**FIELDS, **change}, "m")
@@ -66,6 +69,12 @@ SHARD_FIELDS = FIELDS["shards"][0]
         {"schema": []},
         {"schema": {"codec": "png"}},
         {"schema": {"codec": "png", "member": 1}},
+        {"chunker": 1},
+        {"card": []},
+        {"card": "text"},
+        {"classes": {}},
+        {"classes": "ab"},
+        {"classes": ["a", 1]},
         {"shards": {}},
         {"shards": [1]},
         {"shards": [{}]},
@@ -84,6 +93,8 @@ SHARD_FIELDS = FIELDS["shards"][0]
                 {"size": True},
                 {"samples": 2.0},
                 {"cid": 1},
+                {"schema": [1]},
+                {"schema": {"list": None}},
             )
         ),
     ],

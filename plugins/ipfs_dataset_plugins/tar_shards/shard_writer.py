@@ -1,0 +1,169 @@
+"""Writes samples into TAR shards, as members that are named after the content of their sample.
+
+A member is ``<key>.<field>.<extension>``. The key is that of the whole sample: 16 hexadecimal digits, the
+CRC-32 and the Adler-32 of its members, one after the other, each as its name without the key, its size in
+decimal and its content, with a NUL byte behind the first two. Of samples with the same digits in one shard,
+the second has ``-1`` behind them, the third ``-2``, and so on, so that names are unique. A sample that is
+inserted or removed hence changes no header of the others, as counting would. Keys need not be hard to forge:
+what the data are is proven by CIDs.
+"""
+
+from __future__ import annotations
+
+import functools
+import tarfile
+import zlib
+from array import array
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core import ExportError
+from ipfs_dataset_plugins.tar_shards import manifest
+from ipfs_dataset_plugins.tar_shards.manifest import TRAILER
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Callable
+
+    from ipfs_dataset_core import FileSink
+
+    Checksum = Callable[[bytes, int], int]
+
+_RECORD = manifest.RECORD
+_ZEROS = bytes(_RECORD)
+# What the size field of a ustar header holds.
+_MAX_MEMBER_BYTES = (8 << 30) - 1
+_KEY_DIGITS = 16
+
+# What all headers have behind the size and behind the checksum.
+_BLANK = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
+_TIME, _REST = _BLANK[135:148], _BLANK[154:]
+
+
+# The package isal takes a tenth of the time for the same values.
+_crc32: Checksum = zlib.crc32
+_adler32: Checksum = zlib.adler32
+with suppress(ImportError):
+    from isal import isal_zlib
+
+    _crc32, _adler32 = isal_zlib.crc32, isal_zlib.adler32
+
+
+def write_file(sink: FileSink, path: str, content: bytes) -> None:
+    """Writes a whole file."""
+    with sink.create(path) as file:
+        file.write(content)
+
+
+def sample_key(members: list[tuple[str, bytes]]) -> bytes:
+    """Returns the 16 hexadecimal digits that stand for the content of a sample."""
+    crc, adler = 0, 1
+    for suffix, payload in members:
+        name = b"%b\0%d\0" % (suffix.encode(), len(payload))
+        crc = _crc32(payload, _crc32(name, crc))
+        adler = _adler32(payload, _adler32(name, adler))
+    return b"%08x%08x" % (crc, adler)
+
+
+def member_header(key: bytes, suffix: str, size: int) -> bytes:
+    """Returns the header of a member.
+
+    Args:
+        key: The first 16 characters of its name.
+        suffix: The rest of its name.
+        size: Bytes of its content.
+
+    Raises:
+        ExportError: Name or size are beyond what a header holds.
+    """
+    if size > _MAX_MEMBER_BYTES:
+        raise ExportError(
+            f"Member '{key.decode()}{suffix}' has {size} bytes, more than a TAR holds: split the sample"
+        )
+    middle, checksum = _behind_key(suffix, size)
+    return b"%b%b%06o%b" % (key, middle, checksum + sum(key), _REST)
+
+
+# Tensors mostly have few sizes.
+@functools.lru_cache(maxsize=1024)
+def _behind_key(suffix: str, size: int) -> tuple[bytes, int]:
+    """Returns what is between key and checksum, and the checksum without that of the key."""
+    start, checksum = _named_like(suffix)
+    digits = b"%011o" % size
+    return b"%b%b%b" % (start, digits, _TIME), checksum + sum(digits)
+
+
+@functools.lru_cache(maxsize=1024)
+def _named_like(suffix: str) -> tuple[bytes, int]:
+    """Returns what is between key and size, and the checksum without those of key and size."""
+    key = "0" * _KEY_DIGITS
+    header = tarfile.TarInfo(key + suffix).tobuf(tarfile.USTAR_FORMAT)
+    return header[_KEY_DIGITS:124], int(header[148:154], 8) - sum(key.encode()) - sum(
+        header[124:135]
+    )
+
+
+class ShardWriter:
+    """Puts samples into shards; what would make a shard too large begins the next one.
+
+    Args:
+        sink: Where the shards go.
+        shard_bytes: How large a shard may be; a larger sample is a shard of its own.
+    """
+
+    def __init__(self, sink: FileSink, shard_bytes: int) -> None:
+        self._sink = sink
+        self._room = shard_bytes - TRAILER
+        self._shards: list[manifest.Shard] = []
+        self._file: io.BufferedIOBase | None = None
+        self._records = array("I")
+        self._size = 0
+        # How often each key occurs in the shard.
+        self._keys: dict[bytes, int] = {}
+
+    def add(self, members: list[tuple[str, bytes]]) -> None:
+        """Writes the members of the next sample."""
+        size = sum(_RECORD + len(data) + -len(data) % _RECORD for _, data in members)
+        key = sample_key(members)
+        full = self._size + size > self._room or len(self._records) >= manifest.MAX_SHARD_SAMPLES
+        if self._records and full:
+            self._close()
+        if self._file is None:
+            self._file = self._sink.create(self._path("shards", "tar"))
+        repeated = self._keys.get(key, 0)
+        self._keys[key] = repeated + 1
+        mark = f"-{repeated}." if repeated else "."
+        pieces: list[bytes] = []
+        for suffix, payload in members:
+            length = len(payload)
+            header = member_header(key, mark + suffix, length)
+            pieces += (header, payload, _ZEROS[: -length % _RECORD])
+        self._file.writelines(pieces)
+        self._records.append(size // _RECORD)
+        self._size += size
+
+    def finish(self) -> list[manifest.Shard]:
+        """Ends the last shard and returns all of them."""
+        if self._records:
+            self._close()
+        return self._shards
+
+    def _path(self, folder: str, extension: str) -> str:
+        return f"{folder}/{len(self._shards):05d}.{extension}"
+
+    def _close(self) -> None:
+        assert self._file is not None
+        self._file.write(bytes(TRAILER))
+        self._file.close()
+        path, index = self._path("shards", "tar"), self._path("index", "json")
+        write_file(self._sink, index, manifest.write_index(self._records))
+        shard = manifest.Shard(
+            path=path,
+            cid=str(self._sink.cid_of(path)),
+            size=self._size + TRAILER,
+            samples=len(self._records),
+            index=index,
+        )
+        self._shards.append(shard)
+        self._file, self._records, self._size = None, array("I"), 0
+        self._keys.clear()
