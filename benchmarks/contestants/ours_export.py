@@ -11,7 +11,7 @@ from benchmarks.contestants.export_samples import Samples
 from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset_core import Options
 from ipfs_dataset_core.ipld import PROFILES, FileBuilder
-from ipfs_dataset_core.publishing.publish import BlockUpload
+from ipfs_dataset_core.publishing.upload import BlockUpload
 from ipfs_dataset_plugins.api.transport import ApiTransport
 
 if TYPE_CHECKING:

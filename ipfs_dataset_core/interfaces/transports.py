@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ipfs_dataset_core.interfaces.objects import Span
     from ipfs_dataset_core.ipld import CID
@@ -89,6 +89,17 @@ class Transport(ABC):
         """Returns the ``/ipfs/…`` path that an IPNS or DNSLink name points to now."""
         raise NotImplementedError
 
+    def lacking(self, blocks: Sequence[tuple[CID, bytes]]) -> Sequence[tuple[CID, bytes]]:
+        """Returns those of the blocks that are not stored yet, in their order; only these are then put.
+
+        Without an implementation all of them are. Called by the threads that call `put_blocks`; a failure
+        only means that all blocks are put from then on.
+
+        Raises:
+            TransportError: That cannot be found out.
+        """
+        return blocks
+
     def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
         """Stores blocks; when it returns they are all stored.
 
@@ -147,6 +158,9 @@ class WrapperTransport(Transport):
 
     def resolve_name(self, name: str) -> str:
         return self.wrapped.resolve_name(name)
+
+    def lacking(self, blocks: Sequence[tuple[CID, bytes]]) -> Sequence[tuple[CID, bytes]]:
+        return self.wrapped.lacking(blocks)
 
     def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
         self.wrapped.put_blocks(blocks)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ipfs_dataset_core.errors import ExportError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _NOTHING = (
     "the dataset has no samples, so nothing is published: has an iterator been used up, or a filter left "
@@ -23,7 +23,13 @@ _NOTHING = (
 )
 
 
-def samples_of(dataset: Any, *, progress: bool | None, allow_empty: bool = False) -> Iterator[Any]:
+def samples_of(
+    dataset: Any,
+    *,
+    progress: bool | None,
+    allow_empty: bool = False,
+    status: Callable[[], object] = str,
+) -> Iterator[Any]:
     """Returns an iterator over the samples of a dataset, in order.
 
     Exceptions of the dataset pass through unchanged, except for an `IndexError` or `KeyError` at an index
@@ -33,6 +39,7 @@ def samples_of(dataset: Any, *, progress: bool | None, allow_empty: bool = False
         dataset: A map-style dataset, whose indices are 0 to its length, or anything that can be iterated.
         progress: Whether to show a bar on standard error; None shows one if that is a terminal.
         allow_empty: Whether a dataset may have no samples.
+        status: Returns what the bar shows beside the number of samples, whenever it is drawn.
 
     Raises:
         ExportError: It is no dataset, or has fewer samples than its length; the former is raised here, the
@@ -51,8 +58,27 @@ def samples_of(dataset: Any, *, progress: bool | None, allow_empty: bool = False
             f"{dataset!r:.200} is no dataset: it needs __len__ and __getitem__, or __iter__"
         )
     show = sys.stderr.isatty() if progress is None else progress
-    shown = tqdm(samples, total=total, unit=" samples") if show else samples
+    shown: Iterable[Any] = samples
+    if show:
+        bar = _Bar(samples, total=total, unit=" samples")
+        bar.status = status
+        shown = bar
     return iter(shown if allow_empty else _not_empty(shown))
+
+
+class _Bar(tqdm):  # type: ignore[type-arg] # at run time it takes no parameter
+    """A progress bar with a text of the moment behind it, which costs nothing per sample."""
+
+    status: Callable[[], object] = str
+
+    @property
+    def format_dict(self) -> Any:
+        return {**super().format_dict, "postfix": str(self.status())}
+
+
+def can_be_read_again(dataset: Any) -> bool:
+    """Tells whether a dataset yields all samples once more after it was read, as an iterator does not."""
+    return not hasattr(dataset, "__next__")
 
 
 def _by_number(dataset: Any, total: int) -> Iterator[Any]:

@@ -1,26 +1,30 @@
-"""Publishes samples: writes an exporter's files as blocks, and uploads these in batches at bounded memory."""
+"""Publishes samples: writes an exporter's files as blocks, uploads those that are new, and pins the root."""
 
 from __future__ import annotations
 
 import io
+import logging
 import math
-import time
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.errors import ExportError
+from ipfs_dataset_core.errors import ExportError, ObjectNotFoundError, TransportError
 from ipfs_dataset_core.interfaces import FileSink
 from ipfs_dataset_core.ipld import FileBuilder, build_tree
-from ipfs_dataset_core.runtime.deadlines import until
+from ipfs_dataset_core.publishing.upload import BlockUpload, UploadCount, with_advice
 from ipfs_dataset_core.sources.retry import with_retries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from concurrent.futures import Future
 
     from ipfs_dataset_core.interfaces import Exporter, Transport
     from ipfs_dataset_core.ipld import CID, Built, Profile
+
+
+log = logging.getLogger(__name__)
+
+# How often blocks are sent again that the store has lost between being stored and being pinned.
+_MOST_LOSSES = 3
 
 
 def publish(
@@ -31,8 +35,14 @@ def publish(
     *,
     retries: int = 0,
     deadline: float = math.inf,
+    count: UploadCount | None = None,
+    again: Callable[[], Iterable[Any]] | None = None,
 ) -> CID:
     """Exports, stores and pins samples; returns the CID of the published directory.
+
+    Only blocks that the transport lacks are sent. The pin at the end fails unless all blocks are there, so
+    that a store which removes blocks in the meantime leads to another upload or to an error, never to a
+    dataset with holes.
 
     Args:
         samples: What to publish.
@@ -41,17 +51,38 @@ def publish(
         profile: Decides on the blocks.
         retries: How often a request that may succeed later is tried again.
         deadline: Seconds in all for one batch of blocks, over all tries.
+        count: Counts the blocks while they are made and sent.
+        again: Returns the samples once more, in case blocks were lost; None where they cannot be read twice.
 
     Raises:
         ExportError: A sample cannot be exported.
         TransportError: The blocks could not be stored, or not be pinned.
     """
-    with closing(BlockUpload(transport, retries=retries, deadline=deadline)) as upload:
-        sink = TreeSink(profile, upload.emit)
-        exporter.export(samples, sink)
-        root = sink.finish()
-        upload.finish()
-    with_retries(lambda: transport.pin(root), retries)
+    count = UploadCount() if count is None else count
+    for left in reversed(range(_MOST_LOSSES)):
+        with closing(
+            BlockUpload(transport, retries=retries, deadline=deadline, count=count)
+        ) as upload:
+            sink = TreeSink(profile, upload.emit)
+            exporter.export(samples, sink)
+            root = sink.finish()
+            upload.finish()
+        try:
+            with_retries(lambda: transport.pin(root), retries)  # noqa: B023 - called at once
+            break
+        except ObjectNotFoundError as error:
+            if not left or again is None:
+                raise with_advice(
+                    error, "Blocks were removed while they were published: run the export again"
+                ) from error
+            log.warning(
+                "%s: blocks were removed while %s was published: %s", transport.name, root, error
+            )
+            samples = again()
+            count.restart()
+        except TransportError as error:
+            raise count.advise(error, "pinned") from error
+    log.info("Published %s to %s: %s", root, transport.name, count)
     return root
 
 
@@ -126,79 +157,3 @@ class _TreeFile(io.BufferedIOBase):
 
         The garbage collector may run at any line of any thread, also while the upload holds its locks.
         """
-
-
-# One batch is filled while two are uploaded: together 24 MiB.
-BATCH_BYTES = 8 << 20
-# A node receives the second batch while it stores the first: with one at a time both sides would wait.
-_UNDER_WAY = 2
-_FREED = 16 << 20
-
-
-class BlockUpload:
-    """Uploads blocks in batches, two at once where the transport allows it, while further blocks are made.
-
-    Args:
-        transport: Stores the blocks.
-        batch_bytes: How many bytes of blocks a batch has; at most three batches are in memory.
-        retries: How often a batch that may be taken later is sent again.
-        deadline: Seconds in all for one batch, over all tries.
-    """
-
-    def __init__(
-        self,
-        transport: Transport,
-        batch_bytes: int = BATCH_BYTES,
-        *,
-        retries: int = 0,
-        deadline: float = math.inf,
-    ) -> None:
-        self._transport = transport
-        self._retries = retries
-        self._deadline = deadline
-        self._limit = batch_bytes
-        self._batch: list[tuple[CID, bytes]] = []
-        self._size = 0
-        self._at_once = min(_UNDER_WAY, transport.concurrency)
-        self._under_way: set[Future[None]] = set()
-        self._threads = ThreadPoolExecutor(self._at_once, "ipfs-dataset-upload")
-        # Having freed so much at once, glibc keeps what is freed later: a fifth of an export's time
-        # would go into giving the memory of sent blocks back, and into getting it again, cleared.
-        bytearray(_FREED)
-
-    def emit(self, cid: CID, block: bytes) -> None:
-        """Adds a block to the current batch.
-
-        Waits while too much is being uploaded; an error of an earlier batch is raised here.
-        """
-        self._batch.append((cid, block))
-        self._size += len(block)
-        if self._size >= self._limit:
-            self._send()
-
-    def finish(self) -> None:
-        """Waits until all blocks are stored; an error of a batch is raised here."""
-        self._send()
-        self._wait(0)
-
-    def _send(self) -> None:
-        self._wait(self._at_once - 1)
-        batch, self._batch, self._size = self._batch, [], 0
-        if batch:
-            self._under_way.add(self._threads.submit(self._put, batch))
-
-    def _put(self, batch: list[tuple[CID, bytes]]) -> None:
-        # Storing a block twice is storing it once, so a batch can be sent again whole.
-        with until(time.monotonic() + self._deadline):
-            with_retries(lambda: self._transport.put_blocks(batch), self._retries)
-
-    def _wait(self, most: int) -> None:
-        while len(self._under_way) > most:
-            done, self._under_way = wait(self._under_way, return_when=FIRST_COMPLETED)
-            for future in done:
-                future.result()
-
-    def close(self) -> None:
-        """Waits for the batches that are being uploaded, and drops the rest."""
-        self._batch.clear()
-        self._threads.shutdown(wait=True, cancel_futures=True)

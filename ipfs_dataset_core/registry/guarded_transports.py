@@ -22,7 +22,7 @@ from ipfs_dataset_core.runtime.deadlines import time_left, until
 from ipfs_dataset_core.runtime.pool import DaemonPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ipfs_dataset_core.interfaces import ByteStream, Span, TransportPlugin
     from ipfs_dataset_core.ipld import CID
@@ -89,6 +89,10 @@ class GuardedTransport(WrapperTransport):
 
     def resolve_name(self, name: str) -> str:
         return self._calls.run(f"the name {name}", self.wrapped.resolve_name, name)
+
+    def lacking(self, blocks: Sequence[tuple[CID, bytes]]) -> Sequence[tuple[CID, bytes]]:
+        what = f"looking for {len(blocks)} blocks"
+        return self._calls.run(what, self.wrapped.lacking, blocks)
 
     def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
         self._calls.here("storing blocks", lambda: self.wrapped.put_blocks(blocks))

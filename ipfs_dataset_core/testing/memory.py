@@ -10,7 +10,7 @@ from ipfs_dataset_core.ipld import CID, entries, node_kind, parse_file
 from ipfs_dataset_core.options import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ipfs_dataset_core.interfaces import Span
 
@@ -126,6 +126,9 @@ class MemoryTransport(Transport):
             return self.blocks[cid.multihash]
         except KeyError:
             raise ObjectNotFoundError(f"memory has no block {cid}") from None
+
+    def lacking(self, blocks: Sequence[tuple[CID, bytes]]) -> Sequence[tuple[CID, bytes]]:
+        return [(cid, block) for cid, block in blocks if cid.multihash not in self.blocks]
 
     def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
         batch = {cid.multihash: block for cid, block in blocks}

@@ -173,6 +173,18 @@ class TransportContract:
             for cid in (*blocks, *blocks):
                 transport.pin(cid)
 
+    def test_it_tells_which_blocks_it_lacks(self, transport: Transport) -> None:
+        self._need_writable(transport)
+        blocks = [(make_cid(data, RAW), data) for data in (b"there", b"new", b"also new")]
+        transport.put_blocks(blocks[:1])
+        with self._no_error("Asking which blocks are lacking"):
+            found = list(transport.lacking(blocks))
+        _terms.must(
+            found in (blocks, blocks[1:]),
+            "`lacking(blocks)` has to return those pairs that are not stored yet, in their order; of one "
+            f"that is and two that are not it returned {found!r:.200}",
+        )
+
     def test_nothing_incomplete_is_pinned(self, transport: Transport) -> None:
         self._need_writable(transport)
         root, blocks = _file_of(b"a file of which a part is missing" * 100_000)

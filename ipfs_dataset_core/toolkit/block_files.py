@@ -62,6 +62,10 @@ class BlockFiles:
         """Tells whether there is a file for the block."""
         return self.shelves.has(_name(cid))
 
+    def holds(self, cid: CID, block: bytes) -> bool:
+        """Tells whether the file for the block has exactly these bytes."""
+        return self.shelves.holds(_name(cid), block)
+
     def read(self, cid: CID) -> bytes | None:
         """Returns what is stored for a block, None where nothing is.
 

@@ -389,6 +389,14 @@ class Shelves:
             return False
         return status is not None and _is_regular(status)
 
+    def holds(self, name: str, data: bytes) -> bool:
+        """Tells whether a file holds exactly these data; false where that cannot be found out."""
+        try:
+            with self._shelf(name) as shelf:
+                return _holds(shelf, name, data)
+        except OSError:
+            return False
+
     def read(self, name: str, limit: int) -> bytes | None:
         """Returns what a file holds, None where there is none; see `Directory.read`."""
         try:

@@ -33,7 +33,7 @@ if sys.platform != "win32":
     import fcntl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -90,6 +90,10 @@ class FolderStore(Transport):
             raise ObjectNotFoundError(f"{self.name}: {self._lacks(cid)}")
         return block
 
+    def lacking(self, blocks: Sequence[tuple[CID, bytes]]) -> Sequence[tuple[CID, bytes]]:
+        # Compared, not only looked for: what the disk has damaged is written again.
+        return [(cid, block) for cid, block in blocks if not self._files.holds(cid, block)]
+
     def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
         for cid, block in blocks:
             try:
@@ -107,14 +111,16 @@ class FolderStore(Transport):
         try:
             self._folder.pin(cid)
         except OSError as error:
-            raise TransportError(f"{self.name}: cannot pin {cid}: {error}") from error
+            raise TransportError(
+                f"{self.name}: cannot pin {cid}: {error}{self._remedy(error)}"
+            ) from error
 
     def _remedy(self, error: OSError) -> str:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return (
                 f". Blocks are written to {str(self._path)!r}: give a folder in which you may write"
             )
-        return ""
+        return _remedy_of_full_disk(error)
 
     def _lacks(self, cid: CID) -> str:
         lacks = f"has no block {cid}"
@@ -239,7 +245,7 @@ class CarWriter(Transport):
                     file.writelines((car_section_head(cid, len(block)), block))
             file.flush()
         except OSError as error:
-            raise TransportError(f"{self.name}: {error}") from error
+            raise TransportError(f"{self.name}: {error}{_remedy_of_full_disk(error)}") from error
 
     def pin(self, cid: CID) -> None:
         missing = (self._linked | {cid.multihash}) - self._written
@@ -260,7 +266,7 @@ class CarWriter(Transport):
             self._part.replace(self._path)
             self._complete = True
         except OSError as error:
-            raise TransportError(f"{self.name}: {error}") from error
+            raise TransportError(f"{self.name}: {error}{_remedy_of_full_disk(error)}") from error
 
     def close(self) -> None:
         """Removes what was not completed."""
@@ -308,6 +314,12 @@ class CarWriter(Transport):
     def _note(self, cid: CID, block: bytes) -> None:
         self._written.add(cid.multihash)
         self._linked |= {link.multihash for link in links(cid, block) if not link.is_identity}
+
+
+def _remedy_of_full_disk(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return ". Free some space there, or publish to another place"
+    return ""
 
 
 def _lock(descriptor: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from contextlib import closing
 
 import pytest
 
@@ -11,6 +12,7 @@ from ipfs_dataset_core import Options, TransportError, TransportTimeoutError
 from ipfs_dataset_core.datasets.objects import DatasetObject
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.ipld import RAW, make_cid
+from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter
 from ipfs_dataset_core.reading.connections import Connections
 from ipfs_dataset_core.reading.unverified import PlainFile
 from ipfs_dataset_plugins.api.transport import ApiTransport
@@ -111,3 +113,16 @@ def test_folders_of_its_gateway_are_read_where_they_list_their_members(jsipfs, p
     unlisted = publish(jsipfs, *tree(MEMBERS))
     with pytest.raises(TransportError, match="cannot be listed"):
         DatasetObject(IPFSObject(f"ipfs://{unlisted}"), plain).counted_shards()
+
+
+def test_an_export_goes_on_where_it_was(jsipfs):
+    data = [noise(300_000, seed=number) for number in range(100, 160)]
+    exporter = IPFSDatasetExporter(jsipfs.api, shard_bytes=1 << 20)
+    exporter.export_to_ipfs(data[:40])
+    sent = exporter.uploaded.sent_bytes
+    cid = exporter.export_to_ipfs(data)
+    assert exporter.uploaded.present_bytes > sent * 0.9
+    exporter.export_to_ipfs(data)
+    assert exporter.uploaded.sent_bytes == 0
+    with closing(exporter.import_from_ipfs(cid)) as imported:
+        assert list(imported) == data

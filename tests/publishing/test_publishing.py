@@ -14,7 +14,8 @@ from ipfs_dataset_core.errors import ExportError, TransportError
 from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.ipld import CID, RAW, get_profile, make_cid
 from ipfs_dataset_core.publishing.dataset_samples import samples_of
-from ipfs_dataset_core.publishing.publish import BlockUpload, TreeSink, publish
+from ipfs_dataset_core.publishing.publish import TreeSink, publish
+from ipfs_dataset_core.publishing.upload import BlockUpload
 from ipfs_dataset_core.runtime.deadlines import time_left
 from ipfs_dataset_core.testing import MemoryTransport
 from ipfs_dataset_plugins.tar_shards.exporter import TarShards
@@ -203,6 +204,7 @@ from ipfs_dataset_plugins.tar_shards.exporter import TarShards
 import torch
 
 class Nowhere(Transport):
+    name = "nowhere"
     def get_block(self, cid): raise NotImplementedError
     def put_blocks(self, blocks): pass
     def pin(self, cid): pass

@@ -6,12 +6,22 @@ the response; see https://docs.ipfs.tech/reference/kubo/rpc/ and Kubo issue 8818
 
 from __future__ import annotations
 
+import contextvars
 import json
+import logging
 import secrets
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from ipfs_dataset_core import CID, ObjectNotFoundError, Transport, TransportError
+from ipfs_dataset_core import (
+    CID,
+    ObjectNotFoundError,
+    Transport,
+    TransportError,
+)
 from ipfs_dataset_core.ipld import CarReader, car_header, car_section_head
 from ipfs_dataset_plugins.api.node_gateway import NodeGateway
 from ipfs_dataset_plugins.gateway.transport import is_block
@@ -25,12 +35,25 @@ if TYPE_CHECKING:
     from ipfs_dataset_core import Options, Span
     from ipfs_dataset_plugins.http.response import Body
 
+log = logging.getLogger(__name__)
+
 MAX_ANSWER_BYTES = 1 << 20
 _SHOWN_BYTES = 2048
 # In the errors of offline nodes (Kubo, js-ipfs) for blocks that they do not have.
 _MISSING = ("block was not found locally", "not found", "no link named", "could not find")
+# In the errors of commands that took too long (Kubo, js-ipfs).
+_TOO_LATE = ("deadline", "timeout", "timed out")
 # A CAR needs a root; this identity CID of no bytes cannot be pinned by mistake.
 _NO_ROOT = CID.parse("bafkqaaa")
+# How many blocks each of the two threads that upload looks for at once: over a long way to the node, one
+# after the other would take longer than to send them.
+_LOOKED_FOR_AT_ONCE = 4
+# js-ipfs waits for a block that it does not have, even where it is offline.
+_STAT_SECONDS = 2
+# All that a node has, for one that cannot be asked for single blocks: about 100,000 of them.
+_MAX_LISTING_BYTES = 8 << 20
+# A pin that has not come further for so long may be waiting for a block that nobody has.
+STALLED_SECONDS = 3.0
 
 
 class ApiTransport(Transport):
@@ -56,6 +79,9 @@ class ApiTransport(Transport):
         self._block_bytes = options.limits.block_bytes
         self._client = HTTPClient(endpoint, options)
         self._gateway = NodeGateway(endpoint, options)
+        self._lookups = ThreadPoolExecutor(_LOOKED_FOR_AT_ONCE * 2, "ipfs-dataset-lookup")
+        self._listed: set[bytes] | None = None
+        self._listing = threading.Lock()
 
     def get_block(self, cid: CID) -> bytes:
         if (block := self._gateway.block(cid)) is not None:
@@ -102,6 +128,59 @@ class ApiTransport(Transport):
             )
         return path
 
+    def lacking(self, blocks: Sequence[tuple[CID, bytes]]) -> Sequence[tuple[CID, bytes]]:
+        if self._listed is None:
+            # Each thread needs the deadline of this one, which is in the context.
+            asked = [
+                self._lookups.submit(contextvars.copy_context().run, self._has, cid)
+                for cid, _ in blocks
+            ]
+            try:
+                there = [answer.result() for answer in asked]
+                return [
+                    block for block, is_there in zip(blocks, there, strict=True) if not is_there
+                ]
+            except TransportError as error:
+                if not error.retryable:
+                    raise
+                log.info("%s; all blocks that it has are listed instead", error)
+            finally:
+                for answer in asked:
+                    answer.cancel()
+        listed = self._all_blocks()
+        return [(cid, block) for cid, block in blocks if cid.multihash not in listed]
+
+    def _has(self, cid: CID) -> bool:
+        try:
+            body = self._call(
+                "block/stat", arg=str(cid), offline="true", timeout=f"{_STAT_SECONDS}s"
+            )
+        except ObjectNotFoundError:
+            return False
+        body.read_all(MAX_ANSWER_BYTES)
+        return True
+
+    def _all_blocks(self) -> set[bytes]:
+        """Returns the multihashes of all blocks that the node has; see `_STAT_SECONDS`."""
+        with self._listing:
+            if self._listed is None:
+                body = self._call("refs/local")
+                body.check_encoding()
+                text = body.read_all(_MAX_LISTING_BYTES)
+                if len(text) > _MAX_LISTING_BYTES:
+                    raise TransportError(
+                        f"{self.name}: refs/local lists too many blocks to compare"
+                    )
+                try:
+                    refs = (json.loads(line)["Ref"] for line in text.splitlines())
+                    self._listed = {CID.parse(ref).multihash for ref in refs}
+                except (ValueError, KeyError, TypeError, RecursionError) as error:
+                    kind = type(error).__name__
+                    raise TransportError(
+                        f"{self.name}: refs/local answered no list of blocks ({kind})"
+                    ) from None
+        return self._listed
+
     def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
         pieces = [car_header([_NO_ROOT])]
         for cid, block in blocks:
@@ -112,22 +191,64 @@ class ApiTransport(Transport):
 
     def pin(self, cid: CID) -> None:
         # Progress lines keep the connection busy, so that a long walk over the DAG does not time out.
-        answer, shown = self._json("pin/add", arg=str(cid), recursive="true", progress="true")
+        body = self._call("pin/add", arg=str(cid), recursive="true", progress="true")
+        body.check_encoding()
+        try:
+            line = self._last_line(body, cid)
+        finally:
+            body.close()
+        answer, shown = self._value("pin/add", line, body)
         if not isinstance(answer, dict) or not answer.get("Pins"):
             raise TransportError(f"{self.name}: pin/add of {cid} answered {shown!r}, no pin")
 
+    def _last_line(self, body: Body, cid: CID) -> bytes:
+        """Returns the last line of the answer to ``pin/add``; those in front of it report progress.
+
+        A node that is online looks for missing blocks in the network, for ever and without a word, also
+        where it was told to be offline. So where there is no progress for a while, a walk of its blocks,
+        which does stay offline, tells whether all are there.
+        """
+        line, before = b"", b""
+        moved, patience = time.monotonic(), STALLED_SECONDS
+        while following := body.read_line(MAX_ANSWER_BYTES):
+            line = following
+            if line != before:
+                before, moved = line, time.monotonic()
+            elif time.monotonic() - moved > patience:
+                self._check_complete(cid)
+                patience *= 4
+        return line
+
+    def _check_complete(self, cid: CID) -> None:
+        """Checks that the node has all blocks of a DAG.
+
+        Raises:
+            ObjectNotFoundError: It lacks some.
+        """
+        body = self._call("refs", arg=str(cid), recursive="true", unique="true", offline="true")
+        body.check_encoding()
+        line = b"{}"
+        while following := body.read_line(MAX_ANSWER_BYTES):
+            line = following
+        answer, shown = self._value("refs", line, body)
+        if not isinstance(answer, dict) or answer.get("Err"):
+            raise ObjectNotFoundError(
+                f"{self.name}: pin/add of {cid}: the node does not have all blocks of it ({shown})"
+            )
+
     def close(self) -> None:
+        self._lookups.shutdown(wait=True, cancel_futures=True)
         self._gateway.close()
         self._client.close()
 
     def _json(self, command: str, **parameters: Any) -> tuple[Any, str]:
-        """Returns the JSON value of the last line of the response, and that line as messages may show it.
-
-        The lines in front of it report progress.
-        """
+        """Returns the JSON value of the last line of the response, and that line as messages may show it."""
         body = self._call(command, **parameters)
         body.check_encoding()
         line = body.read_all(MAX_ANSWER_BYTES).strip().rpartition(b"\n")[2]
+        return self._value(command, line, body)
+
+    def _value(self, command: str, line: bytes, body: Body) -> tuple[Any, str]:
         shown = body.shown(line[:_SHOWN_BYTES].decode("utf-8", "replace"))
         try:
             return json.loads(line), shown
@@ -195,7 +316,7 @@ class ApiTransport(Transport):
         error = error_for_status(response, what, message)
         if said is not None and response.status == 500:  # noqa: PLR2004 - how a node reports a failed command
             # The command would fail again; a 500 without a message comes from a proxy in front of the node.
-            error.retryable = "deadline" in message or "timeout" in message
+            error.retryable = any(words in message for words in _TOO_LATE)
         return error
 
 

@@ -304,6 +304,28 @@ class Body:
                 )
         return data
 
+    def read_line(self, limit: int) -> bytes:
+        """Returns the next line without white space around it, as soon as it is there; b"" at the end.
+
+        Args:
+            limit: The most bytes that a line may have.
+
+        Raises:
+            TransportError: The line is longer, the body was cut, or the server reports a failure.
+        """
+        line = b""
+        while not line:
+            piece = self._guarded(self._response.readline, limit + 1)
+            if not piece:
+                return b""
+            if len(piece) > limit:
+                self._discard()
+                raise TransportError(
+                    f"{self._request}: a line of the answer has more than {limit} bytes"
+                )
+            line = piece.strip()
+        return line
+
     def expect(self, length: int) -> None:
         """Sets the expected length of the body in bytes."""
         self._left = length
@@ -369,8 +391,12 @@ class Body:
 
     def _read(self, size: int) -> bytes:
         """Returns `size` bytes, fewer at the end."""
+        return self._guarded(self._response.read, size)
+
+    def _guarded(self, read: Callable[[int], bytes], size: int) -> bytes:
+        """Returns what a method of the response returns; its failures become typed errors."""
         try:
-            data = self._response.read(size)
+            data = read(size)
         except StreamError as error:
             self._discard()
             raise TransportError(

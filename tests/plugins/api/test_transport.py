@@ -41,6 +41,7 @@ def refusal(message):
     [
         (refusal("this dag node is a directory"), False),
         (refusal("context deadline exceeded"), True),
+        (refusal("Failed to get block stats: request timed out"), True),
         (Plan(status=500), True),
         (Plan(status=500, body=b'{"error": "upstream"}'), True),
         (Plan(status=500, body=b"[" * 2000), True),

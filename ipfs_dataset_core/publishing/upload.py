@@ -1,0 +1,201 @@
+"""Uploads blocks in batches at bounded memory, without those that are stored already."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, TypeVar
+
+from ipfs_dataset_core.errors import TransportError
+from ipfs_dataset_core.runtime.deadlines import until
+from ipfs_dataset_core.runtime.sizes import human_size
+from ipfs_dataset_core.sources.retry import with_retries
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from ipfs_dataset_core.interfaces import Transport
+    from ipfs_dataset_core.ipld import CID
+
+log = logging.getLogger(__name__)
+
+E = TypeVar("E", bound=TransportError)
+_Blocks = Sequence[tuple["CID", bytes]]
+
+# One batch is filled while two are uploaded: together 24 MiB.
+BATCH_BYTES = 8 << 20
+# A node receives the second batch while it stores the first: with one at a time both sides would wait.
+_UNDER_WAY = 2
+_FREED = 16 << 20
+# After a batch of which nothing was there, one block of so many is looked for, as long as none is found.
+_PROBE_EVERY = 8
+
+
+class UploadCount:
+    """How many blocks were made, were there already, and were sent; its text is for people.
+
+    Attributes:
+        blocks: Blocks of the published files and directories.
+        bytes: Their bytes.
+        present_blocks: Blocks that were stored before.
+        present_bytes: Their bytes.
+        sent_blocks: Blocks that were sent and stored.
+        sent_bytes: Their bytes.
+    """
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Sets all to 0."""
+        self.blocks = self.bytes = 0
+        self.present_blocks = self.present_bytes = 0
+        self.sent_blocks = self.sent_bytes = 0
+
+    def made(self, size: int) -> None:
+        """Counts a block."""
+        self.blocks += 1
+        self.bytes += size
+
+    def stored(self, batch: _Blocks, sent: _Blocks) -> None:
+        """Counts a batch that is stored, and the part of it that was sent for that."""
+        in_all, sent_bytes = (sum(len(block) for _, block in part) for part in (batch, sent))
+        self.present_blocks += len(batch) - len(sent)
+        self.present_bytes += in_all - sent_bytes
+        self.sent_blocks += len(sent)
+        self.sent_bytes += sent_bytes
+
+    def advise(self, error: E, undone: str) -> E:
+        """Returns the error that ended an upload with how far it got, and what to do.
+
+        Args:
+            error: The error.
+            undone: What is not done, a participle.
+        """
+        stored = self.present_bytes + self.sent_bytes
+        if not stored and not error.retryable:
+            return error
+        return with_advice(
+            error,
+            f"{human_size(stored)} of the {human_size(self.bytes)} made so far are stored, nothing is "
+            f"{undone}: run the export again, which sends only what is missing then",
+        )
+
+    def __str__(self) -> str:
+        text = human_size(self.bytes)
+        return (
+            f"{text}, {human_size(self.present_bytes)} already there"
+            if self.present_bytes
+            else text
+        )
+
+
+class BlockUpload:
+    """Uploads blocks in batches, two at once where the transport allows it, while further blocks are made.
+
+    A transport is first asked which blocks of a batch it lacks, in the thread that uploads the batch. To ask
+    for all would slow down the upload of data that are new, so after a batch that was new as a whole only
+    one block in eight is looked for, until one is found.
+
+    Args:
+        transport: Stores the blocks.
+        batch_bytes: How many bytes of blocks a batch has; at most three batches are in memory.
+        retries: How often a batch that may be taken later is sent again.
+        deadline: Seconds in all for one batch, over all tries.
+        count: Counts the blocks.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        batch_bytes: int = BATCH_BYTES,
+        *,
+        retries: int = 0,
+        deadline: float = math.inf,
+        count: UploadCount | None = None,
+    ) -> None:
+        self._transport = transport
+        self._retries = retries
+        self._deadline = deadline
+        self._limit = batch_bytes
+        self._batch: list[tuple[CID, bytes]] = []
+        self._size = 0
+        self._at_once = min(_UNDER_WAY, transport.concurrency)
+        self._under_way: set[Future[tuple[_Blocks, _Blocks]]] = set()
+        self._threads = ThreadPoolExecutor(self._at_once, "ipfs-dataset-upload")
+        self._asks = True
+        self._all_new = False
+        self.count = UploadCount() if count is None else count
+        # Having freed so much at once, glibc keeps what is freed later: a fifth of an export's time
+        # would go into giving the memory of sent blocks back, and into getting it again, cleared.
+        bytearray(_FREED)
+
+    def emit(self, cid: CID, block: bytes) -> None:
+        """Adds a block to the current batch.
+
+        Waits while too much is being uploaded; an error of an earlier batch is raised here.
+        """
+        self._batch.append((cid, block))
+        self._size += len(block)
+        self.count.made(len(block))
+        if self._size >= self._limit:
+            self._send()
+
+    def finish(self) -> None:
+        """Waits until all blocks are stored; an error of a batch is raised here."""
+        self._send()
+        self._wait(0)
+
+    def _send(self) -> None:
+        self._wait(self._at_once - 1)
+        batch, self._batch, self._size = self._batch, [], 0
+        if batch:
+            self._under_way.add(self._threads.submit(self._put, batch))
+
+    def _put(self, batch: _Blocks) -> tuple[_Blocks, _Blocks]:
+        """Stores a batch; returns it, and what of it was sent for that."""
+        with until(time.monotonic() + self._deadline):
+            lacking = self._lacking(batch) if self._asks else batch
+            # Storing a block twice is storing it once, so a batch can be sent again whole.
+            if lacking:
+                with_retries(lambda: self._transport.put_blocks(lacking), self._retries)
+        return batch, lacking
+
+    def _lacking(self, batch: _Blocks) -> _Blocks:
+        """Returns what has to be sent of a batch."""
+        try:
+            if self._all_new:
+                probes = batch[(len(batch) - 1) % _PROBE_EVERY // 2 :: _PROBE_EVERY]
+                if len(self._transport.lacking(probes)) == len(probes):
+                    return batch
+            lacking = self._transport.lacking(batch)
+        except TransportError as error:
+            log.info("Everything is sent, whether it is there or not: %s", error)
+            self._asks = False
+            return batch
+        self._all_new = len(lacking) == len(batch)
+        return lacking
+
+    def _wait(self, most: int) -> None:
+        while len(self._under_way) > most:
+            done, self._under_way = wait(self._under_way, return_when=FIRST_COMPLETED)
+            for future in done:
+                try:
+                    self.count.stored(*future.result())
+                except TransportError as error:
+                    raise self.count.advise(error, "published") from error
+
+    def close(self) -> None:
+        """Waits for the batches that are being uploaded, and drops the rest."""
+        self._batch.clear()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+def with_advice(error: E, advice: str) -> E:
+    """Returns an error like the one given, whose message ends with some advice."""
+    told = type(error)(f"{error}. {advice}")
+    vars(told).update(vars(error))
+    return told

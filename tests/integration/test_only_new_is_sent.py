@@ -1,0 +1,157 @@
+"""What an export sends to a real node, counted by a proxy: at first, once more, and after it was cut off."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+from ipfs_dataset_core.errors import TransportError
+from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter
+from tests.support.counting_proxy import CountingProxy
+from tests.support.kubo import KuboNode
+
+COUNT, SIZE = 120, 200_000
+
+
+def samples(seed, changed=()):
+    """Samples of noise, some of them changed."""
+    return [
+        random.Random(f"{seed} {number} {number in changed}").randbytes(SIZE)
+        for number in range(COUNT)
+    ]
+
+
+def exporter_to(address):
+    return IPFSDatasetExporter(address, shard_bytes=2 << 20, node_gateway=False, retries=1)
+
+
+@contextmanager
+def in_front_of(node):
+    with CountingProxy(int(node.api.split("/")[4])) as proxy:
+        yield proxy, exporter_to(proxy.multiaddr)
+
+
+class StopsAt:
+    """A dataset whose reading is interrupted."""
+
+    def __init__(self, data, stop, error):
+        self.data, self.stop, self.error = data, stop, error
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        if index == self.stop:
+            raise self.error
+        return self.data[index]
+
+
+def test_the_same_dataset_is_not_sent_twice(kubo):
+    with in_front_of(kubo) as (proxy, exporter):
+        cid = exporter.export_to_ipfs(samples("same"))
+        first = proxy.take()
+        assert first >= COUNT * SIZE
+        assert exporter.export_to_ipfs(samples("same")) == cid
+        assert proxy.take() < first / 100
+        assert exporter.uploaded.present_bytes == exporter.uploaded.bytes
+        changed = exporter.export_to_ipfs(samples("same", changed={60}))
+        assert changed != cid
+        assert proxy.take() < first / 6  # the shard with it, and what lists it
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ZeroDivisionError("in the dataset")])
+def test_an_interrupted_export_goes_on_where_it_was(kubo, error):
+    data = samples(repr(error))
+    with in_front_of(kubo) as (proxy, exporter):
+        with pytest.raises(type(error)):
+            exporter.export_to_ipfs(StopsAt(data, COUNT // 2, error))
+        sent = proxy.take()
+        assert sent > COUNT * SIZE / 8
+        cid = exporter.export_to_ipfs(data)
+        assert proxy.take() < COUNT * SIZE * 1.02 - sent
+        assert list(exporter.import_from_ipfs(cid)) == data
+
+
+KILLED = """
+import sys
+from tests.integration.test_only_new_is_sent import exporter_to, samples
+exporter_to(sys.argv[1]).export_to_ipfs(samples("killed"))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_after_the_exporter_was_killed_the_next_one_goes_on(kubo):
+    code = f"import sys; sys.path[:0] = {sys.path!r}\n{KILLED}"
+    with in_front_of(kubo) as (proxy, exporter):
+        with subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", code, proxy.multiaddr],
+            stderr=subprocess.DEVNULL,
+        ) as process:
+
+            def kill(sent):
+                if sent > COUNT * SIZE * 0.8:
+                    os.kill(process.pid, signal.SIGKILL)
+
+            proxy.on_sent = kill
+            assert process.wait(120) == -signal.SIGKILL
+        proxy.on_sent = lambda sent: None
+        sent = proxy.take()
+        cid = exporter.export_to_ipfs(samples("killed"))
+        # The two batches that were on their way may be lost.
+        assert proxy.take() < COUNT * SIZE * 1.02 - sent + (16 << 20)
+        assert exporter.uploaded.present_bytes > 0
+        assert list(exporter.import_from_ipfs(cid)) == samples("killed")
+
+
+def test_a_node_that_dies_is_told_about_and_goes_on_when_it_is_back(tmp_path, kubo):
+    with KuboNode(tmp_path / "repo") as node:
+        with in_front_of(node) as (proxy, exporter):
+
+            def kill(sent):
+                if sent > COUNT * SIZE * 0.8:
+                    node.kill()
+
+            proxy.on_sent = kill
+            with pytest.raises(TransportError) as caught:
+                exporter.export_to_ipfs(samples("dies"))
+            assert "made so far are stored, nothing is published: run the export again" in str(
+                caught.value
+            )
+            sent = exporter.uploaded.sent_bytes
+            assert sent > 0
+        node.restart()
+        with in_front_of(node) as (proxy, exporter):
+            cid = exporter.export_to_ipfs(samples("dies"))
+            assert proxy.take() < COUNT * SIZE * 1.02 - sent
+            assert list(exporter.import_from_ipfs(cid)) == samples("dies")
+
+
+def test_what_the_node_collects_in_the_meantime_is_sent_again(tmp_path, kubo):
+    """The node removes what is not pinned while the second half is read."""
+    data = samples("collected")
+
+    class Collects:
+        done = False
+
+        def __len__(self):
+            return COUNT
+
+        def __getitem__(self, index):
+            if index == COUNT - 1 and not self.done:
+                self.done = True
+                node.cli("repo", "gc")
+            return data[index]
+
+    with KuboNode(tmp_path / "repo") as node, in_front_of(node) as (proxy, exporter):
+        cid = exporter.export_to_ipfs(Collects())
+        assert proxy.take() > COUNT * SIZE
+        assert list(exporter.import_from_ipfs(cid)) == data
+        assert cid in node.cli("pin", "ls", "--type=recursive").decode()
+        node.cli("repo", "gc")
+        assert node.cli("dag", "stat", "--progress=false", cid)

@@ -1,0 +1,212 @@
+"""Only what a store lacks is sent; what was lost is sent again; a failure says how far it got."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from contextlib import closing
+
+import pytest
+
+from ipfs_dataset_core.errors import ObjectNotFoundError, TransportError
+from ipfs_dataset_core.interfaces import ExporterOptions
+from ipfs_dataset_core.ipld import RAW, get_profile, make_cid
+from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter
+from ipfs_dataset_core.publishing.publish import publish
+from ipfs_dataset_core.publishing.upload import BlockUpload, UploadCount
+from ipfs_dataset_core.runtime.sizes import human_size
+from ipfs_dataset_core.testing import MemoryTransport
+from ipfs_dataset_plugins.tar_shards.exporter import TarShards
+
+PROFILE = get_profile("unixfs-v1-2025")
+BLOCKS = [(make_cid(data, RAW), data) for data in (b"%03d" % i * 100 for i in range(200))]
+
+
+class Asked(MemoryTransport):
+    """Records what it was asked for and what it was sent."""
+
+    concurrency = 1
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+        self.sent = []
+
+    def lacking(self, blocks):
+        self.asked += [cid for cid, _ in blocks]
+        return super().lacking(blocks)
+
+    def put_blocks(self, blocks):
+        blocks = list(blocks)
+        self.sent += [cid for cid, _ in blocks]
+        super().put_blocks(blocks)
+
+
+def upload(transport, blocks, batch_bytes=6000):
+    with closing(BlockUpload(transport, batch_bytes)) as sending:
+        for cid, block in blocks:
+            sending.emit(cid, block)
+        sending.finish()
+    return sending.count
+
+
+def test_what_is_there_is_not_sent_again():
+    transport = Asked()
+    upload(transport, BLOCKS)
+    transport.sent.clear()
+    count = upload(transport, BLOCKS)
+    assert transport.sent == []
+    assert (count.blocks, count.bytes) == (200, 60_000)
+    assert (count.present_blocks, count.present_bytes) == (200, 60_000)
+    assert (count.sent_blocks, count.sent_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("there", [[7], [0, 199], range(50), range(150, 200), range(0, 200, 9)])
+def test_the_lacking_ones_are_sent_in_their_order(there):
+    transport = Asked()
+    transport.put_blocks([BLOCKS[number] for number in there])
+    transport.sent.clear()
+    count = upload(transport, BLOCKS)
+    assert transport.blocks == {cid.multihash: block for cid, block in BLOCKS}
+    wanted = [cid for number, (cid, _) in enumerate(BLOCKS) if number not in there]
+    assert [cid for cid in transport.sent if cid in wanted] == wanted
+    # At most the blocks of one batch in which none was found are sent though they are there.
+    assert len(transport.sent) - len(wanted) <= 20
+    assert count.sent_blocks == len(transport.sent)
+
+
+def test_data_that_are_new_are_looked_for_only_here_and_there():
+    transport = Asked()
+    upload(transport, BLOCKS)
+    assert len(transport.asked) < 20 + 180 / 6
+
+
+def test_a_store_that_cannot_tell_is_sent_everything_and_not_asked_again(caplog):
+    class CannotTell(Asked):
+        def lacking(self, blocks):
+            super().lacking(blocks)
+            raise TransportError("block/stat is not allowed")
+
+    transport = CannotTell()
+    caplog.set_level(logging.INFO)
+    count = upload(transport, BLOCKS)
+    assert len(transport.sent) == 200
+    assert len(transport.asked) == 20
+    assert count.sent_bytes == 60_000
+    assert "block/stat is not allowed" in caplog.text
+
+
+def test_a_failure_says_how_far_it_got_and_what_to_do():
+    class Full(MemoryTransport):
+        concurrency = 1
+
+        def put_blocks(self, blocks):
+            if len(self.batches) == 3:
+                raise TransportError("memory: no space left", retryable=False, final=True)
+            super().put_blocks(blocks)
+
+    with pytest.raises(TransportError) as caught:
+        upload(Full(), BLOCKS)
+    assert str(caught.value) == (
+        "memory: no space left. 18.0 kB of the 30.0 kB made so far are stored, nothing is published: run "
+        "the export again, which sends only what is missing then"
+    )
+    assert caught.value.final
+
+
+def test_a_failure_that_may_pass_says_what_to_do_though_nothing_is_stored():
+    class Gone(MemoryTransport):
+        def put_blocks(self, blocks):
+            raise TransportError("memory: reset by peer", retryable=True)
+
+    with pytest.raises(
+        TransportError, match=r"peer\. 0 bytes of the .* run the export again"
+    ) as caught:
+        upload(Gone(), BLOCKS)
+    assert caught.value.retryable
+
+
+def samples(count=40):
+    return [bytes([number]) * (1 << 20) for number in range(count)]
+
+
+class Forgetful(MemoryTransport):
+    """Removes what is not pinned, as garbage collection does, before the first pins."""
+
+    def __init__(self, losses):
+        super().__init__()
+        self.losses = losses
+
+    def pin(self, cid):
+        if self.losses:
+            self.losses -= 1
+            for key in list(self.blocks)[::5]:
+                del self.blocks[key]
+            raise ObjectNotFoundError("memory: a block was not found locally")
+        super().pin(cid)
+
+
+def run(transport, data, **more):
+    return publish(iter(data), TarShards(ExporterOptions()), transport, PROFILE, **more)
+
+
+def test_what_was_removed_in_the_meantime_is_sent_again(caplog):
+    transport, count = Forgetful(1), UploadCount()
+    root = run(transport, samples(), again=lambda: iter(samples()), count=count)
+    assert transport.pinned == [root]
+    expected = MemoryTransport()
+    assert run(expected, samples()) == root
+    assert transport.blocks == expected.blocks
+    assert count.bytes == sum(map(len, expected.blocks.values()))
+    assert 0 < count.sent_bytes < count.bytes / 2
+    assert "removed while" in caplog.text
+
+
+@pytest.mark.parametrize("again", [None, lambda: iter(samples())])
+def test_what_is_removed_again_and_again_is_an_error_and_never_a_dataset_with_holes(again):
+    transport = Forgetful(99)
+    with pytest.raises(
+        ObjectNotFoundError, match=r"not found locally\. Blocks were removed.*again"
+    ):
+        run(transport, samples(), again=again)
+    assert transport.pinned == []
+
+
+def test_an_export_tells_what_was_there_in_log_bar_and_attribute(tmp_path, capsys, caplog):
+    caplog.set_level(logging.INFO)
+    exporter = IPFSDatasetExporter(tmp_path / "store", progress=True)
+    cid = exporter.export_to_ipfs(samples(6))
+    assert str(exporter.uploaded) == "6.3 MB"
+    assert exporter.export_to_ipfs(samples(6)) == cid
+    assert str(exporter.uploaded) == "6.3 MB, 6.3 MB already there"
+    assert exporter.uploaded.sent_bytes == 0
+    assert f"Published {cid} to store" in caplog.text
+    assert "6.3 MB, 6.3 MB already there" in caplog.text
+    assert "6/6" in capsys.readouterr().err
+    assert pickle.loads(pickle.dumps(exporter)).export_to_ipfs(samples(6)) == cid
+
+
+def test_the_bar_shows_bytes_while_it_runs(capsys):
+    from ipfs_dataset_core.publishing.dataset_samples import samples_of
+
+    assert list(
+        samples_of([1], progress=True, status=lambda: "57.4 MB, 54.1 MB already there")
+    ) == [1]
+    assert "54.1 MB already there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"),
+        (1, "1 byte"),
+        (999, "999 bytes"),
+        (1000, "1.0 kB"),
+        (57_400_000, "57.4 MB"),
+        (999_949, "999.9 kB"),
+        (999_950, "1.0 MB"),
+        (10**18, "1000.0 PB"),
+    ],
+)
+def test_sizes_are_written_for_people(size, text):
+    assert human_size(size) == text
