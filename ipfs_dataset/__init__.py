@@ -10,7 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ipfs_dataset.exporter import IPFSDatasetExporter as IPFSDatasetExporter
+    from ipfs_dataset.exporter import (
+        EncodedFile as EncodedFile,
+        IPFSDatasetExporter as IPFSDatasetExporter,
+    )
     from ipfs_dataset.ipfs_dataset import (
         BlockShuffleSampler as BlockShuffleSampler,
         IPFSDataset as IPFSDataset,
@@ -26,7 +29,7 @@ else:
     _MODULE_OF = {
         name: f"{__name__}.{module}"
         for module, names in {
-            "exporter": "IPFSDatasetExporter",
+            "exporter": "EncodedFile IPFSDatasetExporter",
             "ipfs_dataset": "BlockShuffleSampler IPFSDataset IPFSIterableDataset ShuffleDataset",
             "types": "IPFSObject RemoteFileType",
         }.items()

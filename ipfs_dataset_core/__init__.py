@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         TransportPlugin as TransportPlugin,
         WholeFileIndex as WholeFileIndex,
     )
+    from ipfs_dataset_core.interfaces.encoded_file import EncodedFile as EncodedFile
     from ipfs_dataset_core.interfaces.hookspecs import hookimpl as hookimpl
     from ipfs_dataset_core.interfaces.ipfs_object import (
         IPFSObject as IPFSObject,
@@ -127,6 +128,7 @@ else:
                 "MemberIndex ObjectDirectory ObjectFile PublishedSamples Reader ReaderPlugin "
                 "Sample Span Transport TransportPlugin WholeFileIndex"
             ),
+            "interfaces.encoded_file": "EncodedFile",
             "interfaces.hookspecs": "hookimpl",
             "interfaces.ipfs_object": "IPFSObject RemoteFileType",
             "interfaces.objects": "BytesFile",

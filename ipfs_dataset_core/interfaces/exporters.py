@@ -71,12 +71,15 @@ class ExporterOptions:
         shard_bytes: How large a shard may become.
         codecs: The user's codecs for types that have no built-in one.
         allow_pickle: Whether the user allows pickles, in both directions.
+        keep_files: Whether images are published as the files that they come from, byte for byte, where those
+            give the same images.
     """
 
     profile: str = "unixfs-v1-2025"
     shard_bytes: int = 256 << 20
     codecs: tuple[ValueCodec, ...] = ()
     allow_pickle: bool = False
+    keep_files: bool = True
 
 
 @attrs.frozen(kw_only=True)

@@ -57,6 +57,8 @@ class IPFSDatasetExporter:
         progress: Whether to show a progress bar; None shows one on a terminal.
         allow_pickle: Pickle values that have no codec, and unpickle when importing. Unpickling runs
             whatever code the author of the dataset put into it.
+        keep_files: Publish images as the files that they come from, byte for byte and with their EXIF, where
+            those give the same images; False publishes the pixels alone, as PNG.
         **options: See `Options`.
 
     Attributes:
@@ -74,6 +76,7 @@ class IPFSDatasetExporter:
         codecs: Sequence[ValueCodec] = (),
         progress: bool | None = None,
         allow_pickle: bool = False,
+        keep_files: bool = True,
         **options: Unpack[OptionArguments],
     ) -> None:
         if shard_bytes <= 0:
@@ -89,6 +92,7 @@ class IPFSDatasetExporter:
             shard_bytes=shard_bytes,
             codecs=tuple(codecs),
             allow_pickle=allow_pickle,
+            keep_files=keep_files,
         )
 
     def export_to_ipfs(self, dataset: Any, *, allow_empty: bool = False) -> str:
