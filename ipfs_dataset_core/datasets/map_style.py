@@ -62,17 +62,24 @@ class SampleAccess:
         """Returns the sample at an index, ``(name, bytes)`` of an `IPFSDataset`.
 
         Args:
-            index: An integer, also one of numpy or torch; negative ones count from the end. A slice gives the
-                list of its samples, fetched together, where no subclass has a ``__getitem__`` of its own.
+            index: An integer, also one of numpy or torch; negative ones count from the end. A slice, or the
+                list that a `BatchSampler` in place of a sampler yields, gives the list of these samples,
+                fetched together, where no subclass has a ``__getitem__`` of its own.
 
         Raises:
             IndexError: There is no such sample.
-            TypeError: The index is neither, or a slice that a subclass's ``__getitem__`` was given.
+            TypeError: The index is neither, or several that a subclass's ``__getitem__`` was given.
             IPFSDatasetError: The object could not be found, fetched, verified or read.
         """
         if isinstance(index, slice):
-            self._check_slice(index)
-            return self.__getitems__(range(*index.indices(len(self))))
+            start, stop, step = index.indices(len(self))
+            self._check_several(f"range({start}, {stop}{f', {step}' if step != 1 else ''})")
+            return self.__getitems__(range(start, stop, step))
+        if isinstance(index, list):
+            self._check_several(f"{index!r:.60}")
+            for number in index:
+                as_integer(number)
+            return self.__getitems__(index)  # as they are: some carry prefetch hints
         length = self._count()
         position = as_integer(index)
         if not -length <= position < length:
@@ -136,18 +143,20 @@ class SampleAccess:
             self._length = len(self._indexed())
         return self._length
 
-    def _check_slice(self, index: slice) -> None:
-        """Refuses a slice that a subclass's ``__getitem__`` passed on, since that expects one sample.
+    def _check_several(self, shown: str) -> None:
+        """Refuses several indices that a subclass's ``__getitem__`` passed on, since that expects one sample.
+
+        Args:
+            shown: The indices, for the message.
 
         Raises:
             TypeError: A subclass has one.
         """
         if not self._unchanged:
-            start, stop, step = index.indices(len(self))
-            shown = f"range({start}, {stop}{f', {step}' if step != 1 else ''})"
             raise TypeError(
                 f"{type(self).__name__} has a __getitem__ of its own, which takes one index at a time: "
-                f"write [dataset[i] for i in {shown}], or torch.utils.data.Subset(dataset, {shown})"
+                f"write [dataset[i] for i in {shown}], or torch.utils.data.Subset(dataset, {shown}); and "
+                "give a DataLoader a BatchSampler as batch_sampler, not as sampler"
             )
 
 

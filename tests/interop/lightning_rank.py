@@ -85,12 +85,12 @@ def main(report: str, address: str, url: str) -> None:
         trainer.fit(module, loader, sampled())
         found[name] = {"epochs": module.epochs, "validated": module.validated}
         if name == "sampler":
-            predicted = trainer.predict(module, sampled())
+            predicted: Any = trainer.predict(module, sampled())
             found["predicted"] = [batch.tolist() for batch in predicted]
     fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
     fabric.launch()
     for name in ("sampler", "sized stream"):
-        prepared = fabric.setup_dataloaders(cases[name])
+        prepared: Any = fabric.setup_dataloaders(cases[name])
         found[f"Fabric, {name}"] = {
             "epochs": [[batch.tolist() for batch in prepared] for _ in range(2)]
         }
