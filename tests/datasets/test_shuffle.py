@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -193,7 +194,7 @@ def test_two_hundred_datasets_opened_and_closed_leave_nothing(tmp_path):
     with StorePlace(tmp_path / "store") as place:
         cid = place.file(zip_bytes(members(40)))
         url = f"{place.gateway}/ipfs/{cid}"
-        kinds = [
+        kinds: list[Any] = [
             lambda: IPFSDataset(url),
             lambda: IPFSIterableDataset(url, shuffle_blocks=True),
             lambda: ShuffleDataset(IPFSDataset(url), 5),

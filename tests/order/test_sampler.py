@@ -7,6 +7,7 @@ import pickle
 import random
 from collections import Counter
 from itertools import chain, groupby
+from typing import Any
 
 import pytest
 import torch
@@ -425,7 +426,7 @@ def composed(draw, depth):
         return Subset(dataset, chosen), [samples[index] for index in chosen]
     if kind == "concat":
         found = [composed(draw, depth - 1) for _ in range(draw(st.integers(1, 3)))]
-        joined = ConcatDataset([dataset for dataset, _ in found])
+        joined: ConcatDataset[Any] = ConcatDataset([dataset for dataset, _ in found])
         return joined, [sample for _, samples in found for sample in samples]
     dataset = Placed(draw(st.integers(0, 50)))
     return dataset, [(dataset, number) for number in range(len(dataset))]
@@ -468,7 +469,9 @@ def test_parts_of_a_composition_are_told_what_will_be_read():
             self.hints += indices
 
     parts = [Hinted(40), Hinted(40)]
-    dataset = ConcatDataset([parts[0], Subset(Subset(parts[1], range(39, -1, -1)), range(20))])
+    dataset: ConcatDataset[Any] = ConcatDataset(
+        [parts[0], Subset(Subset(parts[1], range(39, -1, -1)), range(20))]
+    )
     sampler = BlockShuffleSampler(dataset, block_bytes=10, window_bytes=10, lanes=1)
     assert sorted(sampler) == list(range(60))
     assert sorted(parts[0].hints) == list(range(40))
