@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         IPFSDataset as IPFSDataset,
         IPFSIterableDataset as IPFSIterableDataset,
         ShuffleDataset as ShuffleDataset,
+        load as load,
     )
     from ipfs_dataset.types import IPFSObject as IPFSObject, RemoteFileType as RemoteFileType
 
@@ -30,7 +31,7 @@ else:
         name: f"{__name__}.{module}"
         for module, names in {
             "exporter": "EncodedFile IPFSDatasetExporter",
-            "ipfs_dataset": "BlockShuffleSampler IPFSDataset IPFSIterableDataset ShuffleDataset",
+            "ipfs_dataset": "BlockShuffleSampler IPFSDataset IPFSIterableDataset ShuffleDataset load",
             "types": "IPFSObject RemoteFileType",
         }.items()
         for name in names.split()

@@ -20,6 +20,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 if TYPE_CHECKING:
     from ipfs_dataset_core.addressing.sources import file_path as file_path
     from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset as IPFSIterableDataset
+    from ipfs_dataset_core.datasets.loading import load as load
     from ipfs_dataset_core.datasets.map_style import IPFSDataset as IPFSDataset
     from ipfs_dataset_core.datasets.shuffle import ShuffleDataset as ShuffleDataset
     from ipfs_dataset_core.errors import (
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     )
     from ipfs_dataset_core.interfaces import (
         ByteStream as ByteStream,
+        DatasetInfo as DatasetInfo,
         Exporter as Exporter,
         ExporterOptions as ExporterOptions,
         ExporterPlugin as ExporterPlugin,
@@ -114,6 +116,7 @@ else:
         for module, names in {
             "addressing.sources": "file_path",
             "datasets.iterable": "IPFSIterableDataset",
+            "datasets.loading": "load",
             "datasets.map_style": "IPFSDataset",
             "datasets.shuffle": "ShuffleDataset",
             "errors": (
@@ -124,7 +127,7 @@ else:
                 "VerificationError VerificationWarning"
             ),
             "interfaces": (
-                "ByteStream Exporter ExporterOptions ExporterPlugin FileSink FolderReader "
+                "ByteStream DatasetInfo Exporter ExporterOptions ExporterPlugin FileSink FolderReader "
                 "MemberIndex ObjectDirectory ObjectFile PublishedSamples Reader ReaderPlugin "
                 "Sample Span Transport TransportPlugin WholeFileIndex"
             ),

@@ -18,12 +18,33 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.ipld import CID
 
 
+@attrs.frozen(kw_only=True)
+class DatasetInfo:
+    """What a published dataset states about itself: known as soon as it is open, without further requests.
+
+    Attributes:
+        samples: How many it has.
+        schema: What a sample is made of, as plain values: tuples, lists and dicts as samples have them,
+            with the name of a type in the place of each value, such as ``("image", "int")``. None where
+            samples differ, or the form does not tell.
+        size: Bytes of the files that hold the samples, None where the form does not tell.
+    """
+
+    samples: int
+    schema: Any = None
+    size: int | None = None
+
+
 class PublishedSamples(IndexedSamples):
     """The samples of a published dataset, in the process that opened it: each process opens it for itself.
 
     Each sample is equal to the one that was exported. `__len__` and `read` are enough; the other methods make
     reading faster.
     """
+
+    def info(self) -> DatasetInfo | None:
+        """Returns what the dataset states about itself, None where only reading more of it would tell."""
+        return None
 
 
 class Exporter(ABC):

@@ -9,7 +9,7 @@ from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ipfs_dataset_core import FormatError, IPFSDatasetError, PublishedSamples
+from ipfs_dataset_core import DatasetInfo, FormatError, IPFSDatasetError, PublishedSamples
 from ipfs_dataset_plugins.archives.buffered import RandomAccessFile
 from ipfs_dataset_plugins.tar_shards import codecs, manifest
 from ipfs_dataset_plugins.tar_shards.manifest import OWN_SCHEMA, TRAILER
@@ -67,6 +67,11 @@ class TarShardSamples(PublishedSamples):
 
     def __len__(self) -> int:
         return self._starts[-1]
+
+    def info(self) -> DatasetInfo:
+        schema = None if self._schema is None else codecs.outline(self._schema)
+        size = sum(shard.size for shard in self._shards)
+        return DatasetInfo(samples=len(self), schema=schema, size=size)
 
     def read(self, position: int) -> Any:
         number, local = self._locate(position)
