@@ -97,8 +97,8 @@ def test_a_subclass_with_a_transform_of_its_own_gets_what_ours_made(files):
             name, data = super().__getitem__(index)
             return self.transform(data), name
 
-    assert Own(*files, first_byte).__getitems__([1]) == [(ord("m"), "m001.txt")]
-    assert Own(*files, len)[1] == (6, "m001.txt")
+    assert Own(files[0], files[1], first_byte).__getitems__([1]) == [(ord("m"), "m001.txt")]
+    assert Own(files[0], files[1], len)[1] == (6, "m001.txt")
 
 
 @pytest.fixture
