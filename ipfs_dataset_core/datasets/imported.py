@@ -58,6 +58,16 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
         return self.info.schema if self.info is not None else None
 
     @property
+    def card(self) -> dict[str, Any] | None:
+        """What the dataset is, for people: name, description, licence…; None where it has no card."""
+        return self.info.card if self.info is not None else None
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the labels, in the order of their numbers; None where they have none."""
+        return self.info.classes if self.info is not None else None
+
+    @property
     def info(self) -> DatasetInfo | None:
         """What the dataset states about itself, None for forms that state nothing."""
         return self._published.info

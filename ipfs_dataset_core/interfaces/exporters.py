@@ -28,11 +28,15 @@ class DatasetInfo:
             with the name of a type in the place of each value, such as ``("image", "int")``. None where
             samples differ, or the form does not tell.
         size: Bytes of the files that hold the samples, None where the form does not tell.
+        card: What it is, for people, as plain values by name; None where there is no card.
+        classes: The names of the labels, in the order of their numbers; None where they have none.
     """
 
     samples: int
     schema: Any = None
     size: int | None = None
+    card: dict[str, Any] | None = None
+    classes: tuple[str, ...] | None = None
 
 
 class PublishedSamples(IndexedSamples):

@@ -168,5 +168,5 @@ def test_a_repr_of_files_makes_no_request_and_has_no_secrets():
 
 def test_users_find_what_they_need_by_completion(store):
     dataset = load(published(store, [1]), store.address)
-    assert {"cid", "schema", "info", "close", "skipped"} <= {*dir(dataset)}
+    assert {"cid", "schema", "card", "classes", "info", "close", "skipped"} <= {*dir(dataset)}
     assert {"load", "IPFSDataset", "IPFSDatasetExporter"} <= {*dir(ipfs_dataset)}

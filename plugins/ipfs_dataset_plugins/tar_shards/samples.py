@@ -58,6 +58,7 @@ class TarShardSamples(PublishedSamples):
         self, source: ObjectDirectory, overview: manifest.Manifest, codec: codecs.SampleCodec
     ) -> None:
         self._source = source
+        self._overview = overview
         self._schemas = [shard.schema or overview.schema for shard in overview.shards]
         self._numbered = overview.numbered
         self._shards = overview.shards
@@ -69,9 +70,17 @@ class TarShardSamples(PublishedSamples):
         return self._starts[-1]
 
     def info(self) -> DatasetInfo:
-        schema = None if self._schema is None else codecs.outline(self._schema)
+        overview = self._overview
+        same = all(schema in (None, overview.schema) for schema in self._schemas)
+        schema = codecs.outline(overview.schema) if overview.schema is not None and same else None
         size = sum(shard.size for shard in self._shards)
-        return DatasetInfo(samples=len(self), schema=schema, size=size)
+        return DatasetInfo(
+            samples=len(self),
+            schema=schema,
+            size=size,
+            card=overview.card,
+            classes=overview.classes,
+        )
 
     def read(self, position: int) -> Any:
         number, local = self._locate(position)
