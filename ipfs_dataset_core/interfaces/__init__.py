@@ -8,7 +8,6 @@ A declaration (`TransportPlugin`, `ReaderPlugin`, `ExporterPlugin`) is a frozen,
 from __future__ import annotations
 
 from ipfs_dataset_core.interfaces.exporters import (
-    DatasetInfo,
     Exporter,
     ExporterOptions,
     ExporterPlugin,
@@ -36,7 +35,6 @@ from ipfs_dataset_core.interfaces.transports import (
 __all__ = [
     "ByteStream",
     "BytesFile",
-    "DatasetInfo",
     "Declaration",
     "Exporter",
     "ExporterOptions",

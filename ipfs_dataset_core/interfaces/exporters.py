@@ -7,36 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ipfs_dataset_core.errors import ExportError
 from ipfs_dataset_core.interfaces.indexed_samples import IndexedSamples
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ipfs_dataset_core.interfaces.objects import ObjectDirectory, ObjectFile
     from ipfs_dataset_core.interfaces.value_codec import ValueCodec
-    from ipfs_dataset_core.ipld import CID
-
-
-@attrs.frozen(kw_only=True)
-class DatasetInfo:
-    """What a published dataset states about itself: known as soon as it is open, without further requests.
-
-    Attributes:
-        samples: How many it has.
-        schema: What a sample is made of, as plain values: tuples, lists and dicts as samples have them,
-            with the name of a type in the place of each value, such as ``("image", "int")``. None where
-            samples differ, or the form does not tell.
-        size: Bytes of the files that hold the samples, None where the form does not tell.
-        card: What it is, for people, as plain values by name; None where there is no card.
-        classes: The names of the labels, in the order of their numbers; None where they have none.
-    """
-
-    samples: int
-    schema: Any = None
-    size: int | None = None
-    card: dict[str, Any] | None = None
-    classes: tuple[str, ...] | None = None
+    from ipfs_dataset_core.ipld import CID, Built
 
 
 class PublishedSamples(IndexedSamples):
@@ -45,10 +25,6 @@ class PublishedSamples(IndexedSamples):
     Each sample is equal to the one that was exported. `__len__` and `read` are enough; the other methods make
     reading faster.
     """
-
-    def info(self) -> DatasetInfo | None:
-        """Returns what the dataset states about itself, None where only reading more of it would tell."""
-        return None
 
 
 class Exporter(ABC):
@@ -65,6 +41,42 @@ class Exporter(ABC):
         Raises:
             ExportError: A sample cannot be written.
         """
+
+    def export_part(self, samples: Iterable[Any], sink: FileSink) -> dict[str, Any]:
+        """Writes one part of a dataset, and returns what `assemble` needs to know of it.
+
+        A form that is not written in parts does not implement it.
+
+        Args:
+            samples: The samples of the part, in order; there may be none.
+            sink: Where its files go. The part has a directory of its own.
+
+        Returns:
+            Values of JSON, small. `FileSink.built` of the files has to be part of it.
+
+        Raises:
+            ExportError: A sample cannot be written.
+        """
+        raise ExportError(
+            f"{type(self).__name__} does not write datasets in parts: export it whole"
+        )
+
+    def assemble(
+        self, parts: Sequence[Mapping[str, Any]], sink: FileSink, *, mixed: bool = False
+    ) -> None:
+        """Writes the dataset that some parts make, without their bytes.
+
+        Args:
+            parts: What `export_part` returned of each, in order, after it was JSON and as it came from
+                other machines: it may be anything.
+            sink: Where the files of the dataset go. `FileSink.add` puts the files of parts there.
+            mixed: Whether samples of different parts may differ in how they are made of values.
+
+        Raises:
+            ExportError: The parts do not belong together.
+            FormatError: One of them is damaged.
+        """
+        raise ExportError(f"{type(self).__name__} does not write datasets in parts")
 
     @abstractmethod
     def load(self, source: ObjectDirectory | ObjectFile) -> PublishedSamples | None:
@@ -86,6 +98,14 @@ class FileSink(ABC):
     def cid_of(self, path: str) -> CID:
         """Returns the CID of a file that was closed."""
 
+    @abstractmethod
+    def built(self, path: str) -> Built:
+        """Returns the CID and the sizes of a file that was closed, which `add` takes."""
+
+    @abstractmethod
+    def add(self, path: str, file: Built) -> None:
+        """Puts a file at a relative path whose blocks are stored elsewhere; none is read or stored."""
+
 
 @attrs.frozen(kw_only=True)
 class ExporterOptions:
@@ -96,15 +116,12 @@ class ExporterOptions:
         shard_bytes: How large a shard may become.
         codecs: The user's codecs for types that have no built-in one.
         allow_pickle: Whether the user allows pickles, in both directions.
-        keep_files: Whether images are published as the files that they come from, byte for byte, where those
-            give the same images.
     """
 
     profile: str = "unixfs-v1-2025"
     shard_bytes: int = 256 << 20
     codecs: tuple[ValueCodec, ...] = ()
     allow_pickle: bool = False
-    keep_files: bool = True
 
 
 @attrs.frozen(kw_only=True)

@@ -111,6 +111,14 @@ class Transport(ABC):
         """Protects the whole DAG under `cid` from removal; fails if any of it is missing."""
         raise NotImplementedError
 
+    def pin_blocks(self, cids: Sequence[CID]) -> None:
+        """Protects single blocks from removal, and not what they link to; fails if one of them is missing.
+
+        Args:
+            cids: The blocks, the root of them first.
+        """
+        raise NotImplementedError
+
     def close(self) -> None:
         """Releases connections and files; the transport is not used again."""
 
@@ -167,6 +175,9 @@ class WrapperTransport(Transport):
 
     def pin(self, cid: CID) -> None:
         self.wrapped.pin(cid)
+
+    def pin_blocks(self, cids: Sequence[CID]) -> None:
+        self.wrapped.pin_blocks(cids)
 
     def close(self) -> None:
         self.wrapped.close()

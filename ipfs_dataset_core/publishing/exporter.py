@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+import operator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.addressing.sources import given_address, mistaken_port
+import attrs
+
+from ipfs_dataset_core.addressing.object_url import parse_object_url
+from ipfs_dataset_core.addressing.sources import (
+    default_store,
+    environment_gateways,
+    given_address,
+    mistaken_port,
+    node_api,
+)
 from ipfs_dataset_core.datasets.imported import ImportedDataset
-from ipfs_dataset_core.datasets.published import exporters_of, find_published, named_exporter
-from ipfs_dataset_core.errors import TransportError
-from ipfs_dataset_core.interfaces import ExporterOptions
+from ipfs_dataset_core.datasets.published import find_published
+from ipfs_dataset_core.errors import ExportError, ObjectNotFoundError, TransportError
+from ipfs_dataset_core.interfaces import Exporter, ExporterOptions, ExporterPlugin
+from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.publishing.dataset_samples import can_be_read_again, samples_of
-from ipfs_dataset_core.publishing.publish import publish
-from ipfs_dataset_core.publishing.upload import UploadCount
-from ipfs_dataset_core.reading.connections import connect_for_writing, connections_to_published
+from ipfs_dataset_core.publishing.parts import MAX_PARTS, Ledger, make_record, read_parts
+from ipfs_dataset_core.publishing.publish import TreeSink, publish_files
+from ipfs_dataset_core.publishing.upload import UploadCount, with_advice
+from ipfs_dataset_core.reading.connections import Connections, connect_for_writing, write_address
+from ipfs_dataset_core.registry.guarded_exporters import make_exporter
+from ipfs_dataset_core.registry.lookup import default_registry
+from ipfs_dataset_core.sources.credentials import kept_for
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from typing_extensions import Unpack
 
-    from ipfs_dataset_core.interfaces import Exporter, ExporterPlugin
+    from ipfs_dataset_core.interfaces import FileSink
     from ipfs_dataset_core.interfaces.value_codec import ValueCodec
+    from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import OptionArguments
+    from ipfs_dataset_core.publishing.parts import Parts
+    from ipfs_dataset_core.publishing.publish import Pin
 
 
 class IPFSDatasetExporter:
@@ -45,8 +63,6 @@ class IPFSDatasetExporter:
         progress: Whether to show a progress bar; None shows one on a terminal.
         allow_pickle: Pickle values that have no codec, and unpickle when importing. Unpickling runs
             whatever code the author of the dataset put into it.
-        keep_files: Publish images as the files that they come from, byte for byte and with their EXIF, where
-            those give the same images; False publishes the pixels alone, as PNG.
         **options: See `Options`.
 
     Attributes:
@@ -64,7 +80,6 @@ class IPFSDatasetExporter:
         codecs: Sequence[ValueCodec] = (),
         progress: bool | None = None,
         allow_pickle: bool = False,
-        keep_files: bool = True,
         **options: Unpack[OptionArguments],
     ) -> None:
         if shard_bytes <= 0:
@@ -80,7 +95,6 @@ class IPFSDatasetExporter:
             shard_bytes=shard_bytes,
             codecs=tuple(codecs),
             allow_pickle=allow_pickle,
-            keep_files=keep_files,
         )
 
     def export_to_ipfs(self, dataset: Any, *, allow_empty: bool = False) -> str:
@@ -100,7 +114,7 @@ class IPFSDatasetExporter:
                 than its length, or a sample has a part that cannot be exported; the message names it.
             TransportError: The node or store did not take the blocks.
         """
-        _, exporter = named_exporter(self._form, self._exporter_options)
+        _, exporter = self._named(self._form)
         self.uploaded = count = UploadCount()
 
         def samples() -> Iterator[Any]:
@@ -109,17 +123,155 @@ class IPFSDatasetExporter:
             )
 
         first = samples()
+        root = self._publish(
+            exporter.export,
+            first,
+            count,
+            again=samples if can_be_read_again(dataset) else None,
+        )
+        return str(root)
+
+    def export_part(
+        self,
+        samples: Any,
+        *,
+        part: int,
+        ledger: str | os.PathLike[str] | None = None,
+        upload: bool = True,
+    ) -> dict[str, Any]:
+        """Publishes one part of a dataset, pins it, and returns its record, which `assemble` takes.
+
+        The parts of a dataset may be exported by any number of processes and machines, to one node or each
+        to another. The same samples give the same record, so that a part whose export was interrupted is
+        just exported again.
+
+        Args:
+            samples: The samples of the part, as `export_to_ipfs` takes a dataset; there may be none.
+            part: The number of the part. Parts are numbered from 0, in the order of their samples.
+            ledger: A file of JSON lines with the records of finished parts. Where it has this part, that
+                record is returned, and no sample is read; else the record is added when the part is
+                pinned.
+            upload: Whether to store and pin anything. Without it, the record is the same: the CIDs of the
+                shards are known before they are uploaded. The ledger is left alone then.
+
+        Returns:
+            A small JSON object: the number and the root of the part, its form and profile, samples, bytes,
+            schema, and for each shard and its index the CID, the bytes and the bytes of all blocks.
+
+        Raises:
+            ExportError: A sample cannot be exported, the form is not written in parts, or the ledger has
+                the part with another form or profile.
+            FormatError: The ledger is damaged.
+            TransportError: The node or store did not take the blocks.
+            ValueError: The number is negative, or larger than 2^32.
+        """
+        if isinstance(part, bool) or not 0 <= operator.index(part) < MAX_PARTS:
+            raise ValueError(f"part is a number from 0 to {MAX_PARTS - 1}, not {part!r}")
+        part = operator.index(part)
+        finished = None if ledger is None or not upload else Ledger(ledger)
+        name, exporter = self._named(self._form)
+        settings = self._settings(name)
+        if finished is not None and (record := finished.find(part, settings)) is not None:
+            return record
+        self.uploaded = count = UploadCount()
+        contents: list[dict[str, Any]] = []
+
+        def given() -> Iterator[Any]:
+            return samples_of(
+                samples, progress=self._progress, allow_empty=True, status=lambda: count
+            )
+
+        def write(some: Iterable[Any], sink: FileSink) -> None:
+            contents.append(exporter.export_part(some, sink))
+
+        if upload:
+            again = given if can_be_read_again(samples) else None
+            root = self._publish(write, given(), count, again=again)
+        else:
+            sink = TreeSink(self._profile, lambda _, block: count.made(len(block)))
+            write(given(), sink)
+            root = sink.finish()
+        record = make_record(part, root, contents[-1], settings)
+        if finished is not None:
+            finished.add(record)
+        return record
+
+    def assemble(
+        self,
+        parts: Parts,
+        *,
+        pin: Pin = "recursive",
+        mixed: bool = False,
+        allow_empty: bool = False,
+    ) -> str:
+        """Publishes the dataset that exported parts make, and returns its CID.
+
+        Only directories, the manifest and the metadata are made and stored: no byte of a shard is read or
+        moved, and the nodes that have the shards need not be reached.
+
+        Args:
+            parts: The records that `export_part` returned, in any order, or the path of a ledger, or a list
+                of records and ledgers.
+            pin: ``"recursive"`` pins all of the dataset, where this node or store has, or can fetch, every
+                shard; ``"direct"`` pins the blocks that are made here and none of the shards, which the
+                nodes of the parts have pinned; None pins nothing.
+            mixed: Whether the samples of different parts may differ in how they are made of values. By
+                default that is an error, for the parts may be of different datasets.
+            allow_empty: Whether to publish a dataset that has no samples.
+
+        Raises:
+            ExportError: Parts are missing, given twice, or do not belong together; or there are no samples.
+            FormatError: A record or a ledger is damaged.
+            OSError: A ledger cannot be read.
+            TransportError: The node or store did not take the blocks, or lacks what should be pinned.
+        """
+        name, exporter = self._named(self._form)
+        records = read_parts(parts, self._settings(name))
+        if not allow_empty and not any(record.get("samples") for record in records):
+            raise ExportError(
+                "the parts have no samples, so nothing is published. Pass allow_empty=True where an empty "
+                "dataset is meant"
+            )
+        self.uploaded = count = UploadCount()
+
+        def write(given: Iterable[Any], sink: FileSink) -> None:
+            exporter.assemble(list(given), sink, mixed=mixed)
+
+        try:
+            return str(self._publish(write, records, count, pin=pin))
+        except ObjectNotFoundError as error:
+            raise with_advice(
+                error,
+                "The parts are not all here: give pin='direct' where other nodes have them, and have pinned "
+                "them",
+            ) from error
+
+    def _settings(self, form: str) -> dict[str, str | None]:
+        """Returns what has to be the same for all parts of a dataset."""
+        return {"form": form, "profile": self._profile.name, "chunker": None}
+
+    def _publish(
+        self,
+        write: Callable[[Iterable[Any], FileSink], object],
+        samples: Iterable[Any],
+        count: UploadCount,
+        *,
+        again: Callable[[], Iterable[Any]] | None = None,
+        pin: Pin = "recursive",
+    ) -> CID:
+        """Stores and pins what a function writes at the address of this exporter, as `publish_files` does."""
         with closing(connect_for_writing(self._address, self._options)) as transport:
             try:
-                root = publish(
-                    first,
-                    exporter,
+                return publish_files(
+                    write,
+                    samples,
                     transport,
                     self._profile,
                     retries=self._options.retries,
                     deadline=self._options.deadline,
                     count=count,
-                    again=samples if can_be_read_again(dataset) else None,
+                    again=again,
+                    pin=pin,
                 )
             except TransportError as error:
                 hint = mistaken_port(transport.name)
@@ -127,34 +279,42 @@ class IPFSDatasetExporter:
                 if hint is None or not str(error).startswith(transport.name):
                     raise
                 raise type(error)(f"{error} ({hint})") from error
-            return str(root)
 
-    def import_from_ipfs(
-        self,
-        url: str,
-        *,
-        transform: Callable[[Any], Any] | None = None,
-        target_transform: Callable[[Any], Any] | None = None,
-    ) -> ImportedDataset:
+    def import_from_ipfs(self, url: str) -> ImportedDataset:
         """Returns a published dataset.
 
         Args:
             url: Any form of URL of an object in IPFS, as `IPFSObject` takes it.
-            transform: Applied to each sample as it is read, in the process that reads it: to the first part
-                of a tuple, to all of any other sample.
-            target_transform: Applied to the second part of samples that are tuples.
 
         Raises:
             FormatError: What is there is not a published dataset, or damaged.
             TransportError: The sources did not deliver.
         """
-        connections = connections_to_published(self._address, self._options, url)
+        connections = self._connections(url)
         try:
-            return ImportedDataset(
-                find_published(url, connections, exporters_of(self._form, self._exporter_options)),
-                transform=transform,
-                target_transform=target_transform,
-            )
+            return ImportedDataset(find_published(url, connections, self._exporters()))
         except BaseException:
             connections.close()
             raise
+
+    def _connections(self, url: str) -> Connections:
+        """Returns where to read; without an address, the default node or store first, then gateways."""
+        if self._address is not None or not (node_api() or default_store().is_dir()):
+            return Connections(self._address, self._options, [IPFSObject(url)])
+        gateway = parse_object_url(url).gateway
+        named = self._options.gateways or ((gateway,) if gateway else ())
+        gateways = self._options.gateways or tuple(environment_gateways())
+        options = attrs.evolve(kept_for(self._options, named), gateways=gateways)
+        return Connections(write_address(None), options)
+
+    def _exporters(self) -> Iterator[tuple[str, Exporter]]:
+        name, exporter = self._named(self._form)
+        yield name, exporter
+        for plugin, _ in default_registry().all(ExporterPlugin):
+            if plugin.name != name:
+                yield self._named(plugin)
+
+    def _named(self, form: str | Exporter | ExporterPlugin) -> tuple[str, Exporter]:
+        plugin = default_registry().exporter(form) if isinstance(form, str) else form
+        name = type(plugin).__name__ if isinstance(plugin, Exporter) else plugin.name
+        return name, make_exporter(plugin, self._exporter_options)

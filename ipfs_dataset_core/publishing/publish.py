@@ -6,7 +6,8 @@ import io
 import logging
 import math
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ipfs_dataset_core.errors import ExportError, ObjectNotFoundError, TransportError
 from ipfs_dataset_core.interfaces import FileSink
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+
+Pin: TypeAlias = Literal["recursive", "direct"] | None
 
 # How often blocks are sent again that the store has lost between being stored and being pinned.
 _MOST_LOSSES = 3
@@ -58,17 +61,58 @@ def publish(
         ExportError: A sample cannot be exported.
         TransportError: The blocks could not be stored, or not be pinned.
     """
+    return publish_files(
+        exporter.export,
+        samples,
+        transport,
+        profile,
+        retries=retries,
+        deadline=deadline,
+        count=count,
+        again=again,
+    )
+
+
+def publish_files(
+    write: Callable[[Iterable[Any], FileSink], object],
+    samples: Iterable[Any],
+    transport: Transport,
+    profile: Profile,
+    *,
+    retries: int = 0,
+    deadline: float = math.inf,
+    count: UploadCount | None = None,
+    again: Callable[[], Iterable[Any]] | None = None,
+    pin: Pin = "recursive",
+) -> CID:
+    """Stores and pins what a function writes of samples, as `publish` does; returns the CID of the directory.
+
+    Args:
+        write: Writes the samples into a directory; called again where blocks were lost.
+        samples: What to publish.
+        transport: Stores the blocks.
+        profile: Decides on the blocks.
+        retries: How often a request that may succeed later is tried again.
+        deadline: Seconds in all for one batch of blocks, over all tries.
+        count: Counts the blocks while they are made and sent.
+        again: Returns the samples once more, in case blocks were lost; None where they cannot be read twice.
+        pin: What to pin: ``"recursive"`` everything under the root; ``"direct"`` the blocks that were
+            written, and not what these link to; None nothing.
+    """
     count = UploadCount() if count is None else count
     for left in reversed(range(_MOST_LOSSES)):
         with closing(
             BlockUpload(transport, retries=retries, deadline=deadline, count=count)
         ) as upload:
-            sink = TreeSink(profile, upload.emit)
-            exporter.export(samples, sink)
+            blocks: list[CID] = []
+            sink = TreeSink(
+                profile, _noting(upload.emit, blocks) if pin == "direct" else upload.emit
+            )
+            write(samples, sink)
             root = sink.finish()
             upload.finish()
         try:
-            with_retries(lambda: transport.pin(root), retries)  # noqa: B023 - called at once
+            with_retries(partial(_pin, transport, root, blocks, pin), retries)
             break
         except ObjectNotFoundError as error:
             if not left or again is None:
@@ -84,6 +128,29 @@ def publish(
             raise count.advise(error, "pinned") from error
     log.info("Published %s to %s: %s", root, transport.name, count)
     return root
+
+
+def _noting(emit: Callable[[CID, bytes], None], blocks: list[CID]) -> Callable[[CID, bytes], None]:
+    """Returns what notes the CIDs of blocks and passes them on."""
+
+    def noted(cid: CID, block: bytes) -> None:
+        blocks.append(cid)
+        emit(cid, block)
+
+    return noted
+
+
+def _pin(transport: Transport, root: CID, blocks: list[CID], pin: Pin) -> None:
+    if pin == "recursive":
+        transport.pin(root)
+    elif pin == "direct":
+        # The root, which comes last, first: it is the root of a `.car`.
+        try:
+            transport.pin_blocks(list(dict.fromkeys(reversed(blocks))))
+        except NotImplementedError:
+            raise TransportError(
+                f"{transport.name}: cannot pin blocks without what they link to; give pin=None"
+            ) from None
 
 
 class TreeSink(FileSink):
@@ -109,10 +176,18 @@ class TreeSink(FileSink):
         return _TreeFile(FileBuilder(self._profile, self._emit), self._closed)
 
     def cid_of(self, path: str) -> CID:
+        return self.built(path).cid
+
+    def built(self, path: str) -> Built:
         try:
-            return self._built[path].cid
+            return self._built[path]
         except KeyError:
             raise ExportError(f"{path!r} was not written, or is not closed yet") from None
+
+    def add(self, path: str, file: Built) -> None:
+        if path in self._built or path == self._open:
+            raise ExportError(f"{path!r} was written already")
+        self._built[path] = file
 
     def finish(self) -> CID:
         """Emits the directories and returns the CID of the topmost."""

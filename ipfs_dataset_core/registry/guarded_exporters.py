@@ -10,10 +10,10 @@ from ipfs_dataset_core.registry.guard import Guard, guarded_batch, guarded_each
 from ipfs_dataset_core.registry.lookup import default_registry, make
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import TypeVar
 
     from ipfs_dataset_core.interfaces import (
-        DatasetInfo,
         ExporterOptions,
         ExporterPlugin,
         FileSink,
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     )
     from ipfs_dataset_core.registry.guard import Watch
     from ipfs_dataset_core.registry.provenance import Origin
+
+    T = TypeVar("T")
 
 
 def make_exporter(declared: ExporterPlugin | Exporter, options: ExporterOptions) -> Exporter:
@@ -45,15 +47,27 @@ class GuardedExporter(Exporter):
         self._origin = origin
 
     def export(self, samples: Iterable[Any], sink: FileSink) -> None:
+        self._written(samples, lambda given: self.inner.export(given, sink))
+
+    def export_part(self, samples: Iterable[Any], sink: FileSink) -> dict[str, Any]:
+        return self._written(samples, lambda given: self.inner.export_part(given, sink))
+
+    def _written(self, samples: Iterable[Any], write: Callable[[_Given], T]) -> T:
         guard = Guard(self._origin, "the export")
         given = _Given(samples, guard.watch)
         try:
             with guard:
-                self.inner.export(given, sink)
+                return write(given)
         except PluginError as error:
             if given.error is not None and error.__cause__ is given.error:
                 raise given.error from given.error.__cause__
             raise
+
+    def assemble(
+        self, parts: Sequence[Mapping[str, Any]], sink: FileSink, *, mixed: bool = False
+    ) -> None:
+        with Guard(self._origin, "putting parts together"):
+            self.inner.assemble(parts, sink, mixed=mixed)
 
     def load(self, source: ObjectDirectory | ObjectFile) -> PublishedSamples | None:
         with Guard(
@@ -101,10 +115,6 @@ class _GuardedSamples(PublishedSamples):
     def __len__(self) -> int:
         with self._guard("the number of samples of"):
             return len(self._samples)
-
-    def info(self) -> DatasetInfo | None:
-        with self._guard("the description of"):
-            return self._samples.info()
 
     def read(self, position: int) -> Any:
         with self._guard(f"sample {position} of", position):

@@ -100,6 +100,9 @@ class GuardedTransport(WrapperTransport):
     def pin(self, cid: CID) -> None:
         self._calls.here(f"pinning {cid}", lambda: self.wrapped.pin(cid))
 
+    def pin_blocks(self, cids: Sequence[CID]) -> None:
+        self._calls.here(f"pinning {len(cids)} blocks", lambda: self.wrapped.pin_blocks(cids))
+
     def close(self) -> None:
         try:
             self._calls.run("closing", self.wrapped.close)

@@ -140,6 +140,10 @@ class MemoryTransport(Transport):
             raise TransportError(f"{cid} is not here")
         self.pinned.append(cid)
 
+    def pin_blocks(self, cids: Sequence[CID]) -> None:
+        for cid in cids:
+            self.pin(cid)
+
     def close(self) -> None:
         self.closed = True
 

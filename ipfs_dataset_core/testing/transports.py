@@ -203,6 +203,18 @@ class TransportContract:
                 raise AssertionError(f"{wanted}, not {said(error)}. See {_terms.page}") from error
             _terms.must(False, f"{wanted}; it raised nothing")  # noqa: FBT003 - it never holds
 
+    def test_blocks_are_pinned_without_what_they_link_to(self, transport: Transport) -> None:
+        self._need_writable(transport)
+        root, blocks = _file_of(b"a file of which only the root is here" * 100_000)
+        transport.put_blocks([(root, blocks[root])])
+        try:
+            with self._no_error("Pinning a block without what it links to"):
+                transport.pin_blocks([root])
+        except AssertionError as error:
+            if isinstance(error.__cause__, NotImplementedError):
+                pytest.skip("it does not pin single blocks")
+            raise
+
     def test_closing_twice_is_no_error(self, plugin: TransportPlugin, address: str) -> None:
         transport = resolve_factory(plugin)(address, self.options)
         with self._no_error("Closing a transport twice"):

@@ -115,6 +115,17 @@ class FolderStore(Transport):
                 f"{self.name}: cannot pin {cid}: {error}{self._remedy(error)}"
             ) from error
 
+    def pin_blocks(self, cids: Sequence[CID]) -> None:
+        """Checks that the blocks are here, and records them in ``pins/``."""
+        for cid in cids:
+            if not self._files.has(cid):
+                raise ObjectNotFoundError(f"{self.name}: cannot pin block {cid}, it is not here")
+        try:
+            for cid in cids:
+                self._folder.pin(cid)
+        except OSError as error:
+            raise TransportError(f"{self.name}: cannot pin blocks: {error}") from error
+
     def _remedy(self, error: OSError) -> str:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return (
@@ -253,6 +264,18 @@ class CarWriter(Transport):
             raise ObjectNotFoundError(
                 f"{self.name}: cannot be completed, {len(missing)} of the blocks under {cid} were not written"
             )
+        self._finish(cid)
+
+    def pin_blocks(self, cids: Sequence[CID]) -> None:
+        missing = {cid.multihash for cid in cids} - self._written
+        if missing:
+            raise ObjectNotFoundError(
+                f"{self.name}: cannot be completed, {len(missing)} blocks were not written"
+            )
+        self._finish(cids[0])
+
+    def _finish(self, cid: CID) -> None:
+        """Completes the file, with a CID as its root."""
         header = car_header([cid.to_v1()])
         if len(header) != len(self._placeholder):
             raise TransportError(f"{self.name}: the root {cid} does not fit the header")

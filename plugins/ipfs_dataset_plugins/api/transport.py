@@ -44,6 +44,9 @@ _MISSING = ("block was not found locally", "not found", "no link named", "could 
 # In the errors of commands that took too long (Kubo, js-ipfs).
 _TOO_LATE = ("deadline", "timeout", "timed out")
 # A CAR needs a root; this identity CID of no bytes cannot be pinned by mistake.
+# How Kubo refuses to pin a block alone that is pinned with what it links to.
+_PINNED_MORE = "already pinned recursively"
+_PINS_A_REQUEST = 64
 _NO_ROOT = CID.parse("bafkqaaa")
 # How many blocks each of the two threads that upload looks for at once: over a long way to the node, one
 # after the other would take longer than to send them.
@@ -201,6 +204,26 @@ class ApiTransport(Transport):
         if not isinstance(answer, dict) or not answer.get("Pins"):
             raise TransportError(f"{self.name}: pin/add of {cid} answered {shown!r}, no pin")
 
+    def pin_blocks(self, cids: Sequence[CID]) -> None:
+        # Few names a request: they are part of its URL.
+        for start in range(0, len(cids), _PINS_A_REQUEST):
+            self._pin_some(cids[start : start + _PINS_A_REQUEST])
+
+    def _pin_some(self, cids: Sequence[CID]) -> None:
+        try:
+            answer, shown = self._json("pin/add", arg=list(map(str, cids)), recursive="false")
+        except TransportError as error:
+            if _PINNED_MORE not in str(error):
+                raise
+            # Such a block is kept with all that it links to. The others of the request are not pinned.
+            for cid in cids if len(cids) > 1 else ():
+                self._pin_some([cid])
+            return
+        if not isinstance(answer, dict) or not answer.get("Pins"):
+            raise TransportError(
+                f"{self.name}: pin/add of {len(cids)} blocks from {cids[0]} on answered {shown!r}, no pins"
+            )
+
     def _last_line(self, body: Body, cid: CID) -> bytes:
         """Returns the last line of the answer to ``pin/add``; those in front of it report progress.
 
@@ -278,8 +301,10 @@ class ApiTransport(Transport):
         body: Sequence[bytes] = (),
         **parameters: Any,
     ) -> Body:
-        what = f"{self.name}: {command} {parameters.get('arg', '')}".rstrip()
-        target = f"/api/v0/{command}?{urlencode(parameters)}"
+        argument = parameters.get("arg", "")
+        shown = f"{len(argument)} blocks" if isinstance(argument, list) else argument
+        what = f"{self.name}: {command} {shown}".rstrip()
+        target = f"/api/v0/{command}?{urlencode(parameters, doseq=True)}"
         try:
             response = self._client.send("POST", target, what, headers=headers, body=body)
         except TransportError as error:

@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core import Exporter, ObjectDirectory
 from ipfs_dataset_plugins.tar_shards import codecs, manifest
+from ipfs_dataset_plugins.tar_shards.codecs import schema_text
 from ipfs_dataset_plugins.tar_shards.manifest import OWN_SCHEMA
+from ipfs_dataset_plugins.tar_shards.parts import common_schema, parse_part, part_content
 from ipfs_dataset_plugins.tar_shards.samples import TarShardSamples
-from ipfs_dataset_plugins.tar_shards.shard_writer import ShardWriter, write_file
+from ipfs_dataset_plugins.tar_shards.shard_writer import ShardWriter, shard_paths, write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ipfs_dataset_core import ExporterOptions, FileSink, ObjectFile, PublishedSamples
+    from ipfs_dataset_plugins.tar_shards.codecs import Schema
 
 NAME = "tar_shards"
 MANIFEST = "manifest.json"
@@ -31,18 +34,54 @@ class TarShards(Exporter):
 
     def __init__(self, options: ExporterOptions) -> None:
         self._options = options
-        self._codec = codecs.SampleCodec(
-            options.codecs, allow_pickle=options.allow_pickle, keep_files=options.keep_files
-        )
+        self._codec = codecs.SampleCodec(options.codecs, allow_pickle=options.allow_pickle)
 
     def export(self, samples: Iterable[Any], sink: FileSink) -> None:
+        common, shards = self._write_shards(samples, sink)
+        self._finish(common, shards, sink)
+
+    def export_part(self, samples: Iterable[Any], sink: FileSink) -> dict[str, Any]:
+        common, shards = self._write_shards(samples, sink)
+        return part_content(common, shards, sink)
+
+    def assemble(
+        self, parts: Sequence[Mapping[str, Any]], sink: FileSink, *, mixed: bool = False
+    ) -> None:
+        found = list(map(parse_part, parts))
+        common = common_schema(found, mixed=mixed)
+        text = "" if common is None else schema_text(common)
+        shards: list[manifest.Shard] = []
+        for part in found:
+            differs = part.schema is not None and schema_text(part.schema) != text
+            for shard in part.shards:
+                path, index = shard_paths(len(shards))
+                sink.add(path, shard.file)
+                sink.add(index, shard.index)
+                listed = manifest.Shard(
+                    path=path,
+                    cid=str(shard.file.cid),
+                    size=shard.file.size,
+                    samples=shard.samples,
+                    index=index,
+                    schema=part.schema if differs else None,
+                )
+                shards.append(listed)
+        self._finish(common, shards, sink)
+
+    def _write_shards(
+        self, samples: Iterable[Any], sink: FileSink
+    ) -> tuple[Schema | None, list[manifest.Shard]]:
+        """Returns the schema of the first sample, and the shards."""
         writer = ShardWriter(sink, self._options.shard_bytes)
-        common: codecs.Schema | None = None
+        common: Schema | None = None
         for schema, members in self._codec.encode_all(samples):
             if common is None:
                 common = schema
             writer.add(members if schema is common else [_own_schema(schema), *members])
-        shards = writer.finish()
+        return common, writer.finish()
+
+    def _finish(self, common: Schema | None, shards: list[manifest.Shard], sink: FileSink) -> None:
+        """Writes what is beside the shards and their indexes."""
         overview = manifest.Manifest(
             form=NAME,
             profile=self._options.profile,

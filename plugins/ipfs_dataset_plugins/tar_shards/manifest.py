@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ipfs_dataset_core import FormatError, LimitError, Limits
+from ipfs_dataset_core import ExportError, FormatError, LimitError, Limits
 from ipfs_dataset_plugins.tar_shards.codecs import scalars, schema
 from ipfs_dataset_plugins.tar_shards.codecs.scalars import shown
 
@@ -108,6 +108,21 @@ class Shard:
         fields = {field: getattr(self, field) for field in _SHARD_FIELDS}
         return fields if self.schema is None else {**fields, "schema": schema.to_json(self.schema)}
 
+    def check(self) -> None:
+        """Checks that the claimed number of samples can be in the claimed number of bytes.
+
+        Raises:
+            FormatError: It cannot be.
+        """
+        if self.size > _MAX_RECORDS * RECORD:
+            raise FormatError(f"shard {self.path} claims {self.size} bytes")
+        # A sample has one record at least. What a shard really has is checked when it is opened.
+        if self.samples > min(MAX_SHARD_SAMPLES, self.size // RECORD):
+            raise FormatError(
+                f"shard {self.path} claims {self.samples} samples in {self.size} bytes, where each takes "
+                f"{RECORD} or more, and a shard has at most {MAX_SHARD_SAMPLES}"
+            )
+
 
 _SHARD_FIELDS = ("path", "cid", "size", "samples", "index")
 
@@ -142,7 +157,11 @@ class Manifest:
         return sum(shard.samples for shard in self.shards)
 
     def to_bytes(self) -> bytes:
-        """Returns the content of ``manifest.json``."""
+        """Returns the content of ``manifest.json``.
+
+        Raises:
+            ExportError: It would be larger than what is read.
+        """
         fields = {
             "identifier": IDENTIFIER,
             "version": f"{MAJOR}.{MINOR}",
@@ -156,7 +175,15 @@ class Manifest:
             "schema": None if self.schema is None else schema.to_json(self.schema),
             "shards": [shard.to_json() for shard in self.shards],
         }
-        return json.dumps(fields, indent=1).encode() + b"\n"
+        data = json.dumps(fields, indent=1).encode() + b"\n"
+        values = scalars.count_values(data)
+        if values > MAX_MANIFEST_VALUES or len(data) > MAX_MANIFEST_BYTES:
+            raise ExportError(
+                f"The manifest of {len(self.shards)} shards would have {len(data)} bytes and {values} "
+                f"values, more than is read ({MAX_MANIFEST_BYTES} and {MAX_MANIFEST_VALUES}): give a larger "
+                "shard_bytes"
+            )
+        return data
 
 
 def read_limited(file: ObjectFile, limit: int) -> bytes:
@@ -269,14 +296,7 @@ def _shard(fields: Any, name: str) -> Shard:
         **{field: fields[field] for field in _SHARD_FIELDS},
         schema=None if own is None else schema.from_json(own, f"the schema of a shard in {name!r}"),
     )
-    if shard.size > _MAX_RECORDS * RECORD:
-        raise FormatError(f"shard {shard.path} claims {shard.size} bytes")
-    # A sample has one record at least. What a shard really has is checked when it is opened.
-    if shard.samples > min(MAX_SHARD_SAMPLES, shard.size // RECORD):
-        raise FormatError(
-            f"shard {shard.path} claims {shard.samples} samples in {shard.size} bytes, where each takes "
-            f"{RECORD} or more, and a shard has at most {MAX_SHARD_SAMPLES}"
-        )
+    shard.check()
     return shard
 
 

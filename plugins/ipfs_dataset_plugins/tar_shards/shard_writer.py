@@ -55,6 +55,11 @@ def write_file(sink: FileSink, path: str, content: bytes) -> None:
         file.write(content)
 
 
+def shard_paths(number: int) -> tuple[str, str]:
+    """Returns where a shard and its index are in the published directory."""
+    return f"shards/{number:05d}.tar", f"index/{number:05d}.json"
+
+
 def sample_key(members: list[tuple[str, bytes]]) -> bytes:
     """Returns the 16 hexadecimal digits that stand for the content of a sample."""
     crc, adler = 0, 1
@@ -129,7 +134,7 @@ class ShardWriter:
         if self._records and full:
             self._close()
         if self._file is None:
-            self._file = self._sink.create(self._path("shards", "tar"))
+            self._file = self._sink.create(shard_paths(len(self._shards))[0])
         repeated = self._keys.get(key, 0)
         self._keys[key] = repeated + 1
         mark = f"-{repeated}." if repeated else "."
@@ -148,14 +153,11 @@ class ShardWriter:
             self._close()
         return self._shards
 
-    def _path(self, folder: str, extension: str) -> str:
-        return f"{folder}/{len(self._shards):05d}.{extension}"
-
     def _close(self) -> None:
         assert self._file is not None
         self._file.write(bytes(TRAILER))
         self._file.close()
-        path, index = self._path("shards", "tar"), self._path("index", "json")
+        path, index = shard_paths(len(self._shards))
         write_file(self._sink, index, manifest.write_index(self._records))
         shard = manifest.Shard(
             path=path,

@@ -8,7 +8,6 @@ from ipfs_dataset_plugins.tar_shards.codecs.schema import (
     Container,
     Member,
     Schema,
-    outline,
     parse_schema,
     schema_text,
 )
@@ -20,7 +19,6 @@ __all__ = [
     "SampleCodec",
     "Schema",
     "ValueCodec",
-    "outline",
     "parse_schema",
     "schema_text",
 ]
