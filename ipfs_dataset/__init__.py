@@ -10,12 +10,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ipfs_dataset.exporter import IPFSDatasetExporter as IPFSDatasetExporter
+    from ipfs_dataset.exporter import (
+        EncodedFile as EncodedFile,
+        IPFSDatasetExporter as IPFSDatasetExporter,
+    )
     from ipfs_dataset.ipfs_dataset import (
         BlockShuffleSampler as BlockShuffleSampler,
         IPFSDataset as IPFSDataset,
         IPFSIterableDataset as IPFSIterableDataset,
         ShuffleDataset as ShuffleDataset,
+        load as load,
     )
     from ipfs_dataset.types import IPFSObject as IPFSObject, RemoteFileType as RemoteFileType
 
@@ -26,8 +30,8 @@ else:
     _MODULE_OF = {
         name: f"{__name__}.{module}"
         for module, names in {
-            "exporter": "IPFSDatasetExporter",
-            "ipfs_dataset": "BlockShuffleSampler IPFSDataset IPFSIterableDataset ShuffleDataset",
+            "exporter": "EncodedFile IPFSDatasetExporter",
+            "ipfs_dataset": "BlockShuffleSampler IPFSDataset IPFSIterableDataset ShuffleDataset load",
             "types": "IPFSObject RemoteFileType",
         }.items()
         for name in names.split()

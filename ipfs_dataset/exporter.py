@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipfs_dataset_core.interfaces.encoded_file import EncodedFile
 from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter
 
-__all__ = ["IPFSDatasetExporter"]
+__all__ = ["EncodedFile", "IPFSDatasetExporter"]

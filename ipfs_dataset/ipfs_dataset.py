@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
+from ipfs_dataset_core.datasets.loading import load
 from ipfs_dataset_core.datasets.map_style import IPFSDataset
 from ipfs_dataset_core.datasets.shuffle import ShuffleDataset
 from ipfs_dataset_core.order.sampler import BlockShuffleSampler
 
-__all__ = ["BlockShuffleSampler", "IPFSDataset", "IPFSIterableDataset", "ShuffleDataset"]
+__all__ = ["BlockShuffleSampler", "IPFSDataset", "IPFSIterableDataset", "ShuffleDataset", "load"]

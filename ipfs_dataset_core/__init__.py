@@ -20,6 +20,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 if TYPE_CHECKING:
     from ipfs_dataset_core.addressing.sources import file_path as file_path
     from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset as IPFSIterableDataset
+    from ipfs_dataset_core.datasets.loading import load as load
     from ipfs_dataset_core.datasets.map_style import IPFSDataset as IPFSDataset
     from ipfs_dataset_core.datasets.shuffle import ShuffleDataset as ShuffleDataset
     from ipfs_dataset_core.errors import (
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     )
     from ipfs_dataset_core.interfaces import (
         ByteStream as ByteStream,
+        DatasetInfo as DatasetInfo,
         Exporter as Exporter,
         ExporterOptions as ExporterOptions,
         ExporterPlugin as ExporterPlugin,
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
         TransportPlugin as TransportPlugin,
         WholeFileIndex as WholeFileIndex,
     )
+    from ipfs_dataset_core.interfaces.encoded_file import EncodedFile as EncodedFile
     from ipfs_dataset_core.interfaces.hookspecs import hookimpl as hookimpl
     from ipfs_dataset_core.interfaces.ipfs_object import (
         IPFSObject as IPFSObject,
@@ -113,6 +116,7 @@ else:
         for module, names in {
             "addressing.sources": "file_path",
             "datasets.iterable": "IPFSIterableDataset",
+            "datasets.loading": "load",
             "datasets.map_style": "IPFSDataset",
             "datasets.shuffle": "ShuffleDataset",
             "errors": (
@@ -123,10 +127,11 @@ else:
                 "VerificationError VerificationWarning"
             ),
             "interfaces": (
-                "ByteStream Exporter ExporterOptions ExporterPlugin FileSink FolderReader "
+                "ByteStream DatasetInfo Exporter ExporterOptions ExporterPlugin FileSink FolderReader "
                 "MemberIndex ObjectDirectory ObjectFile PublishedSamples Reader ReaderPlugin "
                 "Sample Span Transport TransportPlugin WholeFileIndex"
             ),
+            "interfaces.encoded_file": "EncodedFile",
             "interfaces.hookspecs": "hookimpl",
             "interfaces.ipfs_object": "IPFSObject RemoteFileType",
             "interfaces.objects": "BytesFile",

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from torch.utils.data import Dataset
 
+from ipfs_dataset_core.datasets.describing import outline_text
 from ipfs_dataset_core.datasets.map_style import SampleAccess
+from ipfs_dataset_core.datasets.transforms import TransformedSamples, sample_transform
+from ipfs_dataset_core.runtime.human import human_size
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ipfs_dataset_core.datasets.published import Published
-    from ipfs_dataset_core.interfaces import PublishedSamples
+    from ipfs_dataset_core.datasets.transforms import SampleTransform
+    from ipfs_dataset_core.interfaces import DatasetInfo, IndexedSamples
 
 
 class ImportedDataset(SampleAccess, Dataset[Any]):
@@ -24,29 +29,77 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
 
     Args:
         published: Where it is and how it is read.
+        transform: Applied to each sample as it is read, in the process that reads it: to the first part of a
+            tuple, to all of any other sample.
+        target_transform: Applied to the second part of samples that are tuples.
     """
 
-    def __init__(self, published: Published) -> None:
+    def __init__(
+        self,
+        published: Published,
+        *,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+    ) -> None:
         super().__init__(published.connections, published.url)
         self._published = published
-        self._samples = ProcessLocal(published.load)
+        self._sample_transform = sample_transform(transform, target_transform, data=0)
+        self._samples = ProcessLocal(_Opener(published, self._sample_transform))
+        if published.info is not None:
+            self._length = published.info.samples
 
-    def __iter__(self) -> Iterator[Any]:
-        if self._policy.raises and self._unchanged:
-            return self._indexed().iterate(0, len(self))
-        # A subclass transforms samples in __getitem__, and a sample can be skipped only where it is read by
-        # number.
-        return self._policy.read_each(self.__getitem__, range(len(self)))
+    @property
+    def schema(self) -> Any:
+        """What a sample is made of before transforms, such as ``("image", "int")``.
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._published.url}>"
+        Tuples, lists and dicts as samples have them, with the name of a type in the place of each value. None
+        where samples differ, or the form does not tell.
+        """
+        return self.info.schema if self.info is not None else None
+
+    @property
+    def card(self) -> dict[str, Any] | None:
+        """What the dataset is, for people: name, description, licence…; None where it has no card."""
+        return self.info.card if self.info is not None else None
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the labels, in the order of their numbers; None where they have none."""
+        return self.info.classes if self.info is not None else None
+
+    @property
+    def info(self) -> DatasetInfo | None:
+        """What the dataset states about itself, None for forms that state nothing."""
+        return self._published.info
 
     def content_id(self) -> str:
         """Returns the dataset's CID."""
         return self._published.content_id()
 
-    def _indexed(self) -> PublishedSamples:
+    def _described(self) -> Iterator[str]:
+        info = self.info
+        if info is not None:
+            schema = f" x {outline_text(info.schema)}" if info.schema is not None else " samples"
+            yield f"{info.samples:,}{schema}"
+            if info.size is not None:
+                yield human_size(info.size)
+        sources = self._connections.describe(self._published.gateway)
+        yield f"{self.content_id()} from {sources}"
+
+    def _indexed(self) -> IndexedSamples:
         return self._samples.get()
 
     def _close_samples(self) -> None:
         self._samples.pop()
+
+
+@attrs.frozen
+class _Opener:
+    """Opens the samples in each process; pickles."""
+
+    published: Published
+    transform: SampleTransform | None
+
+    def __call__(self) -> IndexedSamples:
+        samples = self.published.load()
+        return samples if self.transform is None else TransformedSamples(samples, self.transform)

@@ -10,14 +10,21 @@ from torch.utils.data import IterableDataset
 
 from ipfs_dataset_core.datasets.decoding import Decoders
 from ipfs_dataset_core.datasets.error_policy import ErrorPolicy
-from ipfs_dataset_core.datasets.objects import DatasetObject, as_objects
+from ipfs_dataset_core.datasets.objects import (
+    DatasetObject,
+    as_objects,
+    described_objects,
+    described_sources,
+)
 from ipfs_dataset_core.datasets.streaming import (
     SkippingStream,
     exact_length,
     stream,
     stream_in_blocks,
 )
+from ipfs_dataset_core.datasets.transforms import explain_collate, sample_transform
 from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.order.order_state import joined_ids
 from ipfs_dataset_core.order.reader_rank import (
     SharedEpoch,
     current_job,
@@ -36,11 +43,12 @@ from ipfs_dataset_core.reading.connections import Connections
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from typing_extensions import Self, Unpack
 
     from ipfs_dataset_core.datasets.decoding import Decoder
+    from ipfs_dataset_core.datasets.transforms import SampleTransform
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
     from ipfs_dataset_core.options import OptionArguments
     from ipfs_dataset_core.order.reader_rank import Job
@@ -68,6 +76,8 @@ class IPFSIterableDataset(IterableDataset[Any]):
             or a dataset of Hugging Face splits them, which is noticed. ``"workers"``: the workers of each
             rank, so that every rank reads all samples. ``"none"``: nobody, every reader reads all.
         decoders: As for `IPFSDataset`.
+        transform: As for `IPFSDataset`.
+        target_transform: As for `IPFSDataset`.
         **options: Fields of `Options`.
     """
 
@@ -84,6 +94,8 @@ class IPFSIterableDataset(IterableDataset[Any]):
         shuffle_blocks: bool = False,
         split: Split = "auto",
         decoders: Mapping[str, Decoder] | None = None,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
         **options: Unpack[OptionArguments],
     ) -> None:
         if distribution is not None and distribution not in DISTRIBUTIONS:
@@ -91,6 +103,7 @@ class IPFSIterableDataset(IterableDataset[Any]):
         chosen, objects = Options.from_arguments(options), as_objects(ipfs_objs)
         self._connections = Connections(ipfs_api_address, chosen, objects)
         self._policy = ErrorPolicy(chosen)
+        self._sample_transform = sample_transform(transform, target_transform, data=1)
         decode = Decoders(decoders)
         self._objects = [DatasetObject(item, self._connections, decode) for item in objects]
         self._shuffle_urls = shuffle_urls
@@ -101,13 +114,29 @@ class IPFSIterableDataset(IterableDataset[Any]):
         self._carried: Job | None = None
         self._epoch = SharedEpoch()
 
+    @classmethod
+    def of_objects(
+        cls,
+        connections: Connections,
+        objects: list[DatasetObject],
+        transform: SampleTransform | None = None,
+    ) -> IPFSIterableDataset:
+        """Returns a dataset of objects that were opened already, through the same connections."""
+        dataset = cls(())
+        dataset._connections = connections
+        dataset._policy = ErrorPolicy(connections.options)
+        dataset._objects = objects
+        dataset._sample_transform = transform
+        return dataset
+
     def __iter__(self) -> Iterator[Any]:
         if self._shuffle_blocks:
             return self.in_shuffled_blocks()
         job = current_job(self._carried, split=self._split)
         reader = current_reader_rank(job, split=self._split)
         shards = SkippingStream(self._policy).shards(self._ordered(), in_order=reader.count == 1)
-        return stream(shards, reader, self._distribution or job.distribution, self._policy)
+        samples = stream(shards, reader, self._distribution or job.distribution, self._policy)
+        return self._transformed(samples)
 
     def in_shuffled_blocks(self, seed: int = 0) -> Iterator[Any]:
         """Yields this reader's samples as with ``shuffle_blocks``; `seed` counts besides the dataset's."""
@@ -115,7 +144,7 @@ class IPFSIterableDataset(IterableDataset[Any]):
         memory = self._connections.options.memory
         block = default_block(memory)
         window = default_window(memory, block)
-        return stream_in_blocks(
+        samples = stream_in_blocks(
             SkippingStream(self._policy).shards(self._objects),
             current_reader_rank(job, split=self._split),
             self._distribution or job.distribution,
@@ -125,6 +154,11 @@ class IPFSIterableDataset(IterableDataset[Any]):
             key=(self._seed, seed, self._epoch.get()),
             ahead=STEPS_AHEAD if fits(memory, window, block) else 0,
         )
+        return self._transformed(samples)
+
+    def _transformed(self, samples: Iterator[Any]) -> Iterator[Any]:
+        explain_collate()
+        return samples if self._sample_transform is None else map(self._sample_transform, samples)
 
     def __len__(self) -> int:
         """Returns the exact number of samples for this rank.
@@ -148,6 +182,21 @@ class IPFSIterableDataset(IterableDataset[Any]):
     def __bool__(self) -> bool:
         """Returns True, as for any iterable dataset: asking must neither read nor fail."""
         return True
+
+    @property
+    def cid(self) -> str:
+        """The CID of the data; of several objects their CIDs, shortened where there are many."""
+        return joined_ids(item.content_id() for item in self._objects)
+
+    def __repr__(self) -> str:
+        """Returns what the dataset is and where it is read, as far as that is known without a request."""
+        if not hasattr(self, "_objects"):
+            return f"<{type(self).__name__}>"
+        sources = described_sources(self._connections, self._objects)
+        parts = [f"{described_objects(self._objects)} from {sources}"]
+        if self._sample_transform is not None:
+            parts.append(str(self._sample_transform))
+        return f"<{type(self).__name__} {', '.join(parts)}>"
 
     @property
     def skipped(self) -> int:

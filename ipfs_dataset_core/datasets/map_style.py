@@ -11,19 +11,30 @@ from torch.utils.data import Dataset
 from ipfs_dataset_core.datasets.batch_fetch import BatchReader, numbered
 from ipfs_dataset_core.datasets.decoding import Decoders
 from ipfs_dataset_core.datasets.error_policy import ErrorPolicy
-from ipfs_dataset_core.datasets.objects import DatasetObject, as_objects
+from ipfs_dataset_core.datasets.objects import (
+    DatasetObject,
+    as_objects,
+    described_objects,
+    described_sources,
+)
 from ipfs_dataset_core.datasets.shards import ConcatenatedShards
+from ipfs_dataset_core.datasets.transforms import (
+    TransformedSamples,
+    explain_collate,
+    sample_transform,
+)
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.order.order_state import joined_ids
 from ipfs_dataset_core.reading.connections import Connections
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from typing_extensions import Unpack
 
     from ipfs_dataset_core.datasets.decoding import Decoder
+    from ipfs_dataset_core.datasets.transforms import SampleTransform
     from ipfs_dataset_core.interfaces import IndexedSamples
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
     from ipfs_dataset_core.options import OptionArguments
@@ -46,6 +57,7 @@ class SampleAccess:
         self._policy = ErrorPolicy(connections.options)
         self._batches = BatchReader(connections.options.memory)
         self._length: int | None = None
+        self._sample_transform: SampleTransform | None = None
 
     @abstractmethod
     def _indexed(self) -> IndexedSamples:
@@ -58,21 +70,36 @@ class SampleAccess:
     def __len__(self) -> int:
         return self._count()
 
+    def __iter__(self) -> Iterator[Any]:
+        """Yields all samples in order, reading sequentially: faster than by number."""
+        if self._policy.raises and self._unchanged:
+            return self._indexed().iterate(0, self._count())
+        # A subclass transforms samples in __getitem__, and a sample can be skipped only where it is read by
+        # number.
+        return self._policy.read_each(self.__getitem__, range(len(self)))
+
     def __getitem__(self, index: Any) -> Any:
         """Returns the sample at an index, ``(name, bytes)`` of an `IPFSDataset`.
 
         Args:
-            index: An integer, also one of numpy or torch; negative ones count from the end. A slice gives the
-                list of its samples, fetched together, where no subclass has a ``__getitem__`` of its own.
+            index: An integer, also one of numpy or torch; negative ones count from the end. A slice, or the
+                list that a `BatchSampler` in place of a sampler yields, gives the list of these samples,
+                fetched together, where no subclass has a ``__getitem__`` of its own.
 
         Raises:
             IndexError: There is no such sample.
-            TypeError: The index is neither, or a slice that a subclass's ``__getitem__`` was given.
+            TypeError: The index is neither, or several that a subclass's ``__getitem__`` was given.
             IPFSDatasetError: The object could not be found, fetched, verified or read.
         """
         if isinstance(index, slice):
-            self._check_slice(index)
-            return self.__getitems__(range(*index.indices(len(self))))
+            start, stop, step = index.indices(len(self))
+            self._check_several(f"range({start}, {stop}{f', {step}' if step != 1 else ''})")
+            return self.__getitems__(range(start, stop, step))
+        if isinstance(index, list):
+            self._check_several(f"{index!r:.60}")
+            for number in index:
+                as_integer(number)
+            return self.__getitems__(index)  # as they are: some carry prefetch hints
         length = self._count()
         position = as_integer(index)
         if not -length <= position < length:
@@ -89,6 +116,7 @@ class SampleAccess:
         Args:
             indices: Integers.
         """
+        explain_collate()
         return self._batches.read_batch(
             *(self._indexed(), self._count(), indices, self.__getitem__, self._policy),
             unchanged=self._unchanged,
@@ -121,6 +149,21 @@ class SampleAccess:
     def content_id(self) -> str:
         """Returns the CIDs of what the samples are read from, shortened where there are many."""
 
+    @property
+    def cid(self) -> str:
+        """The CID of the data; of several objects their CIDs, shortened where there are many."""
+        return self.content_id()
+
+    def __repr__(self) -> str:
+        """Returns what the dataset is and where it is read, as far as that is known without a request."""
+        if self._sample_transform is not None:
+            return f"<{type(self).__name__} {', '.join((*self._described(), str(self._sample_transform)))}>"
+        return f"<{type(self).__name__} {', '.join(self._described())}>"
+
+    @abstractmethod
+    def _described(self) -> Iterator[str]:
+        """Yields the parts of the repr."""
+
     def close(self) -> None:
         """Closes the connections of this process; a later use opens them again."""
         self._close_samples()
@@ -136,18 +179,20 @@ class SampleAccess:
             self._length = len(self._indexed())
         return self._length
 
-    def _check_slice(self, index: slice) -> None:
-        """Refuses a slice that a subclass's ``__getitem__`` passed on, since that expects one sample.
+    def _check_several(self, shown: str) -> None:
+        """Refuses several indices that a subclass's ``__getitem__`` passed on, since that expects one sample.
+
+        Args:
+            shown: The indices, for the message.
 
         Raises:
             TypeError: A subclass has one.
         """
         if not self._unchanged:
-            start, stop, step = index.indices(len(self))
-            shown = f"range({start}, {stop}{f', {step}' if step != 1 else ''})"
             raise TypeError(
                 f"{type(self).__name__} has a __getitem__ of its own, which takes one index at a time: "
-                f"write [dataset[i] for i in {shown}], or torch.utils.data.Subset(dataset, {shown})"
+                f"write [dataset[i] for i in {shown}], or torch.utils.data.Subset(dataset, {shown}); and "
+                "give a DataLoader a BatchSampler as batch_sampler, not as sampler"
             )
 
 
@@ -166,6 +211,9 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         decoders: Makes values of the bytes of members of archives and folders, and of plain objects, by the
             end of their names: ``{".spx": decode}``, with a function of the bytes, or a format (its class or
             name). A format of which a file has many samples gives the list of them.
+        transform: Applied to the bytes of each sample, or to what a decoder made of them, in the process that
+            reads it.
+        target_transform: Applied to the name of each sample, from which a label may be made.
         **options: Fields of `Options`.
     """
 
@@ -175,25 +223,61 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         ipfs_api_address: str | os.PathLike[str] | None = None,
         *,
         decoders: Mapping[str, Decoder] | None = None,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
         **options: Unpack[OptionArguments],
     ) -> None:
         chosen, objects = Options.from_arguments(options), as_objects(ipfs_objs)
         connections = Connections(ipfs_api_address, chosen, objects)
         decode = Decoders(decoders)
-        self._objects = [DatasetObject(item, connections, decode) for item in objects]
-        self._shards: ConcatenatedShards | None = None
-        super().__init__(connections, ", ".join(item.name for item in self._objects[:2]))
+        self._set_up(
+            connections,
+            [DatasetObject(item, connections, decode) for item in objects],
+            sample_transform(transform, target_transform, data=1),
+        )
+
+    @classmethod
+    def of_objects(
+        cls,
+        connections: Connections,
+        objects: list[DatasetObject],
+        transform: SampleTransform | None = None,
+    ) -> IPFSDataset:
+        """Returns a dataset of objects that were opened already, through the same connections."""
+        dataset = cls.__new__(cls)
+        dataset._set_up(connections, objects, transform)  # noqa: SLF001 - of its own class
+        return dataset
+
+    def _set_up(
+        self,
+        connections: Connections,
+        objects: list[DatasetObject],
+        transform: SampleTransform | None,
+    ) -> None:
+        super().__init__(connections, ", ".join(item.name for item in objects[:2]))
+        self._objects = objects
+        self._indexed_samples: IndexedSamples | None = None
+        self._sample_transform = transform
 
     def content_id(self) -> str:
         """Returns the objects' CIDs, shortened where there are many."""
         return joined_ids(item.content_id() for item in self._objects)
 
-    def _indexed(self) -> ConcatenatedShards:
-        if self._shards is None:
-            self._shards = ConcatenatedShards(
+    def _described(self) -> Iterator[str]:
+        if self._length is not None:
+            yield f"{self._length:,} samples"
+        yield f"{described_objects(self._objects)} from {described_sources(self._connections, self._objects)}"
+
+    def _indexed(self) -> IndexedSamples:
+        if self._indexed_samples is None:
+            joined = ConcatenatedShards(
                 [shard for item in self._objects for shard in item.counted_shards()]
             )
-        return self._shards
+            transform = self._sample_transform
+            self._indexed_samples = (
+                joined if transform is None else TransformedSamples(joined, transform)
+            )
+        return self._indexed_samples
 
     def _close_samples(self) -> None:
         for item in self._objects:

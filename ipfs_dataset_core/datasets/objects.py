@@ -418,6 +418,25 @@ def _names(members: Sequence[str], start: int, stop: int) -> NameTable:
     return NameTable(members.at(range(start, stop)))
 
 
+_SHOWN_OBJECTS = 2
+
+
+def described_objects(objects: Sequence[DatasetObject]) -> str:
+    """Returns the names of a dataset's objects for its repr, shortened where there are many."""
+    shown = ", ".join(item.name for item in objects[:_SHOWN_OBJECTS]) or "no objects"
+    more = len(objects) - _SHOWN_OBJECTS
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def described_sources(connections: Connections, objects: Sequence[DatasetObject]) -> str:
+    """Returns the sources that a dataset's objects are read from, for its repr; nothing is connected to."""
+    gateway = None
+    for item in objects[:1]:
+        with suppress(AddressError):  # raised at first use
+            gateway = parse_object_url(item.obj.url).gateway
+    return connections.describe(gateway)
+
+
 def as_objects(given: IPFSObject | str | Iterable[IPFSObject | str]) -> list[IPFSObject]:
     """Returns a list of objects from one or several, where a bare URL stands for an object.
 

@@ -11,7 +11,7 @@ from torch.utils.data import get_worker_info
 
 from ipfs_dataset_core.addressing.object_url import parse_object_url
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, Location
-from ipfs_dataset_core.interfaces import ExporterOptions, ExporterPlugin, ObjectDirectory
+from ipfs_dataset_core.interfaces import Exporter, ExporterOptions, ExporterPlugin, ObjectDirectory
 from ipfs_dataset_core.ipld import CID, node_kind
 from ipfs_dataset_core.reading.directories import open_node, resolve_path
 from ipfs_dataset_core.reading.resolver import locate, open_located
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ipfs_dataset_core.addressing.object_url import ObjectURL
-    from ipfs_dataset_core.interfaces import Exporter, ObjectFile, PublishedSamples
+    from ipfs_dataset_core.interfaces import DatasetInfo, ObjectFile, PublishedSamples
     from ipfs_dataset_core.reading.connections import Connections
     from ipfs_dataset_core.reading.fetcher import Fetcher
 
@@ -34,6 +34,10 @@ _FIRST_BYTES = 512
 _IDENTIFIER = b'"ipfs-dataset"'
 # A shard lies in a folder of the published directory.
 _MOST_LEVELS = 2
+
+
+class NotPublishedError(FormatError):
+    """An object is in none of the forms in which datasets are published; it may be files or an archive."""
 
 
 @attrs.frozen
@@ -46,6 +50,7 @@ class Published:
         target: What the url led to when it was imported; a name may lead elsewhere later.
         connections: Where to read.
         exporter: Reads its form.
+        info: What it states about itself.
     """
 
     url: str
@@ -53,6 +58,7 @@ class Published:
     target: CID | PlainPath
     connections: Connections
     exporter: Exporter
+    info: DatasetInfo | None = None
 
     def content_id(self) -> str:
         """Returns the dataset's CID, or its path where that is left to the sources to resolve."""
@@ -85,7 +91,8 @@ def find_published(
         exporters: Those that may read its form, with their names.
 
     Raises:
-        FormatError: None of them does, or what was published is damaged.
+        NotPublishedError: None of them does.
+        FormatError: What was published is damaged.
         TransportError: The sources did not deliver.
     """
     parsed, name = parse_object_url(url), redacted(url)
@@ -94,27 +101,53 @@ def find_published(
         source = open_located(connections.fetcher(parsed.gateway), target, name)
     except IPFSDatasetError as error:
         raise located(error, Location(object=name)) from error.__cause__
-    return Published(name, parsed.gateway, target, connections, recognise(source, exporters))
+    exporter, samples = recognise(source, exporters)
+    return Published(name, parsed.gateway, target, connections, exporter, samples.info())
+
+
+def named_exporter(
+    form: str | Exporter | ExporterPlugin, options: ExporterOptions
+) -> tuple[str, Exporter]:
+    """Returns the name of a form, and its exporter.
+
+    Raises:
+        UnknownPluginError: Nothing installed has the name.
+    """
+    plugin = default_registry().exporter(form) if isinstance(form, str) else form
+    name = type(plugin).__name__ if isinstance(plugin, Exporter) else plugin.name
+    return name, make_exporter(plugin, options)
+
+
+def exporters_of(
+    form: str | Exporter | ExporterPlugin, options: ExporterOptions
+) -> Iterator[tuple[str, Exporter]]:
+    """Yields the exporter of a form, then those of all others that are installed, with their names."""
+    first, exporter = named_exporter(form, options)
+    yield first, exporter
+    for plugin, _ in default_registry().all(ExporterPlugin):
+        if plugin.name != first:
+            yield named_exporter(plugin, options)
 
 
 def recognise(
     source: ObjectFile | ObjectDirectory, exporters: Iterable[tuple[str, Exporter]]
-) -> Exporter:
-    """Returns the first exporter that reads the form of what was published.
+) -> tuple[Exporter, PublishedSamples]:
+    """Returns the first exporter that reads the form of what was published, and the samples.
 
     Args:
         source: What was published.
         exporters: With their names.
 
     Raises:
-        FormatError: None of them does, or what was published is damaged.
+        NotPublishedError: None of them does.
+        FormatError: What was published is damaged.
     """
     tried = []
     for name, exporter in exporters:
-        if exporter.load(source) is not None:
-            return exporter
+        if (samples := exporter.load(source)) is not None:
+            return exporter, samples
         tried.append(name)
-    raise FormatError(
+    raise NotPublishedError(
         f"{source.name!r} is not a published dataset in any known form ({', '.join(tried)}): what was "
         "added to IPFS as files, folders or archives is read with IPFSDataset"
     )

@@ -437,6 +437,13 @@ class ConcatenatedShards(IndexedSamples):
         for shard, within in self._by_shard(positions):
             yield from shard.read_each(within)
 
+    def iterate(self, start: int, stop: int) -> Iterator[Sample]:
+        first = 0
+        for shard, end in zip(self._shards, self._stops, strict=True):
+            if first < stop and start < end:
+                yield from shard.iterate(max(start, first) - first, min(stop, end) - first)
+            first = end
+
     def prefetch(self, positions: Iterable[int]) -> None:
         for shard, within in self._by_shard(positions):
             shard.prefetch(within)

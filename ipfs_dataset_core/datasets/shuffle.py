@@ -6,7 +6,7 @@ import copy
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from torch.utils.data import IterableDataset
+from torch.utils.data import ChainDataset, ConcatDataset, IterableDataset, Subset
 
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset, check_length_holds
 from ipfs_dataset_core.order.dataset_blocks import blocks_of
@@ -40,10 +40,10 @@ class ShuffleDataset(IterableDataset[Any]):
 
     A sample can come early or late by about the size of the buffer; a larger buffer shuffles better and
     takes more memory. What goes into it is shuffled already where the dataset has shuffle blocks, samples
-    that lie together: an `IPFSDataset`, an imported dataset, a `Subset` of one, and an `IPFSIterableDataset`
-    without an ``__iter__`` of its own come in shuffled blocks. Each rank and worker shuffles its own share;
-    of a map-style dataset, every rank gets equally many samples where torch.distributed runs, by reading a
-    few twice.
+    that lie together: an `IPFSDataset`, an imported dataset, a `Subset` or `ConcatDataset` of such, and an
+    `IPFSIterableDataset` without an ``__iter__`` of its own come in shuffled blocks. Each rank and worker
+    shuffles its own share; of a map-style dataset, every rank gets equally many samples where
+    torch.distributed runs, by reading a few twice.
 
     Args:
         dataset: Map-style or iterable.
@@ -106,9 +106,17 @@ class ShuffleDataset(IterableDataset[Any]):
     def set_epoch(self, epoch: int) -> None:
         """Sets the number of the next epoch, for the wrapped dataset too."""
         self._epoch.set(epoch)
-        set_below = getattr(self._dataset, "set_epoch", None)
-        if set_below is not None:
-            set_below(epoch)
+        for dataset in datasets_below(self._dataset):
+            set_below = getattr(dataset, "set_epoch", None)
+            if set_below is not None:
+                set_below(epoch)
+
+    def close(self) -> None:
+        """Closes the connections of the wrapped dataset in this process; a later use opens them again."""
+        for dataset in datasets_below(self._dataset):
+            close = getattr(dataset, "close", None)
+            if close is not None:
+                close()
 
     def with_split(self, split: Split) -> Self:
         """Returns a view of this dataset whose samples are split otherwise; see `IPFSIterableDataset`."""
@@ -140,7 +148,10 @@ class ShuffleDataset(IterableDataset[Any]):
         steps = blocks.order(window, self._seed, epoch)
         numbers = chain.from_iterable(samples_of(steps(start, stop, 0)) for start, stop in ranges)
         while batch := list(islice(numbers, _BATCH)):
-            yield from dataset.__getitems__(batch)
+            if hasattr(dataset, "__getitems__"):
+                yield from dataset.__getitems__(batch)
+            else:  # a ConcatDataset
+                yield from map(dataset.__getitem__, batch)
 
 
 def shuffled(samples: Iterable[T], size: int, generator: random.Random) -> Iterator[T]:
@@ -156,3 +167,16 @@ def shuffled(samples: Iterable[T], size: int, generator: random.Random) -> Itera
         position = int(pick() * left)
         yield buffer[position]
         buffer[position] = buffer[left - 1]
+
+
+def datasets_below(dataset: Any) -> Iterator[Any]:
+    """Yields the datasets that torch's own combinations of datasets read, or the dataset itself."""
+    if isinstance(dataset, Subset):
+        yield from datasets_below(dataset.dataset)
+    elif isinstance(dataset, (ConcatDataset, ChainDataset)) and isinstance(
+        dataset.datasets, (list, tuple)
+    ):
+        for joined in dataset.datasets:
+            yield from datasets_below(joined)
+    else:
+        yield dataset

@@ -8,6 +8,7 @@ A declaration (`TransportPlugin`, `ReaderPlugin`, `ExporterPlugin`) is a frozen,
 from __future__ import annotations
 
 from ipfs_dataset_core.interfaces.exporters import (
+    DatasetInfo,
     Exporter,
     ExporterOptions,
     ExporterPlugin,
@@ -35,6 +36,7 @@ from ipfs_dataset_core.interfaces.transports import (
 __all__ = [
     "ByteStream",
     "BytesFile",
+    "DatasetInfo",
     "Declaration",
     "Exporter",
     "ExporterOptions",

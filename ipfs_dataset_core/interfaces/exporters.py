@@ -19,12 +19,37 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.ipld import CID, Built
 
 
+@attrs.frozen(kw_only=True)
+class DatasetInfo:
+    """What a published dataset states about itself: known as soon as it is open, without further requests.
+
+    Attributes:
+        samples: How many it has.
+        schema: What a sample is made of, as plain values: tuples, lists and dicts as samples have them,
+            with the name of a type in the place of each value, such as ``("image", "int")``. None where
+            samples differ, or the form does not tell.
+        size: Bytes of the files that hold the samples, None where the form does not tell.
+        card: What it is, for people, as plain values by name; None where there is no card.
+        classes: The names of the labels, in the order of their numbers; None where they have none.
+    """
+
+    samples: int
+    schema: Any = None
+    size: int | None = None
+    card: dict[str, Any] | None = None
+    classes: tuple[str, ...] | None = None
+
+
 class PublishedSamples(IndexedSamples):
     """The samples of a published dataset, in the process that opened it: each process opens it for itself.
 
     Each sample is equal to the one that was exported. `__len__` and `read` are enough; the other methods make
     reading faster.
     """
+
+    def info(self) -> DatasetInfo | None:
+        """Returns what the dataset states about itself, None where only reading more of it would tell."""
+        return None
 
 
 class Exporter(ABC):
@@ -116,12 +141,15 @@ class ExporterOptions:
         shard_bytes: How large a shard may become.
         codecs: The user's codecs for types that have no built-in one.
         allow_pickle: Whether the user allows pickles, in both directions.
+        keep_files: Whether images are published as the files that they come from, byte for byte, where those
+            give the same images.
     """
 
     profile: str = "unixfs-v1-2025"
     shard_bytes: int = 256 << 20
     codecs: tuple[ValueCodec, ...] = ()
     allow_pickle: bool = False
+    keep_files: bool = True
 
 
 @attrs.frozen(kw_only=True)

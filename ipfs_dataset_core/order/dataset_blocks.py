@@ -1,16 +1,18 @@
-"""The shuffle blocks of a map-style dataset, or of a `Subset` of one: runs of samples that lie together."""
+"""The shuffle blocks of map-style datasets, subsets and concatenations: samples that lie together."""
 
 from __future__ import annotations
 
 import hashlib
+import operator
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from torch.utils.data import Subset
+from torch.utils.data import ConcatDataset, Subset
 
-from ipfs_dataset_core.order.order_state import IdentifiedDataset
+from ipfs_dataset_core.order.order_state import IdentifiedDataset, joined_ids
 from ipfs_dataset_core.order.shuffled_blocks import ShuffleBlockOrder, WindowStep, default_block
 
 if TYPE_CHECKING:
@@ -34,8 +36,176 @@ class BlockwiseDataset(Protocol):
         """Returns several samples, fetched together."""
 
 
+class _Part(Protocol):
+    """A dataset of those that are composed, or a composition."""
+
+    def __len__(self) -> int:
+        """Returns the number of samples."""
+
+    def memory(self) -> int:
+        """Returns how many bytes of blocks a process keeps, at least."""
+
+    def stops(self, size: int) -> Sequence[int]:
+        """Returns where blocks end, in the order in which samples lie."""
+
+    def places(self) -> Sequence[int] | None:
+        """Returns the numbers of the samples in the order in which they lie, None if that is their order."""
+
+    def find(self, sample: int) -> tuple[Any, int]:
+        """Returns the dataset that reads a sample, and its number there."""
+
+    def content_id(self) -> str:
+        """Returns what the samples are made of, "" where a dataset does not tell."""
+
+    def misfit(self, size: int) -> Any | None:
+        """Returns a dataset whose blocks do not end where its samples do."""
+
+
+class _Whole:
+    """A dataset with shuffle blocks."""
+
+    def __init__(self, dataset: BlockwiseDataset) -> None:
+        self._dataset = dataset
+        self._stops: tuple[int, Sequence[int]] | None = None
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def memory(self) -> int:
+        return self._dataset.block_memory()
+
+    def stops(self, size: int) -> Sequence[int]:
+        if self._stops is None or self._stops[0] != size:
+            self._stops = size, self._dataset.block_stops(size)
+        return self._stops[1]
+
+    def places(self) -> None:
+        return None
+
+    def find(self, sample: int) -> tuple[Any, int]:
+        return self._dataset, sample
+
+    def content_id(self) -> str:
+        return self._dataset.content_id() if isinstance(self._dataset, IdentifiedDataset) else ""
+
+    def misfit(self, size: int) -> Any | None:
+        stops = self.stops(size)
+        return None if (stops[-1] if stops else 0) == len(self) else self._dataset
+
+
+class _Chosen:
+    """Some samples of a part, in any order."""
+
+    def __init__(self, part: _Part, indices: Sequence[Any]) -> None:
+        # A subset of a subset is one of what both are of.
+        self._subset = part if isinstance(part, _Chosen) else None
+        self._part: _Part = part if self._subset is None else self._subset._part  # noqa: SLF001
+        self._given = indices
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+    def memory(self) -> int:
+        return self._part.memory()
+
+    def stops(self, size: int) -> Sequence[int]:
+        places, key = self._sorted
+        left = {bisect_left(places, stop, key=key) for stop in self._part.stops(size)}
+        return array("Q", sorted(left - {0}))
+
+    def places(self) -> Sequence[int]:
+        return self._sorted[0]
+
+    def find(self, sample: int) -> tuple[Any, int]:
+        return self._part.find(self._indices[sample])
+
+    def content_id(self) -> str:
+        return f"{self._part.content_id()}, of which {hashlib.sha256(self._indices).hexdigest()}"
+
+    def misfit(self, size: int) -> Any | None:
+        return self._part.misfit(size)
+
+    @cached_property
+    def _indices(self) -> array[int]:
+        count = len(self._part) if self._subset is None else len(self._subset)
+        numbers = array("Q", (_within(operator.index(number), count) for number in self._given))
+        if self._subset is None:
+            return numbers
+        return array("Q", map(self._subset._indices.__getitem__, numbers))  # noqa: SLF001
+
+    @cached_property
+    def _sorted(self) -> tuple[Sequence[int], Callable[[int], int]]:
+        """The numbers in the order in which samples lie, and what returns a sample's place in the part."""
+        indices, inner = self._indices, self._part.places()
+        if inner is not None:
+            place_of = array("Q", bytes(8 * len(inner)))
+            for place, number in enumerate(inner):
+                place_of[number] = place
+            indices = array("Q", map(place_of.__getitem__, indices))
+        key = indices.__getitem__
+        return array("Q", sorted(range(len(indices)), key=key)), key
+
+
+def _within(number: int, count: int) -> int:
+    if not -count <= number < count:
+        raise IndexError(f"a Subset has the index {number} of a dataset of {count} samples")
+    return number % count
+
+
+class _Joined:
+    """Parts one after the other."""
+
+    def __init__(self, parts: Sequence[_Part]) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def memory(self) -> int:
+        return min(part.memory() for part in self._parts)
+
+    def stops(self, size: int) -> Sequence[int]:
+        return array(
+            "Q",
+            (
+                start + stop
+                for start, part in zip(self._starts, self._parts, strict=False)
+                for stop in part.stops(size)
+            ),
+        )
+
+    def places(self) -> Sequence[int] | None:
+        placed = [part.places() for part in self._parts]
+        if all(places is None for places in placed):
+            return None
+        return array(
+            "Q",
+            (
+                start + number
+                for start, part, places in zip(self._starts, self._parts, placed, strict=False)
+                for number in (range(len(part)) if places is None else places)
+            ),
+        )
+
+    def find(self, sample: int) -> tuple[Any, int]:
+        part = bisect_right(self._starts, sample) - 1
+        return self._parts[part].find(sample - self._starts[part])
+
+    def content_id(self) -> str:
+        ids = [part.content_id() for part in self._parts]
+        return joined_ids(ids) if all(ids) else ""
+
+    def misfit(self, size: int) -> Any | None:
+        found = (part.misfit(size) for part in self._parts)
+        return next((dataset for dataset in found if dataset is not None), None)
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return list(accumulate(map(len, self._parts), initial=0))
+
+
 class DatasetBlocks:
-    """The shuffle blocks of a dataset, or of a `Subset` of one, whatever order the subset has.
+    """The shuffle blocks of a dataset, or of `Subset` and `ConcatDataset` of some, however they are nested.
 
     Attributes:
         size: About how many bytes a shuffle block has.
@@ -45,23 +215,17 @@ class DatasetBlocks:
         size: About how many bytes a shuffle block has, by default as many as `block_memory` allows.
 
     Raises:
-        TypeError: The dataset has no `block_stops` and `block_memory`.
+        TypeError: A dataset has no `block_stops` and `block_memory`.
     """
 
     def __init__(self, dataset: Any, size: int | None = None) -> None:
-        self._subset = dataset if isinstance(dataset, Subset) else None
-        whole = dataset if self._subset is None else self._subset.dataset
-        if not isinstance(whole, BlockwiseDataset):
-            raise TypeError(
-                f"{type(whole).__name__} does not say which of its samples lie together: give an "
-                "IPFSDataset, an imported dataset or a Subset of one, or add block_stops and block_memory"
-            )
-        self._whole = whole
-        self.size = default_block(whole.block_memory()) if size is None else size
+        self._part = _part(dataset)
+        self._composed = not isinstance(self._part, _Whole)
+        self.size = default_block(self._part.memory()) if size is None else size
 
     def block_memory(self) -> int:
         """Returns how many bytes of verified blocks each process keeps."""
-        return self._whole.block_memory()
+        return self._part.memory()
 
     def order(self, window: int, *key: object) -> Callable[[int, int, int], Iterator[WindowStep]]:
         """Returns what yields the numbers of the samples of a stretch of the shuffled order.
@@ -74,15 +238,17 @@ class DatasetBlocks:
             key: What the order depends on.
 
         Raises:
-            ValueError: The dataset's blocks do not end where its samples do.
+            ValueError: A dataset's blocks do not end where its samples do.
+            IndexError: A `Subset` has samples that its dataset has not.
         """
-        if not self.fit:
+        misfit = self._part.misfit(self.size)
+        if misfit is not None:
             raise ValueError(
-                f"{type(self._whole).__name__} has {len(self._whole)} samples, and its block_stops end "
+                f"{type(misfit).__name__} has {len(misfit)} samples, and its block_stops end "
                 "elsewhere: a subclass that numbers its samples otherwise says where their blocks end, too"
             )
-        stops, places = self._sorted
-        steps = ShuffleBlockOrder(stops, window, *key).steps
+        steps = ShuffleBlockOrder(self._part.stops(self.size), window, *key).steps
+        places = self._part.places()
         if places is None:
             return steps
 
@@ -95,49 +261,48 @@ class DatasetBlocks:
         )
 
     def prefetch(self, samples: Iterable[int]) -> None:
-        """Passes a prefetch hint for samples of a `Subset` on to its dataset, if that has `prefetch`."""
-        prefetch = getattr(self._whole, "prefetch", None)
-        if prefetch is not None and self._subset is not None:
-            prefetch([self._subset.indices[sample] for sample in samples])
+        """Passes a prefetch hint on to the composed datasets that have `prefetch`."""
+        found: dict[int, tuple[Any, list[int]]] = {}
+        for sample in samples:
+            dataset, number = self._part.find(sample)
+            found.setdefault(id(dataset), (dataset, []))[1].append(number)
+        for dataset, numbers in found.values():
+            prefetch = getattr(dataset, "prefetch", None)
+            if prefetch is not None:
+                prefetch(numbers)
 
     def content_id(self) -> str:
-        """Returns what the samples are made of, "" where the dataset does not say."""
-        content = self._whole.content_id() if isinstance(self._whole, IdentifiedDataset) else ""
-        if self._subset is None:
-            return content
-        chosen = hashlib.sha256(array("Q", self._subset.indices)).hexdigest()
-        return f"{content}, of which {chosen}"
+        """Returns what the samples are made of, "" where a dataset does not tell."""
+        return self._part.content_id()
 
     @property
-    def are_of_subset(self) -> bool:
-        """Whether the dataset is a `Subset`."""
-        return self._subset is not None
+    def are_composed(self) -> bool:
+        """Whether the dataset hands numbers of its own on to others: a `Subset` or a `ConcatDataset`."""
+        return self._composed
 
     @property
     def fit(self) -> bool:
-        """Whether the dataset's blocks end where its samples do."""
-        stops = self._stops_of_whole
-        return (stops[-1] if stops else 0) == len(self._whole)
-
-    @cached_property
-    def _stops_of_whole(self) -> Sequence[int]:
-        return self._whole.block_stops(self.size)
-
-    @cached_property
-    def _sorted(self) -> tuple[Sequence[int], Sequence[int] | None]:
-        """The ends of the blocks, and for a subset the numbers of its samples in the order of the blocks."""
-        if self._subset is None:
-            return self._stops_of_whole, None
-        index = self._subset.indices.__getitem__
-        places = array("Q", sorted(range(len(self._subset.indices)), key=index))
-        left = {bisect_left(places, stop, key=index) for stop in self._stops_of_whole}
-        return array("Q", sorted(left - {0})), places
+        """Whether the blocks of all datasets end where their samples do."""
+        return self._part.misfit(self.size) is None
 
 
 def blocks_of(dataset: Any) -> DatasetBlocks | None:
     """Returns the shuffle blocks of a dataset, None if it has none or numbers its samples differently."""
-    whole = dataset.dataset if isinstance(dataset, Subset) else dataset
-    if not isinstance(whole, BlockwiseDataset):
+    try:
+        blocks = DatasetBlocks(dataset)
+    except TypeError:
         return None
-    blocks = DatasetBlocks(dataset)
     return blocks if blocks.fit else None
+
+
+def _part(dataset: Any) -> _Part:
+    if isinstance(dataset, BlockwiseDataset):
+        return _Whole(dataset)
+    if isinstance(dataset, Subset):
+        return _Chosen(_part(dataset.dataset), dataset.indices)
+    if isinstance(dataset, ConcatDataset):
+        return _Joined([_part(joined) for joined in dataset.datasets])
+    raise TypeError(
+        f"{type(dataset).__name__} does not say which of its samples lie together: give an IPFSDataset, an "
+        "imported dataset, a Subset or ConcatDataset of them, or add block_stops and block_memory"
+    )

@@ -208,8 +208,8 @@ class BlockShuffleSampler(DistributedSampler[int]):
         found = GlobalSequence(total, interleaving, of_lane).at(self._places(start, outer))
         if outer.ranks and self._batch is not None:
             found = in_turns(found, start, self.job.world, self._global_batch())
-        # A subset hands on numbers of its own.
-        return self._announced(found) if self._blocks.are_of_subset else found
+        # What is composed hands on numbers of its own.
+        return self._announced(found) if self._blocks.are_composed else found
 
     @property
     def job(self) -> Job:

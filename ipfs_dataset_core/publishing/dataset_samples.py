@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from ipfs_dataset_core.errors import ExportError
+from ipfs_dataset_core.publishing.dataset_files import warn_of_transform, with_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -93,7 +94,9 @@ def _by_number(dataset: Any, total: int) -> Iterator[Any]:
                 f"({type(error).__name__}: {error}): correct its __len__ or __getitem__, which takes the "
                 "numbers from 0 to the length, or export an iterable of its samples"
             ) from error
-        yield sample
+        if index == 0:
+            warn_of_transform(sample, dataset, index)
+        yield with_file(sample, dataset, index)
 
 
 def _in_order(dataset: Iterable[Any], total: int | None) -> Iterator[Any]:

@@ -6,31 +6,18 @@ import operator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
-from ipfs_dataset_core.addressing.object_url import parse_object_url
-from ipfs_dataset_core.addressing.sources import (
-    default_store,
-    environment_gateways,
-    given_address,
-    mistaken_port,
-    node_api,
-)
+from ipfs_dataset_core.addressing.sources import given_address, mistaken_port
 from ipfs_dataset_core.datasets.imported import ImportedDataset
-from ipfs_dataset_core.datasets.published import find_published
+from ipfs_dataset_core.datasets.published import exporters_of, find_published, named_exporter
 from ipfs_dataset_core.errors import ExportError, ObjectNotFoundError, TransportError
-from ipfs_dataset_core.interfaces import Exporter, ExporterOptions, ExporterPlugin
-from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
+from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.publishing.dataset_samples import can_be_read_again, samples_of
 from ipfs_dataset_core.publishing.parts import MAX_PARTS, Ledger, make_record, read_parts
 from ipfs_dataset_core.publishing.publish import TreeSink, publish_files
 from ipfs_dataset_core.publishing.upload import UploadCount, with_advice
-from ipfs_dataset_core.reading.connections import Connections, connect_for_writing, write_address
-from ipfs_dataset_core.registry.guarded_exporters import make_exporter
-from ipfs_dataset_core.registry.lookup import default_registry
-from ipfs_dataset_core.sources.credentials import kept_for
+from ipfs_dataset_core.reading.connections import connect_for_writing, connections_to_published
 
 if TYPE_CHECKING:
     import os
@@ -38,7 +25,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from ipfs_dataset_core.interfaces import FileSink
+    from ipfs_dataset_core.interfaces import Exporter, ExporterPlugin, FileSink
     from ipfs_dataset_core.interfaces.value_codec import ValueCodec
     from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import OptionArguments
@@ -63,6 +50,8 @@ class IPFSDatasetExporter:
         progress: Whether to show a progress bar; None shows one on a terminal.
         allow_pickle: Pickle values that have no codec, and unpickle when importing. Unpickling runs
             whatever code the author of the dataset put into it.
+        keep_files: Publish images as the files that they come from, byte for byte and with their EXIF, where
+            those give the same images; False publishes the pixels alone, as PNG.
         **options: See `Options`.
 
     Attributes:
@@ -80,6 +69,7 @@ class IPFSDatasetExporter:
         codecs: Sequence[ValueCodec] = (),
         progress: bool | None = None,
         allow_pickle: bool = False,
+        keep_files: bool = True,
         **options: Unpack[OptionArguments],
     ) -> None:
         if shard_bytes <= 0:
@@ -95,6 +85,7 @@ class IPFSDatasetExporter:
             shard_bytes=shard_bytes,
             codecs=tuple(codecs),
             allow_pickle=allow_pickle,
+            keep_files=keep_files,
         )
 
     def export_to_ipfs(self, dataset: Any, *, allow_empty: bool = False) -> str:
@@ -114,7 +105,7 @@ class IPFSDatasetExporter:
                 than its length, or a sample has a part that cannot be exported; the message names it.
             TransportError: The node or store did not take the blocks.
         """
-        _, exporter = self._named(self._form)
+        _, exporter = named_exporter(self._form, self._exporter_options)
         self.uploaded = count = UploadCount()
 
         def samples() -> Iterator[Any]:
@@ -169,7 +160,7 @@ class IPFSDatasetExporter:
             raise ValueError(f"part is a number from 0 to {MAX_PARTS - 1}, not {part!r}")
         part = operator.index(part)
         finished = None if ledger is None or not upload else Ledger(ledger)
-        name, exporter = self._named(self._form)
+        name, exporter = named_exporter(self._form, self._exporter_options)
         settings = self._settings(name)
         if finished is not None and (record := finished.find(part, settings)) is not None:
             return record
@@ -225,7 +216,7 @@ class IPFSDatasetExporter:
             OSError: A ledger cannot be read.
             TransportError: The node or store did not take the blocks, or lacks what should be pinned.
         """
-        name, exporter = self._named(self._form)
+        name, exporter = named_exporter(self._form, self._exporter_options)
         records = read_parts(parts, self._settings(name))
         if not allow_empty and not any(record.get("samples") for record in records):
             raise ExportError(
@@ -280,41 +271,32 @@ class IPFSDatasetExporter:
                     raise
                 raise type(error)(f"{error} ({hint})") from error
 
-    def import_from_ipfs(self, url: str) -> ImportedDataset:
+    def import_from_ipfs(
+        self,
+        url: str,
+        *,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+    ) -> ImportedDataset:
         """Returns a published dataset.
 
         Args:
             url: Any form of URL of an object in IPFS, as `IPFSObject` takes it.
+            transform: Applied to each sample as it is read, in the process that reads it: to the first part
+                of a tuple, to all of any other sample.
+            target_transform: Applied to the second part of samples that are tuples.
 
         Raises:
             FormatError: What is there is not a published dataset, or damaged.
             TransportError: The sources did not deliver.
         """
-        connections = self._connections(url)
+        connections = connections_to_published(self._address, self._options, url)
         try:
-            return ImportedDataset(find_published(url, connections, self._exporters()))
+            return ImportedDataset(
+                find_published(url, connections, exporters_of(self._form, self._exporter_options)),
+                transform=transform,
+                target_transform=target_transform,
+            )
         except BaseException:
             connections.close()
             raise
-
-    def _connections(self, url: str) -> Connections:
-        """Returns where to read; without an address, the default node or store first, then gateways."""
-        if self._address is not None or not (node_api() or default_store().is_dir()):
-            return Connections(self._address, self._options, [IPFSObject(url)])
-        gateway = parse_object_url(url).gateway
-        named = self._options.gateways or ((gateway,) if gateway else ())
-        gateways = self._options.gateways or tuple(environment_gateways())
-        options = attrs.evolve(kept_for(self._options, named), gateways=gateways)
-        return Connections(write_address(None), options)
-
-    def _exporters(self) -> Iterator[tuple[str, Exporter]]:
-        name, exporter = self._named(self._form)
-        yield name, exporter
-        for plugin, _ in default_registry().all(ExporterPlugin):
-            if plugin.name != name:
-                yield self._named(plugin)
-
-    def _named(self, form: str | Exporter | ExporterPlugin) -> tuple[str, Exporter]:
-        plugin = default_registry().exporter(form) if isinstance(form, str) else form
-        name = type(plugin).__name__ if isinstance(plugin, Exporter) else plugin.name
-        return name, make_exporter(plugin, self._exporter_options)

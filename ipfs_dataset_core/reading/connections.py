@@ -23,13 +23,14 @@ from ipfs_dataset_core.addressing.sources import (
     node_api,
 )
 from ipfs_dataset_core.errors import AddressError, IPFSDatasetError, TransportError
+from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.registry.guarded_transports import make_transport
 from ipfs_dataset_core.registry.lookup import default_registry, resolve_factory
 from ipfs_dataset_core.runtime.deadlines import until
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.runtime.redaction import redacted
-from ipfs_dataset_core.sources.credentials import options_for
+from ipfs_dataset_core.sources.credentials import kept_for, options_for
 from ipfs_dataset_core.sources.failover import SourcePool
 from ipfs_dataset_core.toolkit.data_folders import check_apart
 
@@ -38,8 +39,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ipfs_dataset_core.interfaces import Transport
-    from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
     from ipfs_dataset_core.options import Options
+
+
+_SHOWN_SOURCES = 3
 
 
 def read_addresses(address: str | None, gateway: str | None, options: Options) -> tuple[str, ...]:
@@ -85,6 +88,17 @@ def _router_address(url: str) -> str:
 def write_address(address: str | None) -> str:
     """Returns the address to publish to: the one given, the node that runs here, or the embedded store."""
     return address or node_api() or str(default_store())
+
+
+def describe_address(address: str) -> str:
+    """Returns the kind of source at an address and the address without secrets, such as ``gateway https://…``."""
+    try:
+        kind = default_registry().transport(address_scheme(address)).name
+    except IPFSDatasetError:
+        return redacted(address)
+    # What only the library writes before a URL is named by the kind already.
+    url = redacted(address).removeprefix(f"{kind}+")
+    return f"{'API' if kind == 'api' else kind} {url}"
 
 
 def connect(address: str, options: Options) -> Transport:
@@ -158,6 +172,20 @@ class Connections:
             for address in read_addresses(self.address, self._first_gateway, self.options):
                 resolve_factory(default_registry().transport(address_scheme(address)))
 
+    def describe(self, gateway: str | None = None) -> str:
+        """Returns the sources in words, for a repr: without secrets, and without connecting to any.
+
+        Args:
+            gateway: The gateway that an object's URL names, if any.
+        """
+        try:
+            addresses = read_addresses(self.address, gateway, self.options)
+        except AddressError:
+            return "no source"
+        shown = ", ".join(map(describe_address, addresses[:_SHOWN_SOURCES]))
+        more = len(addresses) - _SHOWN_SOURCES
+        return f"{shown} and {more} more" if more > 0 else shown
+
     def fetcher(self, gateway: str | None = None) -> Fetcher:
         """Returns the fetcher for objects whose URLs name this gateway, or none."""
         addresses = read_addresses(self.address, gateway, self.options)
@@ -219,6 +247,32 @@ def _gateway_of(obj: IPFSObject) -> str | None:
         return parse_object_url(obj.url).gateway
     except AddressError:  # raised at first use
         return None
+
+
+def connections_to_published(
+    address: str | os.PathLike[str] | None, options: Options, url: str
+) -> Connections:
+    """Returns where to read what may have been published from here.
+
+    Without an address, that is the node or store that `write_address` publishes to, where there is one, and
+    then gateways.
+
+    Args:
+        address: The user's address, None for discovery.
+        options: The user's options.
+        url: Of what will be read; the gateway in it counts here.
+
+    Raises:
+        AddressError: The address or the URL cannot be used.
+    """
+    address = given_address(address)
+    if address is not None or not (node_api() or default_store().is_dir()):
+        return Connections(address, options, [IPFSObject(url)])
+    gateway = parse_object_url(url).gateway
+    named = options.gateways or ((gateway,) if gateway else ())
+    gateways = options.gateways or tuple(environment_gateways())
+    chosen = attrs.evolve(kept_for(options, named), gateways=gateways)
+    return Connections(write_address(None), chosen)
 
 
 # By token, so that what comes back from a worker uses the connections that this process has already.

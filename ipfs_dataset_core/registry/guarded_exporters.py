@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from ipfs_dataset_core.interfaces import (
+        DatasetInfo,
         ExporterOptions,
         ExporterPlugin,
         FileSink,
@@ -115,6 +116,10 @@ class _GuardedSamples(PublishedSamples):
     def __len__(self) -> int:
         with self._guard("the number of samples of"):
             return len(self._samples)
+
+    def info(self) -> DatasetInfo | None:
+        with self._guard("the description of"):
+            return self._samples.info()
 
     def read(self, position: int) -> Any:
         with self._guard(f"sample {position} of", position):

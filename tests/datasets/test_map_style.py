@@ -11,14 +11,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import BatchSampler, DataLoader, Subset
 
 from ipfs_dataset.exporter import IPFSDatasetExporter
-from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
+from ipfs_dataset.ipfs_dataset import BlockShuffleSampler, IPFSDataset, IPFSIterableDataset
 from ipfs_dataset.types import IPFSObject, RemoteFileType
 from ipfs_dataset_core.errors import AddressError, TransportError
 from tests.support.builders import car_bytes, folder, noise, tar_bytes, zip_bytes
 from tests.support.stores import Store, members
-from tests.support.workers import Transformed, TransformedStream, upper
+from tests.support.workers import Transformed, TransformedStream, as_it_is, upper
 
 CID_OF_NOTHING = "bafkreidy3i4km7levq7akk7rrswy7xpqneomvpbov2sewpizkktrihwnle"
 
@@ -92,7 +93,7 @@ def test_indices_of_numpy_and_torch_work(store, mixed, make):
 
 @pytest.mark.parametrize(
     "index",
-    ["0", 1.0, None, np.float32(1), torch.tensor(1.0), [0, 1], np.array([0, 1]), np.bool_(True)],
+    ["0", 1.0, None, np.float32(1), torch.tensor(1.0), (0, 1), np.array([0, 1]), np.bool_(True)],
 )
 def test_what_is_no_index_is_a_type_error(store, mixed, index):
     with pytest.raises(TypeError):
@@ -233,6 +234,25 @@ def test_an_unknown_option_is_refused_by_name(store):
 def test_a_slice_is_the_list_of_its_samples(store, mixed, index):
     objects, samples = mixed
     assert IPFSDataset(objects, store.address)[index] == samples[index]
+
+
+def test_the_list_of_a_batch_sampler_is_the_list_of_its_samples(store, mixed):
+    objects, samples = mixed
+    dataset = IPFSDataset(objects, store.address)
+    assert dataset[[3, 0, -1]] == [samples[3], samples[0], samples[-1]]
+    assert dataset[[]] == []
+    chosen = Subset(Subset(dataset, [4, 2, 0]), [2, 1])
+    sampler = BatchSampler(BlockShuffleSampler(chosen, batch_size=2), 2, drop_last=False)
+    loader = DataLoader(chosen, batch_size=None, sampler=sampler, collate_fn=as_it_is)
+    assert [sorted(batch) for batch in loader] == [sorted([samples[0], samples[2]])]
+    with pytest.raises(IndexError, match="sample 99 "):
+        dataset[[0, 99]]
+    with pytest.raises(TypeError, match="an integer as its index, not 'x'"):
+        dataset[[0, "x"]]
+    with pytest.raises(
+        TypeError, match=r"Names has a .* give a DataLoader a BatchSampler as batch_"
+    ):
+        Names(objects, store.address)[[0, 1]]
 
 
 class Names(IPFSDataset):

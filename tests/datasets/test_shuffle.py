@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import threading
+import time
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import (
+    ChainDataset,
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+)
 
+from ipfs_dataset import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset_core.datasets.shuffle import ShuffleDataset, shuffled
 from ipfs_dataset_core.order.shuffled_blocks import keyed_random
+from tests.support.builders import zip_bytes
+from tests.support.places import StorePlace
+from tests.support.stores import members
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
@@ -149,3 +165,60 @@ def test_ranks_divide_a_map_style_dataset(monkeypatch, world):
         assert len(dataset) == len(found)
         seen += found
     assert sorted(seen) == list(range(23))
+
+
+class Closed(Numbers):
+    closed = 0
+
+    def close(self):
+        self.closed += 1
+
+
+def test_closing_and_the_epoch_reach_what_combinations_of_torch_read():
+    parts = [Closed(3), Closed(4)]
+    shuffled_parts = ShuffleDataset(
+        ConcatDataset([parts[0], Subset(Subset(parts[1], [1, 2]), [0])])
+    )
+    assert len(list(shuffled_parts)) == 4
+    shuffled_parts.close()
+    assert [part.closed for part in parts] == [1, 1]
+    streams = [Stream(3), Stream(4)]
+    ShuffleDataset(ChainDataset(streams)).set_epoch(5)
+    assert [stream.epoch for stream in streams] == [5, 5]
+    ShuffleDataset(Numbers(3)).close()  # which has nothing to close
+    ShuffleDataset(ChainDataset(iter([]))).set_epoch(1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
+def test_two_hundred_datasets_opened_and_closed_leave_nothing(tmp_path):
+    with StorePlace(tmp_path / "store") as place:
+        cid = place.file(zip_bytes(members(40)))
+        url = f"{place.gateway}/ipfs/{cid}"
+        kinds: list[Any] = [
+            lambda: IPFSDataset(url),
+            lambda: IPFSIterableDataset(url, shuffle_blocks=True),
+            lambda: ShuffleDataset(IPFSDataset(url), 5),
+            lambda: ShuffleDataset(IPFSIterableDataset(url), 5),
+            lambda: ShuffleDataset(Subset(ConcatDataset([IPFSDataset(url)]), range(20)), 5),
+        ]
+
+        def open_and_close(count):
+            for number in range(count):
+                dataset = kinds[number % len(kinds)]()
+                next(iter(dataset))
+                dataset.close()
+            gc.collect()
+            return len(threading.enumerate()), len(list(Path("/proc/self/fd").iterdir()))
+
+        def left():
+            # Servers end a connection's thread a little after the client has closed it.
+            deadline = time.monotonic() + 20
+            while (found := open_and_close(5)) > before and time.monotonic() < deadline:
+                time.sleep(0.2)
+            return found
+
+        before = open_and_close(10)
+        open_and_close(200)
+        threads, files = left()
+    assert threads <= before[0] + 2
+    assert files <= before[1] + 4

@@ -40,6 +40,7 @@ def main(report: str, address: str, url: str) -> None:
         "sampler, 2 workers": (sampled(num_workers=2), {}),
         "sampler, dispatched": (sampled(), {"dispatch_batches": True}),
         "sampler, split batches": (sampled(), {"split_batches": True}),
+        "batch sampler": (by_batch_sampler(), {}),
         "stream": (streamed(), {}),
         "stream, 2 workers": (streamed(num_workers=2), {}),
         "stream, 2 spawned workers": (streamed(**spawned), {}),

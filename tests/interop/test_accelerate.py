@@ -32,7 +32,7 @@ def global_batches(ranks):
 
 @pytest.mark.parametrize(
     "case",
-    ["sampler", "sampler, 2 workers", "sampler, dispatched"],
+    ["sampler", "sampler, 2 workers", "sampler, dispatched", "batch sampler"],
 )
 def test_ranks_get_the_batches_of_the_sampler(found, archive, case):
     dataset = IPFSDataset(archive[1], archive[0])

@@ -6,12 +6,14 @@ import json
 import pickle
 import random
 from collections import Counter
+from itertools import chain, groupby
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
 from ipfs_dataset.ipfs_dataset import BlockShuffleSampler
 from ipfs_dataset_core import StateError
@@ -412,6 +414,90 @@ def test_who_reads_an_epoch_again_in_the_same_order_is_warned_once():
     list(mine)
     mine.set_epoch(1)
     list(mine)
+
+
+def composed(draw, depth):
+    """Returns a composition of datasets, and the sample of each of its numbers as (dataset, number)."""
+    kind = draw(st.sampled_from(["whole", "subset", "concat"])) if depth else "whole"
+    if kind == "subset":
+        dataset, samples = composed(draw, depth - 1)
+        count = len(samples)
+        chosen = draw(st.lists(st.integers(-count, count - 1), max_size=60)) if count else []
+        return Subset(dataset, chosen), [samples[index] for index in chosen]
+    if kind == "concat":
+        found = [composed(draw, depth - 1) for _ in range(draw(st.integers(1, 3)))]
+        joined: ConcatDataset[Any] = ConcatDataset([dataset for dataset, _ in found])
+        return joined, [sample for _, samples in found for sample in samples]
+    dataset = Placed(draw(st.integers(0, 50)))
+    return dataset, [(dataset, number) for number in range(len(dataset))]
+
+
+@given(st.data(), st.integers(1, 3), st.integers(1, 2))
+def test_subsets_and_concatenations_however_nested_are_read_once_in_blocks(data, depth, world):
+    dataset, samples = composed(data.draw, depth)
+    seen = []
+    for rank in range(world):
+        mine = BlockShuffleSampler(
+            dataset,
+            num_replicas=world,
+            rank=rank,
+            distribution="uneven",
+            block_bytes=10,
+            window_bytes=1,
+            lanes=1,
+        )
+        if not isinstance(
+            dataset, Placed
+        ):  # it hands numbers of its own on, so hints are of no use
+            assert all(type(number) is int for number in mine)
+        mine.set_epoch(1)
+        seen.append(list(mine))
+    assert sorted(chain.from_iterable(seen)) == list(range(len(samples)))
+    if world == 1:
+        lie = [(id(samples[number][0]), samples[number][1] // 10) for number in seen[0]]
+        # A block is left before the next is entered.
+        assert len(list(groupby(lie))) == len(set(lie))
+
+
+def test_parts_of_a_composition_are_told_what_will_be_read():
+    class Hinted(Placed):
+        def __init__(self, count):
+            super().__init__(count)
+            self.hints = []
+
+        def prefetch(self, indices):
+            self.hints += indices
+
+    parts = [Hinted(40), Hinted(40)]
+    dataset: ConcatDataset[Any] = ConcatDataset(
+        [parts[0], Subset(Subset(parts[1], range(39, -1, -1)), range(20))]
+    )
+    sampler = BlockShuffleSampler(dataset, block_bytes=10, window_bytes=10, lanes=1)
+    assert sorted(sampler) == list(range(60))
+    assert sorted(parts[0].hints) == list(range(40))
+    assert sorted(parts[1].hints) == list(range(20, 40))
+
+
+def test_a_composition_is_identified_by_what_it_is_made_of():
+    def data(dataset):
+        return BlockShuffleSampler(dataset).state_dict()["data"]
+
+    class Named(Placed):
+        def content_id(self):
+            return "bafk"
+
+    one = Subset(Named(20), [5, 6, 7])
+    assert (
+        data(Subset(one, [2, 0])) == data(Subset(Named(20), [7, 5])) == data(Subset(one, [-1, 0]))
+    )
+    assert data(Subset(one, [2, 0])) != data(Subset(one, [0, 2]))
+    assert data(ConcatDataset([Named(20), one])) == f"bafk {data(one)}"
+    assert data(ConcatDataset([Named(20), Placed(3)])) == ""
+
+
+def test_a_subset_of_samples_that_are_not_there_is_an_error():
+    with pytest.raises(IndexError, match="a Subset has the index 9 of a dataset of 3 samples"):
+        list(BlockShuffleSampler(Subset(Subset(Placed(20), [1, 2, 3]), [0, 9])))
 
 
 @pytest.mark.parametrize("lanes", [0, (1, 0), (0, 2)])

@@ -34,7 +34,9 @@ class TarShards(Exporter):
 
     def __init__(self, options: ExporterOptions) -> None:
         self._options = options
-        self._codec = codecs.SampleCodec(options.codecs, allow_pickle=options.allow_pickle)
+        self._codec = codecs.SampleCodec(
+            options.codecs, allow_pickle=options.allow_pickle, keep_files=options.keep_files
+        )
 
     def export(self, samples: Iterable[Any], sink: FileSink) -> None:
         common, shards = self._write_shards(samples, sink)

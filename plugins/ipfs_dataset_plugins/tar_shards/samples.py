@@ -9,7 +9,7 @@ from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ipfs_dataset_core import FormatError, IPFSDatasetError, PublishedSamples
+from ipfs_dataset_core import DatasetInfo, FormatError, IPFSDatasetError, PublishedSamples
 from ipfs_dataset_plugins.archives.buffered import RandomAccessFile
 from ipfs_dataset_plugins.tar_shards import codecs, manifest
 from ipfs_dataset_plugins.tar_shards.manifest import OWN_SCHEMA, TRAILER
@@ -58,6 +58,7 @@ class TarShardSamples(PublishedSamples):
         self, source: ObjectDirectory, overview: manifest.Manifest, codec: codecs.SampleCodec
     ) -> None:
         self._source = source
+        self._overview = overview
         self._schemas = [shard.schema or overview.schema for shard in overview.shards]
         self._numbered = overview.numbered
         self._shards = overview.shards
@@ -67,6 +68,19 @@ class TarShardSamples(PublishedSamples):
 
     def __len__(self) -> int:
         return self._starts[-1]
+
+    def info(self) -> DatasetInfo:
+        overview = self._overview
+        same = all(schema in (None, overview.schema) for schema in self._schemas)
+        schema = codecs.outline(overview.schema) if overview.schema is not None and same else None
+        size = sum(shard.size for shard in self._shards)
+        return DatasetInfo(
+            samples=len(self),
+            schema=schema,
+            size=size,
+            card=overview.card,
+            classes=overview.classes,
+        )
 
     def read(self, position: int) -> Any:
         number, local = self._locate(position)

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 from typing_extensions import assert_type, override
 
+from ipfs_dataset import load
 from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset, ShuffleDataset
 from ipfs_dataset.types import IPFSObject, RemoteFileType
@@ -216,6 +217,9 @@ def publish(samples: Sequence[object]) -> str:
     cid = exporter.export_to_ipfs(samples)
     assert_type(cid, str)
     imported = exporter.import_from_ipfs(f"ipfs://{cid}")
+    loaded = load(cid, "store", transform=len, target_transform=str, allow_pickle=False, retries=2)
+    assert_type(loaded.cid, str)
+    assert_type(len(loaded), int)
     assert_type(len(imported), int)
     imported.close()
     record = exporter.export_part(samples, part=0, ledger="parts.jsonl", upload=False)

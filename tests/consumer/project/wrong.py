@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ipfs_dataset import load
 from ipfs_dataset.exporter import IPFSDatasetExporter, Exporter  # error: not exported from there
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset, ShuffleDataset
 from ipfs_dataset.types import IPFSObject, RemoteFileType
@@ -40,6 +41,8 @@ RemoteFileType.RAR  # error: no such format
 DATASET.skipped = 3  # error: read only
 DATASET.will_read([1])  # error: no such method
 EXPORTER.export_to_ipfs()  # error: nothing to export
+load("x", transform="resize")  # error: a transform is a function
+load("x", wrokers=2)  # error: there is no such option
 EXPORTER.import_from_ipfs(3)  # error: a URL is text
 IPFSDatasetExporter("store", shards=3)  # error: no such option
 IPFSDatasetExporter("store", codecs=[repr])  # error: no codec

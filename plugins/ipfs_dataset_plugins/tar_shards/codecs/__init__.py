@@ -8,6 +8,7 @@ from ipfs_dataset_plugins.tar_shards.codecs.schema import (
     Container,
     Member,
     Schema,
+    outline,
     parse_schema,
     schema_text,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "SampleCodec",
     "Schema",
     "ValueCodec",
+    "outline",
     "parse_schema",
     "schema_text",
 ]

@@ -11,7 +11,7 @@ from ipfs_dataset_plugins.tar_shards.codecs import arrays, images, scalars
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipfs_dataset_core import EncodedValue
+    from ipfs_dataset_core import EncodedFile, EncodedValue
 
 JSON = "json"
 _INT64 = 1 << 63
@@ -36,6 +36,23 @@ def encoder_of(kind: type) -> Callable[[Any], EncodedValue] | None:
     if (pil := sys.modules.get("PIL.Image")) and issubclass(kind, pil.Image):
         return images.encode
     return None
+
+
+@functools.lru_cache(maxsize=256)
+def encoder_without_files(kind: type) -> Callable[[Any], EncodedValue] | None:
+    """Returns what `encoder_of` does, but of images what encodes their pixels, not their files."""
+    encode = encoder_of(kind)
+    return images.encode_pixels if encode is images.encode else encode
+
+
+def encode_file(file: EncodedFile) -> EncodedValue | None:
+    """Returns a file as a member, None where no built-in codec decodes it.
+
+    Raises:
+        ExportError: It cannot be read, or is none that the codec decodes.
+    """
+    name, _, mode = file.decoder.partition(":")
+    return images.encode_file(file.read(), mode or None) if name == images.FILE else None
 
 
 def _encode_text(value: str) -> EncodedValue:
@@ -85,4 +102,5 @@ DECODERS: dict[str, Callable[[bytes], Any]] = {
     arrays.SCALAR: arrays.decode_scalar,
     images.PNG: images.decode_png,
     images.RAW: images.decode_raw,
+    **images.FILE_DECODERS,
 }

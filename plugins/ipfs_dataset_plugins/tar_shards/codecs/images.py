@@ -1,23 +1,27 @@
-"""PIL images, losslessly: as PNG where that gives back the same image, else as raw pixels.
+"""PIL images: as the file that they come from, else losslessly as PNG, else as raw pixels.
 
 What comes back has the same mode, size, pixels, palette and transparency; every image is read back before
-it is published. Of a file with several frames it is the frame that the image stands at. EXIF and other side
-information is left behind: what is published is the picture, not where it was taken. That is warned of where
-the EXIF turns the picture.
+it is published. An image is published as its file, byte for byte, only where decoding that file gives the
+same image again, so an image that was changed is not mistaken for its file. Of a file with several frames
+it is the frame that the image stands at. EXIF and other side information is left behind where an image is
+encoded; a file keeps it, and a position in it is warned of.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
+import os
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipfs_dataset_core import ExportError, FormatError, MissingDependencyError
 from ipfs_dataset_plugins.tar_shards.codecs import scalars
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from PIL import Image
 
@@ -32,15 +36,45 @@ _MAX_RAW_HEADER = 1 << 16
 _MAX_PNG_PIXELS = 64 << 20
 
 
+# The name of the codec of files is followed by the mode: "image:RGB".
+FILE = "image"
+FILE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I", "F", "I;16")
+# Decoders of other formats have seldom been attacked, and some of them run programs.
+FILE_FORMATS = {
+    "JPEG": "jpg",
+    "MPO": "jpg",
+    "PNG": "png",
+    "GIF": "gif",
+    "WEBP": "webp",
+    "BMP": "bmp",
+    "PPM": "ppm",
+    "TIFF": "tif",
+    "AVIF": "avif",
+    "JPEG2000": "jp2",
+}
+_LOSSY = frozenset({"JPEG", "MPO", "WEBP", "JPEG2000", "AVIF"})
+_LOSSY_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".jp2", ".avif", ".mpo")
+# The frames of these are one picture and what belongs to it, such as a depth map.
+_ONE_PICTURE = frozenset({"JPEG", "MPO"})
+_ALPHA_MODES = frozenset({"LA", "PA", "RGBA"})
+# A larger file is more than its pixels.
+_MAX_FILE_BYTES = 256 << 20
 _ORIENTATION = 0x0112
+_POSITION = 0x8825
 
 
-def encode(image: Image.Image) -> EncodedValue:
+def encode(image: Image.Image, *, keep_files: bool = True) -> EncodedValue:
     """Returns an image as a member.
+
+    Args:
+        image: An image.
+        keep_files: Whether an image becomes the file that it comes from, where that gives the same image.
 
     Raises:
         ExportError: The image cannot be decoded, or would not come back equal.
     """
+    # Before it is decoded, for Pillow closes the file then.
+    data = _file_of(image) if keep_files else None
     try:
         # Mode, palette and transparency of a file may change when it is decoded.
         image.load()
@@ -51,6 +85,10 @@ def encode(image: Image.Image) -> EncodedValue:
             "complete and still open?"
         ) from error
     _warn_of_orientation(image)
+    if data is not None and (kept := _as_file(data, identity)) is not None:
+        return kept
+    if keep_files:
+        _warn_of_loss(image)
     if image.mode in PNG_MODES and 0 < image.width * image.height <= _MAX_PNG_PIXELS:
         payload = _to_png(image)
         if payload is not None and _comes_back(decode_png, payload, identity):
@@ -62,6 +100,147 @@ def encode(image: Image.Image) -> EncodedValue:
             "by image.convert('RGB')"
         )
     return RAW, "bin", payload
+
+
+def encode_pixels(image: Image.Image) -> EncodedValue:
+    """Returns an image as a member, whatever file it comes from; raises as `encode` does."""
+    return encode(image, keep_files=False)
+
+
+def encode_file(data: bytes, mode: str | None = None) -> EncodedValue:
+    """Returns the file of an image as a member, which is decoded when it is read.
+
+    Args:
+        data: The content of the file.
+        mode: The mode of the image that it is decoded to; None is the mode of the file.
+
+    Raises:
+        ExportError: It is no image of a format that is read, or damaged.
+    """
+    if mode is not None and mode not in FILE_MODES:
+        raise ExportError(
+            f"names the decoder '{FILE}:{mode}', and there are those of the modes {', '.join(FILE_MODES)}"
+        )
+    try:
+        found, own = _described(data)
+        mode = mode or own
+        if mode not in FILE_MODES:
+            raise ValueError(f"its mode {mode!r} is none of {', '.join(FILE_MODES)}")  # noqa: TRY301
+        with _complete_files():
+            decode_file(data, mode=mode)
+    except MissingDependencyError:
+        raise
+    except Exception as error:
+        raise ExportError(f"is a file that cannot be decoded as an image: {error}") from error
+    _warn_of_position(data)
+    return f"{FILE}:{mode}", FILE_FORMATS[found], data
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Returns the formats of files that this Pillow reads; that of JPEG opens MPO."""
+    images = _pillow()
+    images.init()
+    return tuple(name for name in FILE_FORMATS if name in images.OPEN and name != "MPO")
+
+
+def _open_file(data: bytes) -> Image.Image:
+    opened: Image.Image = _pillow().open(io.BytesIO(data), formats=_formats())
+    return opened
+
+
+def _described(data: bytes) -> tuple[str, str]:
+    """Returns the format and the mode of the file of an image."""
+    with _open_file(data) as opened:
+        return opened.format, opened.mode
+
+
+def _file_of(image: Image.Image) -> bytes | None:
+    """Returns the content of the file that an image may come from, None where there is none.
+
+    Pillow's own images have a ``filename``; the images of datasets that list their files are given one.
+    """
+    name = getattr(image, "filename", None)
+    try:
+        if isinstance(name, (str, bytes, os.PathLike)) and name:
+            path = Path(os.fsdecode(name))
+            return path.read_bytes() if path.stat().st_size <= _MAX_FILE_BYTES else None
+        file = getattr(image, "fp", None)
+        if file is None or not file.seekable():
+            return None
+        position = file.tell()
+        file.seek(0)
+        try:
+            data: bytes = file.read(_MAX_FILE_BYTES + 1)
+        finally:
+            file.seek(position)
+    except (OSError, ValueError):
+        # The file is gone, or closed; `encode` reports what cannot be decoded.
+        return None
+    return data if type(data) is bytes and len(data) <= _MAX_FILE_BYTES else None
+
+
+def _as_file(data: bytes, identity: _Identity) -> EncodedValue | None:
+    """Returns the file as a member, None where decoding it does not give that image."""
+    mode, size = identity.mode, identity.size
+    try:
+        with _open_file(data) as opened:
+            found, frames = opened.format, getattr(opened, "n_frames", 1)
+            # Before it is decoded, for it may be a large picture of which this is a part.
+            if opened.size != size or (frames > 1 and found not in _ONE_PICTURE):
+                return None
+        with _complete_files():
+            if mode not in FILE_MODES or _identity(decode_file(data, mode=mode)) != identity:
+                return None
+    except Exception:  # noqa: BLE001 - the image was changed, or its file is of another kind
+        return None
+    _warn_of_position(data)
+    return f"{FILE}:{mode}", FILE_FORMATS[found], data
+
+
+@contextlib.contextmanager
+def _complete_files() -> Iterator[None]:
+    """Refuses files that are cut off, also where this process lets Pillow fill them up: others do not."""
+    from PIL import ImageFile  # noqa: PLC0415 - not a dependency of the library
+
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+def _warn_of_position(data: bytes) -> None:
+    if b"Exif" not in data and b"eXIf" not in data and b"EXIF" not in data:
+        return
+    with (
+        contextlib.suppress(Exception),  # damaged EXIF has no position
+        _open_file(data) as opened,
+    ):
+        if opened.getexif().get_ifd(_POSITION):
+            warnings.warn(
+                "An image is published as its file, byte for byte, and its EXIF tells where it was taken: "
+                "remove that from the files, or pass keep_files=False to the exporter, which publishes the "
+                "pixels alone",
+                UserWarning,
+                stacklevel=2,
+            )
+
+
+def _warn_of_loss(image: Image.Image) -> None:
+    """Warns of a lossy image that becomes PNG, which takes several times as many bytes."""
+    name = getattr(image, "filename", "")
+    name = os.fsdecode(name) if isinstance(name, (str, bytes, os.PathLike)) else ""
+    if getattr(image, "format", None) in _LOSSY or name.lower().endswith(_LOSSY_SUFFIXES):
+        warnings.warn(
+            "An image from a lossy file, such as JPEG, is published as PNG, which is several times as large: "
+            "it was changed since, or its file is not at hand. Publish the files themselves: without a "
+            "transform, which import_from_ipfs datasets take, or as EncodedFile(path or bytes) instead of "
+            "the image",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _name(image: Image.Image) -> str:
@@ -156,6 +335,39 @@ def decode_png(data: bytes) -> Image.Image:
             return opened.convert("I;16") if opened.mode == "I" else _bare(opened)
     except Exception as error:
         raise FormatError(f"it is not a PNG image: {error}") from error
+
+
+def decode_file(data: bytes, *, mode: str) -> Image.Image:
+    """Returns the image of a file of any common format, decoded.
+
+    Args:
+        data: The content of the file.
+        mode: The mode of the image; an image of another one is converted.
+
+    Raises:
+        FormatError: It is not such a file, or damaged.
+    """
+    _pillow()
+    try:
+        with _open_file(data) as opened:
+            _check_pixels(opened.width * opened.height, _MAX_PNG_PIXELS)
+            opened.load()
+            if opened.mode == mode:
+                return _bare(opened)
+            if mode not in _ALPHA_MODES and type(opened.info.get("transparency")) is bytes:
+                # Pillow drops it, and warns the user, who cannot change it.
+                del opened.info["transparency"]
+            return _bare(opened.convert(mode))
+    except FormatError:
+        raise
+    except Exception as error:
+        raise FormatError(f"it is not an image of mode {mode!r}: {error}") from error
+
+
+# Partial functions of a module's function, which are pickled with datasets.
+FILE_DECODERS: dict[str, Callable[[bytes], Any]] = {
+    f"{FILE}:{mode}": functools.partial(decode_file, mode=mode) for mode in FILE_MODES
+}
 
 
 def _bare(opened: Image.Image) -> Image.Image:

@@ -7,7 +7,13 @@ import pickle
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ipfs_dataset_core import ExportError, FormatError, IPFSDatasetError, ValueCodec
+from ipfs_dataset_core import (
+    EncodedFile,
+    ExportError,
+    FormatError,
+    IPFSDatasetError,
+    ValueCodec,
+)
 from ipfs_dataset_plugins.tar_shards.codecs import builtin, scalars
 from ipfs_dataset_plugins.tar_shards.codecs.schema import Container, Member, build, schema_text
 
@@ -51,10 +57,18 @@ class SampleCodec:
         codecs: Codecs for further types, tried in order, before the built-in ones.
         allow_pickle: Pickle values that no codec has, and unpickle. Unpickling runs whatever code
             the author of the dataset put into it.
+        keep_files: Whether an image becomes the file that it comes from, where that gives the same image.
     """
 
-    def __init__(self, codecs: Sequence[ValueCodec] = (), *, allow_pickle: bool = False) -> None:
+    def __init__(
+        self,
+        codecs: Sequence[ValueCodec] = (),
+        *,
+        allow_pickle: bool = False,
+        keep_files: bool = True,
+    ) -> None:
         self._codecs = tuple(codecs)
+        self._encoder_of = builtin.encoder_of if keep_files else builtin.encoder_without_files
         self._foreign = tuple(codec.type for codec in self._codecs)
         self._fallback = PICKLE if allow_pickle else None
         known = (*self._codecs, *([PICKLE] if allow_pickle else []))
@@ -119,12 +133,29 @@ class SampleCodec:
         kind: Any = type(value)
         if kind in scalars.CONTAINERS:
             return builtin.encode_json(value) if self.is_inline(value) else None
-        encode = builtin.encoder_of(kind)
+        encode = self._encoder_of(kind)
         if encode is not None:
             return encode(value)
+        if kind is EncodedFile:
+            return self._encode_file(value)
         if self._fallback is None:
             return None
         return PICKLE.name, PICKLE.extension, self._fallback.encode(value)
+
+    def _encode_file(self, file: EncodedFile) -> EncodedValue:
+        for codec in self._codecs:
+            if codec.name == file.decoder:
+                data = file.read()
+                codec.decode(data)
+                return codec.name, file.extension or codec.extension, data
+        encoded = builtin.encode_file(file)
+        if encoded is None:
+            names = ", ".join(repr(codec.name) for codec in self._codecs) or "none"
+            raise ExportError(
+                f"is a file with the decoder {file.decoder!r}, which is neither 'image', 'image:MODE' nor "
+                f"the name of a codec that was given to the exporter ({names})"
+            )
+        return encoded
 
     def is_inline(self, value: Any) -> bool:
         """Tells whether a value is made of short scalars alone: one member then holds all of it."""

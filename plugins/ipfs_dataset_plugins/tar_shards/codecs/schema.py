@@ -69,6 +69,17 @@ def schema_text(schema: Schema) -> str:
     return json.dumps(to_json(schema), separators=(",", ":"))
 
 
+# What codecs are called in an outline, where that is not their own name.
+_SHOWN = {"png": "image", "pil": "image"}
+
+
+def outline(schema: Schema) -> Any:
+    """Returns what a sample is made of: its containers, with a name of a type for each member."""
+    if isinstance(schema, Member):
+        return _SHOWN.get(schema.codec, schema.codec)
+    return build(schema, outline)
+
+
 def parse_schema(text: bytes, what: str) -> Schema:
     """Returns the schema that `schema_text` wrote; raises like `from_json`."""
     return from_json(scalars.parse(text, what), what)

@@ -1,0 +1,126 @@
+"""``load``: whatever is at a CID or URL as a dataset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ipfs_dataset_core.datasets.decoding import Decoders
+from ipfs_dataset_core.datasets.imported import ImportedDataset
+from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
+from ipfs_dataset_core.datasets.map_style import IPFSDataset
+from ipfs_dataset_core.datasets.objects import DatasetObject
+from ipfs_dataset_core.datasets.published import NotPublishedError, exporters_of, find_published
+from ipfs_dataset_core.datasets.transforms import sample_transform
+from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.interfaces import ExporterOptions
+from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
+from ipfs_dataset_core.options import OptionArguments, Options
+from ipfs_dataset_core.reading.connections import connections_to_published
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from typing_extensions import Unpack
+
+    from ipfs_dataset_core.datasets.decoding import Decoder
+    from ipfs_dataset_core.datasets.shards import Shard
+    from ipfs_dataset_core.interfaces.value_codec import ValueCodec
+
+
+class LoadArguments(OptionArguments, total=False):
+    """The keyword arguments of `load`: those of `Options`, and what only some kinds of object need.
+
+    Attributes:
+        decoders: As for `IPFSDataset`; for archives, folders and files.
+        codecs: As for `IPFSDatasetExporter`; for published datasets.
+        allow_pickle: As for `IPFSDatasetExporter`; for published datasets.
+    """
+
+    decoders: Mapping[str, Decoder]
+    codecs: Sequence[ValueCodec]
+    allow_pickle: bool
+
+
+def load(
+    cid_or_url: str | IPFSObject,
+    address: str | os.PathLike[str] | None = None,
+    *,
+    transform: Callable[[Any], Any] | None = None,
+    target_transform: Callable[[Any], Any] | None = None,
+    **options: Unpack[LoadArguments],
+) -> ImportedDataset | IPFSDataset | IPFSIterableDataset:
+    """Returns what is at a CID or URL as a dataset, whichever it is.
+
+    A published dataset gives its samples; an archive, a folder or a file ``(name, bytes)``, as `IPFSDataset`
+    does. What allows no random access, such as a compressed TAR, is an `IPFSIterableDataset`.
+
+    Args:
+        cid_or_url: Any form of URL of an object in IPFS, or an `IPFSObject`, whose `filetype` then counts.
+        address: Where to read, as for `IPFSDataset`. None is the node or store that datasets are published to
+            from this machine, if there is one, then gateways as for `IPFSDataset`.
+        transform: Applied to each sample as it is read, in the process that reads it. It gets the data: the
+            first part of a published sample that is a tuple, all of any other published sample, and the
+            bytes of a file.
+        target_transform: Applied to what goes with the data: the second part of a published sample that is a
+            tuple, and the name of a file.
+        **options: Fields of `Options`, and `decoders`, `codecs` and `allow_pickle`.
+
+    Raises:
+        AddressError: The CID is malformed, or there is no source to read from.
+        ObjectNotFoundError: A verified directory proves that the path leads nowhere.
+        TransportError: The sources did not deliver.
+        FormatError: It is damaged.
+    """
+    decoders = Decoders(options.pop("decoders", None))
+    exporter_options = ExporterOptions(
+        codecs=tuple(options.pop("codecs", ())), allow_pickle=options.pop("allow_pickle", False)
+    )
+    chosen = Options.from_arguments(options)
+    given = cid_or_url if isinstance(cid_or_url, IPFSObject) else IPFSObject(cid_or_url)
+    published = sample_transform(transform, target_transform, data=0)
+    connections = connections_to_published(address, chosen, given.url)
+    try:
+        if given.filetype is None:
+            try:
+                forms = exporters_of(_FORM, exporter_options)
+                found = find_published(given.url, connections, forms)
+            except NotPublishedError:
+                pass
+            else:
+                return ImportedDataset(
+                    found, transform=transform, target_transform=target_transform
+                )
+        item = DatasetObject(given, connections, decoders)
+        files = published and attrs.evolve(published, data=1)
+        if all(map(_has_random_access, _one_of_each_kind(item.shards()))):
+            return IPFSDataset.of_objects(connections, [item], files)
+        return IPFSIterableDataset.of_objects(connections, [item], files)
+    except BaseException:
+        connections.close()
+        raise
+
+
+# The form that is tried first.
+_FORM = "tar_shards"
+
+
+def _one_of_each_kind(shards: Iterable[Shard]) -> Iterable[Shard]:
+    """Returns a shard for each suffix: of a thousand archives in a folder, one is opened.
+
+    Should another one of them allow no random access, its error says so when it is read.
+    """
+    return {shard.what.rpartition("/")[2].partition(".")[2]: shard for shard in shards}.values()
+
+
+def _has_random_access(shard: Shard) -> bool:
+    """Tells whether samples can be read by number, at the least cost that tells."""
+    if shard.is_splittable():
+        return True
+    try:
+        len(shard)
+    except FormatError:
+        return False
+    return True

@@ -1,0 +1,165 @@
+"""What users do to each sample, ``transform=`` and ``target_transform=``, as torchvision names it."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ipfs_dataset_core.interfaces import IndexedSamples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+
+@attrs.frozen
+class SampleTransform:
+    """Transforms samples; pickles where the user's functions do.
+
+    Args:
+        transform: Applied to the data of a sample, None to leave them as they are.
+        target_transform: Applied to what goes with the data.
+        data: Where the data are in a sample that is a tuple, 0 or 1; what goes with them is the other one.
+    """
+
+    transform: Callable[[Any], Any] | None
+    target_transform: Callable[[Any], Any] | None
+    data: int
+
+    def __call__(self, sample: Any) -> Any:
+        """Returns a sample transformed.
+
+        Raises:
+            TypeError: There is a `target_transform`, and the sample is no tuple of two or more parts.
+        """
+        if type(sample) is not tuple or not sample:
+            self._check_target(sample)
+            return sample if self.transform is None else self.transform(sample)
+        parts = list(sample)
+        # A tuple of one part has nothing but data.
+        data = self.data if len(parts) > 1 else 0
+        if self.transform is not None:
+            parts[data] = self.transform(parts[data])
+        if self.target_transform is not None:
+            if len(parts) == 1:
+                self._check_target(sample)
+            parts[1 - data] = self.target_transform(parts[1 - data])
+        return tuple(parts)
+
+    def _check_target(self, sample: Any) -> None:
+        if self.target_transform is not None:
+            size = " of one part" if isinstance(sample, tuple) else ""
+            raise TypeError(
+                "target_transform applies to samples that are tuples of data and target, and this one is a "
+                f"{type(sample).__name__}{size}: leave it out, and give a transform, which gets all of it"
+            )
+
+    def __str__(self) -> str:
+        """Returns the functions by their names, for a repr."""
+        return ", ".join(
+            f"{field.name}={_name(value)}"
+            for field in attrs.fields(SampleTransform)[:2]
+            if (value := getattr(self, field.name)) is not None
+        )
+
+
+def sample_transform(
+    transform: Callable[[Any], Any] | None,
+    target_transform: Callable[[Any], Any] | None,
+    *,
+    data: int,
+) -> SampleTransform | None:
+    """Returns what transforms each sample, None where that is nothing.
+
+    Raises:
+        TypeError: One of them cannot be called.
+    """
+    for name, value in (("transform", transform), ("target_transform", target_transform)):
+        if value is not None and not callable(value):
+            raise TypeError(f"{name} is a function of one part of a sample, not {value!r:.100}")
+    if transform is None and target_transform is None:
+        return None
+    return SampleTransform(transform, target_transform, data)
+
+
+class TransformedSamples(IndexedSamples):
+    """Samples by number, each transformed.
+
+    Args:
+        samples: As they were read.
+        transform: Applied to each.
+    """
+
+    def __init__(self, samples: IndexedSamples, transform: Callable[[Any], Any]) -> None:
+        self._samples = samples
+        self._transform = transform
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def read(self, position: int) -> Any:
+        return self._transform(self._samples.read(position))
+
+    def read_each(self, positions: Iterable[int]) -> Iterator[Any]:
+        return map(self._transform, self._samples.read_each(positions))
+
+    def iterate(self, start: int, stop: int) -> Iterator[Any]:
+        return map(self._transform, self._samples.iterate(start, stop))
+
+    def prefetch(self, positions: Sequence[int]) -> None:
+        self._samples.prefetch(positions)
+
+    def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
+        return self._samples.fetch_bytes(positions)
+
+    def block_stops(self, size: int) -> Sequence[int]:
+        return self._samples.block_stops(size)
+
+
+def _name(function: Any) -> str:
+    """Returns what a function is called; an object such as torchvision's transforms is shown on one line."""
+    name = getattr(function, "__qualname__", None)
+    if name is None:
+        name = " ".join(repr(function).split())
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+
+
+_LONGEST_NAME = 80
+
+
+class _ImageType(type):
+    """Makes `isinstance` true for images of Pillow, without importing Pillow."""
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        module = sys.modules.get("PIL.Image")
+        return module is not None and isinstance(value, module.Image)
+
+
+class _Image(metaclass=_ImageType):
+    """Stands for Pillow's images in PyTorch's table of what can be collated."""
+
+
+@cache
+def explain_collate() -> None:
+    """Makes the error of PyTorch's default collate name `transform=` for samples that it cannot batch.
+
+    It raises for Pillow's images and None in any case; only the message is another one. Types that somebody
+    else has put into PyTorch's table keep what they have there.
+    """
+    from torch.utils.data._utils import collate  # noqa: PLC0415
+
+    table: dict[Any, Any] = collate.default_collate_fn_map
+    table.setdefault(_Image, _refuse)
+    table.setdefault(type(None), _refuse)
+
+
+def _refuse(batch: Any, *, collate_fn_map: Any = None) -> Any:
+    kind = type(batch[0])
+    what = "None" if batch[0] is None else f"{kind.__module__}.{kind.__qualname__} images"
+    raise TypeError(
+        f"DataLoader cannot make a batch of {what}: give the dataset a transform that makes tensors, such as "
+        "load(cid, transform=torchvision.transforms.v2.functional.pil_to_tensor), or the DataLoader a "
+        "collate_fn"
+    )

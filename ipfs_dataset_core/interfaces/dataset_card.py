@@ -1,0 +1,524 @@
+"""What a published dataset is: its name, licence and the like, as its author states them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from datetime import date
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+
+from ipfs_dataset_core.errors import FormatError, MissingDependencyError
+
+MAX_LINE = 500
+MAX_TEXT = 1 << 16
+MAX_README = 1 << 20
+MAX_ITEMS = 200
+MAX_CLASSES = 1 << 16
+MAX_PREVIEWS = 200
+PREVIEWS = 48
+_MAX_HEADER = 1 << 16
+_MAX_URL = 2048
+_SCHEMES = ("http", "https", "ipfs", "ipns")
+_HEADER = re.compile(
+    r"\ufeff?---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*\r?$\n?", re.DOTALL | re.MULTILINE
+)
+_BIBTEX = re.compile(r"^```(?:bibtex|bib)?[ \t]*\n[ \t]*(@\w+\{.*?)^```", re.DOTALL | re.MULTILINE)
+# Characters that reorder the text around them, by which a text seems to be another one.
+_REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Licences of the Hugging Face Hub that are no identifiers of SPDX.
+_HUB_LICENCES = frozenset(
+    {
+        *(
+            "other",
+            "unknown",
+            "openrail",
+            "openrail++",
+            "bigscience-openrail-m",
+            "creativeml-openrail-m",
+        ),
+        *(
+            "bigscience-bloom-rail-1.0",
+            "bigcode-openrail-m",
+            "llama2",
+            "llama3",
+            "llama3.1",
+            "llama3.2",
+        ),
+        *(
+            "llama3.3",
+            "llama4",
+            "gemma",
+            "deepfloyd-if-license",
+            "apple-ascl",
+            "apple-amlr",
+            "cc",
+            "lgpl",
+        ),
+        *("fair-noncommercial-research-license", "intel-research", "grok2-community", "gpl", "bsd"),
+        *("lgpl-lr", "c-uda", "etalab-2.0", "h-research"),
+    }
+)
+
+
+def plain_text(value: Any, *, most: int, lines: bool, what: str) -> str:
+    """Returns text that may be shown anywhere.
+
+    Args:
+        value: The text.
+        most: How many characters it may have.
+        lines: Whether it may have several lines.
+        what: What errors call it.
+
+    Raises:
+        ValueError: It is no text, too long, or has characters that control a terminal or reorder text.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"{what} is {value!r:.80}, not text")  # noqa: TRY004 - one kind of error for all
+    if len(value) > most:
+        raise ValueError(f"{what} has {len(value)} characters, more than {most}")
+    if lines:
+        value = value.replace("\r\n", "\n").replace("\r", "\n")
+    allowed = "\n\t" if lines else ""
+    for character in value:
+        if character < " " or character > "~":
+            bad = unicodedata.category(character) in ("Cc", "Cs", "Cn", "Zl", "Zp")
+            if character not in allowed and (bad or character in _REORDERING):
+                raise ValueError(f"{what} has the character U+{ord(character):04X}")
+    return str(value.strip())
+
+
+def class_numbers(names: Any) -> dict[str, int]:
+    """Returns the number of each class by its name.
+
+    Args:
+        names: The names in order, or their numbers by name.
+
+    Raises:
+        ValueError: They are no names of classes: texts of one line that differ, and a number for each.
+    """
+    if isinstance(names, Mapping):
+        pairs = list(islice(names.items(), MAX_CLASSES + 1))
+    elif isinstance(names, Iterable) and not isinstance(names, (str, bytes)):
+        pairs = [(name, number) for number, name in enumerate(islice(names, MAX_CLASSES + 1))]
+    else:
+        raise ValueError(f"the names of classes are a list or a dict, not {names!r:.80}")  # noqa: TRY004
+    if len(pairs) > MAX_CLASSES:
+        raise ValueError(f"there are more than {MAX_CLASSES} names of classes")
+    for name, number in pairs:
+        if type(name) is not str or len(name) > MAX_LINE:
+            raise ValueError(
+                f"the name of a class is {name!r:.80}, not text of up to {MAX_LINE} characters"
+            )
+        if type(number) is not int or not -(1 << 63) <= number < 1 << 63:
+            raise ValueError(f"the class {name!r:.80} has the number {number!r:.40}")
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("two classes have the same name")
+    return found
+
+
+def compact_classes(names: Any) -> tuple[str, ...] | dict[str, int]:
+    """Returns the names of classes as a tuple where they are numbered 0, 1, 2…, else their numbers."""
+    numbers = class_numbers(names)
+    if list(numbers.values()) == list(range(len(numbers))):
+        return tuple(numbers)
+    return numbers
+
+
+def spdx(licence: str) -> str:
+    """Returns a licence as SPDX writes it.
+
+    Args:
+        licence: An SPDX identifier or expression, in any case: ``"cc-by-4.0"``, ``"MIT OR Apache-2.0"``; for
+            other licences ``"LicenseRef-…"``.
+
+    Raises:
+        ValueError: It is none.
+    """
+    # The list of licences is large, and most processes need it never.
+    from packaging.licenses import (  # noqa: PLC0415
+        InvalidLicenseExpression,
+        canonicalize_license_expression,
+    )
+
+    text = plain_text(licence, most=MAX_LINE, lines=False, what="the licence")
+    try:
+        return str(canonicalize_license_expression(text))
+    except InvalidLicenseExpression as error:
+        raise ValueError(
+            f"the licence {text!r} is no identifier of SPDX ({error}): see https://spdx.org/licenses, "
+            "such as 'CC-BY-4.0', 'CC0-1.0' or 'MIT'; 'LicenseRef-…' names one that is not there"
+        ) from error
+
+
+def _line(value: Any, name: str) -> str:
+    return plain_text(value, most=MAX_LINE, lines=False, what=f"the {name} of a card")
+
+
+def _text(value: Any, name: str, most: int = MAX_TEXT) -> str:
+    return plain_text(value, most=most, lines=True, what=f"the {name} of a card")
+
+
+def _items(value: Any, name: str) -> tuple[str, ...]:
+    listed = [value] if isinstance(value, str) else value
+    if not isinstance(listed, Iterable) or isinstance(listed, (bytes, Mapping)):
+        raise ValueError(f"the {name} of a card are {value!r:.80}, not a list of texts")  # noqa: TRY004
+    items = list(islice(listed, MAX_ITEMS + 1))
+    if len(items) > MAX_ITEMS:
+        raise ValueError(f"the {name} of a card are more than {MAX_ITEMS}")
+    what = f"one of the {name} of a card"
+    return tuple(plain_text(item, most=MAX_LINE, lines=False, what=what) for item in items)
+
+
+def _name(value: Any) -> str:
+    return _line(value, "name")
+
+
+def _version(value: Any) -> str:
+    return _line(value, "version")
+
+
+def _description(value: Any) -> str:
+    return _text(value, "description")
+
+
+def _citation(value: Any) -> str:
+    return _text(value, "citation")
+
+
+def _creators(value: Any) -> tuple[str, ...]:
+    return _items(value, "creators")
+
+
+def _keywords(value: Any) -> tuple[str, ...]:
+    return _items(value, "keywords")
+
+
+def _readme(value: Any) -> str:
+    return _text(value, "readme", MAX_README)
+
+
+def _homepage(value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    text = plain_text(value, most=_MAX_URL, lines=False, what="the homepage of a card")
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise ValueError(f"the homepage {text!r:.80} is no URL: {error}") from error
+    if (
+        parts.scheme.lower() not in _SCHEMES
+        or not parts.netloc
+        or re.search(r"[\s\"'<>\\^`{|}]", text)
+    ):
+        raise ValueError(
+            f"the homepage {text!r:.80} is no URL that starts with {'://, '.join(_SCHEMES)}://"
+        )
+    return text
+
+
+def _licence(value: Any) -> str | None:
+    return None if value is None or value == "" else spdx(value)
+
+
+def _published(value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    try:
+        # A date of YAML, too.
+        return date.fromisoformat(str(value)).isoformat()
+    except ValueError as error:
+        raise ValueError(
+            f"the date of a card is {value!r:.40}, not one such as '2026-01-31'"
+        ) from error
+
+
+def _classes(value: Any) -> tuple[str, ...] | dict[str, int]:
+    return () if value is None else compact_classes(value)
+
+
+def _previews(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_PREVIEWS:
+        raise ValueError(
+            f"the previews of a card are {value!r:.40}, not a number from 0 to {MAX_PREVIEWS}"
+        )
+    return value
+
+
+@attrs.frozen(kw_only=True)
+class DatasetCard:
+    """What a dataset is, as its author states it: in the manifest, on its page and as ``README.md``.
+
+    Args:
+        name: What it is called, in one line.
+        description: What is in it and how it was made: text, paragraphs separated by an empty line.
+        licence: Under which licence it may be used: an identifier or expression of SPDX, ``"CC-BY-4.0"``;
+            for one that SPDX does not list, ``"LicenseRef-…"``.
+        citation: How to cite it; BibTeX, best.
+        homepage: The URL of its home, if it has another one.
+        creators: Who made it.
+        classes: The names of its classes in the order of their numbers, or the numbers by name. By default
+            those that the dataset itself has: its ``class_to_idx`` or ``classes``, as in torchvision.
+        version: Its version.
+        published: When it was first published: a date of ISO 8601, ``"2026-01-31"``.
+        keywords: What one may search for.
+        previews: How many samples its page shows at most, 0 to 200.
+        readme: The ``README.md`` to publish; by default one is written from the card.
+
+    Raises:
+        ValueError: One of them is not what it should be.
+    """
+
+    name: str = attrs.field(converter=_name)
+    description: str = attrs.field(default="", converter=_description)
+    licence: str | None = attrs.field(default=None, converter=_licence)
+    citation: str = attrs.field(default="", converter=_citation)
+    homepage: str | None = attrs.field(default=None, converter=_homepage)
+    creators: tuple[str, ...] = attrs.field(default=(), converter=_creators)
+    classes: tuple[str, ...] | dict[str, int] = attrs.field(default=(), converter=_classes)
+    version: str = attrs.field(default="1.0.0", converter=_version)
+    published: str | None = attrs.field(default=None, converter=_published)
+    keywords: tuple[str, ...] = attrs.field(default=(), converter=_keywords)
+    previews: int = attrs.field(default=PREVIEWS, converter=_previews)
+    readme: str = attrs.field(default="", converter=_readme, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("a card needs a name")
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the card as objects that the json module writes: without what is not given."""
+        fields = attrs.asdict(
+            self, filter=lambda field, value: bool(value) or field.name == "previews"
+        )
+        fields.pop("readme", None)
+        if self.previews == PREVIEWS:
+            del fields["previews"]
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in fields.items()}
+
+    @classmethod
+    def from_json(cls, fields: Any, what: str) -> DatasetCard:
+        """Returns the card that `to_json` wrote.
+
+        Args:
+            fields: What the json module parsed; unknown names in it are left aside.
+            what: What errors call it.
+
+        Raises:
+            FormatError: It is no card.
+        """
+        if type(fields) is not dict:
+            raise FormatError(f"{what} is no card, but {fields!r:.80}")
+        known = {name: fields[name] for name in attrs.fields_dict(cls) if name in fields}
+        licence = known.pop("licence", None)
+        known.pop("readme", None)
+        try:
+            card = cls(**known)
+            if licence is not None:
+                # Not compared with the list of SPDX: the author's may be newer than that of this process.
+                text = plain_text(licence, most=MAX_LINE, lines=False, what="the licence of a card")
+                object.__setattr__(card, "licence", text)
+        except (ValueError, TypeError) as error:
+            raise FormatError(f"{what} is damaged: {error}") from error
+        return card
+
+    @classmethod
+    def from_readme(cls, readme: str | os.PathLike[str]) -> DatasetCard:
+        """Returns the card of a ``README.md`` with a header of YAML, as the Hugging Face Hub has them.
+
+        Of the header it takes ``pretty_name`` or ``name``, ``description``, ``license`` or ``licence``,
+        ``citation``, ``homepage``, ``creators`` or ``authors``, ``classes``, ``version``, ``published``,
+        ``keywords`` or ``tags``, ``previews``, and the names of the only ``class_label`` of
+        ``dataset_info``. What is missing there is taken from the text: the first heading, the first
+        paragraph, and what a block of ``bibtex`` has.
+
+        Args:
+            readme: The path of the file, or its text, which has a line break.
+
+        Raises:
+            ValueError: It is no such file.
+            MissingDependencyError: PyYAML is not installed.
+        """
+        text = _readme_text(readme)
+        header, body = _split(text)
+        fields = _parsed(header) if header else {}
+        found = {**_from_body(body), **_from_header(fields)}
+        if "name" not in found:
+            raise ValueError("the README has neither a name in its header nor a heading")
+        return cls(**found, readme=text)
+
+
+def as_card(card: DatasetCard | str | os.PathLike[str] | None) -> DatasetCard | None:
+    """Returns a card, of a README where a path or its text is given.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if card is None or isinstance(card, DatasetCard):
+        return card
+    if isinstance(card, (str, os.PathLike)):
+        return DatasetCard.from_readme(card)
+    raise ValueError(f"card is a DatasetCard or the path of a README.md, not {card!r:.80}")
+
+
+def _readme_text(readme: str | os.PathLike[str]) -> str:
+    if isinstance(readme, str) and "\n" in readme:
+        return readme
+    path = Path(readme)
+    try:
+        size = path.stat().st_size
+        if size > MAX_README:
+            raise ValueError(f"{str(path)!r} has {size} bytes, more than {MAX_README}")
+        return path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the card {str(path)!r:.200} cannot be read: {error}") from error
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Returns the header of YAML and what is behind it."""
+    match = re.match(
+        r"\ufeff?---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*\r?$\n?", text, re.DOTALL | re.MULTILINE
+    )
+    return (match[1], text[match.end() :]) if match else ("", text)
+
+
+def _parsed(header: str) -> dict[str, Any]:
+    if len(header) > _MAX_HEADER:
+        raise ValueError(f"the header of the README has more than {_MAX_HEADER} characters")
+    try:
+        import yaml  # noqa: PLC0415 - needed for this alone
+    except ImportError as error:
+        raise MissingDependencyError(
+            "The header of a README.md is YAML: pip install 'ipfs-dataset[card]', or give a DatasetCard(…)"
+        ) from error
+    try:
+        fields = yaml.safe_load(header)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ValueError(f"the header of the README is no YAML: {error}") from error
+    if fields is None:
+        return {}
+    if not isinstance(fields, dict):
+        raise ValueError(f"the header of the README is {fields!r:.80}, not names with values")  # noqa: TRY004
+    return fields
+
+
+_NAMES = {
+    "name": ("pretty_name", "name"),
+    "description": ("description",),
+    "citation": ("citation",),
+    "homepage": ("homepage",),
+    "creators": ("creators", "authors"),
+    "classes": ("classes",),
+    "version": ("version",),
+    "published": ("published",),
+    "keywords": ("keywords", "tags"),
+    "previews": ("previews",),
+}
+
+
+def _from_header(fields: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field, aliases in _NAMES.items():
+        for name in aliases:
+            if fields.get(name) is not None and field not in found:
+                found[field] = fields[name]
+    for field in ("name", "version"):
+        if isinstance(found.get(field), (int, float)):
+            found[field] = str(found[field])
+    for field in ("creators", "keywords"):
+        if isinstance(found.get(field), list):
+            found[field] = [
+                str(item) if isinstance(item, (int, float)) else item for item in found[field]
+            ]
+    licence = fields.get("licence", fields.get("license"))
+    if licence is not None:
+        found["licence"] = _hub_licence(licence, fields.get("license_name"))
+    if "classes" not in found and (names := _class_labels(fields.get("dataset_info"))):
+        found["classes"] = names
+    return found
+
+
+def _hub_licence(licence: Any, name: Any) -> str:
+    """Returns the SPDX expression of the licence in a header, which may be one of the Hub's own."""
+    several = licence if isinstance(licence, list) else [licence]
+    parts = []
+    for one in several:
+        text = str(one).strip()
+        if text.lower() in _HUB_LICENCES:
+            shown = name if text.lower() == "other" and isinstance(name, str) and name else text
+            text = "LicenseRef-" + (re.sub(r"[^A-Za-z0-9.-]+", "-", shown).strip("-") or "other")
+        parts.append(text)
+    return parts[0] if len(parts) == 1 else " AND ".join(f"({part})" for part in parts)
+
+
+def _class_labels(info: Any) -> list[str]:
+    """Returns the names of the ``class_label`` in a ``dataset_info``; none where several differ."""
+    found: list[list[str]] = []
+    for config in info if isinstance(info, list) else [info]:
+        features = config.get("features") if isinstance(config, dict) else None
+        for feature in features if isinstance(features, list) else []:
+            kind = feature.get("dtype") if isinstance(feature, dict) else None
+            names = kind.get("class_label", {}).get("names") if isinstance(kind, dict) else None
+            if isinstance(names, dict):
+                found.append([str(names[key]) for key in sorted(names, key=int)])
+            elif isinstance(names, list):
+                found.append([str(name) for name in names])
+    return found[0] if found and all(other == found[0] for other in found) else []
+
+
+def _from_body(body: str) -> dict[str, Any]:
+    body = body.replace("\r\n", "\n")
+    found: dict[str, Any] = {}
+    without_code = re.sub(r"^```.*?^```[^\n]*$", "", body, flags=re.DOTALL | re.MULTILINE)
+    without_code = re.sub(r"<!--.*?-->", "", without_code, flags=re.DOTALL)
+    if heading := re.search(r"^#[ \t]+(.+?)[ \t#]*$", without_code, re.MULTILINE):
+        found["name"] = heading[1][:MAX_LINE]
+    paragraphs = (part.strip() for part in re.split(r"\n[ \t]*\n", without_code))
+    text = next((p for p in paragraphs if p and p[0] not in "#-*|<![=>"), "")
+    if text:
+        found["description"] = " ".join(text.split())[:MAX_TEXT]
+    if bibtex := _BIBTEX.search(body):
+        found["citation"] = bibtex[1].strip()[:MAX_TEXT]
+    return found
+
+
+def readme_of(card: DatasetCard) -> str:
+    """Returns the ``README.md`` of a card: a header of YAML, as on the Hugging Face Hub, and its texts."""
+    if card.readme:
+        return card.readme if card.readme.endswith("\n") else card.readme + "\n"
+    header = {
+        "pretty_name": card.name,
+        "license": None if card.licence is None else card.licence.lower(),
+        "homepage": card.homepage,
+        "creators": list(card.creators),
+        "version": card.version,
+        "published": card.published,
+        "tags": list(card.keywords),
+        "classes": list(card.classes) if isinstance(card.classes, tuple) else card.classes,
+    }
+    # JSON is YAML, too.
+    lines = [
+        f"{name}: {json.dumps(value, ensure_ascii=False)}"
+        for name, value in header.items()
+        if value
+    ]
+    parts = ["---\n" + "\n".join(lines) + "\n---", f"# {card.name}"]
+    if card.description:
+        parts.append(card.description)
+    if card.citation:
+        fence = "`" * max(3, 1 + max(map(len, re.findall("`+", card.citation)), default=0))
+        parts.append(f"## Citation\n\n{fence}bibtex\n{card.citation}\n{fence}")
+    parts.append(
+        "## How to load it\n\nWith the CID of this folder, and `pip install ipfs-dataset`:\n\n```python\n"
+        "from ipfs_dataset import IPFSDatasetExporter\n\n"
+        'dataset = IPFSDatasetExporter("gateway+https://…").import_from_ipfs("ipfs://…")\n```'
+    )
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,135 @@
+"""Which files a dataset's samples are read from, and what its classes are called.
+
+All of it is a hint. An exporter publishes a file in place of an image only where both are the same image.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ipfs_dataset_core.interfaces.dataset_card import class_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# What datasets of torchvision, and those written like them, call the list of their files.
+_LISTS = ("samples", "imgs", "_samples", "_image_files", "_images", "images")
+_LOSSY = (".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".jp2", ".avif")
+# A Subset of a Subset of itself would never end.
+_DEPTH = 16
+
+
+def file_of(dataset: Any, index: int) -> str | None:
+    """Returns the path of the file that a sample is read from, None where the dataset lists none.
+
+    Args:
+        dataset: A map-style dataset, also a `Subset` or `ConcatDataset` of others.
+        index: The number of the sample, from 0.
+    """
+    try:
+        dataset, index = _innermost(dataset, index)
+        for name in _LISTS:
+            listed = getattr(dataset, name, None)
+            if isinstance(listed, Sequence) and not isinstance(listed, (str, bytes)):
+                entry = listed[index]
+                path = entry[0] if isinstance(entry, (tuple, list)) and entry else entry
+                if isinstance(path, (str, os.PathLike)):
+                    return os.fspath(path)
+    except Exception:  # noqa: BLE001 - it is a hint, and the dataset may be of any make
+        return None
+    return None
+
+
+def with_file(sample: Any, dataset: Any, index: int) -> Any:
+    """Returns a sample, the image in it marked with its file, as Pillow marks those that it opens."""
+    pil = sys.modules.get("PIL.Image")
+    if pil is None:
+        return sample
+    image = next((part for part in _parts(sample) if isinstance(part, pil.Image)), None)
+    if image is not None and not getattr(image, "filename", ""):
+        path = file_of(dataset, index)
+        if path is not None:
+            image.filename = path
+    return sample
+
+
+def warn_of_transform(sample: Any, dataset: Any, index: int) -> None:
+    """Warns where a dataset of lossy images gives arrays or tensors, which take many times as many bytes."""
+    kinds = {type(part).__module__.partition(".")[0] for part in _parts(sample)}
+    if not kinds & {"torch", "numpy", "torchvision"} or "PIL" in kinds:
+        return
+    path = file_of(dataset, index)
+    if path is not None and path.lower().endswith(_LOSSY):
+        warnings.warn(
+            f"The images of {type(dataset).__name__} are published as the arrays that its transform or "
+            "loader makes of them, many times as large as their files. Export it without the transform, and "
+            "its files are published as they are; give the transform to the imported dataset",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def classes_of(dataset: Any) -> dict[str, int]:
+    """Returns the number of each class of a dataset by its name; empty where the dataset names none.
+
+    Args:
+        dataset: Any dataset; one of torchvision has ``class_to_idx`` or ``classes``, one of Hugging Face has
+            a feature with names.
+    """
+    try:
+        return _classes_of(dataset, 0)
+    except Exception:  # noqa: BLE001 - attributes of a dataset may be anything
+        return {}
+
+
+def _classes_of(dataset: Any, depth: int) -> dict[str, int]:
+    if depth > _DEPTH:
+        return {}
+    for name in ("class_to_idx", "classes"):
+        listed = getattr(dataset, name, None)
+        if isinstance(listed, (Mapping, list, tuple)) and listed:
+            try:
+                return class_numbers(listed)
+            except ValueError:
+                continue
+    features = getattr(dataset, "features", None)
+    if isinstance(features, Mapping):
+        named = [names for f in features.values() if (names := getattr(f, "names", None))]
+        # Of several, none is the class of the sample.
+        if len(named) == 1:
+            return class_numbers(named[0])
+    parts = getattr(dataset, "datasets", None)
+    if isinstance(parts, (list, tuple)) and parts:
+        found = [_classes_of(part, depth + 1) for part in parts]
+        return found[0] if all(other == found[0] for other in found) else {}
+    inner = getattr(dataset, "dataset", None)
+    return {} if inner is None else _classes_of(inner, depth + 1)
+
+
+def _innermost(dataset: Any, index: int) -> tuple[Any, int]:
+    """Returns the dataset that a sample comes from, and its number there."""
+    data: Any = sys.modules.get("torch.utils.data")
+    for _ in range(_DEPTH if data is not None else 0):
+        if isinstance(dataset, data.Subset):
+            dataset, index = dataset.dataset, int(dataset.indices[index])
+        elif isinstance(dataset, data.ConcatDataset):
+            part = bisect_right(dataset.cumulative_sizes, index)
+            index -= dataset.cumulative_sizes[part - 1] if part else 0
+            dataset = dataset.datasets[part]
+        else:
+            break
+    return dataset, index
+
+
+def _parts(sample: Any) -> Iterator[Any]:
+    if isinstance(sample, Mapping):
+        yield from sample.values()
+    elif isinstance(sample, (tuple, list)):
+        yield from sample
+    else:
+        yield sample

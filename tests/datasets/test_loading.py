@@ -1,0 +1,172 @@
+"""`load`: whatever a CID names as a dataset; what datasets say about themselves."""
+
+from __future__ import annotations
+
+import pickle
+import re
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+import ipfs_dataset
+from ipfs_dataset import IPFSDataset, IPFSDatasetExporter, IPFSIterableDataset, IPFSObject, load
+from ipfs_dataset_core.datasets.imported import ImportedDataset
+from ipfs_dataset_core.errors import AddressError, FormatError, ObjectNotFoundError, TransportError
+from tests.support.builders import one_file, tar_bytes, tree, zip_bytes
+from tests.support.gateway_server import GatewayServer
+from tests.support.stores import Store, members
+
+MEMBERS = members(5)
+NOWHERE = "bafkreidy3i4km7levq7akk7rrswy7xpqneomvpbov2sewpizkktrihwnle"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+def published(store, samples):
+    return IPFSDatasetExporter(store.address).export_to_ipfs(samples)
+
+
+def test_a_published_dataset_gives_its_samples(store):
+    cid = published(store, [(torch.ones(3) * i, i) for i in range(7)])
+    dataset = load(cid, store.address)
+    assert isinstance(dataset, ImportedDataset)
+    assert dataset.cid == cid
+    assert dataset.schema == ("tensor", "int")
+    assert [label for _, label in dataset] == list(range(7))
+    images, labels = next(
+        iter(DataLoader(load(cid, store.address, transform=double), batch_size=4))
+    )
+    assert images[1].tolist() == [2, 2, 2]
+    assert labels.tolist() == [0, 1, 2, 3]
+
+
+def double(value):
+    return value * 2
+
+
+@pytest.mark.parametrize("kind", [zip_bytes, tar_bytes])
+def test_an_archive_gives_its_members(store, kind):
+    cid = store.file(kind(MEMBERS))
+    dataset = load(f"ipfs://{cid}", store.address, transform=double)
+    assert type(dataset) is IPFSDataset
+    assert list(dataset) == [(name, data * 2) for name, data in MEMBERS.items()]
+    assert dataset.cid == cid
+
+
+def test_a_folder_gives_its_files(store):
+    cid = store.tree({**MEMBERS, "n/a.zip": zip_bytes(members(2, "z"))})
+    dataset = load(cid, store.address)
+    assert type(dataset) is IPFSDataset
+    assert dict(dataset) == {**MEMBERS, **members(2, "z")}
+
+
+def test_a_file_is_one_sample(store):
+    cid = store.file(b"some text")
+    assert list(load(cid, store.address)) == [(cid, b"some text")]
+
+
+def test_what_has_no_random_access_is_a_stream(store):
+    cid = store.file(tar_bytes(MEMBERS, "w:gz"))
+    dataset = load(cid, store.address, transform=double)
+    assert type(dataset) is IPFSIterableDataset
+    assert list(dataset) == [(name, data * 2) for name, data in MEMBERS.items()]
+    assert dataset.cid == cid
+    assert sorted(pickle.loads(pickle.dumps(dataset))) == sorted(dataset)
+    in_folder = store.tree({"a.tar.gz": tar_bytes(MEMBERS, "w:gz"), "b.txt": b"b"})
+    assert type(load(in_folder, store.address)) is IPFSIterableDataset
+
+
+def test_a_named_type_counts(store):
+    cid = store.file(zip_bytes(MEMBERS))
+    assert len(load(IPFSObject(cid, "plain"), store.address)) == 1
+    cid = published(store, [1, 2, 3])
+    files = load(IPFSObject(cid, "folder"), store.address)
+    assert type(files) is IPFSDataset
+    assert all(name.endswith((".cls", ".json")) for name, _ in files)
+
+
+def test_options_reach_the_datasets_that_need_them(store):
+    cid = store.file(zip_bytes(MEMBERS))
+    dataset = load(cid, store.address, decoders={".txt": len}, handler="skip")
+    assert dataset[0] == ("m000.txt", 3)
+    pickled = IPFSDatasetExporter(store.address, allow_pickle=True).export_to_ipfs([{1, 2}])
+    assert load(pickled, store.address, allow_pickle=True)[0] == {1, 2}
+    with pytest.raises(FormatError, match="allow_pickle=True"):
+        load(pickled, store.address)[0]
+    with pytest.raises(TypeError, match="unknown option wrokers"):
+        load(cid, store.address, wrokers=2)  # type: ignore[call-arg]
+
+
+def test_without_an_address_what_was_published_here_is_found():
+    cid = IPFSDatasetExporter().export_to_ipfs(["a", "b"])
+    assert list(load(cid)) == ["a", "b"]
+
+
+def test_bad_names_are_typed_errors(store, tmp_path):
+    with pytest.raises(AddressError, match="CID"):
+        load("bafynonsense", store.address)
+    with pytest.raises(AddressError, match="is a local path"):
+        load(tmp_path, store.address)
+    with pytest.raises(TransportError, match=NOWHERE):
+        load(NOWHERE, store.address)
+    cid = store.tree(MEMBERS)
+    with pytest.raises(ObjectNotFoundError, match="no/such"):
+        load(f"{cid}/no/such", store.address)
+
+
+def test_loading_takes_few_requests():
+    root, blocks = tree({**MEMBERS, "a.zip": zip_bytes(MEMBERS)})
+    with GatewayServer(blocks) as gateway:
+        dataset = load(str(root), gateways=[gateway.url])
+        before = len(gateway.requests)
+        repr(dataset)
+        assert len(gateway.requests) == before
+        assert len(dataset) == 10
+        assert len(gateway.requests) <= 4
+
+
+def test_damage_in_what_was_published_is_not_taken_for_files(store):
+
+    cid = store.tree(
+        {"manifest.json": b'{"identifier": "ipfs-dataset", "version": "2.0", "form": "tar_shards"}'}
+    )
+    with pytest.raises(FormatError, match="damaged"):
+        load(cid, store.address)
+
+
+def test_a_repr_says_what_it_is(store):
+    cid = published(store, [(torch.ones(3), i) for i in range(1500)])
+    text = repr(load(cid, store.address, transform=double))
+    head, _, tail = text.partition(" MB, ")
+    assert re.fullmatch(r"<ImportedDataset 1,500 x \(tensor, int\), \d\.\d", head)
+    assert tail == f"{cid} from store {store.address}, transform=double>"
+
+
+def test_a_repr_of_files_makes_no_request_and_has_no_secrets():
+    root, blocks = one_file(zip_bytes(MEMBERS))
+    with GatewayServer(blocks) as gateway:
+        host = gateway.url.partition("://")[2]
+        url = f"http://user:secret@{host}?token=secret"
+        for kind in (IPFSDataset, IPFSIterableDataset):
+            dataset = kind(str(root), gateways=[url])
+            assert repr(dataset) == f"<{kind.__name__} {root} from gateway http://{host}>"
+        assert gateway.requests == []
+        dataset = IPFSDataset(f"http://user:secret@{host}/ipfs/{root}?token=secret")
+        assert "secret" not in repr(dataset)
+        assert f"from gateway http://{host}" in repr(dataset)
+    many = IPFSDataset([str(root)] * 5, "/ip4/127.0.0.1/tcp/5001", gateways=["http://g.invalid"])
+    assert repr(many) == (
+        f"<IPFSDataset {root}, {root} and 3 more from API /ip4/127.0.0.1/tcp/5001, "
+        "gateway http://g.invalid>"
+    )
+    assert repr(IPFSDataset([])).startswith("<IPFSDataset no objects from")
+
+
+def test_users_find_what_they_need_by_completion(store):
+    dataset = load(published(store, [1]), store.address)
+    assert {"cid", "schema", "card", "classes", "info", "close", "skipped"} <= {*dir(dataset)}
+    assert {"load", "IPFSDataset", "IPFSDatasetExporter"} <= {*dir(ipfs_dataset)}

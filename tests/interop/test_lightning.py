@@ -1,0 +1,44 @@
+"""Two processes under Lightning's DDP: each sample is read, with the sampler's own order and epochs."""
+
+from __future__ import annotations
+
+import pytest
+
+from ipfs_dataset import BlockShuffleSampler, IPFSDataset
+from tests.support.interop import BATCH, batches_of, check_coverage, library, run_ranks
+
+library("lightning")
+
+WORLD = 2
+BATCHES = 7  # of 103 samples, 8 for each rank
+
+
+@pytest.fixture(scope="module")
+def found(archive, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lightning")
+    return run_ranks("tests.interop.lightning_rank", WORLD, folder, *archive)
+
+
+@pytest.mark.parametrize("case", ["sampler", "sampler, 2 workers", "Fabric, sampler"])
+def test_the_sampler_is_left_alone_and_gets_the_epoch(found, archive, case):
+    dataset = IPFSDataset(archive[1], archive[0])
+    for epoch in range(2):
+        ranks = [rank[case]["epochs"][epoch] for rank in found]
+        check_coverage(ranks, BATCHES)
+        for rank, batches in enumerate(ranks):
+            alone = BlockShuffleSampler(dataset, batch_size=BATCH, num_replicas=WORLD, rank=rank)
+            alone.set_epoch(epoch)
+            assert batches[: BATCHES - 1] == batches_of(alone)
+
+
+@pytest.mark.parametrize(
+    "case", ["sized stream", "unsized stream", "shuffled", "Fabric, sized stream"]
+)
+def test_streams_split_their_samples_themselves(found, case):
+    for epoch in range(2):
+        check_coverage([rank[case]["epochs"][epoch] for rank in found], BATCHES)
+
+
+def test_validation_and_prediction_read_each_sample(found):
+    check_coverage([rank["predicted"] for rank in found], BATCHES)
+    check_coverage([rank["sampler"]["validated"][:BATCHES] for rank in found], BATCHES)

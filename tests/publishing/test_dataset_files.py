@@ -1,0 +1,179 @@
+"""Which file a sample comes from, and what its classes are called, in datasets of torchvision and others."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import ConcatDataset, Dataset, Subset, random_split
+from torchvision.datasets import DatasetFolder, ImageFolder
+from torchvision.transforms import Compose, Resize, ToTensor
+
+from ipfs_dataset.exporter import IPFSDatasetExporter
+from ipfs_dataset_core.publishing.dataset_files import classes_of, file_of
+from tests.support.equality import same
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pets")
+    generator = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (root / name).mkdir()
+        for number in range(3):
+            pixels = generator.integers(0, 255, (16 + number, 20, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}.jpg", quality=70)
+    Image.fromarray(pixels[..., 0]).save(root / "dog" / "grey.png")
+    return root
+
+
+def exported(dataset, store, **options):
+    """Returns the payloads of the first members of the samples, and the dataset read again."""
+    exporter = IPFSDatasetExporter(store, progress=False, **options)
+    published = exporter.import_from_ipfs(exporter.export_to_ipfs(dataset))
+    assert [same(found, wanted) for found, wanted in zip(published, dataset, strict=True)] == [
+        True
+    ] * len(dataset)
+    shard = published._published.load()._samples._opened(0).file  # type: ignore[attr-defined]
+    with tarfile.open(fileobj=io.BytesIO(shard.read_at(0, shard.size))) as archive:
+        return [
+            archive.extractfile(member).read()  # type: ignore[union-attr]
+            for member in archive
+            if member.name.endswith((".jpg", ".png", ".npy"))
+        ]
+
+
+def files_of(dataset):
+    return [Path(path).read_bytes() for path, _ in dataset.samples]
+
+
+def test_the_files_of_an_image_folder_are_published_byte_for_byte(folder, tmp_path):
+    dataset = ImageFolder(folder)
+    assert exported(dataset, tmp_path) == files_of(dataset)
+
+
+def grey(path):
+    return Image.open(path).convert("L")
+
+
+def test_a_loader_of_the_users_keeps_the_files_as_well(folder, tmp_path):
+    dataset = DatasetFolder(folder, grey, extensions=(".jpg", ".png"))
+    assert exported(dataset, tmp_path) == files_of(dataset)
+
+
+def test_parts_and_sums_of_folders_keep_their_files(folder, tmp_path):
+    dataset = ImageFolder(folder)
+    files = files_of(dataset)
+    first = Subset(dataset, [5, 0])
+    both: Dataset[Any] = ConcatDataset([Subset(first, torch.tensor([1])), dataset, first])  # type: ignore[arg-type]
+    assert exported(both, tmp_path) == [files[0], *files, files[5], files[0]]
+
+
+def test_where_files_are_not_kept_the_pixels_are_published_alone(folder, tmp_path):
+    dataset = ImageFolder(folder)
+    payloads = exported(dataset, tmp_path, keep_files=False)
+    assert all(payload.startswith(b"\x89PNG") for payload in payloads)
+
+
+def test_images_that_a_transform_changes_are_encoded_and_that_is_warned_of(folder, tmp_path):
+    dataset = ImageFolder(folder, transform=Resize((8, 8)))
+    with pytest.warns(UserWarning, match="An image from a lossy file"):
+        payloads = exported(dataset, tmp_path)
+    assert all(payload.startswith(b"\x89PNG") for payload in payloads)
+
+
+@pytest.mark.parametrize("transform", [ToTensor(), Compose([np.asarray])])
+def test_lossy_images_that_become_arrays_are_warned_of(folder, tmp_path, transform):
+    with pytest.warns(UserWarning, match="give the transform to the imported dataset"):
+        exported(ImageFolder(folder, transform=transform), tmp_path)
+
+
+def test_other_datasets_are_not_warned_of(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exported([(torch.ones(3), 1), (torch.ones(3), 2)], tmp_path)
+
+
+class Listed(Dataset):  # type: ignore[type-arg]
+    """Like most of torchvision's: a private list of files, images and labels out of it."""
+
+    def __init__(self, paths):
+        self._image_files = paths
+
+    def __len__(self):
+        return len(self._image_files)
+
+    def __getitem__(self, index):
+        return {"image": Image.open(self._image_files[index]).convert("RGB"), "label": index}
+
+
+def test_datasets_that_list_their_files_keep_them(folder, tmp_path):
+    paths = [path for path, _ in ImageFolder(folder).samples]
+    assert exported(Listed(paths), tmp_path) == files_of(ImageFolder(folder))
+
+
+def test_a_dataset_that_lists_other_files_is_published_as_it_is(folder, tmp_path):
+    paths = [path for path, _ in ImageFolder(folder).samples]
+    dataset = Listed(paths)
+    lying = [(dataset[i], 0) for i in range(2)]
+    marked = type("Lying", (list,), {"samples": [(path, 0) for path in paths[::-1]]})(lying)
+    exporter = IPFSDatasetExporter(tmp_path, progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        published = exporter.import_from_ipfs(exporter.export_to_ipfs(marked))
+    assert same(list(published), lying)
+
+
+class Broken:
+    @property
+    def samples(self):
+        raise RuntimeError("not now")
+
+    classes = property(lambda self: 1 / 0)
+
+
+@pytest.mark.parametrize("dataset", [[1, 2], Broken(), "text", None, Subset(Broken(), [])])  # type: ignore[arg-type]
+def test_datasets_without_files_or_names_have_none(dataset):
+    assert file_of(dataset, 0) is None
+    assert classes_of(dataset) == {}
+
+
+def test_the_names_of_classes_are_those_of_the_innermost_dataset(folder):
+    dataset = ImageFolder(folder)
+    names = {"cat": 0, "dog": 1}
+    part, rest = random_split(dataset, [2, len(dataset) - 2])
+    assert (
+        classes_of(dataset) == classes_of(part) == classes_of(ConcatDataset([part, rest])) == names
+    )
+    other = type("Other", (Listed,), {"classes": ["fish"]})([])
+    assert classes_of(ConcatDataset([part, other])) == {}
+
+
+def named(**attributes):
+    return type("Named", (), attributes)()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "names"),
+    [
+        (named(classes=["a", "b"]), {"a": 0, "b": 1}),
+        (named(classes=["a", "b"], class_to_idx={"b": 7, "a": 3}), {"b": 7, "a": 3}),
+        (named(classes=["a", "a"]), {}),
+        (named(classes=[1, 2]), {}),
+        (named(classes=["a"], class_to_idx={"a": "x"}), {"a": 0}),
+        (
+            named(features={"image": named(), "label": named(names=["no", "yes"])}),
+            {"no": 0, "yes": 1},
+        ),
+        (named(features={"a": named(names=["x"]), "b": named(names=["y"])}), {}),
+    ],
+)
+def test_names_are_taken_where_a_dataset_has_them_in_a_usable_form(dataset, names):
+    assert classes_of(dataset) == names
