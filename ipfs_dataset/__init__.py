@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     )
     from ipfs_dataset.ipfs_dataset import (
         BlockShuffleSampler as BlockShuffleSampler,
+        DatasetSplit as DatasetSplit,
         IPFSDataset as IPFSDataset,
         IPFSIterableDataset as IPFSIterableDataset,
         ShuffleDataset as ShuffleDataset,
@@ -31,7 +32,9 @@ else:
         name: f"{__name__}.{module}"
         for module, names in {
             "exporter": "EncodedFile IPFSDatasetExporter",
-            "ipfs_dataset": "BlockShuffleSampler IPFSDataset IPFSIterableDataset ShuffleDataset load",
+            "ipfs_dataset": (
+                "BlockShuffleSampler DatasetSplit IPFSDataset IPFSIterableDataset ShuffleDataset load"
+            ),
             "types": "IPFSObject RemoteFileType",
         }.items()
         for name in names.split()

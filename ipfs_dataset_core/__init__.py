@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.datasets.loading import load as load
     from ipfs_dataset_core.datasets.map_style import IPFSDataset as IPFSDataset
     from ipfs_dataset_core.datasets.shuffle import ShuffleDataset as ShuffleDataset
+    from ipfs_dataset_core.datasets.splits import DatasetSplit as DatasetSplit
     from ipfs_dataset_core.errors import (
         AddressError as AddressError,
         CacheFolderError as CacheFolderError,
@@ -119,6 +120,7 @@ else:
             "datasets.loading": "load",
             "datasets.map_style": "IPFSDataset",
             "datasets.shuffle": "ShuffleDataset",
+            "datasets.splits": "DatasetSplit",
             "errors": (
                 "AddressError CacheFolderError ExportError FormatError IPFSDatasetError "
                 "IPFSDatasetWarning LimitError Location MissingDependencyError "

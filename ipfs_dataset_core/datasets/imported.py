@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from ipfs_dataset_core.datasets.describing import outline_text
 from ipfs_dataset_core.datasets.map_style import SampleAccess
+from ipfs_dataset_core.datasets.splits import splits_of_published
 from ipfs_dataset_core.datasets.transforms import TransformedSamples, sample_transform
 from ipfs_dataset_core.runtime.human import human_size
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ipfs_dataset_core.datasets.published import Published
+    from ipfs_dataset_core.datasets.splits import DatasetSplit
     from ipfs_dataset_core.datasets.transforms import SampleTransform
     from ipfs_dataset_core.interfaces import DatasetInfo, IndexedSamples
 
@@ -88,6 +90,9 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
 
     def _indexed(self) -> IndexedSamples:
         return self._samples.get()
+
+    def _stored_splits(self, split_bytes: int | str, *, index: bool) -> list[DatasetSplit]:
+        return splits_of_published(self._published, split_bytes, self._sample_transform)
 
     def _close_samples(self) -> None:
         self._samples.pop()

@@ -16,6 +16,7 @@ from ipfs_dataset_core.datasets.objects import (
     described_objects,
     described_sources,
 )
+from ipfs_dataset_core.datasets.splits import splits_of_objects
 from ipfs_dataset_core.datasets.streaming import (
     SkippingStream,
     exact_length,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from ipfs_dataset_core.datasets.decoding import Decoder
+    from ipfs_dataset_core.datasets.splits import DatasetSplit
     from ipfs_dataset_core.datasets.transforms import SampleTransform
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
     from ipfs_dataset_core.options import OptionArguments
@@ -202,6 +204,31 @@ class IPFSIterableDataset(IterableDataset[Any]):
     def skipped(self) -> int:
         """How many samples, and objects that could not be opened, were skipped so far by all workers."""
         return self._policy.skipped
+
+    def splits(self, split_bytes: int | str = "128M", *, index: bool = False) -> list[DatasetSplit]:
+        """Returns parts of the dataset for the tasks of a data processing engine, in order.
+
+        As `IPFSDataset.splits` does. The order is that of the objects as they were given, whatever is
+        shuffled, and all ranks together read each sample once.
+
+        Args:
+            split_bytes: About how many bytes as they are stored a split has.
+            index: As for `IPFSDataset.splits`.
+
+        Raises:
+            ValueError: It is no size.
+            TypeError: A subclass has an ``__iter__`` of its own.
+            IPFSDatasetError: An object could not be found, fetched or verified.
+        """
+        if type(self).__iter__ is not IPFSIterableDataset.__iter__ or not hasattr(self, "_objects"):
+            raise TypeError(
+                f"{type(self).__name__} has an __iter__ of its own, which yields the samples of a whole "
+                "stream: split an IPFSIterableDataset, with transform= for each sample"
+            )
+        return splits_of_objects(
+            *(self._objects, self._connections, self._policy, split_bytes, self._sample_transform),
+            index=index,
+        )
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the number of the next epoch, for persistent workers too."""

@@ -18,6 +18,7 @@ from ipfs_dataset_core.datasets.objects import (
     described_sources,
 )
 from ipfs_dataset_core.datasets.shards import ConcatenatedShards
+from ipfs_dataset_core.datasets.splits import splits_of_objects, splits_of_subclass
 from ipfs_dataset_core.datasets.transforms import (
     TransformedSamples,
     explain_collate,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ipfs_dataset_core.datasets.decoding import Decoder
+    from ipfs_dataset_core.datasets.splits import DatasetSplit
     from ipfs_dataset_core.datasets.transforms import SampleTransform
     from ipfs_dataset_core.interfaces import IndexedSamples
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
@@ -144,6 +146,37 @@ class SampleAccess:
     def block_stops(self, size: int) -> Sequence[int]:
         """Returns where each shuffle block ends, by number: a run of samples of about `size` bytes."""
         return self._indexed().block_stops(size)
+
+    def splits(self, split_bytes: int | str = "128M", *, index: bool = True) -> list[DatasetSplit]:
+        """Returns parts of the dataset for the tasks of a data processing engine, in order.
+
+        Together they have every sample once. They are cut where reading is cheap, between files and archives
+        or, within large ones, at blocks, members and row groups; what cannot be entered in the middle, such
+        as a compressed TAR, is one part. Sizes and numbers of samples come from directories, indexes and
+        manifests, and no sample is read.
+
+        Where a subclass has a ``__getitem__`` of its own, each sample is read by it, and the dataset pickles
+        with each split.
+
+        Args:
+            split_bytes: About how many bytes as they are stored a split has: a number, or text such as
+                ``"128M"``. One sample is never divided.
+            index: Whether the headers of large uncompressed TARs are read, as for ``len``: without them, such
+                an archive is at most three parts, whose numbers of samples are not known.
+
+        Returns:
+            Splits, which pickle; none of a dataset without samples.
+
+        Raises:
+            ValueError: It is no size.
+            IPFSDatasetError: An object could not be found, fetched, verified or read.
+        """
+        splits = self._stored_splits(split_bytes, index=index)
+        return splits if self._unchanged else splits_of_subclass(self, splits, self._connections)
+
+    @abstractmethod
+    def _stored_splits(self, split_bytes: int | str, *, index: bool) -> list[DatasetSplit]:
+        """Returns the splits of the samples as they are stored."""
 
     @abstractmethod
     def content_id(self) -> str:
@@ -278,6 +311,12 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
                 joined if transform is None else TransformedSamples(joined, transform)
             )
         return self._indexed_samples
+
+    def _stored_splits(self, split_bytes: int | str, *, index: bool) -> list[DatasetSplit]:
+        return splits_of_objects(
+            *(self._objects, self._connections, self._policy, split_bytes, self._sample_transform),
+            index=index,
+        )
 
     def _close_samples(self) -> None:
         for item in self._objects:

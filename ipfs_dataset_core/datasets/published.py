@@ -71,13 +71,16 @@ class Published:
             FormatError: It is damaged.
             TransportError: The sources did not deliver.
         """
-        try:
-            source = open_located(self.connections.fetcher(self.gateway), self.target, self.url)
-        except IPFSDatasetError as error:
-            raise located(error, Location(object=self.url)) from error.__cause__
-        samples = self.exporter.load(source)
+        samples = self.exporter.load(self.open())
         assert samples is not None
         return samples
+
+    def open(self) -> ObjectFile | ObjectDirectory:
+        """Opens its root in this process; raises as `load` does."""
+        try:
+            return open_located(self.connections.fetcher(self.gateway), self.target, self.url)
+        except IPFSDatasetError as error:
+            raise located(error, Location(object=self.url)) from error.__cause__
 
 
 def find_published(

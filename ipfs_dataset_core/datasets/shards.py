@@ -7,7 +7,9 @@ every process.
 
 from __future__ import annotations
 
+import copy
 import math
+import operator
 from abc import abstractmethod
 from array import array
 from bisect import bisect_left, bisect_right
@@ -23,8 +25,9 @@ from ipfs_dataset_core.interfaces.objects import whole_blocks
 from ipfs_dataset_core.order.shuffled_blocks import cut
 from ipfs_dataset_core.registry.guarded_readers import unguarded
 from ipfs_dataset_core.runtime.deadlines import working
-from ipfs_dataset_core.runtime.error_location import located
+from ipfs_dataset_core.runtime.error_location import located, with_message
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
+from ipfs_dataset_core.toolkit.indexes import NameTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
         ReaderPlugin,
         Sample,
     )
-    from ipfs_dataset_core.toolkit.indexes import NameTable
 
 E = TypeVar("E", bound=IPFSDatasetError)
 
@@ -48,6 +50,10 @@ _MEMBER_BYTES = 64 << 10
 # How many samples are looked at to find out whether an index has spans: some may be empty where others are
 # not.
 _PROBES = 64
+# How many samples of a part are read together.
+_READ_TOGETHER = 32
+# More than any file has: sizes in directories may be made up.
+_MOST_BYTES = 1 << 40
 
 
 class Shard(IndexedSamples):
@@ -116,6 +122,38 @@ class Shard(IndexedSamples):
     def samples(self) -> Iterator[Sample]:
         """Yields every sample in order."""
         return self.iterate(0, len(self))
+
+    def has_parts(self) -> bool:
+        """Tells whether this process has an index of it by now, of which a part can go to another process."""
+        return False
+
+    def scans_to_slice(self) -> bool:
+        """Tells whether `iterate_bytes` looks at all samples in front of its range to find its first one."""
+        return False
+
+    def content_id(self) -> str:
+        """Returns the CID of the file or directory that is read, or what messages call it if it has none."""
+        return self.what
+
+    def leaf_bytes(self) -> int:
+        """Returns about how many bytes are fetched together at least."""
+        return 1
+
+    def places(self) -> tuple[int, Callable[[int], int]]:
+        """Returns how many bytes it has, and what returns the first byte of a sample, by its number.
+
+        The places ascend; where those in the data do not, or are not known, samples have equally many bytes.
+        """
+        total, count = self.weight(), max(1, len(self))
+        return total, lambda position: total * position // count
+
+    def part(self, start: int, stop: int) -> tuple[Shard, int, int]:
+        """Returns a shard that pickles with little more than these samples need, and their numbers there."""
+        return self, start, stop
+
+    def whole(self) -> Shard:
+        """Returns the same shard, which pickles without its index."""
+        return self
 
     @abstractmethod
     def close(self) -> None:
@@ -257,6 +295,40 @@ class ObjectShard(Shard):
             raise FormatError(f"{self.what!r}: its index does not tell which sample failed")
         return position, index.span(position)[1]
 
+    def has_parts(self) -> bool:
+        return self._index is not None and self._index.part(0, 0) is not None
+
+    def scans_to_slice(self) -> bool:
+        return self.reader.scans_to_slice
+
+    def content_id(self) -> str:
+        cid = self.source.cid
+        return self.what if cid is None else str(cid)
+
+    def leaf_bytes(self) -> int:
+        return self.source.block_bytes if isinstance(self.source, ObjectFile) else 1
+
+    def places(self) -> tuple[int, Callable[[int], int]]:
+        index, source = self.index(), self.source
+        if not isinstance(source, ObjectFile):
+            return _places_of_files(source, [index.name(number) for number in range(len(index))])
+        probed = range(0, len(index), -(-len(index) // _PROBES) or 1)
+        starts = [index.span(position)[0] for position in probed]
+        if self.has_blocks() and all(map(operator.le, starts, starts[1:])):
+            return self.weight(), lambda position: index.span(position)[0]
+        return super().places()
+
+    def part(self, start: int, stop: int) -> tuple[Shard, int, int]:
+        index = self.index().part(start, stop)
+        if index is None:
+            return self.whole(), start, stop
+        return ObjectPart(self, index, start), 0, stop - start
+
+    def whole(self) -> Shard:
+        other = copy.copy(self)
+        other._index = None  # noqa: SLF001 - a copy of this
+        return other
+
     def close(self) -> None:
         self._source.pop()
 
@@ -316,6 +388,56 @@ class ObjectShard(Shard):
         return located(error, self._place())
 
 
+class ObjectPart(ObjectShard):
+    """Some consecutive samples of an object, with their part of its index; numbered from 0.
+
+    Args:
+        shard: The object.
+        index: Of these samples alone.
+        first: The number of the first of them in the object, for errors.
+    """
+
+    def __init__(self, shard: ObjectShard, index: MemberIndex, first: int) -> None:
+        vars(self).update(vars(shard))
+        self._index: MemberIndex | None = index
+        self._first = first
+
+    def read(self, position: int) -> Sample:
+        try:
+            return super().read(position)
+        except IPFSDatasetError as error:
+            raise self._renumbered(error) from error.__cause__
+
+    def iterate(self, start: int, stop: int) -> Iterator[Sample]:
+        if start >= stop:
+            return
+        index = self.index()
+        # A file of its own, which is read ahead up to the end of the last sample.
+        source = self._open_for(index.span(start)[0], index.span(stop - 1)[1])
+        for first in range(start, stop, _READ_TOGETHER):
+            numbers = range(first, min(first + _READ_TOGETHER, stop))
+            try:
+                group = list(self._each_decoded(self.reader.read_each(source, index, numbers)))
+            except IPFSDatasetError as error:
+                if getattr(error, "retryable", False):  # a source that is gone was waited for
+                    raise self._renumbered(error) from error.__cause__
+                # Those before the one that cannot be read are yielded all the same.
+                yield from map(self.read, numbers)
+            else:
+                yield from group
+
+    def _renumbered(self, error: E) -> E:
+        """Returns an error with the number that its sample has in the object."""
+        where = error.location
+        if where is None or where.sample is None or error.reason is None:
+            return error
+        plain = with_message(error, error.reason)
+        if plain is error:
+            return error
+        plain.location = plain.reason = None
+        return located(plain, attrs.evolve(where, sample=where.sample + self._first))
+
+
 class FolderShard(Shard):
     """Members of a folder, each one sample.
 
@@ -325,6 +447,7 @@ class FolderShard(Shard):
         folder: The name of the folder.
         where: Returns the place of a member for errors, from its number and path; pickled.
         decoders: What makes values of their bytes.
+        first: How many members of the folder are in front of these, for errors and prefetch.
     """
 
     def __init__(
@@ -334,8 +457,12 @@ class FolderShard(Shard):
         folder: str,
         where: Callable[[int, str], Location],
         decoders: Decoders = _NO_DECODERS,
+        *,
+        first: int = 0,
     ) -> None:
         self._decoders = decoders
+        self._folder = folder
+        self._first = first
         self.what = f"the members of {folder!r} from {names[0]!r} on"
         self._directory = directory
         self._names = names
@@ -366,13 +493,16 @@ class FolderShard(Shard):
                 return sample
             return self._decoders.decoded(sample, directory.limits)
         except IPFSDatasetError as error:
-            raise located(error, self._where(position, name)) from error.__cause__
+            raise located(error, self._where(self._first + position, name)) from error.__cause__
 
     def prefetch(self, positions: Sequence[int]) -> None:
         self._directory.get().prefetch([self._names[position] for position in positions])
 
     def read_ahead(self, positions: Sequence[int]) -> None:
-        self._directory.get().read_ahead([self._names[p] for p in positions])
+        if self._first > len(self):  # it would fetch all that lies in front of these as well
+            self.prefetch(positions)
+        else:
+            self._directory.get().read_ahead([self._names[p] for p in positions])
 
     def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
         return (_MEMBER_BYTES for _ in positions)
@@ -390,6 +520,21 @@ class FolderShard(Shard):
         # A member belongs to the range in which it starts.
         return -(-start // _MEMBER_BYTES), -(-stop // _MEMBER_BYTES)
 
+    def content_id(self) -> str:
+        cid = self._directory.get().cid
+        return self._folder if cid is None else str(cid)
+
+    def places(self) -> tuple[int, Callable[[int], int]]:
+        return _places_of_files(self._directory.get(), self._names)
+
+    def part(self, start: int, stop: int) -> tuple[Shard, int, int]:
+        names = NameTable(self._names.at(range(start, stop)))
+        shard = FolderShard(
+            *(self._directory, names, self._folder, self._where, self._decoders),
+            first=self._first + start,
+        )
+        return shard, 0, stop - start
+
     def close(self) -> None:
         self._directory.pop()
 
@@ -406,6 +551,20 @@ def _files_in_order(shard: Shard, start: int, stop: int) -> Iterator[Sample]:
             hint(range(hinted, until))
             hinted, ahead = until, min(2 * ahead, _MEMBERS_AHEAD)
         yield shard.read(position)
+
+
+def _places_of_files(
+    directory: ObjectDirectory, paths: Sequence[str]
+) -> tuple[int, Callable[[int], int]]:
+    """Returns how many bytes files of a directory have together, and what returns where each would begin."""
+    sizes = directory.declared_sizes(paths)
+    starts = array("Q", accumulate((_size_of_file(size) for size in sizes), initial=0))
+    return starts[-1], starts.__getitem__
+
+
+def _size_of_file(declared: int | None) -> int:
+    # What is declared is not verified.
+    return _MEMBER_BYTES if declared is None else min(max(1, declared), _MOST_BYTES)
 
 
 def _even_blocks(count: int, size: int) -> array[int]:

@@ -51,6 +51,14 @@ class PublishedSamples(IndexedSamples):
         """Returns what the dataset states about itself, None where only reading more of it would tell."""
         return None
 
+    def shard_sizes(self) -> Sequence[tuple[int, int]] | None:
+        """Returns how many samples and bytes each file of the dataset has, in order; without reading them.
+
+        Splits of the dataset begin where files do, as far as their sizes allow. None, as by default, where
+        that is not known: then all samples are taken to have equally many bytes.
+        """
+        return None
+
 
 class Exporter(ABC):
     """Turns samples into the files of a published dataset, and those files back into samples.

@@ -214,6 +214,16 @@ class ObjectDirectory(ABC):
     def contains(self, path: str) -> bool:
         """Returns whether the directory has a file or directory at a relative path."""
 
+    def declared_sizes(self, paths: Sequence[str]) -> Iterator[int | None]:
+        """Yields about how many bytes each of some files has, None where that is not known.
+
+        From the directory alone: sizes in directories are claims that no CID proves.
+
+        Args:
+            paths: Relative paths of files.
+        """
+        return (None for _ in paths)
+
     def prefetch(self, paths: Sequence[str]) -> None:
         """Starts fetching files that will be opened soon, in any order.
 

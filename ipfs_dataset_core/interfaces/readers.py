@@ -38,6 +38,15 @@ class MemberIndex(ABC):
     def span(self, position: int) -> Span:
         """Returns the bytes ``(start, stop)`` of the object that reading one sample touches."""
 
+    def part(self, start: int, stop: int) -> MemberIndex | None:
+        """Returns the index of the samples from `start` to `stop` alone, numbered from 0.
+
+        `Reader.read` with it returns the same samples, names included. It goes to the process that reads a
+        split of the dataset, see `IPFSDataset.splits`. None, as by default, where there is none: then that
+        process makes the index of the whole object.
+        """
+        return None
+
     def dump(self) -> bytes:
         """Returns what `Reader.load_index` makes this index of again, to be kept on disk.
 
@@ -99,6 +108,8 @@ class Reader:
             before its first sample: a header or a table of contents, not all the data. Then workers share
             an iterated object by sample number; otherwise `index` is called for random access only. True
             where a file is one sample.
+        scans_to_slice: Whether `samples_between` has to look at every sample in front of `start` to find its
+            first one, as in a TAR. Then an object without an index is cut in few splits only.
     """
 
     name: ClassVar[str] = ""
@@ -108,6 +119,7 @@ class Reader:
     reads: ClassVar[Literal["file", "directory"]] = "file"
     in_folders: ClassVar[bool] = False
     index_form: str = ""
+    scans_to_slice: bool = False
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         if not any(_overrides(cls, method) for method in ("samples", "index", "decode")):

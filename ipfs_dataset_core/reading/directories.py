@@ -156,6 +156,10 @@ class VerifiedDirectory(ObjectDirectory):
             return False
         return True
 
+    def declared_sizes(self, paths: Sequence[str]) -> Iterator[int | None]:
+        found = {path: entry.tsize for path, entry in self._entries_at(paths)}
+        return map(found.get, paths)
+
     def prefetch(self, paths: Sequence[str]) -> None:
         self._fetcher.prefetch_blocks(entry.cid for _, entry in self._entries_at(paths))
 

@@ -158,6 +158,10 @@ class _GuardedSamples(PublishedSamples):
         with self._guard("the blocks of"):
             return self._samples.block_stops(size)
 
+    def shard_sizes(self) -> Sequence[tuple[int, int]] | None:
+        with self._guard("the sizes of the files of"):
+            return self._samples.shard_sizes()
+
     def _guard(self, doing: str, position: int | None = None) -> Guard:
         return Guard(
             *(self._origin, doing + " {0!r}", self._what), where=lambda: self._where(position)

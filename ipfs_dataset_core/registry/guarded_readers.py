@@ -70,6 +70,7 @@ class GuardedReader(Reader):
         self._origin = origin
         self._where = where
         self.cheap_index = reader.cheap_index
+        self.scans_to_slice = reader.scans_to_slice
         self._one_by_one = reads_one_by_one(type(reader))
         self._unchecked = True
 
@@ -246,6 +247,11 @@ class _GuardedIndex(MemberIndex):
     def name(self, position: int) -> str:
         with Guard(self._origin, "the name of sample {1} of {0!r}", self._what, position):
             return self.inner.name(position)
+
+    def part(self, start: int, stop: int) -> MemberIndex | None:
+        with Guard(self._origin, "a part of the index of {0!r}", self._what):
+            index = self.inner.part(start, stop)
+        return None if index is None else _GuardedIndex(index, self._what, self._origin)
 
     def dump(self) -> bytes:
         return self.inner.dump()

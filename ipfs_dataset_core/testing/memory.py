@@ -98,6 +98,9 @@ class MemoryDirectory(ObjectDirectory):
             raise ObjectNotFoundError(f"{self.name!r} has no {path!r}")
         return self.opened.setdefault(path, MemoryFile(self.files[path], path))
 
+    def declared_sizes(self, paths: Sequence[str]) -> Iterator[int | None]:
+        return (len(self.files[path]) if path in self.files else None for path in paths)
+
     def contains(self, path: str) -> bool:
         return any(file == path or file.startswith(f"{path}/") for file in self.files)
 

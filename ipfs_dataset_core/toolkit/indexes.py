@@ -282,6 +282,22 @@ class SpanIndex(MemberIndex):
         vars(other).update(vars(self), _names=name)
         return other
 
+    def part(self, start: int, stop: int) -> SpanIndex | None:
+        if isinstance(self._names, str):  # their numbers are in the names of samples
+            return None
+        other = type(self).__new__(type(self))
+        vars(other).update(
+            vars(self),
+            _names=NameTable(self._names.at(range(start, stop))),
+            _starts=self._starts[start:stop],
+            _stops=self._stops[start:stop],
+            _columns={
+                name: column if isinstance(column, (int, float)) else column[start:stop]
+                for name, column in self._columns.items()
+            },
+        )
+        return other
+
     def dump(self) -> bytes:
         arrays = {k: v for k, v in self._columns.items() if isinstance(v, array)}
         head = {

@@ -110,9 +110,12 @@ class OriginalSamples(PublishedSamples):
             yield from file.fetch_bytes(spans)
 
     def block_stops(self, size: int) -> Sequence[int]:
+        return even_blocks(self.shard_sizes(), size)
+
+    def shard_sizes(self) -> Sequence[tuple[int, int]]:
         self._counted()
         shards = map(self._opened, range(len(self._shards)))
-        return even_blocks(((len(shard.members), shard.file.size) for shard in shards), size)
+        return [(len(shard.members), shard.file.size) for shard in shards]
 
     def _counted(self) -> array[int]:
         """Returns, for each shard, the number of samples up to its end."""

@@ -6,14 +6,14 @@ from array import array
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core import MemberIndex, NameTable, pack_columns, unpack_columns
+from ipfs_dataset_core import Limits, MemberIndex, NameTable, pack_columns, unpack_columns
 from ipfs_dataset_plugins.archives.buffered import BufferedFile
 from ipfs_dataset_plugins.tar.headers import BLOCK, padded, simple_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from ipfs_dataset_core import Limits, ObjectFile, Span
+    from ipfs_dataset_core import ObjectFile, Span
     from ipfs_dataset_plugins.tar.headers import Member, Parts
     from ipfs_dataset_plugins.tar.members import MemberScanner, SampleMembers
 
@@ -66,6 +66,13 @@ class TarIndex(MemberIndex):
     def span(self, position: int) -> Span:
         start = self._starts[position]
         return start, start + self._sizes[position]
+
+    def part(self, start: int, stop: int) -> TarIndex:
+        index = TarIndex(Limits())  # they were checked when this one was built
+        index._names = NameTable(self._names.at(range(start, stop)))
+        index._starts, index._sizes = self._starts[start:stop], self._sizes[start:stop]
+        index._sparse = {n - start: c for n, c in self._sparse.items() if start <= n < stop}
+        return index
 
     def content(self, position: int) -> tuple[int, Parts | None]:
         """Returns the size of a sample in bytes and, if it is sparse, its stored parts."""

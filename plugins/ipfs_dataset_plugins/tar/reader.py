@@ -87,6 +87,8 @@ class TarReader(Reader):
             for archives that were concatenated. By default, a second archive is an error.
     """
 
+    scans_to_slice = True
+
     def __init__(self, *, ignore_zeros: bool = False) -> None:
         self.ignore_zeros = ignore_zeros
 

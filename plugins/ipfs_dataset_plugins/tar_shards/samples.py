@@ -111,6 +111,9 @@ class TarShardSamples(PublishedSamples):
     def block_stops(self, size: int) -> Sequence[int]:
         return even_blocks(((shard.samples, shard.size) for shard in self._shards), size)
 
+    def shard_sizes(self) -> Sequence[tuple[int, int]]:
+        return [(shard.samples, shard.size) for shard in self._shards]
+
     def iterate(self, start: int, stop: int) -> Iterator[Any]:
         for number, shard in enumerate(self._shards):
             offset = self._starts[number]

@@ -37,14 +37,21 @@ class ZipIndex(MemberIndex):
     """The entries of the central directory that are samples, stored as columns.
 
     Args:
-        directory_start: The offset of the central directory. names: The names of the samples. columns:
-        One array each for: offsets of local headers, compressed sizes, sizes, CRCs, methods, flags.
+        directory_start: The offset of the central directory.
+        names: The names of the samples.
+        columns: One array each for: offsets of local headers, compressed sizes, sizes, CRCs, methods, flags.
+        after: The offset of the member after the last one; by default that of the central directory.
     """
 
     def __init__(
-        self, directory_start: int, names: NameTable, columns: Sequence[array[int]]
+        self,
+        directory_start: int,
+        names: NameTable,
+        columns: Sequence[array[int]],
+        after: int | None = None,
     ) -> None:
         self._directory_start = directory_start
+        self._after = directory_start if after is None else after
         self._names = names
         self._columns = list(columns)
         self._headers, self._compressed, *_ = self._columns
@@ -78,6 +85,12 @@ class ZipIndex(MemberIndex):
         name_bytes = self._names.encoded_size(position)
         return start, start + bytes_to_read(name_bytes, start, bound, self._compressed[position])
 
+    def part(self, start: int, stop: int) -> ZipIndex:
+        names = NameTable(self._names.at(range(start, stop)))
+        columns = [column[start:stop] for column in self._columns]
+        after = self._headers[stop] if stop < len(self) else self._after
+        return ZipIndex(self._directory_start, names, columns, after)
+
     def members_at(self, positions: Sequence[int]) -> Iterator[Member]:
         """Yields the samples at some positions, in the order of the positions."""
         names = self._names.at(positions)
@@ -91,7 +104,7 @@ class ZipIndex(MemberIndex):
     def members(self) -> Iterator[Member]:
         """Yields all samples in order, faster than `members_at`."""
         end = self._directory_start
-        following = chain(islice(self._headers, 1, None), [end])
+        following = chain(islice(self._headers, 1, None), [self._after])
         for name, after, start, compressed, size, crc, method, flags in zip(
             self._names, following, *self._columns, strict=False
         ):
@@ -101,9 +114,8 @@ class ZipIndex(MemberIndex):
     def _bound(self, position: int, start: int) -> int:
         """Returns the offset of the next member or of the directory, before which a member has to end."""
         headers = self._headers
-        if position + 1 < len(headers) and headers[position + 1] > start:
-            return headers[position + 1]
-        return self._directory_start
+        after = headers[position + 1] if position + 1 < len(headers) else self._after
+        return after if after > start else self._directory_start
 
     def check_overlaps(self, archive: str) -> None:
         """Refuses overlapping members, by which a small archive could contain any number of large ones.

@@ -51,6 +51,11 @@ class LinesIndex(MemberIndex):
         start = self._starts[position]
         return start, start + self._lengths[position]
 
+    def part(self, start: int, stop: int) -> LinesIndex:
+        index = LinesIndex(self._name, (), self.header)
+        index._starts, index._lengths = self._starts[start:stop], self._lengths[start:stop]
+        return index
+
 
 def sample_name(name: str, start: int) -> str:
     """Returns the name of the sample that starts at a byte: known without counting what is before it."""

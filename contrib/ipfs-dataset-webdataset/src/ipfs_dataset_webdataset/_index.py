@@ -151,6 +151,17 @@ class SampleIndex(MemberIndex):
         spans = [self.members.span(member) for member, _ in self.fields(position)]
         return min(start for start, _ in spans), max(stop for _, stop in spans)
 
+    def part(self, start: int, stop: int) -> SampleIndex | None:
+        first = self._firsts[start] if start < len(self) else len(self.members)
+        last = self._firsts[stop] if stop < len(self) else len(self.members)
+        members = self.members.part(first, last)
+        if members is None:
+            return None
+        index = SampleIndex.__new__(SampleIndex)
+        firsts = array("Q", (number - first for number in self._firsts[start:stop]))
+        vars(index).update(members=members, _firsts=firsts)
+        return index
+
     def fields(self, position: int) -> list[tuple[int, str]]:
         """Returns the members of a sample: the number of each in the archive, and its field."""
         following = position + 1

@@ -33,6 +33,8 @@ class WebDatasetReader(Reader):
             archive that is not sorted would give parts of samples.
     """
 
+    scans_to_slice = True
+
     def __init__(
         self,
         *,

@@ -1,0 +1,431 @@
+"""Splits: parts of a dataset that other processes and machines read, each by itself and in order.
+
+A data processing engine, such as Ray, Spark or Dask, makes one task of each. They are cut where reading is
+cheap: between files and archives, and in large ones at blocks, members or row groups.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ipfs_dataset_core.datasets.error_policy import ErrorPolicy
+from ipfs_dataset_core.datasets.streaming import SkippingStream
+from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
+from ipfs_dataset_core.interfaces.objects import ObjectFile
+from ipfs_dataset_core.options import parse_size
+from ipfs_dataset_core.order.shuffled_blocks import cut
+from ipfs_dataset_core.runtime.process_local import ProcessLocal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from typing_extensions import Self
+
+    from ipfs_dataset_core.datasets.map_style import SampleAccess
+    from ipfs_dataset_core.datasets.objects import DatasetObject
+    from ipfs_dataset_core.datasets.published import Published
+    from ipfs_dataset_core.datasets.shards import Shard
+    from ipfs_dataset_core.datasets.transforms import SampleTransform
+    from ipfs_dataset_core.interfaces import PublishedSamples
+    from ipfs_dataset_core.reading.connections import Connections
+
+# Where the first sample of a part is found only by reading the headers in front of it, all parts together
+# read at most twice the bytes of the object.
+_MOST_SCANNED_PARTS = 3
+# How many samples of a dataset with its own `__getitem__` are read together.
+_READ_TOGETHER = 32
+
+
+class SplitPart(ABC):
+    """Consecutive samples of one object, folder or published dataset; pickles.
+
+    Attributes:
+        bytes: About how many bytes they have as they are stored.
+        rows: How many samples there are, None where only reading would tell.
+        cid: Of what they are read from.
+    """
+
+    bytes: int
+    rows: int | None
+    cid: str
+
+    @abstractmethod
+    def read(self, policy: ErrorPolicy) -> Iterator[Any]:
+        """Yields the samples in order, without those that the policy skips."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Closes what this process opened; a later use opens it again."""
+
+
+class DatasetSplit:
+    """Part of a dataset: consecutive samples that one task reads, in order. All splits are the dataset.
+
+    It pickles, and opens connections of its own in each process that reads it::
+
+        for split in dataset.splits("128M"):
+            with split:
+                for sample in split:
+                    ...
+
+    Attributes:
+        number: Its place among the splits of the dataset, from 0.
+        bytes: About how many bytes its samples have as they are stored.
+        rows: How many samples it has, None where only reading them would tell. A `handler` that skips may
+            leave fewer.
+        cids: The CIDs of the files, directories or published dataset that it reads.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        parts: Sequence[SplitPart],
+        connections: Connections,
+        transform: SampleTransform | None = None,
+    ) -> None:
+        self.number = number
+        self.bytes = sum(part.bytes for part in parts)
+        counts = [part.rows for part in parts]
+        known = [count for count in counts if count is not None]
+        self.rows = sum(known) if len(known) == len(counts) else None
+        self.cids = tuple(dict.fromkeys(part.cid for part in parts))
+        self._parts = tuple(parts)
+        self._connections = connections
+        self._transform = transform
+        self._policy: ErrorPolicy | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.read()
+
+    def read(self) -> Iterator[Any]:
+        """Yields the samples in order, as the dataset yields them.
+
+        Each call begins anew; what was prefetched in this process is used again.
+
+        Raises:
+            IPFSDatasetError: An object could not be found, fetched, verified or read, and the dataset's
+                `handler` does not skip that.
+        """
+        if self._policy is None:
+            self._policy = ErrorPolicy(self._connections.options)
+        policy = self._policy
+        samples = chain.from_iterable(part.read(policy) for part in self._parts)
+        return samples if self._transform is None else map(self._transform, samples)
+
+    @property
+    def skipped(self) -> int:
+        """How many samples were skipped so far, in this process."""
+        return 0 if self._policy is None else self._policy.skipped
+
+    def close(self) -> None:
+        """Closes the connections of this process; a later use opens them again."""
+        for part in self._parts:
+            part.close()
+        self._connections.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_policy": None}
+
+    def __repr__(self) -> str:
+        rows = "" if self.rows is None else f", {self.rows} samples"
+        return f"<{type(self).__name__} {self.number}: {self.bytes} bytes{rows}>"
+
+
+def splits_of_objects(
+    objects: Iterable[DatasetObject],
+    connections: Connections,
+    policy: ErrorPolicy,
+    size: int | str,
+    transform: SampleTransform | None = None,
+    *,
+    index: bool,
+) -> list[DatasetSplit]:
+    """Returns splits of the samples of objects.
+
+    Args:
+        objects: In their order.
+        connections: Where they are read.
+        policy: What to skip.
+        size: About how many bytes a split has.
+        transform: Applied to each sample as it is read.
+        index: Whether an index is made where it is not cheap, but is needed to cut anywhere.
+    """
+    wanted = _checked(size)
+
+    def parts() -> Iterator[SplitPart]:
+        for shard in SkippingStream(policy).shards(objects):
+            try:
+                found = list(_parts_of_shard(shard, wanted, index=index))
+            except IPFSDatasetError as error:
+                policy.skip_or_raise(error, shard.what)
+            else:
+                yield from found
+
+    return _packed(parts(), wanted, connections, transform)
+
+
+def splits_of_published(
+    published: Published, size: int | str, transform: SampleTransform | None = None
+) -> list[DatasetSplit]:
+    """Returns splits of a published dataset.
+
+    Args:
+        published: What each process opens.
+        size: About how many bytes a split has.
+        transform: Applied to each sample as it is read.
+    """
+    wanted, first = _checked(size), 0
+    opened = ProcessLocal(published.load)
+    parts: list[SplitPart] = []
+    sizes = opened.get().shard_sizes()
+    if sizes is None:
+        sizes = [(len(opened.get()), _size_of(published))]
+    for count, weight in sizes:
+        for start, stop in _even(count, weight, wanted):
+            part_bytes = weight * stop // count - weight * start // count
+            cid = published.content_id()
+            parts.append(PublishedPart(opened, first + start, first + stop, part_bytes, cid))
+        first += count
+    return _packed(parts, wanted, published.connections, transform)
+
+
+def splits_of_subclass(
+    dataset: SampleAccess, splits: Sequence[DatasetSplit], connections: Connections
+) -> list[DatasetSplit]:
+    """Returns splits of a dataset whose subclass has a ``__getitem__`` of its own, which reads each sample.
+
+    Args:
+        dataset: It pickles with each split.
+        splits: Of its samples as they are stored.
+        connections: Where they are read.
+
+    Raises:
+        FormatError: Some samples cannot be read by number.
+    """
+    found, first = [], 0
+    for split in splits:
+        if split.rows is None:
+            # The length raises what says why, where samples have no numbers.
+            raise FormatError(
+                f"{type(dataset).__name__} has a __getitem__ of its own, which takes the number of a sample, "
+                "and the samples of some object have numbers only once all of it was read: call "
+                "len(dataset) first, or split an IPFSIterableDataset"
+            )
+        part = NumberedPart(dataset, first, first + split.rows, split.bytes, ", ".join(split.cids))
+        found.append(DatasetSplit(split.number, [part], connections))
+        first += split.rows
+    return found
+
+
+@attrs.frozen
+class SliceOfShard(SplitPart):
+    """Samples of a shard, by number or by byte.
+
+    Args:
+        shard: The shard, which holds little more than this needs.
+        start: The first sample, or byte.
+        stop: After the last one; None for all samples of the shard.
+        by_number: Whether these are numbers of samples.
+        bytes: About how many bytes they have.
+        rows: How many samples there are, if that is known.
+        cid: Of the object.
+    """
+
+    shard: Shard
+    start: int
+    stop: int | None
+    by_number: bool
+    bytes: int
+    rows: int | None
+    cid: str
+
+    def read(self, policy: ErrorPolicy) -> Iterator[Any]:
+        reader = SkippingStream(policy)
+        if self.stop is None:
+            return reader.samples(self.shard)
+        if self.by_number:
+            return reader.iterate(self.shard, self.start, self.stop)
+        return reader.iterate_bytes(self.shard, self.start, self.stop)
+
+    def close(self) -> None:
+        self.shard.close()
+
+
+@attrs.frozen
+class PublishedPart(SplitPart):
+    """Samples of a published dataset.
+
+    Args:
+        samples: The dataset, opened in each process.
+        start: The number of the first sample.
+        stop: After the last one.
+        bytes: About how many bytes they have.
+        cid: Of the dataset.
+    """
+
+    samples: ProcessLocal[PublishedSamples]
+    start: int
+    stop: int
+    bytes: int
+    cid: str
+
+    @property
+    def rows(self) -> int:  # type: ignore[override]
+        """How many samples there are."""
+        return self.stop - self.start
+
+    def read(self, policy: ErrorPolicy) -> Iterator[Any]:
+        samples = self.samples.get()
+        if policy.raises:
+            return samples.iterate(self.start, self.stop)
+        return policy.read_each(samples.read, range(self.start, self.stop))
+
+    def close(self) -> None:
+        self.samples.pop()
+
+
+@attrs.frozen
+class NumberedPart(SplitPart):
+    """Samples of a dataset that reads each of them in its own way.
+
+    Args:
+        dataset: The dataset.
+        start: The number of the first sample.
+        stop: After the last one.
+        bytes: About how many bytes they have.
+        cid: Of what they are read from.
+    """
+
+    dataset: SampleAccess
+    start: int
+    stop: int
+    bytes: int
+    cid: str
+
+    @property
+    def rows(self) -> int:  # type: ignore[override]
+        """How many samples there are."""
+        return self.stop - self.start
+
+    def read(self, policy: ErrorPolicy) -> Iterator[Any]:
+        for first in range(self.start, self.stop, _READ_TOGETHER):
+            yield from self.dataset.__getitems__(
+                range(first, min(first + _READ_TOGETHER, self.stop))
+            )
+
+    def close(self) -> None:
+        self.dataset.close()
+
+
+def _checked(size: int | str) -> int:
+    """Returns a size in bytes.
+
+    Raises:
+        ValueError: It is none, or not more than 0.
+        TypeError: It is neither a number nor text.
+    """
+    if isinstance(size, bool) or not isinstance(size, (int, str)):
+        raise TypeError(
+            f"the size of splits is a number of bytes, or text such as '128M', not {size!r}"
+        )
+    wanted = parse_size(size)
+    if wanted < 1:
+        raise ValueError(f"the size of splits is at least 1 byte, not {size!r}")
+    return wanted
+
+
+def _packed(
+    parts: Iterable[SplitPart],
+    size: int,
+    connections: Connections,
+    transform: SampleTransform | None,
+) -> list[DatasetSplit]:
+    """Returns splits of about `size` bytes out of parts that are at most about as large."""
+    splits: list[DatasetSplit] = []
+    together: list[SplitPart] = []
+    weight = 0
+
+    def end() -> None:
+        if together:
+            splits.append(DatasetSplit(len(splits), together, connections, transform))
+        together.clear()
+
+    for part in parts:
+        if weight + part.bytes > size:
+            end()
+            weight = 0
+        together.append(part)
+        weight += part.bytes
+    end()
+    return splits
+
+
+def _parts_of_shard(shard: Shard, size: int, *, index: bool) -> Iterator[SplitPart]:
+    if shard.is_counted() or shard.has_parts():
+        yield from _by_number(shard, size)
+        return
+    weight = shard.weight()
+    if weight <= size * 3 // 2 or not shard.is_splittable():
+        yield SliceOfShard(shard.whole(), 0, None, True, weight, None, shard.content_id())  # noqa: FBT003
+    elif not shard.scans_to_slice():
+        yield from _by_bytes(shard, weight, size)
+    elif index:
+        yield from _by_number(shard, size)
+    else:
+        yield from _by_bytes(shard, weight, max(size, -(-weight // _MOST_SCANNED_PARTS)))
+
+
+def _by_number(shard: Shard, size: int) -> Iterator[SplitPart]:
+    count = len(shard)
+    if not count:
+        return
+    cid = shard.content_id()
+    weight, start_of = shard.places()
+    if weight <= size * 3 // 2:
+        yield SliceOfShard(shard.whole(), 0, None, True, weight, count, cid)  # noqa: FBT003
+        return
+    first = begin = 0
+    for stop in cut(start_of, count, _step(weight, size, shard.leaf_bytes())):
+        end = min(max(begin, start_of(stop)), weight) if stop < count else weight
+        slimmed, start, until = shard.part(first, stop)
+        yield SliceOfShard(slimmed, start, until, True, end - begin, stop - first, cid)  # noqa: FBT003
+        first, begin = stop, end
+
+
+def _by_bytes(shard: Shard, weight: int, size: int) -> Iterator[SplitPart]:
+    cid, slimmed, leaf = shard.content_id(), shard.whole(), shard.leaf_bytes()
+    step = max(_step(weight, size, leaf), leaf)  # whoever reads less fetches a leaf all the same
+    for start in range(0, weight, step):
+        stop = min(start + step, weight)
+        yield SliceOfShard(slimmed, start, stop, False, stop - start, None, cid)  # noqa: FBT003
+
+
+def _step(weight: int, size: int, leaf: int) -> int:
+    """Returns how many bytes each of some equal parts has, so that they begin where leaves do."""
+    parts = max(1, (weight + size // 2) // size)
+    step = -(-weight // parts)
+    return max(1, (step + leaf // 2) // leaf) * leaf if leaf < step else step
+
+
+def _even(count: int, weight: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yields the ranges of equal parts of a number of samples, each of about `size` bytes."""
+    parts = min(count, max(1, (weight + size // 2) // size))
+    return ((count * n // parts, count * (n + 1) // parts) for n in range(parts))
+
+
+def _size_of(published: Published) -> int:
+    """Returns about how many bytes a published dataset has, as far as its root tells."""
+    source = published.open()
+    if isinstance(source, ObjectFile):
+        return source.size
+    return sum(size or 0 for size in source.declared_sizes(source.names()))
