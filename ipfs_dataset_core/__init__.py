@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         MemberIndex as MemberIndex,
         ObjectDirectory as ObjectDirectory,
         ObjectFile as ObjectFile,
+        Pin as Pin,
         PublishedSamples as PublishedSamples,
         Reader as Reader,
         ReaderPlugin as ReaderPlugin,
@@ -81,6 +82,12 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.options import Limits as Limits, Options as Options
     from ipfs_dataset_core.order.sampler import BlockShuffleSampler as BlockShuffleSampler
     from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter as IPFSDatasetExporter
+    from ipfs_dataset_core.publishing.pins import (
+        add_pin as add_pin,
+        clean_store as clean_store,
+        list_pins as list_pins,
+        remove_pin as remove_pin,
+    )
     from ipfs_dataset_core.reading.connections import Connections as Connections
     from ipfs_dataset_core.reading.resolver import open_object as open_object
     from ipfs_dataset_core.registry.lookup import open_reader as open_reader, register as register
@@ -130,7 +137,7 @@ else:
             ),
             "interfaces": (
                 "ByteStream DatasetInfo Exporter ExporterOptions ExporterPlugin FileSink FolderReader "
-                "MemberIndex ObjectDirectory ObjectFile PublishedSamples Reader ReaderPlugin "
+                "MemberIndex ObjectDirectory ObjectFile Pin PublishedSamples Reader ReaderPlugin "
                 "Sample Span Transport TransportPlugin WholeFileIndex"
             ),
             "interfaces.encoded_file": "EncodedFile",
@@ -142,6 +149,7 @@ else:
             "options": "Limits Options",
             "order.sampler": "BlockShuffleSampler",
             "publishing.exporter": "IPFSDatasetExporter",
+            "publishing.pins": "add_pin clean_store list_pins remove_pin",
             "reading.connections": "Connections",
             "reading.resolver": "open_object",
             "registry.lookup": "open_reader register",

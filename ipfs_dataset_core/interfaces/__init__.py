@@ -28,9 +28,11 @@ from ipfs_dataset_core.interfaces.readers import (
 )
 from ipfs_dataset_core.interfaces.transports import (
     ByteStream,
+    Pin,
     Transport,
     TransportPlugin,
     WrapperTransport,
+    pin_arguments,
 )
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "MemberIndex",
     "ObjectDirectory",
     "ObjectFile",
+    "Pin",
     "PublishedSamples",
     "Reader",
     "ReaderPlugin",
@@ -57,6 +60,7 @@ __all__ = [
     "WholeFileIndex",
     "WrapperTransport",
     "is_whole_file",
+    "pin_arguments",
     "reads_one_by_one",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,6 +29,19 @@ class ByteStream(Protocol):
 
     def close(self) -> None:
         """Gives the connection back, or drops it when bytes are left."""
+
+
+@attrs.frozen(kw_only=True)
+class Pin:
+    """A DAG that a store keeps until its pin is removed.
+
+    Args:
+        cid: Its root.
+        name: What the pin is called, "" where it has no name.
+    """
+
+    cid: CID
+    name: str = ""
 
 
 class Transport(ABC):
@@ -107,8 +121,32 @@ class Transport(ABC):
         """
         raise NotImplementedError
 
-    def pin(self, cid: CID) -> None:
-        """Protects the whole DAG under `cid` from removal; fails if any of it is missing."""
+    def pin(self, cid: CID, *, name: str = "", fetch: bool = False) -> None:
+        """Protects the whole DAG under `cid` from removal; fails if any of it is missing.
+
+        A transport that takes no keywords is called without.
+
+        Args:
+            cid: The root.
+            name: What to call the pin; a store that has no names of pins ignores it.
+            fetch: Whether a node may get missing blocks from the network, however long that takes.
+
+        Raises:
+            ObjectNotFoundError: A block is missing.
+            TransportError: Anything else went wrong.
+        """
+        raise NotImplementedError
+
+    def pins(self) -> Iterator[Pin]:
+        """Yields every pin of a whole DAG."""
+        raise NotImplementedError
+
+    def unpin(self, cid: CID) -> None:
+        """Removes the pin of the DAG under `cid`, whose blocks may then be removed some time.
+
+        Raises:
+            ObjectNotFoundError: It is not pinned.
+        """
         raise NotImplementedError
 
     def pin_blocks(self, cids: Sequence[CID]) -> None:
@@ -173,14 +211,28 @@ class WrapperTransport(Transport):
     def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
         self.wrapped.put_blocks(blocks)
 
-    def pin(self, cid: CID) -> None:
-        self.wrapped.pin(cid)
+    def pin(self, cid: CID, *, name: str = "", fetch: bool = False) -> None:
+        self.wrapped.pin(cid, **pin_arguments(self.wrapped, name=name, fetch=fetch))
+
+    def pins(self) -> Iterator[Pin]:
+        return self.wrapped.pins()
+
+    def unpin(self, cid: CID) -> None:
+        self.wrapped.unpin(cid)
 
     def pin_blocks(self, cids: Sequence[CID]) -> None:
         self.wrapped.pin_blocks(cids)
 
     def close(self) -> None:
         self.wrapped.close()
+
+
+def pin_arguments(transport: Transport, *, name: str, fetch: bool = False) -> Any:
+    """Returns the keywords to pass to a transport's `pin`: of those that are set, what it takes."""
+    wanted = {"name": name, "fetch": fetch}
+    taken = inspect.signature(transport.pin).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
+    return {key: value for key, value in wanted.items() if value and (takes_all or key in taken)}
 
 
 @attrs.frozen(kw_only=True)

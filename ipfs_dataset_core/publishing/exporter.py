@@ -47,6 +47,7 @@ class IPFSDatasetExporter:
         form: In which form to publish: the name of an exporter plugin, or an exporter. Datasets are
             imported in any installed form.
         codecs: How to encode values of further types.
+        name: What to call the pins of what is exported, as nodes and stores list them.
         progress: Whether to show a progress bar; None shows one on a terminal.
         allow_pickle: Pickle values that have no codec, and unpickle when importing. Unpickling runs
             whatever code the author of the dataset put into it.
@@ -67,6 +68,7 @@ class IPFSDatasetExporter:
         shard_bytes: int = 256 << 20,
         form: str | Exporter | ExporterPlugin = "tar_shards",
         codecs: Sequence[ValueCodec] = (),
+        name: str = "",
         progress: bool | None = None,
         allow_pickle: bool = False,
         keep_files: bool = True,
@@ -77,6 +79,7 @@ class IPFSDatasetExporter:
         self._address = given_address(address)
         self._profile = get_profile(profile)
         self._form = form
+        self._name = name
         self._progress = progress
         self._options = Options.from_arguments(options)
         self.uploaded = UploadCount()
@@ -88,7 +91,9 @@ class IPFSDatasetExporter:
             keep_files=keep_files,
         )
 
-    def export_to_ipfs(self, dataset: Any, *, allow_empty: bool = False) -> str:
+    def export_to_ipfs(
+        self, dataset: Any, *, name: str | None = None, allow_empty: bool = False
+    ) -> str:
         """Publishes a dataset, pins it, and returns its CID.
 
         Only blocks that the node or store does not have are sent, so that an export that was interrupted
@@ -97,6 +102,7 @@ class IPFSDatasetExporter:
         Args:
             dataset: A map-style or iterable dataset, or any ordered iterable of samples; of an array or
                 tensor they are what its first dimension counts.
+            name: What to call its pin; None is the exporter's own name.
             allow_empty: Whether to publish a dataset that has no samples. By default that is an error, for
                 it may be an exhausted iterator.
 
@@ -118,6 +124,7 @@ class IPFSDatasetExporter:
             exporter.export,
             first,
             count,
+            name=name,
             again=samples if can_be_read_again(dataset) else None,
         )
         return str(root)
@@ -191,6 +198,7 @@ class IPFSDatasetExporter:
         self,
         parts: Parts,
         *,
+        name: str | None = None,
         pin: Pin = "recursive",
         mixed: bool = False,
         allow_empty: bool = False,
@@ -203,6 +211,7 @@ class IPFSDatasetExporter:
         Args:
             parts: The records that `export_part` returned, in any order, or the path of a ledger, or a list
                 of records and ledgers.
+            name: What to call its pin; None is the exporter's own name.
             pin: ``"recursive"`` pins all of the dataset, where this node or store has, or can fetch, every
                 shard; ``"direct"`` pins the blocks that are made here and none of the shards, which the
                 nodes of the parts have pinned; None pins nothing.
@@ -216,8 +225,8 @@ class IPFSDatasetExporter:
             OSError: A ledger cannot be read.
             TransportError: The node or store did not take the blocks, or lacks what should be pinned.
         """
-        name, exporter = named_exporter(self._form, self._exporter_options)
-        records = read_parts(parts, self._settings(name))
+        form, exporter = named_exporter(self._form, self._exporter_options)
+        records = read_parts(parts, self._settings(form))
         if not allow_empty and not any(record.get("samples") for record in records):
             raise ExportError(
                 "the parts have no samples, so nothing is published. Pass allow_empty=True where an empty "
@@ -229,7 +238,7 @@ class IPFSDatasetExporter:
             exporter.assemble(list(given), sink, mixed=mixed)
 
         try:
-            return str(self._publish(write, records, count, pin=pin))
+            return str(self._publish(write, records, count, name=name, pin=pin))
         except ObjectNotFoundError as error:
             raise with_advice(
                 error,
@@ -247,6 +256,7 @@ class IPFSDatasetExporter:
         samples: Iterable[Any],
         count: UploadCount,
         *,
+        name: str | None = None,
         again: Callable[[], Iterable[Any]] | None = None,
         pin: Pin = "recursive",
     ) -> CID:
@@ -260,6 +270,7 @@ class IPFSDatasetExporter:
                     self._profile,
                     retries=self._options.retries,
                     deadline=self._options.deadline,
+                    name=self._name if name is None else name,
                     count=count,
                     again=again,
                     pin=pin,

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ipfs_dataset_core.errors import ExportError, ObjectNotFoundError, TransportError
-from ipfs_dataset_core.interfaces import FileSink
+from ipfs_dataset_core.interfaces import FileSink, pin_arguments
 from ipfs_dataset_core.ipld import FileBuilder, build_tree
 from ipfs_dataset_core.publishing.upload import BlockUpload, UploadCount, with_advice
 from ipfs_dataset_core.sources.retry import with_retries
@@ -38,6 +38,7 @@ def publish(
     *,
     retries: int = 0,
     deadline: float = math.inf,
+    name: str = "",
     count: UploadCount | None = None,
     again: Callable[[], Iterable[Any]] | None = None,
 ) -> CID:
@@ -54,6 +55,7 @@ def publish(
         profile: Decides on the blocks.
         retries: How often a request that may succeed later is tried again.
         deadline: Seconds in all for one batch of blocks, over all tries.
+        name: What to call the pin, where the transport has names of pins.
         count: Counts the blocks while they are made and sent.
         again: Returns the samples once more, in case blocks were lost; None where they cannot be read twice.
 
@@ -68,6 +70,7 @@ def publish(
         profile,
         retries=retries,
         deadline=deadline,
+        name=name,
         count=count,
         again=again,
     )
@@ -81,6 +84,7 @@ def publish_files(
     *,
     retries: int = 0,
     deadline: float = math.inf,
+    name: str = "",
     count: UploadCount | None = None,
     again: Callable[[], Iterable[Any]] | None = None,
     pin: Pin = "recursive",
@@ -94,6 +98,7 @@ def publish_files(
         profile: Decides on the blocks.
         retries: How often a request that may succeed later is tried again.
         deadline: Seconds in all for one batch of blocks, over all tries.
+        name: What to call the pin, where the transport has names of pins.
         count: Counts the blocks while they are made and sent.
         again: Returns the samples once more, in case blocks were lost; None where they cannot be read twice.
         pin: What to pin: ``"recursive"`` everything under the root; ``"direct"`` the blocks that were
@@ -112,7 +117,7 @@ def publish_files(
             root = sink.finish()
             upload.finish()
         try:
-            with_retries(partial(_pin, transport, root, blocks, pin), retries)
+            with_retries(partial(_pin, transport, root, blocks, pin, name), retries)
             break
         except ObjectNotFoundError as error:
             if not left or again is None:
@@ -140,9 +145,9 @@ def _noting(emit: Callable[[CID, bytes], None], blocks: list[CID]) -> Callable[[
     return noted
 
 
-def _pin(transport: Transport, root: CID, blocks: list[CID], pin: Pin) -> None:
+def _pin(transport: Transport, root: CID, blocks: list[CID], pin: Pin, name: str) -> None:
     if pin == "recursive":
-        transport.pin(root)
+        transport.pin(root, **pin_arguments(transport, name=name))
     elif pin == "direct":
         # The root, which comes last, first: it is the root of a `.car`.
         try:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ipfs_dataset_core.errors import IPFSDatasetError, TransportError, TransportTimeoutError
-from ipfs_dataset_core.interfaces import Transport, WrapperTransport
+from ipfs_dataset_core.interfaces import Transport, WrapperTransport, pin_arguments
 from ipfs_dataset_core.registry.guard import Guard
 from ipfs_dataset_core.registry.lookup import default_registry, make
 from ipfs_dataset_core.registry.provenance import on_one_line
@@ -24,7 +24,7 @@ from ipfs_dataset_core.runtime.pool import DaemonPool
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from ipfs_dataset_core.interfaces import ByteStream, Span, TransportPlugin
+    from ipfs_dataset_core.interfaces import ByteStream, Pin, Span, TransportPlugin
     from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import Options
     from ipfs_dataset_core.registry.provenance import Origin
@@ -97,8 +97,17 @@ class GuardedTransport(WrapperTransport):
     def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
         self._calls.here("storing blocks", lambda: self.wrapped.put_blocks(blocks))
 
-    def pin(self, cid: CID) -> None:
-        self._calls.here(f"pinning {cid}", lambda: self.wrapped.pin(cid))
+    def pin(self, cid: CID, *, name: str = "", fetch: bool = False) -> None:
+        how = pin_arguments(self.wrapped, name=name, fetch=fetch)
+        self._calls.here(f"pinning {cid}", lambda: self.wrapped.pin(cid, **how))
+
+    def pins(self) -> Iterator[Pin]:
+        return self._each(
+            "the pins", self._calls.run("the pins", lambda: iter(self.wrapped.pins()))
+        )
+
+    def unpin(self, cid: CID) -> None:
+        self._calls.here(f"removing the pin of {cid}", lambda: self.wrapped.unpin(cid))
 
     def pin_blocks(self, cids: Sequence[CID]) -> None:
         self._calls.here(f"pinning {len(cids)} blocks", lambda: self.wrapped.pin_blocks(cids))

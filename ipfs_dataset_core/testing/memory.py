@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.errors import ObjectNotFoundError, TransportError
-from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile, Transport
+from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile, Pin, Transport
 from ipfs_dataset_core.ipld import CID, entries, node_kind, parse_file
 from ipfs_dataset_core.options import Limits
 
@@ -111,6 +111,7 @@ class MemoryTransport(Transport):
     Attributes:
         blocks: By multihash, as nodes keep them.
         pinned: Every CID that was pinned.
+        pin_names: What the pins are called, by CID.
         batches: The bytes of each `put_blocks`.
         closed: Whether it was closed.
     """
@@ -121,6 +122,7 @@ class MemoryTransport(Transport):
     def __init__(self) -> None:
         self.blocks: dict[bytes, bytes] = {}
         self.pinned: list[CID] = []
+        self.pin_names: dict[CID, str] = {}
         self.batches: list[int] = []
         self.closed = False
 
@@ -138,10 +140,19 @@ class MemoryTransport(Transport):
         self.batches.append(sum(map(len, batch.values())))
         self.blocks.update(batch)
 
-    def pin(self, cid: CID) -> None:
+    def pin(self, cid: CID, *, name: str = "", fetch: bool = False) -> None:
         if cid.multihash not in self.blocks:
             raise TransportError(f"{cid} is not here")
         self.pinned.append(cid)
+        self.pin_names[cid] = name
+
+    def pins(self) -> Iterator[Pin]:
+        return iter([Pin(cid=cid, name=self.pin_names.get(cid, "")) for cid in self.pinned])
+
+    def unpin(self, cid: CID) -> None:
+        if cid not in self.pinned:
+            raise ObjectNotFoundError(f"{cid} is not pinned in memory")
+        self.pinned = [pinned for pinned in self.pinned if pinned != cid]
 
     def pin_blocks(self, cids: Sequence[CID]) -> None:
         for cid in cids:

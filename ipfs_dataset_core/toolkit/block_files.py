@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 from ipfs_dataset_core.errors import IPFSDatasetError, LimitError
 from ipfs_dataset_core.ipld import CID, RAW
 from ipfs_dataset_core.options import Limits
-from ipfs_dataset_core.toolkit.shared_folder import PlainFolder, Shelves
+from ipfs_dataset_core.toolkit.shared_folder import STALE_SECONDS, PlainFolder, Shelves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,16 +55,16 @@ class BlockFiles:
 
     def path(self, cid: CID) -> Path:
         """Returns where the block of a CID is, or would be, whatever the CID's version and codec."""
-        name = _name(cid)
+        name = block_name(cid)
         return self.folder / name[-2:] / name
 
     def has(self, cid: CID) -> bool:
         """Tells whether there is a file for the block."""
-        return self.shelves.has(_name(cid))
+        return self.shelves.has(block_name(cid))
 
     def holds(self, cid: CID, block: bytes) -> bool:
         """Tells whether the file for the block has exactly these bytes."""
-        return self.shelves.holds(_name(cid), block)
+        return self.shelves.holds(block_name(cid), block)
 
     def read(self, cid: CID) -> bytes | None:
         """Returns what is stored for a block, None where nothing is.
@@ -74,7 +74,7 @@ class BlockFiles:
             OSError: It is there and cannot be read, or something that is no regular file stands there.
         """
         try:
-            return self.shelves.read(_name(cid), self.block_bytes)
+            return self.shelves.read(block_name(cid), self.block_bytes)
         except LimitError as error:
             raise LimitError(
                 f"{error}: where you trust it, give limits=Limits(block_bytes=…)"
@@ -86,7 +86,7 @@ class BlockFiles:
         Raises:
             OSError: It is not there or cannot be opened, or something that is no regular file stands there.
         """
-        return self.shelves.open_file(_name(cid))
+        return self.shelves.open_file(block_name(cid))
 
     def write(self, cid: CID, block: bytes) -> bool:
         """Stores a block, over a damaged one too; tells whether it was not there intact before.
@@ -94,7 +94,7 @@ class BlockFiles:
         Raises:
             OSError: It cannot be written, or something that is no regular file stands there.
         """
-        return self.shelves.write(_name(cid), block)
+        return self.shelves.write(block_name(cid), block)
 
     def sync(self) -> None:
         """Waits until what this object wrote is on the disk, where it is `durable`.
@@ -106,11 +106,15 @@ class BlockFiles:
 
     def remove(self, cid: CID) -> None:
         """Removes a block where it is there."""
-        self.shelves.remove(_name(cid))
+        self.shelves.remove(block_name(cid))
 
-    def entries(self) -> Iterator[Entry]:
-        """Yields the entry of every block; removes what writers that were killed left behind."""
-        return self.shelves.entries()
+    def entries(self, stale_seconds: float = STALE_SECONDS) -> Iterator[Entry]:
+        """Yields the entry of every block; removes what writers that were killed left behind.
+
+        Args:
+            stale_seconds: How old what they left has to be.
+        """
+        return self.shelves.entries(stale_seconds)
 
 
 def is_block_name(name: str) -> bool:
@@ -118,10 +122,11 @@ def is_block_name(name: str) -> bool:
     if not _NAMES.fullmatch(name):
         return False
     try:
-        return _name(CID.parse(name)) == name
+        return block_name(CID.parse(name)) == name
     except IPFSDatasetError:
         return False
 
 
-def _name(cid: CID) -> str:
+def block_name(cid: CID) -> str:
+    """Returns the name of the file for a block, whatever the CID's version and codec."""
     return str(CID(1, RAW, cid.multihash))

@@ -12,14 +12,31 @@ neither, and both are refused in it.
 
 from __future__ import annotations
 
+import errno
+import math
 import os
 import stat
+import threading
+import time
+import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.errors import AddressError, CacheFolderError, LimitError
+import attrs
+
+from ipfs_dataset_core.errors import (
+    AddressError,
+    CacheFolderError,
+    FormatError,
+    LimitError,
+    TransportError,
+    VerificationError,
+)
+from ipfs_dataset_core.ipld import CID, RAW, links, verify
 from ipfs_dataset_core.options import Limits
-from ipfs_dataset_core.toolkit.block_files import BlockFiles
+from ipfs_dataset_core.runtime.sizes import human_size
+from ipfs_dataset_core.toolkit.block_files import BlockFiles, block_name
 from ipfs_dataset_core.toolkit.shared_folder import (
     TEMPORARY,
     Directory,
@@ -29,8 +46,7 @@ from ipfs_dataset_core.toolkit.shared_folder import (
 )
 
 if TYPE_CHECKING:
-    from ipfs_dataset_core.ipld import CID
-
+    from collections.abc import Iterable, Iterator
 
 MARK = "CACHEDIR.TAG"
 _MARK_LINES = (
@@ -49,6 +65,12 @@ _MOST_LEFT = 1000
 
 BLOCKS, INDEXES, PINS = "blocks", "indexes", "pins"
 _KUBO_FILE = "datastore_spec"
+# What the names of pins end with that are of single blocks.
+_DIRECT = ".block"
+# How long writing waits for a clean-up to end.
+_CLEANING_SECONDS = 60.0
+# The longest name of a pin that is read.
+_NAME_BYTES = 4096
 
 _BLOCK_BYTES = Limits().block_bytes
 
@@ -196,38 +218,220 @@ class StoreFolder:
         self._path = path
         self._folder = PlainFolder(path)
         self.blocks = BlockFiles(path / BLOCKS, block_bytes=block_bytes, parent=self._folder)
-        self._prepared = False
+        # Closes the folder of pins, whose lock keeps `clean` away; None before something is written.
+        self._unlock: weakref.finalize[[], StoreFolder] | None = None
+        self._lock = threading.Lock()
+
+    def lacks(self, cid: CID, block: bytes) -> bool:
+        """Tells whether a block is not here intact; one that is will stay until `close`.
+
+        Raises:
+            AddressError: A cache was made here in the meantime.
+            OSError: The folder cannot be made or locked.
+        """
+        self._begin()
+        return not self.blocks.holds(cid, block)
 
     def write(self, cid: CID, block: bytes) -> None:
-        """Stores a block.
+        """Stores a block, which will stay until `close`, and from then on if it is pinned.
 
         Raises:
             AddressError: A cache was made here in the meantime.
             OSError: It cannot be written.
         """
-        if not self._prepared:
-            self._prepare()
+        self._begin()
         self.blocks.write(cid, block)
 
-    def pin(self, cid: CID) -> None:
+    def pin(self, cid: CID, name: str = "") -> None:
         """Records the root of a DAG whose blocks are all here; they and the pin then survive a power cut.
+
+        Args:
+            cid: The root.
+            name: What to call the pin; "" leaves a pin that is there as it is called.
 
         Raises:
             AddressError: A cache was made here in the meantime.
             OSError: It cannot be written.
         """
-        self._prepare()
+        self._begin()
         self.blocks.sync()
         with self._folder.open() as folder, folder.enter(PINS) as pins:
-            pins.touch(str(cid))
+            if name:
+                pins.write(str(cid), name.encode())
+            else:
+                pins.touch(str(cid))
             pins.sync()
             folder.sync()
 
-    def _prepare(self) -> None:
-        """Makes the folder of pins, by which caches recognise a store, before anything else."""
+    def pin_blocks(self, cids: Iterable[CID]) -> None:
+        """Records blocks that are here as such to keep, without those that they link to; see `pin`."""
+        self._begin()
+        self.blocks.sync()
+        with self._folder.open() as folder, folder.enter(PINS) as pins:
+            for cid in cids:
+                pins.touch(f"{cid}{_DIRECT}")
+            pins.sync()
+            folder.sync()
+
+    def pinned_blocks(self) -> Iterator[CID]:
+        """Yields the blocks that `pin_blocks` recorded."""
+        with suppress(FileNotFoundError), self._folder.open() as folder, folder.enter(PINS) as pins:
+            for entry in pins.scan():
+                if entry.name.endswith(_DIRECT):
+                    with suppress(AddressError):
+                        yield CID.parse(entry.name.removesuffix(_DIRECT))
+
+    def pins(self) -> dict[CID, str]:
+        """Returns the names of all pins of whole DAGs by their CIDs; a folder that is no store has none.
+
+        Raises:
+            OSError: They cannot be read.
+        """
+        found: dict[CID, str] = {}
+        with suppress(FileNotFoundError), self._folder.open() as folder, folder.enter(PINS) as pins:
+            for entry in pins.scan():
+                with suppress(AddressError, FileNotFoundError, LimitError):
+                    name = pins.read(entry.name, _NAME_BYTES)
+                    found[CID.parse(entry.name)] = (name or b"").decode("utf-8", "replace")
+        return found
+
+    def unpin(self, cid: CID) -> bool:
+        """Removes the pins of a CID in either version; tells whether there were any.
+
+        Raises:
+            OSError: One cannot be removed.
+        """
+        same = [pinned for pinned in self.pins() if pinned.to_v1() == cid.to_v1()]
+        if same:
+            with self._folder.open() as folder, folder.enter(PINS) as pins:
+                for pinned in same:
+                    pins.unlink(str(pinned))
+                pins.sync()
+        return bool(same)
+
+    def close(self) -> None:
+        """Lets go of what was written; `clean` removes it where no pin needs it."""
+        with self._lock:
+            unlock, self._unlock = self._unlock, None
+        if unlock is not None:
+            unlock()
+
+    def clean(self, *, dry_run: bool = False) -> CleanedStore:
+        """Removes the blocks that no pin needs, and temporary files; see `clean_store`."""
+        with self._folder.open() as folder, folder.enter(PINS) as pins:
+            if not pins.lock(shared=False):
+                raise _in_use(self._path, pins.lock(shared=True))
+            kept = {block_name(cid) for cid in self._needed()}
+            stale = math.inf if dry_run else 0.0
+            unneeded = [entry for entry in self.blocks.entries(stale) if entry.name not in kept]
+            if not dry_run:
+                self.blocks.shelves.remove_all(entry.name for entry in unneeded)
+                for directory in (folder, pins):
+                    directory.clear_abandoned(0.0)
+        return CleanedStore(
+            removed_blocks=len(unneeded),
+            removed_bytes=sum(entry.size for entry in unneeded),
+            needed_blocks=len(kept),
+        )
+
+    def _needed(self) -> Iterator[CID]:
+        """Yields the CID of each block under a pin, once.
+
+        Raises:
+            FormatError: A block that links to others is missing or damaged, so that these are not known.
+        """
+        yield from self.pinned_blocks()
+        for root in self.pins():
+            yield from self._needed_under(root)
+
+    def _needed_under(self, root: CID) -> Iterator[CID]:
+        waiting, seen = [root], {root.multihash}
+        while waiting:
+            cid = waiting.pop()
+            if cid.is_identity:
+                continue
+            yield cid
+            if cid.codec == RAW:
+                continue
+            try:
+                found = links(cid, self._inner_block(cid))
+            except (VerificationError, FormatError, LimitError, OSError) as error:
+                raise FormatError(
+                    f"{str(self._path)!r}: what the pin {root} needs is not known ({error}), so nothing was "
+                    "removed: publish that dataset again, or remove its pin"
+                ) from error
+            for link in found:
+                if link.multihash not in seen:
+                    seen.add(link.multihash)
+                    waiting.append(link)
+
+    def _begin(self) -> None:
+        """Makes the folder of pins, by which caches recognise a store, before anything else, and locks it."""
+        if self._unlock is not None:
+            return
+        with self._lock:
+            if self._unlock is None:
+                # Stores are sometimes not closed.
+                self._unlock = weakref.finalize(self, self._locked().__exit__)
+
+    def _locked(self) -> Directory:
         check_store_place(self._path)
-        with self._folder.open(make=True) as folder, folder.enter(PINS, make=True):
-            self._prepared = True
+        with self._folder.open(make=True) as folder:
+            pins = folder.enter(PINS, make=True)
+        try:
+            self._wait_for_lock(pins)
+        except BaseException:
+            pins.__exit__()
+            raise
+        return pins
+
+    def _wait_for_lock(self, pins: Directory) -> None:
+        end = time.monotonic() + _CLEANING_SECONDS
+        while pins.lock(shared=True) is False:
+            if time.monotonic() > end:
+                raise TimeoutError(
+                    errno.ETIMEDOUT, "it is being cleaned up: try again later", str(self._path)
+                )
+            time.sleep(0.05)
+
+    def _inner_block(self, cid: CID) -> bytes:
+        """Returns a block that links to others; raises `VerificationError` where it is not here intact."""
+        block = self.blocks.read(cid)
+        if block is None:
+            raise VerificationError(f"block {cid} is missing")
+        verify(cid, block)
+        return block
+
+
+@attrs.frozen(kw_only=True)
+class CleanedStore:
+    """What a clean-up of an embedded store did.
+
+    Attributes:
+        removed_blocks: How many blocks no pin needed.
+        removed_bytes: Their bytes.
+        needed_blocks: How many blocks the pins need.
+    """
+
+    removed_blocks: int
+    removed_bytes: int
+    needed_blocks: int
+
+    def __str__(self) -> str:
+        return f"{self.removed_blocks} blocks, {human_size(self.removed_bytes)}"
+
+
+def _in_use(path: Path, locks: bool | None) -> TransportError:  # noqa: FBT001 - as Directory.lock returns it
+    if locks is None:
+        return TransportError(
+            f"{str(path)!r} cannot be cleaned up, because its file system has no locks, so that nothing "
+            "tells whether something is being published to it: copy it to a local disk for that"
+        )
+    return TransportError(
+        f"{str(path)!r} is being published to by another process, so nothing was removed: try again when "
+        "that has ended",
+        retryable=True,
+    )
 
 
 def check_store_place(path: Path) -> None:

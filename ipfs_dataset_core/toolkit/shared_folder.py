@@ -17,6 +17,7 @@ import os
 import re
 import secrets
 import stat
+import sys
 import time
 from contextlib import suppress
 from itertools import groupby, islice
@@ -24,13 +25,18 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ipfs_dataset_core.errors import LimitError
 
+if sys.platform == "win32":
+    fcntl = None
+else:
+    import fcntl
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import IO
 
 TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}")
 # What a writer that was killed left behind; a living one takes no hour for a file.
-_STALE_SECONDS = 3600.0
+STALE_SECONDS = 3600.0
 _SHELF_CHARACTERS = 2
 _SHELF = re.compile(r"[a-z0-9]{2}")
 # How many entries are searched for such files, when a process first writes to a directory.
@@ -233,6 +239,27 @@ class Directory:
         else:
             self._check_regular(name)
 
+    def lock(self, *, shared: bool) -> bool | None:
+        """Locks the directory until it is closed, without waiting; other programs need not respect it.
+
+        Args:
+            shared: Whether others may have such a lock too; a lock that is not shared excludes all others.
+
+        Returns:
+            Whether that was possible; None where the system or file system has no locks.
+        """
+        if self._descriptor is None or fcntl is None:
+            return None
+        try:
+            fcntl.flock(
+                self._descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
+            )
+        except BlockingIOError:
+            return False
+        except OSError:
+            return None
+        return True
+
     def sync(self) -> None:
         """Waits until the names of the files in it are on the disk, where the system can tell."""
         if self._descriptor is not None:
@@ -244,16 +271,16 @@ class Directory:
         with os.scandir(self.path if self._descriptor is None else self._descriptor) as entries:
             yield from entries
 
-    def clear_abandoned(self) -> None:
-        """Removes the temporary files that writers left behind which were killed."""
+    def clear_abandoned(self, seconds: float = STALE_SECONDS) -> None:
+        """Removes the temporary files of that age that writers left behind which were killed."""
         for entry in islice(self.scan(), _MOST_LOOKED_THROUGH):
             if TEMPORARY.fullmatch(entry.name):
-                self.remove_if_abandoned(entry.name)
+                self.remove_if_abandoned(entry.name, seconds)
 
-    def remove_if_abandoned(self, name: str) -> None:
+    def remove_if_abandoned(self, name: str, seconds: float = STALE_SECONDS) -> None:
         """Removes a temporary file that is too old to be still in use."""
         status = self.status(name)
-        if status is not None and time.time() - status.st_mtime > _STALE_SECONDS:
+        if status is not None and time.time() - status.st_mtime > seconds:
             with suppress(OSError):
                 self.unlink(name)
 
@@ -459,19 +486,23 @@ class Shelves:
                     with suppress(OSError):
                         shelf.unlink(name)
 
-    def entries(self) -> Iterator[Entry]:
-        """Yields every file on its shelf; removes what writers that were killed left behind."""
+    def entries(self, stale_seconds: float = STALE_SECONDS) -> Iterator[Entry]:
+        """Yields every file on its shelf; removes what writers that were killed left behind.
+
+        Args:
+            stale_seconds: How old what they left has to be.
+        """
         with suppress(FileNotFoundError), self._top() as top:
             for found in top.scan():
                 if _SHELF.fullmatch(found.name) and found.is_dir(follow_symlinks=False):
                     with suppress(OSError), top.enter(found.name) as shelf:
-                        yield from self._on(found.name, shelf)
+                        yield from self._on(found.name, shelf, stale_seconds)
 
-    def _on(self, shelf_name: str, shelf: Directory) -> Iterator[Entry]:
+    def _on(self, shelf_name: str, shelf: Directory, stale_seconds: float) -> Iterator[Entry]:
         for found in shelf.scan():
             name = found.name
             if TEMPORARY.fullmatch(name):
-                shelf.remove_if_abandoned(name)
+                shelf.remove_if_abandoned(name, stale_seconds)
             elif name.endswith(shelf_name) and self._names.fullmatch(name):
                 status = shelf.status(name)
                 if status is not None and _is_regular(status):

@@ -20,6 +20,7 @@ from ipfs_dataset_core import (
     LimitError,
     Limits,
     ObjectNotFoundError,
+    Pin,
     StoreFolder,
     Transport,
     TransportError,
@@ -92,7 +93,10 @@ class FolderStore(Transport):
 
     def lacking(self, blocks: Sequence[tuple[CID, bytes]]) -> Sequence[tuple[CID, bytes]]:
         # Compared, not only looked for: what the disk has damaged is written again.
-        return [(cid, block) for cid, block in blocks if not self._files.holds(cid, block)]
+        try:
+            return [(cid, block) for cid, block in blocks if self._folder.lacks(cid, block)]
+        except OSError as error:
+            raise TransportError(f"{self.name}: {error}{self._remedy(error)}") from error
 
     def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
         for cid, block in blocks:
@@ -103,13 +107,13 @@ class FolderStore(Transport):
                     f"{self.name}: cannot write block {cid}: {error}{self._remedy(error)}"
                 ) from error
 
-    def pin(self, cid: CID) -> None:
-        """Checks that the whole DAG is here, and records its root in ``pins/``."""
+    def pin(self, cid: CID, *, name: str = "", fetch: bool = False) -> None:
+        """Checks that the whole DAG is here, and records its root in ``pins/``, in a file with the name."""
         missing = next(self._missing(cid), None)
         if missing is not None:
             raise ObjectNotFoundError(f"{self.name}: cannot pin {cid}, it lacks block {missing}")
         try:
-            self._folder.pin(cid)
+            self._folder.pin(cid, name)
         except OSError as error:
             raise TransportError(
                 f"{self.name}: cannot pin {cid}: {error}{self._remedy(error)}"
@@ -121,10 +125,28 @@ class FolderStore(Transport):
             if not self._files.has(cid):
                 raise ObjectNotFoundError(f"{self.name}: cannot pin block {cid}, it is not here")
         try:
-            for cid in cids:
-                self._folder.pin(cid)
+            self._folder.pin_blocks(cids)
         except OSError as error:
             raise TransportError(f"{self.name}: cannot pin blocks: {error}") from error
+
+    def pins(self) -> Iterator[Pin]:
+        try:
+            found = self._folder.pins()
+        except OSError as error:
+            raise TransportError(f"{self.name}: cannot read its pins: {error}") from error
+        for cid in sorted(found, key=str):
+            yield Pin(cid=cid, name=found[cid])
+
+    def unpin(self, cid: CID) -> None:
+        try:
+            removed = self._folder.unpin(cid)
+        except OSError as error:
+            raise TransportError(f"{self.name}: cannot remove the pin of {cid}: {error}") from error
+        if not removed:
+            raise ObjectNotFoundError(f"{self.name}: {cid} is not pinned")
+
+    def close(self) -> None:
+        self._folder.close()
 
     def _remedy(self, error: OSError) -> str:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -258,7 +280,7 @@ class CarWriter(Transport):
         except OSError as error:
             raise TransportError(f"{self.name}: {error}{_remedy_of_full_disk(error)}") from error
 
-    def pin(self, cid: CID) -> None:
+    def pin(self, cid: CID, *, name: str = "", fetch: bool = False) -> None:
         missing = (self._linked | {cid.multihash}) - self._written
         if missing:
             raise ObjectNotFoundError(

@@ -8,6 +8,7 @@ import os
 import signal
 import stat
 import time
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +94,7 @@ def test_a_damaged_block_is_noticed_and_another_source_takes_over_and_writing_he
 
 class Honest(FolderStore):
     def __init__(self):
+        super().__init__(Path("not/there"))
         self.name = "honest"
 
     def get_block(self, cid):

@@ -137,13 +137,13 @@ class Forgetful(MemoryTransport):
         super().__init__()
         self.losses = losses
 
-    def pin(self, cid):
+    def pin(self, cid, **how):
         if self.losses:
             self.losses -= 1
             for key in list(self.blocks)[::5]:
                 del self.blocks[key]
             raise ObjectNotFoundError("memory: a block was not found locally")
-        super().pin(cid)
+        super().pin(cid, **how)
 
 
 def run(transport, data, **more):

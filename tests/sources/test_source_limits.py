@@ -189,7 +189,7 @@ def test_a_wrapper_passes_on_every_method_and_every_attribute_at_its_present_val
         def put_blocks(self, blocks):
             calls.append(list(blocks))
 
-        def pin(self, cid):
+        def pin(self, cid, **how):
             calls.append(cid)
 
         def close(self):

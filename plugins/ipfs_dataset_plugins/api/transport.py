@@ -18,7 +18,9 @@ from urllib.parse import urlencode
 
 from ipfs_dataset_core import (
     CID,
+    AddressError,
     ObjectNotFoundError,
+    Pin,
     Transport,
     TransportError,
 )
@@ -55,6 +57,8 @@ _LOOKED_FOR_AT_ONCE = 4
 _STAT_SECONDS = 2
 # All that a node has, for one that cannot be asked for single blocks: about 100,000 of them.
 _MAX_LISTING_BYTES = 8 << 20
+# All pins on one line, as of js-ipfs: about 300,000 of them.
+_MAX_PINS_BYTES = 32 << 20
 # A pin that has not come further for so long may be waiting for a block that nobody has.
 STALLED_SECONDS = 3.0
 
@@ -192,17 +196,20 @@ class ApiTransport(Transport):
             return
         self._upload("dag/import", pieces, **{"pin-roots": "false"})
 
-    def pin(self, cid: CID) -> None:
+    def pin(self, cid: CID, *, name: str = "", fetch: bool = False) -> None:
         # Progress lines keep the connection busy, so that a long walk over the DAG does not time out.
-        body = self._call("pin/add", arg=str(cid), recursive="true", progress="true")
+        named: dict[str, Any] = {"name": name} if name else {}
+        body = self._call("pin/add", arg=str(cid), recursive="true", progress="true", **named)
         body.check_encoding()
         try:
-            line = self._last_line(body, cid)
+            line = self._last_line(body, None if fetch else cid)
         finally:
             body.close()
         answer, shown = self._value("pin/add", line, body)
         if not isinstance(answer, dict) or not answer.get("Pins"):
             raise TransportError(f"{self.name}: pin/add of {cid} answered {shown!r}, no pin")
+        if name and not any(pin.name for pin in self._pins(arg=str(cid))):
+            log.warning("%s: the node keeps no names of pins, %r is lost", self.name, name)
 
     def pin_blocks(self, cids: Sequence[CID]) -> None:
         # Few names a request: they are part of its URL.
@@ -224,12 +231,48 @@ class ApiTransport(Transport):
                 f"{self.name}: pin/add of {len(cids)} blocks from {cids[0]} on answered {shown!r}, no pins"
             )
 
-    def _last_line(self, body: Body, cid: CID) -> bytes:
+    def pins(self) -> Iterator[Pin]:
+        return self._pins(stream="true")
+
+    def _pins(self, **parameters: Any) -> Iterator[Pin]:
+        """Yields pins: one a line, or all on one line, as nodes do that do not stream them."""
+        body = self._call("pin/ls", type="recursive", names="true", **parameters)
+        body.check_encoding()
+        try:
+            while line := body.read_line(_MAX_PINS_BYTES):
+                answer, shown = self._value("pin/ls", line, body)
+                try:
+                    pins = [(answer["Cid"], answer)] if "Cid" in answer else answer["Keys"].items()
+                    found = [
+                        Pin(cid=CID.parse(cid), name=str(more.get("Name") or ""))
+                        for cid, more in pins
+                    ]
+                except (AddressError, LookupError, TypeError, AttributeError):
+                    raise TransportError(
+                        f"{self.name}: pin/ls answered {shown[:_SHOWN_BYTES]!r}, no list of pins"
+                    ) from None
+                yield from found
+        finally:
+            body.close()
+
+    def unpin(self, cid: CID) -> None:
+        try:
+            self._json("pin/rm", arg=str(cid), recursive="true")
+        except TransportError as error:
+            if "not pinned" not in str(error):
+                raise
+            raise ObjectNotFoundError(str(error)) from error
+
+    def _last_line(self, body: Body, cid: CID | None) -> bytes:
         """Returns the last line of the answer to ``pin/add``; those in front of it report progress.
 
         A node that is online looks for missing blocks in the network, for ever and without a word, also
         where it was told to be offline. So where there is no progress for a while, a walk of its blocks,
         which does stay offline, tells whether all are there.
+
+        Args:
+            body: The answer.
+            cid: What is pinned, None where the node may look for it in the network.
         """
         line, before = b"", b""
         moved, patience = time.monotonic(), STALLED_SECONDS
@@ -237,7 +280,7 @@ class ApiTransport(Transport):
             line = following
             if line != before:
                 before, moved = line, time.monotonic()
-            elif time.monotonic() - moved > patience:
+            elif cid is not None and time.monotonic() - moved > patience:
                 self._check_complete(cid)
                 patience *= 4
         return line

@@ -1,0 +1,153 @@
+"""What a node or an embedded store keeps: its pins, and the clean-up of what none of them needs."""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core.addressing.object_url import parse_object_url
+from ipfs_dataset_core.addressing.sources import (
+    address_scheme,
+    default_store,
+    file_path,
+    given_address,
+)
+from ipfs_dataset_core.errors import AddressError, TransportError
+from ipfs_dataset_core.interfaces import Pin, pin_arguments
+from ipfs_dataset_core.ipld import CID
+from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.reading.connections import connect_for_writing, write_address
+from ipfs_dataset_core.sources.retry import with_retries
+from ipfs_dataset_core.toolkit.data_folders import StoreFolder
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from typing_extensions import Unpack
+
+    from ipfs_dataset_core.interfaces import Transport
+    from ipfs_dataset_core.options import OptionArguments
+    from ipfs_dataset_core.toolkit.data_folders import CleanedStore
+
+
+def list_pins(
+    address: str | os.PathLike[str] | None = None, **options: Unpack[OptionArguments]
+) -> list[Pin]:
+    """Returns the pins of whole DAGs that a node or store has, by name and CID.
+
+    Args:
+        address: A node's RPC API or the folder of an embedded store; None as for `IPFSDatasetExporter`.
+        **options: See `Options`.
+
+    Raises:
+        AddressError: The address has no pins.
+        TransportError: The node did not answer, or refused.
+    """
+    with _pinning(address, Options.from_arguments(options)) as transport:
+        return sorted(transport.pins(), key=lambda pin: (pin.name, str(pin.cid)))
+
+
+def add_pin(
+    cid: str | CID,
+    address: str | os.PathLike[str] | None = None,
+    *,
+    name: str = "",
+    **options: Unpack[OptionArguments],
+) -> Pin:
+    """Pins a whole DAG; a node gets what it lacks from the network, however long that takes.
+
+    Args:
+        cid: The root: a CID, or a URL such as ``ipfs://CID``.
+        address: As for `list_pins`.
+        name: What to call the pin. Pinning again renames it.
+        **options: See `Options`.
+
+    Raises:
+        AddressError: The CID or the address cannot be used.
+        ObjectNotFoundError: The store lacks a block.
+        TransportError: The node did not answer, or refused.
+    """
+    root = _root(cid)
+    chosen = Options.from_arguments(options)
+    with _pinning(address, chosen) as transport:
+        how = pin_arguments(transport, name=name, fetch=True)
+        with_retries(lambda: transport.pin(root, **how), chosen.retries)
+    return Pin(cid=root, name=name)
+
+
+def remove_pin(
+    cid: str | CID,
+    address: str | os.PathLike[str] | None = None,
+    **options: Unpack[OptionArguments],
+) -> None:
+    """Removes a pin; the blocks stay until the node collects garbage, or `clean_store` removes them.
+
+    Args:
+        cid: The root: a CID, or a URL such as ``ipfs://CID``.
+        address: As for `list_pins`.
+        **options: See `Options`.
+
+    Raises:
+        AddressError: The CID or the address cannot be used.
+        ObjectNotFoundError: It is not pinned.
+        TransportError: The node did not answer, or refused.
+    """
+    root = _root(cid)
+    with _pinning(address, Options.from_arguments(options)) as transport:
+        transport.unpin(root)
+
+
+def clean_store(
+    path: str | os.PathLike[str] | None = None, *, dry_run: bool = False
+) -> CleanedStore:
+    """Removes from an embedded store the blocks that no pin needs, and temporary files of killed writers.
+
+    It may run at any time: while something is being published to the store it removes nothing and raises an
+    error, and what is published during a clean-up waits for its end. A clean-up that is killed leaves a
+    store that is complete, and is done again.
+
+    Args:
+        path: The folder of the store; None is the default one.
+        dry_run: Whether to only count.
+
+    Raises:
+        AddressError: There is no store.
+        TransportError: Something is being published to it (``retryable``), or it cannot be changed.
+        FormatError: What a pin needs is not known, because a block is missing or damaged.
+    """
+    given = given_address(path)
+    folder = default_store() if given is None else file_path(given)
+    try:
+        return StoreFolder(folder).clean(dry_run=dry_run)
+    except FileNotFoundError as error:
+        raise AddressError(f"{str(folder)!r} is no store: nothing was published there") from error
+    except OSError as error:
+        if isinstance(error, TransportError):
+            raise
+        raise TransportError(f"store {folder}: cannot be cleaned up: {error}") from error
+
+
+@contextmanager
+def _pinning(address: str | os.PathLike[str] | None, options: Options) -> Iterator[Transport]:
+    given = given_address(address)
+    chosen = write_address(given)
+    if address_scheme(chosen) == "file" and not file_path(chosen).is_dir():
+        raise AddressError(
+            f"{chosen!r} has no pins: give a node's API such as /ip4/127.0.0.1/tcp/5001, or the folder of "
+            "an embedded store that exists"
+        )
+    with closing(connect_for_writing(given, options)) as transport:
+        try:
+            yield transport
+        except NotImplementedError:
+            raise AddressError(f"{transport.name} has no pins that can be managed") from None
+
+
+def _root(cid: str | CID) -> CID:
+    if isinstance(cid, CID):
+        return cid
+    url = parse_object_url(cid)
+    if url.namespace != "ipfs" or url.path:
+        raise AddressError(f"{cid!r} names no root: a pin is of a CID, without a path or a name")
+    return CID.parse(url.root)
