@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 # Each is a module with `add_arguments` and `run`, imported when the command is used: most import PyTorch.
 COMMANDS = {
     "bench": "measure how fast an object is read",
+    "cat": "write a file, or a sample or member of an object, to standard output",
     "cid": "print the CID that a node would give a file or folder",
     "config": "show what applies, and where it comes from",
     "doctor": "look at every source of an object by itself",
+    "get": "copy samples, members or files to disk: verified, and resumed where it was stopped",
+    "head": "show the first samples, in words or as a picture",
+    "info": "show what an object is: kind, size, samples, classes, licence",
+    "ls": "list the samples, members or files of an object",
     "new-plugin": "write the project of a new plugin: it works, replace what it does",
     "plugins": "list the installed formats, transports and exporters, and what is wrong with them",
 }
@@ -60,6 +65,8 @@ class _Command(argparse.ArgumentParser):
             self._complete = True
             command = importlib.import_module(self._module)
             command.add_arguments(self)
+            if example := getattr(command, "EXAMPLE", None):
+                self.epilog = f"example: {example}"
             self.set_defaults(run=command.run)
 
 
@@ -84,8 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0, or 1 where the command failed; argparse exits with 2 on a wrong command line.
     """
-    parsed = build_parser().parse_args(arguments)
+    if arguments is None:
+        _end_soon_when_interrupted()
     try:
+        parsed = build_parser().parse_args(arguments)
         status = int(parsed.run(parsed))
         sys.stdout.flush()
     except BrokenPipeError:
@@ -96,5 +105,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ipfs-dataset: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
+        return _INTERRUPTED
     return status
+
+
+# As a shell reports a program that Ctrl-C ended.
+_INTERRUPTED = 130
+_PATIENCE = 0.7
+
+
+def _end_soon_when_interrupted() -> None:
+    """Makes Ctrl-C end this process within a second, whatever a thread or a server is waited for.
+
+    What is half done is safe: files and blocks are written aside and renamed when they are complete.
+    """
+    import signal  # noqa: PLC0415 - only in a process of its own
+    import threading  # noqa: PLC0415
+
+    def interrupted(*_: Any) -> None:
+        end = threading.Timer(_PATIENCE, os._exit, (_INTERRUPTED,))
+        end.daemon = True
+        end.start()
+        raise KeyboardInterrupt
+
+    # A shell that starts a program in the background has it ignore Ctrl-C, and that stays so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupted)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.datasets.published import Published
     from ipfs_dataset_core.datasets.splits import DatasetSplit
     from ipfs_dataset_core.datasets.transforms import SampleTransform
-    from ipfs_dataset_core.interfaces import DatasetInfo, IndexedSamples
+    from ipfs_dataset_core.interfaces import DatasetInfo, IndexedSamples, PublishedSamples
 
 
 class ImportedDataset(SampleAccess, Dataset[Any]):
@@ -74,6 +74,24 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
         """What the dataset states about itself, None for forms that state nothing."""
         return self._published.info
 
+    def files(self, index: int) -> dict[str, bytes]:
+        """Returns the files that a sample was published as, by what follows its key, such as ``image.png``.
+
+        Args:
+            index: The number of the sample, from 0 to the length, exclusive.
+
+        Raises:
+            NotImplementedError: The form does not publish samples as files.
+        """
+        return self._published_samples().files(index)
+
+    def sizes(self, start: int, stop: int) -> Iterator[int | None]:
+        """Yields how many bytes each sample takes from `start` to `stop`, None where that is not known."""
+        return self._published_samples().sizes(start, stop)
+
+    def _published_samples(self) -> PublishedSamples:
+        return self._samples.get()[0]
+
     def content_id(self) -> str:
         """Returns the dataset's CID."""
         return self._published.content_id()
@@ -89,7 +107,7 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
         yield f"{self.content_id()} from {sources}"
 
     def _indexed(self) -> IndexedSamples:
-        return self._samples.get()
+        return self._samples.get()[1]
 
     def _stored_splits(self, split_bytes: int | str, *, index: bool) -> list[DatasetSplit]:
         return splits_of_published(self._published, split_bytes, self._sample_transform)
@@ -105,6 +123,8 @@ class _Opener:
     published: Published
     transform: SampleTransform | None
 
-    def __call__(self) -> IndexedSamples:
+    def __call__(self) -> tuple[PublishedSamples, IndexedSamples]:
         samples = self.published.load()
-        return samples if self.transform is None else TransformedSamples(samples, self.transform)
+        if self.transform is None:
+            return samples, samples
+        return samples, TransformedSamples(samples, self.transform)

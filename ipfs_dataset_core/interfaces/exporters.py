@@ -12,7 +12,7 @@ from ipfs_dataset_core.interfaces.indexed_samples import IndexedSamples
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ipfs_dataset_core.interfaces.objects import ObjectDirectory, ObjectFile
     from ipfs_dataset_core.interfaces.value_codec import ValueCodec
@@ -58,6 +58,18 @@ class PublishedSamples(IndexedSamples):
         that is not known: then all samples are taken to have equally many bytes.
         """
         return None
+
+    def files(self, position: int) -> dict[str, bytes]:
+        """Returns the files that a sample was published as, by what follows its key: ``image.png``.
+
+        Raises:
+            NotImplementedError: The form does not publish samples as files, as by default.
+        """
+        raise NotImplementedError
+
+    def sizes(self, start: int, stop: int) -> Iterator[int | None]:
+        """Yields how many bytes each sample takes from `start` to `stop`, None where that is not known."""
+        return (None for _ in range(start, stop))
 
 
 class Exporter(ABC):

@@ -10,11 +10,12 @@ from ipfs_dataset_core.interfaces import ObjectFile
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.reading.layout import FileLayout, Inline, Leaf
 from ipfs_dataset_core.reading.read_ahead import FileReadAhead
-from ipfs_dataset_core.reading.verified_streams import NotALeafError
+from ipfs_dataset_core.reading.verified_streams import NotALeafError, is_leaf
 from ipfs_dataset_core.runtime.error_location import located
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import BinaryIO
 
     from ipfs_dataset_core.interfaces import Span
     from ipfs_dataset_core.reading.fetcher import Fetcher
@@ -23,6 +24,8 @@ E = TypeVar("E", bound=IPFSDatasetError)
 
 # A longer read is done in pieces of this size.
 _PIECE_BYTES = 4 << 20
+# A local copy is compared in parts of this size.
+_COMPARED_BYTES = 64 << 20
 
 
 class VerifiedFile(ObjectFile):
@@ -107,6 +110,28 @@ class VerifiedFile(ObjectFile):
         pieces = [self._cut(segment, start, stop) for segment in segments]
         read_ahead.release(segments, stop)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def common_prefix(self, local: BinaryIO) -> int:
+        """Returns how many bytes at the start of a local copy are those of this file, in whole leaves.
+
+        Nothing but inner nodes is fetched: the local bytes are hashed and compared with the leaves' CIDs.
+
+        Args:
+            local: Read from its start on.
+        """
+        reached = 0
+        while reached < self.size:
+            # A few at once: of a large file of which little is there, few inner nodes are needed.
+            for segment in self._layout.segments(reached, reached + _COMPARED_BYTES):
+                data = local.read(segment.stop - segment.start)
+                if isinstance(segment, Inline):
+                    same = data == segment.data
+                else:
+                    same = len(data) == segment.stop - segment.start and is_leaf(segment, data)
+                if not same:
+                    return reached
+                reached = segment.stop
+        return reached
 
     def prefetch(self, spans: Iterable[Span]) -> None:
         self._fetcher.prefetch_leaves(self._layout, self._layout.leaves(sorted(spans)))

@@ -278,6 +278,11 @@ def car_blocks(
             blocks.close()
 
 
+def is_leaf(leaf: Leaf, data: bytes) -> bool:
+    """Tells whether these bytes are those of a leaf, by its CID."""
+    return _frame(leaf, data) is not None
+
+
 def _framed(frame: tuple[bytes, bytes], data: bytes) -> bytes:
     return b"".join((frame[0], data, frame[1])) if any(frame) else data
 

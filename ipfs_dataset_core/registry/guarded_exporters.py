@@ -121,6 +121,17 @@ class _GuardedSamples(PublishedSamples):
         with self._guard("the description of"):
             return self._samples.info()
 
+    def files(self, position: int) -> dict[str, bytes]:
+        with self._guard(f"sample {position} of", position):
+            return self._samples.files(position)
+
+    def sizes(self, start: int, stop: int) -> Iterator[int | None]:
+        return guarded_each(
+            *(self._origin, lambda: self._samples.sizes(start, stop)),
+            *("the sizes of the samples of {0!r}", self._what),
+            where=lambda *_: self._where(),
+        )
+
     def read(self, position: int) -> Any:
         with self._guard(f"sample {position} of", position):
             return self._samples.read(position)

@@ -82,6 +82,24 @@ class TarShardSamples(PublishedSamples):
             classes=overview.classes,
         )
 
+    def files(self, position: int) -> dict[str, bytes]:
+        number, local = self._locate(position)
+        data = self._opened(number).read(local, local + 1)
+        return self._members(data, position, f"sample {position} of {self._source.name!r}")
+
+    def sizes(self, start: int, stop: int) -> Iterator[int | None]:
+        wanted = [
+            (number, max(start - first, 0), min(stop - first, shard.samples))
+            for number, (first, shard) in enumerate(zip(self._starts, self._shards, strict=False))
+            if first < stop and start < first + shard.samples
+        ]
+        # Together: there may be hundreds, and each is small.
+        self._source.read_ahead([self._shards[number].index for number, _, _ in wanted])
+        for number, first, last in wanted:
+            starts = self._index(number)
+            for local in range(first, last):
+                yield (starts[local + 1] - starts[local]) * _RECORD
+
     def read(self, position: int) -> Any:
         number, local = self._locate(position)
         return self._decode(self._opened(number).read(local, local + 1), number, position)
@@ -168,8 +186,7 @@ class TarShardSamples(PublishedSamples):
 
     def _open_shard(self, number: int) -> _OpenShard:
         shard = self._shards[number]
-        index = manifest.read_limited(self._source.open(shard.index), manifest.MAX_INDEX_BYTES)
-        starts = manifest.parse_index(index, shard, trailer=TRAILER)
+        starts = self._index(number)
         file = self._source.open(shard.path)
         if file.size != shard.size:
             raise FormatError(
@@ -178,9 +195,17 @@ class TarShardSamples(PublishedSamples):
             )
         return _OpenShard(file, starts)
 
+    def _index(self, number: int) -> array[int]:
+        shard = self._shards[number]
+        index = manifest.read_limited(self._source.open(shard.index), manifest.MAX_INDEX_BYTES)
+        return manifest.parse_index(index, shard, trailer=TRAILER)
+
+    def _members(self, data: memoryview, position: int, what: str) -> dict[str, bytes]:
+        return _members(data, f"{position:010d}." if self._numbered else None, what)
+
     def _decode(self, data: memoryview, shard: int, position: int) -> Any:
         what = f"sample {position} of {self._source.name!r}"
-        members = _members(data, f"{position:010d}." if self._numbered else None, what)
+        members = self._members(data, position, what)
         own = members.pop(OWN_SCHEMA, None)
         schema = (
             self._schemas[shard]

@@ -1,0 +1,80 @@
+"""``ipfs-dataset cat URL [ITEM]``: bytes to standard output."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from ipfs_dataset.cli.common import add_source, complain, source_options
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ipfs_dataset_core.datasets.contents import Contents
+    from ipfs_dataset_core.interfaces import ObjectFile
+
+EXAMPLE = "ipfs-dataset cat ipfs://bafy… 17 --field image.png > 17.png"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
+    add_source(parser)
+    parser.add_argument(
+        "item", nargs="?", help="one item, by name or number; by default the file itself"
+    )
+    parser.add_argument(
+        "--field", metavar="NAME", help="which file of a sample that has several, such as image.png"
+    )
+    parser.add_argument("--all", action="store_true", help="all items, one after the other")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to this file, as `get` does")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Writes the bytes, each piece as soon as it is verified."""
+    from ipfs_dataset_core.datasets.contents import open_contents  # noqa: PLC0415 - imports PyTorch
+    from ipfs_dataset_core.datasets.download import copy, download_file  # noqa: PLC0415
+    from ipfs_dataset_core.errors import AddressError  # noqa: PLC0415
+
+    if arguments.all and (arguments.item or arguments.output):
+        complain("--all goes with neither an item nor --output: use `ipfs-dataset get`")
+        return 2
+    raw = arguments.item is None and not arguments.all
+    options = source_options(arguments)
+    with open_contents(arguments.url, arguments.address, raw=raw, **options) as contents:
+        if raw and contents.kind == "folder":
+            raise AddressError(
+                f"{contents.url!r} is a folder: name an item, or give --all, or use `ipfs-dataset get`"
+            )
+        if arguments.all:
+            for files in contents.files():
+                for _, data in files:
+                    _write(data)
+            return 0
+        data = _chosen(contents, "0" if raw else arguments.item, arguments.field)
+        if arguments.output:
+            from pathlib import Path  # noqa: PLC0415
+
+            download_file(data, Path(arguments.output))
+        else:
+            for _ in copy(data, sys.stdout.buffer):
+                pass
+    return 0
+
+
+def _write(data: bytes | ObjectFile) -> None:
+    from ipfs_dataset_core.datasets.download import copy  # noqa: PLC0415 - imports PyTorch
+
+    for _ in copy(data, sys.stdout.buffer):
+        pass
+
+
+def _chosen(contents: Contents, item: str, field: str | None) -> bytes | ObjectFile:
+    from ipfs_dataset_core.errors import AddressError  # noqa: PLC0415
+
+    files = dict(contents.find(item))
+    if field is not None:
+        files = {name: data for name, data in files.items() if name.endswith(f".{field}")}
+    if len(files) != 1:
+        every = ", ".join(name.partition(".")[2] for name, _ in contents.find(item))
+        raise AddressError(f"item {item} of {contents.url!r} has {every}: choose one by --field")
+    return next(iter(files.values()))

@@ -1,0 +1,92 @@
+"""What commands have in common: where to read, how to print, progress."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
+    from ipfs_dataset_core.options import OptionArguments
+
+
+def add_source(parser: argparse.ArgumentParser, *, url: bool = True) -> None:
+    """Adds the object, and the arguments that tell where to read it."""
+    if url:
+        parser.add_argument(
+            "url", help="an object: CID[/path], ipfs://CID[/path], a gateway URL, …"
+        )
+    parser.add_argument(
+        "--from",
+        "--api",
+        dest="address",
+        metavar="ADDRESS",
+        help="where to read: a node's API such as /ip4/127.0.0.1/tcp/5001, a folder or a .car file (default: "
+        "the node that runs here, else the embedded store, then the gateways that the environment names)",
+    )
+    parser.add_argument(
+        "--gateway", action="append", default=[], metavar="URL", help="may be repeated"
+    )
+    parser.add_argument(
+        "--cache", metavar="FOLDER", help="keep verified blocks in this folder, as cache_dir="
+    )
+    parser.add_argument(
+        "--offline", action="store_true", help="read from the cache and store alone"
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Adds the switch for JSON."""
+    parser.add_argument("--json", action="store_true", help="print JSON, sizes in bytes")
+
+
+def source_options(arguments: argparse.Namespace) -> OptionArguments:
+    """Returns what `add_source` added, as options of a dataset."""
+    options: OptionArguments = {}
+    if arguments.gateway:
+        options["gateways"] = tuple(arguments.gateway)
+    if arguments.cache:
+        options["cache_dir"] = arguments.cache
+    if arguments.offline:
+        options["offline"] = True
+    return options
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as JSON."""
+    print(json.dumps(value, indent=2, default=str))
+
+
+def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
+    """Prints names and values in two columns, what others have written made printable."""
+    from ipfs_dataset_core.errors import printable  # noqa: PLC0415 - not for --help
+
+    rows = list(fields)
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:
+        print(printable(f"{name.ljust(width)}  {value}"))
+
+
+def complain(text: str) -> None:
+    """Prints a line about something that went wrong to standard error."""
+    from ipfs_dataset_core.errors import printable  # noqa: PLC0415 - not for --help
+
+    print(printable(f"ipfs-dataset: {text}"), file=sys.stderr)
+
+
+def bar(total: int | None, unit: str, what: str) -> Any:
+    """Returns a progress bar on standard error, which shows nothing where that is no terminal.
+
+    Args:
+        total: How many there are, None where that is not known.
+        unit: What is counted; bytes for ``"B"``.
+        what: What is done.
+    """
+    from tqdm.auto import tqdm  # noqa: PLC0415 - not for --help
+
+    return tqdm(
+        total=total, unit=unit, unit_scale=unit == "B", desc=what, disable=None, file=sys.stderr
+    )

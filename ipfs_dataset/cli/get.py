@@ -1,0 +1,107 @@
+"""``ipfs-dataset get URL [ITEM]``: copies samples, members or files to disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ipfs_dataset.cli.common import (
+    add_json,
+    add_source,
+    bar,
+    complain,
+    print_json,
+    source_options,
+)
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ipfs_dataset_core.datasets.contents import Contents
+    from ipfs_dataset_core.datasets.download import Downloaded
+
+EXAMPLE = "ipfs-dataset get ipfs://bafy…/photos.zip -o photos"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
+    add_source(parser)
+    parser.add_argument(
+        "item", nargs="?", help="one item, by name or number; by default all of them"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="PATH",
+        help="the folder for all items, or the file for one (default: as the object or item is called)",
+    )
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="archives and published datasets as they are, not their members and samples",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that differ")
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Writes the files; 1 where some have names that no file may have."""
+    from ipfs_dataset_core.datasets.contents import open_contents  # noqa: PLC0415 - imports PyTorch
+    from ipfs_dataset_core.runtime.human import human_size  # noqa: PLC0415
+
+    options = source_options(arguments)
+    with open_contents(arguments.url, arguments.address, raw=arguments.raw, **options) as contents:
+        found, where = _get(contents, arguments)
+    for reason in found.refused:
+        complain(f"not written: {reason}")
+    if arguments.json:
+        fields = {"written": found.written, "kept": found.kept, "bytes": found.bytes}
+        print_json({"path": str(where), **fields, "refused": found.refused})
+    else:
+        there = f", {found.kept:,} were there already" if found.kept else ""
+        print(f"{where}: {found.written:,} files written, {human_size(found.bytes)}{there}")
+    return 1 if found.refused else 0
+
+
+def _get(contents: Contents, arguments: argparse.Namespace) -> tuple[Downloaded, Path]:
+    from ipfs_dataset_core.datasets.download import (  # noqa: PLC0415 - imports PyTorch
+        Downloaded,
+        download,
+        download_file,
+        relative_path,
+    )
+
+    name = contents.url.rstrip("/").rpartition("/")[2]
+    overwrite = arguments.overwrite
+    files = [] if arguments.item is None else contents.find(arguments.item)
+    if contents.kind == "file":
+        [(_, data)] = contents.find("0")
+        path = arguments.output or Path(relative_path(name))
+        if path.is_dir():
+            path /= relative_path(name)
+        with bar(contents.size, "B", "get") as shown:
+            return download_file(data, path, overwrite=overwrite, progress=shown.update), path
+    if not files:
+        folder = arguments.output or Path(relative_path(Path(name).stem if "." in name else name))
+        with bar(contents.count(), " files", "get") as shown:
+            return (
+                download(
+                    contents,
+                    folder,
+                    overwrite=overwrite,
+                    progress=lambda count, _: shown.update(count),
+                ),
+                folder,
+            )
+    found, path = Downloaded(), Path()
+    for name, data in files:
+        path = arguments.output or Path(relative_path(name).name)
+        # Of a sample that is several files, the output is their folder.
+        if path.is_dir() or len(files) > 1:
+            path = (arguments.output or Path()) / relative_path(name).name
+        one = download_file(data, path, overwrite=overwrite)
+        found.written += one.written
+        found.kept += one.kept
+        found.bytes += one.bytes
+    return found, path if len(files) == 1 else path.parent

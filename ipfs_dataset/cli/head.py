@@ -1,0 +1,68 @@
+"""``ipfs-dataset head URL``: the first samples, in words or as a picture."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ipfs_dataset.cli.common import add_source, print_json, source_options
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+EXAMPLE = "ipfs-dataset head ipfs://bafy… -n 24 --picture samples.png"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
+    add_source(parser)
+    parser.add_argument("-n", "--count", type=_count, default=10, help="how many (default: 10)")
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE", help="also write a contact sheet of them, as PNG"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _count(text: str) -> int:
+    if (count := int(text)) < 1:
+        raise ValueError
+    return count
+
+
+_count.__name__ = "positive number"  # what argparse calls it
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the samples, and writes the picture."""
+    from ipfs_dataset_core.datasets.describing import sample_text, value_text  # noqa: PLC0415
+    from ipfs_dataset_core.datasets.loading import load  # noqa: PLC0415 - imports PyTorch
+    from ipfs_dataset_core.errors import printable  # noqa: PLC0415
+
+    dataset = load(arguments.url, arguments.address, **source_options(arguments))
+    samples = list(_first(dataset, arguments.count))
+    if arguments.json:
+        print_json(
+            [
+                {"number": number, "sample": sample_text(sample), "value": value_text(sample)}
+                for number, sample in enumerate(samples)
+            ]
+        )
+    else:
+        for number, sample in enumerate(samples):
+            print(printable(f"{number}  {value_text(sample)}"))
+    if arguments.picture:
+        from ipfs_dataset_core.datasets.contact_sheet import contact_sheet  # noqa: PLC0415
+
+        classes = getattr(dataset, "classes", None)
+        contact_sheet(samples, classes).save(arguments.picture, format="PNG")
+    dataset.close()
+    return 0
+
+
+def _first(dataset: Any, count: int) -> Iterator[Any]:
+    if hasattr(dataset, "__getitems__"):
+        yield from dataset.__getitems__(range(min(count, len(dataset))))
+    else:
+        yield from islice(dataset, count)

@@ -1,0 +1,61 @@
+"""``ipfs-dataset info URL``: what an object is, in a few requests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ipfs_dataset.cli.common import add_json, add_source, print_fields, print_json, source_options
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+EXAMPLE = "ipfs-dataset info ipfs://bafy… --gateway https://gateway.example"
+_SHOWN_CLASSES = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
+    add_source(parser)
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints what was found."""
+    from ipfs_dataset_core.datasets.contents import open_contents  # noqa: PLC0415 - imports PyTorch
+
+    with open_contents(arguments.url, arguments.address, **source_options(arguments)) as contents:
+        found = contents.describe()
+    if arguments.json:
+        print_json(found)
+    else:
+        print_fields(_fields(found))
+    return 0
+
+
+def _fields(found: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    from ipfs_dataset_core.datasets.describing import outline_text  # noqa: PLC0415
+    from ipfs_dataset_core.runtime.human import human_size  # noqa: PLC0415
+
+    card = found.get("card") or {}
+    yield from ((name, value) for name, value in card.items() if value and not _is_long(value))
+    yield "cid", found["cid"]
+    kind = found["kind"]
+    yield "kind", kind if found["format"] == kind else f"{kind} ({found['format']})"
+    if "count" in found and kind != "file":
+        yield "members" if kind == "archive" else "samples", f"{found['count']:,}"
+    if "sample" in found:
+        yield "a sample", found["sample"]
+    elif "schema" in found:
+        yield "a sample", outline_text(found["schema"])
+    if "size" in found:
+        yield "size", human_size(found["size"])
+    if classes := found.get("classes"):
+        more = len(classes) - _SHOWN_CLASSES
+        shown = ", ".join(classes[:_SHOWN_CLASSES])
+        yield "classes", f"{len(classes)}: {shown}{f' and {more} more' if more > 0 else ''}"
+    yield "read from", found["sources"]
+
+
+def _is_long(value: Any) -> bool:
+    return not isinstance(value, (str, int, float))

@@ -1,0 +1,375 @@
+"""What is in an object, for those who look at it and copy it: its files, members or samples."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from ipfs_dataset_core.addressing.object_url import parse_object_url
+from ipfs_dataset_core.datasets.describing import sample_text
+from ipfs_dataset_core.datasets.imported import ImportedDataset
+from ipfs_dataset_core.datasets.published import NotPublishedError, exporters_of, find_published
+from ipfs_dataset_core.errors import FormatError, ObjectNotFoundError
+from ipfs_dataset_core.interfaces import (
+    ExporterOptions,
+    ObjectDirectory,
+)
+from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
+from ipfs_dataset_core.ipld.dag_pb import decode
+from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.reading.connections import connections_to_published
+from ipfs_dataset_core.reading.resolver import choose_format, locate, open_located
+from ipfs_dataset_core.registry.guarded_readers import make_reader
+from ipfs_dataset_core.registry.lookup import default_registry
+from ipfs_dataset_core.runtime.redaction import redacted
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from typing_extensions import Unpack
+
+    from ipfs_dataset_core.interfaces import (
+        MemberIndex,
+        ObjectFile,
+        Reader,
+    )
+    from ipfs_dataset_core.options import OptionArguments
+    from ipfs_dataset_core.reading.connections import Connections
+
+Kind = Literal["published dataset", "archive", "folder", "file"]
+
+# Archives, whose members are files.
+_ARCHIVES = frozenset({"tar", "zip"})
+# How many items are fetched together.
+_TOGETHER = 64
+# A first sample of more is not read to describe it.
+_MOST_DESCRIBED = 16 << 20
+
+
+@attrs.frozen
+class Item:
+    """A file, member or sample of an object.
+
+    Attributes:
+        name: The path of a file, the name of a member, the number of a published sample.
+        size: Bytes it takes in the object, None where only reading it would tell.
+    """
+
+    name: str
+    size: int | None
+
+
+class Contents(ABC):
+    """The items of an object, in order.
+
+    Attributes:
+        url: The object, as messages may show it.
+        cid: Its CID, or a path that the sources resolve.
+        kind: What it is.
+        form: The format or published form.
+        size: Bytes of the object, None where that is not known.
+        sources: Where it is read, in words.
+    """
+
+    kind: Kind
+    form: str
+    size: int | None
+
+    def __init__(self, url: str, cid: str, sources: str) -> None:
+        self.url = url
+        self.cid = cid
+        self.sources = sources
+
+    @abstractmethod
+    def count(self) -> int | None:
+        """Returns the number of items, None where that costs as much as listing them."""
+
+    @abstractmethod
+    def items(self, start: int = 0) -> Iterator[Item]:
+        """Yields the items from a number on."""
+
+    @abstractmethod
+    def files(self, start: int = 0) -> Iterator[list[tuple[str, bytes | ObjectFile]]]:
+        """Yields the files of each item from a number on: their names, and their bytes or the open file."""
+
+    @abstractmethod
+    def find(self, wanted: str) -> list[tuple[str, bytes | ObjectFile]]:
+        """Returns the files of one item.
+
+        Args:
+            wanted: Its name, or its number.
+
+        Raises:
+            ObjectNotFoundError: There is no such item.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what is known about it as plain values, without what is None."""
+        fields = {
+            "url": self.url,
+            "cid": self.cid,
+            "kind": self.kind,
+            "format": self.form,
+            "count": self.count(),
+            "size": self.size,
+            **self._more(),
+            "sources": self.sources,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def _more(self) -> dict[str, Any]:
+        return {}
+
+    def _none_such(self, wanted: str) -> ObjectNotFoundError:
+        return ObjectNotFoundError(
+            f"{self.url!r} has no {wanted!r}: `ipfs-dataset ls` lists what it has"
+        )
+
+
+class PublishedContents(Contents):
+    """The samples of a published dataset, by number."""
+
+    kind = "published dataset"
+
+    def __init__(self, dataset: ImportedDataset, url: str, form: str, sources: str) -> None:
+        super().__init__(url, dataset.cid, sources)
+        self.dataset = dataset
+        self.form = form
+        self.size = dataset.info.size if dataset.info is not None else None
+
+    def count(self) -> int:
+        return len(self.dataset)
+
+    def items(self, start: int = 0) -> Iterator[Item]:
+        sizes = self.dataset.sizes(start, self.count())
+        return (Item(str(number), size) for number, size in enumerate(sizes, start))
+
+    def files(self, start: int = 0) -> Iterator[list[tuple[str, bytes | ObjectFile]]]:
+        total = self.count()
+        for first in range(start, total, _TOGETHER):
+            numbers = range(first, min(first + _TOGETHER, total))
+            self.dataset.prefetch(numbers)
+            yield from map(self._files, numbers)
+
+    def find(self, wanted: str) -> list[tuple[str, bytes | ObjectFile]]:
+        if not wanted.isdecimal() or int(wanted) >= self.count():
+            raise self._none_such(wanted)
+        return self._files(int(wanted))
+
+    def _files(self, number: int) -> list[tuple[str, bytes | ObjectFile]]:
+        digits = len(str(max(0, self.count() - 1)))
+        try:
+            found = self.dataset.files(number)
+        except NotImplementedError:
+            raise FormatError(
+                f"{self.url!r} is published in the form {self.form!r}, whose samples are no files: use "
+                "--raw, or read it with ipfs_dataset.load"
+            ) from None
+        return [(f"{number:0{digits}d}.{suffix}", data) for suffix, data in found.items()]
+
+    def _more(self) -> dict[str, Any]:
+        info = self.dataset.info
+        more: dict[str, Any] = {"sample": self._sample()}
+        if info is not None:
+            more |= {"schema": info.schema, "classes": info.classes, "card": info.card}
+        return more
+
+    def _sample(self) -> str | None:
+        """Returns what the first sample is made of, with its sizes."""
+        if not self.count() or (next(iter(self.dataset.sizes(0, 1))) or 0) > _MOST_DESCRIBED:
+            return None
+        return sample_text(self.dataset[0])
+
+
+class ArchiveContents(Contents):
+    """The members of an archive."""
+
+    kind = "archive"
+
+    def __init__(
+        self, file: ObjectFile, reader: Reader, form: str, names: tuple[str, str, str]
+    ) -> None:
+        super().__init__(*names)
+        self.form = form
+        self.size = file.size
+        self._file = file
+        self._reader = reader
+        self._index: MemberIndex | None = None
+        self._indexed = False
+
+    def count(self) -> int | None:
+        index = self._members() if self._reader.cheap_index else None
+        return None if index is None else len(index)
+
+    def items(self, start: int = 0) -> Iterator[Item]:
+        index = self._members()
+        if index is None:
+            samples = islice(self._reader.samples(self._file), start, None)
+            yield from (Item(name, len(data)) for name, data in samples)
+            return
+        for position in range(start, len(index)):
+            first, stop = index.span(position)
+            yield Item(index.name(position), stop - first)
+
+    def files(self, start: int = 0) -> Iterator[list[tuple[str, bytes | ObjectFile]]]:
+        index = self._members()
+        if index is None:
+            for name, data in islice(self._reader.samples(self._file), start, None):
+                yield [(name, data)]
+            return
+        for first in range(start, len(index), _TOGETHER):
+            numbers = range(first, min(first + _TOGETHER, len(index)))
+            self._reader.prefetch(self._file, index, numbers)
+            yield from ([sample] for sample in self._reader.read_each(self._file, index, numbers))
+
+    def find(self, wanted: str) -> list[tuple[str, bytes | ObjectFile]]:
+        index = self._members()
+        if index is None:
+            for number, (name, data) in enumerate(self._reader.samples(self._file)):
+                if wanted in (name, str(number)):
+                    return [(name, data)]
+            raise self._none_such(wanted)
+        for position in range(len(index)):
+            if index.name(position) == wanted:
+                return [self._reader.read(self._file, index, position)]
+        if wanted.isdecimal() and int(wanted) < len(index):
+            return [self._reader.read(self._file, index, int(wanted))]
+        raise self._none_such(wanted)
+
+    def _members(self) -> MemberIndex | None:
+        if not self._indexed:
+            self._indexed = True
+            # A compressed TAR can only be read from its start.
+            if self._reader.cheap_index or self._reader.sliceable(self._file):
+                self._index = self._reader.index(self._file)
+        return self._index
+
+
+class FolderContents(Contents):
+    """The files below a folder, as they are."""
+
+    kind = "folder"
+    form = "folder"
+
+    def __init__(
+        self, directory: ObjectDirectory, size: int | None, names: tuple[str, str, str]
+    ) -> None:
+        super().__init__(*names)
+        self.size = size
+        self._directory = directory
+
+    def count(self) -> int | None:
+        return None
+
+    def items(self, start: int = 0) -> Iterator[Item]:
+        return (Item(path, None) for path in islice(self._directory.walk(), start, None))
+
+    def files(self, start: int = 0) -> Iterator[list[tuple[str, bytes | ObjectFile]]]:
+        paths = islice(self._directory.walk(), start, None)
+        while group := list(islice(paths, _TOGETHER)):
+            self._directory.read_ahead(group)
+            for path in group:
+                yield [(path, self._directory.open(path))]
+
+    def find(self, wanted: str) -> list[tuple[str, bytes | ObjectFile]]:
+        if self._directory.contains(wanted):
+            return [(wanted, self._directory.open(wanted))]
+        if wanted.isdecimal():
+            for path in islice(self._directory.walk(), int(wanted), None):
+                return [(path, self._directory.open(path))]
+        raise self._none_such(wanted)
+
+
+class FileContents(Contents):
+    """A file, as it is."""
+
+    kind = "file"
+
+    def __init__(self, file: ObjectFile, form: str, names: tuple[str, str, str]) -> None:
+        super().__init__(*names)
+        self.form = form
+        self.size = file.size
+        self._file = file
+        self._name = self.url.rstrip("/").rpartition("/")[2]
+
+    def count(self) -> int:
+        return 1
+
+    def items(self, start: int = 0) -> Iterator[Item]:
+        return iter([Item(self._name, self._file.size)][start:])
+
+    def files(self, start: int = 0) -> Iterator[list[tuple[str, bytes | ObjectFile]]]:
+        one: list[tuple[str, bytes | ObjectFile]] = [(self._name, self._file)]
+        return iter([one][start:])
+
+    def find(self, wanted: str) -> list[tuple[str, bytes | ObjectFile]]:
+        if wanted not in (self._name, "0"):
+            raise self._none_such(wanted)
+        return [(self._name, self._file)]
+
+
+@contextmanager
+def open_contents(
+    url: str,
+    address: str | os.PathLike[str] | None = None,
+    *,
+    filetype: str | None = None,
+    raw: bool = False,
+    **options: Unpack[OptionArguments],
+) -> Iterator[Contents]:
+    """Opens what is in an object: samples of a published dataset, members of an archive, files of a folder.
+
+    Args:
+        url: Any form of URL of an object in IPFS.
+        address: Where to read, as for `ipfs_dataset.load`.
+        filetype: The name of its format, None to find out.
+        raw: Whether to take a published dataset for a folder, and an archive for a file.
+        **options: Fields of `Options`.
+
+    Raises:
+        AddressError: The URL is malformed, or there is no source to read from.
+        TransportError: The sources did not deliver.
+        FormatError: It is damaged.
+    """
+    connections = connections_to_published(address, Options.from_arguments(options), url)
+    try:
+        yield _contents(url, filetype, connections, raw=raw)
+    finally:
+        connections.close()
+
+
+def _contents(url: str, filetype: str | None, connections: Connections, *, raw: bool) -> Contents:
+    parsed, name = parse_object_url(url), redacted(url)
+    sources = connections.describe(parsed.gateway)
+    if filetype is None and not raw:
+        forms = dict(exporters_of("tar_shards", ExporterOptions()))
+        try:
+            found = find_published(url, connections, forms.items())
+        except NotPublishedError:
+            pass
+        else:
+            form = next(form for form, exporter in forms.items() if exporter is found.exporter)
+            return PublishedContents(ImportedDataset(found), name, form, sources)
+    fetcher = connections.fetcher(parsed.gateway)
+    target = locate(parsed, connections)
+    source = open_located(fetcher, target, name)
+    names = name, getattr(target, "text", None) or str(target), sources
+    if isinstance(source, ObjectDirectory):
+        size = _tree_size(fetcher.block(source.cid)) if source.cid is not None else None
+        return FolderContents(source, size, names)
+    plugin = choose_format(IPFSObject(url, filetype), source)
+    form = plugin.name or type(plugin).__name__
+    if form in _ARCHIVES and not raw:
+        reader = make_reader(plugin, default_registry().origin(plugin))
+        return ArchiveContents(source, reader, form, names)
+    return FileContents(source, form, names)
+
+
+def _tree_size(block: bytes) -> int:
+    """Returns how many bytes all blocks of a directory have, as its links state: nobody has checked that."""
+    return len(block) + sum(decode(block).tsizes)

@@ -1,0 +1,302 @@
+"""Copies what is in an object to disk: verified, whole files only, and never outside of the given folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import attrs
+
+from ipfs_dataset_core.errors import AddressError, FormatError
+from ipfs_dataset_core.reading.files import VerifiedFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ipfs_dataset_core.datasets.contents import Contents
+    from ipfs_dataset_core.interfaces import ObjectFile
+
+# In the output folder while it is being filled: the file that is being written, and how far it got.
+SCRATCH = ".ipfs-dataset-get"
+_PROGRESS = "progress.json"
+# Beside a single file while it is being written.
+_PART = ".ipfs-part"
+_PIECE_BYTES = 1 << 20
+_SECONDS_BETWEEN_RECORDS = 0.5
+_LONGEST_NAME = 255
+# What Windows takes for devices, with any suffix and in any folder.
+_DEVICES = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE
+)
+# A colon names a drive or a stream of a file there, and a backslash is a separator.
+_UNUSABLE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
+
+
+@attrs.define
+class Downloaded:
+    """What a download did.
+
+    Attributes:
+        written: Files that were written.
+        kept: Files that were there already.
+        bytes: Of the files that were written.
+        refused: Names that no file may have, with the reason.
+    """
+
+    written: int = 0
+    kept: int = 0
+    bytes: int = 0
+    refused: list[str] = attrs.field(factory=list)
+
+
+def relative_path(name: str) -> Path:
+    """Returns where a file with a name from an archive or folder goes, relative to the output folder.
+
+    The same names are refused on every system: a folder that was filled on one can be used on the other.
+
+    Raises:
+        FormatError: The name is absolute, leads outside, names a device, or is no name of a file.
+    """
+    parts = name.split("/")
+    # "./a" is what tar makes of a folder.
+    while len(parts) > 1 and parts[0] == ".":
+        del parts[0]
+    for part in parts:
+        if part in ("", ".", ".."):
+            raise FormatError(f"{name!r} is no path within a folder: it has the part {part!r}")
+        if _UNUSABLE.search(part):
+            raise FormatError(f"{name!r} has a character that not every system takes in a name")
+        if _DEVICES.fullmatch(part) or part[-1] in " .":
+            raise FormatError(f"{name!r} is a device on Windows, or ends in a dot or space")
+        if len(os.fsencode(part)) > _LONGEST_NAME:
+            raise FormatError(f"{name!r:.80} has a part of more than {_LONGEST_NAME} bytes")
+    if parts[0] == SCRATCH:
+        raise FormatError(f"{name!r} is where the download keeps its progress")
+    return Path(*parts)
+
+
+def download(
+    contents: Contents,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int], Any] | None = None,
+) -> Downloaded:
+    """Writes all files of an object below a folder.
+
+    Each file is written aside and renamed when it is complete, so that what has its name is whole. A download
+    that was stopped, in whatever way, goes on where it was when it is started again.
+
+    Args:
+        contents: The object.
+        folder: Where the files go; made where it is missing.
+        overwrite: Whether files that are there already, and differ, are replaced.
+        progress: Called with the number of files and bytes that were done since it was last called.
+
+    Raises:
+        AddressError: The folder holds part of another object, or a file that differs.
+        IPFSDatasetError: The object cannot be read.
+    """
+    found = Downloaded()
+    with _recorded(contents, folder) as record:
+        for number, files in enumerate(contents.files(record.done), record.done):
+            for name, data in files:
+                before = found.bytes
+                try:
+                    path = _checked(folder, name)
+                except FormatError as error:
+                    found.refused.append(str(error))
+                    _close(data)
+                else:
+                    _write(path, data, found, record.scratch / "part", overwrite=overwrite)
+                if progress is not None:
+                    progress(1, found.bytes - before)
+            record.reached(number + 1)
+        record.finish()
+    return found
+
+
+def download_file(
+    data: bytes | ObjectFile,
+    path: Path,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int], Any] | None = None,
+) -> Downloaded:
+    """Writes one file; what was written of it before is verified and kept.
+
+    Args:
+        data: The content.
+        path: Where it goes.
+        overwrite: Whether a file that is there already, and differs, is replaced.
+        progress: Called with the number of bytes that were written since it was last called.
+
+    Raises:
+        AddressError: The path is a folder, or a file that differs.
+        IPFSDatasetError: It cannot be read.
+    """
+    found = Downloaded()
+    if path.is_dir():
+        raise AddressError(f"{str(path)!r} is a folder: name the file to write")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stem = path.name[: _LONGEST_NAME - len(_PART)]
+    part = path.with_name(stem + _PART)
+    _write(path, data, found, part, overwrite=overwrite, progress=progress)
+    return found
+
+
+def copy(data: bytes | ObjectFile, out: BinaryIO, start: int = 0) -> Iterator[int]:
+    """Writes bytes, or a file from a position on, piece by piece; yields how many were written."""
+    if isinstance(data, bytes):
+        out.write(data[start:])
+        yield len(data) - start
+        return
+    data.read_ahead(start, data.size)
+    for position in range(start, data.size, _PIECE_BYTES):
+        piece = data.read_at(position, min(_PIECE_BYTES, data.size - position))
+        out.write(piece)
+        yield len(piece)
+
+
+def _checked(folder: Path, name: str) -> Path:
+    """Returns the path of a file in the folder, none of whose parents is a symlink.
+
+    Raises:
+        FormatError: It may not be written.
+    """
+    relative = relative_path(name)
+    place = folder
+    for part in relative.parent.parts:
+        place /= part
+        if place.is_symlink() or (place.exists() and not place.is_dir()):
+            raise FormatError(f"{name!r}: {str(place)!r} is there already, and no folder")
+    path = folder / relative
+    if path.is_symlink() or path.is_dir():
+        raise FormatError(f"{name!r}: {str(path)!r} is there already, and no file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _write(
+    path: Path,
+    data: bytes | ObjectFile,
+    found: Downloaded,
+    part: Path,
+    *,
+    overwrite: bool,
+    progress: Callable[[int], Any] | None = None,
+) -> None:
+    try:
+        if path.exists():
+            if _is_same(path, data):
+                found.kept += 1
+                return
+            if not overwrite:
+                raise AddressError(
+                    f"{str(path)!r} is there already, with other content: name another place, or give "
+                    "--overwrite"
+                )
+        start = _usable_part(part, data)
+        with part.open("r+b" if start else "wb") as out:
+            out.truncate(start)
+            out.seek(start)
+            for size in copy(data, out, start):
+                found.bytes += size
+                if progress is not None:
+                    progress(size)
+        part.replace(path)
+        found.written += 1
+    finally:
+        _close(data)
+
+
+def _close(data: bytes | ObjectFile) -> None:
+    if not isinstance(data, bytes):
+        data.close()
+
+
+def _usable_part(part: Path, data: bytes | ObjectFile) -> int:
+    """Returns how many bytes of what an earlier run left are those of the file."""
+    if isinstance(data, VerifiedFile):
+        with contextlib.suppress(OSError), part.open("rb") as file:
+            return data.common_prefix(file)
+    return 0
+
+
+def _is_same(path: Path, data: bytes | ObjectFile) -> bool:
+    size = len(data) if isinstance(data, bytes) else data.size
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != size:
+        return False
+    with path.open("rb") as file:
+        if isinstance(data, bytes):
+            return file.read() == data
+        if isinstance(data, VerifiedFile):
+            return data.common_prefix(file) == size
+        return all(
+            file.read(_PIECE_BYTES) == data.read_at(position, _PIECE_BYTES)
+            for position in range(0, size, _PIECE_BYTES)
+        )
+
+
+class _Record:
+    """How far a download got, in the output folder, so that the next run goes on there."""
+
+    def __init__(self, contents: Contents, folder: Path) -> None:
+        self.scratch = folder / SCRATCH
+        # What is done is numbered within one view of one object.
+        self._key = {"cid": contents.cid, "kind": contents.kind, "format": contents.form}
+        self._written = 0.0
+        self.done = 0
+        self._read(folder)
+
+    def _read(self, folder: Path) -> None:
+        try:
+            fields = json.loads((self.scratch / _PROGRESS).read_text(encoding="utf-8"))
+            key, done = fields["key"], fields["done"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        if key != self._key:
+            raise AddressError(
+                f"{str(folder)!r} holds part of another download, of {key}: name another folder, or remove "
+                f"{str(self.scratch)!r}"
+            )
+        if type(done) is int and done >= 0:
+            self.done = done
+
+    def reached(self, done: int) -> None:
+        self.done = done
+        if time.monotonic() - self._written > _SECONDS_BETWEEN_RECORDS:
+            self.write()
+
+    def write(self) -> None:
+        self._written = time.monotonic()
+        aside = self.scratch / f"{_PROGRESS}.new"
+        aside.write_text(json.dumps({"key": self._key, "done": self.done}), encoding="utf-8")
+        aside.replace(self.scratch / _PROGRESS)
+
+    def finish(self) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _recorded(contents: Contents, folder: Path) -> Iterator[_Record]:
+    """Yields the record of a download into a folder, written also where the download fails."""
+    if folder.exists() and not folder.is_dir():
+        raise AddressError(f"{str(folder)!r} is a file: name a folder to write to")
+    scratch = folder / SCRATCH
+    if scratch.is_symlink():
+        raise AddressError(f"{str(scratch)!r} is a symlink, and not of a download")
+    record = _Record(contents, folder)
+    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        yield record
+    except BaseException:
+        with contextlib.suppress(OSError):
+            record.write()
+        raise

@@ -1,0 +1,237 @@
+"""``get``: whole files, where they belong, and no byte twice."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+from ipfs_dataset.exporter import IPFSDatasetExporter
+from ipfs_dataset_core.datasets.contents import open_contents
+from ipfs_dataset_core.datasets.download import SCRATCH, download, relative_path
+from ipfs_dataset_core.errors import FormatError
+from tests.support.builders import noise, one_file, tar_bytes, tree, zip_bytes
+from tests.support.cli import run
+from tests.support.gateway_server import GatewayServer
+from tests.support.stores import Store, members
+
+MEMBERS = {"a/b/c.txt": b"deep", "größe/ä b.txt": b"wide", **members(70)}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+def files_in(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda store: store.file(zip_bytes(MEMBERS)),
+        lambda store: store.file(tar_bytes(MEMBERS)),
+        lambda store: store.file(tar_bytes(MEMBERS, "w:gz")),
+        lambda store: store.tree(MEMBERS),
+    ],
+    ids=["zip", "tar", "tar.gz", "folder"],
+)
+def test_all_files_are_written_and_kept_the_second_time(store, tmp_path, make):
+    arguments = ("get", make(store), "--from", store.address, "-o", tmp_path / "out", "--json")
+    done = run(*arguments)
+    assert (done.status, done.err) == (0, "")
+    size = sum(map(len, MEMBERS.values()))
+    assert json.loads(done.out) == {
+        "path": str(tmp_path / "out"), "written": 72, "kept": 0, "bytes": size, "refused": [],
+    }  # fmt: skip
+    assert files_in(tmp_path / "out") == MEMBERS
+    again = json.loads(run(*arguments).out)
+    assert (again["written"], again["kept"]) == (0, 72)
+    (tmp_path / "out" / "m001.txt").write_bytes(b"mine")
+    refused = run(*arguments)
+    assert refused.status == 1
+    assert "m001.txt' is there already, with other content" in refused.err
+    assert run(*arguments, "--overwrite").status == 0
+    assert files_in(tmp_path / "out") == MEMBERS
+
+
+def test_samples_are_written_as_their_files(store, tmp_path):
+    pictures = [(Image.new("RGB", (4, 4), (i, 0, 0)), i) for i in range(12)]
+    cid = IPFSDatasetExporter(store.address).export_to_ipfs(pictures)
+    assert run("get", cid, "--from", store.address, "-o", tmp_path / "out").status == 0
+    found = files_in(tmp_path / "out")
+    assert len(found) == 24
+    for number in range(12):
+        [png, label] = sorted(
+            (n for n in found if n.startswith(f"{number:02}.")), key=lambda n: n.endswith(".cls")
+        )
+        assert Image.open(tmp_path / "out" / png).getpixel((0, 0)) == (number, 0, 0)
+        assert found[label] == str(number).encode()
+    one = run("get", cid, "7", "--from", store.address, "-o", tmp_path / "seven")
+    assert one.status == 0
+    assert len(files_in(tmp_path / "seven")) == 2
+    raw = run("get", cid, "--raw", "--from", store.address, "-o", tmp_path / "raw")
+    assert raw.status == 0
+    assert "manifest.json" in files_in(tmp_path / "raw")
+
+
+def test_one_item_is_one_file(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cid = store.file(zip_bytes(MEMBERS))
+    assert run("get", cid, "a/b/c.txt", "--from", store.address).status == 0
+    assert files_in(tmp_path) == {"c.txt": b"deep"}
+    assert run("get", cid, "a/b/c.txt", "--from", store.address, "-o", "x/y").status == 0
+    assert (tmp_path / "x" / "y").read_bytes() == b"deep"
+    plain = store.file(b"plain")
+    assert run("get", plain, "--from", store.address).status == 0
+    assert (tmp_path / plain).read_bytes() == b"plain"
+    done = run("get", plain, "--from", store.address, "-o", "x")
+    assert done.status == 0
+    assert (tmp_path / "x" / plain).read_bytes() == b"plain"
+
+
+HOSTILE = [
+    "../up.txt",
+    "/etc/absolute.txt",
+    "a/../../up.txt",
+    "..",
+    "a//b",
+    "C:\\windows.txt",
+    "C:drive.txt",
+    "..\\up.txt",
+    "nul",
+    "com1.txt",
+    "a/LPT9",
+    "aux.tar.gz",
+    "dot.",
+    "space ",
+    "stream.txt:hidden",
+    "line\nfeed",
+    "x" * 256,
+    f"{SCRATCH}/progress.json",
+    "what?",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_names_that_lead_elsewhere_are_refused(name):
+    with pytest.raises(FormatError):
+        relative_path(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["a.txt", "./a.txt", "größe/ä b.txt", ".hidden", "a..b", "~x", "-n"]
+)
+def test_other_names_are_taken(name):
+    assert relative_path(name).as_posix() == name.removeprefix("./")
+
+
+def test_names_that_are_no_files_everywhere_are_left_out_and_the_others_are_written(
+    store, tmp_path
+):
+    names = ["nul", "a/com1.txt", "a:b", "good.txt"]
+    cid = store.file(tar_bytes({name: name.encode() for name in names}))
+    done = run("get", cid, "--from", store.address, "-o", tmp_path / "out", "--json")
+    assert done.status == 1
+    assert len(json.loads(done.out)["refused"]) == 3
+    assert done.err.count("not written") == 3
+    assert files_in(tmp_path) == {"out/good.txt": b"good.txt"}
+
+
+@pytest.mark.parametrize("make", [tar_bytes, zip_bytes])
+@pytest.mark.parametrize("name", ["../up.txt", "{}/absolute.txt", "a/../../up.txt"])
+def test_hostile_archives_write_nothing_outside(store, tmp_path, make, name):
+    name = name.format(tmp_path)
+    cid = store.file(make({name: b"evil", "good.txt": b"good"}))
+    out = tmp_path / "in" / "out"
+    assert run("get", cid, "--from", store.address, "-o", out).status == 1
+    assert not (tmp_path / "absolute.txt").exists()
+    assert not (tmp_path / "in" / "up.txt").exists()
+    assert set(files_in(tmp_path)) <= {"in/out/good.txt", f"in/out/{SCRATCH}/progress.json"}
+
+
+def test_a_symlink_in_the_output_folder_is_not_followed(store, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a").symlink_to(outside)
+    (out / "m000.txt").symlink_to(outside / "m000.txt")
+    cid = store.file(zip_bytes(MEMBERS))
+    done = run("get", cid, "--from", store.address, "-o", out)
+    assert done.status == 1
+    assert done.err.count("not written") == 2
+    assert list(outside.iterdir()) == []
+
+
+def test_a_large_file_goes_on_where_it_was(tmp_path):
+    data = noise(3_000_000)
+    root, blocks = one_file(data, "unixfs-v0-2015")
+    part = tmp_path / "out.ipfs-part"
+    # A whole leaf, and then what a disk made of the next.
+    part.write_bytes(data[: 9 * 262_144] + b"\0" * 5000)
+    with GatewayServer(blocks) as gateway:
+        done = run("get", root, "--gateway", gateway.url, "-o", tmp_path / "out", "--json")
+        assert done.status == 0
+        assert json.loads(done.out)["bytes"] == 3_000_000 - 9 * 262_144
+    assert (tmp_path / "out").read_bytes() == data
+    assert not part.exists()
+
+
+def test_a_folder_that_holds_another_download_is_refused(store, tmp_path):
+    one, two = store.file(zip_bytes(MEMBERS)), store.file(zip_bytes(members(5)))
+    stop = iter(range(9))
+
+    def progress(files, size):
+        if next(stop) == 8:
+            raise KeyboardInterrupt
+
+    with open_contents(one, store.address) as contents, pytest.raises(KeyboardInterrupt):
+        download(contents, tmp_path, progress=progress)
+    assert (tmp_path / SCRATCH).is_dir()
+    done = run("get", two, "--from", store.address, "-o", tmp_path)
+    assert done.status == 1
+    assert "holds part of another download" in done.err
+    resumed = run("get", one, "--from", store.address, "-o", tmp_path, "--json")
+    counts = json.loads(resumed.out)
+    assert counts["written"] + counts["kept"] == 72 - 8
+    assert files_in(tmp_path) == MEMBERS
+
+
+def test_a_killed_download_goes_on(tmp_path):
+    files = {f"{number:03}": noise(40_000, seed=number) for number in range(100)}
+    root, blocks = tree(files)
+    out = tmp_path / "out"
+    with GatewayServer(blocks) as gateway:
+        command = [
+            *(sys.executable, "-m", "ipfs_dataset", "get", str(root)),
+            *("--gateway", gateway.url, "-o", str(out)),
+        ]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 60
+        while not (out / "010").exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        there = {name: data for name, data in files_in(out).items() if "/" not in name}
+        assert all(files[name] == data for name, data in there.items())
+        done = run("get", root, "--gateway", gateway.url, "-o", out)
+        assert done.status == 0
+    assert files_in(out) == files
+
+
+def test_a_file_where_the_folder_should_be_is_an_error(store, tmp_path):
+    (tmp_path / "out").write_bytes(b"")
+    done = run("get", store.tree(MEMBERS), "--from", store.address, "-o", tmp_path / "out")
+    assert done.status == 1
+    assert "is a file: name a folder" in done.err
