@@ -21,7 +21,8 @@ class Ran(NamedTuple):
 
 def run(*arguments: object) -> Ran:
     """Runs a command with its output in pipes."""
-    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+    buffer = io.BytesIO()
+    out = io.TextIOWrapper(buffer, encoding="utf-8", write_through=True)
     err, before = io.StringIO(), sys.stdout
     sys.stdout = out
     try:
@@ -33,5 +34,5 @@ def run(*arguments: object) -> Ran:
         out.flush()
     finally:
         sys.stdout = before
-    raw = out.buffer.getvalue()  # type: ignore[attr-defined]
+    raw = buffer.getvalue()
     return Ran(status, raw.decode("utf-8", "replace"), err.getvalue(), raw)
