@@ -24,11 +24,9 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.ipld import CID
-    from ipfs_dataset_core.reading.directory_prefetch import FolderReadAhead
     from ipfs_dataset_core.reading.layout import FileLayout, Leaf
-    from ipfs_dataset_core.reading.read_ahead import FileReadAhead, ReadAhead
     from ipfs_dataset_core.reading.single_flight import Flight
-    from ipfs_dataset_core.reading.verified_streams import VerifiedStream
+    from ipfs_dataset_core.reading.verified_streams import KeptStream, VerifiedStream
     from ipfs_dataset_core.sources.failover import SourcePool
     from ipfs_dataset_core.sources.source import Source
 
@@ -62,35 +60,35 @@ class BulkFetch:
         return bool(self._ranging())
 
     def fetch_leaves(
-        self, layout: FileLayout, wanted: dict[Leaf, Flight], read_ahead: FileReadAhead | None
+        self, layout: FileLayout, wanted: dict[Leaf, Flight], kept: KeptStream[Leaf] | None
     ) -> None:
         """Fetches neighbouring leaves as a range from any source that serves it, else as a CAR.
 
         Args:
             layout: Of the file.
             wanted: Leaves in order, with their flights; those that land are removed.
-            read_ahead: Where the leaves are read in order: has, and keeps, the stream for the next ones.
+            kept: Where the leaves are read in order: has, and keeps, the stream for the next ones.
         """
         kinds: tuple[tuple[type[RangeStream | CarStream], list[Source]], ...] = (
             (RangeStream, self._ranging()),
             (CarStream, self._carrying()),
         )
         for kind, transports in kinds:
-            is_open = read_ahead is not None and read_ahead.has_stream
+            is_open = kept is not None and kept.has_stream
             if wanted and (len(wanted) >= MIN_RANGE_LEAVES or is_open):
-                begin = partial(self._begin, kind, layout, wanted, read_ahead)
+                begin = partial(self._begin, kind, layout, wanted, kept)
                 self._fetch(
                     *(kind, begin, wanted),
                     transports=transports,
                     what=f"bytes of {layout.cid}",
-                    read_ahead=read_ahead,
+                    kept=kept,
                 )
 
     def fetch_files(
         self,
         root: CID,
         wanted: dict[CID, Flight],
-        read_ahead: FolderReadAhead,
+        kept: KeptStream[CID],
         keep: Callable[[CID, bytes], None],
     ) -> None:
         """Fetches files of one block each, in the order of their folder, from a CAR of the folder.
@@ -98,7 +96,7 @@ class BulkFetch:
         Args:
             root: The folder.
             wanted: Files in order, with their flights; those that land are removed.
-            read_ahead: Has, and keeps, the stream for the next ones.
+            kept: Has, and keeps, the stream for the next ones.
             keep: Takes the verified blocks between those that are wanted.
         """
         begin = partial(FolderStream, root=root, passed=keep, verified=self._verified)
@@ -106,20 +104,20 @@ class BulkFetch:
             *(FolderStream, begin, wanted),
             transports=self._carrying(),
             what=f"folder {root}",
-            read_ahead=read_ahead,
+            kept=kept,
         )
 
-    def open_range(self, layout: FileLayout, start: int, read_ahead: FileReadAhead) -> None:
+    def open_range(self, layout: FileLayout, start: int, kept: KeptStream[Leaf]) -> None:
         """Opens the range that will be read in order from a byte on, before its leaves are known.
 
         It begins where most builders begin a leaf; where that is wrong, it is given up for another.
         """
         start -= start % LEAF_BYTES
-        span = read_ahead.span(start, start)
+        span = kept.span(start, start)
 
         def ask(transport: Transport) -> None:
             stream = RangeStream(transport, layout.cid, span, verified=self._verified)
-            read_ahead.keep_stream(transport, stream)
+            kept.keep_stream(transport, stream)
 
         self._first(ask, self._ranging(), f"bytes of {layout.cid}")
 
@@ -134,13 +132,13 @@ class BulkFetch:
         kind: type[RangeStream | CarStream],
         layout: FileLayout,
         wanted: Iterable[Leaf],
-        read_ahead: FileReadAhead | None,
+        kept: KeptStream[Leaf] | None,
         transport: Transport,
     ) -> RangeStream | CarStream:
         leaves = list(wanted)
         span = leaves[0].start, leaves[-1].stop
-        if read_ahead is not None:
-            span = read_ahead.span(*span)
+        if kept is not None:
+            span = kept.span(*span)
         return kind(transport, layout.cid, span, verified=self._verified)
 
     def _fetch(
@@ -151,7 +149,7 @@ class BulkFetch:
         *,
         transports: Sequence[Source],
         what: str,
-        read_ahead: ReadAhead[T] | None,
+        kept: KeptStream[T] | None,
     ) -> None:
         """Lands what the sources deliver, each continuing where the one before failed.
 
@@ -161,18 +159,18 @@ class BulkFetch:
             wanted: In the order of a stream; what lands is removed.
             transports: Those that serve such streams.
             what: What errors call it.
-            read_ahead: Has, and keeps, the stream of a sequential reader.
+            kept: Has, and keeps, the stream of a sequential reader.
         """
 
         def ask(transport: Transport) -> None:
-            kept = read_ahead and read_ahead.take_stream(transport, kind, next(iter(wanted)))
-            if kept:
+            stream = kept and kept.take_stream(transport, kind, next(iter(wanted)))
+            if stream:
                 try:
-                    if self._read(kept, transport, wanted, read_ahead):
+                    if self._read(stream, transport, wanted, kept):
                         return
                 except TransportError as error:
                     log.debug("A stream was cut while it idled: %s", error)
-            self._read(begin(transport), transport, wanted, read_ahead)
+            self._read(begin(transport), transport, wanted, kept)
 
         self._first(ask, transports, what)
 
@@ -193,7 +191,7 @@ class BulkFetch:
         stream: VerifiedStream[T],
         transport: Transport,
         wanted: dict[T, Flight],
-        read_ahead: ReadAhead[T] | None,
+        kept: KeptStream[T] | None,
     ) -> bool:
         """Returns whether the stream reached all that is wanted."""
         try:
@@ -211,8 +209,8 @@ class BulkFetch:
         except BaseException:
             stream.close()
             raise
-        if read_ahead is not None:
-            read_ahead.keep_stream(transport, stream)
+        if kept is not None:
+            kept.keep_stream(transport, stream)
         else:
             stream.close()
         return True

@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -161,7 +162,7 @@ class Connections:
         self.address = given_address(address)
         self.options = attrs.evolve(options, overwrite=False) if options.overwrite else options
         self._first_gateway = next(filter(None, map(_gateway_of, objects)), None)
-        self._fetchers: ProcessLocal[_Fetchers] = ProcessLocal(_Fetchers)
+        self._fetchers = ProcessLocal(_no_fetchers)
         self._token = secrets.token_hex(8)
         _living[self._token] = self
         self._import_transports()
@@ -192,11 +193,11 @@ class Connections:
         return self._at(addresses)
 
     def _at(self, addresses: tuple[str, ...]) -> Fetcher:
-        fetchers = self._fetchers.get()
-        with fetchers.lock:
-            if addresses not in fetchers.made:
-                fetchers.made[addresses] = self._connect(addresses)
-            return fetchers.made[addresses]
+        lock, fetchers = self._fetchers.get()
+        with lock:
+            if addresses not in fetchers:
+                fetchers[addresses] = self._connect(addresses)
+            return fetchers[addresses]
 
     def __getstate__(self) -> tuple[Any, ...]:
         registered = default_registry().registered
@@ -205,13 +206,13 @@ class Connections:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.address, self._first_gateway, self.options, self._token, registered = state
         default_registry().adopt(registered)
-        self._fetchers = ProcessLocal(_Fetchers)
+        self._fetchers = ProcessLocal(_no_fetchers)
         _living.setdefault(self._token, self)
 
     def close(self) -> None:
         """Closes what this process opened; a later use opens it again."""
-        fetchers = self._fetchers.pop()
-        for fetcher in fetchers.made.values() if fetchers else ():
+        _, fetchers = self._fetchers.pop() or _no_fetchers()
+        for fetcher in fetchers.values():
             fetcher.close()
 
     def _connect(self, addresses: tuple[str, ...]) -> Fetcher:
@@ -223,13 +224,13 @@ class Connections:
         # To look through a large .car file counts as reading from it.
         with until(time.monotonic() + self.options.deadline):
             transports = [
-                self._transport(a, named.index(a) if a in named else -1) for a in addresses
+                connect(
+                    one, options_for(self.options, one, named.index(one) if one in named else -1)
+                )
+                for one in addresses
             ]
-        origin = _Origin(weakref.ref(self), addresses)
+        origin = partial(_reduced, weakref.ref(self), addresses)
         return Fetcher(SourcePool(transports, self.options), self.options, origin)
-
-    def _transport(self, address: str, position: int) -> Transport:
-        return connect(address, options_for(self.options, address, position))
 
     def _named(self) -> list[str]:
         """Returns the sources that the user named; the first one gets an `auth` that names no source.
@@ -279,21 +280,15 @@ def connections_to_published(
 _living: weakref.WeakValueDictionary[str, Connections] = weakref.WeakValueDictionary()
 
 
-@attrs.frozen
-class _Origin:
-    """How a fetcher pickles, as part of an open file that a worker passes on: as where to get it again."""
-
-    connections: weakref.ref[Connections]
-    addresses: tuple[str, ...] = attrs.field(repr=False)
-
-    def __call__(self) -> tuple[Callable[..., Fetcher], tuple[Any, ...]]:
-        connections = self.connections()
-        if connections is None:
-            raise TransportError(
-                "The dataset of this file is gone: keep it, or read the file first"
-            )
-        token = connections._token  # noqa: SLF001
-        return _again, (token, connections if _pickles(connections) else None, self.addresses)
+def _reduced(
+    reference: weakref.ref[Connections], addresses: tuple[str, ...]
+) -> tuple[Callable[..., Fetcher], tuple[Any, ...]]:
+    """Returns how a fetcher pickles, as part of an open file that a worker passes on: how to get it again."""
+    connections = reference()
+    if connections is None:
+        raise TransportError("The dataset of this file is gone: keep it, or read the file first")
+    token = connections._token  # noqa: SLF001
+    return _again, (token, connections if _pickles(connections) else None, addresses)
 
 
 def _pickles(connections: Connections) -> bool:
@@ -315,9 +310,6 @@ def _again(token: str, connections: Connections | None, addresses: tuple[str, ..
     return _living.setdefault(token, known or connections)._at(addresses)  # type: ignore[arg-type]  # noqa: SLF001
 
 
-class _Fetchers:
-    """The fetchers that this process made, by address."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.made: dict[tuple[str, ...], Fetcher] = {}
+def _no_fetchers() -> tuple[threading.Lock, dict[tuple[str, ...], Fetcher]]:
+    """Returns the fetchers of one process by their addresses, none at first, and their lock."""
+    return threading.Lock(), {}

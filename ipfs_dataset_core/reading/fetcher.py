@@ -7,17 +7,19 @@ deliver as it should comes as blocks. See `bulk_fetch` for what each costs.
 
 from __future__ import annotations
 
-from functools import partial
+import threading
+import time
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
-from ipfs_dataset_core.errors import TransportError
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.ipld.unixfs import LEAF_BYTES
 from ipfs_dataset_core.options import cached_bytes
 from ipfs_dataset_core.reading.bulk_fetch import MIN_RANGE_LEAVES, BulkFetch
-from ipfs_dataset_core.reading.read_ahead import ReadAheads
 from ipfs_dataset_core.reading.single_flight import SingleFlight
 from ipfs_dataset_core.reading.verified_streams import (
+    IDLE_SECONDS,
     NotALeafError,
     check_leaf,
     coalesce,
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.options import Options
     from ipfs_dataset_core.reading.layout import FileLayout, Leaf
-    from ipfs_dataset_core.reading.read_ahead import FileReadAhead
     from ipfs_dataset_core.reading.single_flight import Flight
+    from ipfs_dataset_core.reading.verified_streams import KeptStream
     from ipfs_dataset_core.sources.failover import SourcePool
 
 T = TypeVar("T")
@@ -47,9 +49,7 @@ class Fetcher:
         origin: Returns how another process gets its own such fetcher, as ``__reduce__`` does.
 
     Attributes:
-        bulk: Fetches many leaves or files over one request.
-        work: Threads for what is fetched before it is needed.
-        read_aheads: Those that may keep a stream open.
+        open_streams: Those that sequential readers keep open between their reads; held alive by these.
         memory: Size of the cache in bytes.
         read_ahead_bytes: How far ahead of a sequential reader is fetched at the most.
     """
@@ -66,14 +66,11 @@ class Fetcher:
         self.limits = options.limits
         # A request holds about a leaf while it is under way.
         self._flights = SingleFlight(cached_bytes(options.memory, sources.concurrency * LEAF_BYTES))
-        self.bulk = BulkFetch(sources, verified=options.verify)
-        self.read_aheads = ReadAheads()
-        self.work = TimedWork(
-            sources.concurrency,
-            "ipfs-dataset-fetch",
-            options.deadline,
-            retired=self.read_aheads.close_idle,
-        )
+        self.open_streams: WeakSet[KeptStream[Any]] = WeakSet()
+        self._deadline = options.deadline
+        self._work: TimedWork | None = None
+        self._is_closed = False
+        self._lock = threading.Lock()
         self.memory = options.memory
         self.read_ahead_bytes = min(16 << 20, options.memory // 4)
         # What is fetched before its time must not push out of the cache what is about to be read.
@@ -84,11 +81,36 @@ class Fetcher:
             raise TypeError("this fetcher belongs to no dataset, and cannot be pickled")
         return self._origin()
 
+    @property
+    def work(self) -> TimedWork:
+        """Threads for what is fetched before it is needed, and for what is fetched at the same time."""
+        with self._lock:
+            if self._work is None:
+                self._work = TimedWork(
+                    self.sources.concurrency,
+                    "ipfs-dataset-fetch",
+                    self._deadline,
+                    # Not a method, which would keep this object alive.
+                    retired=partial(_close_idle, self.open_streams),
+                )
+                if self._is_closed:
+                    self._work.close()
+            return self._work
+
+    @cached_property
+    def bulk(self) -> BulkFetch:
+        """Fetches many leaves or files over one request."""
+        return BulkFetch(self.sources, verified=self.verifies)
+
     def close(self) -> None:
         """Ends the threads and closes the sources; threads that wait for bytes get an error."""
-        self.work.close()
-        self._flights.fail_all(TransportError("The dataset was closed while this was read"))
-        self.read_aheads.close()
+        with self._lock:
+            self._is_closed = True
+        if self._work is not None:
+            self._work.close()
+        self._flights.fail_all("The dataset was closed while this was read")
+        for stream in list(self.open_streams):
+            stream.close()
         self.sources.close()
 
     def block(self, cid: CID) -> bytes:
@@ -103,23 +125,23 @@ class Fetcher:
             VerificationError: It has another number of bytes than its parent states.
         """
         key = _leaf_key(leaf)
-        data = self._flights.cached(key)
+        data = self._flights.get(key)
         if data is None:  # most are there, and need no time
-            data = self._awaited(key, lambda: self.fetch_leaf(leaf))
+            data = self._fetch(key, lambda: self.fetch_leaf(leaf))
         return check_leaf(layout.cid, leaf, data)
 
     def get(self, key: bytes, fetch: Callable[[], bytes]) -> bytes:
         """Returns what is cached under a key, fetched by another thread, or else what `fetch` returns."""
-        cached = self._flights.cached(key)
-        return self._awaited(key, fetch) if cached is None else cached
+        cached = self._flights.get(key)
+        return self._fetch(key, fetch) if cached is None else cached
 
-    def _awaited(self, key: bytes, fetch: Callable[[], bytes]) -> bytes:
-        with until(self.work.end()):
-            return self._flights.get(key, fetch)
+    def _fetch(self, key: bytes, fetch: Callable[[], bytes]) -> bytes:
+        with until(time.monotonic() + self._deadline):
+            return self._flights.fetch(key, fetch)
 
     def is_cached(self, cid: CID) -> bool:
         """Returns whether a block is in memory."""
-        return self._flights.cached(cid.to_bytes()) is not None
+        return self._flights.get(cid.to_bytes()) is not None
 
     def start(self, key: bytes, fetch: Callable[[], bytes]) -> None:
         """Starts fetching what will soon be read with `get`."""
@@ -175,13 +197,13 @@ class Fetcher:
         self,
         layout: FileLayout,
         wanted: dict[Leaf, Flight],
-        read_ahead: FileReadAhead | None = None,
+        kept: KeptStream[Leaf] | None = None,
     ) -> None:
         """Fetches neighbouring leaves as a range from any source, else as a CAR, else block by block."""
         try:
             # Half of the time is left for what comes block by block.
             with until(self.work.half()):
-                self.bulk.fetch_leaves(layout, wanted, read_ahead)
+                self.bulk.fetch_leaves(layout, wanted, kept)
         finally:
             self.fetch_each(wanted, self.fetch_leaf)
 
@@ -193,26 +215,26 @@ class Fetcher:
             TransportError: As `SourcePool.get_block`.
         """
         # What was taken for a leaf before and was none is cached as a block.
-        block = self._flights.cached(leaf.cid) or self.sources.get_block(CID.from_bytes(leaf.cid))
+        block = self._flights.get(leaf.cid) or self.sources.get_block(CID.from_bytes(leaf.cid))
         try:
             return leaf_bytes(leaf, block)
         except NotALeafError:
-            self._flights.cache(leaf.cid, block)
+            self._flights.put(leaf.cid, block)
             raise
 
     def keep(self, cid: CID, block: bytes) -> None:
         """Caches a verified block that arrived before it was asked for."""
-        self._flights.cache(cid.to_bytes(), block)
+        self._flights.put(cid.to_bytes(), block)
         self.sources.keep(cid, block)
 
     def forget(self, leaf: Leaf) -> None:
         """Frees the memory of a leaf that will hardly be read again soon."""
-        self._flights.forget(_leaf_key(leaf))
+        self._flights.drop(_leaf_key(leaf))
 
     def _within_budget(self, leaves: Iterable[Leaf]) -> Iterator[Leaf]:
         left = self._prefetch_bytes
         for leaf in leaves:
-            if self._flights.cached(_leaf_key(leaf)):
+            if self._flights.get(_leaf_key(leaf)):
                 continue
             left -= leaf.stop - leaf.start
             if left < 0:
@@ -224,6 +246,11 @@ class Fetcher:
             flight = self._flights.acquire(_leaf_key(leaf))
             if flight is not None:
                 yield leaf, flight
+
+
+def _close_idle(streams: WeakSet[KeptStream[Any]]) -> None:
+    for stream in list(streams):
+        stream.close_idle(IDLE_SECONDS / 2)
 
 
 def _leaf_key(leaf: Leaf) -> bytes:

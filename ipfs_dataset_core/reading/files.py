@@ -9,7 +9,7 @@ from ipfs_dataset_core.errors import IPFSDatasetError, Location
 from ipfs_dataset_core.interfaces import ObjectFile
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.reading.layout import FileLayout, Inline, Leaf
-from ipfs_dataset_core.reading.read_ahead import FileReadAhead
+from ipfs_dataset_core.reading.read_ahead import GAP_BYTES, FileReadAhead
 from ipfs_dataset_core.reading.verified_streams import NotALeafError, is_leaf
 from ipfs_dataset_core.runtime.error_location import located
 
@@ -55,7 +55,9 @@ class VerifiedFile(ObjectFile):
         except IPFSDatasetError as error:
             raise located(error, Location(file=name)) from error.__cause__
         self.size = self._layout.size
-        self._read_ahead = FileReadAhead(fetcher, self._layout)
+        self._read_ahead: FileReadAhead | None = None
+        # Where the last read began and ended, until there is a read-ahead, which has both.
+        self._last_read = 0, 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_at, (self._fetcher, self.cid, self.name, self.tell())
@@ -97,9 +99,8 @@ class VerifiedFile(ObjectFile):
     def _read_piece(self, start: int, stop: int) -> bytes:
         if start >= stop:
             return b""
-        # In a variable: another thread may read elsewhere meanwhile.
-        read_ahead = self._read_ahead = self._read_ahead.at(start)
-        is_coming = read_ahead.advance(start, stop)
+        read_ahead = self._read_ahead_at(start, stop)
+        is_coming = read_ahead is not None and read_ahead.advance(start, stop)
         try:
             segments = self._layout.segments(start, stop)
         except IPFSDatasetError as error:
@@ -108,7 +109,8 @@ class VerifiedFile(ObjectFile):
             leaves = [segment for segment in segments if isinstance(segment, Leaf)]
             self._fetcher.prefetch_leaves(self._layout, leaves)
         pieces = [self._cut(segment, start, stop) for segment in segments]
-        read_ahead.release(segments, stop)
+        if read_ahead is not None:
+            read_ahead.release(segments, stop)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def common_prefix(self, local: BinaryIO) -> int:
@@ -133,10 +135,25 @@ class VerifiedFile(ObjectFile):
                 reached = segment.stop
         return reached
 
+    def _read_ahead_at(self, start: int, stop: int) -> FileReadAhead | None:
+        """Returns the read-ahead for a read, None where nothing is read in order so far."""
+        # In a variable: another thread may read elsewhere meanwhile.
+        read_ahead = self._read_ahead
+        if read_ahead is not None:
+            read_ahead = self._read_ahead = read_ahead.at(start)
+        elif self._last_read[1] and 0 <= start - self._last_read[1] <= GAP_BYTES:
+            read_ahead = self._read_ahead = FileReadAhead(
+                self._fetcher, self._layout, self._last_read
+            )
+        self._last_read = start, stop
+        return read_ahead
+
     def prefetch(self, spans: Iterable[Span]) -> None:
         self._fetcher.prefetch_leaves(self._layout, self._layout.leaves(sorted(spans)))
 
     def read_ahead(self, start: int, stop: int) -> None:
+        if self._read_ahead is None:
+            self._read_ahead = FileReadAhead(self._fetcher, self._layout, self._last_read)
         self._read_ahead.hint(start, min(stop, self.size))
 
     def _cut(self, segment: Leaf | Inline, start: int, stop: int) -> bytes:

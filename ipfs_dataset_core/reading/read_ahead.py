@@ -9,26 +9,22 @@ TCP back-pressure pauses the server.
 from __future__ import annotations
 
 import logging
-import threading
-import time
-import weakref
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.ipld.unixfs import LEAF_BYTES
 from ipfs_dataset_core.reading.layout import Leaf
-from ipfs_dataset_core.reading.verified_streams import BRIDGED_BYTES, coalesce
+from ipfs_dataset_core.reading.verified_streams import BRIDGED_BYTES, KeptStream, coalesce
 from ipfs_dataset_core.runtime.deadlines import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ipfs_dataset_core.interfaces import Span, Transport
+    from ipfs_dataset_core.interfaces import Span
     from ipfs_dataset_core.reading.fetcher import Fetcher
     from ipfs_dataset_core.reading.layout import FileLayout, Inline
     from ipfs_dataset_core.reading.single_flight import Flight
-    from ipfs_dataset_core.reading.verified_streams import VerifiedStream
 
 log = logging.getLogger(__name__)
 
@@ -36,18 +32,16 @@ T = TypeVar("T")
 
 # A read that starts this close after the end of the one before continues it: archive readers skip padding,
 # and headers that they have already.
-_GAP_BYTES = 64 << 10
+GAP_BYTES = 64 << 10
 # Fetched ahead of the first read of a span that was hinted at: enough for a range.
 _FIRST_AHEAD_BYTES = 4 << 20
 _FIRST_RANGE_BYTES = 8 << 20
 _MAX_RANGE_BYTES = 1 << 30
 # With a distant source each range costs a round trip: for 1 GiB there are three of them.
 _RANGE_GROWTH = 16
-# A server takes a connection that nothing is read from for a dead one after a minute or so.
-_IDLE_SECONDS = 10.0
 
 
-class ReadAhead(ABC, Generic[T]):
+class ReadAhead(KeptStream[T], ABC):
     """What one sequential reader will read next, and the stream over which it arrives. Thread-safe.
 
     The reader's thread adds items to a queue, in order, with the flights that it will wait for. One thread of
@@ -59,13 +53,10 @@ class ReadAhead(ABC, Generic[T]):
     """
 
     def __init__(self, fetcher: Fetcher) -> None:
+        super().__init__()
         self._fetcher = fetcher
-        self._lock = threading.Lock()
         self._queue: dict[T, Flight] = {}
         self._has_worker = False
-        self._kept: tuple[Transport, type[VerifiedStream[Any]], VerifiedStream[T]] | None = None
-        self._kept_since = 0.0
-        self._closed = False
 
     @abstractmethod
     def _fetch_batch(self, batch: dict[T, Flight]) -> None:
@@ -80,52 +71,8 @@ class ReadAhead(ABC, Generic[T]):
         with self._lock:
             self._queue.update(wanted)
         if self._queue and self._becomes_worker():
-            self._fetcher.read_aheads.add(self)
+            self._fetcher.open_streams.add(self)
             self._fetcher.work.submit(self._work)
-
-    @property
-    def has_stream(self) -> bool:
-        """Whether a stream is kept that may have the next items."""
-        return self._kept is not None
-
-    def keep_stream(self, transport: Transport, stream: VerifiedStream[T]) -> None:
-        """Keeps a stream for the next items, or closes it where it has no more or the reader is gone."""
-        with self._lock:
-            if stream.has_more() and not self._closed:
-                self._kept = transport, type(stream), stream
-                self._kept_since = time.monotonic()
-                return
-        stream.close()
-
-    def take_stream(
-        self, transport: Transport, kind: type[VerifiedStream[Any]], item: T
-    ) -> VerifiedStream[T] | None:
-        """Returns the kept stream where it is of this source and class and has the item; else closes it."""
-        with self._lock:
-            kept, self._kept = self._kept, None
-        if kept is None:
-            return None
-        *origin, stream = kept
-        is_fresh = time.monotonic() - self._kept_since < _IDLE_SECONDS
-        if is_fresh and origin == [transport, kind] and stream.comes_to(item):
-            return stream
-        stream.close()
-        return None
-
-    def close(self) -> None:
-        """Closes the stream; what is still added is fetched without keeping one."""
-        with self._lock:
-            self._closed = True
-        self.close_idle(0.0)
-
-    def close_idle(self, seconds: float) -> None:
-        """Closes the stream where nothing was read from it for so many seconds."""
-        with self._lock:
-            kept = self._kept
-            if kept is None or time.monotonic() - self._kept_since < seconds:
-                return
-            self._kept = None
-        kept[2].close()
 
     def _becomes_worker(self) -> bool:
         """Returns whether the caller has to start a worker, since there is none."""
@@ -149,47 +96,25 @@ class ReadAhead(ABC, Generic[T]):
                 self._fetcher.work.submit(self._work, self._fetcher.work.end())
 
 
-class ReadAheads:
-    """The read-aheads of one fetcher that may keep a stream. Thread-safe; holds none of them alive."""
-
-    def __init__(self) -> None:
-        self._all: weakref.WeakSet[ReadAhead[Any]] = weakref.WeakSet()
-
-    def add(self, read_ahead: ReadAhead[Any]) -> None:
-        """Adds one."""
-        self._all.add(read_ahead)
-
-    def close_idle(self) -> None:
-        """Closes the streams that nothing was read from lately."""
-        for read_ahead in list(self._all):
-            read_ahead.close_idle(_IDLE_SECONDS / 2)
-
-    def close(self) -> None:
-        """Closes all streams."""
-        for read_ahead in list(self._all):
-            read_ahead.close()
-
-
 class FileReadAhead(ReadAhead[Leaf]):
     """How one file is read in order, and what was fetched ahead of the reader.
 
     A reader that will read in order should state so with `hint`: ranges that are asked for then end where it
-    ends. Without a hint, sequential reading is detected: a read is sequential where it continues the one
-    before. The window ahead of the reader and the length of the ranges grow with what was read in order, so
-    that a look at the start of a file fetches little. A read elsewhere ends this object's use: `at` returns
-    the one to continue with.
+    ends. Without a hint, the file makes this object when a read continues the one before. The window ahead of
+    the reader and the length of the ranges grow with what was read in order, so that a look at the start of a
+    file fetches little. A read elsewhere ends this object's use: `at` returns the one to continue with.
 
     Args:
         fetcher: Fetches and verifies.
         layout: Of the file.
+        read: Where the sequential reading began, and where the last read ended.
     """
 
-    def __init__(self, fetcher: Fetcher, layout: FileLayout) -> None:
+    def __init__(self, fetcher: Fetcher, layout: FileLayout, read: Span = (0, 0)) -> None:
         super().__init__(fetcher)
         self._layout = layout
-        self._start = 0  # where the sequential reading began
-        self._position = 0  # the end of the last read
-        self._fetched = 0  # up to where everything was asked for
+        self._start, self._position = read
+        self._fetched = self._start  # up to where everything was asked for
         self._is_active = False  # whether anything was
         self._hint: Span | None = None
         self._hinted_bytes = 0  # count as if they had been read in order
@@ -205,9 +130,9 @@ class FileReadAhead(ReadAhead[Leaf]):
 
     def at(self, start: int) -> FileReadAhead:
         """Returns the read-ahead to use for a read at a byte: this one, or a new one after a jump."""
-        continues = 0 <= start - self._position <= _GAP_BYTES
+        continues = 0 <= start - self._position <= GAP_BYTES
         # A few bytes may have been read before, to find out what kind of file it is.
-        begins_again = start == self._start and self._position - start <= _GAP_BYTES
+        begins_again = start == self._start and self._position - start <= GAP_BYTES
         if continues or begins_again:
             return self
         after = self
@@ -229,7 +154,7 @@ class FileReadAhead(ReadAhead[Leaf]):
         Returns:
             Whether what is read now was asked for before.
         """
-        if self._hint is not None and 0 <= start - self._hint[0] <= _GAP_BYTES:
+        if self._hint is not None and 0 <= start - self._hint[0] <= GAP_BYTES:
             (_, self._hinted_stop), self._hint = self._hint, None
             self._hinted_bytes = _FIRST_AHEAD_BYTES // 2
         is_coming = self._is_active and stop <= self._fetched
@@ -299,7 +224,7 @@ class FileReadAhead(ReadAhead[Leaf]):
             return
         if fetcher.bulk.serves_ranges and not self._closed and self._becomes_worker():
             self._open_at = start
-            fetcher.read_aheads.add(self)
+            fetcher.open_streams.add(self)
             fetcher.work.submit(self._work)
 
     def _work(self) -> None:

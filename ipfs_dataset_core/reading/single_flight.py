@@ -1,31 +1,76 @@
-"""Single-flight: several threads that want the same bytes share one request, and the result is cached."""
+"""Bytes in memory, by key: cached, or being fetched by one thread on behalf of all that want them."""
 
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.errors import TransportError, TransportTimeoutError
 from ipfs_dataset_core.runtime.deadlines import time_left
-from ipfs_dataset_core.sources.memory_cache import BytesCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class SingleFlight:
-    """Bytes by key: cached, or being fetched by one thread on behalf of all that want them. Thread-safe.
+class BytesCache:
+    """A cache from which the least recently used values are removed first. Thread-safe.
 
     Args:
-        memory: Size of the cache in bytes.
+        budget: Size in bytes of all values together; a larger value is not kept.
     """
 
-    def __init__(self, memory: int) -> None:
-        self._cache = BytesCache(memory)
-        self._in_flight: dict[bytes, Flight] = {}
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._used = 0
+        self._values: OrderedDict[bytes, bytes] = OrderedDict()
         self._lock = threading.Lock()
+
+    def get(self, key: bytes) -> bytes | None:
+        """Returns a value, None where it is not cached."""
+        with self._lock:
+            return self._get(key)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Caches a value, and removes the least recently used beyond the budget."""
+        if len(value) > self._budget:
+            return
+        with self._lock:
+            if old := self._values.pop(key, None):
+                self._used -= len(old)
+            self._values[key] = value
+            self._used += len(value)
+            while self._used > self._budget:
+                self._used -= len(self._values.popitem(last=False)[1])
+
+    def drop(self, key: bytes) -> None:
+        """Removes a value, where it is cached."""
+        with self._lock:
+            if old := self._values.pop(key, None):
+                self._used -= len(old)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def _get(self, key: bytes) -> bytes | None:
+        """Returns a value as `get` does; the caller holds the lock."""
+        value = self._values.get(key)
+        if value is not None:
+            self._values.move_to_end(key)
+        return value
+
+
+class SingleFlight(BytesCache):
+    """A cache whose missing values are fetched once at a time: threads that want one share its request."""
+
+    def __init__(self, budget: int) -> None:
+        super().__init__(budget)
+        self._in_flight: dict[bytes, Flight] = {}
 
     def acquire(self, key: bytes) -> Flight | None:
         """Returns a new flight, which the caller has to complete.
@@ -34,11 +79,11 @@ class SingleFlight:
             None where the value is cached, or another thread is fetching it.
         """
         with self._lock:
-            if key in self._in_flight or self._cache.get(key) is not None:
+            if key in self._in_flight or self._get(key) is not None:
                 return None
             return self._new_flight(key)
 
-    def get(self, key: bytes, fetch: Callable[[], bytes]) -> bytes:
+    def fetch(self, key: bytes, fetch: Callable[[], bytes]) -> bytes:
         """Returns the cached value, that of another thread's flight, or else what `fetch` returns.
 
         Raises:
@@ -48,7 +93,7 @@ class SingleFlight:
         while True:
             with self._lock:
                 flight = self._in_flight.get(key)
-                if flight is None and (value := self._cache.get(key)) is not None:
+                if flight is None and (value := self._get(key)) is not None:
                     return value
                 is_own = flight is None
                 flight = flight or self._new_flight(key)
@@ -61,24 +106,12 @@ class SingleFlight:
                 if is_own or not flight.done():
                     raise
 
-    def cached(self, key: bytes) -> bytes | None:
-        """Returns the cached value, None where there is none."""
-        return self._cache.get(key)
-
-    def cache(self, key: bytes, value: bytes) -> None:
-        """Puts a value into the cache."""
-        self._cache.put(key, value)
-
-    def forget(self, key: bytes) -> None:
-        """Removes a value from the cache."""
-        self._cache.drop(key)
-
-    def fail_all(self, error: TransportError) -> None:
-        """Ends all flights with an error."""
+    def fail_all(self, message: str) -> None:
+        """Ends all flights with a `TransportError`."""
         with self._lock:
             flights = list(self._in_flight.values())
         for flight in flights:
-            flight.fail(error)
+            flight.fail(TransportError(message))
 
     def end(self, flight: Flight) -> bool:
         """Returns whether a flight was still to be completed; from now on it is not."""
@@ -109,7 +142,7 @@ class Flight(Future[bytes]):
     def land(self, value: bytes) -> None:
         """Caches the value and passes it to all threads that wait; too late, it is cached only."""
         # Cached first: otherwise a thread could find it neither in flight nor in the cache.
-        self._owner.cache(self.key, value)
+        self._owner.put(self.key, value)
         if self._owner.end(self):
             self.set_result(value)
 

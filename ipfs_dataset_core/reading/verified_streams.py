@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ipfs_dataset_core.errors import FormatError, LimitError, TransportError, VerificationError
 from ipfs_dataset_core.ipld import CID, NodeType, hasher, leaf_frame, parse_file, verify
 from ipfs_dataset_core.reading.layout import Leaf
-from ipfs_dataset_core.sources.memory_cache import BytesCache
+from ipfs_dataset_core.reading.single_flight import BytesCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +31,8 @@ _PASSED_BYTES = 256 << 10
 # Bytes before the next file, beyond which a CAR counts as being in another order than the reader.
 _MAX_PASSED_BYTES = 16 << 20
 _UNKNOWN = (b"", b"")
+# A server takes a connection that nothing is read from for a dead one after a minute or so.
+IDLE_SECONDS = 10.0
 
 
 class NotALeafError(Exception):
@@ -116,6 +120,64 @@ class VerifiedStream(ABC, Generic[T]):
     @abstractmethod
     def close(self) -> None:
         """Returns the connection to its pool, or closes it where bytes are left."""
+
+
+class KeptStream(Generic[T]):
+    """A stream that stays open from one batch of a sequential reader to the next. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: tuple[Transport, type[VerifiedStream[Any]], VerifiedStream[T]] | None = None
+        self._kept_since = 0.0
+        self._closed = False
+
+    @property
+    def has_stream(self) -> bool:
+        """Whether a stream is kept that may have the next items."""
+        return self._kept is not None
+
+    def span(self, start: int, stop: int) -> Span:
+        """Returns the range to ask for where the one from `start` to `stop` is needed."""
+        return start, stop
+
+    def keep_stream(self, transport: Transport, stream: VerifiedStream[T]) -> None:
+        """Keeps a stream for the next items, or closes it where it has no more or the reader is gone."""
+        with self._lock:
+            if stream.has_more() and not self._closed:
+                self._kept = transport, type(stream), stream
+                self._kept_since = time.monotonic()
+                return
+        stream.close()
+
+    def take_stream(
+        self, transport: Transport, kind: type[VerifiedStream[Any]], item: T
+    ) -> VerifiedStream[T] | None:
+        """Returns the kept stream where it is of this source and class and has the item; else closes it."""
+        with self._lock:
+            kept, self._kept = self._kept, None
+        if kept is None:
+            return None
+        *origin, stream = kept
+        is_fresh = time.monotonic() - self._kept_since < IDLE_SECONDS
+        if is_fresh and origin == [transport, kind] and stream.comes_to(item):
+            return stream
+        stream.close()
+        return None
+
+    def close(self) -> None:
+        """Closes the stream; what is read later is read without keeping one."""
+        with self._lock:
+            self._closed = True
+        self.close_idle(0.0)
+
+    def close_idle(self, seconds: float) -> None:
+        """Closes the stream where nothing was read from it for so many seconds."""
+        with self._lock:
+            kept = self._kept
+            if kept is None or time.monotonic() - self._kept_since < seconds:
+                return
+            self._kept = None
+        kept[2].close()
 
 
 class LeafStream(VerifiedStream[Leaf]):

@@ -36,42 +36,38 @@ class ProcessLocal(Generic[T]):
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._slot: _Slot[T] | None = None
+        self._process: object = None
+        # The value, none at first, and a lock of its own, since making it may take long.
+        self._made: list[T] = []
+        self._lock = threading.RLock()
 
     def get(self) -> T:
         """Returns this process's value."""
-        slot = self._slot
-        if slot is None or slot.process is not _here:
-            slot = self._own_slot()
-        if not slot.made:
-            with slot.lock:
-                slot.made = slot.made or [self._make()]
-        return slot.made[0]
+        if self._process is not _here:
+            self._begin()
+        made = self._made
+        if not made:
+            with self._lock:
+                if not made:
+                    made.append(self._make())
+        return made[0]
 
     def pop(self) -> T | None:
         """Removes the value and returns it, None where this process made none."""
-        slot, self._slot = self._slot, None
-        return slot.made[0] if slot and slot.made and slot.process is _here else None
-
-    def _own_slot(self) -> _Slot[T]:
         with _creation:
-            slot = self._slot
-            if slot is None or slot.process is not _here:
-                slot = self._slot = _Slot()
-            return slot
+            made = self._made if self._process is _here else []
+            self._process, self._made = None, []
+        return made[0] if made else None
+
+    def _begin(self) -> None:
+        """Leaves what belongs to another process: also its lock, which may have been held at a fork."""
+        with _creation:
+            if self._process is not _here:
+                self._made, self._lock = [], threading.RLock()
+                self._process = _here
 
     def __getstate__(self) -> Callable[[], T]:
         return self._make
 
     def __setstate__(self, make: Callable[[], T]) -> None:
-        self._make = make
-        self._slot = None
-
-
-class _Slot(Generic[T]):
-    """The value of one process, empty at first, with a lock of its own, since making it may take long."""
-
-    def __init__(self) -> None:
-        self.process = _here
-        self.lock = threading.RLock()
-        self.made: list[T] = []
+        self.__init__(make)  # type: ignore[misc]

@@ -191,7 +191,7 @@ def test_an_archive_larger_than_the_memory_allowed_streams_through(store):
         cid = store.file(archive, SMALL_LEAVES)
         dataset = IPFSIterableDataset(cid, store.address, memory=1 << 20)
         assert list(dataset) == list(files.items())
-        assert dataset._connections.fetcher()._flights._cache._used <= 1 << 20
+        assert dataset._connections.fetcher()._flights._used <= 1 << 20
 
 
 def test_plain_stream_is_still_a_name():

@@ -186,7 +186,7 @@ def test_a_slow_reader_keeps_no_more_than_the_window_in_memory():
         for start in range(0, 24 << 20, PIECE):
             assert file.read(PIECE) == DATA[start : start + PIECE]
         time.sleep(0.2)
-        assert fetcher._flights._cache._used <= 8 << 20
+        assert fetcher._flights._used <= 8 << 20
 
 
 def test_a_file_larger_than_the_cache_leaves_room_for_others():
@@ -194,7 +194,7 @@ def test_a_file_larger_than_the_cache_leaves_room_for_others():
         file = VerifiedFile(fetcher, CID, "x")
         for _ in range(40):
             file.read(PIECE)
-        assert fetcher._flights._cache._used <= 12 << 20
+        assert fetcher._flights._used <= 12 << 20
 
 
 def test_a_file_that_fits_the_cache_is_fetched_once_for_two_epochs():

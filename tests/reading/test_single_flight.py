@@ -54,21 +54,21 @@ def join(threads):
 
 def test_threads_that_want_one_value_share_one_fetch_and_later_ones_get_it_from_the_cache():
     flights, fetch = SingleFlight(100), Fetch(b"value")
-    threads, results = in_threads(8, lambda: flights.get(b"key", fetch))
+    threads, results = in_threads(8, lambda: flights.fetch(b"key", fetch))
     assert fetch.entered.wait(20)
     fetch.may_return.set()
     join(threads)
     assert results == [b"value"] * 8
-    assert flights.get(b"key", fetch) == b"value"
+    assert flights.fetch(b"key", fetch) == b"value"
     assert fetch.calls == 1
 
 
 def test_different_keys_are_fetched_side_by_side():
     flights, first, second = SingleFlight(100), Fetch(b"1"), Fetch(b"2")
-    one, results = in_threads(1, lambda: flights.get(b"first", first))
+    one, results = in_threads(1, lambda: flights.fetch(b"first", first))
     assert first.entered.wait(20)
     second.may_return.set()
-    assert flights.get(b"second", second) == b"2"
+    assert flights.fetch(b"second", second) == b"2"
     first.may_return.set()
     join(one)
     assert results == [b"1"]
@@ -77,9 +77,9 @@ def test_different_keys_are_fetched_side_by_side():
 def test_where_the_fetch_of_another_thread_fails_each_waiting_thread_tries_once_itself():
     flights = SingleFlight(100)
     fetch = Fetch(TransportError("first"), b"value")
-    fetching, failed = in_threads(1, lambda: flights.get(b"key", fetch))
+    fetching, failed = in_threads(1, lambda: flights.fetch(b"key", fetch))
     assert fetch.entered.wait(20)
-    waiting, results = in_threads(3, lambda: flights.get(b"key", fetch))
+    waiting, results = in_threads(3, lambda: flights.fetch(b"key", fetch))
     time.sleep(0.05)
     fetch.may_return.set()
     join([*fetching, *waiting])
@@ -93,31 +93,31 @@ def test_the_error_of_an_own_fetch_is_raised_as_it_is(error):
     flights, fetch = SingleFlight(100), Fetch(error)
     fetch.may_return.set()
     with pytest.raises(type(error)) as caught:
-        flights.get(b"key", fetch)
+        flights.fetch(b"key", fetch)
     assert caught.value is error
     assert fetch.calls == 1
 
 
 def test_a_value_that_does_not_fit_the_cache_still_reaches_the_threads_that_wait():
     flights, fetch = SingleFlight(3), Fetch(b"long value", b"again")
-    threads, results = in_threads(2, lambda: flights.get(b"key", fetch))
+    threads, results = in_threads(2, lambda: flights.fetch(b"key", fetch))
     assert fetch.entered.wait(20)
     time.sleep(0.05)
     fetch.may_return.set()
     join(threads)
     assert set(results) <= {b"long value", b"again"}
-    assert flights.cached(b"key") is None
+    assert flights.get(b"key") is None
 
 
 def test_waiting_for_another_thread_ends_with_the_own_deadline():
     flights, fetch = SingleFlight(100), Fetch(b"value")
-    threads, results = in_threads(1, lambda: flights.get(b"key", fetch))
+    threads, results = in_threads(1, lambda: flights.fetch(b"key", fetch))
     assert fetch.entered.wait(20)
     with (
         pytest.raises(TransportTimeoutError, match="another thread"),
         until(time.monotonic() + 0.05),
     ):
-        flights.get(b"key", fetch)
+        flights.fetch(b"key", fetch)
     fetch.may_return.set()
     join(threads)
     assert results == [b"value"]
@@ -131,7 +131,7 @@ def test_a_key_is_acquired_by_one_thread_at_a_time_and_not_while_it_is_cached():
     flight.land(b"value")
     assert flights.acquire(b"key") is None
     assert flight.wait() == b"value"
-    flights.forget(b"key")
+    flights.drop(b"key")
     assert flights.acquire(b"key") is not None
 
 
@@ -149,13 +149,13 @@ def test_when_all_fail_those_who_wait_get_the_error_and_a_late_value_is_cached()
     flights = SingleFlight(100)
     flight = flights.acquire(b"key")
     assert flight is not None
-    flights.fail_all(TransportError("closed"))
+    flights.fail_all("closed")
     with pytest.raises(TransportError, match="closed"):
         flight.wait()
     fetch = Fetch(b"value")
     flight.run(fetch)
     assert fetch.calls == 0, "nobody waits for it any more"
     flight.land(b"value")
-    assert flights.cached(b"key") == b"value"
+    assert flights.get(b"key") == b"value"
     with pytest.raises(TransportError, match="closed"):
         flight.wait()

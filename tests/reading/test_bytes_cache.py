@@ -7,10 +7,10 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.sources.memory_cache import BytesCache
+from ipfs_dataset_core.reading.single_flight import BytesCache
 
 BUDGET = 20
-keys = st.integers(0, 6)
+keys = st.integers(0, 6).map(lambda number: bytes([number]))
 operations = st.lists(
     st.one_of(
         st.tuples(st.just("get"), keys),
@@ -55,14 +55,14 @@ def test_the_values_used_last_are_kept_within_the_budget(steps):
             model.put(key, value)
         kept = dict(model.pairs)
         assert len(cache) == len(kept)
-        assert all((key in cache) == (key in kept) for key in range(7))
+        assert all((key in cache) == (key in kept) for key in map(bytes, zip(range(7))))
         assert cache._used == sum(map(len, kept.values())) <= BUDGET
 
 
 def test_an_empty_value_is_a_value():
     cache = BytesCache(1)
-    cache.put("k", b"")
-    assert cache.get("k") == b""
+    cache.put(b"k", b"")
+    assert cache.get(b"k") == b""
 
 
 def test_threads_do_not_confuse_its_budget():
@@ -70,8 +70,8 @@ def test_threads_do_not_confuse_its_budget():
 
     def work(seed):
         for step in range(2000):
-            cache.put((seed * step) % 31, bytes(step % 40))
-            cache.get(step % 31)
+            cache.put(bytes([seed * step % 31]), bytes(step % 40))
+            cache.get(bytes([step % 31]))
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(1, 5)]
     for thread in threads:
