@@ -1,0 +1,183 @@
+"""How samples get from a DataLoader's workers to the process that trains: large ones through shared memory.
+
+A worker's queue is a pipe of 64 KiB: each sample is copied into a pickle, in pieces into the pipe and out of it,
+and out of the pickle, while both processes wait for each other. Through a ring in shared memory it is copied
+twice, and nobody waits. The stock DataLoader needs no change for that: what datasets return in a worker are a
+tuple and a list for which multiprocessing's pickler has a reduction of its own. They arrive as plain tuples
+and lists, and every other pickler sees them as such.
+"""
+
+from __future__ import annotations
+
+from multiprocessing.reduction import ForkingPickler
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import get_worker_info
+
+from ipfs_dataset_core.runtime.process_local import ProcessLocal
+from ipfs_dataset_core.runtime.shared_ring import RingWriter, open_ring, read_message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ipfs_dataset_core.runtime.shared_ring import RingAddress
+
+# What is smaller is faster through the pipe.
+LARGE_SAMPLE = 32 << 10
+LARGE_BATCH = 64 << 10
+# After so many messages, a process that has not opened the ring never will.
+_MOST_OFFERS = 1000
+_PAIR = 2
+
+
+class WorkerSample(tuple[Any, ...]):
+    """A sample of a worker, ``(name, bytes)``, that goes through shared memory."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return tuple, (tuple(self),)
+
+
+class WorkerBatch(list[Any]):
+    """A batch of a worker that goes through shared memory as one."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, _: Any) -> tuple[Any, ...]:
+        return list, (), None, iter(self)
+
+
+class WorkerTransfer:
+    """Prepares samples for their way out of a worker; outside of workers it returns them as they are.
+
+    Args:
+        memory: Bytes of the ring of each worker, 0 for none.
+    """
+
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+
+    def sample(self, sample: Any) -> Any:
+        """Returns a sample that a dataset gives by its number."""
+        return _large_as_such(sample) if self._applies() else sample
+
+    def batch(self, batch: list[Any]) -> list[Any]:
+        """Returns the samples of a batch."""
+        return WorkerBatch(map(_large_as_such, batch)) if self._applies() else batch
+
+    def stream(self, samples: Iterator[Any]) -> Iterator[Any]:
+        """Returns the samples of a stream."""
+        return map(_large_as_such, samples) if self._applies() else samples
+
+    def _applies(self) -> bool:
+        if not self._memory or get_worker_info() is None:
+            return False
+        if not _outlet.memory:
+            _outlet.memory = self._memory
+        return True
+
+
+def _large_as_such(sample: Any) -> Any:
+    if (
+        type(sample) is tuple
+        and len(sample) == _PAIR
+        and type(sample[1]) is bytes
+        and len(sample[1]) >= LARGE_SAMPLE
+    ):
+        return WorkerSample(sample)
+    return sample
+
+
+class _Outlet:
+    """The ring of this process, which is made when the first sample is sent.
+
+    Attributes:
+        memory: Bytes of the ring.
+    """
+
+    def __init__(self) -> None:
+        self.memory = 0
+        self._ring = ProcessLocal(self._make)
+        self._offers = 0
+
+    def ring(self) -> RingWriter | None:
+        """Returns the ring, None where the system has no such memory."""
+        return self._ring.get()
+
+    def is_offered(self) -> bool:
+        """Whether the ring shall be offered with the next message: a process may never open it."""
+        self._offers += 1
+        return self._offers <= _MOST_OFFERS
+
+    def _make(self) -> RingWriter | None:
+        self._offers = 0
+        try:
+            return RingWriter(self.memory)
+        except OSError:
+            return None
+
+
+_outlet = _Outlet()
+
+
+def _reduce_sample(sample: WorkerSample) -> tuple[Any, ...]:
+    """Returns what multiprocessing's pickler writes for a large sample."""
+    name, data = sample
+    return _sent([data], _received_sample, name) or _offering((name, data))
+
+
+def _reduce_batch(batch: WorkerBatch) -> tuple[Any, ...]:
+    """Returns what multiprocessing's pickler writes for a batch."""
+    if all(map(_is_of_bytes, batch)):
+        parts = [data for _, data in batch]
+        if sum(map(len, parts)) >= LARGE_BATCH:
+            sent = _sent(parts, _received_batch, [name for name, _ in batch])
+            return sent or _offering([(name, data) for name, data in batch])
+    return list, (), None, iter(batch)
+
+
+def _is_of_bytes(sample: Any) -> bool:
+    return type(sample) in {tuple, WorkerSample} and len(sample) == _PAIR and type(sample[1]) is bytes
+
+
+def _sent(
+    parts: Sequence[bytes], received: Callable[..., Any], names: Any
+) -> tuple[Any, ...] | None:
+    """Writes bytes to the ring, and returns the reduction that reads them; None where it cannot be used."""
+    ring = _outlet.ring()
+    if ring is None or not ring.is_open:
+        return None
+    start = ring.write(parts)
+    if start is None:
+        return None
+    return received, (ring.address, start, [len(part) for part in parts], names)
+
+
+def _offering(value: Any) -> tuple[Any, ...]:
+    """Returns a reduction of a value, which opens the ring where it arrives unless that has been done."""
+    ring = _outlet.ring()
+    if ring is None or ring.is_open or not _outlet.is_offered():
+        return type(value), (value,)
+    return _received_offer, (value, ring.address)
+
+
+def _received_offer(value: Any, address: RingAddress) -> Any:
+    open_ring(address)
+    return value
+
+
+def _received_sample(
+    address: RingAddress, start: int, sizes: Sequence[int], name: Any
+) -> tuple[Any, bytes]:
+    return name, read_message(address, start, sizes)[0]
+
+
+def _received_batch(
+    address: RingAddress, start: int, sizes: Sequence[int], names: Sequence[Any]
+) -> list[tuple[Any, bytes]]:
+    return list(zip(names, read_message(address, start, sizes), strict=True))
+
+
+ForkingPickler.register(WorkerSample, _reduce_sample)
+ForkingPickler.register(WorkerBatch, _reduce_batch)
