@@ -190,6 +190,9 @@ class Options:
         max_failures: After how many failures in a row a dataset gives up all the same.
         limits: What is refused, whatever the data declare.
         memory: Bytes of blocks that each process holds: those that it keeps, and those on their way.
+        worker_memory: Bytes of shared memory, at the most, through which each worker of a DataLoader hands
+            over large samples and batches of bytes, where the system has such memory (Linux). It is taken as
+            samples need it that the loader has not read. 0 sends all through the worker's pipe.
         cache_dir: A folder in which verified blocks are kept between epochs and jobs; None keeps none. A new
             or an empty folder becomes a cache; any other that is not one is refused.
         cache_size: How many bytes that folder may have; a number, or text such as ``"100G"``.
@@ -217,6 +220,9 @@ class Options:
     max_failures: int = attrs.field(default=10, validator=attrs.validators.ge(1))
     limits: Limits = attrs.field(factory=Limits, validator=attrs.validators.instance_of(Limits))
     memory: int = attrs.field(default=64 * MIB, converter=parse_size, validator=_positive)
+    worker_memory: int = attrs.field(
+        default=256 * MIB, converter=parse_size, validator=attrs.validators.ge(0)
+    )
     cache_dir: Path | None = attrs.field(default=None, converter=_folder)
     cache_size: int = attrs.field(default=50 * GIB, converter=parse_size, validator=_positive)
     offline: bool = False
@@ -280,6 +286,7 @@ class OptionArguments(TypedDict, total=False):
     max_failures: int
     limits: Limits
     memory: int | str
+    worker_memory: int | str
     cache_dir: str | os.PathLike[str] | None
     cache_size: int | str
     offline: bool
@@ -312,6 +319,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "handler": str,
     "max_failures": int,
     "memory": parse_size,
+    "worker_memory": parse_size,
     "cache_dir": str,
     "cache_size": parse_size,
     "offline": _boolean,

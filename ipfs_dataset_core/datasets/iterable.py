@@ -24,6 +24,7 @@ from ipfs_dataset_core.datasets.streaming import (
     stream_in_blocks,
 )
 from ipfs_dataset_core.datasets.transforms import explain_collate, sample_transform
+from ipfs_dataset_core.datasets.worker_samples import WorkerTransfer
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.order.order_state import joined_ids
 from ipfs_dataset_core.order.reader_rank import (
@@ -160,7 +161,9 @@ class IPFSIterableDataset(IterableDataset[Any]):
 
     def _transformed(self, samples: Iterator[Any]) -> Iterator[Any]:
         explain_collate()
-        return samples if self._sample_transform is None else map(self._sample_transform, samples)
+        if self._sample_transform is not None:
+            samples = map(self._sample_transform, samples)
+        return WorkerTransfer(self._connections.options.worker_memory).stream(samples)
 
     def __len__(self) -> int:
         """Returns the exact number of samples for this rank.

@@ -24,6 +24,7 @@ from ipfs_dataset_core.datasets.transforms import (
     explain_collate,
     sample_transform,
 )
+from ipfs_dataset_core.datasets.worker_samples import WorkerTransfer
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.order.order_state import joined_ids
 from ipfs_dataset_core.reading.connections import Connections
@@ -59,6 +60,7 @@ class SampleAccess:
         self._policy = ErrorPolicy(connections.options)
         self._batches = BatchReader(connections.options.memory)
         self._length: int | None = None
+        self._transfer = WorkerTransfer(connections.options.worker_memory)
         self._sample_transform: SampleTransform | None = None
 
     @abstractmethod
@@ -106,7 +108,7 @@ class SampleAccess:
         position = as_integer(index)
         if not -length <= position < length:
             raise IndexError(f"sample {position} of a dataset of {length}: {self._name}")
-        return self._indexed().read(position % length)
+        return self._transfer.sample(self._indexed().read(position % length))
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Returns a batch: what it needs is fetched together, then each sample is read by ``self[index]``.
@@ -119,10 +121,11 @@ class SampleAccess:
             indices: Integers.
         """
         explain_collate()
-        return self._batches.read_batch(
+        batch = self._batches.read_batch(
             *(self._indexed(), self._count(), indices, self.__getitem__, self._policy),
             unchanged=self._unchanged,
         )
+        return self._transfer.batch(batch)
 
     def prefetch(self, indices: Sequence[int]) -> None:
         """Starts fetching samples of the next batches while others are read.

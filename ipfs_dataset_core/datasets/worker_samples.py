@@ -1,10 +1,13 @@
 """How samples get from a DataLoader's workers to the process that trains: large ones through shared memory.
 
-A worker's queue is a pipe of 64 KiB: each sample is copied into a pickle, in pieces into the pipe and out of it,
-and out of the pickle, while both processes wait for each other. Through a ring in shared memory it is copied
-twice, and nobody waits. The stock DataLoader needs no change for that: what datasets return in a worker are a
-tuple and a list for which multiprocessing's pickler has a reduction of its own. They arrive as plain tuples
-and lists, and every other pickler sees them as such.
+A worker's queue is a pipe of 64 KiB: each sample is copied into a pickle, in pieces into the pipe and out of
+it, and out of the pickle, while both processes wait for each other. Through a ring in shared memory it is
+copied twice, without waiting. The stock DataLoader needs no change for that: what datasets return in a worker
+are a tuple and a list for which multiprocessing's pickler has a reduction of its own. They arrive as plain
+tuples and lists, and other picklers write them as such.
+
+The first messages take the pipe and offer the ring. It is used when the process that received them has opened
+it, so where that is impossible nothing changes; and what has no room in the ring takes the pipe, too.
 """
 
 from __future__ import annotations
@@ -124,21 +127,27 @@ _outlet = _Outlet()
 def _reduce_sample(sample: WorkerSample) -> tuple[Any, ...]:
     """Returns what multiprocessing's pickler writes for a large sample."""
     name, data = sample
-    return _sent([data], _received_sample, name) or _offering((name, data))
+    sent = _sent([data], _received_sample, name) or _offered((name, data))
+    return sent or (tuple, ((name, data),))
 
 
 def _reduce_batch(batch: WorkerBatch) -> tuple[Any, ...]:
     """Returns what multiprocessing's pickler writes for a batch."""
+    sent = None
     if all(map(_is_of_bytes, batch)):
         parts = [data for _, data in batch]
         if sum(map(len, parts)) >= LARGE_BATCH:
-            sent = _sent(parts, _received_batch, [name for name, _ in batch])
-            return sent or _offering([(name, data) for name, data in batch])
-    return list, (), None, iter(batch)
+            sent = _sent(parts, _received_batch, [name for name, _ in batch]) or _offered(
+                [(name, data) for name, data in batch]
+            )
+    # Of a batch that is larger than the ring, some samples have room.
+    return sent or (list, (), None, iter(batch))
 
 
 def _is_of_bytes(sample: Any) -> bool:
-    return type(sample) in {tuple, WorkerSample} and len(sample) == _PAIR and type(sample[1]) is bytes
+    return (
+        type(sample) in {tuple, WorkerSample} and len(sample) == _PAIR and type(sample[1]) is bytes
+    )
 
 
 def _sent(
@@ -154,11 +163,11 @@ def _sent(
     return received, (ring.address, start, [len(part) for part in parts], names)
 
 
-def _offering(value: Any) -> tuple[Any, ...]:
-    """Returns a reduction of a value, which opens the ring where it arrives unless that has been done."""
+def _offered(value: Any) -> tuple[Any, ...] | None:
+    """Returns the reduction of a value that opens the ring where it arrives; None if that is no use."""
     ring = _outlet.ring()
     if ring is None or ring.is_open or not _outlet.is_offered():
-        return type(value), (value,)
+        return None
     return _received_offer, (value, ring.address)
 
 
