@@ -1,7 +1,7 @@
 """A ring of bytes in anonymous shared memory: one process writes messages, others read each of them once.
 
 The memory is a file without a name (memfd_create, Linux), which the reading process opens through ``/proc``.
-So it needs no room in ``/dev/shm``, and nothing is left of it when the processes have ended, however they did.
+So it needs no room in ``/dev/shm``, and nothing is left of it when the processes have ended, in any way.
 It is written and read by system calls and mapped nowhere: memory that runs out is an error of the call, where
 a mapping would end the process.
 """
