@@ -13,6 +13,8 @@ BIN := $(VENV)/bin
 INSTALL = $(BIN)/uv pip install --python $(VENV)
 SLOW := ; the first time takes minutes, because PyTorch is large
 CONTRIB := $(patsubst %/,%,$(dir $(wildcard contrib/*/pyproject.toml)))
+# Ray is large, and only .ci/run's stage `interop` tests with it.
+CONTRIB := $(filter-out contrib/ipfs-dataset-ray,$(CONTRIB))
 # zarr reads version 3 of its format from Python 3.11 on.
 ifneq ($(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11))'),True)
 CONTRIB := $(filter-out contrib/ipfs-dataset-zarr,$(CONTRIB))

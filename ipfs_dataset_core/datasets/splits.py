@@ -378,7 +378,8 @@ def _parts_of_shard(shard: Shard, size: int, *, index: bool) -> Iterator[SplitPa
     if weight <= size * 3 // 2 or not shard.is_splittable():
         yield SliceOfShard(shard.whole(), 0, None, True, weight, None, shard.content_id())  # noqa: FBT003
     elif not shard.scans_to_slice():
-        yield from _by_bytes(shard, weight, size)
+        step = _step(weight, size, shard.leaf_bytes())
+        yield from _by_bytes(shard, weight, step)
     elif index:
         yield from _by_number(shard, size)
     else:
@@ -402,9 +403,9 @@ def _by_number(shard: Shard, size: int) -> Iterator[SplitPart]:
         first, begin = stop, end
 
 
-def _by_bytes(shard: Shard, weight: int, size: int) -> Iterator[SplitPart]:
+def _by_bytes(shard: Shard, weight: int, step: int) -> Iterator[SplitPart]:
     cid, slimmed, leaf = shard.content_id(), shard.whole(), shard.leaf_bytes()
-    step = max(_step(weight, size, leaf), leaf)  # whoever reads less fetches a leaf all the same
+    step = -(-step // leaf) * leaf  # whoever reads less fetches a leaf all the same
     for start in range(0, weight, step):
         stop = min(start + step, weight)
         yield SliceOfShard(slimmed, start, stop, False, stop - start, None, cid)  # noqa: FBT003

@@ -13,9 +13,9 @@ import ipfs_dataset
 from ipfs_dataset import IPFSDataset, IPFSDatasetExporter, IPFSIterableDataset, IPFSObject, load
 from ipfs_dataset_core.datasets.imported import ImportedDataset
 from ipfs_dataset_core.errors import AddressError, FormatError, ObjectNotFoundError, TransportError
-from tests.support.builders import one_file, tar_bytes, tree, zip_bytes
+from tests.support.builders import noise, one_file, tar_bytes, tree, zip_bytes
 from tests.support.gateway_server import GatewayServer
-from tests.support.stores import Store, members
+from tests.support.stores import SMALL_LEAVES, Store, blocks_in, members
 
 MEMBERS = members(5)
 NOWHERE = "bafkreidy3i4km7levq7akk7rrswy7xpqneomvpbov2sewpizkktrihwnle"
@@ -55,6 +55,16 @@ def test_an_archive_gives_its_members(store, kind):
     assert type(dataset) is IPFSDataset
     assert list(dataset) == [(name, data * 2) for name, data in MEMBERS.items()]
     assert dataset.cid == cid
+
+
+def test_a_large_file_is_not_read_to_find_out_what_it_is(tmp_path):
+    store, cache = Store(tmp_path / "s"), tmp_path / "cache"
+    files = {f"{number}.bin": noise(40_000, number) for number in range(30)}
+    cid = store.file(zip_bytes(files, 0), SMALL_LEAVES)
+    dataset = load(cid, store.address, cache_dir=cache)
+    assert len(dataset) == 30
+    dataset.close()
+    assert sum(len(data) for _, data in blocks_in(cache)) < 600_000
 
 
 def test_a_folder_gives_its_files(store):

@@ -46,6 +46,9 @@ TRAILER = 2 * RECORD
 # The member with the schema of a sample whose structure differs from the first sample's.
 OWN_SCHEMA = "schema.json"
 _DEFAULT_LIMITS = Limits()
+_JSON_SPACE = b" \t\r\n"
+# Of an object; or of a byte order mark, or of text in UTF-16 or UTF-32.
+_JSON_STARTS = b"{\xef\xfe\xff\0"
 _MAX_RECORDS = (1 << 32) - 1
 _PATH = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*\.[a-z0-9]+")
 
@@ -198,12 +201,17 @@ def read_limited(file: ObjectFile, limit: int) -> bytes:
 
 
 def read_json(file: ObjectFile) -> Any:
-    """Returns what a small JSON file holds, None where it is too large or no JSON.
+    """Returns what a small JSON file with an object holds, None where it is too large or no such file.
+
+    Of other files only the first bytes are read.
 
     Raises:
         LimitError: It may be a manifest, and has too many values.
     """
     if file.size > MAX_MANIFEST_BYTES:
+        return None
+    first = file.read_at(0, RECORD).lstrip(_JSON_SPACE)[:1]
+    if first and first not in _JSON_STARTS:
         return None
     data = file.read_at(0, file.size)
     values = scalars.count_values(data)

@@ -1,0 +1,8 @@
+"""Datasets in IPFS as a datasource and a datasink of Ray Data."""
+
+from __future__ import annotations
+
+from ipfs_dataset_ray.datasink import IPFSDatasink
+from ipfs_dataset_ray.datasource import IPFSDatasource
+
+__all__ = ["IPFSDatasink", "IPFSDatasource"]
