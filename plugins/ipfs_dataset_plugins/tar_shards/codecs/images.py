@@ -144,14 +144,15 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FILE_FORMATS if name in images.OPEN and name != "MPO")
 
 
-def _open_file(data: bytes) -> Image.Image:
+def open_file(data: bytes) -> Image.Image:
+    """Returns the image of a file of one of the formats that are read, not decoded yet."""
     opened: Image.Image = _pillow().open(io.BytesIO(data), formats=_formats())
     return opened
 
 
 def _described(data: bytes) -> tuple[str, str]:
     """Returns the format and the mode of the file of an image."""
-    with _open_file(data) as opened:
+    with open_file(data) as opened:
         return opened.format, opened.mode
 
 
@@ -184,7 +185,7 @@ def _as_file(data: bytes, identity: _Identity) -> EncodedValue | None:
     """Returns the file as a member, None where decoding it does not give that image."""
     mode, size = identity.mode, identity.size
     try:
-        with _open_file(data) as opened:
+        with open_file(data) as opened:
             found, frames = opened.format, getattr(opened, "n_frames", 1)
             # Before it is decoded, for it may be a large picture of which this is a part.
             if opened.size != size or (frames > 1 and found not in _ONE_PICTURE):
@@ -216,7 +217,7 @@ def _warn_of_position(data: bytes) -> None:
         return
     with (
         contextlib.suppress(Exception),  # damaged EXIF has no position
-        _open_file(data) as opened,
+        open_file(data) as opened,
     ):
         if opened.getexif().get_ifd(_POSITION):
             warnings.warn(
@@ -349,7 +350,7 @@ def decode_file(data: bytes, *, mode: str) -> Image.Image:
     """
     _pillow()
     try:
-        with _open_file(data) as opened:
+        with open_file(data) as opened:
             _check_pixels(opened.width * opened.height, _MAX_PNG_PIXELS)
             opened.load()
             if opened.mode == mode:

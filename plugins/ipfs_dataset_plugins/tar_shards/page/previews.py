@@ -1,0 +1,218 @@
+"""What a page shows of one sample: a picture or some text of each of its values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ipfs_dataset_core import IPFSDatasetError, human_size
+from ipfs_dataset_plugins.tar_shards.codecs import arrays, images
+from ipfs_dataset_plugins.tar_shards.codecs.schema import Member
+from ipfs_dataset_plugins.tar_shards.page import pictures
+
+if TYPE_CHECKING:
+    from ipfs_dataset_plugins.tar_shards.codecs.schema import Schema
+
+_MAX_TEXT = 280
+_MAX_FIELDS = 24
+_ARRAYS = frozenset({arrays.TENSOR, arrays.ARRAY})
+_SHOWN_VALUES = 8
+
+
+@attrs.frozen
+class Field:
+    """A value in each sample.
+
+    Args:
+        path: The keys and numbers that lead to it.
+        codec: The name of the codec of its member.
+        suffix: The suffix of its member.
+    """
+
+    path: tuple[Any, ...]
+    codec: str
+    suffix: str
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return ".".join(str(key) for key in self.path) or "sample"
+
+
+@attrs.frozen
+class Value:
+    """What a page shows of one value.
+
+    Args:
+        field: The name of the field.
+        detail: What it is, such as ``"image 32 x 32, RGB"``.
+        image: A data URL of a picture, None where there is none.
+        drawing: SVG of a picture, None where there is none.
+        text: Its text, None where that would not help.
+        width: Width of the picture in pixels.
+        height: Height of the picture in pixels.
+    """
+
+    field: str
+    detail: str
+    image: str | None = None
+    drawing: str | None = None
+    text: str | None = None
+    width: int = 0
+    height: int = 0
+
+
+@attrs.frozen
+class Preview:
+    """What a page shows of one sample.
+
+    Args:
+        position: Its number in the dataset.
+        values: Of its fields, in order.
+        label: Its label as it is encoded, by the suffix of each member.
+    """
+
+    position: int
+    values: tuple[Value, ...]
+    label: dict[str, bytes] = attrs.field(factory=dict, repr=False)
+
+
+def fields_of(schema: Schema | None) -> list[Field]:
+    """Returns the values of which samples of a structure are made, at most 10,000."""
+    found: list[Field] = []
+    if schema is not None:
+        _collect(schema, (), found)
+    return found
+
+
+def _collect(schema: Schema, path: tuple[Any, ...], found: list[Field]) -> None:
+    if isinstance(schema, Member):
+        found.append(Field(path, schema.codec, schema.suffix))
+        return
+    keys = range(len(schema.parts)) if schema.keys is None else schema.keys
+    for key, part in zip(keys, schema.parts, strict=True):
+        if len(found) >= 10_000:  # noqa: PLR2004
+            return
+        _collect(part, (*path, key), found)
+
+
+def preview(position: int, schema: Schema, members: list[tuple[str, bytes]]) -> Preview:
+    """Returns what a page shows of a sample.
+
+    Args:
+        position: Its number.
+        schema: Its structure.
+        members: Its encoded members.
+    """
+    payloads = dict(members)
+    values = tuple(
+        value_of(field, payloads[field.suffix])
+        for field in fields_of(schema)[:_MAX_FIELDS]
+        if field.suffix in payloads
+    )
+    small = {suffix: payload for suffix, payload in members if len(payload) <= 64}  # noqa: PLR2004
+    return Preview(position, values, small)
+
+
+def value_of(field: Field, payload: bytes) -> Value:
+    """Returns what a page shows of a value; whatever is wrong with it, its size."""
+    try:
+        return _value_of(field, payload)
+    except (IPFSDatasetError, ImportError, ArithmeticError, LookupError, TypeError, ValueError):
+        return Value(field.name, human_size(len(payload)))
+
+
+def _value_of(field: Field, payload: bytes) -> Value:
+    codec, name = field.codec, field.name
+    if codec in (images.PNG, images.RAW) or codec.startswith(f"{images.FILE}:"):
+        return _image(name, codec, payload)
+    if codec in _ARRAYS:
+        return _array(name, codec, payload)
+    if codec == arrays.SCALAR:
+        value = arrays.decode_scalar(payload)
+        return Value(name, str(value.dtype), text=str(value)[:_MAX_TEXT])
+    if codec == "int":
+        return Value(name, "int", text=payload.decode())
+    if codec in ("str", "json"):
+        text = payload.decode("utf-8", "replace")
+        what = f"text, {len(text):,} characters" if codec == "str" else "JSON"
+        return Value(name, what, text=text[:_MAX_TEXT] + ("…" if len(text) > _MAX_TEXT else ""))
+    return _file(name, codec, payload)
+
+
+def _image(name: str, codec: str, payload: bytes) -> Value:
+    media = pictures.media_type_of(payload)
+    inline = media is not None and len(payload) <= pictures.MAX_INLINE
+    try:
+        image = _opened(codec, payload)
+    except Exception:  # noqa: BLE001 - Pillow is not installed, or the image is of a kind that it lacks
+        if not inline or media is None:
+            return Value(name, f"image, {human_size(len(payload))}")
+        return Value(name, "image", image=pictures.data_url(payload, media))
+    form = media.partition("/")[2].upper() if codec.startswith(f"{images.FILE}:") and media else ""
+    mode = codec.partition(":")[2] or image.mode
+    width, height = image.size
+    detail = ", ".join(part for part in (f"image {width} × {height}", mode, form) if part)
+    if inline and media is not None and not mode.startswith(("I", "F")):
+        source = pictures.data_url(payload, media)
+        return Value(name, detail, image=source, width=width, height=height)
+    small = pictures.thumbnail(image)
+    if small is None:
+        return Value(name, detail)
+    kind = pictures.media_type_of(small) or "image/png"
+    return Value(name, detail, image=pictures.data_url(small, kind), width=width, height=height)
+
+
+def _opened(codec: str, payload: bytes) -> Any:
+    """Returns an image that is not decoded yet, or raw pixels."""
+    return images.decode_raw(payload) if codec == images.RAW else images.open_file(payload)
+
+
+def _array(name: str, codec: str, payload: bytes) -> Value:
+    decoded = arrays.decode_tensor(payload) if codec == arrays.TENSOR else arrays.decode_array(payload)
+    shape = " × ".join(map(str, decoded.shape)) or "one number"
+    kind = str(decoded.dtype).removeprefix("torch.")
+    detail = f"{'tensor' if codec == arrays.TENSOR else 'array'} {shape}, {kind}"
+    array = _as_numpy(decoded)
+    if array is None:
+        return Value(name, detail)
+    text = None
+    if array.size <= _SHOWN_VALUES:
+        flat = ", ".join(f"{value:.4g}" if array.dtype.kind == "f" else str(value) for value in array.flat)
+        text = flat[:_MAX_TEXT]
+        if array.size < 2 or array.ndim < 2:  # noqa: PLR2004
+            return Value(name, detail, text=text)
+    found = pictures.array_picture(array)
+    if found is None:
+        return Value(name, detail, text=text)
+    if isinstance(found, str):
+        return Value(name, detail, drawing=found)
+    picture, width, height = found
+    source = pictures.data_url(picture, "image/png")
+    return Value(name, detail, image=source, width=width, height=height)
+
+
+def _as_numpy(decoded: Any) -> Any:
+    """Returns an array of numpy, None where it has no such type."""
+    if not hasattr(decoded, "numpy"):
+        return decoded
+    try:
+        return decoded.numpy()
+    except (TypeError, RuntimeError):
+        return decoded.float().numpy() if decoded.is_floating_point() else None
+
+
+def _file(name: str, codec: str, payload: bytes) -> Value:
+    """Returns what is shown of bytes, and of what a codec of the user's wrote."""
+    size = human_size(len(payload))
+    media = pictures.media_type_of(payload)
+    if media is not None and media != "image/bmp" and len(payload) <= pictures.MAX_INLINE:
+        return Value(name, f"{codec}, {size}", image=pictures.data_url(payload, media))
+    if payload[:4] == b"RIFF" and payload[8:12] == b"WAVE" and (found := pictures.wav_wave(payload)):
+        drawing, seconds, rate = found
+        return Value(name, f"{codec}, WAV, {seconds:.2f} s, {rate:,} Hz", drawing=drawing)
+    for start, form in ((b"fLaC", "FLAC"), (b"OggS", "Ogg"), (b"ID3", "MP3")):
+        if payload.startswith(start):
+            return Value(name, f"{codec}, {form}, {size}")
+    return Value(name, f"{codec}, {size}")
