@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ipfs_dataset.exporter import (
+        DatasetCard as DatasetCard,
         EncodedFile as EncodedFile,
         IPFSDatasetExporter as IPFSDatasetExporter,
     )
@@ -31,7 +32,7 @@ else:
     _MODULE_OF = {
         name: f"{__name__}.{module}"
         for module, names in {
-            "exporter": "EncodedFile IPFSDatasetExporter",
+            "exporter": "DatasetCard EncodedFile IPFSDatasetExporter",
             "ipfs_dataset": (
                 "BlockShuffleSampler DatasetSplit IPFSDataset IPFSIterableDataset ShuffleDataset load"
             ),

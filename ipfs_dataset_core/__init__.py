@@ -67,6 +67,10 @@ if TYPE_CHECKING:
         TransportPlugin as TransportPlugin,
         WholeFileIndex as WholeFileIndex,
     )
+    from ipfs_dataset_core.interfaces.dataset_card import (
+        DatasetCard as DatasetCard,
+        class_numbers as class_numbers,
+    )
     from ipfs_dataset_core.interfaces.encoded_file import EncodedFile as EncodedFile
     from ipfs_dataset_core.interfaces.hookspecs import hookimpl as hookimpl
     from ipfs_dataset_core.interfaces.ipfs_object import (
@@ -97,6 +101,7 @@ if TYPE_CHECKING:
         time_left as time_left,
     )
     from ipfs_dataset_core.runtime.error_location import located as located
+    from ipfs_dataset_core.runtime.human import human_size as human_size
     from ipfs_dataset_core.runtime.redaction import redacted as redacted
     from ipfs_dataset_core.toolkit.block_files import BlockFiles as BlockFiles
     from ipfs_dataset_core.toolkit.data_folders import StoreFolder as StoreFolder
@@ -140,6 +145,7 @@ else:
                 "MemberIndex ObjectDirectory ObjectFile Pin PublishedSamples Reader ReaderPlugin "
                 "Sample Span Transport TransportPlugin WholeFileIndex"
             ),
+            "interfaces.dataset_card": "DatasetCard class_numbers",
             "interfaces.encoded_file": "EncodedFile",
             "interfaces.hookspecs": "hookimpl",
             "interfaces.ipfs_object": "IPFSObject RemoteFileType",
@@ -155,6 +161,7 @@ else:
             "registry.lookup": "open_reader register",
             "runtime.deadlines": "check_time progressed time_left",
             "runtime.error_location": "located",
+            "runtime.human": "human_size",
             "runtime.redaction": "redacted",
             "toolkit.block_files": "BlockFiles",
             "toolkit.data_folders": "StoreFolder",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.datasets.splits import DatasetSplit
     from ipfs_dataset_core.datasets.transforms import SampleTransform
     from ipfs_dataset_core.interfaces import DatasetInfo, IndexedSamples, PublishedSamples
+    from ipfs_dataset_core.interfaces.dataset_card import DatasetCard
 
 
 class ImportedDataset(SampleAccess, Dataset[Any]):
@@ -60,14 +61,19 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
         return self.info.schema if self.info is not None else None
 
     @property
-    def card(self) -> dict[str, Any] | None:
-        """What the dataset is, for people: name, description, licence…; None where it has no card."""
+    def card(self) -> DatasetCard | None:
+        """What the dataset is, as its author states it: name, licence…; None where it has no card."""
         return self.info.card if self.info is not None else None
 
     @property
-    def classes(self) -> tuple[str, ...] | None:
-        """The names of the labels, in the order of their numbers; None where they have none."""
-        return self.info.classes if self.info is not None else None
+    def classes(self) -> list[str]:
+        """The names of the classes, sorted by their numbers, as in torchvision; empty where they have none."""
+        return sorted(self.class_to_idx, key=self.class_to_idx.__getitem__)
+
+    @property
+    def class_to_idx(self) -> dict[str, int]:
+        """The number of each class by its name, as in torchvision; empty where they have none."""
+        return dict(self.info.classes) if self.info is not None else {}
 
     @property
     def info(self) -> DatasetInfo | None:

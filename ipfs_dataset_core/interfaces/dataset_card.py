@@ -355,6 +355,39 @@ class DatasetCard:
             raise ValueError("the README has neither a name in its header nor a heading")
         return cls(**found, readme=text)
 
+    def to_readme(self) -> str:
+        """Returns the ``README.md`` of the card: a header of YAML, as on the Hugging Face Hub, and its texts."""
+        if self.readme:
+            return self.readme if self.readme.endswith("\n") else self.readme + "\n"
+        header = {
+            "pretty_name": self.name,
+            "license": None if self.licence is None else self.licence.lower(),
+            "homepage": self.homepage,
+            "creators": list(self.creators),
+            "version": self.version,
+            "published": self.published,
+            "tags": list(self.keywords),
+            "classes": list(self.classes) if isinstance(self.classes, tuple) else self.classes,
+        }
+        # JSON is YAML, too.
+        lines = [
+            f"{name}: {json.dumps(value, ensure_ascii=False)}"
+            for name, value in header.items()
+            if value
+        ]
+        parts = ["---\n" + "\n".join(lines) + "\n---", f"# {self.name}"]
+        if self.description:
+            parts.append(self.description)
+        if self.citation:
+            fence = "`" * max(3, 1 + max(map(len, re.findall("`+", self.citation)), default=0))
+            parts.append(f"## Citation\n\n{fence}bibtex\n{self.citation}\n{fence}")
+        parts.append(
+            "## How to load it\n\nWith the CID of this folder, and `pip install ipfs-dataset`:\n\n```python\n"
+            "from ipfs_dataset import IPFSDatasetExporter\n\n"
+            'dataset = IPFSDatasetExporter("gateway+https://…").import_from_ipfs("ipfs://…")\n```'
+        )
+        return "\n\n".join(parts) + "\n"
+
 
 def as_card(card: DatasetCard | str | os.PathLike[str] | None) -> DatasetCard | None:
     """Returns a card, of a README where a path or its text is given.
@@ -488,37 +521,3 @@ def _from_body(body: str) -> dict[str, Any]:
     if bibtex := _BIBTEX.search(body):
         found["citation"] = bibtex[1].strip()[:MAX_TEXT]
     return found
-
-
-def readme_of(card: DatasetCard) -> str:
-    """Returns the ``README.md`` of a card: a header of YAML, as on the Hugging Face Hub, and its texts."""
-    if card.readme:
-        return card.readme if card.readme.endswith("\n") else card.readme + "\n"
-    header = {
-        "pretty_name": card.name,
-        "license": None if card.licence is None else card.licence.lower(),
-        "homepage": card.homepage,
-        "creators": list(card.creators),
-        "version": card.version,
-        "published": card.published,
-        "tags": list(card.keywords),
-        "classes": list(card.classes) if isinstance(card.classes, tuple) else card.classes,
-    }
-    # JSON is YAML, too.
-    lines = [
-        f"{name}: {json.dumps(value, ensure_ascii=False)}"
-        for name, value in header.items()
-        if value
-    ]
-    parts = ["---\n" + "\n".join(lines) + "\n---", f"# {card.name}"]
-    if card.description:
-        parts.append(card.description)
-    if card.citation:
-        fence = "`" * max(3, 1 + max(map(len, re.findall("`+", card.citation)), default=0))
-        parts.append(f"## Citation\n\n{fence}bibtex\n{card.citation}\n{fence}")
-    parts.append(
-        "## How to load it\n\nWith the CID of this folder, and `pip install ipfs-dataset`:\n\n```python\n"
-        "from ipfs_dataset import IPFSDatasetExporter\n\n"
-        'dataset = IPFSDatasetExporter("gateway+https://…").import_from_ipfs("ipfs://…")\n```'
-    )
-    return "\n\n".join(parts) + "\n"

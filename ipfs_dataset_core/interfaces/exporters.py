@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import io
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from ipfs_dataset_core.interfaces.dataset_card import DatasetCard
     from ipfs_dataset_core.interfaces.objects import ObjectDirectory, ObjectFile
     from ipfs_dataset_core.interfaces.value_codec import ValueCodec
     from ipfs_dataset_core.ipld import CID, Built
@@ -29,15 +30,15 @@ class DatasetInfo:
             with the name of a type in the place of each value, such as ``("image", "int")``. None where
             samples differ, or the form does not tell.
         size: Bytes of the files that hold the samples, None where the form does not tell.
-        card: What it is, for people, as plain values by name; None where there is no card.
-        classes: The names of the labels, in the order of their numbers; None where they have none.
+        card: What it is, as its author states it; None where there is no card.
+        classes: The number of each class by its name; empty where the classes have no names.
     """
 
     samples: int
     schema: Any = None
     size: int | None = None
-    card: dict[str, Any] | None = None
-    classes: tuple[str, ...] | None = None
+    card: DatasetCard | None = None
+    classes: Mapping[str, int] = attrs.field(factory=dict)
 
 
 class PublishedSamples(IndexedSamples):
@@ -163,6 +164,8 @@ class ExporterOptions:
         allow_pickle: Whether the user allows pickles, in both directions.
         keep_files: Whether images are published as the files that they come from, byte for byte, where those
             give the same images.
+        card: What the dataset is, as its author states it; None where there is no card.
+        classes: The number of each class by its name; empty where the classes have no names.
     """
 
     profile: str = "unixfs-v1-2025"
@@ -170,6 +173,8 @@ class ExporterOptions:
     codecs: tuple[ValueCodec, ...] = ()
     allow_pickle: bool = False
     keep_files: bool = True
+    card: DatasetCard | None = None
+    classes: Mapping[str, int] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

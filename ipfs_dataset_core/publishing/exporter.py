@@ -6,13 +6,17 @@ import operator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from ipfs_dataset_core.addressing.sources import given_address, mistaken_port
 from ipfs_dataset_core.datasets.imported import ImportedDataset
 from ipfs_dataset_core.datasets.published import exporters_of, find_published, named_exporter
 from ipfs_dataset_core.errors import ExportError, ObjectNotFoundError, TransportError
 from ipfs_dataset_core.interfaces import ExporterOptions
+from ipfs_dataset_core.interfaces.dataset_card import as_card, class_numbers
 from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.publishing.dataset_files import classes_of
 from ipfs_dataset_core.publishing.dataset_samples import can_be_read_again, samples_of
 from ipfs_dataset_core.publishing.parts import MAX_PARTS, Ledger, make_record, read_parts
 from ipfs_dataset_core.publishing.publish import TreeSink, publish_files
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ipfs_dataset_core.interfaces import Exporter, ExporterPlugin, FileSink
+    from ipfs_dataset_core.interfaces.dataset_card import DatasetCard
     from ipfs_dataset_core.interfaces.value_codec import ValueCodec
     from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import OptionArguments
@@ -92,7 +97,12 @@ class IPFSDatasetExporter:
         )
 
     def export_to_ipfs(
-        self, dataset: Any, *, name: str | None = None, allow_empty: bool = False
+        self,
+        dataset: Any,
+        *,
+        name: str | None = None,
+        card: DatasetCard | str | os.PathLike[str] | None = None,
+        allow_empty: bool = False,
     ) -> str:
         """Publishes a dataset, pins it, and returns its CID.
 
@@ -103,6 +113,8 @@ class IPFSDatasetExporter:
             dataset: A map-style or iterable dataset, or any ordered iterable of samples; of an array or
                 tensor they are what its first dimension counts.
             name: What to call its pin; None is the exporter's own name.
+            card: What the dataset is: a `DatasetCard`, or the path of a ``README.md`` whose header is YAML.
+                It is kept with the dataset and shown on its page.
             allow_empty: Whether to publish a dataset that has no samples. By default that is an error, for
                 it may be an exhausted iterator.
 
@@ -110,8 +122,9 @@ class IPFSDatasetExporter:
             ExportError: It is no dataset (a path, a dict, a set, a DataLoader…), has no samples or fewer
                 than its length, or a sample has a part that cannot be exported; the message names it.
             TransportError: The node or store did not take the blocks.
+            ValueError: The card is none, or names a licence that SPDX does not list.
         """
-        _, exporter = named_exporter(self._form, self._exporter_options)
+        _, exporter = named_exporter(self._form, self._described(dataset, card))
         self.uploaded = count = UploadCount()
 
         def samples() -> Iterator[Any]:
@@ -154,7 +167,8 @@ class IPFSDatasetExporter:
 
         Returns:
             A small JSON object: the number and the root of the part, its form and profile, samples, bytes,
-            schema, and for each shard and its index the CID, the bytes and the bytes of all blocks.
+            schema, for each shard and its index the CID, the bytes and the bytes of all blocks, and what the
+            page of the dataset shows of the part.
 
         Raises:
             ExportError: A sample cannot be exported, the form is not written in parts, or the ledger has
@@ -167,7 +181,7 @@ class IPFSDatasetExporter:
             raise ValueError(f"part is a number from 0 to {MAX_PARTS - 1}, not {part!r}")
         part = operator.index(part)
         finished = None if ledger is None or not upload else Ledger(ledger)
-        name, exporter = named_exporter(self._form, self._exporter_options)
+        name, exporter = named_exporter(self._form, self._described(samples, None))
         settings = self._settings(name)
         if finished is not None and (record := finished.find(part, settings)) is not None:
             return record
@@ -199,6 +213,7 @@ class IPFSDatasetExporter:
         parts: Parts,
         *,
         name: str | None = None,
+        card: DatasetCard | str | os.PathLike[str] | None = None,
         pin: Pin = "recursive",
         mixed: bool = False,
         allow_empty: bool = False,
@@ -212,6 +227,7 @@ class IPFSDatasetExporter:
             parts: The records that `export_part` returned, in any order, or the path of a ledger, or a list
                 of records and ledgers.
             name: What to call its pin; None is the exporter's own name.
+            card: What the dataset is, as `export_to_ipfs` takes it.
             pin: ``"recursive"`` pins all of the dataset, where this node or store has, or can fetch, every
                 shard; ``"direct"`` pins the blocks that are made here and none of the shards, which the
                 nodes of the parts have pinned; None pins nothing.
@@ -224,8 +240,9 @@ class IPFSDatasetExporter:
             FormatError: A record or a ledger is damaged.
             OSError: A ledger cannot be read.
             TransportError: The node or store did not take the blocks, or lacks what should be pinned.
+            ValueError: The card is none, or names a licence that SPDX does not list.
         """
-        form, exporter = named_exporter(self._form, self._exporter_options)
+        form, exporter = named_exporter(self._form, self._described(None, card))
         records = read_parts(parts, self._settings(form))
         if not allow_empty and not any(record.get("samples") for record in records):
             raise ExportError(
@@ -281,6 +298,15 @@ class IPFSDatasetExporter:
                 if hint is None or not str(error).startswith(transport.name):
                     raise
                 raise type(error)(f"{error} ({hint})") from error
+
+    def _described(
+        self, dataset: Any, card: DatasetCard | str | os.PathLike[str] | None
+    ) -> ExporterOptions:
+        """Returns the options of an exporter that publishes a dataset, with its card and names of classes."""
+        given = as_card(card)
+        own = given.classes if given is not None else ()
+        classes = class_numbers(own) if own else classes_of(dataset)
+        return attrs.evolve(self._exporter_options, card=given, classes=classes)
 
     def import_from_ipfs(
         self,

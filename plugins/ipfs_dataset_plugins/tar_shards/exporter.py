@@ -15,7 +15,14 @@ from ipfs_dataset_core import Exporter, ObjectDirectory
 from ipfs_dataset_plugins.tar_shards import codecs, manifest
 from ipfs_dataset_plugins.tar_shards.codecs import schema_text
 from ipfs_dataset_plugins.tar_shards.manifest import OWN_SCHEMA
-from ipfs_dataset_plugins.tar_shards.parts import common_schema, parse_part, part_content
+from ipfs_dataset_plugins.tar_shards.page.description import described
+from ipfs_dataset_plugins.tar_shards.page.statistics import PREVIEWS, Statistics, merged
+from ipfs_dataset_plugins.tar_shards.parts import (
+    common_classes,
+    common_schema,
+    parse_part,
+    part_content,
+)
 from ipfs_dataset_plugins.tar_shards.samples import TarShardSamples
 from ipfs_dataset_plugins.tar_shards.shard_writer import ShardWriter, shard_paths, write_file
 
@@ -39,12 +46,12 @@ class TarShards(Exporter):
         )
 
     def export(self, samples: Iterable[Any], sink: FileSink) -> None:
-        common, shards = self._write_shards(samples, sink)
-        self._finish(common, shards, sink)
+        common, shards, statistics = self._write_shards(samples, sink)
+        self._finish(common, shards, statistics, self._options.classes, sink)
 
     def export_part(self, samples: Iterable[Any], sink: FileSink) -> dict[str, Any]:
-        common, shards = self._write_shards(samples, sink)
-        return part_content(common, shards, sink)
+        common, shards, statistics = self._write_shards(samples, sink)
+        return part_content(common, shards, statistics, sink, self._options.classes)
 
     def assemble(
         self, parts: Sequence[Mapping[str, Any]], sink: FileSink, *, mixed: bool = False
@@ -68,30 +75,50 @@ class TarShards(Exporter):
                     schema=part.schema if differs else None,
                 )
                 shards.append(listed)
-        self._finish(common, shards, sink)
+        statistics = merged((part.statistics for part in found), common, self._previews)
+        classes = self._options.classes or common_classes(found)
+        self._finish(common, shards, statistics, classes, sink)
 
     def _write_shards(
         self, samples: Iterable[Any], sink: FileSink
-    ) -> tuple[Schema | None, list[manifest.Shard]]:
-        """Returns the schema of the first sample, and the shards."""
+    ) -> tuple[Schema | None, list[manifest.Shard], Statistics]:
+        """Returns the schema of the first sample, the shards, and statistics of the samples."""
+        statistics = Statistics(self._previews)
         writer = ShardWriter(sink, self._options.shard_bytes)
         common: Schema | None = None
         for schema, members in self._codec.encode_all(samples):
             if common is None:
                 common = schema
+            statistics.add(schema, members)
             writer.add(members if schema is common else [_own_schema(schema), *members])
-        return common, writer.finish()
+        return common, writer.finish(), statistics
 
-    def _finish(self, common: Schema | None, shards: list[manifest.Shard], sink: FileSink) -> None:
+    @property
+    def _previews(self) -> int:
+        """How many samples the page shows."""
+        return PREVIEWS if self._options.card is None else self._options.card.previews
+
+    def _finish(
+        self,
+        common: Schema | None,
+        shards: list[manifest.Shard],
+        statistics: Statistics,
+        classes: Mapping[str, int],
+        sink: FileSink,
+    ) -> None:
         """Writes what is beside the shards and their indexes."""
         overview = manifest.Manifest(
             form=NAME,
             profile=self._options.profile,
             schema=common,
             shards=tuple(shards),
+            card=self._options.card,
+            classes=classes,
         )
         write_file(sink, "metadata.txt", "".join(f"{shard.path}\n" for shard in shards).encode())
         write_file(sink, MANIFEST, overview.to_bytes())
+        for path, content in described(overview, statistics).items():
+            write_file(sink, path, content)
 
     def load(self, source: ObjectDirectory | ObjectFile) -> PublishedSamples | None:
         if not isinstance(source, ObjectDirectory) or not source.contains(MANIFEST):

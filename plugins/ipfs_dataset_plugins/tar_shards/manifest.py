@@ -18,12 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ipfs_dataset_core import ExportError, FormatError, LimitError, Limits
+from ipfs_dataset_core import (
+    DatasetCard,
+    ExportError,
+    FormatError,
+    LimitError,
+    Limits,
+    class_numbers,
+)
 from ipfs_dataset_plugins.tar_shards.codecs import scalars, schema
 from ipfs_dataset_plugins.tar_shards.codecs.scalars import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from ipfs_dataset_core import ObjectFile
 
@@ -66,18 +73,6 @@ def _text(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
 def _maybe_text(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is not None:
         _text(_, attribute, value)
-
-
-def _card(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None and type(value) is not dict:
-        raise ValueError(f"{attribute.name} is {shown(value)}, not an object")
-
-
-def _classes(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if value is None:
-        return
-    if type(value) is not tuple or not all(type(name) is str for name in value):
-        raise ValueError(f"{attribute.name} is {shown(value)}, not a list of names")
 
 
 def _path(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -140,8 +135,8 @@ class Manifest:
         schema: How the members of a sample make it, unless the sample brings a schema of its own.
         shards: The shards, in order.
         chunker: How files were cut into blocks, as ``ipfs add --chunker`` has it; None is as in the profile.
-        card: What the dataset is, for people, as the fields of a `DatasetCard`.
-        classes: The names of the labels, in the order of their numbers.
+        card: What the dataset is, as its author states it.
+        classes: The number of each class by its name.
         numbered: Whether members are named after the position of their sample, as version 2.0 has it.
     """
 
@@ -150,8 +145,8 @@ class Manifest:
     schema: schema.Schema | None
     shards: tuple[Shard, ...]
     chunker: str | None = attrs.field(default=None, validator=_maybe_text)
-    card: dict[str, Any] | None = attrs.field(default=None, validator=_card)
-    classes: tuple[str, ...] | None = attrs.field(default=None, validator=_classes)
+    card: DatasetCard | None = None
+    classes: Mapping[str, int] = attrs.field(factory=dict)
     numbered: bool = False
 
     @property
@@ -173,8 +168,8 @@ class Manifest:
             "profile": self.profile,
             "chunker": self.chunker,
             "samples": self.samples,
-            "card": self.card,
-            "classes": self.classes,
+            "card": None if self.card is None else self.card.to_json(),
+            "classes": _classes_json(self.classes),
             "schema": None if self.schema is None else schema.to_json(self.schema),
             "shards": [shard.to_json() for shard in self.shards],
         }
@@ -187,6 +182,13 @@ class Manifest:
                 "shard_bytes"
             )
         return data
+
+
+def _classes_json(classes: Mapping[str, int]) -> list[str] | dict[str, int] | None:
+    """Returns a list of the names where they are numbered 0, 1, 2…; None where there are none."""
+    if list(classes.values()) == list(range(len(classes))):
+        return list(classes) or None
+    return dict(classes)
 
 
 def read_limited(file: ObjectFile, limit: int) -> bytes:
@@ -283,9 +285,14 @@ def _from_fields(fields: dict[str, Any], name: str, major: int) -> Manifest:
     if type(shards) is not list:
         raise FormatError("its shards are no list")
     numbered = major == NUMBERED
-    later = {} if numbered else {field: fields[field] for field in ("chunker", "card", "classes")}
-    if type(later.get("classes")) is list:
-        later["classes"] = tuple(later["classes"])
+    later = {}
+    if not numbered:
+        card, classes = fields["card"], fields["classes"]
+        later = {
+            "chunker": fields["chunker"],
+            "card": None if card is None else DatasetCard.from_json(card, f"the card in {name!r}"),
+            "classes": {} if classes is None else class_numbers(classes),
+        }
     return Manifest(
         form=fields["form"],
         profile=fields["profile"],

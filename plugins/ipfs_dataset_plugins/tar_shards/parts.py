@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ipfs_dataset_core import CID, ExportError, FormatError, IPFSDatasetError
+from ipfs_dataset_core import CID, ExportError, FormatError, IPFSDatasetError, class_numbers
 from ipfs_dataset_core.ipld import DAG_PB, RAW, Built
 from ipfs_dataset_plugins.tar_shards import manifest
 from ipfs_dataset_plugins.tar_shards.codecs import schema, schema_text
 from ipfs_dataset_plugins.tar_shards.codecs.scalars import shown
+from ipfs_dataset_plugins.tar_shards.page.statistics import statistics_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ipfs_dataset_core import FileSink
+    from ipfs_dataset_plugins.tar_shards.page.statistics import Statistics
 
 _MAX_BYTES = 1 << 60
 
@@ -48,15 +50,23 @@ class Part:
         number: Its number.
         schema: How the members of its samples make them, None where it has no samples.
         shards: Its shards, in order.
+        statistics: Of its samples.
+        classes: The number of each class by its name; empty where the classes have no names.
     """
 
     number: int
     schema: schema.Schema | None
     shards: tuple[PartShard, ...]
+    statistics: Statistics
+    classes: Mapping[str, int]
 
 
 def part_content(
-    common: schema.Schema | None, shards: Sequence[manifest.Shard], sink: FileSink
+    common: schema.Schema | None,
+    shards: Sequence[manifest.Shard],
+    statistics: Statistics,
+    sink: FileSink,
+    classes: Mapping[str, int],
 ) -> dict[str, Any]:
     """Returns what is recorded of a part that was written into a sink."""
     return {
@@ -65,6 +75,8 @@ def part_content(
         "samples": sum(shard.samples for shard in shards),
         "bytes": sum(shard.size for shard in shards),
         "schema": None if common is None else schema.to_json(common),
+        "classes": dict(classes),
+        "statistics": statistics.to_json(),
         "shards": [
             {
                 **_file_fields(sink.built(shard.path)),
@@ -94,10 +106,13 @@ def parse_part(record: Mapping[str, Any]) -> Part:
         own, shards = record["schema"], record["shards"]
         if type(shards) is not list:
             raise FormatError(f"its shards are {shown(shards)}, not a list")
+        common = None if own is None else schema.from_json(own, f"the schema of part {number}")
         part = Part(
             number,
-            None if own is None else schema.from_json(own, f"the schema of part {number}"),
+            common,
             tuple(map(_shard, shards)),
+            statistics_from_json(record["statistics"], common),
+            class_numbers(record["classes"]),
         )
     except (ValueError, TypeError, KeyError) as error:
         raise FormatError(f"{what} is damaged: {error}") from error
@@ -189,3 +204,9 @@ def common_schema(parts: Sequence[Part], *, mixed: bool) -> schema.Schema | None
 def _short(of: schema.Schema) -> str:
     text = json.dumps(schema.to_json(of))
     return text if len(text) <= 300 else f"{text[:300]}…"  # noqa: PLR2004 - of a message
+
+
+def common_classes(parts: Sequence[Part]) -> Mapping[str, int]:
+    """Returns the names of classes that the parts have; none where some have other ones than others."""
+    named = [part.classes for part in parts if part.classes]
+    return named[0] if named and all(classes == named[0] for classes in named) else {}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ipfs_dataset_core import human_size
+from ipfs_dataset_plugins.tar_shards.page.pictures import WAVE_HEIGHT, WAVE_WIDTH
 from ipfs_dataset_plugins.tar_shards.page.previews import fields_of
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ grid-template-columns:repeat(auto-fill,minmax(min(8rem,44%),1fr))}
 ul.wide{grid-template-columns:repeat(auto-fill,minmax(min(17rem,100%),1fr))}
 ul.sheet li{background:var(--tile);border:1px solid var(--line);border-radius:8px;overflow:hidden;
 display:flex;flex-direction:column}
-ul.sheet img{display:block;width:100%;aspect-ratio:1;object-fit:contain;image-orientation:none}
+ul.sheet img{display:block;width:100%;height:auto;aspect-ratio:1;object-fit:contain;image-orientation:none}
 ul.sheet img.flat{aspect-ratio:auto;height:3rem;object-fit:fill}
 img.small{image-rendering:pixelated}
 .wave{display:block;width:100%;height:auto}.wave path{fill:var(--wave)}
@@ -73,7 +74,7 @@ img.small{image-rendering:pixelated}
 table{border-collapse:collapse;width:100%;font-size:.94rem}
 th,td{text-align:left;padding:.4rem .8rem .4rem 0;border-bottom:1px solid var(--line);vertical-align:top}
 thead th{color:var(--soft);font-weight:600;font-size:.85rem}tbody th{font-weight:500}
-td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .bars th{max-width:16rem}.bars td.bar{width:55%;min-width:6rem;vertical-align:middle;padding-right:0}
 .bars svg{display:block;width:100%;height:.9rem}.bars rect{fill:var(--bar)}
 details{margin:.8rem 0}summary{cursor:pointer;color:var(--link)}
@@ -111,7 +112,10 @@ _POLICY = (
 
 def escaped(text: Any) -> str:
     """Returns text as it may stand in HTML, also within quotation marks."""
-    cleaned = "".join(c if c in "\n\t" or (c >= " " and not "\x7f" <= c <= "\x9f") else "\ufffd" for c in str(text))
+    cleaned = "".join(
+        c if c in "\n\t" or (c >= " " and not "\x7f" <= c <= "\x9f") else "\ufffd"
+        for c in str(text)
+    )
     return html.escape(cleaned.encode("utf-8", "replace").decode(), quote=True)
 
 
@@ -218,7 +222,9 @@ def _header(content: PageContent, title: str) -> str:
             shown.append(("Home", _link(card.homepage, re.sub(r"^https?://", "", card.homepage))))
         if card.keywords:
             shown.append(("Keywords", escaped(", ".join(card.keywords))))
-    items = "".join(f'<div><dt>{name}</dt><dd dir="auto">{value}</dd></div>\n' for name, value in shown if value)
+    items = "".join(
+        f'<div><dt>{name}</dt><dd dir="auto">{value}</dd></div>\n' for name, value in shown if value
+    )
     return "\n".join([*lines, f'<dl class="facts">\n{items}</dl>\n</header>'])
 
 
@@ -252,10 +258,9 @@ def _loading() -> str:
     return _section(
         "load",
         "Load it",
-        """<pre tabindex="0"><code>from ipfs_dataset import IPFSDatasetExporter
+        """<pre tabindex="0"><code>from ipfs_dataset import load
 
-dataset = IPFSDatasetExporter("<span data-gateway>gateway+https://…</span>")"""
-        """.import_from_ipfs("<span data-url>ipfs://CID</span>")
+dataset = load("<span data-url>ipfs://CID</span>", "<span data-gateway>gateway+https://…</span>")
 sample = dataset[0]</code></pre>
 <p class="note">Install it with <code>pip install ipfs-dataset</code>. Instead of the gateway there may be a node of
 your own, such as <code>"/ip4/127.0.0.1/tcp/5001"</code>.<span data-hint> Where it says <code>CID</code> above goes the
@@ -274,7 +279,11 @@ def _samples(content: PageContent) -> str:
     wide = " wide" if drawn < len(previews) or wave else ""
     items = "\n".join(_sample(preview, content.statistics.label, names) for preview in previews)
     count, total = len(previews), content.statistics.samples
-    note = "All samples." if count == total else f"{count:,} of {total:,} samples, from the whole dataset."
+    note = (
+        "All samples."
+        if count == total
+        else f"{count:,} of {total:,} samples, from the whole dataset."
+    )
     return _section(
         "samples",
         "Samples",
@@ -287,7 +296,7 @@ _FLAT = 8
 
 
 def _sample(preview: Preview, label: str | None, names: Mapping[int, str]) -> str:
-    found = preview.label.get(label) if label is not None else None
+    found = preview.short.get(label) if label is not None else None
     called = "" if found is None else label_text(found, names)
     pictures, texts = [], []
     for value in preview.values:
@@ -297,16 +306,18 @@ def _sample(preview: Preview, label: str | None, names: Mapping[int, str]) -> st
         if value.image is not None:
             pictures.append(_picture(value, alt))
         elif value.drawing is not None:
-            drawing = value.drawing.replace('aria-hidden="true"', f'role="img" aria-label="{escaped(alt)}"')
-            pictures.append(drawing)
+            pictures.append(
+                f'<svg viewBox="0 0 {WAVE_WIDTH} {WAVE_HEIGHT}" class="wave" role="img" '
+                f'aria-label="{escaped(alt)}"><path d="{escaped(value.drawing)}"/></svg>'
+            )
         if value.text is not None and value.text.encode() != found:
             texts.append(f'<span class="text" dir="auto">{escaped(value.text)}</span>')
         elif value.image is None and value.drawing is None and value.text is None:
             texts.append(f'<span class="text">{escaped(value.detail)}</span>')
-    shown = f' <span dir="auto">{escaped(called)}</span>' if called else ""
+    shown = f'<strong dir="auto">{escaped(called)}</strong> ' if called else ""
+    number = f'<span class="number">#{preview.position:,}</span>'
     return (
-        f'<li>{"".join(pictures)}<div class="caption"><span class="number">{preview.position:,}</span>'
-        f"{shown}{''.join(texts)}</div></li>"
+        f'<li>{"".join(pictures)}<div class="caption">{shown}{number}{"".join(texts)}</div></li>'
     )
 
 
@@ -318,7 +329,7 @@ def _picture(value: Value, alt: str) -> str:
         kinds.append("flat")
     size = f' width="{value.width}" height="{value.height}"' if value.width and value.height else ""
     style = f' class="{" ".join(kinds)}"' if kinds else ""
-    return f'<img src="{value.image}" alt="{escaped(alt)}"{size}{style} loading="lazy" decoding="async">'
+    return f'<img src="{escaped(value.image)}" alt="{escaped(alt)}"{size}{style} loading="lazy" decoding="async">'
 
 
 def label_text(label: bytes, names: Mapping[int, str]) -> str:
@@ -338,7 +349,9 @@ def _classes(content: PageContent) -> str:
         rest = len(content.classes) - len(shown)
         listed = ", ".join(f"{escaped(name)} ({number})" for name, number in shown)
         return _section(
-            "classes", "Classes", f'<p dir="auto">{listed}{f" and {rest:,} more" if rest else ""}</p>'
+            "classes",
+            "Classes",
+            f'<p dir="auto">{listed}{f" and {rest:,} more" if rest else ""}</p>',
         )
     total = sum(count for _, count in histogram)
     order = "in their order"
@@ -355,7 +368,12 @@ def _classes(content: PageContent) -> str:
         for label, count in shown_bars
     )
     field = next(
-        (f.name for f in fields_of(content.statistics.schema) if f.suffix == content.statistics.label), ""
+        (
+            f.name
+            for f in fields_of(content.statistics.schema)
+            if f.suffix == content.statistics.label
+        ),
+        "",
     )
     return _section(
         "classes",
@@ -363,8 +381,8 @@ def _classes(content: PageContent) -> str:
         f'<p class="note">How many samples each has, {order}; the label is the field '
         f"<code>{escaped(field)}</code>.</p>\n"
         '<div class="scroll"><table class="bars"><thead><tr><th scope="col">Class</th>'
-        '<th scope="col"><span class="note">Share</span></th><th scope="col">Samples</th>'
-        f'<th scope="col">Of all</th></tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>',
+        '<th scope="col"><span class="note">Share</span></th><th scope="col" class="n">Samples</th>'
+        f'<th scope="col" class="n">Of all</th></tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>',
     )
 
 
@@ -395,13 +413,20 @@ def _fields(content: PageContent) -> str:
         "fields",
         "Fields",
         f'<p class="note">Each sample is {kind}.</p>\n<div class="scroll"><table><thead><tr>'
-        '<th scope="col">Field</th><th scope="col">What it is</th><th scope="col">Size in all</th></tr></thead>\n'
+        '<th scope="col">Field</th><th scope="col">What it is</th><th scope="col" class="n">Size in all</th></tr></thead>\n'
         f"<tbody>\n{rows}\n</tbody></table></div>{note}",
     )
 
 
 def _codec_text(field: Field) -> str:
-    names = {"str": "text", "int": "integer", "json": "JSON", "ndarray": "array", "png": "image", "pil": "image"}
+    names = {
+        "str": "text",
+        "int": "integer",
+        "json": "JSON",
+        "ndarray": "array",
+        "png": "image",
+        "pil": "image",
+    }
     return names.get(field.codec, field.codec)
 
 
@@ -434,11 +459,11 @@ def _verifying() -> str:
     return _section(
         "verify",
         "How it is verified",
-        """<p>The CID of this folder is a hash of all of it. <code>ipfs-dataset</code> compares each block of data with
-its CID before a byte of it is used, whatever gateway or node sent it: who sends other data is noticed, and another
-source is asked. Copy the CID from where you trust it, such as a paper.</p>
-<p class="note">A browser does not verify this page: a gateway could show another one. Your own node verifies it,
-as does <code>ipfs get</code>.</p>""",
+        """<p>The CID of this folder is a hash of everything in it. <code>ipfs-dataset</code> compares each block of data
+with its CID before a byte of it is used, whichever gateway or node sent it; data that does not match is fetched from
+another source. So take the CID from where you trust it, such as a paper or a repository.</p>
+<p class="note">Browsers do not verify this page, so that a gateway could show another one. Your own node verifies
+it.</p>""",
     )
 
 
@@ -454,11 +479,15 @@ def _files(content: PageContent) -> str:
     parts = [f"<p>Beside this page: {links}.</p>"] if links else []
     if rows:
         rest = len(shards) - _MAX_SHARDS
-        more = f'\n<p class="note">{rest:,} more are in <a href="shards/">shards/</a>.</p>' if rest > 0 else ""
+        more = (
+            f'\n<p class="note">{rest:,} more are in <a href="shards/">shards/</a>.</p>'
+            if rest > 0
+            else ""
+        )
         parts.append(
-            f'<details><summary>{len(shards):,} TAR file{"s" if len(shards) != 1 else ""} with the samples</summary>\n'
-            '<div class="scroll"><table><thead><tr><th scope="col">File</th><th scope="col">Samples</th>'
-            f'<th scope="col">Size</th><th scope="col">CID</th></tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
+            f"<details><summary>{len(shards):,} TAR file{'s' if len(shards) != 1 else ''} with the samples</summary>\n"
+            '<div class="scroll"><table><thead><tr><th scope="col">File</th><th scope="col" class="n">Samples</th>'
+            f'<th scope="col" class="n">Size</th><th scope="col">CID</th></tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
             f"{more}</details>"
         )
     return _section("files", "Files", "\n".join(parts)) if parts else ""

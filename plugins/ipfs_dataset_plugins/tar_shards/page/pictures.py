@@ -23,7 +23,7 @@ _MAX_PIXELS = 64 << 20
 _QUALITIES = (72, 50, 30)
 HEAT_SIDE = 48
 COLOUR_SIDE = 40
-_WAVE_WIDTH, _WAVE_HEIGHT = 160, 64
+WAVE_WIDTH, WAVE_HEIGHT = 160, 64
 # Viridis at equal distances.
 _ANCHORS = (
     *((68, 1, 84), (72, 40, 120), (62, 74, 137), (49, 104, 142), (38, 130, 142)),
@@ -119,7 +119,8 @@ def _palette() -> bytes:
         number, part = place // 254, place % 254
         after = _ANCHORS[min(number + 1, last)]
         colours += bytes(
-            (a * (254 - part) + b * part) // 254 for a, b in zip(_ANCHORS[number], after, strict=True)
+            (a * (254 - part) + b * part) // 254
+            for a, b in zip(_ANCHORS[number], after, strict=True)
         )
     # The last one is for what is no number.
     return bytes(colours) + b"\x80\x80\x80"
@@ -129,7 +130,7 @@ PALETTE = _palette()
 
 
 def array_picture(array: np.ndarray[Any, Any]) -> tuple[bytes, int, int] | str | None:
-    """Returns a picture of an array of numbers: PNG with its width and height, SVG of a wave, or None.
+    """Returns a picture of an array of numbers: PNG with its size, the path of a wave, or None.
 
     Args:
         array: Any array. Three or one channels first, or colours last, are shown in colours; one long
@@ -174,9 +175,7 @@ def _as_colours(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
 
 def _picked(np: Any, array: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
     """Returns at most `side` rows and columns of an array, at equal distances."""
-    rows, columns = (
-        np.arange(min(n, side)) * n // max(1, min(n, side)) for n in array.shape[:2]
-    )
+    rows, columns = (np.arange(min(n, side)) * n // max(1, min(n, side)) for n in array.shape[:2])
     return array[rows][:, columns]  # type: ignore[no-any-return]
 
 
@@ -205,23 +204,20 @@ def _levels(
 
 
 def wave(samples: np.ndarray[Any, Any]) -> str:
-    """Returns an SVG drawing of a wave: the least and the greatest value in each of 160 columns."""
+    """Returns the path, in SVG, of a wave: the least and the greatest value in each of 160 columns."""
     import numpy as np  # noqa: PLC0415 - only where there are arrays
 
     values = samples.astype(np.float64)
     values = np.where(np.isfinite(values), values, 0.0)
-    edges = np.arange(_WAVE_WIDTH) * values.size // _WAVE_WIDTH
+    edges = np.arange(WAVE_WIDTH) * values.size // WAVE_WIDTH
     low, high = np.minimum.reduceat(values, edges), np.maximum.reduceat(values, edges)
     most = max(abs(float(low.min())), abs(float(high.max()))) or 1.0
-    middle = _WAVE_HEIGHT // 2
+    middle = WAVE_HEIGHT // 2
     tops = [int(middle - value / most * (middle - 2)) for value in high]
     bottoms = [int(middle - value / most * (middle - 2)) + 1 for value in low]
     points = [f"{x} {y}" for x, y in enumerate(tops)]
     points += [f"{x} {y}" for x, y in reversed(list(enumerate(bottoms)))]
-    return (
-        f'<svg viewBox="0 0 {_WAVE_WIDTH} {_WAVE_HEIGHT}" class="wave" aria-hidden="true">'
-        f'<path d="M{"L".join(points)}Z"/></svg>'
-    )
+    return f"M{'L'.join(points)}Z"
 
 
 def wav_wave(data: bytes) -> tuple[str, float, int] | None:
@@ -244,7 +240,7 @@ def wav_wave(data: bytes) -> tuple[str, float, int] | None:
         kind = {1: "u1", 2: "<i2", 4: "<i4"}[width]
         frames = frames[: len(frames) // (width * channels) * width * channels]
         values = np.frombuffer(frames, kind)[::channels]
-        if values.size < _WAVE_WIDTH:
+        if values.size < WAVE_WIDTH:
             return None
         shown = values.astype(np.int64) - 128 if width == 1 else values
         return wave(shown), values.size / rate, rate

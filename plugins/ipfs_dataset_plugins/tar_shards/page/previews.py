@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _MAX_TEXT = 280
 _MAX_FIELDS = 24
+_MAX_SHORT = 64
+_MAX_SUFFIX = 1000
 _ARRAYS = frozenset({arrays.TENSOR, arrays.ARRAY})
 _SHOWN_VALUES = 8
 
@@ -37,7 +40,7 @@ class Field:
     @property
     def name(self) -> str:
         """What people call it."""
-        return ".".join(str(key) for key in self.path) or "sample"
+        return ".".join(str(key) for key in self.path)[:200] or "sample"
 
 
 @attrs.frozen
@@ -48,7 +51,7 @@ class Value:
         field: The name of the field.
         detail: What it is, such as ``"image 32 x 32, RGB"``.
         image: A data URL of a picture, None where there is none.
-        drawing: SVG of a picture, None where there is none.
+        drawing: The path of a drawing in SVG, None where there is none.
         text: Its text, None where that would not help.
         width: Width of the picture in pixels.
         height: Height of the picture in pixels.
@@ -70,12 +73,58 @@ class Preview:
     Args:
         position: Its number in the dataset.
         values: Of its fields, in order.
-        label: Its label as it is encoded, by the suffix of each member.
+        short: What its short members hold, by their suffix; its label is one of them.
     """
 
     position: int
     values: tuple[Value, ...]
-    label: dict[str, bytes] = attrs.field(factory=dict, repr=False)
+    short: dict[str, bytes] = attrs.field(factory=dict, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns it as objects that the json module writes."""
+        return {
+            "position": self.position,
+            "values": [attrs.asdict(value) for value in self.values],
+            "short": {suffix: payload.decode("latin-1") for suffix, payload in self.short.items()},
+        }
+
+
+_IMAGE = re.compile(r"data:image/(?:png|jpeg|gif|webp|bmp);base64,[A-Za-z0-9+/]{0,65536}={0,2}")
+_DRAWING = re.compile(r"M\d{1,3} \d{1,3}(?:L\d{1,3} \d{1,3}){0,400}Z")
+
+
+def preview_from_json(fields: Any) -> Preview:
+    """Returns what `Preview.to_json` wrote, which may come from anywhere.
+
+    Raises:
+        ValueError: It is something else.
+        TypeError: Likewise.
+        LookupError: Likewise.
+    """
+    position, values, short = fields["position"], fields["values"], fields["short"]
+    if type(position) is not int or position < 0 or len(values) > _MAX_FIELDS:
+        raise ValueError("a preview is damaged")
+    if len(short) > _MAX_FIELDS or any(len(s) > _MAX_SUFFIX or len(v) > _MAX_SHORT for s, v in short.items()):
+        raise ValueError("the labels of a preview are damaged")
+    return Preview(
+        position,
+        tuple(map(_value_from_json, values)),
+        {suffix: text.encode("latin-1") for suffix, text in short.items()},
+    )
+
+
+def _value_from_json(fields: Any) -> Value:
+    value = Value(**fields)
+    texts = (value.field, value.detail, "" if value.text is None else value.text)
+    if any(type(text) is not str or len(text) > _MAX_SUFFIX for text in texts):
+        raise ValueError("the text of a preview is damaged")
+    for found, pattern in ((value.image, _IMAGE), (value.drawing, _DRAWING)):
+        if found is not None and not pattern.fullmatch(found):
+            raise ValueError("the picture of a preview is damaged")
+    for number in (value.width, value.height):
+        if type(number) is not int or not 0 <= number < 1 << 31:
+            raise ValueError("the size of a picture is damaged")
+    return value
 
 
 def fields_of(schema: Schema | None) -> list[Field]:
@@ -111,8 +160,10 @@ def preview(position: int, schema: Schema, members: list[tuple[str, bytes]]) -> 
         for field in fields_of(schema)[:_MAX_FIELDS]
         if field.suffix in payloads
     )
-    small = {suffix: payload for suffix, payload in members if len(payload) <= 64}  # noqa: PLR2004
-    return Preview(position, values, small)
+    short = {
+        suffix: payload for suffix, payload in members[:_MAX_FIELDS] if len(payload) <= _MAX_SHORT
+    }
+    return Preview(position, values, short)
 
 
 def value_of(field: Field, payload: bytes) -> Value:
@@ -170,7 +221,9 @@ def _opened(codec: str, payload: bytes) -> Any:
 
 
 def _array(name: str, codec: str, payload: bytes) -> Value:
-    decoded = arrays.decode_tensor(payload) if codec == arrays.TENSOR else arrays.decode_array(payload)
+    decoded = (
+        arrays.decode_tensor(payload) if codec == arrays.TENSOR else arrays.decode_array(payload)
+    )
     shape = " × ".join(map(str, decoded.shape)) or "one number"
     kind = str(decoded.dtype).removeprefix("torch.")
     detail = f"{'tensor' if codec == arrays.TENSOR else 'array'} {shape}, {kind}"
@@ -179,7 +232,9 @@ def _array(name: str, codec: str, payload: bytes) -> Value:
         return Value(name, detail)
     text = None
     if array.size <= _SHOWN_VALUES:
-        flat = ", ".join(f"{value:.4g}" if array.dtype.kind == "f" else str(value) for value in array.flat)
+        flat = ", ".join(
+            f"{value:.4g}" if array.dtype.kind == "f" else str(value) for value in array.flat
+        )
         text = flat[:_MAX_TEXT]
         if array.size < 2 or array.ndim < 2:  # noqa: PLR2004
             return Value(name, detail, text=text)
@@ -209,7 +264,11 @@ def _file(name: str, codec: str, payload: bytes) -> Value:
     media = pictures.media_type_of(payload)
     if media is not None and media != "image/bmp" and len(payload) <= pictures.MAX_INLINE:
         return Value(name, f"{codec}, {size}", image=pictures.data_url(payload, media))
-    if payload[:4] == b"RIFF" and payload[8:12] == b"WAVE" and (found := pictures.wav_wave(payload)):
+    if (
+        payload[:4] == b"RIFF"
+        and payload[8:12] == b"WAVE"
+        and (found := pictures.wav_wave(payload))
+    ):
         drawing, seconds, rate = found
         return Value(name, f"{codec}, WAV, {seconds:.2f} s, {rate:,} Hz", drawing=drawing)
     for start, form in ((b"fLaC", "FLAC"), (b"OggS", "Ogg"), (b"ID3", "MP3")):

@@ -6,22 +6,42 @@ parts that are exported by several processes are merged.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ipfs_dataset_plugins.tar_shards.page.previews import Field, Preview, fields_of, preview
+from ipfs_dataset_plugins.tar_shards.codecs.schema import schema_text
+from ipfs_dataset_plugins.tar_shards.page.previews import (
+    Field,
+    Preview,
+    fields_of,
+    preview,
+    preview_from_json,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ipfs_dataset_plugins.tar_shards.codecs.schema import Schema
 
+# How many samples a page shows where there is no card.
+PREVIEWS = 48
 # Of labels that are numbers or texts; more of them are no classes.
 MAX_LABELS = 1 << 16
 _MAX_LABEL = 64
 _LABEL_CODECS = frozenset({"int", "str", "json"})
-_LABEL_NAMES = frozenset({"label", "labels", "target", "class", "y", "category", "cls", "fine_label"})
+_LABEL_NAMES = frozenset(
+    {"label", "labels", "target", "class", "y", "category", "cls", "fine_label"}
+)
 # A sample with more is drawn as soon as it is chosen, and its bytes are dropped.
 _KEPT_BYTES = 64 << 10
+
+# Of the record of a part, of which there may be thousands.
+_PART_PREVIEWS = 8
+_PART_BYTES = 16 << 10
+_PART_LABELS = 4096
 
 _Kept = tuple[int, "Schema", list[tuple[str, bytes]]]
 
@@ -42,7 +62,7 @@ class Statistics:
         label: The suffix of the members that are labels.
     """
 
-    previews: int = 48
+    previews: int = PREVIEWS
     samples: int = 0
     others: int = 0
     schema: Schema | None = None
@@ -93,12 +113,66 @@ class Statistics:
             self._kept = self._kept[::2]
             self._stride *= 2
 
+    def keep(self, shown: Preview) -> None:
+        """Adds a preview behind all others."""
+        self._kept.append(shown)
+
+    def merge(self, part: Statistics, *, same: bool) -> None:
+        """Adds the statistics of the next part.
+
+        Args:
+            part: They.
+            same: Whether its samples have the structure of these.
+        """
+        if same:
+            for suffix, size in part.sizes.items():
+                self.sizes[suffix] += size
+            if self.labels is not None and part.labels is not None:
+                for label, count in part.labels.items():
+                    self.labels[label] = self.labels.get(label, 0) + count
+                if len(self.labels) > MAX_LABELS:
+                    self.labels = None
+            else:
+                self.labels = None
+        for shown in part.shown():
+            self._kept.append(attrs.evolve(shown, position=shown.position + self.samples))
+        # Every other one, as when all samples are counted by one process.
+        if len(self._kept) > 8 * max(self.previews, 1):
+            self._kept = self._kept[::2]
+        self.samples += part.samples
+        self.others += part.others if same else part.samples
+
     def shown(self) -> list[Preview]:
         """Returns the samples to show, spread over the dataset."""
-        count = len(self._kept)
-        most = min(self.previews, count)
-        chosen = [self._kept[number * count // most] for number in range(most)]
+        most = min(self.previews, len(self._kept))
+        positions = [kept.position if isinstance(kept, Preview) else kept[0] for kept in self._kept]
+        chosen, start = [], 0
+        for number in range(most):
+            at = bisect_left(positions, number * self.samples // most, start)
+            # As many are left as are still to be chosen.
+            start = min(at, len(positions) - (most - number)) + 1
+            chosen.append(self._kept[start - 1])
         return [kept if isinstance(kept, Preview) else preview(*kept) for kept in chosen]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what the record of a part has of them, some 20 KB: few previews, and labels if there are few."""
+        previews: list[Any] = []
+        room = _PART_BYTES
+        shown = attrs.evolve(self, previews=min(self.previews, _PART_PREVIEWS)).shown()
+        for found in shown:
+            fields = found.to_json()
+            room -= len(json.dumps(fields))
+            if room < 0:
+                break
+            previews.append(fields)
+        labels = self.labels if self.labels is not None and len(self.labels) <= _PART_LABELS else None
+        return {
+            "samples": self.samples,
+            "others": self.others,
+            "sizes": self.sizes,
+            "labels": None if labels is None else {k.decode("latin-1"): n for k, n in labels.items()},
+            "previews": previews,
+        }
 
     def histogram(self) -> list[tuple[bytes, int]]:
         """Returns the labels and how many samples have each, none where they are no classes."""
@@ -106,6 +180,65 @@ class Statistics:
             return []
         ids = len(self.labels) > 20 and len(self.labels) * 2 > self.samples  # noqa: PLR2004
         return [] if ids else sorted(self.labels.items(), key=_label_order)
+
+
+def merged(
+    parts: Iterable[Statistics], schema: Schema | None, previews: int = PREVIEWS
+) -> Statistics:
+    """Returns the statistics of a dataset that was exported in parts.
+
+    Args:
+        parts: Those of its parts, in order.
+        schema: The structure of most of its samples.
+        previews: How many samples its page shows at most.
+    """
+    fields = fields_of(schema)
+    found = Statistics(previews, schema=schema, label=label_of(fields))
+    found.sizes = dict.fromkeys((field.suffix for field in fields), 0)
+    text = None if schema is None else schema_text(schema)
+    for part in parts:
+        found.merge(part, same=part.schema is not None and schema_text(part.schema) == text)
+    return found
+
+
+def statistics_from_json(fields: Any, schema: Schema | None) -> Statistics:
+    """Returns what `Statistics.to_json` wrote, which may come from anywhere.
+
+    Args:
+        fields: What the json module parsed.
+        schema: The structure of most of the samples.
+
+    Raises:
+        ValueError: It is something else.
+        TypeError: Likewise.
+        LookupError: Likewise.
+    """
+    label = label_of(fields_of(schema))
+    found = Statistics(schema=schema, label=label)
+    found.samples, found.others = _count(fields["samples"]), _count(fields["others"])
+    sizes, labels, previews = fields["sizes"], fields["labels"], fields["previews"]
+    known = {field.suffix for field in fields_of(schema)}
+    found.sizes = {suffix: _count(sizes[suffix]) for suffix in known if suffix in sizes}
+    if labels is None:
+        found.labels = None
+    else:
+        if len(labels) > _PART_LABELS or any(len(name) > _MAX_LABEL for name in labels):
+            raise ValueError("its labels are too many or too long")
+        found.labels = {name.encode("latin-1"): _count(count) for name, count in labels.items()}
+    if len(previews) > _PART_PREVIEWS:
+        raise ValueError("its previews are too many")
+    for one in previews:
+        shown = preview_from_json(one)
+        if shown.position >= found.samples:
+            raise ValueError(f"it shows sample {shown.position} of {found.samples}")
+        found.keep(shown)
+    return found
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 62:
+        raise ValueError(f"{value!r:.40} is not a count")
+    return value
 
 
 def _label_order(item: tuple[bytes, int]) -> tuple[int, int, bytes]:

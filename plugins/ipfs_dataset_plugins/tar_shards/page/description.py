@@ -1,0 +1,35 @@
+"""The files with which a published dataset describes itself: its page, its README, its Croissant metadata."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_plugins.tar_shards.page.html import PageContent, page_html
+
+if TYPE_CHECKING:
+    from ipfs_dataset_plugins.tar_shards.manifest import Manifest
+    from ipfs_dataset_plugins.tar_shards.page.statistics import Statistics
+
+PAGE, README = "index.html", "README.md"
+
+
+def described(overview: Manifest, statistics: Statistics) -> dict[str, bytes]:
+    """Returns the content of each file beside the shards that is for people and search engines.
+
+    Args:
+        overview: The manifest.
+        statistics: Of the samples.
+    """
+    files = {}
+    if overview.card is not None:
+        files[README] = overview.card.to_readme().encode()
+    content = PageContent(
+        card=overview.card,
+        classes=overview.classes,
+        statistics=statistics,
+        previews=statistics.shown(),
+        shards=overview.shards,
+        files=sorted((*files, "manifest.json", "metadata.txt")),
+    )
+    files[PAGE] = page_html(content)
+    return files
