@@ -67,7 +67,7 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
 
     @property
     def classes(self) -> list[str]:
-        """The names of the classes, sorted by their numbers, as in torchvision; empty where they have none."""
+        """The names of the classes in the order of their numbers, as in torchvision; may be empty."""
         return sorted(self.class_to_idx, key=self.class_to_idx.__getitem__)
 
     @property

@@ -356,7 +356,7 @@ class DatasetCard:
         return cls(**found, readme=text)
 
     def to_readme(self) -> str:
-        """Returns the ``README.md`` of the card: a header of YAML, as on the Hugging Face Hub, and its texts."""
+        """Returns the ``README.md`` of the card: a header of YAML, as the Hugging Face Hub has."""
         if self.readme:
             return self.readme if self.readme.endswith("\n") else self.readme + "\n"
         header = {

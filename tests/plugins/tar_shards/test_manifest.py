@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipfs_dataset_core import DatasetCard
 from ipfs_dataset_core.errors import FormatError, LimitError
 from ipfs_dataset_core.testing import MemoryFile
 from ipfs_dataset_plugins.tar_shards import manifest as module
@@ -32,8 +33,8 @@ MANIFEST = Manifest(
     schema=Container("dict", (1, ("a", None)), (Member("png", "x.png"), Member("int", "y.cls"))),
     shards=(SHARD, attrs.evolve(SHARD, path="shards/00001.tar", schema=Member("int", "z.cls"))),
     chunker="buzhash",
-    card={"name": "digits", "creators": [{"name": "A"}]},
-    classes=("zero", "one"),
+    card=DatasetCard(name="digits", creators=["A"], licence="MIT"),
+    classes={"zero": 0, "one": 1},
 )
 FIELDS = json.loads(MANIFEST.to_bytes())
 
@@ -72,7 +73,9 @@ SHARD_FIELDS = FIELDS["shards"][0]
         {"chunker": 1},
         {"card": []},
         {"card": "text"},
-        {"classes": {}},
+        {"card": {"name": "x", "homepage": "javascript:alert(1)"}},
+        {"card": {"licence": "MIT"}},
+        {"classes": {"a": "b"}},
         {"classes": "ab"},
         {"classes": ["a", 1]},
         {"shards": {}},

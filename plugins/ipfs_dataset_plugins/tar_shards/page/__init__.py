@@ -1,1 +1,1 @@
-"""What a published dataset shows of itself: statistics, previews of samples, its page, its Croissant metadata."""
+"""What a published dataset shows of itself: statistics, previews, its page, its Croissant metadata."""

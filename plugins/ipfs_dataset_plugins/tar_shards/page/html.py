@@ -316,9 +316,7 @@ def _sample(preview: Preview, label: str | None, names: Mapping[int, str]) -> st
             texts.append(f'<span class="text">{escaped(value.detail)}</span>')
     shown = f'<strong dir="auto">{escaped(called)}</strong> ' if called else ""
     number = f'<span class="number">#{preview.position:,}</span>'
-    return (
-        f'<li>{"".join(pictures)}<div class="caption">{shown}{number}{"".join(texts)}</div></li>'
-    )
+    return f'<li>{"".join(pictures)}<div class="caption">{shown}{number}{"".join(texts)}</div></li>'
 
 
 def _picture(value: Value, alt: str) -> str:

@@ -167,9 +167,9 @@ def _as_colours(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
         return None
     side = 8
     if array.shape[0] == 3 and min(array.shape[1:]) >= side:  # noqa: PLR2004
-        return array.transpose(1, 2, 0)
+        return array.transpose(1, 2, 0)  # type: ignore[no-any-return]
     if array.shape[2] in (3, 4) and min(array.shape[:2]) >= side:
-        return array[..., :3]
+        return array[..., :3]  # type: ignore[no-any-return]
     return None
 
 

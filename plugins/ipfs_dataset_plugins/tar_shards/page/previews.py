@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _MAX_TEXT = 280
 _MAX_FIELDS = 24
+TIMES = "\N{MULTIPLICATION SIGN}"
 _MAX_SHORT = 64
 _MAX_SUFFIX = 1000
 _ARRAYS = frozenset({arrays.TENSOR, arrays.ARRAY})
@@ -104,7 +105,9 @@ def preview_from_json(fields: Any) -> Preview:
     position, values, short = fields["position"], fields["values"], fields["short"]
     if type(position) is not int or position < 0 or len(values) > _MAX_FIELDS:
         raise ValueError("a preview is damaged")
-    if len(short) > _MAX_FIELDS or any(len(s) > _MAX_SUFFIX or len(v) > _MAX_SHORT for s, v in short.items()):
+    if len(short) > _MAX_FIELDS or any(
+        len(s) > _MAX_SUFFIX or len(v) > _MAX_SHORT for s, v in short.items()
+    ):
         raise ValueError("the labels of a preview are damaged")
     return Preview(
         position,
@@ -204,7 +207,7 @@ def _image(name: str, codec: str, payload: bytes) -> Value:
     form = media.partition("/")[2].upper() if codec.startswith(f"{images.FILE}:") and media else ""
     mode = codec.partition(":")[2] or image.mode
     width, height = image.size
-    detail = ", ".join(part for part in (f"image {width} × {height}", mode, form) if part)
+    detail = ", ".join(part for part in (f"image {width} {TIMES} {height}", mode, form) if part)
     if inline and media is not None and not mode.startswith(("I", "F")):
         source = pictures.data_url(payload, media)
         return Value(name, detail, image=source, width=width, height=height)
@@ -224,7 +227,7 @@ def _array(name: str, codec: str, payload: bytes) -> Value:
     decoded = (
         arrays.decode_tensor(payload) if codec == arrays.TENSOR else arrays.decode_array(payload)
     )
-    shape = " × ".join(map(str, decoded.shape)) or "one number"
+    shape = f" {TIMES} ".join(map(str, decoded.shape)) or "one number"
     kind = str(decoded.dtype).removeprefix("torch.")
     detail = f"{'tensor' if codec == arrays.TENSOR else 'array'} {shape}, {kind}"
     array = _as_numpy(decoded)

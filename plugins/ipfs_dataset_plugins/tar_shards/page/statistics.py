@@ -14,7 +14,6 @@ import attrs
 
 from ipfs_dataset_plugins.tar_shards.codecs.schema import schema_text
 from ipfs_dataset_plugins.tar_shards.page.previews import (
-    Field,
     Preview,
     fields_of,
     preview,
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ipfs_dataset_plugins.tar_shards.codecs.schema import Schema
+    from ipfs_dataset_plugins.tar_shards.page.previews import (
+        Field,
+    )
 
 # How many samples a page shows where there is no card.
 PREVIEWS = 48
@@ -40,7 +42,7 @@ _KEPT_BYTES = 64 << 10
 
 # Of the record of a part, of which there may be thousands.
 _PART_PREVIEWS = 8
-_PART_BYTES = 16 << 10
+_PART_BYTES = 4 << 10
 _PART_LABELS = 4096
 
 _Kept = tuple[int, "Schema", list[tuple[str, bytes]]]
@@ -155,7 +157,7 @@ class Statistics:
         return [kept if isinstance(kept, Preview) else preview(*kept) for kept in chosen]
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what the record of a part has of them, some 20 KB: few previews, and labels if there are few."""
+        """Returns what the record of a part has of them, some 5 KB: few previews, no long lists."""
         previews: list[Any] = []
         room = _PART_BYTES
         shown = attrs.evolve(self, previews=min(self.previews, _PART_PREVIEWS)).shown()
@@ -165,12 +167,16 @@ class Statistics:
             if room < 0:
                 break
             previews.append(fields)
-        labels = self.labels if self.labels is not None and len(self.labels) <= _PART_LABELS else None
+        labels = (
+            self.labels if self.labels is not None and len(self.labels) <= _PART_LABELS else None
+        )
         return {
             "samples": self.samples,
             "others": self.others,
             "sizes": self.sizes,
-            "labels": None if labels is None else {k.decode("latin-1"): n for k, n in labels.items()},
+            "labels": None
+            if labels is None
+            else {k.decode("latin-1"): n for k, n in labels.items()},
             "previews": previews,
         }
 
