@@ -155,14 +155,12 @@ MIXED = [
 def test_what_was_published_once_is_published_under_the_same_cid_for_ever(profile, cid):
     transport = MemoryTransport()
     exporter = TarShards(ExporterOptions(profile=profile, shard_bytes=1 << 20))
-    published = transport.directory(
-        publish(iter(MIXED), exporter, transport, get_profile(profile))
-    )
+    published = transport.directory(publish(iter(MIXED), exporter, transport, get_profile(profile)))
     # The page may look otherwise one day.
     data = TreeSink(get_profile(profile), lambda *_: None)
     for path, content in published.files.items():
         if path not in ("index.html", "croissant.json"):
-            write_file(data, path, content)
+            _shard_writer.write_file(data, path, content)
     assert str(data.finish()) == cid
 
 

@@ -76,7 +76,7 @@ _SHOWN = {"png": "image", "pil": "image"}
 def outline(schema: Schema) -> Any:
     """Returns what a sample is made of: its containers, with a name of a type for each member."""
     if isinstance(schema, Member):
-        return _SHOWN.get(schema.codec, schema.codec)
+        return _SHOWN.get(schema.codec, schema.codec.partition(":")[0])
     return build(schema, outline)
 
 

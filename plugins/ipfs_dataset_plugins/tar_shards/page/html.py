@@ -18,7 +18,6 @@ import attrs
 
 from ipfs_dataset_core import human_size
 from ipfs_dataset_plugins.tar_shards.page.pictures import WAVE_HEIGHT, WAVE_WIDTH
-from ipfs_dataset_plugins.tar_shards.page.previews import fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -366,11 +365,7 @@ def _classes(content: PageContent) -> str:
         for label, count in shown_bars
     )
     field = next(
-        (
-            f.name
-            for f in fields_of(content.statistics.schema)
-            if f.suffix == content.statistics.label
-        ),
+        (f.name for f in content.statistics.fields() if f.suffix == content.statistics.label),
         "",
     )
     return _section(
@@ -386,14 +381,14 @@ def _classes(content: PageContent) -> str:
 
 def _fields(content: PageContent) -> str:
     statistics = content.statistics
-    fields = fields_of(statistics.schema)
+    fields = statistics.fields()
     if not fields:
         return ""
     details = _details(content.previews)
     rows = "\n".join(
         f'<tr><th scope="row"><code dir="auto">{escaped(field.name)}</code></th>'
         f"<td>{escaped(details.get(field.name) or _codec_text(field))}</td>"
-        f'<td class="n">{human_size(statistics.sizes.get(field.suffix, 0))}</td></tr>'
+        f'<td class="n">{_size(statistics, field)}</td></tr>'
         for field in fields[:_MAX_FIELDS]
     )
     notes = []
@@ -405,7 +400,8 @@ def _fields(content: PageContent) -> str:
         notes.append(f"{statistics.others:,} samples have fields of their own.")
     note = f'\n<p class="note">{" ".join(notes)}</p>' if notes else ""
     kind = {"tuple": "a tuple", "list": "a list", "dict": "a dict"}.get(
-        getattr(statistics.schema, "kind", ""), "one value"
+        getattr(statistics.schema, "kind", ""),
+        "one member of JSON" if statistics.inline else "one value",
     )
     return _section(
         "fields",
@@ -414,6 +410,11 @@ def _fields(content: PageContent) -> str:
         '<th scope="col">Field</th><th scope="col">What it is</th><th scope="col" class="n">Size in all</th></tr></thead>\n'
         f"<tbody>\n{rows}\n</tbody></table></div>{note}",
     )
+
+
+def _size(statistics: Statistics, field: Field) -> str:
+    size = statistics.sizes.get(field.suffix)
+    return human_size(size) if size is not None else ""
 
 
 def _codec_text(field: Field) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ipfs_dataset_core import IPFSDatasetError, human_size
-from ipfs_dataset_plugins.tar_shards.codecs import arrays, images
+from ipfs_dataset_plugins.tar_shards.codecs import arrays, images, scalars
 from ipfs_dataset_plugins.tar_shards.codecs.schema import Member
 from ipfs_dataset_plugins.tar_shards.page import pictures
 
@@ -19,6 +19,7 @@ _MAX_TEXT = 280
 _MAX_FIELDS = 24
 TIMES = "\N{MULTIPLICATION SIGN}"
 _MAX_SHORT = 64
+_MAX_INLINE = 1 << 16
 _MAX_SUFFIX = 1000
 _ARRAYS = frozenset({arrays.TENSOR, arrays.ARRAY})
 _SHOWN_VALUES = 8
@@ -149,6 +150,37 @@ def _collect(schema: Schema, path: tuple[Any, ...], found: list[Field]) -> None:
         _collect(part, (*path, key), found)
 
 
+def inline_fields(payload: bytes, suffix: str) -> list[Field]:
+    """Returns the values in a sample that is one member of JSON, none where that holds a single value.
+
+    Args:
+        payload: The member.
+        suffix: Its suffix.
+    """
+    items = inline_items(payload)
+    return [
+        Field((key,), _CODECS.get(type(value), "json"), f"{suffix}#{key}") for key, value in items
+    ]
+
+
+# What a value would be encoded by if it were a member of its own.
+_CODECS = {int: "int", str: "str", float: "float", bool: "bool", bytes: "bytes"}
+
+
+def inline_items(payload: bytes) -> list[tuple[Any, Any]]:
+    """Returns the parts of the container that a member of JSON holds, with their keys or numbers."""
+    if len(payload) > _MAX_INLINE:
+        return []
+    value = scalars.loads(payload, "it")
+    if isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, (tuple, list)):
+        items = list(enumerate(value))
+    else:
+        return []
+    return items[:_MAX_FIELDS]
+
+
 def preview(position: int, schema: Schema, members: list[tuple[str, bytes]]) -> Preview:
     """Returns what a page shows of a sample.
 
@@ -158,6 +190,19 @@ def preview(position: int, schema: Schema, members: list[tuple[str, bytes]]) -> 
         members: Its encoded members.
     """
     payloads = dict(members)
+    if isinstance(schema, Member) and schema.codec == "json":
+        found = inline_items(payloads[schema.suffix])
+        if found:
+            return Preview(
+                position,
+                tuple(_inline_value(str(key)[:200], value) for key, value in found),
+                {
+                    f"{schema.suffix}#{key}": label
+                    for key, value in found
+                    if (label := label_bytes(value)) is not None
+                    and len(str(key)) < _MAX_SUFFIX // 2
+                },
+            )
     values = tuple(
         value_of(field, payloads[field.suffix])
         for field in fields_of(schema)[:_MAX_FIELDS]
@@ -167,6 +212,29 @@ def preview(position: int, schema: Schema, members: list[tuple[str, bytes]]) -> 
         suffix: payload for suffix, payload in members[:_MAX_FIELDS] if len(payload) <= _MAX_SHORT
     }
     return Preview(position, values, short)
+
+
+def label_bytes(value: Any) -> bytes | None:
+    """Returns what a label is counted as, None of what is no label."""
+    if isinstance(value, str):
+        label = value.encode("utf-8", "replace")
+        return label if len(label) <= _MAX_SHORT else None
+    return b"%d" % value if type(value) is int and abs(value) < 1 << 63 else None
+
+
+def _inline_value(name: str, value: Any) -> Value:
+    if isinstance(value, str):
+        return Value(name, f"text, {len(value):,} characters", text=shortened(value))
+    if isinstance(value, bytes):
+        return _file(name, "bytes", value)
+    if isinstance(value, (dict, list, tuple)):
+        return Value(name, "JSON", text=shortened(scalars.dumps(value)))
+    return Value(name, type(value).__name__, text=str(value)[:_MAX_TEXT])
+
+
+def shortened(text: str) -> str:
+    """Returns text, its end left out where it is long."""
+    return text[:_MAX_TEXT] + ("\N{HORIZONTAL ELLIPSIS}" if len(text) > _MAX_TEXT else "")
 
 
 def value_of(field: Field, payload: bytes) -> Value:
@@ -191,7 +259,7 @@ def _value_of(field: Field, payload: bytes) -> Value:
     if codec in ("str", "json"):
         text = payload.decode("utf-8", "replace")
         what = f"text, {len(text):,} characters" if codec == "str" else "JSON"
-        return Value(name, what, text=text[:_MAX_TEXT] + ("…" if len(text) > _MAX_TEXT else ""))
+        return Value(name, what, text=shortened(text))
     return _file(name, codec, payload)
 
 

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ipfs_dataset_plugins.tar_shards.codecs.schema import schema_text
+from ipfs_dataset_core import IPFSDatasetError
+from ipfs_dataset_plugins.tar_shards.codecs.schema import Member, schema_text
 from ipfs_dataset_plugins.tar_shards.page.previews import (
+    Field,
     Preview,
     fields_of,
+    inline_fields,
+    label_bytes,
     preview,
     preview_from_json,
 )
@@ -24,9 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ipfs_dataset_plugins.tar_shards.codecs.schema import Schema
-    from ipfs_dataset_plugins.tar_shards.page.previews import (
-        Field,
-    )
 
 # How many samples a page shows where there is no card.
 PREVIEWS = 48
@@ -44,6 +46,7 @@ _KEPT_BYTES = 64 << 10
 _PART_PREVIEWS = 8
 _PART_BYTES = 4 << 10
 _PART_LABELS = 4096
+_PART_INLINE = 64
 
 _Kept = tuple[int, "Schema", list[tuple[str, bytes]]]
 
@@ -61,7 +64,8 @@ class Statistics:
         schema: The structure of the first one.
         sizes: Bytes of each field in all samples, by the suffix of its members.
         labels: How many samples have each label, as it is encoded; None where there are too many.
-        label: The suffix of the members that are labels.
+        label: The suffix of the members that are labels, with ``#`` and a key where each sample is JSON.
+        inline: The values in each sample, where it is one member of JSON.
     """
 
     previews: int = PREVIEWS
@@ -73,6 +77,8 @@ class Statistics:
     label: str | None = None
     _kept: list[_Kept | Preview] = attrs.Factory(list)
     _stride: int = 1
+    inline: list[Field] = attrs.Factory(list)
+    _inline_label: Any = None
 
     def add(self, schema: Schema, members: list[tuple[str, bytes]]) -> None:
         """Counts a sample.
@@ -82,10 +88,10 @@ class Statistics:
             members: Its encoded members.
         """
         if self.schema is None:
-            self.schema = schema
-            self.sizes = dict.fromkeys((suffix for suffix, _ in members), 0)
-            self.label = label_of(fields_of(schema))
+            self._learn(schema, members)
         if schema is self.schema:
+            if self._inline_label is not None:
+                self._count_inline(members[0][1])
             sizes, label = self.sizes, self.label
             for suffix, payload in members:
                 sizes[suffix] += len(payload)
@@ -96,6 +102,34 @@ class Statistics:
         if self.samples % self._stride == 0 and self.previews:
             self._keep(schema, members)
         self.samples += 1
+
+    def _learn(self, schema: Schema, members: list[tuple[str, bytes]]) -> None:
+        self.schema = schema
+        self.sizes = dict.fromkeys((suffix for suffix, _ in members), 0)
+        self.inline = []
+        if isinstance(schema, Member) and schema.codec == "json":
+            with suppress(IPFSDatasetError):
+                self.inline = inline_fields(members[0][1], schema.suffix)
+        self.label = label_of(self.fields())
+        self._inline_label = next((f.path[0] for f in self.inline if f.suffix == self.label), None)
+
+    def fields(self) -> list[Field]:
+        """Returns the values that most samples have."""
+        return self.inline or fields_of(self.schema)
+
+    def _count_inline(self, payload: bytes) -> None:
+        """Counts the label in a sample that is one member of JSON."""
+        if self.labels is None:
+            return
+        value = json.loads(payload)
+        if type(value) is dict and len(value) == 1 and "$tuple" in value:
+            value = value["$tuple"]
+        try:
+            label = label_bytes(value[self._inline_label])
+        except (LookupError, TypeError):
+            return
+        if label is not None:
+            self._count(label)
 
     def _count(self, payload: bytes) -> None:
         if self.labels is None:
@@ -127,6 +161,9 @@ class Statistics:
             same: Whether its samples have the structure of these.
         """
         if same:
+            if not self.inline:
+                self.inline = part.inline
+                self.label = label_of(self.fields())
             for suffix, size in part.sizes.items():
                 self.sizes[suffix] += size
             if self.labels is not None and part.labels is not None:
@@ -178,6 +215,11 @@ class Statistics:
             if labels is None
             else {k.decode("latin-1"): n for k, n in labels.items()},
             "previews": previews,
+            "inline": [
+                [field.path[0], field.codec]
+                for field in self.inline
+                if type(field.path[0]) in (int, str)
+            ],
         }
 
     def histogram(self) -> list[tuple[bytes, int]]:
@@ -198,9 +240,9 @@ def merged(
         schema: The structure of most of its samples.
         previews: How many samples its page shows at most.
     """
-    fields = fields_of(schema)
-    found = Statistics(previews, schema=schema, label=label_of(fields))
-    found.sizes = dict.fromkeys((field.suffix for field in fields), 0)
+    found = Statistics(previews, schema=schema)
+    found.sizes = dict.fromkeys((field.suffix for field in fields_of(schema)), 0)
+    found.label = label_of(found.fields())
     text = None if schema is None else schema_text(schema)
     for part in parts:
         found.merge(part, same=part.schema is not None and schema_text(part.schema) == text)
@@ -219,8 +261,17 @@ def statistics_from_json(fields: Any, schema: Schema | None) -> Statistics:
         TypeError: Likewise.
         LookupError: Likewise.
     """
-    label = label_of(fields_of(schema))
-    found = Statistics(schema=schema, label=label)
+    found = Statistics(schema=schema)
+    inline = fields["inline"]
+    if len(inline) > _PART_INLINE or any(
+        type(k) not in (int, str) or type(c) is not str for k, c in inline
+    ):
+        raise ValueError("its fields are damaged")
+    if isinstance(schema, Member):
+        found.inline = [
+            Field((key,), codec[:64], f"{schema.suffix}#{key}") for key, codec in inline
+        ]
+    found.label = label_of(found.fields())
     found.samples, found.others = _count(fields["samples"]), _count(fields["others"])
     sizes, labels, previews = fields["sizes"], fields["labels"], fields["previews"]
     known = {field.suffix for field in fields_of(schema)}
