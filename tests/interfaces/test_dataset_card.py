@@ -222,7 +222,7 @@ def test_a_date_of_yaml_is_one():
     assert (
         DatasetCard.from_readme("---\npublished: 2026-01-31\n---\n# x\n").published == "2026-01-31"
     )
-    assert DatasetCard(name="x", published=dt.date(2026, 1, 31)).published == "2026-01-31"  # type: ignore[arg-type]
+    assert DatasetCard(name="x", published=dt.date(2026, 1, 31)).published == "2026-01-31"
 
 
 @given(st.text(max_size=300))

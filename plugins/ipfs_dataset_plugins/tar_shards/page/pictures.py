@@ -169,7 +169,7 @@ def _as_colours(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
     if array.shape[0] == 3 and min(array.shape[1:]) >= side:  # noqa: PLR2004
         return array.transpose(1, 2, 0)  # type: ignore[no-any-return]
     if array.shape[2] in (3, 4) and min(array.shape[:2]) >= side:
-        return array[..., :3]  # type: ignore[no-any-return]
+        return array[..., :3]
     return None
 
 
