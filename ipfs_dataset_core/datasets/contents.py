@@ -24,7 +24,6 @@ from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.reading.connections import connections_to_published
 from ipfs_dataset_core.reading.resolver import choose_format, locate, open_located
 from ipfs_dataset_core.registry.guarded_readers import make_reader
-from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.runtime.redaction import redacted
 
 if TYPE_CHECKING:
@@ -365,7 +364,7 @@ def _contents(url: str, filetype: str | None, connections: Connections, *, raw: 
     plugin = choose_format(IPFSObject(url, filetype), source)
     form = plugin.name or type(plugin).__name__
     if form in _ARCHIVES and not raw:
-        reader = make_reader(plugin, default_registry().origin(plugin))
+        reader = make_reader(plugin)
         return ArchiveContents(source, reader, form, names)
     return FileContents(source, form, names)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
@@ -12,12 +13,10 @@ from ipfs_dataset_core.interfaces import Reader, ReaderPlugin, WholeFileIndex, i
 from ipfs_dataset_core.interfaces.objects import BytesFile
 from ipfs_dataset_core.registry.declarations import declaration_of, is_reader_class
 from ipfs_dataset_core.registry.guarded_readers import make_reader, unguarded
-from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.runtime.error_location import with_message
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 
 if TYPE_CHECKING:
-    from ipfs_dataset_core.errors import Location
     from ipfs_dataset_core.interfaces import Sample
     from ipfs_dataset_core.options import Limits
 
@@ -55,9 +54,6 @@ class Decoders:
                 )
             self._decode[suffix.lower()] = _decode_of(suffix, decoder)
         self._suffixes = tuple(self._decode)
-
-    def __bool__(self) -> bool:
-        return bool(self._decode)
 
     def claim(self, name: str) -> bool:
         """Tells whether a file of that name is decoded."""
@@ -107,7 +103,7 @@ class _ByReader(_Decode):
     """A format: one value where a file is one sample, else the list of its samples."""
 
     def __init__(self, declared: ReaderPlugin | Reader | str) -> None:
-        self._reader = ProcessLocal(ReaderFactory(declared))
+        self._reader = ProcessLocal(partial(make_reader, declared))
 
     def __call__(self, data: bytes, name: str, limits: Limits) -> Any:
         reader = self._reader.get()
@@ -129,27 +125,6 @@ def _is_one_sample(reader: Reader, file: BytesFile) -> bool:
     if is_whole_file(type(plain)):
         return True
     return plain.cheap_index and isinstance(plain.index(file), WholeFileIndex)
-
-
-class ReaderFactory:
-    """Makes the reader of a format in each process; a class so that it pickles.
-
-    Args:
-        declared: The format: its declaration, a reader, or its name, which is looked up when it is needed.
-        where: Returns what errors add of the object that is read.
-    """
-
-    def __init__(
-        self, declared: ReaderPlugin | Reader | str, where: Callable[[], Location] | None = None
-    ) -> None:
-        self._declared = declared
-        self._where = where
-
-    def __call__(self) -> Reader:
-        declared: Any = self._declared
-        if isinstance(declared, str):
-            declared = default_registry().reader(declared)
-        return make_reader(declared, default_registry().origin(declared), self._where)
 
 
 def _decode_of(suffix: str, decoder: Any) -> _Decode:

@@ -107,7 +107,7 @@ class IPFSIterableDataset(IterableDataset[Any]):
         self._connections = Connections(ipfs_api_address, chosen, objects)
         self._policy = ErrorPolicy(chosen)
         self._sample_transform = sample_transform(transform, target_transform, data=1)
-        decode = Decoders(decoders)
+        decode = None if decoders is None else Decoders(decoders)
         self._objects = [DatasetObject(item, self._connections, decode) for item in objects]
         self._shuffle_urls = shuffle_urls
         self._shuffle_blocks = shuffle_blocks

@@ -74,7 +74,8 @@ def load(
         TransportError: The sources did not deliver.
         FormatError: It is damaged.
     """
-    decoders = Decoders(options.pop("decoders", None))
+    given_decoders = options.pop("decoders", None)
+    decoders = None if given_decoders is None else Decoders(given_decoders)
     exporter_options = ExporterOptions(
         codecs=tuple(options.pop("codecs", ())), allow_pickle=options.pop("allow_pickle", False)
     )

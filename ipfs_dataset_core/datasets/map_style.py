@@ -58,7 +58,7 @@ class SampleAccess:
         self._connections = connections
         self._name = name
         self._policy = ErrorPolicy(connections.options)
-        self._batches = BatchReader(connections.options.memory)
+        self._batches: BatchReader | None = None
         self._length: int | None = None
         self._transfer = WorkerTransfer(connections.options.worker_memory)
         self._sample_transform: SampleTransform | None = None
@@ -121,6 +121,8 @@ class SampleAccess:
             indices: Integers.
         """
         explain_collate()
+        if self._batches is None:
+            self._batches = BatchReader(self._connections.options.memory)
         batch = self._batches.read_batch(
             *(self._indexed(), self._count(), indices, self.__getitem__, self._policy),
             unchanged=self._unchanged,
@@ -135,7 +137,8 @@ class SampleAccess:
         Args:
             indices: Numbers of samples.
         """
-        self._batches.prefetch(self._indexed(), numbered(indices, self._count()))
+        if self._batches is not None:
+            self._batches.prefetch(self._indexed(), numbered(indices, self._count()))
 
     @property
     def skipped(self) -> int:
@@ -265,7 +268,7 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
     ) -> None:
         chosen, objects = Options.from_arguments(options), as_objects(ipfs_objs)
         connections = Connections(ipfs_api_address, chosen, objects)
-        decode = Decoders(decoders)
+        decode = None if decoders is None else Decoders(decoders)
         self._set_up(
             connections,
             [DatasetObject(item, connections, decode) for item in objects],
@@ -306,13 +309,11 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
 
     def _indexed(self) -> IndexedSamples:
         if self._indexed_samples is None:
-            joined = ConcatenatedShards(
-                [shard for item in self._objects for shard in item.counted_shards()]
-            )
-            transform = self._sample_transform
-            self._indexed_samples = (
-                joined if transform is None else TransformedSamples(joined, transform)
-            )
+            shards = [shard for item in self._objects for shard in item.counted_shards()]
+            samples: IndexedSamples = shards[0] if len(shards) == 1 else ConcatenatedShards(shards)
+            if self._sample_transform is not None:
+                samples = TransformedSamples(samples, self._sample_transform)
+            self._indexed_samples = samples
         return self._indexed_samples
 
     def _stored_splits(self, split_bytes: int | str, *, index: bool) -> list[DatasetSplit]:

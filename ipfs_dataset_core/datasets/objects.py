@@ -46,7 +46,6 @@ log = logging.getLogger(__name__)
 
 # For how many seconds an error waits for the list that names the line of its member.
 _LISTING_SECONDS = 2.0
-_NO_DECODERS = Decoders()
 
 
 @attrs.frozen
@@ -139,7 +138,7 @@ class DatasetObject:
     """
 
     def __init__(
-        self, obj: IPFSObject, connections: Connections, decoders: Decoders = _NO_DECODERS
+        self, obj: IPFSObject, connections: Connections, decoders: Decoders | None = None
     ) -> None:
         self._decoders = decoders
         self.obj = obj
@@ -182,7 +181,12 @@ class DatasetObject:
         return target.text if isinstance(target, PlainPath) else str(target)
 
     def _is_decoded(self, source: ObjectFile | ObjectDirectory) -> bool:
-        return not isinstance(source, ObjectDirectory) and self._decoders.claim(source.name)
+        decoders = self._decoders
+        return (
+            decoders is not None
+            and not isinstance(source, ObjectDirectory)
+            and decoders.claim(source.name)
+        )
 
     def close(self) -> None:
         """Closes what this process opened; a later use opens it again."""
@@ -294,7 +298,7 @@ def _shards_of_format(
     if len(own) < len(members):
         left = len(members) - len(own)
         log.info("%s: %d files are not of the format %r and are left out", opener.name, left, name)
-    reader = make_reader(chosen, default_registry().origin(chosen))
+    reader = make_reader(chosen)
     paths = [members[number] for number in own]
     if own and is_whole_file(type(unguarded(reader))):
         where = _ChosenPlaces(places, array("Q", own))
@@ -337,7 +341,7 @@ def _folder_shards(
     members: Sequence[str],
     places: FolderPlaces,
     *,
-    decoders: Decoders,
+    decoders: Decoders | None,
     limits: Limits,
 ) -> list[Shard]:
     """Returns shards for a folder's members: runs of plain files, and each archive on its own.
@@ -360,7 +364,8 @@ def _folder_shards(
         check_time()
         # Nearly all members have one of a few suffixes, so the format of each suffix is looked up once.
         _, dot, suffix = path.rpartition("/")[2].partition(".")
-        plugin = None if decoders.claim(path) else reader_for(dot + suffix)
+        is_decoded = decoders is not None and decoders.claim(path)
+        plugin = None if is_decoded else reader_for(dot + suffix)
         if plugin is not None:
             end_run(position)
             start = position + 1

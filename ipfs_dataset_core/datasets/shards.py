@@ -13,17 +13,17 @@ import operator
 from abc import abstractmethod
 from array import array
 from bisect import bisect_left, bisect_right
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from ipfs_dataset_core.datasets.decoding import Decoders, ReaderFactory
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, Location
 from ipfs_dataset_core.interfaces import IndexedSamples, ObjectFile, Reader
 from ipfs_dataset_core.interfaces.objects import whole_blocks
 from ipfs_dataset_core.order.shuffled_blocks import cut
-from ipfs_dataset_core.registry.guarded_readers import unguarded
+from ipfs_dataset_core.registry.guarded_readers import make_reader, unguarded
 from ipfs_dataset_core.runtime.deadlines import working
 from ipfs_dataset_core.runtime.error_location import located, with_message
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
@@ -32,6 +32,7 @@ from ipfs_dataset_core.toolkit.indexes import NameTable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from ipfs_dataset_core.datasets.decoding import Decoders
     from ipfs_dataset_core.interfaces import (
         MemberIndex,
         ObjectDirectory,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=IPFSDatasetError)
 
-_NO_DECODERS = Decoders()
 # How many members of a folder are prefetched while one is read, at first and later.
 _FIRST_AHEAD, _MEMBERS_AHEAD = 16, 256
 # How many bytes a member of a folder is taken to have, since the folder does not list sizes. Only the balance
@@ -178,7 +178,7 @@ class ObjectShard(Shard):
         reader: ReaderPlugin | Reader,
         what: str,
         where: Callable[[], Location] | None = None,
-        decoders: Decoders = _NO_DECODERS,
+        decoders: Decoders | None = None,
         deadline: float = math.inf,
     ) -> None:
         self.what = what
@@ -186,7 +186,7 @@ class ObjectShard(Shard):
         self._deadline = deadline
         self._open = open_source
         self._source = ProcessLocal(open_source)
-        self._reader = ProcessLocal(ReaderFactory(reader, where))
+        self._reader = ProcessLocal(partial(make_reader, reader, where))
         self._decoders = decoders
         self._index: MemberIndex | None = None
 
@@ -242,7 +242,7 @@ class ObjectShard(Shard):
 
     def read(self, position: int) -> Sample:
         sample = self.reader.read(self.source, self.index(), position)
-        return self._decoded(sample) if self._decoders else sample
+        return sample if self._decoders is None else self._decoded(sample)
 
     def read_each(self, positions: Iterable[int]) -> Iterator[Sample]:
         return self._each_decoded(self.reader.read_each(self.source, self.index(), positions))
@@ -373,9 +373,11 @@ class ObjectShard(Shard):
         return source
 
     def _each_decoded(self, samples: Iterator[Sample]) -> Iterator[Sample]:
-        return map(self._decoded, samples) if self._decoders else samples
+        return samples if self._decoders is None else map(self._decoded, samples)
 
     def _decoded(self, sample: Sample) -> Sample:
+        if self._decoders is None:
+            return sample
         try:
             return self._decoders.decoded(sample, self.source.limits)
         except IPFSDatasetError as error:
@@ -456,7 +458,7 @@ class FolderShard(Shard):
         names: NameTable,
         folder: str,
         where: Callable[[int, str], Location],
-        decoders: Decoders = _NO_DECODERS,
+        decoders: Decoders | None = None,
         *,
         first: int = 0,
     ) -> None:
@@ -489,7 +491,7 @@ class FolderShard(Shard):
             directory = self._directory.get()
             with directory.open(name) as file:
                 sample = name, file.read()
-            if not self._decoders:
+            if self._decoders is None:
                 return sample
             return self._decoders.decoded(sample, directory.limits)
         except IPFSDatasetError as error:

@@ -13,7 +13,7 @@ from ipfs_dataset_core.interfaces.ipfs_object import RemoteFileType
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.reading.directories import open_node, resolve_path
 from ipfs_dataset_core.reading.unverified import PlainPath, open_plain, plain_path
-from ipfs_dataset_core.registry.declarations import declaration_of, is_reader_class
+from ipfs_dataset_core.registry.declarations import check, declaration_of, is_reader_class
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.registry.provenance import warn_of_fallback
 from ipfs_dataset_core.runtime.redaction import redacted
@@ -124,10 +124,12 @@ def named_format(obj: IPFSObject) -> ReaderPlugin:
 
     Raises:
         UnknownPluginError: Nothing installed has the name.
+        PluginError: It is a declaration with a value that is not possible.
         AddressError: It is no format.
     """
     chosen: Any = obj.filetype
     if isinstance(chosen, ReaderPlugin):
+        check(chosen)
         return chosen
     if isinstance(chosen, str):
         name = chosen.value if isinstance(chosen, RemoteFileType) else chosen

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
+    from typing_extensions import Self
+
     from ipfs_dataset_core.errors import Location
     from ipfs_dataset_core.registry.provenance import Origin
 
@@ -177,7 +179,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-class Guard:
+class Guard(Watch):
     """A context in which code of a plugin runs.
 
     Errors of this library pass, with their location added, and so do those that are about the machine or the
@@ -192,7 +194,7 @@ class Guard:
         where: Returns the location in the dataset, None where the caller adds it.
     """
 
-    __slots__ = ("_origin", "_where", "watch")
+    __slots__ = ("_location",)
 
     def __init__(
         self,
@@ -201,13 +203,12 @@ class Guard:
         *names: object,
         where: Callable[[], Location] | None = None,
     ) -> None:
-        self._origin = origin
-        self._where = where
-        self.watch = Watch(origin, doing, *names, patience=PATIENCE_SECONDS)
+        super().__init__(origin, doing, *names, patience=PATIENCE_SECONDS)
+        self._location = where
 
-    def __enter__(self) -> Watch:
-        self.watch.enter()
-        return self.watch
+    def __enter__(self) -> Self:
+        self.enter()
+        return self
 
     def __exit__(
         self,
@@ -215,14 +216,14 @@ class Guard:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.watch.leave()
+        self.leave()
         if isinstance(error, IPFSDatasetError):
-            if self._where is not None:
-                raise located(error, self._where()) from error.__cause__
+            if self._location is not None:
+                raise located(error, self._location()) from error.__cause__
         # SystemExit and panics of libraries in Rust are no Exception: they would end a training unnamed.
         elif error is not None and not isinstance(error, _PASSING):
-            found = blamed(error, self._origin, str(self.watch))
-            raise (found if self._where is None else located(found, self._where())) from error
+            found = blamed(error, self._origin, str(self))
+            raise (found if self._location is None else located(found, self._location())) from error
 
 
 def guarded_each(
@@ -245,19 +246,18 @@ def guarded_each(
     """
     item: T | None = None
     guard = Guard(origin, doing, *names)
-    watch = guard.watch
-    watch.number = first
+    guard.number = first
     try:
         with guard:
             for item in start():
-                watch.leave()
+                guard.leave()
                 yield item
-                watch.number += 1
-                watch.enter()
+                guard.number += 1
+                guard.enter()
     except IPFSDatasetError as error:
         if where is None:
             raise
-        raise located(error, where(watch.number, item)) from error.__cause__
+        raise located(error, where(guard.number, item)) from error.__cause__
 
 
 def guarded_batch(
@@ -274,13 +274,13 @@ def guarded_batch(
     """
     wanted = list(positions)
     found: list[T] = []
-    guard = Guard(origin, "sample {number} of {0!r}", what, where=lambda: where(guard.watch.number))
-    with guard as watch:
-        watch.number = wanted[0] if wanted else 0
+    guard = Guard(origin, "sample {number} of {0!r}", what, where=lambda: where(guard.number))
+    with guard:
+        guard.number = wanted[0] if wanted else 0
         for item in read_each(wanted):
             found.append(item)
             if len(found) < len(wanted):
-                watch.number = wanted[len(found)]
+                guard.number = wanted[len(found)]
         if len(found) != len(wanted):
             raise ValueError(f"`read_each` gave {len(found)} samples for {len(wanted)} positions")
     return iter(found)

@@ -55,7 +55,7 @@ class GuardedExporter(Exporter):
 
     def _written(self, samples: Iterable[Any], write: Callable[[_Given], T]) -> T:
         guard = Guard(self._origin, "the export")
-        given = _Given(samples, guard.watch)
+        given = _Given(samples, guard)
         try:
             with guard:
                 return write(given)

@@ -17,7 +17,7 @@ from ipfs_dataset_core.interfaces import (
     reads_one_by_one,
 )
 from ipfs_dataset_core.registry.guard import Guard, guarded_batch, guarded_each
-from ipfs_dataset_core.registry.lookup import make
+from ipfs_dataset_core.registry.lookup import default_registry, make
 from ipfs_dataset_core.runtime.error_location import located
 from ipfs_dataset_core.toolkit.index_cache import index_of, load_index, members_of
 from ipfs_dataset_core.toolkit.indexes import SpanIndex
@@ -30,17 +30,20 @@ if TYPE_CHECKING:
 
 
 def make_reader(
-    declared: ReaderPlugin | Reader,
-    origin: Origin,
+    declared: ReaderPlugin | Reader | str,
     where: Callable[[], Location] | None = None,
+    origin: Origin | None = None,
 ) -> Reader:
     """Returns a format's reader, guarded; raises as `make` does.
 
     Args:
-        declared: What makes the reader, or the reader.
-        origin: Where it comes from.
+        declared: What makes the reader, the reader, or the name of the format.
         where: Returns what errors add of what is read; without it, the name of the file or directory.
+        origin: Where it comes from; by default it is looked up.
     """
+    if isinstance(declared, str):
+        declared = default_registry().reader(declared)
+    origin = origin or default_registry().origin(declared)
     reader = declared if isinstance(declared, Reader) else make(declared, origin, Reader)
     kind = GuardedFolderReader if isinstance(reader, FolderReader) else GuardedReader
     return kind(reader, origin, where)
@@ -71,7 +74,6 @@ class GuardedReader(Reader):
         self._where = where
         self.cheap_index = reader.cheap_index
         self.scans_to_slice = reader.scans_to_slice
-        self._one_by_one = reads_one_by_one(type(reader))
         self._unchecked = True
 
     def samples(self, source: Any) -> Iterator[Sample]:
@@ -120,7 +122,8 @@ class GuardedReader(Reader):
         if isinstance(index, SpanIndex) and isinstance(source, ObjectFile):
             with self._guard(source, "the index"):
                 index.check(source)
-        return _GuardedIndex(index, source.name, self._origin)
+        # Built-in indexes raise typed errors themselves, and are asked for each sample of a batch.
+        return index if self._origin.built_in else _GuardedIndex(index, source.name, self._origin)
 
     def load_index(self, source: Any, data: bytes) -> MemberIndex:
         return load_index(self.inner, source, data)
@@ -146,7 +149,7 @@ class GuardedReader(Reader):
         found = _unguarded(index)
 
         def read_each(wanted: list[int]) -> Iterator[Sample]:
-            if self._one_by_one:
+            if reads_one_by_one(type(self.inner)):
                 return Reader.read_each(self.inner, source, found, wanted)
             each: Iterator[Sample] = self.inner.read_each(source, found, wanted)
             return each

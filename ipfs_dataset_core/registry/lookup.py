@@ -10,7 +10,7 @@ import importlib
 import operator
 from collections import defaultdict
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ipfs_dataset_core.errors import PluginConflictError, PluginError, UnknownPluginError
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
@@ -83,6 +83,8 @@ class Registry:
         self._registered: list[Loaded] = []
         self._tables: tuple[list[Loaded], int, dict[tuple[str, bool], SuffixTable]]
         self._tables = (self._registered, 0, {})
+        # The built-in plugins that were looked up, by kind and name or scheme: nothing takes their place.
+        self._own: dict[tuple[type, str], Loaded] = {}
 
     @property
     def discovery(self) -> Discovery:
@@ -106,6 +108,9 @@ class Registry:
 
     def origin(self, declaration: object) -> Origin:
         """Returns where a declaration, or an object of a plugin, comes from, as far as this process knows."""
+        for own in self._own.values():
+            if own.declaration is declaration:
+                return own.origin
         known: Iterable[Loaded]
         known = self._plugins.known() if self._discovery is None else self._discovery.loaded
         for item in chain(known, self._registered):
@@ -222,10 +227,16 @@ class Registry:
         return self.reader_for_magic(source.read_at(0, _MAGIC_BYTES))
 
     def _one(self, kind: type[D], key: str, noun: str, keys: Callable[[D], Iterable[str]]) -> D:
+        if (own := self._own.get((kind, key))) is not None:
+            return cast("D", own.declaration)
         for loaded in self._in_turn(key):
             matches = [pair for pair in _of_kind(kind, loaded) if key in keys(pair[0])]
             if matches:
-                return first_claimant(matches, f"the {noun} {key!r}", key)
+                claimants = [(pair, pair[1]) for pair in matches]
+                found, origin = first_claimant(claimants, f"the {noun} {key!r}", key)
+                if origin.built_in:
+                    self._own[kind, key] = Loaded(found, origin)
+                return found
         installed = sorted({k for item, _ in self.all(kind) for k in keys(item)})
         raise UnknownPluginError(_unknown(noun, key, installed, self.discovery))
 

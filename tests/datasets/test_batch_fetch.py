@@ -289,6 +289,7 @@ def test_a_sampler_has_the_next_window_fetched(archive, part):
         found, announced = [], []
         for batch in loader:
             found += batch
+            assert dataset._batches is not None
             announced.append(len(dataset._batches._prefetched))
         dataset.close()
     assert dict(found) == {

@@ -60,7 +60,7 @@ from ipfs_dataset_core.testing import MemoryFile
 
 plugin = default_registry().reader("slow")
 origin = default_registry().origin(plugin)
-reader = make_reader(plugin, origin)
+reader = make_reader(plugin, origin=origin)
 samples = reader.samples(MemoryFile(b"", "an object"))
 print(json.dumps([list(samples), said, shown]))
 """

@@ -209,7 +209,7 @@ def test_who_says_that_an_index_is_not_cheap_is_believed():
     ],
 )
 def test_what_cannot_be_decoded_names_file_sample_and_bytes(data, error, words):
-    reader = make_reader(declaration_of(Whole, "num"), Origin("mine", "1.0", "num"))
+    reader = make_reader(declaration_of(Whole, "num"), origin=Origin("mine", "1.0", "num"))
     with pytest.raises(error, match=words):
         list(reader.samples(BytesFile(data, "a", limits=Limits(member_bytes=20))))
 
@@ -223,7 +223,7 @@ def test_errors_of_ours_keep_their_kind_and_a_mistake_names_the_plugin():
                 raise FormatError("no magic")
             raise KeyError(data)
 
-    reader = make_reader(Says(), Origin("mine", "1.0", "num"))
+    reader = make_reader(Says(), origin=Origin("mine", "1.0", "num"))
     with pytest.raises(LimitError, match=r"sample 0 of 'a', .* cannot be decoded: too much"):
         list(reader.samples(BytesFile(b"limit", "a")))
     with pytest.raises(FormatError, match=r"sample 0 of 'a', .* cannot be decoded: no magic"):

@@ -48,7 +48,7 @@ def test_every_method_of_an_interface_is_guarded(interface, guard):
 
 def test_errors_of_our_own_pass_with_the_number_of_the_sample():
     with pytest.raises(FormatError, match=r"^In sample 0: 'a file' is damaged at byte 7\.$"):
-        list(readers.make_reader(Refusing(), MINE).samples(MemoryFile(b"", "a file")))
+        list(readers.make_reader(Refusing(), origin=MINE).samples(MemoryFile(b"", "a file")))
 
 
 def test_what_is_about_the_machine_passes_as_it_is():
@@ -58,11 +58,11 @@ def test_what_is_about_the_machine_passes_as_it_is():
             raise MemoryError
 
     with pytest.raises(MemoryError):
-        list(readers.make_reader(Hungry(), MINE).samples(MemoryFile(b"")))
+        list(readers.make_reader(Hungry(), origin=MINE).samples(MemoryFile(b"")))
 
 
 def test_a_guarded_reader_goes_to_another_process():
-    reader = pickle.loads(pickle.dumps(readers.make_reader(Lines(), MINE)))
+    reader = pickle.loads(pickle.dumps(readers.make_reader(Lines(), origin=MINE)))
     assert list(reader.samples(MemoryFile(b"a\nb", "f"))) == [("f:0", b"a"), ("f:1", b"b")]
 
 
@@ -77,7 +77,7 @@ def test_an_abandoned_iteration_closes_the_plugins_own():
             finally:
                 closed.append(True)
 
-    samples: Any = readers.make_reader(Closing(), MINE).samples(MemoryFile(b""))
+    samples: Any = readers.make_reader(Closing(), origin=MINE).samples(MemoryFile(b""))
     next(samples)
     samples.close()
     del samples
@@ -91,7 +91,7 @@ def test_who_reads_several_samples_wrongly_is_named(given, fails_at):
             assert list(positions) == [5, 6, 7]
             return (("name", int(value)) for value in given)
 
-    reader = readers.make_reader(Wrong(), MINE)
+    reader = readers.make_reader(Wrong(), origin=MINE)
     found: list[Any] = []
     with pytest.raises(PluginError, match=rf"Plugin mine 1.0 .*failed at sample {fails_at} of 'f'"):
         found.extend(reader.read_each(MemoryFile(b"", "f"), ANY_INDEX, iter([5, 6, 7])))
@@ -146,7 +146,7 @@ def test_who_overrides_how_one_sample_is_read_means_several_as_well():
         pass
 
     for kind, name in [(Another, "another"), (Mixed, "name"), (Renamed, "together")]:
-        reader = readers.make_reader(kind(), MINE)
+        reader = readers.make_reader(kind(), origin=MINE)
         assert list(reader.read_each(MemoryFile(b""), ANY_INDEX, [3])) == [(name, 3)]
 
 
@@ -198,7 +198,7 @@ WAYS = {
     ],
 )
 def test_the_first_sample_of_an_object_has_to_be_one(way, sample, words):
-    reader = readers.make_reader(Given(sample), MINE)
+    reader = readers.make_reader(Given(sample), origin=MINE)
     with pytest.raises(
         PluginError, match=rf"Plugin mine .*sample.* of 'f' is .*{words}.*\(name, value"
     ):
@@ -214,7 +214,7 @@ def test_a_sample_may_be_of_a_named_tuple_and_a_kind_of_text(way):
         name: str
         value: int
 
-    reader = readers.make_reader(Given(Pair(Name("a"), 1)), MINE)
+    reader = readers.make_reader(Given(Pair(Name("a"), 1)), origin=MINE)
     assert ("a", 1) in [
         WAYS[way](reader, MemoryFile(b"", "f")),
         *WAYS[way](reader, MemoryFile(b"")),
@@ -228,7 +228,7 @@ def test_what_is_no_index_is_named(index):
             return index
 
     with pytest.raises(PluginError, match=r"`index` of 'f' returned .* wants a MemberIndex"):
-        readers.make_reader(Wrong(), MINE).index(MemoryFile(b"", "f"))
+        readers.make_reader(Wrong(), origin=MINE).index(MemoryFile(b"", "f"))
 
 
 class Ends(BaseException):
@@ -250,7 +250,7 @@ def test_what_would_end_the_program_names_the_plugin(way, error):
             raise error
 
     with pytest.raises(PluginError, match=rf"Plugin mine 1.0 .*{type(error).__name__}") as caught:
-        WAYS[way](readers.make_reader(Ending(), MINE), MemoryFile(b"", "f"))
+        WAYS[way](readers.make_reader(Ending(), origin=MINE), MemoryFile(b"", "f"))
     assert caught.value.__cause__ is error
 
 
@@ -261,4 +261,4 @@ def test_an_interrupt_by_the_user_passes_as_it_is():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(readers.make_reader(Interrupted(), MINE).samples(MemoryFile(b"")))
+        list(readers.make_reader(Interrupted(), origin=MINE).samples(MemoryFile(b"")))
