@@ -1,0 +1,146 @@
+"""Training is killed again and again, goes on with other ranks, and has the losses of one that is not."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.support.interop import environment, free_port
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = str(ROOT / "examples" / "train_resume.py")
+EPOCH = 1797 // 32
+STEPS = 2 * EPOCH
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/task").exists(), reason="looks for workers in /proc"
+)
+
+
+class Job:
+    """The example in several processes, which all end with a ``with`` block.
+
+    Args:
+        commands: One for each process.
+        environments: Of each.
+    """
+
+    def __init__(self, commands, environments):
+        self._processes = [
+            subprocess.Popen(
+                command,
+                env=variables,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                start_new_session=True,
+            )
+            for command, variables in zip(commands, environments, strict=True)
+        ]
+        self.ranks: dict[int, int] = {}
+        self.losses: dict[int, float] = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill_all()
+        for process in self._processes:
+            process.wait()
+            process.stdout.close()
+
+    def kill_all(self):
+        """Kills everything that was started, as a node that loses power does."""
+        for process in self._processes:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+    def read(self, until=STEPS + 1):
+        """Reads what the first process prints, up to a step or to the end."""
+        for line in self._processes[0].stdout:
+            if found := re.match(r"rank (\d+) of \d+ is process (\d+)", line):
+                self.ranks[int(found[1])] = int(found[2])
+            if found := re.match(r"step (\d+), epoch \d+, loss ([\d.]+)", line):
+                self.losses[int(found[1])] = float(found[2])
+                if int(found[1]) >= until:
+                    return
+
+    def wait(self):
+        """Returns whether the first process ended well."""
+        self.read()
+        return self._processes[0].wait() == 0
+
+
+ARGUMENTS = ("--epochs", "2", "--global-batch", "32")
+
+
+def by_torchrun(ranks, *arguments):
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)),
+        *("--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", EXAMPLE),
+        *(*ARGUMENTS, *arguments),
+    ]
+    variables = environment(0, 1, free_port())
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        del variables[name]
+    return Job([command], [variables])
+
+
+def by_hand(ranks, *arguments):
+    port = free_port()
+    command = [sys.executable, EXAMPLE, *ARGUMENTS, *arguments]
+    return Job([command] * ranks, [environment(rank, ranks, port) for rank in range(ranks)])
+
+
+def children(process):
+    return [
+        int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    ]
+
+
+@pytest.mark.slow
+def test_who_is_killed_goes_on_with_other_ranks_and_has_the_same_losses(tmp_path):
+    with by_hand(1, "--out", str(tmp_path / "undisturbed"), "--save-every", "1000") as job:
+        assert job.wait()
+    expected = job.losses
+    assert [*expected] == list(range(1, STEPS + 1))
+
+    out = ("--out", str(tmp_path / "out"))
+    runs = []
+    with by_torchrun(2, *out) as job:
+        job.read(until=18)
+        os.kill(job.ranks[1], signal.SIGKILL)  # a rank
+        assert not job.wait()
+    runs.append(job.losses)
+    with by_hand(1, *out, "--workers", "2") as job:
+        job.read(until=45)
+        os.kill(children(job.ranks[0])[0], signal.SIGKILL)  # a worker
+        assert not job.wait()
+    runs.append(job.losses)
+    with by_hand(2, *out) as job:
+        job.read(until=80)
+        job.kill_all()  # the node
+    runs.append(job.losses)
+    with by_hand(1, *out) as job:
+        assert job.wait()
+    runs.append(job.losses)
+
+    for before, after in pairwise(runs):
+        first, last = min(after), max(before)
+        # From the last checkpoint, which is ten steps back at most, or a few where one was being written.
+        assert last - 20 < first <= last + 1
+    for losses in runs:
+        assert [*losses] == list(range(min(losses), max(losses) + 1))
+        for step, loss in losses.items():
+            assert loss == pytest.approx(expected[step], abs=2e-4)
+    assert max(runs[-1]) == STEPS
+    assert min(runs[1]) <= EPOCH < max(runs[-1])  # in mid-epoch
