@@ -13,36 +13,25 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from ipfs_dataset import BlockShuffleSampler, IPFSDatasetExporter
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 def publish(out: Path) -> str:
-    """Publishes handwritten digits that come with scikit-learn; returns their CID."""
-    pixels, labels = load_digits(return_X_y=True)
-    samples = [
-        (image.astype(np.float32) / 16, int(label))
-        for image, label in zip(pixels, labels, strict=True)
-    ]
+    """Publishes points around ten centres, each with the number of its centre; returns their CID."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(10, (1800,), generator=generator)
+    centres = torch.randn(10, 64, generator=generator)
+    points = centres[labels] + torch.randn(1800, 64, generator=generator)
+    samples = [(point.clone(), int(label)) for point, label in zip(points, labels, strict=True)]
     return IPFSDatasetExporter(str(out / "store")).export_to_ipfs(samples)
-
-
-def to_batch(samples: list[tuple[np.ndarray[Any, Any], int]]) -> tuple[Tensor, Tensor]:
-    """Collates images and their labels."""
-    images = torch.from_numpy(np.stack([image for image, _ in samples]))
-    return images, torch.tensor([label for _, label in samples])
 
 
 def save(path: Path, checkpoint: dict[str, Any]) -> None:
@@ -54,7 +43,7 @@ def save(path: Path, checkpoint: dict[str, Any]) -> None:
 def parse_arguments() -> argparse.Namespace:
     """Returns the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--cid", help="an imported dataset of images and labels, if not the digits")
+    parser.add_argument("--cid", help="a published dataset of such points, if there is one")
     parser.add_argument("--address", help="where it is read from, if not from the embedded store")
     parser.add_argument("--out", type=Path, default=Path("out", "train_resume"))
     parser.add_argument("--epochs", type=int, default=3)
@@ -91,7 +80,6 @@ def main() -> None:
         batch,
         sampler=sampler,
         num_workers=arguments.workers,
-        collate_fn=to_batch,
         drop_last=True,
     )
     model = DistributedDataParallel(nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)))
@@ -109,9 +97,9 @@ def main() -> None:
 
     for epoch in range(sampler.epoch, arguments.epochs):
         sampler.set_epoch(epoch)
-        for batches, (images, labels) in enumerate(loader, 1):
+        for batches, (points, labels) in enumerate(loader, 1):
             optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model(images), labels)
+            loss = nn.functional.cross_entropy(model(points), labels)
             loss.backward()
             optimizer.step()
             step += 1

@@ -114,9 +114,7 @@ class ShuffleDataset(IterableDataset[Any]):
     def close(self) -> None:
         """Closes the connections of the wrapped dataset in this process; a later use opens them again."""
         for dataset in datasets_below(self._dataset):
-            close = getattr(dataset, "close", None)
-            if close is not None:
-                close()
+            close_if_possible(dataset)
 
     def with_split(self, split: Split) -> Self:
         """Returns a view of this dataset whose samples are split otherwise; see `IPFSIterableDataset`."""
@@ -180,3 +178,10 @@ def datasets_below(dataset: Any) -> Iterator[Any]:
             yield from datasets_below(joined)
     else:
         yield dataset
+
+
+def close_if_possible(dataset: Any) -> None:
+    """Closes a dataset that has `close`."""
+    close = getattr(dataset, "close", None)
+    if close is not None:
+        close()

@@ -112,19 +112,19 @@ class GlobalSequence:
         Args:
             places: Those behind the end mean the first ones.
         """
-        readers: dict[tuple[int, int], _LaneReader] = {}
+        readers: dict[tuple[int, int], LaneReader] = {}
         for place in places:
             turn, first = divmod(place, self._total)
             lane, index = self._interleaving.find(first)
             reader = readers.get((turn, lane))
             if reader is None:
                 start, stop = self._interleaving.lane(lane)
-                reader = _LaneReader(self._numbers(start, stop, index), index)
+                reader = LaneReader(self._numbers(start, stop, index), index)
                 readers[turn, lane] = reader
             yield reader.read(index)
 
 
-class _LaneReader:
+class LaneReader:
     """Reads a lane, or every few of its samples where several ranks share it.
 
     Args:

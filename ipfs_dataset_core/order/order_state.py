@@ -43,7 +43,7 @@ class OrderState:
     Args:
         order: The kind of order.
         data: What the samples are made of, "" where the dataset does not say.
-        samples: How many there are.
+        samples: How many there are, None where only reading all of them would tell.
         seed: What the order depends on, besides the epoch.
         epoch: The epoch.
         position: The place in the global sequence at which to go on.
@@ -53,7 +53,7 @@ class OrderState:
 
     order: str
     data: str
-    samples: int
+    samples: int | None
     seed: int
     epoch: int
     position: int
@@ -89,10 +89,13 @@ class OrderState:
                     f"this state is of {name} {given!r}, and here is {mine!r}: give the same dataset and "
                     "kind of order, or begin the epoch anew"
                 )
-        whole = {name: _number(state, name) for name in ("samples", "seed", "epoch", "position")}
-        if whole["samples"] != self.samples:
+        whole = {name: _number(state, name) for name in ("seed", "epoch", "position")}
+        samples = state.get("samples")
+        if samples is not None:
+            samples = _number(state, "samples")
+        if None not in {samples, self.samples} and samples != self.samples:
             raise StateError(
-                f"this state is of a dataset of {whole['samples']} samples, and here are {self.samples}: "
+                f"this state is of a dataset of {samples} samples, and here are {self.samples}: "
                 "give the same dataset, with the same options, or begin the epoch anew"
             )
         found = state.get("parameters")

@@ -22,7 +22,7 @@ from ipfs_dataset_core.order.order_state import OrderState
 from ipfs_dataset_core.order.outer_sharding import OuterSharding, outer_sharding
 from ipfs_dataset_core.order.prefetch_hints import Upcoming, with_hints
 from ipfs_dataset_core.order.reader_rank import Job, job_of_process
-from ipfs_dataset_core.order.sharding import DISTRIBUTIONS
+from ipfs_dataset_core.order.sharding import known_distribution
 from ipfs_dataset_core.order.shuffled_blocks import (
     ahead,
     default_window,
@@ -102,7 +102,7 @@ class BlockShuffleSampler(DistributedSampler[int]):
         self.shuffle = True
         self._blocks = DatasetBlocks(dataset, block_bytes)
         block, memory = self._blocks.size, self._blocks.block_memory()
-        self._lanes = _lanes(lanes, memory, block)
+        self._lanes = default_lanes(memory, block) if lanes is None else lanes_given(lanes)
         mixed = default_window(memory, block)
         if window_bytes is not None:
             mixed = -(-_at_least_one("window_bytes", parse_size(window_bytes)) // block)
@@ -111,7 +111,7 @@ class BlockShuffleSampler(DistributedSampler[int]):
         self._batch = None if batch_size is None else _at_least_one("batch_size", batch_size)
         self._workers = _workers(num_workers, batch_size)
         self._job = _job(num_replicas, rank)
-        self._distribution = _known(distribution)
+        self._distribution = known_distribution(distribution)
         self.epoch = 0
         self._chunk: int | None = None
         # Whether accelerate cut what the last iteration yielded into slices, one for each rank.
@@ -215,6 +215,16 @@ class BlockShuffleSampler(DistributedSampler[int]):
     def job(self) -> Job:
         """The ranks that read, as given or as they are now."""
         return self._job or job_of_process()
+
+    @property
+    def block_bytes(self) -> int:
+        """About how many bytes a shuffle block has."""
+        return self._blocks.size
+
+    @property
+    def mixed_blocks(self) -> int:
+        """How many shuffle blocks are mixed in all lanes together."""
+        return self._window * self._lanes.count
 
     @property
     def num_replicas(self) -> int:  # type: ignore[override]
@@ -336,11 +346,23 @@ class SamplerIterator:
         self._numbers = self._sampler.numbers(self._start, self._outer)
 
 
-def _lanes(lanes: int | tuple[int, int] | None, memory: int, block: int) -> Lanes:
-    if lanes is not None:
-        ranks, workers = (lanes, 1) if isinstance(lanes, int) else lanes
-        return Lanes(_at_least_one("lanes", ranks), _at_least_one("lanes", workers))
-    # As many as one process can read alone: the order must not depend on how many there are.
+def lanes_given(lanes: int | tuple[int, int]) -> Lanes:
+    """Returns lanes as users write them: how many for ranks, or that and how many for workers.
+
+    Raises:
+        ValueError: There are none.
+    """
+    ranks, workers = (lanes, 1) if isinstance(lanes, int) else lanes
+    return Lanes(_at_least_one("lanes", ranks), _at_least_one("lanes", workers))
+
+
+def default_lanes(memory: int, block: int) -> Lanes:
+    """Returns as many lanes as one process can read alone: the order must not depend on how many there are.
+
+    Args:
+        memory: Bytes of blocks that a process keeps.
+        block: About how many bytes a shuffle block has.
+    """
     return next((some for some in _DEFAULT_LANES if fits(memory, 1, block, some.count)), Lanes())
 
 
@@ -367,9 +389,3 @@ def _job(num_replicas: int | None, rank: int | None) -> Job | None:
             f"num_replicas={num_replicas!r}"
         )
     return Job(rank, num_replicas, in_step=True)
-
-
-def _known(distribution: Distribution | None) -> Distribution | None:
-    if distribution is not None and distribution not in DISTRIBUTIONS:
-        raise ValueError(f"distribution is one of {DISTRIBUTIONS}, not {distribution!r}")
-    return distribution

@@ -16,6 +16,17 @@ Split = Literal["auto", "workers", "none"]
 SPLITS: tuple[Split, ...] = ("auto", "workers", "none")
 
 
+def known_distribution(distribution: Distribution | None) -> Distribution | None:
+    """Returns what is given.
+
+    Raises:
+        ValueError: There is no such choice.
+    """
+    if distribution is not None and distribution not in DISTRIBUTIONS:
+        raise ValueError(f"distribution is one of {DISTRIBUTIONS}, not {distribution!r}")
+    return distribution
+
+
 def known_split(split: Split) -> Split:
     """Returns what is given.
 

@@ -16,7 +16,7 @@ from tests.support.interop import environment, free_port
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = str(ROOT / "examples" / "train_resume.py")
-EPOCH = 1797 // 32
+EPOCH = 1800 // 32
 STEPS = 2 * EPOCH
 
 pytestmark = pytest.mark.skipif(
