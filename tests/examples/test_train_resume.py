@@ -30,15 +30,16 @@ class Job:
     Args:
         commands: One for each process.
         environments: Of each.
+        errors: Takes what they write there.
     """
 
-    def __init__(self, commands, environments):
+    def __init__(self, commands, environments, errors):
         self._processes = [
             subprocess.Popen(
                 command,
                 env=variables,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=errors,
                 text=True,
                 start_new_session=True,
             )
@@ -67,8 +68,9 @@ class Job:
     def read(self, until=STEPS + 1):
         """Reads what the first process prints, up to a step or to the end."""
         for line in self._processes[0].stdout:
-            if found := re.match(r"rank (\d+) of \d+ is process (\d+)", line):
-                self.ranks[int(found[1])] = int(found[2])
+            # Ranks share the pipe, and may write at the same time.
+            for rank, process in re.findall(r"rank (\d+) of \d+ is process (\d+)", line):
+                self.ranks[int(rank)] = int(process)
             if found := re.match(r"step (\d+), epoch \d+, loss ([\d.]+)", line):
                 self.losses[int(found[1])] = float(found[2])
                 if int(found[1]) >= until:
@@ -83,7 +85,7 @@ class Job:
 ARGUMENTS = ("--epochs", "2", "--global-batch", "32")
 
 
-def by_torchrun(ranks, *arguments):
+def by_torchrun(errors, ranks, *arguments):
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)),
         *("--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", EXAMPLE),
@@ -92,13 +94,14 @@ def by_torchrun(ranks, *arguments):
     variables = environment(0, 1, free_port())
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         del variables[name]
-    return Job([command], [variables])
+    return Job([command], [variables], errors)
 
 
-def by_hand(ranks, *arguments):
+def by_hand(errors, ranks, *arguments):
     port = free_port()
     command = [sys.executable, EXAMPLE, *ARGUMENTS, *arguments]
-    return Job([command] * ranks, [environment(rank, ranks, port) for rank in range(ranks)])
+    variables = [environment(rank, ranks, port) for rank in range(ranks)]
+    return Job([command] * ranks, variables, errors)
 
 
 def children(process):
@@ -107,30 +110,39 @@ def children(process):
     ]
 
 
+@pytest.fixture
+def errors(tmp_path):
+    """A file for what processes write to stderr, shown where the test fails."""
+    with (tmp_path / "errors.txt").open("w+") as written:
+        yield written
+        written.seek(0)
+        sys.stderr.write(written.read())
+
+
 @pytest.mark.slow
-def test_who_is_killed_goes_on_with_other_ranks_and_has_the_same_losses(tmp_path):
-    with by_hand(1, "--out", str(tmp_path / "undisturbed"), "--save-every", "1000") as job:
+def test_who_is_killed_goes_on_with_other_ranks_and_has_the_same_losses(tmp_path, errors):
+    with by_hand(errors, 1, "--out", str(tmp_path / "undisturbed"), "--save-every", "1000") as job:
         assert job.wait()
     expected = job.losses
     assert [*expected] == list(range(1, STEPS + 1))
 
     out = ("--out", str(tmp_path / "out"))
     runs = []
-    with by_torchrun(2, *out) as job:
+    with by_torchrun(errors, 2, *out) as job:
         job.read(until=18)
         os.kill(job.ranks[1], signal.SIGKILL)  # a rank
         assert not job.wait()
     runs.append(job.losses)
-    with by_hand(1, *out, "--workers", "2") as job:
+    with by_hand(errors, 1, *out, "--workers", "2") as job:
         job.read(until=45)
         os.kill(children(job.ranks[0])[0], signal.SIGKILL)  # a worker
         assert not job.wait()
     runs.append(job.losses)
-    with by_hand(2, *out) as job:
+    with by_hand(errors, 1, *out) as job:
         job.read(until=80)
         job.kill_all()  # the node
     runs.append(job.losses)
-    with by_hand(1, *out) as job:
+    with by_hand(errors, 1, *out) as job:
         assert job.wait()
     runs.append(job.losses)
 
