@@ -9,6 +9,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ class Job:
     """
 
     def __init__(self, commands, environments, errors):
-        self._processes = [
+        self._processes: list[Any] = [
             subprocess.Popen(
                 command,
                 env=variables,
