@@ -52,6 +52,11 @@ class ErrorPolicy:
         return self._handler == "raise"
 
     @property
+    def max_failures(self) -> int:
+        """How many failures in a row are one too many."""
+        return self._max_in_a_row
+
+    @property
     def skipped(self) -> int:
         """How many samples, and objects that could not be opened, were skipped so far."""
         return int(self._counts.sum())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import IterableDataset
+import attrs
+import torch
 
 from ipfs_dataset_core.datasets.decoding import Decoders
 from ipfs_dataset_core.datasets.error_policy import ErrorPolicy
@@ -16,31 +18,21 @@ from ipfs_dataset_core.datasets.objects import (
     described_objects,
     described_sources,
 )
+from ipfs_dataset_core.datasets.resumable import Reading, ResumableStream, StreamIterator
+from ipfs_dataset_core.datasets.shards import ConcatenatedShards
 from ipfs_dataset_core.datasets.splits import splits_of_objects
-from ipfs_dataset_core.datasets.streaming import (
-    SkippingStream,
-    exact_length,
-    stream,
-    stream_in_blocks,
-)
+from ipfs_dataset_core.datasets.stream_reading import StreamOrder, StreamReading
+from ipfs_dataset_core.datasets.streaming import Replacement, SkippingStream, can_be_mixed
 from ipfs_dataset_core.datasets.transforms import explain_collate, sample_transform
 from ipfs_dataset_core.datasets.worker_samples import WorkerTransfer
+from ipfs_dataset_core.errors import FormatError, StateError
 from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.order.order_state import joined_ids
-from ipfs_dataset_core.order.reader_rank import (
-    SharedEpoch,
-    current_job,
-    current_reader_rank,
-    job_to_carry,
-)
-from ipfs_dataset_core.order.sharding import DISTRIBUTIONS, known_split
-from ipfs_dataset_core.order.shuffled_blocks import (
-    STEPS_AHEAD,
-    default_block,
-    default_window,
-    fits,
-    keyed_random,
-)
+from ipfs_dataset_core.order.global_order import Lanes
+from ipfs_dataset_core.order.laned_order import default_lanes, lanes_given
+from ipfs_dataset_core.order.order_state import OrderState, joined_ids
+from ipfs_dataset_core.order.reader_rank import job_to_carry, reader_of_stream
+from ipfs_dataset_core.order.sharding import DISTRIBUTIONS, ReaderRank, known_split
+from ipfs_dataset_core.order.shuffled_blocks import default_block, default_window, keyed_random
 from ipfs_dataset_core.reading.connections import Connections
 
 if TYPE_CHECKING:
@@ -58,11 +50,15 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.order.sharding import Distribution, Split
 
 
-class IPFSIterableDataset(IterableDataset[Any]):
+class IPFSIterableDataset(ResumableStream):
     """A dataset that streams its objects' samples in order.
 
     Samples, not objects, are split over the ranks of a distributed job and the workers of its DataLoaders,
     so one archive feeds all of them.
+
+    With `batch_size` the samples are one **global sequence**, which every number of ranks and workers reads
+    in the same global batches. A stream goes on where a state was taken, with `state_dict` and
+    `load_state_dict`.
 
     Args:
         ipfs_objs: One object or several, of any formats and sources.
@@ -72,9 +68,16 @@ class IPFSIterableDataset(IterableDataset[Any]):
         distribution: ``"pad"`` or ``"drop"`` give every rank equally many samples, by reading a few twice or
             leaving a few out; ``"uneven"`` reads each exactly once. By default ``"pad"`` where
             torch.distributed runs, since ranks that differ wait for each other for ever, else ``"uneven"``.
+            With `batch_size`, ``"pad"`` fills up the last global batch.
         shuffle_blocks: Whether each epoch reads the samples in another order, in which neighbours in the
             data stay near each other: objects with random access in shuffled blocks, then the others in
             order.
+        batch_size: The loader's. Then its workers get whole batches in turn, so that ``len(loader)`` is the
+            number of batches that come, and a sample that `handler` skips is replaced by the next one of the
+            data that can be read.
+        lanes: From how many parts of the data the sequence is interleaved: how many ranks, and how many
+            workers of each, can read blocks that no other reads. One number is that of ranks. By default 1,
+            the order of the data, and with `shuffle_blocks` what `memory` holds, up to ``(4, 2)``.
         split: Among whom samples are split. ``"auto"``: ranks and workers, without those for whom accelerate
             or a dataset of Hugging Face splits them, which is noticed. ``"workers"``: the workers of each
             rank, so that every rank reads all samples. ``"none"``: nobody, every reader reads all.
@@ -95,6 +98,8 @@ class IPFSIterableDataset(IterableDataset[Any]):
         seed: int = 0,
         distribution: Distribution | None = None,
         shuffle_blocks: bool = False,
+        batch_size: int | None = None,
+        lanes: int | tuple[int, int] | None = None,
         split: Split = "auto",
         decoders: Mapping[str, Decoder] | None = None,
         transform: Callable[[Any], Any] | None = None,
@@ -109,13 +114,30 @@ class IPFSIterableDataset(IterableDataset[Any]):
         self._sample_transform = sample_transform(transform, target_transform, data=1)
         decode = None if decoders is None else Decoders(decoders)
         self._objects = [DatasetObject(item, self._connections, decode) for item in objects]
-        self._shuffle_urls = shuffle_urls
-        self._shuffle_blocks = shuffle_blocks
-        self._seed = seed
         self._distribution = distribution
         self._split = known_split(split)
         self._carried: Job | None = None
-        self._epoch = SharedEpoch()
+        block = default_block(chosen.memory)
+        if lanes is not None:
+            given = lanes_given(lanes)
+        else:
+            given = default_lanes(chosen.memory, block) if shuffle_blocks else Lanes()
+        window = default_window(chosen.memory, block) // given.count if shuffle_blocks else 1
+        self._order = StreamOrder(
+            seed=seed,
+            shuffle_urls=shuffle_urls,
+            shuffle_blocks=shuffle_blocks,
+            batch=batch_size,
+            lanes=given,
+            block=block,
+            window=max(1, window),
+        )
+        self._counted: int | None = None
+        # How many samples each object turned out to have, where only reading it tells; workers share it.
+        self._counts = _unknown_counts(len(objects))
+        # The object in which a state was taken: for an epoch and place, its number and first place.
+        self._within: tuple[int, int, int, int] | None = None
+        self._start_progress(batch_size)
 
     @classmethod
     def of_objects(
@@ -130,43 +152,15 @@ class IPFSIterableDataset(IterableDataset[Any]):
         dataset._policy = ErrorPolicy(connections.options)
         dataset._objects = objects
         dataset._sample_transform = transform
+        dataset._counts = _unknown_counts(len(objects))
         return dataset
 
     def __iter__(self) -> Iterator[Any]:
-        if self._shuffle_blocks:
-            return self.in_shuffled_blocks()
-        job = current_job(self._carried, split=self._split)
-        reader = current_reader_rank(job, split=self._split)
-        shards = SkippingStream(self._policy).shards(self._ordered(), in_order=reader.count == 1)
-        samples = stream(shards, reader, self._distribution or job.distribution, self._policy)
-        return self._transformed(samples)
-
-    def in_shuffled_blocks(self, seed: int = 0) -> Iterator[Any]:
-        """Yields this reader's samples as with ``shuffle_blocks``; `seed` counts besides the dataset's."""
-        job = current_job(self._carried, split=self._split)
-        memory = self._connections.options.memory
-        block = default_block(memory)
-        window = default_window(memory, block)
-        samples = stream_in_blocks(
-            SkippingStream(self._policy).shards(self._objects),
-            current_reader_rank(job, split=self._split),
-            self._distribution or job.distribution,
-            self._policy,
-            block=block,
-            window=window,
-            key=(self._seed, seed, self._epoch.get()),
-            ahead=STEPS_AHEAD if fits(memory, window, block) else 0,
-        )
-        return self._transformed(samples)
-
-    def _transformed(self, samples: Iterator[Any]) -> Iterator[Any]:
         explain_collate()
-        if self._sample_transform is not None:
-            samples = map(self._sample_transform, samples)
-        return WorkerTransfer(self._connections.options.worker_memory).stream(samples)
+        return StreamIterator(self)
 
     def __len__(self) -> int:
-        """Returns the exact number of samples for this rank.
+        """Returns the exact number of samples for this rank: those that are left where a state was loaded.
 
         A subclass whose ``__iter__`` yields as many samples as this one's defines a ``__len__`` that returns
         ``super().__len__()``.
@@ -178,11 +172,17 @@ class IPFSIterableDataset(IterableDataset[Any]):
         if not hasattr(self, "_objects"):
             raise TypeError(f"{type(self).__name__} has no len()")
         check_length_holds(self)
-        if not self._policy.raises:
+        job, _ = reader_of_stream(self._carried, self._split)
+        distribution = self._distribution or job.distribution
+        replaces = self._batch is not None or (job.world > 1 and distribution != "uneven")
+        if not self._policy.raises and not replaces:
             raise TypeError("with a handler that skips samples there is no len(): it may be less")
-        job = current_job(self._carried, split=self._split)
-        shards = [shard for item in self._objects for shard in item.shards()]
-        return exact_length(shards, job.world, job.rank, self._distribution or job.distribution)
+        total = self._total()
+        if total is None:
+            raise TypeError("this iterable dataset has no len(): counting would read all of it")
+        start = 0 if self._progress.finished else self._progress.start
+        places = self._order.places(ReaderRank(job.rank, job.world), start, total, distribution)
+        return places.of_rank
 
     def __bool__(self) -> bool:
         """Returns True, as for any iterable dataset: asking must neither read nor fail."""
@@ -234,9 +234,12 @@ class IPFSIterableDataset(IterableDataset[Any]):
         )
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the number of the next epoch, for persistent workers too."""
+        """Sets the number of the next epoch, for persistent workers too.
+
+        Where nobody calls it, an epoch that was read to its end is followed by the next one.
+        """
         if hasattr(self, "_objects"):
-            self._epoch.set(epoch)
+            super().set_epoch(epoch)
         for dataset in self._wrapped():
             dataset.set_epoch(epoch)
 
@@ -256,6 +259,64 @@ class IPFSIterableDataset(IterableDataset[Any]):
                 setattr(view, name, value.with_split(split))
         return view
 
+    def state_dict(self, batches: int | None = None) -> dict[str, Any]:
+        if hasattr(self, "_objects"):
+            return super().state_dict(batches)
+        return self._only_wrapped().state_dict(batches)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if hasattr(self, "_objects"):
+            super().load_state_dict(state)
+        else:
+            self._only_wrapped().load_state_dict(state)
+
+    def content_id(self) -> str:
+        """Returns the objects' CIDs, shortened where there are many."""
+        return self.cid
+
+    def block_memory(self) -> int:
+        """Returns how many bytes of verified blocks each process keeps."""
+        return self._connections.options.memory
+
+    def count_of_samples(self) -> int | None:
+        """Returns how many samples there are, None where only reading all of the data would tell."""
+        return self._total()
+
+    def numbered_samples(self) -> ConcatenatedShards | None:
+        """Returns the samples by number, None where some allow no random access in shuffled blocks."""
+        shards = SkippingStream(self._policy).shards(self._objects)
+        known = [(shard, mixes) for shard in shards for mixes in can_be_mixed(shard, self._policy)]
+        if not all(mixes for _, mixes in known):
+            return None
+        return ConcatenatedShards([shard for shard, _ in known])
+
+    def transformed(self, samples: Iterator[Any]) -> Iterator[Any]:
+        """Yields samples with `transform` applied, ready for their way out of a worker."""
+        if self._sample_transform is not None:
+            samples = map(self._sample_transform, samples)
+        return WorkerTransfer(self._connections.options.worker_memory).stream(samples)
+
+    def transformed_pairs(self, numbered: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+        """Yields numbers and their samples, as `transformed` does."""
+        transfer, transform = (
+            WorkerTransfer(self._connections.options.worker_memory),
+            self._sample_transform,
+        )
+        for number, sample in numbered:
+            yield number, transfer.sample(sample if transform is None else transform(sample))
+
+    def skipping(self, samples: ConcatenatedShards, *, replaces: bool) -> SkippingStream:
+        """Returns what reads samples by number, and skips as `handler` tells.
+
+        Args:
+            samples: All samples.
+            replaces: Whether another takes the place of one that is skipped.
+        """
+        skipping = SkippingStream(self._policy)
+        if replaces and not self._policy.raises:
+            skipping.replacement = Replacement(samples, self._policy.max_failures)
+        return skipping
+
     def close(self) -> None:
         """Closes the connections of this process; a later use opens them again."""
         if hasattr(self, "_objects"):
@@ -267,20 +328,144 @@ class IPFSIterableDataset(IterableDataset[Any]):
 
     def __getstate__(self) -> dict[str, Any]:
         # A subclass that keeps the iterator of its last epoch could not go to a worker otherwise.
-        state = {k: v for k, v in self.__dict__.items() if not isinstance(v, GeneratorType)}
+        kinds = (GeneratorType, StreamIterator)
+        state = {k: v for k, v in self.__dict__.items() if not isinstance(v, kinds)}
         if "_carried" in state:
             state["_carried"] = job_to_carry(self._carried)
+            state["_record"] = None
         return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if "_counts" in state:
+            self._counts.share_memory_()  # type: ignore[no-untyped-call]
 
     def _wrapped(self) -> Iterator[IPFSIterableDataset]:
         """Yields the datasets that a subclass keeps in its attributes and iterates for its own samples."""
         return (v for v in vars(self).values() if isinstance(v, IPFSIterableDataset))
 
-    def _ordered(self) -> list[DatasetObject]:
-        objects = list(self._objects)
-        if self._shuffle_urls:
-            keyed_random("objects", self._seed, self._epoch.get()).shuffle(objects)
+    def _only_wrapped(self) -> IPFSIterableDataset:
+        found = list(self._wrapped())
+        if len(found) != 1:
+            raise TypeError(
+                f"{type(self).__name__} reads {len(found)} other streams: give it a state_dict and a "
+                "load_state_dict that return and load theirs"
+            )
+        return found[0]
+
+    @property
+    def _depends_on_epoch(self) -> bool:
+        return self._order.shuffle_urls or self._order.shuffle_blocks
+
+    def _order_state(self, epoch: int, position: int) -> OrderState:
+        order = self._order
+        kind = "shuffled blocks" if order.shuffle_blocks else "data"
+        parameters = {}
+        if order.is_laned:
+            parameters = {
+                "block_bytes": order.block,
+                "window": order.window,
+                "lanes": order.lanes.ranks,
+                "worker_lanes": order.lanes.workers,
+                "chunk": self._progress.chunk or order.chunk_in(self._world()),
+            }
+        return OrderState(
+            order=f"{kind} of shuffled objects" if order.shuffle_urls else kind,
+            data=self.content_id(),
+            samples=self._total(),
+            seed=order.seed,
+            epoch=epoch,
+            position=position,
+            parameters=parameters,
+            derived=frozenset({"chunk"}),
+        )
+
+    def _state_at(self, epoch: int, place: int) -> dict[str, Any]:
+        state = super()._state_at(epoch, place)
+        if state["samples"] is None and not self._order.is_laned:
+            # Nothing but reading the objects before tells in which of them the place is.
+            counts = self._counts.tolist()
+            passed = before = 0
+            for number, _ in self._objects_of(epoch):
+                if counts[number] < 0 or before + counts[number] > place:
+                    break
+                passed, before = passed + 1, before + counts[number]
+            if before:
+                state["object"], state["object_start"] = passed, before
+        return state
+
+    def _adopt(self, found: OrderState, state: Mapping[str, Any]) -> None:
+        passed, before = state.get("object", 0), state.get("object_start", 0)
+        if type(passed) is not int or not 0 <= passed <= len(self._objects):
+            raise StateError(f"this state has object={passed!r}, of {len(self._objects)} objects")
+        if type(before) is not int or not 0 <= before <= found.position:
+            raise StateError(
+                f"this state has object_start={before!r} and position={found.position}"
+            )
+        self._order = attrs.evolve(self._order, seed=found.seed)
+        if self._order.is_laned:
+            parameters = found.parameters
+            self._order = attrs.evolve(
+                self._order,
+                lanes=Lanes(parameters["lanes"], parameters["worker_lanes"]),
+                block=parameters["block_bytes"],
+                window=parameters["window"],
+                chunk=parameters["chunk"],
+            )
+        self._within = (found.epoch, found.position, passed, before)
+
+    def _world(self) -> int:
+        return reader_of_stream(self._carried, self._split)[0].world
+
+    def _total(self) -> int | None:
+        if self._counted is None:
+            shards = [shard for item in self._objects for shard in item.shards()]
+            # Lanes are of numbered samples, so that all are counted in any case.
+            if self._order.is_laned or all(shard.is_counted() for shard in shards):
+                with suppress(FormatError):
+                    self._counted = sum(map(len, shards))
+        return self._counted
+
+    def _objects_of(self, epoch: int) -> list[tuple[int, DatasetObject]]:
+        objects = list(enumerate(self._objects))
+        if self._order.shuffle_urls:
+            keyed_random("objects", self._order.seed, epoch).shuffle(objects)
         return objects
+
+    def _reading(self, epoch: int, start: int) -> Reading:
+        job, reader = reader_of_stream(self._carried, self._split)
+        skipping = SkippingStream(self._policy)
+        self._progress.chunk = self._order.chunk_in(reader.world)
+        within = (0, 0)
+        if self._within is not None and self._within[:2] == (epoch, start):
+            within = self._within[2:]
+        reading = StreamReading(
+            objects=self._objects_of(epoch),
+            order=self._order,
+            epoch=epoch,
+            start=start,
+            reader=reader,
+            distribution=self._distribution or job.distribution,
+            skipping=skipping,
+            memory=self._connections.options.memory,
+            counts=self._counts,
+            within=within,
+        )
+        return Reading(
+            epoch=epoch,
+            start=start,
+            reader=reader,
+            batch=self._batch or 1,
+            in_parts=self._order.in_parts(reader),
+            read=lambda taken: self.transformed(reading.read(taken)),
+            left_out=lambda: skipping.left_out,
+        )
+
+
+def _unknown_counts(objects: int) -> torch.Tensor:
+    counts = torch.full((objects,), -1, dtype=torch.int64)
+    counts.share_memory_()  # type: ignore[no-untyped-call]
+    return counts
 
 
 def check_length_holds(dataset: Any) -> None:

@@ -155,6 +155,10 @@ class Shard(IndexedSamples):
         """Returns the same shard, which pickles without its index."""
         return self
 
+    def samples_from(self, first: int) -> Iterator[Sample]:
+        """Yields the samples from a number on, to the end, in order."""
+        return self.iterate(first, len(self))
+
     @abstractmethod
     def close(self) -> None:
         """Closes what this process opened; a later use opens it again."""
@@ -265,6 +269,13 @@ class ObjectShard(Shard):
     def samples(self) -> Iterator[Sample]:
         # A file of its own: readers continue from its position, and iterations may run side by side.
         return self._each_decoded(self.reader.samples(self._open_for(0)))
+
+    def samples_from(self, first: int) -> Iterator[Sample]:
+        if not first or self.is_counted() or not self.reader.sliceable(self.source):
+            return self.iterate(first, len(self))
+        # What lies in front of a sample's bytes, such as a header, begins where those of the one before end.
+        source = self._open_for(begin := self.index().span(first - 1)[1])
+        return self._each_decoded(self.reader.samples_between(source, begin, self.weight()))
 
     def iterate(self, start: int, stop: int) -> Iterator[Sample]:
         if self._index is not None and (start, stop) == (0, len(self._index)):
@@ -619,6 +630,11 @@ class ConcatenatedShards(IndexedSamples):
             stops.extend(first + end for end in shard.block_stops(size))
             first = stop
         return stops
+
+    def first_of(self, shard: Shard) -> int:
+        """Returns the number of a shard's first sample."""
+        number = self._shards.index(shard)
+        return self._stops[number - 1] if number else 0
 
     def _by_shard(self, positions: Iterable[int]) -> Iterator[tuple[Shard, list[int]]]:
         """Yields the shards that some samples, in ascending order, are in, with their numbers there."""

@@ -3,52 +3,82 @@
 from __future__ import annotations
 
 import copy
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from itertools import islice
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import attrs
 from torch.utils.data import ChainDataset, ConcatDataset, IterableDataset, Subset
 
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset, check_length_holds
-from ipfs_dataset_core.order.dataset_blocks import blocks_of
-from ipfs_dataset_core.order.reader_rank import (
-    SharedEpoch,
-    current_job,
-    current_reader_rank,
-    job_to_carry,
+from ipfs_dataset_core.datasets.resumable import Reading, ResumableStream, StreamIterator
+from ipfs_dataset_core.datasets.shuffle_source import read_as_they_enter, source_of
+from ipfs_dataset_core.order.global_order import Lanes
+from ipfs_dataset_core.order.laned_order import (
+    LanedOrder,
+    default_lanes,
+    lanes_given,
+    lanes_of_reader,
 )
-from ipfs_dataset_core.order.sharding import ReaderRank, known_split, sample_ranges
-from ipfs_dataset_core.order.shuffled_blocks import default_window, keyed_random, samples_of
+from ipfs_dataset_core.order.order_state import IdentifiedDataset, OrderState
+from ipfs_dataset_core.order.reader_rank import job_to_carry, reader_of_stream
+from ipfs_dataset_core.order.sharding import DISTRIBUTIONS, ReaderRank, known_split
+from ipfs_dataset_core.order.shuffled_blocks import default_window, keyed_random
+from ipfs_dataset_core.order.stream_places import ReaderPlaces, stop_of_stream
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from torch.utils.data import Dataset
     from typing_extensions import Self
 
+    from ipfs_dataset_core.datasets.shuffle_source import NumberedSource
     from ipfs_dataset_core.order.reader_rank import Job
-    from ipfs_dataset_core.order.sharding import Split
+    from ipfs_dataset_core.order.sharding import Distribution, Split
 
 T = TypeVar("T")
 
-# How many samples of a map-style dataset are fetched together.
-_BATCH = 64
+# A sample leaves the buffer after so many times its size, for all but one in twenty.
+_HELD = 3
 
 
-class ShuffleDataset(IterableDataset[Any]):
+@attrs.frozen(kw_only=True)
+class _Order:
+    """What the order depends on, besides seed and epoch."""
+
+    buffer: int
+    block: int
+    window: int
+    lanes: Lanes
+    chunk: int | None = None
+
+    def chunk_in(self, world: int, batch: int | None) -> int:
+        if self.chunk is not None:
+            return self.chunk
+        return max(self.lanes.ranks, (batch or 1) * world)
+
+
+class ShuffleDataset(ResumableStream):
     """Yields another dataset's samples in a random order, by keeping some of them in a buffer.
 
-    A sample can come early or late by about the size of the buffer; a larger buffer shuffles better and
-    takes more memory. What goes into it is shuffled already where the dataset has shuffle blocks, samples
-    that lie together: an `IPFSDataset`, an imported dataset, a `Subset` or `ConcatDataset` of such, and an
-    `IPFSIterableDataset` without an ``__iter__`` of its own come in shuffled blocks. Each rank and worker
-    shuffles its own share; of a map-style dataset, every rank gets equally many samples where
-    torch.distributed runs, by reading a few twice.
+    A sample can come early or late by about the size of the buffer; a larger buffer shuffles better. What
+    goes into it is shuffled already where the dataset has shuffle blocks, samples that lie together: an
+    `IPFSDataset`, an imported dataset, a `Subset` or `ConcatDataset` of such, and an
+    `IPFSIterableDataset` without an ``__iter__`` of its own come in shuffled blocks.
+
+    Where the dataset has numbers for its samples, the buffer holds numbers, and the order is one global
+    sequence for every number of ranks and workers; a resumed epoch reads nothing before its place. Samples
+    of other streams are kept themselves: each reader shuffles its own share, and a resumed epoch is read
+    from its beginning.
 
     Args:
         dataset: Map-style or iterable.
-        buffer_size: How many samples each reader holds.
+        buffer_size: How many samples the buffer holds.
         seed: What the order depends on, besides the epoch.
+        batch_size: The loader's, as for `IPFSIterableDataset`; by default that of a stream below.
+        lanes: As for `IPFSIterableDataset`; by default what the `memory` of the dataset below holds.
+        distribution: As for `IPFSIterableDataset`; by default that of a stream below.
         split: As for `IPFSIterableDataset`; without it, a stream splits its samples as it was told to.
 
     Raises:
@@ -61,10 +91,15 @@ class ShuffleDataset(IterableDataset[Any]):
         buffer_size: int = 1000,
         *,
         seed: int = 0,
+        batch_size: int | None = None,
+        lanes: int | tuple[int, int] | None = None,
+        distribution: Distribution | None = None,
         split: Split = "auto",
     ) -> None:
         if buffer_size < 1:
             raise ValueError(f"buffer_size is at least 1, not {buffer_size!r}")
+        if distribution is not None and distribution not in DISTRIBUTIONS:
+            raise ValueError(f"distribution is one of {DISTRIBUTIONS}, not {distribution!r}")
         self._dataset = dataset
         self._buffer_size = buffer_size
         self._split = known_split(split)
@@ -75,41 +110,45 @@ class ShuffleDataset(IterableDataset[Any]):
                 )
             self._dataset = dataset.with_split(split)
         self._seed = seed
+        below = dataset if isinstance(dataset, IPFSIterableDataset) else None
+        self._lanes = None if lanes is None else lanes_given(lanes)
+        self._given_distribution = distribution or getattr(below, "_distribution", None)
         self._carried: Job | None = None
-        self._epoch = SharedEpoch()
+        self._order: _Order | None = None
+        self._known_source: NumberedSource | None = None
+        self._start_progress(batch_size or getattr(below, "_batch", None))
 
     def __iter__(self) -> Iterator[Any]:
-        job = current_job(self._carried, split=self._split)
-        reader = current_reader_rank(job, split=self._split)
-        epoch = self._epoch.get()
-        generator = keyed_random("buffer", self._seed, epoch, reader.index, reader.count)
-        return shuffled(self._samples(reader, job, epoch), self._buffer_size, generator)
+        return StreamIterator(self)
 
     def __len__(self) -> int:
-        """Returns the number of samples for this rank.
+        """Returns the number of samples for this rank: those that are left where a state was loaded.
 
         Raises:
             TypeError: The dataset below has no `len`, or a subclass has an ``__iter__`` of its own.
         """
         check_length_holds(self)
         length = len(self._dataset)  # type: ignore[arg-type]
-        if isinstance(self._dataset, IterableDataset):
+        if isinstance(self._dataset, IterableDataset) and not self._may_be_numbered:
             return length
-        job = current_job(self._carried, split=self._split)
-        ranges = sample_ranges(length, ReaderRank(job.rank, job.world), job.distribution)
-        return sum(stop - start for start, stop in ranges)
+        total = length
+        if isinstance(self._dataset, IPFSIterableDataset):
+            total = self._dataset.count_of_samples() or 0
+        job, _ = reader_of_stream(self._carried, self._effective_split)
+        start = 0 if self._progress.finished else self._progress.start
+        return self._places(ReaderRank(job.rank, job.world), start, total, job).of_rank
 
     def __bool__(self) -> bool:
         """Returns True, as for any iterable dataset: asking must neither read nor fail."""
         return True
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the number of the next epoch, for the wrapped dataset too."""
-        self._epoch.set(epoch)
-        for dataset in datasets_below(self._dataset):
-            set_below = getattr(dataset, "set_epoch", None)
-            if set_below is not None:
-                set_below(epoch)
+        """Sets the number of the next epoch, for the wrapped dataset too.
+
+        Where nobody calls it, an epoch that was read to its end is followed by the next one.
+        """
+        super().set_epoch(epoch)
+        self._set_below(epoch)
 
     def close(self) -> None:
         """Closes the connections of the wrapped dataset in this process; a later use opens them again."""
@@ -125,31 +164,176 @@ class ShuffleDataset(IterableDataset[Any]):
         return view
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_carried": job_to_carry(self._carried)}
+        return {**self.__dict__, "_carried": job_to_carry(self._carried), "_record": None}
 
-    def _samples(self, reader: ReaderRank, job: Job, epoch: int) -> Iterable[Any]:
-        dataset: Any = self._dataset
-        if not isinstance(dataset, IterableDataset):
-            return self._numbered(sample_ranges(len(dataset), reader, job.distribution), epoch)
+    @property
+    def _may_be_numbered(self) -> bool:
+        """Whether the samples below may have numbers."""
+        if not isinstance(self._dataset, IterableDataset):
+            return True
         # What overrides it may join neighbours, or read another dataset beside it.
-        if type(dataset).__iter__ is IPFSIterableDataset.__iter__:
-            return cast("IPFSIterableDataset", dataset).in_shuffled_blocks(self._seed)
-        return dataset
+        return type(self._dataset).__iter__ is IPFSIterableDataset.__iter__
 
-    def _numbered(self, ranges: Iterable[tuple[int, int]], epoch: int) -> Iterator[Any]:
-        dataset: Any = self._dataset
-        blocks = blocks_of(dataset)
-        if blocks is None:
-            yield from (dataset[index] for start, stop in ranges for index in range(start, stop))
-            return
-        window = default_window(blocks.block_memory(), blocks.size)
-        steps = blocks.order(window, self._seed, epoch)
-        numbers = chain.from_iterable(samples_of(steps(start, stop, 0)) for start, stop in ranges)
-        while batch := list(islice(numbers, _BATCH)):
-            if hasattr(dataset, "__getitems__"):
-                yield from dataset.__getitems__(batch)
-            else:  # a ConcatDataset
-                yield from map(dataset.__getitem__, batch)
+    @property
+    def _depends_on_epoch(self) -> bool:
+        return True
+
+    def _source(self) -> NumberedSource | None:
+        if self._known_source is None and self._may_be_numbered:
+            self._known_source = source_of(self._dataset)
+        return self._known_source
+
+    @property
+    def _effective_split(self) -> Split:
+        if self._split == "auto" and isinstance(self._dataset, IPFSIterableDataset):
+            return getattr(self._dataset, "_split", "auto")
+        return self._split
+
+    def _set_below(self, epoch: int) -> None:
+        for dataset in datasets_below(self._dataset):
+            set_below = getattr(dataset, "set_epoch", None)
+            if set_below is not None:
+                set_below(epoch)
+
+    def _order_of(self, source: NumberedSource) -> _Order:
+        if self._order is None:
+            block, memory = source.block, source.memory
+            lanes, mixed = self._lanes or Lanes(), 1
+            if block:
+                lanes = self._lanes or default_lanes(memory, block)
+                window = default_window(memory, block)
+                behind = self._blocks_behind(source)
+                mixed = (window if 2 * behind > window else window - behind) // lanes.count
+            self._order = _Order(
+                buffer=self._buffer_size, block=block, window=max(1, mixed), lanes=lanes
+            )
+        return self._order
+
+    def _blocks_behind(self, source: NumberedSource) -> int:
+        """Returns how many shuffle blocks the samples lie in whose numbers the buffer holds."""
+        blocks, count = len(source.block_stops(source.block)), len(source)
+        return -(-_HELD * self._buffer_size * blocks // max(1, count))
+
+    def _places(self, reader: ReaderRank, start: int, total: int, job: Job) -> ReaderPlaces:
+        distribution = self._given_distribution or job.distribution
+        stop = stop_of_stream(total, start, job.world, self._batch, distribution)
+        return ReaderPlaces(reader, self._batch or 1, start, stop, contiguous=False)
+
+    def _world(self) -> int:
+        return reader_of_stream(self._carried, self._effective_split)[0].world
+
+    def _total(self) -> int | None:
+        source = self._source()
+        return None if source is None else len(source)
+
+    def _order_state(self, epoch: int, position: int) -> OrderState:
+        source = self._source()
+        if source is None:
+            below = self._dataset
+            return OrderState(
+                order="buffer over a stream",
+                data=below.content_id() if isinstance(below, IdentifiedDataset) else "",
+                samples=None,
+                seed=self._seed,
+                epoch=epoch,
+                position=position,
+                parameters={"buffer": self._buffer_size},
+            )
+        order = self._order_of(source)
+        return OrderState(
+            order="buffer over shuffled blocks" if order.block else "buffer over numbers",
+            data=source.content_id(),
+            samples=len(source),
+            seed=self._seed,
+            epoch=epoch,
+            position=position,
+            parameters={
+                "buffer": order.buffer,
+                "block_bytes": max(1, order.block),
+                "window": order.window,
+                "lanes": order.lanes.ranks,
+                "worker_lanes": order.lanes.workers,
+                "chunk": self._progress.chunk or order.chunk_in(self._world(), self._batch),
+            },
+            derived=frozenset({"chunk"}),
+        )
+
+    def _adopt(self, found: OrderState, state: Mapping[str, Any]) -> None:
+        del state
+        self._seed, parameters = found.seed, found.parameters
+        self._buffer_size = parameters["buffer"]
+        source = self._source()
+        if source is not None:
+            self._order = _Order(
+                buffer=parameters["buffer"],
+                block=parameters["block_bytes"] if source.block else 0,
+                window=parameters["window"],
+                lanes=Lanes(parameters["lanes"], parameters["worker_lanes"]),
+                chunk=parameters["chunk"],
+            )
+
+    def _reading(self, epoch: int, start: int) -> Reading:
+        job, reader = reader_of_stream(self._carried, self._effective_split)
+        source = self._source()
+        if source is None:
+            self._set_below(epoch)
+
+            def read(taken: int) -> Iterator[Any]:
+                generator = keyed_random("buffer", self._seed, epoch, reader.index, reader.count)
+                below: Any = self._dataset
+                samples = shuffled(below, self._buffer_size, generator)
+                return islice(samples, start + taken, None)
+
+            return Reading(
+                epoch=epoch,
+                start=start,
+                reader=reader,
+                batch=self._batch or 1,
+                in_parts=reader.count > 1,
+                read=read,
+            )
+        return Reading(
+            epoch=epoch,
+            start=start,
+            reader=reader,
+            batch=self._batch or 1,
+            in_parts=False,
+            read=lambda taken: self._by_number(
+                source, reader, epoch, self._places(reader, start, len(source), job).turns(taken)
+            ),
+        )
+
+    def _by_number(
+        self, source: NumberedSource, reader: ReaderRank, epoch: int, places: Iterator[int]
+    ) -> Iterator[Any]:
+        order, total = self._order_of(source), len(source)
+        self._progress.chunk = order.chunk_in(reader.world, self._batch)
+        if not total:
+            return iter(())
+        key = (self._seed, epoch)
+        laned = LanedOrder(
+            total=total,
+            steps=source.steps(order.block, order.window, *key),
+            lanes=order.lanes,
+            chunk=order.chunk_in(reader.world, self._batch),
+            window=order.window,
+            block=order.block,
+            buffer=order.buffer,
+            key=key,
+        )
+        lanes = lanes_of_reader(order.lanes, reader, self._batch)
+        hinted = laned.is_hinted(source.memory, lanes)
+        numbers = laned.numbers(places, lanes=lanes, hinted=hinted)
+        replaces = self._batch is not None
+        # Where memory does not hold the blocks of what is in the buffer, the buffer holds samples.
+        holds = source.block and 2 * self._blocks_behind(source) > default_window(
+            source.memory, source.block
+        )
+        if holds and lanes * reader.count == order.lanes.count:
+            found = read_as_they_enter(numbers, source, hinted=hinted, replaces=replaces)
+        else:
+            found = source.read(numbers, hinted=hinted, replaces=replaces)
+        return map(itemgetter(1), found)
 
 
 def shuffled(samples: Iterable[T], size: int, generator: random.Random) -> Iterator[T]:

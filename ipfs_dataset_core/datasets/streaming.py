@@ -1,39 +1,107 @@
-"""Streams: what one reader, a worker of a rank, yields of all shards, in order or in shuffled blocks."""
+"""Streams: what one reader, a worker of a rank, yields of all shards, in order or by numbers."""
 
 from __future__ import annotations
 
-from itertools import islice
-from operator import attrgetter
+from contextlib import suppress
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.datasets.batch_fetch import fetched_ahead, together
-from ipfs_dataset_core.datasets.shards import ConcatenatedShards
 from ipfs_dataset_core.errors import (
     FormatError,
     IPFSDatasetError,
     ObjectNotFoundError,
     TransportError,
 )
-from ipfs_dataset_core.order.sharding import ReaderRank, overlaps, part, sample_ranges
-from ipfs_dataset_core.order.shuffled_blocks import STEPS_AHEAD, ShuffleBlockOrder
+from ipfs_dataset_core.order.prefetch_hints import Upcoming
+from ipfs_dataset_core.order.sharding import overlaps, part, sample_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ipfs_dataset_core.datasets.error_policy import ErrorPolicy
     from ipfs_dataset_core.datasets.objects import DatasetObject
-    from ipfs_dataset_core.datasets.shards import Shard
-    from ipfs_dataset_core.interfaces import Sample
-    from ipfs_dataset_core.order.sharding import Distribution
+    from ipfs_dataset_core.datasets.shards import ConcatenatedShards, Shard
+    from ipfs_dataset_core.interfaces import IndexedSamples, Sample
+    from ipfs_dataset_core.order.sharding import Distribution, ReaderRank
+    from ipfs_dataset_core.order.stream_places import Run
 
 # How many samples are read together: few enough that they take little memory, whatever they decompress to.
 _READ_TOGETHER = 32
 
 
+class InOrder:
+    """Reads stretches of the global sequence that is the order of the data.
+
+    Attributes:
+        place: That of the first sample of the shard that is read, or of the one behind the last.
+
+    Args:
+        skipping: Reads shards.
+        place: That of the first sample of the first shard.
+    """
+
+    def __init__(self, skipping: SkippingStream, place: int = 0) -> None:
+        self._skipping = skipping
+        self.place = place
+
+    def read(self, shards: Iterable[Shard], runs: Iterable[Run]) -> Iterator[Sample]:
+        """Yields the samples of stretches.
+
+        Shards that are read whole are not counted. Others are, where they allow random access, and else read
+        from their start.
+
+        Args:
+            shards: In their order; each is asked for when the one before was read.
+            runs: In ascending order.
+        """
+        coming = iter(runs)
+        run = next(coming, None)
+        for shard in shards:
+            if run is None:
+                return
+            start, stop = run
+            if start <= self.place and stop is None:
+                left_out = self._skipping.left_out
+                for sample in self._skipping.samples(shard):
+                    self.place += 1
+                    yield sample
+                self.place += self._skipping.left_out - left_out
+                continue
+            count = _count_if_possible(shard)
+            if count is None:
+                for sample in self._skipping.samples(shard):
+                    while run is not None and run[1] is not None and self.place >= run[1]:
+                        run = next(coming, None)
+                    if run is None:
+                        return
+                    wanted = self.place >= run[0]
+                    self.place += 1
+                    if wanted:
+                        yield sample
+                continue
+            end = self.place + count
+            while run is not None and run[0] < end:
+                start, stop = run
+                first = max(start, self.place) - self.place
+                if stop is None:
+                    yield from self._skipping.samples_from(shard, first, count)
+                    break
+                yield from self._skipping.iterate(shard, first, min(stop, end) - self.place)
+                if stop > end:
+                    break
+                run = next(coming, None)
+            self.place = end
+
+
 def stream(
-    shards: Iterable[Shard], reader: ReaderRank, distribution: Distribution, policy: ErrorPolicy
+    shards: Sequence[Shard],
+    reader: ReaderRank,
+    distribution: Distribution,
+    skipping: SkippingStream,
+    taken: int = 0,
 ) -> Iterator[Sample]:
-    """Yields the samples of one reader, in order.
+    """Yields the samples of one of several readers, each of which reads a part of the data in order.
 
     Every sample of the dataset goes to exactly one reader, except for those that `distribution` adds or drops
     to make ranks equal. Where all shards are counted, samples are split by number. Otherwise they are split
@@ -45,39 +113,33 @@ def stream(
         shards: The whole dataset.
         reader: Which reader.
         distribution: How ranks are made equal.
-        policy: What to skip.
+        skipping: Reads shards.
+        taken: How many of the reader's samples to leave out. They are not read where samples are counted.
 
     Raises:
         FormatError: Ranks must be equal, and an object's samples cannot be counted.
     """
-    skipping = SkippingStream(policy)
-    if reader.count == 1:
-        for shard in shards:
-            yield from skipping.samples(shard)
-        return
-    shards = list(shards)
     if (reader.world > 1 and distribution != "uneven") or all(
         shard.is_counted() for shard in shards
     ):
-        yield from _by_number(shards, reader, distribution, skipping)
+        yield from _by_number(shards, reader, distribution, skipping, taken)
     else:
         splittable = [shard for shard in shards if shard.is_splittable()]
-        yield from _by_bytes(splittable, reader, skipping)
         whole = [shard for shard in shards if not shard.is_splittable()]
-        yield from _in_turn(whole, reader, skipping)
+        yield from islice(
+            chain(_by_bytes(splittable, reader, skipping), _in_turn(whole, reader, skipping)),
+            taken,
+            None,
+        )
 
 
-def exact_length(shards: Sequence[Shard], world: int, rank: int, distribution: Distribution) -> int:
-    """Returns how many samples one rank gets.
+def count_of(shards: Iterable[Shard]) -> int:
+    """Returns how many samples shards have, all of which have to be counted for ranks to be equal.
 
     Raises:
-        TypeError: Only reading the whole dataset would tell.
+        FormatError: One of them allows no random access.
     """
-    if not all(shard.is_counted() for shard in shards):
-        raise TypeError("this iterable dataset has no len(): counting would read all of it")
-    total = sum(map(len, shards))
-    ranges = sample_ranges(total, ReaderRank(rank, world), distribution)
-    return sum(stop - start for start, stop in ranges)
+    return sum(map(_count, shards))
 
 
 def _by_number(
@@ -85,10 +147,13 @@ def _by_number(
     reader: ReaderRank,
     distribution: Distribution,
     skipping: SkippingStream,
+    taken: int,
 ) -> Iterator[Sample]:
     counts = [_count(shard) for shard in shards]
     for start, stop in sample_ranges(sum(counts), reader, distribution):
-        for shard, first, last in overlaps(counts, start, stop):
+        left = min(taken, stop - start)
+        taken -= left
+        for shard, first, last in overlaps(counts, start + left, stop):
             yield from skipping.iterate(shards[shard], first, last)
 
 
@@ -100,6 +165,12 @@ def _count(shard: Shard) -> int:
             f"Ranks cannot get equally many samples, for one object's cannot be counted. {error} "
             "Or give distribution='uneven'"
         ) from error
+
+
+def _count_if_possible(shard: Shard) -> int | None:
+    with suppress(IPFSDatasetError):  # raised where it is read
+        return len(shard)
+    return None
 
 
 def _by_bytes(
@@ -122,6 +193,49 @@ def _in_turn(
             yield from islice(skipping.samples(shard), reader.index, None, reader.count)
 
 
+class Replacement:
+    """Finds what stands in the place of a sample that cannot be read: the next one of the data that can be.
+
+    So it depends on the data alone, and every rank and worker finds the same.
+
+    Args:
+        samples: All samples.
+        attempts: How many samples behind are tried.
+    """
+
+    def __init__(self, samples: ConcatenatedShards, attempts: int) -> None:
+        self._joined = samples
+        self._attempts = attempts
+        self._unreadable: set[int] = set()
+
+    def of(self, position: int, error: IPFSDatasetError, shard: Shard | None = None) -> Sample:
+        """Returns the sample that stands in for another.
+
+        Args:
+            position: The number of that sample, in all of the data or in a shard.
+            error: Why it cannot be read.
+            shard: The shard.
+
+        Raises:
+            IPFSDatasetError: `error`; several samples behind cannot be read either.
+        """
+        position += 0 if shard is None else self._joined.first_of(shard)
+        self._unreadable.add(position)
+        left = self._attempts
+        for behind in range(1, len(self._joined)):
+            other = (position + behind) % len(self._joined)
+            if other in self._unreadable:
+                continue
+            try:
+                return self._joined.read(other)
+            except IPFSDatasetError:
+                self._unreadable.add(other)
+                left -= 1
+                if left == 0:
+                    break
+        raise error
+
+
 class SkippingStream:
     """Reads shards in order, without the samples that the error policy skips.
 
@@ -129,10 +243,16 @@ class SkippingStream:
 
     Args:
         policy: What to skip.
+
+    Attributes:
+        replacement: Finds what stands in the place of a sample that is skipped, None where nothing does.
+        left_out: How many samples were skipped and have nothing in their place.
     """
 
     def __init__(self, policy: ErrorPolicy) -> None:
-        self._policy = policy
+        self.policy = policy
+        self.replacement: Replacement | None = None
+        self.left_out = 0
 
     def shards(
         self, objects: Iterable[DatasetObject], *, in_order: bool = False
@@ -147,19 +267,19 @@ class SkippingStream:
             try:
                 shards = obj.shards(in_order=in_order)
             except IPFSDatasetError as error:
-                self._policy.skip_or_raise(error, obj.name)
+                self.policy.skip_or_raise(error, obj.name)
             else:
                 yield from shards
 
     def samples(self, shard: Shard) -> Iterator[Sample]:
         """Yields all samples of a shard."""
-        if self._policy.raises:
+        if self.policy.raises:
             yield from shard.samples()
             return
         try:
             count = len(shard) if shard.is_counted() else None
         except IPFSDatasetError as error:
-            self._policy.skip_or_raise(error, shard.what)
+            self.policy.skip_or_raise(error, shard.what)
             return
         if count is None:
             yield from self._uncounted(shard)
@@ -168,7 +288,7 @@ class SkippingStream:
 
     def iterate(self, shard: Shard, start: int, stop: int) -> Iterator[Sample]:
         """Yields a range of a shard's samples by number."""
-        if self._policy.raises:
+        if self.policy.raises:
             yield from shard.iterate(start, stop)
             return
         position = start
@@ -176,7 +296,7 @@ class SkippingStream:
             try:
                 for sample in shard.iterate(position, stop):
                     position += 1
-                    self._policy.succeeded()
+                    self.policy.succeeded()
                     yield sample
             except IPFSDatasetError as error:
                 yield from self._by_itself(shard, position, error)
@@ -184,9 +304,16 @@ class SkippingStream:
             else:
                 return
 
+    def samples_from(self, shard: Shard, first: int, count: int) -> Iterator[Sample]:
+        """Yields the samples of a shard from a number on, to its end; it has `count` of them."""
+        if self.policy.raises:
+            yield from shard.samples_from(first)
+        else:
+            yield from self.iterate(shard, first, count)
+
     def iterate_bytes(self, shard: Shard, start: int, stop: int) -> Iterator[Sample]:
         """Yields the samples of a shard that start within a range of bytes."""
-        if self._policy.raises:
+        if self.policy.raises:
             yield from shard.iterate_bytes(start, stop)
             return
         while start < stop:
@@ -199,13 +326,13 @@ class SkippingStream:
                 for sample in shard.iterate_bytes(start, stop):
                     found += 1
                     name = sample[0]
-                    self._policy.succeeded()
+                    self.policy.succeeded()
                     yield sample
             except IPFSDatasetError as error:
                 try:
                     position, after = shard.resume(start, found, name)
                 except IPFSDatasetError:
-                    self._policy.skip_or_raise(error, f"the rest of a slice of {shard.what}")
+                    self.policy.skip_or_raise(error, f"the rest of a slice of {shard.what}")
                     return
                 yield from self._by_itself(shard, position, error)
                 start = after
@@ -218,16 +345,16 @@ class SkippingStream:
         try:
             for sample in shard.samples():
                 position += 1
-                self._policy.succeeded()
+                self.policy.succeeded()
                 yield sample
         except IPFSDatasetError as error:
             try:
                 count = len(shard)
             except IPFSDatasetError:  # no random access: nothing tells where the next sample begins
-                self._policy.skip_or_raise(error, f"the rest of {shard.what}")
+                self.policy.skip_or_raise(error, f"the rest of {shard.what}")
                 return
             if position >= count:  # what fails is behind the last sample, such as a missing end
-                self._policy.skip_or_raise(error, f"the rest of {shard.what}")
+                self.policy.skip_or_raise(error, f"the rest of {shard.what}")
                 return
             yield from self._by_itself(shard, position, error)
             yield from self.iterate(shard, position + 1, count)
@@ -248,10 +375,48 @@ class SkippingStream:
             except IPFSDatasetError as again:
                 error = again
             else:
-                self._policy.succeeded()
+                self.policy.succeeded()
                 yield sample
                 return
-        self._policy.skip_or_raise(error, f"sample {position} of {shard.what}")
+        self.policy.skip_or_raise(error, f"sample {position} of {shard.what}")
+        yield from self._instead(position, error, shard)
+
+    def read_group(
+        self, samples: IndexedSamples, group: Sequence[int]
+    ) -> Iterator[tuple[int, Sample]]:
+        """Yields numbers and their samples, read together: one by one takes half as long again."""
+        try:
+            found = dict(together(samples, group, range(len(group))))
+        except IPFSDatasetError as error:
+            if self.policy.raises and _is_slow(error):
+                raise
+            # Those before the one that cannot be read are yielded all the same.
+            for number in group:
+                yield from ((number, sample) for sample in self._read_one(samples, number))
+        else:
+            self.policy.succeeded()
+            yield from ((number, found[place]) for place, number in enumerate(group))
+
+    def _read_one(self, samples: IndexedSamples, number: int) -> Iterator[Sample]:
+        try:
+            sample = samples.read(number)
+        except IPFSDatasetError as error:
+            self.policy.skip_or_raise(error, f"sample {number}")
+            yield from self._instead(number, error)
+        else:
+            self.policy.succeeded()
+            yield sample
+
+    def _instead(
+        self, position: int, error: IPFSDatasetError, shard: Shard | None = None
+    ) -> Iterator[Sample]:
+        """Yields what stands in the place of a sample that is skipped, if anything does."""
+        if self.replacement is None:
+            self.left_out += 1
+            return
+        sample = self.replacement.of(position, error, shard)
+        self.policy.succeeded()
+        yield sample
 
 
 def _is_slow(error: IPFSDatasetError) -> bool:
@@ -259,47 +424,7 @@ def _is_slow(error: IPFSDatasetError) -> bool:
     return isinstance(error, TransportError) and not isinstance(error, ObjectNotFoundError)
 
 
-def stream_in_blocks(
-    shards: Iterable[Shard],
-    reader: ReaderRank,
-    distribution: Distribution,
-    policy: ErrorPolicy,
-    *,
-    block: int,
-    window: int,
-    key: Sequence[object],
-    ahead: int = STEPS_AHEAD,
-) -> Iterator[Sample]:
-    """Yields the samples of one reader in shuffled-block order.
-
-    Shards without random access follow, in their own order. In a distributed job they would have to be shared
-    out by themselves: where there are any, nothing is shuffled there.
-
-    Args:
-        shards: The whole dataset.
-        reader: Which reader.
-        distribution: How ranks are made equal.
-        policy: What to skip.
-        block: About how many bytes a shuffle block has.
-        window: How many shuffle blocks are mixed.
-        key: What the order depends on.
-        ahead: How many steps of the order memory holds besides the one that is read.
-    """
-    known = [(shard, mixes) for shard in shards for mixes in _can_be_mixed(shard, policy)]
-    mixed = [shard for shard, mixes in known if mixes]
-    if len(mixed) < len(known) and reader.world > 1:
-        yield from stream((shard for shard, _ in known), reader, distribution, policy)
-        return
-    joined = ConcatenatedShards(mixed)
-    order = ShuffleBlockOrder(joined.block_stops(block), window, *key)
-    for start, stop in sample_ranges(len(joined), reader, distribution):
-        steps = order.steps(start, stop)
-        for step in fetched_ahead(steps, joined, attrgetter("entering"), ahead=ahead):
-            yield from _read_step(joined, step.samples, policy)
-    yield from stream((shard for shard, mixes in known if not mixes), reader, distribution, policy)
-
-
-def _can_be_mixed(shard: Shard, policy: ErrorPolicy) -> Iterator[bool]:
+def can_be_mixed(shard: Shard, policy: ErrorPolicy) -> Iterator[bool]:
     """Yields whether a shard has blocks, nothing where it cannot be opened and is skipped."""
     try:
         mixes = shard.has_blocks()
@@ -309,19 +434,30 @@ def _can_be_mixed(shard: Shard, policy: ErrorPolicy) -> Iterator[bool]:
         yield mixes
 
 
-def _read_step(
-    joined: ConcatenatedShards, positions: Sequence[int], policy: ErrorPolicy
-) -> Iterator[Sample]:
-    """Yields samples by number, a few of them read together: one by one takes half as long again."""
-    for first in range(0, len(positions), _READ_TOGETHER):
-        group = positions[first : first + _READ_TOGETHER]
-        try:
-            found = dict(together(joined, group, range(len(group))))
-        except IPFSDatasetError as error:
-            if policy.raises and _is_slow(error):
-                raise
-            # Those before the one that cannot be read are yielded all the same.
-            yield from policy.read_each(joined.read, group)
-        else:
-            policy.succeeded()
-            yield from map(found.__getitem__, range(len(group)))
+def read_numbers(
+    numbers: Iterator[int],
+    samples: IndexedSamples,
+    skipping: SkippingStream,
+    *,
+    hinted: bool = True,
+) -> Iterator[tuple[int, Sample]]:
+    """Yields numbers and their samples, while what comes next is fetched.
+
+    Args:
+        numbers: In their order.
+        samples: All samples.
+        skipping: Reads samples.
+        hinted: Whether numbers carry hints at what to fetch; else the next few are fetched.
+    """
+    groups = iter(lambda: list(islice(numbers, _READ_TOGETHER)), [])
+    if not hinted:
+        for group in fetched_ahead(groups, samples, lambda group: [group]):
+            yield from skipping.read_group(samples, group)
+        return
+    for group in groups:
+        for number in group:
+            if isinstance(number, Upcoming):
+                for coming in number.soon:
+                    with suppress(IPFSDatasetError):  # raised where the sample is read
+                        samples.prefetch(sorted(coming))
+        yield from skipping.read_group(samples, group)

@@ -275,6 +275,10 @@ class DatasetBlocks:
         """Returns what the samples are made of, "" where a dataset does not tell."""
         return self._part.content_id()
 
+    def stops(self) -> Sequence[int]:
+        """Returns where each block ends, by the place of its last sample among all."""
+        return self._part.stops(self.size)
+
     @property
     def are_composed(self) -> bool:
         """Whether the dataset hands numbers of its own on to others: a `Subset` or a `ConcatDataset`."""

@@ -97,27 +97,12 @@ def current_reader_rank(job: Job, *, split: Split = "auto") -> ReaderRank:
     return ReaderRank(job.rank, job.world, info.id, info.num_workers)
 
 
-class SharedEpoch:
-    """The number of the epoch, in shared memory: workers that outlive an epoch read the next one's.
+def reader_of_stream(carried: Job | None, split: Split = "auto") -> tuple[Job, ReaderRank]:
+    """Returns the job that a stream is read in, and which of its readers calls this.
 
-    This process sets it and its DataLoader workers read it, however they were started.
+    Args:
+        carried: As for `current_job`.
+        split: Among whom samples are shared out.
     """
-
-    def __init__(self) -> None:
-        self.__setstate__(torch.zeros((), dtype=torch.int64))
-
-    def set(self, epoch: int) -> None:
-        """Sets the number of the next epoch."""
-        self._value.fill_(epoch)
-
-    def get(self) -> int:
-        """Returns the epoch that was set last, 0 at first."""
-        return int(self._value)
-
-    def __getstate__(self) -> torch.Tensor:
-        return self._value
-
-    def __setstate__(self, value: torch.Tensor) -> None:
-        # What came to a worker is shared already; a copy is not.
-        self._value = value
-        self._value.share_memory_()  # type: ignore[no-untyped-call]
+    job = current_job(carried, split=split)
+    return job, current_reader_rank(job, split=split)

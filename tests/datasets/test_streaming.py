@@ -10,26 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.datasets.error_policy import ErrorPolicy
-from ipfs_dataset_core.datasets.streaming import exact_length, stream, stream_in_blocks
 from ipfs_dataset_core.errors import FormatError, TransportError, TransportTimeoutError
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.order.sharding import DISTRIBUTIONS, ReaderRank
-from tests.support.fake_shards import FakeShard, everything, shards
+from tests.support.fake_shards import FakeShard, everything, read_share, shards
 
 
 def shares(shards, world, workers, distribution):
     """Returns what each reader gets, workers within ranks."""
     return [
         [
-            list(
-                stream(
-                    iter(shards),
-                    ReaderRank(rank, world, worker, workers),
-                    distribution,
-                    ErrorPolicy(Options()),
-                )
-            )
+            list(read_share(shards, ReaderRank(rank, world, worker, workers), distribution)[0])
             for worker in range(workers)
         ]
         for rank in range(world)
@@ -56,9 +47,7 @@ def test_one_rank_loses_and_repeats_nothing_whatever_the_distribution(
 
 @given(shards())
 def test_a_lone_reader_gets_everything_in_order_and_counts_nothing(shards):
-    assert list(stream(iter(shards), ReaderRank(), "uneven", ErrorPolicy(Options()))) == everything(
-        shards
-    )
+    assert list(read_share(shards, ReaderRank(), "uneven")[0]) == everything(shards)
 
 
 @given(shards(kinds=("counted", "sliceable")), st.integers(2, 5), st.integers(1, 4))
@@ -71,23 +60,11 @@ def test_pad_and_drop_give_ranks_equally_many(shards, world, workers):
     assert set(joined(shares(shards, world, workers, "pad"))) == set(everything(shards))
 
 
-@given(shards(kinds=("counted",)), st.integers(1, 4), st.sampled_from(DISTRIBUTIONS))
-def test_the_exact_length_is_what_a_rank_gets_from_all_its_workers(shards, world, distribution):
-    for rank, workers in enumerate(shares(shards, world, 2, distribution)):
-        assert exact_length(shards, world, rank, distribution) == sum(map(len, workers))
-
-
-def test_there_is_no_length_where_counting_would_read_everything():
-    shards = [FakeShard("zip", [0], 1, "counted"), FakeShard("tar", [0], 1, "sliceable")]
-    with pytest.raises(TypeError, match="no len"):
-        exact_length(shards, 1, 0, "uneven")
-
-
 @pytest.mark.parametrize("distribution", ["pad", "drop"])
 def test_ranks_that_cannot_be_made_equal_say_which_object_and_what_to_do(distribution):
     shards = [FakeShard("a.tar.gz", [0, 1], 2, "stream", countable=False)]
     with pytest.raises(FormatError, match=r"a\.tar\.gz cannot be counted.*distribution='uneven'"):
-        list(stream(shards, ReaderRank(0, 2), distribution, ErrorPolicy(Options())))
+        list(read_share(shards, ReaderRank(0, 2), distribution)[0])
 
 
 def test_enough_streams_are_read_by_one_reader_each():
@@ -104,12 +81,9 @@ def test_too_few_streams_are_shared_in_turns():
     assert found == [[[("u", 0), ("u", 2), ("u", 4)], [("u", 1), ("u", 3)]]]
 
 
-def share(shards, reader, distribution, *key, options=None):
-    policy = ErrorPolicy(options or Options())
+def share(shards, reader, distribution, seed=0, options=None):
     return list(
-        stream_in_blocks(
-            iter(shards), reader, distribution, policy, block=2 << 20, window=2, key=key
-        )
+        read_share(shards, reader, distribution, options, shuffle_blocks=True, seed=seed)[0]
     )
 
 
@@ -216,11 +190,7 @@ class Gone(Damaged):
 
 
 def streamed(shard, options):
-    policy = ErrorPolicy(options)
-    stream = stream_in_blocks(
-        [shard], ReaderRank(), "uneven", policy, block=2 << 20, window=2, key=()
-    )
-    return stream, policy
+    return read_share([shard], ReaderRank(), "uneven", options, shuffle_blocks=True)
 
 
 def test_all_that_comes_before_what_cannot_be_read_is_had_first():

@@ -67,7 +67,9 @@ def test_files_are_transformed_by_number_in_batches_and_in_order(files):
 def test_streams_are_transformed(files):
     stream = IPFSIterableDataset(*files, transform=double, target_transform=number)
     assert list(stream) == EXPECTED
-    mixed = list(stream.in_shuffled_blocks())
+    mixed = list(
+        IPFSIterableDataset(*files, transform=double, target_transform=number, shuffle_blocks=True)
+    )
     assert sorted(mixed) == EXPECTED
     assert sorted(ShuffleDataset(stream, 7)) == EXPECTED
     whole = IPFSDataset(*files, transform=double, target_transform=number)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from array import array
+from typing import Any
 
 import attrs
+import torch
 from hypothesis import strategies as st
 
+from ipfs_dataset_core.datasets.error_policy import ErrorPolicy
 from ipfs_dataset_core.datasets.shards import Shard
+from ipfs_dataset_core.datasets.stream_reading import StreamOrder, StreamReading
+from ipfs_dataset_core.datasets.streaming import SkippingStream
 from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.order.global_order import Lanes
 from ipfs_dataset_core.order.shuffled_blocks import cut
 
 
@@ -86,6 +93,45 @@ class FakeShard(Shard):
 
     def close(self):
         pass
+
+
+@attrs.define(eq=False)
+class FakeObject:
+    """An object whose shards are known."""
+
+    name: str
+    found: list[FakeShard]
+
+    def shards(self, *, in_order=False):
+        return self.found
+
+
+def read_share(shards, reader, distribution, options=None, *, start=0, taken=0, epoch=0, **order):
+    """Returns what one reader of a stream yields; each shard is one of its objects."""
+    chosen = {
+        "seed": 0,
+        "shuffle_urls": False,
+        "shuffle_blocks": False,
+        "batch": None,
+        "lanes": Lanes(),
+        "block": 2 << 20,
+        "window": 2,
+        **order,
+    }
+    policy = ErrorPolicy(options or Options())
+    objects: Any = [(n, FakeObject(shard.what, [shard])) for n, shard in enumerate(shards)]
+    reading = StreamReading(
+        objects=objects,
+        order=StreamOrder(**chosen),
+        epoch=epoch,
+        start=start,
+        reader=reader,
+        distribution=distribution,
+        skipping=SkippingStream(policy),
+        memory=64 << 20,
+        counts=torch.zeros(len(shards), dtype=torch.int64),
+    )
+    return reading.read(taken), policy
 
 
 @st.composite

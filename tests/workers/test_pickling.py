@@ -16,7 +16,7 @@ from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset, ShuffleD
 from ipfs_dataset.types import IPFSObject, RemoteFileType
 from ipfs_dataset_core import IPFSDatasetError
 from ipfs_dataset_core.interfaces import ObjectFile, Transport
-from ipfs_dataset_core.order.reader_rank import SharedEpoch
+from ipfs_dataset_core.order.epoch_progress import EpochProgress
 from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.runtime.pool import DaemonPool
 from ipfs_dataset_core.toolkit.indexes import NameTable
@@ -116,19 +116,19 @@ def test_a_transform_travels_with_its_dataset(store, objects):
 
 @pytest.mark.parametrize("again", [travel, copy.deepcopy])
 def test_a_copy_has_an_epoch_of_its_own_that_its_workers_share(again):
-    epoch = SharedEpoch()
-    epoch.set(3)
+    epoch = EpochProgress()
+    epoch.set_epoch(3)
     copied = again(epoch)
-    epoch.set(4)
-    assert (copied.get(), epoch.get()) == (3, 4)
-    assert copied._value.is_shared()
+    epoch.set_epoch(4)
+    assert (copied.epoch, epoch.epoch) == (3, 4)
+    assert copied._numbers.is_shared()
 
 
 def test_what_goes_to_a_worker_shares_the_epoch():
-    epoch = SharedEpoch()
+    epoch = EpochProgress()
     sent = pickle.loads(bytes(ForkingPickler.dumps(epoch)))
-    epoch.set(7)
-    assert sent.get() == 7
+    epoch.set_epoch(7)
+    assert sent.epoch == 7
 
 
 def test_a_copy_forgets_the_job_it_was_made_in(store, monkeypatch):

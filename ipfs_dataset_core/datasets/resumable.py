@@ -1,0 +1,305 @@
+"""Streams that go on where another job stopped: their iterators, and their state."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from torch.utils.data import IterableDataset
+
+from ipfs_dataset_core.errors import IPFSDatasetWarning, StateError
+from ipfs_dataset_core.order.epoch_progress import EpochProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from typing_extensions import Self
+
+    from ipfs_dataset_core.order.order_state import OrderState
+    from ipfs_dataset_core.order.sharding import ReaderRank
+
+# Where only one reader can go on: which one it is, and how many samples it has read.
+_READER, _READ, _DONE = "reader", "read", "done"
+_NUMBERS_OF_READER = 5
+
+
+@attrs.frozen(kw_only=True)
+class Reading:
+    """What one reader reads in an iteration.
+
+    Args:
+        epoch: The epoch.
+        start: The place in the global sequence at which the iteration begins.
+        reader: Which reader.
+        batch: How many samples its loader puts into a batch.
+        in_parts: Whether each reader reads a part of the data, so that they are at no common place.
+        read: Yields its samples, without as many as it is given.
+        left_out: Returns how many samples were skipped that have nothing in their place.
+    """
+
+    epoch: int
+    start: int
+    reader: ReaderRank
+    batch: int
+    in_parts: bool
+    read: Callable[[int], Iterator[Any]]
+    left_out: Callable[[], int] = lambda: 0
+
+
+class Record:
+    """How far this process has come in an iteration.
+
+    Args:
+        reading: What it reads.
+        taken: How many of its samples were read before.
+        times_set: How often the epoch had been set when the iteration began.
+    """
+
+    def __init__(self, reading: Reading, taken: int, times_set: int) -> None:
+        self.reading = reading
+        self.began = self.taken = taken
+        self.times_set = times_set
+        self.done = False
+
+    def position(self) -> int | None:
+        """Returns the place up to which all readers have read, where this one has read so much.
+
+        None where that is not a stretch of the global sequence.
+        """
+        reading, reader = self.reading, self.reading.reader
+        if not self.taken:
+            return reading.start
+        if reader.workers > 1 or reading.in_parts:
+            return None
+        if reader.world > 1 and self.taken % reading.batch and not self.done:
+            return None
+        return reading.start + (self.taken + reading.left_out()) * reader.world
+
+
+class StreamIterator:
+    """Yields the samples of one reader; its state is kept by torchdata's `StatefulDataLoader`.
+
+    Args:
+        stream: What is read.
+    """
+
+    def __init__(self, stream: ResumableStream) -> None:
+        self._stream = stream
+        self._begin()
+
+    def _begin(self) -> None:
+        self._record = self._stream.begin()
+        self._samples = self._record.reading.read(self._record.taken)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            sample = next(self._samples)
+        except StopIteration:
+            self._stream.finish(self._record)
+            raise
+        self._record.taken += 1
+        return sample
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state behind the samples that were handed on."""
+        return self._stream.state_of(self._record)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where a state was taken; see `ResumableStream.load_state_dict`."""
+        self._stream.load_state_dict(state)
+        self._begin()
+
+
+class ResumableStream(IterableDataset[Any]):
+    """A stream that is one global sequence for every number of ranks and workers, with a state."""
+
+    _progress: EpochProgress
+    _batch: int | None
+    _record: Record | None
+    # The reader that may go on alone, and how many of its samples it has read.
+    _resume: tuple[list[int], int] | None
+
+    def _start_progress(self, batch: int | None) -> None:
+        """Makes what all streams keep.
+
+        Args:
+            batch: How many samples the loader puts into a batch, None where that is not said.
+        """
+        if batch is not None and batch < 1:
+            raise ValueError(f"batch_size is at least 1, not {batch!r}")
+        self._progress = EpochProgress()
+        self._batch = batch
+        self._record = self._resume = None
+
+    @abstractmethod
+    def _order_state(self, epoch: int, position: int) -> OrderState:
+        """Returns the state of a place in the global sequence of an epoch."""
+
+    @abstractmethod
+    def _adopt(self, found: OrderState, state: Mapping[str, Any]) -> None:
+        """Makes the parameters of a state those of this stream.
+
+        Args:
+            found: The state.
+            state: As it was given, with what only some streams keep in it.
+        """
+
+    @abstractmethod
+    def _total(self) -> int | None:
+        """Returns how many places an epoch has, None where only reading all of it would tell."""
+
+    @abstractmethod
+    def _reading(self, epoch: int, start: int) -> Reading:
+        """Returns what this reader reads in an iteration."""
+
+    @abstractmethod
+    def _world(self) -> int:
+        """Returns how many ranks read."""
+
+    @property
+    @abstractmethod
+    def _depends_on_epoch(self) -> bool:
+        """Whether epochs have different orders."""
+
+    def state_dict(self, batches: int | None = None) -> dict[str, Any]:
+        """Returns what a job needs to go on from here: less than 1 KB of JSON.
+
+        Args:
+            batches: How many batches of this iteration were trained on. A loader's workers read ahead, so
+                only the training loop can tell. Without it: what was read in this process, and where a
+                loader's workers read, the place at which the iteration began. (torchdata's
+                `StatefulDataLoader` counts by itself.)
+
+        Raises:
+            ValueError: There are batches, and the stream was not told how large they are.
+        """
+        progress = self._progress
+        if batches is not None:
+            if batches and self._batch is None:
+                raise ValueError("state_dict(batches=…) counts batches: give the stream batch_size")
+            place = progress.start + batches * (self._batch or 0) * self._world()
+            return self._state_at(progress.epoch, place)
+        record = self._record
+        if record is not None and record.times_set == progress.times_set:
+            return self.state_of(record)
+        if progress.finished:
+            return self._state_at_end(progress.epoch)
+        return self._state_at(progress.epoch, progress.start)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Makes the next iteration go on where a state was taken, with any number of ranks and workers.
+
+        Seed, epoch and parameters of the order are those of the state.
+
+        Warns:
+            IPFSDatasetWarning: Arguments were other than those of the state.
+
+        Raises:
+            StateError: The state is of other data, or of another version.
+        """
+        found = self._order_state(0, 0).read(state)
+        read = _whole(state, _READ)
+        reader = state.get(_READER)
+        if read and not (
+            isinstance(reader, list)
+            and len(reader) == _NUMBERS_OF_READER
+            and all(type(number) is int for number in reader)
+        ):
+            raise StateError(f"this state has {_READER}={reader!r}, no five numbers")
+        self._adopt(found, state)
+        self._progress.move(found.epoch, found.position)
+        self._record = None
+        self._resume = (reader, read) if read and isinstance(reader, list) else None
+        if state.get(_DONE) is True:
+            self._progress.finish(found.epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Sets the number of the next epoch, for persistent workers too.
+
+        Where nobody calls it, each epoch that was read to its end is followed by the next one. The epoch of
+        a state that was loaded goes on where that was taken; another begins at its start.
+        """
+        self._progress.set_epoch(epoch)
+
+    def begin(self) -> Record:
+        """Begins an iteration in this process; returns what it reads.
+
+        Raises:
+            StateError: The state that was loaded is that of another reader.
+        """
+        progress, last = self._progress, self._record
+        if (
+            last is not None
+            and last.times_set == progress.times_set
+            and last.taken - last.began > (self._batch or 1)
+        ):
+            progress.was_read()
+        iteration = progress.begin(self._total() if progress.start else None)
+        if iteration.again and self._depends_on_epoch:
+            warnings.warn(
+                f"Epoch {iteration.epoch} is read again in the same order: call set_epoch before each epoch",
+                IPFSDatasetWarning,
+                stacklevel=4,
+            )
+        reading = self._reading(iteration.epoch, iteration.start)
+        taken = 0
+        if self._resume is not None:
+            (reader, taken), self._resume = self._resume, None
+            if reader != _numbers_of(reading):
+                raise StateError(
+                    f"this state was taken within the batches of reader {reader}, and this is reader "
+                    f"{_numbers_of(reading)} (rank, ranks, worker, workers, batch_size): go on with as many, "
+                    "or take the state with state_dict(batches=…)"
+                )
+        self._record = Record(reading, taken, progress.times_set)
+        return self._record
+
+    def finish(self, record: Record) -> None:
+        """Notes that an iteration of this process came to its end."""
+        if not record.done:
+            record.done = True
+            self._progress.was_read()
+            self._progress.finish(record.reading.epoch)
+
+    def state_of(self, record: Record) -> dict[str, Any]:
+        """Returns the state of an iteration of this process."""
+        reading, place = record.reading, record.position()
+        if place is not None:
+            if record.done and reading.reader.workers == 1:
+                return self._state_at_end(reading.epoch, place)
+            return self._state_at(reading.epoch, place)
+        state = self._state_at(reading.epoch, reading.start)
+        state[_READER], state[_READ] = _numbers_of(reading), record.taken
+        if record.done:
+            state[_DONE] = True
+        return state
+
+    def _state_at_end(self, epoch: int, place: int | None = None) -> dict[str, Any]:
+        """Returns the state of the end of an epoch, which is the start of the next one if nobody sets it."""
+        if self._progress.counts_itself:
+            return self._state_at(epoch + 1, 0)
+        total = self._total() if place is None else place
+        return self._state_at(epoch, total or 0)
+
+    def _state_at(self, epoch: int, place: int) -> dict[str, Any]:
+        state = self._order_state(epoch, place).to_json()
+        if state["samples"] is not None:
+            state["position"] = min(place, state["samples"])
+        return state
+
+
+def _numbers_of(reading: Reading) -> list[int]:
+    reader = reading.reader
+    return [reader.rank, reader.world, reader.worker, reader.workers, reading.batch]
+
+
+def _whole(state: Mapping[str, Any], name: str) -> int:
+    value = state.get(name, 0)
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise StateError(f"this state has {name}={value!r}, no number from 0 on")
+    return value

@@ -1,0 +1,235 @@
+"""The samples of a dataset by number, as shuffling needs them, whatever kind of dataset it is."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch.utils.data import IterableDataset
+
+from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
+from ipfs_dataset_core.datasets.streaming import read_numbers
+from ipfs_dataset_core.order.dataset_blocks import blocks_of
+from ipfs_dataset_core.order.laned_order import Leaving, blocks_in_order
+from ipfs_dataset_core.order.order_state import IdentifiedDataset
+from ipfs_dataset_core.order.prefetch_hints import Upcoming
+from ipfs_dataset_core.order.shuffled_blocks import ShuffleBlockOrder, default_block
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ipfs_dataset_core.datasets.shards import ConcatenatedShards
+    from ipfs_dataset_core.order.dataset_blocks import DatasetBlocks
+    from ipfs_dataset_core.order.laned_order import Steps
+
+# How many samples of a map-style dataset are fetched together.
+_BATCH = 64
+# How many numbers a step has where samples lie anywhere.
+_STEP = 1024
+
+
+class NumberedSource(Protocol):
+    """Samples by number.
+
+    Attributes:
+        block: About how many bytes a shuffle block has, 0 where it is not known what lies together.
+        memory: How many bytes of blocks each process keeps.
+    """
+
+    block: int
+    memory: int
+
+    def __len__(self) -> int:
+        """Returns the number of samples."""
+
+    def content_id(self) -> str:
+        """Returns what the samples are made of, "" where nothing tells."""
+
+    def block_stops(self, size: int) -> Sequence[int]:
+        """Returns where each block of about `size` bytes ends."""
+
+    def steps(self, block: int, window: int, *key: object) -> Steps:
+        """Returns what yields the steps of a stretch of the order before the buffer."""
+
+    def read(
+        self, numbers: Iterator[int], *, hinted: bool, replaces: bool
+    ) -> Iterator[tuple[int, Any]]:
+        """Yields numbers and their samples.
+
+        Args:
+            numbers: Theirs.
+            hinted: Whether they carry hints at what to fetch.
+            replaces: Whether the place of a sample that is skipped is taken by another.
+        """
+
+
+class StreamSource(NumberedSource):
+    """The samples of an `IPFSIterableDataset` that allows random access to all of them.
+
+    Args:
+        stream: The dataset.
+        joined: Its samples.
+    """
+
+    def __init__(self, stream: IPFSIterableDataset, joined: ConcatenatedShards) -> None:
+        self._stream = stream
+        self._joined = joined
+        self.memory = stream.block_memory()
+        self.block = default_block(self.memory)
+
+    def __len__(self) -> int:
+        return len(self._joined)
+
+    def content_id(self) -> str:
+        return self._stream.content_id()
+
+    def block_stops(self, size: int) -> Sequence[int]:
+        return self._joined.block_stops(size)
+
+    def steps(self, block: int, window: int, *key: object) -> Steps:
+        return ShuffleBlockOrder(self.block_stops(block), window, *key).steps
+
+    def read(
+        self, numbers: Iterator[int], *, hinted: bool, replaces: bool
+    ) -> Iterator[tuple[int, Any]]:
+        skipping = self._stream.skipping(self._joined, replaces=replaces)
+        found = read_numbers(numbers, self._joined, skipping, hinted=hinted)
+        return self._stream.transformed_pairs(found)
+
+
+class MapStyleSource(NumberedSource):
+    """The samples of a map-style dataset.
+
+    Args:
+        dataset: The dataset.
+        blocks: Its shuffle blocks, None where it has none.
+    """
+
+    def __init__(self, dataset: Any, blocks: DatasetBlocks | None) -> None:
+        self._dataset = dataset
+        self._blocks = blocks
+        self.block = 0 if blocks is None else blocks.size
+        self.memory = 0 if blocks is None else blocks.block_memory()
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def content_id(self) -> str:
+        if self._blocks is not None:
+            return self._blocks.content_id()
+        dataset = self._dataset
+        return dataset.content_id() if isinstance(dataset, IdentifiedDataset) else ""
+
+    def block_stops(self, size: int) -> Sequence[int]:
+        return range(size, len(self) + size, size) if self._blocks is None else self._blocks.stops()
+
+    def steps(self, block: int, window: int, *key: object) -> Steps:
+        if self._blocks is None:
+            stops = [*range(_STEP, len(self), _STEP), len(self)]
+            return blocks_in_order(stops)
+        self._blocks.size = block
+        return self._blocks.order(window, *key)
+
+    def read(
+        self, numbers: Iterator[int], *, hinted: bool, replaces: bool
+    ) -> Iterator[tuple[int, Any]]:
+        del hinted, replaces  # the dataset follows hints and skips by itself
+        dataset = self._dataset
+        if self._blocks is None:
+            yield from ((number, dataset[number]) for number in map(int, numbers))
+            return
+        composed = self._blocks.are_composed
+        while batch := list(islice(numbers, _BATCH)):
+            if composed:  # the datasets have other numbers
+                soon = [n for number in batch if isinstance(number, Upcoming) for n in number.soon]
+                self._blocks.prefetch(sample for part in soon for sample in part)
+                batch = list(map(int, batch))
+            if not hasattr(dataset, "__getitems__"):  # a ConcatDataset
+                yield from ((number, dataset[number]) for number in batch)
+                continue
+            samples = dataset.__getitems__(batch)
+            if len(samples) == len(batch):
+                yield from zip(batch, samples, strict=True)
+            else:  # some are skipped
+                for number in batch:
+                    yield from ((number, sample) for sample in dataset.__getitems__([number]))
+
+
+def read_as_they_enter(
+    numbers: Iterator[int], source: NumberedSource, *, hinted: bool, replaces: bool
+) -> Iterator[tuple[int, Any]]:
+    """Yields numbers and their samples, each of which is read when it enters the buffer and is kept in it.
+
+    So what lies together is read together, however large the buffer is.
+
+    Args:
+        numbers: As they leave the buffer.
+        source: The samples.
+        hinted: See `NumberedSource.read`.
+        replaces: See `NumberedSource.read`.
+    """
+    buffer = _Buffer(numbers)
+    for number, sample in source.read(buffer.entering(), hinted=hinted, replaces=replaces):
+        yield from buffer.enter(int(number), sample)
+    yield from buffer.rest()
+
+
+class _Buffer:
+    """Samples that entered a buffer of numbers, until they leave it.
+
+    Args:
+        numbers: As they leave.
+    """
+
+    def __init__(self, numbers: Iterator[int]) -> None:
+        self._numbers = numbers
+        # What leaves next, and how many have to have entered by then.
+        self._leaving: deque[tuple[int, int]] = deque()
+        self._asked: deque[int] = deque()
+        self._count = self._entered = 0
+        self._held: dict[int, list[Any]] = {}
+
+    def entering(self) -> Iterator[int]:
+        """Yields the numbers that enter, with their hints."""
+        for number in self._numbers:
+            soon = number.soon if isinstance(number, Upcoming) else ()
+            entered = number.entered if isinstance(number, Leaving) else (int(number),)
+            self._count += len(entered)
+            self._leaving.append((int(number), self._count))
+            for coming in entered:
+                self._asked.append(coming)
+                yield Upcoming(coming, soon) if soon else coming
+                soon = ()
+
+    def enter(self, number: int, sample: Any) -> Iterator[tuple[int, Any]]:
+        """Holds a sample; yields those that leave now."""
+        self._held.setdefault(number, []).append(sample)
+        self._entered += 1
+        while self._asked.popleft() != number:  # those before were skipped
+            self._entered += 1
+        while self._leaving and self._leaving[0][1] <= self._entered:
+            yield from self._leave()
+
+    def rest(self) -> Iterator[tuple[int, Any]]:
+        """Yields all that are left."""
+        while self._leaving:
+            yield from self._leave()
+
+    def _leave(self) -> Iterator[tuple[int, Any]]:
+        number, _ = self._leaving.popleft()
+        samples = self._held.get(number)
+        if samples:
+            yield number, samples.pop()
+            if not samples:
+                del self._held[number]
+
+
+def source_of(dataset: Any) -> NumberedSource | None:
+    """Returns the samples of a dataset by number, None where only iterating over it gives them."""
+    if isinstance(dataset, IPFSIterableDataset):
+        joined = dataset.numbered_samples()
+        return None if joined is None else StreamSource(dataset, joined)
+    if isinstance(dataset, IterableDataset):
+        return None
+    return MapStyleSource(dataset, blocks_of(dataset))

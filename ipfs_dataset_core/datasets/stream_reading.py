@@ -1,0 +1,262 @@
+"""What one reader, a worker of a rank, reads of the objects of a stream in one iteration."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ipfs_dataset_core.datasets.shards import ConcatenatedShards
+from ipfs_dataset_core.datasets.streaming import (
+    InOrder,
+    Replacement,
+    can_be_mixed,
+    count_of,
+    read_numbers,
+    stream,
+)
+from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.order.global_order import Lanes
+from ipfs_dataset_core.order.laned_order import LanedOrder, blocks_in_order, lanes_of_reader
+from ipfs_dataset_core.order.shuffled_blocks import ShuffleBlockOrder
+from ipfs_dataset_core.order.stream_places import ReaderPlaces, stop_of_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import torch
+
+    from ipfs_dataset_core.datasets.objects import DatasetObject
+    from ipfs_dataset_core.datasets.shards import Shard
+    from ipfs_dataset_core.datasets.streaming import SkippingStream
+    from ipfs_dataset_core.interfaces import Sample
+    from ipfs_dataset_core.order.sharding import Distribution, ReaderRank
+    from ipfs_dataset_core.order.stream_places import Run
+
+
+@attrs.frozen(kw_only=True)
+class StreamOrder:
+    """What the order of a stream of objects depends on, besides the epoch.
+
+    Args:
+        seed: The seed.
+        shuffle_urls: Whether the objects come in another order each epoch.
+        shuffle_blocks: Whether the samples do.
+        batch: How many samples the loader puts into a batch, None where the stream was not told.
+        lanes: From how many parts of the data the sequence is interleaved.
+        block: About how many bytes a block has.
+        window: How many blocks are mixed in each lane.
+        chunk: After how many places the next lanes for workers take over; None follows from the job.
+    """
+
+    seed: int
+    shuffle_urls: bool
+    shuffle_blocks: bool
+    batch: int | None
+    lanes: Lanes
+    block: int
+    window: int
+    chunk: int | None = None
+
+    @property
+    def is_laned(self) -> bool:
+        """Whether samples are read by number, from lanes; else in the order of the data."""
+        return self.shuffle_blocks or self.lanes.count > 1
+
+    def chunk_in(self, world: int) -> int:
+        """Returns after how many places other lanes take over in a job of so many ranks."""
+        if self.chunk is not None:
+            return self.chunk
+        # Without a batch size, lanes take turns as often as they can.
+        return max(self.lanes.ranks, (self.batch or 1) * world)
+
+    def places(
+        self, reader: ReaderRank, start: int, total: int | None, distribution: Distribution
+    ) -> ReaderPlaces:
+        """Returns the places that one reader reads.
+
+        Args:
+            reader: The reader.
+            start: The place at which the iteration begins.
+            total: How many places the epoch has, None where that is not known.
+            distribution: How ranks are made equal.
+        """
+        stop = None
+        if total is not None:
+            stop = stop_of_stream(total, start, reader.world, self.batch, distribution)
+        return ReaderPlaces(reader, self.batch or 1, start, stop, contiguous=not self.is_laned)
+
+    def in_parts(self, reader: ReaderRank) -> bool:
+        """Whether each reader reads one part of the data, since none of them was told of batches."""
+        return self.batch is None and reader.count > 1 and not self.is_laned
+
+
+@attrs.frozen(kw_only=True)
+class StreamReading:
+    """Reads the share of one reader in one iteration.
+
+    Args:
+        objects: The objects with their numbers, in the order of the epoch.
+        order: What the order depends on.
+        epoch: The epoch.
+        start: The place at which the iteration begins.
+        reader: The reader.
+        distribution: How ranks are made equal.
+        skipping: Reads shards.
+        memory: How many bytes of blocks this process keeps.
+        counts: Takes how many samples each object turns out to have.
+        within: How many of the objects are before the one that `start` is in, and how many samples they have;
+            0 where that is not known.
+    """
+
+    objects: Sequence[tuple[int, DatasetObject]]
+    order: StreamOrder
+    epoch: int
+    start: int
+    reader: ReaderRank
+    distribution: Distribution
+    skipping: SkippingStream
+    memory: int
+    counts: torch.Tensor
+    within: tuple[int, int] = (0, 0)
+
+    @property
+    def _must_be_equal(self) -> bool:
+        return self.reader.world > 1 and self.distribution != "uneven"
+
+    def read(self, taken: int) -> Iterator[Sample]:
+        """Yields this reader's samples.
+
+        Args:
+            taken: How many of them to leave out.
+        """
+        self._find_replacement()
+        if self.order.is_laned:
+            return self._in_lanes(taken)
+        if self.order.in_parts(self.reader):
+            return self._in_parts(self._shards(), taken)
+        return self._in_order(taken)
+
+    def _find_replacement(self) -> None:
+        policy = self.skipping.policy
+        if policy.raises or not (self.order.batch is not None or self._must_be_equal):
+            return
+        # An object that one rank cannot open and another can would make them differ.
+        shards = [shard for _, item in self.objects for shard in item.shards()]
+        with suppress(FormatError):  # that cannot be counted: what is damaged is left out
+            self.skipping.replacement = Replacement(ConcatenatedShards(shards), policy.max_failures)
+
+    def _shards(self) -> list[Shard]:
+        if self._must_be_equal:
+            return [shard for _, item in self.objects for shard in item.shards()]
+        return list(self.skipping.shards(item for _, item in self.objects))
+
+    def _in_parts(self, shards: Sequence[Shard], taken: int) -> Iterator[Sample]:
+        return stream(shards, self.reader, self.distribution, self.skipping, taken)
+
+    def _in_order(self, taken: int) -> Iterator[Sample]:
+        total = self._total()
+        places = self.order.places(self.reader, self.start, total, self.distribution)
+        first, before = self.within
+        for turn in range(-(-places.stop // total) if total and places.stop else 1):
+            reading = InOrder(self.skipping, 0 if turn else before)
+            runs = places.stretches(taken)
+            if total is not None:
+                runs = _between(runs, turn * total, (turn + 1) * total)
+            yield from reading.read(self._opened(reading, 0 if turn else first), runs)
+
+    def _total(self) -> int | None:
+        """Returns how many samples there are, None where nothing depends on it."""
+        if self.reader.world == 1:
+            return None
+        shards = self._shards()
+        if self._must_be_equal or all(shard.is_counted() for shard in shards):
+            return count_of(shards)
+        return None
+
+    def _opened(self, reading: InOrder, first: int) -> Iterator[Shard]:
+        """Yields the shards of objects, each opened when it is needed; notes how many samples it has."""
+        lone = self.reader.count == 1
+        for number, item in self.objects[first:]:
+            began = reading.place
+            yield from self.skipping.shards([item], in_order=lone and not self.start)
+            if self.skipping.policy.raises:
+                self.counts[number] = reading.place - began
+
+    def _in_lanes(self, taken: int) -> Iterator[Sample]:
+        shards = self._shards()
+        known = [
+            (shard, mixes)
+            for shard in shards
+            for mixes in can_be_mixed(shard, self.skipping.policy)
+        ]
+        mixed = [shard for shard, mixes in known if mixes]
+        rest = [shard for shard, mixes in known if not mixes]
+        if rest and self.reader.world > 1:
+            # Those without random access cannot be mixed, and ranks have to be shared out together.
+            order = attrs.evolve(self.order, shuffle_blocks=False, lanes=Lanes())
+            yield from attrs.evolve(self, order=order).read(taken)
+            return
+        joined = ConcatenatedShards(mixed)
+        if len(joined):
+            yield from self._mixed(joined, taken, last=not rest)
+        if rest:
+            yield from self._behind(len(joined), rest, taken)
+
+    def _mixed(self, joined: ConcatenatedShards, taken: int, *, last: bool) -> Iterator[Sample]:
+        total, order, reader = len(joined), self.order, self.reader
+        if last:
+            places: Iterable[int] = order.places(
+                reader, self.start, total, self.distribution
+            ).turns(taken)
+        else:
+            places = _places_below(self._runs_of_one_rank(taken), total)
+        key = (order.seed, self.epoch)
+        stops = joined.block_stops(order.block)
+        laned = LanedOrder(
+            total=total,
+            steps=ShuffleBlockOrder(stops, order.window, *key).steps
+            if order.shuffle_blocks
+            else blocks_in_order(stops),
+            lanes=order.lanes,
+            chunk=order.chunk_in(reader.world),
+            window=order.window,
+            block=order.block,
+        )
+        lanes = lanes_of_reader(order.lanes, reader, order.batch)
+        hinted = laned.is_hinted(self.memory, lanes)
+        numbers = laned.numbers(places, lanes=lanes, hinted=hinted)
+        found = read_numbers(numbers, joined, self.skipping, hinted=hinted)
+        yield from map(itemgetter(1), found)
+
+    def _behind(self, mixed: int, rest: Sequence[Shard], taken: int) -> Iterator[Sample]:
+        """Yields what is read in order after all that is mixed."""
+        if self.order.batch is None and self.reader.count > 1:
+            yield from self._in_parts(rest, 0)
+            return
+        runs = _between(self._runs_of_one_rank(taken), mixed, None)
+        yield from InOrder(self.skipping).read(rest, runs)
+
+    def _runs_of_one_rank(self, taken: int) -> Iterator[Run]:
+        return ReaderPlaces(
+            self.reader, self.order.batch or 1, self.start, None, contiguous=True
+        ).stretches(taken)
+
+
+def _between(runs: Iterable[Run], start: int, stop: int | None) -> Iterator[Run]:
+    """Yields what lies of stretches between two places, counted from the first."""
+    for begin, end in runs:
+        if stop is not None and begin >= stop:
+            return
+        if end is None or end > start:
+            last = end if stop is None else stop if end is None else min(end, stop)
+            yield max(begin, start) - start, None if last is None else last - start
+
+
+def _places_below(runs: Iterable[Run], total: int) -> Iterator[int]:
+    for start, stop in runs:
+        if start >= total:
+            return
+        yield from range(start, total if stop is None else min(stop, total))

@@ -1,0 +1,178 @@
+"""Which epoch a stream is in and where it began, in memory that a process and its workers share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import torch
+from torch.utils.data import get_worker_info
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Of workers; those with higher numbers share one.
+_SLOTS = 256
+# What is kept: the epoch, the place where the iteration began, whether `set_epoch` was called, how many
+# workers the last iteration had, whether the epoch was read before, whether that was said, how often it was
+# set, and after how many places the last iteration took other lanes.
+_EPOCH, _START, _PINNED, _WORKERS, _READ, _WARNED, _TIMES_SET, _CHUNK = range(8)
+_FINISHED = 8
+_BEGUN = _FINISHED + _SLOTS
+_NUMBERS = _BEGUN + _SLOTS
+# Bits of the number of an epoch beside what identifies an iteration.
+_EPOCH_BITS = 24
+
+
+@attrs.frozen
+class Iteration:
+    """An iteration that begins.
+
+    Args:
+        epoch: The epoch.
+        start: The place in the global sequence at which it begins.
+        again: Whether this epoch was read before, in the same order, and nobody was warned of it yet.
+    """
+
+    epoch: int
+    start: int
+    again: bool = False
+
+
+class EpochProgress:
+    """The epoch of a stream, which counts on by itself where nobody calls `set_epoch`.
+
+    An epoch is over when all workers have read their part of it to the end. An iteration that was given up
+    before is begun again, in the same order. Workers that outlive an epoch see what the main process sets,
+    however they were started.
+
+    Workers of one iteration begin at different times, and all need the same epoch: the first writes which one
+    it is, with the seed that a `DataLoader` draws for all workers of an iteration.
+    """
+
+    def __init__(self) -> None:
+        self._iterations = 0
+        self.__setstate__(torch.zeros(_NUMBERS, dtype=torch.int64))
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is read, or that was read last."""
+        return int(self._numbers[_EPOCH])
+
+    @property
+    def start(self) -> int:
+        """The place at which the iteration began that runs, or the next one will begin."""
+        return int(self._numbers[_START])
+
+    @property
+    def times_set(self) -> int:
+        """How often the epoch was set."""
+        return int(self._numbers[_TIMES_SET])
+
+    @property
+    def chunk(self) -> int:
+        """After how many places the last iteration took other lanes, 0 where there was none."""
+        return int(self._numbers[_CHUNK])
+
+    @chunk.setter
+    def chunk(self, places: int) -> None:
+        self._numbers[_CHUNK] = places
+
+    @property
+    def counts_itself(self) -> bool:
+        """Whether nobody called `set_epoch`."""
+        return not self._numbers[_PINNED]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the epoch was read to its end."""
+        return _is_finished(self._numbers.tolist())
+
+    def set_epoch(self, epoch: int) -> None:
+        """Sets the number of the next epoch; another one than before begins at its start."""
+        self._numbers[_PINNED] = 1
+        if epoch != self.epoch or self.finished:
+            self.move(epoch, 0)
+        self._numbers[_READ] = 0
+        self._numbers[_TIMES_SET] += 1
+
+    def move(self, epoch: int, start: int) -> None:
+        """Makes the next iteration begin at some place of an epoch."""
+        info = get_worker_info()
+        # A worker that is given a state must not make the others, which may be done, unfinished.
+        own = slice(_FINISHED, _NUMBERS) if info is None else [_FINISHED + info.id % _SLOTS]
+        self._numbers[own] = 0
+        self._numbers[_READ] = 0
+        self._numbers[_TIMES_SET] += 1
+        self._numbers[_START] = start
+        self._numbers[_EPOCH] = epoch
+
+    def begin(self, total: int | None) -> Iteration:
+        """Begins an iteration in this process.
+
+        Args:
+            total: How many places the epoch has, None where that is not known.
+        """
+        numbers = self._numbers.tolist()
+        epoch, start, done = numbers[_EPOCH], numbers[_START], _is_finished(numbers)
+        if not done and total is not None and total <= start > 0:
+            done = not numbers[_PINNED]  # the state of an epoch's end was loaded
+        epoch += done and not numbers[_PINNED]
+        start = 0 if done else start
+        info = get_worker_info()
+        worker = 0 if info is None else info.id % _SLOTS
+        if info is not None:
+            key = self._key(info.seed - info.id)
+            found = _begun(numbers[_BEGUN:], key)
+            if found is not None and found >= epoch:
+                start = self.start if found == numbers[_EPOCH] else 0
+                epoch = found
+            self._numbers[_START] = start
+            self._numbers[_BEGUN + worker] = key << _EPOCH_BITS | epoch
+        else:
+            self._numbers[_START] = start
+        self._numbers[_WORKERS] = 1 if info is None else info.num_workers
+        again = bool(epoch == numbers[_EPOCH] and numbers[_READ] and not numbers[_WARNED])
+        if epoch != numbers[_EPOCH]:
+            self._numbers[_READ] = 0
+        self._numbers[_EPOCH] = epoch
+        if again and worker == 0:
+            self._numbers[_WARNED] = 1
+        return Iteration(epoch, start, again and worker == 0)
+
+    def was_read(self) -> None:
+        """Notes that the epoch was read, if not to its end: reading it again is worth a warning."""
+        info = get_worker_info()
+        if info is None or info.id == 0:
+            self._numbers[_READ] = 1
+
+    def finish(self, epoch: int) -> None:
+        """Notes that this worker has read its part of an epoch to the end."""
+        info = get_worker_info()
+        self._numbers[_FINISHED + (0 if info is None else info.id % _SLOTS)] = epoch + 1
+
+    def _key(self, seed: int) -> int:
+        """Returns what identifies an iteration: a loader's seed, and its number where workers outlive it."""
+        self._iterations += 1
+        return (seed + 2 * self._iterations) & ((1 << 63 - _EPOCH_BITS) - 1) | 1
+
+    def __getstate__(self) -> torch.Tensor:
+        return self._numbers
+
+    def __setstate__(self, numbers: torch.Tensor) -> None:
+        self._iterations = 0
+        # What came to a worker is shared already; a copy is not.
+        self._numbers = numbers
+        self._numbers.share_memory_()  # type: ignore[no-untyped-call]
+
+
+def _is_finished(numbers: list[int]) -> bool:
+    workers = min(numbers[_WORKERS], _SLOTS)
+    finished = numbers[_FINISHED : _FINISHED + workers]
+    return workers > 0 and all(done == numbers[_EPOCH] + 1 for done in finished)
+
+
+def _begun(numbers: Iterable[int], key: int) -> int | None:
+    """Returns the epoch that another worker of the same iteration began."""
+    mask = (1 << _EPOCH_BITS) - 1
+    return next((packed & mask for packed in numbers if packed >> _EPOCH_BITS == key), None)

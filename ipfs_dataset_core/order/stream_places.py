@@ -1,0 +1,118 @@
+"""Which places of a global sequence each reader of a stream reads: pure, the same in every process.
+
+A stream deals out places by batches: of each global batch, a rank has as many as its loader puts into a
+batch, and a loader's workers have their rank's batches in turn.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ipfs_dataset_core.order.global_order import places_of_rank, stop_for
+from ipfs_dataset_core.order.sharding import part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ipfs_dataset_core.order.sharding import Distribution, ReaderRank
+
+# A stretch of places: the first, and the one after the last, None for all that there are.
+Run = tuple[int, int | None]
+
+
+@attrs.frozen
+class ReaderPlaces:
+    """The places that one reader reads from some place on, in batches.
+
+    Args:
+        reader: The reader.
+        batch: How many samples its loader puts into a batch.
+        start: The place at which the iteration begins.
+        stop: The place at which it stops, None where that is not known. Behind the end of the sequence, it
+            starts over.
+        contiguous: Whether ranks read contiguous parts of each global batch, or take turns, as lanes do.
+    """
+
+    reader: ReaderRank
+    batch: int
+    start: int
+    stop: int | None
+    contiguous: bool
+
+    @property
+    def of_rank(self) -> int:
+        """How many samples the rank gets, all workers together.
+
+        Raises:
+            TypeError: That is not known.
+        """
+        if self.stop is None:
+            raise TypeError("nothing tells how many samples there are")
+        if not self.contiguous:
+            return len(self._by_turns())
+        full, rest = divmod(self.stop - self.start, self.batch * self.reader.world)
+        low, high = part(rest, self.reader.rank, self.reader.world)
+        return full * self.batch + high - low
+
+    def stretches(self, taken: int = 0) -> Iterator[Run]:
+        """Yields the places where each rank reads contiguous ones.
+
+        Args:
+            taken: How many of this reader's places to leave out.
+        """
+        size = self.batch * self.reader.world
+        if self.reader.count == 1:
+            yield self.start + taken, self.stop
+            return
+        first, skip = divmod(taken, self.batch)
+        for number in count(self.reader.worker + first * self.reader.workers, self.reader.workers):
+            begin = self.start + number * size
+            if self.stop is not None and begin >= self.stop:
+                return
+            length = size if self.stop is None else min(size, self.stop - begin)
+            low, high = part(length, self.reader.rank, self.reader.world)
+            if low + skip < high:
+                yield begin + low + skip, begin + high
+            skip = 0
+
+    def turns(self, taken: int = 0) -> Iterator[int]:
+        """Yields the places where ranks take turns.
+
+        Args:
+            taken: How many of this reader's places to leave out.
+        """
+        places, step = self._by_turns(), self.batch * self.reader.workers
+        first, skip = divmod(taken, self.batch)
+        for begin in range(self.reader.worker * self.batch + first * step, len(places), step):
+            yield from places[begin + skip : begin + self.batch]
+            skip = 0
+
+    def _by_turns(self) -> range:
+        assert self.stop is not None
+        return places_of_rank(self.start, self.stop, self.reader.rank, self.reader.world)
+
+
+def stop_of_stream(
+    total: int, start: int, world: int, batch: int | None, distribution: Distribution
+) -> int:
+    """Returns where an iteration of a stream stops.
+
+    ``"pad"`` fills the last global batch up, where the epoch has as many samples, so that a loader with
+    ``drop_last`` drops none of the data; else as `stop_for`.
+
+    Args:
+        total: How many samples the epoch has.
+        start: The place at which the iteration begins.
+        world: How many ranks.
+        batch: How many samples a loader puts into a batch, None where the stream was not told.
+        distribution: See `stop_for`.
+    """
+    if world == 1:
+        return max(start, total)
+    size = world * (batch or 1)
+    if distribution != "pad" or size > total:
+        return stop_for(total, start, world, distribution)
+    return start + -(-max(0, total - start) // size) * size

@@ -1,0 +1,322 @@
+"""Streams that go on elsewhere: one sequence for every number of ranks and workers, and its state."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import chain
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset, ShuffleDataset
+from ipfs_dataset_core import StateError
+from tests.support.builders import tar_bytes, zip_bytes
+from tests.support.jobs import WORLDS, as_reader, global_batches
+from tests.support.stores import Store, members
+from tests.support.workers import Placed, as_it_is
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
+
+ZIPPED, FILED = members(40, "z"), members(21, "f")
+# As many as the issue of a user had.
+TARRED = members(42, "t")
+NAMES = [*ZIPPED, *TARRED, *FILED]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def objects(store):
+    return [
+        store.file(zip_bytes(ZIPPED)),
+        store.file(tar_bytes(TARRED)),
+        store.folder(FILED),
+    ]
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "in order": {},
+    "in lanes": {"lanes": (4, 2)},
+    "shuffled objects": {"shuffle_urls": True},
+    "shuffled blocks": {"shuffle_blocks": True},
+    "buffered": {"buffer_size": 10},
+    "map-style": {"map_style": True, "buffer_size": 7},
+    "numbers": {"numbers": True, "buffer_size": 9},
+}
+
+
+def made(store, objects, kind, batch, **options):
+    chosen = {**KINDS[kind], **options}
+    buffer = chosen.pop("buffer_size", None)
+    if chosen.pop("numbers", False):
+        numbers: Any = range(len(NAMES))
+        return ShuffleDataset(numbers, buffer, batch_size=batch, **chosen)
+    if chosen.pop("map_style", False):
+        return ShuffleDataset(
+            IPFSDataset(objects, store.address), buffer, batch_size=batch, **chosen
+        )
+    stream = IPFSIterableDataset(objects, store.address, batch_size=batch, **chosen)
+    return stream if buffer is None else ShuffleDataset(stream, buffer)
+
+
+def flat(batches):
+    return list(chain.from_iterable(batches))
+
+
+def names(batches):
+    return [[s if isinstance(s, int) else s[0] for s in batch] for batch in batches]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_global_batch_size_gives_the_same_global_batches(store, objects, kind):
+    found = {}
+    for world, workers in WORLDS:
+        datasets = [
+            made(store, objects, kind, 8 // world, distribution="uneven") for _ in range(world)
+        ]
+        batches = names(global_batches(datasets, workers, 8 // world))
+        assert sorted(flat(batches)) == sorted(NAMES if kind != "numbers" else range(103))
+        found[world, workers] = [sorted(batch) for batch in batches]
+        assert len(batches) == 13
+    assert all(batches == found[1, 0] for batches in found.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=4, deadline=None)
+@given(data=st.data(), epoch=st.integers(0, 2))
+def test_a_job_goes_on_with_any_other_number_of_ranks_and_workers(
+    store, objects, kind, data, epoch
+):
+    (world, workers), (later, more) = (data.draw(st.sampled_from(WORLDS)) for _ in range(2))
+    batch, other = data.draw(st.sampled_from([2, 3])), data.draw(st.sampled_from([1, 3, 4]))
+    first = [made(store, objects, kind, batch, distribution="uneven") for _ in range(world)]
+    for one in first:
+        one.set_epoch(epoch)
+    whole = names(global_batches(first, workers, batch))
+    done = data.draw(st.integers(0, len(whole)))
+    states = []
+    for rank, one in enumerate(first):
+        with as_reader(rank, world):
+            states.append(one.state_dict(batches=done))
+    text = json.dumps(states[0])
+    assert all(state == states[0] for state in states)
+    assert len(text) < 1000
+    rest = [made(store, objects, kind, other, distribution="uneven") for _ in range(later)]
+    for rank, one in enumerate(rest):
+        with as_reader(rank, later):
+            one.load_state_dict(json.loads(text))
+            one.set_epoch(epoch)
+    left = flat(names(global_batches(rest, more, other, seed=1000)))
+    everything = NAMES if kind != "numbers" else range(103)
+    assert sorted(flat(whole[:done]) + left) == sorted(everything)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("workers", [0, 1, 2, 3, 4])
+def test_a_loader_has_as_many_batches_as_its_length(store, objects, kind, workers):
+    dataset = made(store, [objects[0], objects[2]], kind, 4)
+    loader = DataLoader(
+        dataset,
+        batch_size=4,
+        num_workers=workers,
+        collate_fn=as_it_is,
+        multiprocessing_context="fork" if workers else None,
+    )
+    total = 103 if kind == "numbers" else 61
+    batches = list(loader)
+    assert len(batches) == len(loader) == -(-total // 4)
+    assert sorted(map(len, batches))[1:] == [4] * (len(batches) - 1)
+
+
+@pytest.mark.parametrize("kind", ["in order", "shuffled blocks", "buffered"])
+@pytest.mark.parametrize("distribution", ["pad", "drop"])
+@pytest.mark.parametrize("world", [2, 3, 4])
+def test_ranks_get_equally_many_also_after_a_resume(store, objects, kind, distribution, world):
+    def job(state=None):
+        made_here = [made(store, objects, kind, 4, distribution=distribution) for _ in range(world)]
+        for rank, one in enumerate(made_here):
+            if state is not None:
+                with as_reader(rank, world):
+                    one.load_state_dict(state)
+        return made_here
+
+    first = job()
+    batches = names(global_batches(first, 2, 4))
+    with as_reader(0, world):
+        state = first[0].state_dict(batches=3)
+    found = Counter(flat(batches))
+    size = 4 * world
+    if distribution == "pad":  # so a loader with drop_last loses nothing
+        assert {len(batch) for batch in batches} == {size}
+        assert set(found) == set(NAMES)
+        assert found.total() == -(-len(NAMES) // size) * size
+    else:
+        assert found.total() == len(NAMES) // world * world
+        assert max(found.values()) == 1
+    again = names(global_batches(job(state), 0, 4, seed=9))
+    assert again[: len(again) - 1] == batches[3 : len(batches) - 1]
+
+
+def test_real_workers_go_on_where_a_loop_was_left(store, objects):
+    stream = IPFSIterableDataset(objects, store.address, shuffle_blocks=True, batch_size=4)
+    loader = DataLoader(
+        stream, 4, num_workers=2, collate_fn=as_it_is, multiprocessing_context="fork"
+    )
+    trained = []
+    for batch in loader:
+        trained += batch
+        if len(trained) == 28:
+            break
+    state = stream.state_dict(batches=7)
+    other = IPFSIterableDataset(objects, store.address, shuffle_blocks=True, batch_size=6)
+    other.load_state_dict(state)
+    rest = DataLoader(other, 6, num_workers=1, collate_fn=as_it_is, multiprocessing_context="spawn")
+    assert len(rest) == -(-(103 - 28) // 6)
+    trained += flat(rest)
+    assert sorted(name for name, _ in trained) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_workers_the_stream_tells_how_far_it_is(store, objects, kind):
+    stream = made(store, objects, kind, None)
+    whole = list(stream)
+    stream.set_epoch(0)
+    samples = iter(stream)
+    first = [next(samples) for _ in range(70)]
+    other = made(store, objects, kind, None)
+    other.load_state_dict(json.loads(json.dumps(stream.state_dict())))
+    assert first + list(other) == whole
+
+
+def test_a_compressed_tar_goes_on_in_its_object(store):
+    packed = [store.file(tar_bytes(members(10, str(n)), "w:gz")) for n in range(4)]
+    for batch in (None, 4):
+        stream = IPFSIterableDataset(packed, store.address, batch_size=batch)
+        samples = iter(stream)
+        first = [next(samples) for _ in range(24)]
+        state = stream.state_dict()
+        assert state["position"] == 24
+        assert (state["object"], state["object_start"]) == (2, 20)
+        other = IPFSIterableDataset(packed, store.address, batch_size=batch)
+        other.load_state_dict(json.loads(json.dumps(state)))
+        assert first + list(other) == list(IPFSIterableDataset(packed, store.address))
+    loader = DataLoader(
+        stream, 4, num_workers=2, collate_fn=as_it_is, multiprocessing_context="fork"
+    )
+    stream.set_epoch(1)
+    assert flat(loader) == list(IPFSIterableDataset(packed, store.address))
+    assert stream.state_dict(batches=8)["object_start"] == 30
+
+
+def test_a_state_of_other_data_is_refused(store, objects):
+    state = IPFSIterableDataset(objects, store.address).state_dict()
+    other = IPFSIterableDataset(objects[:2], store.address)
+    with pytest.raises(StateError, match=rf"{objects[2]}' *, and here is '{objects[0]} "):
+        other.load_state_dict(state)
+    with pytest.raises(StateError, match="version 2, and this release reads version 1"):
+        other.load_state_dict({**state, "version": 2})
+    archive = IPFSIterableDataset(objects[0], store.address)
+    with pytest.raises(StateError, match="of 41 samples, and here are 40"):
+        archive.load_state_dict({**archive.state_dict(), "samples": 41})
+    with pytest.raises(StateError, match="'data', and here is 'shuffled blocks'"):
+        IPFSIterableDataset(objects, store.address, shuffle_blocks=True).load_state_dict(state)
+
+
+def test_parameters_of_the_state_win_and_a_warning_names_them(store, objects):
+    stream = IPFSIterableDataset(
+        objects, store.address, shuffle_blocks=True, seed=3, lanes=2, batch_size=4
+    )
+    whole = list(stream)
+    other = IPFSIterableDataset(
+        objects, store.address, shuffle_blocks=True, seed=4, lanes=1, batch_size=4
+    )
+    with pytest.warns(UserWarning, match=r"seed=3 \(here 4\).*lanes=2 \(here 1\)"):
+        other.load_state_dict(stream.state_dict(batches=0) | {"epoch": 0, "position": 8})
+    assert list(other) == whole[8:]
+
+
+def test_batches_are_counted_only_where_their_size_is_known(store, objects):
+    with pytest.raises(ValueError, match="give the stream batch_size"):
+        IPFSIterableDataset(objects, store.address).state_dict(batches=1)
+    with pytest.raises(ValueError, match="batch_size is at least 1, not 0"):
+        IPFSIterableDataset(objects, store.address, batch_size=0)
+    with pytest.raises(ValueError, match="lanes is at least 1, not 0"):
+        IPFSIterableDataset(objects, store.address, lanes=0)
+
+
+def test_an_epoch_that_nobody_sets_counts_on(store, objects):
+    stream = IPFSIterableDataset(objects, store.address, shuffle_blocks=True, batch_size=4)
+    loader = DataLoader(
+        stream, 4, num_workers=2, collate_fn=as_it_is, multiprocessing_context="fork"
+    )
+    orders = [list(loader) for _ in range(3)]
+    assert orders[0] != orders[1] != orders[2]
+    assert stream.state_dict()["epoch"] == 3
+    for epoch in range(3):
+        other = IPFSIterableDataset(objects, store.address, shuffle_blocks=True, batch_size=4)
+        other.set_epoch(epoch)
+        assert list(other) == flat(orders[epoch])
+
+
+@pytest.mark.filterwarnings("ignore:Epoch 0 is read again")
+@pytest.mark.parametrize("persistent", [True, False])
+def test_an_epoch_that_is_given_up_begins_again_for_all_workers(store, objects, persistent):
+    stream = IPFSIterableDataset(objects, store.address, shuffle_blocks=True, batch_size=4)
+    loader = DataLoader(
+        stream,
+        4,
+        num_workers=2,
+        collate_fn=as_it_is,
+        multiprocessing_context="fork",
+        persistent_workers=persistent,
+    )
+    for _ in zip(loader, range(2), strict=False):
+        pass
+    first = list(loader)
+    assert len(flat(first)) == 103
+    assert sorted(name for name, _ in flat(first)) == sorted(NAMES)
+    other = IPFSIterableDataset(objects, store.address, shuffle_blocks=True, batch_size=4)
+    assert flat(first) == list(other)
+    assert flat(loader) == list(other)
+
+
+def test_an_epoch_that_is_read_again_is_warned_of_once(store, objects):
+    stream = ShuffleDataset(Placed(30), 5)
+    stream.set_epoch(2)
+    first = list(stream)
+    with pytest.warns(UserWarning, match="Epoch 2 is read again in the same order: call set_epoch"):
+        assert list(stream) == first
+    assert list(stream) == first
+    in_order = IPFSIterableDataset(objects, store.address)
+    in_order.set_epoch(0)
+    assert list(in_order) == list(in_order)
+
+
+def test_the_end_of_an_epoch_is_followed_by_the_next(store, objects):
+    stream = IPFSIterableDataset(objects, store.address, shuffle_blocks=True, batch_size=4)
+    list(stream)
+    for state in (stream.state_dict(), stream.state_dict(batches=26)):
+        other = IPFSIterableDataset(objects, store.address, shuffle_blocks=True, batch_size=4)
+        other.load_state_dict(state)
+        other_epoch = list(other)
+        assert len(other_epoch) == 103
+        expected = IPFSIterableDataset(objects, store.address, shuffle_blocks=True)
+        expected.set_epoch(1)
+        assert sorted(other_epoch) == sorted(expected)
+
+
+def test_no_global_random_state_is_touched(store, objects):
+    before = torch.get_rng_state()
+    list(IPFSIterableDataset(objects, store.address, shuffle_blocks=True, batch_size=4))
+    assert torch.equal(torch.get_rng_state(), before)
