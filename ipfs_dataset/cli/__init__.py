@@ -25,6 +25,7 @@ COMMANDS = {
     "info": "show what an object is: kind, size, samples, classes, licence",
     "ls": "list the samples, members or files of an object",
     "new-plugin": "write the project of a new plugin: it works, replace what it does",
+    "publish": "publish files as they are, or a dataset",
     "plugins": "list the installed formats, transports and exporters, and what is wrong with them",
 }
 

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.errors import AddressError
-from ipfs_dataset_core.ipld import (
-    PROFILES,
-    FileBuilder,
-    build_directory,
-    build_symlink,
-    get_profile,
-)
+from ipfs_dataset_core.ipld import PROFILES, get_profile
 
 if TYPE_CHECKING:
     import argparse
 
-    from ipfs_dataset_core.ipld import (
-        CID,
-        Built,
-        Profile,
-    )
+    from ipfs_dataset_core.ipld import CID
 
-_PIECE_BYTES = 1 << 20
+EXAMPLE = "ipfs-dataset cid photos --profile kubo-cidv1"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,38 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hidden", action="store_true", help="with dotfiles in folders, as `add -H`"
     )
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the CID."""
+    from ipfs_dataset_core.publishing.local_files import build_path  # noqa: PLC0415 - not for --help
+
     profile = get_profile(arguments.profile)
-    print(build(arguments.path, profile, hidden=arguments.hidden).cid)
+    built = build_path(arguments.path, profile, _drop, hidden=arguments.hidden)
+    found = {"cid": str(built.cid), "bytes": built.size, "profile": profile.name}
+    print(json.dumps(found, indent=2) if arguments.json else built.cid)
     return 0
-
-
-def build(path: Path, profile: Profile, *, hidden: bool) -> Built:
-    """Returns what a path on disk becomes; its blocks are made and dropped.
-
-    Raises:
-        AddressError: The path is neither a file, a folder nor a symlink.
-    """
-    if path.is_symlink():
-        return build_symlink(os.readlink(path), profile, _drop)  # noqa: PTH115 - verbatim, not a Path
-    if path.is_file():
-        return _build_file(path, profile)
-    if path.is_dir():
-        names = sorted(name for name in os.listdir(path) if hidden or not name.startswith("."))  # noqa: PTH208 - names alone
-        entries = ((name, build(path / name, profile, hidden=hidden)) for name in names)
-        return build_directory(entries, profile, _drop)
-    raise AddressError(f"{str(path)!r} is neither a file nor a folder")
-
-
-def _build_file(path: Path, profile: Profile) -> Built:
-    builder = FileBuilder(profile, _drop)
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE_BYTES):
-            builder.write(piece)
-    return builder.finish()
 
 
 def _drop(_: CID, __: bytes) -> None:

@@ -1,0 +1,101 @@
+"""``ipfs-dataset publish SOURCE``: files as they are, or a dataset, to a node, a store or a ``.car`` file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ipfs_dataset.cli.common import add_json, bar, complain, print_json
+
+if TYPE_CHECKING:
+    import argparse
+
+EXAMPLE = "ipfs-dataset publish 'torchvision:CIFAR10?root=data&train=true' --name cifar10"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
+    parser.add_argument(
+        "source",
+        help="a folder, archive or file; torchvision:CIFAR10?root=data&train=true; or package.module:object, "
+        "which is imported",
+    )
+    parser.add_argument(
+        "--to",
+        metavar="ADDRESS",
+        help="a node's API such as /ip4/127.0.0.1/tcp/5001, a folder or a .car file (default: the node that "
+        "runs here, else the embedded store)",
+    )
+    parser.add_argument("--name", default="", help="what to call the pin")
+    parser.add_argument(
+        "--card",
+        type=Path,
+        metavar="FILE",
+        help="a README.md with a YAML header: what the dataset is",
+    )
+    parser.add_argument(
+        "--as",
+        dest="form",
+        choices=("files", "dataset"),
+        help="files: as they are, like `ipfs add`; dataset: as samples, with a page and classes (default: "
+        "files for a path, dataset for everything else)",
+    )
+    parser.add_argument(
+        "--profile", default="unixfs-v1-2025", help="as for `cid` (default: %(default)s)"
+    )
+    parser.add_argument("--hidden", action="store_true", help="with dotfiles of folders")
+    parser.add_argument("--overwrite", action="store_true", help="replace a .car file that exists")
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Publishes and prints the CID."""
+    is_path = Path(arguments.source).exists() or ":" not in arguments.source
+    form = arguments.form or ("files" if is_path else "dataset")
+    if form == "files" and (arguments.card or not is_path):
+        wrong = "--card" if is_path else repr(arguments.source)
+        complain(f"{wrong} goes with a dataset, not with files: give --as dataset")
+        return 2
+    cid, uploaded = _as_files(arguments) if form == "files" else _as_dataset(arguments, is_path)
+    if arguments.json:
+        counts = {"bytes": uploaded.bytes, "present": uploaded.present_bytes}
+        print_json({"cid": cid, "as": form, **counts, "sent": uploaded.sent_bytes})
+    else:
+        print(cid)
+        if sys.stderr.isatty():
+            print(f"published as {form}: {uploaded}", file=sys.stderr)
+    return 0
+
+
+def _as_files(arguments: argparse.Namespace) -> tuple[str, Any]:
+    from ipfs_dataset_core.publishing.local_files import path_bytes, publish_path  # noqa: PLC0415
+
+    path = Path(arguments.source)
+    with bar(path_bytes(path, hidden=arguments.hidden), "B", "publish") as shown:
+        published = publish_path(
+            path,
+            arguments.to,
+            profile=arguments.profile,
+            hidden=arguments.hidden,
+            name=arguments.name,
+            progress=shown.update,
+            overwrite=arguments.overwrite,
+        )
+    return published.cid, published.uploaded
+
+
+def _as_dataset(arguments: argparse.Namespace, is_path: bool) -> tuple[str, Any]:  # noqa: FBT001
+    from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter  # noqa: PLC0415 - imports PyTorch
+    from ipfs_dataset_core.publishing.named_datasets import LocalSamples, named_dataset  # noqa: PLC0415
+
+    source = arguments.source
+    dataset = LocalSamples(Path(source)) if is_path else named_dataset(source)
+    exporter = IPFSDatasetExporter(
+        arguments.to,
+        profile=arguments.profile,
+        name=arguments.name,
+        overwrite=arguments.overwrite,
+    )
+    more = {"card": arguments.card} if arguments.card else {}
+    return exporter.export_to_ipfs(dataset, **more), exporter.uploaded

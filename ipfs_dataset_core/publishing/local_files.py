@@ -1,0 +1,161 @@
+"""Publishes files and folders of this machine as they are, as a node's ``add`` does."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ipfs_dataset_core.addressing.sources import given_address
+from ipfs_dataset_core.errors import AddressError, ExportError, ObjectNotFoundError
+from ipfs_dataset_core.interfaces import pin_arguments
+from ipfs_dataset_core.ipld import FileBuilder, build_directory, build_symlink, get_profile
+from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.publishing.upload import BlockUpload, UploadCount, with_advice
+from ipfs_dataset_core.reading.connections import connect_for_writing
+from ipfs_dataset_core.sources.retry import with_retries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Unpack
+
+    from ipfs_dataset_core.ipld import CID, Built, Profile
+    from ipfs_dataset_core.options import OptionArguments
+
+_PIECE_BYTES = 1 << 20
+# How often blocks are sent again that the store has lost between being stored and being pinned.
+_MOST_LOSSES = 3
+
+
+@attrs.frozen
+class PublishedFiles:
+    """What `publish_path` published.
+
+    Attributes:
+        cid: The root.
+        uploaded: What was made, what of it was there already, and what was sent.
+    """
+
+    cid: str
+    uploaded: UploadCount
+
+
+def publish_path(
+    path: str | os.PathLike[str],
+    address: str | os.PathLike[str] | None = None,
+    *,
+    profile: str = "unixfs-v1-2025",
+    hidden: bool = False,
+    name: str = "",
+    progress: Callable[[int], object] | None = None,
+    **options: Unpack[OptionArguments],
+) -> PublishedFiles:
+    """Publishes a file or folder as it is and pins it; only blocks that are not stored yet are sent.
+
+    Args:
+        path: The file or folder.
+        address: Where to publish, as for `IPFSDatasetExporter`.
+        profile: How files are cut into blocks, on which the CID depends.
+        hidden: Whether files of folders whose names start with a dot are published as well.
+        name: What to call the pin.
+        progress: Called with the number of bytes of files that were read since it was last called.
+        **options: Fields of `Options`.
+
+    Raises:
+        AddressError: The path is neither a file, a folder nor a symlink, or the address cannot be written.
+        ExportError: A file cannot be read.
+        TransportError: The node or store did not take the blocks.
+    """
+    how, chosen, place = get_profile(profile), Options.from_arguments(options), Path(path)
+    count = UploadCount()
+    with closing(connect_for_writing(given_address(address), chosen)) as transport:
+        for left in reversed(range(_MOST_LOSSES)):
+            with closing(
+                BlockUpload(
+                    transport, retries=chosen.retries, deadline=chosen.deadline, count=count
+                )
+            ) as upload:
+                root = build_path(place, how, upload.emit, hidden=hidden, progress=progress).cid
+                upload.finish()
+            pin = pin_arguments(transport, name=name, fetch=False)
+            try:
+                with_retries(lambda: transport.pin(root, **pin), chosen.retries)  # noqa: B023
+                break
+            except ObjectNotFoundError as error:
+                if not left:
+                    advice = "Blocks were removed while they were published: publish again"
+                    raise with_advice(error, advice) from error
+                count.restart()
+    return PublishedFiles(str(root), count)
+
+
+def build_path(
+    path: Path,
+    profile: Profile,
+    emit: Callable[[CID, bytes], None],
+    *,
+    hidden: bool = False,
+    progress: Callable[[int], object] | None = None,
+) -> Built:
+    """Returns what a path of this machine becomes.
+
+    Args:
+        path: A file, folder or symlink.
+        profile: How files are cut into blocks.
+        emit: Called with each block.
+        hidden: Whether files of folders whose names start with a dot count.
+        progress: Called with the number of bytes of files that were read since it was last called.
+
+    Raises:
+        AddressError: The path is neither a file, a folder nor a symlink.
+        ExportError: It cannot be read.
+    """
+    try:
+        if path.is_symlink():
+            return build_symlink(os.readlink(path), profile, emit)  # noqa: PTH115 - verbatim, not a Path
+        if path.is_dir():
+            names = sorted(name for name in os.listdir(path) if hidden or not name.startswith("."))  # noqa: PTH208 - names alone
+            entries = (
+                (name, build_path(path / name, profile, emit, hidden=hidden, progress=progress))
+                for name in names
+            )
+            return build_directory(entries, profile, emit)
+        if path.is_file():
+            return _build_file(path, profile, emit, progress)
+    except PermissionError as error:
+        raise ExportError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+    raise AddressError(f"{str(path)!r} is neither a file nor a folder")
+
+
+def path_bytes(path: Path, *, hidden: bool = False) -> int:
+    """Returns how many bytes the files of a path have, for a progress bar; what cannot be read counts 0."""
+    if path.is_symlink():
+        return 0
+    if path.is_file():
+        return path.stat().st_size
+    total = 0
+    for folder, below, names in os.walk(path):
+        below[:] = [name for name in below if hidden or not name.startswith(".")]
+        shown = (name for name in names if hidden or not name.startswith("."))
+        files = (Path(folder, name) for name in shown)
+        total += sum(file.stat().st_size for file in files if not file.is_symlink())
+    return total
+
+
+def _build_file(
+    path: Path,
+    profile: Profile,
+    emit: Callable[[CID, bytes], None],
+    progress: Callable[[int], object] | None,
+) -> Built:
+    builder = FileBuilder(profile, emit)
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            builder.write(piece)
+            if progress is not None:
+                progress(len(piece))
+    return builder.finish()

@@ -1,0 +1,149 @@
+"""Datasets that a command line names: ``torchvision:CIFAR10?root=data``, ``package.module:object``, paths."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from ipfs_dataset_core.errors import AddressError, ExportError, FormatError
+from ipfs_dataset_core.interfaces.encoded_file import EncodedFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Short names of packages, and the module that has their datasets.
+_PACKAGES = {"torchvision": "torchvision.datasets", "torchaudio": "torchaudio.datasets"}
+_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+_WORDS = {"true": True, "false": False, "none": None}
+
+
+def named_dataset(name: str) -> Any:
+    """Returns the dataset that a name stands for; what it names is imported, and called if it can be.
+
+    Args:
+        name: ``torchvision:CIFAR10?root=data&train=true``, or ``package.module:object`` with or without
+            arguments behind a question mark. Values are true, false, none, numbers, JSON, or text.
+
+    Raises:
+        AddressError: Nothing of that name can be imported.
+        ExportError: It cannot be called with these arguments.
+    """
+    target, _, query = name.partition("?")
+    module, colon, path = target.partition(":")
+    if not colon or not module or not path:
+        raise AddressError(
+            f"{name!r} is neither a path that exists nor a dataset: write torchvision:CIFAR10?root=data, or "
+            "package.module:object"
+        )
+    found = _imported(_PACKAGES.get(module, module), path)
+    arguments = {key: _value(text) for key, text in parse_qsl(query, keep_blank_values=True)}
+    # An instance of a dataset may be callable, too.
+    if not isinstance(found, type) and (
+        not callable(found) or hasattr(found, "__getitem__") or hasattr(found, "__iter__")
+    ):
+        if arguments:
+            raise ExportError(f"{target!r} is an object, and takes no arguments: {query!r}")
+        return found
+    try:
+        return found(**arguments)
+    except (TypeError, RuntimeError) as error:
+        raise ExportError(f"{target!r} cannot be made with {arguments}: {error}") from error
+
+
+def _imported(module: str, path: str) -> Any:
+    # As `python -m`: what is in the current folder can be imported.
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(module)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except ImportError as error:
+        raise AddressError(f"{module!r} cannot be imported: {error}") from error
+    except AttributeError as error:
+        raise AddressError(f"{module!r} has no {path!r}: {error}") from error
+    return found
+
+
+def _value(text: str) -> Any:
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+class LocalSamples:
+    """The files of a path of this machine as samples: images as their files, all others as bytes.
+
+    Args:
+        path: A folder, an archive or a file. If all files of a folder are in subfolders, the topmost of these
+            are their classes and a sample is ``(data, number of the class)``; otherwise ``(data, name)``.
+
+    Raises:
+        AddressError: There is no such file or folder.
+        FormatError: The archive cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.class_to_idx: dict[str, int] = {}
+        if path.is_dir():
+            self._names = sorted(_files_below(path))
+            tops = {name.partition("/")[0] for name in self._names if "/" in name}
+            if self._names and all("/" in name for name in self._names):
+                self.class_to_idx = {name: number for number, name in enumerate(sorted(tops))}
+        elif path.is_file():
+            self._names = [path.name]
+        else:
+            raise AddressError(f"{str(path)!r} is neither a file nor a folder")
+        self._is_archive = path.is_file() and (tarfile.is_tarfile(path) or zipfile.is_zipfile(path))
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        if self._is_archive:
+            for name, data in self._members():
+                yield self._decoded(name, data), name
+            return
+        for name in self._names:
+            path = self._path / name if self._path.is_dir() else self._path
+            label = self.class_to_idx.get(name.partition("/")[0], name)
+            if path.suffix.lower() in _IMAGES:
+                yield EncodedFile(path), label
+            else:
+                yield path.read_bytes(), label
+
+    def _members(self) -> Iterator[tuple[str, bytes]]:
+        try:
+            if zipfile.is_zipfile(self._path):
+                with zipfile.ZipFile(self._path) as archive:
+                    for entry in archive.infolist():
+                        if not entry.is_dir():
+                            yield entry.filename, archive.read(entry)
+                return
+            with tarfile.open(self._path, "r|*") as tar:
+                for member in tar:
+                    if member.isfile() and (file := tar.extractfile(member)) is not None:
+                        yield member.name, file.read()
+        except (OSError, tarfile.TarError, zipfile.BadZipFile, RuntimeError, EOFError) as error:
+            raise FormatError(f"{str(self._path)!r} cannot be read: {error}") from error
+
+    def _decoded(self, name: str, data: bytes) -> Any:
+        return EncodedFile(data) if name.lower().endswith(_IMAGES) else data
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    for place, below, names in os.walk(folder):
+        below[:] = [name for name in below if not name.startswith(".")]
+        for name in names:
+            path = Path(place, name)
+            if not name.startswith(".") and path.is_file():
+                yield path.relative_to(folder).as_posix()
