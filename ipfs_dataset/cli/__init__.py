@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Each is a module with `add_arguments` and `run`, imported when the command is used: most import PyTorch.
 COMMANDS = {
     "bench": "measure how fast an object is read",
+    "cache": "show, empty or check a cache of verified blocks",
     "cat": "write a file, or a sample or member of an object, to standard output",
     "cid": "print the CID that a node would give a file or folder",
     "config": "show what applies, and where it comes from",
@@ -25,8 +26,12 @@ COMMANDS = {
     "info": "show what an object is: kind, size, samples, classes, licence",
     "ls": "list the samples, members or files of an object",
     "new-plugin": "write the project of a new plugin: it works, replace what it does",
-    "publish": "publish files as they are, or a dataset",
+    "pin": "list, add or remove what a node or store keeps",
     "plugins": "list the installed formats, transports and exporters, and what is wrong with them",
+    "prefetch": "fill a cache with samples before a job begins",
+    "publish": "publish files as they are, or a dataset",
+    "store": "remove from an embedded store what no pin needs",
+    "verify": "read every byte of an object and check it against its CID",
 }
 
 

@@ -51,7 +51,7 @@ _ENTRIES_BETWEEN_CHECKS = 1000
 # Files that are compared by age at once: some 300 MB of memory, also where the folder was filled with them.
 _MOST_CONSIDERED = 1_000_000
 # The CID, and 32 hexadecimal digits for what else the index depends on and who made it.
-_INDEX_NAMES = re.compile(r"b[a-z2-7]{2,215}\.[0-9a-f]{32}", re.ASCII)
+INDEX_NAMES = re.compile(r"b[a-z2-7]{2,215}\.[0-9a-f]{32}", re.ASCII)
 
 
 class DiskCache:
@@ -77,7 +77,7 @@ class DiskCache:
             folder / BLOCKS, durable=False, block_bytes=block_bytes, parent=self._folder
         )
         self._blocks = self._files.shelves
-        self._indexes = Shelves(self._folder, INDEXES, _INDEX_NAMES, durable=False)
+        self._indexes = Shelves(self._folder, INDEXES, INDEX_NAMES, durable=False)
         self._size = size
         self._lock = threading.Lock()
         # Bytes that may be written before the folder is listed again: nothing is known at first.
@@ -279,7 +279,7 @@ class DiskCache:
 
 def is_index_name(name: str) -> bool:
     """Returns whether an index could have a file of this name."""
-    if not _INDEX_NAMES.fullmatch(name):
+    if not INDEX_NAMES.fullmatch(name):
         return False
     cid = name.partition(".")[0]
     try:

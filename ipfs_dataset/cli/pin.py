@@ -1,0 +1,57 @@
+"""``ipfs-dataset pin ls|add|rm``: what a node or an embedded store keeps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipfs_dataset.cli.common import add_json, complain, print_json
+
+if TYPE_CHECKING:
+    import argparse
+
+EXAMPLE = "ipfs-dataset pin add bafy… --name cifar10 --at /ip4/127.0.0.1/tcp/5001"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
+    parser.add_argument(
+        "action",
+        choices=("ls", "add", "rm"),
+        help="ls: list the pins; add: keep a CID, which a node fetches; rm: no longer keep it",
+    )
+    parser.add_argument("cid", nargs="?", help="the root, for add and rm")
+    parser.add_argument("--name", default="", help="what to call the pin, for add")
+    parser.add_argument(
+        "--at",
+        metavar="ADDRESS",
+        help="a node's API or the folder of a store (default: the node that runs here, else the embedded "
+        "store)",
+    )
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Does what was asked, and prints the pins or the pin."""
+    from ipfs_dataset_core.errors import printable  # noqa: PLC0415 - not for --help
+    from ipfs_dataset_core.publishing.pins import add_pin, list_pins, remove_pin  # noqa: PLC0415
+
+    if (arguments.cid is None) != (arguments.action == "ls"):
+        complain(f"pin {arguments.action} takes {'no' if arguments.cid else 'a'} CID")
+        return 2
+    if arguments.action == "rm":
+        remove_pin(arguments.cid, arguments.at)
+        if arguments.json:
+            print_json({"removed": arguments.cid})
+        else:
+            print(f"removed {arguments.cid}")
+        return 0
+    if arguments.action == "add":
+        pins = [add_pin(arguments.cid, arguments.at, name=arguments.name)]
+    else:
+        pins = list_pins(arguments.at)
+    if arguments.json:
+        print_json([{"cid": str(pin.cid), "name": pin.name} for pin in pins])
+    else:
+        for pin in pins:
+            print(printable(f"{pin.cid}  {pin.name}".rstrip()))
+    return 0

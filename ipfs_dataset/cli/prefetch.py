@@ -1,0 +1,58 @@
+"""``ipfs-dataset prefetch URL --cache FOLDER``: fills a cache before a job begins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipfs_dataset.cli.common import (
+    add_json,
+    add_source,
+    bar,
+    print_json,
+    source_options,
+)
+
+if TYPE_CHECKING:
+    import argparse
+
+EXAMPLE = "ipfs-dataset prefetch ipfs://bafy… --cache /scratch/cache --rank 3 --world 8"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
+    add_source(parser)
+    parser.add_argument(
+        "--start", type=int, default=0, metavar="N", help="the first sample (default: 0)"
+    )
+    parser.add_argument(
+        "--stop", type=int, metavar="N", help="the sample after the last (default: the end)"
+    )
+    parser.add_argument("--rank", type=int, default=0, help="whose share to fetch, from 0")
+    parser.add_argument(
+        "--world", type=int, default=1, help="how many ranks there are (default: 1)"
+    )
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fetches, and prints how much."""
+    import attrs  # noqa: PLC0415 - not for --help
+
+    from ipfs_dataset_core.datasets.prefetching import prefetch_dataset  # noqa: PLC0415
+
+    with bar(None, " samples", "prefetch") as shown:
+        found = prefetch_dataset(
+            arguments.url,
+            arguments.address,
+            start=max(0, arguments.start),
+            stop=arguments.stop,
+            rank=arguments.rank,
+            world=arguments.world,
+            progress=shown.update,
+            **source_options(arguments),
+        )
+    if arguments.json:
+        print_json(attrs.asdict(found))
+    else:
+        print(f"{found.cid}: {found.samples:,} of {found.of:,} samples are in the cache")
+    return 0

@@ -1,0 +1,60 @@
+"""``ipfs-dataset verify URL``: reads every byte of an object and checks it against the CID."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipfs_dataset.cli.common import (
+    add_json,
+    add_source,
+    bar,
+    complain,
+    print_json,
+    source_options,
+)
+
+if TYPE_CHECKING:
+    import argparse
+
+EXAMPLE = "ipfs-dataset verify ipfs://bafy… --from /ip4/127.0.0.1/tcp/5001"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
+    add_source(parser)
+    parser.add_argument(
+        "--again", action="store_true", help="read everything, also what a stopped run has verified"
+    )
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints what was found; 1 where something is missing or does not match."""
+    import attrs  # noqa: PLC0415 - not for --help
+
+    from ipfs_dataset_core.datasets.verification import verify_object  # noqa: PLC0415
+    from ipfs_dataset_core.runtime.human import human_size  # noqa: PLC0415
+
+    with bar(None, "B", "verify") as shown:
+        found = verify_object(
+            arguments.url,
+            arguments.address,
+            resume=not arguments.again,
+            progress=shown.update,
+            **source_options(arguments),
+        )
+    for failure in found.failures:
+        complain(failure)
+    if arguments.json:
+        print_json({**attrs.asdict(found), "verified": not found.failures})
+    else:
+        before = f", {human_size(found.resumed_bytes)} before" if found.resumed_bytes else ""
+        bad = (
+            f", {len(found.failures):,} FAILED"
+            if found.failures
+            else ": all of it is as its CID names it"
+        )
+        print(
+            f"{found.cid}: {found.files:,} files, {human_size(found.bytes)} verified{before}{bad}"
+        )
+    return 1 if found.failures else 0

@@ -1,0 +1,91 @@
+"""Fills a cache on disk with what a job will read: all samples, a range of them, or the share of a rank."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from torch.utils.data import IterableDataset
+
+from ipfs_dataset_core.datasets.loading import load
+from ipfs_dataset_core.errors import AddressError, FormatError
+from ipfs_dataset_core.order.sharding import ReaderRank, sample_ranges
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from typing_extensions import Unpack
+
+    from ipfs_dataset_core.options import OptionArguments
+
+_TOGETHER = 64
+
+
+@attrs.frozen
+class Prefetched:
+    """What was fetched into a cache.
+
+    Attributes:
+        cid: The dataset.
+        samples: How many samples were read.
+        of: How many the dataset has.
+    """
+
+    cid: str
+    samples: int
+    of: int
+
+
+def prefetch_dataset(
+    url: str,
+    address: str | os.PathLike[str] | None = None,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    rank: int = 0,
+    world: int = 1,
+    progress: Callable[[int], object] | None = None,
+    **options: Unpack[OptionArguments],
+) -> Prefetched:
+    """Reads samples into the cache of ``cache_dir=``, and their indexes; what is there already costs nothing.
+
+    Args:
+        url: Any form of URL of an object in IPFS.
+        address: Where to read, as for `ipfs_dataset.load`.
+        start: The first sample.
+        stop: The number of the sample after the last; None is the end.
+        rank: Whose share of these samples to fetch, from 0, as `IPFSIterableDataset` splits them.
+        world: How many ranks there are.
+        progress: Called with the number of samples that were read since it was last called.
+        **options: Fields of `Options`, with `cache_dir`.
+
+    Raises:
+        AddressError: There is no `cache_dir`, or a number is out of range.
+        FormatError: The dataset is a stream, which has no ranges.
+        TransportError: The sources did not deliver.
+    """
+    if not 0 <= rank < world:
+        raise AddressError(f"rank is from 0 to {world - 1}, not {rank}")
+    dataset: Any = load(url, address, **options)
+    try:
+        if dataset._connections.options.cache_dir is None:  # noqa: SLF001 - of this package
+            raise AddressError("There is no cache to fetch into: give cache_dir=")
+        if isinstance(dataset, IterableDataset):
+            raise FormatError(
+                f"{url!r} has no random access: get all of it, or publish it as .tar or .zip"
+            )
+        total = len(dataset)
+        last = total if stop is None else min(stop, total)
+        count = max(0, last - start)
+        read = 0
+        for first, end in sample_ranges(count, ReaderRank(rank, world), "uneven"):
+            for at in range(start + first, start + end, _TOGETHER):
+                numbers = range(at, min(at + _TOGETHER, start + end))
+                dataset.__getitems__(numbers)
+                read += len(numbers)
+                if progress is not None:
+                    progress(len(numbers))
+        return Prefetched(dataset.cid, read, total)
+    finally:
+        dataset.close()
