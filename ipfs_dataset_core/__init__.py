@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         LimitError as LimitError,
         Location as Location,
         MissingDependencyError as MissingDependencyError,
+        NameRecordError as NameRecordError,
         ObjectNotFoundError as ObjectNotFoundError,
         PluginConflictError as PluginConflictError,
         PluginError as PluginError,
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.options import Limits as Limits, Options as Options
     from ipfs_dataset_core.order.sampler import BlockShuffleSampler as BlockShuffleSampler
     from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter as IPFSDatasetExporter
+    from ipfs_dataset_core.publishing.names import publish_name as publish_name
     from ipfs_dataset_core.publishing.pins import (
         add_pin as add_pin,
         clean_store as clean_store,
@@ -135,7 +137,7 @@ else:
             "datasets.splits": "DatasetSplit",
             "errors": (
                 "AddressError CacheFolderError ExportError FormatError IPFSDatasetError "
-                "IPFSDatasetWarning LimitError Location MissingDependencyError "
+                "IPFSDatasetWarning LimitError Location MissingDependencyError NameRecordError "
                 "ObjectNotFoundError PluginConflictError PluginError PluginWarning "
                 "RateLimitedError StateError TransportError TransportTimeoutError UnknownPluginError "
                 "VerificationError VerificationWarning"
@@ -155,6 +157,7 @@ else:
             "options": "Limits Options",
             "order.sampler": "BlockShuffleSampler",
             "publishing.exporter": "IPFSDatasetExporter",
+            "publishing.names": "publish_name",
             "publishing.pins": "add_pin clean_store list_pins remove_pin",
             "reading.connections": "Connections",
             "reading.resolver": "open_object",

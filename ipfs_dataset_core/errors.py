@@ -14,6 +14,7 @@
     │   ├── TransportTimeoutError    (TimeoutError)
     │   └── RateLimitedError
     ├── VerificationError
+    │   └── NameRecordError
     ├── FormatError                  (ValueError)
     ├── LimitError
     ├── StateError                   (ValueError)
@@ -192,6 +193,10 @@ class RateLimitedError(TransportError):
 
 class VerificationError(IPFSDatasetError):
     """Bytes do not hash to their CID, or the DAG that they form contradicts itself."""
+
+
+class NameRecordError(VerificationError):
+    """The record of an IPNS name is invalid: malformed, expired, outdated or not signed by its key."""
 
 
 class FormatError(IPFSDatasetError, ValueError):

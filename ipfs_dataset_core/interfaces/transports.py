@@ -58,6 +58,7 @@ class Transport(ABC):
         serves_cars: Whether `read_car` works.
         serves_paths: Whether `open_path` and `path_size` work.
         resolves_names: Whether `resolve_name` works.
+        serves_name_records: Whether `name_record` works.
         writable: Whether `put_blocks` and `pin` work.
         local: Whether it needs no network, so that ``offline=True`` leaves it in.
     """
@@ -68,6 +69,7 @@ class Transport(ABC):
     serves_cars: bool = False
     serves_paths: bool = False
     resolves_names: bool = False
+    serves_name_records: bool = False
     writable: bool = False
     local: bool = False
 
@@ -97,6 +99,17 @@ class Transport(ABC):
 
     def path_size(self, path: str) -> int | None:
         """Returns the size of the file at a path, None where it is a directory; see `open_path`."""
+        raise NotImplementedError
+
+    def name_record(self, name: CID) -> bytes:
+        """Returns the signed record of an IPNS name, which the caller verifies.
+
+        Args:
+            name: The name as a CID of version 1 with the codec libp2p-key.
+
+        Raises:
+            ObjectNotFoundError: The source has none.
+        """
         raise NotImplementedError
 
     def resolve_name(self, name: str) -> str:
@@ -157,6 +170,22 @@ class Transport(ABC):
         """
         raise NotImplementedError
 
+    def name_of_key(self, key: str, *, create: bool = False) -> str:
+        """Returns the IPNS name of one of a node's keys, ``k51…``.
+
+        Args:
+            key: What the node calls the key.
+            create: Whether it makes the key where it has none of that name.
+
+        Raises:
+            ObjectNotFoundError: It has no such key.
+        """
+        raise NotImplementedError
+
+    def publish_name(self, cid: CID, key: str) -> str:
+        """Publishes that the name of a key points to a CID; returns the name."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Releases connections and files; the transport is not used again."""
 
@@ -181,6 +210,7 @@ class WrapperTransport(Transport):
     serves_cars = _of_wrapped("serves_cars")
     serves_paths = _of_wrapped("serves_paths")
     resolves_names = _of_wrapped("resolves_names")
+    serves_name_records = _of_wrapped("serves_name_records")
     writable = _of_wrapped("writable")
     local = _of_wrapped("local")
 
@@ -202,6 +232,9 @@ class WrapperTransport(Transport):
     def path_size(self, path: str) -> int | None:
         return self.wrapped.path_size(path)
 
+    def name_record(self, name: CID) -> bytes:
+        return self.wrapped.name_record(name)
+
     def resolve_name(self, name: str) -> str:
         return self.wrapped.resolve_name(name)
 
@@ -222,6 +255,12 @@ class WrapperTransport(Transport):
 
     def pin_blocks(self, cids: Sequence[CID]) -> None:
         self.wrapped.pin_blocks(cids)
+
+    def name_of_key(self, key: str, *, create: bool = False) -> str:
+        return self.wrapped.name_of_key(key, create=create)
+
+    def publish_name(self, cid: CID, key: str) -> str:
+        return self.wrapped.publish_name(cid, key)
 
     def close(self) -> None:
         self.wrapped.close()

@@ -42,6 +42,12 @@ from ipfs_dataset_core.ipld.directory import (
     lookup,
     parse_directory,
 )
+from ipfs_dataset_core.ipld.ipns_record import (
+    MAX_RECORD_BYTES,
+    NameRecord,
+    parse_name,
+    verify_record,
+)
 from ipfs_dataset_core.ipld.unixfs import (
     FileNode,
     NodeKind,
@@ -58,6 +64,7 @@ __all__ = [
     "DAG_JSON",
     "DAG_PB",
     "LIBP2P_KEY",
+    "MAX_RECORD_BYTES",
     "PROFILES",
     "RAW",
     "Built",
@@ -66,6 +73,7 @@ __all__ = [
     "DirectoryEntry",
     "FileBuilder",
     "FileNode",
+    "NameRecord",
     "NodeKind",
     "NodeType",
     "Profile",
@@ -88,6 +96,8 @@ __all__ = [
     "node_kind",
     "parse_directory",
     "parse_file",
+    "parse_name",
     "read_car",
     "verify",
+    "verify_record",
 ]

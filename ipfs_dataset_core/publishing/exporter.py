@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.publishing.dataset_files import classes_of
 from ipfs_dataset_core.publishing.dataset_samples import can_be_read_again, samples_of
+from ipfs_dataset_core.publishing.names import find_key, publish_new_version
 from ipfs_dataset_core.publishing.parts import MAX_PARTS, Ledger, make_record, read_parts
 from ipfs_dataset_core.publishing.publish import TreeSink, publish_files
 from ipfs_dataset_core.publishing.upload import UploadCount, with_advice
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.options import OptionArguments
     from ipfs_dataset_core.publishing.parts import Parts
     from ipfs_dataset_core.publishing.publish import Pin
+
+
+log = logging.getLogger(__name__)
 
 
 class IPFSDatasetExporter:
@@ -63,6 +68,7 @@ class IPFSDatasetExporter:
     Attributes:
         uploaded: What the last export made, what of it was there already, and what was sent; it counts
             while an export runs. ``str(exporter.uploaded)`` is such as "57.4 MB, 54.1 MB already there".
+        published_name: The IPNS name ``k51…`` that points to the last export, None where none was wanted.
     """
 
     def __init__(
@@ -85,6 +91,7 @@ class IPFSDatasetExporter:
         self._profile = get_profile(profile)
         self._form = form
         self._name = name
+        self.published_name: str | None = None
         self._progress = progress
         self._options = Options.from_arguments(options)
         self.uploaded = UploadCount()
@@ -102,6 +109,8 @@ class IPFSDatasetExporter:
         *,
         name: str | None = None,
         card: DatasetCard | str | os.PathLike[str] | None = None,
+        ipns: str | None = None,
+        create_key: bool = False,
         allow_empty: bool = False,
     ) -> str:
         """Publishes a dataset, pins it, and returns its CID.
@@ -115,13 +124,16 @@ class IPFSDatasetExporter:
             name: What to call its pin; None is the exporter's own name.
             card: What the dataset is: a `DatasetCard`, or the path of a ``README.md`` whose header is YAML.
                 It is kept with the dataset and shown on its page.
+            ipns: A key, as the node calls it, whose IPNS name is to point to this dataset from now on; see
+                `published_name`.
+            create_key: Whether the node makes that key where it has none of that name.
             allow_empty: Whether to publish a dataset that has no samples. By default that is an error, for
                 it may be an exhausted iterator.
 
         Raises:
             ExportError: It is no dataset (a path, a dict, a set, a DataLoader…), has no samples or fewer
                 than its length, or a sample has a part that cannot be exported; the message names it.
-            TransportError: The node or store did not take the blocks.
+            TransportError: The node or store did not take the blocks, or has no such key.
             ValueError: The card is none, or names a licence that SPDX does not list.
         """
         _, exporter = named_exporter(self._form, self._described(dataset, card))
@@ -138,6 +150,8 @@ class IPFSDatasetExporter:
             first,
             count,
             name=name,
+            ipns=ipns,
+            create_key=create_key,
             again=samples if can_be_read_again(dataset) else None,
         )
         return str(root)
@@ -274,13 +288,18 @@ class IPFSDatasetExporter:
         count: UploadCount,
         *,
         name: str | None = None,
+        ipns: str | None = None,
+        create_key: bool = False,
         again: Callable[[], Iterable[Any]] | None = None,
         pin: Pin = "recursive",
     ) -> CID:
         """Stores and pins what a function writes at the address of this exporter, as `publish_files` does."""
+        self.published_name = None
         with closing(connect_for_writing(self._address, self._options)) as transport:
             try:
-                return publish_files(
+                if ipns is not None:
+                    find_key(transport, ipns, create=create_key)
+                root = publish_files(
                     write,
                     samples,
                     transport,
@@ -292,12 +311,16 @@ class IPFSDatasetExporter:
                     again=again,
                     pin=pin,
                 )
+                if ipns is not None:
+                    self.published_name = publish_new_version(transport, root, ipns)
+                    log.info("The name %s points to %s", self.published_name, root)
             except TransportError as error:
                 hint = mistaken_port(transport.name)
                 # Errors of the user's own dataset, which may read from other sources, pass unchanged.
                 if hint is None or not str(error).startswith(transport.name):
                     raise
                 raise type(error)(f"{error} ({hint})") from error
+            return root
 
     def _described(
         self, dataset: Any, card: DatasetCard | str | os.PathLike[str] | None

@@ -68,7 +68,7 @@ def add_pin(
         ObjectNotFoundError: The store lacks a block.
         TransportError: The node did not answer, or refused.
     """
-    root = _root(cid)
+    root = parse_root(cid)
     chosen = Options.from_arguments(options)
     with _pinning(address, chosen) as transport:
         how = pin_arguments(transport, name=name, fetch=True)
@@ -93,7 +93,7 @@ def remove_pin(
         ObjectNotFoundError: It is not pinned.
         TransportError: The node did not answer, or refused.
     """
-    root = _root(cid)
+    root = parse_root(cid)
     with _pinning(address, Options.from_arguments(options)) as transport:
         transport.unpin(root)
 
@@ -144,7 +144,8 @@ def _pinning(address: str | os.PathLike[str] | None, options: Options) -> Iterat
             raise AddressError(f"{transport.name} has no pins that can be managed") from None
 
 
-def _root(cid: str | CID) -> CID:
+def parse_root(cid: str | CID) -> CID:
+    """Returns the CID that a user gave in any form, without a path."""
     if isinstance(cid, CID):
         return cid
     url = parse_object_url(cid)

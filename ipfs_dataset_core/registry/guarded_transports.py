@@ -87,6 +87,10 @@ class GuardedTransport(WrapperTransport):
     def path_size(self, path: str) -> int | None:
         return self._calls.run(f"the size of {path}", self.wrapped.path_size, path)
 
+    def name_record(self, name: CID) -> bytes:
+        what = f"the record of {name.encode('base36')}"
+        return self._calls.bytes_of(what, self.wrapped.name_record, name)
+
     def resolve_name(self, name: str) -> str:
         return self._calls.run(f"the name {name}", self.wrapped.resolve_name, name)
 

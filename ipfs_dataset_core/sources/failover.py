@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, TypeVar
 from ipfs_dataset_core.addressing.sources import mistaken_port
 from ipfs_dataset_core.errors import (
     LimitError,
+    NameRecordError,
     ObjectNotFoundError,
     RateLimitedError,
     TransportError,
     TransportTimeoutError,
     VerificationError,
 )
-from ipfs_dataset_core.ipld import hasher, verify
+from ipfs_dataset_core.ipld import hasher, parse_name, verify
 from ipfs_dataset_core.runtime.deadlines import time_left
 from ipfs_dataset_core.sources.disk_cache import DiskCache
 from ipfs_dataset_core.sources.hedging import HedgedRequests
-from ipfs_dataset_core.sources.retry import backoff, pause, wait_at_least
+from ipfs_dataset_core.sources.names import newest_record
+from ipfs_dataset_core.sources.retry import backoff, pause, wait_at_least, with_retries
 from ipfs_dataset_core.sources.source import FAILURES, Source, loader_workers
 from ipfs_dataset_core.toolkit.index_cache import IndexCache
 
@@ -122,14 +124,49 @@ class SourcePool:
         return block
 
     def resolve_name(self, name: str) -> str:
-        """Returns the ``/ipfs/…`` path that a mutable name points to now."""
+        """Returns the ``/ipfs/…`` or ``/ipns/…`` path that a mutable name points to now.
+
+        An IPNS name is proven by its signed record, from whatever source. Without a record, and for domain
+        names, a source that resolves names itself, such as the user's own node, is believed.
+
+        Raises:
+            NameRecordError: The records of all sources are invalid.
+            TransportError: No source delivered.
+        """
         able = [t for t in self.transports if t.resolves_names]
+        key = parse_name(name)
+        serving = [t for t in self.transports if t.serves_name_records]
+        if key is not None and serving:
+            try:
+                return with_retries(
+                    lambda: self._proven(key, serving), 0 if able else self._options.retries
+                )
+            except (TransportError, VerificationError) as error:
+                if not able:
+                    raise
+                log.info("The name %s is believed and not proven: %s", name, error)
+        elif able:
+            log.info("The name %s is believed and not proven: it has no record", name)
         if not able:
             raise TransportError(
                 f"None of {', '.join(t.name for t in self.transports)} resolves the name {name!r}: "
                 "give the API address of a node, or use an ipfs:// CID"
             )
         return self.first(lambda transport: transport.resolve_name(name), f"name {name}", able)
+
+    def _proven(self, name: CID, serving: Sequence[Source]) -> str:
+        record, failures = newest_record(name, serving, self._options.timeout)
+        for source, error in failures.items():
+            log.debug("No record of %s from %s: %s", name, source.name, error)
+        if record is not None:
+            return record.value
+        what = f"a valid record of the name {name.encode('base36')}"
+        if not failures:
+            raise TransportTimeoutError(f"No source delivered {what} in time")
+        error = _aggregate_errors(what, failures, self._notes(late=False))
+        if isinstance(error, VerificationError):
+            raise NameRecordError(str(error))
+        raise error
 
     def path_size(self, path: str) -> int | None:
         """Returns the size that a source claims for the file at a path, None for a directory."""

@@ -127,6 +127,11 @@ class Source(WrapperTransport):
             self._count_request()
             return self.wrapped.path_size(path)
 
+    def name_record(self, name: CID) -> bytes:
+        with self._slots:
+            self._count_request()
+            return self.wrapped.name_record(name)
+
     def resolve_name(self, name: str) -> str:
         with self._slots:
             self._count_request()

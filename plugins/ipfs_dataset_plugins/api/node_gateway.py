@@ -95,6 +95,16 @@ class NodeGateway:
                 raise
         return came
 
+    def name_record(self, name: CID) -> bytes | None:
+        """Returns the record of an IPNS name, which is not verified; None if the gateway gives none."""
+        if (gateway := self._get()) is None:
+            return None
+        try:
+            return gateway.name_record(name)
+        except TransportError as error:
+            log.debug("No record of a name from the gateway of %s: %s", self._api.name, error)
+            return None
+
     def close(self) -> None:
         """Closes the connections."""
         if self._found is not None:

@@ -24,7 +24,7 @@ from ipfs_dataset_core import (
     Transport,
     TransportError,
 )
-from ipfs_dataset_core.ipld import CarReader, car_header, car_section_head
+from ipfs_dataset_core.ipld import CarReader, car_header, car_section_head, parse_name
 from ipfs_dataset_plugins.api.node_gateway import NodeGateway
 from ipfs_dataset_plugins.gateway.transport import is_block
 from ipfs_dataset_plugins.http.client import HTTPClient
@@ -57,6 +57,8 @@ _LOOKED_FOR_AT_ONCE = 4
 _STAT_SECONDS = 2
 # All that a node has, for one that cannot be asked for single blocks: about 100,000 of them.
 _MAX_LISTING_BYTES = 8 << 20
+# To publish a name, a node looks for those in the network who keep it, before it answers.
+_PUBLISH_SECONDS = 180.0
 # All pins on one line, as of js-ipfs: about 300,000 of them.
 _MAX_PINS_BYTES = 32 << 20
 # A pin that has not come further for so long may be waiting for a block that nobody has.
@@ -75,6 +77,7 @@ class ApiTransport(Transport):
     serves_ranges = True
     serves_cars = True
     resolves_names = True
+    serves_name_records = True
     writable = True
 
     def __init__(self, address: str, options: Options) -> None:
@@ -125,6 +128,14 @@ class ApiTransport(Transport):
             yield from CarReader(body)
         finally:
             body.close()
+
+    def name_record(self, name: CID) -> bytes:
+        record = self._gateway.name_record(name)
+        if record is None:
+            raise ObjectNotFoundError(
+                f"{self.name}: no record of the name {name.encode('base36')} from the node's own gateway"
+            )
+        return record
 
     def resolve_name(self, name: str) -> str:
         answer, shown = self._json("resolve", arg=f"/ipns/{name}", recursive="true")
@@ -194,7 +205,7 @@ class ApiTransport(Transport):
             pieces += (car_section_head(cid, len(block)), block)
         if len(pieces) == 1:
             return
-        self._upload("dag/import", pieces, **{"pin-roots": "false"})
+        self._upload("dag/import", pieces, pin_roots="false")
 
     def pin(self, cid: CID, *, name: str = "", fetch: bool = False) -> None:
         # Progress lines keep the connection busy, so that a long walk over the DAG does not time out.
@@ -302,6 +313,46 @@ class ApiTransport(Transport):
                 f"{self.name}: pin/add of {cid}: the node does not have all blocks of it ({shown})"
             )
 
+    def name_of_key(self, key: str, *, create: bool = False) -> str:
+        answer, shown = self._json("key/list", ipns_base="base36")
+        try:
+            keys = {str(each["Name"]): str(each["Id"]) for each in answer["Keys"]}
+        except (LookupError, TypeError):
+            raise TransportError(f"{self.name}: key/list answered {shown!r}, no keys") from None
+        if key not in keys and create:
+            answer, shown = self._json(
+                "key/gen", arg=key, type="ed25519", **{"ipns-base": "base36"}
+            )
+            keys[key] = str(answer.get("Id", "")) if isinstance(answer, dict) else ""
+        if key not in keys:
+            raise ObjectNotFoundError(
+                f"{self.name}: the node has no key {key!r}, only {', '.join(map(repr, keys))}: name one of "
+                "these, or give create_key=True"
+            )
+        return self._name(keys[key])
+
+    def publish_name(self, cid: CID, key: str) -> str:
+        answer, shown = self._json(
+            "name/publish",
+            arg=f"/ipfs/{cid}",
+            key=key,
+            resolve="false",
+            # A node without a network publishes when it is online again.
+            allow_offline="true",
+            ipns_base="base36",
+            patience=_PUBLISH_SECONDS,
+        )
+        if not isinstance(answer, dict) or answer.get("Value") != f"/ipfs/{cid}":
+            raise TransportError(f"{self.name}: name/publish of {cid} answered {shown!r}")
+        return self._name(str(answer.get("Name")))
+
+    def _name(self, text: str) -> str:
+        """Returns a name as it is written in URLs, whatever the node writes."""
+        name = parse_name(text)
+        if name is None:
+            raise TransportError(f"{self.name}: the node calls {text[:200]!r} a name of IPNS")
+        return name.encode("base36")
+
     def close(self) -> None:
         self._lookups.shutdown(wait=True, cancel_futures=True)
         self._gateway.close()
@@ -342,14 +393,18 @@ class ApiTransport(Transport):
         *,
         headers: dict[str, str] | None = None,
         body: Sequence[bytes] = (),
+        patience: float | None = None,
         **parameters: Any,
     ) -> Body:
         argument = parameters.get("arg", "")
         shown = f"{len(argument)} blocks" if isinstance(argument, list) else argument
         what = f"{self.name}: {command} {shown}".rstrip()
-        target = f"/api/v0/{command}?{urlencode(parameters, doseq=True)}"
+        hyphenated = {name.replace("_", "-"): value for name, value in parameters.items()}
+        target = f"/api/v0/{command}?{urlencode(hyphenated, doseq=True)}"
         try:
-            response = self._client.send("POST", target, what, headers=headers, body=body)
+            response = self._client.send(
+                "POST", target, what, headers=headers, body=body, timeout=patience
+            )
         except TransportError as error:
             from ipfs_dataset_plugins.http.errors import is_refused  # noqa: PLC0415
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from ipfs_dataset_core import ObjectNotFoundError, Transport, TransportError, VerificationError
-from ipfs_dataset_core.ipld import RAW, CarReader, verify
+from ipfs_dataset_core.ipld import MAX_RECORD_BYTES, RAW, CarReader, verify
 from ipfs_dataset_plugins.gateway.redirects import connected_to, next_hop
 from ipfs_dataset_plugins.gateway.urls import parse_gateway
 from ipfs_dataset_plugins.http.address_filter import EVERYWHERE
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 RAW_BLOCK = "application/vnd.ipld.raw"
 CAR = "application/vnd.ipld.car"
+NAME_RECORD = "application/vnd.ipfs.ipns-record"
 _NUMBER = r"[0-9]{1,19}"
 _LENGTH = re.compile(_NUMBER)
 _CONTENT_RANGE = re.compile(
@@ -53,6 +54,7 @@ class GatewayTransport(Transport):
     serves_ranges = True
     serves_cars = True
     serves_paths = True
+    serves_name_records = True
 
     def __init__(self, address: str, options: Options, allowed: AddressFilter = EVERYWHERE) -> None:
         self._url = parse_gateway(address)
@@ -132,6 +134,13 @@ class GatewayTransport(Transport):
             yield from CarReader(body)
         finally:
             body.close()
+
+    def name_record(self, name: CID) -> bytes:
+        text = name.encode("base36")
+        what = f"{self.name}: record of the name {text}"
+        headers = {"Accept": NAME_RECORD}
+        body = self._ask("GET", f"/ipns/{text}", what, query="format=ipns-record", headers=headers)
+        return read_record(body, what)
 
     def close(self) -> None:
         self._client.close()
@@ -226,6 +235,20 @@ class GatewayTransport(Transport):
         if body.status in _NOT_SERVED:
             return _NotServedError(f"{what}: HTTP {body.status}, does not serve this form: {text}")
         return error_for_status(body, what, text)
+
+
+def read_record(body: Body, what: str) -> bytes:
+    """Returns the IPNS record that a response consists of.
+
+    Raises:
+        TransportError: It is something else, such as a page.
+    """
+    body.check_encoding()
+    if _is_redirect(body) or _content_type(body) != NAME_RECORD:
+        kind = body.shown(_content_type(body)) or "bytes of no type"
+        body.close()
+        raise _NotServedError(f"{what}: answered HTTP {body.status} with {kind}, no record")
+    return body.read_all(MAX_RECORD_BYTES)
 
 
 class _NotServedError(TransportError):

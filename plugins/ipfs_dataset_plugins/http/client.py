@@ -113,6 +113,7 @@ class HTTPClient:
         body: Sequence[bytes] = (),
         bare: bool = False,
         allowed: AddressFilter | None = None,
+        timeout: float | None = None,
     ) -> Body:
         """Sends a request and returns the response, whatever its status; the body has not been read.
 
@@ -124,6 +125,7 @@ class HTTPClient:
             body: The pieces of the body of a POST, whose headers have its Content-Length.
             bare: Whether to leave out the header fields and credentials of the user.
             allowed: The IP addresses that the server may have, if not those of the endpoint.
+            timeout: Seconds without progress that are too many, where `timeout` of the options is less.
 
         Raises:
             TransportError: There was no response.
@@ -135,13 +137,13 @@ class HTTPClient:
         fields.setdefault("host", ("Host", origin.host_field))
         request = Request(method, path, dict(fields.values()), [body] if body else (), what)
         # No single wait is longer than the time that is left for the whole read.
-        timeout = max(_MIN_TIMEOUT_SECONDS, min(self._timeout, time_left()))
+        seconds = max(_MIN_TIMEOUT_SECONDS, min(max(self._timeout, timeout or 0.0), time_left()))
         _, header = fields.get("authorization", ("", ""))
         secrets = functools.partial(
             secrets_of, header, (*self._user_fields.values(), *self._secrets)
         )
         return self._pools.send(
-            origin, self._allowed if allowed is None else allowed, request, timeout, secrets
+            origin, self._allowed if allowed is None else allowed, request, seconds, secrets
         )
 
     def close(self) -> None:

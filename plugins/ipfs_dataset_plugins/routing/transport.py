@@ -15,7 +15,7 @@ import attrs
 
 from ipfs_dataset_core import ObjectNotFoundError, Transport, TransportError, VerificationError
 from ipfs_dataset_core.ipld import verify
-from ipfs_dataset_plugins.gateway.transport import GatewayTransport
+from ipfs_dataset_plugins.gateway.transport import NAME_RECORD, GatewayTransport, read_record
 from ipfs_dataset_plugins.http.address_filter import EVERYWHERE, PUBLIC, is_private
 from ipfs_dataset_plugins.http.client import HTTPClient
 from ipfs_dataset_plugins.http.endpoint import parse_endpoint
@@ -57,6 +57,7 @@ class RoutingTransport(Transport):
     """
 
     concurrency = 8
+    serves_name_records = True
 
     def __init__(self, address: str, options: Options) -> None:
         endpoint = parse_endpoint(address.partition("+")[2].rstrip("/"))
@@ -87,6 +88,18 @@ class RoutingTransport(Transport):
         if all(isinstance(error, ObjectNotFoundError) for error in tried.values()):
             raise ObjectNotFoundError(message)
         raise TransportError(message, retryable=True)
+
+    def name_record(self, name: CID) -> bytes:
+        text = name.encode("base36")
+        what = f"{self.name}: record of the name {text}"
+        body = self._client.send(
+            "GET", f"/routing/v1/ipns/{text}", what, headers={"Accept": NAME_RECORD}
+        )
+        if body.status == 404:  # noqa: PLR2004 - the router knows none
+            raise ObjectNotFoundError(f"{what}: HTTP 404 {body.error_text()}")
+        if body.status != 200:  # noqa: PLR2004
+            raise error_for_status(body, what, body.error_text())
+        return read_record(body, what)
 
     def close(self) -> None:
         self._client.close()

@@ -1,0 +1,257 @@
+"""IPNS records: which path a name points to, signed by the key that the name is made of.
+
+A name is the hash of a public key, or that key itself, so a record is proof wherever it comes from. See
+https://specs.ipfs.tech/ipns/ipns-record/: only records with a signature of version 2 count, and of these only
+the signed DAG-CBOR data; the other fields of the protobuf message have to say the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ipfs_dataset_core.errors import AddressError, FormatError, NameRecordError
+from ipfs_dataset_core.ipld.cid import CID, LIBP2P_KEY
+from ipfs_dataset_core.ipld.dag_cbor import decode
+from ipfs_dataset_core.ipld.multiformats import IDENTITY, SHA2_256, base58_decode, split_multihash
+from ipfs_dataset_core.ipld.protobuf import BYTES, VARINT, fields
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_RECORD_BYTES = 10 << 10
+_PREFIX = b"ipns-signature:"
+# What a domain name may start with as well, but then it has a dot.
+_PEER_ID = re.compile(r"(?:12D3|16Uiu2|Qm)[1-9A-HJ-NP-Za-km-z]{30,}")
+_MAX_U64 = (1 << 64) - 1
+_TIME = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", re.ASCII
+)
+# The fields of the protobuf message by number, and what the signed data call them.
+_VALUE, _SIGNATURE_V1, _VALIDITY_TYPE, _VALIDITY, _SEQUENCE, _TTL = 1, 2, 3, 4, 5, 6
+_PUBLIC_KEY, _SIGNATURE, _DATA = 7, 8, 9
+_WIRES = {
+    **dict.fromkeys((_VALIDITY_TYPE, _SEQUENCE, _TTL), VARINT),
+    **dict.fromkeys((_VALUE, _SIGNATURE_V1, _VALIDITY, _PUBLIC_KEY, _SIGNATURE, _DATA), BYTES),
+}
+_NAMES = {
+    _VALUE: ("Value", b""),
+    _VALIDITY_TYPE: ("ValidityType", 0),
+    _VALIDITY: ("Validity", b""),
+    _SEQUENCE: ("Sequence", 0),
+    _TTL: ("TTL", 0),
+}
+RSA, ED25519, SECP256K1, ECDSA = range(4)
+_RSA_BITS = (2048, 8192)
+
+
+@attrs.frozen(kw_only=True)
+class NameRecord:
+    """What a record says that belongs to its name and has not expired.
+
+    Attributes:
+        value: The path that the name points to, ``/ipfs/…`` or ``/ipns/…``.
+        sequence: The number of the version; the highest counts.
+        expires: Until when it is valid.
+        ttl: Seconds for which it may be kept before it is looked up again.
+        proven: Whether its signature was checked; it was not where `cryptography` is not installed.
+    """
+
+    value: str
+    sequence: int
+    expires: datetime
+    ttl: float
+    proven: bool
+
+
+def parse_name(text: str) -> CID | None:
+    """Returns an IPNS name as a CID of version 1, None where it is none, but a domain name (DNSLink)."""
+    try:
+        if _PEER_ID.fullmatch(text):
+            multihash = base58_decode(text)
+            split_multihash(multihash)
+            return CID(1, LIBP2P_KEY, multihash)
+        cid = CID.parse(text)
+    except (AddressError, FormatError):
+        return None
+    return cid if cid.codec == LIBP2P_KEY else None
+
+
+def verify_record(record: bytes, name: CID, now: datetime | None = None) -> NameRecord:
+    """Returns what a record says, if it belongs to the name and has not expired.
+
+    Args:
+        record: The record, as sources give it.
+        name: The name, as `parse_name` returns it.
+        now: The time, that of the clock if None.
+
+    Raises:
+        NameRecordError: It is malformed, expired, of another name, or its signature is wrong.
+    """
+    text = name.encode("base36")
+    try:
+        return _verified(record, name, datetime.now(timezone.utc) if now is None else now)
+    except FormatError as error:
+        raise NameRecordError(f"The record of the name {text} is malformed: {error}") from error
+    except NameRecordError as error:
+        raise NameRecordError(f"The record of the name {text} {error}") from error.__cause__
+
+
+def _verified(record: bytes, name: CID, now: datetime) -> NameRecord:
+    if len(record) > MAX_RECORD_BYTES:
+        raise FormatError(f"it has more than {MAX_RECORD_BYTES} bytes")
+    message = _message(record)
+    signature, data = message.get(_SIGNATURE), message.get(_DATA)
+    if not isinstance(signature, bytes) or not isinstance(data, bytes) or not signature or not data:
+        raise FormatError("it has no signature of version 2, and older ones prove too little")
+    kind, key = _public_key(message.get(_PUBLIC_KEY), name)
+    proven = _check_signature(kind, key, _PREFIX + data, signature)
+    said = _said(data)
+    # Clients that only know version 1 would follow these fields, which nobody signed for us.
+    if _VALUE in message or _SIGNATURE_V1 in message:
+        for number, (field, absent) in _NAMES.items():
+            if message.get(number, absent) != said[field]:
+                raise NameRecordError(f"has another {field} than what is signed")
+    expires = _time(said["Validity"])
+    if said["ValidityType"] != 0:
+        raise FormatError(f"it has the unknown validity type {said['ValidityType']}")
+    if expires <= now:
+        raise NameRecordError(
+            f"expired at {expires:%Y-%m-%d %H:%M:%S} UTC (it is {now:%Y-%m-%d %H:%M:%S} here): its owner has "
+            "to publish it again, or the clock of this computer is wrong"
+        )
+    return NameRecord(
+        value=_path(said["Value"]),
+        sequence=said["Sequence"],
+        expires=expires,
+        ttl=said["TTL"] / 1e9,
+        proven=proven,
+    )
+
+
+def _message(record: bytes) -> dict[int, int | bytes]:
+    found: dict[int, int | bytes] = {}
+    for number, wire, value in fields(memoryview(record)):
+        if number not in _WIRES:
+            continue
+        if wire != _WIRES[number]:
+            raise FormatError(f"its field {number} has the wire type {wire}")
+        if number in found:
+            raise FormatError(f"its field {number} is given twice")
+        found[number] = value if isinstance(value, int) else bytes(value)
+    return found
+
+
+def _said(data: bytes) -> Mapping[str, Any]:
+    """Returns the fields of the signed data."""
+    said = decode(data)
+    if not isinstance(said, dict):
+        raise FormatError("its data are no map")
+    for field, absent in _NAMES.values():
+        value = said.get(field)
+        if type(value) is not type(absent):
+            raise FormatError(f"its data have no usable {field}")
+        if isinstance(value, int) and not 0 <= value <= _MAX_U64:
+            raise FormatError(f"its {field} is out of range")
+    return said
+
+
+def _path(value: bytes) -> str:
+    try:
+        path = value.decode("utf-8")
+    except UnicodeDecodeError:
+        raise FormatError("its value is not UTF-8") from None
+    if not path.startswith(("/ipfs/", "/ipns/")):
+        raise FormatError(f"its value {path[:200]!r} is no path that starts with /ipfs/ or /ipns/")
+    return path
+
+
+def _time(value: bytes) -> datetime:
+    """Returns the time of a validity, in whole microseconds."""
+    match = _TIME.fullmatch(value.decode("ascii", "replace"))
+    if match is None:
+        raise FormatError(f"its validity {value[:60]!r} is no time")
+    *numbers, fraction, zone = match.groups()
+    microseconds = int((fraction or "").ljust(9, "0")[:6])
+    offset = timedelta()
+    if zone != "Z":
+        offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[4:]))
+        offset = -offset if zone[0] == "-" else offset
+    try:
+        year, month, day, hour, minute, second = map(int, numbers)
+        local = datetime(year, month, day, hour, minute, second, microseconds, tzinfo=timezone.utc)
+        return local - offset
+    except (ValueError, OverflowError) as error:
+        raise FormatError(f"its validity {value[:60]!r} is no time ({error})") from None
+
+
+def _public_key(given: int | bytes | None, name: CID) -> tuple[int, bytes]:
+    """Returns the kind and the bytes of the key that a name is made of."""
+    code, digest = split_multihash(name.multihash)
+    inline = digest if code == IDENTITY else None
+    if given is None or given == b"":
+        if inline is None:
+            raise NameRecordError("lacks the public key, of which the name is only the hash")
+        given = inline
+    assert isinstance(given, bytes)
+    if inline is None and code != SHA2_256:
+        raise NameRecordError(
+            f"is of a name with the hash {code:#x}, which names of keys do not have"
+        )
+    if (given if inline is not None else hashlib.sha256(given).digest()) != digest:
+        raise NameRecordError("has the public key of another name")
+    parts: dict[int, int | bytes] = {}
+    for number, _, value in fields(memoryview(given)):
+        parts[number] = value if isinstance(value, int) else bytes(value)
+    kind, key = parts.get(1), parts.get(2)
+    if not isinstance(kind, int) or not isinstance(key, bytes):
+        raise FormatError("its public key is malformed")
+    return kind, key
+
+
+def _check_signature(kind: int, key: bytes, message: bytes, signature: bytes) -> bool:
+    """Checks a signature; returns whether that could be done.
+
+    Raises:
+        NameRecordError: The signature is wrong, or the key unusable.
+    """
+    if kind not in (RSA, ED25519, SECP256K1, ECDSA):
+        raise NameRecordError(f"is signed with a key of the unknown type {kind}")
+    try:
+        from cryptography import exceptions  # noqa: PLC0415 - an extra, and not needed without names
+    except ImportError:
+        return False
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import (  # noqa: PLC0415
+        ec,
+        ed25519,
+        padding,
+        rsa,
+    )
+
+    try:
+        if kind == ED25519:
+            ed25519.Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+            return True
+        if kind == SECP256K1:
+            point = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), key)
+            point.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+            return True
+        loaded = serialization.load_der_public_key(key)
+        if kind == ECDSA and isinstance(loaded, ec.EllipticCurvePublicKey):
+            loaded.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+        elif kind == RSA and isinstance(loaded, rsa.RSAPublicKey):
+            if not _RSA_BITS[0] <= loaded.key_size <= _RSA_BITS[1]:
+                raise NameRecordError(f"is signed with an RSA key of {loaded.key_size} bits")
+            loaded.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
+        else:
+            raise NameRecordError("has a public key of another type than it says")
+    except exceptions.InvalidSignature:
+        raise NameRecordError("is forged: the key of the name has not signed it") from None
+    except (ValueError, exceptions.UnsupportedAlgorithm) as error:
+        raise NameRecordError(f"has an unusable public key ({error})") from None
+    return True

@@ -1,0 +1,106 @@
+"""Which record of an IPNS name counts: of all sources the valid one with the highest sequence number.
+
+Domain names (DNSLink) have no records: whoever resolves them is believed.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+import warnings
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core.errors import IPFSDatasetError, NameRecordError, VerificationWarning
+from ipfs_dataset_core.ipld import verify_record
+from ipfs_dataset_core.runtime.deadlines import time_left, until
+from ipfs_dataset_core.runtime.pool import DaemonPool
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ipfs_dataset_core.ipld import CID, NameRecord
+    from ipfs_dataset_core.sources.source import Source
+
+log = logging.getLogger(__name__)
+
+# How much longer than the first one the other sources may take: as long again, but at least a second.
+_LEAST_SECONDS = 1.0
+
+# The highest sequence number of each name that this process has seen.
+_newest: dict[bytes, int] = {}
+_lock = threading.Lock()
+
+
+def newest_record(
+    name: CID, sources: Sequence[Source], timeout: float
+) -> tuple[NameRecord | None, dict[Source, Exception]]:
+    """Returns the valid record with the highest sequence number, and how sources failed.
+
+    All sources are asked at once. When the first valid record has come, the others have as long again.
+
+    Args:
+        name: The name, as `parse_name` returns it.
+        sources: Who may have its record.
+        timeout: Seconds to wait for the first one.
+    """
+    started = time.monotonic()
+    end = started + min(timeout, time_left())
+    answers: queue.Queue[tuple[Source, bytes | Exception]] = queue.Queue()
+
+    def ask(source: Source) -> None:
+        try:
+            with until(end):
+                answers.put((source, source.name_record(name)))
+        except Exception as error:  # noqa: BLE001 - it is raised, or quoted, by the waiting thread
+            answers.put((source, error))
+
+    pool = DaemonPool(len(sources), "ipfs-dataset-names")
+    for source in sources:
+        pool.submit(lambda source=source: ask(source))  # type: ignore[misc]
+    best: NameRecord | None = None
+    failures: dict[Source, Exception] = {}
+    wait_until = end
+    try:
+        for _ in sources:
+            source, answer = answers.get(timeout=max(0.0, wait_until - time.monotonic()))
+            try:
+                record = _accepted(answer, name, source)
+            except IPFSDatasetError as error:
+                failures[source] = error
+                continue
+            if best is None:
+                now = time.monotonic()
+                wait_until = min(end, now + max(_LEAST_SECONDS, now - started))
+            if best is None or (record.sequence, record.expires) > (best.sequence, best.expires):
+                best = record
+    except queue.Empty:
+        log.debug("Some sources of the name %s took too long", name.encode("base36"))
+    finally:
+        pool.close()
+    return best, failures
+
+
+def _accepted(answer: bytes | Exception, name: CID, source: Source) -> NameRecord:
+    """Returns the record that a source gave, if it is valid and not older than what was seen before."""
+    if isinstance(answer, Exception):
+        raise answer
+    record = verify_record(answer, name)
+    if not record.proven:
+        warnings.warn(
+            f"The name {name.encode('base36')} is believed and not proven: cryptography, which verifies the "
+            "signatures of names, is not installed. pip install 'ipfs-dataset[ipns]'",
+            VerificationWarning,
+            stacklevel=2,
+        )
+        return record
+    with _lock:
+        newest = _newest.get(name.multihash, 0)
+        if record.sequence < newest:
+            raise NameRecordError(
+                f"The record of the name {name.encode('base36')} from {source.name} is older than what was "
+                f"seen before: its sequence number is {record.sequence}, and there was {newest}"
+            )
+        _newest[name.multihash] = record.sequence
+    return record
