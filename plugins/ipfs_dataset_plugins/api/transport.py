@@ -373,7 +373,7 @@ class ApiTransport(Transport):
             # Without the cause, which would show the text of the server.
             raise TransportError(f"{self.name}: {command} answered {shown!r}, no JSON") from None
 
-    def _upload(self, command: str, pieces: list[bytes], **parameters: str) -> bytes:
+    def _upload(self, command: str, pieces: list[bytes], **parameters: Any) -> bytes:
         boundary = secrets.token_hex(16)
         head = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="blocks.car"\r\n'
