@@ -145,6 +145,10 @@ class FileSink(ABC):
         """Returns the CID of a file that was closed."""
 
     @abstractmethod
+    def sha256_of(self, path: str) -> str:
+        """Returns the SHA-256 of the bytes of a file that was closed, in hexadecimal digits."""
+
+    @abstractmethod
     def built(self, path: str) -> Built:
         """Returns the CID and the sizes of a file that was closed, which `add` takes."""
 

@@ -130,11 +130,19 @@ class FileBuilder:
 
     A block is emitted as soon as it is complete, children before parents; one chunk and a list of
     links per level of the tree are all that is pending.
+
+    Args:
+        profile: How the file is cut.
+        emit: Receives each block with its CID.
+        observe: Receives the bytes of the file, leaf by leaf; None where nobody needs them.
     """
 
-    def __init__(self, profile: Profile, emit: Emit) -> None:
+    def __init__(
+        self, profile: Profile, emit: Emit, observe: Callable[[bytes], None] | None = None
+    ) -> None:
         self._profile = profile
         self._emit = emit
+        self._observe = observe
         # What the next leaf starts with, uncopied until it is complete.
         self._pieces: list[bytes] = []
         self._filled = 0
@@ -193,6 +201,8 @@ class FileBuilder:
         return Built(CID.from_bytes(root.cid), root.size, root.tsize)
 
     def _add_leaf(self, payload: bytes) -> None:
+        if self._observe is not None:
+            self._observe(payload)
         if self._profile.raw_leaves:
             block, cid = payload, make_cid(payload, RAW)
         else:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from ipfs_dataset_core.errors import ExportError, ObjectNotFoundError, TransportError
 from ipfs_dataset_core.interfaces import FileSink, pin_arguments
 from ipfs_dataset_core.ipld import FileBuilder, build_tree
+from ipfs_dataset_core.publishing.file_digest import DigestThread
 from ipfs_dataset_core.publishing.upload import BlockUpload, UploadCount, with_advice
 from ipfs_dataset_core.sources.retry import with_retries
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.interfaces import Exporter, Transport
     from ipfs_dataset_core.ipld import CID, Built, Profile
+    from ipfs_dataset_core.publishing.file_digest import FileDigest
 
 
 log = logging.getLogger(__name__)
@@ -113,8 +115,9 @@ def publish_files(
             sink = TreeSink(
                 profile, _noting(upload.emit, blocks) if pin == "direct" else upload.emit
             )
-            write(samples, sink)
-            root = sink.finish()
+            with closing(sink):
+                write(samples, sink)
+                root = sink.finish()
             upload.finish()
         try:
             with_retries(partial(_pin, transport, root, blocks, pin, name), retries)
@@ -170,6 +173,8 @@ class TreeSink(FileSink):
         self._profile = profile
         self._emit = emit
         self._built: dict[str, Built] = {}
+        self._digests: dict[str, FileDigest] = {}
+        self._thread = DigestThread()
         self._open: str | None = None
 
     def create(self, path: str) -> io.BufferedIOBase:
@@ -178,10 +183,21 @@ class TreeSink(FileSink):
         if path in self._built:
             raise ExportError(f"{path!r} was written already")
         self._open = path
-        return _TreeFile(FileBuilder(self._profile, self._emit), self._closed)
+        digest = self._digests[path] = self._thread.file()
+        return _TreeFile(FileBuilder(self._profile, self._emit, digest.add), self._closed)
 
     def cid_of(self, path: str) -> CID:
         return self.built(path).cid
+
+    def sha256_of(self, path: str) -> str:
+        self.built(path)
+        if path not in self._digests:
+            raise ExportError(f"{path!r} was written elsewhere: its SHA-256 is not known")
+        return self._digests[path].hex()
+
+    def close(self) -> None:
+        """Ends the thread that computes digests; the sink is used up."""
+        self._thread.close()
 
     def built(self, path: str) -> Built:
         try:

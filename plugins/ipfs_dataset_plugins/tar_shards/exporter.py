@@ -72,6 +72,7 @@ class TarShards(Exporter):
                     size=shard.file.size,
                     samples=shard.samples,
                     index=index,
+                    sha256=shard.sha256,
                     schema=part.schema if differs else None,
                 )
                 shards.append(listed)

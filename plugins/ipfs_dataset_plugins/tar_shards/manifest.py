@@ -75,6 +75,11 @@ def _maybe_text(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         _text(_, attribute, value)
 
 
+def _digest(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and (type(value) is not str or not re.fullmatch("[0-9a-f]{64}", value)):
+        raise ValueError(f"{attribute.name} is {shown(value)}, not 64 hexadecimal digits")
+
+
 def _path(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     if type(value) is not str or len(value) > RECORD or not _PATH.fullmatch(value):
         raise ValueError(f"{attribute.name} is {shown(value)}, not a plain relative path")
@@ -90,6 +95,7 @@ class Shard:
         size: Its bytes.
         samples: How many samples it has.
         index: Where its index is.
+        sha256: The SHA-256 of its bytes, for programs that know no CIDs; None in datasets of version 2.
         schema: How its members make its samples, where other shards have another schema; None is the schema
             of the dataset.
     """
@@ -99,11 +105,12 @@ class Shard:
     size: int = attrs.field(validator=_count)
     samples: int = attrs.field(validator=_count)
     index: str = attrs.field(validator=_path)
+    sha256: str | None = attrs.field(default=None, validator=_digest)
     schema: schema.Schema | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns it as it stands in the manifest."""
-        fields = {field: getattr(self, field) for field in _SHARD_FIELDS}
+        fields = {field: getattr(self, field) for field in (*_SHARD_FIELDS, "sha256")}
         return fields if self.schema is None else {**fields, "schema": schema.to_json(self.schema)}
 
     def check(self) -> None:
@@ -309,6 +316,7 @@ def _shard(fields: Any, name: str) -> Shard:
     own = fields.get("schema")
     shard = Shard(
         **{field: fields[field] for field in _SHARD_FIELDS},
+        sha256=fields.get("sha256"),
         schema=None if own is None else schema.from_json(own, f"the schema of a shard in {name!r}"),
     )
     shard.check()

@@ -35,11 +35,13 @@ class PartShard:
         file: The shard.
         index: Its index.
         samples: How many samples it has.
+        sha256: The SHA-256 of its bytes.
     """
 
     file: Built
     index: Built
     samples: int
+    sha256: str
 
 
 @attrs.frozen
@@ -81,6 +83,7 @@ def part_content(
             {
                 **_file_fields(sink.built(shard.path)),
                 "samples": shard.samples,
+                "sha256": shard.sha256,
                 "index": _file_fields(sink.built(shard.index)),
             }
             for shard in shards
@@ -144,7 +147,9 @@ def _check_version(record: Mapping[str, Any], number: int) -> None:
 def _shard(fields: Any) -> PartShard:
     if type(fields) is not dict:
         raise FormatError(f"a shard is {shown(fields)}, not an object")
-    shard = PartShard(_file(fields), _file(fields["index"]), fields["samples"])
+    shard = PartShard(_file(fields), _file(fields["index"]), fields["samples"], fields["sha256"])
+    if shard.sha256 is None:
+        raise FormatError("a shard has no SHA-256")
     # As the manifest will be checked when it is read.
     manifest.Shard(
         path="shards/0.tar",
@@ -152,6 +157,7 @@ def _shard(fields: Any) -> PartShard:
         size=shard.file.size,
         samples=shard.samples,
         index="index/0.json",
+        sha256=shard.sha256,
     ).check()
     if shard.index.size > manifest.MAX_INDEX_BYTES:
         raise FormatError(f"the index of a shard has {shard.index.size} bytes")

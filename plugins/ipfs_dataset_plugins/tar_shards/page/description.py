@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ipfs_dataset_plugins.tar_shards.page.croissant import croissant_json
 from ipfs_dataset_plugins.tar_shards.page.html import PageContent, page_html
 
 if TYPE_CHECKING:
     from ipfs_dataset_plugins.tar_shards.manifest import Manifest
     from ipfs_dataset_plugins.tar_shards.page.statistics import Statistics
 
-PAGE, README = "index.html", "README.md"
+PAGE, README, CROISSANT = "index.html", "README.md", "croissant.json"
 
 
 def described(overview: Manifest, statistics: Statistics) -> dict[str, bytes]:
@@ -20,7 +21,7 @@ def described(overview: Manifest, statistics: Statistics) -> dict[str, bytes]:
         overview: The manifest.
         statistics: Of the samples.
     """
-    files = {}
+    files = {CROISSANT: croissant_json(overview)}
     if overview.card is not None:
         files[README] = overview.card.to_readme().encode()
     content = PageContent(

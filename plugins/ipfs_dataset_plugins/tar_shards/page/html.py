@@ -18,6 +18,7 @@ import attrs
 
 from ipfs_dataset_core import human_size
 from ipfs_dataset_plugins.tar_shards.page.pictures import WAVE_HEIGHT, WAVE_WIDTH
+from ipfs_dataset_plugins.tar_shards.page.statistics import label_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -58,7 +59,7 @@ overflow-x:auto;font:.88rem/1.55 ui-monospace,SFMono-Regular,Menlo,Consolas,"Dej
 code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:.92em}
 .wrap{white-space:pre-wrap}
 ul.sheet{list-style:none;margin:0;padding:0;display:grid;gap:.7rem;
-grid-template-columns:repeat(auto-fill,minmax(min(8rem,44%),1fr))}
+grid-template-columns:repeat(auto-fill,minmax(min(8rem,29%),1fr))}
 ul.wide{grid-template-columns:repeat(auto-fill,minmax(min(17rem,100%),1fr))}
 ul.sheet li{background:var(--tile);border:1px solid var(--line);border-radius:8px;overflow:hidden;
 display:flex;flex-direction:column}
@@ -309,13 +310,24 @@ def _sample(preview: Preview, label: str | None, names: Mapping[int, str]) -> st
                 f'<svg viewBox="0 0 {WAVE_WIDTH} {WAVE_HEIGHT}" class="wave" role="img" '
                 f'aria-label="{escaped(alt)}"><path d="{escaped(value.drawing)}"/></svg>'
             )
-        if value.text is not None and value.text.encode() != found:
-            texts.append(f'<span class="text" dir="auto">{escaped(value.text)}</span>')
+        if value.text is not None and value.text.encode("utf-8", "replace") != found:
+            texts.append((value.field, escaped(value.text)))
         elif value.image is None and value.drawing is None and value.text is None:
-            texts.append(f'<span class="text">{escaped(value.detail)}</span>')
+            texts.append((value.field, escaped(value.detail)))
+    lines = [
+        '<span class="text" dir="auto">'
+        # The numbers of a tuple would be taken for values.
+        + (
+            f'<span class="number">{escaped(field)}:</span> '
+            if not field.isdigit() and len(texts) > 1
+            else ""
+        )
+        + f"{text}</span>"
+        for field, text in texts
+    ]
     shown = f'<strong dir="auto">{escaped(called)}</strong> ' if called else ""
     number = f'<span class="number">#{preview.position:,}</span>'
-    return f'<li>{"".join(pictures)}<div class="caption">{shown}{number}{"".join(texts)}</div></li>'
+    return f'<li>{"".join(pictures)}<div class="caption">{shown}{number}{"".join(lines)}</div></li>'
 
 
 def _picture(value: Value, alt: str) -> str:
@@ -353,7 +365,7 @@ def _classes(content: PageContent) -> str:
     total = sum(count for _, count in histogram)
     order = "in their order"
     if len(histogram) > _MAX_BARS:
-        histogram = sorted(histogram, key=lambda item: (-item[1], item[0]))
+        histogram = sorted(histogram, key=lambda item: (-item[1], label_order(item)))
         order = f"the {_MAX_BARS} most frequent of {len(histogram):,}"
     shown_bars = histogram[:_MAX_BARS]
     most = max(count for _, count in shown_bars)
@@ -374,7 +386,7 @@ def _classes(content: PageContent) -> str:
         f'<p class="note">How many samples each has, {order}; the label is the field '
         f"<code>{escaped(field)}</code>.</p>\n"
         '<div class="scroll"><table class="bars"><thead><tr><th scope="col">Class</th>'
-        '<th scope="col"><span class="note">Share</span></th><th scope="col" class="n">Samples</th>'
+        '<th scope="col">Share</th><th scope="col" class="n">Samples</th>'
         f'<th scope="col" class="n">Of all</th></tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>',
     )
 
@@ -393,16 +405,17 @@ def _fields(content: PageContent) -> str:
     )
     notes = []
     if details:
-        notes.append("What is told of shapes and sizes holds for the samples that are shown above.")
+        notes.append("Shapes and sizes are those of the samples above.")
     if len(fields) > _MAX_FIELDS:
         notes.append(f"{len(fields) - _MAX_FIELDS:,} more fields are not listed.")
     if statistics.others:
         notes.append(f"{statistics.others:,} samples have fields of their own.")
     note = f'\n<p class="note">{" ".join(notes)}</p>' if notes else ""
     kind = {"tuple": "a tuple", "list": "a list", "dict": "a dict"}.get(
-        getattr(statistics.schema, "kind", ""),
-        "one member of JSON" if statistics.inline else "one value",
+        getattr(statistics.schema, "kind", ""), "one value"
     )
+    if statistics.inline:
+        kind = "a dict" if isinstance(statistics.inline[0].path[0], str) else "a tuple or list"
     return _section(
         "fields",
         "Fields",

@@ -6,9 +6,11 @@ parts that are exported by several processes are merged.
 
 from __future__ import annotations
 
+import heapq
 import json
 from bisect import bisect_left
 from contextlib import suppress
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -35,20 +37,26 @@ PREVIEWS = 48
 # Of labels that are numbers or texts; more of them are no classes.
 MAX_LABELS = 1 << 16
 _MAX_LABEL = 64
-_LABEL_CODECS = frozenset({"int", "str", "json"})
+_LABEL_CODECS = ("int", "str")
 _LABEL_NAMES = frozenset(
     {"label", "labels", "target", "class", "y", "category", "cls", "fine_label"}
 )
+# So many fields of a sample may be its label; that is decided when all are counted.
+_MAX_CANDIDATES = 4
 # A sample with more is drawn as soon as it is chosen, and its bytes are dropped.
 _KEPT_BYTES = 64 << 10
-
 # Of the record of a part, of which there may be thousands.
 _PART_PREVIEWS = 8
 _PART_BYTES = 4 << 10
 _PART_LABELS = 4096
 _PART_INLINE = 64
+# 2^64 over the golden ratio: the multiples of it, modulo 2^64, are spread evenly, and the numbers of those
+# below any limit as well, without a period that labels could have too.
+_GOLDEN = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
 
-_Kept = tuple[int, "Schema", list[tuple[str, bytes]]]
+# Less than none first, the number of the sample, and the sample.
+_Kept = tuple[int, int, "Preview | tuple[Schema, list[tuple[str, bytes]]]"]
 
 
 @attrs.define
@@ -63,8 +71,9 @@ class Statistics:
         others: How many of them have a structure of their own.
         schema: The structure of the first one.
         sizes: Bytes of each field in all samples, by the suffix of its members.
-        labels: How many samples have each label, as it is encoded; None where there are too many.
-        label: The suffix of the members that are labels, with ``#`` and a key where each sample is JSON.
+        labels: For each field that may be the label, how many samples have each value, as it is encoded;
+            None where there are too many. Fields are called by the suffix of their members, with ``#`` and a
+            key where each sample is JSON.
         inline: The values in each sample, where it is one member of JSON.
     """
 
@@ -73,12 +82,11 @@ class Statistics:
     others: int = 0
     schema: Schema | None = None
     sizes: dict[str, int] = attrs.Factory(dict)
-    labels: dict[bytes, int] | None = attrs.Factory(dict)
-    label: str | None = None
-    _kept: list[_Kept | Preview] = attrs.Factory(list)
-    _stride: int = 1
+    labels: dict[str, dict[bytes, int] | None] = attrs.Factory(dict)
     inline: list[Field] = attrs.Factory(list)
-    _inline_label: Any = None
+    # A heap, whose first one is the next to be dropped.
+    _kept: list[_Kept] = attrs.Factory(list)
+    _inline_labels: list[tuple[str, Any]] = attrs.Factory(list)
 
     def add(self, schema: Schema, members: list[tuple[str, bytes]]) -> None:
         """Counts a sample.
@@ -90,68 +98,66 @@ class Statistics:
         if self.schema is None:
             self._learn(schema, members)
         if schema is self.schema:
-            if self._inline_label is not None:
-                self._count_inline(members[0][1])
-            sizes, label = self.sizes, self.label
+            sizes, labels = self.sizes, self.labels
             for suffix, payload in members:
                 sizes[suffix] += len(payload)
-                if suffix == label:
-                    self._count(payload)
+                if suffix in labels:
+                    self._count(suffix, payload)
+            if self._inline_labels:
+                self._count_inline(members[0][1])
         else:
             self.others += 1
-        if self.samples % self._stride == 0 and self.previews:
-            self._keep(schema, members)
+        rank = self.samples * _GOLDEN & _MASK
+        if len(self._kept) < self.previews or (self._kept and -self._kept[0][0] > rank):
+            self._keep(rank, schema, members)
         self.samples += 1
 
     def _learn(self, schema: Schema, members: list[tuple[str, bytes]]) -> None:
         self.schema = schema
         self.sizes = dict.fromkeys((suffix for suffix, _ in members), 0)
-        self.inline = []
         if isinstance(schema, Member) and schema.codec == "json":
             with suppress(IPFSDatasetError):
                 self.inline = inline_fields(members[0][1], schema.suffix)
-        self.label = label_of(self.fields())
-        self._inline_label = next((f.path[0] for f in self.inline if f.suffix == self.label), None)
+        candidates = label_candidates(self.fields())
+        self.labels = {field.suffix: {} for field in candidates}
+        self._inline_labels = [(f.suffix, f.path[0]) for f in candidates if self.inline]
 
     def fields(self) -> list[Field]:
         """Returns the values that most samples have."""
         return self.inline or fields_of(self.schema)
 
     def _count_inline(self, payload: bytes) -> None:
-        """Counts the label in a sample that is one member of JSON."""
-        if self.labels is None:
-            return
+        """Counts the labels in a sample that is one member of JSON."""
         value = json.loads(payload)
         if type(value) is dict and len(value) == 1 and "$tuple" in value:
             value = value["$tuple"]
-        try:
-            label = label_bytes(value[self._inline_label])
-        except (LookupError, TypeError):
-            return
-        if label is not None:
-            self._count(label)
+        for suffix, key in self._inline_labels:
+            with suppress(LookupError, TypeError):
+                label = label_bytes(value[key])
+                if label is not None:
+                    self._count(suffix, label)
 
-    def _count(self, payload: bytes) -> None:
-        if self.labels is None:
+    def _count(self, suffix: str, label: bytes) -> None:
+        counts = self.labels[suffix]
+        if counts is None:
             return
-        known = self.labels.get(payload, 0)
-        self.labels[payload] = known + 1
-        if not known and (len(payload) > _MAX_LABEL or len(self.labels) > MAX_LABELS):
-            self.labels = None
+        known = counts.get(label, 0)
+        counts[label] = known + 1
+        if not known and (len(label) > _MAX_LABEL or len(counts) > MAX_LABELS):
+            self.labels[suffix] = None
 
-    def _keep(self, schema: Schema, members: list[tuple[str, bytes]]) -> None:
-        kept: _Kept | Preview = (self.samples, schema, members)
-        if sum(len(payload) for _, payload in members) > _KEPT_BYTES:
-            kept = preview(self.samples, schema, members)
-        self._kept.append(kept)
-        # Twice as many as are shown, so that there are enough after every other one was dropped.
-        if len(self._kept) > 2 * self.previews:
-            self._kept = self._kept[::2]
-            self._stride *= 2
+    def _keep(self, rank: int, schema: Schema, members: list[tuple[str, bytes]]) -> None:
+        large = sum(len(payload) for _, payload in members) > _KEPT_BYTES
+        sample = preview(self.samples, schema, members) if large else (schema, members)
+        kept = (-rank, self.samples, sample)
+        if len(self._kept) < self.previews:
+            heapq.heappush(self._kept, kept)
+        else:
+            heapq.heapreplace(self._kept, kept)
 
     def keep(self, shown: Preview) -> None:
-        """Adds a preview behind all others."""
-        self._kept.append(shown)
+        """Adds a preview of a sample that was counted elsewhere."""
+        self._kept.append((0, shown.position, shown))
 
     def merge(self, part: Statistics, *, same: bool) -> None:
         """Adds the statistics of the next part.
@@ -161,21 +167,22 @@ class Statistics:
             same: Whether its samples have the structure of these.
         """
         if same:
-            if not self.inline:
-                self.inline = part.inline
-                self.label = label_of(self.fields())
+            if not self.inline and part.inline:
+                self.inline, self.labels = part.inline, {suffix: {} for suffix in part.labels}
             for suffix, size in part.sizes.items():
                 self.sizes[suffix] += size
-            if self.labels is not None and part.labels is not None:
-                for label, count in part.labels.items():
-                    self.labels[label] = self.labels.get(label, 0) + count
-                if len(self.labels) > MAX_LABELS:
-                    self.labels = None
-            else:
-                self.labels = None
+            for suffix, counts in self.labels.items():
+                found = part.labels.get(suffix)
+                if counts is None or found is None:
+                    self.labels[suffix] = None
+                    continue
+                for label, count in found.items():
+                    counts[label] = counts.get(label, 0) + count
+                if len(counts) > MAX_LABELS:
+                    self.labels[suffix] = None
         for shown in part.shown():
-            self._kept.append(attrs.evolve(shown, position=shown.position + self.samples))
-        # Every other one, as when all samples are counted by one process.
+            self.keep(attrs.evolve(shown, position=shown.position + self.samples))
+        # Every other one: there may be thousands of parts.
         if len(self._kept) > 8 * max(self.previews, 1):
             self._kept = self._kept[::2]
         self.samples += part.samples
@@ -183,37 +190,71 @@ class Statistics:
 
     def shown(self) -> list[Preview]:
         """Returns the samples to show, spread over the dataset."""
-        most = min(self.previews, len(self._kept))
-        positions = [kept.position if isinstance(kept, Preview) else kept[0] for kept in self._kept]
+        kept = sorted(self._kept, key=itemgetter(1))
+        most = min(self.previews, len(kept))
+        positions = [position for _, position, _ in kept]
         chosen, start = [], 0
         for number in range(most):
             at = bisect_left(positions, number * self.samples // most, start)
             # As many are left as are still to be chosen.
             start = min(at, len(positions) - (most - number)) + 1
-            chosen.append(self._kept[start - 1])
-        return [kept if isinstance(kept, Preview) else preview(*kept) for kept in chosen]
+            chosen.append(kept[start - 1])
+        return [
+            sample if isinstance(sample, Preview) else preview(position, *sample)
+            for _, position, sample in chosen
+        ]
+
+    @property
+    def label(self) -> str | None:
+        """The field that has the classes of samples, None where that is not clear."""
+        fields = {field.suffix: field for field in self.fields()}
+        able = [
+            fields[suffix]
+            for suffix, counts in self.labels.items()
+            if suffix in fields and counts and not self._is_id(counts)
+        ]
+        named = [field for field in able if str(field.path[-1]).lower() in _LABEL_NAMES]
+        if named:
+            return named[0].suffix
+        for codec in _LABEL_CODECS:
+            found = [field for field in able if field.codec == codec]
+            varied = [field for field in found if len(self.labels[field.suffix] or ()) > 1]
+            if len(varied) == 1 or (not varied and found and len(self.labels) == 1):
+                return (varied or found)[0].suffix
+            if varied:
+                return None
+        return None
+
+    def _is_id(self, counts: dict[bytes, int]) -> bool:
+        """Tells whether nearly every sample has a value of its own."""
+        return len(counts) > 20 and len(counts) * 2 > self.samples  # noqa: PLR2004
+
+    def histogram(self) -> list[tuple[bytes, int]]:
+        """Returns the labels and how many samples have each, none where they are no classes."""
+        label = self.label
+        counts = None if label is None else self.labels[label]
+        return sorted(counts.items(), key=label_order) if counts and not self.others else []
 
     def to_json(self) -> dict[str, Any]:
         """Returns what the record of a part has of them, some 5 KB: few previews, no long lists."""
         previews: list[Any] = []
         room = _PART_BYTES
-        shown = attrs.evolve(self, previews=min(self.previews, _PART_PREVIEWS)).shown()
-        for found in shown:
+        for found in attrs.evolve(self, previews=min(self.previews, _PART_PREVIEWS)).shown():
             fields = found.to_json()
             room -= len(json.dumps(fields))
             if room < 0:
                 break
             previews.append(fields)
-        labels = (
-            self.labels if self.labels is not None and len(self.labels) <= _PART_LABELS else None
-        )
         return {
             "samples": self.samples,
             "others": self.others,
             "sizes": self.sizes,
-            "labels": None
-            if labels is None
-            else {k.decode("latin-1"): n for k, n in labels.items()},
+            "labels": {
+                suffix: {label.decode("latin-1"): count for label, count in counts.items()}
+                if counts is not None and len(counts) <= _PART_LABELS
+                else None
+                for suffix, counts in self.labels.items()
+            },
             "previews": previews,
             "inline": [
                 [field.path[0], field.codec]
@@ -221,13 +262,6 @@ class Statistics:
                 if type(field.path[0]) in (int, str)
             ],
         }
-
-    def histogram(self) -> list[tuple[bytes, int]]:
-        """Returns the labels and how many samples have each, none where they are no classes."""
-        if not self.labels or self.others:
-            return []
-        ids = len(self.labels) > 20 and len(self.labels) * 2 > self.samples  # noqa: PLR2004
-        return [] if ids else sorted(self.labels.items(), key=_label_order)
 
 
 def merged(
@@ -241,8 +275,9 @@ def merged(
         previews: How many samples its page shows at most.
     """
     found = Statistics(previews, schema=schema)
-    found.sizes = dict.fromkeys((field.suffix for field in fields_of(schema)), 0)
-    found.label = label_of(found.fields())
+    fields = fields_of(schema)
+    found.sizes = dict.fromkeys((field.suffix for field in fields), 0)
+    found.labels = {field.suffix: {} for field in label_candidates(fields)}
     text = None if schema is None else schema_text(schema)
     for part in parts:
         found.merge(part, same=part.schema is not None and schema_text(part.schema) == text)
@@ -262,28 +297,19 @@ def statistics_from_json(fields: Any, schema: Schema | None) -> Statistics:
         LookupError: Likewise.
     """
     found = Statistics(schema=schema)
-    inline = fields["inline"]
-    if len(inline) > _PART_INLINE or any(
-        type(k) not in (int, str) or type(c) is not str for k, c in inline
-    ):
-        raise ValueError("its fields are damaged")
-    if isinstance(schema, Member):
-        found.inline = [
-            Field((key,), codec[:64], f"{schema.suffix}#{key}") for key, codec in inline
-        ]
-    found.label = label_of(found.fields())
     found.samples, found.others = _count(fields["samples"]), _count(fields["others"])
     sizes, labels, previews = fields["sizes"], fields["labels"], fields["previews"]
+    inline = fields["inline"]
+    if len(inline) > _PART_INLINE or len(previews) > _PART_PREVIEWS:
+        raise ValueError("its fields or its previews are too many")
+    if isinstance(schema, Member):
+        found.inline = [
+            Field((_key(key),), _text(codec), f"{schema.suffix}#{key}") for key, codec in inline
+        ]
     known = {field.suffix for field in fields_of(schema)}
     found.sizes = {suffix: _count(sizes[suffix]) for suffix in known if suffix in sizes}
-    if labels is None:
-        found.labels = None
-    else:
-        if len(labels) > _PART_LABELS or any(len(name) > _MAX_LABEL for name in labels):
-            raise ValueError("its labels are too many or too long")
-        found.labels = {name.encode("latin-1"): _count(count) for name, count in labels.items()}
-    if len(previews) > _PART_PREVIEWS:
-        raise ValueError("its previews are too many")
+    for field in label_candidates(found.fields()):
+        found.labels[field.suffix] = _counts(labels[field.suffix])
     for one in previews:
         shown = preview_from_json(one)
         if shown.position >= found.samples:
@@ -292,25 +318,40 @@ def statistics_from_json(fields: Any, schema: Schema | None) -> Statistics:
     return found
 
 
+def _counts(labels: Any) -> dict[bytes, int] | None:
+    if labels is None:
+        return None
+    if len(labels) > _PART_LABELS or any(len(name) > _MAX_LABEL for name in labels):
+        raise ValueError("its labels are too many or too long")
+    return {name.encode("latin-1"): _count(count) for name, count in labels.items()}
+
+
+def _key(value: Any) -> int | str:
+    if type(value) not in (int, str) or len(str(value)) > 1000:  # noqa: PLR2004
+        raise ValueError(f"{value!r:.40} is not a key")
+    return value  # type: ignore[no-any-return]
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str or len(value) > _MAX_LABEL:
+        raise ValueError(f"{value!r:.40} is not the name of a codec")
+    return value
+
+
 def _count(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 1 << 62:
         raise ValueError(f"{value!r:.40} is not a count")
     return value
 
 
-def _label_order(item: tuple[bytes, int]) -> tuple[int, int, bytes]:
+def label_order(item: tuple[bytes, int]) -> tuple[int, int, bytes]:
     """Sorts numbers by their value, before all else by its text."""
     label = item[0]
-    number = label.removeprefix(b"-")
-    return (0, int(label), b"") if number.isdigit() else (1, 0, label)
+    return (0, int(label), b"") if label.removeprefix(b"-").isdigit() else (1, 0, label)
 
 
-def label_of(fields: list[Field]) -> str | None:
-    """Returns the suffix of the field that looks like the label of a sample."""
+def label_candidates(fields: list[Field]) -> list[Field]:
+    """Returns the fields that may be the label of a sample: of numbers and texts, those named so first."""
     able = [field for field in fields if field.codec in _LABEL_CODECS and field.path]
-    named = [field for field in able if str(field.path[-1]).lower() in _LABEL_NAMES]
-    numbers = [field for field in able if field.codec == "int"]
-    for found in (named, numbers, able if len(fields) > 1 else []):
-        if found and (found is named or len(found) == 1):
-            return found[0].suffix
-    return None
+    able.sort(key=lambda field: str(field.path[-1]).lower() not in _LABEL_NAMES)
+    return able[:_MAX_CANDIDATES]
