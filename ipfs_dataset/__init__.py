@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         DatasetSplit as DatasetSplit,
         IPFSDataset as IPFSDataset,
         IPFSIterableDataset as IPFSIterableDataset,
+        MixedDataset as MixedDataset,
         ShuffleDataset as ShuffleDataset,
         load as load,
     )
@@ -34,7 +35,8 @@ else:
         for module, names in {
             "exporter": "DatasetCard EncodedFile IPFSDatasetExporter",
             "ipfs_dataset": (
-                "BlockShuffleSampler DatasetSplit IPFSDataset IPFSIterableDataset ShuffleDataset load"
+                "BlockShuffleSampler DatasetSplit IPFSDataset IPFSIterableDataset MixedDataset "
+                "ShuffleDataset load"
             ),
             "types": "IPFSObject RemoteFileType",
         }.items()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset as IPFSIterableDataset
     from ipfs_dataset_core.datasets.loading import load as load
     from ipfs_dataset_core.datasets.map_style import IPFSDataset as IPFSDataset
+    from ipfs_dataset_core.datasets.mixed import MixedDataset as MixedDataset
     from ipfs_dataset_core.datasets.shuffle import ShuffleDataset as ShuffleDataset
     from ipfs_dataset_core.datasets.splits import DatasetSplit as DatasetSplit
     from ipfs_dataset_core.errors import (
@@ -133,6 +134,7 @@ else:
             "datasets.iterable": "IPFSIterableDataset",
             "datasets.loading": "load",
             "datasets.map_style": "IPFSDataset",
+            "datasets.mixed": "MixedDataset",
             "datasets.shuffle": "ShuffleDataset",
             "datasets.splits": "DatasetSplit",
             "errors": (

@@ -18,6 +18,7 @@ from ipfs_dataset_core.order.global_order import (
     places_of_rank,
     stop_for,
 )
+from ipfs_dataset_core.order.laned_order import default_lanes, lanes_given
 from ipfs_dataset_core.order.order_state import OrderState
 from ipfs_dataset_core.order.outer_sharding import OuterSharding, outer_sharding
 from ipfs_dataset_core.order.prefetch_hints import Upcoming, with_hints
@@ -37,10 +38,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ipfs_dataset_core.order.sharding import Distribution
-
-
-# From the most memory to the least.
-_DEFAULT_LANES = (Lanes(4, 2), Lanes(4), Lanes(2))
 
 
 class BlockShuffleSampler(DistributedSampler[int]):
@@ -344,26 +341,6 @@ class SamplerIterator:
         self._sampler.load_state_dict(state)
         self._yielded, self._start = 0, self._sampler.begin(self._outer)
         self._numbers = self._sampler.numbers(self._start, self._outer)
-
-
-def lanes_given(lanes: int | tuple[int, int]) -> Lanes:
-    """Returns lanes as users write them: how many for ranks, or that and how many for workers.
-
-    Raises:
-        ValueError: There are none.
-    """
-    ranks, workers = (lanes, 1) if isinstance(lanes, int) else lanes
-    return Lanes(_at_least_one("lanes", ranks), _at_least_one("lanes", workers))
-
-
-def default_lanes(memory: int, block: int) -> Lanes:
-    """Returns as many lanes as one process can read alone: the order must not depend on how many there are.
-
-    Args:
-        memory: Bytes of blocks that a process keeps.
-        block: About how many bytes a shuffle block has.
-    """
-    return next((some for some in _DEFAULT_LANES if fits(memory, 1, block, some.count)), Lanes())
 
 
 def _at_least_one(name: str, value: int) -> int:

@@ -1,0 +1,415 @@
+"""A mixture of datasets: one stream in which sources come in given proportions."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, Literal
+
+from ipfs_dataset_core.datasets.mixed_sources import (
+    NumberedReader,
+    NumberedSource,
+    StreamReader,
+    StreamSource,
+    source_of,
+)
+from ipfs_dataset_core.datasets.resumable import Reading, ResumableStream, StreamIterator
+from ipfs_dataset_core.errors import StateError
+from ipfs_dataset_core.order.global_order import Lanes
+from ipfs_dataset_core.order.laned_order import default_lanes, lanes_given, lanes_of_reader
+from ipfs_dataset_core.order.mixture import MixtureSchedule, quotas_of, stop_of_mixture
+from ipfs_dataset_core.order.order_state import OrderState, joined_ids
+from ipfs_dataset_core.order.reader_rank import job_to_carry, reader_of_stream
+from ipfs_dataset_core.order.sharding import known_distribution, known_split
+from ipfs_dataset_core.order.stream_places import stop_of_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from typing_extensions import Self
+
+    from ipfs_dataset_core.datasets.mixed_sources import Source
+    from ipfs_dataset_core.order.reader_rank import Job
+    from ipfs_dataset_core.order.sharding import Distribution, ReaderRank, Split
+
+Stop = Literal["first", "all"]
+# How many samples are fetched together where no batch size was given.
+_TOGETHER = 64
+
+
+class MixedDataset(ResumableStream):
+    """Yields samples of several datasets in given proportions, each in an order of its own.
+
+    Which source comes next follows from the seed and the place alone: proportions are kept everywhere, every
+    number of ranks and workers has the same global batches with the same global batch size, and a job goes on
+    where a state was taken.
+
+    Map-style datasets and streams with random access are read in shuffled blocks, where they have any, else
+    in a full permutation. Other streams, such as those of compressed TARs or with an ``__iter__`` of their
+    own, come in their own order, and every rank and worker reads them from the start to the end.
+
+    Args:
+        sources: By name, a dataset and its weight, of which only the proportion to the others counts. Instead
+            of a map-style dataset a `BlockShuffleSampler` of it may be given, whose blocks, window and seed
+            count then.
+        seed: What the order depends on, besides the epoch; the same for all ranks.
+        stop: When an epoch ends: with ``"first"`` where the first source has no more samples, with ``"all"``
+            where every source was read to its end; those that ended before start over, in another order.
+        batch_size: The loader's. Then its workers get whole batches in turn, and ``len(loader)`` is the
+            number of batches that come.
+        shuffle: Whether each epoch has another order; without it, sources are read in the order of their
+            data.
+        with_names: Whether samples come as ``(name of the source, sample)``.
+        lanes: As for `BlockShuffleSampler`.
+        distribution: As for `IPFSIterableDataset`. What ``"pad"`` adds goes on behind the end of the epoch.
+        split: As for `IPFSIterableDataset`.
+
+    Raises:
+        ValueError: There are no sources, or a weight is no positive number.
+        TypeError: A source is no dataset that can be mixed.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, tuple[Any, float]],
+        *,
+        seed: int = 0,
+        stop: Stop = "first",
+        batch_size: int | None = None,
+        shuffle: bool = True,
+        with_names: bool = False,
+        lanes: int | tuple[int, int] | None = None,
+        distribution: Distribution | None = None,
+        split: Split = "auto",
+    ) -> None:
+        if stop not in ("first", "all"):
+            raise ValueError(f"stop is 'first' or 'all', not {stop!r}")
+        self._given = {
+            name: source_of(name, dataset, shuffle=shuffle)
+            for name, (dataset, _) in _pairs(sources).items()
+        }
+        self._used: dict[str, Source] | None = None
+        self._quotas = quotas_of({name: weight for name, (_, weight) in sources.items()})
+        self._seed = seed
+        self._stop = stop
+        self._shuffle = shuffle
+        self._with_names = with_names
+        self._lanes = None if lanes is None else lanes_given(lanes)
+        self._chunk: int | None = None
+        self._distribution = known_distribution(distribution)
+        self._split = known_split(split)
+        self._carried: Job | None = None
+        self._start_progress(batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        return StreamIterator(self)
+
+    def __len__(self) -> int:
+        """Returns the number of samples for this rank, of those that are left where a state was loaded.
+
+        Raises:
+            TypeError: Only reading a stream to its end would tell.
+        """
+        total = self._total()
+        if total is None:
+            raise TypeError("this mixture has no len(): a stream in it has none")
+        job, _ = reader_of_stream(self._carried, self._split)
+        start = 0 if self._progress.finished else self._progress.start
+        stop = self._stop_for(total, start, job)
+        return len(range(start + (job.rank - start) % job.world, stop, job.world))
+
+    def __bool__(self) -> bool:
+        """Returns True, as for any iterable dataset: asking must neither read nor fail."""
+        return True
+
+    def __repr__(self) -> str:
+        total = sum(self._quotas.values())
+        parts = ", ".join(f"{name} {quota / total:.1%}" for name, quota in self._quotas.items())
+        return f"<{type(self).__name__} {parts}>"
+
+    def content_id(self) -> str:
+        """Returns the names of the sources, and what they are made of."""
+        return joined_ids(f"{name}={source.content_id()}" for name, source in self._sources.items())
+
+    def close(self) -> None:
+        """Closes the connections of the sources in this process; a later use opens them again."""
+        for source in self._given.values():
+            source.close()
+
+    def with_split(self, split: Split) -> Self:
+        """Returns a view of this mixture whose samples are split otherwise; see `IPFSIterableDataset`."""
+        view = copy.copy(self)
+        view._split, view._carried = known_split(split), self._carried  # noqa: SLF001 - of the same class
+        return view
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            **self.__dict__,
+            "_carried": job_to_carry(self._carried),
+            "_record": None,
+            "_used": None,
+        }
+
+    @property
+    def _sources(self) -> dict[str, Source]:
+        """The sources, of which streams with random access are read by number."""
+        if self._used is None:
+            self._used = {
+                name: source.by_number(shuffle=self._shuffle)
+                if isinstance(source, StreamSource)
+                else source
+                for name, source in self._given.items()
+            }
+        return self._used
+
+    @property
+    def _depends_on_epoch(self) -> bool:
+        return self._shuffle
+
+    def _order_state(self, epoch: int, position: int) -> OrderState:
+        lanes = self._used_lanes()
+        parameters = {
+            "lanes": lanes.ranks,
+            "worker_lanes": lanes.workers,
+            "chunk": self._chunk_size(),
+        }
+        for name, source in self._sources.items():
+            parameters[f"weight of {name}"] = self._quotas[name]
+            if self._shuffle and isinstance(source, NumberedSource) and source.blocks is not None:
+                parameters[f"block_bytes of {name}"] = source.blocks.size
+                parameters[f"window of {name}"] = source.window(lanes)
+        return OrderState(
+            order=f"{'shuffled ' if self._shuffle else ''}mixture, stop={self._stop}",
+            data=self.content_id(),
+            samples=None if None in (counts := self._counts()) else sum(_known(counts)),
+            seed=self._seed,
+            epoch=epoch,
+            position=position,
+            parameters=parameters,
+            derived=frozenset({"chunk"}),
+        )
+
+    def _state_at(self, epoch: int, place: int) -> dict[str, Any]:
+        total = self._total()
+        place = place if total is None else min(place, total)
+        state = self._order_state(epoch, place).to_json()
+        return {**state, "sources": self._positions(place)}
+
+    def _positions(self, place: int) -> dict[str, int]:
+        """Returns how many samples of each source come before a place."""
+        schedule = self._schedule()
+        return {
+            name: sum(schedule.counts(number, place)) for number, name in enumerate(self._sources)
+        }
+
+    def _adopt(self, found: OrderState, state: Mapping[str, Any]) -> None:
+        parameters = found.parameters
+        before = (self._seed, self._lanes, self._chunk, self._quotas)
+        self._seed = found.seed
+        self._lanes = Lanes(parameters["lanes"], parameters["worker_lanes"])
+        self._chunk = parameters["chunk"]
+        self._quotas = {name: parameters[f"weight of {name}"] for name in self._sources}
+        positions = self._positions(found.position)
+        if state.get("sources") != positions:
+            self._seed, self._lanes, self._chunk, self._quotas = before
+            raise StateError(
+                f"this state has the positions {state.get('sources')!r:.200} of its sources, which do not go "
+                f"with position {found.position} of the mixture, {positions}: it was changed, or is damaged"
+            )
+        for name, source in self._sources.items():
+            if f"window of {name}" in parameters:
+                assert isinstance(source, NumberedSource)
+                assert source.blocks is not None
+                source.blocks.size = parameters[f"block_bytes of {name}"]
+                source.mixed = parameters[f"window of {name}"] * self._lanes.count
+
+    def _total(self) -> int | None:
+        counts = self._counts()
+        if self._stop == "first" and None not in counts:
+            return stop_of_mixture(self._schedule(), _known(counts), every=False)
+        if None in counts:
+            return None
+        return stop_of_mixture(self._schedule(), _known(counts), every=True)
+
+    def _world(self) -> int:
+        return reader_of_stream(self._carried, self._split)[0].world
+
+    def _reading(self, epoch: int, start: int) -> Reading:
+        job, reader = reader_of_stream(self._carried, self._split)
+        batch = self._batch or 1
+        return Reading(
+            epoch=epoch,
+            start=start,
+            reader=reader,
+            batch=batch,
+            in_parts=False,
+            read=lambda taken: self._read(epoch, start, taken, job, reader),
+        )
+
+    def _read(
+        self, epoch: int, start: int, taken: int, job: Job, reader: ReaderRank
+    ) -> Iterator[Any]:
+        """Yields the samples of one reader."""
+        lanes, schedule = self._used_lanes(), self._schedule()
+        lanes_read = lanes_of_reader(lanes, reader, self._batch)
+        readers: list[NumberedReader | StreamReader] = []
+        for number, (name, source) in enumerate(self._sources.items()):
+            if isinstance(source, NumberedSource):
+                key = (self._seed, name, epoch)
+                readers.append(NumberedReader(source, number, schedule, lanes, lanes_read, *key))
+            else:
+                readers.append(StreamReader(source, number, schedule, epoch))
+        counts = [
+            found.source.count() if isinstance(found, NumberedReader) else found.count
+            for found in readers
+        ]
+        places = _Places(self, schedule, counts, start, job)
+        names = list(self._sources)
+        # The samples of a group, or, until they are fetched together, the numbers of them.
+        group: list[tuple[int, Any]] = []
+        for place in _places_of_reader(reader, self._batch or 1, start, taken):
+            if not places.has(place, readers):
+                break
+            lane, number, before = schedule.find(place)
+            found = readers[number]
+            if isinstance(found, NumberedReader):
+                group.append((number, found.at(place, lane, before)))
+            else:
+                group.append((number, found.at(place)))
+            if len(group) == (self._batch or _TOGETHER):
+                yield from self._fetched(group, readers, names)
+                group = []
+        yield from self._fetched(group, readers, names)
+
+    def _fetched(
+        self,
+        group: list[tuple[int, Any]],
+        readers: list[NumberedReader | StreamReader],
+        names: list[str],
+    ) -> Iterator[Any]:
+        """Yields samples in their order, those of each source fetched together."""
+        fetched: dict[int, Iterator[Any]] = {}
+        for source, reader in enumerate(readers):
+            wanted = [found for number, found in group if number == source]
+            if isinstance(reader, NumberedReader):
+                fetched[source] = iter(reader.source.read(wanted) if wanted else ())
+            else:
+                fetched[source] = iter(wanted)
+        for number, _ in group:
+            sample = next(fetched[number])
+            yield (names[number], sample) if self._with_names else sample
+
+    def _counts(self) -> list[int | None]:
+        counts = [source.count() for source in self._sources.values()]
+        for name, count in zip(self._sources, counts, strict=True):
+            if count == 0:
+                raise ValueError(f"the source {name!r} has no samples: leave it out")
+        return counts
+
+    def _schedule(self) -> MixtureSchedule:
+        return MixtureSchedule(
+            list(self._quotas.values()), self._seed, self._used_lanes(), self._chunk_size()
+        )
+
+    def _used_lanes(self) -> Lanes:
+        if self._lanes is None:
+            found = [
+                default_lanes(source.blocks.block_memory(), source.blocks.size)
+                for source in self._sources.values()
+                if isinstance(source, NumberedSource) and source.blocks is not None
+            ]
+            most = Lanes(4, 2) if self._shuffle else Lanes()
+            self._lanes = min([most, *found], key=lambda lanes: lanes.count)
+        return self._lanes
+
+    def _chunk_size(self) -> int:
+        if self._chunk is not None:
+            return self._chunk
+        return max(self._used_lanes().ranks, (self._batch or 0) * self._world())
+
+    def _stop_for(self, total: int, start: int, job: Job) -> int:
+        distribution = self._distribution or job.distribution
+        return stop_of_stream(total, start, job.world, self._batch, distribution)
+
+
+class _Places:
+    """Where an iteration stops, which may be known only when a stream has ended.
+
+    Args:
+        mixture: What is read.
+        schedule: The sources of all places.
+        counts: How many samples each source has, None where that is not known yet.
+        start: The place at which the iteration begins.
+        job: The ranks.
+    """
+
+    def __init__(
+        self,
+        mixture: MixedDataset,
+        schedule: MixtureSchedule,
+        counts: list[int | None],
+        start: int,
+        job: Job,
+    ) -> None:
+        self._mixture = mixture
+        self._schedule = schedule
+        self._counts = counts
+        self._start = start
+        self._job = job
+        self._stop = self._find_stop()
+
+    def has(self, place: int, readers: list[NumberedReader | StreamReader]) -> bool:
+        """Returns whether a place is before the stop; reads streams of unknown length up to it."""
+        for number, reader in enumerate(readers):
+            if self._counts[number] is None:
+                assert isinstance(reader, StreamReader)
+                if not reader.reaches(place + 1):
+                    if not reader.count:
+                        raise ValueError(
+                            f"the source {reader.source.name!r} has no samples: leave it out"
+                        )
+                    self._counts[number] = reader.count
+                    self._stop = self._find_stop()
+        return self._stop is None or place < self._stop
+
+    def _find_stop(self) -> int | None:
+        known = {number: count for number, count in enumerate(self._counts) if count is not None}
+        mixture = self._mixture
+        if mixture._stop == "first":  # noqa: SLF001 - a part of it
+            ends = [self._schedule.place(number, count) for number, count in known.items()]
+            total = min(ends, default=None)
+        else:
+            every = len(known) == len(self._counts)
+            ends = [self._schedule.place(number, count - 1) + 1 for number, count in known.items()]
+            total = max(ends) if every else None
+        return None if total is None else mixture._stop_for(total, self._start, self._job)  # noqa: SLF001
+
+
+def _places_of_reader(reader: ReaderRank, batch: int, start: int, taken: int) -> Iterator[int]:
+    """Yields the places of one reader, without end.
+
+    Args:
+        reader: The reader.
+        batch: How many samples its loader puts into a batch.
+        start: The place at which the iteration begins.
+        taken: How many of them to leave out.
+    """
+    first = start + (reader.rank - start) % reader.world
+    number, offset = divmod(taken, batch)
+    while True:
+        begin = (number * reader.workers + reader.worker) * batch
+        for index in range(begin + offset, begin + batch):
+            yield first + index * reader.world
+        number, offset = number + 1, 0
+
+
+def _pairs(sources: Mapping[str, tuple[Any, float]]) -> Mapping[str, tuple[Any, float]]:
+    for name, pair in sources.items():
+        if not isinstance(name, str):
+            raise TypeError(f"a source has a text as its name, not {name!r}")
+        if not (isinstance(pair, (tuple, list)) and len(pair) == 2):  # noqa: PLR2004 - a pair
+            raise TypeError(f"the source {name!r} is a dataset and its weight, not {pair!r:.100}")
+    return sources
+
+
+def _known(counts: list[int | None]) -> list[int]:
+    return [count for count in counts if count is not None]

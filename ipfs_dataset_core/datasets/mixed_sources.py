@@ -1,0 +1,382 @@
+"""The sources of a mixture: datasets that are read by number, and streams that are read to the end."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import IterableDataset
+
+from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
+from ipfs_dataset_core.datasets.resumable import ResumableStream
+from ipfs_dataset_core.datasets.shuffle import close_if_possible, datasets_below
+from ipfs_dataset_core.datasets.shuffle_source import source_of as samples_by_number
+from ipfs_dataset_core.order.dataset_blocks import blocks_of
+from ipfs_dataset_core.order.global_order import LaneReader
+from ipfs_dataset_core.order.order_state import IdentifiedDataset
+from ipfs_dataset_core.order.prefetch_hints import Upcoming, with_hints
+from ipfs_dataset_core.order.sampler import BlockShuffleSampler
+from ipfs_dataset_core.order.shuffled_blocks import (
+    ShuffleBlockOrder,
+    ahead,
+    default_window,
+    fits,
+    samples_of,
+    unhinted,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ipfs_dataset_core.datasets.shuffle_source import NumberedSource as SamplesByNumber
+    from ipfs_dataset_core.order.dataset_blocks import DatasetBlocks
+    from ipfs_dataset_core.order.global_order import Lanes
+    from ipfs_dataset_core.order.mixture import MixtureSchedule
+
+
+class NumberedSource:
+    """A map-style dataset, in shuffled blocks where it has them.
+
+    Args:
+        name: What the mixture calls it.
+        dataset: The dataset, or a sampler of one, whose blocks, window and seed count then.
+        shuffle: Whether each epoch has another order.
+    """
+
+    def __init__(self, name: str, dataset: Any, *, shuffle: bool) -> None:
+        sampler = dataset if isinstance(dataset, BlockShuffleSampler) else None
+        self.name = name
+        self.dataset: Any = dataset if sampler is None else sampler.dataset
+        self._seed = 0 if sampler is None else sampler.seed
+        self._shuffle = shuffle
+        self._blocks: DatasetBlocks | None = None
+        self._looked = False
+        # Of all lanes together, by default what memory holds.
+        self.mixed: int | None = None
+        self._size: int | None = None
+        if sampler is not None:
+            self._size, self.mixed = sampler.block_bytes, sampler.mixed_blocks
+
+    def count(self) -> int:
+        """Returns how many samples it has."""
+        return len(self.dataset)
+
+    def content_id(self) -> str:
+        """Returns what its samples are made of, "" where it does not tell."""
+        if self.blocks is not None:
+            return self.blocks.content_id()
+        return self.dataset.content_id() if isinstance(self.dataset, IdentifiedDataset) else ""
+
+    @property
+    def blocks(self) -> DatasetBlocks | None:
+        """Its shuffle blocks, None where it has none."""
+        if not self._looked:
+            self._blocks, self._looked = blocks_of(self.dataset), True
+            if self._blocks is not None and self._size is not None:
+                self._blocks.size = self._size
+        return self._blocks
+
+    def window(self, lanes: Lanes) -> int:
+        """Returns how many blocks are mixed in each lane."""
+        if self.blocks is None:
+            return 1
+        memory, size = self.blocks.block_memory(), self.blocks.size
+        return max(1, (self.mixed or default_window(memory, size)) // lanes.count)
+
+    def numbers(
+        self, lanes: Lanes, lanes_read: int, *key: object
+    ) -> Callable[[int, int, int], Iterator[int]]:
+        """Returns what yields the numbers of a stretch of its order, without the first few.
+
+        Args:
+            lanes: Those of the mixture.
+            lanes_read: From how many of them this reader reads.
+            key: What the order depends on.
+        """
+        if not self._shuffle:
+            return lambda start, stop, skip: iter(range(start + skip, stop))
+        if self.blocks is None:
+            order = ShuffleBlockOrder(range(1, self.count() + 1), 1, *key)
+            return lambda start, stop, skip: samples_of(order.steps(start, stop, skip))
+        window, size = self.window(lanes), self.blocks.size
+        steps = self.blocks.order(window, self._seed, *key)
+        if not fits(self.blocks.block_memory(), window, size, lanes_read):
+            return lambda start, stop, skip: samples_of(steps(start, stop, skip))
+        return lambda start, stop, skip: with_hints(
+            steps(start, stop, skip), ahead(lanes_read), unhinted(lanes_read)
+        )
+
+    def read(self, numbers: Sequence[int]) -> list[Any]:
+        """Returns samples, fetched together; one that is skipped is replaced by the next that can be read."""
+        if self.blocks is not None and self.blocks.are_composed:
+            hints = [
+                part for number in numbers if isinstance(number, Upcoming) for part in number.soon
+            ]
+            if hints:
+                self.blocks.prefetch(number for part in hints for number in part)
+            numbers = list(map(int, numbers))
+        if not hasattr(self.dataset, "__getitems__"):
+            return [self.dataset[number] for number in numbers]
+        found: list[Any] = self.dataset.__getitems__(numbers)
+        if len(found) == len(numbers):
+            return found
+        return [self._read_or_next(int(number)) for number in numbers]
+
+    def _read_or_next(self, number: int) -> Any:
+        count = self.count()
+        for tried in range(count):
+            if found := self.dataset.__getitems__([(number + tried) % count]):
+                return found[0]
+        raise ValueError(f"the source {self.name!r} has no sample that can be read")
+
+    def close(self) -> None:
+        """Closes what this process opened."""
+        for dataset in datasets_below(self.dataset):
+            close_if_possible(dataset)
+
+
+class StreamSource:
+    """A stream; every reader reads all of it, and uses the samples at its own places.
+
+    Args:
+        name: What the mixture calls it.
+        stream: The stream.
+    """
+
+    def __init__(self, name: str, stream: Any) -> None:
+        self.name = name
+        self.stream = stream
+
+    def count(self) -> int | None:
+        """Returns how many samples it has, None where only reading all of it would tell."""
+        view: Any = alone(self.stream)
+        try:
+            return len(view)
+        except TypeError:
+            return None
+
+    def content_id(self) -> str:
+        """Returns what its samples are made of, "" where it does not tell."""
+        if not hasattr(self.stream, "_objects") and isinstance(self.stream, IPFSIterableDataset):
+            return ""  # a subclass that only reads another stream
+        return self.stream.content_id() if isinstance(self.stream, IdentifiedDataset) else ""
+
+    def by_number(self, *, shuffle: bool) -> Source:
+        """Returns a source that reads the stream by number, this one where it allows no random access."""
+        # What overrides the iteration may join neighbours, or read another dataset beside it.
+        if type(self.stream).__iter__ is not IPFSIterableDataset.__iter__:
+            return self
+        samples = samples_by_number(self.stream)
+        if samples is None:
+            return self
+        return NumberedSource(self.name, _StreamByNumber(self.stream, samples), shuffle=shuffle)
+
+    def close(self) -> None:
+        """Closes what this process opened."""
+        close_if_possible(self.stream)
+
+
+class _StreamByNumber:
+    """A stream as a map-style dataset.
+
+    Args:
+        stream: The stream.
+        samples: Its samples.
+    """
+
+    def __init__(self, stream: IPFSIterableDataset, samples: SamplesByNumber) -> None:
+        self._stream = stream
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[Any]:
+        """Returns samples, fetched together; those that are skipped are replaced."""
+        found = self._samples.read(iter(numbers), hinted=True, replaces=True)
+        return [sample for _, sample in found]
+
+    def block_memory(self) -> int:
+        """Returns how many bytes of verified blocks each process keeps."""
+        return self._samples.memory
+
+    def block_stops(self, size: int) -> Sequence[int]:
+        """Returns where each run of about `size` bytes of samples ends, by number."""
+        return self._samples.block_stops(size)
+
+    def content_id(self) -> str:
+        """Returns the CIDs of the stream."""
+        return self._samples.content_id()
+
+    def close(self) -> None:
+        """Closes the stream's connections in this process."""
+        self._stream.close()
+
+
+Source = NumberedSource | StreamSource
+
+
+def source_of(name: str, dataset: Any, *, shuffle: bool) -> Source:
+    """Returns a source for what a user gives.
+
+    Raises:
+        TypeError: It is no dataset that can be mixed.
+    """
+    if isinstance(dataset, BlockShuffleSampler):
+        return NumberedSource(name, dataset, shuffle=shuffle)
+    if isinstance(dataset, ResumableStream):
+        return StreamSource(name, dataset)
+    if isinstance(dataset, IterableDataset):
+        raise TypeError(
+            f"the source {name!r} is a {type(dataset).__name__}, which shares its samples out itself: a "
+            "mixture takes map-style datasets, and streams of this library"
+        )
+    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+        raise TypeError(
+            f"the source {name!r} is a {type(dataset).__name__}: a mixture takes map-style datasets, with "
+            "len() and [], and streams of this library"
+        )
+    return NumberedSource(name, dataset, shuffle=shuffle)
+
+
+def alone(stream: Any) -> Any:
+    """Returns a view of a stream that yields all samples to whoever iterates it, with an epoch of its own."""
+    view: Any = stream.with_split("none")
+    _detach(view)
+    return view
+
+
+def _detach(view: Any) -> None:
+    if hasattr(view, "_progress"):
+        view._start_progress(view._batch)  # noqa: SLF001 - a copy that nobody else has
+    for value in vars(view).values():
+        if isinstance(value, ResumableStream):
+            _detach(value)
+
+
+class NumberedReader:
+    """Reads one source's places, in ascending order.
+
+    Args:
+        source: The source.
+        number: Of the source in the schedule.
+        schedule: The sources of all places.
+        lanes: Those of the mixture.
+        lanes_read: From how many of them this reader reads.
+        key: What the order depends on.
+    """
+
+    def __init__(
+        self,
+        source: NumberedSource,
+        number: int,
+        schedule: MixtureSchedule,
+        lanes: Lanes,
+        lanes_read: int,
+        *key: object,
+    ) -> None:
+        self.source = source
+        self._number = number
+        self._schedule = schedule
+        self._lanes = lanes
+        self._lanes_read = lanes_read
+        self._key = key
+        self._count = source.count()
+        # Where the turn stops in which the source is read for the first time, or once more.
+        self._stop = -1
+
+    def at(self, place: int, lane: int, before: int) -> int:
+        """Returns the number of the sample at a place.
+
+        Args:
+            place: The place.
+            lane: Its lane.
+            before: How often the source came before in the lane.
+        """
+        if place >= self._stop:
+            self._begin_turn(place)
+        index = before - self._begins[lane]
+        reader = self._readers.get(lane)
+        if reader is None:
+            start = self._starts[lane]
+            stop = start + self._sizes[lane]
+            reader = self._readers[lane] = LaneReader(self._numbers(start, stop, index), index)
+        return reader.read(index)
+
+    def _begin_turn(self, place: int) -> None:
+        count, schedule, number = self._count, self._schedule, self._number
+        turn = sum(schedule.counts(number, place)) // count
+        start = schedule.place(number, turn * count) if turn else 0
+        self._stop = schedule.place(number, (turn + 1) * count)
+        self._begins = schedule.counts(number, start)
+        ends = schedule.counts(number, self._stop)
+        self._sizes = [end - begin for begin, end in zip(self._begins, ends, strict=True)]
+        self._starts = [sum(self._sizes[:lane]) for lane in range(len(self._sizes))]
+        self._numbers = self.source.numbers(self._lanes, self._lanes_read, *self._key, turn)
+        self._readers: dict[int, LaneReader] = {}
+
+
+class StreamReader:
+    """Reads all of a stream, and over again.
+
+    Args:
+        source: The source.
+        number: Of the source in the schedule.
+        schedule: The sources of all places.
+        epoch: Of the mixture.
+    """
+
+    def __init__(
+        self, source: StreamSource, number: int, schedule: MixtureSchedule, epoch: int
+    ) -> None:
+        self.source = source
+        self._number = number
+        self._schedule = schedule
+        self._epoch = epoch
+        self._view = alone(source.stream)
+        self.count = source.count()
+        self._samples: Iterator[Any] | None = None
+        self._turn = self._read = 0
+        self._sample: Any = None
+
+    def reaches(self, place: int) -> bool:
+        """Returns whether the stream has samples for all places before one, read for the first time."""
+        index = sum(self._schedule.counts(self._number, place))
+        if self.count is None and index:
+            self._go_to(0, index)
+        return self.count is None or index <= self.count
+
+    def at(self, place: int) -> Any:
+        """Returns the sample at a place."""
+        index = sum(self._schedule.counts(self._number, place))
+        if self.count is None:
+            self._go_to(0, index + 1)
+        if self.count is not None and index >= self._read_in_all:
+            turn, number = divmod(index, self.count)
+            if not self._go_to(turn, number + 1):
+                raise ValueError(
+                    f"the source {self.source.name!r} ended after {self._read} samples, and has {self.count}"
+                )
+        return self._sample
+
+    @property
+    def _read_in_all(self) -> int:
+        return self._turn * (self.count or 0) + self._read
+
+    def _go_to(self, turn: int, read: int) -> bool:
+        """Reads up to so many samples of a turn; returns whether there are as many."""
+        if self._samples is None or turn != self._turn:
+            self._turn = turn
+            # From the middle where the stream can: what is before is read else.
+            skipped = read - 1 if hasattr(self._view, "_progress") else 0
+            self._view.set_epoch(self._epoch + turn)
+            if skipped:
+                self._view._progress.move(self._epoch + turn, skipped)  # noqa: SLF001 - a copy of our own
+            self._samples, self._read = iter(self._view), skipped
+        for sample in islice(self._samples, read - self._read):
+            self._sample = sample
+            self._read += 1
+        if self._read < read:
+            self.count = self._read if self.count is None else self.count
+            return False
+        return True

@@ -1,0 +1,364 @@
+"""Mixtures: proportions, each sample once, the same global batches in every world, and exact states."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections import Counter
+from itertools import chain
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset
+
+from ipfs_dataset import (
+    BlockShuffleSampler,
+    IPFSDataset,
+    IPFSIterableDataset,
+    MixedDataset,
+    ShuffleDataset,
+)
+from ipfs_dataset_core import StateError
+from tests.support.builders import tar_bytes, zip_bytes
+from tests.support.stores import Store, members
+from tests.support.workers import Placed, TransformedStream, as_it_is
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
+
+
+class Tagged(Placed):
+    """Numbers of a source of its own."""
+
+    def __init__(self, tag, count, memory=64):
+        super().__init__(count, memory)
+        self.tag = tag
+
+    def __getitem__(self, index):
+        return self.tag, super().__getitem__(index)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def ranks(monkeypatch):
+    """Sets the rank and the world that the environment names."""
+
+    def be(rank, world):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", str(world))
+
+    return be
+
+
+def mixed(web=70, code=50, weights=(0.7, 0.3), **options):
+    return MixedDataset(
+        {"web": (Tagged("web", web), weights[0]), "code": (list(range(code)), weights[1])},
+        **options,
+    )
+
+
+def counted(samples):
+    return Counter("web" if isinstance(sample, tuple) else "code" for sample in samples)
+
+
+def global_batches(batch, world, ranks, workers=0, **options):
+    """Returns what all ranks read for each step."""
+    steps = []
+    for rank in range(world):
+        ranks(rank, world)
+        loader = DataLoader(
+            mixed(batch_size=batch, distribution="drop", **options),
+            batch_size=batch,
+            num_workers=workers,
+            collate_fn=as_it_is,
+            multiprocessing_context="fork" if workers else None,
+        )
+        batches = list(loader)
+        assert len(batches) == len(loader)
+        steps.append(batches)
+    together = [sorted(map(str, chain.from_iterable(step))) for step in zip(*steps, strict=True)]
+    return [step for step in together if len(step) == batch * world]
+
+
+@given(
+    st.integers(1, 60),
+    st.integers(1, 60),
+    st.floats(0.1, 0.9),
+    st.integers(0, 3),
+    st.tuples(st.sampled_from(["first", "all"]), st.booleans()),
+)
+@settings(max_examples=40)
+def test_an_epoch_has_all_of_the_source_that_ends_it(web, code, weight, seed, options):
+    stop, shuffle = options
+    mixture = mixed(web, code, (weight, 1 - weight), seed=seed, stop=stop, shuffle=shuffle)
+    found = list(mixture)
+    assert len(found) == len(mixture)
+    seen = Counter(found)
+    sizes = Counter({"web": web, "code": code})
+    distinct = counted(seen)
+    if stop == "first":
+        assert max(seen.values()) == 1
+        assert any(distinct[name] == sizes[name] for name in sizes)
+    else:
+        assert distinct == sizes
+        assert any(counted(found)[name] == sizes[name] for name in sizes)
+        for name, size in sizes.items():  # who starts over does so when all were read
+            turns = -(-counted(found)[name] // size)
+            assert all(
+                turns - 1 <= times <= turns for one, times in seen.items() if name in counted([one])
+            )
+
+
+def test_proportions_are_kept_everywhere():
+    found = list(mixed(7000, 5000, with_names=True))
+    for first in range(0, 9000, 1000):
+        names = Counter(name for name, _ in found[first : first + 1000])
+        assert names["web"] == pytest.approx(700, abs=40)
+    assert {type(sample) for name, sample in found if name == "web"} == {tuple}
+    assert len(found) == pytest.approx(10_000, rel=0.02)
+
+
+def test_which_source_comes_next_follows_from_seed_and_place():
+    def names(**options):
+        return [name for name, _ in mixed(with_names=True, **options)]
+
+    assert names() == names() == names(shuffle=False)
+    assert names(seed=1) != names()
+    other = {"web": (range(900), 7), "code": (range(900), 3)}
+    assert [name for name, _ in MixedDataset(other, with_names=True, lanes=2)][:80] == names(
+        lanes=2
+    )[:80]
+
+
+def test_epochs_have_orders_of_their_own():
+    mixture = mixed()
+    first, second = list(mixture), list(mixture)
+    assert first != second  # which counts on by itself
+    mixture.set_epoch(0)
+    assert list(mixture) == first
+    mixture.set_epoch(1)
+    assert list(mixture) == second
+    plain = mixed(shuffle=False)
+    assert list(plain) == list(plain)
+    assert [sample for sample in plain if isinstance(sample, tuple)] == [
+        ("web", number) for number in range(counted(plain)["web"])
+    ]
+
+
+@pytest.mark.parametrize(("batch", "world"), [(8, 1), (4, 2), (2, 4)])
+def test_every_world_has_the_same_global_batches(batch, world, ranks):
+    expected = global_batches(8, 1, ranks)
+    assert len(expected) > 8
+    assert global_batches(batch, world, ranks) == expected
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_every_number_of_workers_has_the_same_global_batches(workers, ranks):
+    assert global_batches(4, 2, ranks, workers) == global_batches(8, 1, ranks)
+
+
+@given(
+    st.integers(0, 12), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2, 4]), st.integers(0, 2)
+)
+@settings(max_examples=30)
+def test_who_goes_on_in_another_world_gets_the_rest(cut, world, other, epoch):
+    with pytest.MonkeyPatch.context() as patch:
+
+        def read(world, state=None, batches=None):
+            found, after = [], None
+            for rank in range(world):
+                patch.setenv("RANK", str(rank))
+                patch.setenv("WORLD_SIZE", str(world))
+                mixture = mixed(60, 60, batch_size=8 // world, distribution="uneven")
+                if state is None:
+                    mixture.set_epoch(epoch)
+                else:
+                    mixture.load_state_dict(state)
+                samples = list(mixture)
+                if batches is not None:
+                    samples = samples[: batches * 8 // world]
+                    mixture.set_epoch(epoch)
+                    next(iter(mixture))
+                    after = mixture.state_dict(batches=batches)
+                found += samples
+            return found, after
+
+        whole, _ = read(1)
+        cut = min(cut, len(whole) // 8)
+        before, state = read(world, batches=cut)
+        state = json.loads(json.dumps(state))
+        assert sum(state["sources"].values()) == state["position"] == 8 * cut
+        rest, _ = read(other, state)
+    assert sorted(map(str, before + rest)) == sorted(map(str, whole))
+
+
+def test_a_state_is_small_and_has_a_position_for_each_source():
+    mixture = mixed(batch_size=8)
+    samples = iter(mixture)
+    taken = [next(samples) for _ in range(24)]
+    state = mixture.state_dict(batches=3)
+    assert len(json.dumps(state)) < 1024
+    assert state["sources"] == {**counted(taken)}
+    assert state == mixture.state_dict() == samples.state_dict()
+
+
+def test_states_of_other_mixtures_are_refused():
+    state = mixed().state_dict()
+    with pytest.raises(StateError, match="of order 'shuffled mixture, stop=first', and here is"):
+        mixed(stop="all").load_state_dict(state)
+    with pytest.raises(StateError, match=r"of a dataset of \d+ samples, and here are"):
+        mixed(30).load_state_dict(state)
+    named = MixedDataset({"news": (Tagged("web", 70), 0.7), "code": (list(range(50)), 0.3)})
+    with pytest.raises(StateError, match="of data 'web= code=', and here is 'news= code='"):
+        named.load_state_dict(state)
+    with pytest.raises(StateError, match=r"\{'web': 3\} of its sources, which do not go with posi"):
+        mixed().load_state_dict({**state, "sources": {"web": 3}})
+    with pytest.raises(StateError, match="version 7"):
+        mixed().load_state_dict({**state, "version": 7})
+
+
+def test_the_parameters_of_a_state_win_with_a_warning():
+    state = mixed(lanes=1).state_dict()
+    other = mixed(seed=5, lanes=1)
+    with pytest.warns(UserWarning, match=r"as the state says, with seed=0 \(here 5\)"):
+        other.load_state_dict(state)
+    assert list(other) == list(mixed(lanes=1))
+
+
+def test_one_source_is_a_mixture():
+    assert sorted(MixedDataset({"only": (range(9), 5)})) == list(range(9))
+
+
+@pytest.mark.parametrize(
+    ("sources", "error", "message"),
+    [
+        ({}, ValueError, "1 to 256 sources"),
+        ({"a": (range(3), 0)}, ValueError, "the weight of 'a' is positive"),
+        ({"a": range(3)}, TypeError, "the source 'a' is a dataset and its weight, not range"),
+        ({"a": (range(3),)}, TypeError, "a dataset and its weight"),
+        ({1: (range(3), 1)}, TypeError, "a text as its name, not 1"),
+        ({"a": (7, 1)}, TypeError, "the source 'a' is a int: a mixture takes map-style datasets"),
+        ({"a": (iter([1]), 1)}, TypeError, "the source 'a' is a list_iterator"),
+    ],
+)
+def test_sources_that_are_wrong_are_named(sources, error, message):
+    with pytest.raises(error, match=message):
+        MixedDataset(sources)
+
+
+def test_an_empty_source_is_named_when_it_is_counted():
+    mixture = MixedDataset({"a": (range(3), 1), "b": ([], 1)})
+    for use in (len, list):
+        with pytest.raises(ValueError, match="the source 'b' has no samples: leave it out"):
+            use(mixture)
+    with pytest.raises(ValueError, match="stop is 'first' or 'all', not 'last'"):
+        MixedDataset({"a": (range(3), 1)}, stop="last")  # type: ignore[arg-type]
+
+
+class Foreign(IterableDataset[int]):
+    def __iter__(self):
+        yield from range(3)
+
+
+def test_a_stream_of_another_library_is_refused():
+    with pytest.raises(TypeError, match="'f' is a Foreign, which shares its samples out itself"):
+        MixedDataset({"f": (Foreign(), 1)})
+
+
+def test_a_sampler_gives_a_source_its_blocks_and_seed():
+    dataset = Tagged("web", 100)
+    found = [
+        list(MixedDataset({"web": (BlockShuffleSampler(dataset, seed=seed, block_bytes=10), 1)}))
+        for seed in (0, 0, 1)
+    ]
+    assert found[0] == found[1] != found[2]
+    assert sorted(found[2]) == [("web", number) for number in range(100)]
+    state = MixedDataset({"web": (BlockShuffleSampler(dataset, block_bytes=10), 1)}).state_dict()
+    assert state["parameters"]["block_bytes of web"] == 10
+
+
+@pytest.fixture(scope="module")
+def urls(store):
+    return {
+        "zip": f"ipfs://{store.file(zip_bytes(members(40, 'z')))}",
+        "targz": f"ipfs://{store.tree({'t.tar.gz': tar_bytes(members(30, 't'), 'w:gz')})}/t.tar.gz",
+    }
+
+
+def streams(store, urls):
+    return {
+        "numbered": (IPFSDataset(urls["zip"], store.address), 2),
+        "stream": (IPFSIterableDataset(urls["zip"], store.address), 2),
+        "packed": (IPFSIterableDataset(urls["targz"], store.address), 1),
+        "own": (TransformedStream(urls["zip"], store.address), 1),
+        "buffered": (ShuffleDataset(IPFSDataset(urls["zip"], store.address), 5), 1),
+    }
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("stop", ["first", "all"])
+def test_streams_of_every_kind_are_mixed(store, urls, stop, workers):
+    mixture = MixedDataset(
+        streams(store, urls), stop=stop, batch_size=4, with_names=True, distribution="uneven"
+    )
+    with pytest.raises(TypeError, match=r"no len\(\): a stream in it has none"):
+        len(mixture)
+    loader = DataLoader(
+        mixture,
+        batch_size=4,
+        num_workers=workers,
+        collate_fn=as_it_is,
+        multiprocessing_context="fork" if workers else None,
+    )
+    seen = Counter(chain.from_iterable(loader))
+    distinct = Counter(name for name, _ in seen)
+    sizes = {"numbered": 40, "stream": 40, "packed": 30, "own": 40, "buffered": 40}
+    if stop == "first":
+        assert max(seen.values()) == 1
+        assert any(distinct[name] == size for name, size in sizes.items())
+    else:
+        assert distinct == sizes
+    mixture.close()
+
+
+@pytest.mark.parametrize("cut", [1, 5, 9])
+def test_a_mixture_of_streams_goes_on_exactly(store, urls, cut):
+    def mixture():
+        return MixedDataset(streams(store, urls), batch_size=4, with_names=True)
+
+    whole = list(mixture())
+    first = mixture()
+    samples = iter(first)
+    before = [next(samples) for _ in range(4 * cut)]
+    rest = mixture()
+    rest.load_state_dict(json.loads(json.dumps(first.state_dict(batches=cut))))
+    assert before + list(rest) == whole
+
+
+def test_subsets_and_concatenations_are_sources(store, urls):
+    dataset = IPFSDataset(urls["zip"], store.address)
+    chosen: Any = ConcatDataset([Subset(Subset(dataset, range(30)), range(5, 15)), dataset])
+    found = list(MixedDataset({"a": (chosen, 1), "b": (Subset(dataset, [3, 1]), 1)}, stop="all"))
+    names = Counter(name for name, _ in found)
+    assert len(names) == 40
+
+
+def test_a_sample_that_is_skipped_is_replaced(store):
+    damaged = bytearray(zip_bytes(members(9, "d"), zipfile.ZIP_STORED))
+    at = damaged.find(b"d 4")
+    damaged[at : at + 3] = b"XXX"
+    url = f"ipfs://{store.file(bytes(damaged))}"
+    dataset = IPFSDataset(url, store.address, handler="skip")
+    found = list(MixedDataset({"a": (dataset, 1)}))
+    assert len(found) == 9
+    assert Counter(name for name, _ in found) == Counter(
+        [f"d{number:03}.txt" for number in range(9) if number != 4] + ["d005.txt"]
+    )
