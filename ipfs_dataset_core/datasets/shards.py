@@ -131,6 +131,10 @@ class Shard(IndexedSamples):
         """Tells whether `iterate_bytes` looks at all samples in front of its range to find its first one."""
         return False
 
+    def rows_between(self, start: int, stop: int) -> int | None:
+        """Returns how many samples `iterate_bytes` yields, None where only reading them would tell."""
+        return None
+
     def content_id(self) -> str:
         """Returns the CID of the file or directory that is read, or what messages call it if it has none."""
         return self.what
@@ -311,6 +315,9 @@ class ObjectShard(Shard):
 
     def scans_to_slice(self) -> bool:
         return self.reader.scans_to_slice
+
+    def rows_between(self, start: int, stop: int) -> int | None:
+        return self.reader.count_between(self.source, start, stop)
 
     def content_id(self) -> str:
         cid = self.source.cid

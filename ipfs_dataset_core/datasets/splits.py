@@ -376,7 +376,8 @@ def _parts_of_shard(shard: Shard, size: int, *, index: bool) -> Iterator[SplitPa
         return
     weight = shard.weight()
     if weight <= size * 3 // 2 or not shard.is_splittable():
-        yield SliceOfShard(shard.whole(), 0, None, True, weight, None, shard.content_id())  # noqa: FBT003
+        rows = shard.rows_between(0, weight) if shard.is_splittable() else None
+        yield SliceOfShard(shard.whole(), 0, None, True, weight, rows, shard.content_id())  # noqa: FBT003
     elif not shard.scans_to_slice():
         step = _step(weight, size, shard.leaf_bytes())
         yield from _by_bytes(shard, weight, step)
@@ -408,7 +409,9 @@ def _by_bytes(shard: Shard, weight: int, step: int) -> Iterator[SplitPart]:
     step = -(-step // leaf) * leaf  # whoever reads less fetches a leaf all the same
     for start in range(0, weight, step):
         stop = min(start + step, weight)
-        yield SliceOfShard(slimmed, start, stop, False, stop - start, None, cid)  # noqa: FBT003
+        rows = shard.rows_between(start, stop)
+        if rows != 0:
+            yield SliceOfShard(slimmed, start, stop, False, stop - start, rows, cid)  # noqa: FBT003
 
 
 def _step(weight: int, size: int, leaf: int) -> int:

@@ -162,6 +162,13 @@ class Reader:
         """Yields the samples whose first byte lies in ``[start, stop)`` of the file."""
         raise NotImplementedError
 
+    def count_between(self, source: Any, start: int, stop: int) -> int | None:
+        """Returns how many samples `samples_between` yields, None where only reading them would tell.
+
+        As by default. Splits of a dataset, see `IPFSDataset.splits`, then have no number of rows.
+        """
+        return None
+
     def index(self, source: Any) -> MemberIndex | None:
         """Returns where each sample lies, or None where this object allows no random access.
 

@@ -111,6 +111,11 @@ class GuardedReader(Reader):
             found, source, f"the first sample from byte {start} of {source.name!r}"
         )
 
+    def count_between(self, source: Any, start: int, stop: int) -> int | None:
+        with self._guard(source, "the number of samples"):
+            count: int | None = self.inner.count_between(source, start, stop)
+            return count
+
     def index(self, source: Any) -> MemberIndex | None:
         with self._guard(source, "the index"):
             index: Any = index_of(self.inner, source)

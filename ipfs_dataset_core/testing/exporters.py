@@ -122,6 +122,13 @@ class ExporterContract:
             stops == sorted(set(stops)) and stops[-1] == len(samples),
             f"`block_stops` has to rise to the number of samples; it returned {stops[1:]!r:.200}",
         )
+        sizes = found.shard_sizes()
+        counted = len(samples) if sizes is None else sum(count for count, _ in sizes)
+        _terms.must(
+            counted == len(samples) and all(size >= 0 for _, size in sizes or ()),
+            "`shard_sizes` has to return the samples and bytes of each file, of all samples together; it "
+            f"returned {sizes!r:.200}",
+        )
 
     def test_any_part_can_be_iterated(self, exporter: Exporter, samples: list[Any]) -> None:
         found = self.loaded(exporter, samples)

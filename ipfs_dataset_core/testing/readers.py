@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.interfaces import MemberIndex, Sample
 
+# How many parts of an index are read with.
+_MOST_PARTS = 30
 _REFUSALS = (FormatError, LimitError, MissingDependencyError)
 _terms = Terms("docs/how-to/add-a-format.md#test-it")
 
@@ -186,6 +188,27 @@ class ReaderContract:
         with _terms.ends_only_in((ValueError,), "`load_index` of cut bytes"), suppress(ValueError):
             reader.load_index(source, cut)
 
+    def test_a_part_of_an_index_reads_its_samples(self, reader: Reader, example: Example) -> None:
+        source = example.open()
+        index = self._index(reader, source)
+        bounds = itertools.combinations(range(len(index) + 1), 2)
+        for start, stop in itertools.islice(bounds, _MOST_PARTS):
+            part = index.part(start, stop)
+            if part is None:
+                pytest.skip("the format's indexes have no parts")
+            travelled = _terms.travelled(part, "A part of an index")
+            wanted = example.samples[start:stop]
+            what = f"`index.part({start}, {stop})`"
+            _terms.must(
+                len(travelled) == stop - start,
+                f"{what} has to have {stop - start} samples, not {len(travelled)}",
+            )
+            for position, sample in enumerate(wanted):
+                found = reader.read(source, travelled, position)
+                self._assert_sample(found, sample, position, f"`read` with {what}")
+            found_each = reader.read_each(source, travelled, range(stop - start))
+            self._assert_equal(found_each, wanted, f"`read_each` with {what}")
+
     def test_reading_a_sample_touches_its_span(self, reader: Reader, example: Example) -> None:
         source = example.open()
         index = self._index(reader, source)
@@ -213,10 +236,16 @@ class ReaderContract:
             pytest.skip("the format cannot be read in slices")
         for count in (1, 2, 3, 7):
             cuts = [source.size * number // count for number in range(count + 1)]
-            slices = itertools.pairwise(cuts)
-            found = [
-                s for start, stop in slices for s in reader.samples_between(source, start, stop)
-            ]
+            found = []
+            for start, stop in itertools.pairwise(cuts):
+                between = list(reader.samples_between(source, start, stop))
+                counted = reader.count_between(source, start, stop)
+                _terms.must(
+                    counted in (None, len(between)),
+                    f"`count_between` of bytes {start} to {stop} has to return {len(between)}, as many as "
+                    f"`samples_between` gives, or None; it returned {counted!r}",
+                )
+                found += between
             self._assert_equal(found, example.samples, f"`samples_between` of {count} slices")
 
     def test_memory_stays_flat(self, reader: Reader, large: MemoryFile) -> None:

@@ -9,6 +9,7 @@ from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -74,6 +75,7 @@ def objects(store):
         "nested": store.folder(nested),
         "of a plugin": IPFSObject(store.file(b"1\n2\n3\n"), Lines()),
         "text": IPFSObject(store.file(texts, SMALL_LEAVES), "jsonl"),
+        "parquet": store.file(parquet(30_000, 1000), SMALL_LEAVES),
         "npy": IPFSObject(
             store.file(npy(np.arange(20_000).reshape(-1, 4)), SMALL_LEAVES), "npy_rows"
         ),
@@ -83,6 +85,12 @@ def objects(store):
 def npy(rows):
     buffer = io.BytesIO()
     np.save(buffer, rows)
+    return buffer.getvalue()
+
+
+def parquet(rows, group):
+    numbers = pyarrow.table({"number": range(rows), "text": [f"row {n}" for n in range(rows)]})
+    pyarrow.parquet.write_table(numbers, buffer := io.BytesIO(), row_group_size=group)
     return buffer.getvalue()
 
 
@@ -103,7 +111,7 @@ def plain(samples):
 
 NAMES = [
     *("tar", "tar.gz", "zip", "stored zip", "empty zip", "folder", "tree", "plain", "empty"),
-    *("nested", "of a plugin", "text", "npy"),
+    *("nested", "of a plugin", "text", "npy", "parquet"),
 ]
 
 
@@ -178,6 +186,13 @@ def test_a_tar_without_an_index_is_cut_in_few(store, objects):
     assert len(IPFSDataset(objects["tar"], store.address).splits("64K")) > 6
     assert len(IPFSDataset(objects["tar"], store.address).splits("64K", index=False)) == 3
     assert len(iterable.splits("64K", index=True)) > 6
+
+
+def test_row_groups_are_counted_from_the_footer(store, objects):
+    splits = IPFSIterableDataset(objects["parquet"], store.address).splits("200K")
+    assert len(splits) > 1
+    assert sum(split.rows or 0 for split in splits) == 30_000
+    assert all((split.rows or 0) % 1000 == 0 for split in splits)
 
 
 def test_neighbours_that_are_small_share_a_split(store):

@@ -95,6 +95,16 @@ WRONG_READERS = {
         "test_one_reader_reads_several_objects",
         "for a reader keeps nothing of an object,",
     ),
+    "a part of an index that begins elsewhere": (
+        (
+            "    def index(self, source):\n"
+            "        class Parted(Index):\n"
+            "            def part(self, start, stop): return Index(stop - start)\n"
+            "        return Parted(super().index(source).count)"
+        ),
+        "test_a_part_of_an_index_reads_its_samples",
+        "`read` with `index.part(1, 2)` gave '0' as sample 0, where '1' is due",
+    ),
     "an index that is longer": (
         "    def index(self, source): return Index(super().index(source).count + 1)",
         "test_random_access_agrees_with_iteration",
@@ -375,6 +385,16 @@ WRONG_EXPORTERS = {
         ),
         "test_what_batches_and_blocks_need_is_known_of_each_sample",
         "`block_stops` has to rise to the number of samples; it returned [1, 2]",
+    ),
+    "files of which it counts too few samples": (
+        (
+            "    def load(self, source):\n"
+            "        found = super().load(source)\n"
+            "        if found: found.shard_sizes = lambda: [(1, 100)]\n"
+            "        return found"
+        ),
+        "test_what_batches_and_blocks_need_is_known_of_each_sample",
+        "`shard_sizes` has to return the samples and bytes of each file, of all samples together",
     ),
     "takes all for its own": (
         "    def load(self, source): return super().load(source) or Lines([])",

@@ -188,7 +188,9 @@ def test_an_error_reaches_the_driver_with_its_type(ray, tmp_path):
     source = ipfs_dataset_ray.IPFSDatasource(cid, store.address, split_bytes="200K", retries=0)
     with pytest.raises(VerificationError, match=r"'26\.bin' \(sample 26\)") as caught:
         ray.data.read_datasource(source).take_all()
-    assert isinstance(pickle.loads(pickle.dumps(caught.value)), VerificationError)
+    error = pickle.loads(pickle.dumps(caught.value.cause))
+    assert type(error) is VerificationError
+    assert error.location.sample == 26
     skipping = ipfs_dataset_ray.IPFSDatasource(
         cid, store.address, split_bytes="200K", retries=0, handler="skip", max_failures=100
     )

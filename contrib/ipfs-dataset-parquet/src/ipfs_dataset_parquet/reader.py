@@ -86,6 +86,10 @@ class ParquetReader(Reader):
         """Yields the rows of some row groups: each starts where it would if all were compressed alike."""
         return self._samples(source, start, stop)
 
+    def count_between(self, source: ObjectFile, start: int, stop: int) -> int:
+        groups = self._table(source).groups
+        return sum(groups[number].rows for number in self._groups_between(source, start, stop))
+
     def index(self, source: ObjectFile) -> RowGroupsIndex:
         return RowGroupsIndex(source.name, self._table(source).groups)
 
@@ -95,12 +99,16 @@ class ParquetReader(Reader):
 
     def _samples(self, source: ObjectFile, start: int, stop: int) -> Iterator[Sample]:
         table, index = self._table(source), self.index(source)
-        total = sum(group.size for group in table.groups)
-        before = 0
-        for number, group in enumerate(table.groups):
+        for number in self._groups_between(source, start, stop):
+            for row, values in enumerate(table.rows(number), index.first(number)):
+                yield index.name(row), values
+
+    def _groups_between(self, source: ObjectFile, start: int, stop: int) -> Iterator[int]:
+        groups = self._table(source).groups
+        total, before = sum(group.size for group in groups), 0
+        for number, group in enumerate(groups):
             if start <= source.size * before // total < stop:
-                for row, values in enumerate(table.rows(number), index.first(number)):
-                    yield index.name(row), values
+                yield number
             before += group.size
 
     def _table(self, source: ObjectFile) -> Table:
