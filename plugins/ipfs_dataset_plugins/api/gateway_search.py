@@ -17,9 +17,8 @@ import attrs
 from ipfs_dataset_core import CID, AddressError, IPFSDatasetError, TransportError
 from ipfs_dataset_core.ipld import verify
 from ipfs_dataset_plugins.gateway.transport import GatewayTransport
-from ipfs_dataset_plugins.http.address_filter import is_loopback
 from ipfs_dataset_plugins.http.client import HTTPClient
-from ipfs_dataset_plugins.http.endpoint import parse_multiaddr
+from ipfs_dataset_plugins.http.endpoint import is_loopback, parse_multiaddr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

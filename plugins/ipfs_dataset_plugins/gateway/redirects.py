@@ -17,11 +17,10 @@ from ipfs_dataset_plugins.http.address_filter import (
     EVERYWHERE,
     PUBLIC,
     AddressFilter,
-    is_loopback,
     is_private,
     is_public_address,
 )
-from ipfs_dataset_plugins.http.endpoint import netloc, origin_of, parse_url
+from ipfs_dataset_plugins.http.endpoint import is_loopback, netloc, origin_of, parse_url
 
 if TYPE_CHECKING:
     from ipfs_dataset_plugins.http.endpoint import Origin

@@ -8,9 +8,8 @@ before it is resolved, and the addresses that it resolves to when a connection i
 from __future__ import annotations
 
 import ipaddress
+from typing import NamedTuple
 from urllib.parse import urlsplit
-
-import attrs
 
 # Special-use names (RFC 6761, 6762, 8375 and ICANN's "internal"), and those that routers, companies and
 # Kubernetes clusters use without a standard.
@@ -42,8 +41,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 
 
-@attrs.frozen
-class AddressFilter:
+class AddressFilter(NamedTuple):
     """The IP addresses to which a connection may be made.
 
     Args:
@@ -96,17 +94,6 @@ def is_public_address(text: str) -> bool:
             and int(address) >> 32 & 0xFFFFFFFF not in _ISATAP
         )
     return _is_public_ipv4(address)
-
-
-def is_loopback(host: str) -> bool:
-    """Returns whether a host is this machine, judged by its name."""
-    name = host.rstrip(".").lower()
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _is_public_ipv4(address: ipaddress.IPv4Address) -> bool:

@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import base64
 import functools
+import os
 import re
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import attrs
-
 from ipfs_dataset_core import AddressError, TransportError, time_left
 from ipfs_dataset_plugins.http.address_filter import EVERYWHERE
-from ipfs_dataset_plugins.http.endpoint import is_clean, origin_of, parse_url, target_of
+from ipfs_dataset_plugins.http.endpoint import (
+    is_clean,
+    is_loopback,
+    origin_of,
+    parse_url,
+    target_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from ipfs_dataset_core import Options
     from ipfs_dataset_plugins.http.address_filter import AddressFilter
+    from ipfs_dataset_plugins.http.connection import Pool, SecurePool
     from ipfs_dataset_plugins.http.endpoint import Endpoint, Origin
+    from ipfs_dataset_plugins.http.environment import Environment
     from ipfs_dataset_plugins.http.response import Body
 
 USER_AGENT = "ipfs-dataset"
 _MIN_TIMEOUT_SECONDS = 0.001
+# A subdomain gateway has a host, and therefore a pool, for each CID.
+_MAX_POOLS = 64
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(r"[!-~]+")
 # To replace a shorter text in a message would show more by what is missing than it hides.
@@ -31,36 +41,6 @@ _MIN_SECRET_LENGTH = 4
 
 _Fields = dict[str, tuple[str, str]]
 """Names and values of header fields by their names in lower case."""
-
-
-@attrs.frozen
-class Request:
-    """A request, as it is sent.
-
-    Args:
-        method: GET, HEAD or POST.
-        target: Path and query, percent-encoded.
-        fields: The header fields.
-        body: One chunk that consists of several pieces, or nothing; the fields have its length.
-        what: What errors call the request.
-
-    Raises:
-        AddressError: The target or a field would not arrive as it is (header injection).
-    """
-
-    method: str
-    target: str
-    fields: Mapping[str, str] = attrs.field(repr=False)
-    body: Sequence[Sequence[bytes]]
-    what: str
-
-    def __attrs_post_init__(self) -> None:
-        if not _TARGET.fullmatch(self.target):
-            raise AddressError(
-                "A path or query to ask for has characters that are not percent-encoded"
-            )
-        for name, value in self.fields.items():
-            check_field(name, value)
 
 
 class HTTPClient:
@@ -73,7 +53,8 @@ class HTTPClient:
         secrets: Parts of requests, besides header fields, that messages must not show.
 
     Raises:
-        AddressError: The endpoint, a header field, the credentials or a proxy cannot be used.
+        AddressError: The endpoint, a header field, the credentials, a proxy or certificates cannot be used.
+        MissingDependencyError: The environment names a SOCKS proxy, and PySocks is not installed.
     """
 
     def __init__(
@@ -83,9 +64,6 @@ class HTTPClient:
         allowed: AddressFilter = EVERYWHERE,
         secrets: Sequence[str] = (),
     ) -> None:
-        # To list plugins or to read from a folder, urllib3 is not imported.
-        from ipfs_dataset_plugins.http.connection_pool import ConnectionPools  # noqa: PLC0415
-
         self.endpoint = endpoint
         self._user_fields = options.headers
         for name, value in self._user_fields.items():
@@ -101,7 +79,14 @@ class HTTPClient:
         self._origin, self._prefix = _parsed(endpoint)
         self._allowed = allowed
         self._secrets = secrets
-        self._pools = ConnectionPools(endpoint, self._origin)
+        self._reset()
+        # A wrong environment is an error of the address, and not of the first request.
+        self._pool(self._origin, EVERYWHERE)
+
+    @property
+    def idle(self) -> int:
+        """The number of idle connections."""
+        return len(self._idle)
 
     def send(
         self,
@@ -135,20 +120,70 @@ class HTTPClient:
         if method == "POST":
             fields.setdefault("content-length", ("Content-Length", "0"))
         fields.setdefault("host", ("Host", origin.host_field))
-        request = Request(method, path, dict(fields.values()), [body] if body else (), what)
+        check_request(path, fields.values())
+        pool = self._pool(origin, self._allowed if allowed is None else allowed)
+        # A proxy without a tunnel gets the whole URL.
+        is_forwarded = pool.proxy is not None and origin.scheme == "http"
+        base = f"http://{origin.host_field}" if is_forwarded else ""
         # No single wait is longer than the time that is left for the whole read.
         seconds = max(_MIN_TIMEOUT_SECONDS, min(max(self._timeout, timeout or 0.0), time_left()))
         _, header = fields.get("authorization", ("", ""))
-        secrets = functools.partial(
-            secrets_of, header, (*self._user_fields.values(), *self._secrets)
-        )
-        return self._pools.send(
-            origin, self._allowed if allowed is None else allowed, request, seconds, secrets
+        others = (*self._user_fields.values(), *self._secrets)
+        return pool.send(
+            method,
+            base + path,
+            dict(fields.values()),
+            body,
+            url=f"{base}/",
+            timeout=seconds,
+            what=what,
+            secrets=functools.partial(secrets_of, header, others),
         )
 
     def close(self) -> None:
-        """Closes the idle connections."""
-        self._pools.close()
+        """Closes the idle connections now, and those in use when their responses are closed."""
+        idle = self._idle
+        self._reset()
+        idle.close()
+
+    def _reset(self) -> None:
+        """Begins without connections; a forked process does so, too."""
+        # To list plugins or to read from a folder, urllib3 is not imported.
+        from ipfs_dataset_plugins.http.connection import IdleConnections  # noqa: PLC0415
+
+        self._process = os.getpid()
+        self._idle = IdleConnections()
+        self._environment: Environment | None = None
+        self._pools: dict[tuple[Origin, AddressFilter], Pool | SecurePool] = {}
+        self._lock = threading.Lock()
+
+    def _pool(self, origin: Origin, allowed: AddressFilter) -> Pool | SecurePool:
+        """Returns the connections to a server at these addresses."""
+        if self._process != os.getpid():
+            self._reset()
+        pool = self._pools.get((origin, allowed))
+        if pool is not None:
+            return pool
+        with self._lock:
+            if len(self._pools) >= _MAX_POOLS:
+                self._pools.clear()
+            pool = self._new_pool(origin, allowed)
+            self._pools[origin, allowed] = pool
+        return pool
+
+    def _new_pool(self, origin: Origin, allowed: AddressFilter) -> Pool | SecurePool:
+        from ipfs_dataset_plugins.http.connection import Pool  # noqa: PLC0415 - as above
+
+        if self.endpoint.unix is not None:
+            return Pool("localhost", 80, idle=self._idle, unix=self.endpoint.unix)
+        if origin.scheme == "http" and is_loopback(origin.host):
+            # No proxy is used. To import requests takes longer than to read from a node on this machine.
+            return Pool(origin.host, origin.port, idle=self._idle, allowed=allowed)
+        if self._environment is None:
+            from ipfs_dataset_plugins.http.environment import Environment  # noqa: PLC0415
+
+            self._environment = Environment(self._idle)
+        return self._environment.pool(origin, allowed)
 
     def _split(self, target: str, what: str) -> tuple[Origin, str]:
         """Returns the origin and the target of a request."""
@@ -167,6 +202,22 @@ class HTTPClient:
             auth = self._auth() if callable(self._auth) else self._auth
             merged = _merged(merged, {"Authorization": authorization(auth)})
         return merged
+
+
+def check_request(target: str, fields: Iterable[tuple[str, str]]) -> None:
+    """Checks that a request arrives as it is (no header injection).
+
+    Args:
+        target: Path and query, percent-encoded.
+        fields: Names and values of the header fields.
+
+    Raises:
+        AddressError: It does not.
+    """
+    if not _TARGET.fullmatch(target):
+        raise AddressError("A path or query to ask for has characters that are not percent-encoded")
+    for name, value in fields:
+        check_field(name, value)
 
 
 def check_field(name: object, value: object) -> None:

@@ -1,4 +1,4 @@
-"""Connections of urllib3 with filtered addresses, unix sockets, limited uploads and strict responses.
+"""Connections of urllib3 with filtered addresses, unix sockets, limited uploads and strict responses; pools.
 
 This is the only place where host names are resolved. The addresses of a name are filtered, and the
 connection is made to one of exactly those: a second lookup could have another result (DNS rebinding).
@@ -13,26 +13,35 @@ import contextlib
 import http
 import http.client
 import socket
+import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import attrs
+import urllib3
 import urllib3.connection
+import urllib3.exceptions
 
 from ipfs_dataset_core import TransportError, TransportTimeoutError, time_left
 from ipfs_dataset_plugins.http.address_filter import EVERYWHERE
 from ipfs_dataset_plugins.http.endpoint import netloc
-from ipfs_dataset_plugins.http.response import Response
+from ipfs_dataset_plugins.http.errors import translated
+from ipfs_dataset_plugins.http.response import Body, Response
 from ipfs_dataset_plugins.http.transfer import send
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+
+    from urllib3.connection import HTTPConnection
+
     from ipfs_dataset_plugins.http.address_filter import AddressFilter
 
 TARGET = ":target"
+# If more threads read at once, some of them open a connection for each request.
+MAX_IDLE_CONNECTIONS = 32
+_NO_RETRIES = urllib3.Retry(total=False, redirect=False)
 
 
-@attrs.frozen
-class Address:
+class Address(NamedTuple):
     """One address of a host, as `socket.getaddrinfo` returns it."""
 
     family: int
@@ -92,6 +101,8 @@ def allowed_addresses(host: str, port: int, allowed: AddressFilter) -> list[Addr
         raise TransportError(f"{name!r} is no name of a host: {error}") from error
     except OSError as error:
         raise _no_connection(f"{name!r} is not known: {error}") from error
+    if not allowed.public_only:
+        return found
     kept = [address for address in found if allowed.allows(address.host, port)]
     if found and not kept:
         addresses = ", ".join(sorted({address.host for address in found}))
@@ -257,6 +268,158 @@ class Connection(urllib3.connection.HTTPConnection):
 
 class SecureConnection(Connection, urllib3.connection.HTTPSConnection):
     """The same with TLS."""
+
+
+class IdleConnections:
+    """The idle connections of all pools of one client; any number of threads may use them.
+
+    The pools of urllib3 limit the connections to one server. A subdomain gateway has a host for each CID, so
+    only a limit for all of them together is one.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[tuple[Hashable, HTTPConnection]] = []
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._idle)
+
+    def take(self, server: Hashable) -> HTTPConnection | None:
+        """Returns the connection to a server that was used last; None if there is none.
+
+        Connections that the server has closed, or on which it has sent something, are closed.
+        """
+        while (connection := self._newest(server)) is not None:
+            if connection.is_connected:
+                return connection
+            connection.close()
+        return None
+
+    def keep(self, server: Hashable, connection: HTTPConnection) -> None:
+        """Keeps a connection for the next request; if there are too many, the oldest is closed."""
+        if connection.is_closed:
+            return
+        surplus = connection
+        with self._lock:
+            if not self._closed:
+                self._idle.append((server, connection))
+                if len(self._idle) <= MAX_IDLE_CONNECTIONS:
+                    return
+                surplus = self._idle.pop(0)[1]
+        surplus.close()
+
+    def close(self) -> None:
+        """Closes all connections, and those that are kept later."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for _, connection in idle:
+            connection.close()
+
+    def __del__(self) -> None:
+        for _, connection in self._idle:
+            connection.close()
+
+    def _newest(self, server: Hashable) -> HTTPConnection | None:
+        with self._lock:
+            for at in range(len(self._idle) - 1, -1, -1):
+                if self._idle[at][0] == server:
+                    return self._idle.pop(at)[1]
+        return None
+
+
+class _SharedPool(urllib3.HTTPConnectionPool):
+    """A pool whose idle connections are shared with all pools of a client.
+
+    Args:
+        idle: The idle connections.
+        allowed: The addresses that may be connected to.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        idle: IdleConnections,
+        allowed: AddressFilter = EVERYWHERE,
+        **options: Any,
+    ) -> None:
+        super().__init__(*arguments, allowed=allowed, **options)
+        self._idle = idle
+        self._server = (self.scheme, self.host, self.port, self.proxy, allowed)
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        return self._idle.take(self._server) or self._new_conn()
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            self.keep(conn)
+
+    def keep(self, connection: HTTPConnection) -> None:
+        """Keeps a connection for the next request to this server."""
+        self._idle.keep(self._server, connection)
+
+    def send(
+        self,
+        method: str,
+        target: str,
+        fields: Mapping[str, str],
+        pieces: Sequence[bytes],
+        *,
+        url: str,
+        timeout: float,
+        what: str,
+        secrets: Callable[[], Iterable[str]],
+    ) -> Body:
+        """Sends a request and returns the response, whose body has not been read.
+
+        Args:
+            method: GET, HEAD or POST.
+            target: What the request line has.
+            fields: The header fields.
+            pieces: The pieces of the body.
+            url: What urllib3 is given in place of the target: the server's root, for a proxy with its name.
+            timeout: The longest single wait in seconds.
+            what: What errors call the request.
+            secrets: As in `Body`.
+
+        Raises:
+            TransportError: There was no response.
+        """
+        body: Any = [pieces] if pieces else None
+        try:
+            response: Any = self.urlopen(
+                method,
+                url,
+                body=body,
+                headers={**fields, TARGET: target},
+                retries=_NO_RETRIES,
+                redirect=False,
+                assert_same_host=False,
+                timeout=urllib3.Timeout(connect=timeout, read=timeout),
+                preload_content=False,
+                decode_content=False,
+            )
+        except (
+            OSError,
+            http.client.HTTPException,
+            urllib3.exceptions.HTTPError,
+            ValueError,
+        ) as error:
+            raise translated(error, what) from error
+        return Body(response, self.keep, what, secrets)
+
+
+class Pool(_SharedPool):
+    """Connections without TLS."""
+
+    ConnectionCls: Any = Connection
+
+
+class SecurePool(_SharedPool, urllib3.HTTPSConnectionPool):
+    """Connections with TLS."""
+
+    ConnectionCls: Any = SecureConnection
 
 
 def _no_connection(reason: object) -> TransportError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from typing import NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import attrs
@@ -53,8 +54,7 @@ class Endpoint:
         return f"unix:{self.unix}" if self.unix else self.url
 
 
-@attrs.frozen
-class Origin:
+class Origin(NamedTuple):
     """The origin of a URL, to which connections are made.
 
     Args:
@@ -164,6 +164,17 @@ def netloc(host: str, port: int | None) -> str:
     """Returns a host without brackets, and a port if there is one, as they are written in URLs."""
     name = f"[{host}]" if ":" in host else host
     return name if port is None else f"{name}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether a host is this machine, judged by its name."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def is_clean(text: str) -> bool:

@@ -19,13 +19,12 @@ import requests.utils
 from urllib3.exceptions import HTTPError
 
 from ipfs_dataset_core import AddressError, MissingDependencyError, redacted
-from ipfs_dataset_plugins.http.address_filter import is_loopback
-from ipfs_dataset_plugins.http.connection_pool import MAX_IDLE_CONNECTIONS, Pool, SecurePool
-from ipfs_dataset_plugins.http.endpoint import netloc
+from ipfs_dataset_plugins.http.connection import MAX_IDLE_CONNECTIONS, Pool, SecurePool
+from ipfs_dataset_plugins.http.endpoint import is_loopback, netloc
 
 if TYPE_CHECKING:
     from ipfs_dataset_plugins.http.address_filter import AddressFilter
-    from ipfs_dataset_plugins.http.connection_pool import IdleConnections
+    from ipfs_dataset_plugins.http.connection import IdleConnections
     from ipfs_dataset_plugins.http.endpoint import Origin
 
 _MAX_ADAPTERS = 16

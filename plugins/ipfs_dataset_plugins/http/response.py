@@ -21,11 +21,9 @@ from ipfs_dataset_plugins.http.errors import translated
 from ipfs_dataset_plugins.http.transfer import SocketReader
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterable, Mapping
 
-    from ipfs_dataset_plugins.http.connection import Connection
-    from ipfs_dataset_plugins.http.connection_pool import Pool, SecurePool
+    from urllib3.connection import HTTPConnection
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +72,10 @@ class HeaderFilter(io.BufferedReader):
 
     def __init__(self, raw: io.RawIOBase) -> None:
         super().__init__(raw, _BUFFER_BYTES)
+
+    def makefile(self, _mode: str) -> HeaderFilter:
+        """Returns this object, which stands for a socket in `http.client.HTTPResponse`."""
+        return self
 
     def start_header(self) -> None:
         """Starts another header, after that of an interim response."""
@@ -145,7 +147,9 @@ class Response(http.client.HTTPResponse):
     def __init__(
         self, sock: Any, debuglevel: int = 0, method: str | None = None, url: str | None = None
     ) -> None:
-        super().__init__(_FilteredSocket(sock), debuglevel, method, url)  # type: ignore[arg-type]
+        # http.client takes a socket, of which it only calls `makefile`.
+        file: Any = HeaderFilter(SocketReader(sock))
+        super().__init__(file, debuglevel, method, url)
 
     @property
     def length_remaining(self) -> int | None:
@@ -242,22 +246,12 @@ class Response(http.client.HTTPResponse):
             raise StreamError(failure)
 
 
-class _FilteredSocket:
-    """Stands for a socket in `http.client.HTTPResponse`, which only calls `makefile`."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-
-    def makefile(self, _mode: str) -> HeaderFilter:
-        return HeaderFilter(SocketReader(self._sock))
-
-
 class Body:
     """A response with its body, which is read in exact pieces; every failure is a `TransportError`.
 
     Args:
         response: The response, whose body has not been read.
-        pool: The pool of its connection.
+        keep: Keeps the connection for another request.
         request: What errors call the request.
         secrets: Returns the parts of the request that messages must not show, because the server may quote
             the request.
@@ -271,13 +265,13 @@ class Body:
     def __init__(
         self,
         response: Response,
-        pool: Pool | SecurePool,
+        keep: Callable[[HTTPConnection], None],
         request: str,
         secrets: Callable[[], Iterable[str]],
     ) -> None:
         self._response = response
-        self._pool = pool
-        self._connection: Connection | None = response.detach()
+        self._keep = keep
+        self._connection: Any = response.detach()
         # Joins fields of the same name, so that none of them is preferred.
         self.headers: Mapping[str, str] = HTTPHeaderDict(response.headers.items())
         self.status: int = response.status
@@ -418,7 +412,7 @@ class Body:
             self._discard()
         elif self._connection is not None:
             connection, self._connection = self._connection, None
-            self._pool.keep(connection)
+            self._keep(connection)
 
     def _discard(self) -> None:
         """Closes the connection."""

@@ -6,8 +6,13 @@ from typing import Any
 
 from urllib3.contrib.socks import SOCKSConnection
 
-from ipfs_dataset_plugins.http.connection import Connection, SecureConnection, allowed_addresses
-from ipfs_dataset_plugins.http.connection_pool import Pool, SecurePool
+from ipfs_dataset_plugins.http.connection import (
+    Connection,
+    Pool,
+    SecureConnection,
+    SecurePool,
+    allowed_addresses,
+)
 
 
 class SocksConnection(SOCKSConnection, Connection):

@@ -62,7 +62,7 @@ class TransferRate:
             raise TransportTimeoutError(f"slower than {MIN_BYTES_PER_SECOND} bytes a second")
 
 
-class SocketReader(io.RawIOBase):
+class SocketReader(TransferRate, io.RawIOBase):
     """A readable file of what a socket receives, with a minimum transfer rate.
 
     It is meant to be buffered, so that a large read is a single loop in C that copies each byte once.
@@ -73,12 +73,10 @@ class SocketReader(io.RawIOBase):
     """
 
     def __init__(self, sock: socket.socket) -> None:
-        super().__init__()
+        super().__init__(sock.gettimeout() or 0.0)
         self._file = sock.makefile("rb", buffering=0)
         self._receive = sock.recv_into
         self._set_timeout = sock.settimeout
-        self._timeout = sock.gettimeout() or 0.0
-        self._rate = TransferRate(self._timeout)
 
     def readinto(self, buffer: Any) -> int:
         """Receives at least one byte, or none at the end.
@@ -86,11 +84,11 @@ class SocketReader(io.RawIOBase):
         Raises:
             TransportTimeoutError: The transfer is too slow, or the deadline has passed.
         """
-        wait = self._rate.start_wait()
+        wait = self.start_wait()
         if wait < self._timeout:
             self._set_timeout(wait)
         received = self._receive(buffer)
-        self._rate.end_wait(received)
+        self.end_wait(received)
         return received
 
     def readable(self) -> bool:

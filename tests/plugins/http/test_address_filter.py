@@ -12,10 +12,10 @@ from ipfs_dataset_plugins.http.address_filter import (
     EVERYWHERE,
     PUBLIC,
     AddressFilter,
-    is_loopback,
     is_private,
     is_public_address,
 )
+from ipfs_dataset_plugins.http.endpoint import is_loopback
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from ipfs_dataset_core import (
     TransportTimeoutError,
 )
 from ipfs_dataset_core.runtime.deadlines import until
-from ipfs_dataset_plugins.http.client import HTTPClient, Request, authorization
+from ipfs_dataset_plugins.http.client import HTTPClient, authorization, check_request
 from ipfs_dataset_plugins.http.endpoint import Endpoint, parse_endpoint
 from tests.support.builders import noise
 from tests.support.http_server import FaultServer, Plan, endless
@@ -381,7 +381,7 @@ def test_nothing_can_be_slipped_into_a_head(sent, target, name, value):
 @pytest.mark.parametrize("target", ["/a b", "/a\r\nX: 1", "/ü", "/\0", "/a\x7f"])
 def test_a_target_that_is_not_encoded_is_refused(target):
     with pytest.raises(AddressError, match="not percent-encoded"):
-        Request("GET", target, {}, (), "x")
+        check_request(target, [])
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from urllib3.connection import HTTPConnection
 
 from ipfs_dataset_core import Options
 from ipfs_dataset_plugins.http.client import HTTPClient
-from ipfs_dataset_plugins.http.connection_pool import MAX_IDLE_CONNECTIONS, IdleConnections
+from ipfs_dataset_plugins.http.connection import MAX_IDLE_CONNECTIONS, IdleConnections
 from ipfs_dataset_plugins.http.endpoint import parse_endpoint
 from tests.support.http_server import FaultServer, Plan, redirect
 from tests.support.raw_server import RawServer, head_from
@@ -105,7 +105,7 @@ def test_a_body_is_read_though_the_client_is_closed_meanwhile(server):
     body = made.send("GET", "/x", "x")
     made.close()
     assert body.read_all(len(DATA)) == DATA
-    assert made._pools.idle == 0
+    assert made.idle == 0
     assert ask(made) == DATA
     made.close()
 
@@ -115,7 +115,7 @@ def test_what_nobody_closes_is_closed_by_being_forgotten(server):
     made = client(server)
     body = made.send("GET", "/x", "x")
     ask(made)
-    assert made._pools.idle == 1
+    assert made.idle == 1
     del made, body
     gc.collect()
 
@@ -132,7 +132,7 @@ def test_threads_share_the_idle_connections_and_keep_no_more_than_allowed(server
     with closing(client(server)) as made, ThreadPoolExecutor(many) as threads:
         assert all(threads.map(run, [made] * many))
         assert server.connections == many
-        assert made._pools.idle == MAX_IDLE_CONNECTIONS
+        assert made.idle == MAX_IDLE_CONNECTIONS
 
 
 def test_the_oldest_connection_gives_way_whoever_it_leads_to():
@@ -168,8 +168,8 @@ def test_a_subdomain_gateway_has_a_host_for_each_cid_and_few_pools_and_connectio
             for number in range(150):
                 body = made.send("GET", f"http://{number}.ipfs.gw.example:{server.port}/", "x")
                 assert body.read_all(10) == b"ok"
-            assert made._pools.idle == MAX_IDLE_CONNECTIONS
-            assert len(made._pools._pools) <= 64
+            assert made.idle == MAX_IDLE_CONNECTIONS
+            assert len(made._pools) <= 64
         assert len({request.headers["host"] for request in server.requests}) == 150
 
 
@@ -197,7 +197,7 @@ def test_descriptors_may_have_high_numbers(server):
             for _ in range(1100):
                 stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
             assert ask(made) == ask(made) == DATA
-            assert made._pools._idle._idle[0][1].sock.fileno() > 1024
+            assert made._idle._idle[0][1].sock.fileno() > 1024
         assert server.connections == 1
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
