@@ -19,6 +19,7 @@ COMMANDS = {
     "cache": "show, empty or check a cache of verified blocks",
     "cat": "write a file, or a sample or member of an object, to standard output",
     "cid": "print the CID that a node would give a file or folder",
+    "completion": "print a script by which bash, zsh or fish completes commands and options",
     "config": "show what applies, and where it comes from",
     "doctor": "look at every source of an object by itself",
     "get": "copy samples, members or files to disk: verified, and resumed where it was stopped",
@@ -30,6 +31,7 @@ COMMANDS = {
     "plugins": "list the installed formats, transports and exporters, and what is wrong with them",
     "prefetch": "fill a cache with samples before a job begins",
     "publish": "publish files as they are, or a dataset",
+    "serve": "show the pages and files of a store or .car file in a browser on this machine",
     "store": "remove from an embedded store what no pin needs",
     "verify": "read every byte of an object and check it against its CID",
 }

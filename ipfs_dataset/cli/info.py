@@ -38,7 +38,10 @@ def _fields(found: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     from ipfs_dataset_core.runtime.human import human_size  # noqa: PLC0415
 
     card = found.get("card") or {}
-    yield from ((name, value) for name, value in card.items() if value and not _is_long(value))
+    for name, value in card.items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        if isinstance(shown, (str, int, float)):
+            yield name, " ".join(str(shown).split())
     yield "cid", found["cid"]
     kind = found["kind"]
     yield "kind", kind if found["format"] == kind else f"{kind} ({found['format']})"
@@ -55,7 +58,3 @@ def _fields(found: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         shown = ", ".join(classes[:_SHOWN_CLASSES])
         yield "classes", f"{len(classes)}: {shown}{f' and {more} more' if more > 0 else ''}"
     yield "read from", found["sources"]
-
-
-def _is_long(value: Any) -> bool:
-    return not isinstance(value, (str, int, float))

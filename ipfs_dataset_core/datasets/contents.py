@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         ObjectFile,
         Reader,
     )
+    from ipfs_dataset_core.interfaces.dataset_card import DatasetCard
     from ipfs_dataset_core.options import OptionArguments
     from ipfs_dataset_core.reading.connections import Connections
 
@@ -175,7 +176,8 @@ class PublishedContents(Contents):
         info = self.dataset.info
         more: dict[str, Any] = {"sample": self._sample()}
         if info is not None:
-            more |= {"schema": info.schema, "classes": info.classes, "card": info.card}
+            card = None if info.card is None else _stated(info.card)
+            more |= {"schema": info.schema, "classes": self.dataset.classes or None, "card": card}
         return more
 
     def _sample(self) -> str | None:
@@ -367,6 +369,19 @@ def _contents(url: str, filetype: str | None, connections: Connections, *, raw: 
         reader = make_reader(plugin)
         return ArchiveContents(source, reader, form, names)
     return FileContents(source, form, names)
+
+
+def _stated(card: DatasetCard) -> dict[str, Any]:
+    """Returns what a card states as plain values, without the text of its README."""
+    fields = attrs.asdict(
+        card, filter=lambda field, value: field.name not in _TEXTS and bool(value)
+    )
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()
+    }
+
+
+_TEXTS = frozenset({"readme", "classes"})
 
 
 def _tree_size(block: bytes) -> int:

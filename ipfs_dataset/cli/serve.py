@@ -1,0 +1,70 @@
+"""``ipfs-dataset serve [SOURCE]``: the pages of a store or ``.car`` file in a browser on this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from ipfs_dataset.cli.common import complain
+
+if TYPE_CHECKING:
+    import argparse
+
+EXAMPLE = "ipfs-dataset serve digits.car"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
+    parser.add_argument(
+        "source",
+        nargs="?",
+        help="a folder of blocks, a .car file, or a node's API (default: the node that runs here, else the "
+        "embedded store)",
+    )
+    parser.add_argument(
+        "--cid",
+        action="append",
+        default=[],
+        help="what the first page links to (default: all roots or pins)",
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=8081,
+        help="where to listen on 127.0.0.1; 0 is any (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the URL and the CIDs as JSON")
+
+
+def _port(text: str) -> int:
+    if not 0 <= (port := int(text)) < 1 << 16:
+        raise ValueError
+    return port
+
+
+_port.__name__ = "port"  # what argparse calls it
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serves until Ctrl-C."""
+    from ipfs_dataset_core.publishing.local_gateway import LocalGateway, roots_at  # noqa: PLC0415
+
+    roots = tuple(arguments.cid) or roots_at(arguments.source)
+    try:
+        gateway = LocalGateway(arguments.source, port=arguments.port, roots=roots)
+    except OSError as error:
+        complain(
+            f"port {arguments.port} of 127.0.0.1: {error.strerror}; --port 0 takes any that is free"
+        )
+        return 1
+    with gateway:
+        if arguments.json:
+            print(json.dumps({"url": gateway.url, "cids": list(roots)}), flush=True)
+        else:
+            for root in roots[:10]:
+                print(f"{gateway.url}/ipfs/{root}/")
+            print(f"{gateway.url} serves until Ctrl-C", file=sys.stderr)
+            sys.stdout.flush()
+        gateway.serve_forever()
+    return 0

@@ -1,0 +1,236 @@
+"""A gateway on this machine alone, for the pages and files of a store or ``.car`` file."""
+
+from __future__ import annotations
+
+import html
+import mimetypes
+import re
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlsplit
+
+from ipfs_dataset_core.addressing.sources import address_scheme, file_path, given_address
+from ipfs_dataset_core.errors import (
+    AddressError,
+    FormatError,
+    IPFSDatasetError,
+    ObjectNotFoundError,
+)
+from ipfs_dataset_core.interfaces.objects import ObjectFile
+from ipfs_dataset_core.ipld import CarReader
+from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.publishing.pins import list_pins
+from ipfs_dataset_core.reading.connections import Connections, write_address
+from ipfs_dataset_core.reading.resolver import open_object
+
+if TYPE_CHECKING:
+    import os
+
+    from typing_extensions import Unpack
+
+    from ipfs_dataset_core.interfaces import ObjectDirectory
+    from ipfs_dataset_core.options import OptionArguments
+
+HOST = "127.0.0.1"
+_PIECE_BYTES = 1 << 20
+_PAGE = "index.html"
+_SUBDOMAIN = re.compile(r"(?P<root>[a-z0-9]+)\.ipfs\.localhost", re.IGNORECASE)
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+# Another name could be one that a stranger's page had led to this machine.
+_OWN_HOSTS = frozenset({"localhost", HOST, "[::1]"})
+# What Python's own table of types lacks, or has differently from system to system.
+_TYPES = {".md": "text/markdown", ".json": "application/json", ".webp": "image/webp"}
+
+
+class LocalGateway(ThreadingHTTPServer):
+    """Serves ``/ipfs/CID/path`` and ``CID.ipfs.localhost``, read-only, every byte verified, on loopback only.
+
+    Args:
+        address: Where to read: a store, a ``.car`` file, a node's API; None is where datasets are published
+            to by default.
+        port: Where to listen; 0 is any free port.
+        roots: CIDs that the page at ``/`` links to.
+        **options: Fields of `Options`.
+
+    Raises:
+        OSError: The port is taken.
+    """
+
+    daemon_threads = True
+
+    def __init__(
+        self,
+        address: str | os.PathLike[str] | None = None,
+        *,
+        port: int = 0,
+        roots: tuple[str, ...] = (),
+        **options: Unpack[OptionArguments],
+    ) -> None:
+        chosen = Options.from_arguments(options)
+        self.connections = Connections(write_address(None) if address is None else address, chosen)
+        self.roots = roots
+        super().__init__((HOST, port), _Handler)
+
+    @property
+    def url(self) -> str:
+        """The URL of the gateway, without a slash at the end."""
+        return f"http://{HOST}:{self.server_address[1]}"
+
+    def server_close(self) -> None:
+        super().server_close()
+        self.connections.close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: LocalGateway
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as the base class calls it
+        """Prints nothing."""
+
+    def _answer(self, *, body: bool) -> None:
+        try:
+            self._serve(body=body)
+        except ObjectNotFoundError as error:
+            self._text(HTTPStatus.NOT_FOUND, str(error), body=body)
+        except (AddressError, FormatError) as error:
+            self._text(HTTPStatus.BAD_REQUEST, str(error), body=body)
+        except IPFSDatasetError as error:
+            self._text(HTTPStatus.BAD_GATEWAY, str(error), body=body)
+        except ConnectionError:
+            self.close_connection = True
+
+    def _serve(self, *, body: bool) -> None:
+        host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
+        path = unquote(urlsplit(self.path).path)
+        found = _SUBDOMAIN.fullmatch(host)
+        if found:
+            path = f"/ipfs/{found['root']}{path}"
+        elif host not in _OWN_HOSTS:
+            self._text(HTTPStatus.FORBIDDEN, f"{host!r} is not this machine", body=body)
+            return
+        if path == "/":
+            self._roots(body=body)
+            return
+        if not path.startswith("/ipfs/"):
+            self._text(HTTPStatus.NOT_FOUND, "There is nothing but /ipfs/CID", body=body)
+            return
+        source = open_object(path.rstrip("/"), self.server.connections)
+        if isinstance(source, ObjectFile):
+            self._file(source, path, body=body)
+        elif not path.endswith("/"):
+            # Links of a page are relative to its folder.
+            self._redirect(f"{urlsplit(self.path).path}/")
+        elif source.contains(_PAGE):
+            self._file(source.open(_PAGE), _PAGE, body=body)
+        else:
+            self._listing(source, path, body=body)
+
+    def _roots(self, *, body: bool) -> None:
+        roots = self.server.roots
+        if len(roots) == 1:
+            self._redirect(f"/ipfs/{roots[0]}/")
+        else:
+            links = "".join(f'<li><a href="/ipfs/{root}/">{root}</a></li>' for root in roots)
+            self._page("What is here", f"<ul>{links}</ul>", body=body)
+
+    def _listing(self, directory: ObjectDirectory, path: str, *, body: bool) -> None:
+        links = "".join(
+            f'<li><a href="./{quote(name, errors="surrogateescape")}">{_shown(name)}</a></li>'
+            for name in directory.names()
+        )
+        self._page(path, f"<ul>{links}</ul>", body=body)
+
+    def _page(self, title: str, content: str, *, body: bool) -> None:
+        page = (
+            f'<!doctype html><meta charset="utf-8"><title>{_shown(title)}</title>'
+            f"<h1>{_shown(title)}</h1>{content}"
+        )
+        self._send(HTTPStatus.OK, "text/html; charset=utf-8", page.encode(), body=body)
+
+    def _text(self, status: HTTPStatus, text: str, *, body: bool) -> None:
+        data = text.encode("utf-8", "backslashreplace") + b"\n"
+        self._send(status, "text/plain; charset=utf-8", data, body=body)
+
+    def _send(self, status: HTTPStatus, kind: str, data: bytes, *, body: bool) -> None:
+        self._head(status, kind, len(data))
+        if body:
+            self.wfile.write(data)
+
+    def _redirect(self, path: str) -> None:
+        self.send_response(HTTPStatus.FOUND)
+        # Never two slashes at the start, which would name another host.
+        self.send_header("Location", f"/{path.lstrip('/')}")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _head(self, status: HTTPStatus, kind: str, size: int, *more: tuple[str, str]) -> None:
+        self.send_response(status)
+        headers = [("Content-Type", kind), ("Content-Length", str(size)), *more]
+        for name, value in (*headers, ("X-Content-Type-Options", "nosniff")):
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _file(self, file: ObjectFile, path: str, *, body: bool) -> None:
+        start, stop, status = self._range(file.size)
+        if start is None:
+            nothing = ("Content-Range", f"bytes */{file.size}")
+            self._head(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "text/plain", 0, nothing)
+            return
+        more = [("Accept-Ranges", "bytes")]
+        if status is HTTPStatus.PARTIAL_CONTENT:
+            more.append(("Content-Range", f"bytes {start}-{stop - 1}/{file.size}"))
+        file.read_ahead(start, stop)
+        # The first piece before the headers: an error can still be told.
+        first = file.read_at(start, min(_PIECE_BYTES, stop - start)) if body else b""
+        self._head(status, _type_of(path), stop - start, *more)
+        if body:
+            self.wfile.write(first)
+            try:
+                for position in range(start + len(first), stop, _PIECE_BYTES):
+                    self.wfile.write(file.read_at(position, min(_PIECE_BYTES, stop - position)))
+            except IPFSDatasetError:
+                # The client sees that the body is short.
+                self.close_connection = True
+
+    def _range(self, size: int) -> tuple[int | None, int, HTTPStatus]:
+        wanted = _RANGE.fullmatch(self.headers.get("Range", ""))
+        if wanted is None or not any(wanted.groups()):
+            return 0, size, HTTPStatus.OK
+        if not wanted[1]:
+            start, stop = max(0, size - int(wanted[2])), size
+        else:
+            start = int(wanted[1])
+            stop = min(int(wanted[2]) + 1, size) if wanted[2] else size
+        return (start if start < stop else None), stop, HTTPStatus.PARTIAL_CONTENT
+
+
+def _type_of(path: str) -> str:
+    suffix = f".{path.rpartition('.')[2].lower()}"
+    kind = _TYPES.get(suffix) or mimetypes.guess_type(f"x{suffix}")[0]
+    kind = kind or "application/octet-stream"
+    return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
+
+
+def _shown(text: str) -> str:
+    return html.escape(text.encode("utf-8", "backslashreplace").decode())
+
+
+def roots_at(address: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
+    """Returns the roots of a ``.car`` file, or what a store or node has pinned; none if that is not known."""
+    given = given_address(address)
+    chosen = write_address(given)
+    if address_scheme(chosen) == "file" and file_path(chosen).is_file():
+        with file_path(chosen).open("rb") as file:
+            return tuple(map(str, CarReader(file).roots))
+    try:
+        return tuple(str(pin.cid) for pin in list_pins(given))
+    except IPFSDatasetError:
+        return ()

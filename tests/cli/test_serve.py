@@ -1,0 +1,141 @@
+"""``serve``: pages and files of a store or ``.car`` file, on this machine and for it alone."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import requests
+
+from ipfs_dataset.exporter import IPFSDatasetExporter
+from ipfs_dataset_core.publishing.local_gateway import LocalGateway, roots_at
+from tests.support.builders import noise
+from tests.support.cli import run
+from tests.support.stores import Store
+
+DATA = noise(3_000_000)
+FILES = {
+    "page/index.html": b"<h1>hello</h1>",
+    "page/a.png": b"\x89PNG",
+    "n/big.bin": DATA,
+    "<b>.txt": b"t",
+}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("store"))
+    cid = store.tree(FILES)
+    with LocalGateway(store.address, roots=(cid,)) as gateway:
+        threading.Thread(target=gateway.serve_forever, daemon=True).start()
+        yield f"{gateway.url}", cid
+        gateway.shutdown()
+
+
+def test_files_pages_and_listings(served):
+    url, cid = served
+    page = requests.get(f"{url}/ipfs/{cid}/page/", timeout=10)
+    assert (page.text, page.headers["Content-Type"]) == (
+        "<h1>hello</h1>",
+        "text/html; charset=utf-8",
+    )
+    assert requests.get(f"{url}/ipfs/{cid}/page", timeout=10).url.endswith("/page/")
+    picture = requests.get(f"{url}/ipfs/{cid}/page/a.png", timeout=10)
+    assert picture.headers["Content-Type"] == "image/png"
+    listing = requests.get(url, timeout=10)
+    assert listing.url == f"{url}/ipfs/{cid}/"
+    assert "&lt;b&gt;.txt" in listing.text
+    assert "<b>" not in listing.text
+    assert requests.get(f"{url}/ipfs/{cid}/n/big.bin", timeout=10).content == DATA
+    head = requests.head(f"{url}/ipfs/{cid}/n/big.bin", timeout=10)
+    assert (head.headers["Content-Length"], head.content) == ("3000000", b"")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "part"),
+    [
+        ("bytes=0-9", 206, DATA[:10]),
+        ("bytes=1000000-", 206, DATA[1_000_000:]),
+        ("bytes=-5", 206, DATA[-5:]),
+        ("bytes=2999999-9999999", 206, DATA[-1:]),
+        ("bytes=3000000-", 416, b""),
+        ("bytes=9-3", 416, b""),
+        ("bytes=-", 200, DATA),
+        ("lines=1-2", 200, DATA),
+    ],
+)
+def test_ranges(served, wanted, status, part):
+    url, cid = served
+    found = requests.get(f"{url}/ipfs/{cid}/n/big.bin", headers={"Range": wanted}, timeout=10)
+    assert (found.status_code, found.content) == (status, part)
+
+
+def test_a_subdomain_is_the_folder(served):
+    url, cid = served
+    port = url.rpartition(":")[2]
+    found = requests.get(
+        f"{url}/page/index.html", headers={"Host": f"{cid}.ipfs.localhost:{port}"}, timeout=10
+    )
+    assert found.text == "<h1>hello</h1>"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/ipfs/{}/none", 404),
+        ("/ipfs/nonsense", 400),
+        ("/etc/passwd", 404),
+        ("/ipfs/{}/../../x", 404),
+    ],
+)
+def test_what_is_not_there(served, path, status):
+    url, cid = served
+    assert requests.get(url + path.format(cid), timeout=10).status_code == status
+
+
+def test_names_of_other_hosts_are_refused(served):
+    url, cid = served
+    found = requests.get(f"{url}/ipfs/{cid}/", headers={"Host": "evil.example"}, timeout=10)
+    assert found.status_code == 403
+
+
+def test_roots_are_those_of_the_car_or_the_pins(tmp_path):
+    car, store = tmp_path / "a.car", tmp_path / "store"
+    cid = IPFSDatasetExporter(car).export_to_ipfs([1, 2])
+    assert roots_at(car) == (cid,)
+    assert IPFSDatasetExporter(store).export_to_ipfs([1, 2]) == cid
+    assert roots_at(store) == (cid,)
+
+
+def test_the_command_serves_a_car_until_it_is_interrupted(tmp_path):
+    cid = IPFSDatasetExporter(tmp_path / "a.car").export_to_ipfs([1, 2])
+    command = [sys.executable, "-m", "ipfs_dataset", "serve", str(tmp_path / "a.car")]
+    process = subprocess.Popen(
+        [*command, "--port", "0", "--json"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        started = json.loads(process.stdout.readline())
+        assert started["cids"] == [cid]
+        page = requests.get(f"{started['url']}/ipfs/{cid}/manifest.json", timeout=10)
+        assert page.json()["samples"] == 2
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+        assert time.monotonic() - begun < 5
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
+
+
+def test_wrong_uses(tmp_path):
+    assert run("serve", "--port", "99999").status == 2
+    with LocalGateway(tmp_path / "store") as gateway:
+        done = run("serve", tmp_path / "store", "--port", gateway.server_address[1])
+    assert done.status == 1
+    assert "--port 0" in done.err
