@@ -21,6 +21,7 @@ COMMANDS = {
     "cid": "print the CID that a node would give a file or folder",
     "completion": "print a script by which bash, zsh or fish completes commands and options",
     "config": "show what applies, and where it comes from",
+    "diff": "show what differs between two versions of a dataset, archive or folder",
     "doctor": "look at every source of an object by itself",
     "get": "copy samples, members or files to disk: verified, and resumed where it was stopped",
     "head": "show the first samples, in words or as a picture",

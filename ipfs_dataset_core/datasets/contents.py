@@ -22,6 +22,7 @@ from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.ipld.dag_pb import decode
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.reading.connections import connections_to_published
+from ipfs_dataset_core.reading.directories import open_file
 from ipfs_dataset_core.reading.resolver import choose_format, locate, open_located
 from ipfs_dataset_core.registry.guarded_readers import make_reader
 from ipfs_dataset_core.runtime.redaction import redacted
@@ -38,8 +39,10 @@ if TYPE_CHECKING:
         Reader,
     )
     from ipfs_dataset_core.interfaces.dataset_card import DatasetCard
+    from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import OptionArguments
     from ipfs_dataset_core.reading.connections import Connections
+    from ipfs_dataset_core.reading.fetcher import Fetcher
 
 Kind = Literal["published dataset", "archive", "folder", "file"]
 
@@ -198,7 +201,7 @@ class ArchiveContents(Contents):
         super().__init__(*names)
         self.form = form
         self.size = file.size
-        self._file = file
+        self.file = file
         self._reader = reader
         self._index: MemberIndex | None = None
         self._indexed = False
@@ -210,7 +213,7 @@ class ArchiveContents(Contents):
     def items(self, start: int = 0) -> Iterator[Item]:
         index = self._members()
         if index is None:
-            samples = islice(self._reader.samples(self._file), start, None)
+            samples = islice(self._reader.samples(self.file), start, None)
             yield from (Item(name, len(data)) for name, data in samples)
             return
         for position in range(start, len(index)):
@@ -220,34 +223,60 @@ class ArchiveContents(Contents):
     def files(self, start: int = 0) -> Iterator[list[tuple[str, bytes | ObjectFile]]]:
         index = self._members()
         if index is None:
-            for name, data in islice(self._reader.samples(self._file), start, None):
+            for name, data in islice(self._reader.samples(self.file), start, None):
                 yield [(name, data)]
             return
         for first in range(start, len(index), _TOGETHER):
             numbers = range(first, min(first + _TOGETHER, len(index)))
-            self._reader.prefetch(self._file, index, numbers)
-            yield from ([sample] for sample in self._reader.read_each(self._file, index, numbers))
+            self._reader.prefetch(self.file, index, numbers)
+            yield from ([sample] for sample in self._reader.read_each(self.file, index, numbers))
 
     def find(self, wanted: str) -> list[tuple[str, bytes | ObjectFile]]:
         index = self._members()
         if index is None:
-            for number, (name, data) in enumerate(self._reader.samples(self._file)):
+            for number, (name, data) in enumerate(self._reader.samples(self.file)):
                 if wanted in (name, str(number)):
                     return [(name, data)]
             raise self._none_such(wanted)
         for position in range(len(index)):
             if index.name(position) == wanted:
-                return [self._reader.read(self._file, index, position)]
+                return [self._reader.read(self.file, index, position)]
         if wanted.isdecimal() and int(wanted) < len(index):
-            return [self._reader.read(self._file, index, int(wanted))]
+            return [self._reader.read(self.file, index, int(wanted))]
         raise self._none_such(wanted)
+
+    def names(self) -> dict[str, int]:
+        """Returns the number of each member by its name; of those with one name, of the last.
+
+        Raises:
+            FormatError: The archive can only be read from its start.
+        """
+        index = self._members()
+        if index is None:
+            raise FormatError(
+                f"{self.url!r} can only be read from its start: publish it as a plain .tar or a .zip"
+            )
+        return {index.name(position): position for position in range(len(index))}
+
+    def span(self, number: int) -> tuple[ObjectFile, int, int]:
+        """Returns the archive, and which of its bytes are a member's."""
+        index = self._members()
+        assert index is not None
+        return self.file, *index.span(number)
+
+    def content(self, number: int) -> bytes:
+        """Returns the content of a member."""
+        index = self._members()
+        assert index is not None
+        data: bytes = self._reader.read(self.file, index, number)[1]
+        return data
 
     def _members(self) -> MemberIndex | None:
         if not self._indexed:
             self._indexed = True
             # A compressed TAR can only be read from its start.
-            if self._reader.cheap_index or self._reader.sliceable(self._file):
-                self._index = self._reader.index(self._file)
+            if self._reader.cheap_index or self._reader.sliceable(self.file):
+                self._index = self._reader.index(self.file)
         return self._index
 
 
@@ -258,11 +287,24 @@ class FolderContents(Contents):
     form = "folder"
 
     def __init__(
-        self, directory: ObjectDirectory, size: int | None, names: tuple[str, str, str]
+        self,
+        directory: ObjectDirectory,
+        size: int | None,
+        fetcher: Fetcher,
+        names: tuple[str, str, str],
     ) -> None:
         super().__init__(*names)
         self.size = size
+        self._fetcher = fetcher
         self._directory = directory
+
+    def load(self, cid: CID) -> bytes:
+        """Returns a block, verified."""
+        return self._fetcher.block(cid)
+
+    def open_cid(self, cid: CID) -> ObjectFile:
+        """Returns a file by its CID, read from the same sources."""
+        return open_file(self._fetcher, cid, str(cid))
 
     def count(self) -> int | None:
         return None
@@ -295,23 +337,23 @@ class FileContents(Contents):
         super().__init__(*names)
         self.form = form
         self.size = file.size
-        self._file = file
+        self.file = file
         self._name = self.url.rstrip("/").rpartition("/")[2]
 
     def count(self) -> int:
         return 1
 
     def items(self, start: int = 0) -> Iterator[Item]:
-        return iter([Item(self._name, self._file.size)][start:])
+        return iter([Item(self._name, self.file.size)][start:])
 
     def files(self, start: int = 0) -> Iterator[list[tuple[str, bytes | ObjectFile]]]:
-        one: list[tuple[str, bytes | ObjectFile]] = [(self._name, self._file)]
+        one: list[tuple[str, bytes | ObjectFile]] = [(self._name, self.file)]
         return iter([one][start:])
 
     def find(self, wanted: str) -> list[tuple[str, bytes | ObjectFile]]:
         if wanted not in (self._name, "0"):
             raise self._none_such(wanted)
-        return [(self._name, self._file)]
+        return [(self._name, self.file)]
 
 
 @contextmanager
@@ -362,7 +404,7 @@ def _contents(url: str, filetype: str | None, connections: Connections, *, raw: 
     names = name, getattr(target, "text", None) or str(target), sources
     if isinstance(source, ObjectDirectory):
         size = _tree_size(fetcher.block(source.cid)) if source.cid is not None else None
-        return FolderContents(source, size, names)
+        return FolderContents(source, size, fetcher, names)
     plugin = choose_format(IPFSObject(url, filetype), source)
     form = plugin.name or type(plugin).__name__
     if form in _ARCHIVES and not raw:

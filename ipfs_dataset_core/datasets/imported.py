@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -11,6 +12,7 @@ from ipfs_dataset_core.datasets.describing import outline_text
 from ipfs_dataset_core.datasets.map_style import SampleAccess
 from ipfs_dataset_core.datasets.splits import splits_of_published
 from ipfs_dataset_core.datasets.transforms import TransformedSamples, sample_transform
+from ipfs_dataset_core.errors import FormatError
 from ipfs_dataset_core.runtime.human import human_size
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 
@@ -20,7 +22,12 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.datasets.published import Published
     from ipfs_dataset_core.datasets.splits import DatasetSplit
     from ipfs_dataset_core.datasets.transforms import SampleTransform
-    from ipfs_dataset_core.interfaces import DatasetInfo, IndexedSamples, PublishedSamples
+    from ipfs_dataset_core.interfaces import (
+        DatasetInfo,
+        IndexedSamples,
+        ObjectFile,
+        PublishedSamples,
+    )
     from ipfs_dataset_core.interfaces.dataset_card import DatasetCard
 
 
@@ -95,6 +102,33 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
         """Yields how many bytes each sample takes from `start` to `stop`, None where that is not known."""
         return self._published_samples().sizes(start, stop)
 
+    def shards(self) -> list[PublishedShard]:
+        """Returns the files that hold the samples, in order; nothing is fetched for it.
+
+        Raises:
+            FormatError: The form does not tell.
+        """
+        samples = self._published_samples()
+        sizes, cids = samples.shard_sizes(), samples.shard_cids()
+        if sizes is None or cids is None:
+            raise FormatError(f"{self._name!r} is of a form that does not tell its shards")
+        firsts = accumulate((count for count, _ in sizes), initial=0)
+        return [
+            PublishedShard(cid, first, count)
+            for cid, first, (count, _) in zip(cids, firsts, sizes, strict=False)
+        ]
+
+    def span(self, index: int) -> tuple[ObjectFile, int, int]:
+        """Returns the file that a sample is in, and which of its bytes are the sample's.
+
+        Args:
+            index: The number of the sample, from 0 to the length, exclusive.
+
+        Raises:
+            NotImplementedError: The form does not tell.
+        """
+        return self._published_samples().span(index)
+
     def _published_samples(self) -> PublishedSamples:
         return self._samples.get()[0]
 
@@ -120,6 +154,21 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
 
     def _close_samples(self) -> None:
         self._samples.pop()
+
+
+@attrs.frozen
+class PublishedShard:
+    """A file that holds samples of a published dataset.
+
+    Attributes:
+        cid: Its CID.
+        first: The number of its first sample.
+        samples: How many it has.
+    """
+
+    cid: str
+    first: int
+    samples: int
 
 
 @attrs.frozen

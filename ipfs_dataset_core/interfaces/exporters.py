@@ -60,6 +60,18 @@ class PublishedSamples(IndexedSamples):
         """
         return None
 
+    def shard_cids(self) -> Sequence[str] | None:
+        """Returns the CID of each file of `shard_sizes`; None, as by default, where it is not known."""
+        return None
+
+    def span(self, position: int) -> tuple[ObjectFile, int, int]:
+        """Returns the file that a sample is in, and which of its bytes are the sample's.
+
+        Raises:
+            NotImplementedError: The form does not tell, as by default.
+        """
+        raise NotImplementedError
+
     def files(self, position: int) -> dict[str, bytes]:
         """Returns the files that a sample was published as, by what follows its key: ``image.png``.
 

@@ -14,7 +14,7 @@ from ipfs_dataset_core.reading.verified_streams import NotALeafError, is_leaf
 from ipfs_dataset_core.runtime.error_location import located
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import BinaryIO
 
     from ipfs_dataset_core.interfaces import Span
@@ -112,6 +112,10 @@ class VerifiedFile(ObjectFile):
         if read_ahead is not None:
             read_ahead.release(segments, stop)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def leaves(self, start: int, stop: int) -> Iterator[Leaf]:
+        """Yields the blocks that hold bytes ``start`` to ``stop``, in order; only inner nodes are fetched."""
+        return self._layout.leaves([(start, stop)])
 
     def common_prefix(self, local: BinaryIO) -> int:
         """Returns how many bytes at the start of a local copy are those of this file, in whole leaves.

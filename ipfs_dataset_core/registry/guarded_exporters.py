@@ -121,6 +121,14 @@ class _GuardedSamples(PublishedSamples):
         with self._guard("the description of"):
             return self._samples.info()
 
+    def shard_cids(self) -> Sequence[str] | None:
+        with self._guard("the shards of"):
+            return self._samples.shard_cids()
+
+    def span(self, position: int) -> tuple[ObjectFile, int, int]:
+        with self._guard(f"sample {position} of", position):
+            return self._samples.span(position)
+
     def files(self, position: int) -> dict[str, bytes]:
         with self._guard(f"sample {position} of", position):
             return self._samples.files(position)

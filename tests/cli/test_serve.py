@@ -119,6 +119,7 @@ def test_the_command_serves_a_car_until_it_is_interrupted(tmp_path):
         [*command, "--port", "0", "--json"], stdout=subprocess.PIPE, text=True
     )
     try:
+        assert process.stdout is not None
         started = json.loads(process.stdout.readline())
         assert started["cids"] == [cid]
         page = requests.get(f"{started['url']}/ipfs/{cid}/manifest.json", timeout=10)
@@ -129,7 +130,8 @@ def test_the_command_serves_a_car_until_it_is_interrupted(tmp_path):
         assert time.monotonic() - begun < 5
     finally:
         process.kill()
-        process.stdout.close()
+        if process.stdout is not None:
+            process.stdout.close()
         process.wait()
 
 

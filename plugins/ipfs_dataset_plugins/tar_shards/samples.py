@@ -85,7 +85,9 @@ class TarShardSamples(PublishedSamples):
     def files(self, position: int) -> dict[str, bytes]:
         number, local = self._locate(position)
         data = self._opened(number).read(local, local + 1)
-        return self._members(data, position, f"sample {position} of {self._source.name!r}")
+        found = self._members(data, position, f"sample {position} of {self._source.name!r}")
+        found.pop(OWN_SCHEMA, None)
+        return found
 
     def sizes(self, start: int, stop: int) -> Iterator[int | None]:
         wanted = [
@@ -131,6 +133,14 @@ class TarShardSamples(PublishedSamples):
 
     def shard_sizes(self) -> Sequence[tuple[int, int]]:
         return [(shard.samples, shard.size) for shard in self._shards]
+
+    def shard_cids(self) -> Sequence[str]:
+        return [shard.cid for shard in self._shards]
+
+    def span(self, position: int) -> tuple[ObjectFile, int, int]:
+        number, local = self._locate(position)
+        shard = self._opened(number)
+        return shard.file, *shard.span(local, local + 1)
 
     def iterate(self, start: int, stop: int) -> Iterator[Any]:
         for number, shard in enumerate(self._shards):

@@ -1,0 +1,47 @@
+"""``ipfs-dataset diff A B``: what differs between two versions; what is equal is not fetched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipfs_dataset.cli.common import add_json, add_source, print_json, source_options
+
+if TYPE_CHECKING:
+    import argparse
+
+EXAMPLE = "ipfs-dataset diff ipfs://bafy…(version 1) ipfs://bafy…(version 2)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
+    parser.add_argument("before", help="an object: CID[/path], ipfs://CID[/path], a gateway URL, …")
+    parser.add_argument("after", help="another one of the same kind, such as its next version")
+    add_source(parser, url=False)
+    parser.add_argument("--summary", action="store_true", help="counts alone")
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the differences; 1 where there are any, as `diff` does."""
+    import attrs  # noqa: PLC0415 - not for --help
+
+    from ipfs_dataset_core.datasets.difference import difference  # noqa: PLC0415 - imports PyTorch
+    from ipfs_dataset_core.errors import printable  # noqa: PLC0415
+    from ipfs_dataset_core.runtime.human import human_size  # noqa: PLC0415
+
+    found = difference(
+        arguments.before, arguments.after, arguments.address, **source_options(arguments)
+    )
+    if arguments.json:
+        print_json({**attrs.asdict(found), "identical": found.identical})
+    else:
+        if not arguments.summary:
+            for mark, names in (("-", found.removed), ("+", found.added), ("~", found.changed)):
+                for name in names:
+                    print(printable(f"{mark} {name}"))
+        same = f", {found.same:,} equal" if found.same is not None else ""
+        print(
+            f"{len(found.added):,} added, {len(found.removed):,} removed, {len(found.changed):,} changed"
+            f"{same}; {human_size(found.new_bytes)} of blocks are new, {human_size(found.gone_bytes)} gone"
+        )
+    return 0 if found.identical else 1

@@ -1,0 +1,386 @@
+"""What differs between two objects, by CIDs first: what is equal is never fetched."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ipfs_dataset_core.datasets.contents import (
+    ArchiveContents,
+    FileContents,
+    FolderContents,
+    PublishedContents,
+    open_contents,
+)
+from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.ipld import CID, RAW, entries, node_kind
+from ipfs_dataset_core.ipld.hamt import parse_shard
+from ipfs_dataset_core.reading.files import VerifiedFile
+from ipfs_dataset_core.reading.layout import Leaf
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator
+
+    from typing_extensions import Unpack
+
+    from ipfs_dataset_core.interfaces import ObjectFile
+    from ipfs_dataset_core.options import OptionArguments
+
+_DIRECTORIES = ("directory", "hamt")
+
+
+@attrs.define
+class Difference:
+    """What differs between two objects.
+
+    Attributes:
+        before: The CID of the first.
+        after: The CID of the second.
+        added: What only the second has: names, or numbers of samples in it.
+        removed: What only the first has.
+        changed: What both have, with other content; of samples, pairs such as ``"3 -> 4"``.
+        same: How many items are equal, None where equal folders were not looked into.
+        new_bytes: Bytes of the files of the second whose blocks the first has not.
+        gone_bytes: Bytes of the files of the first whose blocks the second has not.
+    """
+
+    before: str
+    after: str
+    added: list[str] = attrs.field(factory=list)
+    removed: list[str] = attrs.field(factory=list)
+    changed: list[str] = attrs.field(factory=list)
+    same: int | None = None
+    new_bytes: int = 0
+    gone_bytes: int = 0
+
+    @property
+    def identical(self) -> bool:
+        """Whether both are the same object, or hold the same items."""
+        return not (self.added or self.removed or self.changed)
+
+
+def difference(
+    before: str,
+    after: str,
+    address: str | os.PathLike[str] | None = None,
+    **options: Unpack[OptionArguments],
+) -> Difference:
+    """Compares two objects: samples of published datasets, members of archives, or files of folders.
+
+    Directories, shards and blocks with equal CIDs are equal, and not fetched. Of samples and members, only
+    the bytes in blocks that the other one has not are read.
+
+    Args:
+        before: Any form of URL of an object in IPFS.
+        after: Another one, of the same kind.
+        address: Where to read both, as for `ipfs_dataset.load`.
+        **options: Fields of `Options`.
+
+    Raises:
+        FormatError: They are of different kinds, or damaged.
+        TransportError: The sources did not deliver.
+    """
+    with (
+        open_contents(before, address, **options) as one,
+        open_contents(after, address, **options) as two,
+    ):
+        found = Difference(one.cid, two.cid)
+        if one.cid == two.cid:
+            found.same = one.count()
+        elif isinstance(one, FolderContents) and isinstance(two, FolderContents):
+            _compare_trees(found, one, two)
+        elif isinstance(one, PublishedContents) and isinstance(two, PublishedContents):
+            _compare_samples(found, one, two)
+        elif isinstance(one, ArchiveContents) and isinstance(two, ArchiveContents):
+            _compare_members(found, one, two)
+        elif isinstance(one, FileContents) and isinstance(two, FileContents):
+            found.changed.append(two.url)
+            _count_bytes(found, [one.find("0")[0][1]], [two.find("0")[0][1]])
+        else:
+            raise FormatError(
+                f"{one.url!r} is of the kind {one.kind!r} and {two.url!r} of {two.kind!r}: objects of one "
+                "kind can be compared"
+            )
+        return found
+
+
+def _compare_trees(found: Difference, one: FolderContents, two: FolderContents) -> None:
+    load = two.load
+    gone: list[tuple[str, CID]] = []
+    new: list[tuple[str, CID]] = []
+    for path, before, after in _differing(CID.parse(one.cid), CID.parse(two.cid), one.load, load):
+        if before is not None and after is not None:
+            found.changed.append(path)
+        elif after is not None:
+            found.added.append(path)
+        else:
+            found.removed.append(path)
+        if before is not None:
+            gone.append((path, before))
+        if after is not None:
+            new.append((path, after))
+    for names in (found.added, found.removed, found.changed):
+        names.sort()
+    _count_bytes(
+        found, [one.open_cid(cid) for _, cid in gone], [two.open_cid(cid) for _, cid in new]
+    )
+
+
+def _differing(
+    one: CID | None,
+    two: CID | None,
+    load_one: Callable[[CID], bytes],
+    load_two: Callable[[CID], bytes],
+    path: str = "",
+) -> Iterator[tuple[str, CID | None, CID | None]]:
+    """Yields the files that are not equal in two directories, by path, with their CIDs."""
+    if one == two:
+        return
+    kinds = [
+        None if cid is None else "file" if cid.codec == RAW else node_kind(cid, load(cid))
+        for cid, load in ((one, load_one), (two, load_two))
+    ]
+    if not any(kind in _DIRECTORIES for kind in kinds):
+        yield path, one, two
+        return
+    for cid, kind, is_first in ((one, kinds[0], True), (two, kinds[1], False)):
+        if cid is not None and kind not in _DIRECTORIES:  # a file where the other has a folder
+            yield (path, cid, None) if is_first else (path, None, cid)
+    here = one if kinds[0] in _DIRECTORIES else None
+    there = two if kinds[1] in _DIRECTORIES else None
+    names: dict[str, list[CID | None]] = defaultdict(lambda: [None, None])
+    for name, cid, place in _entries_that_differ(here, there, load_one, load_two):
+        names[name][place] = cid
+    for name, (before, after) in names.items():
+        below = f"{path}/{name}" if path else name
+        yield from _differing(before, after, load_one, load_two, below)
+
+
+def _entries_that_differ(
+    one: CID | None,
+    two: CID | None,
+    load_one: Callable[[CID], bytes],
+    load_two: Callable[[CID], bytes],
+) -> Iterator[tuple[str, CID, int]]:
+    """Yields the entries of two directories, all but those in parts of a sharded one that are equal."""
+    if one == two:
+        return
+    if one is not None and two is not None:
+        blocks = load_one(one), load_two(two)
+        if node_kind(one, blocks[0]) == "hamt" == node_kind(two, blocks[1]):
+            yield from _shards_that_differ(one, two, load_one, load_two)
+            return
+    for place, (cid, load) in enumerate(((one, load_one), (two, load_two))):
+        if cid is not None:
+            for entry in entries(cid, load):
+                yield entry.name, entry.cid, place
+
+
+def _shards_that_differ(
+    one: CID, two: CID, load_one: Callable[[CID], bytes], load_two: Callable[[CID], bytes]
+) -> Iterator[tuple[str, CID, int]]:
+    slots = _slots(one, load_one(one)), _slots(two, load_two(two))
+    for index in sorted(slots[0].keys() | slots[1].keys()):
+        first, second = slots[0].get(index), slots[1].get(index)
+        if first == second:
+            continue
+        if first is not None and second is not None and not first[0] and not second[0]:
+            yield from _shards_that_differ(first[1], second[1], load_one, load_two)
+            continue
+        for place, (slot, load) in enumerate(((first, load_one), (second, load_two))):
+            if slot is not None:
+                yield from ((name, cid, place) for name, cid in _below(*slot, load))
+
+
+def _slots(cid: CID, block: bytes) -> dict[int, tuple[bytes, CID]]:
+    """Returns the name and CID in each slot of a shard; the name is empty where a shard is below."""
+    shard = parse_shard(cid, block)
+    return {
+        index: (shard.names[at], CID.from_bytes(shard.cids[at]))
+        for index, at in shard.slots.items()
+    }
+
+
+def _below(name: bytes, cid: CID, load: Callable[[CID], bytes]) -> Iterator[tuple[str, CID]]:
+    if name:
+        yield name.decode("utf-8", "surrogateescape"), cid
+        return
+    for below in _slots(cid, load(cid)).values():
+        yield from _below(*below, load)
+
+
+def _count_bytes(
+    found: Difference, gone: list[bytes | ObjectFile], new: list[bytes | ObjectFile]
+) -> None:
+    before = {leaf.cid: leaf for file in gone for leaf in _leaves(file)}
+    after = {leaf.cid: leaf for file in new for leaf in _leaves(file)}
+    found.new_bytes += sum(l.stop - l.start for cid, l in after.items() if cid not in before)  # noqa: E741
+    found.gone_bytes += sum(l.stop - l.start for cid, l in before.items() if cid not in after)  # noqa: E741
+
+
+def _leaves(file: bytes | ObjectFile) -> Iterator[Leaf]:
+    if not isinstance(file, VerifiedFile):
+        return
+    found = False
+    for leaf in file.leaves(0, file.size):
+        found = True
+        yield leaf
+    if not found and file.size:  # one block
+        yield Leaf(file.cid.to_bytes(), 0, file.size, raw=True)
+
+
+class _Side:
+    """Items of one of two objects, each with an identity that is equal where its bytes are.
+
+    Args:
+        spans: Returns the file of an item, and which of its bytes are the item's.
+        content: Returns the bytes of an item.
+    """
+
+    def __init__(
+        self,
+        spans: Callable[[int], tuple[ObjectFile, int, int]],
+        content: Callable[[int], bytes],
+        files: list[ObjectFile],
+    ) -> None:
+        self._spans = spans
+        self._content = content
+        self.leaves = {leaf.cid: leaf.stop - leaf.start for file in files for leaf in _leaves(file)}
+
+    def place(self, number: int, other: _Side) -> tuple[object, ...] | None:
+        """Returns in which blocks an item lies, and where; None where the other side lacks one of them."""
+        file, start, stop = self._spans(number)
+        if not isinstance(file, VerifiedFile):
+            return None
+        leaves = list(file.leaves(start, stop))
+        cids = tuple(leaf.cid for leaf in leaves)
+        if not cids or not all(cid in other.leaves for cid in cids):
+            return None
+        return *cids, start - leaves[0].start, stop - start
+
+    def digest(self, number: int) -> bytes:
+        """Returns the hash of an item, which has to be read for it."""
+        return hashlib.sha256(self._content(number)).digest()
+
+
+def _compare_samples(found: Difference, one: PublishedContents, two: PublishedContents) -> None:
+    shards = one.dataset.shards(), two.dataset.shards()
+    cids = [{shard.cid for shard in own} for own in shards]
+    numbers: list[list[int]] = [[], []]
+    # Of shards that both have, the samples at the same place are each other's.
+    partner: dict[int, int] = {}
+    starts: dict[str, deque[int]] = defaultdict(deque)
+    for shard in shards[1]:
+        if shard.cid in cids[0]:
+            starts[shard.cid].append(shard.first)
+        else:
+            numbers[1] += range(shard.first, shard.first + shard.samples)
+    for shard in shards[0]:
+        if starts[shard.cid]:
+            first = starts[shard.cid].popleft()
+            partner.update({shard.first + n: first + n for n in range(shard.samples)})
+        else:
+            numbers[0] += range(shard.first, shard.first + shard.samples)
+    for cid, left in starts.items():  # a shard that only the second has twice
+        for first in left:
+            count = next(shard.samples for shard in shards[1] if shard.cid == cid)
+            numbers[1] += range(first, first + count)
+    sides = [
+        _Side(
+            contents.dataset.span,
+            _sample_content(contents),
+            _files_of(contents, numbers[place]),
+        )
+        for place, contents in enumerate((one, two))
+    ]
+    _match(sides, numbers, partner)
+    _count_leaves(found, sides)
+    matched = set(partner.values())
+    gone = [number for number in numbers[0] if number not in partner]
+    new = {number for number in numbers[1] if number not in matched}
+    for number in gone:
+        # What follows the same sample in both has been changed.
+        after = partner.get(number - 1, -1) + 1 if number else 0
+        if after in new:
+            new.remove(after)
+            partner[number] = after
+            found.changed.append(f"{number} -> {after}")
+        else:
+            found.removed.append(str(number))
+    found.added = list(map(str, sorted(new)))
+    found.same = len(partner) - len(found.changed)
+
+
+def _files_of(contents: PublishedContents, numbers: list[int]) -> list[ObjectFile]:
+    """Returns the shards that some samples are in."""
+    wanted = set(numbers)
+    shards = [shard for shard in contents.dataset.shards() if shard.first in wanted]
+    return [contents.dataset.span(shard.first)[0] for shard in shards if shard.samples]
+
+
+def _sample_content(contents: PublishedContents) -> Callable[[int], bytes]:
+    def content(number: int) -> bytes:
+        # Names of members may have the number of the sample in them; what follows it is the same.
+        files = contents.dataset.files(number)
+        return b"".join(
+            b"%s %d\n%b" % (name.encode(), len(data), data) for name, data in sorted(files.items())
+        )
+
+    return content
+
+
+def _match(sides: list[_Side], numbers: list[list[int]], partner: dict[int, int]) -> None:
+    """Finds for each item of the first side an equal one of the second, which is nobody else's."""
+    waiting: dict[object, deque[int]] = defaultdict(deque)
+    for number in numbers[1]:
+        place = sides[1].place(number, sides[0])
+        if place is not None:
+            waiting[place].append(number)
+    left: list[int] = []
+    for number in numbers[0]:
+        place = sides[0].place(number, sides[1])
+        if place is not None and waiting[place]:
+            partner[number] = waiting[place].popleft()
+        else:
+            left.append(number)
+    matched = set(partner.values())
+    for number in numbers[1]:
+        if left and number not in matched:
+            waiting[sides[1].digest(number)].append(number)
+    for number in left if any(waiting.values()) else ():
+        digest = sides[0].digest(number)
+        if waiting[digest]:
+            partner[number] = waiting[digest].popleft()
+
+
+def _count_leaves(found: Difference, sides: list[_Side]) -> None:
+    before, after = sides[0].leaves, sides[1].leaves
+    found.new_bytes += sum(size for cid, size in after.items() if cid not in before)
+    found.gone_bytes += sum(size for cid, size in before.items() if cid not in after)
+
+
+def _compare_members(found: Difference, one: ArchiveContents, two: ArchiveContents) -> None:
+    names = one.names(), two.names()
+    sides = [_Side(contents.span, contents.content, [contents.file]) for contents in (one, two)]
+    found.same = 0
+    for name, number in names[0].items():
+        other = names[1].get(name)
+        if other is None:
+            found.removed.append(name)
+        elif _is_equal(sides, number, other):
+            found.same += 1
+        else:
+            found.changed.append(name)
+    found.added = [name for name in names[1] if name not in names[0]]
+    _count_leaves(found, sides)
+
+
+def _is_equal(sides: list[_Side], number: int, other: int) -> bool:
+    place = sides[0].place(number, sides[1])
+    if place is not None and place == sides[1].place(other, sides[0]):
+        return True
+    return sides[0].digest(number) == sides[1].digest(other)
