@@ -106,6 +106,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.runtime.error_location import located as located
     from ipfs_dataset_core.runtime.human import human_size as human_size
     from ipfs_dataset_core.runtime.redaction import redacted as redacted
+    from ipfs_dataset_core.sources.retry import with_retries as with_retries
     from ipfs_dataset_core.toolkit.block_files import BlockFiles as BlockFiles
     from ipfs_dataset_core.toolkit.data_folders import StoreFolder as StoreFolder
     from ipfs_dataset_core.toolkit.index_cache import index_of as index_of
@@ -168,6 +169,7 @@ else:
             "runtime.error_location": "located",
             "runtime.human": "human_size",
             "runtime.redaction": "redacted",
+            "sources.retry": "with_retries",
             "toolkit.block_files": "BlockFiles",
             "toolkit.data_folders": "StoreFolder",
             "toolkit.file_view": "FileView at_exit",

@@ -38,10 +38,12 @@ class Pin:
     Args:
         cid: Its root.
         name: What the pin is called, "" where it has no name.
+        status: ``"pinned"``; of pinning services also ``"queued"``, ``"pinning"`` and ``"failed"``.
     """
 
     cid: CID
     name: str = ""
+    status: str = "pinned"
 
 
 class Transport(ABC):
@@ -170,6 +172,14 @@ class Transport(ABC):
         """
         raise NotImplementedError
 
+    def addresses(self) -> list[str]:
+        """Returns the multiaddrs at which other nodes reach this one."""
+        raise NotImplementedError
+
+    def connect_to(self, addresses: Sequence[str]) -> None:
+        """Lets a node connect to others; those that it cannot reach are skipped."""
+        raise NotImplementedError
+
     def name_of_key(self, key: str, *, create: bool = False) -> str:
         """Returns the IPNS name of one of a node's keys, ``k51…``.
 
@@ -255,6 +265,12 @@ class WrapperTransport(Transport):
 
     def pin_blocks(self, cids: Sequence[CID]) -> None:
         self.wrapped.pin_blocks(cids)
+
+    def addresses(self) -> list[str]:
+        return self.wrapped.addresses()
+
+    def connect_to(self, addresses: Sequence[str]) -> None:
+        self.wrapped.connect_to(addresses)
 
     def name_of_key(self, key: str, *, create: bool = False) -> str:
         return self.wrapped.name_of_key(key, create=create)

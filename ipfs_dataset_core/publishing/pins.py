@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
+import inspect
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
+
+import attrs
 
 from ipfs_dataset_core.addressing.object_url import parse_object_url
 from ipfs_dataset_core.addressing.sources import (
@@ -16,7 +19,8 @@ from ipfs_dataset_core.errors import AddressError, TransportError
 from ipfs_dataset_core.interfaces import Pin, pin_arguments
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.reading.connections import connect_for_writing, write_address
+from ipfs_dataset_core.reading.connections import connect, write_address
+from ipfs_dataset_core.sources.credentials import options_for
 from ipfs_dataset_core.sources.retry import with_retries
 from ipfs_dataset_core.toolkit.data_folders import StoreFolder
 
@@ -34,10 +38,12 @@ if TYPE_CHECKING:
 def list_pins(
     address: str | os.PathLike[str] | None = None, **options: Unpack[OptionArguments]
 ) -> list[Pin]:
-    """Returns the pins of whole DAGs that a node or store has, by name and CID.
+    """Returns the pins of whole DAGs that a node, a store or a pinning service has, by name and CID.
 
     Args:
-        address: A node's RPC API or the folder of an embedded store; None as for `IPFSDatasetExporter`.
+        address: A node's RPC API, the folder of an embedded store, or ``pinning+https://service/path``, whose
+            token is in the environment variable ``IPFS_DATASET_PINNING_TOKEN`` or in ``auth="bearer:…"``;
+            None as for `IPFSDatasetExporter`.
         **options: See `Options`.
 
     Raises:
@@ -53,25 +59,37 @@ def add_pin(
     address: str | os.PathLike[str] | None = None,
     *,
     name: str = "",
+    node: str | os.PathLike[str] | None = None,
     **options: Unpack[OptionArguments],
 ) -> Pin:
-    """Pins a whole DAG; a node gets what it lacks from the network, however long that takes.
+    """Pins a whole DAG; a node or service gets what it lacks from the network.
+
+    A pinning service is waited for until the `deadline`, and goes on after it.
 
     Args:
         cid: The root: a CID, or a URL such as ``ipfs://CID``.
         address: As for `list_pins`.
         name: What to call the pin. Pinning again renames it.
+        node: For a pinning service: the API of a node that has the data. The service is told its addresses,
+            and the node is told to connect to the service.
         **options: See `Options`.
 
     Raises:
-        AddressError: The CID or the address cannot be used.
+        AddressError: The CID or the address cannot be used, or there is no token for the service.
         ObjectNotFoundError: The store lacks a block.
-        TransportError: The node did not answer, or refused.
+        TransportError: The node or service did not answer, refused, or failed.
     """
     root = parse_root(cid)
     chosen = Options.from_arguments(options)
-    with _pinning(address, chosen) as transport:
+    with ExitStack() as stack:
+        transport = stack.enter_context(_pinning(address, chosen))
         how = pin_arguments(transport, name=name, fetch=True)
+        if node is not None:
+            if "node" not in inspect.signature(transport.pin).parameters:
+                raise AddressError(f"{transport.name} is no pinning service, which node= is for")
+            # Its credentials are none of the service's.
+            plain = attrs.evolve(chosen, auth=None, headers={})
+            how["node"] = stack.enter_context(closing(connect(str(node), plain)))
         with_retries(lambda: transport.pin(root, **how), chosen.retries)
     return Pin(cid=root, name=name)
 
@@ -137,7 +155,8 @@ def _pinning(address: str | os.PathLike[str] | None, options: Options) -> Iterat
             f"{chosen!r} has no pins: give a node's API such as /ip4/127.0.0.1/tcp/5001, or the folder of "
             "an embedded store that exists"
         )
-    with closing(connect_for_writing(given, options)) as transport:
+    chosen_options = options_for(options, chosen, 0 if given is not None else -1)
+    with closing(connect(chosen, chosen_options)) as transport:
         try:
             yield transport
         except NotImplementedError:

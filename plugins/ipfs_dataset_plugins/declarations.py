@@ -64,6 +64,14 @@ ROUTING = _Plugin(
         factory="ipfs_dataset_plugins.routing.transport:RoutingTransport",
     )
 )
+PINNING = _Plugin(
+    TransportPlugin(
+        name="pinning",
+        summary="a remote pinning service, for pins only: pinning+https://service/path",
+        schemes=("pinning+http", "pinning+https"),
+        factory="ipfs_dataset_plugins.pinning.transport:PinningService",
+    )
+)
 PLAIN = _Plugin(
     ReaderPlugin(
         name="plain",

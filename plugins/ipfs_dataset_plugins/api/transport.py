@@ -57,6 +57,8 @@ _LOOKED_FOR_AT_ONCE = 4
 _STAT_SECONDS = 2
 # All that a node has, for one that cannot be asked for single blocks: about 100,000 of them.
 _MAX_LISTING_BYTES = 8 << 20
+_LOOPBACK = ("/ip4/127.", "/ip6/::1/")
+_MAX_PEERS = 20
 # To publish a name, a node looks for those in the network who keep it, before it answers.
 _PUBLISH_SECONDS = 180.0
 # All pins on one line, as of js-ipfs: about 300,000 of them.
@@ -312,6 +314,21 @@ class ApiTransport(Transport):
             raise ObjectNotFoundError(
                 f"{self.name}: pin/add of {cid}: the node does not have all blocks of it ({shown})"
             )
+
+    def addresses(self) -> list[str]:
+        answer, shown = self._json("id")
+        found = answer.get("Addresses") if isinstance(answer, dict) else None
+        if found is not None and not isinstance(found, list):
+            raise TransportError(f"{self.name}: id answered {shown!r}, no addresses")
+        # What is only reachable on that machine helps nobody else.
+        return [text for text in map(str, found or ()) if not text.startswith(_LOOPBACK)]
+
+    def connect_to(self, addresses: Sequence[str]) -> None:
+        for address in addresses[:_MAX_PEERS]:
+            try:
+                self._json("swarm/connect", arg=address)
+            except TransportError as error:
+                log.info("%s: not connected to %s: %s", self.name, address, error)
 
     def name_of_key(self, key: str, *, create: bool = False) -> str:
         answer, shown = self._json("key/list", ipns_base="base36")

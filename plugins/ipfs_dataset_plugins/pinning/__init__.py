@@ -1,0 +1,1 @@
+"""Remote pinning services, which keep what others publish."""

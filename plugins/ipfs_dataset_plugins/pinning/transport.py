@@ -1,0 +1,258 @@
+"""A remote pinning service: asks it to keep what a node has, lists and removes what it keeps.
+
+See https://ipfs.github.io/pinning-services-api-spec/. A service fetches the blocks itself, from whoever has
+them; nothing is sent to it but CIDs, names and addresses.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import attrs
+
+from ipfs_dataset_core import (
+    CID,
+    AddressError,
+    ObjectNotFoundError,
+    Pin,
+    Transport,
+    TransportError,
+    TransportTimeoutError,
+    time_left,
+    with_retries,
+)
+from ipfs_dataset_plugins.http.address_filter import is_loopback
+from ipfs_dataset_plugins.http.client import HTTPClient
+from ipfs_dataset_plugins.http.endpoint import parse_endpoint
+from ipfs_dataset_plugins.http.errors import error_for_status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ipfs_dataset_core import Options
+    from ipfs_dataset_plugins.http.response import Body
+
+log = logging.getLogger(__name__)
+
+TOKEN_VARIABLE = "IPFS_DATASET_PINNING_TOKEN"  # noqa: S105 - the name of a variable
+MAX_ANSWER_BYTES = 8 << 20
+QUEUED, PINNING, PINNED, FAILED = STATES = ("queued", "pinning", "pinned", "failed")
+_PAGE = 100
+# The specification allows this many addresses.
+_MAX_ORIGINS = 20
+_FIRST_POLL_SECONDS, _LAST_POLL_SECONDS = 0.5, 20.0
+_MOST_PAGES = 10_000
+
+
+class PinningService(Transport):
+    """The transport of a pinning service, which has pins and no blocks.
+
+    The token is that of `auth`, else of the variable ``IPFS_DATASET_PINNING_TOKEN``.
+
+    Args:
+        address: ``pinning+https://service/path``.
+        options: `timeout`, `retries`, `deadline`, `headers` and `auth` are used here.
+
+    Raises:
+        AddressError: There is no token, or it would be sent without encryption.
+    """
+
+    concurrency = 1
+
+    def __init__(self, address: str, options: Options) -> None:
+        endpoint = parse_endpoint(address.partition("+")[2].rstrip("/"))
+        self.name = f"pinning service {endpoint.name}"
+        if options.auth is None and endpoint.auth is None:
+            token = os.environ.get(TOKEN_VARIABLE, "").strip()
+            if not token:
+                raise AddressError(
+                    f"{self.name}: there is no token: set {TOKEN_VARIABLE} to the one that the service gave "
+                    "you, or give auth='bearer:TOKEN'"
+                )
+            options = attrs.evolve(options, auth=f"bearer:{token}")
+        parts = urlsplit(endpoint.url)
+        if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+            raise AddressError(
+                f"{self.name}: the token would be sent without encryption: write pinning+https://…"
+            )
+        self._client = HTTPClient(endpoint, options)
+        self._retries = options.retries
+        self._deadline = options.deadline
+
+    def get_block(self, cid: CID) -> bytes:
+        raise ObjectNotFoundError(
+            f"{self.name}: gives no blocks, such as {cid}: read from a gateway"
+        )
+
+    def pin(
+        self, cid: CID, *, name: str = "", fetch: bool = False, node: Transport | None = None
+    ) -> None:
+        """Asks the service to keep a DAG, and waits until it does.
+
+        Args:
+            cid: The root.
+            name: What to call the pin.
+            fetch: Has no effect: a service always fetches.
+            node: A node that has the blocks: the service is told its addresses, and it is told to connect
+                to those of the service.
+
+        Raises:
+            TransportTimeoutError: The service goes on after the deadline.
+            TransportError: It failed, or refused.
+        """
+        wanted: dict[str, Any] = {"cid": str(cid)}
+        if name:
+            wanted["name"] = name
+        if node is not None and (origins := node.addresses()[:_MAX_ORIGINS]):
+            wanted["origins"] = origins
+        status = self._request(cid, wanted)
+        if node is not None:
+            node.connect_to([str(each) for each in _list(status.get("delegates"))])
+        end = time.monotonic() + min(self._deadline, time_left())
+        wait = _FIRST_POLL_SECONDS
+        while status["status"] in (QUEUED, PINNING):
+            if time.monotonic() + wait > end:
+                raise TransportTimeoutError(
+                    f"{self.name}: {cid} is {status['status']!r} after {self._deadline:g} s. The service "
+                    "goes on, and list_pins() shows how far it is. Can it reach a node that has the data?",
+                    retryable=False,
+                )
+            time.sleep(wait)
+            wait = min(wait * 2, _LAST_POLL_SECONDS)
+            status = self._status("GET", f"/pins/{_quoted(status)}", f"state of the pin of {cid}")
+        if status["status"] == FAILED:
+            raise TransportError(f"{self.name}: pinning {cid} failed{self._details(status)}")
+        log.info("%s keeps %s", self.name, cid)
+
+    def pins(self) -> Iterator[Pin]:
+        for status in self._listed(status=",".join(STATES)):
+            cid, name = status["pin"]["cid"], str(status["pin"].get("name") or "")
+            try:
+                yield Pin(cid=CID.parse(cid), name=name, status=status["status"])
+            except AddressError as error:
+                log.warning("%s: lists a pin of no CID: %s", self.name, error)
+
+    def unpin(self, cid: CID) -> None:
+        found = list(self._listed(cid=str(cid), status=",".join(STATES)))
+        if not found:
+            raise ObjectNotFoundError(f"{self.name}: {cid} is not pinned")
+        for status in found:
+            self._send("DELETE", f"/pins/{_quoted(status)}", f"removal of the pin of {cid}")
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _request(self, cid: CID, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Returns the state of a request for a pin: one that is there already, or a new one."""
+        what = f"pinning {cid}"
+        for status in self._listed(cid=str(cid), status=",".join(STATES)):
+            same = status["pin"].get("name", "") == wanted.get(
+                "name", status["pin"].get("name", "")
+            )
+            if same and status["status"] != FAILED:
+                return status
+            # The same pin with another name, or once more: what replaces a request keeps the blocks.
+            return self._status("POST", f"/pins/{_quoted(status)}", what, wanted)
+        return self._status("POST", "/pins", what, wanted)
+
+    def _listed(self, **parameters: str) -> Iterator[dict[str, Any]]:
+        """Yields the states of all requests, the latest first, page by page."""
+        before: str | None = None
+        seen: set[str] = set()
+        for _ in range(_MOST_PAGES):
+            query = {**parameters, "limit": str(_PAGE), **({"before": before} if before else {})}
+            answer, shown = self._send("GET", f"/pins?{urlencode(query)}", "list of pins")
+            page = answer.get("results") if isinstance(answer, dict) else None
+            if not isinstance(page, list):
+                raise TransportError(f"{self.name}: the list of pins is {shown!r}, no list")
+            fresh = [
+                status
+                for status in (self._checked(each, shown) for each in page)
+                if status["requestid"] not in seen
+            ]
+            seen.update(status["requestid"] for status in fresh)
+            yield from fresh
+            before = fresh[-1].get("created") if fresh else None
+            if before is None or len(page) < _PAGE:
+                return
+
+    def _status(
+        self, method: str, target: str, what: str, wanted: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        return self._checked(*self._send(method, target, what, wanted))
+
+    def _checked(self, status: Any, shown: str) -> dict[str, Any]:
+        """Returns the state of a request, whose parts have the right types."""
+        if (
+            not isinstance(status, dict)
+            or not isinstance(status.get("requestid"), str)
+            or status.get("status") not in STATES
+            or not isinstance(status.get("pin"), dict)
+            or not isinstance(status["pin"].get("cid"), str)
+        ):
+            raise TransportError(f"{self.name}: answered {shown[:300]!r}, no state of a pin")
+        return status
+
+    def _send(
+        self, method: str, target: str, what: str, wanted: dict[str, Any] | None = None
+    ) -> tuple[Any, str]:
+        """Returns the JSON of a response, and its text as messages may show it."""
+        return with_retries(lambda: self._try(method, target, what, wanted), self._retries)
+
+    def _try(
+        self, method: str, target: str, what: str, wanted: dict[str, Any] | None
+    ) -> tuple[Any, str]:
+        what = f"{self.name}: {what}"
+        data = b"" if wanted is None else json.dumps(wanted).encode()
+        headers = {"Accept": "application/json"}
+        if data:
+            headers |= {"Content-Type": "application/json", "Content-Length": str(len(data))}
+        body = self._client.send(method, target, what, headers=headers, body=[data] if data else [])
+        if body.status not in (200, 202):
+            raise self._failure(body, what)
+        body.check_encoding()
+        text = body.read_all(MAX_ANSWER_BYTES)
+        shown = body.shown(text[:2048].decode("utf-8", "replace"))
+        if not text.strip():
+            return None, shown
+        try:
+            return json.loads(text), shown
+        except (ValueError, RecursionError):
+            raise TransportError(f"{what}: answered {shown!r}, no JSON") from None
+
+    def _failure(self, body: Body, what: str) -> TransportError:
+        text = body.error_text()
+        try:
+            error = json.loads(text)["error"]
+            told = ": ".join(str(error[key]) for key in ("reason", "details") if error.get(key))
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            told = text
+        told = body.shown(told)
+        if body.status in (401, 403):
+            return TransportError(
+                f"{what}: refused (HTTP {body.status} {told}): check {TOKEN_VARIABLE}, or auth=",
+                final=True,
+            )
+        if body.status == 404:  # noqa: PLR2004
+            return ObjectNotFoundError(
+                f"{what}: HTTP 404 {told}: there is no such pin, or no pinning service at this address"
+            )
+        return error_for_status(body, what, told)
+
+    def _details(self, status: dict[str, Any]) -> str:
+        info = status.get("info")
+        details = info.get("status_details") if isinstance(info, dict) else None
+        return f": {' '.join(str(details).split())[:300]}" if details else ""
+
+
+def _quoted(status: dict[str, Any]) -> str:
+    return quote(status["requestid"], safe="")
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
