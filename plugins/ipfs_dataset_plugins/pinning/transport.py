@@ -26,9 +26,8 @@ from ipfs_dataset_core import (
     time_left,
     with_retries,
 )
-from ipfs_dataset_plugins.http.address_filter import is_loopback
 from ipfs_dataset_plugins.http.client import HTTPClient
-from ipfs_dataset_plugins.http.endpoint import parse_endpoint
+from ipfs_dataset_plugins.http.endpoint import is_loopback, parse_endpoint
 from ipfs_dataset_plugins.http.errors import error_for_status
 
 if TYPE_CHECKING:
