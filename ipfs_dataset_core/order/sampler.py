@@ -118,8 +118,7 @@ class BlockShuffleSampler(DistributedSampler[int]):
         self._read = self._warned = False
 
     def __iter__(self) -> Iterator[int]:
-        outer = outer_sharding()
-        return SamplerIterator(self, self.begin(outer), outer)
+        return SamplerIterator(self)
 
     def __len__(self) -> int:
         """Returns the number of samples for this rank, of those that are left where a state was loaded."""
@@ -310,37 +309,42 @@ class BlockShuffleSampler(DistributedSampler[int]):
 class SamplerIterator:
     """The numbers of one rank's samples, with a state that torchdata's StatefulDataLoader keeps.
 
+    It begins with the first number: torchdata makes iterators that it does not read.
+
     Args:
         sampler: Whose numbers they are.
-        start: The place in the global sequence.
-        outer: What another library shares out of them.
     """
 
-    def __init__(self, sampler: BlockShuffleSampler, start: int, outer: OuterSharding) -> None:
+    def __init__(self, sampler: BlockShuffleSampler) -> None:
         self._sampler = sampler
-        self._start = start
-        self._outer = outer
-        self._yielded = 0
-        self._numbers = sampler.numbers(start, outer)
+        self._numbers: Iterator[int] | None = None
+        self._start = self._yielded = 0
+        # How many places of the global sequence go with a number that is handed on.
+        self._together = 1
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> int:
+        if self._numbers is None:
+            outer = outer_sharding()
+            self._start, self._yielded = self._sampler.begin(outer), 0
+            self._together = 1 if outer.ranks else self._sampler.job.world
+            self._numbers = self._sampler.numbers(self._start, outer)
         number = next(self._numbers)
         self._yielded += 1
         return number
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state behind the numbers that were handed on, where all ranks are as far."""
-        together = 1 if self._outer.ranks else self._sampler.job.world
-        return self._sampler.state_at(self._start + self._yielded * together)
+        if self._numbers is None:
+            return self._sampler.state_dict()
+        return self._sampler.state_at(self._start + self._yielded * self._together)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on where a state was taken; see `BlockShuffleSampler.load_state_dict`."""
         self._sampler.load_state_dict(state)
-        self._yielded, self._start = 0, self._sampler.begin(self._outer)
-        self._numbers = self._sampler.numbers(self._start, self._outer)
+        self._numbers = None
 
 
 def _at_least_one(name: str, value: int) -> int:

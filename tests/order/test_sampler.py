@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import random
+import warnings
 from collections import Counter
 from itertools import chain, groupby
 from typing import Any
@@ -235,7 +236,7 @@ def test_other_numbers_than_those_of_the_blocks_are_refused():
     with pytest.raises(
         ValueError, match="Placed has 20 samples, and its block_stops end elsewhere"
     ):
-        iter(made)
+        next(iter(made))
 
 
 @pytest.mark.parametrize(
@@ -498,6 +499,16 @@ def test_a_composition_is_identified_by_what_it_is_made_of():
 def test_a_subset_of_samples_that_are_not_there_is_an_error():
     with pytest.raises(IndexError, match="a Subset has the index 9 of a dataset of 3 samples"):
         list(BlockShuffleSampler(Subset(Subset(Placed(20), [1, 2, 3]), [0, 9])))
+
+
+def test_an_iterator_that_is_not_read_begins_nothing():
+    mine = sampler(30, batch_size=3)
+    mine.load_state_dict(sampler(30, batch_size=3).state_dict() | {"position": 12})
+    unread = iter(mine)
+    assert unread.state_dict()["position"] == 12
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(list(mine)) == 18
 
 
 @pytest.mark.parametrize("lanes", [0, (1, 0), (0, 2)])

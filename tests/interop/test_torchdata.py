@@ -1,0 +1,79 @@
+"""StatefulDataLoader: it keeps the states of samplers, streams and mixtures, and goes on exactly."""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+
+import pytest
+
+from ipfs_dataset import (
+    BlockShuffleSampler,
+    IPFSDataset,
+    IPFSIterableDataset,
+    MixedDataset,
+    ShuffleDataset,
+)
+from tests.support.interop import SAMPLES, library, numbers
+
+stateful = library("torchdata.stateful_dataloader")
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+    pytest.mark.filterwarnings("ignore:'set_vital' is deprecated"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
+BATCH = 4
+
+
+def sampled(url, address):
+    dataset = IPFSDataset(url, address)
+    return dataset, {"sampler": BlockShuffleSampler(dataset, batch_size=BATCH)}
+
+
+KINDS = {
+    "sampler": sampled,
+    "stream": lambda url, address: (IPFSIterableDataset(url, address, batch_size=BATCH), {}),
+    "blocks": lambda url, address: (
+        IPFSIterableDataset(url, address, shuffle_blocks=True, batch_size=BATCH),
+        {},
+    ),
+    "shuffled": lambda url, address: (
+        ShuffleDataset(IPFSDataset(url, address), 20, batch_size=BATCH),
+        {},
+    ),
+    "mixed": lambda url, address: (
+        MixedDataset(
+            {"a": (IPFSDataset(url, address), 1), "b": (IPFSIterableDataset(url, address), 2)},
+            batch_size=BATCH,
+        ),
+        {},
+    ),
+}
+
+
+def loader(kind, archive, workers):
+    dataset, options = KINDS[kind](archive[1], archive[0])
+    if workers:
+        options["multiprocessing_context"] = "fork"
+    return stateful.StatefulDataLoader(
+        dataset, batch_size=BATCH, num_workers=workers, collate_fn=numbers, **options
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_goes_on_in_the_middle_of_an_epoch_and_reads_nothing_twice(archive, kind, workers):
+    whole = [batch.tolist() for batch in loader(kind, archive, workers)]
+    first = loader(kind, archive, workers)
+    before = []
+    for batch in first:
+        before.append(batch.tolist())
+        if len(before) == 9:
+            state = json.loads(json.dumps(first.state_dict(), default=repr))
+            break
+    rest = loader(kind, archive, workers)
+    rest.load_state_dict(state)
+    assert before + [batch.tolist() for batch in rest] == whole
+    if kind != "mixed":
+        assert sorted(chain.from_iterable(whole)) == list(range(SAMPLES))
