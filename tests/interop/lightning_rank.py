@@ -14,7 +14,13 @@ from lightning.fabric import Fabric
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from ipfs_dataset import BlockShuffleSampler, IPFSDataset, IPFSIterableDataset, ShuffleDataset
+from ipfs_dataset import (
+    BlockShuffleSampler,
+    IPFSDataset,
+    IPFSIterableDataset,
+    MixedDataset,
+    ShuffleDataset,
+)
 from tests.support.interop import BATCH, numbers
 
 
@@ -57,14 +63,19 @@ def main(report: str, address: str, url: str) -> None:
         sampler = BlockShuffleSampler(dataset, batch_size=BATCH)
         return DataLoader(dataset, batch_size=BATCH, sampler=sampler, collate_fn=numbers, **options)
 
-    def streamed(stream: Any) -> DataLoader[Any]:
-        return DataLoader(stream, batch_size=BATCH, collate_fn=numbers)
+    def streamed(stream: Any, **options: Any) -> DataLoader[Any]:
+        return DataLoader(stream, batch_size=BATCH, collate_fn=numbers, **options)
+
+    in_blocks = IPFSIterableDataset(url, address, shuffle_blocks=True, batch_size=BATCH)
+    mixed = {"one": (IPFSDataset(url, address), 1)}
 
     cases = {
         "sampler": sampled(),
         "sampler, 2 workers": sampled(num_workers=2),
         "sized stream": streamed(IPFSIterableDataset(url, address)),
         "unsized stream": streamed(Unsized(url, address)),
+        "stream, 2 workers": streamed(in_blocks, num_workers=2),
+        "mixed": streamed(MixedDataset(mixed, batch_size=BATCH)),
         "shuffled": streamed(ShuffleDataset(IPFSDataset(url, address), 20)),
     }
     found: dict[str, Any] = {}

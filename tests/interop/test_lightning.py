@@ -32,11 +32,26 @@ def test_the_sampler_is_left_alone_and_gets_the_epoch(found, archive, case):
 
 
 @pytest.mark.parametrize(
-    "case", ["sized stream", "unsized stream", "shuffled", "Fabric, sized stream"]
+    "case",
+    [
+        "sized stream",
+        "unsized stream",
+        "stream, 2 workers",
+        "mixed",
+        "shuffled",
+        "Fabric, sized stream",
+    ],
 )
 def test_streams_split_their_samples_themselves(found, case):
     for epoch in range(2):
         check_coverage([rank[case]["epochs"][epoch] for rank in found], BATCHES)
+
+
+@pytest.mark.parametrize("case", ["sampler", "stream, 2 workers", "mixed", "shuffled"])
+def test_every_epoch_has_another_order(found, case):
+    for rank in found:
+        first, second = rank[case]["epochs"]
+        assert first != second
 
 
 def test_validation_and_prediction_read_each_sample(found):
