@@ -304,7 +304,7 @@ class ShuffleDataset(ResumableStream):
         )
 
     def _by_number(
-        self, source: NumberedSource, reader: ReaderRank, epoch: int, places: Iterator[int]
+        self, source: NumberedSource, reader: ReaderRank, epoch: int, places: Iterator[range]
     ) -> Iterator[Any]:
         order, total = self._order_of(source), len(source)
         self._progress.chunk = order.chunk_in(reader.world, self._batch)
@@ -323,13 +323,14 @@ class ShuffleDataset(ResumableStream):
         )
         lanes = lanes_of_reader(order.lanes, reader, self._batch)
         hinted = laned.is_hinted(source.memory, lanes)
-        numbers = laned.numbers(places, lanes=lanes, hinted=hinted)
         replaces = self._batch is not None
         # Where memory does not hold the blocks of what is in the buffer, the buffer holds samples.
         holds = source.block and 2 * self._blocks_behind(source) > default_window(
             source.memory, source.block
         )
-        if holds and lanes * reader.count == order.lanes.count:
+        holds = bool(holds) and lanes * reader.count == order.lanes.count
+        numbers = laned.numbers(places, lanes=lanes, hinted=hinted, holding=holds)
+        if holds:
             found = read_as_they_enter(numbers, source, hinted=hinted, replaces=replaces)
         else:
             found = source.read(numbers, hinted=hinted, replaces=replaces)

@@ -208,7 +208,7 @@ class StreamReading:
     def _mixed(self, joined: ConcatenatedShards, taken: int, *, last: bool) -> Iterator[Sample]:
         total, order, reader = len(joined), self.order, self.reader
         if last:
-            places: Iterable[int] = order.places(
+            places: Iterable[range] = order.places(
                 reader, self.start, total, self.distribution
             ).turns(taken)
         else:
@@ -255,8 +255,8 @@ def _between(runs: Iterable[Run], start: int, stop: int | None) -> Iterator[Run]
             yield max(begin, start) - start, None if last is None else last - start
 
 
-def _places_below(runs: Iterable[Run], total: int) -> Iterator[int]:
+def _places_below(runs: Iterable[Run], total: int) -> Iterator[range]:
     for start, stop in runs:
         if start >= total:
             return
-        yield from range(start, total if stop is None else min(stop, total))
+        yield range(start, total if stop is None else min(stop, total))

@@ -395,7 +395,7 @@ class SkippingStream:
                 yield from ((number, sample) for sample in self._read_one(samples, number))
         else:
             self.policy.succeeded()
-            yield from ((number, found[place]) for place, number in enumerate(group))
+            yield from zip(group, map(found.__getitem__, range(len(group))), strict=True)
 
     def _read_one(self, samples: IndexedSamples, number: int) -> Iterator[Sample]:
         try:

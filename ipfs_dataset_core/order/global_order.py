@@ -13,6 +13,7 @@ of lanes can be divided by those of ranks and workers, each lane has one reader.
 from __future__ import annotations
 
 from itertools import accumulate, islice
+from math import gcd
 from typing import TYPE_CHECKING
 
 import attrs
@@ -59,6 +60,7 @@ class Interleaving:
     """
 
     def __init__(self, total: int, lanes: Lanes, chunk: int) -> None:
+        self._total = total
         self._lanes = lanes
         self._chunk = chunk
         # How many places of a chunk each lane has.
@@ -85,6 +87,18 @@ class Interleaving:
         before, lane = divmod(offset, self._lanes.ranks)
         return group * self._lanes.ranks + lane, turn * self._shares[lane] + before
 
+    def end_of_chunk(self, place: int) -> int:
+        """Returns the place behind the chunk that a place is in."""
+        return min(self._total, (place // self._chunk + 1) * self._chunk)
+
+    def turns(self, step: int) -> tuple[int, int]:
+        """Returns after how many places, of every `step`-th of a chunk, a lane has its turn again.
+
+        And how far apart in the lane their samples are.
+        """
+        period = self._lanes.ranks // gcd(self._lanes.ranks, step)
+        return period, period * step // self._lanes.ranks
+
 
 class GlobalSequence:
     """The numbers of an epoch's samples, by their places.
@@ -110,18 +124,46 @@ class GlobalSequence:
         """Yields the numbers of the samples at some places, in ascending order.
 
         Args:
-            places: Those behind the end mean the first ones.
+            places: Those behind the end mean the first ones. A range is faster than other iterables.
+        """
+        if isinstance(places, range):
+            return self.of_ranges((places,))
+        return self.of_ranges(range(place, place + 1) for place in places)
+
+    def of_ranges(self, ranges: Iterable[range]) -> Iterator[int]:
+        """Yields the numbers of the samples at ranges of places, in ascending order.
+
+        Args:
+            ranges: Of places, as for `at`, each of which goes forward.
         """
         readers: dict[tuple[int, int], LaneReader] = {}
-        for place in places:
-            turn, first = divmod(place, self._total)
-            lane, index = self._interleaving.find(first)
+        for places in ranges:
+            start, stop, step = places.start, places.stop, places.step
+            while start < stop:
+                turn, first = divmod(start, self._total)
+                end = turn * self._total + self._interleaving.end_of_chunk(first)
+                count = len(range(start, min(stop, end), step))
+                piece = range(first, first + count * step, step)
+                yield from self._within_chunk(readers, turn, piece)
+                start += count * step
+
+    def _within_chunk(
+        self, readers: dict[tuple[int, int], LaneReader], turn: int, places: range
+    ) -> list[int]:
+        """Returns the numbers of the samples at places of one chunk, taken from each lane together."""
+        period, stride = self._interleaving.turns(places.step)
+        if stride > 1:  # other ranks read samples of the lane in between
+            period = len(places)
+        found = [0] * len(places)
+        for number in range(min(period, len(places))):
+            lane, index = self._interleaving.find(places[number])
             reader = readers.get((turn, lane))
             if reader is None:
                 start, stop = self._interleaving.lane(lane)
                 reader = LaneReader(self._numbers(start, stop, index), index)
                 readers[turn, lane] = reader
-            yield reader.read(index)
+            found[number::period] = reader.read_run(index, len(range(number, len(places), period)))
+        return found
 
 
 class LaneReader:
@@ -148,6 +190,12 @@ class LaneReader:
             return number
         hints += number.soon if isinstance(number, Upcoming) else ()
         return Upcoming(number, hints)
+
+    def read_run(self, index: int, count: int) -> list[int]:
+        """Returns samples of the lane that follow each other, as `read` does the first one."""
+        first = self.read(index)
+        self._index += count - 1
+        return [first, *islice(self._numbers, count - 1)]
 
 
 def stop_for(total: int, start: int, world: int, distribution: Distribution) -> int:

@@ -120,13 +120,16 @@ class LanedOrder:
         """
         return self.block > 0 and fits(memory, self.window, self.block, lanes)
 
-    def numbers(self, places: Iterable[int], *, lanes: int, hinted: bool) -> Iterator[int]:
+    def numbers(
+        self, places: Iterable[range], *, lanes: int, hinted: bool, holding: bool = False
+    ) -> Iterator[int]:
         """Yields the numbers of the samples at some places.
 
         Args:
-            places: In ascending order; those behind the end mean the first ones.
+            places: Ranges in ascending order; places behind the end mean the first ones.
             lanes: From how many lanes they are.
             hinted: Whether numbers carry hints at what the next steps need.
+            holding: Whether numbers that leave the buffer carry those that came into it, see `Leaving`.
         """
 
         def base(start: int, stop: int, skip: int) -> Iterator[int]:
@@ -138,12 +141,13 @@ class LanedOrder:
             if size == 1:
                 return base(start, stop, skip)
             plain = samples_of(self.steps(start, stop, 0))
-            return buffered(
+            found = buffered(
                 plain, lambda read: base(start, stop, read), size, skip, (*self.key, start)
             )
+            return map(_with_entered if holding else _without_entered, found)
 
         interleaving = Interleaving(self.total, self.lanes, self.chunk)
-        return GlobalSequence(self.total, interleaving, of_lane).at(places)
+        return GlobalSequence(self.total, interleaving, of_lane).of_ranges(places)
 
 
 class Leaving(Upcoming):
@@ -156,10 +160,8 @@ class Leaving(Upcoming):
     entered: Sequence[int]
 
 
-def _leaving(number: int, soon: Sequence[Sequence[int]], entered: Sequence[int]) -> Leaving:
-    leaving = Leaving(number, soon)
-    leaving.entered = entered
-    return leaving
+# What leaves the buffer, with hints, and what came into it since the last one left.
+_Left = tuple[int, "Sequence[Sequence[int]]", "Sequence[int]"]
 
 
 def buffered(
@@ -168,7 +170,7 @@ def buffered(
     size: int,
     skip: int,
     key: Sequence[object],
-) -> Iterator[Leaving]:
+) -> Iterator[_Left]:
     """Yields numbers in random order through a buffer; a hint of a number goes with the one that it replaces.
 
     Args:
@@ -191,19 +193,37 @@ def buffered(
         for number in islice(coming, size):
             soon += _hint(number)
             held.append(int(number))
-    entered = list(held)
+    entered: Sequence[int] = tuple(held)
     for number in coming:
         position = int(pick() * size)
-        yield _leaving(held[position], soon + _hint(number), [*entered, int(number)])
-        held[position], soon, entered = int(number), [], []
-    for left in range(len(held), 0, -1):
-        position = int(pick() * left)
+        left = held[position]
+        if entered or isinstance(number, Upcoming):
+            held[position] = int(number)
+            yield left, [*soon, *_hint(number)], (*entered, int(number))
+            soon, entered = [], ()
+        else:
+            held[position] = number
+            yield left, (), (number,)
+    for remaining in range(len(held), 0, -1):
+        position = int(pick() * remaining)
         if gone:
             gone -= 1
         else:
-            yield _leaving(held[position], soon, entered)
-            soon, entered = [], []
-        held[position] = held[left - 1]
+            yield held[position], soon, entered
+            soon, entered = [], ()
+        held[position] = held[remaining - 1]
+
+
+def _with_entered(left: _Left) -> int:
+    number, soon, entered = left
+    leaving = Leaving(number, soon)
+    leaving.entered = entered
+    return leaving
+
+
+def _without_entered(left: _Left) -> int:
+    number, soon, _ = left
+    return Upcoming(number, soon) if soon else number
 
 
 def _hint(number: int) -> list[Sequence[int]]:

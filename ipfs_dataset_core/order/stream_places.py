@@ -78,16 +78,19 @@ class ReaderPlaces:
                 yield begin + low + skip, begin + high
             skip = 0
 
-    def turns(self, taken: int = 0) -> Iterator[int]:
-        """Yields the places where ranks take turns.
+    def turns(self, taken: int = 0) -> Iterator[range]:
+        """Yields ranges of places where ranks take turns.
 
         Args:
             taken: How many of this reader's places to leave out.
         """
         places, step = self._by_turns(), self.batch * self.reader.workers
+        if self.reader.workers == 1:
+            yield places[taken:]
+            return
         first, skip = divmod(taken, self.batch)
         for begin in range(self.reader.worker * self.batch + first * step, len(places), step):
-            yield from places[begin + skip : begin + self.batch]
+            yield places[begin + skip : begin + self.batch]
             skip = 0
 
     def _by_turns(self) -> range:
