@@ -286,7 +286,19 @@ class ObjectShard(Shard):
             return self.samples()
         if not isinstance(self.source, ObjectFile):
             return _files_in_order(self, start, stop)
-        return map(self.read, range(start, stop))
+        return self._run(start, stop)
+
+    def _run(self, start: int, stop: int) -> Iterator[Sample]:
+        """Yields consecutive samples; what is behind the last one is not read ahead."""
+        index = self.index()
+        begin, end = (index.span(start)[0], index.span(stop - 1)[1]) if start < stop else (0, 0)
+        if begin >= end:  # nothing tells where they lie, or not in their order
+            yield from map(self.read, range(start, stop))
+            return
+        source = self._open_for(begin, end)
+        for position in range(start, stop):
+            sample = self.reader.read(source, index, position)
+            yield self._decoded(sample) if self._decoders else sample
 
     def iterate_bytes(self, start: int, stop: int) -> Iterator[Sample]:
         if (numbers := self.numbers_in(start, stop)) is not None:

@@ -163,7 +163,9 @@ class FileReadAhead(ReadAhead[Leaf]):
         window = min(self._fetcher.read_ahead_bytes, 2 * in_order)
         # Renewed at half, so that something is always being fetched, and threads are woken seldom.
         if in_order > stop - start and self._fetched - stop < window // 2:
-            self._fetch_up_to(max(self._fetched, start), min(self._layout.size, stop + window))
+            # Another reader has what is behind the end of a hint.
+            end = self._hinted_stop if stop <= self._hinted_stop else self._layout.size
+            self._fetch_up_to(max(self._fetched, start), min(end, stop + window))
         return is_coming
 
     def release(self, segments: Iterable[Leaf | Inline], stop: int) -> None:
