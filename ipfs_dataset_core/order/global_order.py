@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.order.sharding import Distribution
 
+# How many samples are taken from lanes together where batches have no size.
+_TOGETHER = 256
+
 
 @attrs.frozen
 class Lanes:
@@ -89,6 +92,8 @@ class Interleaving:
 
     def end_of_chunk(self, place: int) -> int:
         """Returns the place behind the chunk that a place is in."""
+        if self._chunk == self._lanes.ranks:  # lanes take turns one by one, as within a large chunk
+            return min(self._total, place + _TOGETHER)
         return min(self._total, (place // self._chunk + 1) * self._chunk)
 
     def turns(self, step: int) -> tuple[int, int]:
@@ -96,8 +101,9 @@ class Interleaving:
 
         And how far apart in the lane their samples are.
         """
-        period = self._lanes.ranks // gcd(self._lanes.ranks, step)
-        return period, period * step // self._lanes.ranks
+        lanes = self._lanes.count if self._chunk == self._lanes.ranks else self._lanes.ranks
+        period = lanes // gcd(lanes, step)
+        return period, period * step // lanes
 
 
 class GlobalSequence:
