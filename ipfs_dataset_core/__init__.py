@@ -105,7 +105,7 @@ if TYPE_CHECKING:
     )
     from ipfs_dataset_core.runtime.error_location import located as located
     from ipfs_dataset_core.runtime.human import human_size as human_size
-    from ipfs_dataset_core.runtime.redaction import redacted as redacted
+    from ipfs_dataset_core.addressing.object_url import redacted as redacted
     from ipfs_dataset_core.sources.retry import with_retries as with_retries
     from ipfs_dataset_core.toolkit.block_files import BlockFiles as BlockFiles
     from ipfs_dataset_core.toolkit.data_folders import StoreFolder as StoreFolder
@@ -138,6 +138,7 @@ else:
             "datasets.mixed": "MixedDataset",
             "datasets.shuffle": "ShuffleDataset",
             "datasets.splits": "DatasetSplit",
+            "addressing.object_url": "redacted",
             "errors": (
                 "AddressError CacheFolderError ExportError FormatError IPFSDatasetError "
                 "IPFSDatasetWarning LimitError Location MissingDependencyError NameRecordError "
@@ -168,7 +169,6 @@ else:
             "runtime.deadlines": "check_time progressed time_left",
             "runtime.error_location": "located",
             "runtime.human": "human_size",
-            "runtime.redaction": "redacted",
             "sources.retry": "with_retries",
             "toolkit.block_files": "BlockFiles",
             "toolkit.data_folders": "StoreFolder",

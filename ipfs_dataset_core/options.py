@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import attrs
 
+from ipfs_dataset_core.addressing.object_url import redacted
 from ipfs_dataset_core.errors import AddressError, LimitError, VerificationWarning
-from ipfs_dataset_core.runtime.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ipfs_dataset_core.addressing.object_url import parse_object_url
+from ipfs_dataset_core.addressing.object_url import parse_object_url, redacted
 from ipfs_dataset_core.datasets.objects import DatasetObject
 from ipfs_dataset_core.errors import IPFSDatasetError, printable
 from ipfs_dataset_core.interfaces import ObjectDirectory
@@ -19,7 +19,6 @@ from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from ipfs_dataset_core.options import Options, parse_size
 from ipfs_dataset_core.reading.connections import Connections
 from ipfs_dataset_core.reading.resolver import choose_format, open_object, resolve_root
-from ipfs_dataset_core.runtime.redaction import redacted
 
 if TYPE_CHECKING:
     import argparse

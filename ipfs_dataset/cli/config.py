@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ipfs_dataset_core.addressing.object_url import redacted
 from ipfs_dataset_core.addressing.sources import (
     STORE_VARIABLE,
     default_store,
@@ -15,7 +16,6 @@ from ipfs_dataset_core.addressing.sources import (
     node_api,
 )
 from ipfs_dataset_core.options import VARIABLES, Options
-from ipfs_dataset_core.runtime.redaction import redacted
 
 if TYPE_CHECKING:
     import argparse

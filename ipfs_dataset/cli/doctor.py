@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ipfs_dataset_core.addressing.object_url import parse_object_url
+from ipfs_dataset_core.addressing.object_url import parse_object_url, redacted
 from ipfs_dataset_core.errors import (
     AddressError,
     IPFSDatasetError,
@@ -22,13 +22,11 @@ from ipfs_dataset_core.errors import (
 from ipfs_dataset_core.ipld import CID, RAW, verify
 from ipfs_dataset_core.ipld.data_model import links
 from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.reading.connections import Connections, connect, read_addresses
+from ipfs_dataset_core.reading.connections import Connections, connect, options_for, read_addresses
 from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.reading.layout import FileLayout, Leaf
 from ipfs_dataset_core.reading.resolver import resolve_root
 from ipfs_dataset_core.reading.verified_streams import CarStream, RangeStream
-from ipfs_dataset_core.runtime.redaction import redacted
-from ipfs_dataset_core.sources.credentials import options_for
 from ipfs_dataset_core.sources.failover import SourcePool
 
 if TYPE_CHECKING:

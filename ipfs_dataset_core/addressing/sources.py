@@ -15,8 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 import platformdirs
 
+from ipfs_dataset_core.addressing.object_url import redacted
 from ipfs_dataset_core.errors import AddressError
-from ipfs_dataset_core.runtime.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

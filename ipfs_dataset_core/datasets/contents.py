@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from ipfs_dataset_core.addressing.object_url import parse_object_url
+from ipfs_dataset_core.addressing.object_url import parse_object_url, redacted
 from ipfs_dataset_core.datasets.describing import sample_text
 from ipfs_dataset_core.datasets.imported import ImportedDataset
 from ipfs_dataset_core.datasets.published import NotPublishedError, exporters_of, find_published
@@ -25,7 +25,6 @@ from ipfs_dataset_core.reading.connections import connections_to_published
 from ipfs_dataset_core.reading.directories import open_file
 from ipfs_dataset_core.reading.resolver import choose_format, locate, open_located
 from ipfs_dataset_core.registry.guarded_readers import make_reader
-from ipfs_dataset_core.runtime.redaction import redacted
 
 if TYPE_CHECKING:
     import os

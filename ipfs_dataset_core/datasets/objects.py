@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 import attrs
 
-from ipfs_dataset_core.addressing.object_url import local_path, parse_object_url
+from ipfs_dataset_core.addressing.object_url import local_path, parse_object_url, redacted
 from ipfs_dataset_core.datasets.decoding import Decoders
 from ipfs_dataset_core.datasets.published import warn_of_published
 from ipfs_dataset_core.datasets.shards import FolderShard, ObjectShard
@@ -30,7 +30,6 @@ from ipfs_dataset_core.registry.provenance import warn_of_fallback
 from ipfs_dataset_core.runtime.deadlines import check_time, until, working
 from ipfs_dataset_core.runtime.error_location import located
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
-from ipfs_dataset_core.runtime.redaction import redacted
 from ipfs_dataset_core.toolkit.indexes import NameTable
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 from torch.utils.data import get_worker_info
 
-from ipfs_dataset_core.addressing.object_url import parse_object_url
+from ipfs_dataset_core.addressing.object_url import parse_object_url, redacted
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, Location
 from ipfs_dataset_core.interfaces import Exporter, ExporterOptions, ExporterPlugin, ObjectDirectory
 from ipfs_dataset_core.ipld import CID, node_kind
@@ -19,7 +19,6 @@ from ipfs_dataset_core.reading.unverified import PlainPath
 from ipfs_dataset_core.registry.guarded_exporters import make_exporter
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.runtime.error_location import located
-from ipfs_dataset_core.runtime.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

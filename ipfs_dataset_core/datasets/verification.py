@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 import attrs
 import platformdirs
 
-from ipfs_dataset_core.addressing.object_url import parse_object_url
+from ipfs_dataset_core.addressing.object_url import parse_object_url, redacted
 from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.interfaces import ObjectFile
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.reading.connections import connections_to_published
 from ipfs_dataset_core.reading.resolver import open_object, resolve_root
-from ipfs_dataset_core.runtime.redaction import redacted
 
 if TYPE_CHECKING:
     import os

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ipfs_dataset_core.runtime.redaction import redacted
+from ipfs_dataset_core.addressing.object_url import redacted
 from ipfs_dataset_core.runtime.suggestions import similar
 
 if TYPE_CHECKING:

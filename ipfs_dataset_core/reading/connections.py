@@ -7,13 +7,14 @@ import secrets
 import threading
 import time
 import weakref
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ipfs_dataset_core.addressing.object_url import parse_object_url
+from ipfs_dataset_core.addressing.object_url import parse_object_url, redacted
 from ipfs_dataset_core.addressing.sources import (
     address_scheme,
     default_store,
@@ -24,22 +25,20 @@ from ipfs_dataset_core.addressing.sources import (
     node_api,
 )
 from ipfs_dataset_core.errors import AddressError, IPFSDatasetError, TransportError
+from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.reading.fetcher import Fetcher
-from ipfs_dataset_core.registry.guarded_transports import make_transport
-from ipfs_dataset_core.registry.lookup import default_registry, resolve_factory
+from ipfs_dataset_core.registry.guarded_transports import guarded_transport
+from ipfs_dataset_core.registry.lookup import default_registry, make, resolve_factory
 from ipfs_dataset_core.runtime.deadlines import until
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
-from ipfs_dataset_core.runtime.redaction import redacted
-from ipfs_dataset_core.sources.credentials import kept_for, options_for
 from ipfs_dataset_core.sources.failover import SourcePool
 from ipfs_dataset_core.toolkit.data_folders import check_apart
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.options import Options
 
 
@@ -103,13 +102,17 @@ def describe_address(address: str) -> str:
 
 
 def connect(address: str, options: Options) -> Transport:
-    """Returns a new transport for an address.
+    """Returns a new transport for an address, guarded unless it is built in.
 
     Raises:
         UnknownPluginError: Nothing installed serves its scheme.
+        MissingDependencyError: Its plugin needs a package that is not installed.
+        PluginError: Its plugin fails, or makes something else.
     """
     plugin = default_registry().transport(address_scheme(address))
-    return make_transport(plugin, address, options)
+    origin = default_registry().origin(plugin)
+    transport = make(plugin, origin, Transport, address, options)  # type: ignore[type-abstract]
+    return transport if origin.built_in else guarded_transport(transport, origin, options)
 
 
 def connect_for_writing(address: str | None, options: Options) -> Transport:
@@ -313,3 +316,56 @@ def _again(token: str, connections: Connections | None, addresses: tuple[str, ..
 def _no_fetchers() -> tuple[threading.Lock, dict[tuple[str, ...], Fetcher]]:
     """Returns the fetchers of one process by their addresses, none at first, and their lock."""
     return threading.Lock(), {}
+
+
+# Which source gets which credentials: a token for one source is never sent to another.
+
+
+def options_for(options: Options, address: str, position: int) -> Options:
+    """Returns the options for one source, with no other source's headers and credentials.
+
+    Args:
+        options: As the user gave them.
+        address: The source.
+        position: Its position among the sources that the user named, from 0; -1 where an object's URL, the
+            environment or a router named it.
+    """
+    headers, auth = options.headers, options.auth
+    if _is_per_source(headers):
+        headers = _of(headers, address) or {}
+    elif position < 0:
+        headers = {}
+    if isinstance(auth, Mapping):
+        auth = _of(auth, address)
+    elif position != 0:
+        auth = None
+    return attrs.evolve(options, headers=headers, auth=auth)
+
+
+def kept_for(options: Options, named: Sequence[str]) -> Options:
+    """Returns options whose headers and credentials are for no source but those that the user named.
+
+    Args:
+        options: As the user gave them.
+        named: Those sources; the first one gets an `auth` that names no source.
+    """
+    headers, auth = options.headers, options.auth
+    if not _is_per_source(headers):
+        headers = dict.fromkeys(named, headers) if headers else {}
+    if not isinstance(auth, Mapping):
+        auth = {named[0]: auth} if named and auth is not None else None
+    return attrs.evolve(options, headers=headers, auth=auth)
+
+
+def _is_per_source(headers: Mapping[str, Any]) -> bool:
+    return any(isinstance(value, Mapping) for value in headers.values())
+
+
+def _of(values: Mapping[str, Any], address: str) -> Any:
+    wanted = _normal(address)
+    return next((value for key, value in values.items() if _normal(key) == wanted), None)
+
+
+def _normal(address: str) -> str:
+    """Returns an address that is equal for all spellings of one source, without tokens in a query."""
+    return gateway_address(address).partition("?")[0].removeprefix("gateway+").rstrip("/")

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.addressing.object_url import local_path, parse_object_url
+from ipfs_dataset_core.addressing.object_url import local_path, parse_object_url, redacted
 from ipfs_dataset_core.errors import AddressError, FormatError, TransportError
 from ipfs_dataset_core.interfaces import ObjectDirectory, Reader, ReaderPlugin
 from ipfs_dataset_core.interfaces.ipfs_object import RemoteFileType
@@ -16,7 +16,6 @@ from ipfs_dataset_core.reading.unverified import PlainPath, open_plain, plain_pa
 from ipfs_dataset_core.registry.declarations import check, declaration_of, is_reader_class
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.registry.provenance import warn_of_fallback
-from ipfs_dataset_core.runtime.redaction import redacted
 
 if TYPE_CHECKING:
     from ipfs_dataset_core.addressing.object_url import ObjectURL

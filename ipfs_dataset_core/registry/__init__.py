@@ -14,6 +14,7 @@ four places, each of which tests `Origin.built_in`:
    has no other plugin is looked at or imported (`Plugins.built_in`).
 2. A name, an address scheme, a suffix or first bytes that they claim are theirs, also where others claim them
    (`precedence`).
-3. Their transports are not wrapped: they raise typed errors and keep time themselves (`make_transport`).
+3. Their transports and indexes are not wrapped: they raise typed errors, and the transports keep time
+   themselves (`connect` of `ipfs_dataset_core.reading.connections`, `GuardedReader.index`).
 4. The version for which they were built is not checked: they come with the core.
 """

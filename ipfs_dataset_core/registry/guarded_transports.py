@@ -1,7 +1,7 @@
 """Wraps transports of plugins, so that failures name the plugin and another source is tried.
 
-The built-in ones raise typed errors and keep time themselves, so they are not wrapped: to pass each block
-through another thread would cost a few percent.
+The built-in ones raise typed errors and keep time themselves, so they are not wrapped (`connect`): to pass
+each block through another thread would cost a few percent.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ipfs_dataset_core.errors import IPFSDatasetError, TransportError, TransportTimeoutError
-from ipfs_dataset_core.interfaces import Transport, WrapperTransport, pin_arguments
+from ipfs_dataset_core.interfaces import WrapperTransport, pin_arguments
 from ipfs_dataset_core.registry.guard import Guard
-from ipfs_dataset_core.registry.lookup import default_registry, make
 from ipfs_dataset_core.registry.provenance import on_one_line
 from ipfs_dataset_core.runtime.deadlines import time_left, until
 from ipfs_dataset_core.runtime.pool import DaemonPool
@@ -24,7 +23,7 @@ from ipfs_dataset_core.runtime.pool import DaemonPool
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from ipfs_dataset_core.interfaces import ByteStream, Pin, Span, TransportPlugin
+    from ipfs_dataset_core.interfaces import ByteStream, Pin, Span, Transport
     from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import Options
     from ipfs_dataset_core.registry.provenance import Origin
@@ -35,12 +34,12 @@ T = TypeVar("T")
 _END = object()
 
 
-def make_transport(plugin: TransportPlugin, address: str, options: Options) -> Transport:
-    """Returns a transport, guarded unless it is built in; raises as `make` does."""
-    origin = default_registry().origin(plugin)
-    transport = make(plugin, origin, Transport, address, options)  # type: ignore[type-abstract]
-    if origin.built_in:
-        return transport
+def guarded_transport(transport: Transport, origin: Origin, options: Options) -> Transport:
+    """Returns a plugin's transport, guarded.
+
+    Raises:
+        PluginError: It has no name.
+    """
     with Guard(origin, "its own name"):
         return GuardedTransport(transport, origin, options)
 
@@ -116,6 +115,15 @@ class GuardedTransport(WrapperTransport):
     def pin_blocks(self, cids: Sequence[CID]) -> None:
         self._calls.here(f"pinning {len(cids)} blocks", lambda: self.wrapped.pin_blocks(cids))
 
+    def name_of_key(self, key: str, *, create: bool = False) -> str:
+        return self._calls.here(
+            f"the name of key {key}", lambda: self.wrapped.name_of_key(key, create=create)
+        )
+
+    def publish_name(self, cid: CID, key: str) -> str:
+        what = f"publishing {cid} under a name"
+        return self._calls.here(what, lambda: self.wrapped.publish_name(cid, key))
+
     def close(self) -> None:
         try:
             self._calls.run("closing", self.wrapped.close)
@@ -185,11 +193,11 @@ class _Calls:
             )
         return bytes(value)
 
-    def here(self, what: str, function: Callable[[], None]) -> None:
-        """Runs a function that may take as long as it has to; the log tells of it."""
+    def here(self, what: str, function: Callable[[], T]) -> T:
+        """Returns what a function returns that may take as long as it has to, which is logged."""
         with Guard(self._origin, "{0}", what):
             try:
-                function()
+                return function()
             except (IPFSDatasetError, NotImplementedError, MemoryError):
                 raise
             except Exception as error:

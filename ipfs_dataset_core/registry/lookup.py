@@ -409,6 +409,10 @@ def make(declaration: Declaration, origin: Origin, kind: type[T], *arguments: An
     return made
 
 
+# What was imported, by its name: a dataset needs the same few again and again.
+_factories: dict[str, Any] = {}
+
+
 def resolve_factory(declaration: Declaration, origin: Origin | None = None) -> Any:
     """Returns the callable that a declaration's factory names, importing it if need be.
 
@@ -423,9 +427,12 @@ def resolve_factory(declaration: Declaration, origin: Origin | None = None) -> A
     factory = declaration.factory
     if not isinstance(factory, str):
         return factory
-    check_factory(declaration.name, factory)
-    what = f"{factory!r}, the factory of {declaration.name!r}"
-    return _imported(factory, origin or default_registry().origin(declaration), what)
+    if factory not in _factories:
+        check_factory(declaration.name, factory)
+        what = f"{factory!r}, the factory of {declaration.name!r}"
+        origin = origin or default_registry().origin(declaration)
+        _factories[factory] = _imported(factory, origin, what)
+    return _factories[factory]
 
 
 def _recognizes(plugin: ReaderPlugin, origin: Origin, source: ObjectFile) -> bool:

@@ -29,11 +29,19 @@ class Origin:
             ``"(registered)"`` for what was added at run time, ``"(given)"`` for what an object brought along.
         version: Its version, "" where it is not known.
         entry_point: The name of its entry point, of what was registered, or of the class.
+
+    Attributes:
+        built_in: Whether it comes with the core; what that means is in the docstring of this package.
     """
 
     distribution: str
     version: str
     entry_point: str
+    built_in: bool = attrs.field(init=False, repr=False, eq=False)
+
+    @built_in.default
+    def _is_built_in(self) -> bool:
+        return self.distribution == DISTRIBUTION
 
     @classmethod
     def registered(cls, name: str) -> Origin:
@@ -53,11 +61,6 @@ class Origin:
     def installed(self) -> bool:
         """Whether a distribution brought it."""
         return not self.distribution.startswith("(")
-
-    @property
-    def built_in(self) -> bool:
-        """Whether it comes with the core; what that means is in the docstring of this package."""
-        return self.distribution == DISTRIBUTION
 
     @property
     def remedy(self) -> str:

@@ -10,11 +10,10 @@ import pytest
 from ipfs_dataset_core import Exporter, FolderReader, MemberIndex, Options, PublishedSamples, Reader
 from ipfs_dataset_core.errors import FormatError, PluginError
 from ipfs_dataset_core.interfaces import Transport
+from ipfs_dataset_core.reading.connections import connect
 from ipfs_dataset_core.registry import guarded_exporters as exporters
 from ipfs_dataset_core.registry import guarded_readers as readers
 from ipfs_dataset_core.registry import guarded_transports as transports
-from ipfs_dataset_core.registry.guarded_transports import make_transport
-from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.registry.provenance import Origin
 from ipfs_dataset_core.testing import MemoryFile
 from ipfs_dataset_plugins.store import FolderStore
@@ -151,9 +150,8 @@ def test_who_overrides_how_one_sample_is_read_means_several_as_well():
 
 
 def test_built_in_transports_go_without(tmp_path):
-    plugin = default_registry().transport("file")
     tmp_path.joinpath("blocks").mkdir()
-    assert isinstance(make_transport(plugin, str(tmp_path / "blocks"), Options()), FolderStore)
+    assert isinstance(connect(str(tmp_path / "blocks"), Options()), FolderStore)
 
 
 class Given(Lines):

@@ -112,6 +112,11 @@ def send(sock: socket.socket, pieces: Sequence[bytes]) -> None:
         TransportTimeoutError: The transfer is too slow, or the deadline has passed.
     """
     timeout = sock.gettimeout() or 0.0
+    if len(pieces) == 1 and len(pieces[0]) <= _SLICE_BYTES:  # one wait, which the time-out limits
+        if (left := time_left()) < timeout:
+            sock.settimeout(max(left, _MIN_WAIT_SECONDS))
+        sock.sendall(pieces[0])
+        return
     rate = TransferRate(timeout)
     # The type is checked because a subclass, such as that for TLS, must see all bytes.
     if _HAS_SENDMSG and type(sock) is socket.socket and sum(map(len, pieces)) >= _LARGE_BYTES:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.runtime.redaction import redacted
+from ipfs_dataset_core.addressing.object_url import redacted
 
 
 @pytest.mark.parametrize(
