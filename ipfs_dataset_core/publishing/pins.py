@@ -19,8 +19,7 @@ from ipfs_dataset_core.errors import AddressError, TransportError
 from ipfs_dataset_core.interfaces import Pin, pin_arguments
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.reading.connections import connect, write_address
-from ipfs_dataset_core.sources.credentials import options_for
+from ipfs_dataset_core.reading.connections import connect, options_for, write_address
 from ipfs_dataset_core.sources.retry import with_retries
 from ipfs_dataset_core.toolkit.data_folders import StoreFolder
 
