@@ -115,6 +115,12 @@ class GuardedTransport(WrapperTransport):
     def pin_blocks(self, cids: Sequence[CID]) -> None:
         self._calls.here(f"pinning {len(cids)} blocks", lambda: self.wrapped.pin_blocks(cids))
 
+    def addresses(self) -> list[str]:
+        return self._calls.run("its addresses", self.wrapped.addresses)
+
+    def connect_to(self, addresses: Sequence[str]) -> None:
+        self._calls.here("connecting to nodes", lambda: self.wrapped.connect_to(addresses))
+
     def name_of_key(self, key: str, *, create: bool = False) -> str:
         return self._calls.here(
             f"the name of key {key}", lambda: self.wrapped.name_of_key(key, create=create)
