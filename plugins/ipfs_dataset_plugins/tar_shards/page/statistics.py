@@ -128,14 +128,17 @@ class Statistics:
 
     def _count_inline(self, payload: bytes) -> None:
         """Counts the labels in a sample that is one member of JSON."""
-        value = json.loads(payload)
-        if type(value) is dict and len(value) == 1 and "$tuple" in value:
-            value = value["$tuple"]
+        value: Any = None
         for suffix, key in self._inline_labels:
-            with suppress(LookupError, TypeError):
-                label = label_bytes(value[key])
-                if label is not None:
-                    self._count(suffix, label)
+            if self.labels[suffix] is None:
+                continue
+            label = found_label(payload, key)
+            if label is None:
+                value = json.loads(payload) if value is None else value
+                with suppress(LookupError, TypeError):
+                    label = label_bytes(value.get("$tuple", value)[key] if type(value) is dict else value[key])
+            if label is not None:
+                self._count(suffix, label)
 
     def _count(self, suffix: str, label: bytes) -> None:
         counts = self.labels[suffix]
@@ -344,6 +347,33 @@ def _count(value: Any) -> int:
     return value
 
 
+def found_label(payload: bytes, key: Any) -> bytes | None:
+    """Returns the label in a sample of JSON where it is found without parsing it, which takes a tenth of the time.
+
+    Args:
+        payload: A dict whose values are no containers, or a tuple or list whose last value is the label.
+        key: The key or the number of the label.
+
+    Returns:
+        An integer as it is written, or None: then only parsing tells.
+    """
+    if type(key) is str:
+        # A quotation mark in text is written behind a backslash, so that this can be nothing else.
+        name = b'"%b":' % key.encode("utf-8", "replace")
+        start = payload.rfind(name)
+        if start < 1 or payload[start - 1] not in b"{," or payload.count(b"{") != 1:
+            return None
+        start += len(name)
+        end = payload.find(b",", start)
+        label = payload[start : end if end >= 0 else len(payload) - 1]
+    else:
+        start = payload.rfind(b",")
+        if start < 0 or payload.count(b",") != key:
+            return None
+        label = payload[start + 1 :].rstrip(b"]}")
+    return label if label.removeprefix(b"-").isdigit() and len(label) < 19 else None  # noqa: PLR2004
+
+
 def label_order(item: tuple[bytes, int]) -> tuple[int, int, bytes]:
     """Sorts numbers by their value, before all else by its text."""
     label = item[0]
@@ -351,7 +381,7 @@ def label_order(item: tuple[bytes, int]) -> tuple[int, int, bytes]:
 
 
 def label_candidates(fields: list[Field]) -> list[Field]:
-    """Returns the fields that may be the label of a sample: of numbers and texts, those named so first."""
+    """Returns the fields that may be the label of a sample: of numbers and texts, those named so if there are any."""
     able = [field for field in fields if field.codec in _LABEL_CODECS and field.path]
-    able.sort(key=lambda field: str(field.path[-1]).lower() not in _LABEL_NAMES)
-    return able[:_MAX_CANDIDATES]
+    named = [field for field in able if str(field.path[-1]).lower() in _LABEL_NAMES]
+    return (named or able)[:_MAX_CANDIDATES]
