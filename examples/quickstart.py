@@ -19,13 +19,30 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, random_split
 from tqdm import tqdm
 
-from ipfs_dataset.exporter import IPFSDatasetExporter
+from ipfs_dataset.exporter import DatasetCard, IPFSDatasetExporter
+from ipfs_dataset.ipfs_dataset import IPFSDataset
+from ipfs_dataset.types import IPFSObject, RemoteFileType
 from lenet import LeNet, accuracy
 
 Batch = tuple[Tensor, Tensor]
 EPOCHS = 10
 TEST_IMAGES = 360
 GOAL = 0.95
+CARD = DatasetCard(
+    name="Handwritten digits",
+    description="1,797 digits of 8 x 8 pixels, written by 43 people: the test set of `optdigits`, as "
+    "scikit-learn has it.",
+    licence="CC-BY-4.0",
+    creators=["E. Alpaydin", "C. Kaynak"],
+    homepage="https://archive.ics.uci.edu/dataset/80",
+    citation="""@misc{optdigits,
+  author = {Alpaydin, E. and Kaynak, C.},
+  title = {Optical Recognition of Handwritten Digits},
+  year = {1998},
+  doi = {10.24432/C50P49}
+}""",
+    classes=[str(digit) for digit in range(10)],
+)
 
 
 def digits() -> list[tuple[Image.Image, int]]:
@@ -111,8 +128,15 @@ def main() -> None:
     samples = digits()
     print(f"publishing {len(samples)} images to {address}")
     started = time.perf_counter()
-    cid = IPFSDatasetExporter(address).export_to_ipfs(samples)
+    cid = IPFSDatasetExporter(address).export_to_ipfs(samples, card=CARD)
     print(f"published as ipfs://{cid} in {time.perf_counter() - started:.1f} s")
+    # A gateway shows it at /ipfs/CID/; here it is read from where it was published.
+    ((_, page),) = IPFSDataset(
+        IPFSObject(f"ipfs://{cid}/index.html", RemoteFileType.PLAIN), address
+    )
+    path = arguments.out / "index.html"
+    path.write_bytes(page)
+    print(f"its page is {path.resolve()}")
 
     source = f"gateway+{arguments.gateway}" if arguments.gateway else address
     published = IPFSDatasetExporter(source).import_from_ipfs(f"ipfs://{cid}")

@@ -66,6 +66,9 @@ def check_quickstart(out: Path, *arguments: str) -> str:
     assert float(found[1]) >= 95
     assert re.search(CID, said)
     assert re.search(r"publishing 1797 images to .+\npublished as ipfs://\w+ in [\d.]+ s\n", said)
+    page = out / "index.html"
+    assert f"its page is {page.resolve()}" in said
+    assert b'<h1 dir="auto">Handwritten digits</h1>' in page.read_bytes()
     epochs = re.findall(r"epoch (\d+) of 10, step (\d+) of 450: mean loss [\d.]+, [\d.]+ s\n", said)
     assert epochs == [(str(number), str(45 * number)) for number in range(1, 11)]
     picture = out / "digits.png"

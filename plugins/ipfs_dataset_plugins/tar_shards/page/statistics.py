@@ -135,8 +135,7 @@ class Statistics:
             label = found_label(payload, key)
             if label is None:
                 value = json.loads(payload) if value is None else value
-                with suppress(LookupError, TypeError):
-                    label = label_bytes(value.get("$tuple", value)[key] if type(value) is dict else value[key])
+                label = _parsed_label(value, key)
             if label is not None:
                 self._count(suffix, label)
 
@@ -347,8 +346,18 @@ def _count(value: Any) -> int:
     return value
 
 
+def _parsed_label(value: Any, key: Any) -> bytes | None:
+    """Returns the label in a sample of JSON that was parsed."""
+    if type(value) is dict and "$tuple" in value:
+        value = value["$tuple"]
+    try:
+        return label_bytes(value[key])
+    except (LookupError, TypeError):
+        return None
+
+
 def found_label(payload: bytes, key: Any) -> bytes | None:
-    """Returns the label in a sample of JSON where it is found without parsing it, which takes a tenth of the time.
+    """Returns the label in a sample of JSON where it is found without parsing it.
 
     Args:
         payload: A dict whose values are no containers, or a tuple or list whose last value is the label.
@@ -381,7 +390,7 @@ def label_order(item: tuple[bytes, int]) -> tuple[int, int, bytes]:
 
 
 def label_candidates(fields: list[Field]) -> list[Field]:
-    """Returns the fields that may be the label of a sample: of numbers and texts, those named so if there are any."""
+    """Returns the fields that may be the label of a sample: those named so, else numbers and texts."""
     able = [field for field in fields if field.codec in _LABEL_CODECS and field.path]
     named = [field for field in able if str(field.path[-1]).lower() in _LABEL_NAMES]
     return (named or able)[:_MAX_CANDIDATES]

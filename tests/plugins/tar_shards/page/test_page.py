@@ -32,6 +32,7 @@ from ipfs_dataset_plugins.tar_shards.page import pictures
 from ipfs_dataset_plugins.tar_shards.page.previews import preview_from_json
 from ipfs_dataset_plugins.tar_shards.page.statistics import (
     Statistics,
+    found_label,
     merged,
     statistics_from_json,
 )
@@ -505,3 +506,34 @@ def test_samples_shown_have_all_labels_whatever_their_period():
         statistics = counted([(b"x" * 5000, n % period) for n in range(3000)])
         found = {shown.short["1.cls"] for shown in statistics.shown()}
         assert len(found) > period * 0.7
+
+
+LISTS = st.lists(st.integers(), max_size=2)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["a", "label", "b", '"label":', ',"label":5', "{"]),
+        st.one_of(
+            st.integers(-(2**70), 2**70),
+            st.text(max_size=8),
+            st.none(),
+            st.lists(st.integers(), max_size=2),
+        ),
+    ).map(lambda given: {**given, "label": given.get("label", 3)}),
+)
+def test_a_label_found_without_parsing_is_the_label(sample):
+    payload = SampleCodec().encode(sample, 0).members[0][1]
+    found = found_label(payload, "label")
+    assert found in (None, b"%d" % sample["label"] if isinstance(sample["label"], int) else None)
+    assert found_label(b'{"text":"x","label":-12}', "label") == b"-12"
+
+
+@given(st.lists(st.one_of(st.integers(), st.text(max_size=9), LISTS), min_size=2, max_size=4))
+def test_a_last_label_found_without_parsing_is_the_label(values):
+    for sample in (values, tuple(values)):
+        payload = SampleCodec().encode(sample, 0).members[0][1]
+        for key, value in enumerate(values):
+            found = found_label(payload, key)
+            assert found is None or found == b"%d" % value  # type: ignore[operator]
+    assert found_label(b'{"$tuple":["x",5]}', 1) == b"5"
