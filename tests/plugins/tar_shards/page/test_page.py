@@ -535,5 +535,5 @@ def test_a_last_label_found_without_parsing_is_the_label(values):
         payload = SampleCodec().encode(sample, 0).members[0][1]
         for key, value in enumerate(values):
             found = found_label(payload, key)
-            assert found is None or found == b"%d" % value  # type: ignore[operator]
+            assert found is None or found == b"%d" % value
     assert found_label(b'{"$tuple":["x",5]}', 1) == b"5"
