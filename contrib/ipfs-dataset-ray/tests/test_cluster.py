@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -65,12 +66,11 @@ def test_batches_of_tensors(digits):
 
 
 def test_trainers_get_equal_streams(ray, digits):
-    @ray.remote(num_cpus=0)
     def consume(shard):
         return [int(n) for batch in shard.iter_batches(batch_size=50) for n in batch["label"]]
 
-    streams = digits.streaming_split(2, equal=True)
-    one, other = ray.get([consume.remote(stream) for stream in streams])
+    with ThreadPoolExecutor(2) as trainers:
+        one, other = trainers.map(consume, digits.streaming_split(2, equal=True))
     assert len(one) == len(other) == COUNT // 2
     assert sorted(one + other) == list(range(COUNT))
 

@@ -37,7 +37,8 @@ class IPFSDatasink(Datasink[str]):
         columns: Which columns make a sample, a tuple in this order; by default all, as a dict.
         pin: How the first node pins the dataset: ``"recursive"``, for which it fetches the shards that it
             lacks, ``"direct"``, the directory alone, or None. By default ``"recursive"`` for one address and
-            ``"direct"`` for several, whose nodes pin the shards that they have.
+            ``"direct"`` for several, whose nodes pin the shards that they have. Where one address is each
+            machine's own node, ``"direct"`` is right as well.
         **options: What `IPFSDatasetExporter` takes, such as ``shard_bytes=``.
     """
 
