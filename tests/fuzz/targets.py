@@ -36,7 +36,15 @@ from scipy.io import savemat
 
 from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.interfaces import ExporterOptions
-from ipfs_dataset_core.ipld import RAW, get_profile, make_cid, parse_file
+from ipfs_dataset_core.ipld import (
+    CID,
+    LIBP2P_KEY,
+    RAW,
+    get_profile,
+    make_cid,
+    parse_file,
+    verify_record,
+)
 from ipfs_dataset_core.ipld.car import index_car, read_car
 from ipfs_dataset_core.options import Limits
 from ipfs_dataset_core.publishing.publish import publish
@@ -65,12 +73,12 @@ from tests.fuzz.mutations import (
 from tests.support import tar_headers, zip_records
 from tests.support.builders import car_bytes, noise, one_file, tar_bytes, tree, zip_bytes
 from tests.support.fetching import Recorder, fetching
+from tests.support.name_records import FAR, Key, cbor, proto, record
 
 if TYPE_CHECKING:
     import random
 
     from ipfs_dataset_core import Reader
-    from ipfs_dataset_core.ipld import CID
     from tests.support.builders import Blocks
 
 LIMITS = Limits(
@@ -319,6 +327,31 @@ def fuzz_providers(rng: random.Random) -> None:
     with suppress(ValueError):
         for url in provider_urls(text, private=False):
             assert url.startswith("https://")
+
+
+def fuzz_name_record(rng: random.Random) -> None:
+    """Reads an IPNS record: what the key signed, or what it signed and somebody changed then."""
+    key, value = _key(), "/ipfs/bafkqaaa"
+    if rng.random() < 0.5:
+        fields = {
+            "Value": value.encode(),
+            "Validity": FAR,
+            "ValidityType": 0,
+            "Sequence": 1,
+            "TTL": 1,
+        }
+        data = change_bytes(rng, cbor(fields), [b"\x9f", b"\x1b" + b"\xff" * 8, b"\xd8\x2a"])
+        made = proto(8, key.sign(b"ipns-signature:" + data)) + proto(9, data)
+        verify_record(made, CID(1, LIBP2P_KEY, key.multihash))
+        return
+    made = change_bytes(rng, record(key, value, sequence=7, v1=True), [key.public, b"\x3a\x00"])
+    found = verify_record(made, CID(1, LIBP2P_KEY, key.multihash))
+    assert (found.value, found.sequence, found.proven) == (value, 7, True)
+
+
+@cache
+def _key() -> Key:
+    return Key()
 
 
 def fuzz_cache_folder(rng: random.Random) -> None:

@@ -11,8 +11,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from ipfs_dataset_core.errors import TransportError
+from ipfs_dataset_core.errors import ObjectNotFoundError, TransportError
+from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter
+from ipfs_dataset_plugins.api import transport
+from tests.support.builders import depth_first, one_file
 from tests.support.counting_proxy import CountingProxy
 from tests.support.kubo import KuboNode
 
@@ -155,3 +158,24 @@ def test_what_the_node_collects_in_the_meantime_is_sent_again(tmp_path, kubo):
         assert cid in node.cli("pin", "ls", "--type=recursive").decode()
         node.cli("repo", "gc")
         assert node.cli("dag", "stat", "--progress=false", cid)
+
+
+class OnlineNode(KuboNode):
+    """A node that looks for missing blocks in the network, where nobody has them."""
+
+    def daemon_arguments(self):
+        return ["daemon"]
+
+
+def test_a_pin_that_an_online_node_would_wait_for_is_an_error(tmp_path, kubo, monkeypatch):
+    monkeypatch.setattr(transport, "STALLED_SECONDS", 1.0)
+    root, blocks = one_file(random.Random(1).randbytes(5 << 20))
+    with OnlineNode(tmp_path / "repo") as node:
+        api = transport.ApiTransport(node.api, Options(node_gateway=False))
+        api.put_blocks(list(depth_first(root, blocks))[:-1])
+        with pytest.raises(ObjectNotFoundError, match="does not have all blocks"):
+            api.pin(root)
+        api.put_blocks(list(depth_first(root, blocks))[-1:])
+        api.pin(root)
+        api.close()
+        assert str(root) in node.cli("pin", "ls", "--type=recursive").decode()

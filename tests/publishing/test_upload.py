@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import pickle
 from contextlib import closing
 
@@ -16,6 +18,7 @@ from ipfs_dataset_core.publishing.publish import publish
 from ipfs_dataset_core.publishing.upload import BlockUpload, UploadCount
 from ipfs_dataset_core.runtime.sizes import human_size
 from ipfs_dataset_core.testing import MemoryTransport
+from ipfs_dataset_plugins import store
 from ipfs_dataset_plugins.tar_shards.exporter import TarShards
 
 PROFILE = get_profile("unixfs-v1-2025")
@@ -210,3 +213,43 @@ def test_the_bar_shows_bytes_while_it_runs(capsys):
 )
 def test_sizes_are_written_for_people(size, text):
     assert human_size(size) == text
+
+
+@pytest.mark.parametrize("name", ["store", "a.car"])
+def test_a_full_disk_is_a_typed_error_and_a_rerun_goes_on(tmp_path, monkeypatch, name):
+    exporter = IPFSDatasetExporter(tmp_path / name)
+    left = 10 << 20
+    really_write = os.write
+
+    def write(descriptor, data):
+        nonlocal left
+        left -= len(data)
+        if left < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return really_write(descriptor, data)
+
+    class Full:
+        """Stands for the file of a `.car`, which writes several pieces at once."""
+
+        def __init__(self, file):
+            self.file = file
+
+        def __getattr__(self, attribute):
+            return getattr(self.file, attribute)
+
+        def writelines(self, pieces):
+            write(os.open(os.devnull, os.O_WRONLY), b"".join(pieces))
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", write)
+        opened = store.CarWriter._open
+        full.setattr(store.CarWriter, "_open", lambda writer: Full(opened(writer)))
+        with pytest.raises(TransportError, match=r"No space left.*Free some space"):
+            exporter.export_to_ipfs(samples(20))
+    assert not (tmp_path / "a.car").exists()
+    assert list((tmp_path / "store" / "pins").glob("*")) == []
+    cid = exporter.export_to_ipfs(samples(20))
+    if name == "store":
+        assert exporter.uploaded.present_bytes > 5 << 20
+    assert list(exporter.import_from_ipfs(cid)) == samples(20)
+    assert list(tmp_path.rglob("*.part")) == []
