@@ -191,7 +191,8 @@ class IPFSIterableDataset(ResumableStream):
     @property
     def cid(self) -> str:
         """The CID of the data; of several objects their CIDs, shortened where there are many."""
-        return joined_ids(item.content_id() for item in self._objects)
+        below = self._objects if hasattr(self, "_objects") else list(self._wrapped())
+        return joined_ids(item.content_id() for item in below)
 
     def __repr__(self) -> str:
         """Returns what the dataset is and where it is read, as far as that is known without a request."""
