@@ -40,9 +40,9 @@ def _dataset(job: Job) -> IPFSDataset:
     return IPFSDataset(_named(job), address, **options)
 
 
-def _iterable(job: Job) -> IPFSIterableDataset:
+def _iterable(job: Job, **more: Any) -> IPFSIterableDataset:
     address, options = _source(job)
-    return IPFSIterableDataset(_named(job), address, **options)
+    return IPFSIterableDataset(_named(job), address, **options, **more)
 
 
 def plain_stream(job: Job) -> Iterator[bytes]:
@@ -115,8 +115,17 @@ def by_batch(job: Job) -> Iterator[bytes]:
 
 
 def loader(job: Job) -> Iterator[bytes]:
-    """Iterates through a DataLoader with workers."""
-    dataset = _iterable(job)
+    """Iterates through a DataLoader with workers, whose samples come through shared memory."""
+    return _loaded(job)
+
+
+def loader_by_pipe(job: Job) -> Iterator[bytes]:
+    """Iterates through a DataLoader with workers, whose samples come through their pipe."""
+    return _loaded(job, worker_memory=0)
+
+
+def _loaded(job: Job, **options: Any) -> Iterator[bytes]:
+    dataset = _iterable(job, **options)
     workers = job.options.get("workers", 0)
     batched = DataLoader(dataset, batch_size=64, num_workers=workers, collate_fn=list)
     for _, data in chain.from_iterable(batched):

@@ -21,6 +21,7 @@ TASKS = (
                 compared=False,
             ),
             OURS,
+            Contestant("ours", "loader_by_pipe", "ipfs-dataset, worker_memory=0", "ours"),
             Contestant("webdataset_", "loader", "webdataset", "webdataset"),
             Contestant("mosaicml", "loader", "MosaicML streaming", "mosaicml", data="mds"),
         ),
