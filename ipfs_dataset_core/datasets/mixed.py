@@ -170,7 +170,7 @@ class MixedDataset(ResumableStream):
         parameters = {
             "lanes": lanes.ranks,
             "worker_lanes": lanes.workers,
-            "chunk": self._chunk_size(),
+            "chunk": self._chunk_of_state(),
         }
         for name, source in self._sources.items():
             parameters[f"weight of {name}"] = self._quotas[name]
@@ -189,14 +189,14 @@ class MixedDataset(ResumableStream):
         )
 
     def _state_at(self, epoch: int, place: int) -> dict[str, Any]:
-        total = self._total()
+        total = self._total(self._chunk_of_state())
         place = place if total is None else min(place, total)
         state = self._order_state(epoch, place).to_json()
         return {**state, "sources": self._positions(place)}
 
     def _positions(self, place: int) -> dict[str, int]:
         """Returns how many samples of each source come before a place."""
-        schedule = self._schedule()
+        schedule = self._schedule(self._chunk_of_state())
         return {
             name: sum(schedule.counts(number, place)) for number, name in enumerate(self._sources)
         }
@@ -204,13 +204,15 @@ class MixedDataset(ResumableStream):
     def _adopt(self, found: OrderState, state: Mapping[str, Any]) -> None:
         parameters = found.parameters
         before = (self._seed, self._lanes, self._chunk, self._quotas)
+        read_before = self._progress.chunk
         self._seed = found.seed
         self._lanes = Lanes(parameters["lanes"], parameters["worker_lanes"])
-        self._chunk = parameters["chunk"]
+        self._chunk = self._progress.chunk = parameters["chunk"]
         self._quotas = {name: parameters[f"weight of {name}"] for name in self._sources}
         positions = self._positions(found.position)
         if state.get("sources") != positions:
             self._seed, self._lanes, self._chunk, self._quotas = before
+            self._progress.chunk = read_before
             raise StateError(
                 f"this state has the positions {state.get('sources')!r:.200} of its sources, which do not go "
                 f"with position {found.position} of the mixture, {positions}: it was changed, or is damaged"
@@ -222,13 +224,12 @@ class MixedDataset(ResumableStream):
                 source.blocks.size = parameters[f"block_bytes of {name}"]
                 source.mixed = parameters[f"window of {name}"] * self._lanes.count
 
-    def _total(self) -> int | None:
+    def _total(self, chunk: int | None = None) -> int | None:
         counts = self._counts()
-        if self._stop == "first" and None not in counts:
-            return stop_of_mixture(self._schedule(), _known(counts), every=False)
         if None in counts:
             return None
-        return stop_of_mixture(self._schedule(), _known(counts), every=True)
+        every = self._stop == "all"
+        return stop_of_mixture(self._schedule(chunk), _known(counts), every=every)
 
     def _world(self) -> int:
         return reader_of_stream(self._carried, self._split)[0].world
@@ -250,6 +251,7 @@ class MixedDataset(ResumableStream):
     ) -> Iterator[Any]:
         """Yields the samples of one reader."""
         lanes, schedule = self._used_lanes(), self._schedule()
+        self._progress.chunk = self._chunk_size()
         lanes_read = lanes_of_reader(lanes, reader, self._batch)
         readers: list[NumberedReader | StreamReader] = []
         for number, (name, source) in enumerate(self._sources.items()):
@@ -305,10 +307,17 @@ class MixedDataset(ResumableStream):
                 raise ValueError(f"the source {name!r} has no samples: leave it out")
         return counts
 
-    def _schedule(self) -> MixtureSchedule:
+    def _schedule(self, chunk: int | None = None) -> MixtureSchedule:
         return MixtureSchedule(
-            list(self._quotas.values()), self._seed, self._used_lanes(), self._chunk_size()
+            list(self._quotas.values()),
+            self._seed,
+            self._used_lanes(),
+            chunk or self._chunk_size(),
         )
+
+    def _chunk_of_state(self) -> int:
+        """Returns the size of a global batch in the last iteration, which another library may have led."""
+        return self._progress.chunk or self._chunk_size()
 
     def _used_lanes(self) -> Lanes:
         if self._lanes is None:

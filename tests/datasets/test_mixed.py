@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from collections import Counter
 from itertools import chain
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -231,6 +233,28 @@ def test_the_parameters_of_a_state_win_with_a_warning():
     with pytest.warns(UserWarning, match=r"as the state says, with seed=0 \(here 5\)"):
         other.load_state_dict(state)
     assert list(other) == list(mixed(lanes=1))
+
+
+def test_a_state_holds_the_order_that_a_library_made_which_shares_out_itself(monkeypatch, ranks):
+    loaders = ModuleType("accelerate.data_loader")
+    monkeypatch.setitem(sys.modules, "accelerate.data_loader", loaders)
+    exec(
+        "class DataLoaderShard:\n"
+        "    def __init__(self, read):\n        self.read = read\n"
+        "    def __iter__(self):\n        yield from self.read\n",
+        loaders.__dict__,
+    )
+    ranks(1, 2)
+    mixture = mixed(batch_size=4, lanes=4)
+    read = iter(loaders.DataLoaderShard(mixture))
+    before = [next(read) for _ in range(16)]
+    state = mixture.state_dict(batches=2)
+    assert state["position"] == 16
+    assert state["sources"] == {**counted(before)}
+    rest = mixed(batch_size=4, lanes=4)
+    rest.load_state_dict(state)
+    whole = list(loaders.DataLoaderShard(mixed(batch_size=4, lanes=4)))
+    assert before + list(loaders.DataLoaderShard(rest)) == whole
 
 
 def test_one_source_is_a_mixture():

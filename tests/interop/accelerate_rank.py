@@ -12,7 +12,13 @@ from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
 from torch.utils.data import BatchSampler, DataLoader, Subset
 
-from ipfs_dataset import BlockShuffleSampler, IPFSDataset, IPFSIterableDataset, ShuffleDataset
+from ipfs_dataset import (
+    BlockShuffleSampler,
+    IPFSDataset,
+    IPFSIterableDataset,
+    MixedDataset,
+    ShuffleDataset,
+)
 from tests.support.interop import BATCH, numbers
 
 
@@ -34,7 +40,11 @@ def main(report: str, address: str, url: str) -> None:
         stream = stream or IPFSIterableDataset(url, address)
         return DataLoader(stream, batch_size=BATCH, collate_fn=numbers, **options)
 
-    spawned = {"num_workers": 2, "multiprocessing_context": "spawn"}
+    spawned = {
+        "num_workers": 2,
+        "multiprocessing_context": "spawn",
+        "persistent_workers": True,
+    }
     cases = {
         "sampler": (sampled(), {}),
         "sampler, 2 workers": (sampled(num_workers=2), {}),
@@ -49,6 +59,10 @@ def main(report: str, address: str, url: str) -> None:
         "shuffled": (streamed(ShuffleDataset(IPFSIterableDataset(url, address), 20)), {}),
         "shuffled map-style, not dispatched": (
             streamed(ShuffleDataset(IPFSDataset(url, address), 20)),
+            {"dispatch_batches": False},
+        ),
+        "mixed, not dispatched": (
+            streamed(MixedDataset({"one": (IPFSDataset(url, address), 1)}, batch_size=BATCH)),
             {"dispatch_batches": False},
         ),
         "not prepared": (streamed(), None),

@@ -62,6 +62,7 @@ def test_batches_that_are_split_are_the_global_ones(found, archive):
         ("stream, not dispatched", 1),
         ("shuffled", 1),
         ("shuffled map-style, not dispatched", 1),
+        ("mixed, not dispatched", 1),
         ("not prepared", 1),
     ],
 )
