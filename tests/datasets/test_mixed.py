@@ -257,6 +257,22 @@ def test_a_state_holds_the_order_that_a_library_made_which_shares_out_itself(mon
     assert before + list(loaders.DataLoaderShard(rest)) == whole
 
 
+@pytest.mark.parametrize("world", [2, 4])
+def test_each_block_is_read_by_one_rank_where_lanes_divide(world, ranks):
+    read = Counter()
+    for rank in range(world):
+        ranks(rank, world)
+        sources = {
+            name: (BlockShuffleSampler(Placed(count), block_bytes=50, window_bytes=400), count)
+            for name, count in (("web", 7000), ("code", 3000))
+        }
+        mixture = MixedDataset(sources, batch_size=8 // world, with_names=True, lanes=(4, 2))
+        read.update({(name, number // 50) for name, number in mixture})
+    assert len(read) >= 190
+    # A block that is cut where a lane ends has two readers.
+    assert read.total() <= 1.1 * len(read)
+
+
 def test_one_source_is_a_mixture():
     assert sorted(MixedDataset({"only": (range(9), 5)})) == list(range(9))
 
