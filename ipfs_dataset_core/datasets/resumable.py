@@ -233,6 +233,8 @@ class ResumableStream(IterableDataset[Any]):
             StateError: The state that was loaded is that of another reader.
         """
         progress, last = self._progress, self._record
+        if last is not None and self._handed_all_on(last):
+            self.finish(last)
         if (
             last is not None
             and last.times_set == progress.times_set
@@ -258,6 +260,19 @@ class ResumableStream(IterableDataset[Any]):
                 )
         self._record = Record(reading, taken, progress.times_set)
         return self._record
+
+    def _handed_all_on(self, record: Record) -> bool:
+        """Returns whether all samples of an iteration were handed on, and nobody has asked for one more.
+
+        Lightning stops after ``len(loader)`` batches.
+        """
+        done = record.done or record.times_set != self._progress.times_set
+        if done or not record.taken or record.reading.reader.workers > 1:
+            return False
+        try:
+            return record.taken >= len(self)  # type: ignore[arg-type]
+        except TypeError:
+            return False
 
     def finish(self, record: Record) -> None:
         """Notes that an iteration of this process came to its end."""

@@ -155,6 +155,29 @@ def test_epochs_have_orders_of_their_own():
     ]
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: mixed(batch_size=4),
+        lambda: ShuffleDataset(Placed(40), 7, batch_size=4),
+        lambda: ShuffleDataset(Placed(40), 7),
+    ],
+)
+def test_who_stops_at_the_length_has_read_the_epoch(make):
+    # As Lightning does: it never asks for one more.
+    stream = make()
+    epochs = []
+    for _ in range(2):
+        samples = iter(stream)
+        epochs.append([next(samples) for _ in range(len(stream))])
+    assert epochs[0] != epochs[1]
+    stream.set_epoch(1)
+    assert list(stream) == epochs[1]
+    given_up = make()
+    next(iter(given_up))
+    assert list(given_up) == epochs[0]
+
+
 @pytest.mark.parametrize(("batch", "world"), [(8, 1), (4, 2), (2, 4)])
 def test_every_world_has_the_same_global_batches(batch, world, ranks):
     expected = global_batches(8, 1, ranks)
@@ -259,7 +282,7 @@ def test_a_state_holds_the_order_that_a_library_made_which_shares_out_itself(mon
 
 @pytest.mark.parametrize("world", [2, 4])
 def test_each_block_is_read_by_one_rank_where_lanes_divide(world, ranks):
-    read = Counter()
+    read: Counter[tuple[str, int]] = Counter()
     for rank in range(world):
         ranks(rank, world)
         sources = {
