@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         ExporterOptions as ExporterOptions,
         ExporterPlugin as ExporterPlugin,
         FileSink as FileSink,
+        SinkFile as SinkFile,
         FolderReader as FolderReader,
         MemberIndex as MemberIndex,
         ObjectDirectory as ObjectDirectory,

@@ -14,6 +14,7 @@ from ipfs_dataset_core.interfaces.exporters import (
     ExporterPlugin,
     FileSink,
     PublishedSamples,
+    SinkFile,
 )
 from ipfs_dataset_core.interfaces.indexed_samples import IndexedSamples, reads_one_by_one
 from ipfs_dataset_core.interfaces.objects import BytesFile, ObjectDirectory, ObjectFile, Span
@@ -54,6 +55,7 @@ __all__ = [
     "Reader",
     "ReaderPlugin",
     "Sample",
+    "SinkFile",
     "Span",
     "Transport",
     "TransportPlugin",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,6 @@ from ipfs_dataset_core.errors import ExportError
 from ipfs_dataset_core.interfaces.indexed_samples import IndexedSamples
 
 if TYPE_CHECKING:
-    import io
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ipfs_dataset_core.interfaces.dataset_card import DatasetCard
@@ -145,11 +145,22 @@ class Exporter(ABC):
         """
 
 
+class SinkFile(io.BufferedIOBase):
+    """A file that an exporter writes."""
+
+    def end_leaf(self) -> None:
+        """Ends a leaf, a block of the file, behind what was written so far.
+
+        Leaves that end where the content says are the same in a new version of a file, whatever changed in
+        front of them. Has no effect where the user has chosen a chunker that looks at the bytes alone.
+        """
+
+
 class FileSink(ABC):
     """Where an exporter writes: a directory that grows file by file."""
 
     @abstractmethod
-    def create(self, path: str) -> io.BufferedIOBase:
+    def create(self, path: str) -> SinkFile:
         """Returns a writable binary file at a relative path; one is open at a time, closing ends it."""
 
     @abstractmethod
@@ -175,6 +186,7 @@ class ExporterOptions:
 
     Args:
         profile: The name of the import profile, on which the CIDs depend.
+        chunker: Where files are cut into leaves, on which the CIDs depend too.
         shard_bytes: How large a shard may become.
         codecs: The user's codecs for types that have no built-in one.
         allow_pickle: Whether the user allows pickles, in both directions.
@@ -185,6 +197,7 @@ class ExporterOptions:
     """
 
     profile: str = "unixfs-v1-2025"
+    chunker: str = "samples"
     shard_bytes: int = 256 << 20
     codecs: tuple[ValueCodec, ...] = ()
     allow_pickle: bool = False

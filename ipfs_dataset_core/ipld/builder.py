@@ -6,24 +6,33 @@ grow with their size: chunks, hashes, and the balanced tree of links above them.
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import attrs
 
 from ipfs_dataset_core.errors import AddressError, ExportError
-from ipfs_dataset_core.ipld import dag_pb, hamt
+from ipfs_dataset_core.ipld import buzhash, dag_pb, hamt
 from ipfs_dataset_core.ipld.cid import CID, DAG_PB, RAW, make_cid
 from ipfs_dataset_core.ipld.directory import encode_name
 from ipfs_dataset_core.ipld.unixfs import NodeType, UnixFS, leaf_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from concurrent.futures import Executor, Future
 
     Emit = Callable[[CID, bytes], None]
 
 # Small pieces take more memory than their bytes: so many are put together.
 _MOST_PIECES = 1024
+# Leaves that are found by their content are found in so many bytes at once.
+_BUFFER_BYTES = 4 << 20
+# Batches of leaves that another thread hashes, or has hashed, while the next one is written.
+_HASHED_AHEAD = 2
+# As Kubo's limit, which leaves room for the frame of a leaf in a block of 2 MiB.
+_MAX_CHUNK = (2 << 20) - 256
 MAX_DEPTH = 200
 
 _Link = tuple[bytes, bytes, int]
@@ -38,12 +47,14 @@ class Profile:
         name: What users call the profile.
         cid_version: 0 or 1.
         raw_leaves: Whether a leaf is the bare bytes of the file, not wrapped in dag-pb.
-        chunk_size: Bytes of the file in a leaf.
+        chunk_size: Bytes of the file in a leaf; the most, where leaves end elsewhere.
         file_links: Children that an inner node of a file has at most.
         hamt_size: How the size of a directory is estimated: ``"links"`` counts the bytes of names
             and CIDs, ``"block"`` those of the serialized block.
         hamt_threshold: Estimated bytes above which a directory is sharded.
         hamt_fanout: Slots of a shard.
+        chunker: ``"size"`` makes leaves of `chunk_size`; ``"samples"`` does, too, but where the writer of a
+            file ends one earlier; ``"buzhash"`` cuts as Kubo's chunker of that name does.
     """
 
     name: str
@@ -54,6 +65,32 @@ class Profile:
     hamt_size: Literal["links", "block"]
     hamt_threshold: int = 256 * 1024
     hamt_fanout: int = 256
+    chunker: Literal["size", "samples", "buzhash"] = "size"
+
+    @property
+    def chunker_name(self) -> str:
+        """The name of the chunker, as `with_chunker` takes it."""
+        return f"size-{self.chunk_size}" if self.chunker == "size" else self.chunker
+
+    def with_chunker(self, name: str) -> Profile:
+        """Returns this profile with another chunker.
+
+        Args:
+            name: ``"samples"``, or what ``ipfs add --chunker`` takes: ``"buzhash"``, or ``"size-"`` and the
+                bytes of a leaf.
+
+        Raises:
+            AddressError: It is none of them, or the leaves would be longer than nodes exchange.
+        """
+        if name in ("samples", "buzhash"):
+            return attrs.evolve(self, chunker=cast("Literal['samples', 'buzhash']", name))
+        found = re.fullmatch(r"size-([1-9][0-9]{0,7})", name)
+        if found is None or int(found[1]) > _MAX_CHUNK:
+            raise AddressError(
+                f"Unknown chunker {name!r}; known are 'samples', 'buzhash' and 'size-N', with N up to "
+                f"{_MAX_CHUNK}."
+            )
+        return attrs.evolve(self, chunker="size", chunk_size=int(found[1]))
 
     def __attrs_post_init__(self) -> None:
         if self.chunk_size < 1 or self.file_links < 2:  # noqa: PLR2004 - a tree of one link never ends
@@ -125,28 +162,44 @@ class _Child(NamedTuple):
     tsize: int
 
 
+class _Leaf(NamedTuple):
+    cid: CID
+    block: bytes
+    size: int
+
+
 class FileBuilder:
     """Builds one file from bytes written in pieces of any size.
 
-    A block is emitted as soon as it is complete, children before parents; one chunk and a list of
-    links per level of the tree are all that is pending.
+    Blocks are emitted as soon as they are complete, children before parents, and by the thread that writes;
+    one chunk, or some MiB where leaves are found by their content, and a list of links per level of the tree
+    are all that is pending.
 
     Args:
-        profile: How the file is cut.
+        profile: The import profile.
         emit: Receives each block with its CID.
         observe: Receives the bytes of the file, leaf by leaf; None where nobody needs them.
+        hashing: Hashes leaves in another thread, while the next ones are written; None hashes them at once.
     """
 
     def __init__(
-        self, profile: Profile, emit: Emit, observe: Callable[[bytes], None] | None = None
+        self,
+        profile: Profile,
+        emit: Emit,
+        observe: Callable[[bytes], None] | None = None,
+        hashing: Executor | None = None,
     ) -> None:
         self._profile = profile
         self._emit = emit
         self._observe = observe
+        self._hashing = hashing
         # What the next leaf starts with, uncopied until it is complete.
         self._pieces: list[bytes] = []
+        # The same, where leaves are found by their content.
+        self._buffer = bytearray()
         self._filled = 0
         self._complete = 0
+        self._hashed: deque[Future[list[_Leaf]]] = deque()
         self._levels: list[list[_Child]] = [[]]
 
     @property
@@ -160,6 +213,9 @@ class FileBuilder:
 
     def extend(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
         """Appends pieces, one behind the other, sooner than `write` does one by one."""
+        if self._profile.chunker == "buzhash":
+            self._extend_buffer(pieces)
+            return
         filled, chunk_size = self._filled, self._profile.chunk_size
         try:
             for data in pieces:
@@ -177,21 +233,65 @@ class FileBuilder:
         if len(self._pieces) > _MOST_PIECES:
             self._pieces = [b"".join(self._pieces)]
 
+    def end_leaf(self) -> None:
+        """Ends a leaf behind what was written, where the chunker is ``"samples"``."""
+        if self._profile.chunker == "samples" and self._filled:
+            self._end_leaf()
+
+    def _end_leaf(self) -> None:
+        leaf = b"".join(self._pieces)
+        self._pieces.clear()
+        self._filled = 0
+        self._add_leaves([leaf])
+
     def _write_chunks(self, view: memoryview, filled: int) -> int:
         position = 0
         while len(view) - position >= (missing := self._profile.chunk_size - filled):
             leaf = b"".join((*self._pieces, view[position : position + missing]))
             self._pieces.clear()
-            self._add_leaf(leaf)
+            self._add_leaves([leaf])
             position, filled = position + missing, 0
         self._pieces.append(bytes(view[position:]))
         return filled + len(view) - position
 
+    def _extend_buffer(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
+        buffer = self._buffer
+        try:
+            for data in pieces:
+                if type(data) is bytes and len(data) < _BUFFER_BYTES:
+                    buffer += data
+                    if len(buffer) >= _BUFFER_BYTES:
+                        self._cut_buffer(last=False)
+                    continue
+                view = memoryview(data).cast("B")
+                for start in range(0, len(view), _BUFFER_BYTES):
+                    buffer += view[start : start + _BUFFER_BYTES]
+                    if len(buffer) >= _BUFFER_BYTES:
+                        self._cut_buffer(last=False)
+        finally:
+            self._filled = len(buffer)
+
+    def _cut_buffer(self, *, last: bool) -> None:
+        """Adds the leaves that the buffer starts with."""
+        leaves, position = [], 0
+        with memoryview(self._buffer) as view:
+            for size in buzhash.cut(self._buffer, last=last):
+                leaves.append(bytes(view[position : position + size]))
+                position += size
+        del self._buffer[:position]
+        self._filled = len(self._buffer)
+        self._add_leaves(leaves)
+
     def finish(self) -> Built:
         """Emits what is pending and returns the whole file; the builder is used up."""
-        if self._filled or not any(self._levels):
-            self._add_leaf(b"".join(self._pieces))
-            self._filled = 0
+        if self._filled:
+            if self._profile.chunker == "buzhash":
+                self._cut_buffer(last=True)
+            else:
+                self._end_leaf()
+        elif not self._complete:
+            self._add_leaves([b""])
+        self._emit_hashed(0)
         level = 0
         while level < len(self._levels) - 1 or len(self._levels[level]) > 1:
             if self._levels[level]:
@@ -200,18 +300,27 @@ class FileBuilder:
         root = self._levels[level][0]
         return Built(CID.from_bytes(root.cid), root.size, root.tsize)
 
-    def _add_leaf(self, payload: bytes) -> None:
+    def _add_leaves(self, payloads: list[bytes]) -> None:
+        self._complete += sum(map(len, payloads))
         if self._observe is not None:
-            self._observe(payload)
-        if self._profile.raw_leaves:
-            block, cid = payload, make_cid(payload, RAW)
-        else:
-            prefix, suffix = leaf_frame(NodeType.FILE, len(payload))
-            block = b"".join((prefix, payload, suffix))
-            cid = make_cid(block, DAG_PB, self._profile.cid_version)
-        self._emit(cid, block)
-        self._complete += len(payload)
-        self._add(0, _Child(cid.to_bytes(), len(payload), len(block)))
+            for payload in payloads:
+                self._observe(payload)
+        if self._hashing is None:
+            for leaf in _leaves(payloads, self._profile):
+                self._add_leaf(leaf)
+        elif payloads:
+            self._hashed.append(self._hashing.submit(_leaves, payloads, self._profile))
+            self._emit_hashed(_HASHED_AHEAD)
+
+    def _emit_hashed(self, most: int) -> None:
+        """Emits leaves that were given to the other thread, until it has no more than so many batches."""
+        while len(self._hashed) > most:
+            for leaf in self._hashed.popleft().result():
+                self._add_leaf(leaf)
+
+    def _add_leaf(self, leaf: _Leaf) -> None:
+        self._emit(leaf.cid, leaf.block)
+        self._add(0, _Child(leaf.cid.to_bytes(), leaf.size, len(leaf.block)))
 
     def _add(self, level: int, child: _Child) -> None:
         if level == len(self._levels):
@@ -231,6 +340,20 @@ class FileBuilder:
         self._emit(cid, block)
         tsize = len(block) + sum(child.tsize for child in children)
         self._add(level + 1, _Child(cid.to_bytes(), sum(sizes), tsize))
+
+
+def _leaves(payloads: list[bytes], profile: Profile) -> list[_Leaf]:
+    """Returns the blocks of leaves of a file, hashed."""
+    leaves = []
+    for payload in payloads:
+        if profile.raw_leaves:
+            leaves.append(_Leaf(make_cid(payload, RAW), payload, len(payload)))
+        else:
+            prefix, suffix = leaf_frame(NodeType.FILE, len(payload))
+            block = b"".join((prefix, payload, suffix))
+            cid = make_cid(block, DAG_PB, profile.cid_version)
+            leaves.append(_Leaf(cid, block, len(payload)))
+    return leaves
 
 
 def build_directory(entries: Iterable[tuple[str, Built]], profile: Profile, emit: Emit) -> Built:

@@ -52,8 +52,14 @@ class IPFSDatasetExporter:
     Args:
         address: A node's RPC API, such as ``/ip4/127.0.0.1/tcp/5001``, or a folder or ``.car`` file; None
             is the node that runs on this machine, else the embedded store.
-        profile: How files are cut into blocks, on which the CIDs depend; the name of an import profile.
-        shard_bytes: How large a shard may become.
+        profile: How files and directories become blocks, on which the CIDs depend; the name of an import
+            profile.
+        chunker: Where files are cut into leaves, on which the CIDs depend too. ``"samples"`` ends leaves
+            behind samples that are chosen by their content, so that a new version has most leaves in common
+            with the one before. ``"size-1048576"`` and ``"buzhash"`` give the CIDs of ``ipfs add`` with such
+            a ``--chunker``.
+        shard_bytes: How large a shard may become; on average they are six tenths of that, for they end
+            where the content says.
         form: In which form to publish: the name of an exporter plugin, or an exporter. Datasets are
             imported in any installed form.
         codecs: How to encode values of further types.
@@ -76,6 +82,7 @@ class IPFSDatasetExporter:
         address: str | os.PathLike[str] | None = None,
         *,
         profile: str = "unixfs-v1-2025",
+        chunker: str = "samples",
         shard_bytes: int = 256 << 20,
         form: str | Exporter | ExporterPlugin = "tar_shards",
         codecs: Sequence[ValueCodec] = (),
@@ -88,7 +95,7 @@ class IPFSDatasetExporter:
         if shard_bytes <= 0:
             raise ValueError(f"shard_bytes must be more than 0, not {shard_bytes!r}")
         self._address = given_address(address)
-        self._profile = get_profile(profile)
+        self._profile = get_profile(profile).with_chunker(chunker)
         self._form = form
         self._name = name
         self.published_name: str | None = None
@@ -97,6 +104,7 @@ class IPFSDatasetExporter:
         self.uploaded = UploadCount()
         self._exporter_options = ExporterOptions(
             profile=profile,
+            chunker=self._profile.chunker_name,
             shard_bytes=shard_bytes,
             codecs=tuple(codecs),
             allow_pickle=allow_pickle,
@@ -280,7 +288,7 @@ class IPFSDatasetExporter:
 
     def _settings(self, form: str) -> dict[str, str | None]:
         """Returns what has to be the same for all parts of a dataset."""
-        return {"form": form, "profile": self._profile.name, "chunker": None}
+        return {"form": form, "profile": self._profile.name, "chunker": self._profile.chunker_name}
 
     def _publish(
         self,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import math
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ipfs_dataset_core.errors import ExportError, ObjectNotFoundError, TransportError
-from ipfs_dataset_core.interfaces import FileSink, pin_arguments
+from ipfs_dataset_core.interfaces import FileSink, SinkFile, pin_arguments
 from ipfs_dataset_core.ipld import FileBuilder, build_tree
 from ipfs_dataset_core.publishing.file_digest import DigestThread
 from ipfs_dataset_core.publishing.upload import BlockUpload, UploadCount, with_advice
@@ -18,6 +18,7 @@ from ipfs_dataset_core.sources.retry import with_retries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from concurrent.futures import Executor
 
     from ipfs_dataset_core.interfaces import Exporter, Transport
     from ipfs_dataset_core.ipld import CID, Built, Profile
@@ -108,13 +109,15 @@ def publish_files(
     """
     count = UploadCount() if count is None else count
     for left in reversed(range(_MOST_LOSSES)):
-        with closing(
-            BlockUpload(transport, retries=retries, deadline=deadline, count=count)
-        ) as upload:
+        with (
+            closing(
+                BlockUpload(transport, retries=retries, deadline=deadline, count=count)
+            ) as upload,
+            ThreadPoolExecutor(1, "ipfs-dataset-hash") as hashing,
+        ):
             blocks: list[CID] = []
-            sink = TreeSink(
-                profile, _noting(upload.emit, blocks) if pin == "direct" else upload.emit
-            )
+            emit = _noting(upload.emit, blocks) if pin == "direct" else upload.emit
+            sink = TreeSink(profile, emit, hashing)
             with closing(sink):
                 write(samples, sink)
                 root = sink.finish()
@@ -167,24 +170,32 @@ class TreeSink(FileSink):
     Args:
         profile: The import profile.
         emit: Receives each block with its CID.
+        hashing: Hashes leaves in another thread, while the next ones are written; None hashes them at once.
     """
 
-    def __init__(self, profile: Profile, emit: Callable[[CID, bytes], None]) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        emit: Callable[[CID, bytes], None],
+        hashing: Executor | None = None,
+    ) -> None:
         self._profile = profile
         self._emit = emit
+        self._hashing = hashing
         self._built: dict[str, Built] = {}
         self._digests: dict[str, FileDigest] = {}
         self._thread = DigestThread()
         self._open: str | None = None
 
-    def create(self, path: str) -> io.BufferedIOBase:
+    def create(self, path: str) -> SinkFile:
         if self._open is not None:
             raise ExportError(f"{self._open!r} is still open: close it before {path!r} is created")
         if path in self._built:
             raise ExportError(f"{path!r} was written already")
         self._open = path
         digest = self._digests[path] = self._thread.file()
-        return _TreeFile(FileBuilder(self._profile, self._emit, digest.add), self._closed)
+        builder = FileBuilder(self._profile, self._emit, digest.add, self._hashing)
+        return _TreeFile(builder, self._closed)
 
     def cid_of(self, path: str) -> CID:
         return self.built(path).cid
@@ -222,7 +233,7 @@ class TreeSink(FileSink):
         self._open = None
 
 
-class _TreeFile(io.BufferedIOBase):
+class _TreeFile(SinkFile):
     def __init__(self, builder: FileBuilder, closed: Callable[[Built], None]) -> None:
         self._builder = builder
         self._on_close = closed
@@ -239,6 +250,9 @@ class _TreeFile(io.BufferedIOBase):
         if self.closed:
             raise ValueError("write to a closed file")
         self._builder.extend(lines)
+
+    def end_leaf(self) -> None:
+        self._builder.end_leaf()
 
     def tell(self) -> int:
         return self._builder.size

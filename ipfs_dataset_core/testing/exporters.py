@@ -18,10 +18,9 @@ from ipfs_dataset_core.testing.memory import MemoryDirectory, MemoryFile, Memory
 from ipfs_dataset_core.testing.terms import Terms
 
 if TYPE_CHECKING:
-    import io
     from collections.abc import Iterator
 
-    from ipfs_dataset_core.interfaces import ExporterPlugin, PublishedSamples
+    from ipfs_dataset_core.interfaces import ExporterPlugin, PublishedSamples, SinkFile
 
 _PROFILE = get_profile("unixfs-v1-2025")
 _SHARD_BYTES = 20_000
@@ -155,10 +154,10 @@ class ExporterContract:
         )
 
     def test_samples_are_written_as_they_come(self, exporter: Exporter, samples: list[Any]) -> None:
-        files: list[io.BufferedIOBase] = []
+        files: list[SinkFile] = []
 
         class Watched(TreeSink):
-            def create(self, path: str) -> io.BufferedIOBase:
+            def create(self, path: str) -> SinkFile:
                 files.append(super().create(path))
                 return files[-1]
 

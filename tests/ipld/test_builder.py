@@ -216,3 +216,32 @@ def test_a_piece_that_is_none_leaves_the_file_as_it_was_before_it():
             builder.extend([b"ab", bytearray(b"c"), b"d", 5, b"never"])  # type: ignore[list-item]
     assert builder.size == 12
     assert builder.finish() == Blocks().add(b"abcd" * 3, TINY)
+
+
+@pytest.mark.parametrize("profile", [CIDV1, PROFILES["unixfs-v0-2015"]])
+def test_leaves_end_where_the_writer_ends_them(profile):
+    profile = attrs.evolve(profile, name="t", chunk_size=10)
+    pieces = [b"abc", b"", b"defgh", b"0123456789", b"ij" * 12, b""]
+
+    def leaves_of(how):
+        blocks = []
+        builder = FileBuilder(how, lambda _, block: blocks.append(block))
+        for piece in pieces:
+            builder.write(piece)
+            builder.end_leaf()
+        assert builder.finish().size == sum(map(len, pieces))
+        return blocks
+
+    ended = leaves_of(profile.with_chunker("samples"))
+    parts = [b"abc", b"defgh", b"0123456789", b"ijijijijij", b"ijijijijij", b"ijij"]
+    assert len(ended) == len(parts) + 1
+    assert all(part in leaf for part, leaf in zip(parts, ended, strict=False))
+    assert leaves_of(profile) == _leaves_of_whole(profile, b"".join(pieces))
+
+
+def _leaves_of_whole(profile, data):
+    blocks = []
+    builder = FileBuilder(profile, lambda _, block: blocks.append(block))
+    builder.write(data)
+    builder.finish()
+    return blocks

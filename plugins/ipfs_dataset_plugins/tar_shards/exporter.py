@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core import Exporter, ObjectDirectory
+from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_plugins.tar_shards import codecs, manifest
 from ipfs_dataset_plugins.tar_shards.codecs import schema_text
 from ipfs_dataset_plugins.tar_shards.manifest import OWN_SCHEMA
@@ -85,7 +86,9 @@ class TarShards(Exporter):
     ) -> tuple[Schema | None, list[manifest.Shard], Statistics]:
         """Returns the schema of the first sample, the shards, and statistics of the samples."""
         statistics = Statistics(self._previews)
-        writer = ShardWriter(sink, self._options.shard_bytes)
+        writer = ShardWriter(
+            sink, self._options.shard_bytes, get_profile(self._options.profile).chunk_size
+        )
         common: Schema | None = None
         for schema, members in self._codec.encode_all(samples):
             if common is None:
@@ -111,6 +114,7 @@ class TarShards(Exporter):
         overview = manifest.Manifest(
             form=NAME,
             profile=self._options.profile,
+            chunker=self._options.chunker,
             schema=common,
             shards=tuple(shards),
             card=self._options.card,

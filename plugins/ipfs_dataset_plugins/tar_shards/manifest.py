@@ -141,7 +141,7 @@ class Manifest:
         profile: The import profile, on which the CIDs depend.
         schema: How the members of a sample make it, unless the sample brings a schema of its own.
         shards: The shards, in order.
-        chunker: How files were cut into blocks, as ``ipfs add --chunker`` has it; None is as in the profile.
+        chunker: Where files were cut into leaves; None is as in the profile.
         card: What the dataset is, as its author states it.
         classes: The number of each class by its name.
         numbered: Whether members are named after the position of their sample, as version 2.0 has it.

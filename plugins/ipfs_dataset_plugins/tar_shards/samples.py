@@ -271,6 +271,6 @@ def _parse_header(header: bytes, what: str) -> tuple[str, int]:
     try:
         if not size.isdigit():
             raise ValueError(f"its size is {size!r}")  # noqa: TRY301
-        return header[:100].rstrip(b"\0").decode(), int(size, 8)
+        return header[:100].partition(b"\0")[0].decode(), int(size, 8)
     except ValueError as error:
         raise FormatError(f"{what} is damaged: bytes that are no TAR header: {error}") from error

@@ -6,6 +6,15 @@ decimal and its content, with a NUL byte behind the first two. Of samples with t
 the second has ``-1`` behind them, the third ``-2``, and so on, so that names are unique. A sample that is
 inserted or removed hence changes no header of the others, as counting would. Keys need not be hard to forge:
 what the data are is proven by CIDs.
+
+Shards end where the content says: once a shard has half of the bytes that it may have, it ends behind a
+sample whose checksum is small for its size, which is once in an eighth of these bytes on average. So behind
+an insertion shards soon end where they did before, and are the same.
+
+Within a shard, leaves end behind samples that their checksums choose, in the same way: a leaf has an eighth
+of the bytes that it may have, then three eighths on average. A sample that is longer than that begins and
+ends with a leaf. Chunkers that look at the bytes alone would not do: to Kubo's, any run of equal bytes is a
+place to cut, and the headers of TAR and NPY, and many data, have such runs.
 """
 
 from __future__ import annotations
@@ -24,10 +33,9 @@ from ipfs_dataset_plugins.tar_shards import manifest
 from ipfs_dataset_plugins.tar_shards.manifest import TRAILER
 
 if TYPE_CHECKING:
-    import io
     from collections.abc import Callable
 
-    from ipfs_dataset_core import FileSink
+    from ipfs_dataset_core import FileSink, SinkFile
 
     Checksum = Callable[[bytes, int], int]
 
@@ -36,6 +44,11 @@ _ZEROS = bytes(_RECORD)
 # What the size field of a ustar header holds.
 _MAX_MEMBER_BYTES = (8 << 30) - 1
 _KEY_DIGITS = 16
+# A shard has half of the bytes that it may have before it ends, then an eighth of them on average.
+_LEAST_SHARE, _LAST_SHARE = 2, 8
+_CHECKSUMS = 1 << 32
+# An odd number near 2^32 divided by the golden ratio, as in Knuth's multiplicative hashing.
+_SPREAD = 0x9E3779B1
 
 # What all headers have behind the size and behind the checksum.
 _BLANK = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
@@ -62,14 +75,14 @@ def shard_paths(number: int) -> tuple[str, str]:
     return f"shards/{number:05d}.tar", f"index/{number:05d}.json"
 
 
-def sample_key(members: list[tuple[str, bytes]]) -> bytes:
-    """Returns the 16 hexadecimal digits that stand for the content of a sample."""
+def sample_checksums(members: list[tuple[str, bytes]]) -> tuple[int, int]:
+    """Returns the CRC-32 and the Adler-32 of the content of a sample."""
     crc, adler = 0, 1
     for suffix, payload in members:
         name = b"%b\0%d\0" % (suffix.encode(), len(payload))
         crc = _crc32(payload, _crc32(name, crc))
         adler = _adler32(payload, _adler32(name, adler))
-    return b"%08x%08x" % (crc, adler)
+    return crc, adler
 
 
 def member_header(key: bytes, suffix: str, size: int) -> bytes:
@@ -105,24 +118,32 @@ def _named_like(suffix: str) -> tuple[bytes, int]:
     """Returns what is between key and size, and the checksum without those of key and size."""
     key = "0" * _KEY_DIGITS
     header = tarfile.TarInfo(key + suffix).tobuf(tarfile.USTAR_FORMAT)
-    return header[_KEY_DIGITS:124], int(header[148:154], 8) - sum(key.encode()) - sum(
-        header[124:135]
-    )
+    counted = sum(header[:_KEY_DIGITS]) + sum(header[124:135])
+    return header[_KEY_DIGITS:124], int(header[148:154], 8) - counted
 
 
 class ShardWriter:
-    """Puts samples into shards; what would make a shard too large begins the next one.
+    """Puts samples into shards, which end where the content says, or where the next sample would not fit.
 
     Args:
         sink: Where the shards go.
         shard_bytes: How large a shard may be; a larger sample is a shard of its own.
+        leaf_bytes: How large a leaf may be.
     """
 
-    def __init__(self, sink: FileSink, shard_bytes: int) -> None:
+    def __init__(self, sink: FileSink, shard_bytes: int, leaf_bytes: int) -> None:
         self._sink = sink
         self._room = shard_bytes - TRAILER
+        self._least = self._room // _LEAST_SHARE
+        # Times the size of a sample, what the checksum of one is below that ends a shard, and a leaf.
+        self._rate = _CHECKSUMS * _LAST_SHARE // max(1, self._room)
+        self._least_leaf = leaf_bytes // 8
+        self._usual_leaf = leaf_bytes * 3 // 8
+        self._leaf_rate = _CHECKSUMS // self._usual_leaf
+        # Where the last leaf ended that a sample has ended.
+        self._leaf_start = 0
         self._shards: list[manifest.Shard] = []
-        self._file: io.BufferedIOBase | None = None
+        self._file: SinkFile | None = None
         self._records = array("I")
         self._size = 0
         # How often each key occurs in the shard.
@@ -131,12 +152,17 @@ class ShardWriter:
     def add(self, members: list[tuple[str, bytes]]) -> None:
         """Writes the members of the next sample."""
         size = sum(_RECORD + len(data) + -len(data) % _RECORD for _, data in members)
-        key = sample_key(members)
+        crc, adler = sample_checksums(members)
+        key = b"%08x%08x" % (crc, adler)
         full = self._size + size > self._room or len(self._records) >= manifest.MAX_SHARD_SAMPLES
         if self._records and full:
             self._close()
         if self._file is None:
             self._file = self._sink.create(shard_paths(len(self._shards))[0])
+        if size >= self._usual_leaf:
+            self._end_leaf()
+        # Checksums of samples that differ little may differ as little: multiplied, they are spread.
+        spread = crc * _SPREAD % _CHECKSUMS
         repeated = self._keys.get(key, 0)
         self._keys[key] = repeated + 1
         mark = f"-{repeated}." if repeated else "."
@@ -148,6 +174,19 @@ class ShardWriter:
         self._file.writelines(pieces)
         self._records.append(size // _RECORD)
         self._size += size
+        if self._size >= self._least and spread < size * self._rate:
+            self._close()
+        # Other digits than those that end a shard.
+        elif (
+            self._size - self._leaf_start >= self._least_leaf
+            and spread * _SPREAD % _CHECKSUMS < size * self._leaf_rate
+        ):
+            self._end_leaf()
+
+    def _end_leaf(self) -> None:
+        assert self._file is not None
+        self._file.end_leaf()
+        self._leaf_start = self._size
 
     def finish(self) -> list[manifest.Shard]:
         """Ends the last shard and returns all of them."""
@@ -172,5 +211,5 @@ class ShardWriter:
             index=index,
         )
         self._shards.append(shard)
-        self._file, self._records, self._size = None, array("I"), 0
+        self._file, self._records, self._size, self._leaf_start = None, array("I"), 0, 0
         self._keys.clear()

@@ -1,0 +1,146 @@
+"""Cuts files where their content says, as Kubo's chunker ``buzhash`` does: ``ipfs add --chunker=buzhash``.
+
+The hash of the last 32 bytes is cyclic: each byte stands for 32 random bits, those of the byte *k* places
+back rotated left by *k*, all XORed. A chunk ends behind the first 32 bytes whose hash ends in 17 zero bits,
+but has at least 128 and at most 512 KiB, and 250 on average. So what is inserted into a file changes the
+chunks that it is in, and with high probability none behind the next cut.
+
+A loop over bytes would take a hundred times as long as the hash of the block, so a stretch is hashed at once
+by operations on arrays. Rotating what a byte stands for by its place, modulo 32, makes 32 tables of the 256
+bytes, and of the rotations a XOR: the hash of a window is that of all bytes up to its end, XOR that of all
+bytes in front of it, rotated by the place of its last byte.
+"""
+
+from __future__ import annotations
+
+import threading
+from base64 import b85decode
+from typing import Any
+
+MIN_BYTES, MAX_BYTES = 128 << 10, 512 << 10
+_WINDOW = 32
+_MASK = (1 << 17) - 1
+_ZEROS = bytes(_WINDOW)
+# Bytes whose hashes are computed at once: what is in use fits into a core's cache, and torch uses one thread.
+_STRETCH = 32 << 10
+
+# What each byte stands for, as little-endian integers: `bytehash` in chunker/buzhash.go of
+# github.com/ipfs/boxo, made there from the seed 0 of Go's math/rand (chunker/gen/main.go).
+_BYTES = (
+    ")#o;13!5hpf`Nf@6lGG}Js#9A$oPJDg;MT=H#Uzf8k__#k(b|B9~B3Z7)Vr`SoZF8V9F>U8rg9Ieps$2U;6p%&2ercE{Zzzf",
+    "HScRERk29+iaqVaXrtU@uqF4cJoP`$Lwk}?x~dU%jucw#uFE?`_GC9`=DScY+_0@Mk?}ur5bu|7D;hx%2d=rFt{ayWA$YV%I",
+    "tqcUh2^K)YI9)bj4oF0_mz%=fLfTGoCsP;lT~(Irhcl3KT<|#R^Hr`!GOW)oquK>S%PRZ|^YprPUtHcupT-1sT!Z1UX^yxo2",
+    "!v%v@TKq_a1BiiuN8ozjnMbrsmE6yzIG=fV0sd7&wQ+WrpI0uDF_{qLLHf{+9)F?hV0r~**`Mt062n*_}PPnkmxrNzd>P+!`",
+    "+$6mn>wi(-+xqu!FXeqV186+021++pXoi3!2X!hW1xu(}{w09@GR?cGK)v9Jf1h@TQr84+t%J!9&?L6rInT;Y<C=S08S!9W3",
+    "+OLTRsJemzL!)OSu#ps5v83@YwmAnupjB|2DY6bOQiA*>-_s{EX(o8EY2acU0Wna2u9F4zT_@|=c(xAU-pm(S3TC;NEg%NnB",
+    "Az1czct6H=5I09OfJW7qTdDrT3oT#Nqg97MR&;wVO>NMs&%O~xv83k69716kz@PO{Z*2}kvmFwCQRqKKuykLp1yp*o>JuIFJ",
+    "rS0$=NuRsFW{g5k~#^?ZJK}*5h19u`TXk0<iijcu1Zr-axa4%Kd^Azq3L9uo9%yjJciQQ(dpYU*c7MIBPW1y)2=(x+iFy?u+",
+    "+vQV%+eu#p5666tO7PC7m#y6Xwk|KO>hAz3TRJc+sPh@OHoD$H=0(7D7Tqb{TCB2BElOvK1LmjjI+HFq-kp8z{}LN~Y$aoiy",
+    "$1APJQp$c|fOMz)xe+1)}-kdzC^@dzwr7AMCO;aU8<1H=?OU(StS1POv1Z|-3H`jQ)X7|zZJe8;Qh1%b|)wdH;D5L1S7+;Um",
+    "L_!JMQxaGH?x%k-Lr*eF**W|_j{37vpYBU~g2uaePy<|_Y$*N$hPGNH*Y|7fikQR-`VinhY2#nU%Sl(HH|2yYWAmThnh#VUG",
+    "@Fd7vv$N=*GpF&tpJgdP2M3#1smTdMuo9hWM}8MSWb}Np;xb$GsI23{cR<t^O!mIGg#p9CeI4u*4cmcO$#uPkV4;yyd2PI<3",
+    "5ScMxa8>8yJpvc3dWB#H4}gp&glmlyZ-7Vy@!ma2Q1Vwy@!qCHO@If3%ZYzVw`4=W*JEu!5DH?=|?F;$a_Ig;_E~F5@j-55J",
+    "F%I1jUxZd<Jf-%gWG4w=+ES>jWWeT6|>",
+)
+
+
+def cut(data: bytearray, *, last: bool) -> list[int]:
+    """Returns how long the chunks are that a file, or what is left of it, starts with.
+
+    Args:
+        data: The bytes.
+        last: Whether they end the file. Otherwise the end of the last chunk is not known, and it is left out.
+    """
+    if len(data) < MAX_BYTES and not last:
+        return []
+    if len(data) <= MIN_BYTES:
+        return [len(data)] if data else []
+    sizes, position = [], 0
+    while (left := len(data) - position) >= (1 if last else MAX_BYTES):
+        size = _next_cut(data, position, min(left, MAX_BYTES))
+        sizes.append(size)
+        position += size
+    return sizes
+
+
+def _next_cut(data: bytearray, position: int, size: int) -> int:
+    """Returns how long the chunk is that starts at a position, of which `size` bytes count."""
+    if size <= MIN_BYTES:
+        return size
+    # A chunk of `size` bytes ends there in any case. So does one behind as many zeros as there are in a
+    # window, for the hash of equal bytes is 0: each stands for 16 bits that are set, and 16 that are not.
+    # Archives have zeros behind each header.
+    zeros = data.find(_ZEROS, position + MIN_BYTES - _WINDOW, position + size)
+    end = size if zeros < 0 else zeros + _WINDOW - position
+    hashes = _hashes()
+    start = MIN_BYTES - _WINDOW
+    while start + _WINDOW < end:
+        stop = min(start + _STRETCH, end - 1)
+        found = hashes.first_zero(data, position + start, position + stop)
+        if found is not None:
+            return start + _WINDOW + found
+        start = stop - _WINDOW + 1
+    return end
+
+
+class _Hashes:
+    """Buffers and tables, used by one thread."""
+
+    def __init__(self) -> None:
+        import numpy as np  # noqa: PLC0415 - the rest of this package needs neither
+        import torch  # noqa: PLC0415
+
+        self._torch, self._xor = torch, np.bitwise_xor
+        self._and = np.bitwise_and
+        words = np.frombuffer(b85decode("".join(_BYTES)), dtype="<u4").astype(np.uint32)
+        mask = np.full(1, _MASK, dtype=np.uint32)
+        places = range(_WINDOW)
+        tables = np.concatenate([_rotated_right(words, place) for place in places])
+        masks = np.concatenate([_rotated_right(mask, place) for place in places])
+        self._table = torch.from_numpy(tables.view(np.int32))
+        self._masks = np.tile(masks.view(np.int32), _STRETCH // _WINDOW)
+        self._offsets = (
+            torch.arange(_WINDOW, dtype=torch.int32).mul_(256).repeat(_STRETCH // _WINDOW)
+        )
+        # The places in the tables of all bytes, then the hashes of all windows; and those from the first on.
+        self._index = torch.empty(_STRETCH, dtype=torch.int32)
+        self._sums = torch.empty(_STRETCH, dtype=torch.int32)
+        self._arrays = self._index.numpy(), self._sums.numpy()
+
+    def first_zero(self, data: bytearray, start: int, stop: int) -> int | None:
+        """Returns which window is the first whose hash ends in 17 zero bits, None where none does.
+
+        Args:
+            data: Bytes.
+            start: Where the first window starts.
+            stop: Where the last one ends; at most `_STRETCH` bytes further.
+        """
+        torch, size = self._torch, stop - start
+        some = torch.frombuffer(data, dtype=torch.uint8, count=size, offset=start)
+        index, sums = self._index[:size], self._sums[:size]
+        torch.add(some, self._offsets[:size], out=index)
+        torch.index_select(self._table, 0, index, out=sums)
+        hashes, summed = self._arrays
+        hashes, summed = hashes[_WINDOW - 1 : size], summed[:size]
+        self._xor.accumulate(summed, out=summed)
+        hashes[0] = summed[_WINDOW - 1]
+        self._xor(summed[_WINDOW:], summed[:-_WINDOW], out=hashes[1:])
+        self._and(hashes, self._masks[_WINDOW - 1 : size], out=hashes)
+        return None if hashes.all() else int((hashes == 0).argmax())
+
+
+def _rotated_right(words: Any, places: int) -> Any:
+    return words >> places | words << (_WINDOW - places) if places else words
+
+
+class _Local(threading.local):
+    hashes: _Hashes | None = None
+
+
+_local = _Local()
+
+
+def _hashes() -> _Hashes:
+    if _local.hashes is None:
+        _local.hashes = _Hashes()
+    return _local.hashes
