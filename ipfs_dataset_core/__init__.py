@@ -149,6 +149,7 @@ else:
             ),
             "interfaces": (
                 "ByteStream DatasetInfo Exporter ExporterOptions ExporterPlugin FileSink FolderReader "
+                "SinkFile "
                 "MemberIndex ObjectDirectory ObjectFile Pin PublishedSamples Reader ReaderPlugin "
                 "Sample Span Transport TransportPlugin WholeFileIndex"
             ),
