@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections import deque
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
 
 import attrs
 
 from ipfs_dataset_core.errors import AddressError, ExportError
-from ipfs_dataset_core.ipld import buzhash, dag_pb, hamt
+from ipfs_dataset_core.ipld import dag_pb, hamt
 from ipfs_dataset_core.ipld.cid import CID, DAG_PB, RAW, make_cid
 from ipfs_dataset_core.ipld.directory import encode_name
 from ipfs_dataset_core.ipld.unixfs import NodeType, UnixFS, leaf_frame
@@ -24,6 +24,19 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
     Emit = Callable[[CID, bytes], None]
+
+
+class Cut(Protocol):
+    """Finds the leaves of a file by its content."""
+
+    def __call__(self, data: bytearray, *, last: bool) -> list[int]:
+        """Returns how long the leaves are that some bytes start with.
+
+        Args:
+            data: The bytes.
+            last: Whether they end the file. Otherwise the last leaf is left out, for its end is not known.
+        """
+
 
 # Small pieces take more memory than their bytes: so many are put together.
 _MOST_PIECES = 1024
@@ -180,6 +193,10 @@ class FileBuilder:
         emit: Receives each block with its CID.
         observe: Receives the bytes of the file, leaf by leaf; None where nobody needs them.
         hashing: Hashes leaves in another thread, while the next ones are written; None hashes them at once.
+        cut: Finds leaves by their content; needed where that is the profile's chunker.
+
+    Raises:
+        ExportError: The profile's chunker needs `cut`.
     """
 
     def __init__(
@@ -188,7 +205,11 @@ class FileBuilder:
         emit: Emit,
         observe: Callable[[bytes], None] | None = None,
         hashing: Executor | None = None,
+        cut: Cut | None = None,
     ) -> None:
+        if profile.chunker == "buzhash" and cut is None:
+            raise ExportError("The chunker 'buzhash' needs what finds the leaves; pass it as cut=")
+        self._cut = cut
         self._profile = profile
         self._emit = emit
         self._observe = observe
@@ -213,8 +234,8 @@ class FileBuilder:
 
     def extend(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
         """Appends pieces, one behind the other, sooner than `write` does one by one."""
-        if self._profile.chunker == "buzhash":
-            self._extend_buffer(pieces)
+        if self._cut is not None and self._profile.chunker == "buzhash":
+            self._extend_buffer(pieces, self._cut)
             return
         filled, chunk_size = self._filled, self._profile.chunk_size
         try:
@@ -254,28 +275,28 @@ class FileBuilder:
         self._pieces.append(bytes(view[position:]))
         return filled + len(view) - position
 
-    def _extend_buffer(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
+    def _extend_buffer(self, pieces: Iterable[bytes | bytearray | memoryview], cut: Cut) -> None:
         buffer = self._buffer
         try:
             for data in pieces:
                 if type(data) is bytes and len(data) < _BUFFER_BYTES:
                     buffer += data
                     if len(buffer) >= _BUFFER_BYTES:
-                        self._cut_buffer(last=False)
+                        self._cut_buffer(cut, last=False)
                     continue
                 view = memoryview(data).cast("B")
                 for start in range(0, len(view), _BUFFER_BYTES):
                     buffer += view[start : start + _BUFFER_BYTES]
                     if len(buffer) >= _BUFFER_BYTES:
-                        self._cut_buffer(last=False)
+                        self._cut_buffer(cut, last=False)
         finally:
             self._filled = len(buffer)
 
-    def _cut_buffer(self, *, last: bool) -> None:
+    def _cut_buffer(self, cut: Cut, *, last: bool) -> None:
         """Adds the leaves that the buffer starts with."""
         leaves, position = [], 0
         with memoryview(self._buffer) as view:
-            for size in buzhash.cut(self._buffer, last=last):
+            for size in cut(self._buffer, last=last):
                 leaves.append(bytes(view[position : position + size]))
                 position += size
         del self._buffer[:position]
@@ -285,8 +306,8 @@ class FileBuilder:
     def finish(self) -> Built:
         """Emits what is pending and returns the whole file; the builder is used up."""
         if self._filled:
-            if self._profile.chunker == "buzhash":
-                self._cut_buffer(last=True)
+            if self._cut is not None and self._profile.chunker == "buzhash":
+                self._cut_buffer(self._cut, last=True)
             else:
                 self._end_leaf()
         elif not self._complete:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from ipfs_dataset_core.errors import ExportError, ObjectNotFoundError, TransportError
 from ipfs_dataset_core.interfaces import FileSink, SinkFile, pin_arguments
 from ipfs_dataset_core.ipld import FileBuilder, build_tree
+from ipfs_dataset_core.publishing import buzhash
 from ipfs_dataset_core.publishing.file_digest import DigestThread
 from ipfs_dataset_core.publishing.upload import BlockUpload, UploadCount, with_advice
 from ipfs_dataset_core.sources.retry import with_retries
@@ -194,7 +195,7 @@ class TreeSink(FileSink):
             raise ExportError(f"{path!r} was written already")
         self._open = path
         digest = self._digests[path] = self._thread.file()
-        builder = FileBuilder(self._profile, self._emit, digest.add, self._hashing)
+        builder = FileBuilder(self._profile, self._emit, digest.add, self._hashing, buzhash.cut)
         return _TreeFile(builder, self._closed)
 
     def cid_of(self, path: str) -> CID:

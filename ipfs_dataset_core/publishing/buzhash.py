@@ -87,7 +87,7 @@ class _Hashes:
     """Buffers and tables, used by one thread."""
 
     def __init__(self) -> None:
-        import numpy as np  # noqa: PLC0415 - the rest of this package needs neither
+        import numpy as np  # noqa: PLC0415 - only where this chunker is chosen
         import torch  # noqa: PLC0415
 
         self._torch, self._xor = torch, np.bitwise_xor

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipfs_dataset_core.errors import AddressError
-from ipfs_dataset_core.ipld import CID, RAW, buzhash, get_profile, make_cid, parse_file
+from ipfs_dataset_core.ipld import CID, RAW, get_profile, make_cid, parse_file
 from ipfs_dataset_core.ipld.builder import FileBuilder
-from ipfs_dataset_core.ipld.buzhash import MAX_BYTES, MIN_BYTES, cut
+from ipfs_dataset_core.publishing import buzhash
+from ipfs_dataset_core.publishing.buzhash import MAX_BYTES, MIN_BYTES, cut
 from tests.support.builders import noise
 
 PROFILE = get_profile("unixfs-v1-2025").with_chunker("buzhash")
@@ -107,7 +108,12 @@ def test_pieces_of_any_size_make_the_same_file(raw, data):
 
 def built(pieces, profile=PROFILE, hashing=None):
     blocks = []
-    builder = FileBuilder(profile, lambda cid, block: blocks.append((cid, block)), hashing)
+    builder = FileBuilder(
+        profile,
+        lambda cid, block: blocks.append((cid, block)),
+        hashing=hashing,
+        cut=buzhash.cut,
+    )
     for piece in pieces:
         builder.write(piece)
     assert builder.size == sum(map(len, pieces))
