@@ -8,8 +8,6 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.errors import IPFSDatasetError
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -110,7 +108,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Python flushes once more at its end, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (IPFSDatasetError, OSError) as error:
+    except Exception as error:
+        from ipfs_dataset_core.errors import IPFSDatasetError  # noqa: PLC0415 - not for --help
+
+        if not isinstance(error, (IPFSDatasetError, OSError)):
+            raise
         print(f"ipfs-dataset: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

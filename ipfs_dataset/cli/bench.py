@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 import json
-import statistics
-import sys
-import time
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
-
-import attrs
-
-from ipfs_dataset_core.addressing.object_url import parse_object_url, redacted
-from ipfs_dataset_core.datasets.objects import DatasetObject
-from ipfs_dataset_core.errors import IPFSDatasetError, printable
-from ipfs_dataset_core.interfaces import ObjectDirectory
-from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
-from ipfs_dataset_core.options import Options, parse_size
-from ipfs_dataset_core.reading.connections import Connections
-from ipfs_dataset_core.reading.resolver import choose_format, open_object, resolve_root
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator
 
-    from ipfs_dataset_core.interfaces import ByteStream, Transport
-    from ipfs_dataset_core.ipld import CID
-
-_PIECE_BYTES = 1 << 20
-_SLOW_SHARE = 0.5
-_MANY_REQUESTS = 8.0  # per MiB: more than one for each leaf of 256 KiB
-_FAR_SECONDS = 0.05
-_SMALL_FILE = 64 << 10
+EXAMPLE = "ipfs-dataset bench ipfs://bafy… --gateway https://gateway.example"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     parser.add_argument("url", help="an object: ipfs://CID[/path], a gateway URL, …")
-    parser.add_argument("--api", metavar="ADDRESS", help="as ipfs_api_address of a dataset")
+    parser.add_argument(
+        "--from", "--api", dest="api", metavar="ADDRESS", help="as ipfs_api_address of a dataset"
+    )
     parser.add_argument(
         "--gateway", action="append", default=[], metavar="URL", help="may be repeated"
     )
@@ -53,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _size(text: str) -> int:
+    from ipfs_dataset_core.options import parse_size  # noqa: PLC0415 - not for --help
+
     if (size := parse_size(text)) < 1:
         raise ValueError
     return size
@@ -71,246 +52,17 @@ _count.__name__ = "positive number"
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what was measured."""
+    from ipfs_dataset.cli.benchmark import measure, summary_lines  # noqa: PLC0415 - imports PyTorch
+    from ipfs_dataset_core.errors import printable  # noqa: PLC0415
+    from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject  # noqa: PLC0415
+    from ipfs_dataset_core.options import Options  # noqa: PLC0415
+
     given: dict[str, Any] = {"gateways": tuple(arguments.gateway)} if arguments.gateway else {}
     options = Options.from_arguments(given)
     obj = IPFSObject(arguments.url, arguments.format)
     found = measure(
         obj, arguments.api, options, most_bytes=arguments.most, rounds=arguments.rounds
     ).summary()
-    shown = json.dumps(found, indent=2) if arguments.json else "\n".join(_lines(found))
+    shown = json.dumps(found, indent=2) if arguments.json else "\n".join(summary_lines(found))
     print(printable(shown))
     return 0
-
-
-def _lines(found: dict[str, Any]) -> Iterator[str]:
-    yield found["url"]
-    for name, serves in found["sources"].items():
-        can = [what for what, able in serves.items() if able]
-        yield f"  {'source':<14} {name}: {', '.join(can) or 'single blocks'}"
-    verified, plain = found["verified"], found["plain"]
-    yield f"  {'ipfs-dataset':<14} {_figures(verified)}"
-    yield f"  {'':<14} {verified['samples']:,} samples, {verified['samples_per_second']:,.0f} a second"
-    if plain is None:
-        yield f"  {'plain read':<14} there is none: no file, or no source of plain bytes"
-    else:
-        yield f"  {'plain read':<14} {_figures(plain)}; not verified"
-        yield f"  {'in relation':<14} {found['share_of_plain']:.2f} of the plain read's speed"
-    if found["peak_mb"] is not None:
-        yield f"  {'memory':<14} {found['peak_mb']:.0f} MB at the most, above what it began with"
-    yield "\nWhat may help:"
-    yield from (f"  - {line}" for line in found["advice"])
-
-
-def _figures(one: dict[str, float]) -> str:
-    return (
-        f"{one['mb_per_second']:.1f} MB/s ({one['bytes'] / 1e6:.1f} MB in {one['seconds']:.2f} s), "
-        f"first after {one['first_ms']:.0f} ms, {one['requests']:.0f} requests"
-    )
-
-
-@attrs.frozen
-class Reading:
-    """One reading of an object, or of as much of it as was allowed.
-
-    Attributes:
-        seconds: Until the end.
-        first_seconds: Until the first sample, or piece, was there.
-        bytes: Of samples, or of the plain file.
-        samples: None for a plain read.
-        requests: Number of requests to sources, without their own retries and redirects.
-    """
-
-    seconds: float
-    first_seconds: float
-    bytes: int
-    samples: int | None
-    requests: int
-
-    @property
-    def mb_per_second(self) -> float:
-        return self.bytes / 1e6 / self.seconds
-
-
-@attrs.define
-class Speed:
-    """What `measure` found.
-
-    Attributes:
-        url: Of the object, without secrets.
-        verified: Readings by this library, one a round.
-        plain: Plain reads of the same bytes, empty where no source serves them.
-        peak_mb: The most memory that this process took while it read, above what it had before.
-        is_folder: Whether the object is a directory.
-        serves: Names of the sources, and whether each serves ranges and CARs.
-    """
-
-    url: str
-    verified: list[Reading] = attrs.field(factory=list)
-    plain: list[Reading] = attrs.field(factory=list)
-    peak_mb: float | None = None
-    is_folder: bool = False
-    serves: dict[str, dict[str, bool]] = attrs.field(factory=dict)
-
-    def summary(self) -> dict[str, Any]:
-        """Returns medians, and what follows from them, as plain values."""
-        verified, plain = _medians(self.verified), _medians(self.plain)
-        share = verified["mb_per_second"] / plain["mb_per_second"] if verified and plain else None
-        return {
-            "url": self.url,
-            "verified": verified,
-            "plain": plain,
-            "share_of_plain": share,
-            "peak_mb": self.peak_mb,
-            "sources": self.serves,
-            "advice": list(_advice(self, share)),
-        }
-
-
-def measure(
-    obj: IPFSObject, address: str | None, options: Options, *, most_bytes: int, rounds: int
-) -> Speed:
-    """Reads an object in turns, plain and verified, each time on new connections and with an empty cache.
-
-    Args:
-        obj: What to read.
-        address: As ``ipfs_api_address`` of a dataset.
-        options: As for a dataset.
-        most_bytes: After how many bytes a reading ends.
-        rounds: How often.
-
-    Raises:
-        AddressError: The URL is malformed, or there is no source.
-        IPFSDatasetError: It cannot be read.
-    """
-    found, before = Speed(redacted(obj.url)), _peak_mb()
-    obj = _as_stream(obj, address, options)
-    for _ in range(rounds):
-        found.verified.append(_read_verified(obj, address, options, most_bytes))
-        if (plain := _read_plain(obj, address, options, most_bytes, found)) is not None:
-            found.plain.append(plain)
-    if before is not None:
-        found.peak_mb = (_peak_mb() or before) - before
-    return found
-
-
-def _as_stream(obj: IPFSObject, address: str | None, options: Options) -> IPFSObject:
-    """Returns the object, as a stream where it would be one sample of any size."""
-    with closing(Connections(address, options, [obj])) as connections:
-        chosen = choose_format(obj, open_object(obj.url, connections))
-    if getattr(chosen, "name", None) != RemoteFileType.PLAIN.value:
-        return obj
-    return IPFSObject(obj.url, RemoteFileType.PLAIN_STREAM)
-
-
-def _read_verified(
-    obj: IPFSObject, address: str | None, options: Options, most_bytes: int
-) -> Reading:
-    started = time.perf_counter()
-    with closing(Connections(address, options, [obj])) as connections:
-        item = DatasetObject(obj, connections)
-        samples = (data for shard in item.shards() for _, data in shard.samples())
-        taken = _take(_pieces(samples), most_bytes, started)
-        item.close()
-        sources = connections.fetcher(parse_object_url(obj.url).gateway).sources
-        return attrs.evolve(taken, requests=sum(one.requests for one in sources.transports))
-
-
-def _pieces(samples: Iterable[Any]) -> Iterable[tuple[int, bool]]:
-    """Yields how many bytes came, and whether a sample ends with them."""
-    for sample in samples:
-        if not hasattr(sample, "read"):
-            yield len(sample) if isinstance(sample, (bytes, str)) else 0, True
-            continue
-        while piece := sample.read(_PIECE_BYTES):
-            yield len(piece), False
-        yield 0, True
-
-
-def _take(pieces: Iterable[tuple[int, bool]], most_bytes: int, started: float) -> Reading:
-    samples = size = 0
-    first = None
-    for length, ends in pieces:
-        first = first or time.perf_counter()
-        size += length
-        samples += ends
-        if size >= most_bytes:
-            break
-    now = time.perf_counter()
-    return Reading(now - started, (first or now) - started, size, samples, 0)
-
-
-def _read_plain(
-    obj: IPFSObject, address: str | None, options: Options, most_bytes: int, found: Speed
-) -> Reading | None:
-    """Reads the file's bytes from the first source that serves them; None where that cannot be."""
-    with closing(Connections(address, options, [obj])) as connections:
-        url = parse_object_url(obj.url)
-        cid = resolve_root(url, connections)
-        source = open_object(obj.url, connections)
-        able = connections.fetcher(url.gateway).sources.transports
-        found.serves = {t.name: {"ranges": t.serves_ranges, "cars": t.serves_cars} for t in able}
-        found.is_folder = isinstance(source, ObjectDirectory)
-        if isinstance(source, ObjectDirectory):
-            return None
-        for transport in able:
-            if transport.serves_ranges and (stop := min(source.size, most_bytes)):
-                return _read_range(transport, cid, stop)
-    return None
-
-
-def _read_range(transport: Transport, cid: CID, stop: int) -> Reading | None:
-    started = time.perf_counter()
-    try:
-        with closing(transport.open_range(cid, 0, stop)) as stream:
-            taken = _take(_of_stream(stream), stop, started)
-    except IPFSDatasetError:  # the verified reading raises it
-        return None
-    return attrs.evolve(taken, samples=None, requests=1)
-
-
-def _of_stream(stream: ByteStream) -> Iterable[tuple[int, bool]]:
-    while piece := stream.read(_PIECE_BYTES):
-        yield len(piece), False
-
-
-def _medians(readings: list[Reading]) -> dict[str, float] | None:
-    if not readings:
-        return None
-    figures = {
-        "mb_per_second": statistics.median(one.mb_per_second for one in readings),
-        "first_ms": 1000 * statistics.median(one.first_seconds for one in readings),
-        "seconds": statistics.median(one.seconds for one in readings),
-        "bytes": readings[0].bytes,
-        "requests": statistics.median(one.requests for one in readings),
-    }
-    if readings[0].samples is not None:
-        figures["samples"] = readings[0].samples
-        figures["samples_per_second"] = statistics.median(
-            (one.samples or 0) / one.seconds for one in readings
-        )
-    return figures
-
-
-def _advice(found: Speed, share: float | None) -> Iterable[str]:
-    one = found.verified[0]
-    size = max(1, one.bytes)
-    if not any(serves["ranges"] or serves["cars"] for serves in found.serves.values()):
-        yield "No source serves plain ranges or CARs, so each block is a request: add gateways=[URL, …]"
-    elif one.requests * (1 << 20) / size > _MANY_REQUESTS:
-        yield "There are many requests for few bytes: pack small files into a TAR or ZIP"
-    elif found.is_folder and one.samples and size / one.samples < _SMALL_FILE:
-        yield "For random access to many small files, a ZIP needs fewer requests than a folder"
-    if found.plain and found.plain[0].first_seconds > _FAR_SECONDS:
-        yield "The source is far away: use num_workers, and large batches for random access"
-    if share is not None and share < _SLOW_SHARE:
-        yield "Reading takes more than moving the bytes: num_workers spreads it over processors"
-    yield 'Later epochs need no source with cache_dir="folder"'
-
-
-def _peak_mb() -> float | None:
-    try:
-        import resource  # noqa: PLC0415 - there is none on Windows
-    except ImportError:
-        return None
-    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
+EXAMPLE = "ipfs-dataset config --json"
 # Never shown, and not to be had from the environment.
 _SECRETS = frozenset({"headers", "auth"})
 

@@ -4,45 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
-
-import attrs
-
-from ipfs_dataset_core.addressing.object_url import parse_object_url, redacted
-from ipfs_dataset_core.errors import (
-    AddressError,
-    IPFSDatasetError,
-    ObjectNotFoundError,
-    RateLimitedError,
-    VerificationError,
-    printable,
-)
-from ipfs_dataset_core.ipld import CID, RAW, verify
-from ipfs_dataset_core.ipld.data_model import links
-from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.reading.connections import Connections, connect, options_for, read_addresses
-from ipfs_dataset_core.reading.fetcher import Fetcher
-from ipfs_dataset_core.reading.layout import FileLayout, Leaf
-from ipfs_dataset_core.reading.resolver import resolve_root
-from ipfs_dataset_core.reading.verified_streams import CarStream, RangeStream
-from ipfs_dataset_core.sources.failover import SourcePool
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from ipfs_dataset_core.interfaces import Transport
-
-# How many bytes of a file are read from a source to measure its speed in bulk.
-_BULK_BYTES = 4 << 20
+EXAMPLE = "ipfs-dataset doctor ipfs://bafy… --gateway https://gateway.example"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     parser.add_argument("url", help="an object: ipfs://CID[/path], a gateway URL, …")
-    parser.add_argument("--api", metavar="ADDRESS", help="as ipfs_api_address of a dataset")
+    parser.add_argument(
+        "--from", "--api", dest="api", metavar="ADDRESS", help="as ipfs_api_address of a dataset"
+    )
     parser.add_argument(
         "--gateway", action="append", default=[], metavar="URL", help="may be repeated"
     )
@@ -70,6 +46,10 @@ def _positive(number: type[int | float]) -> Callable[[str], float]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what was found; 1 where the object cannot be read."""
+    from ipfs_dataset.cli.diagnosis import diagnose, diagnosis_lines  # noqa: PLC0415 - not for --help
+    from ipfs_dataset_core.errors import printable  # noqa: PLC0415
+    from ipfs_dataset_core.options import Options  # noqa: PLC0415
+
     given: dict[str, Any] = {"gateways": tuple(arguments.gateway)} if arguments.gateway else {}
     if arguments.timeout is not None:
         given["timeout"] = arguments.timeout
@@ -78,247 +58,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(found.as_dict(), indent=2))
     else:
-        _print(found)
+        for line in diagnosis_lines(found):
+            print(printable(line))
     return 0 if found.readable else 1
-
-
-def _print(found: Diagnosis) -> None:
-    for line in _lines(found):
-        print(printable(line))
-
-
-def _lines(found: Diagnosis) -> Iterator[str]:
-    yield f"{found.url} is {found.cid or 'not resolved'}"
-    for source in found.sources:
-        yield f"\n{source.name}"
-        for label, value in _facts(source):
-            yield f"  {label:<14} {value}"
-        for problem in source.problems:
-            yield f"  problem        {problem}"
-    if found.advice:
-        yield "\nWhat to do:"
-        for line in found.advice:
-            yield f"  - {line}"
-
-
-def _facts(source: SourceReport) -> list[tuple[str, str]]:
-    yes_or_no = {True: "yes", False: "no", None: "not tried"}
-    has_it = "yes" if source.has_root else "no" if source.failure == "missing" else "not known"
-    facts = [("has it", has_it), ("trustless", yes_or_no[source.trustless])]
-    if source.trustless:
-        facts += [
-            ("ranges", yes_or_no[source.ranges]),
-            ("CARs", yes_or_no[source.cars]),
-            ("first block", f"{source.latency_ms} ms"),
-            ("blocks checked", str(source.blocks_checked)),
-        ]
-    if source.mb_per_second is not None:
-        facts.append(("in bulk", f"{source.mb_per_second} MB/s"))
-    if source.first_missing is not None:
-        facts.append(("first missing", source.first_missing))
-    return facts
-
-
-@attrs.define
-class SourceReport:
-    """What was found out about one source.
-
-    Attributes:
-        name: The source.
-        has_root: Whether it delivered the object's first block.
-        trustless: Whether that block had the requested hash; None if no block came.
-        failure: Why none came: "missing", "no node", "rate limit", "wrong bytes" or "other".
-        ranges: Whether plain ranges came and verified; None where that was not tried.
-        cars: Likewise CARs.
-        latency_ms: Until the first block was there, the connection included.
-        mb_per_second: Of the faster of range and CAR, of 4 MiB at the most.
-        blocks_checked: How many blocks were walked, from the first on.
-        first_missing: The first of them that the source did not deliver.
-        problems: Its errors, one line each.
-    """
-
-    name: str
-    has_root: bool = False
-    trustless: bool | None = None
-    ranges: bool | None = None
-    cars: bool | None = None
-    failure: str | None = None
-    latency_ms: float | None = None
-    mb_per_second: float | None = None
-    blocks_checked: int = 0
-    first_missing: str | None = None
-    problems: list[str] = attrs.field(factory=list)
-
-
-@attrs.define
-class Diagnosis:
-    """What was found out about all sources of one object, and what to do."""
-
-    url: str
-    cid: str | None = None
-    sources: list[SourceReport] = attrs.field(factory=list)
-    advice: list[str] = attrs.field(factory=list)
-
-    @property
-    def readable(self) -> bool:
-        """Whether the object was found, and some source delivered all that was looked at."""
-        return self.cid is not None and any(
-            source.trustless and source.first_missing is None for source in self.sources
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns plain values."""
-        return {**attrs.asdict(self), "readable": self.readable}
-
-
-def diagnose(url: str, address: str | None, options: Options, *, blocks: int) -> Diagnosis:
-    """Returns what the sources of an object can do.
-
-    Args:
-        url: Any form of URL of an object.
-        address: As ``ipfs_api_address`` of a dataset.
-        options: As for a dataset; without retries, so that failures are seen.
-        blocks: How many blocks to check at each source.
-
-    Raises:
-        AddressError: The URL is malformed, or there is no source.
-    """
-    options = attrs.evolve(options, retries=0)
-    parsed = parse_object_url(url)
-    found = Diagnosis(redacted(url))
-    connections = Connections(address, options)
-    root: CID | None
-    try:
-        root = resolve_root(parsed, connections)
-        found.cid = str(root)
-    except AddressError:
-        raise
-    except IPFSDatasetError as error:
-        found.advice.append(f"The path cannot be resolved: {error}")
-        # What is at its start tells at least which sources answer.
-        root = CID.parse(parsed.root) if parsed.namespace == "ipfs" else None
-    finally:
-        connections.close()
-    for position, one in enumerate(read_addresses(address, parsed.gateway, options)):
-        transport = connect(one, options_for(options, one, position))
-        report = SourceReport(transport.name)
-        found.sources.append(report)
-        if root is not None:
-            _look_at(transport, root, report, options, blocks)
-        transport.close()
-    found.advice += _advice(found)
-    return found
-
-
-def _look_at(
-    transport: Transport, root: CID, report: SourceReport, options: Options, blocks: int
-) -> None:
-    started = time.perf_counter()
-    try:
-        block = transport.get_block(root)
-        report.has_root, report.trustless = True, False
-        verify(root, block)
-    except IPFSDatasetError as error:
-        report.problems.append(str(error))
-        report.failure = _kind(error)
-        report.first_missing = str(root)
-        return
-    report.trustless = True
-    report.latency_ms = round((time.perf_counter() - started) * 1000, 1)
-    fetcher = Fetcher(SourcePool([transport], options), options)
-    try:
-        layout = FileLayout(root, fetcher.block)
-    except IPFSDatasetError:
-        layout = None  # a directory
-    if layout is not None:
-        report.ranges = (
-            _bulk(RangeStream, transport, layout, report) if transport.serves_ranges else None
-        )
-        report.cars = _bulk(CarStream, transport, layout, report) if transport.serves_cars else None
-    _walk(fetcher, root, report, blocks)
-
-
-def _bulk(
-    kind: type[RangeStream | CarStream],
-    transport: Transport,
-    layout: FileLayout,
-    report: SourceReport,
-) -> bool | None:
-    segments = layout.segments(0, min(layout.size, _BULK_BYTES))
-    leaves = [segment for segment in segments if isinstance(segment, Leaf)]
-    if not leaves:
-        return None
-    started = time.perf_counter()
-    try:
-        span = leaves[0].start, leaves[-1].stop
-        with closing(kind(transport, layout.cid, span, verified=True)) as run:
-            size = sum(len(run.read(leaf)[0]) for leaf in leaves)
-    except NotImplementedError:
-        return None
-    except IPFSDatasetError as error:
-        report.problems.append(str(error))
-        return False
-    speed = round(size / 1e6 / (time.perf_counter() - started), 1)
-    report.mb_per_second = max(speed, report.mb_per_second or 0.0)
-    return True
-
-
-def _walk(fetcher: Fetcher, root: CID, report: SourceReport, blocks: int) -> None:
-    """Checks blocks in depth-first order until one is missing."""
-    waiting = [root]
-    while waiting and report.blocks_checked < blocks:
-        cid = waiting.pop()
-        try:
-            block = fetcher.block(cid)
-            below = [] if cid.codec == RAW else links(cid, block)
-        except IPFSDatasetError as error:
-            report.first_missing = str(cid)
-            report.problems.append(str(error))
-            return
-        report.blocks_checked += 1
-        # No more than are checked: a few large blocks may link to each other any number of times.
-        waiting += reversed(below[: blocks - report.blocks_checked])
-
-
-_REMEDIES = {
-    "no node": "the node does not run: start it with `ipfs daemon`, or give the address at which it runs",
-    "rate limit": "it wants fewer requests: wait, set max_rate=, or add gateways=[URL, …]",
-    "other": "it gives no block of the object, as quoted above: see that its address is right",
-}
-
-
-def _kind(error: IPFSDatasetError) -> str:
-    if isinstance(error, ObjectNotFoundError):
-        return "missing"
-    if isinstance(error, RateLimitedError):
-        return "rate limit"
-    if isinstance(error, VerificationError):
-        return "wrong bytes"
-    return "no node" if "no node runs at" in str(error) else "other"
-
-
-def _advice(found: Diagnosis) -> list[str]:
-    advice = []
-    failures = {source.failure for source in found.sources}
-    if failures == {"missing"}:
-        advice.append(
-            "No source has the object: see that its CID is right, for one that nobody published looks the "
-            "same, ask its publisher to pin it, or add gateways=[URL, …]"
-        )
-    elif found.sources and not any(source.has_root for source in found.sources):
-        advice.append(
-            "No source answered with the object, so whether any has it is not known: see to what follows, or "
-            "add gateways=[URL, …]"
-        )
-    for source in found.sources:
-        if source.failure in _REMEDIES:
-            advice.append(f"{source.name}: {_REMEDIES[source.failure]}")
-        if source.trustless is False and source.has_root:
-            advice.append(f"{source.name} sends other bytes than were asked for: leave it out")
-        elif source.first_missing is not None and source.has_root:
-            advice.append(f"{source.name} lacks block {source.first_missing}: give a second source")
-        elif (
-            source.trustless and not source.ranges and not source.cars and source.ranges is not None
-        ):
-            advice.append(f"{source.name} serves single blocks only: it works, with many requests")
-    return advice

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
+EXAMPLE = "ipfs-dataset new-plugin sensor-log --kind reader"
 KINDS = ("reader", "transport", "exporter")
 
 

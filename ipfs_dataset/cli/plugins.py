@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.registry.discovery import Discovery
 
+EXAMPLE = "ipfs-dataset plugins --verbose"
 KINDS = {TransportPlugin: "transport", ReaderPlugin: "reader", ExporterPlugin: "exporter"}
 
 

@@ -29,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", default="", help="what to call the pin")
     parser.add_argument(
+        "--ipns",
+        metavar="KEY",
+        help="point the IPNS name of this key of the node at the dataset, as its latest version; the node "
+        "makes the key where it has none of that name",
+    )
+    parser.add_argument(
         "--card",
         type=Path,
         metavar="FILE",
@@ -53,8 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Publishes and prints the CID."""
     is_path = Path(arguments.source).exists() or ":" not in arguments.source
     form = arguments.form or ("files" if is_path else "dataset")
-    if form == "files" and (arguments.card or not is_path):
-        wrong = "--card" if is_path else repr(arguments.source)
+    if form == "files" and (arguments.card or arguments.ipns or not is_path):
+        wrong = ("--card" if arguments.card else "--ipns") if is_path else repr(arguments.source)
         complain(f"{wrong} goes with a dataset, not with files: give --as dataset")
         return 2
     cid, uploaded = _as_files(arguments) if form == "files" else _as_dataset(arguments, is_path)
@@ -86,6 +92,8 @@ def _as_files(arguments: argparse.Namespace) -> tuple[str, Any]:
 
 
 def _as_dataset(arguments: argparse.Namespace, is_path: bool) -> tuple[str, Any]:  # noqa: FBT001
+    from ipfs_dataset_core.errors import ExportError  # noqa: PLC0415 - not for --help
+    from ipfs_dataset_core.interfaces.dataset_card import as_card  # noqa: PLC0415
     from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter  # noqa: PLC0415 - imports PyTorch
     from ipfs_dataset_core.publishing.named_datasets import LocalSamples, named_dataset  # noqa: PLC0415
 
@@ -97,5 +105,11 @@ def _as_dataset(arguments: argparse.Namespace, is_path: bool) -> tuple[str, Any]
         name=arguments.name,
         overwrite=arguments.overwrite,
     )
-    more = {"card": arguments.card} if arguments.card else {}
-    return exporter.export_to_ipfs(dataset, **more), exporter.uploaded
+    try:
+        card = as_card(arguments.card)
+    except ValueError as error:
+        raise ExportError(f"the card {str(arguments.card)!r} cannot be used: {error}") from error
+    cid = exporter.export_to_ipfs(
+        dataset, card=card, ipns=arguments.ipns, create_key=arguments.ipns is not None
+    )
+    return cid, exporter.uploaded

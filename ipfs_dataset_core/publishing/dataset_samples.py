@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from ipfs_dataset_core.errors import ExportError
 from ipfs_dataset_core.publishing.dataset_files import warn_of_transform, with_file

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from ipfs_dataset.cli import main
-from ipfs_dataset.cli.bench import measure
+from ipfs_dataset.cli.benchmark import measure
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.options import Options
 from tests.support.builders import noise, one_file, tree, zip_bytes

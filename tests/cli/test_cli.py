@@ -5,18 +5,21 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 
 import pytest
 
-from ipfs_dataset.cli import build_parser, main
+from ipfs_dataset.cli import COMMANDS, build_parser, main
 from ipfs_dataset.cli.plugins import describe
 from ipfs_dataset_core.registry.discovery import Discovery
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.registry.provenance import Failure, Origin
 from tests.support import builders
 from tests.support.builders import noise
+from tests.support.stores import Store
 
 
 def run(capsys, *arguments):
@@ -133,6 +136,63 @@ def test_every_command_has_help(capsys):
     out = capsys.readouterr().out
     assert "cid" in out
     assert "plugins" in out
+
+
+def test_help_of_every_command_has_an_example_and_imports_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from ipfs_dataset.cli import COMMANDS, main\n"
+        "for command in COMMANDS:\n"
+        "    try:\n"
+        "        main([command, '--help'])\n"
+        "    except SystemExit as ended:\n"
+        "        assert ended.code == 0, command\n"
+        "heavy = {'torch', 'numpy', 'PIL', 'requests', 'tqdm'} & {*sys.modules}\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, timeout=60, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("example: ipfs-dataset") + done.stdout.count("example: eval") == len(
+        COMMANDS
+    )
+
+
+def test_a_command_that_hangs_ends_soon_when_it_is_interrupted(tmp_path):
+    """A server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        process = subprocess.Popen(
+            [*(sys.executable, "-m", "ipfs_dataset", "info", str(builders.one_file(b"x")[0])),
+             *("--gateway", f"http://127.0.0.1:{port}")],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        silent.settimeout(60)
+        connection, _ = silent.accept()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        connection.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        process.stderr.close()
+
+
+def test_a_pipe_that_closes_early_is_quiet(tmp_path):
+    store = Store(tmp_path / "store")
+    cid = store.file(builders.zip_bytes({f"{number:06}": b"" for number in range(20_000)}))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ipfs_dataset", "ls", cid, "--from", store.address],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(60) == 1
 
 
 def command(*arguments, **options):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ipfs_dataset.cli import main
-from ipfs_dataset.cli.doctor import diagnose
+from ipfs_dataset.cli.diagnosis import diagnose
 from ipfs_dataset_core.ipld import CID, RAW, make_cid
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_plugins.store import FolderStore

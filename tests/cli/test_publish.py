@@ -152,6 +152,22 @@ def test_torchvision_datasets_have_a_short_name(tmp_path):
     assert isinstance(label, (int, torch.Tensor))
 
 
+def test_a_card_is_published_and_shown(module, tmp_path):
+    card = tmp_path / "README.md"
+    card.write_text("---\npretty_name: Squares\nlicense: mit\n---\n# Squares\n\nNumbers.\n")
+    done = run("publish", f"{module}:Squares", "--card", card, "--to", tmp_path / "store")
+    assert (done.status, done.err) == (0, "")
+    shown = run("info", done.out.strip(), "--from", tmp_path / "store")
+    assert shown.status == 0
+    assert "Squares" in shown.out
+    assert "MIT" in shown.out
+    card.write_text("---\npretty_name: Squares\nlicense: nobody's\n---\n")
+    refused = run("publish", f"{module}:Squares", "--card", card, "--to", tmp_path / "store")
+    assert (refused.status, refused.out) == (1, "")
+    missing = run("publish", f"{module}:Squares", "--card", "no.md", "--to", tmp_path / "store")
+    assert (missing.status, missing.out) == (1, "")
+
+
 def test_wrong_combinations_end_with_two(folder, tmp_path):
     assert run("publish", folder, "--card", "x.md").status == 2
     assert run("publish", "module:object", "--as", "files").status == 2
