@@ -344,16 +344,24 @@ class DatasetCard:
             readme: The path of the file, or its text, which has a line break.
 
         Raises:
-            ValueError: It is no such file.
+            FormatError: It is no such file, or cannot be read; it is a `ValueError` as well.
             MissingDependencyError: PyYAML is not installed.
         """
-        text = _readme_text(readme)
-        header, body = _split(text)
-        fields = _parsed(header) if header else {}
-        found = {**_from_body(body), **_from_header(fields)}
-        if "name" not in found:
-            raise ValueError("the README has neither a name in its header nor a heading")
-        return cls(**found, readme=text)
+        try:
+            text = _readme_text(readme)
+            header, body = _split(text)
+            fields = _parsed(header) if header else {}
+            found = {**_from_body(body), **_from_header(fields)}
+            if "name" not in found:
+                raise ValueError("the README has neither a name in its header nor a heading")  # noqa: TRY301
+            return cls(**found, readme=text)
+        except (ValueError, TypeError) as error:
+            what = (
+                "the text given"
+                if isinstance(readme, str) and "\n" in readme
+                else f"{str(readme)!r:.200}"
+            )
+            raise FormatError(f"{what} is no card: {error}") from error
 
     def to_readme(self) -> str:
         """Returns the ``README.md`` of the card: a header of YAML, as the Hugging Face Hub has."""
@@ -412,7 +420,7 @@ def _readme_text(readme: str | os.PathLike[str]) -> str:
             raise ValueError(f"{str(path)!r} has {size} bytes, more than {MAX_README}")
         return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the card {str(path)!r:.200} cannot be read: {error}") from error
+        raise ValueError(f"it cannot be read: {error}") from error
 
 
 def _split(text: str) -> tuple[str, str]:

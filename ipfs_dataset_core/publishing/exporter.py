@@ -142,7 +142,7 @@ class IPFSDatasetExporter:
             ExportError: It is no dataset (a path, a dict, a set, a DataLoader…), has no samples or fewer
                 than its length, or a sample has a part that cannot be exported; the message names it.
             TransportError: The node or store did not take the blocks, or has no such key.
-            ValueError: The card is none, or names a licence that SPDX does not list.
+            FormatError: The README that is given as the card has none, or an unknown licence.
         """
         _, exporter = named_exporter(self._form, self._described(dataset, card))
         self.uploaded = count = UploadCount()
@@ -263,7 +263,7 @@ class IPFSDatasetExporter:
             FormatError: A record or a ledger is damaged.
             OSError: A ledger cannot be read.
             TransportError: The node or store did not take the blocks, or lacks what should be pinned.
-            ValueError: The card is none, or names a licence that SPDX does not list.
+            FormatError: The README that is given as the card has none, or an unknown licence.
         """
         form, exporter = named_exporter(self._form, self._described(None, card))
         records = read_parts(parts, self._settings(form))

@@ -197,7 +197,7 @@ def test_a_readme_of_the_hub_is_a_card(tmp_path):
     ],
 )
 def test_a_readme_that_is_none_is_refused(readme, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(FormatError, match=f"the text given is no card: .*{message}"):
         DatasetCard.from_readme(readme)
 
 
@@ -205,7 +205,7 @@ def test_a_readme_that_is_none_is_refused(readme, message):
 def test_what_is_given_as_a_card_is_one(card, tmp_path):
     with pytest.raises(ValueError, match="DatasetCard or the path"):
         as_card(card)
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(FormatError, match=r"none\.md' is no card: it cannot be read"):
         as_card(tmp_path / "none.md")
     assert as_card(None) is None
     assert as_card(FULL) is FULL
