@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.errors import TransportError
 from ipfs_dataset_core.runtime.deadlines import until
-from ipfs_dataset_core.runtime.sizes import human_size
+from ipfs_dataset_core.runtime.human import human_size
 from ipfs_dataset_core.sources.retry import with_retries
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ from ipfs_dataset_core.errors import (
 )
 from ipfs_dataset_core.ipld import CID, RAW, links, verify
 from ipfs_dataset_core.options import Limits
-from ipfs_dataset_core.runtime.sizes import human_size
+from ipfs_dataset_core.runtime.human import human_size
 from ipfs_dataset_core.toolkit.block_files import BlockFiles, block_name
 from ipfs_dataset_core.toolkit.shared_folder import (
     TEMPORARY,
