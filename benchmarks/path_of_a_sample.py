@@ -48,10 +48,17 @@ def entered(cid: str, gateway: str) -> dict[str, Counter[str]]:
         "functions": Counter(),
         "modules": Counter(),
         "classes": Counter(),
+        "named tuples": Counter(),
     }
 
     def note(frame: FrameType, event: str, _: Any) -> None:
         module = frame.f_globals.get("__name__", "")
+        if event == "call" and module.startswith(
+            "namedtuple_"
+        ):  # their code is made by collections
+            kind = frame.f_locals["_cls"]
+            if kind.__module__.startswith(OURS):
+                found["named tuples"][f"{kind.__module__}.{kind.__qualname__}"] += 1
         if event != "call" or not module.startswith(OURS):
             return
         name = frame.f_code.co_qualname if sys.version_info >= (3, 11) else frame.f_code.co_name

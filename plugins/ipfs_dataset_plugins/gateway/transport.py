@@ -234,7 +234,7 @@ class GatewayTransport(Transport):
             return ObjectNotFoundError(f"{what}: HTTP {body.status} {text}{advice(body.status)}")
         if body.status in _NOT_SERVED:
             return _NotServedError(f"{what}: HTTP {body.status}, does not serve this form: {text}")
-        return error_for_status(body, what, text)
+        return error_for_status(body.status, body.headers, what, text)
 
 
 def read_record(body: Body, what: str) -> bytes:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ipfs_dataset_core import RateLimitedError, TransportError, TransportTimeoutError
 
 if TYPE_CHECKING:
-    from ipfs_dataset_plugins.http.response import Body
+    from collections.abc import Mapping
 
 # The server refuses us, or this content, permanently: unauthorized, payment required, forbidden, legal
 # reasons.
@@ -35,25 +35,28 @@ _ADVICE = {
 _MAX_CAUSES = 8
 
 
-def error_for_status(body: Body, request: str, detail: str) -> TransportError:
+def error_for_status(
+    status: int, headers: Mapping[str, str], request: str, detail: str
+) -> TransportError:
     """Returns the typed error for a response that is not a success.
 
     Args:
-        body: The response.
+        status: Of the response.
+        headers: Its header fields.
         request: What the message calls the request.
         detail: The error text of the server, as `Body.shown` returns it.
     """
-    message = f"{request}: HTTP {body.status} {detail}".rstrip() + advice(body.status)
-    if body.status in _FINAL_STATUS:
+    message = f"{request}: HTTP {status} {detail}".rstrip() + advice(status)
+    if status in _FINAL_STATUS:
         return TransportError(message, final=True)
-    if "challenge" in body.headers.get("cf-mitigated", ""):
+    if "challenge" in headers.get("cf-mitigated", ""):
         return TransportError(f"{message} (this service is for browsers: name another)", final=True)
-    if body.status == http.HTTPStatus.TOO_MANY_REQUESTS:
-        sunset = _timestamp(body.headers.get("Sunset"))
+    if status == http.HTTPStatus.TOO_MANY_REQUESTS:
+        sunset = _timestamp(headers.get("Sunset"))
         if sunset is not None and sunset < time.time():
             return TransportError(f"{message} (this service has ended: name another)", final=True)
-        return RateLimitedError(message, retry_after=retry_after(body.headers.get("Retry-After")))
-    return TransportError(message, retryable=body.status in _RETRYABLE_STATUS)
+        return RateLimitedError(message, retry_after=retry_after(headers.get("Retry-After")))
+    return TransportError(message, retryable=status in _RETRYABLE_STATUS)
 
 
 def advice(status: int) -> str:

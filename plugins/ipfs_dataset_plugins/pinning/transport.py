@@ -241,7 +241,7 @@ class PinningService(Transport):
             return ObjectNotFoundError(
                 f"{what}: HTTP 404 {told}: there is no such pin, or no pinning service at this address"
             )
-        return error_for_status(body, what, told)
+        return error_for_status(body.status, body.headers, what, told)
 
     def _details(self, status: dict[str, Any]) -> str:
         info = status.get("info")

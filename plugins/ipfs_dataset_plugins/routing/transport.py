@@ -98,7 +98,7 @@ class RoutingTransport(Transport):
         if body.status == 404:  # noqa: PLR2004 - the router knows none
             raise ObjectNotFoundError(f"{what}: HTTP 404 {body.error_text()}")
         if body.status != 200:  # noqa: PLR2004
-            raise error_for_status(body, what, body.error_text())
+            raise error_for_status(body.status, body.headers, what, body.error_text())
         return read_record(body, what)
 
     def close(self) -> None:
@@ -145,7 +145,7 @@ class RoutingTransport(Transport):
             body.close()
             return []
         if body.status != 200:  # noqa: PLR2004
-            raise error_for_status(body, what, body.error_text())
+            raise error_for_status(body.status, body.headers, what, body.error_text())
         try:
             return provider_urls(body.read_all(MAX_ANSWER_BYTES), private=self._private)
         except ValueError as error:

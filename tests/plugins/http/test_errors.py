@@ -20,7 +20,7 @@ def failure(plan):
     with FaultServer(lambda _: plan) as server:
         made = HTTPClient(parse_endpoint(server.url), Options(timeout=5))
         body = made.send("GET", "/x", "x")
-        error = error_for_status(body, "x", body.error_text())
+        error = error_for_status(body.status, body.headers, "x", body.error_text())
         made.close()
     return error
 
