@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from ipfs_dataset_core.datasets.batch_fetch import BatchReader, numbered
 from ipfs_dataset_core.datasets.decoding import Decoders
-from ipfs_dataset_core.datasets.error_policy import ErrorPolicy
+from ipfs_dataset_core.datasets.error_policy import ErrorPolicy, Skipped
 from ipfs_dataset_core.datasets.objects import (
     DatasetObject,
     as_objects,
@@ -26,7 +26,7 @@ from ipfs_dataset_core.datasets.transforms import (
 )
 from ipfs_dataset_core.datasets.worker_samples import WorkerTransfer
 from ipfs_dataset_core.options import Options
-from ipfs_dataset_core.order.order_state import joined_ids
+from ipfs_dataset_core.order.order_state import OrderState, joined_ids
 from ipfs_dataset_core.reading.connections import Connections
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class SampleAccess:
         self._name = name
         self._policy = ErrorPolicy(connections.options)
         self._batches: BatchReader | None = None
+        # Where the next iteration begins, and how far the last one has come.
+        self._position = self._read_to = 0
         self._length: int | None = None
         self._transfer = WorkerTransfer(connections.options.worker_memory)
         self._sample_transform: SampleTransform | None = None
@@ -75,12 +77,54 @@ class SampleAccess:
         return self._count()
 
     def __iter__(self) -> Iterator[Any]:
-        """Yields all samples in order, reading sequentially: faster than by number."""
+        """Yields all samples in order, reading sequentially: faster than by number.
+
+        Where a state was loaded, those that are left of them.
+        """
+        start, self._position = self._position, 0
+        return self._in_order(start)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns how far the last iteration over this dataset has come: less than 1 KB of JSON.
+
+        What a `DataLoader` reads by number is counted by its sampler, see `BlockShuffleSampler`.
+        """
+        return self._state(self._read_to or self._position).to_json()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Makes the next iteration over this dataset go on where a state was taken.
+
+        Raises:
+            StateError: The state is of other data, or of another version.
+        """
+        self._position, self._read_to = self._state(0).read(state).position, 0
+
+    def _state(self, position: int) -> OrderState:
+        return OrderState(
+            order="data",
+            data=self.content_id(),
+            samples=len(self),
+            seed=0,
+            epoch=0,
+            position=position,
+            parameters={},
+        )
+
+    def _in_order(self, start: int) -> Iterator[Any]:
+        self._read_to = start
         if self._policy.raises and self._unchanged:
-            return self._indexed().iterate(0, self._count())
-        # A subclass transforms samples in __getitem__, and a sample can be skipped only where it is read by
-        # number.
-        return self._policy.read_each(self.__getitem__, range(len(self)))
+            for sample in self._indexed().iterate(start, self._count()):
+                self._read_to += 1
+                yield sample
+        else:
+            # A subclass transforms samples in __getitem__, and a sample can be skipped only where it is read
+            # by number.
+            for number in range(start, len(self)):
+                found = self._policy.read(self.__getitem__, number)
+                self._read_to = number + 1
+                if found is not Skipped.SAMPLE:
+                    yield found
+        self._read_to = 0
 
     def __getitem__(self, index: Any) -> Any:
         """Returns the sample at an index, ``(name, bytes)`` of an `IPFSDataset`.

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset, ShuffleDataset
 from ipfs_dataset_core import StateError
 from tests.support.builders import tar_bytes, zip_bytes
@@ -320,3 +321,21 @@ def test_no_global_random_state_is_touched(store, objects):
     before = torch.get_rng_state()
     list(IPFSIterableDataset(objects, store.address, shuffle_blocks=True, batch_size=4))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_imported_dataset_goes_on_in_order(tmp_path):
+    exporter = IPFSDatasetExporter(str(tmp_path), progress=False)
+    cid = exporter.export_to_ipfs([(number, str(number)) for number in range(30)])
+    dataset = exporter.import_from_ipfs(cid)
+    whole = list(dataset)
+    assert dataset.state_dict()["position"] == 0
+    samples = iter(dataset)
+    first = [next(samples) for _ in range(12)]
+    state = json.loads(json.dumps(dataset.state_dict()))
+    assert (state["data"], state["samples"], state["position"]) == (cid, 30, 12)
+    other = exporter.import_from_ipfs(cid)
+    other.load_state_dict(state)
+    assert first + list(other) == whole
+    assert list(other) == whole
+    with pytest.raises(StateError, match=f"of data '{cid}', and here is"):
+        exporter.import_from_ipfs(exporter.export_to_ipfs([1, 2])).load_state_dict(state)
