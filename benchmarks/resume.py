@@ -3,7 +3,7 @@
     python -m benchmarks.resume
 
 A gateway in this process serves the blocks of a ZIP of 12,000 samples of 10 KB. For each order an epoch is
-read up to 90 %, and a new dataset goes on from the state. Printed are the blocks that it fetches, over those of
+read up to 90 %, and a new dataset goes on from the state. Printed are the blocks it fetches, over those of
 the whole epoch, the seconds to its first sample, and the bytes of the state.
 """
 
