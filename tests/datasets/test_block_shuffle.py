@@ -299,7 +299,7 @@ def test_a_subclass_that_numbers_its_samples_otherwise_is_shuffled_in_a_buffer(s
     names = [name for name, _ in ShuffleDataset(dataset, 100)]
     assert sorted(names) == sorted([*members(10)] * 2)
     with pytest.raises(ValueError, match="Twice has 20 samples"):
-        iter(BlockShuffleSampler(dataset))
+        next(iter(BlockShuffleSampler(dataset)))
 
 
 def test_a_published_dataset_knows_its_blocks(tmp_path):
