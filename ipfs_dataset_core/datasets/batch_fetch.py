@@ -47,6 +47,7 @@ class BatchReader:
         policy: ErrorPolicy,
         *,
         unchanged: bool,
+        replaces: bool = False,
     ) -> list[T]:
         """Returns what `read` returns for each index, without what is skipped; blocks are fetched together.
 
@@ -59,6 +60,10 @@ class BatchReader:
             policy: What to skip.
             unchanged: Whether `read` returns the samples as they are in `samples`, so that they may be read
                 from there together.
+            replaces: Whether the next sample of the data that can be read stands in for one that is skipped.
+
+        Raises:
+            IPFSDatasetError: A sample cannot be read and is not to be skipped, or nothing stands in for it.
         """
         if soon := read_soon(indices):
             self._unread_hints = 0  # for a batch is being read
@@ -78,6 +83,13 @@ class BatchReader:
             return ((place, policy.read(read, operator.index(indices[place]))) for place in group)
 
         found = self.read(samples, positions, one_by_one)
+        if replaces:
+            return [
+                next_readable(read, operator.index(index) % length, length, policy.max_failures)
+                if sample is Skipped.SAMPLE
+                else sample
+                for sample, index in zip(found, indices, strict=True)
+            ]
         return [sample for sample in found if sample is not Skipped.SAMPLE]
 
     def read(
@@ -125,6 +137,26 @@ class BatchReader:
         self._prefetched |= coming
         with suppress(IPFSDatasetError):  # raised where the sample is read
             samples.prefetch(sorted(coming))
+
+
+def next_readable(read: Callable[[int], T], position: int, length: int, attempts: int) -> T:
+    """Returns the sample behind one that cannot be read, or the next one that can; after the last, the first.
+
+    So what stands in for a sample depends on the data alone.
+
+    Args:
+        read: Reads the sample at an index.
+        position: The sample that cannot be read.
+        length: How many samples there are.
+        attempts: How many samples are tried.
+
+    Raises:
+        IPFSDatasetError: None of them can be read.
+    """
+    for behind in range(1, attempts):
+        with suppress(IPFSDatasetError):
+            return read((position + behind) % length)
+    return read((position + attempts) % length)
 
 
 def numbered(indices: Iterable[SupportsIndex], length: int) -> Iterator[int | None]:

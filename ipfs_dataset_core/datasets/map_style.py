@@ -27,6 +27,7 @@ from ipfs_dataset_core.datasets.transforms import (
 from ipfs_dataset_core.datasets.worker_samples import WorkerTransfer
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.order.order_state import OrderState, joined_ids
+from ipfs_dataset_core.order.reader_rank import job_of_process
 from ipfs_dataset_core.reading.connections import Connections
 
 if TYPE_CHECKING:
@@ -161,6 +162,9 @@ class SampleAccess:
         holds: then those that lie together are read one after the other. The batch has the order of `indices`
         in any case.
 
+        In a distributed job, the next sample of the data that can be read stands in for one that `handler`
+        skips, so that the ranks have equal batches; otherwise the batch is shorter.
+
         Args:
             indices: Integers.
         """
@@ -170,6 +174,7 @@ class SampleAccess:
         batch = self._batches.read_batch(
             *(self._indexed(), self._count(), indices, self.__getitem__, self._policy),
             unchanged=self._unchanged,
+            replaces=not self._policy.raises and job_of_process().world > 1,
         )
         return self._transfer.batch(batch)
 

@@ -9,6 +9,7 @@ from ipfs_dataset_core import FormatError, MemberIndex, Reader
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
 from ipfs_dataset_core.datasets.map_style import IPFSDataset
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
+from ipfs_dataset_core.order.sampler import BlockShuffleSampler
 from tests.support.builders import noise, tar_bytes
 from tests.support.stores import Store
 from tests.support.workers import as_it_is
@@ -118,6 +119,52 @@ def test_the_handler_hears_of_each_damaged_sample_once(store):
     obj = IPFSObject(store.file(DATA), Records())
     assert list(IPFSIterableDataset(obj, store.address, handler=skip)) == GOOD
     assert len(seen) == len(BAD)
+
+
+TEN_IN_A_ROW = range(20, 30)
+ROW = b"".join((b"!" if n in TEN_IN_A_ROW else str(n).encode()).ljust(RECORD) for n in range(60))
+
+
+def batches_of_rank(dataset, rank):
+    sampler = BlockShuffleSampler(
+        dataset, rank=rank, num_replicas=2, batch_size=4, seed=3, distribution="pad"
+    )
+    return list(DataLoader(dataset, sampler=sampler, batch_size=4, collate_fn=as_it_is))
+
+
+@pytest.mark.parametrize(
+    "handler", ["warn", "skip", lambda _: True], ids=["warn", "skip", "function"]
+)
+def test_ranks_have_equal_batches_whatever_is_skipped(store, handler, monkeypatch):
+    """What stands in is the next sample of the data, so nobody waits for a rank that has fewer."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    found = []
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+        dataset = IPFSDataset(
+            IPFSObject(store.file(ROW), Records()), store.address, handler=handler, max_failures=11
+        )
+        batches = batches_of_rank(dataset, rank)
+        assert [len(batch) for batch in batches] == [4] * 7 + [2]
+        found += [value for batch in batches for _, value in batch]
+    expected = [30 if n in TEN_IN_A_ROW else n for n in range(60)]
+    assert sorted(found) == sorted(expected)
+
+
+def test_where_nothing_can_stand_in_the_error_is_raised(store, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    data = b"".join(b"!".ljust(RECORD) for _ in range(40))
+    dataset = IPFSDataset(IPFSObject(store.file(data), Records()), store.address, handler="skip")
+    with pytest.raises(FormatError, match="the record is damaged"):
+        dataset.__getitems__([0, 20])
+
+
+def test_a_rank_by_itself_has_shorter_batches(store):
+    dataset = IPFSDataset(
+        IPFSObject(store.file(ROW), Records()), store.address, handler="skip", max_failures=11
+    )
+    assert dataset.__getitems__([18, 19, 20, 31]) == [("18", 18), ("19", 19), ("31", 31)]
 
 
 MEMBERS = {f"{n:03}.bin": noise(300 + 37 * n, n) for n in range(60)}
