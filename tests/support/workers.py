@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset, ShuffleDataset
-from ipfs_dataset_core import FormatError, Reader
+from ipfs_dataset_core import BlockShuffleSampler, FormatError, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -126,6 +126,33 @@ def counted_rank(rank: int, world: int, meeting: str, dataset, results) -> None:
         numbers: Any = range(7)
         shuffled = ShuffleDataset(numbers, 3)
         results.put((rank, "shuffled", list(DataLoader(shuffled, batch_size=None))))
+        torch.distributed.barrier()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def skips_all(_: Exception) -> bool:
+    """A handler that pickles."""
+    return True
+
+
+def rank_that_skips(rank: int, world: int, meeting: str, datasets, results) -> None:
+    """One process of a torch.distributed job, whose ranks wait for each other after each batch."""
+    import torch.distributed
+
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=world
+    )
+    try:
+        for dataset, sampled in datasets:
+            sampler = BlockShuffleSampler(dataset, batch_size=4) if sampled else None
+            loader = DataLoader(dataset, batch_size=4, sampler=sampler, collate_fn=as_it_is)
+            sizes = []
+            for batch in loader:
+                torch.distributed.all_reduce(torch.ones(1))
+                sizes.append(len(batch))
+            results.put((rank, sizes, dataset.skipped))
         torch.distributed.barrier()
     finally:
         torch.distributed.destroy_process_group()

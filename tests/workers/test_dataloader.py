@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import warnings
+import zipfile
 from collections import Counter
 from typing import Any
 
@@ -23,6 +24,8 @@ from tests.support.workers import (
     TransformedStream,
     as_it_is,
     counted_rank,
+    rank_that_skips,
+    skips_all,
     upper,
     with_worker,
 )
@@ -307,6 +310,35 @@ def test_ranks_of_torch_distributed_stay_in_step(store, tmp_path):
         assert set(found[0, way]) | set(found[1, way]) == set(files.items())
     assert [len(found[rank, "shuffled"]) for rank in range(2)] == [4, 4]
     assert set(found[0, "shuffled"]) | set(found[1, "shuffled"]) == set(range(7))
+
+
+def test_ranks_that_skip_do_not_wait_for_each_other(store, tmp_path):
+    """Ten bad members in a row, all in one rank's share of the data in order."""
+    files = {f"{n:03}": b"BAD!" if 4 <= n < 14 else noise(40, n) for n in range(41)}
+    data = zip_bytes(files, zipfile.ZIP_STORED)
+    damaged = store.file(data.replace(b"BAD!", b"WOE!"))
+    datasets = [
+        (kind(damaged, store.address, handler=handler, max_failures=11), kind is IPFSDataset)
+        for kind in (IPFSDataset, IPFSIterableDataset)
+        for handler in ("warn", "skip", skips_all)
+    ]
+    context = multiprocessing.get_context("forkserver")
+    results = context.Queue()
+    ranks = [
+        context.Process(
+            target=rank_that_skips, args=(rank, 2, str(tmp_path / "meeting"), datasets, results)
+        )
+        for rank in range(2)
+    ]
+    for process in ranks:
+        process.start()
+    found = [results.get(timeout=120) for _ in range(2 * len(datasets))]
+    for process in ranks:
+        process.join()
+        assert process.exitcode == 0
+    sizes = [[sizes for of, sizes, _ in found if of == rank] for rank in range(2)]
+    assert sizes[0] == sizes[1] == [[4] * 5 + [1]] * len(datasets)
+    assert sum(skipped for _, _, skipped in found) >= 10 * len(datasets)
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
