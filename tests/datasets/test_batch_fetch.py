@@ -262,9 +262,9 @@ def test_an_imported_dataset_fetches_each_block_once_as_well(published, by_sampl
             batch = dataset.__getitems__(hopping)
         dataset.close()
     assert batch == [(number, FILES[f"{number:03}"]) for number in hopping]
-    leaves = -(-600 * 12_000 // LEAF)
     # A sampler's blocks begin within leaves.
-    assert server.served["raw"] - before <= (2 * leaves if by_sampler else leaves + 4)
+    most = 2 * len(blocks) if by_sampler else len(blocks) + 4
+    assert server.served["raw"] - before <= most
 
 
 def test_what_is_wrong_with_an_index_of_a_batch_is_said(published):
