@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import suppress
+from functools import partial
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -299,12 +300,14 @@ class IPFSIterableDataset(ResumableStream):
 
     def transformed_pairs(self, numbered: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
         """Yields numbers and their samples, as `transformed` does."""
-        transfer, transform = (
-            WorkerTransfer(self._connections.options.worker_memory),
+        changes = [
             self._sample_transform,
-        )
-        for number, sample in numbered:
-            yield number, transfer.sample(sample if transform is None else transform(sample))
+            WorkerTransfer(self._connections.options.worker_memory).of_each(),
+        ]
+        for change in changes:
+            if change is not None:
+                numbered = map(partial(_changed, change), numbered)
+        return numbered
 
     def skipping(self, samples: ConcatenatedShards, *, replaces: bool) -> SkippingStream:
         """Returns what reads samples by number, and skips as `handler` tells.
@@ -461,6 +464,10 @@ class IPFSIterableDataset(ResumableStream):
             read=lambda taken: self.transformed(reading.read(taken)),
             left_out=lambda: skipping.left_out,
         )
+
+
+def _changed(change: Callable[[Any], Any], pair: tuple[int, Any]) -> tuple[int, Any]:
+    return pair[0], change(pair[1])
 
 
 def _unknown_counts(objects: int) -> torch.Tensor:

@@ -170,9 +170,8 @@ def read_as_they_enter(
         replaces: See `NumberedSource.read`.
     """
     buffer = _Buffer(numbers)
-    for number, sample in source.read(buffer.entering(), hinted=hinted, replaces=replaces):
-        yield from buffer.enter(int(number), sample)
-    yield from buffer.rest()
+    found = source.read(buffer.entering(), hinted=hinted, replaces=replaces)
+    return buffer.leaving(found)
 
 
 class _Buffer:
@@ -187,42 +186,54 @@ class _Buffer:
         # What leaves next, and how many have to have entered by then.
         self._leaving: deque[tuple[int, int]] = deque()
         self._asked: deque[int] = deque()
-        self._count = self._entered = 0
         self._held: dict[int, list[Any]] = {}
 
     def entering(self) -> Iterator[int]:
         """Yields the numbers that enter, with their hints."""
+        count, leaving, asked = 0, self._leaving, self._asked
         for number in self._numbers:
-            soon = number.soon if isinstance(number, Upcoming) else ()
-            entered = number.entered if isinstance(number, Leaving) else (int(number),)
-            self._count += len(entered)
-            self._leaving.append((int(number), self._count))
-            for coming in entered:
-                self._asked.append(coming)
-                yield Upcoming(coming, soon) if soon else coming
-                soon = ()
+            if not isinstance(number, Leaving):  # nothing but itself comes in
+                count += 1
+                leaving.append((int(number), count))
+                asked.append(int(number))
+                yield number
+                continue
+            soon, entered = number.soon, number.entered
+            count += len(entered)
+            leaving.append((int(number), count))
+            asked.extend(entered)
+            if soon and entered:
+                yield Upcoming(entered[0], soon)
+                yield from entered[1:]
+            else:
+                yield from entered
 
-    def enter(self, number: int, sample: Any) -> Iterator[tuple[int, Any]]:
-        """Holds a sample; yields those that leave now."""
-        self._held.setdefault(number, []).append(sample)
-        self._entered += 1
-        while self._asked.popleft() != number:  # those before were skipped
-            self._entered += 1
-        while self._leaving and self._leaving[0][1] <= self._entered:
-            yield from self._leave()
+    def leaving(self, found: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+        """Yields those that leave, with their numbers.
 
-    def rest(self) -> Iterator[tuple[int, Any]]:
-        """Yields all that are left."""
-        while self._leaving:
-            yield from self._leave()
-
-    def _leave(self) -> Iterator[tuple[int, Any]]:
-        number, _ = self._leaving.popleft()
-        samples = self._held.get(number)
-        if samples:
-            yield number, samples.pop()
-            if not samples:
-                del self._held[number]
+        Args:
+            found: What enters, without what is skipped.
+        """
+        leaving, asked, held = self._leaving, self._asked, self._held
+        entered = 0
+        for number, sample in found:
+            if number in held:  # the sequence starts over
+                held[number].append(sample)
+            else:
+                held[int(number)] = [sample]
+            entered += 1
+            while asked.popleft() != number:  # those before were skipped
+                entered += 1
+            while leaving and leaving[0][1] <= entered:
+                leaver = leaving.popleft()[0]
+                samples = held.pop(leaver, None)
+                if samples:  # it was not skipped
+                    yield leaver, samples.pop()
+                    if samples:
+                        held[leaver] = samples
+        for leaver, _ in leaving:
+            if samples := held.get(leaver):
+                yield leaver, samples.pop()
 
 
 def source_of(dataset: Any) -> NumberedSource | None:

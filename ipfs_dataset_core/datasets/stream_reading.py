@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -134,7 +135,7 @@ class StreamReading:
         """
         self._find_replacement()
         if self.order.is_laned:
-            return self._in_lanes(taken)
+            return chain.from_iterable(self._in_lanes(taken))
         if self.order.in_parts(self.reader):
             return self._in_parts(self._shards(), taken)
         return self._in_order(taken)
@@ -185,7 +186,8 @@ class StreamReading:
             if self.skipping.policy.raises:
                 self.counts[number] = reading.place - began
 
-    def _in_lanes(self, taken: int) -> Iterator[Sample]:
+    def _in_lanes(self, taken: int) -> Iterator[Iterator[Sample]]:
+        """Yields iterators one after the other: no layer of generators costs time for each sample."""
         shards = self._shards()
         known = [
             (shard, mixes)
@@ -197,13 +199,13 @@ class StreamReading:
         if rest and self.reader.world > 1:
             # Those without random access cannot be mixed, and ranks have to be shared out together.
             order = attrs.evolve(self.order, shuffle_blocks=False, lanes=Lanes())
-            yield from attrs.evolve(self, order=order).read(taken)
+            yield attrs.evolve(self, order=order).read(taken)
             return
         joined = ConcatenatedShards(mixed)
         if len(joined):
-            yield from self._mixed(joined, taken, last=not rest)
+            yield self._mixed(joined, taken, last=not rest)
         if rest:
-            yield from self._behind(len(joined), rest, taken)
+            yield self._behind(len(joined), rest, taken)
 
     def _mixed(self, joined: ConcatenatedShards, taken: int, *, last: bool) -> Iterator[Sample]:
         total, order, reader = len(joined), self.order, self.reader
@@ -229,7 +231,7 @@ class StreamReading:
         hinted = laned.is_hinted(self.memory, lanes)
         numbers = laned.numbers(places, lanes=lanes, hinted=hinted)
         found = read_numbers(numbers, joined, self.skipping, hinted=hinted)
-        yield from map(itemgetter(1), found)
+        return map(itemgetter(1), found)
 
     def _behind(self, mixed: int, rest: Sequence[Shard], taken: int) -> Iterator[Sample]:
         """Yields what is read in order after all that is mixed."""

@@ -384,18 +384,18 @@ class SkippingStream:
     def read_group(
         self, samples: IndexedSamples, group: Sequence[int]
     ) -> Iterator[tuple[int, Sample]]:
-        """Yields numbers and their samples, read together: one by one takes half as long again."""
+        """Returns numbers and their samples, read together: one by one takes half as long again."""
         try:
             found = dict(together(samples, group, range(len(group))))
         except IPFSDatasetError as error:
             if self.policy.raises and _is_slow(error):
                 raise
             # Those before the one that cannot be read are yielded all the same.
-            for number in group:
-                yield from ((number, sample) for sample in self._read_one(samples, number))
-        else:
-            self.policy.succeeded()
-            yield from zip(group, map(found.__getitem__, range(len(group))), strict=True)
+            return (
+                (number, sample) for number in group for sample in self._read_one(samples, number)
+            )
+        self.policy.succeeded()
+        return zip(group, map(found.__getitem__, range(len(group))), strict=True)
 
     def _read_one(self, samples: IndexedSamples, number: int) -> Iterator[Sample]:
         try:
@@ -449,15 +449,22 @@ def read_numbers(
         skipping: Reads samples.
         hinted: Whether numbers carry hints at what to fetch; else the next few are fetched.
     """
+    return chain.from_iterable(_read_groups(numbers, samples, skipping, hinted=hinted))
+
+
+def _read_groups(
+    numbers: Iterator[int], samples: IndexedSamples, skipping: SkippingStream, *, hinted: bool
+) -> Iterator[Iterator[tuple[int, Sample]]]:
+    """Yields what `read_numbers` does, of a few samples together."""
     groups = iter(lambda: list(islice(numbers, _READ_TOGETHER)), [])
     if not hinted:
         for group in fetched_ahead(groups, samples, lambda group: [group]):
-            yield from skipping.read_group(samples, group)
+            yield skipping.read_group(samples, group)
         return
     for group in groups:
         for number in group:
-            if isinstance(number, Upcoming):
+            if type(number) is not int and isinstance(number, Upcoming):
                 for coming in number.soon:
                     with suppress(IPFSDatasetError):  # raised where the sample is read
                         samples.prefetch(sorted(coming))
-        yield from skipping.read_group(samples, group)
+        yield skipping.read_group(samples, group)

@@ -69,6 +69,10 @@ class WorkerTransfer:
         """Returns the samples of a batch."""
         return WorkerBatch(map(_large_as_such, batch)) if self._applies() else batch
 
+    def of_each(self) -> Callable[[Any], Any] | None:
+        """Returns what prepares each sample of a stream, None where they stay as they are."""
+        return _large_as_such if self._applies() else None
+
     def stream(self, samples: Iterator[Any]) -> Iterator[Any]:
         """Returns the samples of a stream."""
         return map(_large_as_such, samples) if self._applies() else samples

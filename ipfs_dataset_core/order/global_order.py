@@ -12,7 +12,7 @@ of lanes can be divided by those of ranks and workers, each lane has one reader.
 
 from __future__ import annotations
 
-from itertools import accumulate, islice
+from itertools import accumulate, chain, islice
 from math import gcd
 from typing import TYPE_CHECKING
 
@@ -142,6 +142,10 @@ class GlobalSequence:
         Args:
             ranges: Of places, as for `at`, each of which goes forward.
         """
+        return chain.from_iterable(self._pieces(ranges))
+
+    def _pieces(self, ranges: Iterable[range]) -> Iterator[list[int]]:
+        """Yields what `of_ranges` does, of each chunk together."""
         readers: dict[tuple[int, int], LaneReader] = {}
         for places in ranges:
             start, stop, step = places.start, places.stop, places.step
@@ -150,7 +154,7 @@ class GlobalSequence:
                 end = turn * self._total + self._interleaving.end_of_chunk(first)
                 count = len(range(start, min(stop, end), step))
                 piece = range(first, first + count * step, step)
-                yield from self._within_chunk(readers, turn, piece)
+                yield self._within_chunk(readers, turn, piece)
                 start += count * step
 
     def _within_chunk(

@@ -216,8 +216,8 @@ def buffered(
 
 def _with_entered(left: _Left) -> int:
     number, soon, entered = left
-    leaving = Leaving(number, soon)
-    leaving.entered = entered
+    leaving = int.__new__(Leaving, number)  # for each sample: without a call in between
+    leaving.soon, leaving.entered = soon, entered
     return leaving
 
 

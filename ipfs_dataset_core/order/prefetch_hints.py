@@ -50,19 +50,28 @@ def with_hints(steps: Iterator[WindowStep], ahead: int, unhinted: float) -> Iter
         unhinted: The part of a step that is read before the next ones are fetched. A cache gives up first
             what was not read for longest: some of this step has to be read, or that would be this one.
     """
+    return chain.from_iterable(_hinted_steps(steps, ahead, unhinted))
+
+
+def _hinted_steps(
+    steps: Iterator[WindowStep], ahead: int, unhinted: float
+) -> Iterator[Sequence[int]]:
+    """Yields the samples of each step, see `with_hints`."""
     coming = deque(islice(steps, 1))
     needed: list[Sequence[int]] = [block for step in coming for block in step.entering]
     upcoming: list[Sequence[int]] = []
     while coming:
-        samples = coming.popleft().samples
+        samples = list(coming.popleft().samples)
         following = list(islice(steps, ahead - len(coming)))
         upcoming += chain.from_iterable(step.entering for step in following)
         coming += following
+        if not samples:
+            continue
+        if needed:  # what the first step needs, with its first sample
+            samples[0], needed = Upcoming(samples[0], needed), []
         hinted = min(1 + int(len(samples) * unhinted), len(samples) - 1)
-        for place, number in enumerate(samples):
-            soon: list[Sequence[int]] = []
-            if place == 0:  # what the first step needs, with its first sample
-                soon, needed = needed, []
-            if place == hinted:
-                soon, upcoming = soon + upcoming, []
-            yield Upcoming(number, soon) if soon else number
+        if upcoming:
+            number = samples[hinted]
+            soon = [*number.soon, *upcoming] if isinstance(number, Upcoming) else upcoming
+            samples[hinted], upcoming = Upcoming(number, soon), []
+        yield samples
