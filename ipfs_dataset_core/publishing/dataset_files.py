@@ -50,11 +50,15 @@ def with_file(sample: Any, dataset: Any, index: int) -> Any:
     pil = sys.modules.get("PIL.Image")
     if pil is None:
         return sample
-    image = next((part for part in _parts(sample) if isinstance(part, pil.Image)), None)
-    if image is not None and not getattr(image, "filename", ""):
-        path = file_of(dataset, index)
-        if path is not None:
-            image.filename = path
+    # By far most samples are of these types, which are told sooner than others.
+    kind = type(sample)
+    for part in sample if kind is tuple or kind is list else _parts(sample):
+        if isinstance(part, pil.Image):
+            if not getattr(part, "filename", ""):
+                path = file_of(dataset, index)
+                if path is not None:
+                    part.filename = path
+            break
     return sample
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ipfs_dataset_core.errors import ExportError, FormatError
 from ipfs_dataset_core.interfaces import ExporterOptions
+from ipfs_dataset_core.interfaces.value_codec import ValueCodec
 from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.publishing.publish import TreeSink, publish
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile, MemoryTransport
@@ -193,7 +194,13 @@ def test_headers_are_those_that_tarfile_writes(key, suffix, size):
     member = tarfile.TarInfo(key + suffix)
     member.size = size
     expected = member.tobuf(tarfile.USTAR_FORMAT)
-    assert _shard_writer.member_header(key.encode(), suffix, size) == expected
+    mark, _, rest = suffix.partition(".")
+    frame = _shard_writer.member_frame(rest, size, f"{mark}.")
+    middle, checksum, padding = frame[4:]
+    header = key.encode() + middle + _shard_writer.header_end(checksum + sum(key.encode()))
+    assert header == expected
+    assert frame[3] == len(header) + size + len(padding)
+    assert frame[3] % 512 == 0
 
 
 def members_of(directory):
@@ -360,6 +367,32 @@ def test_any_damage_to_a_shard_gives_a_sample_or_a_format_error(position, writte
     samples = loaded(with_file(directory, "shards/00000.tar", bytes(shard)))
     with contextlib.suppress(FormatError):
         assert isinstance(samples.read(0), tuple)
+
+
+def test_buffers_that_a_codec_uses_again_are_published_as_they_were():
+    class Text(str):
+        __slots__ = ()
+
+    buffer = bytearray(20_000)
+
+    def encode(value):
+        buffer[:] = bytes([len(value)]) * len(buffer)
+        return buffer
+
+    codec = ValueCodec(name="text", type=Text, extension="bin", encode=encode, decode=len)
+    directory = published([Text("x" * n) for n in range(1, 9)], codecs=(codec,))
+    (members,) = members_of(directory)
+    assert [content for _, content in members] == [bytes([n]) * 20_000 for n in range(1, 9)]
+
+
+@pytest.mark.parametrize("size", [0, 100, 7000, 9000, 70_000])
+def test_samples_of_any_size_are_where_the_index_and_tarfile_find_them(size):
+    samples = [bytes([n % 7]) * (size + n % 3) for n in range(300)]
+    directory = published(samples, shard_bytes=4 << 20)
+    found = [content for shard in members_of(directory) for _, content in shard]
+    assert found == samples
+    read = loaded(directory)
+    assert [read.read(n) for n in range(0, 300, 7)] == samples[::7]
 
 
 def test_a_member_beyond_what_tar_holds_is_refused(monkeypatch):

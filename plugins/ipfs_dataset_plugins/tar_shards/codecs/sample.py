@@ -354,9 +354,12 @@ class SameStructureEncoder:
         try:
             for value, (suffix, codec, extension) in zip(values, self._members, strict=True):
                 encoded = self._encode(value)
-                if encoded is None or encoded[:2] != (codec, extension):
+                if encoded is None:
                     return None
-                members.append((suffix, encoded[2]))
+                used, ending, payload = encoded
+                if used != codec or ending != extension:
+                    return None
+                members.append((suffix, payload))
         except Exception:  # noqa: BLE001 - raised again, with its place, by `encode`
             return None
         return members

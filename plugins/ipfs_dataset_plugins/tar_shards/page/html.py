@@ -110,12 +110,12 @@ _POLICY = (
 )
 
 
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
 def escaped(text: Any) -> str:
     """Returns text as it may stand in HTML, also within quotation marks."""
-    cleaned = "".join(
-        c if c in "\n\t" or (c >= " " and not "\x7f" <= c <= "\x9f") else "\ufffd"
-        for c in str(text)
-    )
+    cleaned = _CONTROLS.sub("\ufffd", str(text))
     return html.escape(cleaned.encode("utf-8", "replace").decode(), quote=True)
 
 

@@ -87,6 +87,11 @@ class Statistics:
     # A heap, whose first one is the next to be dropped.
     _kept: list[_Kept] = attrs.Factory(list)
     _inline_labels: list[tuple[str, Any]] = attrs.Factory(list)
+    # What the rank of a sample is below that is kept.
+    _limit: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._limit = _MASK + 1 if self.previews else 0
 
     def add(self, schema: Schema, members: list[tuple[str, bytes]]) -> None:
         """Counts a sample.
@@ -102,15 +107,20 @@ class Statistics:
             for suffix, payload in members:
                 sizes[suffix] += len(payload)
                 if suffix in labels:
-                    self._count(suffix, payload)
+                    counts = labels[suffix]
+                    if counts is not None and payload in counts:
+                        counts[payload] += 1
+                    else:
+                        self._count(suffix, payload)
             if self._inline_labels:
                 self._count_inline(members[0][1])
         else:
             self.others += 1
-        rank = self.samples * _GOLDEN & _MASK
-        if len(self._kept) < self.previews or (self._kept and -self._kept[0][0] > rank):
+        position = self.samples
+        rank = position * _GOLDEN & _MASK
+        if rank < self._limit:
             self._keep(rank, schema, members)
-        self.samples += 1
+        self.samples = position + 1
 
     def _learn(self, schema: Schema, members: list[tuple[str, bytes]]) -> None:
         self.schema = schema
@@ -156,6 +166,8 @@ class Statistics:
             heapq.heappush(self._kept, kept)
         else:
             heapq.heapreplace(self._kept, kept)
+        if len(self._kept) == self.previews:
+            self._limit = -self._kept[0][0]
 
     def keep(self, shown: Preview) -> None:
         """Adds a preview of a sample that was counted elsewhere."""

@@ -229,6 +229,23 @@ def test_samples_shown_are_spread_over_the_dataset_however_long_it_is():
         assert len(statistics._kept) <= 48
 
 
+@pytest.mark.parametrize("previews", [0, 1, 5, 48])
+@pytest.mark.parametrize("total", [0, 1, 5, 500])
+def test_the_samples_kept_are_those_with_the_lowest_ranks(previews, total):
+    statistics = counted(range(total), previews)
+    ranks = sorted(range(total), key=lambda n: n * 0x9E3779B97F4A7C15 % 2**64)
+    assert {position for _, position, _ in statistics._kept} == set(ranks[:previews])
+    assert statistics.samples == total
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_text_on_the_page_has_no_control_characters_and_is_otherwise_the_same(text):
+    expected = "".join(
+        c if c in "\n\t" or (c >= " " and not "\x7f" <= c <= "\x9f") else "\ufffd" for c in text
+    )
+    assert html.unescape(page_module.escaped(text)) == expected
+
+
 def photo(side):
     pixels = np.random.default_rng(1).integers(0, 255, (side, side, 3), dtype=np.uint8)
     buffer = io.BytesIO()
