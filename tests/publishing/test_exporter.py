@@ -380,7 +380,8 @@ def test_a_slice_of_an_imported_dataset_is_a_list(exporter):
     assert imported[2:5] == [2, 3, 4]
     assert imported[::-4] == [8, 4, 0]
     assert imported[True] == 1
-    for index in (1.0, "0", None, [0, 1], torch.tensor(1.0)):
+    assert imported[[0, -1]] == [0, 8]
+    for index in (1.0, "0", None, [0.5], torch.tensor(1.0)):
         with pytest.raises(TypeError, match="an integer as its index"):
             imported[index]
 
