@@ -150,10 +150,14 @@ def test_shuffling_leaves_the_users_random_numbers_alone(store):
 def test_a_shuffled_order_can_be_had_again_and_the_buffer_does_not_shrink(store):
     """ShuffleDataset had no seed, and kept the smaller size of the last epoch for ever."""
     dataset = ShuffleDataset(IPFSDataset(zip_object(store, members(9)), store.address), 1000)
-    assert list(dataset) == list(dataset)
-    assert sorted(dataset) == list(members(9).items())
-    dataset.set_epoch(1)
-    assert list(dataset) == list(dataset)
+    again = ShuffleDataset(IPFSDataset(zip_object(store, members(9)), store.address), 1000)
+    first = list(dataset)
+    assert first == list(again)
+    assert sorted(first) == list(members(9).items())
+    for _ in range(2):
+        dataset.set_epoch(1)
+        again.set_epoch(1)
+        assert list(dataset) == list(again) != first
 
 
 def test_the_rank_is_read_when_iterating(store, monkeypatch):

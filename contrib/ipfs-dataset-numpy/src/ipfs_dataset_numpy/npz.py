@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core import LimitError, Reader, SpanIndex
+from ipfs_dataset_core import FormatError, LimitError, Reader, SpanIndex
 from ipfs_dataset_numpy._header import MAGIC, MAX_BYTES, parse_header, reading
 
 if TYPE_CHECKING:
@@ -50,8 +50,15 @@ class NpzReader(Reader):
             return SpanIndex(map(_name, entries), starts, stops)
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
+        start, _ = index.span(position)  # the index may be a part of the archive's
         with _opened(source) as (archive, entries):
-            return self._array(archive, entries[position], source.name)
+            entry = next((entry for entry in entries if entry.header_offset == start), None)
+            if entry is None:
+                raise FormatError(
+                    f"{source.name!r} has no array at byte {start}, where its index has number {position}: "
+                    "the index is that of another file"
+                )
+            return self._array(archive, entry, source.name)
 
     def _array(self, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> Sample:
         what = f"The array {entry.filename!r} of {name!r} (at its byte {entry.header_offset})"
