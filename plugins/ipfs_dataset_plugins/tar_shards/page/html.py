@@ -185,8 +185,8 @@ def _page(content: PageContent) -> str:
 {_header(content, title)}
 <main id="main">
 {"".join(section for section in sections if section)}</main>
-<footer><p>A dataset on <a href="https://ipfs.tech" rel="noopener">IPFS</a>, published with
-<a href="https://pypi.org/project/ipfs-dataset/" rel="noopener">ipfs-dataset</a>. This page is part of it.</p></footer>
+<footer><p>A dataset on <a href="https://ipfs.tech" rel="noopener">IPFS</a>, published with ipfs-dataset. This
+page is part of it.</p></footer>
 <script>{_SCRIPT}</script>
 </body>
 </html>
