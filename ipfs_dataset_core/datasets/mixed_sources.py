@@ -14,21 +14,18 @@ from ipfs_dataset_core.datasets.shuffle_source import source_of as samples_by_nu
 from ipfs_dataset_core.order.dataset_blocks import blocks_of
 from ipfs_dataset_core.order.global_order import LaneReader
 from ipfs_dataset_core.order.order_state import IdentifiedDataset
-from ipfs_dataset_core.order.prefetch_hints import Upcoming, with_hints
+from ipfs_dataset_core.order.prefetch_hints import Upcoming, numbers_of
 from ipfs_dataset_core.order.sampler import BlockShuffleSampler
 from ipfs_dataset_core.order.shuffled_blocks import (
     ShuffleBlockOrder,
-    ahead,
     default_window,
     fits,
-    samples_of,
-    unhinted,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ipfs_dataset_core.datasets.shuffle_source import NumberedSource as SamplesByNumber
+    from ipfs_dataset_core.datasets.shuffle_source import SamplesByNumber
     from ipfs_dataset_core.order.dataset_blocks import DatasetBlocks
     from ipfs_dataset_core.order.global_order import Lanes
     from ipfs_dataset_core.order.mixture import MixtureSchedule
@@ -97,14 +94,11 @@ class NumberedSource:
             return lambda start, stop, skip: iter(range(start + skip, stop))
         if self.blocks is None:
             order = ShuffleBlockOrder(range(1, self.count() + 1), 1, *key)
-            return lambda start, stop, skip: samples_of(order.steps(start, stop, skip))
+            return numbers_of(order.steps, lanes_read, hinted=False)
         window, size = self.window(lanes), self.blocks.size
         steps = self.blocks.order(window, self._seed, *key)
-        if not fits(self.blocks.block_memory(), window, size, lanes_read):
-            return lambda start, stop, skip: samples_of(steps(start, stop, skip))
-        return lambda start, stop, skip: with_hints(
-            steps(start, stop, skip), ahead(lanes_read), unhinted(lanes_read)
-        )
+        hinted = fits(self.blocks.block_memory(), window, size, lanes_read)
+        return numbers_of(steps, lanes_read, hinted=hinted)
 
     def read(self, numbers: Sequence[int]) -> list[Any]:
         """Returns samples, fetched together; one that is skipped is replaced by the next that can be read."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch.utils.data import Dataset
     from typing_extensions import Self
 
-    from ipfs_dataset_core.datasets.shuffle_source import NumberedSource
+    from ipfs_dataset_core.datasets.shuffle_source import SamplesByNumber
     from ipfs_dataset_core.order.reader_rank import Job
     from ipfs_dataset_core.order.sharding import Distribution, Split
 
@@ -115,7 +115,7 @@ class ShuffleDataset(ResumableStream):
         self._given_distribution = distribution or getattr(below, "_distribution", None)
         self._carried: Job | None = None
         self._order: _Order | None = None
-        self._known_source: NumberedSource | None = None
+        self._known_source: SamplesByNumber | None = None
         self._start_progress(batch_size or getattr(below, "_batch", None))
 
     def __iter__(self) -> Iterator[Any]:
@@ -178,7 +178,7 @@ class ShuffleDataset(ResumableStream):
     def _depends_on_epoch(self) -> bool:
         return True
 
-    def _source(self) -> NumberedSource | None:
+    def _source(self) -> SamplesByNumber | None:
         if self._known_source is None and self._may_be_numbered:
             self._known_source = source_of(self._dataset)
         return self._known_source
@@ -195,7 +195,7 @@ class ShuffleDataset(ResumableStream):
             if set_below is not None:
                 set_below(epoch)
 
-    def _order_of(self, source: NumberedSource) -> _Order:
+    def _order_of(self, source: SamplesByNumber) -> _Order:
         if self._order is None:
             block, memory = source.block, source.memory
             lanes, mixed = self._lanes or Lanes(), 1
@@ -209,7 +209,7 @@ class ShuffleDataset(ResumableStream):
             )
         return self._order
 
-    def _blocks_behind(self, source: NumberedSource) -> int:
+    def _blocks_behind(self, source: SamplesByNumber) -> int:
         """Returns how many shuffle blocks the samples lie in whose numbers the buffer holds."""
         blocks, count = len(source.block_stops(source.block)), len(source)
         return -(-_HELD * self._buffer_size * blocks // max(1, count))
@@ -304,7 +304,7 @@ class ShuffleDataset(ResumableStream):
         )
 
     def _by_number(
-        self, source: NumberedSource, reader: ReaderRank, epoch: int, places: Iterator[range]
+        self, source: SamplesByNumber, reader: ReaderRank, epoch: int, places: Iterator[range]
     ) -> Iterator[Any]:
         order, total = self._order_of(source), len(source)
         self._progress.chunk = order.chunk_in(reader.world, self._batch)

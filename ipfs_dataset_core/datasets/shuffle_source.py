@@ -29,7 +29,7 @@ _BATCH = 64
 _STEP = 1024
 
 
-class NumberedSource(Protocol):
+class SamplesByNumber(Protocol):
     """Samples by number.
 
     Attributes:
@@ -64,7 +64,7 @@ class NumberedSource(Protocol):
         """
 
 
-class StreamSource(NumberedSource):
+class StreamByNumber(SamplesByNumber):
     """The samples of an `IPFSIterableDataset` that allows random access to all of them.
 
     Args:
@@ -98,7 +98,7 @@ class StreamSource(NumberedSource):
         return self._stream.transformed_pairs(found)
 
 
-class MapStyleSource(NumberedSource):
+class MapStyleByNumber(SamplesByNumber):
     """The samples of a map-style dataset.
 
     Args:
@@ -157,7 +157,7 @@ class MapStyleSource(NumberedSource):
 
 
 def read_as_they_enter(
-    numbers: Iterator[int], source: NumberedSource, *, hinted: bool, replaces: bool
+    numbers: Iterator[int], source: SamplesByNumber, *, hinted: bool, replaces: bool
 ) -> Iterator[tuple[int, Any]]:
     """Yields numbers and their samples, each of which is read when it enters the buffer and is kept in it.
 
@@ -166,8 +166,8 @@ def read_as_they_enter(
     Args:
         numbers: As they leave the buffer.
         source: The samples.
-        hinted: See `NumberedSource.read`.
-        replaces: See `NumberedSource.read`.
+        hinted: See `SamplesByNumber.read`.
+        replaces: See `SamplesByNumber.read`.
     """
     buffer = _Buffer(numbers)
     found = source.read(buffer.entering(), hinted=hinted, replaces=replaces)
@@ -236,11 +236,11 @@ class _Buffer:
                 yield leaver, samples.pop()
 
 
-def source_of(dataset: Any) -> NumberedSource | None:
+def source_of(dataset: Any) -> SamplesByNumber | None:
     """Returns the samples of a dataset by number, None where only iterating over it gives them."""
     if isinstance(dataset, IPFSIterableDataset):
         joined = dataset.numbered_samples()
-        return None if joined is None else StreamSource(dataset, joined)
+        return None if joined is None else StreamByNumber(dataset, joined)
     if isinstance(dataset, IterableDataset):
         return None
-    return MapStyleSource(dataset, blocks_of(dataset))
+    return MapStyleByNumber(dataset, blocks_of(dataset))

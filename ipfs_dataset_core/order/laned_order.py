@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ipfs_dataset_core.order.global_order import GlobalSequence, Interleaving, Lanes
-from ipfs_dataset_core.order.prefetch_hints import Upcoming, with_hints
+from ipfs_dataset_core.order.prefetch_hints import Upcoming, numbers_of
 from ipfs_dataset_core.order.sharding import wrapped
 from ipfs_dataset_core.order.shuffled_blocks import (
     WindowStep,
-    ahead,
     fits,
     keyed_random,
     samples_of,
-    unhinted,
 )
 
 if TYPE_CHECKING:
@@ -131,10 +129,7 @@ class LanedOrder:
             hinted: Whether numbers carry hints at what the next steps need.
             holding: Whether numbers that leave the buffer carry those that came into it, see `Leaving`.
         """
-
-        def base(start: int, stop: int, skip: int) -> Iterator[int]:
-            found = self.steps(start, stop, skip)
-            return with_hints(found, ahead(lanes), unhinted(lanes)) if hinted else samples_of(found)
+        base = numbers_of(self.steps, lanes, hinted=hinted)
 
         def of_lane(start: int, stop: int, skip: int) -> Iterator[int]:
             size = max(1, self.buffer // self.lanes.count)

@@ -9,8 +9,10 @@ from collections import deque
 from itertools import chain, islice
 from typing import TYPE_CHECKING, SupportsIndex
 
+from ipfs_dataset_core.order.shuffled_blocks import ahead, samples_of, unhinted
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from typing_extensions import Self
 
@@ -39,6 +41,24 @@ def read_soon(indices: Iterable[SupportsIndex]) -> list[int]:
     """Returns the numbers of the samples in the prefetch hints of a batch."""
     hints = (index.soon for index in indices if isinstance(index, Upcoming))
     return [number for parts in hints for part in parts for number in part]
+
+
+def numbers_of(
+    steps: Callable[[int, int, int], Iterator[WindowStep]], lanes: int, *, hinted: bool
+) -> Callable[[int, int, int], Iterator[int]]:
+    """Returns what yields the numbers of a stretch of an order: its start, its stop, how many are left out.
+
+    Args:
+        steps: Yields the steps of the stretch.
+        lanes: From how many lanes the reader reads.
+        hinted: Whether numbers carry hints at what the next steps need: where memory holds that.
+    """
+
+    def numbers(start: int, stop: int, skip: int) -> Iterator[int]:
+        found = steps(start, stop, skip)
+        return with_hints(found, ahead(lanes), unhinted(lanes)) if hinted else samples_of(found)
+
+    return numbers
 
 
 def with_hints(steps: Iterator[WindowStep], ahead: int, unhinted: float) -> Iterator[int]:

@@ -21,15 +21,12 @@ from ipfs_dataset_core.order.global_order import (
 from ipfs_dataset_core.order.laned_order import default_lanes, lanes_given
 from ipfs_dataset_core.order.order_state import OrderState
 from ipfs_dataset_core.order.outer_sharding import OuterSharding, outer_sharding
-from ipfs_dataset_core.order.prefetch_hints import Upcoming, with_hints
+from ipfs_dataset_core.order.prefetch_hints import Upcoming, numbers_of
 from ipfs_dataset_core.order.reader_rank import Job, job_of_process
 from ipfs_dataset_core.order.sharding import known_distribution
 from ipfs_dataset_core.order.shuffled_blocks import (
-    ahead,
     default_window,
     fits,
-    samples_of,
-    unhinted,
 )
 
 if TYPE_CHECKING:
@@ -195,10 +192,7 @@ class BlockShuffleSampler(DistributedSampler[int]):
         # What is fetched too early pushes out of memory what is being read.
         hinted = fits(self._blocks.block_memory(), self._window, self._blocks.size, read)
 
-        def of_lane(begin: int, end: int, skip: int) -> Iterator[int]:
-            found = steps(begin, end, skip)
-            return with_hints(found, ahead(read), unhinted(read)) if hinted else samples_of(found)
-
+        of_lane = numbers_of(steps, read, hinted=hinted)
         total = self._total()
         interleaving = Interleaving(total, self._lanes, self._chunk_size())
         found = GlobalSequence(total, interleaving, of_lane).at(self._places(start, outer))
