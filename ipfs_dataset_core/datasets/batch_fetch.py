@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeGuard, TypeVar, cast
 
-from ipfs_dataset_core.datasets.error_policy import Skipped
+from ipfs_dataset_core.datasets.error_policy import Replacement, Skipped
 from ipfs_dataset_core.errors import IPFSDatasetError, PluginError
 from ipfs_dataset_core.order.prefetch_hints import read_soon
 
@@ -79,17 +79,14 @@ class BatchReader:
                 policy.succeeded()
                 return batch
 
+        replacement = Replacement(read, length, policy.max_failures) if replaces else None
+
         def one_by_one(group: list[int]) -> Iterator[tuple[int, T | Literal[Skipped.SAMPLE]]]:
-            return ((place, policy.read(read, operator.index(indices[place]))) for place in group)
+            for place in group:
+                sample = policy.read(read, operator.index(indices[place]), replacement)
+                yield place, sample
 
         found = self.read(samples, positions, one_by_one)
-        if replaces:
-            return [
-                next_readable(read, operator.index(index) % length, length, policy.max_failures)
-                if sample is Skipped.SAMPLE
-                else sample
-                for sample, index in zip(found, indices, strict=True)
-            ]
         return [sample for sample in found if sample is not Skipped.SAMPLE]
 
     def read(
@@ -137,26 +134,6 @@ class BatchReader:
         self._prefetched |= coming
         with suppress(IPFSDatasetError):  # raised where the sample is read
             samples.prefetch(sorted(coming))
-
-
-def next_readable(read: Callable[[int], T], position: int, length: int, attempts: int) -> T:
-    """Returns the sample behind one that cannot be read, or the next one that can; after the last, the first.
-
-    So what stands in for a sample depends on the data alone.
-
-    Args:
-        read: Reads the sample at an index.
-        position: The sample that cannot be read.
-        length: How many samples there are.
-        attempts: How many samples are tried.
-
-    Raises:
-        IPFSDatasetError: None of them can be read.
-    """
-    for behind in range(1, attempts):
-        with suppress(IPFSDatasetError):
-            return read((position + behind) % length)
-    return read((position + attempts) % length)
 
 
 def numbered(indices: Iterable[SupportsIndex], length: int) -> Iterator[int | None]:

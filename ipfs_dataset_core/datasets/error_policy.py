@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import torch
 from torch.utils.data import get_worker_info
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.options import Options
 
 T = TypeVar("T")
-Number = TypeVar("Number")
 
 log = logging.getLogger(__name__)
 
@@ -91,17 +90,25 @@ class ErrorPolicy:
         level = logging.WARNING if self._handler == "warn" else logging.INFO
         log.log(level, "Skipped %s: %s", what, error)
 
-    def read(self, read: Callable[[Number], T], index: Number) -> T | Literal[Skipped.SAMPLE]:
-        """Returns what `read` returns for an index, or that the sample is skipped."""
+    def read(
+        self, read: Callable[[int], T], index: int, replacement: Replacement[T] | None = None
+    ) -> T | Literal[Skipped.SAMPLE]:
+        """Returns what `read` returns for an index, or that the sample is skipped.
+
+        Args:
+            read: Reads a sample.
+            index: Which one.
+            replacement: Finds what to return in the place of a sample that is skipped.
+        """
         try:
             sample = read(index)
         except IPFSDatasetError as error:
             self.skip_or_raise(error, f"sample {index}")
-            return Skipped.SAMPLE
+            return Skipped.SAMPLE if replacement is None else replacement.of(index, error)
         self.succeeded()
         return sample
 
-    def read_each(self, read: Callable[[Number], T], indices: Iterable[Number]) -> Iterator[T]:
+    def read_each(self, read: Callable[[int], T], indices: Iterable[int]) -> Iterator[T]:
         """Yields what `read` returns for each index, without the samples that are skipped."""
         for index in indices:
             sample = self.read(read, index)
@@ -115,3 +122,47 @@ class ErrorPolicy:
         self.__dict__.update(state)
         # What came to a worker is shared already; a copy is not.
         self._counts.share_memory_()  # type: ignore[no-untyped-call]
+
+
+class Replacement(Generic[T]):
+    """Finds what stands in the place of a sample that cannot be read: the next one of the data that can be.
+
+    So it depends on the data alone, and every rank and worker finds the same. After the last sample comes the
+    first.
+
+    Args:
+        read: Reads the sample of a number.
+        count: How many samples there are.
+        attempts: How many samples behind are tried.
+    """
+
+    def __init__(self, read: Callable[[int], T], count: int, attempts: int) -> None:
+        self._read = read
+        self._count = count
+        self._attempts = attempts
+        self._unreadable: set[int] = set()
+
+    def of(self, position: int, error: IPFSDatasetError) -> T:
+        """Returns the sample that stands in for another.
+
+        Args:
+            position: The number of that sample.
+            error: Why it cannot be read.
+
+        Raises:
+            IPFSDatasetError: `error`; several samples behind cannot be read either.
+        """
+        self._unreadable.add(position % self._count)
+        left = self._attempts
+        for behind in range(1, self._count):
+            other = (position + behind) % self._count
+            if other in self._unreadable:
+                continue
+            try:
+                return self._read(other)
+            except IPFSDatasetError:
+                self._unreadable.add(other)
+                left -= 1
+                if left == 0:
+                    break
+        raise error

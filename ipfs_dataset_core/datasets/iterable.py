@@ -23,7 +23,7 @@ from ipfs_dataset_core.datasets.resumable import Reading, ResumableStream, Strea
 from ipfs_dataset_core.datasets.shards import ConcatenatedShards
 from ipfs_dataset_core.datasets.splits import splits_of_objects
 from ipfs_dataset_core.datasets.stream_reading import StreamOrder, StreamReading
-from ipfs_dataset_core.datasets.streaming import Replacement, SkippingStream, can_be_mixed
+from ipfs_dataset_core.datasets.streaming import SkippingStream, can_be_mixed
 from ipfs_dataset_core.datasets.transforms import explain_collate, sample_transform
 from ipfs_dataset_core.datasets.worker_samples import WorkerTransfer
 from ipfs_dataset_core.errors import FormatError, StateError
@@ -318,7 +318,7 @@ class IPFSIterableDataset(ResumableStream):
         """
         skipping = SkippingStream(self._policy)
         if replaces and not self._policy.raises:
-            skipping.replacement = Replacement(samples, self._policy.max_failures)
+            skipping.replace_from(samples)
         return skipping
 
     def close(self) -> None:

@@ -12,7 +12,6 @@ import attrs
 from ipfs_dataset_core.datasets.shards import ConcatenatedShards
 from ipfs_dataset_core.datasets.streaming import (
     InOrder,
-    Replacement,
     can_be_mixed,
     count_of,
     read_numbers,
@@ -147,7 +146,7 @@ class StreamReading:
         # An object that one rank cannot open and another can would make them differ.
         shards = [shard for _, item in self.objects for shard in item.shards()]
         with suppress(FormatError):  # that cannot be counted: what is damaged is left out
-            self.skipping.replacement = Replacement(ConcatenatedShards(shards), policy.max_failures)
+            self.skipping.replace_from(ConcatenatedShards(shards))
 
     def _shards(self) -> list[Shard]:
         if self._must_be_equal:

@@ -7,6 +7,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.datasets.batch_fetch import fetched_ahead, together
+from ipfs_dataset_core.datasets.error_policy import Replacement
 from ipfs_dataset_core.errors import (
     FormatError,
     IPFSDatasetError,
@@ -193,49 +194,6 @@ def _in_turn(
             yield from islice(skipping.samples(shard), reader.index, None, reader.count)
 
 
-class Replacement:
-    """Finds what stands in the place of a sample that cannot be read: the next one of the data that can be.
-
-    So it depends on the data alone, and every rank and worker finds the same.
-
-    Args:
-        samples: All samples.
-        attempts: How many samples behind are tried.
-    """
-
-    def __init__(self, samples: ConcatenatedShards, attempts: int) -> None:
-        self._joined = samples
-        self._attempts = attempts
-        self._unreadable: set[int] = set()
-
-    def of(self, position: int, error: IPFSDatasetError, shard: Shard | None = None) -> Sample:
-        """Returns the sample that stands in for another.
-
-        Args:
-            position: The number of that sample, in all of the data or in a shard.
-            error: Why it cannot be read.
-            shard: The shard.
-
-        Raises:
-            IPFSDatasetError: `error`; several samples behind cannot be read either.
-        """
-        position += 0 if shard is None else self._joined.first_of(shard)
-        self._unreadable.add(position)
-        left = self._attempts
-        for behind in range(1, len(self._joined)):
-            other = (position + behind) % len(self._joined)
-            if other in self._unreadable:
-                continue
-            try:
-                return self._joined.read(other)
-            except IPFSDatasetError:
-                self._unreadable.add(other)
-                left -= 1
-                if left == 0:
-                    break
-        raise error
-
-
 class SkippingStream:
     """Reads shards in order, without the samples that the error policy skips.
 
@@ -245,14 +203,23 @@ class SkippingStream:
         policy: What to skip.
 
     Attributes:
-        replacement: Finds what stands in the place of a sample that is skipped, None where nothing does.
         left_out: How many samples were skipped and have nothing in their place.
     """
 
     def __init__(self, policy: ErrorPolicy) -> None:
         self.policy = policy
-        self.replacement: Replacement | None = None
         self.left_out = 0
+        self._all: ConcatenatedShards | None = None
+        self._replacement: Replacement[Sample] | None = None
+
+    def replace_from(self, samples: ConcatenatedShards) -> None:
+        """Puts others in the place of samples that are skipped from now on.
+
+        Args:
+            samples: All samples.
+        """
+        self._all = samples
+        self._replacement = Replacement(samples.read, len(samples), self.policy.max_failures)
 
     def shards(
         self, objects: Iterable[DatasetObject], *, in_order: bool = False
@@ -411,10 +378,12 @@ class SkippingStream:
         self, position: int, error: IPFSDatasetError, shard: Shard | None = None
     ) -> Iterator[Sample]:
         """Yields what stands in the place of a sample that is skipped, if anything does."""
-        if self.replacement is None:
+        if self._all is None or self._replacement is None:
             self.left_out += 1
             return
-        sample = self.replacement.of(position, error, shard)
+        if shard is not None:
+            position += self._all.first_of(shard)
+        sample = self._replacement.of(position, error)
         self.policy.succeeded()
         yield sample
 
