@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ipfs_dataset_core.datasets.map_style import SampleAccess
     from ipfs_dataset_core.datasets.objects import DatasetObject
     from ipfs_dataset_core.datasets.published import Published
     from ipfs_dataset_core.datasets.shards import Shard
@@ -200,7 +199,7 @@ def splits_of_published(
 
 
 def splits_of_subclass(
-    dataset: SampleAccess, splits: Sequence[DatasetSplit], connections: Connections
+    dataset: DatasetOfBatches, splits: Sequence[DatasetSplit], connections: Connections
 ) -> list[DatasetSplit]:
     """Returns splits of a dataset whose subclass has a ``__getitem__`` of its own, which reads each sample.
 
@@ -261,8 +260,25 @@ class SliceOfShard(SplitPart):
         self.shard.close()
 
 
+class RangePart(SplitPart):
+    """Samples by number, from one to another.
+
+    Attributes:
+        start: The number of the first sample.
+        stop: After the last one.
+    """
+
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> int:  # type: ignore[override]
+        """How many samples there are."""
+        return self.stop - self.start
+
+
 @attrs.frozen
-class PublishedPart(SplitPart):
+class PublishedPart(RangePart):
     """Samples of a published dataset.
 
     Args:
@@ -279,11 +295,6 @@ class PublishedPart(SplitPart):
     bytes: int
     cid: str
 
-    @property
-    def rows(self) -> int:  # type: ignore[override]
-        """How many samples there are."""
-        return self.stop - self.start
-
     def read(self, policy: ErrorPolicy) -> Iterator[Any]:
         samples = self.samples.get()
         if policy.raises:
@@ -294,8 +305,18 @@ class PublishedPart(SplitPart):
         self.samples.pop()
 
 
+class DatasetOfBatches(Protocol):
+    """A map-style dataset as a split reads it."""
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """Returns several samples, fetched together."""
+
+    def close(self) -> None:
+        """Closes the connections of this process."""
+
+
 @attrs.frozen
-class NumberedPart(SplitPart):
+class NumberedPart(RangePart):
     """Samples of a dataset that reads each of them in its own way.
 
     Args:
@@ -306,16 +327,11 @@ class NumberedPart(SplitPart):
         cid: Of what they are read from.
     """
 
-    dataset: SampleAccess
+    dataset: DatasetOfBatches
     start: int
     stop: int
     bytes: int
     cid: str
-
-    @property
-    def rows(self) -> int:  # type: ignore[override]
-        """How many samples there are."""
-        return self.stop - self.start
 
     def read(self, policy: ErrorPolicy) -> Iterator[Any]:
         for first in range(self.start, self.stop, _READ_TOGETHER):
