@@ -21,7 +21,7 @@ from ipfs_dataset_core.publishing.dataset_files import classes_of
 from ipfs_dataset_core.publishing.dataset_samples import can_be_read_again, samples_of
 from ipfs_dataset_core.publishing.names import find_key, publish_new_version
 from ipfs_dataset_core.publishing.parts import MAX_PARTS, Ledger, make_record, read_parts
-from ipfs_dataset_core.publishing.publish import TreeSink, publish_files
+from ipfs_dataset_core.publishing.publish import TreeSink, publish
 from ipfs_dataset_core.publishing.upload import UploadCount, with_advice
 from ipfs_dataset_core.reading.connections import connect_for_writing, connections_to_published
 
@@ -302,13 +302,13 @@ class IPFSDatasetExporter:
         again: Callable[[], Iterable[Any]] | None = None,
         pin: Pin = "recursive",
     ) -> CID:
-        """Stores and pins what a function writes at the address of this exporter, as `publish_files` does."""
+        """Stores and pins what a function writes at the address of this exporter, as `publish` does."""
         self.published_name = None
         with closing(connect_for_writing(self._address, self._options)) as transport:
             try:
                 if ipns is not None:
                     find_key(transport, ipns, create=create_key)
-                root = publish_files(
+                root = publish(
                     write,
                     samples,
                     transport,

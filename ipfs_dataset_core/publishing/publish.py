@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from concurrent.futures import Executor
 
-    from ipfs_dataset_core.interfaces import Exporter, Transport
+    from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.ipld import CID, Built, Profile
     from ipfs_dataset_core.publishing.file_digest import FileDigest
 
@@ -35,52 +35,6 @@ _MOST_LOSSES = 3
 
 
 def publish(
-    samples: Iterable[Any],
-    exporter: Exporter,
-    transport: Transport,
-    profile: Profile,
-    *,
-    retries: int = 0,
-    deadline: float = math.inf,
-    name: str = "",
-    count: UploadCount | None = None,
-    again: Callable[[], Iterable[Any]] | None = None,
-) -> CID:
-    """Exports, stores and pins samples; returns the CID of the published directory.
-
-    Only blocks that the transport lacks are sent. The pin at the end fails unless all blocks are there, so
-    that a store which removes blocks in the meantime leads to another upload or to an error, never to a
-    dataset with holes.
-
-    Args:
-        samples: What to publish.
-        exporter: Decides on the files.
-        transport: Stores the blocks.
-        profile: Decides on the blocks.
-        retries: How often a request that may succeed later is tried again.
-        deadline: Seconds in all for one batch of blocks, over all tries.
-        name: What to call the pin, where the transport has names of pins.
-        count: Counts the blocks while they are made and sent.
-        again: Returns the samples once more, in case blocks were lost; None where they cannot be read twice.
-
-    Raises:
-        ExportError: A sample cannot be exported.
-        TransportError: The blocks could not be stored, or not be pinned.
-    """
-    return publish_files(
-        exporter.export,
-        samples,
-        transport,
-        profile,
-        retries=retries,
-        deadline=deadline,
-        name=name,
-        count=count,
-        again=again,
-    )
-
-
-def publish_files(
     write: Callable[[Iterable[Any], FileSink], object],
     samples: Iterable[Any],
     transport: Transport,
@@ -93,10 +47,15 @@ def publish_files(
     again: Callable[[], Iterable[Any]] | None = None,
     pin: Pin = "recursive",
 ) -> CID:
-    """Stores and pins what a function writes of samples, as `publish` does; returns the CID of the directory.
+    """Stores and pins what a function writes of samples; returns the CID of the published directory.
+
+    Only blocks that the transport lacks are sent. The pin at the end fails unless all blocks are there, so
+    that a store which removes blocks in the meantime leads to another upload or to an error, never to a
+    dataset with holes.
 
     Args:
-        write: Writes the samples into a directory; called again where blocks were lost.
+        write: Writes the samples into a directory, as `Exporter.export` does; called again where blocks were
+            lost.
         samples: What to publish.
         transport: Stores the blocks.
         profile: Decides on the blocks.
@@ -107,6 +66,10 @@ def publish_files(
         again: Returns the samples once more, in case blocks were lost; None where they cannot be read twice.
         pin: What to pin: ``"recursive"`` everything under the root; ``"direct"`` the blocks that were
             written, and not what these link to; None nothing.
+
+    Raises:
+        ExportError: A sample cannot be exported.
+        TransportError: The blocks could not be stored, or not be pinned.
     """
     count = UploadCount() if count is None else count
     for left in reversed(range(_MOST_LOSSES)):

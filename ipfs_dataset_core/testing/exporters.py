@@ -67,7 +67,7 @@ class ExporterContract:
     def published(self, exporter: Exporter, samples: Any) -> MemoryDirectory:
         """Returns the directory that exporting makes."""
         transport = MemoryTransport()
-        root = publish(iter(samples), exporter, transport, _PROFILE)
+        root = publish(exporter.export, iter(samples), transport, _PROFILE)
         return transport.directory(root)
 
     def loaded(self, exporter: Exporter, samples: Any) -> PublishedSamples:

@@ -148,7 +148,7 @@ def published(samples, **options):
     """Returns the files of a published dataset."""
     transport = MemoryTransport()
     exporter = TarShards(ExporterOptions(shard_bytes=30_000, **options))
-    root = publish(samples, exporter, transport, get_profile("unixfs-v1-2025"))
+    root = publish(exporter.export, samples, transport, get_profile("unixfs-v1-2025"))
     return transport.directory(root).files
 
 

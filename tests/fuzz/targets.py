@@ -447,7 +447,7 @@ def _published() -> dict[str, bytes]:
         (np.arange(3), None, 1.5),
     ]
     exporter = TarShards(ExporterOptions(shard_bytes=4000))
-    root = publish(samples, exporter, transport, get_profile("unixfs-v1-2025"))
+    root = publish(exporter.export, samples, transport, get_profile("unixfs-v1-2025"))
     return transport.directory(root).files
 
 

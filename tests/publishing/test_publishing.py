@@ -40,7 +40,7 @@ def test_blocks_go_out_in_bounded_batches_while_the_dataset_is_read():
             seen.append(len(transport.blocks))
             yield bytes([i]) * (1 << 20)
 
-    root = publish(samples(), TarShards(ExporterOptions()), transport, PROFILE)
+    root = publish(TarShards(ExporterOptions()).export, samples(), transport, PROFILE)
     assert transport.pinned == [root]
     assert max(transport.batches) <= 17 << 20
     assert seen[40] >= 16
@@ -61,7 +61,7 @@ def test_a_transport_that_fails_ends_the_export_early_with_its_error():
 
     transport = Refusing()
     with pytest.raises(TransportError, match="disk is full"):
-        publish(samples(), TarShards(ExporterOptions()), transport, PROFILE)
+        publish(TarShards(ExporterOptions()).export, samples(), transport, PROFILE)
     assert len(taken) < 50
     assert transport.pinned == []
     assert upload_threads() == []
@@ -75,7 +75,7 @@ def test_an_iterator_that_fails_on_the_way_ends_the_export_with_its_error():
 
     transport = MemoryTransport()
     with pytest.raises(OSError, match="disk is gone"):
-        publish(samples(), TarShards(ExporterOptions()), transport, PROFILE)
+        publish(TarShards(ExporterOptions()).export, samples(), transport, PROFILE)
     assert transport.pinned == []
     assert upload_threads() == []
 
@@ -214,7 +214,7 @@ def samples(count):
         yield torch.full((256, 1024), i, dtype=torch.float32), i
 
 def run(count):
-    publish(samples(count), TarShards(ExporterOptions()), Nowhere(), get_profile("unixfs-v1-2025"))
+    publish(TarShards(ExporterOptions()).export, samples(count), Nowhere(), get_profile("unixfs-v1-2025"))
     return peak_kib()
 
 before = run(2)

@@ -149,7 +149,7 @@ class Forgetful(MemoryTransport):
 
 
 def run(transport, data, **more):
-    return publish(iter(data), TarShards(ExporterOptions()), transport, PROFILE, **more)
+    return publish(TarShards(ExporterOptions()).export, iter(data), transport, PROFILE, **more)
 
 
 def test_what_was_removed_in_the_meantime_is_sent_again(caplog):

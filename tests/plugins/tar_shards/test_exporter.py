@@ -34,7 +34,9 @@ def published(samples, **options):
     """Returns what is published of samples, as a directory in memory."""
     transport = MemoryTransport()
     exporter = TarShards(ExporterOptions(**options))
-    root = publish(samples, exporter, transport, get_profile(PROFILE).with_chunker("samples"))
+    root = publish(
+        exporter.export, samples, transport, get_profile(PROFILE).with_chunker("samples")
+    )
     return transport.directory(root)
 
 

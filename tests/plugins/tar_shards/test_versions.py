@@ -22,7 +22,9 @@ from tests.support.version_two import VersionTwo
 def published(samples, profile="unixfs-v1-2025", shard_bytes=1 << 20):
     transport = MemoryTransport()
     exporter = VersionTwo(profile, shard_bytes)
-    return transport.directory(publish(iter(samples), exporter, transport, get_profile(profile)))
+    return transport.directory(
+        publish(exporter.export, iter(samples), transport, get_profile(profile))
+    )
 
 
 @pytest.mark.parametrize(

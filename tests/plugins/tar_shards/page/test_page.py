@@ -75,7 +75,7 @@ def published(samples, card=None, classes=None, **options):
     transport = MemoryTransport()
     exporter = TarShards(ExporterOptions(card=card, classes=classes or {}, **options))
     return transport.directory(
-        publish(samples, exporter, transport, get_profile("unixfs-v1-2025"))
+        publish(exporter.export, samples, transport, get_profile("unixfs-v1-2025"))
     ).files
 
 
