@@ -284,26 +284,31 @@ def test_ranks_that_cannot_be_equal_say_so(store, everything, monkeypatch):
         list(dataset)
 
 
-def test_ranks_of_torch_distributed_stay_in_step(store, tmp_path):
-    # Made before torch.distributed runs and pickled for the ranks: neither may freeze what it sees then.
-    files = members(7)
-    dataset = IPFSIterableDataset(store.file(zip_bytes(files)), store.address)
+def of_two_ranks(target, given, count, folder):
+    """Returns what two processes of a torch.distributed job report, each of which has to end by itself."""
     context = multiprocessing.get_context("forkserver")
     results = context.Queue()
     ranks = [
-        context.Process(
-            target=counted_rank, args=(rank, 2, str(tmp_path / "meeting"), dataset, results)
-        )
+        context.Process(target=target, args=(rank, 2, str(folder / "meeting"), given, results))
         for rank in range(2)
     ]
     for process in ranks:
         process.start()
-    found = {
-        (rank, way): samples for rank, way, samples in (results.get(timeout=120) for _ in range(10))
-    }
+    found = [results.get(timeout=120) for _ in range(count)]
     for process in ranks:
         process.join()
         assert process.exitcode == 0
+    return found
+
+
+def test_ranks_of_torch_distributed_stay_in_step(store, tmp_path):
+    # Made before torch.distributed runs and pickled for the ranks: neither may freeze what it sees then.
+    files = members(7)
+    dataset = IPFSIterableDataset(store.file(zip_bytes(files)), store.address)
+    found = {
+        (rank, way): samples
+        for rank, way, samples in of_two_ranks(counted_rank, dataset, 10, tmp_path)
+    }
     assert found[0, "length"] == found[1, "length"] == 4
     for way in ("alone", "fork", "forkserver"):
         assert [len(found[rank, way]) for rank in range(2)] == [4, 4]
@@ -322,20 +327,7 @@ def test_ranks_that_skip_do_not_wait_for_each_other(store, tmp_path):
         for kind in (IPFSDataset, IPFSIterableDataset)
         for handler in ("warn", "skip", skips_all)
     ]
-    context = multiprocessing.get_context("forkserver")
-    results = context.Queue()
-    ranks = [
-        context.Process(
-            target=rank_that_skips, args=(rank, 2, str(tmp_path / "meeting"), datasets, results)
-        )
-        for rank in range(2)
-    ]
-    for process in ranks:
-        process.start()
-    found = [results.get(timeout=120) for _ in range(2 * len(datasets))]
-    for process in ranks:
-        process.join()
-        assert process.exitcode == 0
+    found = of_two_ranks(rank_that_skips, datasets, 2 * len(datasets), tmp_path)
     sizes = [[sizes for of, sizes, _ in found if of == rank] for rank in range(2)]
     assert sizes[0] == sizes[1] == [[4] * 5 + [1]] * len(datasets)
     assert sum(skipped for _, _, skipped in found) >= 10 * len(datasets)
