@@ -12,6 +12,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -30,19 +31,39 @@ _TRUSTLESS = re.compile(rb"format=(?:raw|car)|application/vnd\.ipld\.(?:raw|car)
 
 
 class Counts:
-    """What passed since the last question."""
+    """What passed since the last question.
+
+    Round trips are counted by order, not by time: what a client sends belongs to the round trip after the
+    last one of which an answer had been sent to it by then. What it sends together is therefore one round
+    trip, and what waits for an answer is the next. A TCP connection and a TLS handshake are one each.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._values = dict.fromkeys(("requests", "refused", "connections", "sent", "received"), 0)
+        names = ("requests", "refused", "connections", "sent", "received", "round_trips")
+        self._values = dict.fromkeys(names, 0)
+        self._times_taken = 0
 
     def add(self, name: str, amount: int = 1) -> None:
         with self._lock:
             self._values[name] += amount
 
+    def begin_round_trip(self) -> tuple[int, int]:
+        """Returns what `end_round_trip` needs, for something that the client sends now."""
+        with self._lock:
+            return self._times_taken, self._values["round_trips"] + 1
+
+    def end_round_trip(self, begun: tuple[int, int]) -> None:
+        """Counts a round trip; its answer is sent now."""
+        times_taken, number = begun
+        with self._lock:
+            if times_taken == self._times_taken:  # otherwise it began before the last question
+                self._values["round_trips"] = max(self._values["round_trips"], number)
+
     def take(self) -> dict[str, int]:
         with self._lock:
             taken, self._values = self._values, dict.fromkeys(self._values, 0)
+            self._times_taken += 1
         return taken
 
 
@@ -75,11 +96,20 @@ class Rules:
         delay: Seconds that each request waits.
         per_minute: How many requests a minute are let through.
         trustless: Whether only blocks and CARs are served, as by a Kubo with DeserializedResponses off.
+        tls: With what clients are served over TLS; None for no TLS.
     """
 
-    def __init__(self, delay: float, per_minute: int | None, *, trustless: bool) -> None:
+    def __init__(
+        self,
+        delay: float,
+        per_minute: int | None,
+        *,
+        trustless: bool,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.counts = Counts()
         self.delay = delay
+        self.tls = tls
         self._turnstile = Turnstile(per_minute)
         self._trustless = trustless
 
@@ -98,19 +128,30 @@ class Link:
     def __init__(self, client: socket.socket, target: tuple[str, int], rules: Rules) -> None:
         self._client, self._target, self._rules = client, target, rules
         self._counts = rules.counts
+        self._waiting: tuple[int, int] | None = None  # the round trip whose answer has not begun
 
     def serve(self) -> None:
-        with self._client, suppress(OSError), socket.create_connection(self._target) as server:
+        with suppress(OSError), socket.create_connection(self._target) as server:
             for one in (self._client, server):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._round_trip()  # of a connection, which is accepted here already
+            if self._rules.tls is not None:
+                self._client.recv(1, socket.MSG_PEEK)
+                self._round_trip()
+                self._client = self._rules.tls.wrap_socket(self._client, server_side=True)
             answering = threading.Thread(target=self._answer, args=(server,), daemon=True)
             answering.start()
-            time.sleep(self._rules.delay)  # a connection costs a round trip too
             with suppress(OSError):
                 self._forward(server)
             with suppress(OSError):
                 server.shutdown(socket.SHUT_WR)
             answering.join()
+        self._client.close()
+
+    def _round_trip(self) -> None:
+        begun = self._counts.begin_round_trip()
+        time.sleep(self._rules.delay)
+        self._counts.end_round_trip(begun)
 
     def _forward(self, server: socket.socket) -> None:
         splitter, passing = RequestSplitter(), True
@@ -124,10 +165,14 @@ class Link:
 
     def _admit(self, head: bytes) -> bool:
         """Lets a request through, or answers it here."""
+        begun = self._counts.begin_round_trip()
         time.sleep(self._rules.delay)
         refusal = self._rules.refusal(head)
         self._counts.add("refused" if refusal else "requests")
-        if refusal:
+        if not refusal:
+            self._waiting = begun
+        else:
+            self._counts.end_round_trip(begun)
             self._client.sendall(f"HTTP/1.1 {refusal}\r\nContent-Length: 0\r\n\r\n".encode())
         return not refusal
 
@@ -135,13 +180,17 @@ class Link:
         with suppress(OSError):
             for moved in _moved(server, self._client):
                 self._counts.add("received", moved)
+                if self._waiting is not None:
+                    self._counts.end_round_trip(self._waiting)
+                    self._waiting = None
         with suppress(OSError):
             self._client.shutdown(socket.SHUT_RDWR)
 
 
 def _moved(source: socket.socket, sink: socket.socket) -> Iterator[int]:
-    """Yields how many bytes it has moved, again and again until the source ends."""
-    return _spliced(source, sink) if hasattr(os, "splice") else _copied(source, sink)
+    """Yields how many bytes have come, each time before they are sent on, until the source ends."""
+    can_splice = hasattr(os, "splice") and not isinstance(sink, ssl.SSLSocket)
+    return _spliced(source, sink) if can_splice else _copied(source, sink)
 
 
 def _spliced(source: socket.socket, sink: socket.socket) -> Iterator[int]:
@@ -149,10 +198,10 @@ def _spliced(source: socket.socket, sink: socket.socket) -> Iterator[int]:
     try:
         fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         while got := os.splice(source.fileno(), into, _PIPE_BYTES):
+            yield got
             left = got
             while left:
                 left -= os.splice(out, sink.fileno(), left)
-            yield got
     finally:
         os.close(out)
         os.close(into)
@@ -160,8 +209,8 @@ def _spliced(source: socket.socket, sink: socket.socket) -> Iterator[int]:
 
 def _copied(source: socket.socket, sink: socket.socket) -> Iterator[int]:
     while data := source.recv(_PIPE_BYTES):
-        sink.sendall(data)
         yield len(data)
+        sink.sendall(data)
 
 
 def _listen(target: tuple[str, int], rules: Rules) -> int:
@@ -185,8 +234,15 @@ def main() -> None:
     parser.add_argument("--delay-ms", type=float, default=0)
     parser.add_argument("--per-minute", type=int)
     parser.add_argument("--trustless", action="store_true")
+    parser.add_argument("--certificate", help="of clients' TLS, a PEM file with its key")
     arguments = parser.parse_args()
-    rules = Rules(arguments.delay_ms / 1000, arguments.per_minute, trustless=arguments.trustless)
+    tls = None
+    if arguments.certificate:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(arguments.certificate)
+    rules = Rules(
+        arguments.delay_ms / 1000, arguments.per_minute, trustless=arguments.trustless, tls=tls
+    )
     ports = []
     for target in arguments.targets:
         host, _, port = target.rpartition(":")

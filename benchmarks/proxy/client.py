@@ -28,6 +28,7 @@ class Proxy:
         delay_ms: How long each request, and each connection, waits on its way.
         per_minute: How many requests a minute it lets through; others get status 429.
         trustless: Whether it lets through only requests for blocks and CARs.
+        certificate: A PEM file with a certificate for 127.0.0.1 and its key, with which it serves TLS.
 
     Attributes:
         gateway: Where clients find the gateway instead.
@@ -45,11 +46,14 @@ class Proxy:
         delay_ms: float = 0,
         per_minute: int | None = None,
         trustless: bool = False,
+        certificate: Path | None = None,
     ) -> None:
         self._gateway, self._api = urlsplit(gateway), api
         self._command = [sys.executable, "-m", "benchmarks.proxy", f"--delay-ms={delay_ms}"]
         self._command += [] if per_minute is None else [f"--per-minute={per_minute}"]
         self._command += ["--trustless"] if trustless else []
+        self._command += [f"--certificate={certificate}"] if certificate else []
+        self._scheme = "https" if certificate else "http"
 
     def __enter__(self) -> Self:
         found = _TCP.match(self._api)
@@ -63,7 +67,7 @@ class Proxy:
             text=True,
         )
         ports = self._line()
-        self.gateway = f"http://127.0.0.1:{ports[0]}"
+        self.gateway = f"{self._scheme}://127.0.0.1:{ports[0]}"
         self.api = f"/ip4/127.0.0.1/tcp/{ports[1]}" if found else self._api
         return self
 
@@ -80,7 +84,11 @@ class Proxy:
         self._process.wait()
 
     def counts(self) -> dict[str, int]:
-        """Returns requests, refused ones, connections, bytes sent and received since the last call."""
+        """Returns what passed since the last call.
+
+        These are requests, refused ones, connections, bytes sent and received, and round trips: the longest
+        chain of requests, and connections, each of which began after an answer to the one before.
+        """
         assert self._process.stdin is not None
         self._process.stdin.write("counts\n")
         self._process.stdin.flush()

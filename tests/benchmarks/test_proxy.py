@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.proxy import Proxy
+from benchmarks.proxy.__main__ import Counts
 from benchmarks.proxy.requests import RequestSplitter
+from benchmarks.round_trips import certificate
 from tests.support.http_server import FaultServer, Plan
 
 BODY = bytes(range(256)) * 20_000
@@ -92,3 +97,57 @@ def test_a_trustless_source_serves_blocks_and_cars_alone(query, headers, status)
         Proxy(server.url, NO_API, trustless=True) as proxy,
     ):
         assert requests.get(f"{proxy.gateway}/ipfs/x{query}", headers=headers).status_code == status
+
+
+def test_round_trips_are_chains_of_requests_and_not_their_number():
+    wait = 0.3
+    with (
+        FaultServer(lambda request: Plan(body=b"yes")) as server,
+        Proxy(server.url, NO_API, delay_ms=1000 * wait) as proxy,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        sessions = [requests.Session() for _ in range(4)]
+
+        def get(session):
+            return session.get(proxy.gateway).status_code
+
+        assert get(sessions[0]) == 200
+        counts = proxy.counts()
+        assert (counts["round_trips"], counts["requests"]) == (
+            2,
+            1,
+        )  # the connection is one of them
+        assert list(pool.map(get, sessions)) == [200] * 4
+        counts = proxy.counts()
+        assert (counts["round_trips"], counts["requests"]) == (2, 4)
+        assert list(map(get, sessions[:1] * 3)) == [200] * 3
+        assert proxy.counts()["round_trips"] == 3
+        for session in sessions:
+            session.close()
+
+
+def test_what_began_before_counts_were_taken_is_left_out_of_the_next():
+    counts = Counts()
+    old = counts.begin_round_trip()
+    counts.take()
+    counts.end_round_trip(old)
+    assert counts.take()["round_trips"] == 0
+    counts.end_round_trip(counts.begin_round_trip())
+    later = counts.begin_round_trip()
+    counts.end_round_trip(counts.begin_round_trip())
+    counts.end_round_trip(later)
+    assert counts.take()["round_trips"] == 2
+
+
+def test_tls_is_a_round_trip_more(tmp_path, monkeypatch):
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate with")
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    path = certificate(tmp_path)
+    with (
+        FaultServer(lambda request: Plan(body=BODY)) as server,
+        Proxy(server.url, NO_API, certificate=path) as proxy,
+    ):
+        assert proxy.gateway.startswith("https://")
+        assert requests.get(proxy.gateway, verify=str(tmp_path / "own.pem")).content == BODY
+        assert proxy.counts()["round_trips"] == 3
