@@ -48,6 +48,18 @@ from ipfs_dataset_core.ipld.ipns_record import (
     parse_name,
     verify_record,
 )
+from ipfs_dataset_core.ipld.multiformats import (
+    base58_decode,
+    base58_encode,
+    decode_varint,
+    encode_varint,
+)
+from ipfs_dataset_core.ipld.protobuf import (
+    fields as protobuf_fields,
+    tagged_bytes as protobuf_bytes,
+    tagged_varint as protobuf_varint,
+)
+from ipfs_dataset_core.ipld.public_key import PublicKey
 from ipfs_dataset_core.ipld.unixfs import (
     FileNode,
     NodeKind,
@@ -77,12 +89,17 @@ __all__ = [
     "NodeKind",
     "NodeType",
     "Profile",
+    "PublicKey",
+    "base58_decode",
+    "base58_encode",
     "build_directory",
     "build_symlink",
     "build_tree",
     "car_header",
     "car_section",
     "car_section_head",
+    "decode_varint",
+    "encode_varint",
     "entries",
     "finder",
     "get_profile",
@@ -97,6 +114,9 @@ __all__ = [
     "parse_directory",
     "parse_file",
     "parse_name",
+    "protobuf_bytes",
+    "protobuf_fields",
+    "protobuf_varint",
     "read_car",
     "verify",
     "verify_record",

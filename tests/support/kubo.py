@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -30,3 +31,25 @@ class KuboNode(Node):
 
     def init_arguments(self) -> list[str]:
         return ["init", "--profile=test"]
+
+
+class KuboPeer(KuboNode):
+    """A Kubo daemon that other peers can dial, on loopback over TCP; it connects to nobody by itself.
+
+    Attributes:
+        peer_address: Its multiaddr, with its peer id.
+    """
+
+    peer_address: str
+
+    def __init__(self, repo: Path, config: Mapping[str, Any] | None = None) -> None:
+        own = {"Addresses.Swarm": ["/ip4/127.0.0.1/tcp/0"], **(config or {})}
+        super().__init__(repo, own)
+
+    def daemon_arguments(self) -> list[str]:
+        return ["daemon"]
+
+    def start(self) -> None:
+        super().start()
+        addresses = json.loads(self.cli("id"))["Addresses"]
+        self.peer_address = next(one for one in addresses if one.startswith("/ip4/127.0.0.1/tcp/"))

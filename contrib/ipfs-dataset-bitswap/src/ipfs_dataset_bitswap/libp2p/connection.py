@@ -1,0 +1,722 @@
+"""Connections to peers: dialled here, encrypted, with many streams."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import itertools
+import logging
+import os
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_bitswap.libp2p import identify, yamux
+from ipfs_dataset_bitswap.libp2p.errors import (
+    PeerClosedError,
+    PeerProtocolError,
+    ProtocolNotSupportedError,
+)
+from ipfs_dataset_bitswap.libp2p.handshake import agree_on_yamux, secure
+from ipfs_dataset_bitswap.libp2p.messages import MessageAssembler, MessageHandler, delimited
+from ipfs_dataset_bitswap.libp2p.multistream import Proposal, Selection
+from ipfs_dataset_bitswap.libp2p.stream import Stream
+from ipfs_dataset_core import (
+    FormatError,
+    TransportError,
+    TransportTimeoutError,
+    time_left,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ipfs_dataset_bitswap.libp2p.address import PeerAddress
+    from ipfs_dataset_bitswap.libp2p.identity import Identity
+    from ipfs_dataset_bitswap.libp2p.secure_channel import SecureChannel
+
+AGENT = "ipfs-dataset/0.1.0"
+# Streams at once: of the peer, and of this side.
+MAX_INBOUND_STREAMS = 64
+MAX_OUTBOUND_STREAMS = 256
+# Bytes that may be under way on a stream that data are expected on.
+STREAM_WINDOW = 2 << 20
+# Bytes of unfinished messages of all streams of a connection.
+MAX_UNFINISHED = 32 << 20
+# Seconds in which a stream that the peer has opened has to be negotiated, and one that was closed here has to
+# be ended by the peer.
+STREAM_PATIENCE = 30.0
+# Seconds without anything received after which a connection in use is tested with a ping, and closed.
+KEEP_ALIVE = 15.0
+IDLE_TIMEOUT = 120.0
+_MAX_NUMBER = 1 << 31
+# Frames that carry nothing, at once and a second.
+_FREE_FRAMES = 10_000
+_FREE_FRAMES_PER_SECOND = 2_000.0
+# Seconds between looks at what has taken too long.
+_CHECK = 5.0
+
+_log = logging.getLogger(__name__)
+
+InboundHandler = Callable[[Stream], None]
+
+
+Inbound = Mapping[str, "InboundHandler | MessageHandler"]
+
+
+def dial(
+    address: PeerAddress,
+    *,
+    identity: Identity,
+    timeout: float,
+    inbound: Inbound | None = None,
+    idle_timeout: float = IDLE_TIMEOUT,
+    public_only: bool = False,
+) -> PeerConnection:
+    """Connects to a peer, and proves that it is the one with the peer id of the address.
+
+    Args:
+        address: Where and who the peer is.
+        identity: Who this process is.
+        timeout: Seconds until the connection has to be usable; the deadline in force may be earlier.
+        inbound: Protocols of the streams that the peer may open, each with what handles them: a function that
+            is called with the stream in a thread of its own, or a `MessageHandler`. All others are refused.
+        idle_timeout: Seconds without data on any stream after which the connection is closed.
+        public_only: Whether to connect to addresses of the public internet only.
+
+    Raises:
+        PeerIdentityError: Another peer is there.
+        PeerProtocolError: The peer does not follow the protocols.
+        ProtocolNotSupportedError: It supports neither Noise nor yamux.
+        TransportTimeoutError: It took too long.
+        TransportError: It cannot be reached.
+    """
+    end = time.monotonic() + min(timeout, time_left())
+    sock = _connect(address, end, public_only=public_only)
+    peer = f"{address.peer_id} at {address.host}:{address.port}"
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        channel, has_yamux = secure(sock, address.peer_id, identity, peer=peer, end=end)
+        received = b"" if has_yamux else agree_on_yamux(channel, peer, end)
+    except BaseException:
+        sock.close()
+        raise
+    return PeerConnection(
+        channel,
+        address,
+        peer=peer,
+        identity=identity,
+        inbound=dict(inbound or {}),
+        timeout=timeout,
+        idle_timeout=idle_timeout,
+        received=received,
+    )
+
+
+def _connect(address: PeerAddress, end: float, *, public_only: bool) -> socket.socket:
+    family = {
+        "ip4": socket.AF_INET,
+        "dns4": socket.AF_INET,
+        "ip6": socket.AF_INET6,
+        "dns6": socket.AF_INET6,
+    }
+    try:
+        found = socket.getaddrinfo(
+            address.host,
+            address.port,
+            family.get(address.protocol, socket.AF_UNSPEC),
+            socket.SOCK_STREAM,
+        )
+    except OSError as error:
+        raise TransportError(
+            f"peer {address}: the host name cannot be resolved: {error.strerror or error}",
+            retryable=True,
+        ) from None
+    if public_only:
+        found = [one for one in found if ipaddress.ip_address(one[4][0]).is_global]
+        if not found:
+            raise TransportError(
+                f"peer {address} has no address of the public internet", final=True
+            )
+    reason: Exception | None = None
+    for count, (kind, *_, target) in enumerate(found):
+        left = (end - time.monotonic()) / (len(found) - count)
+        if left <= 0:
+            break
+        sock = socket.socket(kind, socket.SOCK_STREAM)
+        sock.settimeout(left)
+        try:
+            sock.connect(target)
+        except OSError as error:
+            sock.close()
+            reason = error
+        else:
+            return sock
+    if reason is None or isinstance(reason, TimeoutError):
+        raise TransportTimeoutError(f"peer {address} does not answer: no connection in time")
+    strerror = reason.strerror if isinstance(reason, OSError) else None
+    raise TransportError(f"peer {address} cannot be reached: {strerror or reason}", retryable=True)
+
+
+class _Incoming:
+    """A stream that the peer has opened and no thread of this side reads.
+
+    Attributes:
+        selection: The negotiation of its protocol, None once that has ended.
+        buffer: What has arrived of the negotiation.
+        since: When the stream was opened.
+        handler: What messages are given to.
+        assembler: What cuts them.
+    """
+
+    __slots__ = ("assembler", "buffer", "handler", "selection", "since")
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection: Selection | None = selection
+        self.buffer = bytearray()
+        self.since = time.monotonic()
+        self.handler: MessageHandler | None = None
+        self.assembler = MessageAssembler(0)
+
+
+class PeerConnection:
+    """A connection to one peer, shared by any number of threads; `dial` makes it.
+
+    It belongs to the process that dialled: after a fork the child cannot use it.
+
+    Attributes:
+        peer_id: The peer, as it has proven.
+        peer: What errors call it: its peer id, and where it is.
+        address: What was dialled.
+    """
+
+    def __init__(
+        self,
+        channel: SecureChannel,
+        address: PeerAddress,
+        *,
+        peer: str,
+        identity: Identity,
+        inbound: Inbound,
+        timeout: float,
+        idle_timeout: float,
+        received: bytes,
+    ) -> None:
+        self.peer_id = address.peer_id
+        self.peer = peer
+        self.address = address
+        self.lock = threading.Lock()
+        self._channel = channel
+        self._identity = identity
+        self._inbound = inbound
+        self._timeout = timeout
+        self._idle_timeout = idle_timeout
+        self._streams: dict[int, Stream] = {}
+        self._incoming: dict[int, _Incoming] = {}
+        self._numbers = itertools.count(1, 2)
+        self._last_number = -1
+        self._last_of_peer = 0
+        self._outbound_count = 0
+        # What a peer may still send on streams that were reset here, all together.
+        self._discardable = 0
+        self._unfinished = 0
+        self._going_away = False
+        self._error: tuple[type[TransportError], str] | None = None
+        self._info: identify.PeerInfo | None = None
+        self._identifying = threading.Lock()
+        now = time.monotonic()
+        self._last_data = self._last_received = now
+        self._pinged: float | None = None
+        self._checked = now
+        self._free_frames = float(_FREE_FRAMES)
+        self._free_since = now
+        self._parser = yamux.FrameParser()
+        self._current: Stream | None = None
+        self._ending = self._left = 0
+        self._messages: list[tuple[MessageHandler, bytes]] = []
+        self._process = os.getpid()
+        _connections.add(self)
+        self._thread = threading.Thread(
+            target=self.run, args=(received,), name=f"peer {self.peer_id}", daemon=True
+        )
+        self._thread.start()
+
+    # What callers use.
+
+    @property
+    def is_open(self) -> bool:
+        """Whether streams can be opened."""
+        return self._error is None and not self._going_away
+
+    @property
+    def agent(self) -> str:
+        """The program of the peer, as it tells; "" where it does not."""
+        return self.info().agent
+
+    @property
+    def protocols(self) -> frozenset[str]:
+        """What the peer supports, as it tells."""
+        return self.info().protocols
+
+    def info(self) -> identify.PeerInfo:
+        """Returns what the peer tells about itself, requested once.
+
+        Raises:
+            TransportError: It does not, or what it tells is malformed.
+        """
+        with self._identifying:
+            if self._info is None:
+                stream = self.open_stream([identify.PROTOCOL], timeout=self._timeout)
+                try:
+                    stream.close_write()
+                    self._info = identify.parse(stream.read_messages(identify.MAX_MESSAGE))
+                except FormatError as error:
+                    raise PeerProtocolError(f"peer {self.peer}: {error}") from None
+                finally:
+                    stream.close()
+            return self._info
+
+    def open_stream(self, protocols: Sequence[str], *, timeout: float) -> Stream:
+        """Returns a new stream for the first of some protocols that the peer supports.
+
+        Args:
+            protocols: The protocols, the preferred one first.
+            timeout: Seconds for this, and for each call of the stream.
+
+        Raises:
+            ProtocolNotSupportedError: The peer supports none of them.
+            PeerClosedError: The connection has ended.
+            TransportTimeoutError: The peer did not answer in time.
+        """
+        end = time.monotonic() + min(timeout, time_left())
+        proposal = Proposal(protocols)
+        with self.lock:
+            self._check_open()
+            if self._outbound_count >= MAX_OUTBOUND_STREAMS:
+                raise TransportError(
+                    f"peer {self.peer} has {self._outbound_count} open streams of this process",
+                    retryable=True,
+                )
+            number = next(self._numbers)
+            if number >= _MAX_NUMBER:
+                raise PeerClosedError(f"the connection to peer {self.peer} has no stream left")
+            self._last_number = number
+            self._outbound_count += 1
+            stream = Stream(self, number, window=yamux.INITIAL_WINDOW, timeout=timeout)
+            self._streams[number] = stream
+            self._last_data = time.monotonic()
+            first = proposal.start()
+            stream.send_window -= len(first)
+            # Under the lock: the numbers of new streams have to arrive in order.
+            self._channel.queue(
+                yamux.frame(yamux.WINDOW_UPDATE, yamux.SYN, number, 0)
+                + yamux.frame(yamux.DATA, 0, number, len(first))
+                + first
+            )
+        try:
+            stream.protocol = _negotiate(stream, proposal, self.peer, end)
+        except BaseException:
+            stream.reset()
+            raise
+        return stream
+
+    def close(self) -> None:
+        """Ends the connection and all of its streams."""
+        self._fail(
+            PeerClosedError, f"the connection to peer {self.peer} was closed here", yamux.NORMAL
+        )
+
+    # What streams use.
+
+    def send(self, data: bytes, end: float, *, quiet: bool = False) -> None:
+        """Sends frames; see `SecureChannel.send`.
+
+        Args:
+            data: The frames.
+            end: Until when.
+            quiet: Whether the connection having ended is no error, since nothing depends on the frames.
+        """
+        try:
+            self._check_open(for_new=False)
+            self._channel.send(data, end)
+        except PeerClosedError:
+            if not quiet:
+                with self.lock:
+                    self._check_open(for_new=False)
+                raise
+
+    def forget_finished(self, stream: Stream) -> None:
+        """Drops a stream that both sides have ended; the caller holds the lock."""
+        if stream.finished_here and stream.finished_there and stream.number in self._streams:
+            del self._streams[stream.number]
+            incoming = self._incoming.pop(stream.number, None)
+            self._unfinished -= incoming.assembler.waiting if incoming is not None else 0
+            self._outbound_count -= stream.number % 2
+
+    def forget_reset(self, stream: Stream) -> None:
+        """Drops a stream that was reset here, of which more data may be under way."""
+        self._discardable += stream.receive_window
+        self.forget_finished(stream)
+
+    # What the thread that receives does.
+
+    def _check_open(self, *, for_new: bool = True) -> None:
+        if self._process != os.getpid():
+            raise PeerClosedError(f"the connection to peer {self.peer} belongs to another process")
+        if self._error is not None:
+            kind, message = self._error
+            raise kind(message)
+        if for_new and self._going_away:
+            raise PeerClosedError(f"peer {self.peer} accepts no more streams on this connection")
+
+    def _fail(self, kind: type[TransportError], message: str, reason: int) -> None:
+        with self.lock:
+            if self._error is not None:
+                return
+            self._error = kind, message
+            streams = list(self._streams.values())
+            self._streams.clear()
+            self._incoming.clear()
+            for stream in streams:
+                stream.fail(message)
+        with contextlib.suppress(TransportError):  # where the peer is not there to read it
+            self._channel.queue(yamux.frame(yamux.GO_AWAY, 0, 0, reason))
+        self._channel.shut_down()
+
+    def receive_once(self) -> None:
+        """Receives what has arrived, or waits for it until something else is due."""
+        chunks = self._channel.receive(self._due())
+        now = time.monotonic()
+        if not chunks:
+            self._check_times(now)
+            return
+        self._last_received, self._pinged = now, None
+        for chunk in chunks:
+            self.process(chunk)
+        if now - self._checked > self._due():
+            self._check_times(now)
+
+    def process(self, chunk: bytes) -> None:
+        """Acts on the frames that a chunk holds."""
+        with self.lock:
+            for kind, flags, number, content in self._parser.feed(chunk):
+                if kind == yamux.PAYLOAD:
+                    assert not isinstance(content, int)
+                    self._payload(content)
+                else:
+                    assert isinstance(content, int)
+                    self._frame(kind, flags, number, content)
+        if self._messages:
+            messages, self._messages = self._messages, []
+            for handler, message in messages:
+                handler.receive(message)
+
+    def _frame(self, kind: int, flags: int, number: int, length: int) -> None:
+        self._count_frame(length if kind == yamux.DATA else 0)
+        if kind == yamux.PING:
+            if flags & yamux.SYN:
+                self._channel.queue(yamux.frame(yamux.PING, yamux.ACK, 0, length))
+            return
+        if kind == yamux.GO_AWAY:
+            self._going_away = True
+            return
+        stream = self._find(number, flags)
+        if kind == yamux.DATA:
+            self._current, self._ending = stream, flags & (yamux.FIN | yamux.RST)
+            self._charge(stream, length)
+            if length:
+                self._last_data = self._last_received
+                self._left = length
+                return
+        elif stream is not None and length:
+            stream.allow(length)
+            if stream.send_window >= 1 << 32:
+                raise PeerProtocolError(
+                    f"peer {self.peer} allows more data than a stream can carry"
+                )
+        if stream is not None:
+            self._end(stream, flags)
+
+    def _count_frame(self, length: int) -> None:
+        """Bounds the work that frames without content cause."""
+        if length >= 64:  # noqa: PLR2004 - bytes; from here on the content is what costs
+            return
+        self._free_frames -= 1
+        if self._free_frames < 0:
+            now = time.monotonic()
+            gained = (now - self._free_since) * _FREE_FRAMES_PER_SECOND
+            self._free_frames = min(_FREE_FRAMES, self._free_frames + gained)
+            self._free_since = now
+            if self._free_frames < 0:
+                raise PeerProtocolError(f"peer {self.peer} floods with frames that carry nothing")
+
+    def _find(self, number: int, flags: int) -> Stream | None:
+        """Returns the stream of a frame, None for one that has ended here."""
+        stream = self._streams.get(number)
+        if flags & yamux.SYN:
+            if number % 2 or number <= self._last_of_peer:
+                raise PeerProtocolError(
+                    f"peer {self.peer} opens the stream {number}, which is not the next"
+                )
+            self._last_of_peer = number
+            return self._accept(number, flags)
+        if stream is None:
+            known = number <= (self._last_number if number % 2 else self._last_of_peer)
+            if not known:
+                raise PeerProtocolError(
+                    f"peer {self.peer} uses the stream {number}, which nobody opened"
+                )
+        return stream
+
+    def _accept(self, number: int, flags: int) -> Stream | None:
+        open_count = len(self._streams) - self._outbound_count
+        if open_count >= MAX_INBOUND_STREAMS:
+            self._discardable += yamux.INITIAL_WINDOW
+            self._channel.queue(yamux.frame(yamux.WINDOW_UPDATE, yamux.RST, number, 0))
+            return None
+        stream = Stream(self, number, window=STREAM_WINDOW, timeout=self._timeout)
+        self._streams[number] = stream
+        self._incoming[number] = _Incoming(Selection([*self._inbound, identify.PROTOCOL]))
+        stream.receive_window = STREAM_WINDOW
+        more = STREAM_WINDOW - yamux.INITIAL_WINDOW
+        self._channel.queue(yamux.frame(yamux.WINDOW_UPDATE, yamux.ACK, number, more))
+        return stream
+
+    def _charge(self, stream: Stream | None, length: int) -> None:
+        if stream is None:
+            self._discardable -= length
+            if self._discardable < 0:
+                raise PeerProtocolError(
+                    f"peer {self.peer} sends more than allowed on streams that were reset"
+                )
+            return
+        if stream.finished_there:
+            raise PeerProtocolError(f"peer {self.peer} sends on a stream that it has ended")
+        stream.receive_window -= length
+        if stream.receive_window < 0:
+            raise PeerProtocolError(
+                f"peer {self.peer} sends {-stream.receive_window:,} bytes more than the window of a stream "
+                "allows"
+            )
+
+    def _payload(self, piece: memoryview) -> None:
+        stream = self._current
+        self._left -= len(piece)
+        if stream is not None and not stream.finished_there:
+            incoming = self._incoming.get(stream.number)
+            if incoming is None:
+                stream.receive(piece)
+            elif incoming.selection is not None:
+                self._select(stream, incoming, incoming.selection, piece)
+            else:
+                self._assemble(stream, incoming, piece)
+        if not self._left:
+            if stream is not None:
+                self._end(stream, self._ending)
+            self._current = None
+
+    def _end(self, stream: Stream, flags: int) -> None:
+        if flags & yamux.RST:
+            stream.fail(
+                f"peer {self.peer} reset a stream of {stream.protocol or 'no protocol yet'}"
+            )
+            self.forget_finished(stream)
+        elif flags & yamux.FIN:
+            stream.finish()
+            incoming = self._incoming.get(stream.number)
+            if incoming is not None:
+                self._ended_by_peer(stream, incoming)
+            self.forget_finished(stream)
+
+    def _ended_by_peer(self, stream: Stream, incoming: _Incoming) -> None:
+        """Ends a stream that no thread of this side reads."""
+        if not incoming.assembler.is_between:
+            raise PeerProtocolError(
+                f"peer {self.peer} ended a stream of {stream.protocol} within a message"
+            )
+        if not stream.finished_here:
+            stream.finished_here = True
+            self._channel.queue(yamux.frame(yamux.DATA, yamux.FIN, stream.number, 0))
+
+    def _select(
+        self, stream: Stream, incoming: _Incoming, selection: Selection, piece: memoryview
+    ) -> None:
+        """Negotiates the protocol of a stream that the peer has opened."""
+        incoming.buffer += piece
+        try:
+            reply = selection.receive(incoming.buffer)
+        except FormatError as error:
+            raise PeerProtocolError(f"peer {self.peer} broke multistream-select: {error}") from None
+        if reply:
+            self._reply(stream, reply)
+        if selection.chosen is None:
+            return
+        stream.protocol = selection.chosen
+        rest = memoryview(bytes(incoming.buffer))
+        incoming.selection, incoming.buffer = None, bytearray()
+        handler = self._inbound.get(stream.protocol)
+        if isinstance(handler, MessageHandler):
+            incoming.handler, incoming.assembler = handler, MessageAssembler(handler.limit)
+            self._assemble(stream, incoming, rest)
+            return
+        del self._incoming[stream.number]
+        if rest:
+            stream.receive(rest)
+        if handler is None:
+            self._identify_self(stream)
+            return
+        threading.Thread(
+            target=_handle,
+            args=(handler, stream),
+            name=f"{stream.protocol} of {self.peer_id}",
+            daemon=True,
+        ).start()
+
+    def _reply(self, stream: Stream, data: bytes) -> None:
+        stream.send_window -= len(data)
+        if stream.send_window < 0:
+            raise PeerProtocolError(
+                f"peer {self.peer} does not read the answers to its negotiation"
+            )
+        self._channel.queue(yamux.frame(yamux.DATA, 0, stream.number, len(data)) + data)
+
+    def _identify_self(self, stream: Stream) -> None:
+        message = identify.own_message(self._identity, AGENT, [*self._inbound, identify.PROTOCOL])
+        self._reply(stream, delimited(message))
+        stream.finished_here = True
+        stream.drain()
+        self._channel.queue(yamux.frame(yamux.DATA, yamux.FIN, stream.number, 0))
+
+    def _assemble(self, stream: Stream, incoming: _Incoming, piece: memoryview) -> None:
+        """Cuts what arrives on a stream into messages, and lets the peer send as much again."""
+        handler, assembler = incoming.handler, incoming.assembler
+        assert handler is not None
+        before = assembler.waiting
+        try:
+            messages = assembler.feed(piece)
+        except FormatError as error:
+            raise PeerProtocolError(f"peer {self.peer} broke {stream.protocol}: {error}") from None
+        self._unfinished += assembler.waiting - before
+        if self._unfinished > MAX_UNFINISHED:
+            raise PeerProtocolError(
+                f"peer {self.peer} sends {self._unfinished:,} bytes of messages and ends none of them"
+            )
+        self._messages += [(handler, message) for message in messages]
+        credit = stream.credit(len(piece))
+        if credit:
+            self._channel.queue(yamux.frame(yamux.WINDOW_UPDATE, 0, stream.number, credit))
+
+    def _due(self) -> float:
+        return min(_CHECK, self._idle_timeout / 2)
+
+    def _check_times(self, now: float) -> None:
+        """Ends what has taken too long, and tests whether the peer is there."""
+        with self.lock:
+            self._checked = now
+            stale = [
+                self._streams[number]
+                for number, incoming in self._incoming.items()
+                if incoming.selection is not None and now - incoming.since > STREAM_PATIENCE
+            ]
+            stale += [
+                stream
+                for stream in self._streams.values()
+                if stream.draining_since is not None
+                and now - stream.draining_since > STREAM_PATIENCE
+            ]
+            for stream in stale:
+                stream.fail(f"peer {self.peer} did not end a stream in time")
+                self.forget_reset(stream)
+                self._channel.queue(yamux.frame(yamux.WINDOW_UPDATE, yamux.RST, stream.number, 0))
+            if now - self._last_data > self._idle_timeout:
+                raise PeerClosedError(f"the idle connection to peer {self.peer} was closed here")
+            if now - self._last_received > KEEP_ALIVE:
+                if self._pinged is None:
+                    self._pinged = now
+                    self._channel.queue(yamux.frame(yamux.PING, yamux.SYN, 0, 0))
+                elif now - self._pinged > KEEP_ALIVE:
+                    raise PeerClosedError(
+                        f"peer {self.peer} has not answered for {KEEP_ALIVE:g} seconds"
+                    )
+
+    def run(self, received: bytes) -> None:
+        """Receives until the connection ends; the body of its thread."""
+        try:
+            if received:
+                self.process(received)
+            while self._error is None:
+                self.receive_once()
+        except PeerProtocolError as error:
+            self._fail(type(error), str(error), yamux.PROTOCOL_ERROR)
+        except TransportError as error:
+            self._fail(type(error), str(error), yamux.NORMAL)
+        except FormatError as error:
+            self._fail(
+                PeerProtocolError, f"peer {self.peer} broke yamux: {error}", yamux.PROTOCOL_ERROR
+            )
+        except Exception as error:  # noqa: BLE001 - of a handler, whose caller has to hear of it
+            _log.exception("a handler of what peer %s sends failed", self.peer)
+            self._fail(
+                PeerClosedError,
+                f"what peer {self.peer} sent was not handled: {error}",
+                yamux.INTERNAL_ERROR,
+            )
+        finally:
+            self._channel.close()
+
+    def leave_to_parent(self) -> None:
+        """Makes the connection unusable in a child process, whose copy of the socket is closed."""
+        self._error = (
+            PeerClosedError,
+            f"the connection to peer {self.peer} belongs to another process",
+        )
+        self.lock = threading.Lock()
+        for stream in self._streams.values():
+            stream.leave_to_parent()
+        self._channel.leave_to_parent()
+
+
+def _negotiate(stream: Stream, proposal: Proposal, peer: str, end: float) -> str:
+    received = bytearray()
+    while proposal.chosen is None:
+        received += stream.read_exact(1, timeout=end - time.monotonic())
+        try:
+            reply = proposal.receive(received)
+        except FormatError as error:
+            raise PeerProtocolError(f"peer {peer} broke multistream-select: {error}") from None
+        if proposal.refused:
+            raise ProtocolNotSupportedError(
+                f"peer {peer} supports none of {', '.join(proposal.protocols)}"
+            )
+        if reply:
+            stream.write(reply, timeout=end - time.monotonic())
+    return proposal.chosen
+
+
+def _handle(handler: InboundHandler, stream: Stream) -> None:
+    try:
+        handler(stream)
+    except TransportError as error:
+        _log.debug("a stream of %s: %s", stream.protocol, error)
+        stream.reset()
+    except Exception:  # noqa: BLE001 - nobody waits for the thread
+        _log.exception("the handler of %s failed", stream.protocol)
+        stream.reset()
+    else:
+        stream.close()
+
+
+_connections: weakref.WeakSet[PeerConnection] = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for connection in list(_connections):
+        connection.leave_to_parent()
+    _connections.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)

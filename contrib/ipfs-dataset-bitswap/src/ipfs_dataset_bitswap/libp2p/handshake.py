@@ -1,0 +1,180 @@
+"""From a connected TCP socket to an encrypted channel with a proven peer."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_bitswap.libp2p import yamux
+from ipfs_dataset_bitswap.libp2p.errors import (
+    PeerClosedError,
+    PeerIdentityError,
+    PeerProtocolError,
+    ProtocolNotSupportedError,
+)
+from ipfs_dataset_bitswap.libp2p.multistream import Proposal
+from ipfs_dataset_bitswap.libp2p.noise import Payload, XXHandshake
+from ipfs_dataset_bitswap.libp2p.peer_id import PeerId
+from ipfs_dataset_bitswap.libp2p.secure_channel import SecureChannel
+from ipfs_dataset_core import FormatError, TransportTimeoutError, VerificationError
+
+if TYPE_CHECKING:
+    import socket
+
+    from ipfs_dataset_bitswap.libp2p.identity import Identity
+
+NOISE = "/noise"
+_PIECE = 16 << 10
+_PREFIX = 2
+# Of a message of the handshake; real ones have some 600 bytes, with RSA keys some 1,200.
+MAX_HANDSHAKE_MESSAGE = 16 << 10
+
+
+class _Wire:
+    """A socket during the handshake, with one end for everything."""
+
+    def __init__(self, sock: socket.socket, peer: str, end: float) -> None:
+        self._sock = sock
+        self._peer = peer
+        self._end = end
+        self.received = bytearray()
+
+    def _set_timeout(self, doing: str) -> None:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TransportTimeoutError(f"peer {self._peer} did not finish {doing} in time")
+        self._sock.settimeout(left)
+
+    def send(self, data: bytes, doing: str) -> None:
+        self._set_timeout(doing)
+        try:
+            self._sock.sendall(data)
+        except TimeoutError:
+            raise TransportTimeoutError(
+                f"peer {self._peer} did not finish {doing} in time"
+            ) from None
+        except OSError as error:
+            raise self._broken(error, doing) from None
+
+    def receive(self, doing: str) -> None:
+        """Appends what arrives next to `received`."""
+        self._set_timeout(doing)
+        try:
+            data = self._sock.recv(_PIECE)
+        except TimeoutError:
+            raise TransportTimeoutError(
+                f"peer {self._peer} did not finish {doing} in time"
+            ) from None
+        except OSError as error:
+            raise self._broken(error, doing) from None
+        if not data:
+            raise PeerClosedError(f"peer {self._peer} closed the connection during {doing}")
+        self.received += data
+
+    def _broken(self, error: OSError, doing: str) -> PeerClosedError:
+        return PeerClosedError(
+            f"the connection to peer {self._peer} broke during {doing}: {error.strerror or error}"
+        )
+
+    def message(self) -> bytes:
+        """Returns the next message of the Noise handshake."""
+        while len(self.received) < _PREFIX:
+            self.receive("the Noise handshake")
+        size = int.from_bytes(self.received[:_PREFIX], "big")
+        if size > MAX_HANDSHAKE_MESSAGE:
+            raise FormatError(f"a message of its handshake has {size} bytes")
+        while len(self.received) < _PREFIX + size:
+            self.receive("the Noise handshake")
+        message = bytes(self.received[_PREFIX : _PREFIX + size])
+        del self.received[: _PREFIX + size]
+        return message
+
+
+def secure(
+    sock: socket.socket, peer_id: PeerId, identity: Identity, *, peer: str, end: float
+) -> tuple[SecureChannel, bool]:
+    """Runs the handshake as the side that dialled.
+
+    The first message of Noise is sent along with the proposal of Noise, which saves a round trip: a peer that
+    does not support it could not be used anyway.
+
+    Args:
+        sock: The connected socket.
+        peer_id: Who the peer has to be.
+        identity: Who this process is.
+        peer: What errors call the peer.
+        end: Until when, on the monotonic clock.
+
+    Returns:
+        The channel, and whether yamux was agreed on in the handshake already.
+
+    Raises:
+        PeerIdentityError: It is another peer, or does not prove who it is.
+        PeerProtocolError: The peer does not follow the protocols.
+        TransportTimeoutError: It took too long.
+    """
+    wire = _Wire(sock, peer, end)
+    try:
+        return _secure(wire, sock, peer_id, identity, peer)
+    except FormatError as error:
+        raise PeerProtocolError(
+            f"peer {peer} broke the protocol of the handshake: {error}"
+        ) from None
+    except VerificationError as error:
+        raise PeerIdentityError(f"peer {peer} failed the handshake: {error}") from None
+
+
+def _secure(
+    wire: _Wire, sock: socket.socket, peer_id: PeerId, identity: Identity, peer: str
+) -> tuple[SecureChannel, bool]:
+    handshake = XXHandshake(initiator=True)
+    proposal = Proposal([NOISE])
+    wire.send(proposal.start() + _prefixed(handshake.write()), "the negotiation of Noise")
+    while proposal.chosen is None:
+        if proposal.refused:
+            raise ProtocolNotSupportedError(f"peer {peer} does not support Noise")
+        wire.receive("the negotiation of Noise")
+        proposal.receive(wire.received)
+    payload = Payload.from_bytes(handshake.read(wire.message()))
+    payload.verify(handshake.remote_static)
+    proven = PeerId.from_public_key(payload.key)
+    if proven != peer_id:
+        raise PeerIdentityError(f"{peer} was dialled, and the peer there is {proven}")
+    muxers = (yamux.PROTOCOL,)
+    mine = Payload.sign(identity, handshake.static_key, muxers).to_bytes()
+    wire.send(_prefixed(handshake.write(mine)), "the Noise handshake")
+    channel = SecureChannel(sock, peer, handshake.split(), bytes(wire.received))
+    return channel, yamux.PROTOCOL in payload.muxers
+
+
+def _prefixed(message: bytes) -> bytes:
+    return len(message).to_bytes(_PREFIX, "big") + message
+
+
+def agree_on_yamux(channel: SecureChannel, peer: str, end: float) -> bytes:
+    """Negotiates the multiplexer with a peer that did not in the handshake.
+
+    Returns:
+        What the peer has sent behind its answer.
+
+    Raises:
+        ProtocolNotSupportedError: The peer does not support yamux.
+        PeerProtocolError: It does not follow the protocol.
+        TransportTimeoutError: It took too long.
+    """
+    proposal = Proposal([yamux.PROTOCOL])
+    channel.send(proposal.start(), end)
+    received = bytearray()
+    while proposal.chosen is None:
+        left = end - time.monotonic()
+        if left <= 0:
+            raise TransportTimeoutError(f"peer {peer} did not agree on a multiplexer in time")
+        for plain in channel.receive(left):
+            received += plain
+        try:
+            proposal.receive(received)
+        except FormatError as error:
+            raise PeerProtocolError(f"peer {peer} broke multistream-select: {error}") from None
+        if proposal.refused:
+            raise ProtocolNotSupportedError(f"peer {peer} does not support yamux")
+    return bytes(received)

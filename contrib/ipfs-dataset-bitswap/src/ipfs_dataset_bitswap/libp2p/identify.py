@@ -1,0 +1,74 @@
+"""identify: what a peer tells about itself. See https://github.com/libp2p/specs/tree/master/identify."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ipfs_dataset_core import FormatError
+from ipfs_dataset_core.ipld import protobuf_bytes, protobuf_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ipfs_dataset_bitswap.libp2p.identity import Identity
+
+PROTOCOL = "/ipfs/id/1.0.0"
+# Bytes of one message, and how many a peer may split what it tells into.
+MAX_MESSAGE = 64 << 10
+MAX_MESSAGES = 10
+MAX_PROTOCOLS = 1000
+_MAX_TEXT = 256
+_BYTES = 2
+_KEY, _PROTOCOLS, _PROTOCOL_VERSION, _AGENT = 1, 3, 5, 6
+
+
+@attrs.frozen
+class PeerInfo:
+    """What a peer tells about itself. Only its peer id is proven.
+
+    Attributes:
+        agent: The program and its version, such as ``kubo/0.44.0/…``; "" where it tells none.
+        protocols: What it supports.
+    """
+
+    agent: str = ""
+    protocols: frozenset[str] = frozenset()
+
+
+def own_message(identity: Identity, agent: str, protocols: Iterable[str]) -> bytes:
+    """Returns what is told to peers: no address, since nothing listens."""
+    return b"".join(
+        [
+            protobuf_bytes(_KEY, identity.public_key.to_bytes()),
+            *(protobuf_bytes(_PROTOCOLS, protocol.encode()) for protocol in sorted(protocols)),
+            protobuf_bytes(_PROTOCOL_VERSION, b"ipfs/0.1.0"),
+            protobuf_bytes(_AGENT, agent.encode()),
+        ]
+    )
+
+
+def parse(messages: Iterable[bytes]) -> PeerInfo:
+    """Returns what a peer has told in one or several messages, the later ones adding to the first.
+
+    Raises:
+        FormatError: A message is malformed, or there are too many of them or of protocols.
+    """
+    agent, protocols = "", set()
+    for count, message in enumerate(messages, 1):
+        if count > MAX_MESSAGES:
+            raise FormatError(f"it told about itself in more than {MAX_MESSAGES} messages")
+        for number, wire, value in protobuf_fields(memoryview(message)):
+            if number not in (_PROTOCOLS, _AGENT):
+                continue
+            if wire != _BYTES or isinstance(value, int):
+                raise FormatError("what it tells about itself is malformed")
+            text = bytes(value[:_MAX_TEXT]).decode("utf-8", "replace")
+            if number == _AGENT:
+                agent = text
+            else:
+                protocols.add(text)
+        if len(protocols) > MAX_PROTOCOLS:
+            raise FormatError(f"it lists more than {MAX_PROTOCOLS} protocols")
+    return PeerInfo(agent, frozenset(protocols))
