@@ -96,7 +96,10 @@ if TYPE_CHECKING:
         list_pins as list_pins,
         remove_pin as remove_pin,
     )
-    from ipfs_dataset_core.reading.connections import Connections as Connections
+    from ipfs_dataset_core.reading.connections import (
+        Connections as Connections,
+        open_transport as open_transport,
+    )
     from ipfs_dataset_core.reading.resolver import open_object as open_object
     from ipfs_dataset_core.registry.lookup import open_reader as open_reader, register as register
     from ipfs_dataset_core.runtime.deadlines import (
@@ -165,7 +168,7 @@ else:
             "publishing.exporter": "IPFSDatasetExporter",
             "publishing.names": "publish_name",
             "publishing.pins": "add_pin clean_store list_pins remove_pin",
-            "reading.connections": "Connections",
+            "reading.connections": "Connections open_transport",
             "reading.resolver": "open_object",
             "registry.lookup": "open_reader register",
             "runtime.deadlines": "check_time progressed time_left",

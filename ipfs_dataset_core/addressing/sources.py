@@ -1,7 +1,8 @@
 """Finds which kind of address a user gave, and the addresses that the environment gives.
 
 An address is a string; its scheme picks the transport: ``multiaddr`` for ``/ip4/…``, ``http`` and
-``https`` for a node's RPC API, ``gateway+http`` and ``gateway+https`` for gateways, ``file`` for paths.
+``https`` for a node's RPC API, ``gateway+http`` and ``gateway+https`` for gateways, ``file`` for paths,
+``p2p`` for multiaddrs of peers, which end in ``/p2p/ID``, and ``bitswap`` for ``bitswap:…``.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ from ipfs_dataset_core.addressing.object_url import redacted
 from ipfs_dataset_core.errors import AddressError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from urllib.parse import SplitResult
 
 _MULTIADDR = re.compile(r"/(ip4|ip6|dns|dns4|dns6|dnsaddr|unix)/")
-_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
+_PEER_ALONE = re.compile(r"/p2p/[A-Za-z0-9]{40,}/?")
+# `bitswap:` needs no slashes, since no host follows it.
+_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://|(?P<short>(?i:bitswap)):")
 _PORT = re.compile(r"(?::|/tcp/)(?P<port>[0-9]+)(?:/|$)")
 # Where Kubo listens by default.
-API_PORT, GATEWAY_PORT = "5001", "8080"
+API_PORT, GATEWAY_PORT, SWARM_PORT = "5001", "8080", "4001"
 STORE_VARIABLE = "IPFS_DATASET_STORE"
 
 
@@ -38,11 +41,45 @@ def address_scheme(address: str) -> str:
     """
     if not isinstance(address, str) or not address.strip() or "\0" in address:
         raise AddressError(_no_address(address))
+    if _is_peer(address):
+        return "p2p"
     if _MULTIADDR.match(address):
         return "multiaddr"
     if match := _SCHEME.match(address):
-        return match["scheme"].lower()
+        return (match["scheme"] or match["short"]).lower()
     return "file"
+
+
+def _is_peer(address: str) -> bool:
+    """Returns whether an address is the multiaddr of a libp2p peer, or several of them joined by commas.
+
+    ``/ipfs/ID`` is an old form of ``/p2p/ID``. Behind ``/http`` or ``/https`` it only adds the identity of a
+    server, whose address is one without it as well.
+    """
+    match = _MULTIADDR.match(address)
+    if match is None:
+        return _PEER_ALONE.fullmatch(address) is not None
+    if match[1] == "unix":
+        return False
+    for part in address.split("/")[3:]:
+        if part in ("http", "https"):
+            return False
+        if part in ("p2p", "ipfs"):
+            return True
+    return False
+
+
+def joined_peers(addresses: Iterable[str]) -> list[str]:
+    """Returns addresses in their order, those of peers joined by commas into one, in the place of the first.
+
+    One transport reads from all of these peers, so that it can ask all of them which blocks they have.
+    """
+    found = list(addresses)
+    peers = [address for address in found if address_scheme(address) == "p2p"]
+    if len(peers) < 2:  # noqa: PLR2004 - nothing to join
+        return found
+    first, joined = found.index(peers[0]), ",".join(dict.fromkeys(peers))
+    return [*found[:first], joined, *(a for a in found[first:] if a not in peers)]
 
 
 def _no_address(address: object) -> str:
@@ -84,6 +121,11 @@ def mistaken_port(name: str) -> str | None:
             f"{GATEWAY_PORT} is the usual port of a gateway, which is no API: read from it by "
             f"gateways=['http://127.0.0.1:{GATEWAY_PORT}'], and publish to the API, such as "
             f"/ip4/127.0.0.1/tcp/{API_PORT}"
+        )
+    if kind in ("API", "gateway") and port and port["port"] == SWARM_PORT:
+        return (
+            f"{SWARM_PORT} is the usual port at which nodes talk to each other, and not over HTTP: to read "
+            f"from that peer, write its ID as well, such as /ip4/192.0.2.1/tcp/{SWARM_PORT}/p2p/12D3KooW…"
         )
     return None
 

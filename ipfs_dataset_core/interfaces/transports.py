@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from ipfs_dataset_core.errors import ObjectNotFoundError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -53,9 +55,16 @@ class Transport(ABC):
     verified by the caller, so it need not be. Failures are `TransportError` and its subclasses, with
     ``retryable`` set where asking again may help.
 
+    What a transport can do may change while it is used, for instance as peers are found: the attributes
+    below are looked up each time.
+
     Attributes:
         name: What messages call this source; never holds a credential.
         concurrency: How many requests at once serve this source well.
+        batches: Whether `get_blocks` is better than several calls of `get_block` at once. Then blocks that
+            are needed together are requested together.
+        verifies: Whether `get_block` and `get_blocks` return only blocks that the transport has hashed and
+            compared with their CIDs, so that the caller need not hash them again.
         serves_ranges: Whether `open_range` works.
         serves_cars: Whether `read_car` works.
         serves_paths: Whether `open_path` and `path_size` work.
@@ -67,6 +76,8 @@ class Transport(ABC):
 
     name: str
     concurrency: int = 8
+    batches: bool = False
+    verifies: bool = False
     serves_ranges: bool = False
     serves_cars: bool = False
     serves_paths: bool = False
@@ -83,6 +94,31 @@ class Transport(ABC):
             ObjectNotFoundError: The source does not have the block.
             TransportError: Anything else went wrong.
         """
+
+    def get_blocks(self, cids: Sequence[CID]) -> Iterator[tuple[CID, bytes]]:
+        """Yields blocks as they arrive, in any order.
+
+        A block that the source does not have is left out, and so is one that fails while others may still
+        arrive: the caller gets it elsewhere. Several threads call it at once, each for its own batch. The
+        caller may stop early, and closes the iterator if it is a generator, which ends the requests.
+
+        Without an implementation, the blocks are got one after the other.
+
+        Args:
+            cids: The blocks, each once; usually some tens, at the most some thousands.
+
+        Yields:
+            A CID as it was given, and its block. Each at most once, and nothing that was not asked for.
+
+        Raises:
+            TransportError: No other block of the batch can arrive. What was yielded before is good.
+        """
+        for cid in cids:
+            try:
+                block = self.get_block(cid)
+            except ObjectNotFoundError:
+                continue
+            yield cid, block
 
     def open_range(self, cid: CID, start: int, stop: int) -> ByteStream:
         """Returns bytes ``start`` to ``stop`` of the file `cid` as a stream of plain bytes."""
@@ -208,14 +244,14 @@ def _of_wrapped(name: str) -> Any:
 class WrapperTransport(Transport):
     """A transport that passes everything on to another; wrappers override what they change.
 
-    What a transport can do may be found out while it is used, so attributes are looked up each time.
-
     Args:
         wrapped: The other transport.
     """
 
     name = _of_wrapped("name")
     concurrency = _of_wrapped("concurrency")
+    batches = _of_wrapped("batches")
+    verifies = _of_wrapped("verifies")
     serves_ranges = _of_wrapped("serves_ranges")
     serves_cars = _of_wrapped("serves_cars")
     serves_paths = _of_wrapped("serves_paths")
@@ -229,6 +265,9 @@ class WrapperTransport(Transport):
 
     def get_block(self, cid: CID) -> bytes:
         return self.wrapped.get_block(cid)
+
+    def get_blocks(self, cids: Sequence[CID]) -> Iterator[tuple[CID, bytes]]:
+        return self.wrapped.get_blocks(cids)
 
     def open_range(self, cid: CID, start: int, stop: int) -> ByteStream:
         return self.wrapped.open_range(cid, start, stop)

@@ -59,6 +59,11 @@ class BulkFetch:
         """Whether any source serves ranges."""
         return bool(self._ranging())
 
+    @property
+    def serves_runs(self) -> bool:
+        """Whether any source serves ranges or CARs."""
+        return bool(self._ranging() or self._carrying())
+
     def fetch_leaves(
         self, layout: FileLayout, wanted: dict[Leaf, Flight], kept: KeptStream[Leaf] | None
     ) -> None:
@@ -161,6 +166,8 @@ class BulkFetch:
             what: What errors call it.
             kept: Has, and keeps, the stream of a sequential reader.
         """
+        if not transports:
+            return
 
         def ask(transport: Transport) -> None:
             stream = kept and kept.take_stream(transport, kind, next(iter(wanted)))

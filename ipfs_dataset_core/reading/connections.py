@@ -22,6 +22,7 @@ from ipfs_dataset_core.addressing.sources import (
     file_path,
     gateway_address,
     given_address,
+    joined_peers,
     node_api,
 )
 from ipfs_dataset_core.errors import AddressError, IPFSDatasetError, TransportError
@@ -49,7 +50,8 @@ def read_addresses(address: str | None, gateway: str | None, options: Options) -
     """Returns the addresses to read one object from, in order of preference.
 
     What the user gave comes first: the address, then gateways, then the gateway in the object's own URL.
-    Where there is none of these, the environment counts, and last the embedded store.
+    Where there is none of these, the environment counts, and last the embedded store. The addresses of peers
+    are joined, since one transport reads from all of them.
 
     Args:
         address: The user's ``ipfs_api_address``.
@@ -74,7 +76,7 @@ def read_addresses(address: str | None, gateway: str | None, options: Options) -
                 f"names a gateway, or set IPFS_GATEWAY; the embedded store {store} does not exist yet"
             )
         given = [str(store)]
-    return tuple(dict.fromkeys(given))
+    return tuple(dict.fromkeys(joined_peers(given)))
 
 
 def _router_address(url: str) -> str:
@@ -113,6 +115,26 @@ def connect(address: str, options: Options) -> Transport:
     origin = default_registry().origin(plugin)
     transport = make(plugin, origin, Transport, address, options)  # type: ignore[type-abstract]
     return transport if origin.built_in else guarded_transport(transport, origin, options)
+
+
+def open_transport(address: str, options: Options) -> Transport:
+    """Returns a new transport for an address, for transports that read through others.
+
+    What it returns is verified by nobody unless its `verifies` is set, and the caller closes it.
+
+    Args:
+        address: Of any kind that users give, such as ``/ip4/…/tcp/4001/p2p/ID`` or ``gateway+https://…``; an
+            address of peers may be several that are joined by commas.
+        options: Those of the caller. Headers and credentials are not passed on: they are for the source that
+            the user named.
+
+    Raises:
+        AddressError: The address cannot be used.
+        UnknownPluginError: Nothing installed serves its scheme; the message tells what to install.
+        MissingDependencyError: Its plugin needs a package that is not installed.
+        PluginError: Its plugin fails, or makes something else.
+    """
+    return connect(address, attrs.evolve(options, headers={}, auth=None))
 
 
 def connect_for_writing(address: str | None, options: Options) -> Transport:

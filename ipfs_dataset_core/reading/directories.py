@@ -12,7 +12,7 @@ from ipfs_dataset_core.errors import AddressError, FormatError, LimitError, Obje
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile
 from ipfs_dataset_core.ipld import CID, RAW, entries, finder, lookup, node_kind
 from ipfs_dataset_core.ipld.data_model import DATA_CODECS, follow
-from ipfs_dataset_core.reading.directory_prefetch import WINDOW_ENTRIES, DirectoryPrefetch
+from ipfs_dataset_core.reading.directory_prefetch import DirectoryPrefetch
 from ipfs_dataset_core.reading.directory_visits import KnownEntry, Visits
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.runtime.deadlines import check_time, progressed
@@ -227,7 +227,7 @@ class VerifiedDirectory(ObjectDirectory):
         """Yields entries while the blocks of the next ones, which tell their kinds, are fetched."""
         remaining = iter(found)
         window: list[DirectoryEntry] = []
-        while more := list(islice(remaining, WINDOW_ENTRIES)):
+        while more := list(islice(remaining, self._prefetch.window)):
             self._prefetch.fetch([entry for entry in more if entry.cid.codec != RAW])
             yield from window
             window = more

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Entries whose blocks are fetched together, and files that are fetched one by one ahead of their reader:
-# enough to keep all connections busy.
-WINDOW_ENTRIES = 32
+# enough to keep all connections busy; and where they arrive in batches, enough for a long way.
+_WINDOW_ENTRIES, _WINDOW_IN_BATCHES = 32, 256
 # Files that are fetched ahead of their reader where they arrive in a CAR.
 _MAX_IN_A_CAR = 1024
 # Below this many files, one by one is as cheap, and brings nothing that is not wanted.
@@ -69,6 +69,11 @@ class DirectoryPrefetch:
     def __contains__(self, path: object) -> bool:
         return path in self._queue
 
+    @property
+    def window(self) -> int:
+        """Number of entries whose blocks are best fetched together."""
+        return _WINDOW_IN_BATCHES if self._fetcher.sources.batches else _WINDOW_ENTRIES
+
     def add(self, found: Iterable[tuple[str, DirectoryEntry]]) -> None:
         """Adds files, with their paths, in the order in which they will be opened."""
         self._queue.add(found)
@@ -103,7 +108,7 @@ class DirectoryPrefetch:
         self._fetch_small_files(directory, found)
         if self.all_in_order and directory == self._root:
             # At once, while the reader still sorts the names.
-            first = found[:WINDOW_ENTRIES]
+            first = found[: self.window]
             if self._is_in_order and all(entry.cid.codec == RAW for entry in first):
                 self.fetch(first)
 
@@ -118,7 +123,7 @@ class DirectoryPrefetch:
     def _fetch_queued(self) -> None:
         if not self._queue.has_waiting:
             return
-        if batch := self._queue.next_batch(_MAX_IN_A_CAR if self._is_in_order else WINDOW_ENTRIES):
+        if batch := self._queue.next_batch(_MAX_IN_A_CAR if self._is_in_order else self.window):
             self.fetch(batch)
 
     def _fetch_small_files(self, directory: CID, found: Sequence[DirectoryEntry]) -> None:
@@ -243,5 +248,5 @@ class FolderReadAhead(ReadAhead[CID]):
             self._fetcher.bulk.fetch_files(self._root, batch, self, self._fetcher.keep)
         self._no_car = bool(batch)
 
-    def _fetch_one(self, item: CID) -> bytes:
-        return self._fetcher.sources.get_block(item)
+    def _fetch_rest(self, batch: dict[CID, Flight]) -> None:
+        self._fetcher.fetch_blocks(batch)

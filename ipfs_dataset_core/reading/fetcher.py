@@ -1,8 +1,9 @@
-"""The one place that decides what to ask sources for: blocks one by one, or runs of leaves in bulk.
+"""The one place that decides what to ask sources for: blocks one by one or in batches, or runs of leaves.
 
 Runs of neighbouring leaves come as one plain range, cut at the leaves' boundaries and each checked against
 its CID, or where no source serves that, as one CAR; lone leaves come as blocks. What a range or CAR does not
-deliver as it should comes as blocks. See `bulk_fetch` for what each costs.
+deliver as it should comes as blocks. See `bulk_fetch` for what each costs. Blocks that are needed together
+come in one batch where a source serves batches, and what a batch does not deliver comes block by block.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from functools import cached_property, partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
@@ -29,7 +31,7 @@ from ipfs_dataset_core.runtime.deadlines import until
 from ipfs_dataset_core.runtime.pool import TimedWork
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ipfs_dataset_core.options import Options
     from ipfs_dataset_core.reading.layout import FileLayout, Leaf
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.sources.failover import SourcePool
 
 T = TypeVar("T")
+
+# Blocks of one batch at the most. Fewer than two are no batch.
+_MAX_BATCH, _MIN_BATCH = 512, 2
 
 
 class Fetcher:
@@ -151,18 +156,25 @@ class Fetcher:
 
     def prefetch_blocks(self, cids: Iterable[CID]) -> None:
         """Starts fetching blocks that will soon be read."""
+        if self.sources.batches:
+            self.fetch_blocks(self.acquire_blocks(cids))
+            return
         for cid in cids:
             self.start(cid.to_bytes(), partial(self.sources.get_block, cid))
 
     def prefetch_leaves(self, layout: FileLayout, leaves: Iterable[Leaf]) -> None:
         """Starts fetching leaves, given in order, that will soon be read; no more than fit the cache."""
         acquired = self.acquire_leaves(leaves)
+        in_batch: dict[Leaf, Flight] = {}
         for run in coalesce(acquired):
             wanted = {leaf: acquired[leaf] for leaf in run}
-            if len(run) >= MIN_RANGE_LEAVES:
+            if len(run) >= MIN_RANGE_LEAVES and self.bulk.serves_runs:
                 self.work.submit(partial(self.fetch_run, layout, wanted))
+            elif self.sources.batches:
+                in_batch.update(wanted)
             else:
-                self.fetch_each(wanted, self.fetch_leaf)
+                self._fetch_each(wanted, self.fetch_leaf)
+        self.fetch_leaves(in_batch)
 
     def acquire_leaves(self, leaves: Iterable[Leaf]) -> dict[Leaf, Flight]:
         """Returns flights for the leaves that the caller has to fetch.
@@ -174,7 +186,7 @@ class Fetcher:
         acquired = dict(self._acquire_missing(list(self._within_budget(leaves))))
         if self.sources.keeps:
             kept = {leaf for leaf in acquired if self.sources.has_kept(CID.from_bytes(leaf.cid))}
-            self.fetch_each({leaf: acquired.pop(leaf) for leaf in kept}, self.fetch_leaf)
+            self._fetch_each({leaf: acquired.pop(leaf) for leaf in kept}, self.fetch_leaf)
         return acquired
 
     def acquire_blocks(self, cids: Iterable[CID]) -> dict[CID, Flight]:
@@ -185,10 +197,58 @@ class Fetcher:
             if flight is not None:
                 acquired[cid] = flight
         kept = [cid for cid in acquired if self.sources.has_kept(cid)]
-        self.fetch_each({cid: acquired.pop(cid) for cid in kept}, self.sources.get_block)
+        self._fetch_each({cid: acquired.pop(cid) for cid in kept}, self.sources.get_block)
         return acquired
 
-    def fetch_each(self, wanted: dict[T, Flight], fetch: Callable[[T], bytes]) -> None:
+    def fetch_leaves(self, wanted: Mapping[Leaf, Flight]) -> None:
+        """Starts fetching leaves by their blocks, each for its flight: in batches where these are served."""
+        if len(wanted) < _MIN_BATCH or not self.sources.batches:
+            self._fetch_each(wanted, self.fetch_leaf)
+            return
+        for some in _in_batches(wanted):
+            by_cid = {CID.from_bytes(leaf.cid): leaf for leaf in some}
+            work = partial(self._fetch_batch, by_cid, wanted, self._leaf_of, self.fetch_leaf)
+            self.work.submit(work)
+
+    def fetch_blocks(self, wanted: Mapping[CID, Flight]) -> None:
+        """Starts fetching blocks, each for its flight: in batches where these are served."""
+        if len(wanted) < _MIN_BATCH or not self.sources.batches:
+            self._fetch_each(wanted, self.sources.get_block)
+            return
+        for some in _in_batches(wanted):
+            by_cid = {cid: cid for cid in some}
+            work = partial(self._fetch_batch, by_cid, wanted, _itself, self.sources.get_block)
+            self.work.submit(work)
+
+    def _fetch_batch(
+        self,
+        by_cid: Mapping[CID, T],
+        wanted: Mapping[T, Flight],
+        bytes_of: Callable[[T, bytes], bytes],
+        fetch: Callable[[T], bytes],
+    ) -> None:
+        """Fetches items in one batch, and those that do not arrive one by one.
+
+        Args:
+            by_cid: The items, by the CIDs of their blocks.
+            wanted: Flights, also of other items.
+            bytes_of: Returns the bytes of an item from its block.
+            fetch: Returns the bytes of an item from a request of its own.
+        """
+
+        def arrived(cid: CID, block: bytes) -> None:
+            item = by_cid[cid]
+            wanted[item].run(partial(bytes_of, item, block))
+
+        try:
+            # Half of the time is left for what comes block by block.
+            with until(self.work.half()):
+                self.sources.get_blocks(by_cid, arrived)
+        finally:
+            missing = {item: wanted[item] for item in by_cid.values() if not wanted[item].done()}
+            self._fetch_each(missing, fetch)
+
+    def _fetch_each(self, wanted: Mapping[T, Flight], fetch: Callable[[T], bytes]) -> None:
         """Starts fetching items one by one, each for its flight."""
         for item, flight in wanted.items():
             self.work.submit(partial(flight.run, partial(fetch, item)))
@@ -199,13 +259,13 @@ class Fetcher:
         wanted: dict[Leaf, Flight],
         kept: KeptStream[Leaf] | None = None,
     ) -> None:
-        """Fetches neighbouring leaves as a range from any source, else as a CAR, else block by block."""
+        """Fetches neighbouring leaves as a range from any source, else as a CAR, else by their blocks."""
         try:
             # Half of the time is left for what comes block by block.
             with until(self.work.half()):
                 self.bulk.fetch_leaves(layout, wanted, kept)
         finally:
-            self.fetch_each(wanted, self.fetch_leaf)
+            self.fetch_leaves(wanted)
 
     def fetch_leaf(self, leaf: Leaf) -> bytes:
         """Returns the bytes of a leaf from its block.
@@ -216,6 +276,10 @@ class Fetcher:
         """
         # What was taken for a leaf before and was none is cached as a block.
         block = self._flights.get(leaf.cid) or self.sources.get_block(CID.from_bytes(leaf.cid))
+        return self._leaf_of(leaf, block)
+
+    def _leaf_of(self, leaf: Leaf, block: bytes) -> bytes:
+        """Returns the bytes of a leaf; a block that is none is cached as a block."""
         try:
             return leaf_bytes(leaf, block)
         except NotALeafError:
@@ -246,6 +310,16 @@ class Fetcher:
             flight = self._flights.acquire(_leaf_key(leaf))
             if flight is not None:
                 yield leaf, flight
+
+
+def _in_batches(items: Iterable[T]) -> Iterator[list[T]]:
+    rest = iter(items)
+    while some := list(islice(rest, _MAX_BATCH)):
+        yield some
+
+
+def _itself(_: CID, block: bytes) -> bytes:
+    return block
 
 
 def _close_idle(streams: WeakSet[KeptStream[Any]]) -> None:

@@ -63,8 +63,8 @@ class ReadAhead(KeptStream[T], ABC):
         """Lands flights in bulk, and removes those."""
 
     @abstractmethod
-    def _fetch_one(self, item: T) -> bytes:
-        """Returns an item that did not arrive in bulk."""
+    def _fetch_rest(self, batch: dict[T, Flight]) -> None:
+        """Starts fetching what did not arrive in bulk."""
 
     def add(self, wanted: Mapping[T, Flight]) -> None:
         """Starts fetching items, in order, after those that were added before."""
@@ -87,7 +87,7 @@ class ReadAhead(KeptStream[T], ABC):
         try:
             self._fetch_batch(batch)
         finally:
-            self._fetcher.fetch_each(batch, self._fetch_one)
+            self._fetch_rest(batch)
             with self._lock:
                 self._has_worker = bool(self._queue)
                 has_more = self._has_worker
@@ -243,5 +243,5 @@ class FileReadAhead(ReadAhead[Leaf]):
             wanted = {leaf: batch.pop(leaf) for leaf in run}
             self._fetcher.fetch_run(self._layout, wanted, self)
 
-    def _fetch_one(self, item: Leaf) -> bytes:
-        return self._fetcher.fetch_leaf(item)
+    def _fetch_rest(self, batch: dict[Leaf, Flight]) -> None:
+        self._fetcher.fetch_leaves(batch)

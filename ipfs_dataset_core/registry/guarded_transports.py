@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from concurrent.futures import Future, wait
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from ipfs_dataset_core.errors import IPFSDatasetError, TransportError, TransportTimeoutError
-from ipfs_dataset_core.interfaces import WrapperTransport, pin_arguments
+from ipfs_dataset_core.interfaces import Transport, WrapperTransport, pin_arguments
 from ipfs_dataset_core.registry.guard import Guard
 from ipfs_dataset_core.registry.provenance import on_one_line
 from ipfs_dataset_core.runtime.deadlines import time_left, until
@@ -23,7 +24,7 @@ from ipfs_dataset_core.runtime.pool import DaemonPool
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from ipfs_dataset_core.interfaces import ByteStream, Pin, Span, Transport
+    from ipfs_dataset_core.interfaces import ByteStream, Pin, Span
     from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import Options
     from ipfs_dataset_core.registry.provenance import Origin
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _END = object()
+# Blocks of a batch that a plugin may be ahead of the reader.
+_AHEAD = 16
 
 
 def guarded_transport(transport: Transport, origin: Origin, options: Options) -> Transport:
@@ -62,6 +65,11 @@ class GuardedTransport(WrapperTransport):
 
     def get_block(self, cid: CID) -> bytes:
         return self._calls.bytes_of(f"block {cid}", self.wrapped.get_block, cid)
+
+    def get_blocks(self, cids: Sequence[CID]) -> Iterator[tuple[CID, bytes]]:
+        if not self.wrapped.batches:
+            return Transport.get_blocks(self, cids)
+        return self._calls.each_block(f"{len(cids)} blocks", partial(self.wrapped.get_blocks, cids))
 
     def open_range(self, cid: CID, start: int, stop: int) -> ByteStream:
         what = f"bytes {start}-{stop - 1} of {cid}"
@@ -151,6 +159,56 @@ class _GuardedStream:
         self._calls.run(f"closing {self._what}", self._stream.close)
 
 
+class _Batch(Generic[T]):
+    """What one thread takes from an iterator, and another one reads; the first is a little ahead."""
+
+    def __init__(self) -> None:
+        self._items: deque[T] = deque()
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._ended = False
+
+    def fill(self, start: Callable[[], Iterator[T]]) -> None:
+        """Takes all items, and closes the iterator where the reader stops before."""
+        try:
+            items = iter(start())
+            try:
+                for item in items:
+                    with self._changed:
+                        self._items.append(item)
+                        self._changed.notify_all()
+                        self._changed.wait_for(lambda: self._stopped or len(self._items) < _AHEAD)
+                        if self._stopped:
+                            return
+            finally:
+                if (close := getattr(items, "close", None)) is not None:
+                    close()
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def wait(self, seconds: float) -> bool:
+        """Returns whether within so many seconds there is an item, or it is certain that none will come."""
+        with self._changed:
+            return bool(self._changed.wait_for(lambda: self._items or self._ended, seconds))
+
+    def take(self) -> Any:
+        """Returns the next item, `_END` where none will come."""
+        with self._changed:
+            if not self._items:
+                return _END
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
+
+    def stop(self) -> None:
+        """Ends the other thread as soon as it comes back from the iterator."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+
 class _Calls:
     """Runs what a transport does."""
 
@@ -165,11 +223,8 @@ class _Calls:
 
     def run(self, what: str, function: Callable[..., T], *arguments: Any) -> T:
         """Returns what a function returns, waiting for it no longer than there is time."""
-        if self._hanging >= self._size:
-            raise TransportTimeoutError(
-                f"{self._name}: {self._hanging} requests to plugin {self._origin} hang. {self._origin.remedy}"
-            )
-        seconds = max(0.0, min(time_left(), self._timeout))
+        self._check_threads()
+        seconds = self._seconds()
         end = time.monotonic() + seconds
         answer: Future[T] = Future()
         work = partial(self._settle, answer, end, partial(function, *arguments))
@@ -178,16 +233,71 @@ class _Calls:
         except RuntimeError:  # the pool is closed: run it in this thread
             work()
         wait((answer,), timeout=seconds)
-        with self._lock:
-            hangs = not answer.done()
-            self._hanging += hangs
-        if hangs:
-            answer.add_done_callback(self._returned)
-            raise TransportTimeoutError(
-                f"{self._name}: plugin {self._origin} did not return {what} within {seconds:.3g} s. "
-                f"If it is only slow, raise timeout={self._timeout:g}. {self._origin.remedy}"
-            )
+        if not answer.done():
+            raise self._hangs(what, seconds, answer)
         return self._result(what, answer)
+
+    def each_block(
+        self, what: str, start: Callable[[], Iterator[tuple[CID, bytes]]]
+    ) -> Iterator[tuple[CID, bytes]]:
+        """Yields blocks that one thread takes from a plugin, waiting for each no longer than there is time.
+
+        One thread for the whole batch: to pass each block from another one would cost more than small blocks.
+        """
+        self._check_threads()
+        batch: _Batch[tuple[CID, bytes]] = _Batch()
+        ended: Future[None] = Future()
+        end = time.monotonic() + time_left()
+        work = partial(self._settle, ended, end, partial(batch.fill, start))
+        try:
+            self._pool.submit(work)
+        except RuntimeError:  # the pool is closed: run it in this thread
+            yield from (self._as_block(what, block) for block in start())
+            return
+        try:
+            while True:
+                seconds = self._seconds()
+                if not batch.wait(seconds):
+                    raise self._hangs(f"the next of {what}", seconds, ended)
+                block = batch.take()
+                if block is _END:
+                    break
+                yield self._as_block(what, block)
+        finally:
+            batch.stop()
+        self._result(what, ended)
+
+    def _as_block(self, what: str, block: Any) -> tuple[CID, bytes]:
+        if (
+            not isinstance(block, tuple)
+            or len(block) != 2  # noqa: PLR2004 - a pair
+            or not isinstance(block[1], (bytes, bytearray, memoryview))
+        ):
+            raise TransportError(
+                f"{self._name}: plugin {self._origin} yielded {block!r:.100} for {what}, and not a CID and "
+                f"bytes. {self._origin.remedy}"
+            )
+        return block[0], bytes(block[1])
+
+    def _seconds(self) -> float:
+        """Returns for how many seconds to wait for a plugin now."""
+        return max(0.0, min(time_left(), self._timeout))
+
+    def _check_threads(self) -> None:
+        if self._hanging >= self._size:
+            raise TransportTimeoutError(
+                f"{self._name}: {self._hanging} requests to plugin {self._origin} hang. {self._origin.remedy}"
+            )
+
+    def _hangs(self, what: str, seconds: float, answer: Future[Any]) -> TransportTimeoutError:
+        """Returns the error of a request that took too long; its thread counts as hanging until it ends."""
+        with self._lock:
+            self._hanging += 1
+        answer.add_done_callback(self._returned)
+        return TransportTimeoutError(
+            f"{self._name}: plugin {self._origin} did not return {what} within {seconds:.3g} s. "
+            f"If it is only slow, raise timeout={self._timeout:g}. {self._origin.remedy}"
+        )
 
     def bytes_of(self, what: str, function: Callable[..., bytes], *arguments: Any) -> bytes:
         """Returns what `run` does, which has to be bytes."""

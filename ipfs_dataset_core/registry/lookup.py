@@ -18,7 +18,12 @@ from ipfs_dataset_core.registry.declarations import as_declaration, check_factor
 from ipfs_dataset_core.registry.discovery import Loaded, Plugins
 from ipfs_dataset_core.registry.guard import Guard
 from ipfs_dataset_core.registry.provenance import DISABLE_VARIABLE, DISTRIBUTION, Origin
-from ipfs_dataset_core.runtime.suggestions import CONTRIBUTED, missing_module, similar
+from ipfs_dataset_core.runtime.suggestions import (
+    CONTRIBUTED,
+    CONTRIBUTED_SCHEMES,
+    missing_module,
+    similar,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -287,10 +292,12 @@ def _unknown(noun: str, key: str, installed: list[str], discovery: Discovery) ->
     if close and not named:
         lines.append(f"Did you mean {close!r}?")
     lines.append(f"Installed: {', '.join(installed) or 'none'}.")
-    if noun == "format" and (known := similar(key, CONTRIBUTED, or_itself=True, at_least=0.8)):
-        package = CONTRIBUTED[known]
+    contributed = {"format": CONTRIBUTED, "address scheme": CONTRIBUTED_SCHEMES}.get(noun, {})
+    if known := similar(key, contributed, or_itself=True, at_least=0.8):
+        package = contributed[known]
         if _canonical(package) not in {_canonical(origin.distribution) for origin in origins}:
-            lines.append(f"The format {known!r} comes with: pip install {package}.")
+            form = " (addresses that end in /p2p/ID)" if known == "p2p" else ""
+            lines.append(f"The {noun} {known!r}{form} comes with: pip install {package}.")
     lines += others
     lines.append("See what is installed, and what failed, with: ipfs-dataset plugins")
     return " ".join(lines)

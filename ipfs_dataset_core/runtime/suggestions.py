@@ -31,6 +31,9 @@ CONTRIBUTED = {
     "zarr": "ipfs-dataset-zarr",
 }
 
+# The same for address schemes.
+CONTRIBUTED_SCHEMES = {"bitswap": "ipfs-dataset-bitswap", "p2p": "ipfs-dataset-bitswap"}
+
 
 def similar(
     name: str, known: Iterable[str], *, or_itself: bool = False, at_least: float = 0.6

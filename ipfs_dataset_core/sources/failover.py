@@ -20,6 +20,7 @@ from ipfs_dataset_core.errors import (
 )
 from ipfs_dataset_core.ipld import hasher, parse_name, verify
 from ipfs_dataset_core.runtime.deadlines import time_left
+from ipfs_dataset_core.sources.batches import Batch
 from ipfs_dataset_core.sources.disk_cache import DiskCache
 from ipfs_dataset_core.sources.hedging import HedgedRequests
 from ipfs_dataset_core.sources.names import newest_record
@@ -90,6 +91,64 @@ class SourcePool:
         self.keep(cid, block)
         return block
 
+    @property
+    def batches(self) -> bool:
+        """Whether blocks that are needed together are best requested together, by `get_blocks`."""
+        return any(transport.batches for transport in self.transports)
+
+    def get_blocks(self, cids: Iterable[CID], arrived: Callable[[CID, bytes], None]) -> None:
+        """Requests blocks from the sources that serve batches; nothing is raised for what does not arrive.
+
+        The caller gets the others with `get_block`, which asks all sources and tells what went wrong.
+
+        Args:
+            cids: The blocks.
+            arrived: Takes each block, verified, as it arrives; called by one thread at a time.
+        """
+        asked = self._serving_batches()
+        if not asked:
+            return
+        batch = Batch(filter(self._is_requested, cids), self._check, self._kept(arrived))
+        if self._hedged is None:
+            batch.request(asked)
+        else:
+            others = len(asked) < len(self.transports)
+            batch.request_hedged(asked, self._hedged, others=others)
+
+    def _serving_batches(self) -> list[Source]:
+        """Returns the sources for a batch, in the order in which they are asked.
+
+        None where all that serve batches failed lately, and others did not. Local stores are asked in their
+        turn, as they need no request.
+        """
+        order = sorted(self.transports, key=attrgetter("rests"))
+        if any(source.batches and not source.rests for source in order):
+            return [s for s in order if s.batches or s.local]
+        if all(source.rests for source in order):
+            return [s for s in order if s.batches]
+        return []
+
+    def _is_requested(self, cid: CID) -> bool:
+        """Returns whether a block has to be requested; others are for `get_block`, which needs no source."""
+        if cid.is_identity:
+            return False
+        if self._options.verify:
+            try:
+                hasher(cid)
+            except VerificationError:
+                return False
+        return True
+
+    def _kept(self, arrived: Callable[[CID, bytes], None]) -> Callable[[CID, bytes], None]:
+        if self._cache is None:
+            return arrived
+
+        def keep(cid: CID, block: bytes) -> None:
+            arrived(cid, block)
+            self.keep(cid, block)
+
+        return keep
+
     def has_kept(self, cid: CID) -> bool:
         """Returns whether the cache on disk probably has a block."""
         return self._cache is not None and self._cache.has(cid)
@@ -116,12 +175,16 @@ class SourcePool:
 
     def _block(self, transport: Transport, cid: CID) -> bytes:
         block = transport.get_block(cid)
+        self._check(transport, cid, block)
+        return block
+
+    def _check(self, transport: Transport, cid: CID, block: bytes) -> None:
+        """Checks that a block is not too long, and the one that its CID names."""
         limits = self._options.limits
         if len(block) > limits.block_bytes:  # otherwise the text would be made for every block
             limits.check("block_bytes", len(block), f"block {cid} from {transport.name}")
-        if self._options.verify:
+        if self._options.verify and not transport.verifies:
             verify(cid, block)
-        return block
 
     def resolve_name(self, name: str) -> str:
         """Returns the ``/ipfs/…`` or ``/ipns/…`` path that a mutable name points to now.

@@ -31,11 +31,14 @@ class HedgedRequests:
 
     Args:
         size: Number of requests at once.
+
+    Attributes:
+        permits: One is held for each request beyond the first one.
     """
 
     def __init__(self, size: int) -> None:
         self._pool = DaemonPool(size, "ipfs-dataset-race")
-        self._permits = threading.Semaphore(_MAX_HEDGES)
+        self.permits = threading.Semaphore(_MAX_HEDGES)
 
     def ask(
         self,
@@ -73,7 +76,7 @@ class HedgedRequests:
                         late = TransportTimeoutError("did not answer before the deadline")
                         failures.update(dict.fromkeys(running, late))
                         return None
-                    if waiting and self._permits.acquire(blocking=False):
+                    if waiting and self.permits.acquire(blocking=False):
                         hedges += 1
                         start_next()
                     continue
@@ -89,8 +92,21 @@ class HedgedRequests:
                     start_next()
         finally:
             for _ in range(hedges):
-                self._permits.release()
+                self.permits.release()
         return None
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Runs a function soon, with the time that the caller has left; it has to handle its own errors."""
+        end = time.monotonic() + time_left()
+
+        def timed() -> None:
+            with until(end):
+                work()
+
+        try:
+            self._pool.submit(timed)
+        except RuntimeError:  # closed: what is still read is read without other threads
+            timed()
 
     def close(self) -> None:
         """Lets the threads end."""
@@ -102,19 +118,13 @@ class HedgedRequests:
         request: Callable[[Transport], Any],
         results: queue.SimpleQueue[tuple[Source, Any, Exception | None]],
     ) -> None:
-        end = time.monotonic() + time_left()
-
         def run() -> None:
             try:
-                with until(end):
-                    results.put((source, source.ask(request), None))
+                results.put((source, source.ask(request), None))
             except Exception as error:  # noqa: BLE001 - raised in the thread that waits
                 results.put((source, None, error))
 
-        try:
-            self._pool.submit(run)
-        except RuntimeError:  # closed: what is still read is read without other threads
-            run()
+        self.start(run)
 
 
 def _bounded(seconds: float) -> float | None:

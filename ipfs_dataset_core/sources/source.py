@@ -6,6 +6,8 @@ import math
 import sys
 import threading
 import time
+from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.errors import (
@@ -15,13 +17,13 @@ from ipfs_dataset_core.errors import (
     TransportError,
     VerificationError,
 )
-from ipfs_dataset_core.interfaces.transports import WrapperTransport
+from ipfs_dataset_core.interfaces.transports import Transport, WrapperTransport
 from ipfs_dataset_core.sources.retry import wait_at_least
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
-    from ipfs_dataset_core.interfaces import ByteStream, Span, Transport
+    from ipfs_dataset_core.interfaces import ByteStream, Span
     from ipfs_dataset_core.ipld import CID
 
 T = TypeVar("T")
@@ -50,7 +52,8 @@ class Source(WrapperTransport):
 
     Only so many threads read from it at once, with a limited number of requests a second. Every worker has an
     equal part of the limits, so that workers need not communicate. A stream that stays open counts while
-    something is read from it.
+    something is read from it. A batch of blocks counts as one request, while its next block is waited for:
+    how much of it is under way at once is the transport's to decide.
 
     The user's order of preference holds among sources that work. A source that failed rests: it is asked last
     for a while, so that a dead one costs its time-out now and then, not for every block. A source that asked
@@ -82,6 +85,8 @@ class Source(WrapperTransport):
         self._gap = 0.0 if per_second is None else workers / per_second
         self._next = 0.0
         self._block_seconds: list[float] = []
+        # For each of the last batches, the longest wait for its next block.
+        self._batch_seconds: list[float] = []
         # On the monotonic clock.
         self._rests_until = 0.0
         self._limited_until = 0.0
@@ -102,10 +107,29 @@ class Source(WrapperTransport):
             self._count_request()
             return _LimitedStream(self.wrapped.open_range(cid, start, stop), self._slots)
 
+    def get_blocks(self, cids: Sequence[CID]) -> Iterator[tuple[CID, bytes]]:
+        if not self.wrapped.batches:
+            yield from Transport.get_blocks(self, cids)
+            return
+        longest, started = 0.0, time.monotonic()
+        with closing(self._each_block(partial(self.wrapped.get_blocks, cids))) as blocks:
+            for block in blocks:
+                longest = max(longest, time.monotonic() - started)
+                yield block
+                started = time.monotonic()
+        with self._lock:
+            self._batch_seconds = [*self._batch_seconds[1 - _KEPT_LATENCIES :], longest]
+
     def read_car(self, cid: CID, *, span: Span | None = None) -> Iterator[tuple[CID, bytes]]:
+        return self._each_block(partial(self.wrapped.read_car, cid, span=span))
+
+    def _each_block(
+        self, start: Callable[[], Iterator[tuple[CID, bytes]]]
+    ) -> Generator[tuple[CID, bytes], None, None]:
+        """Yields the blocks of one request, which counts while the next one is waited for."""
         with self._slots:
             self._count_request()
-            blocks = iter(self.wrapped.read_car(cid, span=span))
+            blocks = iter(start())
             block = next(blocks, None)
         try:
             while block is not None:
@@ -137,10 +161,14 @@ class Source(WrapperTransport):
             self._count_request()
             return self.wrapped.resolve_name(name)
 
-    def hedge_delay(self) -> float:
-        """Returns after how many seconds a block is late: half as much again as nearly all took."""
+    def hedge_delay(self, *, in_batch: bool = False) -> float:
+        """Returns after how many seconds a block is late: half as much again as nearly all took.
+
+        Args:
+            in_batch: Whether it is the next one of a batch.
+        """
         with self._lock:
-            known = sorted(self._block_seconds)
+            known = sorted(self._batch_seconds if in_batch else self._block_seconds)
         if len(known) < _ENOUGH_LATENCIES:
             return _DEFAULT_HEDGE_SECONDS
         return max(_LEAST_HEDGE_SECONDS, 1.5 * known[int(0.95 * (len(known) - 1))])

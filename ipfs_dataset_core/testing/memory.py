@@ -112,7 +112,7 @@ class MemoryTransport(Transport):
         blocks: By multihash, as nodes keep them.
         pinned: Every CID that was pinned.
         pin_names: What the pins are called, by CID.
-        batches: The bytes of each `put_blocks`.
+        put_bytes: The bytes of each `put_blocks`.
         closed: Whether it was closed.
     """
 
@@ -123,7 +123,7 @@ class MemoryTransport(Transport):
         self.blocks: dict[bytes, bytes] = {}
         self.pinned: list[CID] = []
         self.pin_names: dict[CID, str] = {}
-        self.batches: list[int] = []
+        self.put_bytes: list[int] = []
         self.closed = False
 
     def get_block(self, cid: CID) -> bytes:
@@ -137,7 +137,7 @@ class MemoryTransport(Transport):
 
     def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
         batch = {cid.multihash: block for cid, block in blocks}
-        self.batches.append(sum(map(len, batch.values())))
+        self.put_bytes.append(sum(map(len, batch.values())))
         self.blocks.update(batch)
 
     def pin(self, cid: CID, *, name: str = "", fetch: bool = False) -> None:

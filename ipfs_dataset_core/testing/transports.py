@@ -11,7 +11,7 @@ import pytest
 from ipfs_dataset_core.addressing.sources import address_scheme
 from ipfs_dataset_core.errors import ObjectNotFoundError, TransportError
 from ipfs_dataset_core.interfaces import Transport
-from ipfs_dataset_core.ipld import RAW, FileBuilder, get_profile, make_cid, verify
+from ipfs_dataset_core.ipld import CID, RAW, FileBuilder, get_profile, make_cid, verify
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.registry.lookup import resolve_factory
 from ipfs_dataset_core.testing.terms import Terms, said
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfs_dataset_core.interfaces import TransportPlugin
-    from ipfs_dataset_core.ipld import CID
 
 _FILE = bytes(range(256)) * 4096 * 5
 _ABSENT = make_cid(b"a block that nobody has", RAW)
@@ -103,6 +102,41 @@ class TransportContract:
         else:
             _terms.must(False, f"{wanted}; it returned {block!r:.200}")  # noqa: FBT003 - it never holds
 
+    def test_many_blocks_arrive_together(self, transport: Transport) -> None:
+        root, blocks = example_blocks()
+        wanted = [*blocks, _ABSENT, CID(0, root.codec, root.multihash)]
+        with self._no_error("Getting many blocks, of which one is not there,"):
+            found = list(transport.get_blocks(wanted))
+        cids = [cid for cid, _ in found]
+        _terms.must(
+            len(set(cids)) == len(cids) and set(cids) <= set(wanted),
+            "`get_blocks` has to yield each of the CIDs as it was given, and at most once; of "
+            f"{len(wanted)} it yielded {len(cids)}, {len(set(cids))} different ones",
+        )
+        _terms.must(
+            set(cids) == set(wanted) - {_ABSENT},
+            f"`get_blocks` has to yield every block that is there and to leave out {_ABSENT}; of "
+            f"{len(wanted)} it yielded {len(cids)}",
+        )
+        for cid, block in found:
+            _terms.must(
+                block == blocks[CID(1, cid.codec, cid.multihash)],
+                f"`get_blocks` has to yield the block of each CID; for {cid} it yielded {len(block)} bytes, "
+                f"{block!r:.40}",
+            )
+
+    def test_a_batch_may_be_left_early(self, transport: Transport) -> None:
+        _, blocks = example_blocks()
+        with self._no_error("Leaving a batch after its first block, and getting another one,"):
+            for _ in range(3):
+                batch = transport.get_blocks(list(blocks))
+                cid, block = next(iter(batch))
+                _terms.must(block == blocks[cid], f"`get_blocks` yielded another block for {cid}")
+                if (close := getattr(batch, "close", None)) is not None:
+                    close()
+            _terms.must(not list(transport.get_blocks([])), "A batch of no blocks has none")
+        self._assert_blocks(transport, blocks)
+
     def test_threads_share_it(self, transport: Transport) -> None:
         _, blocks = example_blocks()
         errors: list[Exception] = []
@@ -115,6 +149,10 @@ class TransportContract:
                     transport.put_blocks(own.items())
                     self._assert_blocks(transport, own)
                 self._assert_blocks(transport, blocks)
+                batch = dict(transport.get_blocks(list(blocks)))
+                _terms.must(
+                    batch == blocks, f"A batch has all blocks that are there, not {len(batch)}"
+                )
             except Exception as error:  # noqa: BLE001 - it is said below, in the test's own thread
                 errors.append(error)
 

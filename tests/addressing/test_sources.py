@@ -18,6 +18,7 @@ from ipfs_dataset_core.addressing.sources import (
     file_path,
     gateway_address,
     given_address,
+    joined_peers,
     mistaken_port,
     node_api,
 )
@@ -43,10 +44,45 @@ from ipfs_dataset_core.errors import AddressError
         ("data.car", "file"),
         ("C:\\data\\store", "file"),
         ("/ip4", "file"),
+        ("/ip4/192.0.2.1/tcp/4001/p2p/12D3KooWPeer", "p2p"),
+        ("/ip6/2001:db8::1/tcp/4001/p2p/12D3KooWPeer", "p2p"),
+        ("/dns/peer.example/tcp/4001/p2p/QmPeer", "p2p"),
+        ("/dns4/peer.example/tcp/4001/p2p/QmPeer", "p2p"),
+        ("/dns6/peer.example/tcp/4001/p2p/QmPeer/", "p2p"),
+        ("/dnsaddr/bootstrap.example/p2p/QmPeer", "p2p"),
+        ("/dns4/p2p/tcp/4001/p2p/QmPeer", "p2p"),
+        ("/dns4/http/tcp/4001/p2p/QmPeer", "p2p"),
+        # The plugin tells why these cannot be dialled, which the API's transport could not.
+        ("/ip4/192.0.2.1/udp/4001/quic-v1/p2p/QmPeer", "p2p"),
+        ("/ip4/192.0.2.1/tcp/4001/p2p/QmRelay/p2p-circuit/p2p/QmPeer", "p2p"),
+        ("/ip4/192.0.2.1/tcp/4001/p2p/", "p2p"),
+        ("/ip4/192.0.2.1/tcp/4001/ipfs/QmPeer", "p2p"),
+        ("/ip4/192.0.2.1/tcp/4001/p2p/QmA,/dns4/peer.example/tcp/4001/p2p/QmB", "p2p"),
+        (f"/p2p/{'1' * 46}", "p2p"),
+        ("/p2p/a-folder", "file"),
+        # A server is reached over HTTP, whatever its identity.
+        ("/ip4/127.0.0.1/tcp/5001/http/p2p/QmPeer", "multiaddr"),
+        ("/dns4/node.example/tcp/443/https/p2p/QmPeer", "multiaddr"),
+        ("/dns4/node.example/tcp/443/tls/http/p2p/QmPeer", "multiaddr"),
+        ("/unix/run/p2p/ipfs.sock", "multiaddr"),
+        ("/ip4/127.0.0.1/tcp/4001", "multiaddr"),
+        ("bitswap:", "bitswap"),
+        ("Bitswap:?bootstrap=default", "bitswap"),
+        ("bitswap://peers", "bitswap"),
+        ("bitswap.car", "file"),
     ],
 )
 def test_the_scheme_picks_the_transport(address, scheme):
     assert address_scheme(address) == scheme
+
+
+def test_the_addresses_of_peers_become_one_in_the_place_of_the_first():
+    one, two = "/ip4/192.0.2.1/tcp/4001/p2p/QmA", "/dns4/peer.example/tcp/4001/p2p/QmB"
+    other, gateway = "/ip4/127.0.0.1/tcp/5001", "gateway+https://gw.example"
+    assert joined_peers([other, one, gateway, two, one]) == [other, f"{one},{two}", gateway]
+    assert joined_peers([gateway, one]) == [gateway, one]
+    assert joined_peers([gateway, other]) == [gateway, other]
+    assert joined_peers([]) == []
 
 
 @pytest.mark.parametrize("address", ["", "  ", "a\0b", None, 5001, b"/ip4/127.0.0.1/tcp/5001"])

@@ -42,7 +42,7 @@ def test_blocks_go_out_in_bounded_batches_while_the_dataset_is_read():
 
     root = publish(TarShards(ExporterOptions()).export, samples(), transport, PROFILE)
     assert transport.pinned == [root]
-    assert max(transport.batches) <= 17 << 20
+    assert max(transport.put_bytes) <= 17 << 20
     assert seen[40] >= 16
 
 

@@ -103,7 +103,7 @@ def test_a_failure_says_how_far_it_got_and_what_to_do():
         concurrency = 1
 
         def put_blocks(self, blocks):
-            if len(self.batches) == 3:
+            if len(self.put_bytes) == 3:
                 raise TransportError("memory: no space left", retryable=False, final=True)
             super().put_blocks(blocks)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+from contextlib import closing
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from ipfs_dataset_core import TransportPlugin
+from ipfs_dataset_core import ObjectNotFoundError, TransportPlugin, open_transport
 from ipfs_dataset_core.errors import AddressError, UnknownPluginError
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.ipld import CID
@@ -20,7 +22,11 @@ from ipfs_dataset_core.reading.connections import (
     read_addresses,
     write_address,
 )
-from ipfs_dataset_core.registry.lookup import default_registry
+from ipfs_dataset_core.registry import lookup
+from ipfs_dataset_core.registry.discovery import Discovery
+from ipfs_dataset_core.registry.guarded_transports import GuardedTransport
+from ipfs_dataset_core.registry.lookup import Registry, default_registry
+from ipfs_dataset_core.testing import MemoryTransport
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support.builders import car_bytes, one_file
 from tests.support.stores import Store
@@ -50,6 +56,84 @@ def counted(monkeypatch):
     )
     Opened.log.clear()
     return Opened.log
+
+
+PEERS = ("/ip4/192.0.2.1/tcp/4001/p2p/12D3KooWA", "/dns4/b.example/tcp/4001/p2p/QmB")
+
+
+class Peers(MemoryTransport):
+    """Stands for the transport of peers; keeps the address and the options that it is made with."""
+
+    made: ClassVar[list[tuple[str, Options]]] = []
+
+    def __init__(self, address, options):
+        super().__init__()
+        self.name = f"peers {address}"
+        self.made.append((address, options))
+
+
+@pytest.fixture
+def peers(monkeypatch):
+    monkeypatch.setattr(default_registry(), "_registered", [])
+    plugin = TransportPlugin(name="peers", summary="", schemes=("p2p", "bitswap"), factory=Peers)
+    default_registry().register(plugin)
+    Peers.made.clear()
+    return Peers.made
+
+
+def test_all_addresses_of_peers_are_one_source_wherever_they_are_given(peers, monkeypatch):
+    one, two = PEERS
+    both = f"{one},{two}"
+    assert read_addresses(one, None, Options(gateways=[two])) == (both,)
+    mixed = Options(gateways=["https://g.example", one, "/ip4/127.0.0.1/tcp/5001", two])
+    assert read_addresses(None, GATEWAY, mixed) == (
+        "gateway+https://g.example",
+        both,
+        "/ip4/127.0.0.1/tcp/5001",
+        GATEWAY,
+    )
+    monkeypatch.setenv("IPFS_DATASET_GATEWAYS", f"{one} {two}")
+    assert read_addresses(None, None, Options.from_arguments({})) == (both,)
+    monkeypatch.setenv("IPFS_GATEWAY", f"{one} https://g.example")
+    assert read_addresses(None, None, Options()) == (one, "gateway+https://g.example")
+    with closing(Connections(one, Options(gateways=[two]))) as connections:
+        connections.fetcher()
+    assert [address for address, _ in peers] == [both]
+
+
+def test_peers_get_no_credentials(peers):
+    options = Options(headers={"X-Key": "secret"}, auth="bearer:secret", gateways=PEERS)
+    with closing(Connections(None, options)) as connections:
+        connections.fetcher()
+    [(_, given)] = peers
+    assert not given.headers
+    assert given.auth is None
+
+
+@pytest.mark.parametrize("address", [PEERS[0], ",".join(PEERS), "bitswap:?bootstrap=default"])
+def test_without_the_plugin_for_peers_the_error_tells_what_to_install(address, monkeypatch):
+    monkeypatch.setattr(lookup, "_default", Registry(Discovery([], [], [])))
+    with pytest.raises(UnknownPluginError, match="pip install ipfs-dataset-bitswap"):
+        Connections(address, Options()).fetcher()
+    with pytest.raises(UnknownPluginError, match="pip install ipfs-dataset-bitswap"):
+        Connections(None, Options(gateways=[address])).fetcher()
+
+
+def test_plugins_open_other_transports_by_address_without_the_users_credentials(tmp_path, peers):
+    root, blocks = one_file(b"data")
+    store = FolderStore(tmp_path / "store")
+    store.put_blocks([(root, blocks[root.multihash])])
+    options = Options(headers={"X-Key": "secret"}, auth="bearer:secret", timeout=20)
+    with closing(open_transport(str(tmp_path / "store"), options)) as transport:
+        assert transport.get_block(root) == blocks[root.multihash]
+    with closing(open_transport(PEERS[0], options)) as transport:
+        assert isinstance(transport, GuardedTransport)
+        with pytest.raises(ObjectNotFoundError):
+            transport.get_block(root)
+    [(_, given)] = peers
+    assert given == Options(timeout=20)
+    with pytest.raises(UnknownPluginError, match="'s3'"):
+        open_transport("s3://bucket", options)
 
 
 def test_addresses_that_the_user_gives_come_first():

@@ -287,8 +287,9 @@ class Plain(ReadAhead[str]):
         self.batches.append(list(batch))
         assert self.may_fetch.wait(20)
 
-    def _fetch_one(self, item):
-        return item.encode()
+    def _fetch_rest(self, batch):
+        for item, flight in batch.items():
+            flight.land(item.encode())
 
 
 @pytest.fixture

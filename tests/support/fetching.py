@@ -82,6 +82,41 @@ class Recorder(Transport):
             yield found, self._change("car", block)
 
 
+class Batches(Recorder):
+    """Serves blocks, and batches of them; `sends` changes what is yielded.
+
+    Attributes:
+        requested: The blocks of each batch.
+        closed: One item for each batch that has ended.
+    """
+
+    batches = True
+
+    def __init__(
+        self,
+        blocks: Mapping[bytes, bytes],
+        name: str = "batches",
+        sends: Callable[[Iterator[tuple[CID, bytes]]], Iterator[tuple[CID, bytes]]] = iter,
+        **attributes: object,
+    ) -> None:
+        attributes = {"serves_ranges": False, "serves_cars": False, **attributes}
+        super().__init__(blocks, name, **attributes)
+        self.sends = sends
+        self.requested: list[list[CID]] = []
+        self.closed: list[bool] = []
+
+    def get_blocks(self, cids):
+        with self._lock:
+            self.requested.append(list(cids))
+        self._count("batch")
+        try:
+            yield from self.sends(
+                (c, self.blocks[c.multihash]) for c in cids if c.multihash in self.blocks
+            )
+        finally:
+            self.closed.append(True)
+
+
 def fail(error: Exception) -> Callable[[str, bytes], bytes]:
     def change(_: str, __: bytes) -> bytes:
         raise error

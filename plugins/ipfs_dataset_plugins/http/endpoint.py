@@ -100,6 +100,8 @@ def parse_endpoint(url: str) -> Endpoint:
 def parse_multiaddr(text: str) -> Endpoint:
     """Returns the endpoint at a multiaddr of an HTTP server, such as Kubo writes into its ``api`` file.
 
+    ``/p2p/ID`` behind ``/http`` or ``/https`` is ignored: who the server is does not matter.
+
     Raises:
         AddressError: It is not the multiaddr of an HTTP server over TCP or a unix socket.
     """
@@ -113,7 +115,10 @@ def parse_multiaddr(text: str) -> Endpoint:
         )
     if len(parts) < 5 or parts[0] or parts[3] != "tcp":  # noqa: PLR2004 - /kind/host/tcp/port
         raise AddressError(f"{text!r} is no API address: write {_MULTIADDR_FORM}")
-    scheme = _SCHEMES_OF_ENDINGS.get(tuple(parts[5:]))
+    ending = parts[5:]
+    if len(ending) > 2 and ending[-3] in ("http", "https") and ending[-2] == "p2p":  # noqa: PLR2004
+        ending = ending[:-2]
+    scheme = _SCHEMES_OF_ENDINGS.get(tuple(ending))
     if scheme is None:
         raise AddressError(
             f"{text!r} ends in {'/'.join(parts[5:])!r}, which is no HTTP: write {_MULTIADDR_FORM}"

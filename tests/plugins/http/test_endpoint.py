@@ -215,6 +215,12 @@ def test_any_text_is_an_endpoint_or_refused(parts):
     assert endpoint.unix or endpoint.url.startswith(("http://", "https://"))
 
 
+@pytest.mark.parametrize("ending", ["http", "https", "tls/http"])
+def test_the_identity_of_a_server_is_ignored(ending):
+    text = f"/dns4/node.example/tcp/5001/{ending}"
+    assert parse_multiaddr(f"{text}/p2p/12D3KooWPeer") == parse_multiaddr(text)
+
+
 def test_a_percent_sign_in_the_path_of_a_socket_may_be_one():
     assert parse_multiaddr("/unix/run/50%.sock").unix == "/run/50%.sock"
 

@@ -1,0 +1,232 @@
+"""Scattered leaves, files of folders and inner nodes come in batches where a source serves them."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import pytest
+from torch.utils.data import DataLoader
+
+from ipfs_dataset_core import TransportError, TransportPlugin, VerificationError
+from ipfs_dataset_core.datasets.map_style import IPFSDataset
+from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
+from ipfs_dataset_core.ipld import DAG_PB, FileBuilder, get_profile, node_kind
+from ipfs_dataset_core.reading.directories import VerifiedDirectory
+from ipfs_dataset_core.reading.files import VerifiedFile
+from ipfs_dataset_core.registry.lookup import default_registry
+from tests.support.builders import noise, one_file, tree
+from tests.support.fetching import Batches, Recorder, fetching, flip, read_all
+
+DATA = noise(12 << 20)
+CHUNK = 256 << 10
+LEAVES = len(DATA) // CHUNK
+FILES = {name: one_file(DATA, name) for name in ("unixfs-v0-2015", "kubo-cidv1")}
+SMALL = {f"{number:04}.bin": noise(3000, number) for number in range(300)}
+
+
+@pytest.fixture(params=list(FILES))
+def file(request):
+    return FILES[request.param]
+
+
+def dies_after(count):
+    def sends(blocks):
+        for number, block in enumerate(blocks):
+            if number == count:
+                raise TransportError("connection lost", retryable=True)
+            yield block
+
+    return sends
+
+
+def lies(blocks):
+    for number, (cid, block) in enumerate(blocks):
+        yield cid, flip("block")("block", block) if number == 2 else block
+
+
+def leaves_out(blocks):
+    return (block for number, block in enumerate(blocks) if number % 2)
+
+
+def test_scattered_leaves_come_in_one_batch(file):
+    root, blocks = file
+    batches = Batches(blocks)
+    with fetching(batches) as fetcher:
+        opened = VerifiedFile(fetcher, root, "x")
+        spans = [(n * CHUNK + 5, n * CHUNK + 900) for n in range(0, LEAVES, 3)]
+        opened.prefetch(spans)
+        for start, stop in spans:
+            assert opened.read_at(start, stop - start) == DATA[start:stop]
+    assert batches.asked["batch"] == 1
+    assert batches.asked["block"] == 1  # the root
+    assert len(batches.requested[0]) == len(spans)
+
+
+@pytest.mark.parametrize(
+    "sends", [dies_after(0), dies_after(9), lies, leaves_out, lambda _: iter(())]
+)
+def test_what_a_batch_does_not_deliver_comes_block_by_block(file, sends):
+    root, blocks = file
+    assert read_all(root, Batches(blocks, sends=sends), piece=1 << 20) == DATA
+
+
+def test_a_liar_alone_is_a_verification_error(file):
+    root, blocks = file
+    liar = Batches(blocks, sends=lies, change=flip("block"))
+    liar.blocks = {**blocks}
+    with pytest.raises(VerificationError):
+        read_all(root, liar, piece=1 << 20)
+
+
+def test_a_sequential_reader_gets_batches_ahead_and_nothing_twice(file):
+    root, blocks = file
+    batches = Batches(blocks)
+    assert read_all(root, batches, piece=64 << 10) == DATA
+    single = Counter({cid: n for cid, n in batches.asked.items() if not isinstance(cid, str)})
+    wanted = Counter(cid for batch in batches.requested for cid in batch)
+    assert max((single + wanted).values()) == 1
+    assert single.total() < 12  # the root, and what was read before reading in order was noticed
+    assert batches.asked["batch"] < 12
+
+
+def test_neighbours_come_as_a_range_and_lone_leaves_in_a_batch_where_sources_serve_both(file):
+    root, blocks = file
+    ranging, batches = Recorder(blocks, "ranges", serves_cars=False), Batches(blocks)
+    with fetching(ranging, batches) as fetcher:
+        opened = VerifiedFile(fetcher, root, "x")
+        spans = [(n * CHUNK + 5, n * CHUNK + 50) for n in (30, 10, 11, 12, 13, 40, 20)]
+        opened.prefetch(spans)
+        for start, stop in spans:
+            assert opened.read_at(start, stop - start) == DATA[start:stop]
+    assert ranging.asked["range"] == 1
+    assert [len(batch) for batch in batches.requested] == [3]
+
+
+def test_without_batches_blocks_are_requested_as_ever(file):
+    root, blocks = file
+    plain = Recorder(blocks, serves_ranges=False, serves_cars=False)
+    assert read_all(root, plain, piece=1 << 20) == DATA
+    assert plain.asked["block"] == LEAVES + 1
+
+
+def test_an_inner_node_that_looks_like_a_leaf_is_read_through():
+    # Wide and shallow trees of tiny leaves: the sizes of inner nodes may be those of leaves.
+    for size in range(190, 260):
+        data = noise(size * 40, size)
+        blocks = {}
+        builder = FileBuilder(get_profile("unixfs-v0-2015"), blocks.__setitem__)
+        builder.write(data)
+        root = builder.finish().cid
+        served = Batches({cid.multihash: block for cid, block in blocks.items()})
+        assert read_all(root, served) == data
+
+
+def test_the_small_files_of_a_folder_come_in_batches_in_any_order():
+    root, blocks = tree(SMALL)
+    batches = Batches(blocks)
+    with fetching(batches) as fetcher:
+        directory = VerifiedDirectory(fetcher, root, "x")
+        names = list(SMALL)[::7][::-1]
+        directory.prefetch(names)
+        assert {name: directory.open(name).read() for name in names} == {n: SMALL[n] for n in names}
+    assert batches.asked["batch"] == 1
+    assert batches.asked["block"] == 1
+
+
+def test_a_folder_that_is_read_in_order_takes_few_batches():
+    root, blocks = tree(SMALL)
+    batches = Batches(blocks)
+    with fetching(batches) as fetcher:
+        directory = VerifiedDirectory(fetcher, root, "x")
+        directory.read_ahead(list(SMALL))
+        assert {name: directory.open(name).read() for name in SMALL} == SMALL
+    assert batches.asked["batch"] <= 3
+    assert batches.asked["block"] <= 2
+
+
+def test_the_blocks_of_a_sharded_directory_come_in_batches():
+    files = {f"{number:05}.bin": b"%d" % number for number in range(8000)}
+    root, blocks = tree(files)
+    assert node_kind(root, blocks[root.multihash]) == "hamt"
+    batches = Batches(blocks)
+    with fetching(batches) as fetcher:
+        assert sorted(VerifiedDirectory(fetcher, root, "x").names()) == sorted(files)
+    inner = sum(1 for batch in batches.requested for cid in batch if cid.codec == DAG_PB)
+    assert batches.asked["block"] < inner / 4
+
+
+def test_two_threads_share_what_a_batch_brings():
+    root, blocks = FILES["kubo-cidv1"]
+    batches = Batches(blocks)
+    errors: list[BaseException] = []
+    with fetching(batches) as fetcher:
+        opened = VerifiedFile(fetcher, root, "x")
+        spans = [(n * CHUNK, n * CHUNK + 10) for n in range(0, LEAVES, 2)]
+
+        def read():
+            try:
+                opened.prefetch(spans)
+                for start, stop in spans:
+                    assert opened.read_at(start, stop - start) == DATA[start:stop]
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=read) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not errors
+    wanted = Counter(cid for batch in batches.requested for cid in batch)
+    assert set(wanted.values()) == {1}
+
+
+def test_closing_while_a_batch_is_under_way_ends_those_who_wait():
+    root, blocks = FILES["kubo-cidv1"]
+    stuck, released = threading.Event(), threading.Event()
+
+    def sends(found):
+        stuck.set()
+        released.wait(60)
+        yield from found
+
+    with fetching(Batches(blocks, sends=sends)) as fetcher:
+        opened = VerifiedFile(fetcher, root, "x")
+        opened.prefetch([(n * CHUNK, n * CHUNK + 10) for n in range(0, LEAVES, 2)])
+        assert stuck.wait(20)
+        closer = threading.Timer(0.1, fetcher.close)
+        closer.start()
+        with pytest.raises(TransportError, match="was closed"):
+            opened.read_at(0, 10)
+        closer.join()
+        released.set()
+
+
+SERVED: dict[bytes, bytes] = {}
+
+
+def open_batches(address, _):
+    return Batches(SERVED, address)
+
+
+def test_a_dataset_in_workers_reads_over_batches(monkeypatch):
+    root, blocks = tree(SMALL)
+    SERVED.update(blocks)
+    monkeypatch.setattr(default_registry(), "_registered", [])
+    plugin = TransportPlugin(name="batches", summary="", schemes=("p2p",), factory=open_batches)
+    default_registry().register(plugin)
+    dataset = IPFSDataset(
+        IPFSObject(f"ipfs://{root}", RemoteFileType.FOLDER), "/ip4/192.0.2.1/tcp/4001/p2p/12D3KooWA"
+    )
+    loader = DataLoader(
+        dataset,
+        batch_size=32,
+        shuffle=True,
+        num_workers=2,
+        collate_fn=list,
+        multiprocessing_context="fork",
+    )
+    found = dict(sample for batch in loader for sample in batch)
+    dataset.close()
+    assert found == SMALL
