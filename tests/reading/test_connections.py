@@ -112,7 +112,7 @@ def test_peers_get_no_credentials(peers):
 
 @pytest.mark.parametrize("address", [PEERS[0], ",".join(PEERS), "bitswap:?bootstrap=default"])
 def test_without_the_plugin_for_peers_the_error_tells_what_to_install(address, monkeypatch):
-    monkeypatch.setattr(lookup, "_default", Registry(Discovery([], [], [])))
+    monkeypatch.setattr(lookup, "_default", Registry(Discovery((), (), ())))
     with pytest.raises(UnknownPluginError, match="pip install ipfs-dataset-bitswap"):
         Connections(address, Options()).fetcher()
     with pytest.raises(UnknownPluginError, match="pip install ipfs-dataset-bitswap"):

@@ -24,7 +24,7 @@ from ipfs_dataset_core.registry.lookup import (
     resolve_factory,
 )
 from ipfs_dataset_core.registry.provenance import Failure, Origin
-from ipfs_dataset_core.runtime.suggestions import CONTRIBUTED
+from ipfs_dataset_core.runtime.suggestions import CONTRIBUTED, CONTRIBUTED_SCHEMES
 from ipfs_dataset_core.testing import MemoryFile
 
 
@@ -193,15 +193,19 @@ def test_the_plugin_of_that_very_name_is_quoted_before_others():
     assert "ImportError: other" in message
 
 
-def test_the_list_of_contributed_formats_is_that_of_their_declarations():
-    contributed = {}
+def test_the_lists_of_what_is_contributed_are_those_of_the_declarations():
+    formats, schemes = {}, {}
     for folder in (Path(__file__).parents[2] / "contrib").iterdir():
         for module in folder.glob("src/*/*.py"):
+            text = module.read_text()
             # In a declaration, or in the class of a reader.
-            pattern = r'^(?: +name="(\w+)",|    name = "(\w+)")$'
-            for declared, of_class in re.findall(pattern, module.read_text(), re.MULTILINE):
-                contributed[declared or of_class] = folder.name
-    assert contributed == CONTRIBUTED
+            pattern = r'ReaderPlugin\(\s*name="(\w+)",|^    name = "(\w+)"$'
+            for declared, of_class in re.findall(pattern, text, re.MULTILINE):
+                formats[declared or of_class] = folder.name
+            for declared in re.findall(r"TransportPlugin\(.*?schemes=\((.*?)\)", text, re.DOTALL):
+                schemes.update(dict.fromkeys(re.findall(r'"(\w+)"', declared), folder.name))
+    assert formats == CONTRIBUTED
+    assert schemes.items() <= CONTRIBUTED_SCHEMES.items()
 
 
 def test_nothing_at_all_installed_is_said_too():

@@ -323,9 +323,10 @@ def guarded(transport, **options):
 
 
 def test_the_guard_passes_batches_on_and_their_blocks_as_bytes():
-    batches = Batches(
-        BY_HASH, sends=lambda blocks: ((cid, memoryview(block)) for cid, block in blocks)
-    )
+    def views(blocks):
+        return ((cid, memoryview(block)) for cid, block in blocks)
+
+    batches = Batches(BY_HASH, sends=views)
     with closing(guarded(batches)) as transport:
         assert transport.batches
         assert list(transport.get_blocks(CIDS)) == list(BLOCKS.items())

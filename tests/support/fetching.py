@@ -100,7 +100,7 @@ class Batches(Recorder):
         **attributes: object,
     ) -> None:
         attributes = {"serves_ranges": False, "serves_cars": False, **attributes}
-        super().__init__(blocks, name, **attributes)
+        super().__init__(blocks, name, **attributes)  # type: ignore[arg-type]
         self.sends = sends
         self.requested: list[list[CID]] = []
         self.closed: list[bool] = []
