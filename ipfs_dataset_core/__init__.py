@@ -100,7 +100,7 @@ if TYPE_CHECKING:
         Connections as Connections,
         open_transport as open_transport,
     )
-    from ipfs_dataset_core.reading.resolver import open_object as open_object
+    from ipfs_dataset_core.reading.objects import open_object as open_object
     from ipfs_dataset_core.registry.lookup import open_reader as open_reader, register as register
     from ipfs_dataset_core.runtime.deadlines import (
         check_time as check_time,
@@ -169,7 +169,7 @@ else:
             "publishing.names": "publish_name",
             "publishing.pins": "add_pin clean_store list_pins remove_pin",
             "reading.connections": "Connections open_transport",
-            "reading.resolver": "open_object",
+            "reading.objects": "open_object",
             "registry.lookup": "open_reader register",
             "runtime.deadlines": "check_time progressed time_left",
             "runtime.error_location": "located",

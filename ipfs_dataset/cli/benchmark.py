@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ipfs_dataset_core.addressing.object_url import parse_object_url, redacted
-from ipfs_dataset_core.datasets.objects import DatasetObject
+from ipfs_dataset_core.datasets.objects import DatasetObject, choose_format
 from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.interfaces import ObjectDirectory
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from ipfs_dataset_core.reading.connections import Connections
-from ipfs_dataset_core.reading.resolver import choose_format, open_object, resolve_root
+from ipfs_dataset_core.reading.objects import open_object, resolve_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

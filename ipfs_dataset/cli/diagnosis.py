@@ -21,7 +21,7 @@ from ipfs_dataset_core.ipld.data_model import links
 from ipfs_dataset_core.reading.connections import Connections, connect, options_for, read_addresses
 from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.reading.layout import FileLayout, Leaf
-from ipfs_dataset_core.reading.resolver import resolve_root
+from ipfs_dataset_core.reading.objects import resolve_root
 from ipfs_dataset_core.reading.verified_streams import CarStream, RangeStream
 from ipfs_dataset_core.sources.failover import SourcePool
 

@@ -12,6 +12,7 @@ import attrs
 from ipfs_dataset_core.addressing.object_url import parse_object_url, redacted
 from ipfs_dataset_core.datasets.describing import sample_text
 from ipfs_dataset_core.datasets.imported import ImportedDataset
+from ipfs_dataset_core.datasets.objects import choose_format
 from ipfs_dataset_core.datasets.published import NotPublishedError, exporters_of, find_published
 from ipfs_dataset_core.errors import FormatError, ObjectNotFoundError
 from ipfs_dataset_core.interfaces import (
@@ -22,8 +23,7 @@ from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.ipld.dag_pb import decode
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.reading.connections import connections_to_published
-from ipfs_dataset_core.reading.directories import open_file
-from ipfs_dataset_core.reading.resolver import choose_format, locate, open_located
+from ipfs_dataset_core.reading.objects import locate, open_file
 from ipfs_dataset_core.registry.guarded_readers import make_reader
 
 if TYPE_CHECKING:
@@ -397,10 +397,9 @@ def _contents(url: str, filetype: str | None, connections: Connections, *, raw: 
         else:
             form = next(form for form, exporter in forms.items() if exporter is found.exporter)
             return PublishedContents(ImportedDataset(found), name, form, sources)
-    fetcher = connections.fetcher(parsed.gateway)
-    target = locate(parsed, connections)
-    source = open_located(fetcher, target, name)
-    names = name, getattr(target, "text", None) or str(target), sources
+    located = locate(url, connections)
+    fetcher, source = located.fetcher, located.open()
+    names = name, located.content_id(), sources
     if isinstance(source, ObjectDirectory):
         size = _tree_size(fetcher.block(source.cid)) if source.cid is not None else None
         return FolderContents(source, size, fetcher, names)

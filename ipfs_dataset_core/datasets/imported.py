@@ -51,7 +51,7 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
         transform: Callable[[Any], Any] | None = None,
         target_transform: Callable[[Any], Any] | None = None,
     ) -> None:
-        super().__init__(published.connections, published.url)
+        super().__init__(published.root.connections, published.root.name)
         self._published = published
         self._sample_transform = sample_transform(transform, target_transform, data=0)
         self._samples = ProcessLocal(_Opener(published, self._sample_transform))
@@ -143,7 +143,7 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
             yield f"{info.samples:,}{schema}"
             if info.size is not None:
                 yield human_size(info.size)
-        sources = self._connections.describe(self._published.gateway)
+        sources = self._connections.describe(self._published.root.gateway)
         yield f"{self.content_id()} from {sources}"
 
     def _indexed(self) -> IndexedSamples:

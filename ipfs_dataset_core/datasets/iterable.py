@@ -25,7 +25,7 @@ from ipfs_dataset_core.datasets.splits import splits_of_objects
 from ipfs_dataset_core.datasets.stream_reading import StreamOrder, StreamReading
 from ipfs_dataset_core.datasets.streaming import SkippingStream, can_be_mixed
 from ipfs_dataset_core.datasets.transforms import explain_collate, sample_transform
-from ipfs_dataset_core.datasets.worker_samples import WorkerTransfer
+from ipfs_dataset_core.datasets.worker_samples import each_sent
 from ipfs_dataset_core.errors import FormatError, StateError
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.order.global_order import Lanes
@@ -293,21 +293,21 @@ class IPFSIterableDataset(ResumableStream):
         return ConcatenatedShards([shard for shard, _ in known])
 
     def transformed(self, samples: Iterator[Any]) -> Iterator[Any]:
-        """Yields samples with `transform` applied, ready for their way out of a worker."""
-        if self._sample_transform is not None:
-            samples = map(self._sample_transform, samples)
-        return WorkerTransfer(self._connections.options.worker_memory).stream(samples)
+        """Yields samples with `transform` applied, in the form in which a worker sends them."""
+        for change in self._changes():
+            samples = map(change, samples)
+        return samples
 
     def transformed_pairs(self, numbered: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
         """Yields numbers and their samples, as `transformed` does."""
-        changes = [
-            self._sample_transform,
-            WorkerTransfer(self._connections.options.worker_memory).of_each(),
-        ]
-        for change in changes:
-            if change is not None:
-                numbered = map(partial(_changed, change), numbered)
+        for change in self._changes():
+            numbered = map(partial(_changed, change), numbered)
         return numbered
+
+    def _changes(self) -> list[Callable[[Any], Any]]:
+        """Returns what is done to each sample after it was read."""
+        changes = (self._sample_transform, each_sent(self._connections.options.worker_memory))
+        return [change for change in changes if change is not None]
 
     def skipping(self, samples: ConcatenatedShards, *, replaces: bool) -> SkippingStream:
         """Returns what reads samples by number, and skips as `handler` tells.

@@ -6,7 +6,7 @@ import operator
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from ipfs_dataset_core.datasets.batch_fetch import BatchReader, numbered
 from ipfs_dataset_core.datasets.decoding import Decoders
@@ -24,7 +24,7 @@ from ipfs_dataset_core.datasets.transforms import (
     explain_collate,
     sample_transform,
 )
-from ipfs_dataset_core.datasets.worker_samples import WorkerTransfer
+from ipfs_dataset_core.datasets.worker_samples import sent_batch, sent_sample
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.order.order_state import OrderState, joined_ids
 from ipfs_dataset_core.order.reader_rank import job_of_process
@@ -63,7 +63,6 @@ class SampleAccess:
         # Where the next iteration begins, and how far the last one has come.
         self._position = self._read_to = 0
         self._length: int | None = None
-        self._transfer = WorkerTransfer(connections.options.worker_memory)
         self._sample_transform: SampleTransform | None = None
 
     @abstractmethod
@@ -153,7 +152,10 @@ class SampleAccess:
         position = as_integer(index)
         if not -length <= position < length:
             raise IndexError(f"sample {position} of a dataset of {length}: {self._name}")
-        return self._transfer.sample(self._indexed().read(position % length))
+        sample = self._indexed().read(position % length)
+        if get_worker_info() is None:
+            return sample
+        return sent_sample(sample, self._connections.options.worker_memory)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Returns a batch: what it needs is fetched together, then each sample is read by ``self[index]``.
@@ -176,7 +178,9 @@ class SampleAccess:
             unchanged=self._unchanged,
             replaces=not self._policy.raises and job_of_process().world > 1,
         )
-        return self._transfer.batch(batch)
+        if get_worker_info() is None:
+            return batch
+        return sent_batch(batch, self._connections.options.worker_memory)
 
     def prefetch(self, indices: Sequence[int]) -> None:
         """Starts fetching samples of the next batches while others are read.

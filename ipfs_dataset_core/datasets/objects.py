@@ -20,10 +20,16 @@ from ipfs_dataset_core.datasets.decoding import Decoders
 from ipfs_dataset_core.datasets.published import warn_of_published
 from ipfs_dataset_core.datasets.shards import FolderShard, ObjectShard
 from ipfs_dataset_core.errors import AddressError, FormatError, IPFSDatasetError, Location
-from ipfs_dataset_core.interfaces import FolderReader, ObjectDirectory, Reader, is_whole_file
+from ipfs_dataset_core.interfaces import (
+    FolderReader,
+    ObjectDirectory,
+    Reader,
+    ReaderPlugin,
+    is_whole_file,
+)
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
-from ipfs_dataset_core.reading.resolver import choose_format, locate, named_format, open_located
-from ipfs_dataset_core.reading.unverified import PlainPath
+from ipfs_dataset_core.reading.objects import locate
+from ipfs_dataset_core.registry.declarations import check, declaration_of, is_reader_class
 from ipfs_dataset_core.registry.guarded_readers import make_reader, unguarded
 from ipfs_dataset_core.registry.lookup import default_registry, resolve_factory
 from ipfs_dataset_core.registry.provenance import warn_of_fallback
@@ -36,56 +42,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ipfs_dataset_core.datasets.shards import Shard
-    from ipfs_dataset_core.interfaces import ObjectFile, ReaderPlugin
-    from ipfs_dataset_core.ipld import CID
+    from ipfs_dataset_core.interfaces import ObjectFile
     from ipfs_dataset_core.options import Limits
     from ipfs_dataset_core.reading.connections import Connections
+    from ipfs_dataset_core.reading.objects import LocatedObject
 
 log = logging.getLogger(__name__)
 
 # For how many seconds an error waits for the list that names the line of its member.
 _LISTING_SECONDS = 2.0
-
-
-@attrs.frozen
-class Opener:
-    """Opens an object whose CID is known, in the process that calls it; pickles.
-
-    Args:
-        connections: Where to read.
-        gateway: The gateway that the object's URL names, if any.
-        target: What the URL led to.
-        name: What errors call the object.
-    """
-
-    connections: Connections
-    gateway: str | None = attrs.field(repr=False)
-    target: CID | PlainPath
-    name: str
-
-    @property
-    def deadline(self) -> float:
-        """For how many seconds one thing may be read."""
-        return self.connections.options.deadline
-
-    def __call__(self) -> ObjectFile | ObjectDirectory:
-        return open_located(self.connections.fetcher(self.gateway), self.target, self.name)
-
-
-@attrs.frozen
-class MemberOpener:
-    """Opens a file in a folder, in the process that calls it; pickles.
-
-    Args:
-        folder: Opens the folder.
-        path: Of the file in the folder.
-    """
-
-    folder: Opener
-    path: str
-
-    def __call__(self) -> ObjectFile:
-        return cast("ObjectDirectory", self.folder()).open(self.path)
 
 
 class FolderPlaces:
@@ -143,7 +108,7 @@ class DatasetObject:
         self.obj = obj
         self.name = redacted(obj.url) if isinstance(obj.url, str) else repr(obj.url)
         self._connections = connections
-        self._target: CID | PlainPath | None = None
+        self._located: LocatedObject | None = None
         self._shards: list[Shard] | None = None
         _not_located.add(self)
         _import_reader(obj)
@@ -176,8 +141,7 @@ class DatasetObject:
 
     def content_id(self) -> str:
         """Returns the object's CID, or its path where that is left to the sources to resolve."""
-        target = self._locate()
-        return target.text if isinstance(target, PlainPath) else str(target)
+        return self._locate().content_id()
 
     def _is_decoded(self, source: ObjectFile | ObjectDirectory) -> bool:
         decoders = self._decoders
@@ -196,7 +160,7 @@ class DatasetObject:
         """Resolves a mutable name, before other processes could find another CID."""
         _not_located.discard(self)
         try:
-            if self._target is None and parse_object_url(self.obj.url).namespace == "ipns":
+            if self._located is None and parse_object_url(self.obj.url).namespace == "ipns":
                 self._locate()
         except IPFSDatasetError as error:
             log.warning("The name in %s cannot be followed yet: %s", self.name, error)
@@ -206,23 +170,20 @@ class DatasetObject:
             self.follow_name()
         return self.__dict__
 
-    def _locate(self) -> CID | PlainPath:
-        if self._target is None:
+    def _locate(self) -> LocatedObject:
+        if self._located is None:
             _not_located.discard(self)
-            url = parse_object_url(self.obj.url)
-            self._target = locate(url, self._connections)
-            if url.namespace == "ipns":
-                log.info("%s is %s", self.name, self._target)
-        return self._target
+            self._located = locate(self.obj.url, self._connections)
+            if parse_object_url(self.obj.url).namespace == "ipns":
+                log.info("%s is %s", self.name, self._located.target)
+        return self._located
 
     def _find_shards(self, *, in_order: bool) -> list[Shard]:
-        gateway = parse_object_url(self.obj.url).gateway
-        opener = Opener(self._connections, gateway, self._locate(), self.name)
-        opened = ProcessLocal(opener)
+        found = self._locate()
+        opened = ProcessLocal(found.open)
         source = opened.get()
         if self.obj.filetype is None:
-            url = parse_object_url(self.obj.url)
-            warn_of_published(self._connections.fetcher(gateway), url, self._locate(), source)
+            warn_of_published(found, parse_object_url(self.obj.url), source)
         member_format = _member_format(self.obj, source)
         chosen: ReaderPlugin | Reader
         if member_format is not None:
@@ -231,8 +192,9 @@ class DatasetObject:
             chosen = default_registry().reader(RemoteFileType.PLAIN.value)
         else:
             chosen = choose_format(self.obj, source)
+        deadline = self._connections.options.deadline
         shard = ObjectShard(
-            opener, chosen, self.name, decoders=self._decoders, deadline=opener.deadline
+            found.open, chosen, self.name, decoders=self._decoders, deadline=deadline
         )
         if not isinstance(shard.reader, FolderReader):
             return [shard]
@@ -242,12 +204,12 @@ class DatasetObject:
             source.read_ahead()
         folder = cast("ProcessLocal[ObjectDirectory]", opened)
         places = FolderPlaces(folder, self.name, shard.reader)
-        with working(self._connections.options.deadline, f"The listing of {self.name!r}"):
+        with working(deadline, f"The listing of {self.name!r}"):
             members = shard.reader.members(source)
             if member_format is not None:
-                return _shards_of_format(folder, opener, members, places, member_format)
+                return _shards_of_format(folder, found, members, places, member_format)
             return _folder_shards(
-                folder, opener, members, places, decoders=self._decoders, limits=source.limits
+                folder, found, members, places, decoders=self._decoders, limits=source.limits
             )
 
 
@@ -269,7 +231,7 @@ def _member_format(
 
 def _shards_of_format(
     opened: ProcessLocal[ObjectDirectory],
-    opener: Opener,
+    found: LocatedObject,
     members: Sequence[str],
     places: FolderPlaces,
     chosen: ReaderPlugin | Reader,
@@ -291,24 +253,24 @@ def _shards_of_format(
     name = chosen.name or type(chosen).__name__
     if members and not own:
         raise FormatError(
-            f"{opener.name!r} is a folder, and none of its {len(members)} files is of the format "
+            f"{found.name!r} is a folder, and none of its {len(members)} files is of the format "
             f"{name!r}, whose names end in {' or '.join(suffixes)}: use FOLDER, or leave filetype out"
         )
     if len(own) < len(members):
         left = len(members) - len(own)
-        log.info("%s: %d files are not of the format %r and are left out", opener.name, left, name)
+        log.info("%s: %d files are not of the format %r and are left out", found.name, left, name)
     reader = make_reader(chosen)
     paths = [members[number] for number in own]
     if own and is_whole_file(type(unguarded(reader))):
         where = _ChosenPlaces(places, array("Q", own))
         decoders = Decoders(dict.fromkeys(suffixes or ("",), chosen), any_name=True)
-        return [FolderShard(opened, NameTable(paths), opener.name, where, decoders)]
-    opened.get().limits.check("archives", len(own), f"the folder {opener.name!r}")
+        return [FolderShard(opened, NameTable(paths), found.name, where, decoders)]
+    opened.get().limits.check("archives", len(own), f"the folder {found.name!r}")
     return [
         ObjectShard(
-            *(MemberOpener(opener, path), chosen, f"{opener.name}/{path}"),
+            *(partial(found.open_member, path), chosen, f"{found.name}/{path}"),
             partial(places.where, number, path),
-            deadline=opener.deadline,
+            deadline=found.connections.options.deadline,
         )
         for number, path in zip(own, paths, strict=True)
     ]
@@ -336,7 +298,7 @@ if hasattr(os, "register_at_fork"):
 
 def _folder_shards(
     opened: ProcessLocal[ObjectDirectory],
-    opener: Opener,
+    found: LocatedObject,
     members: Sequence[str],
     places: FolderPlaces,
     *,
@@ -348,7 +310,7 @@ def _folder_shards(
     Raises:
         LimitError: There are too many archives.
     """
-    reader_for = lru_cache(1024)(partial(_reader_for, opener.name))
+    reader_for = lru_cache(1024)(partial(_reader_for, found.name))
     shards: list[Shard] = []
     # A list may name an archive several times; its index is needed once.
     archives: dict[str, Shard] = {}
@@ -357,7 +319,7 @@ def _folder_shards(
     def end_run(stop: int) -> None:
         if start < stop:
             names, where = _names(members, start, stop), _RunPlaces(places, start)
-            shards.append(FolderShard(opened, names, opener.name, where, decoders))
+            shards.append(FolderShard(opened, names, found.name, where, decoders))
 
     for position, path in enumerate(members):
         check_time()
@@ -369,12 +331,12 @@ def _folder_shards(
             end_run(position)
             start = position + 1
             count += 1
-            limits.check("archives", count, f"the folder {opener.name!r}")
+            limits.check("archives", count, f"the folder {found.name!r}")
             if path not in archives:
-                where, name = partial(places.where, position, path), f"{opener.name}/{path}"
+                where, name = partial(places.where, position, path), f"{found.name}/{path}"
                 archives[path] = ObjectShard(
-                    *(MemberOpener(opener, path), plugin, name, where, decoders),
-                    deadline=opener.deadline,
+                    *(partial(found.open_member, path), plugin, name, where, decoders),
+                    deadline=found.connections.options.deadline,
                 )
             shards.append(archives[path])
     end_run(len(members))
@@ -439,6 +401,64 @@ def described_sources(connections: Connections, objects: Sequence[DatasetObject]
         with suppress(AddressError):  # raised at first use
             gateway = parse_object_url(item.obj.url).gateway
     return connections.describe(gateway)
+
+
+def choose_format(obj: IPFSObject, source: ObjectFile | ObjectDirectory) -> ReaderPlugin | Reader:
+    """Returns the format of an object: the one that the user named, else by suffix, else by its first bytes.
+
+    Raises:
+        UnknownPluginError: The user named a format that nothing installed reads.
+        FormatError: The format reads files and the object is a directory, or the other way round.
+    """
+    chosen = obj.filetype
+    if isinstance(chosen, Reader):
+        return chosen
+    plugin = _detect(obj.url, source) if chosen is None else named_format(obj)
+    is_directory = isinstance(source, ObjectDirectory)
+    if is_directory != (plugin.reads == "directory"):
+        found = "a directory" if is_directory else "a file"
+        raise FormatError(
+            f"{redacted(obj.url)!r} is {found}, and the format {plugin.name!r} reads a {plugin.reads}: "
+            f"{'use FOLDER' if is_directory else 'choose a format for files'}, or leave filetype out"
+        )
+    return plugin
+
+
+def named_format(obj: IPFSObject) -> ReaderPlugin:
+    """Returns the format that the user named for an object.
+
+    Raises:
+        UnknownPluginError: Nothing installed has the name.
+        PluginError: It is a declaration with a value that is not possible.
+        AddressError: It is no format.
+    """
+    chosen: Any = obj.filetype
+    if isinstance(chosen, ReaderPlugin):
+        check(chosen)
+        return chosen
+    if isinstance(chosen, str):
+        name = chosen.value if isinstance(chosen, RemoteFileType) else chosen
+        return default_registry().reader(name)
+    if is_reader_class(chosen):
+        return declaration_of(chosen, chosen.__name__)
+    raise AddressError(
+        f"{redacted(obj.url)!r}: filetype is a RemoteFileType, the name of a format, a subclass of Reader, "
+        f"an object of one or a ReaderPlugin, not {chosen!r}"
+    )
+
+
+def _detect(url: str, source: ObjectFile | ObjectDirectory) -> ReaderPlugin:
+    registry = default_registry()
+    if isinstance(source, ObjectDirectory):
+        return registry.reader(RemoteFileType.FOLDER.value)
+    name = (parse_object_url(url).path or ("",))[-1]
+    found = registry.reader_for_suffix(name) if name else None
+    if found is None or found.reads != "file":
+        found = registry.reader_for_content(source)
+    if found is None:
+        warn_of_fallback(repr(redacted(url)), registry.discovery.failures)
+        return registry.reader(RemoteFileType.PLAIN.value)
+    return found
 
 
 def as_objects(given: IPFSObject | str | Iterable[IPFSObject | str]) -> list[IPFSObject]:

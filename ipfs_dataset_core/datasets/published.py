@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 import attrs
 from torch.utils.data import get_worker_info
 
-from ipfs_dataset_core.addressing.object_url import parse_object_url, redacted
+from ipfs_dataset_core.addressing.object_url import redacted
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, Location
 from ipfs_dataset_core.interfaces import Exporter, ExporterOptions, ExporterPlugin, ObjectDirectory
 from ipfs_dataset_core.ipld import CID, node_kind
-from ipfs_dataset_core.reading.directories import open_node, resolve_path
-from ipfs_dataset_core.reading.resolver import locate, open_located
-from ipfs_dataset_core.reading.unverified import PlainPath
+from ipfs_dataset_core.reading.objects import locate, open_node, resolve_path
 from ipfs_dataset_core.registry.guarded_exporters import make_exporter
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.runtime.error_location import located
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import DatasetInfo, ObjectFile, PublishedSamples
     from ipfs_dataset_core.reading.connections import Connections
     from ipfs_dataset_core.reading.fetcher import Fetcher
+    from ipfs_dataset_core.reading.objects import LocatedObject
 
 _FIRST_BYTES = 512
 # A published dataset that is one file has this near its beginning.
@@ -44,24 +43,18 @@ class Published:
     """A published dataset as a record that pickles; each process opens it for itself.
 
     Args:
-        url: What the user called it, as messages may show it.
-        gateway: The gateway that the url names, if any.
-        target: What the url led to when it was imported; a name may lead elsewhere later.
-        connections: Where to read.
+        root: What the user's URL led to when it was imported; a name may lead elsewhere later.
         exporter: Reads its form.
         info: What it states about itself.
     """
 
-    url: str
-    gateway: str | None
-    target: CID | PlainPath
-    connections: Connections
+    root: LocatedObject
     exporter: Exporter
     info: DatasetInfo | None = None
 
     def content_id(self) -> str:
         """Returns the dataset's CID, or its path where that is left to the sources to resolve."""
-        return self.target.text if isinstance(self.target, PlainPath) else str(self.target)
+        return self.root.content_id()
 
     def load(self) -> PublishedSamples:
         """Opens the dataset in this process.
@@ -77,9 +70,9 @@ class Published:
     def open(self) -> ObjectFile | ObjectDirectory:
         """Opens its root in this process; raises as `load` does."""
         try:
-            return open_located(self.connections.fetcher(self.gateway), self.target, self.url)
+            return self.root.open()
         except IPFSDatasetError as error:
-            raise located(error, Location(object=self.url)) from error.__cause__
+            raise located(error, Location(object=self.root.name)) from error.__cause__
 
 
 def find_published(
@@ -97,14 +90,13 @@ def find_published(
         FormatError: What was published is damaged.
         TransportError: The sources did not deliver.
     """
-    parsed, name = parse_object_url(url), redacted(url)
     try:
-        target = locate(parsed, connections)
-        source = open_located(connections.fetcher(parsed.gateway), target, name)
+        found = locate(url, connections)
+        source = found.open()
     except IPFSDatasetError as error:
-        raise located(error, Location(object=name)) from error.__cause__
+        raise located(error, Location(object=redacted(url))) from error.__cause__
     exporter, samples = recognise(source, exporters)
-    return Published(name, parsed.gateway, target, connections, exporter, samples.info())
+    return Published(found, exporter, samples.info())
 
 
 def named_exporter(
@@ -156,7 +148,7 @@ def recognise(
 
 
 def warn_of_published(
-    fetcher: Fetcher, url: ObjectURL, target: CID | PlainPath, source: ObjectFile | ObjectDirectory
+    located_object: LocatedObject, url: ObjectURL, source: ObjectFile | ObjectDirectory
 ) -> None:
     """Warns where the files of a published dataset, or of a part of one, are read instead of its samples.
 
@@ -164,16 +156,15 @@ def warn_of_published(
     bytes of a file have been looked at to find its format.
 
     Args:
-        fetcher: Where the object was found.
+        located_object: What is read.
         url: What the user wrote.
-        target: What it names.
         source: The object, opened.
     """
-    worker = get_worker_info()
+    worker, target = get_worker_info(), located_object.target
     if not isinstance(target, CID) or (worker is not None and worker.id):
         return
     with suppress(IPFSDatasetError):  # raised where the object is read
-        for place, found in _candidates(fetcher, url, target, source):
+        for place, found in _candidates(located_object.fetcher, url, target, source):
             form = _form(found)
             if form is not None:
                 warnings.warn(_message(url, place, form), UserWarning, stacklevel=2)

@@ -195,7 +195,7 @@ def splits_of_published(
             cid = published.content_id()
             parts.append(PublishedPart(opened, first + start, first + stop, part_bytes, cid))
         first += count
-    return _packed(parts, wanted, published.connections, transform)
+    return _packed(parts, wanted, published.root.connections, transform)
 
 
 def splits_of_subclass(

@@ -20,7 +20,7 @@ from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.interfaces import ObjectFile
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.reading.connections import connections_to_published
-from ipfs_dataset_core.reading.resolver import open_object, resolve_root
+from ipfs_dataset_core.reading.objects import open_object, resolve_root
 
 if TYPE_CHECKING:
     import os

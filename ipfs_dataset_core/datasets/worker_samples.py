@@ -21,7 +21,7 @@ from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.runtime.shared_ring import RingWriter, open_ring, read_message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from ipfs_dataset_core.runtime.shared_ring import RingAddress
 
@@ -51,38 +51,32 @@ class WorkerBatch(list[Any]):
         return list, (), None, iter(self)
 
 
-class WorkerTransfer:
-    """Prepares samples for their way out of a worker; outside of workers it returns them as they are.
+def sent_sample(sample: Any, memory: int) -> Any:
+    """Returns a sample of a worker in the form in which it is sent.
 
     Args:
+        sample: As it was read.
         memory: Bytes of the ring of each worker, 0 for none.
     """
+    return _large_as_such(sample) if _sends(memory) else sample
 
-    def __init__(self, memory: int) -> None:
-        self._memory = memory
 
-    def sample(self, sample: Any) -> Any:
-        """Returns a sample that a dataset gives by its number."""
-        return _large_as_such(sample) if self._applies() else sample
+def sent_batch(batch: list[Any], memory: int) -> list[Any]:
+    """Returns the batch of a worker in the form in which it is sent, as `sent_sample` does."""
+    return WorkerBatch(map(_large_as_such, batch)) if _sends(memory) else batch
 
-    def batch(self, batch: list[Any]) -> list[Any]:
-        """Returns the samples of a batch."""
-        return WorkerBatch(map(_large_as_such, batch)) if self._applies() else batch
 
-    def of_each(self) -> Callable[[Any], Any] | None:
-        """Returns what prepares each sample of a stream, None where they stay as they are."""
-        return _large_as_such if self._applies() else None
+def each_sent(memory: int) -> Callable[[Any], Any] | None:
+    """Returns what `sent_sample` does to each sample of a stream, None where they stay as they are."""
+    return _large_as_such if _sends(memory) else None
 
-    def stream(self, samples: Iterator[Any]) -> Iterator[Any]:
-        """Returns the samples of a stream."""
-        return map(_large_as_such, samples) if self._applies() else samples
 
-    def _applies(self) -> bool:
-        if not self._memory or get_worker_info() is None:
-            return False
-        if not _outlet.memory:
-            _outlet.memory = self._memory
-        return True
+def _sends(memory: int) -> bool:
+    if not memory or get_worker_info() is None:
+        return False
+    if not _outlet.memory:
+        _outlet.memory = memory
+    return True
 
 
 def _large_as_such(sample: Any) -> Any:

@@ -56,10 +56,7 @@ class ObjectFile(io.RawIOBase, ABC):
     limits: Limits = Limits()
     cid: CID | None
     index_cache: IndexCache | None = None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._position = 0
+    _position = 0
 
     @property
     def block_bytes(self) -> int:
@@ -167,7 +164,6 @@ class BytesFile(ObjectFile):
     cid: CID | None = None
 
     def __init__(self, data: bytes, name: str, *, limits: Limits = _DEFAULT_LIMITS) -> None:
-        super().__init__()
         self.name = name
         self.size = len(data)
         self.limits = limits

@@ -31,7 +31,9 @@ from ipfs_dataset_core.ipld.cid import (
     DAG_PB,
     LIBP2P_KEY,
     RAW,
+    hasher,
     make_cid,
+    verify,
 )
 from ipfs_dataset_core.ipld.data_model import links
 from ipfs_dataset_core.ipld.directory import (
@@ -68,7 +70,6 @@ from ipfs_dataset_core.ipld.unixfs import (
     node_kind,
     parse_file,
 )
-from ipfs_dataset_core.ipld.verify import hasher, verify
 
 __all__ = [
     "CID",

@@ -22,7 +22,7 @@ from ipfs_dataset_core.ipld import CarReader
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.publishing.pins import list_pins
 from ipfs_dataset_core.reading.connections import Connections, write_address
-from ipfs_dataset_core.reading.resolver import open_object
+from ipfs_dataset_core.reading.objects import open_object
 
 if TYPE_CHECKING:
     import os

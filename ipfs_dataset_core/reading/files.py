@@ -42,7 +42,6 @@ class VerifiedFile(ObjectFile):
     cid: CID
 
     def __init__(self, fetcher: Fetcher, cid: CID, name: str) -> None:
-        super().__init__()
         self.cid = cid
         self.name = name
         self._fetcher = fetcher

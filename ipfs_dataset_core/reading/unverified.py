@@ -75,7 +75,6 @@ class PlainFile(ObjectFile):
     """
 
     def __init__(self, fetcher: Fetcher, path: PlainPath, name: str, size: int) -> None:
-        super().__init__()
         self.cid = None
         self.name = name
         self.size = size

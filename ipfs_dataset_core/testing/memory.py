@@ -39,7 +39,6 @@ class MemoryFile(ObjectFile):
         *,
         limits: Limits = _DEFAULT_LIMITS,
     ) -> None:
-        super().__init__()
         self.name = name
         self.limits = limits
         self.cid = None

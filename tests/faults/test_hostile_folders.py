@@ -31,7 +31,7 @@ from ipfs_dataset_core.ipld import (
 )
 from ipfs_dataset_core.ipld.unixfs import UnixFS
 from ipfs_dataset_core.options import Limits
-from ipfs_dataset_core.reading.directories import VerifiedDirectory
+from ipfs_dataset_core.reading.objects import VerifiedDirectory
 from ipfs_dataset_core.runtime.deadlines import check_time, progressed, working
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support.bounded import outcome, run_bounded

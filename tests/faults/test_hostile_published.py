@@ -25,7 +25,7 @@ from ipfs_dataset_core.ipld import DAG_PB, RAW, NodeType, dag_pb, make_cid
 from ipfs_dataset_core.ipld.unixfs import UnixFS
 from ipfs_dataset_core.options import Limits
 from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter
-from ipfs_dataset_core.reading.resolver import open_object
+from ipfs_dataset_core.reading.objects import open_object
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile
 from ipfs_dataset_core.toolkit.indexes import NameTable, pack_columns, unpack_columns
 from ipfs_dataset_plugins.original import Original

@@ -48,8 +48,8 @@ from ipfs_dataset_core.ipld import (
 from ipfs_dataset_core.ipld.car import index_car, read_car
 from ipfs_dataset_core.options import Limits
 from ipfs_dataset_core.publishing.publish import publish
-from ipfs_dataset_core.reading.directories import VerifiedDirectory
 from ipfs_dataset_core.reading.files import VerifiedFile
+from ipfs_dataset_core.reading.objects import VerifiedDirectory
 from ipfs_dataset_core.sources.disk_cache import DiskCache
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile, MemoryTransport
 from ipfs_dataset_core.toolkit.index_cache import IndexKey

@@ -7,7 +7,7 @@ import torch
 
 from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset_core import Connections, ObjectDirectory, Options
-from ipfs_dataset_core.reading.resolver import open_object
+from ipfs_dataset_core.reading.objects import open_object
 from tests.integration.offline_kubo import OfflineKubo
 
 pytestmark = pytest.mark.kubo

@@ -29,13 +29,13 @@ from ipfs_dataset_core.ipld import (
 from ipfs_dataset_core.ipld.cid import DAG_CBOR
 from ipfs_dataset_core.ipld.dag_cbor import LinkBytes, encode
 from ipfs_dataset_core.options import Limits, Options
-from ipfs_dataset_core.reading.directories import (
+from ipfs_dataset_core.reading.fetcher import Fetcher
+from ipfs_dataset_core.reading.objects import (
     VerifiedDirectory,
     open_file,
     open_node,
     resolve_path,
 )
-from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.sources.failover import SourcePool
 from tests.support.builders import PROFILE, collector, noise, one_file, tree
 

@@ -11,7 +11,7 @@ from ipfs_dataset_core.ipld import RAW, car_header, car_section, make_cid
 from ipfs_dataset_core.ipld.directory import DirectoryEntry
 from ipfs_dataset_core.reading.connections import Connections
 from ipfs_dataset_core.reading.directory_prefetch import PrefetchQueue
-from ipfs_dataset_core.reading.resolver import open_object
+from ipfs_dataset_core.reading.objects import open_object
 from tests.support.builders import depth_first, tree
 from tests.support.gateway_server import GatewayServer
 from tests.support.http_server import Plan

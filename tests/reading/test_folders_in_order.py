@@ -10,7 +10,7 @@ import pytest
 from ipfs_dataset_core import IPFSObject, Options
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
 from ipfs_dataset_core.datasets.map_style import IPFSDataset
-from ipfs_dataset_core.reading.directories import VerifiedDirectory
+from ipfs_dataset_core.reading.objects import VerifiedDirectory
 from tests.support.builders import depth_first, noise, tree
 from tests.support.fetching import PATIENT_SECONDS, Recorder, fetching, flip
 from tests.support.gateway_server import GatewayServer

@@ -56,7 +56,7 @@ STREAM = """
     import sys
     from ipfs_dataset_core import Options
     from ipfs_dataset_core.reading.connections import Connections
-    from ipfs_dataset_core.reading.resolver import open_object
+    from ipfs_dataset_core.reading.objects import open_object
     from tests.support.peak import peak_kib
 
     connections = Connections(sys.argv[1], Options(memory=64 << 20))

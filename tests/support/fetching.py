@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core import CID, ObjectNotFoundError, Options, Transport, TransportError
 from ipfs_dataset_core.ipld import parse_file
-from ipfs_dataset_core.reading import resolver
+from ipfs_dataset_core.reading import objects
 from ipfs_dataset_core.reading.fetcher import Fetcher
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.sources.failover import SourcePool
@@ -159,7 +159,7 @@ def read_all(cid: CID, *transports: Transport, piece: int = -1, **options: objec
 
 def open_object(url: str, connections: Connections) -> Any:
     """Opens a file or directory; the test knows which."""
-    return resolver.open_object(url, connections)
+    return objects.open_object(url, connections)
 
 
 def gateway(url: str, **options: object) -> GatewayTransport:

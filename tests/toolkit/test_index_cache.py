@@ -39,7 +39,8 @@ from ipfs_dataset_core.toolkit.index_cache import (
     members_of,
 )
 from ipfs_dataset_plugins.zip import reader as zip_module
-from ipfs_dataset_plugins.zip.reader import ZipIndex, ZipReader, build_index
+from ipfs_dataset_plugins.zip.central_directory import ZipIndex, build_index
+from ipfs_dataset_plugins.zip.reader import ZipReader
 from tests.support.builders import noise, zip_bytes
 from tests.support.stores import Store, members
 

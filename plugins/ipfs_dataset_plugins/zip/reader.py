@@ -7,41 +7,70 @@ Names are decoded as Info-ZIP decodes them.
 from __future__ import annotations
 
 import codecs
-import stat
-from array import array
-from itertools import chain, islice, repeat
-from operator import add, itemgetter, le
+import lzma
+import struct
 from typing import TYPE_CHECKING, cast
 
 from ipfs_dataset_core import (
     FormatError,
     IPFSDatasetError,
+    LimitError,
     Location,
-    MemberIndex,
-    NameTable,
     Reader,
     index_of,
     located,
-    pack_columns,
-    unpack_columns,
 )
-from ipfs_dataset_plugins.archives.buffered import BufferedFile, RandomAccessFile
-from ipfs_dataset_plugins.archives.member_names import check_name, is_junk
-from ipfs_dataset_plugins.archives.repetition import RepetitionCheck
+from ipfs_dataset_plugins.archives import compression
+from ipfs_dataset_plugins.archives.buffered import BufferedFile, RandomAccessFile, cut_off
 from ipfs_dataset_plugins.zip.central_directory import (
-    DIRECTORY_PIECE_BYTES,
+    HEADER_BYTES,
     LOCAL_HEADER_BYTES,
-    find_directory,
-    read_entries,
+    RENAMED_FLAG,
+    ZipIndex,
+    build_index,
+    bytes_to_read,
+    decode_name,
 )
-from ipfs_dataset_plugins.zip.member import bytes_to_read, read_member
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
-    from ipfs_dataset_core import Limits, ObjectFile, Sample, Span
-    from ipfs_dataset_plugins.zip.central_directory import Entry
-    from ipfs_dataset_plugins.zip.member import Member
+    from ipfs_dataset_core import Limits, MemberIndex, ObjectFile, Sample
+    from ipfs_dataset_plugins.archives.compression import Decompressor
+    from ipfs_dataset_plugins.zip.central_directory import Member
+
+# Signature, flags, lengths of the name and of the extra field.
+_LOCAL_HEADER = struct.Struct("<4s2xH18x2H")
+_SIGNATURE = b"PK\3\4"
+_ENCRYPTED_FLAGS = 1 << 0 | 1 << 6 | 1 << 13
+_PATCH_FLAG = 1 << 5
+_UNREADABLE_FLAGS = _ENCRYPTED_FLAGS | _PATCH_FLAG
+# Larger members are read separately from their header, since slicing them out of one buffer would copy
+# them.
+_READ_IN_ONE_BYTES = 1 << 20
+
+_STORED, _DEFLATED, _LZMA = 0, 8, 14
+_STREAM_METHODS = {12: "bzip2", 20: "zstd", 93: "zstd", 95: "xz"}
+_UNSUPPORTED_METHODS = {
+    1: "shrink",
+    2: "reduce",
+    3: "reduce",
+    4: "reduce",
+    5: "reduce",
+    6: "implode",
+    9: "deflate64",
+    10: "PKWARE DCL implode",
+    16: "IBM z/OS CMPSC",
+    18: "IBM TERSE",
+    19: "IBM LZ77",
+    94: "MP3",
+    96: "jpeg",
+    97: "wavpack",
+    98: "ppmd",
+    99: "AES encryption",
+}
+_LZMA_HEADER_BYTES = 9
+_MIN_LZMA_DICTIONARY = 4096
 
 
 class ZipReader(Reader):
@@ -112,168 +141,136 @@ def _content(archive: BufferedFile, member: Member, limits: Limits, encoding: st
         ) from error
 
 
-# Offsets of local headers, compressed sizes, sizes, CRCs, methods, flags.
-_COLUMNS = "QQQIHH"
-# Parts of names that need a closer look; names are joined by NULs, with one before the first and after
-# the last.
-_SPECIAL = (b"..", b"._", b"__MACOSX", b"/\0", b"\0/")
+def read_member(archive: BufferedFile, member: Member, limits: Limits, encoding: str = "") -> bytes:
+    """Returns the content of a member, after it has been compared with the central directory.
 
-
-class ZipIndex(MemberIndex):
-    """The entries of the central directory that are samples, stored as columns.
-
-    Args:
-        directory_start: The offset of the central directory.
-        names: The names of the samples.
-        columns: One array each for: offsets of local headers, compressed sizes, sizes, CRCs, methods, flags.
-        after: The offset of the member after the last one; by default that of the central directory.
+    Raises:
+        FormatError: The archive is cut off.
+        LimitError: Decompression takes too much memory.
+        MissingDependencyError: No installed library reads the compression.
+        ValueError: The member cannot be read; the message is the reason.
     """
-
-    def __init__(
-        self,
-        directory_start: int,
-        names: NameTable,
-        columns: Sequence[array[int]],
-        after: int | None = None,
-    ) -> None:
-        self._directory_start = directory_start
-        self._after = directory_start if after is None else after
-        self._names = names
-        self._columns = list(columns)
-        self._headers, self._compressed, *_ = self._columns
-
-    @classmethod
-    def load(cls, data: bytes, limits: Limits) -> ZipIndex:
-        """Returns the index that `dump` encoded; raises the errors of `unpack_columns`."""
-        names, columns, numbers = unpack_columns(data, _COLUMNS, limits)
-        (directory_start,) = numbers
-        return cls(directory_start, names, columns)
-
-    def dump(self) -> bytes:
-        return pack_columns(self._names, self._columns, [self._directory_start])
-
-    def extend(self, samples: Sequence[Entry]) -> None:
-        """Appends samples."""
-        # Not zip(*samples): an iterator for each sample would trigger the garbage collector.
-        self._names.extend_encoded(list(map(itemgetter(0), samples)))
-        for field, column in enumerate(self._columns, 1):
-            column.extend(map(itemgetter(field), samples))
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def name(self, position: int) -> str:
-        return self._names[position]
-
-    def span(self, position: int) -> Span:
-        start = self._headers[position]
-        bound = self._bound(position, start)
-        name_bytes = self._names.encoded_size(position)
-        return start, start + bytes_to_read(name_bytes, start, bound, self._compressed[position])
-
-    def part(self, start: int, stop: int) -> ZipIndex:
-        names = NameTable(self._names.at(range(start, stop)))
-        columns = [column[start:stop] for column in self._columns]
-        after = self._headers[stop] if stop < len(self) else self._after
-        return ZipIndex(self._directory_start, names, columns, after)
-
-    def members_at(self, positions: Sequence[int]) -> Iterator[Member]:
-        """Yields the samples at some positions, in the order of the positions."""
-        names = self._names.at(positions)
-        columns = [map(column.__getitem__, positions) for column in self._columns]
-        for position, name, start, compressed, size, crc, method, flags in zip(
-            positions, names, *columns, strict=False
-        ):
-            bound = self._bound(position, start)
-            yield name, start, bound, compressed, size, crc, method, flags
-
-    def members(self) -> Iterator[Member]:
-        """Yields all samples in order, faster than `members_at`."""
-        end = self._directory_start
-        following = chain(islice(self._headers, 1, None), [self._after])
-        for name, after, start, compressed, size, crc, method, flags in zip(
-            self._names, following, *self._columns, strict=False
-        ):
-            bound = after if after > start else end
-            yield name, start, bound, compressed, size, crc, method, flags
-
-    def _bound(self, position: int, start: int) -> int:
-        """Returns the offset of the next member or of the directory, before which a member has to end."""
-        headers = self._headers
-        after = headers[position + 1] if position + 1 < len(headers) else self._after
-        return after if after > start else self._directory_start
-
-    def check_overlaps(self, archive: str) -> None:
-        """Refuses overlapping members, by which a small archive could contain any number of large ones.
-
-        Raises:
-            FormatError: Members overlap, or reach into the central directory.
-        """
-        if self._are_in_order():
-            return
-        order = sorted(range(len(self)), key=self._headers.__getitem__)
-        bound = self._directory_start
-        for position in reversed(order):
-            start = self._headers[position]
-            if start + LOCAL_HEADER_BYTES + self._compressed[position] > bound:
-                raise FormatError(
-                    f"{archive!r} is damaged, or made to unpack to more than it contains: member "
-                    f"{self.name(position)!r}, which starts at byte {start}, overlaps what follows at byte "
-                    f"{bound}. Publish it again from a complete file."
-                )
-            bound = start
-
-    def _are_in_order(self) -> bool:
-        """Returns whether each member ends before the next one in the list starts, as in most archives."""
-        ends = map(add, map(add, self._headers, self._compressed), repeat(LOCAL_HEADER_BYTES))
-        bounds = chain(islice(self._headers, 1, None), [self._directory_start])
-        return all(map(le, ends, bounds))
+    name, start, bound, compressed, size, crc, method, flags = member
+    if flags & _UNREADABLE_FLAGS:
+        raise ValueError(_why_unreadable(flags))
+    wanted = bound - start
+    if wanted > HEADER_BYTES + compressed:  # otherwise the minimum does not depend on the name
+        wanted = bytes_to_read(len(name.encode()), start, bound, compressed)
+    piece, at = archive.window(start, min(wanted, _READ_IN_ONE_BYTES))
+    header_bytes = _check_header(piece, at, name, flags, encoding)
+    if start + header_bytes + compressed > bound:
+        raise ValueError("it overlaps what follows")
+    data = piece[at + header_bytes : at + header_bytes + compressed]
+    if len(data) < compressed:
+        data = archive.read(start + header_bytes, compressed)
+    if len(data) < compressed:
+        raise cut_off(archive.name, start + header_bytes + compressed)
+    content = _decompress(method, data, size, limits)
+    if len(content) > size:
+        raise ValueError(
+            f"it has more than the {size} bytes that the archive declares: it is damaged, or has 4 GiB or "
+            "more and was packed without zip64, as by the Archive Utility of macOS; pack it again with a "
+            "tool that writes zip64, such as zip"
+        )
+    if len(content) < size:
+        raise ValueError(f"it does not have the {size} bytes that the archive declares")
+    if compression.crc32(content) != crc:
+        raise ValueError("its CRC does not match")
+    return content
 
 
-def build_index(file: ObjectFile, encoding: str = "") -> ZipIndex:
-    """Builds the index from the central directory.
+def _why_unreadable(flags: int) -> str:
+    if flags & _ENCRYPTED_FLAGS:
+        return "it is encrypted; publish the archive without a password"
+    return "it is a patch, which is not supported"
+
+
+def _check_header(piece: bytes, at: int, name: str, entry_flags: int, encoding: str) -> int:
+    """Returns the size of a local header: from its start to the start of the data.
 
     Args:
-        file: The archive.
+        piece: A buffer that contains the header.
+        at: The offset of the header in it.
+        name: The name in the central directory.
+        entry_flags: The flags in the central directory.
         encoding: As for `decode_name`.
 
     Raises:
-        FormatError: The directory is missing or damaged, members overlap, or a name is unsafe.
-        LimitError: There are too many members, or the file consists of few blocks that are repeated.
+        ValueError: It is not a header, or has another name.
     """
-    directory = find_directory(file)
-    columns = [array(kind) for kind in _COLUMNS]
-    index = ZipIndex(directory.start, NameTable(limits=file.limits), columns)
-    position = directory.start
-    # A directory of one piece has too few entries for the check.
-    is_large = directory.stop - directory.start > DIRECTORY_PIECE_BYTES
-    repetition = RepetitionCheck(file, file.limits) if is_large else None
-    for found in read_entries(file, directory, encoding):
-        if samples := _samples(file.name, found):
-            index.extend(samples)
-        if repetition is not None:
-            repetition.add(len(found), position)
-        position = min(position + DIRECTORY_PIECE_BYTES, directory.stop - 1)
-    index.check_overlaps(file.name)
-    return index
+    if len(piece) < at + LOCAL_HEADER_BYTES or not piece.startswith(_SIGNATURE, at):
+        raise ValueError("it has no header where the central directory points")
+    _, flags, name_bytes, extra_bytes = _LOCAL_HEADER.unpack_from(piece, at)
+    at += LOCAL_HEADER_BYTES
+    local = piece[at : at + name_bytes]
+    # Most names are ASCII, which can be compared without decoding.
+    if not (name.isascii() and local == name.encode()):
+        _check_name(local, name, flags, entry_flags, encoding)
+    data_start: int = LOCAL_HEADER_BYTES + name_bytes + extra_bytes
+    return data_start
 
 
-def _samples(archive: str, found: list[Entry]) -> list[Entry]:
-    """Returns the entries that are samples: no directories, symbolic links or junk.
+def _check_name(local: bytes, name: str, flags: int, entry_flags: int, encoding: str) -> None:
+    if entry_flags & RENAMED_FLAG:
+        # The name in the directory comes from an extra field, which local headers need not have.
+        return
+    decoded = decode_name(local, flags, encoding)
+    if name not in (decoded, decoded.replace("\\", "/")):
+        raise ValueError(f"the name in its own header is {decoded!r}")
+
+
+def _decompress(method: int, data: bytes, size: int, limits: Limits) -> bytes:
+    """Returns the content, but at most `size` + 1 bytes: one more than declared, so that excess is noticed.
 
     Raises:
-        FormatError: A name is unsafe.
+        LimitError: The window of the data exceeds the limit.
+        MissingDependencyError: No installed library reads the compression.
+        ValueError: The method is not supported, or the data are damaged.
     """
-    files = [entry for entry in found if not stat.S_ISLNK(entry[-1])]
-    # One search over all names, because few of them are special.
-    names = b"\0".join([b"", *(entry[0] for entry in files), b""])
-    if names.count(b"\0") == len(files) + 1 and not any(part in names for part in _SPECIAL):
-        return files
-    return [entry for entry in files if _is_sample(archive, entry[0].decode())]
+    try:
+        if method == _STORED:
+            return data
+        if method == _DEFLATED:
+            content: bytes = compression.new_inflater().decompress(data, size + 1)
+            return content
+        if method == _LZMA:
+            return _decompress_lzma(data, size)
+        if method in _STREAM_METHODS:
+            new = compression.decompressor_factory(_STREAM_METHODS[method], limits)
+            return _decompress_stream(new(), data, size)
+    except compression.decompression_errors() as error:
+        if compression.needs_larger_window(error):
+            raise LimitError(
+                f"its {_STREAM_METHODS[method]} data have a window larger than the limit of "
+                f"{limits.window_bytes} bytes: if you trust it, give limits=Limits(window_bytes=…)"
+            ) from error
+        raise ValueError(f"it cannot be decompressed ({error})") from error
+    raise ValueError(
+        f"its compression method is {_UNSUPPORTED_METHODS.get(method, method)}, which is not supported; "
+        "repack the archive with deflate"
+    )
 
 
-def _is_sample(archive: str, name: str) -> bool:
-    if name.endswith("/") or is_junk(name):
-        return False
-    check_name(archive, name)
-    return True
+def _decompress_stream(stream: Decompressor, data: bytes, size: int) -> bytes:
+    pieces = [stream.decompress(data, size + 1)]
+    missing = size + 1 - len(pieces[0])
+    # Zstandard may return less than the requested length although more output is pending.
+    while missing and not stream.eof and not stream.needs_input:
+        pieces.append(stream.decompress(b"", missing))
+        missing -= len(pieces[-1])
+    return b"".join(pieces)
+
+
+def _decompress_lzma(data: bytes, size: int) -> bytes:
+    """Decompresses LZMA data after ZIP's header: version, length of the properties, properties."""
+    if len(data) < _LZMA_HEADER_BYTES or data[2:4] != b"\5\0" or data[4] >= 9 * 5 * 5:
+        raise ValueError("its LZMA header is damaged")
+    rest, lc = divmod(data[4], 9)
+    pb, lp = divmod(rest, 5)
+    # The declared dictionary may be 4 GiB, of which no more than the size of the content is used.
+    declared = int.from_bytes(data[5:_LZMA_HEADER_BYTES], "little")
+    dictionary = max(_MIN_LZMA_DICTIONARY, min(declared, size + 1))
+    filters = [{"id": lzma.FILTER_LZMA1, "lc": lc, "lp": lp, "pb": pb, "dict_size": dictionary}]
+    return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters).decompress(
+        data[_LZMA_HEADER_BYTES:], size + 1
+    )

@@ -15,8 +15,7 @@ from ipfs_dataset_core import (
     TransportError,
 )
 from ipfs_dataset_core.ipld import DAG_PB, RAW, make_cid
-from ipfs_dataset_plugins.gateway.transport import GatewayTransport
-from ipfs_dataset_plugins.gateway.urls import parse_gateway
+from ipfs_dataset_plugins.gateway.transport import GatewayTransport, parse_gateway
 from tests.support.builders import depth_first, noise, one_file, tree
 from tests.support.gateway_server import GatewayServer
 from tests.support.http_server import (

@@ -1,35 +1,158 @@
-"""A directory in IPFS, walked block by verified block: no server is ever asked to resolve a path."""
+"""From an object's URL to an open file or directory.
+
+Names are resolved, and paths and directories are walked block by verified block: no server resolves a path,
+but for ``verify=False`` where the sources deliver no blocks.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-from ipfs_dataset_core.addressing.object_url import split_path
-from ipfs_dataset_core.errors import AddressError, FormatError, LimitError, ObjectNotFoundError
+import attrs
+
+from ipfs_dataset_core.addressing.object_url import (
+    local_path,
+    parse_object_url,
+    redacted,
+    split_path,
+)
+from ipfs_dataset_core.errors import (
+    AddressError,
+    FormatError,
+    LimitError,
+    ObjectNotFoundError,
+    TransportError,
+)
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile
 from ipfs_dataset_core.ipld import CID, RAW, entries, finder, lookup, node_kind
 from ipfs_dataset_core.ipld.data_model import DATA_CODECS, follow
 from ipfs_dataset_core.reading.directory_prefetch import DirectoryPrefetch
 from ipfs_dataset_core.reading.directory_visits import KnownEntry, Visits
 from ipfs_dataset_core.reading.files import VerifiedFile
+from ipfs_dataset_core.reading.unverified import PlainPath, open_plain, plain_path
 from ipfs_dataset_core.runtime.deadlines import check_time, progressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from ipfs_dataset_core.addressing.object_url import ObjectURL
     from ipfs_dataset_core.ipld import DirectoryEntry
+    from ipfs_dataset_core.reading.connections import Connections
     from ipfs_dataset_core.reading.fetcher import Fetcher
 
 log = logging.getLogger(__name__)
 
+MAX_NAME_STEPS = 16
+# A CID has no dot.
+_FILE_NAME = re.compile(r"[^/]*\.[A-Za-z0-9]{1,12}|[^/]+/.*\.[A-Za-z0-9]{1,12}", re.DOTALL)
 _MAX_BARE_LINKS = 16
 # Symlinks that are named in the log.
 _MAX_LOGGED = 20
 # Directories above the paths of one batch that are held decoded; each may have 100,000 entries.
 _MAX_FINDERS = 16
+
+
+@attrs.frozen
+class LocatedObject:
+    """What an object's URL led to when it was looked up; each process opens it for itself. Pickles.
+
+    Args:
+        connections: Where to read.
+        gateway: The gateway that the URL names, if any.
+        target: A CID, or a path that the sources resolve; this only with ``verify=False``.
+        name: The URL, as messages show it.
+    """
+
+    connections: Connections
+    gateway: str | None = attrs.field(repr=False)
+    target: CID | PlainPath
+    name: str
+
+    @property
+    def fetcher(self) -> Fetcher:
+        """The fetcher of this process for it."""
+        return self.connections.fetcher(self.gateway)
+
+    def content_id(self) -> str:
+        """Returns the CID, or the path that the sources resolve."""
+        return self.target.text if isinstance(self.target, PlainPath) else str(self.target)
+
+    def open(self) -> ObjectFile | ObjectDirectory:
+        """Opens it in this process; raises like `open_node`."""
+        if isinstance(self.target, PlainPath):
+            return open_plain(self.fetcher, self.target, self.name)
+        return open_node(self.fetcher, self.target, self.name)
+
+    def open_member(self, path: str) -> ObjectFile:
+        """Opens a file of a directory in this process; raises like `ObjectDirectory.open`."""
+        return cast("ObjectDirectory", self.open()).open(path)
+
+
+def locate(url: str, connections: Connections) -> LocatedObject:
+    """Looks up what any form of URL names now.
+
+    Raises:
+        AddressError: The URL or the CID is malformed.
+        ObjectNotFoundError: A verified directory proves that the path does not exist.
+        TransportError: The sources did not deliver.
+    """
+    parsed = parse_object_url(url)
+    fetcher = connections.fetcher(parsed.gateway)
+    target: CID | PlainPath
+    try:
+        target = resolve_root(parsed, connections)
+        if not fetcher.verifies:
+            fetcher.block(target)
+    except TransportError as error:
+        target = plain_path(fetcher, str(parsed), error)
+    return LocatedObject(connections, parsed.gateway, target, redacted(url))
+
+
+def open_object(url: str, connections: Connections) -> ObjectFile | ObjectDirectory:
+    """Returns the file or directory at any form of URL; raises like `locate` and `open_node`."""
+    return locate(url, connections).open()
+
+
+def resolve_root(url: ObjectURL, connections: Connections) -> CID:
+    """Returns the CID that an object's URL names now: resolves its name, walks its path.
+
+    Raises:
+        AddressError: The CID is malformed.
+        ObjectNotFoundError: A verified directory proves that the path does not exist.
+        TransportError: The sources did not deliver.
+    """
+    fetcher = connections.fetcher(url.gateway)
+    root, path = url.root, url.path
+    if url.namespace == "ipns":
+        root, path = _resolve_name(fetcher, root, path)
+    return resolve_path(fetcher, _parsed(root, url), path, str(url))
+
+
+def _parsed(root: str, url: ObjectURL) -> CID:
+    try:
+        return CID.parse(root)
+    except AddressError as error:
+        path = "/".join((url.root, *url.path))
+        if root != url.root or not (Path(path).exists() or _FILE_NAME.fullmatch(path)):
+            raise
+        raise AddressError(f"{error} {local_path(path)}") from None
+
+
+def _resolve_name(
+    fetcher: Fetcher, name: str, path: tuple[str, ...]
+) -> tuple[str, tuple[str, ...]]:
+    for _ in range(MAX_NAME_STEPS):
+        target = parse_object_url(fetcher.sources.resolve_name(name))
+        path = (*target.path, *path)
+        if target.namespace == "ipfs":
+            return target.root, path
+        name = target.root
+    raise TransportError(f"The name {name!r} leads through more than {MAX_NAME_STEPS} other names")
 
 
 def resolve_path(fetcher: Fetcher, root: CID, path: Sequence[str], name: str) -> CID:
