@@ -13,8 +13,8 @@ from ipfs_dataset_core import TransportError, TransportPlugin, VerificationError
 from ipfs_dataset_core.datasets.map_style import IPFSDataset
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from ipfs_dataset_core.ipld import DAG_PB, FileBuilder, get_profile, node_kind
-from ipfs_dataset_core.reading.directories import VerifiedDirectory
 from ipfs_dataset_core.reading.files import VerifiedFile
+from ipfs_dataset_core.reading.objects import VerifiedDirectory
 from ipfs_dataset_core.registry.lookup import default_registry
 from tests.support.builders import noise, one_file, tree
 from tests.support.fetching import Batches, Recorder, fetching, flip, read_all
