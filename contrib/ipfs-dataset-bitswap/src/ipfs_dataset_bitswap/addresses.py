@@ -1,0 +1,68 @@
+"""The addresses of this transport: that of a peer, or ``bitswap:`` with several peers and options."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+import attrs
+
+from ipfs_dataset_bitswap.libp2p.address import PeerAddress
+from ipfs_dataset_core import AddressError
+
+SCHEME = "bitswap:"
+_FORM = "bitswap:/ip4/…/tcp/…/p2p/ID,/ip4/…/tcp/…/p2p/ID?connections=4"
+_MAX_CONNECTIONS = 16
+
+
+@attrs.frozen(kw_only=True)
+class BitswapAddress:
+    """What an address stands for.
+
+    Attributes:
+        peers: The addresses of each peer, by its id, in the order in which they were given.
+        connections: Connections to a peer at the most.
+        public_only: Whether names of hosts must not lead to private addresses.
+    """
+
+    peers: dict[str, tuple[PeerAddress, ...]]
+    connections: int = 4
+    public_only: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> BitswapAddress:
+        """Returns what an address stands for.
+
+        Args:
+            text: A multiaddr with a peer id, or several, separated by commas, behind ``bitswap:``. Behind these
+                there may be options as in a URL: ``connections=``, the number of connections to a peer
+                at the most, and ``public=1``, which refuses private addresses.
+
+        Raises:
+            AddressError: It is malformed.
+        """
+        listed, _, query = text.removeprefix(SCHEME).partition("?")
+        peers: dict[str, tuple[PeerAddress, ...]] = {}
+        for one in filter(None, listed.split(",")):
+            address = PeerAddress.parse(one.strip())
+            name = str(address.peer_id)
+            peers[name] = (*peers.get(name, ()), address)
+        if not peers:
+            raise AddressError(f"{text[:200]!r} names no peer: write {_FORM}")
+        return cls(peers=peers, **_options(text, query))
+
+
+def _options(text: str, query: str) -> dict[str, int | bool]:
+    found: dict[str, int | bool] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name == "connections" and value.isascii() and value.isdigit():
+            found["connections"] = int(value)
+            if not 1 <= found["connections"] <= _MAX_CONNECTIONS:
+                raise AddressError(f"{text[:200]!r}: connections= is from 1 to {_MAX_CONNECTIONS}")
+        elif name == "public" and value in ("0", "1"):
+            found["public_only"] = value == "1"
+        else:
+            raise AddressError(
+                f"{text[:200]!r}: {name}={value!r:.40} is no option; there are connections=1 to "
+                f"{_MAX_CONNECTIONS} and public=1"
+            )
+    return found

@@ -1,0 +1,579 @@
+"""Gets blocks from several peers at once: which peer is asked for which block, and what happens when it fails.
+
+Each block is requested from one peer. Where it is not known which of several peers have the data, they are
+asked that first (WANT_HAVE); a peer that had some of them is taken to have the rest, and is asked for blocks
+at once. A block that a peer lacks, or that is late, is requested from another one. Blocks arrive without their
+CIDs: each is hashed, once, and belongs to the want with that hash, or to none.
+
+Only threads that want blocks wait here, and look for what is late meanwhile. The threads of connections call
+`received`, `connected` and `disconnected`, which never wait for a peer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core import (
+    CID,
+    FormatError,
+    LimitError,
+    ObjectNotFoundError,
+    TransportError,
+    TransportTimeoutError,
+    VerificationError,
+    time_left,
+)
+from ipfs_dataset_core.ipld import RAW, decode_varint, hasher
+
+from ipfs_dataset_bitswap.messages import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ipfs_dataset_bitswap.messages import Message
+    from ipfs_dataset_bitswap.peers import Link, Peer
+
+log = logging.getLogger(__name__)
+
+# Bytes that a block is taken to have until some have arrived, and the weight of each that arrives.
+_FIRST_BLOCK_BYTES, _WEIGHT = 128 << 10, 0.25
+# Seconds after which a block is late, where another peer can be asked: at least so many, and so many times
+# what the connection usually takes.
+_PATIENCE, _PATIENCE_FACTOR = 1.0, 4.0
+# Seconds from one look for late blocks to the next.
+_TICK = 0.1
+# Seconds after which a connection that sent a block which nobody requested is taken to have damaged one of
+# those that it owes, unless they arrive.
+_DAMAGE_SECONDS = 0.5
+# Wants that are passed over because the peers that have them are busy, before the search for others ends.
+_MAX_PASSED = 32
+_SHA2_256 = b"\x12\x20"
+# Of version 1, with a codec of one byte and that hash.
+_USUAL_CID_BYTES = 36
+
+
+class Want:
+    """One block that somebody waits for.
+
+    Attributes:
+        cid: As it was requested first; other CIDs with the same hash share the want.
+        urgent: Whether a thread waits for this block alone.
+        requests: Who waits, and the CIDs that each used.
+        link: The connection that the block is requested from.
+        asked: When that was, on the monotonic clock.
+        number: Counts requests for blocks, of all connections.
+        holders: Peers that stated that they have it.
+        questioned: Peers that were asked whether they have it, and when.
+        late: Peers that took too long; asked again when no other is left.
+        refusals: Peers that are not asked again, and why.
+        losses: How many connections broke on which it was requested.
+    """
+
+    __slots__ = (
+        "asked", "cid", "holders", "late", "link", "losses", "number", "questioned", "queued", "refusals",
+        "requests", "urgent",
+    )  # fmt: skip
+
+    def __init__(self, cid: CID, *, urgent: bool) -> None:
+        self.cid = cid
+        self.urgent = urgent
+        self.requests: dict[Request, tuple[CID, ...]] = {}
+        self.link: Link | None = None
+        self.asked = 0.0
+        self.number = 0
+        self.holders: set[Peer] = set()
+        self.questioned: dict[Peer, float] = {}
+        self.late: set[Peer] = set()
+        self.refusals: dict[Peer, Exception] = {}
+        self.losses = 0
+        self.queued = False
+
+
+class Request:
+    """Blocks that one thread waits for.
+
+    Args:
+        lock: That of the exchange.
+
+    Attributes:
+        missing: Hashes of what is still to come.
+        arrived: What was not taken yet.
+        failures: Why blocks will not come.
+        is_waiting: Whether the thread waits now, and so takes what arrives.
+    """
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self.changed = threading.Condition(lock)
+        self.missing: set[bytes] = set()
+        self.arrived: deque[tuple[CID, bytes]] = deque()
+        self.failures: list[Exception] = []
+        self.is_waiting = False
+
+
+class Exchange:
+    """The wants of one process, and the peers that are asked for them. Thread-safe.
+
+    Args:
+        peers: At least one.
+        timeout: Seconds without progress after which a peer has failed.
+        memory: Bytes of blocks, at the most, that are requested or have arrived and were not taken.
+
+    Attributes:
+        duplicates: Number of blocks that arrived again, or after they were no longer wanted.
+        unrequested: Number of blocks that arrived and were never requested.
+    """
+
+    def __init__(self, peers: Sequence[Peer], timeout: float, memory: int) -> None:
+        self.peers = tuple(peers)
+        for peer in self.peers:
+            peer.exchange = self
+        self.duplicates = 0
+        self.unrequested = 0
+        self._timeout = timeout
+        self._memory = memory
+        self._lock = threading.Lock()
+        self._wants: dict[bytes, Want] = {}
+        # What waits for room at a peer; single blocks, for which a thread waits, before batches.
+        self._urgent: deque[bytes] = deque()
+        self._batched: deque[bytes] = deque()
+        self._owed = 0
+        self._held = 0
+        self._block_bytes = float(_FIRST_BLOCK_BYTES)
+        self._number = 0
+        self._next_look = 0.0
+        self._is_closed = False
+
+    # Called by who wants blocks.
+
+    def get_block(self, cid: CID) -> bytes:
+        """Returns one block, verified.
+
+        Raises:
+            ObjectNotFoundError: No peer has it.
+            VerificationError: A peer sent other bytes, and no other peer sent it; or its hash proves nothing.
+            TransportError: No peer sent it.
+        """
+        request = self._begin((cid,), urgent=True)
+        try:
+            for _, block in self._arrivals(request):
+                return block
+        finally:
+            self._end(request)
+        raise request.failures[0]
+
+    def get_blocks(self, cids: Sequence[CID]) -> Iterator[tuple[CID, bytes]]:
+        """Yields blocks as they arrive, verified; those that no peer has are left out.
+
+        Raises:
+            VerificationError: As `get_block`, when nothing else can arrive.
+            TransportError: Likewise.
+        """
+        request = self._begin(cids, urgent=False)
+        try:
+            yield from self._arrivals(request)
+        finally:
+            self._end(request)
+        for error in request.failures:
+            if not isinstance(error, ObjectNotFoundError):
+                raise error
+
+    def close(self) -> None:
+        """Closes the connections; threads that wait get an error."""
+        with self._lock:
+            self._is_closed = True
+            for key in list(self._wants):
+                self._fail(key, TransportError("The dataset was closed while this was read"))
+        for peer in self.peers:
+            peer.close()
+
+    def _begin(self, cids: Sequence[CID], *, urgent: bool) -> Request:
+        request = Request(self._lock)
+        for cid in cids:
+            if not cid.is_identity and cid.multihash[:2] != _SHA2_256:
+                hasher(cid)  # refuses a hash that proves nothing
+        with self._lock:
+            if self._is_closed:
+                raise TransportError("The dataset was closed")
+            for cid in cids:
+                if cid.is_identity:
+                    self._hand_over(request, cid, cid.digest)
+                else:
+                    self._add(request, cid, urgent=urgent)
+            self._ask_queued()
+        return request
+
+    def _add(self, request: Request, cid: CID, *, urgent: bool) -> None:
+        key = cid.multihash
+        want = self._wants.get(key)
+        if want is None:
+            want = self._wants[key] = Want(cid, urgent=urgent)
+            self._enqueue(key, want)
+        elif urgent and not want.urgent:
+            want.urgent = True
+            if want.queued:
+                self._urgent.append(key)
+        want.requests[request] = (*want.requests.get(request, ()), cid)
+        request.missing.add(key)
+
+    def _end(self, request: Request) -> None:
+        """Takes back what a request still waits for, where nobody else does."""
+        with self._lock:
+            for key in request.missing:
+                want = self._wants[key]
+                del want.requests[request]
+                if not want.requests:
+                    del self._wants[key]
+                    self._withdraw(key, want)
+            request.missing.clear()
+            self._take(request)
+            self._ask_queued()
+
+    def _arrivals(self, request: Request) -> Iterator[tuple[CID, bytes]]:
+        while True:
+            with self._lock:
+                if not request.arrived:
+                    self._wait(request)
+                taken = self._take(request)
+                self._ask_queued()
+            if not taken:
+                return
+            yield from taken
+
+    def _take(self, request: Request) -> list[tuple[CID, bytes]]:
+        taken = list(request.arrived)
+        request.arrived.clear()
+        self._held -= sum(len(block) for _, block in taken)
+        return taken
+
+    def _wait(self, request: Request) -> None:
+        """Waits until something has arrived or nothing more can, and looks for what is late meanwhile."""
+        request.is_waiting = True
+        try:
+            while request.missing and not request.arrived:
+                left = time_left()
+                if left <= 0:
+                    raise TransportTimeoutError(self._what_is_missing(request))
+                request.changed.wait(min(left, _TICK))
+                now = time.monotonic()
+                if now >= self._next_look:
+                    self._next_look = now + _TICK
+                    self._look_for_late(now)
+        finally:
+            request.is_waiting = False
+
+    def _what_is_missing(self, request: Request) -> str:
+        want = self._wants[min(request.missing)]
+        peers = [want.link.peer] if want.link else [*want.questioned] or self.peers
+        names = ", ".join(peer.name for peer in peers)
+        more = f", and not of {len(request.missing) - 1} others" if len(request.missing) > 1 else ""
+        return f"{names}: no answer of block {want.cid} before the deadline{more}"
+
+    # Called by the threads of connections.
+
+    def received(self, link: Link, message: Message) -> None:
+        """Takes what a peer sent.
+
+        Raises:
+            LimitError: It has sent so much that nobody requested that the connection has to be closed.
+        """
+        hashed = [(_multihash(prefix, data), data) for prefix, data in message.blocks]
+        with self._lock:
+            now = time.monotonic()
+            for key, data in hashed:
+                self._deliver(link, key, data, now)
+            for cid in message.have:
+                self._has(link, _hash_of(cid), now)
+            for cid in message.dont_have:
+                self._lacks(link, _hash_of(cid), now)
+            self._ask_queued(now)
+        link.check_unrequested()
+
+    def connected(self, link: Link) -> None:
+        """Requests what waits from a connection that is new."""
+        with self._lock:
+            link.heard = time.monotonic()
+            self._ask_queued()
+
+    def disconnected(self, link: Link, error: Exception) -> None:
+        """Requests from others what a connection owed: it was closed, or could not be made."""
+        with self._lock:
+            now = time.monotonic()
+            peer = link.peer
+            peer.drop(link, error, now)
+            for key, want in list(link.owed.items()):
+                self._unask(key, want)
+                # A peer may close a connection that was idle, at the moment at which it is used again.
+                if link.has_delivered and not want.losses and not isinstance(error, _OF_PEER):
+                    want.losses += 1
+                else:
+                    want.refusals[peer] = error
+                self._enqueue(key, want)
+            if not peer.links:
+                for key, want in self._wants.items():
+                    if peer in want.questioned:
+                        want.refusals[peer] = error
+                        self._enqueue(key, want)
+            self._ask_queued(now)
+
+    def _deliver(self, link: Link, key: bytes, data: memoryview, now: float) -> None:
+        want = self._wants.get(key)
+        if want is None:
+            if key in link.peer.requested:
+                self.duplicates += 1
+            else:
+                self.unrequested += 1
+                link.count_unrequested(len(data), now)
+            return
+        if want.link is not None:
+            want.link.delivered(want, now)
+        else:
+            link.heard = now
+        link.peer.has_data()
+        self._block_bytes += (len(data) - self._block_bytes) * _WEIGHT
+        if self._held > self._memory and not any(r.is_waiting for r in want.requests):
+            # Blocks are larger than they were, and are not taken: requested again when there is room.
+            self._unask(key, want)
+            self._enqueue(key, want)
+            return
+        del self._wants[key]
+        self._withdraw(key, want, arrived_from=link)
+        block = bytes(data)
+        for request, cids in want.requests.items():
+            request.missing.discard(key)
+            for cid in cids:
+                self._hand_over(request, cid, block)
+
+    def _hand_over(self, request: Request, cid: CID, block: bytes) -> None:
+        request.arrived.append((cid, block))
+        self._held += len(block)
+        request.changed.notify()
+
+    def _has(self, link: Link, key: bytes, now: float) -> None:
+        peer, want = link.peer, self._wants.get(key)
+        if want is None and key in peer.requested:
+            peer.has_data()  # it was not the first to answer
+        if want is None or peer not in want.questioned or peer in want.holders:
+            return
+        # Only what was asked for counts as an answer, once: a peer could repeat statements for ever.
+        link.heard = now
+        peer.has_data()
+        want.holders.add(peer)
+        if want.link is None:
+            self._enqueue(key, want)
+
+    def _lacks(self, link: Link, key: bytes, now: float) -> None:
+        peer, want = link.peer, self._wants.get(key)
+        if want is None or peer in want.refusals:
+            return
+        if peer not in want.questioned and (want.link is None or want.link.peer is not peer):
+            return
+        link.heard = now
+        peer.lacks_data()
+        want.refusals[peer] = ObjectNotFoundError(f"{peer.name}: does not have block {want.cid}")
+        want.holders.discard(peer)
+        if want.link is not None and want.link.peer is peer:
+            self._unask(key, want)
+        if want.link is None:
+            self._enqueue(key, want)
+
+    # What is asked of whom; all of it with the lock held.
+
+    def _enqueue(self, key: bytes, want: Want) -> None:
+        if not want.queued:
+            want.queued = True
+            (self._urgent if want.urgent else self._batched).append(key)
+
+    def _ask_queued(self, now: float | None = None) -> None:
+        """Requests what waits, as far as peers have room for it, and memory."""
+        if not self._urgent and not self._batched:
+            return
+        now = time.monotonic() if now is None else now
+        self._ask_from(self._urgent, now, limited=False)
+        self._ask_from(self._batched, now, limited=True)
+        if self._batched:
+            for peer in self.peers:
+                peer.connect_more()
+
+    def _ask_from(self, queue: deque[bytes], now: float, *, limited: bool) -> None:
+        passed = []
+        while queue and len(passed) < _MAX_PASSED:
+            if limited and self._held + self._owed * self._block_bytes >= self._memory:
+                break
+            key = queue.popleft()
+            want = self._wants.get(key)
+            if want is None or not want.queued:
+                continue
+            if self._ask(key, want, now):
+                want.queued = False
+            else:
+                passed.append(key)
+        queue.extendleft(reversed(passed))
+
+    def _ask(self, key: bytes, want: Want, now: float) -> bool:
+        """Requests a block, or asks peers whether they have it; returns False where those are busy."""
+        left = [peer for peer in self.peers if peer not in want.refusals]
+        if not left:
+            self._fail(key, _no_peer(want))
+            return True
+        usable = [peer for peer in left if peer.is_usable(now)] or left
+        fresh = [peer for peer in usable if peer not in want.late] or usable
+        sure = [peer for peer in fresh if peer in want.holders] or [
+            peer for peer in fresh if peer.is_likely
+        ]
+        if not sure:
+            if len(fresh) > 1:
+                return self._question(key, want, fresh, now)
+            sure = fresh
+        room = max(1.0, self._memory / self._block_bytes / sum(len(p.links) or 1 for p in sure))
+        limit = None if want.urgent else int(room)
+        links = [link for peer in sure for link in peer.begun_links()]
+        # One that is still being made takes requests only where there is no other.
+        links = [link for link in links if link.is_open] or links
+        links = [link for link in links if link.has_room(limit)]
+        if not links:
+            return False
+        link = min(links, key=lambda one: one.expected_seconds())
+        self._number += 1
+        want.link, want.asked, want.number = link, now, self._number
+        self._owed += 1
+        link.ask(key, want, Entry(want.cid.to_bytes(), priority=2 if want.urgent else 1))
+        return True
+
+    def _question(self, key: bytes, want: Want, peers: list[Peer], now: float) -> bool:
+        asked = False
+        for peer in peers:
+            if peer not in want.questioned:
+                link = next((one for one in peer.begun_links() if one.has_room(None)), None)
+                if link is None:
+                    continue
+                want.questioned[peer] = now
+                link.question(key, Entry(want.cid.to_bytes(), have=True))
+            asked = True
+        return asked
+
+    def _unask(self, key: bytes, want: Want) -> None:
+        """Forgets that a block is requested; it has arrived, or will not."""
+        if want.link is not None:
+            del want.link.owed[key]
+            want.link = None
+            self._owed -= 1
+
+    def _withdraw(self, key: bytes, want: Want, arrived_from: Link | None = None) -> None:
+        """Takes a want back from all peers that were asked, but for the one that has sent it."""
+        link = want.link
+        self._unask(key, want)
+        sender = None if arrived_from is None else arrived_from.peer
+        if link is not None and link.peer is not sender:
+            link.cancel(Entry(want.cid.to_bytes(), cancel=True))
+        for peer in want.questioned:
+            answered = peer in want.holders or peer in want.refusals
+            if not answered and peer is not sender and peer.links:
+                peer.links[0].cancel(Entry(want.cid.to_bytes(), cancel=True))
+
+    def _fail(self, key: bytes, error: Exception) -> None:
+        want = self._wants.pop(key)
+        self._withdraw(key, want)
+        for request in want.requests:
+            request.missing.discard(key)
+            request.failures.append(error)
+            request.changed.notify()
+
+    def _look_for_late(self, now: float) -> None:
+        """Asks other peers for what is late, and gives up what has taken too long."""
+        for key, want in list(self._wants.items()):
+            if want.link is not None:
+                self._look_at_request(key, want, want.link, now)
+            elif want.questioned and not want.holders:
+                for peer, asked in list(want.questioned.items()):
+                    if peer not in want.refusals and now - asked > self._timeout:
+                        want.refusals[peer] = self._silence(peer, want)
+                        self._enqueue(key, want)
+        self._ask_queued(now)
+
+    def _look_at_request(self, key: bytes, want: Want, link: Link, now: float) -> None:
+        quiet = now - max(want.asked, link.heard)
+        # What was requested later has arrived: this one is not merely behind others.
+        overtaken = now - want.asked if link.newest > want.number else 0.0
+        peer = link.peer
+        if link.damaged > want.asked and quiet > min(_DAMAGE_SECONDS, self._timeout / 2):
+            want.refusals[peer] = VerificationError(
+                f"{peer.name}: sent a block that was not requested from it, or is damaged, and not "
+                f"block {want.cid}"
+            )
+        elif max(quiet, overtaken) > self._timeout:
+            want.refusals[peer] = self._silence(peer, want)
+        else:
+            patience = min(
+                self._timeout, max(_PATIENCE, _PATIENCE_FACTOR * link.expected_seconds())
+            )
+            others = any(
+                p is not peer and p not in want.refusals and p not in want.late and p.is_usable(now)
+                for p in self.peers
+            )
+            if max(quiet, overtaken) <= patience or not others:
+                return
+            want.late.add(peer)
+        self._unask(key, want)
+        link.cancel(Entry(want.cid.to_bytes(), cancel=True))
+        self._enqueue(key, want)
+
+    def _silence(self, peer: Peer, want: Want) -> TransportTimeoutError:
+        return TransportTimeoutError(
+            f"{peer.name}: neither sent block {want.cid} nor stated that it lacks it, within "
+            f"{self._timeout:g} seconds"
+        )
+
+
+# Errors that are about the peer as such, not about one connection to it.
+_OF_PEER = (VerificationError, LimitError)
+
+
+def _no_peer(want: Want) -> Exception:
+    """Returns why no peer delivered a block, with the most telling class."""
+    errors = list(want.refusals.values())
+    if len(errors) == 1:
+        return errors[0]
+    said = "; ".join(str(error) for error in errors)
+    message = f"No peer delivered block {want.cid}: {said}"
+    if any(isinstance(error, VerificationError) for error in errors):
+        return VerificationError(message)
+    for kind in (ObjectNotFoundError, TransportTimeoutError):
+        if all(isinstance(error, kind) for error in errors):
+            return kind(message)
+    return TransportError(message, retryable=any(getattr(e, "retryable", False) for e in errors))
+
+
+def _multihash(prefix: bytes, data: memoryview) -> bytes:
+    """Returns the multihash of a block whose CID has a prefix; nothing where no usable CID has that."""
+    try:
+        _, position = decode_varint(prefix)
+        _, position = decode_varint(prefix, position)
+        kind = prefix[position:]
+        if kind == _SHA2_256:
+            return kind + hashlib.sha256(data).digest()
+        _, position = decode_varint(kind)
+        size, _ = decode_varint(kind, position)
+        state = hasher(CID(1, RAW, kind))
+    except (FormatError, VerificationError):
+        return b""
+    state.update(data)
+    digest = state.digest()
+    # A digest of another length is that of no block that was requested.
+    return kind + digest if len(digest) == size else b""
+
+
+def _hash_of(cid: bytes) -> bytes:
+    """Returns the multihash in a CID in binary form, nothing where it is none."""
+    if cid[:2] == _SHA2_256:
+        return cid
+    if len(cid) == _USUAL_CID_BYTES and cid[2:4] == _SHA2_256 and cid[0] == 1:
+        return cid[2:]  # statements are many
+    try:
+        return CID.from_bytes(cid).multihash
+    except VerificationError:
+        return b""

@@ -1,0 +1,372 @@
+"""Peers that blocks are requested from, and the connections to them.
+
+Each connection has an identity of its own: a peer serves so many bytes at once to each client that it sees,
+which is little at a distance, and so several connections are several times as fast there.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+from ipfs_dataset_core import (
+    FormatError,
+    IPFSDatasetError,
+    LimitError,
+    TransportError,
+    VerificationError,
+)
+
+from ipfs_dataset_bitswap.libp2p.errors import PeerProtocolError
+from ipfs_dataset_bitswap.messages import (
+    MAX_MESSAGE_BYTES,
+    PROTOCOL,
+    Entry,
+    decode_message,
+    encode_wantlist,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ipfs_dataset_bitswap.exchange import Exchange, Want
+
+log = logging.getLogger(__name__)
+
+# Kubo ignores what goes beyond 1,024 wants of one client, without an answer.
+MAX_WANTS = 512
+# Lines of one message.
+_MAX_ENTRIES = 512
+# Seconds after which a connection that nothing is wanted from is closed.
+IDLE_SECONDS = 30.0
+# Seconds after which a connection that carries requests is looked at.
+_LOOK_SECONDS = 0.25
+# Seconds for which a peer is not used after a failure, where there are others: at first and at the most, and
+# after it sent what nobody requested.
+_FIRST_REST, _LONGEST_REST, _REST_AFTER_LIES = 1.0, 60.0, 300.0
+# Blocks that nobody requested, of one connection: more of them, and it is closed.
+MAX_UNREQUESTED, MAX_UNREQUESTED_BYTES = 64, 8 << 20
+# Bytes beside blocks that an answer may take: statements, and the wants of the peer itself.
+_OVERHEAD_PER_REQUEST = 1024
+# Hashes of what was requested from a peer: what arrives for these was requested, however late it is.
+_REMEMBERED = 16_384
+# A round trip from which on one connection does not fill the line, in seconds.
+_FAR = 0.01
+# So many statements in a row that it lacks blocks, and a peer is asked whether it has them first.
+_MANY_LACKING = 8
+_WEIGHT = 0.2
+
+
+class Stream(Protocol):
+    """What is used of a stream."""
+
+    def read_messages(self, limit: int, *, timeout: float) -> Iterator[bytes]: ...
+    def write_message(self, data: bytes) -> None: ...
+
+
+class Connection(Protocol):
+    """What is used of a connection."""
+
+    @property
+    def is_open(self) -> bool: ...
+    def open_stream(self, protocols: Sequence[str], *, timeout: float) -> Stream: ...
+    def close(self) -> None: ...
+
+
+Dial = Callable[[Callable[[bytes], None]], Connection]
+
+
+class Peer:
+    """One peer, what is known about it, and the connections to it; guarded by the lock of the exchange.
+
+    Args:
+        name: What messages call it.
+        dial: Makes a connection, with a new identity, that passes each message which the peer sends on a
+            stream of its own to a function.
+        timeout: Seconds until the peer has to take what is sent.
+        most: Number of connections at the most.
+
+    Attributes:
+        links: Its connections, also those that are being made.
+        requested: Hashes of the blocks that were requested from it, the last ones.
+        exchange: Receives what arrives; sets itself.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        dial: Dial,
+        *,
+        timeout: float,
+        most: int = 4,
+    ) -> None:
+        self.name = name
+        self.dial = dial
+        self.timeout = timeout
+        self.links: list[Link] = []
+        self.requested: OrderedDict[bytes, None] = OrderedDict()
+        self.exchange: Exchange
+        self._most = most
+        self._rests_until = 0.0
+        self._rest = _FIRST_REST
+        self._had_data = False
+        self._lacking = 0
+
+    @property
+    def is_likely(self) -> bool:
+        """Whether it had data of those that are read, and so probably has the rest."""
+        return self._had_data and self._lacking < _MANY_LACKING
+
+    def is_usable(self, now: float) -> bool:
+        return now >= self._rests_until
+
+    def has_data(self) -> None:
+        """Notes that it has, or sent, a block."""
+        self._had_data, self._lacking = True, 0
+
+    def lacks_data(self) -> None:
+        """Notes that it lacks a block."""
+        self._lacking += 1
+
+    def begun_links(self) -> list[Link]:
+        """Returns its connections; one is begun where there is none."""
+        if not self.links:
+            self._connect()
+        return self.links
+
+    def connect_more(self) -> None:
+        """Begins another connection where the peer is far away, and all that there are have work."""
+        if 0 < len(self.links) < self._most and all(
+            link.is_open and link.owed and link.latency > _FAR for link in self.links
+        ):
+            self._connect()
+
+    def drop(self, link: Link, error: Exception, now: float) -> None:
+        """Forgets a connection that was closed or could not be made."""
+        if link in self.links:
+            self.links.remove(link)
+        if isinstance(error, (VerificationError, LimitError)):
+            self._rests_until = now + _REST_AFTER_LIES
+        elif not self.links and not link.has_delivered:
+            self._rests_until = now + self._rest
+            self._rest = min(2 * self._rest, _LONGEST_REST)
+        if link.has_delivered:
+            self._rest = _FIRST_REST
+
+    def close(self) -> None:
+        """Closes its connections."""
+        for link in list(self.links):
+            link.close()
+
+    def _connect(self) -> None:
+        link = Link(self, self.exchange)
+        self.links.append(link)
+        link.start()
+
+
+class Link:
+    """One connection to a peer. What it is asked is sent by a thread of its own, so that nobody waits for it.
+
+    Args:
+        peer: The peer.
+        exchange: Receives what arrives, and whose lock guards the attributes.
+
+    Attributes:
+        owed: The blocks that are requested from it, by their hashes.
+        heard: When it last sent something that was requested, on the monotonic clock.
+        damaged: When it last sent a block that nobody requested.
+        newest: The number of the newest request that it has answered.
+        latency: The least time that an answer took, in seconds; rises slowly, since lines change.
+        has_delivered: Whether any block came over it.
+        is_open: Whether it is connected.
+    """
+
+    def __init__(self, peer: Peer, exchange: Exchange) -> None:
+        self.peer = peer
+        self.owed: dict[bytes, Want] = {}
+        self.heard = 0.0
+        self.damaged = 0.0
+        self.newest = 0
+        self.latency = 0.0
+        self.has_delivered = False
+        self.is_open = False
+        self._exchange = exchange
+        self._seconds = 0.0
+        self._unrequested = 0
+        self._unrequested_bytes = 0
+        self._requests = 0
+        self._overhead = 0
+        self._outbox: list[Entry] = []
+        self._changed = threading.Condition()
+        self._error: Exception | None = None
+        self._is_closed = False
+
+    def start(self) -> None:
+        """Connects, in a thread of its own, which then sends what is asked."""
+        threading.Thread(target=self._run, name="ipfs-dataset-bitswap", daemon=True).start()
+
+    def has_room(self, limit: int | None) -> bool:
+        """Returns whether it may be asked for another block.
+
+        Args:
+            limit: Blocks that may be under way; None for as many as the peer takes.
+        """
+        return len(self.owed) < (MAX_WANTS if limit is None else min(limit, MAX_WANTS))
+
+    def expected_seconds(self) -> float:
+        """Returns after how many seconds a block would come that is requested now."""
+        return self.latency + self._seconds * len(self.owed)
+
+    def ask(self, key: bytes, want: Want, entry: Entry) -> None:
+        """Requests a block."""
+        self.owed[key] = want
+        self.question(key, entry)
+
+    def question(self, key: bytes, entry: Entry) -> None:
+        """Asks whether the peer has a block."""
+        requested = self.peer.requested
+        requested[key] = None
+        requested.move_to_end(key)
+        if len(requested) > _REMEMBERED:
+            requested.popitem(last=False)
+        self._post(entry)
+
+    def cancel(self, entry: Entry) -> None:
+        """Takes back a request."""
+        self._post(entry)
+
+    def delivered(self, want: Want, now: float) -> None:
+        """Notes that a block has come that was requested over this connection."""
+        self.has_delivered = True
+        took, since = now - want.asked, now - max(want.asked, self.heard)
+        self.latency = took if not self.latency else min(took, self.latency * 1.01)
+        self._seconds += (since - self._seconds) * _WEIGHT
+        self.heard = now
+        self.newest = max(self.newest, want.number)
+
+    def count_unrequested(self, size: int, now: float) -> None:
+        """Counts a block that nobody requested."""
+        self._unrequested += 1
+        self._unrequested_bytes += size
+        self.damaged = now
+        log.debug("%s: sent a block of %d bytes that was not requested", self.peer.name, size)
+
+    def check_unrequested(self) -> None:
+        """Ends a flood.
+
+        Raises:
+            LimitError: More blocks than are tolerated came that nobody requested.
+        """
+        if self._unrequested > MAX_UNREQUESTED or self._unrequested_bytes > MAX_UNREQUESTED_BYTES:
+            raise LimitError(
+                f"{self.peer.name}: sent {self._unrequested} blocks ({self._unrequested_bytes} bytes) "
+                "that were not requested from it"
+            )
+
+    def close(self, error: Exception | None = None) -> None:
+        """Ends the connection soon.
+
+        Args:
+            error: Why, for who waits for it.
+        """
+        with self._changed:
+            self._is_closed = True
+            self._error = self._error or error
+            self._changed.notify()
+
+    def receive(self, data: bytes) -> None:
+        """Takes a message; called by the thread that receives for the connection.
+
+        Raises:
+            PeerProtocolError: It is not as it has to be, or one too many; the connection has to be closed.
+        """
+        try:
+            message = decode_message(data)
+            self._exchange.received(self, message)
+            self._check_overhead(len(data) - sum(len(block) for _, block in message.blocks))
+        except IPFSDatasetError as error:
+            about = _about(self.peer, error)
+            self.close(about)
+            raise PeerProtocolError(str(about)) from error
+
+    def _check_overhead(self, size: int) -> None:
+        """Ends a flood of what carries no block."""
+        self._overhead += size
+        allowed = MAX_UNREQUESTED_BYTES + _OVERHEAD_PER_REQUEST * self._requests
+        if self._overhead > allowed:
+            raise LimitError(
+                f"{self.peer.name}: sent {self._overhead} bytes beside blocks, for {self._requests} requests"
+            )
+
+    def _listen(self, stream: Stream) -> None:
+        """Takes what some peers send on the stream that they were asked on, and notices its end."""
+        try:
+            for data in stream.read_messages(MAX_MESSAGE_BYTES, timeout=math.inf):
+                self.receive(data)
+        except IPFSDatasetError as error:
+            self.close(error)
+
+    def _post(self, entry: Entry) -> None:
+        self._requests += 1
+        with self._changed:
+            self._outbox.append(entry)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        error: Exception
+        connection: Connection | None = None
+        try:
+            connection = self.peer.dial(self.receive)
+            stream = connection.open_stream([PROTOCOL], timeout=self.peer.timeout)
+            threading.Thread(
+                target=self._listen, args=(stream,), name="ipfs-dataset-bitswap-in", daemon=True
+            ).start()
+            self.is_open = True
+            self._exchange.connected(self)
+            self._send(connection, stream)
+            error = self._error or TransportError(
+                f"{self.peer.name}: the connection was closed", retryable=True
+            )
+        except IPFSDatasetError as failure:
+            error = failure
+        finally:
+            self.is_open = False
+            if connection is not None:
+                with suppress(IPFSDatasetError):
+                    connection.close()
+        self._exchange.disconnected(self, error)
+
+    def _send(self, connection: Connection, stream: Stream) -> None:
+        used = time.monotonic()
+        full = True
+        while True:
+            with self._changed:
+                if not self._outbox and not self._is_closed:
+                    self._changed.wait(_LOOK_SECONDS if self.owed else IDLE_SECONDS / 4)
+                if self._is_closed:
+                    return
+                entries, self._outbox = self._outbox[:_MAX_ENTRIES], self._outbox[_MAX_ENTRIES:]
+            if entries:
+                stream.write_message(encode_wantlist(entries, full=full))
+                full = False
+            elif not connection.is_open:
+                return
+            if entries or self.owed:
+                used = time.monotonic()
+            elif time.monotonic() - used > IDLE_SECONDS:
+                return
+
+
+def _about(peer: Peer, error: IPFSDatasetError) -> IPFSDatasetError:
+    """Returns an error that names the peer."""
+    message = str(error)
+    if message.startswith(peer.name):
+        return error
+    kind = type(error) if isinstance(error, (FormatError, LimitError, VerificationError)) else None
+    return (kind or TransportError)(f"{peer.name}: {message}")
