@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ipfs_dataset_bitswap.messages import Entry
+
     from ipfs_dataset_core import CID
 
 # What a peer does when a block is requested, or when it is asked whether it has it.
@@ -29,9 +30,7 @@ GOOD, LACKS, SILENT, DAMAGES, BREAKS, JUNK = FAULTS = (
 
 def prefix(cid: CID) -> bytes:
     """Returns what stands before the digest in the binary form of a CID."""
-    return (
-        cid.to_bytes()[: -len(cid.digest)] if cid.version else b"\0\x70" + cid.multihash[:2]
-    )
+    return cid.to_bytes()[: -len(cid.digest)] if cid.version else b"\0\x70" + cid.multihash[:2]
 
 
 class ScriptedPeer:
@@ -150,6 +149,6 @@ class ScriptedStream:
         self._connection.messages.put(data)
 
     def read_messages(self, limit: int, *, timeout: float) -> Iterator[bytes]:
-        self._connection.ended.wait()
+        while not self._connection.ended.wait(min(timeout, 3600)):
+            yield b""
         raise PeerClosedError(f"{self._connection.peer.name} closed the connection")
-        yield b""

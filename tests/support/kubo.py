@@ -49,6 +49,11 @@ class KuboPeer(KuboNode):
     def daemon_arguments(self) -> list[str]:
         return ["daemon"]
 
+    def restart(self) -> None:
+        listened = self.peer_address.partition("/p2p/")[0]
+        self.configure({"Addresses.Swarm": [listened]})
+        super().restart()
+
     def start(self) -> None:
         super().start()
         addresses = json.loads(self.cli("id"))["Addresses"]

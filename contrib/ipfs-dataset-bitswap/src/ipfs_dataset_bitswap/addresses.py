@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import parse_qsl
 
 import attrs
@@ -33,8 +34,8 @@ class BitswapAddress:
         """Returns what an address stands for.
 
         Args:
-            text: A multiaddr with a peer id, or several, separated by commas, behind ``bitswap:``. Behind these
-                there may be options as in a URL: ``connections=``, the number of connections to a peer
+            text: A multiaddr with a peer id, or several, separated by commas, behind ``bitswap:``. These may
+                be followed by options as in a URL: ``connections=``, the number of connections to a peer
                 at the most, and ``public=1``, which refuses private addresses.
 
         Raises:
@@ -51,8 +52,8 @@ class BitswapAddress:
         return cls(peers=peers, **_options(text, query))
 
 
-def _options(text: str, query: str) -> dict[str, int | bool]:
-    found: dict[str, int | bool] = {}
+def _options(text: str, query: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name == "connections" and value.isascii() and value.isdigit():
             found["connections"] = int(value)

@@ -1,9 +1,9 @@
-"""Gets blocks from several peers at once: which peer is asked for which block, and what happens when it fails.
+"""Gets blocks from several peers: which peer is asked for which block, and what follows when it fails.
 
 Each block is requested from one peer. Where it is not known which of several peers have the data, they are
 asked that first (WANT_HAVE); a peer that had some of them is taken to have the rest, and is asked for blocks
-at once. A block that a peer lacks, or that is late, is requested from another one. Blocks arrive without their
-CIDs: each is hashed, once, and belongs to the want with that hash, or to none.
+at once. A block that a peer lacks, or that is late, is requested from another one. Blocks arrive without
+their CIDs: each is hashed, once, and belongs to the want with that hash, or to none.
 
 Only threads that want blocks wait here, and look for what is late meanwhile. The threads of connections call
 `received`, `connected` and `disconnected`, which never wait for a peer.
@@ -18,6 +18,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from ipfs_dataset_bitswap.messages import Entry
 from ipfs_dataset_core import (
     CID,
     FormatError,
@@ -29,8 +30,6 @@ from ipfs_dataset_core import (
     time_left,
 )
 from ipfs_dataset_core.ipld import RAW, decode_varint, hasher
-
-from ipfs_dataset_bitswap.messages import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -400,7 +399,7 @@ class Exchange:
                 peer.connect_more()
 
     def _ask_from(self, queue: deque[bytes], now: float, *, limited: bool) -> None:
-        passed = []
+        passed: list[bytes] = []
         while queue and len(passed) < _MAX_PASSED:
             if limited and self._held + self._owed * self._block_bytes >= self._memory:
                 break

@@ -125,9 +125,7 @@ def decode_message(data: bytes | memoryview) -> Message:
         LimitError: It is longer than a message may be, or has more fields.
     """
     if len(data) > MAX_MESSAGE_BYTES:
-        raise LimitError(
-            f"Bitswap message of {len(data)} bytes is longer than {MAX_MESSAGE_BYTES}"
-        )
+        raise LimitError(f"Bitswap message of {len(data)} bytes is longer than {MAX_MESSAGE_BYTES}")
     decoder = _Decoder()
     decoder.read(memoryview(data))
     return Message(

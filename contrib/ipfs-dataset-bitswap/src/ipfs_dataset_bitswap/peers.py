@@ -15,6 +15,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
+from ipfs_dataset_bitswap.libp2p.errors import PeerProtocolError
+from ipfs_dataset_bitswap.messages import (
+    MAX_MESSAGE_BYTES,
+    PROTOCOL,
+    decode_message,
+    encode_wantlist,
+)
 from ipfs_dataset_core import (
     FormatError,
     IPFSDatasetError,
@@ -23,19 +30,13 @@ from ipfs_dataset_core import (
     VerificationError,
 )
 
-from ipfs_dataset_bitswap.libp2p.errors import PeerProtocolError
-from ipfs_dataset_bitswap.messages import (
-    MAX_MESSAGE_BYTES,
-    PROTOCOL,
-    Entry,
-    decode_message,
-    encode_wantlist,
-)
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ipfs_dataset_bitswap.exchange import Exchange, Want
+    from ipfs_dataset_bitswap.messages import (
+        Entry,
+    )
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ _MAX_ENTRIES = 512
 IDLE_SECONDS = 30.0
 # Seconds after which a connection that carries requests is looked at.
 _LOOK_SECONDS = 0.25
+# Bytes that have to arrive within the time-out: a large block over a slow line is no silence.
+_PROGRESS_BYTES = 64 << 10
 # Seconds for which a peer is not used after a failure, where there are others: at first and at the most, and
 # after it sent what nobody requested.
 _FIRST_REST, _LONGEST_REST, _REST_AFTER_LIES = 1.0, 60.0, 300.0
@@ -75,6 +78,8 @@ class Connection(Protocol):
 
     @property
     def is_open(self) -> bool: ...
+    @property
+    def received_bytes(self) -> int: ...
     def open_stream(self, protocols: Sequence[str], *, timeout: float) -> Stream: ...
     def close(self) -> None: ...
 
@@ -344,7 +349,7 @@ class Link:
 
     def _send(self, connection: Connection, stream: Stream) -> None:
         used = time.monotonic()
-        full = True
+        full, received = True, 0
         while True:
             with self._changed:
                 if not self._outbox and not self._is_closed:
@@ -357,6 +362,8 @@ class Link:
                 full = False
             elif not connection.is_open:
                 return
+            if connection.received_bytes - received >= _PROGRESS_BYTES:
+                received, self.heard = connection.received_bytes, time.monotonic()
             if entries or self.owed:
                 used = time.monotonic()
             elif time.monotonic() - used > IDLE_SECONDS:

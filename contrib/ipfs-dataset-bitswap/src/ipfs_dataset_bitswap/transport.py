@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from ipfs_dataset_bitswap.addresses import BitswapAddress
 from ipfs_dataset_bitswap.exchange import Exchange
-from ipfs_dataset_bitswap.libp2p.connection import MessageHandler, dial
+from ipfs_dataset_bitswap.libp2p.connection import dial
 from ipfs_dataset_bitswap.libp2p.identity import Identity
+from ipfs_dataset_bitswap.libp2p.messages import MessageHandler
 from ipfs_dataset_bitswap.messages import MAX_MESSAGE_BYTES, PROTOCOL
 from ipfs_dataset_bitswap.peers import IDLE_SECONDS, Peer
 from ipfs_dataset_core import Transport, TransportError
@@ -44,16 +45,12 @@ class BitswapTransport(Transport):
         for addresses in parsed.peers.values():
             connect = _Dialler(addresses, options.timeout, public_only=parsed.public_only)
             name = f"peer {addresses[0]}"
-            peers.append(
-                Peer(name, connect, timeout=options.timeout, most=parsed.connections)
-            )
+            peers.append(Peer(name, connect, timeout=options.timeout, most=parsed.connections))
         shown = ", ".join(peer.name for peer in peers[:_SHOWN_PEERS])
         more = len(peers) - _SHOWN_PEERS
         self.name = f"{shown} and {more} more" if more > 0 else shown
         # An eighth of the memory is for what is under way, as with other transports.
-        self.exchange = Exchange(
-            peers, options.timeout, max(_LEAST_MEMORY, options.memory // 8)
-        )
+        self.exchange = Exchange(peers, options.timeout, max(_LEAST_MEMORY, options.memory // 8))
 
     def get_block(self, cid: CID) -> bytes:
         return self.exchange.get_block(cid)

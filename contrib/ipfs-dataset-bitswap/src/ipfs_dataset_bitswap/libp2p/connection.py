@@ -40,8 +40,12 @@ if TYPE_CHECKING:
 
 AGENT = "ipfs-dataset/0.1.0"
 # Streams at once: of the peer, and of this side.
-MAX_INBOUND_STREAMS = 64
+# Kubo sends each message on a stream of its own, which ends a round trip later: thousands of small blocks a
+# second from far away are hundreds of streams.
+MAX_INBOUND_STREAMS = 1024
 MAX_OUTBOUND_STREAMS = 256
+# Numbers of streams that the peer has passed over, and may still use.
+MAX_SKIPPED_NUMBERS = 1024
 # Bytes that may be under way on a stream that data are expected on.
 STREAM_WINDOW = 2 << 20
 # Bytes of unfinished messages of all streams of a connection.
@@ -191,6 +195,7 @@ class PeerConnection:
         peer_id: The peer, as it has proven.
         peer: What errors call it: its peer id, and where it is.
         address: What was dialled.
+        received_bytes: Bytes of all streams that have arrived, or whose frames have begun to.
     """
 
     def __init__(
@@ -208,6 +213,7 @@ class PeerConnection:
         self.peer_id = address.peer_id
         self.peer = peer
         self.address = address
+        self.received_bytes = 0
         self.lock = threading.Lock()
         self._channel = channel
         self._identity = identity
@@ -219,6 +225,7 @@ class PeerConnection:
         self._numbers = itertools.count(1, 2)
         self._last_number = -1
         self._last_of_peer = 0
+        self._skipped: set[int] = set()
         self._outbound_count = 0
         # What a peer may still send on streams that were reset here, all together.
         self._discardable = 0
@@ -425,6 +432,7 @@ class PeerConnection:
             return
         stream = self._find(number, flags)
         if kind == yamux.DATA:
+            self.received_bytes += length
             self._current, self._ending = stream, flags & (yamux.FIN | yamux.RST)
             self._charge(stream, length)
             if length:
@@ -457,19 +465,33 @@ class PeerConnection:
         """Returns the stream of a frame, None for one that has ended here."""
         stream = self._streams.get(number)
         if flags & yamux.SYN:
-            if number % 2 or number <= self._last_of_peer:
-                raise PeerProtocolError(
-                    f"peer {self.peer} opens the stream {number}, which is not the next"
-                )
-            self._last_of_peer = number
+            self._check_number(number)
             return self._accept(number, flags)
         if stream is None:
             known = number <= (self._last_number if number % 2 else self._last_of_peer)
-            if not known:
+            if not known or number in self._skipped:
                 raise PeerProtocolError(
                     f"peer {self.peer} uses the stream {number}, which nobody opened"
                 )
         return stream
+
+    def _check_number(self, number: int) -> None:
+        """Checks the number of a stream that the peer opens.
+
+        Numbers are given in order, but streams that are opened at the same time arrive in any.
+        """
+        if number > self._last_of_peer and not number % 2:
+            skipped = range(self._last_of_peer + 2, number, 2)
+            if len(self._skipped) + len(skipped) <= MAX_SKIPPED_NUMBERS:
+                self._skipped.update(skipped)
+                self._last_of_peer = number
+                return
+        elif number in self._skipped:
+            self._skipped.remove(number)
+            return
+        raise PeerProtocolError(
+            f"peer {self.peer} opens the stream {number}, which is not one of the next"
+        )
 
     def _accept(self, number: int, flags: int) -> Stream | None:
         open_count = len(self._streams) - self._outbound_count
