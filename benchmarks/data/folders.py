@@ -12,13 +12,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def folder(path: Path, files: int, size: int) -> dict[str, Any]:
-    """Writes a folder of equal files, and the list of them that the original library wants."""
+def unlisted(path: Path, files: int, size: int) -> dict[str, Any]:
+    """Writes a folder of equal files."""
     path.mkdir()
     for number, data in enumerate(pieces(5, files * size, size)):
         (path / member_name(number)).write_bytes(data)
-    (path / "metadata.txt").write_text("\n".join(map(member_name, range(files))))
     return {"members": files, "member_bytes": size, "bytes": files * size}
+
+
+def folder(path: Path, files: int, size: int) -> dict[str, Any]:
+    """Writes a folder of equal files, and the list of them that the original library wants."""
+    facts = unlisted(path, files, size)
+    (path / "metadata.txt").write_text("\n".join(map(member_name, range(files))))
+    return facts
 
 
 def shards(path: Path, count: int, members: int, size: int) -> dict[str, Any]:

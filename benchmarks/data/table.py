@@ -71,6 +71,7 @@ DATA: dict[str, Data] = {
     "zip_small_256k": Data(_small(archives.zip_stored), 20_000, options=DEFAULT),
     "tar_small": Data(_small(archives.tar), 20_000),  # the same members as those of "zip_small"
     "folder": Data(_folder, 2_000),
+    "folder_unlisted": Data(_small(folders.unlisted), 2_000),
     "folder_large": Data(_folder, 10_000),
     "shards": Data(_sharded(folders.shards), 10_240),
     "mds": Data(_sharded(folders.mds), 10_240),

@@ -181,6 +181,7 @@ class DatasetObject:
     def _find_shards(self, *, in_order: bool) -> list[Shard]:
         found = self._locate()
         opened = ProcessLocal(found.open)
+        opened.put(found.open(all_in_order=in_order and self.obj.filetype == RemoteFileType.FOLDER))
         source = opened.get()
         if self.obj.filetype is None:
             warn_of_published(found, parse_object_url(self.obj.url), source)

@@ -13,10 +13,11 @@ import time
 from collections import deque
 from contextlib import closing
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.errors import IPFSDatasetError, RateLimitedError
-from ipfs_dataset_core.ipld import CID, RAW, hamt, node_kind, verify
+from ipfs_dataset_core.ipld import CID, RAW, entries, hamt, node_kind, verify
 from ipfs_dataset_core.reading.read_ahead import ReadAhead
 from ipfs_dataset_core.reading.verified_streams import car_blocks
 from ipfs_dataset_core.runtime.deadlines import until
@@ -73,6 +74,19 @@ class DirectoryPrefetch:
     def window(self) -> int:
         """Number of entries whose blocks are best fetched together."""
         return _WINDOW_IN_BATCHES if self._fetcher.sources.batches else _WINDOW_ENTRIES
+
+    def request_all(self) -> None:
+        """Requests the CAR of the directory before its block is known, which is the first one in it."""
+        self._read_ahead.fetch([self._root])
+
+    def is_worth_a_car(self) -> bool:
+        """Returns whether the directory begins with small files, as far as its block tells."""
+        first = islice(entries(self._root, self._fetcher.block), _WINDOW_ENTRIES)
+        return all(entry.tsize <= _SMALL_BYTES for entry in first)
+
+    def close(self) -> None:
+        """Closes the CAR, where one is open."""
+        self._read_ahead.close()
 
     def add(self, found: Iterable[tuple[str, DirectoryEntry]]) -> None:
         """Adds files, with their paths, in the order in which they will be opened."""
@@ -242,7 +256,8 @@ class FolderReadAhead(ReadAhead[CID]):
         self.add(self._fetcher.acquire_blocks(cids))
 
     def _fetch_batch(self, batch: dict[CID, Flight]) -> None:
-        if self._no_car or (len(batch) < _MIN_FILES and not self.has_stream):
+        is_worth_it = len(batch) >= _MIN_FILES or self.has_stream or self._root in batch
+        if self._no_car or not is_worth_it:
             return
         with until(self._fetcher.work.half()):
             self._fetcher.bulk.fetch_files(self._root, batch, self, self._fetcher.keep)

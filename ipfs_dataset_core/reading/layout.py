@@ -187,9 +187,10 @@ class FileLayout:
                 if leaf is not None:
                     yield leaf
                 else:
+                    below = self._node(node.links[child], child_stop - child_start)
+                    # Not before: from a distant source, the one that is needed now would wait for it.
                     if in_order:
                         self._prefetch_node(node, base, child + 1)
-                    below = self._node(node.links[child], child_stop - child_start)
                     yield from self._below(
                         below, child_start, start, stop, depth + 1, in_order=in_order
                     )

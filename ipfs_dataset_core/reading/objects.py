@@ -82,11 +82,11 @@ class LocatedObject:
         """Returns the CID, or the path that the sources resolve."""
         return self.target.text if isinstance(self.target, PlainPath) else str(self.target)
 
-    def open(self) -> ObjectFile | ObjectDirectory:
-        """Opens it in this process; raises like `open_node`."""
+    def open(self, *, all_in_order: bool = False) -> ObjectFile | ObjectDirectory:
+        """Opens it in this process; `all_in_order` and errors are those of `open_node`."""
         if isinstance(self.target, PlainPath):
             return open_plain(self.fetcher, self.target, self.name)
-        return open_node(self.fetcher, self.target, self.name)
+        return open_node(self.fetcher, self.target, self.name, all_in_order=all_in_order)
 
     def open_member(self, path: str) -> ObjectFile:
         """Opens a file of a directory in this process; raises like `ObjectDirectory.open`."""
@@ -188,16 +188,33 @@ def resolve_path(fetcher: Fetcher, root: CID, path: Sequence[str], name: str) ->
     return cid
 
 
-def open_node(fetcher: Fetcher, cid: CID, name: str) -> ObjectFile | ObjectDirectory:
+def open_node(
+    fetcher: Fetcher, cid: CID, name: str, *, all_in_order: bool = False
+) -> ObjectFile | ObjectDirectory:
     """Returns the file or directory that `cid` names.
+
+    Args:
+        fetcher: Fetches and verifies.
+        cid: The file or directory.
+        name: Its name in errors.
+        all_in_order: Whether it is taken for a directory of small files, all of which will be read in order.
+            Then the CAR of it is requested at once, whose first block is that of the directory.
 
     Raises:
         FormatError: It is a symlink, which is never followed, or no UnixFS node.
     """
     # A raw block is a file, and read once, below.
-    kind = "file" if cid.codec == RAW else node_kind(cid, fetcher.block(cid))
+    if cid.codec == RAW:
+        return VerifiedFile(fetcher, cid, name)
+    prefetch = DirectoryPrefetch(fetcher, cid) if all_in_order else None
+    if prefetch is not None:
+        prefetch.request_all()
+    kind = node_kind(cid, fetcher.block(cid))
+    if prefetch is not None and not (kind == "directory" and prefetch.is_worth_a_car()):
+        prefetch.close()
+        prefetch = None
     if kind in ("directory", "hamt"):
-        return VerifiedDirectory(fetcher, cid, name)
+        return VerifiedDirectory(fetcher, cid, name, prefetch)
     if kind == "symlink":
         raise FormatError(f"{name!r} ({cid}) is a symlink, and symlinks are never followed")
     return VerifiedFile(fetcher, cid, name)
@@ -218,17 +235,20 @@ class VerifiedDirectory(ObjectDirectory):
         fetcher: Fetches and verifies.
         cid: The directory.
         name: Its name in errors.
+        prefetch: Fetches what will be needed of it; None for one that has not fetched anything yet.
     """
 
     cid: CID
 
-    def __init__(self, fetcher: Fetcher, cid: CID, name: str) -> None:
+    def __init__(
+        self, fetcher: Fetcher, cid: CID, name: str, prefetch: DirectoryPrefetch | None = None
+    ) -> None:
         self.cid = cid
         self.name = name
         self.limits = fetcher.limits
         self.index_cache = fetcher.sources.index_cache
         self._fetcher = fetcher
-        self._prefetch = DirectoryPrefetch(fetcher, cid)
+        self._prefetch = prefetch or DirectoryPrefetch(fetcher, cid)
 
     def names(self) -> list[str]:
         return [entry.name for entry in self._entries(self.cid)]

@@ -52,6 +52,14 @@ class ProcessLocal(Generic[T]):
                     made.append(self._make())
         return made[0]
 
+    def put(self, value: T) -> None:
+        """Gives this process its value; has no effect where it has made one."""
+        if self._process is not _here:
+            self._begin()
+        with self._lock:
+            if not self._made:
+                self._made.append(value)
+
     def pop(self) -> T | None:
         """Removes the value and returns it, None where this process made none."""
         with _creation:

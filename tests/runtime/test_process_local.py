@@ -145,3 +145,13 @@ def test_popping_forgets(value):
     assert local.pop() is None
     assert local.get() == value
     assert len(made) == 2
+
+
+def test_a_value_that_was_made_elsewhere_counts_where_none_was_made_before():
+    local, mine = ProcessLocal(Client), Client()
+    local.put(mine)
+    assert local.get() is mine
+    local.put(Client())
+    assert local.get() is mine
+    local.pop()
+    assert local.get() is not mine

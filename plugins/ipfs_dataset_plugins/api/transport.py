@@ -89,7 +89,7 @@ class ApiTransport(Transport):
         )
         self.name = f"API {endpoint.name}"
         self._block_bytes = options.limits.block_bytes
-        self._client = HTTPClient(endpoint, options)
+        self._client = HTTPClient(endpoint, options, spare=True)
         self._gateway = NodeGateway(endpoint, options)
         self._lookups = ThreadPoolExecutor(_LOOKED_FOR_AT_ONCE * 2, "ipfs-dataset-lookup")
         self._listed: set[bytes] | None = None

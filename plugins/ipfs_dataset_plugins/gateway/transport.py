@@ -74,7 +74,9 @@ class GatewayTransport(Transport):
         self._url = parse_gateway(address)
         self.name = f"gateway {self._url.name}"
         self._block_bytes = options.limits.block_bytes
-        self._client = HTTPClient(self._url.endpoint, options, allowed, secrets=self._url.secrets)
+        self._client = HTTPClient(
+            self._url.endpoint, options, allowed, secrets=self._url.secrets, spare=True
+        )
         self._serves_blocks = True
         # Without verification, only the server that the user named is trusted.
         self._hops = options.limits.redirects if options.verify else 0

@@ -51,6 +51,9 @@ class HTTPClient:
         options: `timeout`, `headers` and `auth` are used here.
         allowed: The IP addresses that the endpoint may have.
         secrets: Parts of requests, besides header fields, that messages must not show.
+        spare: Whether the first request opens a second connection while it waits for its answer. A reader
+            requests the blocks that a first block names together with what lies in them, so that from a
+            distant server it would otherwise wait for that connection.
 
     Raises:
         AddressError: The endpoint, a header field, the credentials, a proxy or certificates cannot be used.
@@ -63,8 +66,11 @@ class HTTPClient:
         options: Options,
         allowed: AddressFilter = EVERYWHERE,
         secrets: Sequence[str] = (),
+        *,
+        spare: bool = False,
     ) -> None:
         self.endpoint = endpoint
+        self._spare = spare
         self._user_fields = options.headers
         for name, value in self._user_fields.items():
             check_field(name, value)
@@ -152,7 +158,7 @@ class HTTPClient:
         from ipfs_dataset_plugins.http.connection import IdleConnections  # noqa: PLC0415
 
         self._process = os.getpid()
-        self._idle = IdleConnections()
+        self._idle = IdleConnections(self._timeout if self._spare else None)
         self._environment: Environment | None = None
         self._pools: dict[tuple[Origin, AddressFilter], Pool | SecurePool] = {}
         self._lock = threading.Lock()

@@ -13,6 +13,7 @@ import contextlib
 import http
 import http.client
 import socket
+import ssl
 import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -172,6 +173,7 @@ class Connection(urllib3.connection.HTTPConnection):
 
     Attributes:
         peer: The IP address and port of the server; None behind a proxy or a unix socket.
+        on_connected: Called once there is a connection, before a TLS handshake; None for nothing.
     """
 
     response_class = Response
@@ -186,6 +188,7 @@ class Connection(urllib3.connection.HTTPConnection):
         super().__init__(*arguments, **options)
         self.allowed = allowed
         self.peer: tuple[str, int] | None = None
+        self.on_connected: Callable[[], None] | None = None
         self._unix = unix
         self._target = ""
         self._was_cut = False
@@ -201,6 +204,8 @@ class Connection(urllib3.connection.HTTPConnection):
         except OSError:  # the server has closed the connection already
             sock.close()
             raise
+        if self.on_connected is not None:
+            self.on_connected()
         return sock
 
     def _tunnel(self) -> None:
@@ -269,15 +274,44 @@ class Connection(urllib3.connection.HTTPConnection):
 class SecureConnection(Connection, urllib3.connection.HTTPSConnection):
     """The same with TLS."""
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the server has neither closed the connection nor sent anything that was not asked for.
+
+        Servers send session tickets after the handshake of TLS 1.3. They are no data, and are read here.
+        """
+        if super().is_connected or self.sock is None:
+            return self.sock is not None
+        seconds = self.sock.gettimeout()
+        try:
+            self.sock.settimeout(0.0)
+            self.sock.recv(1)
+        except ssl.SSLWantReadError:
+            self.sock.settimeout(seconds)
+            return True
+        except OSError:
+            pass
+        return False
+
 
 class IdleConnections:
     """The idle connections of all pools of one client; any number of threads may use them.
 
     The pools of urllib3 limit the connections to one server. A subdomain gateway has a host for each CID, so
     only a limit for all of them together is one.
+
+    Args:
+        spare_seconds: For how long to try to open a second connection beside that of the first request;
+            None opens none.
+
+    Attributes:
+        spare_seconds: None once that has begun, too.
+        spare: The server, and the thread that opens that connection, until a request has waited for it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, spare_seconds: float | None = None) -> None:
+        self.spare_seconds = spare_seconds
+        self.spare: tuple[Hashable, threading.Thread] | None = None
         self._idle: list[tuple[Hashable, HTTPConnection]] = []
         self._closed = False
         self._lock = threading.Lock()
@@ -294,6 +328,12 @@ class IdleConnections:
             if connection.is_connected:
                 return connection
             connection.close()
+        spare = self.spare
+        if spare is not None and spare[0] == server:
+            self.spare = None
+            # It was begun earlier than any other could be.
+            spare[1].join(min(time_left(), threading.TIMEOUT_MAX))
+            return self.take(server)
         return None
 
     def keep(self, server: Hashable, connection: HTTPConnection) -> None:
@@ -349,7 +389,12 @@ class _SharedPool(urllib3.HTTPConnectionPool):
         self._server = (self.scheme, self.host, self.port, self.proxy, allowed)
 
     def _get_conn(self, timeout: float | None = None) -> Any:
-        return self._idle.take(self._server) or self._new_conn()
+        connection: Any = self._idle.take(self._server)
+        if connection is None:
+            connection = self._new_conn()
+            if self._idle.spare_seconds is not None and self.proxy is None:
+                connection.on_connected = self._start_spare
+        return connection
 
     def _put_conn(self, conn: Any) -> None:
         if conn is not None:
@@ -408,6 +453,27 @@ class _SharedPool(urllib3.HTTPConnectionPool):
         ) as error:
             raise translated(error, what) from error
         return Body(response, self.keep, what, secrets)
+
+    def _start_spare(self) -> None:
+        """Starts opening the connection of the second request, while the first waits for its answer.
+
+        Not before the first is connected: a server may serve one connection after the other.
+        """
+        seconds, self._idle.spare_seconds = self._idle.spare_seconds, None
+        if seconds is not None:
+            spare: Any = self._new_conn()
+            spare.timeout = seconds
+            thread = threading.Thread(target=self._open_spare, args=(spare,), daemon=True)
+            self._idle.spare = self._server, thread
+            thread.start()
+
+    def _open_spare(self, spare: Any) -> None:
+        # Where the server cannot be reached, the request that waits fails, too.
+        with contextlib.suppress(
+            OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, ValueError
+        ):
+            spare.connect()
+            self.keep(spare)
 
 
 class Pool(_SharedPool):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import ssl
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from typing import Any
 
 import pytest
 from urllib3.connection import HTTPConnection
@@ -16,6 +19,7 @@ from ipfs_dataset_core import Options
 from ipfs_dataset_plugins.http.client import HTTPClient
 from ipfs_dataset_plugins.http.connection import MAX_IDLE_CONNECTIONS, IdleConnections
 from ipfs_dataset_plugins.http.endpoint import parse_endpoint
+from tests.support.fetching import PATIENT_SECONDS
 from tests.support.http_server import FaultServer, Plan, redirect
 from tests.support.raw_server import RawServer, head_from
 
@@ -34,6 +38,105 @@ def client(server):
 
 def ask(made, method="GET"):
     return made.send(method, "/x", "x").read_all(len(DATA))
+
+
+class Patient:
+    """Answers the first request once a second connection is open, and counts connections then."""
+
+    def __init__(self):
+        self.server: Any = None
+        self.connections = 0
+
+    def __call__(self, _):
+        end = time.monotonic() + PATIENT_SECONDS
+        while self.server.connections < 2 and time.monotonic() < end:
+            time.sleep(0.001)
+        self.connections = self.connections or self.server.connections
+        return Plan(body=DATA)
+
+
+def spared(server, **more):
+    return HTTPClient(parse_endpoint(server.url), Options(timeout=20), spare=True, **more)
+
+
+def test_a_second_connection_is_opened_while_the_first_request_waits():
+    answer = Patient()
+    with FaultServer(answer) as answer.server, closing(spared(answer.server)) as made:
+        assert ask(made) == DATA
+        assert answer.connections == 2
+        bodies = [made.send("GET", "/x", "x") for _ in range(2)]  # side by side
+        assert [body.read_all(len(DATA)) for body in bodies] == [DATA] * 2
+        assert answer.server.connections == 2
+        bodies = [made.send("GET", "/x", "x") for _ in range(3)]
+        assert [body.read_all(len(DATA)) for body in bodies] == [DATA] * 3
+        assert answer.server.connections == 3
+
+
+def test_other_hosts_of_a_client_get_no_second_connection():
+    answer = Patient()
+    with FaultServer(answer) as answer.server, closing(spared(answer.server)) as made:
+        ask(made)
+        with FaultServer(lambda _: Plan(body=DATA)) as other:
+            body = made.send("GET", f"{other.url}/x", "x", bare=True)
+            assert body.read_all(len(DATA)) == DATA
+            assert other.connections == 1
+
+
+def test_a_second_connection_that_comes_after_the_end_is_closed():
+    answer = Patient()
+    with FaultServer(answer) as answer.server:
+        made = spared(answer.server)
+        ask(made)
+        made.close()
+        assert made.idle == 0
+        end = time.monotonic() + PATIENT_SECONDS
+        while answer.server._server._open and time.monotonic() < end:
+            time.sleep(0.001)
+        assert not answer.server._server._open
+
+
+def test_a_second_connection_that_is_refused_fails_nothing():
+    accepted: list[socket.socket] = []
+
+    def serve():
+        connection, _ = listener.accept()
+        listener.close()  # nobody else can connect
+        with connection:
+            while head_from(connection):
+                accepted.append(connection)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        serving = threading.Thread(target=serve)
+        serving.start()
+        with closing(HTTPClient(parse_endpoint(url), Options(timeout=20), spare=True)) as made:
+            assert [ask(made) for _ in range(3)] == [b""] * 3
+        serving.join(PATIENT_SECONDS)
+    assert len(accepted) == 3
+
+
+def test_session_tickets_of_tls_do_not_end_a_connection(certificate, names, monkeypatch):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    served = []
+
+    def serve(connection):
+        with context.wrap_socket(connection, server_side=True) as secure:
+            served.append(secure)
+            while head_from(secure):
+                end = time.monotonic() + PATIENT_SECONDS
+                while len(served) < 2 and time.monotonic() < end:
+                    time.sleep(0.001)
+                secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+
+    with RawServer(serve) as server:
+        url = f"https://a.example:{server.url.rpartition(':')[2]}"
+        with closing(HTTPClient(parse_endpoint(url), Options(timeout=20), spare=True)) as made:
+            assert ask(made) == b"x"
+            bodies = [made.send("GET", "/x", "x") for _ in range(2)]
+            assert [body.read_all(1) for body in bodies] == [b"x"] * 2
+    assert len(served) == 2
 
 
 @pytest.mark.parametrize(
