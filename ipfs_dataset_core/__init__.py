@@ -18,6 +18,10 @@ from typing import TYPE_CHECKING, Any
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
+    from ipfs_dataset_core.addressing.public_hosts import (
+        is_private_host as is_private_host,
+        is_public_address as is_public_address,
+    )
     from ipfs_dataset_core.addressing.sources import file_path as file_path
     from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset as IPFSIterableDataset
     from ipfs_dataset_core.datasets.loading import load as load
@@ -143,6 +147,7 @@ else:
             "datasets.shuffle": "ShuffleDataset",
             "datasets.splits": "DatasetSplit",
             "addressing.object_url": "redacted",
+            "addressing.public_hosts": "is_private_host is_public_address",
             "errors": (
                 "AddressError CacheFolderError ExportError FormatError IPFSDatasetError "
                 "IPFSDatasetWarning LimitError Location MissingDependencyError NameRecordError "

@@ -168,7 +168,8 @@ class Options:
 
     Args:
         gateways: Gateways to read from, besides those that the objects' own URLs name.
-        routers: Delegated routers, which find further sources that have the data.
+        routers: Delegated routers, which find further sources that have the data: HTTP gateways, and peers
+            that serve Bitswap where the plugin for these is installed.
         verify: Whether every byte is checked against its CID. False trusts the sources, for gateways
             that cannot prove what they send.
         node_gateway: Whether an API's address is also taken for the host of the node's own gateway, whose

@@ -18,6 +18,7 @@ import tempfile
 import zipfile
 from contextlib import suppress
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ from ipfs_dataset_webdataset.reader import WebDatasetReader
 from PIL import Image
 from scipy.io import savemat
 
+from ipfs_dataset_core.addressing.public_hosts import is_private_host
+from ipfs_dataset_core.addressing.sources import address_scheme
 from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.ipld import (
@@ -55,7 +58,7 @@ from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile, MemoryTranspo
 from ipfs_dataset_core.toolkit.index_cache import IndexKey
 from ipfs_dataset_plugins.folder import Folder
 from ipfs_dataset_plugins.original import load_sample
-from ipfs_dataset_plugins.routing.providers import provider_urls
+from ipfs_dataset_plugins.routing.providers import read_providers
 from ipfs_dataset_plugins.tar.reader import TarReader
 from ipfs_dataset_plugins.tar_shards import manifest
 from ipfs_dataset_plugins.tar_shards.codecs import SampleCodec
@@ -316,17 +319,25 @@ def _opcodes() -> list[bytes]:
 def fuzz_providers(rng: random.Random) -> None:
     record = {
         "Schema": "peer",
-        "ID": "12D3",
-        "Addrs": ["/dns4/a.example/tcp/443/tls/http", "/ip4/10.0.0.1/tcp/80/http"],
-        "Protocols": ["transport-ipfs-gateway-http"],
+        "ID": "12D3KooWGC6TvWhfagpX6wvJHBzHLHnLbqvZcNsDGXAZz2T8gJwp",
+        "Addrs": [
+            *("/dns4/a.example/tcp/443/tls/http", "/ip4/10.0.0.1/tcp/80/http"),
+            *("/ip4/1.1.1.1/tcp/4001", "/dns4/a.example/tcp/4001/p2p-circuit", "/ip6/::1/tcp/4001"),
+        ],
+        "Protocols": ["transport-ipfs-gateway-http", "transport-bitswap"],
     }
     answer: Any = {"Providers": [record, record]}
     text = json.dumps(change_json(rng, answer)).encode()
     if rng.random() < 0.5:
         text = change_bytes(rng, text, [*_JSON_TOKENS, b"[" * 100_000, b"127.0.0.1", b"/ip6/::1/"])
     with suppress(ValueError):
-        for url in provider_urls(text, private=False):
+        found = read_providers(text, private=False)
+        for url in found.urls:
             assert url.startswith("https://")
+        for address in chain.from_iterable(found.peers.values()):
+            host = address.split("/")[2]
+            assert address_scheme(address) == "p2p"
+            assert not is_private_host(host)
 
 
 def fuzz_name_record(rng: random.Random) -> None:

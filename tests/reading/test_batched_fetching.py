@@ -217,11 +217,9 @@ def test_a_dataset_in_workers_reads_over_batches(monkeypatch):
     root, blocks = tree(SMALL)
     SERVED.update(blocks)
     monkeypatch.setattr(default_registry(), "_registered", [])
-    plugin = TransportPlugin(name="batches", summary="", schemes=("p2p",), factory=open_batches)
+    plugin = TransportPlugin(name="batches", summary="", schemes=("batches",), factory=open_batches)
     default_registry().register(plugin)
-    dataset = IPFSDataset(
-        IPFSObject(f"ipfs://{root}", RemoteFileType.FOLDER), "/ip4/192.0.2.1/tcp/4001/p2p/12D3KooWA"
-    )
+    dataset = IPFSDataset(IPFSObject(f"ipfs://{root}", RemoteFileType.FOLDER), "batches://here")
     loader = DataLoader(
         dataset,
         batch_size=32,

@@ -74,7 +74,8 @@ class Peers(MemoryTransport):
 
 @pytest.fixture
 def peers(monkeypatch):
-    monkeypatch.setattr(default_registry(), "_registered", [])
+    built_in = [x for x in default_registry().discovery.loaded if x.origin.built_in]
+    monkeypatch.setattr(lookup, "_default", Registry(Discovery(tuple(built_in), (), ())))
     plugin = TransportPlugin(name="peers", summary="", schemes=("p2p", "bitswap"), factory=Peers)
     default_registry().register(plugin)
     Peers.made.clear()

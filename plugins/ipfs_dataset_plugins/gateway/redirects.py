@@ -13,12 +13,12 @@ from urllib.parse import urljoin
 
 import attrs
 
+from ipfs_dataset_core import is_public_address
 from ipfs_dataset_plugins.http.address_filter import (
     EVERYWHERE,
     PUBLIC,
     AddressFilter,
     is_private,
-    is_public_address,
 )
 from ipfs_dataset_plugins.http.endpoint import is_loopback, netloc, origin_of, parse_url
 

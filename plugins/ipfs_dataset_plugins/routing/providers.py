@@ -1,43 +1,104 @@
-"""Responses of delegated routers: the HTTP gateways among the providers of a CID.
+"""Responses of delegated routers: HTTP gateways and peers among the providers of a CID.
 
-See https://specs.ipfs.tech/routing/http-routing-v1/ (IPIP-337); records of the schema ``peer`` are used.
+See https://specs.ipfs.tech/routing/http-routing-v1/ (IPIP-337, and IPIP-484 for filters); records of the
+schema ``peer`` are used, and those of the older schema ``bitswap``.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core import AddressError
+import attrs
+
+from ipfs_dataset_core import AddressError, is_private_host
 from ipfs_dataset_plugins.http.address_filter import is_private
 from ipfs_dataset_plugins.http.endpoint import parse_multiaddr
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 GATEWAY_PROTOCOL = "transport-ipfs-gateway-http"
+BITSWAP_PROTOCOL = "transport-bitswap"
+# What a router is asked for. Providers that it found in the DHT have no protocol in many answers: "unknown".
+FILTERS = f"filter-protocols=unknown,{BITSWAP_PROTOCOL},{GATEWAY_PROTOCOL}&filter-addrs=tcp"
 MAX_PROVIDERS = 100
 MAX_ADDRESSES = 20
+# Peers that are used, and addresses of each.
+MAX_PEERS = 20
+_MAX_PEER_ADDRESSES = 4
+
+_PEER_ID = re.compile(r"[A-Za-z0-9]{40,128}")
+_TCP = re.compile(
+    r"(?P<base>/(?:ip4|ip6|dns|dns4|dns6)/[^/,?#\s]+/tcp/[0-9]{1,5})(?:/(?:p2p|ipfs)/(?P<peer>[^/]+))?"
+)
+# Why a provider cannot be used, the reason of its best address: what it speaks, by a part of the address.
+_QUIC, _RELAY, _WEBSOCKET = "QUIC or WebRTC only", "behind a relay", "WebSocket only"
+_PRIVATE, _NO_ADDRESS, _OTHER = "in a private network", "without an address", "of another protocol"
+_REASONS = {
+    "p2p-circuit": _RELAY,
+    **dict.fromkeys(("ws", "wss"), _WEBSOCKET),
+    **dict.fromkeys(("quic", "quic-v1", "webtransport", "webrtc", "webrtc-direct"), _QUIC),
+}
+_BEST_FIRST = (_PRIVATE, _WEBSOCKET, _QUIC, _RELAY, _OTHER)
 
 
-def provider_urls(answer: bytes, *, private: bool) -> list[str]:
-    """Returns the distinct URLs of the gateways in the response of a router, in its order.
+@attrs.frozen
+class Providers:
+    """The providers in the response of a router, in its order.
+
+    Attributes:
+        urls: Distinct URLs of HTTP gateways.
+        peers: Multiaddrs of each peer over TCP, by its ID.
+        skipped: How many others there are, by the reason why they cannot be used.
+    """
+
+    urls: list[str] = attrs.field(factory=list)
+    peers: dict[str, list[str]] = attrs.field(factory=dict)
+    skipped: Counter[str] = attrs.field(factory=Counter)
+
+    def describe_skipped(self) -> str:
+        """Returns how many providers are skipped and why, "" where none are."""
+        if not self.skipped:
+            return ""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.most_common())
+        return f"{self.skipped.total()} skipped ({reasons})"
+
+
+def read_providers(answer: bytes, *, private: bool) -> Providers:
+    """Returns the providers in the response of a router.
 
     Args:
         answer: The response: JSON, or one JSON record per line.
-        private: Whether to accept addresses on this machine and in private networks, also without TLS. Only
-            a router that is in such a network itself may name them.
+        private: Whether to accept addresses on this machine and in private networks, and HTTP without TLS.
+            Only a router that is in such a network itself may name them.
 
     Raises:
         ValueError: It is not JSON.
     """
+    found = Providers()
     urls: dict[str, None] = {}
-    for record in _records(answer):
-        for url in _urls(record, private=private):
-            urls.setdefault(url)
-        if len(urls) >= MAX_PROVIDERS:
+    for number, record in enumerate(_records(answer)):
+        if number >= MAX_PROVIDERS:
             break
-    return list(urls)[:MAX_PROVIDERS]
+        protocols = _protocols(record)
+        gateways = list(_urls(record, private=private)) if GATEWAY_PROTOCOL in protocols else []
+        urls.update(dict.fromkeys(gateways))
+        reason = _NO_ADDRESS
+        if not protocols or BITSWAP_PROTOCOL in protocols:
+            peer, reason = _add_peer(record, found.peers, private=private)
+            if peer:
+                continue
+        elif GATEWAY_PROTOCOL not in protocols:
+            reason = _OTHER
+        elif any(_is_private(address) for address in _addresses(record)):
+            reason = _PRIVATE
+        if not gateways:
+            found.skipped[reason] += 1
+    found.urls.extend(urls)
+    return found
 
 
 def _records(answer: bytes) -> Iterator[dict[str, Any]]:
@@ -48,7 +109,7 @@ def _records(answer: bytes) -> Iterator[dict[str, Any]]:
     else:
         providers = whole.get("Providers") if isinstance(whole, dict) else None
         found = providers if isinstance(providers, list) else [whole]
-    yield from (record for record in found if isinstance(record, dict))
+    yield from (r for r in found if isinstance(r, dict) and ("ID" in r or "Addrs" in r))
 
 
 def _line(line: bytes) -> Any:
@@ -58,12 +119,23 @@ def _line(line: bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
+def _protocols(record: dict[str, Any]) -> list[str]:
+    """Returns the protocols of a provider; none are known where the list is empty."""
+    protocols = record.get("Protocols")
+    if not isinstance(protocols, list):
+        protocols = [record.get("Protocol")]  # of the schema "bitswap"
+    return [protocol for protocol in protocols if isinstance(protocol, str)]
+
+
+def _addresses(record: dict[str, Any]) -> list[str]:
+    addresses = record.get("Addrs")
+    found = addresses[:MAX_ADDRESSES] if isinstance(addresses, list) else []
+    return [address for address in found if isinstance(address, str)]
+
+
 def _urls(record: dict[str, Any], *, private: bool) -> Iterator[str]:
-    protocols, addresses = record.get("Protocols"), record.get("Addrs")
-    if not isinstance(protocols, list) or GATEWAY_PROTOCOL not in protocols:
-        return
-    for address in addresses[:MAX_ADDRESSES] if isinstance(addresses, list) else ():
-        if isinstance(address, str) and (url := _url(address, private=private)):
+    for address in _addresses(record):
+        if url := _url(address, private=private):
             yield url
 
 
@@ -79,3 +151,40 @@ def _url(address: str, *, private: bool) -> str | None:
     if inside and not private:
         return None
     return endpoint.url if inside or endpoint.url.startswith("https:") else None
+
+
+def _add_peer(
+    record: dict[str, Any], peers: dict[str, list[str]], *, private: bool
+) -> tuple[bool, str]:
+    """Adds a peer that can be dialled; returns whether it can, and otherwise why not."""
+    peer = record.get("ID")
+    addresses = _addresses(record)
+    if not isinstance(peer, str) or not _PEER_ID.fullmatch(peer) or not addresses:
+        return False, _NO_ADDRESS
+    usable: list[str] = []
+    reasons: set[str] = set()
+    for address in addresses:
+        match = _TCP.fullmatch(address)
+        if match is None or match["peer"] not in (None, peer):
+            reasons.update(_reasons(address.split("/")))
+        elif _is_private(address) and not private:
+            reasons.add(_PRIVATE)
+        else:
+            usable.append(f"{match['base']}/p2p/{peer}")
+    if not usable:
+        return False, next((reason for reason in _BEST_FIRST if reason in reasons), _OTHER)
+    if len(peers) < MAX_PEERS or peer in peers:
+        known = dict.fromkeys([*peers.get(peer, ()), *usable])
+        peers[peer] = list(known)[:_MAX_PEER_ADDRESSES]
+    return True, ""
+
+
+def _reasons(parts: Iterable[str]) -> Iterator[str]:
+    found = [_REASONS[part] for part in parts if part in _REASONS]
+    yield _RELAY if _RELAY in found else (found[0] if found else _OTHER)
+
+
+def _is_private(address: str) -> bool:
+    """Returns whether the host of a multiaddr is on this machine or in a private network, by its name."""
+    parts = address.split("/")
+    return len(parts) > 2 and is_private_host(parts[2])  # noqa: PLR2004 - "", kind, host

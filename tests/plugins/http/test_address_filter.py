@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipfs_dataset_core import is_public_address
 from ipfs_dataset_plugins.http.address_filter import (
     EVERYWHERE,
     PUBLIC,
     AddressFilter,
     is_private,
-    is_public_address,
 )
 from ipfs_dataset_plugins.http.endpoint import is_loopback
 

@@ -11,7 +11,10 @@ from ipfs_dataset_core import ObjectNotFoundError, Options, TransportError
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_plugins.http.address_filter import is_private
 from ipfs_dataset_plugins.routing import transport as routing
-from ipfs_dataset_plugins.routing.providers import GATEWAY_PROTOCOL, provider_urls
+from ipfs_dataset_plugins.routing.providers import (
+    GATEWAY_PROTOCOL,
+    read_providers,
+)
 from ipfs_dataset_plugins.routing.transport import RoutingTransport
 from tests.support.builders import noise, one_file
 from tests.support.gateway_server import GatewayServer
@@ -179,7 +182,7 @@ def test_a_public_router_cannot_send_us_into_a_private_network_or_to_plain_http(
     ]
     answer = json.dumps({"Providers": [record(*addresses)]}).encode()
 
-    assert provider_urls(answer, private=False) == [
+    assert read_providers(answer, private=False).urls == [
         "https://example.org:443",
         "https://example.net:443",
     ]
@@ -239,10 +242,11 @@ json_values = st.recursive(
 def test_any_json_is_read_without_another_error_than_value_error(records):
     for answer in (json.dumps({"Providers": records}), "\n".join(map(json.dumps, records)), "[]"):
         try:
-            urls = provider_urls(answer.encode(), private=True)
+            found = read_providers(answer.encode(), private=True)
         except ValueError:
             continue
-        assert all(url.startswith("http") for url in urls)
+        assert all(url.startswith("http") for url in found.urls)
+        assert not found.peers
 
 
 def test_many_threads_share_one_router():
