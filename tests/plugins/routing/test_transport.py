@@ -57,7 +57,7 @@ class Router(FaultServer):
 
 
 def connect(router, **options):
-    return RoutingTransport(f"routing+{router.url}", Options(timeout=2, **options))
+    return RoutingTransport(f"routing+{router.url}", Options(timeout=20, **options))
 
 
 @pytest.mark.parametrize("lines", [False, True], ids=["json", "ndjson"])
@@ -203,7 +203,7 @@ def test_a_public_router_cannot_send_us_inside_by_a_name_either(names, certifica
         listed = [record(f"/dns4/b.example/tcp/{provider.port}/https")]
         with Router(listed) as router:
             transport = RoutingTransport(
-                f"routing+http://router.example:{router.port}", Options(timeout=2)
+                f"routing+http://router.example:{router.port}", Options(timeout=20)
             )
             with pytest.raises(TransportError, match="resolves to"):
                 transport.get_block(ROOT)
