@@ -26,6 +26,7 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "remotezip": ("remotezip", "torch"),
     "webdataset": ("webdataset", "torch", "numpy"),
     "mosaicml": ("mosaicml-streaming", "torch", "urllib3", "setuptools<81"),
+    "litdata": ("litdata", "torch", "urllib3"),
     "original": ("requests", "torch", "tqdm", "numpy", "ipfshttpclient==0.8.0a2"),
 }
 

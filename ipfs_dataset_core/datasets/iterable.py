@@ -459,8 +459,8 @@ class IPFSIterableDataset(ResumableStream):
             epoch=epoch,
             start=start,
             reader=reader,
-            batch=self._batch or 1,
-            in_parts=self._order.in_parts(reader),
+            batch=self._order.batch_from(start),
+            in_parts=lambda: reading.in_parts,
             read=lambda taken: self.transformed(reading.read(taken)),
             left_out=lambda: skipping.left_out,
         )

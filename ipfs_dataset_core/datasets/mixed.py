@@ -242,7 +242,7 @@ class MixedDataset(ResumableStream):
             start=start,
             reader=reader,
             batch=batch,
-            in_parts=False,
+            in_parts=lambda: False,
             read=lambda taken: self._read(epoch, start, taken, job, reader),
         )
 

@@ -360,17 +360,28 @@ class StreamReader:
     def _go_to(self, turn: int, read: int) -> bool:
         """Reads up to so many samples of a turn; returns whether there are as many."""
         if self._samples is None or turn != self._turn:
-            self._turn = turn
             # From the middle where the stream can: what is before is read else.
             skipped = read - 1 if hasattr(self._view, "_progress") else 0
-            self._view.set_epoch(self._epoch + turn)
-            if skipped:
-                self._view._progress.move(self._epoch + turn, skipped)  # noqa: SLF001 - a copy of our own
-            self._samples, self._read = iter(self._view), skipped
-        for sample in islice(self._samples, read - self._read):
-            self._sample = sample
-            self._read += 1
+            self._begin_turn(turn, skipped)
+            self._read_up_to(read)
+            if self.count is None and self._read == skipped < read:
+                self._begin_turn(turn, 0)  # it ended before: only reading all of it tells where
+        self._read_up_to(read)
         if self._read < read:
             self.count = self._read if self.count is None else self.count
             return False
         return True
+
+    def _begin_turn(self, turn: int, skipped: int) -> None:
+        """Begins to read the stream once more, without its first samples."""
+        self._turn = turn
+        self._view.set_epoch(self._epoch + turn)
+        if hasattr(self._view, "_progress"):
+            self._view._progress.move(self._epoch + turn, skipped)  # noqa: SLF001 - a copy of our own
+        self._samples, self._read = iter(self._view), skipped
+
+    def _read_up_to(self, read: int) -> None:
+        assert self._samples is not None
+        for sample in islice(self._samples, read - self._read):
+            self._sample = sample
+            self._read += 1

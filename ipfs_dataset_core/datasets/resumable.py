@@ -7,9 +7,9 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
-from ipfs_dataset_core.errors import IPFSDatasetWarning, StateError
+from ipfs_dataset_core.errors import IPFSDatasetError, IPFSDatasetWarning, StateError
 from ipfs_dataset_core.order.epoch_progress import EpochProgress
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # Where only one reader can go on: which one it is, and how many samples it has read.
 _READER, _READ, _DONE = "reader", "read", "done"
 _NUMBERS_OF_READER = 5
+# Where only as many readers can go on: how many ranks, how many workers of each, and samples in a batch.
+READERS = "readers"
+_NUMBERS_OF_READERS = 3
 
 
 @attrs.frozen(kw_only=True)
@@ -34,7 +37,7 @@ class Reading:
         start: The place in the global sequence at which the iteration begins.
         reader: Which reader.
         batch: How many samples its loader puts into a batch.
-        in_parts: Whether each reader reads a part of the data, so that they are at no common place.
+        in_parts: Returns whether each reader reads a part of the data, so that they are at no common place.
         read: Yields its samples, without as many as it is given.
         left_out: Returns how many samples were skipped that have nothing in their place.
     """
@@ -43,7 +46,7 @@ class Reading:
     start: int
     reader: ReaderRank
     batch: int
-    in_parts: bool
+    in_parts: Callable[[], bool]
     read: Callable[[int], Iterator[Any]]
     left_out: Callable[[], int] = lambda: 0
 
@@ -71,7 +74,7 @@ class Record:
         reading, reader = self.reading, self.reading.reader
         if not self.taken:
             return reading.start
-        if reader.workers > 1 or reading.in_parts:
+        if reader.workers > 1 or reading.in_parts():
             return None
         if reader.world > 1 and self.taken % reading.batch and not self.done:
             return None
@@ -90,8 +93,15 @@ class StreamIterator:
         self._begin()
 
     def _begin(self) -> None:
-        self._record = self._stream.begin()
-        self._samples = self._record.reading.read(self._record.taken)
+        self._record: Record | None = None
+        try:
+            self._record = self._stream.begin()
+            self._samples = self._record.reading.read(self._record.taken)
+        except IPFSDatasetError as error:
+            if get_worker_info() is None:
+                raise
+            # A worker that runs on hands errors to its loader only where samples are asked for.
+            self._samples = _failed(error)
 
     def __iter__(self) -> Self:
         return self
@@ -100,13 +110,17 @@ class StreamIterator:
         try:
             sample = next(self._samples)
         except StopIteration:
-            self._stream.finish(self._record)
+            if self._record is not None:
+                self._stream.finish(self._record)
             raise
-        self._record.taken += 1
+        if self._record is not None:
+            self._record.taken += 1
         return sample
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state behind the samples that were handed on."""
+        if self._record is None:
+            return self._stream.state_dict()
         return self._stream.state_of(self._record)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -121,6 +135,7 @@ class ResumableStream(IterableDataset[Any]):
     _progress: EpochProgress
     _batch: int | None
     _record: Record | None
+    _changes: int
     # The reader that may go on alone, and how many of its samples it has read.
     _resume: tuple[list[int], int] | None
 
@@ -133,6 +148,8 @@ class ResumableStream(IterableDataset[Any]):
         if batch is not None and batch < 1:
             raise ValueError(f"batch_size is at least 1, not {batch!r}")
         self._progress = EpochProgress()
+        # How often this copy of the stream had its order changed by a state.
+        self._changes = 0
         self._batch = batch
         self._record = self._resume = None
 
@@ -202,21 +219,27 @@ class ResumableStream(IterableDataset[Any]):
         Raises:
             StateError: The state is of other data, or of another version.
         """
-        found = self._order_state(0, 0).read(state)
+        mine = self._order_state(0, 0)
+        found = mine.read(state)
         read = _whole(state, _READ)
-        reader = state.get(_READER)
-        if read and not (
-            isinstance(reader, list)
-            and len(reader) == _NUMBERS_OF_READER
-            and all(type(number) is int for number in reader)
-        ):
-            raise StateError(f"this state has {_READER}={reader!r}, no five numbers")
+        reader = _numbers(state, _READER, _NUMBERS_OF_READER) if read else None
+        ranks, workers, batch = (
+            _numbers(state, READERS, _NUMBERS_OF_READERS) if READERS in state else (0, 0, 0)
+        )
         self._adopt(found, state)
-        self._progress.move(found.epoch, found.position)
+        self._progress.move(found.epoch, found.position, (ranks, workers, batch))
+        if (found.seed, found.parameters) != (mine.seed, mine.parameters):
+            self._note_change()
         self._record = None
-        self._resume = (reader, read) if read and isinstance(reader, list) else None
+        self._resume = None if reader is None else (reader, read)
         if state.get(_DONE) is True:
             self._progress.finish(found.epoch)
+
+    def _note_change(self) -> None:
+        """Notes that the order is another now, which workers that run already cannot have."""
+        if get_worker_info() is None:
+            self._progress.changes += 1
+            self._changes = self._progress.changes
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the number of the next epoch, for persistent workers too.
@@ -230,9 +253,15 @@ class ResumableStream(IterableDataset[Any]):
         """Begins an iteration in this process; returns what it reads.
 
         Raises:
-            StateError: The state that was loaded is that of another reader.
+            StateError: The state that was loaded is that of another reader, or this worker runs for so long
+                that it has another order.
         """
         progress, last = self._progress, self._record
+        if get_worker_info() is not None and self._changes != progress.changes:
+            raise StateError(
+                "a state with other parameters of the order was loaded while this worker ran: make a new "
+                "DataLoader after load_state_dict, for its workers are persistent"
+            )
         if last is not None and self._handed_all_on(last):
             self.finish(last)
         if (
@@ -308,9 +337,29 @@ class ResumableStream(IterableDataset[Any]):
         return state
 
 
+def _failed(error: Exception) -> Iterator[Any]:
+    """Returns an iterator that raises an error where a sample is asked for."""
+
+    def fail() -> Any:
+        raise error
+
+    return iter(fail, None)
+
+
 def _numbers_of(reading: Reading) -> list[int]:
     reader = reading.reader
     return [reader.rank, reader.world, reader.worker, reader.workers, reading.batch]
+
+
+def _numbers(state: Mapping[str, Any], name: str, count: int) -> list[int]:
+    value = state.get(name)
+    if not (
+        isinstance(value, list)
+        and len(value) == count
+        and all(type(number) is int and 0 <= number < 2**63 for number in value)
+    ):
+        raise StateError(f"this state has {name}={value!r}, no {count} numbers")
+    return value
 
 
 def _whole(state: Mapping[str, Any], name: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from itertools import islice
+from itertools import chain, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,8 +11,9 @@ import attrs
 from torch.utils.data import ChainDataset, ConcatDataset, IterableDataset, Subset
 
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset, check_length_holds
-from ipfs_dataset_core.datasets.resumable import Reading, ResumableStream, StreamIterator
+from ipfs_dataset_core.datasets.resumable import READERS, Reading, ResumableStream, StreamIterator
 from ipfs_dataset_core.datasets.shuffle_source import read_as_they_enter, source_of
+from ipfs_dataset_core.errors import StateError
 from ipfs_dataset_core.order.global_order import Lanes
 from ipfs_dataset_core.order.laned_order import (
     LanedOrder,
@@ -276,32 +277,79 @@ class ShuffleDataset(ResumableStream):
         job, reader = reader_of_stream(self._carried, self._effective_split)
         source = self._source()
         if source is None:
+            before = self._read_before(start, reader)
             self._set_below(epoch)
-
-            def read(taken: int) -> Iterator[Any]:
-                generator = keyed_random("buffer", self._seed, epoch, reader.index, reader.count)
-                below: Any = self._dataset
-                samples = shuffled(below, self._buffer_size, generator)
-                return islice(samples, start + taken, None)
-
             return Reading(
                 epoch=epoch,
                 start=start,
                 reader=reader,
                 batch=self._batch or 1,
-                in_parts=reader.count > 1,
-                read=read,
+                in_parts=lambda: reader.count > 1,
+                read=lambda taken: chain.from_iterable(self._share(reader, epoch, before, taken)),
             )
         return Reading(
             epoch=epoch,
             start=start,
             reader=reader,
             batch=self._batch or 1,
-            in_parts=False,
+            in_parts=lambda: False,
             read=lambda taken: self._by_number(
                 source, reader, epoch, self._places(reader, start, len(source), job).turns(taken)
             ),
         )
+
+    def _state_at(self, epoch: int, place: int) -> dict[str, Any]:
+        state = super()._state_at(epoch, place)
+        if place and self._source() is None:  # each reader shuffles what it reads
+            progress = self._progress
+            of_start = (progress.epoch, progress.start) == (epoch, place) and any(progress.readers)
+            mine = (self._world(), max(1, progress.workers), self._batch or 1)
+            state[READERS] = list(progress.readers if of_start else mine)
+        return state
+
+    def _read_before(self, start: int, reader: ReaderRank) -> int:
+        """Returns how many samples a reader of a stream without numbers read before a place.
+
+        Raises:
+            StateError: The place is one of other readers, which had other samples.
+        """
+        if not start:
+            return 0
+        batch = self._batch or 1
+        ranks, workers, size = self._progress.readers
+        if (ranks, workers) != (reader.world, reader.workers) or (
+            reader.count > 1 and size != batch
+        ):
+            raise StateError(
+                f"this state is of {ranks} ranks with {workers} readers each and batches of {size}, and here "
+                f"are {reader.world} ranks with {reader.workers} readers each and batches of {batch}: the "
+                "samples below have no numbers, so that each reader shuffles what it reads, and only as many "
+                "readers can go on"
+            )
+        if reader.count == 1:
+            return start
+        turns, rest = divmod(start // (batch * reader.world), reader.workers)
+        return (turns + (reader.worker < rest)) * batch
+
+    def _share(
+        self, reader: ReaderRank, epoch: int, before: int, taken: int
+    ) -> Iterator[Iterator[Any]]:
+        """Yields what a reader yields of its share of a stream without numbers.
+
+        Raises:
+            StateError: It has fewer samples than were read before, so that others read more.
+        """
+        below: Any = self._dataset
+        generator = keyed_random("buffer", self._seed, epoch, reader.index, reader.count)
+        samples = shuffled(below, self._buffer_size, generator)
+        passed = sum(1 for _ in islice(samples, before))
+        if passed < before:
+            raise StateError(
+                f"by this state reader {reader.index} of {reader.count} read {before} samples, and it has "
+                f"{passed}: the others had read more by then, and nothing tells which. Take states before "
+                "the first of the readers has come to its end"
+            )
+        yield islice(samples, taken, None)
 
     def _by_number(
         self, source: SamplesByNumber, reader: ReaderRank, epoch: int, places: Iterator[range]

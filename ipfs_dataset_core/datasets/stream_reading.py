@@ -18,10 +18,9 @@ from ipfs_dataset_core.datasets.streaming import (
     stream,
 )
 from ipfs_dataset_core.errors import FormatError
-from ipfs_dataset_core.order.global_order import Lanes
 from ipfs_dataset_core.order.laned_order import LanedOrder, blocks_in_order, lanes_of_reader
 from ipfs_dataset_core.order.shuffled_blocks import ShuffleBlockOrder
-from ipfs_dataset_core.order.stream_places import ReaderPlaces, stop_of_stream
+from ipfs_dataset_core.order.stream_places import ReaderPlaces, between, stop_of_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -32,8 +31,13 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.datasets.shards import Shard
     from ipfs_dataset_core.datasets.streaming import SkippingStream
     from ipfs_dataset_core.interfaces import Sample
+    from ipfs_dataset_core.order.global_order import Lanes
     from ipfs_dataset_core.order.sharding import Distribution, ReaderRank
     from ipfs_dataset_core.order.stream_places import Run
+
+
+# How many samples a reader reads before the next one, where a stream goes on that was told of no batches.
+_TOGETHER = 64
 
 
 @attrs.frozen(kw_only=True)
@@ -72,6 +76,16 @@ class StreamOrder:
         # Without a batch size, lanes take turns as often as they can.
         return max(self.lanes.ranks, (self.batch or 1) * world)
 
+    def batch_from(self, start: int) -> int:
+        """Returns how many samples a reader reads before the next one has its turn.
+
+        Args:
+            start: The place at which the iteration begins.
+        """
+        if self.batch is not None:
+            return self.batch
+        return 1 if self.is_laned or not start else _TOGETHER
+
     def places(
         self, reader: ReaderRank, start: int, total: int | None, distribution: Distribution
     ) -> ReaderPlaces:
@@ -86,16 +100,16 @@ class StreamOrder:
         stop = None
         if total is not None:
             stop = stop_of_stream(total, start, reader.world, self.batch, distribution)
-        return ReaderPlaces(reader, self.batch or 1, start, stop, contiguous=not self.is_laned)
-
-    def in_parts(self, reader: ReaderRank) -> bool:
-        """Whether each reader reads one part of the data, since none of them was told of batches."""
-        return self.batch is None and reader.count > 1 and not self.is_laned
+        batch = self.batch_from(start)
+        return ReaderPlaces(reader, batch, start, stop, contiguous=not self.is_laned)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class StreamReading:
     """Reads the share of one reader in one iteration.
+
+    Attributes:
+        in_parts: Whether each reader reads a part of the data, so that they are at no common place.
 
     Args:
         objects: The objects with their numbers, in the order of the epoch.
@@ -121,6 +135,12 @@ class StreamReading:
     memory: int
     counts: torch.Tensor
     within: tuple[int, int] = (0, 0)
+    in_parts: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        # Parts are of a whole epoch, and for who was told of no batches.
+        in_parts = self.order.batch is None and self.reader.count > 1 and not self.start
+        self.in_parts = in_parts and not (self.order.is_laned and self._must_be_equal)
 
     @property
     def _must_be_equal(self) -> bool:
@@ -135,9 +155,7 @@ class StreamReading:
         self._find_replacement()
         if self.order.is_laned:
             return chain.from_iterable(self._in_lanes(taken))
-        if self.order.in_parts(self.reader):
-            return self._in_parts(self._shards(), taken)
-        return self._in_order(taken)
+        return self._in_parts(self._shards(), taken) if self.in_parts else self._in_order(taken)
 
     def _find_replacement(self) -> None:
         policy = self.skipping.policy
@@ -195,25 +213,44 @@ class StreamReading:
         ]
         mixed = [shard for shard, mixes in known if mixes]
         rest = [shard for shard, mixes in known if not mixes]
-        if rest and self.reader.world > 1:
-            # Those without random access cannot be mixed, and ranks have to be shared out together.
-            order = attrs.evolve(self.order, shuffle_blocks=False, lanes=Lanes())
-            yield attrs.evolve(self, order=order).read(taken)
-            return
+        self.in_parts &= bool(rest)
         joined = ConcatenatedShards(mixed)
-        if len(joined):
-            yield self._mixed(joined, taken, last=not rest)
-        if rest:
-            yield self._behind(len(joined), rest, taken)
+        count, total = len(joined), self._count_with(joined, rest)
+        places = self.order.places(self.reader, self.start, total, self.distribution)
+        if not rest:
+            if count:
+                yield self._mixed(joined, places.turns(taken))
+            return
+        for turn in range(-(-places.stop // total) if total and places.stop else 1):
+            first = turn * (total or 0)
+            behind = first + count
+            if count:
+                yield self._mixed(joined, between(places.turns(taken), first, behind))
+            if self.in_parts:
+                # Each of these objects has one reader then, who has read its turns of what is before.
+                yield self._in_parts(rest, max(0, taken - self._turns_below(count)))
+            else:
+                end = None if total is None else first + total
+                runs = _runs(between(places.turns(taken), behind, end))
+                yield InOrder(self.skipping).read(rest, runs)
 
-    def _mixed(self, joined: ConcatenatedShards, taken: int, *, last: bool) -> Iterator[Sample]:
+    def _count_with(self, joined: ConcatenatedShards, rest: Sequence[Shard]) -> int | None:
+        """Returns how many samples there are, None where those of some shards are not known, and need not be.
+
+        Raises:
+            FormatError: Ranks must be equal, and an object's samples cannot be counted.
+        """
+        if rest and not self._must_be_equal:
+            return None
+        return len(joined) + count_of(rest)
+
+    def _turns_below(self, count: int) -> int:
+        """Returns how many of the first places of an epoch this reader has, where readers take turns."""
+        reader = self.reader
+        return len(range(reader.worker * reader.world + reader.rank, count, reader.count))
+
+    def _mixed(self, joined: ConcatenatedShards, places: Iterable[range]) -> Iterator[Sample]:
         total, order, reader = len(joined), self.order, self.reader
-        if last:
-            places: Iterable[range] = order.places(
-                reader, self.start, total, self.distribution
-            ).turns(taken)
-        else:
-            places = _places_below(self._runs_of_one_rank(taken), total)
         key = (order.seed, self.epoch)
         stops = joined.block_stops(order.block)
         laned = LanedOrder(
@@ -232,18 +269,14 @@ class StreamReading:
         found = read_numbers(numbers, joined, self.skipping, hinted=hinted)
         return map(itemgetter(1), found)
 
-    def _behind(self, mixed: int, rest: Sequence[Shard], taken: int) -> Iterator[Sample]:
-        """Yields what is read in order after all that is mixed."""
-        if self.order.batch is None and self.reader.count > 1:
-            yield from self._in_parts(rest, 0)
-            return
-        runs = _between(self._runs_of_one_rank(taken), mixed, None)
-        yield from InOrder(self.skipping).read(rest, runs)
 
-    def _runs_of_one_rank(self, taken: int) -> Iterator[Run]:
-        return ReaderPlaces(
-            self.reader, self.order.batch or 1, self.start, None, contiguous=True
-        ).stretches(taken)
+def _runs(ranges: Iterable[range]) -> Iterator[Run]:
+    """Yields the places of ranges as stretches."""
+    for places in ranges:
+        if places.step == 1:
+            yield places.start, places.stop
+        else:
+            yield from ((place, place + 1) for place in places)
 
 
 def _between(runs: Iterable[Run], start: int, stop: int | None) -> Iterator[Run]:
@@ -254,10 +287,3 @@ def _between(runs: Iterable[Run], start: int, stop: int | None) -> Iterator[Run]
         if end is None or end > start:
             last = end if stop is None else stop if end is None else min(end, stop)
             yield max(begin, start) - start, None if last is None else last - start
-
-
-def _places_below(runs: Iterable[Run], total: int) -> Iterator[range]:
-    for start, stop in runs:
-        if start >= total:
-            return
-        yield range(start, total if stop is None else min(stop, total))

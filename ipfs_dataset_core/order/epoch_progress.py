@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 _SLOTS = 256
 # What is kept: the epoch, the place where the iteration began, whether `set_epoch` was called, how many
 # workers the last iteration had, whether the epoch was read before, whether that was said, how often it was
-# set, and after how many places the last iteration took other lanes.
-_EPOCH, _START, _PINNED, _WORKERS, _READ, _WARNED, _TIMES_SET, _CHUNK = range(8)
-_FINISHED = 8
+# set, after how many places the last iteration took other lanes, how often a state changed the order, and
+# which readers the place is of: how many ranks, how many workers of each, and the size of their batches.
+_EPOCH, _START, _PINNED, _WORKERS, _READ, _WARNED, _TIMES_SET, _CHUNK, _CHANGES = range(9)
+_READERS = slice(9, 12)
+_FINISHED = 12
 _BEGUN = _FINISHED + _SLOTS
 _NUMBERS = _BEGUN + _SLOTS
 # Bits of the number of an epoch beside what identifies an iteration.
@@ -79,6 +81,29 @@ class EpochProgress:
         self._numbers[_CHUNK] = places
 
     @property
+    def changes(self) -> int:
+        """How often a state that was loaded changed the order."""
+        return int(self._numbers[_CHANGES])
+
+    @changes.setter
+    def changes(self, count: int) -> None:
+        self._numbers[_CHANGES] = count
+
+    @property
+    def workers(self) -> int:
+        """How many workers the last iteration had: 1 where this process read alone, 0 before the first."""
+        return int(self._numbers[_WORKERS])
+
+    @property
+    def readers(self) -> tuple[int, int, int]:
+        """Of how many ranks, workers of each, and samples in a batch the place is that a state had.
+
+        Zeros where it is one of any.
+        """
+        ranks, workers, batch = self._numbers[_READERS].tolist()
+        return ranks, workers, batch
+
+    @property
     def counts_itself(self) -> bool:
         """Whether nobody called `set_epoch`."""
         return not self._numbers[_PINNED]
@@ -96,8 +121,14 @@ class EpochProgress:
         self._numbers[_READ] = 0
         self._numbers[_TIMES_SET] += 1
 
-    def move(self, epoch: int, start: int) -> None:
-        """Makes the next iteration begin at some place of an epoch."""
+    def move(self, epoch: int, start: int, readers: tuple[int, int, int] = (0, 0, 0)) -> None:
+        """Makes the next iteration begin at some place of an epoch.
+
+        Args:
+            epoch: The epoch.
+            start: The place.
+            readers: Whose place it is, see `readers`.
+        """
         info = get_worker_info()
         # A worker that is given a state must not make the others, which may be done, unfinished.
         own = slice(_FINISHED, _NUMBERS) if info is None else [_FINISHED + info.id % _SLOTS]
@@ -105,6 +136,7 @@ class EpochProgress:
         self._numbers[_READ] = 0
         self._numbers[_TIMES_SET] += 1
         self._numbers[_START] = start
+        self._numbers[_READERS] = torch.tensor(readers)
         self._numbers[_EPOCH] = epoch
 
     def begin(self, total: int | None) -> Iteration:

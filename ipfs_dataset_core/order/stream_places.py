@@ -15,12 +15,14 @@ from ipfs_dataset_core.order.global_order import places_of_rank, stop_for
 from ipfs_dataset_core.order.sharding import part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ipfs_dataset_core.order.sharding import Distribution, ReaderRank
 
 # A stretch of places: the first, and the one after the last, None for all that there are.
 Run = tuple[int, int | None]
+# Behind the last place of every sequence.
+_FAR = 1 << 62
 
 
 @attrs.frozen
@@ -94,8 +96,25 @@ class ReaderPlaces:
             skip = 0
 
     def _by_turns(self) -> range:
-        assert self.stop is not None
-        return places_of_rank(self.start, self.stop, self.reader.rank, self.reader.world)
+        stop = _FAR if self.stop is None else self.stop
+        return places_of_rank(self.start, stop, self.reader.rank, self.reader.world)
+
+
+def between(ranges: Iterable[range], start: int, stop: int | None) -> Iterator[range]:
+    """Yields what lies of ranges between two places, counted from the first of these.
+
+    Args:
+        ranges: In ascending order.
+        start: The first place.
+        stop: The one after the last, None for all that there are.
+    """
+    for places in ranges:
+        if stop is not None and places.start >= stop:
+            return
+        low = -(-max(0, start - places.start) // places.step)
+        high = None if stop is None else -(-(stop - places.start) // places.step)
+        if found := places[low:high]:
+            yield range(found.start - start, found.stop - start, found.step)
 
 
 def stop_of_stream(

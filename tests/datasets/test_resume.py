@@ -19,7 +19,7 @@ from ipfs_dataset_core import StateError
 from tests.support.builders import tar_bytes, zip_bytes
 from tests.support.jobs import WORLDS, as_reader, global_batches
 from tests.support.stores import Store, members
-from tests.support.workers import Placed, as_it_is
+from tests.support.workers import Placed, TransformedStream, as_it_is
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
@@ -77,20 +77,6 @@ def flat(batches):
 
 def names(batches):
     return [[s if isinstance(s, int) else s[0] for s in batch] for batch in batches]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_same_global_batch_size_gives_the_same_global_batches(store, objects, kind):
-    found = {}
-    for world, workers in WORLDS:
-        datasets = [
-            made(store, objects, kind, 8 // world, distribution="uneven") for _ in range(world)
-        ]
-        batches = names(global_batches(datasets, workers, 8 // world))
-        assert sorted(flat(batches)) == sorted(NAMES if kind != "numbers" else range(103))
-        found[world, workers] = [sorted(batch) for batch in batches]
-        assert len(batches) == 13
-    assert all(batches == found[1, 0] for batches in found.values())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -218,6 +204,115 @@ def test_a_compressed_tar_goes_on_in_its_object(store):
     stream.set_epoch(1)
     assert flat(loader) == list(IPFSIterableDataset(packed, store.address))
     assert stream.state_dict(batches=8)["object_start"] == 30
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle_blocks": True}, {"shuffle_urls": True}])
+@pytest.mark.parametrize(("world", "workers"), [(1, 2), (2, 0), (2, 3)])
+def test_a_stream_that_was_told_of_no_batches_goes_on_with_several_readers(
+    store, objects, options, world, workers
+):
+    packed = store.file(tar_bytes(members(30, "p"), "w:gz"))
+
+    def stream():
+        return IPFSIterableDataset([objects[0], packed, objects[1]], store.address, **options)
+
+    for read in (1, 33, 90):
+        one = stream()
+        samples = iter(one)
+        seen = [next(samples) for _ in range(read)]
+        later = [stream() for _ in range(world)]
+        for rank, other in enumerate(later):
+            with as_reader(rank, world):
+                other.load_state_dict(one.state_dict())
+        seen += flat(global_batches(later, workers, 4, seed=7))
+        assert sorted(name for name, _ in seen) == sorted([*ZIPPED, *TARRED, *members(30, "p")])
+
+
+def test_readers_of_blocks_and_of_what_has_none_go_on_where_they_were(store, objects):
+    packed = [store.file(tar_bytes(members(9, f"p{n}"), "w:gz")) for n in range(3)]
+
+    def stream():
+        return IPFSIterableDataset([objects[0], *packed], store.address, shuffle_blocks=True)
+
+    for worker in range(2):
+        with as_reader(0, 1, worker, 2):
+            whole = list(stream())
+            for read in (5, 25, 31):
+                samples = iter(stream())
+                first = [next(samples, None) for _ in range(min(read, len(whole)))]
+                other = stream()
+                other.load_state_dict(json.loads(json.dumps(samples.state_dict())))
+                assert first + list(other) == whole
+
+
+def test_a_buffer_of_samples_goes_on_with_as_many_readers_and_no_others(store, objects):
+    def buffer(*, batch=4):
+        stream = TransformedStream(objects[0], store.address)
+        return ShuffleDataset(stream, 6, batch_size=batch)
+
+    for world, workers in ((1, 0), (1, 2), (2, 0), (2, 2)):
+        whole = global_batches([buffer() for _ in range(world)], workers, 4, seed=1)
+        begun = buffer()
+        for worker in range(workers or 1):
+            with as_reader(0, world, worker if workers else None, workers, seed=1):
+                next(iter(begun))
+        with as_reader(0, world):
+            state = json.loads(json.dumps(begun.state_dict(batches=2)))
+        later = [buffer() for _ in range(world)]
+        for rank, one in enumerate(later):
+            with as_reader(rank, world):
+                one.load_state_dict(state)
+                assert one.state_dict(batches=0) == state
+        rest = flat(global_batches(later, workers, 4, seed=2))
+        assert sorted(flat(whole[:2]) + rest) == sorted(flat(whole))
+        other = buffer()
+        other.load_state_dict(state)
+        with (
+            as_reader(0, 1, 0, 3, seed=3),
+            pytest.raises(StateError, match=f"of {world} ranks with {max(1, workers)} readers"),
+        ):
+            next(iter(other))
+    begun = buffer()
+    for worker in range(2):
+        with as_reader(0, 1, worker, 2, seed=1):
+            next(iter(begun))
+    other = buffer()
+    other.load_state_dict(begun.state_dict(batches=16))  # more than one worker has
+    with (
+        as_reader(0, 1, 0, 2, seed=2),
+        pytest.raises(StateError, match="reader 0 of 2 read 32 samples, and it has 20"),
+    ):
+        next(iter(other))
+    with pytest.raises(StateError, match=r"readers=\[1, 2\], no 3 numbers"):
+        other.load_state_dict({**begun.state_dict(batches=1), "readers": [1, 2]})
+
+
+def test_workers_that_run_on_are_given_no_order_that_they_do_not_have(store, objects):
+    def stream(seed):
+        return IPFSIterableDataset(
+            objects, store.address, shuffle_blocks=True, batch_size=4, seed=seed
+        )
+
+    dataset = stream(1)
+    loader = DataLoader(
+        dataset,
+        4,
+        num_workers=1,
+        collate_fn=as_it_is,
+        multiprocessing_context="fork",
+        persistent_workers=True,
+    )
+    whole = list(loader)
+    dataset.load_state_dict({**dataset.state_dict(batches=0), "epoch": 0, "position": 8})
+    assert list(loader) == whole[2:]
+    with pytest.warns(UserWarning, match="seed=2"):
+        dataset.load_state_dict(stream(2).state_dict(batches=0))
+    with pytest.raises(StateError, match="make a new DataLoader"):
+        list(loader)
+    fresh = DataLoader(
+        dataset, 4, num_workers=1, collate_fn=as_it_is, multiprocessing_context="fork"
+    )
+    assert flat(fresh) == list(stream(2))
 
 
 def test_a_state_of_other_data_is_refused(store, objects):
