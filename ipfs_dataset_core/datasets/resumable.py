@@ -135,7 +135,7 @@ class ResumableStream(IterableDataset[Any]):
     _progress: EpochProgress
     _batch: int | None
     _record: Record | None
-    _changes: int
+    _order_changes: int
     # The reader that may go on alone, and how many of its samples it has read.
     _resume: tuple[list[int], int] | None
 
@@ -149,7 +149,7 @@ class ResumableStream(IterableDataset[Any]):
             raise ValueError(f"batch_size is at least 1, not {batch!r}")
         self._progress = EpochProgress()
         # How often this copy of the stream had its order changed by a state.
-        self._changes = 0
+        self._order_changes = 0
         self._batch = batch
         self._record = self._resume = None
 
@@ -239,7 +239,7 @@ class ResumableStream(IterableDataset[Any]):
         """Notes that the order is another now, which workers that run already cannot have."""
         if get_worker_info() is None:
             self._progress.changes += 1
-            self._changes = self._progress.changes
+            self._order_changes = self._progress.changes
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the number of the next epoch, for persistent workers too.
@@ -257,7 +257,7 @@ class ResumableStream(IterableDataset[Any]):
                 that it has another order.
         """
         progress, last = self._progress, self._record
-        if get_worker_info() is not None and self._changes != progress.changes:
+        if get_worker_info() is not None and self._order_changes != progress.changes:
             raise StateError(
                 "a state with other parameters of the order was loaded while this worker ran: make a new "
                 "DataLoader after load_state_dict, for its workers are persistent"
