@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Bytes that a block is taken to have until some have arrived, and the weight of each that arrives.
-_FIRST_BLOCK_BYTES, _WEIGHT = 128 << 10, 0.25
+_FIRST_BLOCK_BYTES, _WEIGHT = 256 << 10, 0.25
 # Seconds after which a block is late, where another peer can be asked: at least so many, and so many times
 # what the connection usually takes.
 _PATIENCE, _PATIENCE_FACTOR = 1.0, 4.0
@@ -289,6 +289,8 @@ class Exchange:
                 self._has(link, _hash_of(cid), now)
             for cid in message.dont_have:
                 self._lacks(link, _hash_of(cid), now)
+            if len(link.owed) > 2 * self._room(1):
+                self._share_out()
             self._ask_queued(now)
         link.check_unrequested()
 
@@ -296,6 +298,7 @@ class Exchange:
         """Requests what waits from a connection that is new."""
         with self._lock:
             link.heard = time.monotonic()
+            self._share_out()
             self._ask_queued()
 
     def disconnected(self, link: Link, error: Exception) -> None:
@@ -328,10 +331,10 @@ class Exchange:
                 self.unrequested += 1
                 link.count_unrequested(len(data), now)
             return
-        if want.link is not None:
-            want.link.delivered(want, now)
-        else:
-            link.heard = now
+        if want.link is link:
+            link.delivered(want, now)
+        else:  # it was asked before, or sent the block in place of a statement that it has it
+            link.heard, link.has_delivered = now, True
         link.peer.has_data()
         self._block_bytes += (len(data) - self._block_bytes) * _WEIGHT
         if self._held > self._memory and not any(r.is_waiting for r in want.requests):
@@ -428,8 +431,7 @@ class Exchange:
             if len(fresh) > 1:
                 return self._question(key, want, fresh, now)
             sure = fresh
-        room = max(1.0, self._memory / self._block_bytes / sum(len(p.links) or 1 for p in sure))
-        limit = None if want.urgent else int(room)
+        limit = None if want.urgent else self._room(sum(len(peer.links) or 1 for peer in sure))
         links = [link for peer in sure for link in peer.begun_links()]
         # One that is still being made takes requests only where there is no other.
         links = [link for link in links if link.is_open] or links
@@ -454,6 +456,28 @@ class Exchange:
                 link.question(key, Entry(want.cid.to_bytes(), have=True))
             asked = True
         return asked
+
+    def _room(self, links: int) -> int:
+        """Returns how many blocks one of several connections may owe."""
+        return max(1, int(self._memory / self._block_bytes / links))
+
+    def _share_out(self) -> None:
+        """Takes back what a connection owes that is more than its part, for others or for later.
+
+        That is so where there are more connections than before, or blocks are larger than was expected.
+        """
+        links = [link for peer in self.peers for link in peer.links if link.is_open]
+        room = self._room(max(1, len(links)))
+        taken = []
+        for link in links:
+            waiting = [key for key, want in link.owed.items() if not want.urgent]
+            for key in waiting[room:]:
+                want = self._wants[key]
+                self._unask(key, want)
+                link.cancel(Entry(want.cid.to_bytes(), cancel=True))
+                want.queued = True
+                taken.append(key)
+        self._batched.extendleft(reversed(taken))
 
     def _unask(self, key: bytes, want: Want) -> None:
         """Forgets that a block is requested; it has arrived, or will not."""

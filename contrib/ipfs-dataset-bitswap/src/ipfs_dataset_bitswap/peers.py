@@ -146,11 +146,12 @@ class Peer:
         return self.links
 
     def connect_more(self) -> None:
-        """Begins another connection where the peer is far away, and all that there are have work."""
-        if 0 < len(self.links) < self._most and all(
-            link.is_open and link.owed and link.latency > _FAR for link in self.links
-        ):
-            self._connect()
+        """Begins all other connections where the peer is far away, and the one that there is has work."""
+        if len(self.links) == 1 < self._most:
+            [link] = self.links
+            if link.owed and link.latency > _FAR:
+                for _ in range(self._most - 1):
+                    self._connect()
 
     def drop(self, link: Link, error: Exception, now: float) -> None:
         """Forgets a connection that was closed or could not be made."""
@@ -187,7 +188,7 @@ class Link:
         heard: When it last sent something that was requested, on the monotonic clock.
         damaged: When it last sent a block that nobody requested.
         newest: The number of the newest request that it has answered.
-        latency: The least time that an answer took, in seconds; rises slowly, since lines change.
+        latency: The least time that an answer took, in seconds; 0 until it is known.
         has_delivered: Whether any block came over it.
         is_open: Whether it is connected.
     """
@@ -250,7 +251,7 @@ class Link:
         """Notes that a block has come that was requested over this connection."""
         self.has_delivered = True
         took, since = now - want.asked, now - max(want.asked, self.heard)
-        self.latency = took if not self.latency else min(took, self.latency * 1.01)
+        self.latency = min(took, self.latency)
         self._seconds += (since - self._seconds) * _WEIGHT
         self.heard = now
         self.newest = max(self.newest, want.number)
@@ -328,7 +329,9 @@ class Link:
         connection: Connection | None = None
         try:
             connection = self.peer.dial(self.receive)
+            begun = time.monotonic()
             stream = connection.open_stream([PROTOCOL], timeout=self.peer.timeout)
+            self.latency = time.monotonic() - begun
             threading.Thread(
                 target=self._listen, args=(stream,), name="ipfs-dataset-bitswap-in", daemon=True
             ).start()

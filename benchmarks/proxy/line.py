@@ -1,0 +1,149 @@
+"""A line with a delay, for any protocol over TCP: what is sent arrives so much later, in both directions.
+
+Unlike the proxy for HTTP, which delays requests, this one delays bytes, as distance does: whoever sends without
+waiting for answers loses nothing. It does not bound how fast bytes arrive, nor imitate how TCP itself begins
+slowly. In a process of its own; `Line` starts it.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+ROOT = Path(__file__).parents[2]
+_PIECE_BYTES = 1 << 18
+# Bytes under way in one direction of a connection: more than any peer has allowed to be.
+_MOST_BYTES = 256 << 20
+
+
+class Line:
+    """A line that lives while its ``with`` block does.
+
+    Args:
+        host: Where it leads.
+        port: Likewise.
+        round_trip_ms: Milliseconds that a byte and the answer to it take.
+
+    Attributes:
+        port: Where it begins, at 127.0.0.1.
+    """
+
+    port: int
+
+    def __init__(self, host: str, port: int, round_trip_ms: float) -> None:
+        self._arguments = [host, str(port), str(round_trip_ms / 2000)]
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.proxy.line", *self._arguments],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+
+class _Direction:
+    """What is sent from one socket to another, with a delay."""
+
+    def __init__(self, source: socket.socket, sink: socket.socket, delay: float) -> None:
+        self._source, self._sink, self._delay = source, sink, delay
+        self._pieces: deque[tuple[float, bytes]] = deque()
+        self._bytes = 0
+        self._changed = threading.Condition()
+
+    def run(self) -> None:
+        """Passes on all there is."""
+        receiving = threading.Thread(target=self._receive, daemon=True)
+        receiving.start()
+        with suppress(OSError):
+            while piece := self._next():
+                self._sink.sendall(piece)
+        with suppress(OSError):
+            self._sink.shutdown(socket.SHUT_WR)
+        with suppress(OSError):
+            self._source.shutdown(socket.SHUT_RD)
+
+    def _next(self) -> bytes:
+        with self._changed:
+            while not self._pieces:
+                self._changed.wait()
+            due, piece = self._pieces.popleft()
+            self._bytes -= len(piece)
+            self._changed.notify()
+        time.sleep(max(0.0, due - time.monotonic()))
+        return piece
+
+    def _receive(self) -> None:
+        piece = b"x"
+        while piece:
+            try:
+                piece = self._source.recv(_PIECE_BYTES)
+            except OSError:
+                piece = b""
+            with self._changed:
+                while self._bytes > _MOST_BYTES:
+                    self._changed.wait()
+                self._pieces.append((time.monotonic() + self._delay, piece))
+                self._bytes += len(piece)
+                self._changed.notify()
+
+
+def _serve(client: socket.socket, target: tuple[str, int], delay: float) -> None:
+    with suppress(OSError), client, socket.create_connection(target) as server:
+        for one in (client, server):
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        time.sleep(2 * delay)  # to connect takes a round trip, and is done here already
+        back = _Direction(server, client, delay)
+        returning = threading.Thread(target=back.run, daemon=True)
+        returning.start()
+        _Direction(client, server, delay).run()
+        returning.join()
+
+
+def main() -> None:
+    """Accepts connections until stdin ends."""
+    host, port, delay = sys.argv[1:]
+    listening = socket.create_server(("127.0.0.1", 0), backlog=128)
+
+    def accept() -> None:
+        while True:
+            client, _ = listening.accept()
+            threading.Thread(
+                target=_serve, args=(client, (host, int(port)), float(delay)), daemon=True
+            ).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    print(listening.getsockname()[1], flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
