@@ -1,8 +1,8 @@
 """A line with a delay, for any protocol over TCP: what is sent arrives so much later, in both directions.
 
-Unlike the proxy for HTTP, which delays requests, this one delays bytes, as distance does: whoever sends without
-waiting for answers loses nothing. It does not bound how fast bytes arrive, nor imitate how TCP itself begins
-slowly. In a process of its own; `Line` starts it.
+Unlike the proxy for HTTP, which delays requests, this one delays bytes, as distance does: whoever sends
+without waiting for answers loses nothing. It does not bound how fast bytes arrive, nor imitate how TCP itself
+begins slowly. In a process of its own; `Line` starts it.
 """
 
 from __future__ import annotations

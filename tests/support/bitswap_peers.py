@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_bitswap.libp2p.errors import PeerClosedError
@@ -42,6 +43,7 @@ class ScriptedPeer:
         faults: What it does for a block, by its hash; it serves all others, or states that it lacks them.
         inline: Bytes up to which a block is sent in place of a statement that the peer has it, as Kubo does.
         unreachable: Whether no connection can be made.
+        round_trip: Seconds until a stream is agreed on.
 
     Attributes:
         asked: Every entry of a wantlist that came.
@@ -56,12 +58,14 @@ class ScriptedPeer:
         *,
         inline: int = 0,
         unreachable: bool = False,
+        round_trip: float = 0.0,
     ) -> None:
         self.name = f"peer {name}"
         self.blocks = {cid.multihash: (cid, data) for cid, data in blocks.items()}
         self.faults = dict(faults or {})
         self.inline = inline
         self.unreachable = unreachable
+        self.round_trip = round_trip
         self.asked: list[Entry] = []
         self.connections: list[ScriptedConnection] = []
 
@@ -110,6 +114,7 @@ class ScriptedConnection:
         threading.Thread(target=self._run, daemon=True).start()
 
     def open_stream(self, protocols: Sequence[str], *, timeout: float) -> ScriptedStream:
+        time.sleep(self.peer.round_trip)
         return ScriptedStream(self)
 
     def close(self) -> None:
