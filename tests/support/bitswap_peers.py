@@ -132,7 +132,9 @@ class ScriptedConnection:
     def _run(self) -> None:
         try:
             while (data := self.messages.get()) is not None:
-                for entry in decode_message(data).wants:
+                wants = decode_message(data).wants
+                assert len({entry.cid for entry in wants}) == len(wants), "Kubo takes one of each"
+                for entry in wants:
                     key = entry.cid if entry.cid[:2] == b"\x12\x20" else entry.cid[2:]
                     answer = self.peer.answer(entry, key)
                     if answer is not None:

@@ -252,6 +252,16 @@ def test_who_stops_early_takes_the_rest_back(opened):
     assert not exchange._wants
 
 
+def test_what_is_taken_back_and_wanted_again_comes(opened):
+    # Of two entries for a block in one message Kubo takes the one that takes the block back.
+    exchange = opened(ScriptedPeer("one", BLOCKS), timeout=SECONDS)
+    for _ in range(20):
+        blocks = exchange.get_blocks(CIDS)
+        next(blocks)
+        blocks.close()
+        assert exchange.get_block(CIDS[-1]) == BLOCKS[CIDS[-1]]
+
+
 def test_no_more_is_requested_than_memory_and_the_peer_allow(opened):
     size, memory = 1000, 100_000
     many = {

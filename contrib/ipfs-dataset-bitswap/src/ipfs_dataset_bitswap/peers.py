@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from ipfs_dataset_bitswap.libp2p.errors import PeerProtocolError
@@ -208,7 +209,8 @@ class Link:
         self._unrequested_bytes = 0
         self._requests = 0
         self._overhead = 0
-        self._outbox: list[Entry] = []
+        # By CID, since a peer takes one entry of each in a message: of the later ones a cancel would win.
+        self._outbox: dict[bytes, Entry] = {}
         self._changed = threading.Condition()
         self._error: Exception | None = None
         self._is_closed = False
@@ -321,7 +323,7 @@ class Link:
     def _post(self, entry: Entry) -> None:
         self._requests += 1
         with self._changed:
-            self._outbox.append(entry)
+            self._outbox[entry.cid] = entry
             self._changed.notify()
 
     def _run(self) -> None:
@@ -359,7 +361,8 @@ class Link:
                     self._changed.wait(_LOOK_SECONDS if self.owed else IDLE_SECONDS / 4)
                 if self._is_closed:
                     return
-                entries, self._outbox = self._outbox[:_MAX_ENTRIES], self._outbox[_MAX_ENTRIES:]
+                cids = list(islice(self._outbox, _MAX_ENTRIES))
+                entries = [self._outbox.pop(cid) for cid in cids]
             if entries:
                 stream.write_message(encode_wantlist(entries, full=full))
                 full = False
