@@ -18,7 +18,6 @@ from ipfs_dataset_bitswap.libp2p import identify, yamux
 from ipfs_dataset_bitswap.libp2p.errors import (
     PeerClosedError,
     PeerProtocolError,
-    ProtocolNotSupportedError,
 )
 from ipfs_dataset_bitswap.libp2p.handshake import agree_on_yamux, secure
 from ipfs_dataset_bitswap.libp2p.messages import MessageAssembler, MessageHandler, delimited
@@ -58,8 +57,8 @@ KEEP_ALIVE = 15.0
 IDLE_TIMEOUT = 120.0
 _MAX_NUMBER = 1 << 31
 # Frames that carry nothing, at once and a second.
-_FREE_FRAMES = 10_000
-_FREE_FRAMES_PER_SECOND = 2_000.0
+_FREE_FRAMES = 50_000
+_FREE_FRAMES_PER_SECOND = 20_000.0
 # Seconds between looks at what has taken too long.
 _CHECK = 5.0
 
@@ -230,6 +229,8 @@ class PeerConnection:
         # What a peer may still send on streams that were reset here, all together.
         self._discardable = 0
         self._unfinished = 0
+        # Protocols that were agreed on before.
+        self._supported: set[str] = set()
         self._going_away = False
         self._error: tuple[type[TransportError], str] | None = None
         self._info: identify.PeerInfo | None = None
@@ -323,11 +324,17 @@ class PeerConnection:
                 + yamux.frame(yamux.DATA, 0, number, len(first))
                 + first
             )
+        stream.propose(proposal)
+        if protocols[0] in self._supported:
+            # It was agreed on before, so the answer is read along with what follows it: saves a round trip.
+            stream.protocol = protocols[0]
+            return stream
         try:
-            stream.protocol = _negotiate(stream, proposal, self.peer, end)
+            stream.agree(end)
         except BaseException:
             stream.reset()
             raise
+        self._supported.add(stream.protocol)
         return stream
 
     def close(self) -> None:
@@ -348,6 +355,8 @@ class PeerConnection:
         """
         try:
             self._check_open(for_new=False)
+            if not quiet:
+                self._last_data = time.monotonic()
             self._channel.send(data, end)
         except PeerClosedError:
             if not quiet:
@@ -409,6 +418,8 @@ class PeerConnection:
     def process(self, chunk: bytes) -> None:
         """Acts on the frames that a chunk holds."""
         with self.lock:
+            if not chunk:
+                self._count_frame(0)
             for kind, flags, number, content in self._parser.feed(chunk):
                 if kind == yamux.PAYLOAD:
                     assert not isinstance(content, int)
@@ -696,26 +707,10 @@ class PeerConnection:
             f"the connection to peer {self.peer} belongs to another process",
         )
         self.lock = threading.Lock()
-        for stream in self._streams.values():
-            stream.leave_to_parent()
+        with self.lock:
+            for stream in self._streams.values():
+                stream.leave_to_parent()
         self._channel.leave_to_parent()
-
-
-def _negotiate(stream: Stream, proposal: Proposal, peer: str, end: float) -> str:
-    received = bytearray()
-    while proposal.chosen is None:
-        received += stream.read_exact(1, timeout=end - time.monotonic())
-        try:
-            reply = proposal.receive(received)
-        except FormatError as error:
-            raise PeerProtocolError(f"peer {peer} broke multistream-select: {error}") from None
-        if proposal.refused:
-            raise ProtocolNotSupportedError(
-                f"peer {peer} supports none of {', '.join(proposal.protocols)}"
-            )
-        if reply:
-            stream.write(reply, timeout=end - time.monotonic())
-    return proposal.chosen
 
 
 def _handle(handler: InboundHandler, stream: Stream) -> None:

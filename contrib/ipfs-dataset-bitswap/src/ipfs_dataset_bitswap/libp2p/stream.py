@@ -8,10 +8,14 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_bitswap.libp2p import yamux
-from ipfs_dataset_bitswap.libp2p.errors import PeerClosedError, PeerProtocolError
+from ipfs_dataset_bitswap.libp2p.errors import (
+    PeerClosedError,
+    PeerProtocolError,
+    ProtocolNotSupportedError,
+)
 from ipfs_dataset_bitswap.libp2p.messages import delimited
 from ipfs_dataset_bitswap.libp2p.noise import MAX_PLAIN
-from ipfs_dataset_core import TransportTimeoutError, time_left
+from ipfs_dataset_core import FormatError, TransportTimeoutError, time_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ipfs_dataset_bitswap.libp2p.connection import PeerConnection
+    from ipfs_dataset_bitswap.libp2p.multistream import Proposal
     from ipfs_dataset_bitswap.libp2p.peer_id import PeerId
 
 # A data frame of this size fills one Noise message.
@@ -59,6 +64,8 @@ class Stream:
         # Why it ended before its time.
         self._error: type[PeerClosedError] | None = None
         self._reason = ""
+        # What was proposed, while the answer has not been read.
+        self._proposal: Proposal | None = None
         # Since when what arrives is dropped, None where it is not.
         self.draining_since: float | None = None
 
@@ -113,6 +120,48 @@ class Stream:
         self.receive_window += credit
         return credit
 
+    # Called by the connection, which does not hold the lock.
+
+    def propose(self, proposal: Proposal) -> None:
+        """Notes what was proposed to the peer."""
+        self._proposal = proposal
+
+    def agree(self, end: float) -> None:
+        """Reads the answer of the peer to what was proposed.
+
+        Raises:
+            ProtocolNotSupportedError: It supports none of that.
+            PeerProtocolError: It does not follow the protocol.
+            TransportTimeoutError: It did not answer in time.
+        """
+        proposal, received = self._proposal, bytearray()
+        assert proposal is not None
+        while proposal.chosen is None:
+            with self._changed:
+                self._wait_for_data(end, "no answer to what was proposed")
+                if not self._chunks:
+                    raise PeerClosedError(f"peer {self._connection.peer} ended a stream at once")
+                while self._chunks:
+                    received += self._chunks.popleft()
+            try:
+                reply = proposal.receive(received)
+            except FormatError as error:
+                self.reset()
+                raise PeerProtocolError(
+                    f"peer {self._connection.peer} broke multistream-select: {error}"
+                ) from None
+            if proposal.refused:
+                raise ProtocolNotSupportedError(
+                    f"peer {self._connection.peer} supports none of {', '.join(proposal.protocols)}"
+                )
+            if reply:
+                self.write(reply, timeout=end - time.monotonic())
+        self._proposal = None
+        self.protocol = proposal.chosen
+        if received:
+            with self._changed:
+                self._chunks.appendleft(memoryview(bytes(received)))
+
     def _raise_error(self) -> None:
         if self._error is not None:
             raise self._error(self._reason)
@@ -131,6 +180,8 @@ class Stream:
             TransportTimeoutError: The bytes did not arrive in time.
         """
         end = self._end(timeout)
+        if self._proposal is not None:
+            self.agree(end)
         pieces: list[memoryview] = []
         left = size
         while left:
@@ -192,8 +243,11 @@ class Stream:
             PeerClosedError: The stream was reset.
             TransportTimeoutError: Nothing came in time.
         """
+        end = self._end(timeout)
+        if self._proposal is not None:
+            self.agree(end)
         with self._changed:
-            self._wait_for_data(self._end(timeout), "nothing")
+            self._wait_for_data(end, "nothing")
             return not self._chunks
 
     def write(self, data: bytes | memoryview, *, timeout: float | None = None) -> None:
