@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import ipaddress
+import time
+from typing import TYPE_CHECKING
 
 import attrs
 
+from ipfs_dataset_bitswap.libp2p.dns_text import text_records
 from ipfs_dataset_bitswap.libp2p.peer_id import PeerId
-from ipfs_dataset_core import AddressError
+from ipfs_dataset_core import AddressError, TransportError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _IP = {"ip4": 4, "ip6": 6}
 _NAMES = {"dns", "dns4", "dns6"}
 _MAX_PORT = 65535
 _FORM = "/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT/p2p/PEER_ID"
+# Why an address with one of these parts is not dialled.
+_UNSUPPORTED = {
+    "p2p-circuit": "it leads through a relay, and relays are not used",
+    "webrtc": "it is of WebRTC, and only TCP is dialled",
+    "webrtc-direct": "it is of WebRTC, and only TCP is dialled",
+    "webtransport": "it is of WebTransport, and only TCP is dialled",
+    "quic": "it is of QUIC, and only TCP is dialled",
+    "quic-v1": "it is of QUIC, and only TCP is dialled",
+    "udp": "it is of UDP, and only TCP is dialled",
+    "ws": "it is of WebSockets, and only TCP is dialled",
+    "wss": "it is of WebSockets, and only TCP is dialled",
+    "http": "it is of HTTP, and only libp2p over TCP is dialled",
+    "https": "it is of HTTP, and only libp2p over TCP is dialled",
+    "onion": "it is of Tor, and only TCP is dialled",
+    "onion3": "it is of Tor, and only TCP is dialled",
+    "unix": "it is a Unix socket, and only TCP is dialled",
+}
+# Names that are looked up for one address.
+MAX_NAMES = 8
 
 
 @attrs.frozen
@@ -33,32 +58,129 @@ class PeerAddress:
 
     @classmethod
     def parse(cls, text: str) -> PeerAddress:
-        """Returns the address that a multiaddr stands for.
+        """Returns the address that a multiaddr stands for; see `resolve` for ``/dnsaddr/``.
 
         Raises:
-            AddressError: It is malformed, or no plain TCP address of a peer.
+            AddressError: It is malformed, or no plain TCP address of a peer; the message has the reason.
         """
-        parts = text.rstrip("/").split("/")
-        if len(parts) != 7 or parts[0] or parts[3] != "tcp" or parts[5] not in ("p2p", "ipfs"):  # noqa: PLR2004
-            raise AddressError(f"{text[:200]!r} is not the address of a peer over TCP: {_FORM}")
-        _, protocol, host, _, port, _, peer = parts
+        try:
+            return cls._parse(text)
+        except AddressError as error:
+            raise AddressError(f"{text[:200]!r} cannot be dialled: {error}") from None
+
+    @classmethod
+    def _parse(cls, text: str) -> PeerAddress:
+        parts = text.rstrip("/").split("/")[1:]
+        for part in parts:
+            if part in _UNSUPPORTED:
+                raise AddressError(_UNSUPPORTED[part])
+        zone = ""
+        if parts[:1] == ["ip6zone"] and len(parts) > 2:  # noqa: PLR2004
+            zone, parts = f"%{parts[1]}", parts[2:]
+        if not text.startswith("/") or len(parts) < 4 or parts[2] != "tcp":  # noqa: PLR2004
+            raise AddressError(f"it is not of the form {_FORM}")
+        if len(parts) != 6 or parts[4] not in ("p2p", "ipfs"):  # noqa: PLR2004
+            raise AddressError(
+                f"it has no peer id, which the peer has to prove: it is not of the form {_FORM}"
+            )
+        protocol, host, _, port, _, peer = parts
         if protocol in _IP:
-            host = _ip(text, host, _IP[protocol])
-        elif protocol not in _NAMES or not host:
-            raise AddressError(f"{text[:200]!r} is not the address of a peer over TCP: {_FORM}")
-        if not (port.isascii() and port.isdigit() and 0 < int(port) <= _MAX_PORT):
-            raise AddressError(f"{text[:200]!r} has no usable port: {port[:20]!r}")
+            host = _ip(host, _IP[protocol]) + (zone if protocol == "ip6" else "")
+        elif protocol not in _NAMES or not host or zone:
+            raise AddressError(f"it is not of the form {_FORM}")
+        if not (port.isascii() and port.isdigit() and 0 < int(port[:9]) <= _MAX_PORT):
+            raise AddressError(f"its port {port[:20]!r} is none")
         return cls(host, int(port), PeerId.parse(peer), protocol)
 
     def __str__(self) -> str:
-        return f"/{self.protocol}/{self.host}/tcp/{self.port}/p2p/{self.peer_id}"
+        host, _, zone = self.host.partition("%")
+        start = f"/ip6zone/{zone}" if zone else ""
+        return f"{start}/{self.protocol}/{host}/tcp/{self.port}/p2p/{self.peer_id}"
 
 
-def _ip(text: str, host: str, version: int) -> str:
+def _ip(host: str, version: int) -> str:
     try:
         address = ipaddress.ip_address(host)
     except ValueError as error:
-        raise AddressError(f"{text[:200]!r} has no IP address: {error}") from None
+        raise AddressError(f"it has no IP address ({error})") from None
     if address.version != version:
-        raise AddressError(f"{text[:200]!r} has an IP address of version {address.version}")
+        raise AddressError(f"its IP address is of version {address.version}")
     return str(address)
+
+
+def resolve(
+    text: str, *, timeout: float, lookup: Callable[[str, float], list[str]] = text_records
+) -> list[PeerAddress]:
+    """Returns the addresses that a multiaddr stands for: of ``/dnsaddr/NAME/p2p/ID`` those in DNS.
+
+    The operating system has no call for TXT records, so they are requested from the name servers of
+    ``/etc/resolv.conf``; where there is no such file, as on Windows, such addresses cannot be used. A name
+    server that lies cannot do more than waste time: the peer id is proven.
+
+    Args:
+        text: The multiaddr.
+        timeout: Seconds for all requests.
+        lookup: Returns the TXT records of a name within so many seconds.
+
+    Raises:
+        AddressError: The multiaddr is malformed.
+        TransportError: The name cannot be resolved, or to no address that can be dialled.
+    """
+    parts = text.rstrip("/").split("/")
+    if parts[1:2] != ["dnsaddr"]:
+        return [PeerAddress.parse(text)]
+    if len(parts) < 5 or not parts[2] or parts[-2] not in ("p2p", "ipfs"):  # noqa: PLR2004
+        raise AddressError(
+            f"{text[:200]!r} cannot be dialled: it is not of the form /dnsaddr/NAME/p2p/PEER_ID"
+        )
+    peer_id = PeerId.parse(parts[-1])
+    search = _Search(peer_id, time.monotonic() + timeout, lookup)
+    search.visit(parts[2])
+    if not search.found:
+        shown = f": {'; '.join(search.reasons[:3])}" if search.reasons else ""
+        raise TransportError(f"{text[:200]!r} resolves to no address that can be dialled{shown}")
+    return [*search.found]
+
+
+class _Search:
+    """The addresses of one peer that the DNS has, by way of names that lead to names.
+
+    Args:
+        peer_id: The peer.
+        end: Until when to search, on the monotonic clock.
+        lookup: Returns the TXT records of a name.
+
+    Attributes:
+        found: The addresses, in order, each once.
+        reasons: Why others cannot be used.
+    """
+
+    def __init__(
+        self, peer_id: PeerId, end: float, lookup: Callable[[str, float], list[str]]
+    ) -> None:
+        self._peer_id = peer_id
+        self._end = end
+        self._lookup = lookup
+        self._visited: set[str] = set()
+        self.found: dict[PeerAddress, None] = {}
+        self.reasons: list[str] = []
+
+    def visit(self, name: str) -> None:
+        """Adds what the records of a name, and of those that they lead to, have of the peer."""
+        if name in self._visited or len(self._visited) == MAX_NAMES:
+            return
+        self._visited.add(name)
+        for record in self._lookup(f"_dnsaddr.{name}", self._end - time.monotonic()):
+            key, _, address = record.partition("=")
+            start, _, peer = address.rpartition("/")
+            if key != "dnsaddr" or not start.endswith(("/p2p", "/ipfs")):
+                continue
+            try:
+                if PeerId.parse(peer) != self._peer_id:
+                    continue
+                if address.startswith("/dnsaddr/"):
+                    self.visit(address.split("/")[2])
+                else:
+                    self.found[PeerAddress.parse(address)] = None
+            except AddressError as error:
+                self.reasons.append(str(error))

@@ -1,0 +1,321 @@
+"""Connections with an honest peer: sharing by threads, data of any size, back-pressure, processes."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import pickle
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ipfs_dataset_bitswap.libp2p import yamux
+from ipfs_dataset_bitswap.libp2p.address import PeerAddress
+from ipfs_dataset_bitswap.libp2p.connection import MAX_OUTBOUND_STREAMS, STREAM_WINDOW, dial
+from ipfs_dataset_bitswap.libp2p.errors import PeerClosedError
+from ipfs_dataset_bitswap.libp2p.identity import Identity
+from ipfs_dataset_bitswap.libp2p.messages import MessageHandler, delimited
+from ipfs_dataset_bitswap.libp2p.multistream import VERSION, Selection, encode_line
+
+from ipfs_dataset_core import TransportError, TransportTimeoutError
+from tests.support.libp2p_peer import ScriptedPeer
+
+ECHO = "/echo/1"
+
+
+def echo(side):
+    """Accepts streams and sends everything back, with respect to windows, until the client closes."""
+    side.secure()
+    windows, waiting, selections, lines = {}, {}, {}, {}
+    while True:
+        kind, flags, stream, length, payload = side.read_frame()
+        if kind == yamux.PING and flags & yamux.SYN:
+            side.send_frame(yamux.PING, yamux.ACK, 0, length)
+        if kind in (yamux.PING, yamux.GO_AWAY):
+            continue
+        if flags & yamux.SYN:
+            windows[stream], waiting[stream] = yamux.INITIAL_WINDOW, bytearray()
+            selections[stream], lines[stream] = Selection([ECHO]), bytearray()
+        if kind == yamux.WINDOW_UPDATE:
+            windows[stream] += length
+        elif payload:
+            side.send_frame(yamux.WINDOW_UPDATE, 0, stream, len(payload))
+            if selections[stream].chosen is None:
+                lines[stream] += payload
+                waiting[stream] += selections[stream].receive(lines[stream])
+                payload = bytes(lines[stream])
+            if selections[stream].chosen:
+                waiting[stream] += payload
+        while waiting[stream] and windows[stream]:
+            count = min(windows[stream], len(waiting[stream]), 20_000)
+            side.send_data(stream, bytes(waiting[stream][:count]))
+            del waiting[stream][:count]
+            windows[stream] -= count
+        if flags & yamux.FIN and not waiting[stream]:
+            side.send_data(stream, b"", yamux.FIN)
+
+
+@pytest.fixture(scope="module")
+def echo_peer():
+    with ScriptedPeer(echo) as peer:
+        yield peer
+
+
+@pytest.fixture
+def connection(echo_peer):
+    made = dial(echo_peer.address, identity=Identity.generate(), timeout=20)
+    yield made
+    made.close()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(st.lists(st.integers(0, 200_000), max_size=6))
+def test_messages_of_any_size_come_back(connection, sizes):
+    messages = [os.urandom(size) for size in sizes]
+    with connection.open_stream([ECHO], timeout=20) as stream:
+        writer = threading.Thread(target=lambda: [stream.write_message(one) for one in messages])
+        writer.start()
+        assert [stream.read_message(200_000) for _ in messages] == messages
+        writer.join()
+        stream.close_write()
+        assert stream.at_end()
+        assert [*stream.read_messages(10)] == []
+
+
+def test_more_than_a_window_goes_both_ways(connection):
+    data = os.urandom(5 << 20)
+    stream = connection.open_stream([ECHO], timeout=20)
+    writer = threading.Thread(target=stream.write, args=(data,))
+    writer.start()
+    assert stream.read_exact(len(data)) == data
+    writer.join()
+
+
+def test_threads_share_a_connection(connection):
+    def once(number):
+        data = number.to_bytes(4, "big") * 5000
+        with connection.open_stream([ECHO], timeout=20) as stream:
+            stream.write_message(data)
+            return stream.read_message(len(data)) == data
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(once, range(300)))
+
+
+def test_threads_write_whole_messages_to_one_stream(connection):
+    stream = connection.open_stream([ECHO], timeout=20)
+    messages = [bytes((number,)) * 70_000 for number in range(20)]
+    with ThreadPoolExecutor(8) as pool:
+        done = [pool.submit(stream.write_message, one) for one in messages]
+        assert sorted(stream.read_message(70_000) for _ in messages) == messages
+        for one in done:
+            one.result()
+
+
+def test_a_protocol_that_was_agreed_on_is_not_waited_for(connection):
+    """The next stream of it is usable at once; the answer is read with what follows it."""
+    connection.open_stream([ECHO], timeout=20).close()
+    stream = connection.open_stream([ECHO], timeout=20)
+    assert stream.protocol == ECHO
+    stream.write(b"hello")
+    assert stream.read_exact(5) == b"hello"
+
+
+def test_streams_at_once_are_bounded(connection):
+    streams = [connection.open_stream([ECHO], timeout=20) for _ in range(MAX_OUTBOUND_STREAMS)]
+    with pytest.raises(TransportError, match=r"12D3.* has 256 open streams") as raised:
+        connection.open_stream([ECHO], timeout=20)
+    assert raised.value.retryable
+    for stream in streams:
+        stream.reset()
+    connection.open_stream([ECHO], timeout=20)
+
+
+def test_what_is_not_read_stops_the_peer(echo_peer):
+    """The bytes that wait for a reader are bounded by the window of the stream."""
+    sent = []
+
+    def script(side):
+        side.secure()
+        side.open_stream(2, ECHO)
+        window = yamux.INITIAL_WINDOW + side.read_until(yamux.WINDOW_UPDATE, yamux.ACK)[3]
+        assert side.read_answer(2) == ECHO
+        used = len(encode_line(VERSION) + encode_line(ECHO))
+        side.send_data(2, bytes(window - used))
+        sent.append(window)
+        sent.append(side.read_until(yamux.WINDOW_UPDATE)[3])
+        side.wait_until_closed()
+
+    ready, go = threading.Event(), threading.Event()
+
+    def handle(stream):
+        ready.set()
+        go.wait(20)
+        stream.read_exact(STREAM_WINDOW // 2)
+
+    with ScriptedPeer(script) as peer:
+        connection = dial(
+            peer.address, identity=Identity.generate(), timeout=20, inbound={ECHO: handle}
+        )
+        assert ready.wait(20)
+        assert connection.open_stream is not None
+        assert sent in ([], [STREAM_WINDOW])
+        go.set()
+        end = threading.Event()
+        while len(sent) < 2:
+            assert not end.wait(0.002)
+        connection.close()
+    assert sent == [STREAM_WINDOW, STREAM_WINDOW // 2]
+
+
+def test_a_slow_handler_of_messages_stops_the_peer():
+    """While a message is handled nothing is received, so TCP stops the peer."""
+    total = 64 << 20
+    sent, received, go = [0], [0], threading.Event()
+
+    def script(side):
+        side.secure()
+        for number in range(2, 2 + 2 * (total >> 20), 2):
+            side.open_stream(number, ECHO, delimited(bytes((1 << 20) - 100)))
+            side.send_data(number, b"", yamux.FIN)
+            sent[0] += 1
+        side.wait_until_closed()
+
+    def receive(message):
+        go.wait(20)
+        received[0] += 1
+
+    with ScriptedPeer(script) as peer:
+        handler = MessageHandler(receive, 1 << 20)
+        connection = dial(
+            peer.address, identity=Identity.generate(), timeout=20, inbound={ECHO: handler}
+        )
+        before = -1
+        pause = threading.Event()
+        while before != sent[0]:
+            before = sent[0]
+            pause.wait(0.3)
+        assert sent[0] < total >> 20
+        go.set()
+        while received[0] < total >> 20:
+            assert connection.is_open
+            pause.wait(0.01)
+        connection.close()
+
+
+def test_closing_ends_calls_that_wait(connection):
+    stream = connection.open_stream([ECHO], timeout=20)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(stream.read_exact, 1)
+        connection.close()
+        with pytest.raises(PeerClosedError, match="closed here"):
+            waiting.result()
+
+
+def test_a_stream_that_was_ended_here_cannot_be_written(connection):
+    stream = connection.open_stream([ECHO], timeout=20)
+    stream.write(b"x")
+    stream.close_write()
+    with pytest.raises(PeerClosedError, match="closed here"):
+        stream.write(b"y")
+    assert stream.read_exact(1) == b"x"
+    stream.reset()
+    with pytest.raises(PeerClosedError):
+        stream.read_exact(1)
+
+
+def test_threads_end_and_sockets_are_closed(echo_peer):
+    before = threading.active_count()
+    for _ in range(5):
+        made = dial(echo_peer.address, identity=Identity.generate(), timeout=20)
+        made.open_stream([ECHO], timeout=20)
+        made.close()
+        made._thread.join(20)
+        assert made._channel._sock.fileno() == -1
+    assert threading.active_count() <= before
+    gc.collect()  # an unclosed socket would be a warning, which is an error here
+
+
+def test_a_connection_is_not_pickled(connection):
+    with pytest.raises(TypeError):
+        pickle.dumps(connection)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_leaves_the_connection_to_its_parent(echo_peer, connection):
+    """It cannot use it, and ending does not end the connection of the parent."""
+    stream = connection.open_stream([ECHO], timeout=20)
+
+    def child(pipe):
+        messages = []
+        for call in (
+            lambda: connection.open_stream([ECHO], timeout=20),
+            lambda: stream.read_exact(1),
+        ):
+            try:
+                call()
+            except PeerClosedError as error:
+                messages.append(str(error))
+        own = dial(echo_peer.address, identity=Identity.generate(), timeout=20)
+        with own.open_stream([ECHO], timeout=20) as one:
+            one.write(b"child")
+            messages.append(one.read_exact(5))
+        stream.close()
+        connection.close()
+        own.close()
+        pipe.send(messages)
+
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    process = context.Process(target=child, args=(there,))
+    process.start()
+    assert here.poll(60)
+    first, second, third = here.recv()
+    process.join(60)
+    assert "belongs to another process" in first
+    assert "belongs to another process" in second
+    assert third == b"child"
+    stream.write(b"parent")
+    assert stream.read_exact(6) == b"parent"
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return sock.getsockname()[1]
+
+
+def test_a_peer_that_is_not_there_is_an_error():
+    address = PeerAddress("127.0.0.1", free_port(), Identity.generate().peer_id)
+    with pytest.raises(
+        TransportError, match=f"{address.peer_id} cannot be reached: .*refused"
+    ) as raised:
+        dial(address, identity=Identity.generate(), timeout=20)
+    assert raised.value.retryable
+
+
+def test_a_name_that_does_not_exist_is_an_error():
+    address = PeerAddress("no.such.host.invalid", 1, Identity.generate().peer_id, "dns")
+    with pytest.raises(TransportError, match="host name cannot be resolved"):
+        dial(address, identity=Identity.generate(), timeout=20)
+
+
+def test_a_name_is_resolved(echo_peer):
+    address = PeerAddress("localhost", echo_peer.address.port, echo_peer.identity.peer_id, "dns4")
+    dial(address, identity=Identity.generate(), timeout=20).close()
+
+
+@pytest.mark.parametrize(("protocol", "host"), [("ip4", "127.0.0.1"), ("dns4", "localhost")])
+def test_private_addresses_are_refused_where_only_public_ones_are_wanted(echo_peer, protocol, host):
+    address = PeerAddress(host, echo_peer.address.port, echo_peer.identity.peer_id, protocol)
+    with pytest.raises(TransportError, match="no address of the public internet"):
+        dial(address, identity=Identity.generate(), timeout=20, public_only=True)
+
+
+def test_no_time_is_a_timeout(echo_peer):
+    with pytest.raises(TransportTimeoutError, match="12D3"):
+        dial(echo_peer.address, identity=Identity.generate(), timeout=0.0)
