@@ -167,7 +167,7 @@ class Side:
     def read_answer(self, stream):
         """Returns what the client answered to `open_stream`."""
         lines = bytearray()
-        found = []
+        found: list[str] = []
         while len(found) < 2:
             kind, _, number, _, payload = self.read_frame()
             if kind == yamux.DATA and number == stream:
