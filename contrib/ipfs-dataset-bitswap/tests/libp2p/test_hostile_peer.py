@@ -343,9 +343,11 @@ def test_what_does_not_decrypt_ends_the_connection(peer, connect, sent, message)
         (frame(WINDOW, 0, 2, 1), "stream 2, which nobody opened"),
         (frame(DATA, FIN, 4), "stream 4, which nobody opened"),
         (frame(DATA, RST, 3), "stream 3, which nobody opened"),
-        (frame(WINDOW, SYN, 1), "stream 1, which is not the next"),
-        (frame(WINDOW, SYN, 4) + frame(WINDOW, SYN, 2), "stream 2, which is not the next"),
-        (frame(WINDOW, SYN, 2) * 2, "stream 2, which is not the next"),
+        (frame(WINDOW, SYN, 1), "stream 1, which is not one of the next"),
+        (frame(WINDOW, SYN, 4) + frame(WINDOW, SYN, 2) * 2, "stream 2, which is not one of the next"),
+        (frame(WINDOW, SYN, 6) + frame(WINDOW, 0, 4, 1), "stream 4, which nobody opened"),
+        (frame(WINDOW, SYN, 4000), "stream 4000, which is not one of the next"),
+        (frame(WINDOW, SYN, 2) * 2, "stream 2, which is not one of the next"),
         (frame(DATA, SYN, 2, 0xFFFFFFFF, b"x"), "more than the window of a stream allows"),
         (frame(DATA, SYN, 2, STREAM_WINDOW + 1, b"x"), "1 bytes more than the window"),
         (frame(WINDOW, SYN, 2, 0xFFFFFFFF), "more data than a stream can carry"),
@@ -647,7 +649,7 @@ def test_too_many_streams_are_refused(peer, connect):
     def script(side):
         side.secure()
         for number in range(MAX_INBOUND_STREAMS):
-            side.send_frame(WINDOW, SYN, 2 + 2 * number)
+            side.send_frame(WINDOW, SYN, 2 + 2 * (number ^ 1))  # in an order that is not quite theirs
         side.open_stream(2 + 2 * MAX_INBOUND_STREAMS, ECHO)
         refused.append(side.read_until(WINDOW, RST)[2])
         side.send_frame(WINDOW, RST, 2)
