@@ -165,15 +165,16 @@ class Side:
         self.send_data(stream, encode_line("/multistream/1.0.0") + encode_line(protocol) + data)
 
     def read_answer(self, stream):
-        """Returns what the client answered to `open_stream`."""
+        """Returns what the client answered to `open_stream`; `rest` is what it sent with the answer."""
         lines = bytearray()
         found: list[str] = []
         while len(found) < 2:
             kind, _, number, _, payload = self.read_frame()
             if kind == yamux.DATA and number == stream:
                 lines += payload
-                while (line := take_line(lines)) is not None:
+                while len(found) < 2 and (line := take_line(lines)) is not None:
                     found.append(line)
+        self.rest = bytes(lines)
         return found[1]
 
 

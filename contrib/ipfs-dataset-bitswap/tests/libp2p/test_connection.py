@@ -13,10 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ipfs_dataset_bitswap.libp2p import connection as connection_module
 from ipfs_dataset_bitswap.libp2p import yamux
 from ipfs_dataset_bitswap.libp2p.address import PeerAddress
 from ipfs_dataset_bitswap.libp2p.connection import MAX_OUTBOUND_STREAMS, STREAM_WINDOW, dial
-from ipfs_dataset_bitswap.libp2p.errors import PeerClosedError
+from ipfs_dataset_bitswap.libp2p.errors import PeerClosedError, PeerProtocolError
 from ipfs_dataset_bitswap.libp2p.identity import Identity
 from ipfs_dataset_bitswap.libp2p.messages import MessageHandler, delimited
 from ipfs_dataset_bitswap.libp2p.multistream import VERSION, Selection, encode_line
@@ -142,8 +143,8 @@ def test_what_is_not_read_stops_the_peer(echo_peer):
     def script(side):
         side.secure()
         side.open_stream(2, ECHO)
-        window = yamux.INITIAL_WINDOW + side.read_until(yamux.WINDOW_UPDATE, yamux.ACK)[3]
         assert side.read_answer(2) == ECHO
+        window = yamux.INITIAL_WINDOW + side.read_until(yamux.WINDOW_UPDATE)[3]
         used = len(encode_line(VERSION) + encode_line(ECHO))
         side.send_data(2, bytes(window - used))
         sent.append(window)
@@ -174,13 +175,13 @@ def test_what_is_not_read_stops_the_peer(echo_peer):
 
 def test_a_slow_handler_of_messages_stops_the_peer():
     """While a message is handled nothing is received, so TCP stops the peer."""
-    total = 64 << 20
+    size, count = 200_000, 320
     sent, received, go = [0], [0], threading.Event()
 
     def script(side):
         side.secure()
-        for number in range(2, 2 + 2 * (total >> 20), 2):
-            side.open_stream(number, ECHO, delimited(bytes((1 << 20) - 100)))
+        for number in range(2, 2 + 2 * count, 2):
+            side.open_stream(number, ECHO, delimited(bytes(size)))
             side.send_data(number, b"", yamux.FIN)
             sent[0] += 1
         side.wait_until_closed()
@@ -199,9 +200,9 @@ def test_a_slow_handler_of_messages_stops_the_peer():
         while before != sent[0]:
             before = sent[0]
             pause.wait(0.3)
-        assert sent[0] < total >> 20
+        assert sent[0] < count
         go.set()
-        while received[0] < total >> 20:
+        while received[0] < count:
             assert connection.is_open
             pause.wait(0.01)
         connection.close()
@@ -319,3 +320,58 @@ def test_private_addresses_are_refused_where_only_public_ones_are_wanted(echo_pe
 def test_no_time_is_a_timeout(echo_peer):
     with pytest.raises(TransportTimeoutError, match="12D3"):
         dial(echo_peer.address, identity=Identity.generate(), timeout=0.0)
+
+
+def test_bytes_that_are_not_read_are_bounded_over_all_streams(monkeypatch):
+    """Each stream keeps to its window, but together they are more than is kept."""
+    monkeypatch.setattr(connection_module, "MAX_UNREAD", 1 << 20)
+    closed = threading.Event()
+
+    def script(side):
+        side.secure()
+        for number in range(2, 12, 2):
+            side.open_stream(number, ECHO, bytes(250_000))
+        side.wait_until_closed()
+
+    with ScriptedPeer(script) as peer:
+        connection = dial(
+            peer.address,
+            identity=Identity.generate(),
+            timeout=20,
+            inbound={ECHO: lambda stream: closed.wait(20)},
+        )
+        connection._thread.join(20)
+        with pytest.raises(
+            PeerProtocolError, match=r"12D3.* sends faster than its streams are read"
+        ):
+            connection.open_stream([ECHO], timeout=20)
+        closed.set()
+
+
+def test_streams_wait_for_a_thread_that_handles_them():
+    total, handled, lock = 300, [], threading.Lock()
+
+    def script(side):
+        side.secure()
+        for number in range(2, 2 + 2 * total, 2):
+            side.open_stream(number, ECHO, delimited(number.to_bytes(4, "big")))
+            side.send_data(number, b"", yamux.FIN)
+        side.wait_until_closed()
+
+    def handle(stream):
+        message = stream.read_message(10)
+        with lock:
+            handled.append(int.from_bytes(message, "big"))
+
+    with ScriptedPeer(script) as peer:
+        connection = dial(
+            peer.address, identity=Identity.generate(), timeout=20, inbound={ECHO: handle}
+        )
+        pause = threading.Event()
+        while len(handled) < total or connection._streams:
+            assert connection.is_open
+            assert threading.active_count() < 100
+            pause.wait(0.005)
+        assert connection.unread == 0
+        connection.close()
+    assert sorted(handled) == [*range(2, 2 + 2 * total, 2)]

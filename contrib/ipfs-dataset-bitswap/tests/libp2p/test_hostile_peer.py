@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from ipfs_dataset_bitswap.libp2p import connection as connection_module
 from ipfs_dataset_bitswap.libp2p import yamux
-from ipfs_dataset_bitswap.libp2p.connection import MAX_INBOUND_STREAMS, STREAM_WINDOW, dial
+from ipfs_dataset_bitswap.libp2p.connection import MAX_INBOUND_STREAMS, dial
 from ipfs_dataset_bitswap.libp2p.errors import (
     PeerClosedError,
     PeerIdentityError,
@@ -349,7 +349,7 @@ def test_what_does_not_decrypt_ends_the_connection(peer, connect, sent, message)
         (frame(WINDOW, SYN, 4000), "stream 4000, which is not one of the next"),
         (frame(WINDOW, SYN, 2) * 2, "stream 2, which is not one of the next"),
         (frame(DATA, SYN, 2, 0xFFFFFFFF, b"x"), "more than the window of a stream allows"),
-        (frame(DATA, SYN, 2, STREAM_WINDOW + 1, b"x"), "1 bytes more than the window"),
+        (frame(DATA, SYN, 2, yamux.INITIAL_WINDOW + 1, b"x"), "1 bytes more than the window"),
         (frame(WINDOW, SYN, 2, 0xFFFFFFFF), "more data than a stream can carry"),
         (frame(DATA, SYN | FIN, 2) + frame(DATA, 0, 2, 100, bytes(100)), "more than allowed|has ended"),
         (frame(DATA, SYN | RST, 2) + frame(DATA, 0, 2, 300_000), "more than allowed on streams"),
@@ -649,7 +649,9 @@ def test_too_many_streams_are_refused(peer, connect):
     def script(side):
         side.secure()
         for number in range(MAX_INBOUND_STREAMS):
-            side.send_frame(WINDOW, SYN, 2 + 2 * (number ^ 1))  # in an order that is not quite theirs
+            side.send_frame(
+                WINDOW, SYN, 2 + 2 * (number ^ 1)
+            )  # in an order that is not quite theirs
         side.open_stream(2 + 2 * MAX_INBOUND_STREAMS, ECHO)
         refused.append(side.read_until(WINDOW, RST)[2])
         side.send_frame(WINDOW, RST, 2)
@@ -723,13 +725,13 @@ def test_messages_against_the_rules_end_the_connection(peer, connect, sent, flag
 
 
 def test_unfinished_messages_are_bounded_together(peer, connect, monkeypatch):
-    monkeypatch.setattr(connection_module, "MAX_UNFINISHED", 5 << 20)
+    monkeypatch.setattr(connection_module, "MAX_UNFINISHED", 1 << 20)
 
     def script(side):
         side.secure()
         for number in range(2, 20, 2):
             side.open_stream(number, ECHO)
-            side.send_data(number, delimited(bytes(1 << 20))[:-1])
+            side.send_data(number, delimited(bytes(250_000))[:-1])
         side.wait_until_closed()
 
     handler = MessageHandler(lambda message: None, 1 << 20)
@@ -855,7 +857,7 @@ def test_the_client_tells_what_it_accepts_and_no_address(peer, connect):
         side.secure()
         side.open_stream(2, "/ipfs/id/1.0.0")
         assert side.read_answer(2) == "/ipfs/id/1.0.0"
-        told.append(side.read_until(DATA)[4])
+        told.append(side.rest)
         side.wait_until_closed()
 
     connect(peer(script), inbound={ECHO: MessageHandler(lambda message: None, 10)})

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ipfs_dataset_bitswap.libp2p import identify, yamux
+from ipfs_dataset_bitswap.libp2p.byte_queue import ByteQueue
 from ipfs_dataset_bitswap.libp2p.identity import Identity
 from ipfs_dataset_bitswap.libp2p.messages import MessageAssembler, delimited
 from ipfs_dataset_bitswap.libp2p.multistream import (
@@ -208,3 +210,31 @@ def test_any_messages_are_read_or_an_error(messages):
     except FormatError:
         return
     assert isinstance(info.agent, str)
+
+
+@given(st.lists(st.tuples(st.binary(max_size=3000), st.integers(0, 5000))))
+def test_a_queue_returns_what_was_put_in(steps):
+    queue, expected = ByteQueue(), b""
+    for piece, count in steps:
+        queue.push(memoryview(b"x" + piece)[1:])
+        expected += piece
+        assert queue.size == len(expected)
+        assert queue.pop(count) == expected[:count]
+        expected = expected[count:]
+        queue.put_back(b"front")
+        expected = b"front" + expected
+    assert queue.pop(1 << 30) == expected
+    assert queue.size == 0
+
+
+def test_small_pieces_do_not_keep_large_ones_alive():
+    queue = ByteQueue()
+    for _ in range(1000):
+        queue.push(memoryview(bytes(60_000))[:1])
+    tracemalloc.start()
+    for _ in range(1000):
+        queue.push(memoryview(bytes(60_000))[:1])
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert used < 60_000
+    assert queue.pop(3000) == bytes(2000)

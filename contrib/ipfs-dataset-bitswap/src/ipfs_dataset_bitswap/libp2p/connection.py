@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,10 @@ AGENT = "ipfs-dataset/0.1.0"
 # second from far away are hundreds of streams.
 MAX_INBOUND_STREAMS = 1024
 MAX_OUTBOUND_STREAMS = 256
+# Threads that handle streams of the peer; more streams wait.
+MAX_HANDLERS = 16
+# Bytes that have arrived on all streams of a connection and were not read.
+MAX_UNREAD = 64 << 20
 # Numbers of streams that the peer has passed over, and may still use.
 MAX_SKIPPED_NUMBERS = 1024
 # Bytes that may be under way on a stream that data are expected on.
@@ -194,6 +199,7 @@ class PeerConnection:
         peer_id: The peer, as it has proven.
         peer: What errors call it: its peer id, and where it is.
         address: What was dialled.
+        unread: Bytes of all streams that have arrived, and were not read yet.
         received_bytes: Bytes of all streams that have arrived, or whose frames have begun to.
     """
 
@@ -217,6 +223,7 @@ class PeerConnection:
         self._channel = channel
         self._identity = identity
         self._inbound = inbound
+        self._accepted = frozenset([*inbound, identify.PROTOCOL])
         self._timeout = timeout
         self._idle_timeout = idle_timeout
         self._streams: dict[int, Stream] = {}
@@ -244,7 +251,12 @@ class PeerConnection:
         self._parser = yamux.FrameParser()
         self._current: Stream | None = None
         self._ending = self._left = 0
+        # Of the chunks that are being processed: what to send, to start and to handle.
+        self._answers = bytearray()
+        self._to_handle: deque[tuple[InboundHandler, Stream]] = deque()
         self._messages: list[tuple[MessageHandler, bytes]] = []
+        self._handlers = 0
+        self.unread = 0
         self._process = os.getpid()
         _connections.add(self)
         self._thread = threading.Thread(
@@ -345,24 +357,22 @@ class PeerConnection:
 
     # What streams use.
 
-    def send(self, data: bytes, end: float, *, quiet: bool = False) -> None:
-        """Sends frames; see `SecureChannel.send`.
-
-        Args:
-            data: The frames.
-            end: Until when.
-            quiet: Whether the connection having ended is no error, since nothing depends on the frames.
-        """
+    def send(self, data: bytes, end: float) -> None:
+        """Sends frames with data; see `SecureChannel.send`."""
+        self._check_open(for_new=False)
+        self._last_data = time.monotonic()
         try:
-            self._check_open(for_new=False)
-            if not quiet:
-                self._last_data = time.monotonic()
             self._channel.send(data, end)
         except PeerClosedError:
-            if not quiet:
-                with self.lock:
-                    self._check_open(for_new=False)
-                raise
+            with self.lock:
+                self._check_open(for_new=False)
+            raise
+
+    def answer(self, frames: bytes) -> None:
+        """Sends frames that nothing of this side depends on; never waits, and never fails."""
+        if self._error is None:
+            with contextlib.suppress(TransportError):
+                self._channel.queue(frames)
 
     def forget_finished(self, stream: Stream) -> None:
         """Drops a stream that both sides have ended; the caller holds the lock."""
@@ -410,23 +420,28 @@ class PeerConnection:
             self._check_times(now)
             return
         self._last_received, self._pinged = now, None
-        for chunk in chunks:
-            self.process(chunk)
+        self.process(chunks)
         if now - self._checked > self._due():
             self._check_times(now)
 
-    def process(self, chunk: bytes) -> None:
-        """Acts on the frames that a chunk holds."""
+    def process(self, chunks: Sequence[bytes]) -> None:
+        """Acts on the frames that chunks hold: answers all of them at once, then starts handlers."""
         with self.lock:
-            if not chunk:
-                self._count_frame(0)
-            for kind, flags, number, content in self._parser.feed(chunk):
-                if kind == yamux.PAYLOAD:
-                    assert not isinstance(content, int)
-                    self._payload(content)
-                else:
-                    assert isinstance(content, int)
-                    self._frame(kind, flags, number, content)
+            for chunk in chunks:
+                if not chunk:
+                    self._count_frame(0)
+                for kind, flags, number, content in self._parser.feed(chunk):
+                    if kind == yamux.PAYLOAD:
+                        assert not isinstance(content, int)
+                        self._payload(content)
+                    else:
+                        assert isinstance(content, int)
+                        self._frame(kind, flags, number, content)
+        if self._answers:
+            answers, self._answers = self._answers, bytearray()
+            self._channel.queue(answers)
+        if self._to_handle:
+            self._start_handlers()
         if self._messages:
             messages, self._messages = self._messages, []
             for handler, message in messages:
@@ -436,7 +451,7 @@ class PeerConnection:
         self._count_frame(length if kind == yamux.DATA else 0)
         if kind == yamux.PING:
             if flags & yamux.SYN:
-                self._channel.queue(yamux.frame(yamux.PING, yamux.ACK, 0, length))
+                self._answers += yamux.frame(yamux.PING, yamux.ACK, 0, length)
             return
         if kind == yamux.GO_AWAY:
             self._going_away = True
@@ -508,14 +523,11 @@ class PeerConnection:
         open_count = len(self._streams) - self._outbound_count
         if open_count >= MAX_INBOUND_STREAMS:
             self._discardable += yamux.INITIAL_WINDOW
-            self._channel.queue(yamux.frame(yamux.WINDOW_UPDATE, yamux.RST, number, 0))
+            self._answers += yamux.frame(yamux.WINDOW_UPDATE, yamux.RST, number, 0)
             return None
-        stream = Stream(self, number, window=STREAM_WINDOW, timeout=self._timeout)
+        stream = Stream(self, number, window=yamux.INITIAL_WINDOW, timeout=self._timeout)
         self._streams[number] = stream
-        self._incoming[number] = _Incoming(Selection([*self._inbound, identify.PROTOCOL]))
-        stream.receive_window = STREAM_WINDOW
-        more = STREAM_WINDOW - yamux.INITIAL_WINDOW
-        self._channel.queue(yamux.frame(yamux.WINDOW_UPDATE, yamux.ACK, number, more))
+        self._incoming[number] = _Incoming(Selection(self._accepted))
         return stream
 
     def _charge(self, stream: Stream | None, length: int) -> None:
@@ -542,6 +554,10 @@ class PeerConnection:
             incoming = self._incoming.get(stream.number)
             if incoming is None:
                 stream.receive(piece)
+                if self.unread > MAX_UNREAD:
+                    raise PeerProtocolError(
+                        f"peer {self.peer} sends faster than its streams are read: {self.unread:,} bytes wait"
+                    )
             elif incoming.selection is not None:
                 self._select(stream, incoming, incoming.selection, piece)
             else:
@@ -572,7 +588,7 @@ class PeerConnection:
             )
         if not stream.finished_here:
             stream.finished_here = True
-            self._channel.queue(yamux.frame(yamux.DATA, yamux.FIN, stream.number, 0))
+            self._answers += yamux.frame(yamux.DATA, yamux.FIN, stream.number, 0)
 
     def _select(
         self, stream: Stream, incoming: _Incoming, selection: Selection, piece: memoryview
@@ -583,45 +599,49 @@ class PeerConnection:
             reply = selection.receive(incoming.buffer)
         except FormatError as error:
             raise PeerProtocolError(f"peer {self.peer} broke multistream-select: {error}") from None
-        if reply:
-            self._reply(stream, reply)
         if selection.chosen is None:
+            self._reply(stream, reply, 0)
             return
         stream.protocol = selection.chosen
         rest = memoryview(bytes(incoming.buffer))
         incoming.selection, incoming.buffer = None, bytearray()
         handler = self._inbound.get(stream.protocol)
         if isinstance(handler, MessageHandler):
+            # Nothing else will be sent on the stream.
+            stream.finished_here = True
+            self._reply(stream, reply, yamux.FIN)
             incoming.handler, incoming.assembler = handler, MessageAssembler(handler.limit)
             self._assemble(stream, incoming, rest)
             return
         del self._incoming[stream.number]
-        if rest:
-            stream.receive(rest)
         if handler is None:
-            self._identify_self(stream)
+            message = identify.own_message(self._identity, AGENT, self._accepted)
+            stream.finished_here = True
+            stream.drain()
+            self._reply(stream, reply + delimited(message), yamux.FIN)
             return
-        threading.Thread(
-            target=_handle,
-            args=(handler, stream),
-            name=f"{stream.protocol} of {self.peer_id}",
-            daemon=True,
-        ).start()
+        self._reply(stream, reply, 0)
+        self._grow(stream)
+        stream.receive(rest)
+        self._to_handle.append((handler, stream))
 
-    def _reply(self, stream: Stream, data: bytes) -> None:
+    def _grow(self, stream: Stream) -> None:
+        """Allows a stream more than the initial window, once data are expected on it."""
+        more = stream.grow(STREAM_WINDOW)
+        self._answers += yamux.frame(yamux.WINDOW_UPDATE, 0, stream.number, more)
+
+    def _reply(self, stream: Stream, data: bytes, flags: int) -> None:
+        """Answers on a stream that is being negotiated; the first answer acknowledges the stream."""
+        if not data and not flags:
+            return
+        if not stream.acknowledged:
+            stream.acknowledged, flags = True, flags | yamux.ACK
         stream.send_window -= len(data)
         if stream.send_window < 0:
             raise PeerProtocolError(
                 f"peer {self.peer} does not read the answers to its negotiation"
             )
-        self._channel.queue(yamux.frame(yamux.DATA, 0, stream.number, len(data)) + data)
-
-    def _identify_self(self, stream: Stream) -> None:
-        message = identify.own_message(self._identity, AGENT, [*self._inbound, identify.PROTOCOL])
-        self._reply(stream, delimited(message))
-        stream.finished_here = True
-        stream.drain()
-        self._channel.queue(yamux.frame(yamux.DATA, yamux.FIN, stream.number, 0))
+        self._answers += yamux.frame(yamux.DATA, flags, stream.number, len(data)) + data
 
     def _assemble(self, stream: Stream, incoming: _Incoming, piece: memoryview) -> None:
         """Cuts what arrives on a stream into messages, and lets the peer send as much again."""
@@ -638,9 +658,11 @@ class PeerConnection:
                 f"peer {self.peer} sends {self._unfinished:,} bytes of messages and ends none of them"
             )
         self._messages += [(handler, message) for message in messages]
+        if (assembler.expected or 0) > stream.window // 2 and stream.window < STREAM_WINDOW:
+            self._grow(stream)
         credit = stream.credit(len(piece))
         if credit:
-            self._channel.queue(yamux.frame(yamux.WINDOW_UPDATE, 0, stream.number, credit))
+            self._answers += yamux.frame(yamux.WINDOW_UPDATE, 0, stream.number, credit)
 
     def _due(self) -> float:
         return min(_CHECK, self._idle_timeout / 2)
@@ -679,7 +701,7 @@ class PeerConnection:
         """Receives until the connection ends; the body of its thread."""
         try:
             if received:
-                self.process(received)
+                self.process([received])
             while self._error is None:
                 self.receive_once()
         except PeerProtocolError as error:
@@ -700,6 +722,34 @@ class PeerConnection:
         finally:
             self._channel.close()
 
+    def _start_handlers(self) -> None:
+        """Starts threads for streams that wait to be handled, as many as there may be."""
+        with self.lock:
+            count = min(len(self._to_handle), MAX_HANDLERS - self._handlers)
+            self._handlers += count
+        for _ in range(count):
+            name = f"streams of {self.peer_id}"
+            threading.Thread(target=self._handle_streams, name=name, daemon=True).start()
+
+    def _handle_streams(self) -> None:
+        """Handles streams of the peer until none waits; the body of a thread."""
+        while True:
+            with self.lock:
+                if not self._to_handle:
+                    self._handlers -= 1
+                    return
+                handler, stream = self._to_handle.popleft()
+            try:
+                handler(stream)
+            except TransportError as error:
+                _log.debug("a stream of %s: %s", stream.protocol, error)
+                stream.reset()
+            except Exception:  # noqa: BLE001 - nobody waits for the thread
+                _log.exception("the handler of %s failed", stream.protocol)
+                stream.reset()
+            else:
+                stream.close()
+
     def leave_to_parent(self) -> None:
         """Makes the connection unusable in a child process, whose copy of the socket is closed."""
         self._error = (
@@ -711,19 +761,6 @@ class PeerConnection:
             for stream in self._streams.values():
                 stream.leave_to_parent()
         self._channel.leave_to_parent()
-
-
-def _handle(handler: InboundHandler, stream: Stream) -> None:
-    try:
-        handler(stream)
-    except TransportError as error:
-        _log.debug("a stream of %s: %s", stream.protocol, error)
-        stream.reset()
-    except Exception:  # noqa: BLE001 - nobody waits for the thread
-        _log.exception("the handler of %s failed", stream.protocol)
-        stream.reset()
-    else:
-        stream.close()
 
 
 _connections: weakref.WeakSet[PeerConnection] = weakref.WeakSet()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from ipfs_dataset_bitswap.libp2p.byte_queue import ByteQueue
 from ipfs_dataset_core import FormatError
 from ipfs_dataset_core.ipld import encode_varint
 
@@ -27,22 +28,26 @@ class MessageAssembler:
         limit: Bytes of a message at the most.
 
     Attributes:
-        waiting: Bytes of the message that is not complete.
+        expected: Bytes of the message that has begun, None where none has.
     """
 
-    __slots__ = ("_expected", "_limit", "_parts", "_prefix", "waiting")
+    __slots__ = ("_arrived", "_limit", "_prefix", "expected")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._prefix = b""
-        self._expected: int | None = None
-        self._parts: list[memoryview] = []
-        self.waiting = 0
+        self.expected: int | None = None
+        self._arrived = ByteQueue()
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have arrived of the message that has begun."""
+        return self._arrived.size
 
     @property
     def is_between(self) -> bool:
         """Whether no message has begun."""
-        return self._expected is None and not self._prefix
+        return self.expected is None and not self._prefix
 
     def feed(self, piece: bytes | memoryview) -> list[bytes]:
         """Returns the messages that are complete with the next bytes.
@@ -53,20 +58,17 @@ class MessageAssembler:
         view = memoryview(piece)
         messages, position, end = [], 0, len(view)
         while position < end:
-            if self._expected is None:
+            if self.expected is None:
                 position = self._read_prefix(view, position)
-                if self._expected is None:
+                if self.expected is None:
                     break
-            part = view[position : position + self._expected - self.waiting]
+            part = view[position : position + self.expected - self._arrived.size]
             position += len(part)
-            if self.waiting + len(part) < self._expected:
-                if part:
-                    self._parts.append(part)
-                    self.waiting += len(part)
+            self._arrived.push(part)
+            if self._arrived.size < self.expected:
                 break
-            self._parts.append(part)
-            messages.append(bytes(part) if len(self._parts) == 1 else b"".join(self._parts))
-            self._parts, self._expected, self.waiting = [], None, 0
+            messages.append(self._arrived.pop(self.expected))
+            self.expected = None
         return messages
 
     def _read_prefix(self, view: memoryview, position: int) -> int:
@@ -80,7 +82,7 @@ class MessageAssembler:
                 size = sum((one & 0x7F) << 7 * place for place, one in enumerate(prefix))
                 if size > self._limit:
                     raise FormatError(f"a message has {size:,} bytes, more than {self._limit:,}")
-                self._prefix, self._expected = b"", size
+                self._prefix, self.expected = b"", size
                 return position
             if len(prefix) == _MAX_PREFIX:
                 raise FormatError("the length of a message does not end")

@@ -145,7 +145,7 @@ class SecureChannel:
             with self._lock:
                 self._flush()
 
-    def queue(self, data: bytes) -> None:
+    def queue(self, data: bytes | bytearray) -> None:
         """Sends what can be sent at once; the rest is sent by `receive`. Never waits.
 
         Raises:
@@ -160,7 +160,7 @@ class SecureChannel:
                     f"peer {self._peer} causes answers and does not read them: {len(self._queue)} bytes wait"
                 )
 
-    def _enqueue(self, data: bytes) -> None:
+    def _enqueue(self, data: bytes | bytearray) -> None:
         view = memoryview(data)
         for start in range(0, len(view), MAX_PLAIN):
             message = self._sending.encrypt(view[start : start + MAX_PLAIN])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_bitswap.libp2p import yamux
+from ipfs_dataset_bitswap.libp2p.byte_queue import ByteQueue
 from ipfs_dataset_bitswap.libp2p.errors import (
     PeerClosedError,
     PeerProtocolError,
@@ -51,8 +51,9 @@ class Stream:
         self._connection = connection
         self._changed = threading.Condition(connection.lock)
         self._writing = threading.Lock()
-        # What has arrived and was not read yet.
-        self._chunks: deque[memoryview] = deque()
+        # What has arrived and was not read yet, and how much has to be there before a reader is woken.
+        self._arrived = ByteQueue()
+        self._wanted = 1
         # How many bytes the peer may still send, how many were read since it was allowed more, and how many
         # it may have under way at once.
         self.receive_window = yamux.INITIAL_WINDOW
@@ -61,6 +62,7 @@ class Stream:
         self.send_window = yamux.INITIAL_WINDOW
         self.finished_here = False
         self.finished_there = False
+        self.acknowledged = False
         # Why it ended before its time.
         self._error: type[PeerClosedError] | None = None
         self._reason = ""
@@ -80,8 +82,10 @@ class Stream:
         """Keeps what has arrived."""
         if self.draining_since is not None:
             return
-        self._chunks.append(piece)
-        self._changed.notify_all()
+        self._arrived.push(piece)
+        self._connection.unread += len(piece)
+        if self._arrived.size >= self._wanted:
+            self._changed.notify_all()
 
     def finish(self) -> None:
         """Notes that the peer sends no more."""
@@ -103,7 +107,12 @@ class Stream:
     def drain(self) -> None:
         """Drops what has arrived, and what will."""
         self.draining_since = time.monotonic()
-        self._chunks.clear()
+        self.drop()
+
+    def drop(self) -> None:
+        """Drops what has arrived."""
+        self._connection.unread -= self._arrived.size
+        self._arrived.clear()
 
     def leave_to_parent(self) -> None:
         """Makes the stream unusable in a child process, with locks that no thread of the parent holds."""
@@ -119,6 +128,13 @@ class Stream:
         credit, self._read_since = self._read_since, 0
         self.receive_window += credit
         return credit
+
+    def grow(self, window: int) -> int:
+        """Lets the peer have more under way from now on; returns how many bytes more."""
+        more = window - self.window
+        self.window = window
+        self.receive_window += more
+        return more
 
     # Called by the connection, which does not hold the lock.
 
@@ -138,11 +154,10 @@ class Stream:
         assert proposal is not None
         while proposal.chosen is None:
             with self._changed:
-                self._wait_for_data(end, "no answer to what was proposed")
-                if not self._chunks:
+                if not self._wait_for_data(1, end):
+                    self._raise_late("sent no answer to what was proposed")
                     raise PeerClosedError(f"peer {self._connection.peer} ended a stream at once")
-                while self._chunks:
-                    received += self._chunks.popleft()
+                received += self._pop(self._arrived.size)
             try:
                 reply = proposal.receive(received)
             except FormatError as error:
@@ -158,9 +173,9 @@ class Stream:
                 self.write(reply, timeout=end - time.monotonic())
         self._proposal = None
         self.protocol = proposal.chosen
-        if received:
-            with self._changed:
-                self._chunks.appendleft(memoryview(bytes(received)))
+        with self._changed:
+            self._connection.unread += len(received)
+            self._arrived.put_back(bytes(received))
 
     def _raise_error(self) -> None:
         if self._error is not None:
@@ -182,21 +197,25 @@ class Stream:
         end = self._end(timeout)
         if self._proposal is not None:
             self.agree(end)
-        pieces: list[memoryview] = []
+        pieces: list[bytes] = []
         left = size
         while left:
             with self._changed:
-                self._wait_for_data(end, f"{size - left:,} of {size:,} bytes")
-                if not self._chunks:
+                # The peer may always send half of the window beyond what was read.
+                wanted = min(left, self.window // 2)
+                if not self._wait_for_data(wanted, end):
+                    have = size - left + self._arrived.size
+                    self._raise_late(f"sent {have:,} of {size:,} bytes")
                     raise PeerClosedError(
                         f"peer {self._connection.peer} ended a stream of {self.protocol} after "
-                        f"{size - left:,} of {size:,} bytes"
+                        f"{have:,} of {size:,} bytes"
                     )
-                taken = self._take(left, pieces)
-                left -= taken
-                credit = self.credit(taken)
-            self._allow_more(credit, end)
-        return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
+                pieces.append(self._pop(left))
+                left -= len(pieces[-1])
+                credit = self.credit(len(pieces[-1]))
+            if credit:
+                self._connection.answer(yamux.frame(yamux.WINDOW_UPDATE, 0, self.number, credit))
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def read_message(self, limit: int, *, timeout: float | None = None) -> bytes:
         """Returns the next message: a varint of its length, and so many bytes.
@@ -247,8 +266,10 @@ class Stream:
         if self._proposal is not None:
             self.agree(end)
         with self._changed:
-            self._wait_for_data(end, "nothing")
-            return not self._chunks
+            if self._wait_for_data(1, end):
+                return False
+            self._raise_late("sent nothing")
+            return True
 
     def write(self, data: bytes | memoryview, *, timeout: float | None = None) -> None:
         """Sends data; returns when the operating system has taken them.
@@ -299,9 +320,7 @@ class Stream:
                 return
             self.finished_here = True
             self._connection.forget_finished(self)
-        self._connection.send(
-            yamux.frame(yamux.DATA, yamux.FIN, self.number, 0), self._end(None), quiet=True
-        )
+        self._connection.answer(yamux.frame(yamux.DATA, yamux.FIN, self.number, 0))
 
     def close(self) -> None:
         """Ends the stream: what was written still arrives, what the peer sends is dropped."""
@@ -315,45 +334,44 @@ class Stream:
             if self.finished_here and self.finished_there:
                 return
             self.fail(f"a stream to peer {self._connection.peer} was reset here")
+            self.drop()
             self._connection.forget_reset(self)
-        self._connection.send(
-            yamux.frame(yamux.WINDOW_UPDATE, yamux.RST, self.number, 0), self._end(None), quiet=True
-        )
+        self._connection.answer(yamux.frame(yamux.WINDOW_UPDATE, yamux.RST, self.number, 0))
 
     def _end(self, timeout: float | None) -> float:
         seconds = self.timeout if timeout is None else timeout
         left = time_left()
         return time.monotonic() + (left if seconds is None else min(seconds, left))
 
-    def _wait_for_data(self, end: float, so_far: str) -> None:
-        while not self._chunks and not self.finished_there:
+    def _pop(self, count: int) -> bytes:
+        data = self._arrived.pop(count)
+        self._connection.unread -= len(data)
+        return data
+
+    def _wait_for_data(self, wanted: int, end: float) -> bool:
+        """Waits until so many bytes have arrived; returns whether they have.
+
+        They have not where the peer has ended the stream, or the time is over.
+
+        Raises:
+            PeerClosedError: The stream was reset.
+        """
+        self._wanted = wanted
+        while self._arrived.size < wanted and not self.finished_there:
             if not self._changed.wait(_seconds_until(end)) and time.monotonic() >= end:
-                raise TransportTimeoutError(
-                    f"peer {self._connection.peer} sent {so_far} on a stream of {self.protocol} in time"
-                )
-        if not self._chunks:
-            self._raise_error()
+                break
+        self._wanted = 1
+        if self._arrived.size >= wanted:
+            return True
+        self._raise_error()
+        return False
 
-    def _take(self, wanted: int, pieces: list[memoryview]) -> int:
-        """Moves at most so many bytes of what has arrived to a list; returns how many."""
-        taken = 0
-        while self._chunks and taken < wanted:
-            chunk = self._chunks[0]
-            room = wanted - taken
-            if len(chunk) > room:
-                pieces.append(chunk[:room])
-                self._chunks[0] = chunk[room:]
-                taken += room
-            else:
-                pieces.append(chunk)
-                taken += len(chunk)
-                self._chunks.popleft()
-        return taken
-
-    def _allow_more(self, credit: int, end: float) -> None:
-        if credit:
-            self._connection.send(
-                yamux.frame(yamux.WINDOW_UPDATE, 0, self.number, credit), end, quiet=True
+    def _raise_late(self, so_far: str) -> None:
+        """Raises where it is the time that is over, not the stream."""
+        if not self.finished_there:
+            raise TransportTimeoutError(
+                f"peer {self._connection.peer} {so_far} on a stream of "
+                f"{self.protocol or 'no protocol yet'} in time"
             )
 
     def __enter__(self) -> Self:
