@@ -170,6 +170,8 @@ class Options:
         gateways: Gateways to read from, besides those that the objects' own URLs name.
         routers: Delegated routers, which find further sources that have the data: HTTP gateways, and peers
             that serve Bitswap where the plugin for these is installed.
+        bootstrap: Peers by which those that have the data are found in the DHT of IPFS: their addresses,
+            which end in ``/p2p/ID``, or ``"default"`` for the public ones. Needs the plugin for peers.
         verify: Whether every byte is checked against its CID. False trusts the sources, for gateways
             that cannot prove what they send.
         node_gateway: Whether an API's address is also taken for the host of the node's own gateway, whose
@@ -204,6 +206,7 @@ class Options:
 
     gateways: tuple[str, ...] = attrs.field(default=(), converter=_tuple, repr=_shown)
     routers: tuple[str, ...] = attrs.field(default=(), converter=_tuple, repr=_shown)
+    bootstrap: tuple[str, ...] = attrs.field(default=(), converter=_tuple, repr=_shown)
     verify: bool = True
     node_gateway: bool = True
     timeout: float = attrs.field(default=30.0, validator=_positive)
@@ -274,6 +277,7 @@ class OptionArguments(TypedDict, total=False):
 
     gateways: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     routers: str | list[str] | tuple[str, ...]
+    bootstrap: str | list[str] | tuple[str, ...]
     verify: bool
     node_gateway: bool
     timeout: float
@@ -310,6 +314,7 @@ def _words(text: str) -> tuple[str, ...]:
 _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "gateways": _words,
     "routers": _words,
+    "bootstrap": _words,
     "verify": _boolean,
     "node_gateway": _boolean,
     "timeout": float,

@@ -56,7 +56,7 @@ def read_addresses(address: str | None, gateway: str | None, options: Options) -
     Args:
         address: The user's ``ipfs_api_address``.
         gateway: The address of the gateway that the object's URL names.
-        options: `gateways` and `routers` count here.
+        options: `gateways`, `routers` and `bootstrap` count here.
 
     Raises:
         AddressError: There is no source at all.
@@ -65,6 +65,8 @@ def read_addresses(address: str | None, gateway: str | None, options: Options) -
     given += [gateway_address(url) for url in options.gateways]
     given += [gateway] if gateway is not None else []
     given += map(_router_address, options.routers)
+    if options.bootstrap:
+        given.append(f"bitswap:?bootstrap={','.join(options.bootstrap)}")
     if not given:
         given = environment_gateways()
     if not given:

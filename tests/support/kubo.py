@@ -58,3 +58,18 @@ class KuboPeer(KuboNode):
         super().start()
         addresses = json.loads(self.cli("id"))["Addresses"]
         self.peer_address = next(one for one in addresses if one.startswith("/ip4/127.0.0.1/tcp/"))
+
+
+class KuboDhtPeer(KuboPeer):
+    """A Kubo daemon that takes part in a DHT of its own, on loopback, and knows nobody at first."""
+
+    def __init__(self, repo: Path, config: Mapping[str, Any] | None = None) -> None:
+        own = {
+            "Routing.Type": "dht",
+            "Routing.LoopbackAddressesOnLanDHT": True,
+            "Routing.DelegatedRouters": [],
+            "Ipns.DelegatedPublishers": [],
+            "DNS.Resolvers": {},
+            **(config or {}),
+        }
+        super().__init__(repo, own)

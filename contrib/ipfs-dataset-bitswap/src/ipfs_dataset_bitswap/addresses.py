@@ -23,11 +23,13 @@ class BitswapAddress:
         peers: The addresses of each peer, by its id, in the order in which they were given.
         connections: Connections to a peer at the most.
         public_only: Whether names of hosts must not lead to private addresses.
+        bootstrap: Peers of the DHT by which those that have the data are found, or ``default``.
     """
 
     peers: dict[str, tuple[PeerAddress, ...]]
     connections: int = 4
     public_only: bool = False
+    bootstrap: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> BitswapAddress:
@@ -36,7 +38,8 @@ class BitswapAddress:
         Args:
             text: A multiaddr with a peer id, or several, separated by commas, behind ``bitswap:``. These may
                 be followed by options as in a URL: ``connections=``, the number of connections to a peer
-                at the most, and ``public=1``, which refuses private addresses.
+                at the most, ``public=1``, which refuses private addresses, and ``bootstrap=``, peers of the
+                DHT, separated by commas, or ``default`` for the public ones. Peers need not be given then.
 
         Raises:
             AddressError: It is malformed.
@@ -47,9 +50,10 @@ class BitswapAddress:
             address = PeerAddress.parse(one.strip())
             name = str(address.peer_id)
             peers[name] = (*peers.get(name, ()), address)
-        if not peers:
+        options = _options(text, query)
+        if not peers and not options.get("bootstrap"):
             raise AddressError(f"{text[:200]!r} names no peer: write {_FORM}")
-        return cls(peers=peers, **_options(text, query))
+        return cls(peers=peers, **options)
 
 
 def _options(text: str, query: str) -> dict[str, Any]:
@@ -61,9 +65,11 @@ def _options(text: str, query: str) -> dict[str, Any]:
                 raise AddressError(f"{text[:200]!r}: connections= is from 1 to {_MAX_CONNECTIONS}")
         elif name == "public" and value in ("0", "1"):
             found["public_only"] = value == "1"
+        elif name == "bootstrap" and value:
+            found["bootstrap"] = tuple(value.split(","))
         else:
             raise AddressError(
                 f"{text[:200]!r}: {name}={value!r:.40} is no option; there are connections=1 to "
-                f"{_MAX_CONNECTIONS} and public=1"
+                f"{_MAX_CONNECTIONS}, public=1 and bootstrap=default or the addresses of peers"
             )
     return found

@@ -8,7 +8,7 @@ PLUGIN = TransportPlugin(
     name="bitswap",
     summary="IPFS peers over libp2p, verified: /ip4/1.2.3.4/tcp/4001/p2p/ID, or several: bitswap:A,B",
     schemes=("p2p", "bitswap"),
-    factory="ipfs_dataset_bitswap.transport:BitswapTransport",
+    factory="ipfs_dataset_bitswap.dht:open_peers",
 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import itertools
 import logging
 import os
@@ -28,6 +27,7 @@ from ipfs_dataset_core import (
     FormatError,
     TransportError,
     TransportTimeoutError,
+    is_public_address,
     time_left,
 )
 
@@ -144,7 +144,7 @@ def _connect(address: PeerAddress, end: float, *, public_only: bool) -> socket.s
             retryable=True,
         ) from None
     if public_only:
-        found = [one for one in found if ipaddress.ip_address(one[4][0]).is_global]
+        found = [one for one in found if is_public_address(str(one[4][0]))]
         if not found:
             raise TransportError(
                 f"peer {address} has no address of the public internet", final=True

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ipfs_dataset_core import AddressError
+from ipfs_dataset_core import AddressError, FormatError
 from ipfs_dataset_core.ipld import CID, LIBP2P_KEY, base58_encode, parse_name
 
 if TYPE_CHECKING:
@@ -37,6 +37,18 @@ class PeerId:
             raise AddressError(
                 f"{text[:100]!r} is not a peer id: 12D3KooW…, Qm…, or a CID with the codec libp2p-key"
             )
+        return cls(cid.multihash)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> PeerId:
+        """Returns the peer id with these bytes.
+
+        Raises:
+            FormatError: They are no multihash of a public key.
+        """
+        cid = CID.from_bytes(bytes((1, LIBP2P_KEY)) + data)
+        if cid.hash_code not in _NAMES_A_KEY:
+            raise FormatError(f"a peer id has the hash {cid.hash_code:#x}")
         return cls(cid.multihash)
 
     @classmethod

@@ -1,0 +1,149 @@
+"""Messages of ``/ipfs/kad/1.0.0``: requests, and what peers answer. Nothing here reads a socket.
+
+See https://github.com/libp2p/specs/tree/master/kad-dht. Whatever a peer answers is bounded: of more peers or
+addresses than a peer has reason to send, the first ones count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ipfs_dataset_bitswap.libp2p import multiaddr
+from ipfs_dataset_bitswap.libp2p.peer_id import PeerId
+from ipfs_dataset_core import FormatError
+from ipfs_dataset_core.ipld import protobuf_bytes, protobuf_fields, protobuf_varint
+
+if TYPE_CHECKING:
+    from ipfs_dataset_bitswap.libp2p.address import PeerAddress
+
+PROTOCOL = "/ipfs/kad/1.0.0"
+# Of nodes in one private network, which serve it beside the public one.
+LAN_PROTOCOL = "/ipfs/lan/kad/1.0.0"
+GET_VALUE, GET_PROVIDERS, FIND_NODE = 1, 3, 4
+# Number of peers that are closest to a key, and keep what is stored under it.
+CLOSEST = 20
+MAX_MESSAGE_BYTES = 1 << 20
+_MAX_CLOSER, _MAX_PROVIDERS, _MAX_ADDRESSES = 2 * CLOSEST, 100, 32
+_MAX_KEY_BYTES = 128
+_TYPE, _KEY, _RECORD, _CLOSER, _PROVIDERS = 1, 2, 3, 8, 9
+_ID, _ADDRESSES = 1, 2
+_RECORD_KEY, _RECORD_VALUE = 1, 2
+
+
+@attrs.frozen
+class FoundPeer:
+    """A peer as another one describes it, which proves nothing.
+
+    Attributes:
+        peer_id: Who it is.
+        addresses: Where it can be reached over TCP.
+        skipped: Why addresses cannot be used: ``"QUIC"``, ``"relay"``, ``"WebSocket"`` or ``"other"``.
+    """
+
+    peer_id: PeerId
+    addresses: tuple[PeerAddress, ...] = ()
+    skipped: frozenset[str] = frozenset()
+
+
+@attrs.frozen
+class Response:
+    """What a peer answered.
+
+    Attributes:
+        closer: Peers that are closer to the key.
+        providers: Peers that are said to have the block.
+        record: What is stored under the key, None where the peer has nothing.
+    """
+
+    closer: tuple[FoundPeer, ...] = ()
+    providers: tuple[FoundPeer, ...] = ()
+    record: bytes | None = None
+
+
+def kad_key(key: bytes) -> int:
+    """Returns the place of a key, or of a peer's multihash: the XOR of two places is their distance."""
+    return int.from_bytes(hashlib.sha256(key).digest(), "big")
+
+
+def encode_request(kind: int, key: bytes) -> bytes:
+    """Returns a request.
+
+    Args:
+        kind: `GET_VALUE`, `GET_PROVIDERS` or `FIND_NODE`.
+        key: Of a block its multihash, of a peer its id, of a name ``/ipns/`` and the multihash of its key.
+    """
+    return protobuf_varint(_TYPE, kind) + protobuf_bytes(_KEY, key)
+
+
+def decode_response(message: bytes, key: bytes) -> Response:
+    """Returns what a peer answered to a request for a key.
+
+    Raises:
+        FormatError: The message is malformed. An address or a peer id in it that is malformed is left out.
+    """
+    closer: list[FoundPeer] = []
+    providers: list[FoundPeer] = []
+    record: bytes | None = None
+    for number, value in _messages(message, (_RECORD, _CLOSER, _PROVIDERS)):
+        if number == _RECORD:
+            record = _record(value, key)
+        else:
+            found, most = (
+                (closer, _MAX_CLOSER) if number == _CLOSER else (providers, _MAX_PROVIDERS)
+            )
+            if len(found) < most and (peer := _peer(value)) is not None:
+                found.append(peer)
+    return Response(tuple(closer), tuple(providers), record)
+
+
+def _messages(message: bytes, wanted: tuple[int, ...]) -> list[tuple[int, bytes]]:
+    """Returns the fields with some numbers, which have to be bytes, in their order."""
+    found = []
+    for number, _, value in protobuf_fields(memoryview(message)):
+        if number in wanted:
+            if isinstance(value, int):
+                raise FormatError(f"field {number} is a number, and not bytes")
+            found.append((number, bytes(value)))
+    return found
+
+
+def _record(message: bytes, key: bytes) -> bytes | None:
+    """Returns the value of a record, None where it has none or is that of another key."""
+    fields = dict(_messages(message, (_RECORD_KEY, _RECORD_VALUE)))
+    return fields.get(_RECORD_VALUE) if fields.get(_RECORD_KEY, key) == key else None
+
+
+def _peer(message: bytes) -> FoundPeer | None:
+    fields = _messages(message, (_ID, _ADDRESSES))
+    ids = [value for number, value in fields if number == _ID]
+    if not ids or not 0 < len(ids[-1]) <= _MAX_KEY_BYTES:
+        return None
+    try:
+        peer_id = PeerId.from_bytes(ids[-1])
+    except FormatError:
+        return None
+    addresses: dict[PeerAddress, None] = {}
+    skipped: set[str] = set()
+    for data in [value for number, value in fields if number == _ADDRESSES][:_MAX_ADDRESSES]:
+        try:
+            parts = multiaddr.split(data)
+        except FormatError:
+            skipped.add("other")
+            continue
+        address = multiaddr.tcp_address(parts, peer_id)
+        if address is None:
+            skipped.add(_reason({code for code, _ in parts}))
+        else:
+            addresses[address] = None
+    return FoundPeer(peer_id, tuple(addresses), frozenset(skipped))
+
+
+def _reason(codes: set[int]) -> str:
+    if multiaddr.RELAY in codes:
+        return "relay"
+    if codes & set(multiaddr.WEBSOCKETS):
+        return "WebSocket"
+    return "QUIC" if codes & set(multiaddr.UDP_ONLY) else "other"
