@@ -102,6 +102,20 @@ def test_all_addresses_of_peers_are_one_source_wherever_they_are_given(peers, mo
     assert [address for address, _ in peers] == [both]
 
 
+def test_the_dht_is_one_source_more_and_never_used_by_itself():
+    one, two = PEERS
+    dht = f"bitswap:?bootstrap={one},{two}"
+    assert read_addresses(None, None, Options(bootstrap=PEERS)) == (dht,)
+    mixed = Options(bootstrap="default", routers="https://r.example")
+    assert read_addresses(one, GATEWAY, mixed) == (
+        one,
+        GATEWAY,
+        "routing+https://r.example",
+        "bitswap:?bootstrap=default",
+    )
+    assert not any("bootstrap" in one for one in read_addresses(one, GATEWAY, Options()))
+
+
 def test_peers_get_no_credentials(peers):
     options = Options(headers={"X-Key": "secret"}, auth="bearer:secret", gateways=PEERS)
     with closing(Connections(None, options)) as connections:

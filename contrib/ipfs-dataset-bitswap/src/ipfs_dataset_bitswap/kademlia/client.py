@@ -75,7 +75,9 @@ class KademliaClient:
         by_peer: dict[PeerId, list[PeerAddress]] = {}
         for address in bootstrap:
             by_peer.setdefault(address.peer_id, []).append(address)
-        self._named = frozenset(bootstrap)  # may be anywhere, also where their names lead to private addresses
+        self._named = frozenset(
+            bootstrap
+        )  # may be anywhere, also where their names lead to private addresses
         self._bootstrap = [FoundPeer(peer, tuple(found)) for peer, found in by_peer.items()]
         self._timeout = timeout
         self._identity = Identity.generate()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ipfs_dataset_core import AddressError, FormatError
+from ipfs_dataset_core import AddressError, FormatError, VerificationError
 from ipfs_dataset_core.ipld import CID, LIBP2P_KEY, base58_encode, parse_name
 
 if TYPE_CHECKING:
@@ -46,7 +46,10 @@ class PeerId:
         Raises:
             FormatError: They are no multihash of a public key.
         """
-        cid = CID.from_bytes(bytes((1, LIBP2P_KEY)) + data)
+        try:
+            cid = CID.from_bytes(bytes((1, LIBP2P_KEY)) + data)
+        except VerificationError as error:
+            raise FormatError(f"a peer id is malformed: {error}") from None
         if cid.hash_code not in _NAMES_A_KEY:
             raise FormatError(f"a peer id has the hash {cid.hash_code:#x}")
         return cls(cid.multihash)
