@@ -95,6 +95,7 @@ class TarShards(Exporter):
                 common = schema
             statistics.add(schema, members)
             writer.add(members if schema is common else [_own_schema(schema), *members])
+        statistics.finish()
         return common, writer.finish(), statistics
 
     @property

@@ -233,7 +233,8 @@ _TORCH_CODES = {
     "float8_e5m2fnuz": "|u1",
     "float8_e8m0fnu": "|u1",
 }
-_LARGE_TENSOR = 1 << 20
+# More bytes than any tensor has.
+_MEMORY = ctypes.c_char * min(sys.maxsize, 1 << 46)
 _TENSOR_TYPES = {code: name for name, code in _NUMPY_CODES.items()}
 
 
@@ -250,8 +251,14 @@ def encode_tensor(tensor: torch.Tensor) -> EncodedValue:
         raise ExportError(
             f"is a tensor without plain data ({kind or tensor.layout}): make it dense first"
         )
-    header, size = _tensor_header(tensor.dtype, tensor.shape)
-    if not tensor.is_cpu or tensor.is_conj() or tensor.is_neg() or not tensor.is_contiguous():
+    header, size, is_complex = _tensor_header(tensor.dtype, tensor.shape)
+    # Each of these lets other threads run, which may take them a while: no more of them than are needed.
+    if (
+        not tensor.is_cpu
+        or not tensor.is_contiguous()
+        or tensor.is_neg()
+        or (is_complex and tensor.is_conj())
+    ):
         tensor = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
     return TENSOR, "npy", _with_content(header, tensor, size) if size else header
 
@@ -266,18 +273,16 @@ def _with_content(header: bytes, tensor: torch.Tensor, size: int) -> bytes:
             f"is a tensor whose memory does not hold its {size} bytes of data: clone() it first, or export "
             "it before its storage is freed"
         )
-    if size < _LARGE_TENSOR:
-        return header + ctypes.string_at(address, size)
-    # Copies once where the above does twice, but makes a type for each size.
-    return b"".join((header, (ctypes.c_char * size).from_address(address)))
+    # Copies once, and makes no type for each size. Behind those bytes nothing is looked at.
+    return b"".join((header, memoryview(_MEMORY.from_address(address))[:size]))
 
 
 # Most samples of a dataset have tensors of the same few shapes.
 @functools.lru_cache(maxsize=256)
-def _tensor_header(dtype: torch.dtype, shape: torch.Size) -> tuple[bytes, int]:
-    """Returns the header, and how many bytes follow it."""
+def _tensor_header(dtype: torch.dtype, shape: torch.Size) -> tuple[bytes, int, bool]:
+    """Returns the header, how many bytes follow it, and whether these are complex numbers."""
     header = Header(_tensor_descr(dtype), fortran_order=False, shape=tuple(shape))
-    return write_header(header), header.count * dtype.itemsize
+    return write_header(header), header.count * dtype.itemsize, dtype.is_complex
 
 
 def _tensor_descr(dtype: torch.dtype) -> Any:

@@ -305,6 +305,8 @@ class _Pattern(NamedTuple):
     parts: tuple[_Pattern | None, ...]
     # Scalars alone are one member where they are short.
     maybe_inline: bool
+    # All parts are members.
+    is_flat: bool
 
 
 class SameStructureEncoder:
@@ -341,7 +343,8 @@ class SameStructureEncoder:
         values = value if schema.keys is None else value.values()
         parts = [self._learn(part, how) for part, how in zip(values, schema.parts, strict=True)]
         maybe_inline = _MAYBE_INLINE.issuperset(self._kinds[first:])
-        return _Pattern(type(value), schema.keys, tuple(parts), maybe_inline)
+        is_flat = not any(parts)
+        return _Pattern(type(value), schema.keys, tuple(parts), maybe_inline, is_flat)
 
     def encode(self, sample: Any) -> list[tuple[str, bytes]] | None:
         """Returns the members of a sample, None where its structure may differ from that of the first one."""
@@ -369,7 +372,7 @@ class SameStructureEncoder:
         if pattern is None:
             values.append(value)
             return True
-        kind, keys, parts, maybe_inline = pattern
+        kind, keys, parts, maybe_inline, is_flat = pattern
         if type(value) is not kind or len(value) != len(parts):
             return False
         if maybe_inline and self._is_inline(value):
@@ -379,7 +382,9 @@ class SameStructureEncoder:
             if tuple(value) != keys or not all(type(key) is str for key in value):
                 return False
             value = value.values()
-        for part, inner in zip(value, parts, strict=True):
+        if is_flat:
+            values += value
+        for part, inner in zip(value, parts, strict=True) if not is_flat else ():
             if inner is None:
                 values.append(part)
             elif not self._collect(part, inner, values):

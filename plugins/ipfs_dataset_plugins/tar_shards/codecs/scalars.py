@@ -30,6 +30,13 @@ CONTAINERS = frozenset({list, tuple, dict})
 
 # So many keys of one dict may have the same hash. Those of -1 and -2 are alike, and of some 30 powers of two.
 _MOST_ALIKE = 64
+_SHORT_SCALARS = SCALARS - {str, bytes}
+# Made once: `json.dumps` would make one for each value.
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False
+)
+# What the encoder writes text with.
+_encode_text = json.encoder.encode_basestring
 # Python hashes text and bytes with a secret.
 _SAFE_KEYS = frozenset({str, bytes, bool, type(None)})
 # Other readers of JSON hold numbers as doubles or as 64-bit integers.
@@ -53,19 +60,34 @@ def is_plain(value: Any, *, longest: int, foreign: tuple[type, ...] = (), depth:
         return kind not in (str, bytes) or len(value) <= longest
     if kind not in CONTAINERS or depth >= MAX_DEPTH:
         return False
-    parts = (*value, *value.values()) if kind is dict else value
-    return all(is_plain(part, longest=longest, foreign=foreign, depth=depth + 1) for part in parts)
+    for part in (*value, *value.values()) if kind is dict else value:
+        # Most parts are such, and a call takes longer than to look.
+        kind = type(part)
+        if kind in _SHORT_SCALARS and not foreign:
+            continue
+        if kind is str and not foreign and len(part) <= longest:
+            continue
+        if not is_plain(part, longest=longest, foreign=foreign, depth=depth + 1):
+            return False
+    return True
 
 
 def dumps(value: Any) -> str:
     """Returns the JSON of a value that `is_plain`."""
-    return json.dumps(
-        to_json(value),
-        ensure_ascii=False,
-        allow_nan=False,
-        separators=(",", ":"),
-        check_circular=False,
-    )
+    kind = type(value)
+    if kind is tuple or kind is list:
+        # Most samples are flat: to write their parts takes less time than to begin with a container.
+        parts = [
+            _encode_text(part)
+            if (of := type(part)) is str and part.isascii()
+            else int.__repr__(part)
+            if of is int and -_EXACT_INT <= part < _EXACT_INT
+            else _ENCODER.encode(to_json(part))
+            for part in value
+        ]
+        text = f"[{','.join(parts)}]"
+        return text if kind is list else f'{{"$tuple":{text}}}'
+    return _ENCODER.encode(to_json(value))
 
 
 def loads(text: str | bytes, what: str) -> Any:
@@ -136,10 +158,8 @@ def _refuse_constant(name: str) -> None:
 
 def to_json(value: Any) -> Any:
     """Returns a plain value as objects that the json module writes."""
-    kind = type(value)
-    if kind in _WRITERS:
-        return _WRITERS[kind](value)
-    return value
+    write = _WRITERS.get(type(value))
+    return value if write is None else write(value)
 
 
 def from_json(value: Any, what: str) -> Any:
@@ -192,6 +212,8 @@ def _write_float(value: float) -> Any:
 
 
 def _write_str(value: str) -> Any:
+    if value.isascii():
+        return value
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _MAX_TEXT = 280
 _MAX_FIELDS = 24
 TIMES = "\N{MULTIPLICATION SIGN}"
-_MAX_SHORT = 64
+# Bytes of a text that may be a label.
+MAX_SHORT = 64
 _MAX_INLINE = 1 << 16
 _MAX_SUFFIX = 1000
 _ARRAYS = frozenset({arrays.TENSOR, arrays.ARRAY})
@@ -107,7 +108,7 @@ def preview_from_json(fields: Any) -> Preview:
     if type(position) is not int or position < 0 or len(values) > _MAX_FIELDS:
         raise ValueError("a preview is damaged")
     if len(short) > _MAX_FIELDS or any(
-        len(s) > _MAX_SUFFIX or len(v) > _MAX_SHORT for s, v in short.items()
+        len(s) > _MAX_SUFFIX or len(v) > MAX_SHORT for s, v in short.items()
     ):
         raise ValueError("the labels of a preview are damaged")
     return Preview(
@@ -209,7 +210,7 @@ def preview(position: int, schema: Schema, members: list[tuple[str, bytes]]) -> 
         if field.suffix in payloads
     )
     short = {
-        suffix: payload for suffix, payload in members[:_MAX_FIELDS] if len(payload) <= _MAX_SHORT
+        suffix: payload for suffix, payload in members[:_MAX_FIELDS] if len(payload) <= MAX_SHORT
     }
     return Preview(position, values, short)
 
@@ -218,7 +219,7 @@ def label_bytes(value: Any) -> bytes | None:
     """Returns what a label is counted as, None of what is no label."""
     if isinstance(value, str):
         label = value.encode("utf-8", "replace")
-        return label if len(label) <= _MAX_SHORT else None
+        return label if len(label) <= MAX_SHORT else None
     return b"%d" % value if type(value) is int and abs(value) < 1 << 63 else None
 
 

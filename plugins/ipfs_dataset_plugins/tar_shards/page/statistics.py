@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import heapq
 import json
+import re
 from bisect import bisect_left
+from collections import Counter
 from contextlib import suppress
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ import attrs
 from ipfs_dataset_core import IPFSDatasetError
 from ipfs_dataset_plugins.tar_shards.codecs.schema import Member, schema_text
 from ipfs_dataset_plugins.tar_shards.page.previews import (
+    MAX_SHORT,
     Field,
     Preview,
     fields_of,
@@ -45,6 +48,7 @@ _LABEL_NAMES = frozenset(
 _MAX_CANDIDATES = 4
 # A sample with more is drawn as soon as it is chosen, and its bytes are dropped.
 _KEPT_BYTES = 64 << 10
+_COUNTED_AT_ONCE = 256
 # Of the record of a part, of which there may be thousands.
 _PART_PREVIEWS = 8
 _PART_BYTES = 4 << 10
@@ -87,6 +91,9 @@ class Statistics:
     # A heap, whose first one is the next to be dropped.
     _kept: list[_Kept] = attrs.Factory(list)
     _inline_labels: list[tuple[str, Any]] = attrs.Factory(list)
+    _flat: FlatJson | None = None
+    # Samples of JSON whose labels are still to be counted.
+    _pending: list[bytes] = attrs.Factory(list)
     # What the rank of a sample is below that is kept.
     _limit: int = attrs.field(init=False)
 
@@ -113,7 +120,11 @@ class Statistics:
                     else:
                         self._count(suffix, payload)
             if self._inline_labels:
-                self._count_inline(members[0][1])
+                # Many are looked at together, in less time than one by one.
+                payload = members[0][1]
+                self._pending.append(payload)
+                if len(self._pending) >= _COUNTED_AT_ONCE or len(payload) > _KEPT_BYTES:
+                    self.finish()
         else:
             self.others += 1
         position = self.samples
@@ -130,11 +141,25 @@ class Statistics:
                 self.inline = inline_fields(members[0][1], schema.suffix)
         candidates = label_candidates(self.fields())
         self.labels = {field.suffix: {} for field in candidates}
-        self._inline_labels = [(f.suffix, f.path[0]) for f in candidates if self.inline]
+        if self.inline:
+            self._inline_labels = [(field.suffix, field.path[0]) for field in candidates]
+            self._flat = flat_json(members[0][1], [field.path[0] for field in candidates])
 
     def fields(self) -> list[Field]:
         """Returns the values that most samples have."""
         return self.inline or fields_of(self.schema)
+
+    def finish(self) -> None:
+        """Counts the labels of the last samples; call it behind the last `add`."""
+        payloads, self._pending = self._pending, []
+        found = self._flat and self._flat.labels(payloads)
+        if not found:
+            for payload in payloads:
+                self._count_inline(payload)
+            return
+        for suffix, counts in zip(self.labels, found, strict=True):
+            for label, count in counts.items():
+                self._count(suffix, label, count)
 
     def _count_inline(self, payload: bytes) -> None:
         """Counts the labels in a sample that is one member of JSON."""
@@ -149,12 +174,12 @@ class Statistics:
             if label is not None:
                 self._count(suffix, label)
 
-    def _count(self, suffix: str, label: bytes) -> None:
+    def _count(self, suffix: str, label: bytes, count: int = 1) -> None:
         counts = self.labels[suffix]
         if counts is None:
             return
         known = counts.get(label, 0)
-        counts[label] = known + 1
+        counts[label] = known + count
         if not known and (len(label) > _MAX_LABEL or len(counts) > MAX_LABELS):
             self.labels[suffix] = None
 
@@ -366,6 +391,79 @@ def _parsed_label(value: Any, key: Any) -> bytes | None:
         return label_bytes(value[key])
     except (LookupError, TypeError):
         return None
+
+
+class FlatJson:
+    """Finds labels in samples of JSON that are containers of numbers and texts, without parsing them.
+
+    Args:
+        pattern: Matches such a sample, on a line of its own; its groups are the labels.
+    """
+
+    def __init__(self, pattern: re.Pattern[bytes]) -> None:
+        self._pattern = pattern
+
+    def labels(self, payloads: list[bytes]) -> list[dict[bytes, int]] | None:
+        """Returns how many samples have each label, for each of the groups; as `label_bytes` makes them.
+
+        Returns:
+            None where a sample has to be parsed.
+        """
+        # No line of JSON as it is written here has a line break in it.
+        found = self._pattern.findall(b"\n".join(payloads))
+        if len(found) != len(payloads):
+            return None
+        columns = [found] if self._pattern.groups == 1 else zip(*found, strict=True)
+        labels: list[dict[bytes, int]] = []
+        for column in columns:
+            counts: dict[bytes, int] = {}
+            for text, count in Counter(column).items():
+                if text[:1] == b'"':
+                    if len(text) - 2 <= MAX_SHORT:
+                        counts[text[1:-1]] = counts.get(text[1:-1], 0) + count
+                elif text.removeprefix(b"-").isdigit():
+                    if len(text) > _SURE_DIGITS:
+                        return None
+                    counts[text] = counts.get(text, 0) + count
+            labels.append(counts)
+        return labels
+
+
+# A scalar as `scalars.dumps` writes it, but for texts with a character behind a backslash.
+_SCALAR = rb'(?:"[^"\\\n]*"|[-+.0-9A-Za-z]+)'
+# Integers that are no longer have 64 bits.
+_SURE_DIGITS = 18
+
+
+def flat_json(payload: bytes, keys: list[Any]) -> FlatJson | None:
+    """Returns what finds labels in samples like one that is given, None where it is not flat.
+
+    Args:
+        payload: The JSON of a tuple, list or dict.
+        keys: Of the labels: keys of the dict, or numbers.
+    """
+    value = json.loads(payload)
+    start, end = b"", b""
+    if type(value) is dict and list(value) == ["$tuple"]:
+        value, start, end = value["$tuple"], b'{"$tuple":', b"}"
+    if not 0 < len(value) <= _PART_INLINE:
+        return None
+    if type(value) is dict and any(name.startswith("$") for name in value):
+        return None
+    if type(value) is dict:
+        wanted: list[Any] = list(value)
+        names = [json.dumps(name, ensure_ascii=False).encode() + b":" for name in value]
+        start, end = start + b"{", b"}" + end
+    else:
+        wanted = list(range(len(value)))
+        names = [b""] * len(value)
+        start, end = start + b"[", b"]" + end
+    groups = [b"(%b)" % _SCALAR if key in keys else _SCALAR for key in wanted]
+    parts = [re.escape(name) + group for name, group in zip(names, groups, strict=True)]
+    pattern = re.compile(
+        b"^" + re.escape(start) + b",".join(parts) + re.escape(end) + b"$", re.MULTILINE
+    )
+    return FlatJson(pattern) if pattern.fullmatch(payload) else None
 
 
 def found_label(payload: bytes, key: Any) -> bytes | None:

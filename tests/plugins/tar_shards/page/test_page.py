@@ -10,6 +10,7 @@ import json
 import random
 import re
 import wave
+from collections import Counter
 from html.parser import HTMLParser
 
 import numpy as np
@@ -29,9 +30,10 @@ from ipfs_dataset_plugins.tar_shards.codecs import SampleCodec
 from ipfs_dataset_plugins.tar_shards.exporter import TarShards
 from ipfs_dataset_plugins.tar_shards.page import html as page_module
 from ipfs_dataset_plugins.tar_shards.page import pictures
-from ipfs_dataset_plugins.tar_shards.page.previews import preview_from_json
+from ipfs_dataset_plugins.tar_shards.page.previews import label_bytes, preview_from_json
 from ipfs_dataset_plugins.tar_shards.page.statistics import (
     Statistics,
+    flat_json,
     found_label,
     merged,
     statistics_from_json,
@@ -544,6 +546,48 @@ def test_a_label_found_without_parsing_is_the_label(sample):
     found = found_label(payload, "label")
     assert found in (None, b"%d" % sample["label"] if isinstance(sample["label"], int) else None)
     assert found_label(b'{"text":"x","label":-12}', "label") == b"-12"
+
+
+SCALARS = st.one_of(
+    st.integers(),
+    st.integers(-(2**70), 2**70),
+    st.text(max_size=9),
+    st.text(min_size=60, max_size=70),
+    st.floats(),
+    st.none(),
+    st.booleans(),
+    st.binary(max_size=3),
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(max_size=3), SCALARS), min_size=1, max_size=5, unique_by=lambda f: f[0]
+    ),
+    st.lists(SCALARS, min_size=5, max_size=5),
+    st.sampled_from((dict, list, tuple)),
+)
+def test_labels_found_without_parsing_are_those_that_parsing_finds(fields, others, kind):
+    first = dict(fields) if kind is dict else kind(value for _, value in fields)
+    keys = list(first) if kind is dict else range(len(first))
+    like = [dict(zip(first, others, strict=False)) if kind is dict else kind(others[: len(first)])]
+    payload, *more = (SampleCodec().encode(one, 0).members[0][1] for one in (first, *like))
+    flat = flat_json(payload, list(keys))
+    found = None if flat is None else flat.labels([payload, *more, payload])
+    if found is not None:
+        for key, counts in zip(keys, found, strict=True):
+            labels = [label_bytes(sample[key]) for sample in (first, *like, first)]
+            assert counts == Counter(label for label in labels if label is not None)
+
+
+def test_labels_are_found_without_parsing_in_what_most_samples_are():
+    flat = flat_json(b'{"$tuple":["some text",3]}', [0, 1])
+    both = [b'{"$tuple":["other",-12]}', b'{"$tuple":["%b",-12]}' % (b"x" * 65)]
+    assert flat.labels(both) == [{b"other": 1}, {b"-12": 2}]
+    assert flat.labels([*both, b'{"$tuple":["a \\" in it",1]}']) is None
+    flat = flat_json(b'{"text":"x","score":0.5,"label":7}', ["label"])
+    assert flat.labels([b'{"text":"yz","score":1e-7,"label":8}']) == [{b"8": 1}]
+    assert flat.labels([b'{"text":"yz","score":1e-7,"label":1234567890123456789}']) is None
 
 
 @given(st.lists(st.one_of(st.integers(), st.text(max_size=9), LISTS), min_size=2, max_size=4))
