@@ -582,10 +582,12 @@ def test_labels_found_without_parsing_are_those_that_parsing_finds(fields, other
 
 def test_labels_are_found_without_parsing_in_what_most_samples_are():
     flat = flat_json(b'{"$tuple":["some text",3]}', [0, 1])
+    assert flat is not None
     both = [b'{"$tuple":["other",-12]}', b'{"$tuple":["%b",-12]}' % (b"x" * 65)]
     assert flat.labels(both) == [{b"other": 1}, {b"-12": 2}]
     assert flat.labels([*both, b'{"$tuple":["a \\" in it",1]}']) is None
     flat = flat_json(b'{"text":"x","score":0.5,"label":7}', ["label"])
+    assert flat is not None
     assert flat.labels([b'{"text":"yz","score":1e-7,"label":8}']) == [{b"8": 1}]
     assert flat.labels([b'{"text":"yz","score":1e-7,"label":1234567890123456789}']) is None
 
