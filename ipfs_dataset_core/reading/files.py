@@ -9,7 +9,7 @@ from ipfs_dataset_core.errors import IPFSDatasetError, Location
 from ipfs_dataset_core.interfaces import ObjectFile
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.reading.layout import FileLayout, Inline, Leaf
-from ipfs_dataset_core.reading.read_ahead import GAP_BYTES, FileReadAhead
+from ipfs_dataset_core.reading.read_ahead import GAP_BYTES, FileReadAhead, ReadAheadWindow
 from ipfs_dataset_core.reading.verified_streams import NotALeafError, is_leaf
 from ipfs_dataset_core.runtime.error_location import located
 
@@ -145,9 +145,7 @@ class VerifiedFile(ObjectFile):
         if read_ahead is not None:
             read_ahead = self._read_ahead = read_ahead.at(start)
         elif self._last_read[1] and 0 <= start - self._last_read[1] <= GAP_BYTES:
-            read_ahead = self._read_ahead = FileReadAhead(
-                self._fetcher, self._layout, self._last_read
-            )
+            read_ahead = self._read_ahead = self._new_read_ahead()
         self._last_read = start, stop
         return read_ahead
 
@@ -156,8 +154,12 @@ class VerifiedFile(ObjectFile):
 
     def read_ahead(self, start: int, stop: int) -> None:
         if self._read_ahead is None:
-            self._read_ahead = FileReadAhead(self._fetcher, self._layout, self._last_read)
+            self._read_ahead = self._new_read_ahead()
         self._read_ahead.hint(start, min(stop, self.size))
+
+    def _new_read_ahead(self) -> FileReadAhead:
+        window = ReadAheadWindow(self.size, self._fetcher.read_ahead_bytes, self._last_read)
+        return FileReadAhead(self._fetcher, self._layout, window)
 
     def _cut(self, segment: Leaf | Inline, start: int, stop: int) -> bytes:
         if isinstance(segment, Inline):

@@ -96,53 +96,117 @@ class ReadAhead(KeptStream[T], ABC):
                 self._fetcher.work.submit(self._work, self._fetcher.work.end())
 
 
-class FileReadAhead(ReadAhead[Leaf]):
-    """How one file is read in order, and what was fetched ahead of the reader.
+class ReadAheadWindow:
+    """Where a sequential reader of one file is, and how far ahead of it to fetch. No I/O here.
 
-    A reader that will read in order should state so with `hint`: ranges that are asked for then end where it
-    ends. Without a hint, the file makes this object when a read continues the one before. The window ahead of
-    the reader and the length of the ranges grow with what was read in order, so that a look at the start of a
-    file fetches little. A read elsewhere ends this object's use: `at` returns the one to continue with.
+    A reader that will read in order should state so with `hint`: what is fetched then ends where it ends. The
+    window ahead of the reader grows with what was read in order, so that a look at the start of a file
+    fetches little.
+
+    Args:
+        size: Bytes of the file.
+        most: How many bytes ahead of the reader are fetched at the most.
+        read: Where the sequential reading began, and where the last read ended.
+
+    Attributes:
+        fetched: Up to which byte everything was asked for.
+        hinted_stop: Where the span ends that was hinted at and is being read; 0 where there is none.
+    """
+
+    def __init__(self, size: int, most: int, read: Span = (0, 0)) -> None:
+        self._size = size
+        self._most = most
+        self._start, self._position = read
+        self.fetched = self._start
+        self._hint: Span | None = None
+        self._hinted_bytes = 0  # count as if they had been read in order
+        self.hinted_stop = 0
+
+    def hint(self, start: int, stop: int) -> None:
+        """States that a span will be read in order; takes effect at the first read at or close after it."""
+        self._hint = start, stop
+
+    def continues_at(self, start: int) -> bool:
+        """Returns whether a read at a byte continues the sequential reading, or begins it again."""
+        continues = 0 <= start - self._position <= GAP_BYTES
+        # A few bytes may have been read before, to find out what kind of file it is.
+        return continues or (start == self._start and self._position - start <= GAP_BYTES)
+
+    def jump(self, start: int) -> None:
+        """Begins anew at a byte; a hint that has not taken effect stays."""
+        self._start = self._position = self.fetched = start
+        self._hinted_bytes = 0
+
+    def after_jump(self, start: int) -> ReadAheadWindow:
+        """Returns a window of its own that begins at a byte, with the hint that has not taken effect."""
+        after = ReadAheadWindow(self._size, self._most, (start, start))
+        after._hint = self._hint
+        return after
+
+    def advance(self, start: int, stop: int) -> Span | None:
+        """Records a read.
+
+        Args:
+            start: Where the read starts.
+            stop: Where it ends.
+
+        Returns:
+            The span to start fetching, None where enough is on its way.
+        """
+        if self._hint is not None and 0 <= start - self._hint[0] <= GAP_BYTES:
+            (_, self.hinted_stop), self._hint = self._hint, None
+            self._hinted_bytes = _FIRST_AHEAD_BYTES // 2
+        self._position = stop
+        in_order = stop - self._start + self._hinted_bytes
+        window = min(self._most, 2 * in_order)
+        # Renewed at half, so that something is always being fetched, and threads are woken seldom.
+        if in_order <= stop - start or self.fetched - stop >= window // 2:
+            return None
+        # Another reader has what is behind the end of a hint.
+        end = self.hinted_stop if stop <= self.hinted_stop else self._size
+        wanted = max(self.fetched, start), min(end, stop + window)
+        self.fetched = wanted[1]
+        return wanted
+
+
+class FileReadAhead(ReadAhead[Leaf]):
+    """Fetches ahead of a sequential reader of one verified file.
+
+    Without a hint, the file makes this object when a read continues the one before. Ranges become longer with
+    what was read in order; after a hint they end where that ends. A read elsewhere ends this object's use:
+    `at` returns the one to continue with.
 
     Args:
         fetcher: Fetches and verifies.
         layout: Of the file.
-        read: Where the sequential reading began, and where the last read ended.
+        window: Where the reader is; by default at the start of the file.
     """
 
-    def __init__(self, fetcher: Fetcher, layout: FileLayout, read: Span = (0, 0)) -> None:
+    def __init__(
+        self, fetcher: Fetcher, layout: FileLayout, window: ReadAheadWindow | None = None
+    ) -> None:
         super().__init__(fetcher)
         self._layout = layout
-        self._start, self._position = read
-        self._fetched = self._start  # up to where everything was asked for
-        self._is_active = False  # whether anything was
-        self._hint: Span | None = None
-        self._hinted_bytes = 0  # count as if they had been read in order
-        self._hinted_stop = 0
+        self._window = window or ReadAheadWindow(layout.size, fetcher.read_ahead_bytes)
+        self._is_active = False  # whether anything was asked for
         self._range_bytes = _FIRST_RANGE_BYTES
         # Leaves that occur more than once have to stay until their last use: by CID, where that is.
         self._last_use: dict[bytes, int] = {}
         self._open_at: int | None = None
 
     def hint(self, start: int, stop: int) -> None:
-        """States that a span will be read in order; takes effect at the first read at or close after it."""
-        self._hint = start, stop
+        """States that a span will be read in order, see `ReadAheadWindow.hint`."""
+        self._window.hint(start, stop)
 
     def at(self, start: int) -> FileReadAhead:
         """Returns the read-ahead to use for a read at a byte: this one, or a new one after a jump."""
-        continues = 0 <= start - self._position <= GAP_BYTES
-        # A few bytes may have been read before, to find out what kind of file it is.
-        begins_again = start == self._start and self._position - start <= GAP_BYTES
-        if continues or begins_again:
+        if self._window.continues_at(start):
             return self
-        after = self
-        if self._is_active:
-            self.close()
-            after = FileReadAhead(self._fetcher, self._layout)
-            after._hint = self._hint
-        after._start = after._position = after._fetched = start
-        after._hinted_bytes = 0
-        return after
+        if not self._is_active:
+            self._window.jump(start)
+            return self
+        self.close()
+        return FileReadAhead(self._fetcher, self._layout, self._window.after_jump(start))
 
     def advance(self, start: int, stop: int) -> bool:
         """Starts fetching what will be needed after a read: ever more of it, up to a bound.
@@ -154,18 +218,10 @@ class FileReadAhead(ReadAhead[Leaf]):
         Returns:
             Whether what is read now was asked for before.
         """
-        if self._hint is not None and 0 <= start - self._hint[0] <= GAP_BYTES:
-            (_, self._hinted_stop), self._hint = self._hint, None
-            self._hinted_bytes = _FIRST_AHEAD_BYTES // 2
-        is_coming = self._is_active and stop <= self._fetched
-        self._position = stop
-        in_order = stop - self._start + self._hinted_bytes
-        window = min(self._fetcher.read_ahead_bytes, 2 * in_order)
-        # Renewed at half, so that something is always being fetched, and threads are woken seldom.
-        if in_order > stop - start and self._fetched - stop < window // 2:
-            # Another reader has what is behind the end of a hint.
-            end = self._hinted_stop if stop <= self._hinted_stop else self._layout.size
-            self._fetch_up_to(max(self._fetched, start), min(end, stop + window))
+        is_coming = self._is_active and stop <= self._window.fetched
+        wanted = self._window.advance(start, stop)
+        if wanted is not None:
+            self._fetch_between(*wanted)
         return is_coming
 
     def release(self, segments: Iterable[Leaf | Inline], stop: int) -> None:
@@ -189,9 +245,10 @@ class FileReadAhead(ReadAhead[Leaf]):
             start: Where it starts.
             stop: Where it ends at the least.
         """
-        if start < self._hinted_stop:
+        hinted_stop = self._window.hinted_stop
+        if start < hinted_stop:
             # All of the leaf in which it ends, where that is as most builders make them.
-            hinted_stop = -(-self._hinted_stop // LEAF_BYTES) * LEAF_BYTES
+            hinted_stop = -(-hinted_stop // LEAF_BYTES) * LEAF_BYTES
             length = min(hinted_stop - start, _MAX_RANGE_BYTES)
         else:
             length = self._range_bytes
@@ -204,8 +261,7 @@ class FileReadAhead(ReadAhead[Leaf]):
         self._last_use.update((leaf.cid, leaf.start) for leaf in leaves)
         self.add(self._fetcher.acquire_leaves(leaves))
 
-    def _fetch_up_to(self, start: int, stop: int) -> None:
-        self._fetched = stop
+    def _fetch_between(self, start: int, stop: int) -> None:
         if not self._is_active:
             self._is_active = True
             self._open_early(start)

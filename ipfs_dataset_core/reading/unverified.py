@@ -20,6 +20,7 @@ from ipfs_dataset_core.errors import (
 )
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile
 from ipfs_dataset_core.ipld import CID
+from ipfs_dataset_core.reading.read_ahead import ReadAheadWindow
 from ipfs_dataset_core.runtime.error_location import located
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.reading.fetcher import Fetcher
 
 PIECE_BYTES = 1 << 20
-_PIECES_AHEAD = 4
+# How many pieces of one read are fetched at the same time, and how many a hint may name.
+_PIECES_TOGETHER = 5
 _MAX_PREFETCHED = 16
 
 
@@ -80,7 +82,7 @@ class PlainFile(ObjectFile):
         self.size = size
         self._fetcher = fetcher
         self._path = path
-        self._expected = -1
+        self._window = ReadAheadWindow(size, fetcher.read_ahead_bytes)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_at, (self._fetcher, self._path, self.name, self.size, self.tell())
@@ -89,31 +91,35 @@ class PlainFile(ObjectFile):
         stop = min(start + size, self.size)
         if start >= stop:
             return b""
-        last = (stop - 1) // PIECE_BYTES
-        if start == self._expected:
-            last = min(last + _PIECES_AHEAD, (self.size - 1) // PIECE_BYTES)
-        self._expected = stop
-        data = b"".join(self._pieces(start // PIECE_BYTES, (stop - 1) // PIECE_BYTES, last))
+        if not self._window.continues_at(start):
+            self._window.jump(start)
+        own, ahead = _pieces_of(start, stop), self._window.advance(start, stop)
+        if ahead is not None:
+            for piece in _pieces_of(max(ahead[0], own.stop * PIECE_BYTES), ahead[1]):
+                self._start(piece)
+        pieces = []
+        for number, piece in enumerate(own):
+            for coming in own[number + 1 : number + _PIECES_TOGETHER]:
+                self._start(coming)
+            pieces.append(self._piece(piece))
         skipped = start % PIECE_BYTES
-        return data[skipped : skipped + stop - start]
+        return b"".join(pieces)[skipped : skipped + stop - start]
 
     def prefetch(self, spans: Iterable[Span]) -> None:
         pieces = {
-            piece
-            for start, stop in spans
-            for piece in range(start // PIECE_BYTES, -(-min(stop, self.size) // PIECE_BYTES))
+            piece for start, stop in spans for piece in _pieces_of(start, min(stop, self.size))
         }
         for piece in sorted(pieces)[:_MAX_PREFETCHED]:
             self._start(piece)
 
+    def read_ahead(self, start: int, stop: int) -> None:
+        self._window.hint(start, min(stop, self.size))
+
     def open_cid(self, cid: str) -> ObjectFile:
         return open_plain_file(self._fetcher, PlainPath(f"/ipfs/{CID.parse(cid)}"), cid)
 
-    def _pieces(self, first: int, last: int, ahead_to: int) -> Iterator[bytes]:
-        for piece in range(first, last + 1):
-            for coming in range(piece + 1, min(piece + _PIECES_AHEAD, ahead_to) + 1):
-                self._start(coming)
-            yield self._fetcher.get(self._key(piece), lambda piece=piece: self._fetch(piece))  # type: ignore[misc]
+    def _piece(self, piece: int) -> bytes:
+        return self._fetcher.get(self._key(piece), lambda: self._fetch(piece))
 
     def _start(self, piece: int) -> None:
         self._fetcher.start(self._key(piece), lambda: self._fetch(piece))
@@ -129,6 +135,11 @@ class PlainFile(ObjectFile):
         except IPFSDatasetError as error:
             where = Location(file=self.name, start=start, stop=stop)
             raise located(error, where) from error.__cause__
+
+
+def _pieces_of(start: int, stop: int) -> range:
+    """Returns the numbers of the pieces that hold bytes `start` to `stop`."""
+    return range(start // PIECE_BYTES, -(-stop // PIECE_BYTES))
 
 
 def _open_at(fetcher: Fetcher, path: PlainPath, name: str, size: int, position: int) -> PlainFile:

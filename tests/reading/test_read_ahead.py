@@ -15,7 +15,12 @@ from ipfs_dataset_core import TransportError
 from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.reading.layout import FileLayout
-from ipfs_dataset_core.reading.read_ahead import FileReadAhead, ReadAhead
+from ipfs_dataset_core.reading.read_ahead import (
+    GAP_BYTES,
+    FileReadAhead,
+    ReadAhead,
+    ReadAheadWindow,
+)
 from ipfs_dataset_core.reading.single_flight import SingleFlight
 from ipfs_dataset_core.reading.verified_streams import VerifiedStream
 from tests.support.builders import noise, one_file
@@ -372,3 +377,40 @@ def test_runs_far_apart_are_fetched_as_ranges():
             assert fetcher.leaf(layout, leaf) == DATA[leaf.start : leaf.stop]
         assert recorder.asked["range"] == len(starts)
         assert recorder.asked["block"] == before
+
+
+@given(
+    size=st.integers(1, 64 << 20),
+    most=st.integers(1, 16 << 20),
+    reads=st.lists(st.integers(1, 1 << 20), min_size=2, max_size=30),
+    hinted=st.booleans(),
+)
+def test_the_window_asks_for_each_byte_once_and_never_too_far_ahead(size, most, reads, hinted):
+    window = ReadAheadWindow(size, most)
+    if hinted:
+        window.hint(0, size)
+    position = asked = 0
+    for length in reads:
+        stop = min(position + length, size)
+        assert window.continues_at(position)
+        wanted = window.advance(position, stop)
+        if wanted is not None:
+            assert wanted[0] >= asked
+            asked = wanted[1]
+            assert asked <= min(size, stop + most)
+        position = stop
+    assert window.fetched == asked
+
+
+@given(hint=st.integers(0, 8 << 20), start=st.integers(1 << 20, 8 << 20))
+def test_a_hint_for_a_part_bounds_the_window_and_survives_a_jump(hint, start):
+    window = ReadAheadWindow(1 << 30, 16 << 20)
+    window.hint(start, start + hint)
+    assert window.advance(0, 10) is None
+    assert not window.continues_at(start)
+    after = window.after_jump(start)
+    wanted = after.advance(start, start + 10)
+    assert wanted is None or wanted[1] <= max(start + hint, start + 10 + (16 << 20))
+    if hint > GAP_BYTES:
+        assert wanted is not None
+        assert wanted[1] <= start + hint

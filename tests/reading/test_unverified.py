@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 
 import pytest
 
@@ -28,6 +29,14 @@ FILE, FILE_BLOCKS = one_file(BIG)
 SMALL, SMALL_BLOCKS = one_file(b"one raw block")
 UNLISTED, UNLISTED_BLOCKS = tree({"x.bin": b"x", "empty": b""})
 ALL = {**BLOCKS, **FILE_BLOCKS, **SMALL_BLOCKS, **UNLISTED_BLOCKS}
+
+
+def until(condition):
+    """Waits until something holds."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def with_slashes(request, plan):
@@ -74,6 +83,35 @@ def test_files_are_read_by_ranges_and_each_piece_once(plain, connect):
     file.prefetch([(0, 10), (len(BIG) - 1, len(BIG) + 99)])
     assert file.read_at(len(BIG), 10) == b""
     assert plain.served["range"] == 8
+
+
+def test_a_sequential_reader_finds_the_next_pieces_fetched(plain, connect):
+    file = open_object(f"ipfs://{FILE}", connect(plain))
+    before = plain.served["range"]
+    for start in range(0, PIECE_BYTES, PIECE_BYTES // 8):
+        file.read(PIECE_BYTES // 8)
+        if start == 0:
+            time.sleep(0.1)
+            assert plain.served["range"] == before + 1  # a look at the first bytes fetches no more
+    until(lambda: plain.served["range"] >= before + 3)
+
+
+def test_a_span_that_will_be_read_in_order_is_fetched_ahead_up_to_its_end(plain, connect):
+    file = open_object(f"ipfs://{FILE}", connect(plain))
+    before = plain.served["range"]
+    file.read_ahead(0, 3 * PIECE_BYTES)
+    assert file.read(10) == BIG[:10]
+    until(lambda: plain.served["range"] == before + 3)
+    assert file.read_at(10, 3 * PIECE_BYTES - 10) == BIG[10 : 3 * PIECE_BYTES]
+    assert plain.served["range"] == before + 3
+
+
+def test_reading_elsewhere_fetches_nothing_ahead(plain, connect):
+    file = open_object(f"ipfs://{FILE}", connect(plain))
+    before = plain.served["range"]
+    for piece in (5, 0, 3):
+        assert file.read_at(piece * PIECE_BYTES, 9) == BIG[piece * PIECE_BYTES :][:9]
+    assert plain.served["range"] == before + 3
 
 
 def test_blocks_are_preferred_where_they_can_be_had(connect):
