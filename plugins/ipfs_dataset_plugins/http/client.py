@@ -147,10 +147,11 @@ class HTTPClient:
         )
 
     def close(self) -> None:
-        """Closes the idle connections now, and those in use when their responses are closed."""
-        idle = self._idle
-        self._reset()
-        idle.close()
+        """Closes the idle connections now, and those in use when their responses are closed.
+
+        A thread may still send a request afterwards, whose connection is closed with its response.
+        """
+        self._idle.close()
 
     def _reset(self) -> None:
         """Begins without connections; a forked process does so, too."""
