@@ -204,8 +204,10 @@ class Connection(urllib3.connection.HTTPConnection):
         except OSError:  # the server has closed the connection already
             sock.close()
             raise
-        if self.on_connected is not None:
-            self.on_connected()
+        # Called once, and not kept: it refers to the pool, in a cycle with the connections that the pool keeps.
+        on_connected, self.on_connected = self.on_connected, None
+        if on_connected is not None:
+            on_connected()
         return sock
 
     def _tunnel(self) -> None:
