@@ -180,7 +180,7 @@ def test_shards_of_plain_folders_pickle(plain, connect):
     [shard, *_] = DatasetObject(IPFSObject(f"ipfs://{ROOT}"), connections).shards()
     again = pickle.loads(pickle.dumps(shard))
     assert again.read(0) == ("a b.txt", b"first")
-    again.close()
+    again._directory._make.__self__.connections.close()
 
 
 def test_ranges_that_do_not_come_are_errors(connect):

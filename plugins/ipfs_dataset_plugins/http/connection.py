@@ -204,7 +204,7 @@ class Connection(urllib3.connection.HTTPConnection):
         except OSError:  # the server has closed the connection already
             sock.close()
             raise
-        # Called once, and not kept: it refers to the pool, in a cycle with the connections that the pool keeps.
+        # Not kept: it refers to the pool, in a cycle with the connections that the pool keeps.
         on_connected, self.on_connected = self.on_connected, None
         if on_connected is not None:
             on_connected()
