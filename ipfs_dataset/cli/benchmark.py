@@ -30,6 +30,8 @@ _SLOW_SHARE = 0.5
 _MANY_REQUESTS = 8.0  # per MiB: more than one for each leaf of 256 KiB
 _FAR_SECONDS = 0.05
 _SMALL_FILE = 64 << 10
+# Peers, or providers that a router has found, that are shown one by one.
+_MOST_PARTS = 8
 
 
 def summary_lines(found: dict[str, Any]) -> Iterator[str]:
@@ -38,6 +40,9 @@ def summary_lines(found: dict[str, Any]) -> Iterator[str]:
     for name, serves in found["sources"].items():
         can = [what for what, able in serves.items() if able]
         yield f"  {'source':<14} {name}: {', '.join(can) or 'single blocks'}"
+        for part, facts in found["facts"].get(name, {}).items():
+            told = "; ".join(f"{label} {value}" for label, value in facts.items())
+            yield f"  {'':<14} {part + ': ' if part != name else ''}{told}"
     verified, plain = found["verified"], found["plain"]
     yield f"  {'ipfs-dataset':<14} {_figures(verified)}"
     yield f"  {'':<14} {verified['samples']:,} samples, {verified['samples_per_second']:,.0f} a second"
@@ -92,7 +97,8 @@ class Speed:
         plain: Plain reads of the same bytes, empty where no source serves them.
         peak_mb: The most memory that this process took while it read, above what it had before.
         is_folder: Whether the object is a directory.
-        serves: Names of the sources, and whether each serves ranges and CARs.
+        serves: Names of the sources, and whether each serves ranges, CARs and batches of blocks.
+        facts: Names of the sources, and what each, or each of those that it reads from, tells about itself.
     """
 
     url: str
@@ -101,6 +107,7 @@ class Speed:
     peak_mb: float | None = None
     is_folder: bool = False
     serves: dict[str, dict[str, bool]] = attrs.field(factory=dict)
+    facts: dict[str, dict[str, dict[str, str]]] = attrs.field(factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """Returns medians, and what follows from them, as plain values."""
@@ -113,6 +120,7 @@ class Speed:
             "share_of_plain": share,
             "peak_mb": self.peak_mb,
             "sources": self.serves,
+            "facts": self.facts,
             "advice": list(_advice(self, share)),
         }
 
@@ -199,7 +207,11 @@ def _read_plain(
         cid = resolve_root(url, connections)
         source = open_object(obj.url, connections)
         able = connections.fetcher(url.gateway).sources.transports
-        found.serves = {t.name: {"ranges": t.serves_ranges, "cars": t.serves_cars} for t in able}
+        found.serves = {
+            t.name: {"ranges": t.serves_ranges, "cars": t.serves_cars, "batches": t.batches}
+            for t in able
+        }
+        found.facts = found.facts or {t.name: dict(_facts(t)) for t in able}
         found.is_folder = isinstance(source, ObjectDirectory)
         if isinstance(source, ObjectDirectory):
             return None
@@ -207,6 +219,19 @@ def _read_plain(
             if transport.serves_ranges and (stop := min(source.size, most_bytes)):
                 return _read_range(transport, cid, stop)
     return None
+
+
+def _facts(transport: Transport) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yields what a source, or each of those that it reads from, tells about itself."""
+    try:
+        parts = list(transport.parts())[:_MOST_PARTS]
+        facts = {} if parts else dict(transport.facts())
+    except IPFSDatasetError as error:
+        parts, facts = [], {"tells nothing": str(error)}
+    for part in parts:
+        yield from _facts(part)
+    if facts:
+        yield transport.name, facts
 
 
 def _read_range(transport: Transport, cid: CID, stop: int) -> Reading | None:
@@ -245,8 +270,11 @@ def _medians(readings: list[Reading]) -> dict[str, float] | None:
 def _advice(found: Speed, share: float | None) -> Iterable[str]:
     one = found.verified[0]
     size = max(1, one.bytes)
-    if not any(serves["ranges"] or serves["cars"] for serves in found.serves.values()):
-        yield "No source serves plain ranges or CARs, so each block is a request: add gateways=[URL, …]"
+    if not any(any(serves.values()) for serves in found.serves.values()):
+        yield (
+            "No source serves plain ranges, CARs or batches, so each block is a request: add "
+            "gateways=[URL, …]"
+        )
     elif one.requests * (1 << 20) / size > _MANY_REQUESTS:
         yield "There are many requests for few bytes: pack small files into a TAR or ZIP"
     elif found.is_folder and one.samples and size / one.samples < _SMALL_FILE:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -33,24 +33,32 @@ if TYPE_CHECKING:
 
 # How many bytes of a file are read from a source to measure its speed in bulk.
 _BULK_BYTES = 4 << 20
+# Peers, or providers that a router has found, that are looked at one by one.
+_MOST_PARTS = 8
 
 
 def diagnosis_lines(found: Diagnosis) -> Iterator[str]:
     """Yields a diagnosis as lines for people."""
     yield f"{found.url} is {found.cid or 'not resolved'}"
     for source in found.sources:
-        yield f"\n{source.name}"
-        for label, value in _facts(source):
-            yield f"  {label:<14} {value}"
-        for problem in source.problems:
-            yield f"  problem        {problem}"
+        yield from _source_lines(source, "")
     if found.advice:
         yield "\nWhat to do:"
         for line in found.advice:
             yield f"  - {line}"
 
 
-def _facts(source: SourceReport) -> list[tuple[str, str]]:
+def _source_lines(source: SourceReport, indent: str) -> Iterator[str]:
+    yield f"\n{indent}{source.name}"
+    for label, value in [*source.facts.items(), *_findings(source)]:
+        yield f"{indent}  {label:<14} {value}"
+    for problem in source.problems:
+        yield f"{indent}  {'problem':<14} {problem}"
+    for part in source.parts:
+        yield from _source_lines(part, f"{indent}  ")
+
+
+def _findings(source: SourceReport) -> list[tuple[str, str]]:
     yes_or_no = {True: "yes", False: "no", None: "not tried"}
     has_it = "yes" if source.has_root else "no" if source.failure == "missing" else "not known"
     facts = [("has it", has_it), ("trustless", yes_or_no[source.trustless])]
@@ -58,6 +66,7 @@ def _facts(source: SourceReport) -> list[tuple[str, str]]:
         facts += [
             ("ranges", yes_or_no[source.ranges]),
             ("CARs", yes_or_no[source.cars]),
+            ("batches", yes_or_no[source.batches]),
             ("first block", f"{source.latency_ms} ms"),
             ("blocks checked", str(source.blocks_checked)),
         ]
@@ -65,6 +74,8 @@ def _facts(source: SourceReport) -> list[tuple[str, str]]:
         facts.append(("in bulk", f"{source.mb_per_second} MB/s"))
     if source.first_missing is not None:
         facts.append(("first missing", source.first_missing))
+        if source.missing_at is not None:
+            facts.append(("is at", ", ".join(source.missing_at) or "none of the others"))
     return facts
 
 
@@ -79,11 +90,15 @@ class SourceReport:
         failure: Why none came: "missing", "no node", "rate limit", "wrong bytes" or "other".
         ranges: Whether plain ranges came and verified; None where that was not tried.
         cars: Likewise CARs.
+        batches: Likewise several blocks in one request.
         latency_ms: Until the first block was there, the connection included.
-        mb_per_second: Of the faster of range and CAR, of 4 MiB at the most.
+        mb_per_second: Of the fastest of range, CAR and batch, of 4 MiB at the most.
         blocks_checked: How many blocks were walked, from the first on.
         first_missing: The first of them that the source did not deliver.
+        missing_at: The other sources that delivered that block; None where there is no other.
         problems: Its errors, one line each.
+        facts: What it tells about itself, by label, such as the program of a peer.
+        parts: The sources that it reads from, such as peers, each looked at by itself.
     """
 
     name: str
@@ -91,12 +106,16 @@ class SourceReport:
     trustless: bool | None = None
     ranges: bool | None = None
     cars: bool | None = None
+    batches: bool | None = None
     failure: str | None = None
     latency_ms: float | None = None
     mb_per_second: float | None = None
     blocks_checked: int = 0
     first_missing: str | None = None
+    missing_at: list[str] | None = None
     problems: list[str] = attrs.field(factory=list)
+    facts: dict[str, str] = attrs.field(factory=dict)
+    parts: list[SourceReport] = attrs.field(factory=list)
 
 
 @attrs.define
@@ -148,15 +167,66 @@ def diagnose(url: str, address: str | None, options: Options, *, blocks: int) ->
         root = CID.parse(parsed.root) if parsed.namespace == "ipfs" else None
     finally:
         connections.close()
-    for position, one in enumerate(read_addresses(address, parsed.gateway, options)):
-        transport = connect(one, options_for(options, one, position))
-        report = SourceReport(transport.name)
-        found.sources.append(report)
-        if root is not None:
-            _look_at(transport, root, report, options, blocks)
-        transport.close()
+    with ExitStack() as opened:
+        seen: list[tuple[Transport, SourceReport]] = []
+        for position, one in enumerate(read_addresses(address, parsed.gateway, options)):
+            transport = opened.enter_context(
+                closing(connect(one, options_for(options, one, position)))
+            )
+            found.sources.append(_report(transport, root, options, blocks, seen))
+        _find_missing(seen)
     found.advice += _advice(found)
     return found
+
+
+def _report(
+    transport: Transport,
+    root: CID | None,
+    options: Options,
+    blocks: int,
+    seen: list[tuple[Transport, SourceReport]],
+) -> SourceReport:
+    """Returns what a source can do, and each of those that it reads from.
+
+    Args:
+        transport: The source.
+        root: The object's first block, None where it is not known.
+        options: As for a dataset.
+        blocks: How many blocks to check.
+        seen: Sources that consist of no others are appended.
+    """
+    report = SourceReport(transport.name)
+    if root is not None:
+        _look_at(transport, root, report, options, blocks)
+    try:
+        report.facts = dict(transport.facts())
+        parts = list(transport.parts())[:_MOST_PARTS]
+    except IPFSDatasetError as error:
+        report.problems.append(str(error))
+        parts = []
+    report.parts = [_report(part, root, options, blocks, seen) for part in parts]
+    if not report.parts:
+        seen.append((transport, report))
+    return report
+
+
+def _find_missing(seen: list[tuple[Transport, SourceReport]]) -> None:
+    """Notes for each source that lacks a block which of the others have it."""
+    for _, report in seen:
+        if report.first_missing is None or len(seen) == 1:
+            continue
+        cid = CID.parse(report.first_missing)
+        report.missing_at = [
+            other.name for transport, other in seen if other is not report and _has(transport, cid)
+        ]
+
+
+def _has(transport: Transport, cid: CID) -> bool:
+    try:
+        verify(cid, transport.get_block(cid))
+    except IPFSDatasetError:
+        return False
+    return True
 
 
 def _look_at(
@@ -184,6 +254,7 @@ def _look_at(
             _bulk(RangeStream, transport, layout, report) if transport.serves_ranges else None
         )
         report.cars = _bulk(CarStream, transport, layout, report) if transport.serves_cars else None
+        report.batches = _batch(transport, layout, report) if transport.batches else None
     _walk(fetcher, root, report, blocks)
 
 
@@ -210,6 +281,27 @@ def _bulk(
     speed = round(size / 1e6 / (time.perf_counter() - started), 1)
     report.mb_per_second = max(speed, report.mb_per_second or 0.0)
     return True
+
+
+def _batch(transport: Transport, layout: FileLayout, report: SourceReport) -> bool | None:
+    """Reads leaves in one batch; returns whether all came."""
+    segments = layout.segments(0, min(layout.size, _BULK_BYTES))
+    cids = {CID.from_bytes(one.cid): None for one in segments if isinstance(one, Leaf)}
+    if not cids:
+        return None
+    started, size = time.perf_counter(), 0
+    missing = set(cids)
+    try:
+        for cid, block in transport.get_blocks(list(cids)):
+            verify(cid, block)
+            missing.discard(cid)
+            size += len(block)
+    except IPFSDatasetError as error:
+        report.problems.append(str(error))
+    if size:
+        speed = round(size / 1e6 / (time.perf_counter() - started), 1)
+        report.mb_per_second = max(speed, report.mb_per_second or 0.0)
+    return not missing
 
 
 def _walk(fetcher: Fetcher, root: CID, report: SourceReport, blocks: int) -> None:
@@ -259,15 +351,30 @@ def _advice(found: Diagnosis) -> list[str]:
             "No source answered with the object, so whether any has it is not known: see to what follows, or "
             "add gateways=[URL, …]"
         )
-    for source in found.sources:
+    for source in _with_parts(found.sources):
         if source.failure in _REMEDIES:
             advice.append(f"{source.name}: {_REMEDIES[source.failure]}")
         if source.trustless is False and source.has_root:
             advice.append(f"{source.name} sends other bytes than were asked for: leave it out")
         elif source.first_missing is not None and source.has_root:
-            advice.append(f"{source.name} lacks block {source.first_missing}: give a second source")
+            lacks = f"{source.name} lacks block {source.first_missing}"
+            such_as = f", such as {source.missing_at[0]}, which has it" if source.missing_at else ""
+            advice.append(f"{lacks}: give a second source{such_as}")
         elif (
-            source.trustless and not source.ranges and not source.cars and source.ranges is not None
+            source.trustless
+            and not source.batches
+            and not source.ranges
+            and not source.cars
+            and source.ranges is not None
         ):
             advice.append(f"{source.name} serves single blocks only: it works, with many requests")
     return advice
+
+
+def _with_parts(sources: list[SourceReport]) -> Iterator[SourceReport]:
+    """Yields the sources that consist of no others."""
+    for source in sources:
+        if source.parts:
+            yield from _with_parts(source.parts)
+        else:
+            yield source

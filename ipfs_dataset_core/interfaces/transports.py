@@ -12,7 +12,7 @@ import attrs
 from ipfs_dataset_core.errors import ObjectNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ipfs_dataset_core.interfaces.objects import Span
     from ipfs_dataset_core.ipld import CID
@@ -232,6 +232,24 @@ class Transport(ABC):
         """Publishes that the name of a key points to a CID; returns the name."""
         raise NotImplementedError
 
+    def parts(self) -> Sequence[Transport]:
+        """Returns the sources that this one reads from, such as several peers, each by itself.
+
+        For looking at them one by one. None where it is one source, or where none has been found yet. They
+        are closed with this transport.
+        """
+        return ()
+
+    def facts(self) -> Mapping[str, str]:
+        """Returns what people may want to know about the source, such as the program that it runs, by label.
+
+        May send requests. What the source tells about itself is not verified.
+
+        Raises:
+            TransportError: It cannot be found out.
+        """
+        return {}
+
     def close(self) -> None:
         """Releases connections and files; the transport is not used again."""
 
@@ -316,6 +334,12 @@ class WrapperTransport(Transport):
 
     def publish_name(self, cid: CID, key: str) -> str:
         return self.wrapped.publish_name(cid, key)
+
+    def parts(self) -> Sequence[Transport]:
+        return self.wrapped.parts()
+
+    def facts(self) -> Mapping[str, str]:
+        return self.wrapped.facts()
 
     def close(self) -> None:
         self.wrapped.close()

@@ -22,7 +22,7 @@ from ipfs_dataset_core.runtime.deadlines import time_left, until
 from ipfs_dataset_core.runtime.pool import DaemonPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ipfs_dataset_core.interfaces import ByteStream, Pin, Span
     from ipfs_dataset_core.ipld import CID
@@ -62,6 +62,7 @@ class GuardedTransport(WrapperTransport):
     def __init__(self, transport: Transport, origin: Origin, options: Options) -> None:
         super().__init__(transport)
         self._calls = _Calls(transport, origin, options)
+        self._guard = origin, options
 
     def get_block(self, cid: CID) -> bytes:
         return self._calls.bytes_of(f"block {cid}", self.wrapped.get_block, cid)
@@ -137,6 +138,13 @@ class GuardedTransport(WrapperTransport):
     def publish_name(self, cid: CID, key: str) -> str:
         what = f"publishing {cid} under a name"
         return self._calls.here(what, lambda: self.wrapped.publish_name(cid, key))
+
+    def parts(self) -> Sequence[Transport]:
+        parts = self._calls.run("its parts", self.wrapped.parts)
+        return [guarded_transport(part, *self._guard) for part in parts]
+
+    def facts(self) -> Mapping[str, str]:
+        return self._calls.run("what is known about it", self.wrapped.facts)
 
     def close(self) -> None:
         try:

@@ -88,6 +88,19 @@ class TransportContract:
         _terms.must(name and isinstance(name, str), f"`name` has to be a text, not {name!r}")
         _terms.must(transport.concurrency >= 1, "`concurrency` is at least 1")
 
+    def test_what_it_tells_about_itself_is_text(self, transport: Transport) -> None:
+        with self._no_error("Telling what the source is"):
+            facts, parts = dict(transport.facts()), list(transport.parts())
+        texts = [*facts, *facts.values()]
+        _terms.must(
+            all(isinstance(text, str) for text in texts),
+            f"`facts` has to be texts by label, not {facts!r:.200}",
+        )
+        _terms.must(
+            all(isinstance(part, Transport) for part in parts),
+            f"`parts` has to be transports, not {parts!r:.200}",
+        )
+
     def test_blocks_are_those_of_their_cids(self, transport: Transport) -> None:
         self._assert_blocks(transport, example_blocks()[1])
 

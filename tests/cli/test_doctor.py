@@ -8,6 +8,13 @@ import pytest
 
 from ipfs_dataset.cli import main
 from ipfs_dataset.cli.diagnosis import diagnose
+from ipfs_dataset_core import (
+    ObjectNotFoundError,
+    Transport,
+    TransportError,
+    TransportPlugin,
+    register,
+)
 from ipfs_dataset_core.ipld import CID, RAW, make_cid
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_plugins.store import FolderStore
@@ -54,6 +61,69 @@ def test_each_source_is_looked_at_by_itself():
     assert third.first_missing is None
     assert found.readable
     assert any(first.first_missing in line and "second source" in line for line in found.advice)
+    assert first.missing_at == [third.name]
+    assert second.missing_at == [first.name, third.name]
+    assert third.missing_at is None
+
+
+class Peers(Transport):
+    """Blocks in batches, from parts that tell what they are."""
+
+    batches = True
+
+    def __init__(self, name, blocks, parts=(), failure=None):
+        self.name, self.blocks, self._parts, self.failure = name, blocks, parts, failure
+
+    def get_block(self, cid):
+        for one in (self, *self._parts):
+            if cid.multihash in one.blocks:
+                return one.blocks[cid.multihash]
+        raise ObjectNotFoundError(f"{self.name} lacks {cid}")
+
+    def parts(self):
+        return self._parts
+
+    def facts(self):
+        if self.failure:
+            raise TransportError(self.failure)
+        return {} if self._parts else {"program": f"program of {self.name}"}
+
+
+def test_the_sources_that_one_reads_from_are_looked_at_by_themselves(request, capsys):
+    missing = [*BLOCKS][3]
+    part = {multihash: block for multihash, block in BLOCKS.items() if multihash != missing}
+    peers = Peers(
+        "swarm", {}, [Peers("one", part), Peers("two", BLOCKS), Peers("gone", {}, (), "is off")]
+    )
+    scheme = request.node.name.replace("_", "-")
+    register(
+        TransportPlugin(
+            name=scheme, summary="peers", schemes=(scheme,), factory=lambda address, options: peers
+        )
+    )
+    assert main(["doctor", URL, "--from", f"{scheme}://x"]) == 0
+    out = capsys.readouterr().out
+    assert "\nswarm\n" in out
+    assert "\n  one\n    program        program of one\n" in out
+    assert "    is at          two\n" in out
+    assert "one lacks block" in out
+    assert "such as two, which has it" in out
+    found = diagnose(URL, f"{scheme}://x", Options(), blocks=100)
+    (swarm,) = found.sources
+    assert found.readable
+    one, two, gone = swarm.parts
+    assert swarm.batches
+    assert two.batches
+    assert one.batches is False
+    assert (two.mb_per_second or 0) > 0
+    assert "is off" in gone.problems[-1]
+    json.dumps(found.as_dict())
+
+    assert main(["bench", URL, "--from", f"{scheme}://x", "--rounds", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "swarm: batches" in out
+    assert "two: program program of two" in out
+    assert "is off" in out
 
 
 def test_a_gateway_for_blocks_only_is_told_from_one_for_plain_bytes_only():

@@ -259,6 +259,16 @@ WRONG_TRANSPORTS = {
         "test_what_is_put_can_be_read_and_pinned",
         "Storing blocks, and storing them again, is no error, not OSError: there already",
     ),
+    "facts that are no text": (
+        "    def facts(self): return {'latency': 5}",
+        "test_what_it_tells_about_itself_is_text",
+        "`facts` has to be texts by label, not {'latency': 5}",
+    ),
+    "parts that are no transports": (
+        "    def parts(self): return ['/ip4/127.0.0.1']",
+        "test_what_it_tells_about_itself_is_text",
+        "`parts` has to be transports, not ['/ip4/127.0.0.1']",
+    ),
     "no name": (
         "    name = ''",
         "test_it_has_a_name_for_messages",

@@ -163,6 +163,10 @@ class RoutingTransport(Transport):
             raise error_for_status(body.status, body.headers, what, body.error_text())
         return read_record(body, what)
 
+    def parts(self) -> Sequence[Transport]:
+        with self._lock:
+            return [provider.transport for provider in self._providers.values()]
+
     def close(self) -> None:
         self._client.close()
         for provider in self._providers.values():

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import attrs
 
 from ipfs_dataset_bitswap.libp2p.address import PeerAddress
 from ipfs_dataset_core import AddressError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SCHEME = "bitswap:"
 _FORM = "bitswap:/ip4/…/tcp/…/p2p/ID,/ip4/…/tcp/…/p2p/ID?connections=4"
@@ -54,6 +57,15 @@ class BitswapAddress:
         if not peers and not options.get("bootstrap"):
             raise AddressError(f"{text[:200]!r} names no peer: write {_FORM}")
         return cls(peers=peers, **options)
+
+    def each_peer(self) -> Iterator[BitswapAddress]:
+        """Yields an address for each peer by itself, with the same options."""
+        for name, addresses in self.peers.items():
+            yield attrs.evolve(self, peers={name: addresses})
+
+    def __str__(self) -> str:
+        listed = ",".join(str(one) for addresses in self.peers.values() for one in addresses)
+        return f"{SCHEME}{listed}?connections={self.connections}&public={int(self.public_only)}"
 
 
 def _options(text: str, query: str) -> dict[str, Any]:

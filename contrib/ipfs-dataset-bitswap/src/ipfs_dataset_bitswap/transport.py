@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_bitswap.addresses import BitswapAddress
@@ -14,11 +15,10 @@ from ipfs_dataset_bitswap.peers import IDLE_SECONDS, Peer
 from ipfs_dataset_core import Transport, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ipfs_dataset_bitswap.libp2p.address import PeerAddress
     from ipfs_dataset_bitswap.libp2p.connection import PeerConnection
-    from ipfs_dataset_bitswap.peers import Connection
     from ipfs_dataset_core import CID, Options
 
 _SHOWN_PEERS = 3
@@ -49,6 +49,8 @@ class BitswapTransport(Transport):
         shown = ", ".join(peer.name for peer in peers[:_SHOWN_PEERS])
         more = len(peers) - _SHOWN_PEERS
         self.name = f"{shown} and {more} more" if more > 0 else shown
+        self._peers, self._options = parsed, options
+        self._parts: list[BitswapTransport] = []
         # An eighth of the memory is for what is under way, as with other transports.
         self.exchange = Exchange(peers, options.timeout, max(_LEAST_MEMORY, options.memory // 8))
 
@@ -58,8 +60,31 @@ class BitswapTransport(Transport):
     def get_blocks(self, cids: Sequence[CID]) -> Iterator[tuple[CID, bytes]]:
         return self.exchange.get_blocks(cids)
 
+    def parts(self) -> Sequence[Transport]:
+        if len(self._peers.peers) > 1 and not self._parts:
+            self._parts = [
+                BitswapTransport(str(one), self._options) for one in self._peers.each_peer()
+            ]
+        return self._parts
+
+    def facts(self) -> Mapping[str, str]:
+        """Returns the program and the protocols of the peer, and how long a round trip takes."""
+        if len(self._peers.peers) > 1:
+            return {}
+        [addresses] = self._peers.peers.values()
+        dialler = _Dialler(addresses, self._options.timeout, public_only=self._peers.public_only)
+        with closing(dialler(_drop)) as connection:
+            info = connection.info()
+            return {
+                "program": info.agent or "not told",
+                "protocols": ", ".join(sorted(info.protocols)) or "not told",
+                "round trip": f"{connection.round_trip() * 1000:.1f} ms",
+            }
+
     def close(self) -> None:
         self.exchange.close()
+        for part in self._parts:
+            part.close()
 
 
 class _Dialler:
@@ -78,7 +103,7 @@ class _Dialler:
         self._timeout = timeout
         self._public_only = public_only
 
-    def __call__(self, receive: Callable[[bytes], None]) -> Connection:
+    def __call__(self, receive: Callable[[bytes], None]) -> PeerConnection:
         for address in self._addresses[:-1]:
             try:
                 return self._dial(address, receive)
@@ -95,3 +120,7 @@ class _Dialler:
             idle_timeout=IDLE_SECONDS,
             public_only=self._public_only,
         )
+
+
+def _drop(message: bytes) -> None:
+    """Takes a message that nobody waits for."""

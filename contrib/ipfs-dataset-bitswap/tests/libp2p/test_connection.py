@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ipfs_dataset_bitswap.libp2p import address as address_module
 from ipfs_dataset_bitswap.libp2p import connection as connection_module
 from ipfs_dataset_bitswap.libp2p import yamux
 from ipfs_dataset_bitswap.libp2p.address import PeerAddress
@@ -230,14 +231,13 @@ def test_a_stream_that_was_ended_here_cannot_be_written(connection):
 
 
 def test_threads_end_and_sockets_are_closed(echo_peer):
-    before = threading.active_count()
     for _ in range(5):
         made = dial(echo_peer.address, identity=Identity.generate(), timeout=20)
         made.open_stream([ECHO], timeout=20)
         made.close()
         made._thread.join(20)
+        assert not made._thread.is_alive()
         assert made._channel._sock.fileno() == -1
-    assert threading.active_count() <= before
     gc.collect()  # an unclosed socket would be a warning, which is an error here
 
 
@@ -375,3 +375,27 @@ def test_streams_wait_for_a_thread_that_handles_them():
         assert connection.unread == 0
         connection.close()
     assert sorted(handled) == [*range(2, 2 + 2 * total, 2)]
+
+
+def test_a_name_in_the_dns_is_dialled_at_the_first_address_that_answers(echo_peer, monkeypatch):
+    peer_id = echo_peer.identity.peer_id
+    there = f"dnsaddr=/ip4/127.0.0.1/tcp/{echo_peer.address.port}/p2p/{peer_id}"
+    records = [f"dnsaddr=/ip4/127.0.0.1/tcp/{free_port()}/p2p/{peer_id}", there]
+    looked_up = []
+
+    def resolve(address, *, timeout):
+        def lookup(name, seconds):
+            looked_up.append(name)
+            return records
+
+        return address_module.resolve(address, timeout=timeout, lookup=lookup)
+
+    monkeypatch.setattr(connection_module, "resolve", resolve)
+    address = PeerAddress.parse(f"/dnsaddr/peer.example/p2p/{peer_id}")
+    made = dial(address, identity=Identity.generate(), timeout=20)
+    made.open_stream([ECHO], timeout=20)
+    made.close()
+    assert looked_up == ["_dnsaddr.peer.example"]
+    del records[1]
+    with pytest.raises(TransportError, match=f"{peer_id} cannot be reached"):
+        dial(address, identity=Identity.generate(), timeout=20)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _IP = {"ip4": 4, "ip6": 6}
 _NAMES = {"dns", "dns4", "dns6"}
 _MAX_PORT = 65535
-_FORM = "/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT/p2p/PEER_ID"
+_FORM = "/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT/p2p/PEER_ID or /dnsaddr/NAME/p2p/PEER_ID"
 # Why an address with one of these parts is not dialled.
 _UNSUPPORTED = {
     "p2p-circuit": "it leads through a relay, and relays are not used",
@@ -46,9 +46,10 @@ class PeerAddress:
 
     Attributes:
         host: An IP address or a host name.
-        port: The TCP port.
+        port: The TCP port; 0 with ``dnsaddr``.
         peer_id: The peer.
-        protocol: What the host is: ``ip4``, ``ip6``, ``dns``, ``dns4`` or ``dns6``.
+        protocol: What the host is: ``ip4``, ``ip6``, ``dns``, ``dns4``, ``dns6``, or ``dnsaddr`` for a name
+            that DNS has the addresses of; see `resolve`.
     """
 
     host: str
@@ -58,7 +59,7 @@ class PeerAddress:
 
     @classmethod
     def parse(cls, text: str) -> PeerAddress:
-        """Returns the address that a multiaddr stands for; see `resolve` for ``/dnsaddr/``.
+        """Returns the address that a multiaddr stands for.
 
         Raises:
             AddressError: It is malformed, or no plain TCP address of a peer; the message has the reason.
@@ -74,6 +75,10 @@ class PeerAddress:
         for part in parts:
             if part in _UNSUPPORTED:
                 raise AddressError(_UNSUPPORTED[part])
+        if parts[:1] == ["dnsaddr"]:
+            if len(parts) != 4 or not parts[1] or parts[2] not in ("p2p", "ipfs"):  # noqa: PLR2004
+                raise AddressError(f"it is not of the form {_FORM}")
+            return cls(parts[1], 0, PeerId.parse(parts[3]), "dnsaddr")
         zone = ""
         if parts[:1] == ["ip6zone"] and len(parts) > 2:  # noqa: PLR2004
             zone, parts = f"%{parts[1]}", parts[2:]
@@ -93,6 +98,8 @@ class PeerAddress:
         return cls(host, int(port), PeerId.parse(peer), protocol)
 
     def __str__(self) -> str:
+        if self.protocol == "dnsaddr":
+            return f"/dnsaddr/{self.host}/p2p/{self.peer_id}"
         host, _, zone = self.host.partition("%")
         start = f"/ip6zone/{zone}" if zone else ""
         return f"{start}/{self.protocol}/{host}/tcp/{self.port}/p2p/{self.peer_id}"
@@ -109,36 +116,32 @@ def _ip(host: str, version: int) -> str:
 
 
 def resolve(
-    text: str, *, timeout: float, lookup: Callable[[str, float], list[str]] = text_records
+    address: PeerAddress,
+    *,
+    timeout: float,
+    lookup: Callable[[str, float], list[str]] = text_records,
 ) -> list[PeerAddress]:
-    """Returns the addresses that a multiaddr stands for: of ``/dnsaddr/NAME/p2p/ID`` those in DNS.
+    """Returns the addresses that one stands for: of ``/dnsaddr/NAME/p2p/ID`` those in DNS, else itself.
 
     The operating system has no call for TXT records, so they are requested from the name servers of
     ``/etc/resolv.conf``; where there is no such file, as on Windows, such addresses cannot be used. A name
     server that lies cannot do more than waste time: the peer id is proven.
 
     Args:
-        text: The multiaddr.
+        address: The address.
         timeout: Seconds for all requests.
         lookup: Returns the TXT records of a name within so many seconds.
 
     Raises:
-        AddressError: The multiaddr is malformed.
         TransportError: The name cannot be resolved, or to no address that can be dialled.
     """
-    parts = text.rstrip("/").split("/")
-    if parts[1:2] != ["dnsaddr"]:
-        return [PeerAddress.parse(text)]
-    if len(parts) < 5 or not parts[2] or parts[-2] not in ("p2p", "ipfs"):  # noqa: PLR2004
-        raise AddressError(
-            f"{text[:200]!r} cannot be dialled: it is not of the form /dnsaddr/NAME/p2p/PEER_ID"
-        )
-    peer_id = PeerId.parse(parts[-1])
-    search = _Search(peer_id, time.monotonic() + timeout, lookup)
-    search.visit(parts[2])
+    if address.protocol != "dnsaddr":
+        return [address]
+    search = _Search(address.peer_id, time.monotonic() + timeout, lookup)
+    search.visit(address.host)
     if not search.found:
         shown = f": {'; '.join(search.reasons[:3])}" if search.reasons else ""
-        raise TransportError(f"{text[:200]!r} resolves to no address that can be dialled{shown}")
+        raise TransportError(f"peer {address} resolves to no address that can be dialled{shown}")
     return [*search.found]
 
 

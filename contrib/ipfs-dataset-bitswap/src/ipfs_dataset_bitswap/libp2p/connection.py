@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_bitswap.libp2p import identify, yamux
+from ipfs_dataset_bitswap.libp2p.address import resolve
 from ipfs_dataset_bitswap.libp2p.errors import (
     PeerClosedError,
     PeerProtocolError,
@@ -103,25 +104,45 @@ def dial(
         TransportError: It cannot be reached.
     """
     end = time.monotonic() + min(timeout, time_left())
-    sock = _connect(address, end, public_only=public_only)
-    peer = f"{address.peer_id} at {address.host}:{address.port}"
+    addresses = resolve(address, timeout=end - time.monotonic())
+    failure: TransportError | None = None
+    for count, one in enumerate(addresses):
+        share = time.monotonic() + (end - time.monotonic()) / (len(addresses) - count)
+        try:
+            channel, received = _reach(one, identity, share, public_only=public_only)
+        except TransportError as error:
+            failure = error
+        else:
+            return PeerConnection(
+                channel,
+                one,
+                peer=_describe(one),
+                identity=identity,
+                inbound=dict(inbound or {}),
+                timeout=timeout,
+                idle_timeout=idle_timeout,
+                received=received,
+            )
+    assert failure is not None
+    raise failure
+
+
+def _describe(address: PeerAddress) -> str:
+    return f"{address.peer_id} at {address.host}:{address.port}"
+
+
+def _reach(
+    address: PeerAddress, identity: Identity, end: float, *, public_only: bool
+) -> tuple[SecureChannel, bytes]:
+    """Returns a channel to a peer that yamux is agreed on for, and what has arrived on it already."""
+    sock, peer = _connect(address, end, public_only=public_only), _describe(address)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         channel, has_yamux = secure(sock, address.peer_id, identity, peer=peer, end=end)
-        received = b"" if has_yamux else agree_on_yamux(channel, peer, end)
+        return channel, b"" if has_yamux else agree_on_yamux(channel, peer, end)
     except BaseException:
         sock.close()
         raise
-    return PeerConnection(
-        channel,
-        address,
-        peer=peer,
-        identity=identity,
-        inbound=dict(inbound or {}),
-        timeout=timeout,
-        idle_timeout=idle_timeout,
-        received=received,
-    )
 
 
 def _connect(address: PeerAddress, end: float, *, public_only: bool) -> socket.socket:
@@ -245,6 +266,10 @@ class PeerConnection:
         now = time.monotonic()
         self._last_data = self._last_received = now
         self._pinged: float | None = None
+        # Of `round_trip`: how many pings were sent, and when answers to which arrived.
+        self._pings = 0
+        self._pongs: dict[int, float] = {}
+        self._ponged = threading.Condition(self.lock)
         self._checked = now
         self._free_frames = float(_FREE_FRAMES)
         self._free_since = now
@@ -298,6 +323,28 @@ class PeerConnection:
                 finally:
                     stream.close()
             return self._info
+
+    def round_trip(self) -> float:
+        """Returns how many seconds a ping takes to the peer and back.
+
+        Raises:
+            TransportTimeoutError: No answer came in time.
+            PeerClosedError: The connection has ended.
+        """
+        end = time.monotonic() + min(self._timeout, time_left())
+        with self._ponged:
+            self._check_open(for_new=False)
+            self._pings += 1
+            number = self._pings
+            begun = time.monotonic()
+            self._channel.queue(yamux.frame(yamux.PING, yamux.SYN, 0, number))
+            while number not in self._pongs:
+                self._check_open(for_new=False)
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise TransportTimeoutError(f"peer {self.peer} has not answered a ping in time")
+                self._ponged.wait(left)
+            return self._pongs.pop(number) - begun
 
     def open_stream(self, protocols: Sequence[str], *, timeout: float) -> Stream:
         """Returns a new stream for the first of some protocols that the peer supports.
@@ -408,6 +455,7 @@ class PeerConnection:
             self._incoming.clear()
             for stream in streams:
                 stream.fail(message)
+            self._ponged.notify_all()
         with contextlib.suppress(TransportError):  # where the peer is not there to read it
             self._channel.queue(yamux.frame(yamux.GO_AWAY, 0, 0, reason))
         self._channel.shut_down()
@@ -452,6 +500,9 @@ class PeerConnection:
         if kind == yamux.PING:
             if flags & yamux.SYN:
                 self._answers += yamux.frame(yamux.PING, yamux.ACK, 0, length)
+            elif 0 < length <= self._pings and len(self._pongs) < MAX_OUTBOUND_STREAMS:
+                self._pongs[length] = time.monotonic()
+                self._ponged.notify_all()
             return
         if kind == yamux.GO_AWAY:
             self._going_away = True
