@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import Dataset, get_worker_info
 
 from ipfs_dataset_core.datasets.batch_fetch import BatchReader, numbered
+from ipfs_dataset_core.datasets.composed import JoinedDatasets
 from ipfs_dataset_core.datasets.decoding import Decoders
 from ipfs_dataset_core.datasets.error_policy import ErrorPolicy, Skipped
 from ipfs_dataset_core.datasets.objects import (
@@ -83,6 +84,11 @@ class SampleAccess:
         """
         start, self._position = self._position, 0
         return self._in_order(start)
+
+    def __add__(self, other: Any) -> JoinedDatasets:
+        """Returns this dataset and another behind it; batches of both are fetched together."""
+        joined: list[Any] = [self, other]
+        return JoinedDatasets(joined)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns how far the last iteration over this dataset has come: less than 1 KB of JSON.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import IterableDataset
 
+from ipfs_dataset_core.datasets.composed import read_each
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
 from ipfs_dataset_core.datasets.resumable import ResumableStream
 from ipfs_dataset_core.datasets.shuffle import close_if_possible, datasets_below
@@ -109,17 +110,16 @@ class NumberedSource:
             if hints:
                 self.blocks.prefetch(number for part in hints for number in part)
             numbers = list(map(int, numbers))
-        if not hasattr(self.dataset, "__getitems__"):
-            return [self.dataset[number] for number in numbers]
-        found: list[Any] = self.dataset.__getitems__(numbers)
-        if len(found) == len(numbers):
-            return found
-        return [self._read_or_next(int(number)) for number in numbers]
+        found = read_each(self.dataset, numbers)
+        return [
+            samples[0] if samples else self._read_or_next(int(number))
+            for number, samples in zip(numbers, found, strict=True)
+        ]
 
     def _read_or_next(self, number: int) -> Any:
         count = self.count()
         for tried in range(count):
-            if found := self.dataset.__getitems__([(number + tried) % count]):
+            if found := read_each(self.dataset, [(number + tried) % count])[0]:
                 return found[0]
         raise ValueError(f"the source {self.name!r} has no sample that can be read")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch.utils.data import IterableDataset
 
+from ipfs_dataset_core.datasets.composed import read_each
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
 from ipfs_dataset_core.datasets.streaming import read_numbers
 from ipfs_dataset_core.order.dataset_blocks import blocks_of
@@ -145,15 +146,8 @@ class MapStyleByNumber(SamplesByNumber):
                 soon = [n for number in batch if isinstance(number, Upcoming) for n in number.soon]
                 self._blocks.prefetch(sample for part in soon for sample in part)
                 batch = list(map(int, batch))
-            if not hasattr(dataset, "__getitems__"):  # a ConcatDataset
-                yield from ((number, dataset[number]) for number in batch)
-                continue
-            samples = dataset.__getitems__(batch)
-            if len(samples) == len(batch):
-                yield from zip(batch, samples, strict=True)
-            else:  # some are skipped
-                for number in batch:
-                    yield from ((number, sample) for sample in dataset.__getitems__([number]))
+            for number, found in zip(batch, read_each(dataset, batch), strict=True):
+                yield from ((number, sample) for sample in found)
 
 
 def read_as_they_enter(

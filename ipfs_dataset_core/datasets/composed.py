@@ -1,0 +1,71 @@
+"""Samples of `Subset` and `ConcatDataset`, however they are nested, fetched together.
+
+Torch's `ConcatDataset` hands numbers on one by one: a batch of it would be as many fetches as samples.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import ConcatDataset, Subset
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class JoinedDatasets(ConcatDataset[Any]):
+    """Map-style datasets one after the other, whose batches are fetched together: ``first + second``."""
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """Returns a batch: what it needs of each dataset is fetched together.
+
+        Args:
+            indices: Integers.
+        """
+        return [sample for found in read_each(self, indices) for sample in found]
+
+    def __add__(self, other: Any) -> JoinedDatasets:
+        """Returns these datasets and one more behind them."""
+        return JoinedDatasets([*self.datasets, other])
+
+
+def read_each(dataset: Any, numbers: Sequence[int]) -> list[list[Any]]:
+    """Returns the sample of each number in a list of its own, which is empty where it is skipped.
+
+    Args:
+        dataset: A composition of map-style datasets, or one.
+        numbers: Of its samples.
+
+    Raises:
+        IndexError: There is no such sample.
+    """
+    kind = type(dataset)
+    # A subclass with a __getitem__ of its own changes samples.
+    if isinstance(dataset, Subset) and kind.__getitem__ is Subset.__getitem__:
+        return read_each(dataset.dataset, [dataset.indices[number] for number in numbers])
+    if isinstance(dataset, ConcatDataset) and kind.__getitem__ is ConcatDataset.__getitem__:
+        return _read_joined(dataset, numbers)
+    if not hasattr(dataset, "__getitems__"):
+        return [[dataset[number]] for number in numbers]
+    samples = dataset.__getitems__(numbers)
+    if len(samples) == len(numbers):
+        return [[sample] for sample in samples]
+    return [dataset.__getitems__([number]) for number in numbers]  # some are skipped
+
+
+def _read_joined(dataset: ConcatDataset[Any], numbers: Sequence[int]) -> list[list[Any]]:
+    ends, count = dataset.cumulative_sizes, len(dataset)
+    found: list[list[Any]] = [[] for _ in numbers]
+    places: dict[int, list[tuple[int, int]]] = {}
+    for place, number in enumerate(numbers):
+        if not -count <= number < count:
+            raise IndexError(f"sample {number} of {count} in {len(ends)} datasets")
+        number %= count  # noqa: PLW2901 - counted from the end
+        part = bisect_right(ends, number)
+        places.setdefault(part, []).append((place, number - (ends[part - 1] if part else 0)))
+    for part, wanted in places.items():
+        samples = read_each(dataset.datasets[part], [number for _, number in wanted])
+        for (place, _), sample in zip(wanted, samples, strict=True):
+            found[place] = sample
+    return found

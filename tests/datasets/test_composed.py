@@ -1,0 +1,105 @@
+"""Batches of `Subset` and `ConcatDataset` are fetched together, however these are nested."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
+
+from ipfs_dataset import BlockShuffleSampler, IPFSDataset, MixedDataset, ShuffleDataset
+from ipfs_dataset_core.datasets.composed import JoinedDatasets, read_each
+from tests.support.builders import zip_bytes
+from tests.support.stores import Store, members
+from tests.support.workers import Placed, as_it_is
+
+
+class Counted(Placed):
+    """Counts how often it is read; some samples are skipped in batches."""
+
+    def __init__(self, count, skipped=()):
+        super().__init__(count)
+        self.calls = 0
+        self.skipped = skipped
+
+    def __getitems__(self, indices):
+        self.calls += 1
+        return [self[index] for index in indices if index not in self.skipped]
+
+
+class Tagged(ConcatDataset[Any]):
+    """Changes samples, as users do."""
+
+    def __getitem__(self, index):
+        return "tagged", super().__getitem__(index)
+
+
+class Plain(Dataset[str]):
+    """Can be read one by one only."""
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return f"plain {range(3)[index]}"
+
+
+@given(data=st.data())
+def test_samples_are_those_that_single_indices_return(data):
+    parts: list[Any] = [Placed(4), Plain(), Subset(ConcatDataset([Placed(9), Plain()]), [10, 2, 2])]
+    joined = Subset(JoinedDatasets([*parts, Tagged([Placed(2)])]), range(11, -1, -1))
+    numbers = data.draw(st.lists(st.integers(0, 11), max_size=20))
+    assert read_each(joined, numbers) == [[joined[number]] for number in numbers]
+
+
+def test_each_dataset_is_read_once_for_a_batch():
+    first, second = Counted(10), Counted(5)
+    joined: Any = ConcatDataset([first, Subset(second, [4, 3, 2])])
+    assert read_each(joined, [12, 0, 10, 9, -1]) == [[2], [0], [4], [9], [2]]
+    assert (first.calls, second.calls) == (1, 1)
+
+
+def test_what_is_skipped_has_no_sample_and_others_keep_their_places():
+    joined = JoinedDatasets([Counted(4), Counted(4, skipped=[1, 2])])
+    assert read_each(joined, [5, 0, 7, 6]) == [[], [0], [3], []]
+    assert joined.__getitems__([5, 0, 7, 6]) == [0, 3]
+
+
+@pytest.mark.parametrize("number", [9, -10])
+def test_a_number_of_no_sample_is_named(number):
+    with pytest.raises(IndexError, match=f"sample {number} of 9 in 2 datasets"):
+        read_each(ConcatDataset([Placed(4), Placed(5)]), [number])
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("store"))
+    return [
+        IPFSDataset(store.file(zip_bytes(members(20, prefix))), store.address) for prefix in "abc"
+    ]
+
+
+def test_a_sum_of_datasets_is_read_in_batches(datasets):
+    joined = datasets[0] + datasets[1] + datasets[2]
+    assert isinstance(joined, JoinedDatasets)
+    assert len(joined.datasets) == 3
+    again = pickle.loads(pickle.dumps(joined))
+    sampler = BlockShuffleSampler(joined, batch_size=8)
+    batches = list(DataLoader(again, 8, sampler=sampler, collate_fn=as_it_is))
+    expected = [sample for dataset in datasets for sample in dataset]
+    assert sorted(sample for batch in batches for sample in batch) == sorted(expected)
+    assert [joined[number] for number in range(60)] == expected
+    assert joined.__getitems__(range(60)) == expected
+
+
+def test_concatenations_are_shuffled_and_mixed_in_batches():
+    for make in (
+        lambda joined: ShuffleDataset(joined, 7),
+        lambda joined: MixedDataset({"all": (joined, 1)}, batch_size=30),
+    ):
+        first, second = Counted(100), Counted(80)
+        assert sorted(make(ConcatDataset([first, second]))) == sorted([*range(100), *range(80)])
+        assert max(first.calls, second.calls) <= 7
