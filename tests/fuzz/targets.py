@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from ipfs_dataset_bitswap.kademlia.messages import decode_response
+from ipfs_dataset_bitswap.libp2p.address import PeerAddress
 from ipfs_dataset_mat import MatReader
 from ipfs_dataset_numpy.npy import NpyReader, NpyRowsReader
 from ipfs_dataset_numpy.npz import NpzReader
@@ -363,6 +365,22 @@ def fuzz_name_record(rng: random.Random) -> None:
 @cache
 def _key() -> Key:
     return Key()
+
+
+def fuzz_dht_message(rng: random.Random) -> None:
+    """Reads the answer of a peer of the DHT: addresses that are kept are those of the peer that is named."""
+    peer_id = _key().multihash
+    address = b"\x04\x01\x02\x03\x04\x06\x0f\xa1"
+    peer = proto(1, peer_id) + proto(2, address) + proto(2, address + b"\xa5\x03\x26" + peer_id)
+    message = (
+        proto(1, 3) + proto(8, peer) + proto(9, peer) + proto(3, proto(1, b"key") + proto(2, b"v"))
+    )
+    tokens = [b"\xa2\x02", b"\xcd\x03", b"\x36\x04a.bc", b"\x42\xff\xff\x03", peer, peer_id]
+    answer = decode_response(change_bytes(rng, message * rng.randint(1, 3), tokens), b"key")
+    for found in (*answer.closer, *answer.providers):
+        for one in found.addresses:
+            assert one.peer_id == found.peer_id
+            assert PeerAddress.parse(str(one)) == one
 
 
 def fuzz_cache_folder(rng: random.Random) -> None:

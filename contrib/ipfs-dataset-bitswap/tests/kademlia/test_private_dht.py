@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import ExitStack, closing
 
@@ -30,6 +31,7 @@ from ipfs_dataset_core.testing import TransportContract
 from ipfs_dataset_core.testing.transports import example_blocks
 from tests.conftest import skip_without
 from tests.support.builders import noise, tar_bytes, zip_bytes
+from tests.support.http_server import FaultServer, Plan
 from tests.support.kubo import KuboDhtPeer
 
 pytestmark = [pytest.mark.kubo, pytest.mark.slow]
@@ -188,3 +190,53 @@ def test_a_provider_that_has_removed_the_block_is_followed_by_the_next(dht, tmp_
     dataset = ipfs_dataset.load(f"ipfs://{cid}", bootstrap=dht.nodes[0].peer_address)
     assert dataset[0][1] == data
     dataset.close()
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_a_provider_that_dies_in_the_middle_of_an_epoch_loses_no_sample(dht, tmp_path):
+    members = {f"{n:03}.bin": noise(30_000, n) for n in range(160)}
+    archive = zip_bytes(members)
+    with KuboDhtPeer(tmp_path / "mortal") as mortal:
+        mortal.cli("swarm", "connect", dht.nodes[0].peer_address)
+        cid = dht.provide(mortal, tmp_path, archive, "a.zip")
+        dht.provide(dht.nodes[2], tmp_path, archive, "a.zip")
+        dataset = IPFSDataset(
+            IPFSObject(f"ipfs://{cid}", RemoteFileType.ZIP),
+            bootstrap=[dht.nodes[0].peer_address],
+            timeout=20,
+            memory="4M",
+        )
+        loader = DataLoader(
+            dataset,
+            batch_size=4,
+            shuffle=True,
+            num_workers=4,
+            prefetch_factor=1,
+            collate_fn=list,
+            multiprocessing_context="fork",
+        )
+        found = []
+        for number, batch in enumerate(loader):
+            found += batch
+            if number == 5:
+                mortal.kill()
+        dataset.close()
+    assert sorted(found) == sorted(members.items())
+
+
+def test_a_router_leads_to_peers_that_serve_bitswap_only(dht, tmp_path):
+    data = noise(2 << 20, 4)
+    holder = dht.nodes[2]
+    cid = dht.provide(holder, tmp_path, data)
+    address, _, peer_id = holder.peer_address.partition("/p2p/")
+    listed = {
+        "Schema": "peer",
+        "ID": peer_id,
+        "Addrs": ["/ip4/127.0.0.1/udp/4001/quic-v1", address],
+        "Protocols": ["transport-bitswap"],
+    }
+    answer = json.dumps({"Providers": [listed]}).encode()
+    with FaultServer(lambda _: Plan(body=answer)) as router:
+        dataset = ipfs_dataset.load(f"ipfs://{cid}", routers=router.url)
+        assert dataset[0][1] == data
+        dataset.close()
