@@ -32,6 +32,8 @@ from tests.support.fault_plans import any_sources, good_sources, server_of
 from tests.support.stores import blocks_in
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.support.fault_plans import SourcePlan
 
 PLANS = int(os.environ.get("IPFS_DATASET_TEST_PLANS", "520"))
@@ -135,16 +137,36 @@ def used(sources: list[SourcePlan]) -> list[SourcePlan]:
     return [source for source in sources if not source.is_api or source in apis]
 
 
-def check(sources: list[SourcePlan], number: int, way: int, folder: Any) -> None:
-    """Reads one object from sources that follow plans, and checks all that came."""
+def check(
+    sources: list[Any],
+    number: int,
+    way: int,
+    folder: Any,
+    *,
+    serve: Callable[[Any, Any], Any] = server_of,
+    joined: bool = False,
+) -> None:
+    """Reads one object from sources that follow plans, and checks all that came.
+
+    Args:
+        sources: The plans.
+        number: Of the object.
+        way: How it is read.
+        folder: For the cache, None for none.
+        serve: Returns a server that does what a plan says.
+        joined: Whether all of them are named in one address, which peers can be.
+    """
     obj, samples = OBJECTS[number]
     kind, read_all = WAYS[way]
     good = any(source.good for source in sources)
     read: list[Any] = []
     with ExitStack() as stack:
-        servers = [(s, stack.enter_context(server_of(s, BLOCKS))) for s in sources]
+        servers = [(s, stack.enter_context(serve(s, BLOCKS))) for s in sources]
+        named = addresses(servers)
+        if joined:
+            named["gateways"] = ",".join(named["gateways"])
         options = {"timeout": 0.4, "retries": 5 if good else 1, "deadline": 30 if good else 5}
-        dataset = kind(obj, **addresses(servers), **options, cache_dir=folder)
+        dataset = kind(obj, **named, **options, cache_dir=folder)
         started, failure = time.monotonic(), None
         try:
             read_all(dataset, read)

@@ -1,0 +1,147 @@
+"""Datasets that are read from peers: wherever an address goes, in workers, and when a peer dies meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+
+import attrs
+import pytest
+from torch.utils.data import DataLoader
+
+from ipfs_dataset import IPFSDataset, IPFSIterableDataset, IPFSObject
+from ipfs_dataset_core import ObjectNotFoundError, TransportTimeoutError, VerificationError
+from ipfs_dataset_core.ipld import FileBuilder, build_tree, get_profile
+from tests.support.bitswap_server import BitswapServer
+from tests.support.builders import collector, noise, tar_bytes, zip_bytes
+from tests.support.gateway_server import GatewayServer
+
+SAMPLES = {f"{n:03}.bin": noise(3000 + n, n) for n in range(200)}
+BLOCKS, _emit = collector()
+_PROFILE = attrs.evolve(get_profile("unixfs-v1-2025"), chunk_size=16 << 10)
+
+
+def _built(data):
+    builder = FileBuilder(_PROFILE, _emit)
+    builder.write(data)
+    return builder.finish()
+
+
+def _folder():
+    return build_tree([(name, _built(data)) for name, data in SAMPLES.items()], _PROFILE, _emit)
+
+
+OBJECTS = {
+    "tar": str(_built(tar_bytes(SAMPLES)).cid),
+    "zip": str(_built(zip_bytes(SAMPLES)).cid),
+    "folder": str(_folder().cid),
+}
+kinds = pytest.mark.parametrize("kind", OBJECTS)
+
+
+def the_object(kind):
+    return IPFSObject(OBJECTS[kind], kind)
+
+
+def sort(samples):
+    return sorted((name, bytes(data)) for name, data in samples)
+
+
+@kinds
+def test_samples_come_from_one_peer_by_number_and_in_order(kind):
+    with BitswapServer(BLOCKS) as peer:
+        with closing(IPFSDataset(the_object(kind), peer.url)) as by_number:
+            numbers = list(range(len(by_number)))[::-3]
+            found = [(name, bytes(data)) for name, data in by_number.__getitems__(numbers)]
+            assert found == [list(SAMPLES.items())[n] for n in numbers]
+        with closing(IPFSIterableDataset(the_object(kind), gateways=peer.url)) as in_order:
+            assert sort(in_order) == sort(SAMPLES.items())
+
+
+@kinds
+def test_peers_stand_beside_gateways_each_with_a_part(kind):
+    parts = [dict(list(BLOCKS.items())[n::3]) for n in range(3)]
+    with (
+        BitswapServer(parts[0]) as one,
+        BitswapServer(parts[1]) as two,
+        GatewayServer(parts[2]) as three,
+    ):
+        for sources in ([f"{one.url},{two.url}", three.url], [three.url, two.url, one.url]):
+            dataset = IPFSDataset(the_object(kind), gateways=sources, timeout=20)
+            with closing(dataset):
+                assert sort(dataset) == sort(SAMPLES.items())
+        assert one.served
+        assert two.served
+
+
+@pytest.mark.parametrize(("context", "workers"), [("fork", 2), ("spawn", 1)])
+def test_workers_connect_by_themselves(context, workers):
+    with BitswapServer(BLOCKS) as peer:
+        dataset = IPFSDataset(the_object("zip"), f"bitswap:{peer.url}?connections=1", timeout=20)
+        assert dataset[0][0] == "000.bin"  # connected here, too
+        loader = DataLoader(
+            dataset,
+            batch_size=20,
+            num_workers=workers,
+            multiprocessing_context=context,
+            collate_fn=list,
+        )
+        assert sort(sample for batch in loader for sample in batch) == sort(SAMPLES.items())
+        assert dataset[1][0] == "001.bin"  # the parent's connection is still its own
+        dataset.close()
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker")
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_peer_that_dies_in_the_middle_of_an_epoch_costs_no_sample(joined):
+    shards = [IPFSObject(OBJECTS[kind], kind) for kind in ("zip", "tar")] * 4
+    dying_after, lock = 60, threading.Lock()
+    with BitswapServer(BLOCKS) as staying:
+        dying = BitswapServer(BLOCKS)
+
+        def fault(_):
+            with lock:
+                return "drop" if dying.served >= dying_after else None
+
+        dying.fault = fault
+        with dying:
+            sources = [f"{dying.url},{staying.url}"] if joined else [dying.url, staying.url]
+            dataset = IPFSIterableDataset(shards, gateways=sources, timeout=20, memory="2M")
+            loader = DataLoader(
+                dataset, batch_size=None, num_workers=4, multiprocessing_context="fork"
+            )
+            found = sort(loader)
+            dataset.close()
+        assert dying_after <= dying.served
+        assert staying.served
+    assert found == sort([*SAMPLES.items()] * len(shards))
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("silence", TransportTimeoutError),
+        ("flip", VerificationError),
+        ("lacks", ObjectNotFoundError),
+        ("flood", Exception),
+        ("garbage", Exception),
+    ],
+)
+def test_an_error_names_the_peer(fault, error):
+    with BitswapServer(BLOCKS, lambda _: fault) as peer:
+        dataset = IPFSDataset(the_object("tar"), peer.url, timeout=0.4, retries=0)
+        with closing(dataset), pytest.raises(Exception, match=peer.url) as caught:
+            dataset[0]
+        assert isinstance(caught.value, error) or error is ObjectNotFoundError
+
+
+def test_nothing_is_left_when_a_dataset_is_closed():
+    before = threading.active_count()
+    with BitswapServer(BLOCKS) as peer:
+        dataset = IPFSDataset(the_object("tar"), peer.url)
+        assert dataset[0][0] == "000.bin"
+        dataset.close()
+    waiting = [t for t in threading.enumerate() if "bitswap" in t.name]
+    for thread in waiting:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in waiting), before
