@@ -112,7 +112,7 @@ class _Conversation:
         if block is not None:
             found = Message(blocks=((prefix, memoryview(block)),))
             honest = Message(have=(entry.cid,)) if entry.have else found
-        if fault in (None, *HARMLESS):
+        if fault is None or fault in HARMLESS:
             time.sleep(0.02 if fault == "delay" else 0)
             self._server.served += bool(honest.blocks)
             for _ in range(2 if fault == "twice" else 1):
