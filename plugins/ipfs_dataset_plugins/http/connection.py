@@ -466,8 +466,8 @@ class _SharedPool(urllib3.HTTPConnectionPool):
             spare: Any = self._new_conn()
             spare.timeout = seconds
             thread = threading.Thread(target=self._open_spare, args=(spare,), daemon=True)
+            thread.start()  # first: another thread may wait for it at once
             self._idle.spare = self._server, thread
-            thread.start()
 
     def _open_spare(self, spare: Any) -> None:
         # Where the server cannot be reached, the request that waits fails, too.

@@ -72,6 +72,12 @@ def test_a_second_connection_is_opened_while_the_first_request_waits():
         assert answer.server.connections == 3
 
 
+def test_requests_that_begin_together_may_all_wait_for_the_second_connection(server):
+    for _ in range(20):
+        with closing(spared(server)) as made, ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(lambda _: ask(made), range(16))) == [DATA] * 16
+
+
 def test_other_hosts_of_a_client_get_no_second_connection():
     answer = Patient()
     with FaultServer(answer) as answer.server, closing(spared(answer.server)) as made:
