@@ -63,6 +63,15 @@ class ObjectFile(io.RawIOBase, ABC):
         """About how many bytes are fetched together at least: the size of the file's blocks."""
         return 1
 
+    @property
+    def bytes_per_round_trip(self) -> int:
+        """About how many bytes arrive in the time that another request takes; 0 where that is not known.
+
+        One read of so much more costs no more than a second read would, so that a reader can ask at once for
+        what it will probably need, such as a list of members of unknown size at the end of a file.
+        """
+        return 0
+
     @abstractmethod
     def read_at(self, start: int, size: int) -> bytes:
         """Returns `size` bytes from `start`, fewer only at the end of the file; safe from any thread."""

@@ -117,7 +117,7 @@ class BulkFetch:
 
         It begins where most builders begin a leaf; where that is wrong, it is given up for another.
         """
-        start -= start % LEAF_BYTES
+        start -= start % (layout.leaf_grid or LEAF_BYTES)
         span = kept.span(start, start)
 
         def ask(transport: Transport) -> None:

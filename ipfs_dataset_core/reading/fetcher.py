@@ -91,8 +91,9 @@ class Fetcher:
         """Threads for what is fetched before it is needed, and for what is fetched at the same time."""
         with self._lock:
             if self._work is None:
+                sources = self.sources  # not this object, which would live as long as a thread
                 self._work = TimedWork(
-                    self.sources.concurrency,
+                    lambda: sources.concurrency,
                     "ipfs-dataset-fetch",
                     self._deadline,
                     # Not a method, which would keep this object alive.

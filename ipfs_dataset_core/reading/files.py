@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=IPFSDatasetError)
 
+# What is taken to arrive from a distant source, over a connection of 100 megabits a second.
+_BYTES_PER_SECOND = 12_500_000
 # A longer read is done in pieces of this size.
 _PIECE_BYTES = 4 << 20
 # A local copy is compared in parts of this size.
@@ -65,6 +67,10 @@ class VerifiedFile(ObjectFile):
     def block_bytes(self) -> int:
         return self._layout.block_bytes
 
+    @property
+    def bytes_per_round_trip(self) -> int:
+        return min(int(self._fetcher.sources.latency * _BYTES_PER_SECOND), _PIECE_BYTES // 2)
+
     def read_at(self, start: int, size: int) -> bytes:
         stop = min(start + size, self.size)
         if stop - start > self.limits.read_bytes:
@@ -99,6 +105,8 @@ class VerifiedFile(ObjectFile):
         if start >= stop:
             return b""
         read_ahead = self._read_ahead_at(start, stop)
+        if read_ahead is None and self._fetcher.sources.are_distant:
+            read_ahead = self._read_beside_nodes(start, stop)
         is_coming = read_ahead is not None and read_ahead.advance(start, stop)
         try:
             segments = self._layout.segments(start, stop)
@@ -149,8 +157,19 @@ class VerifiedFile(ObjectFile):
         self._last_read = start, stop
         return read_ahead
 
+    def _read_beside_nodes(self, start: int, stop: int) -> FileReadAhead | None:
+        """Returns what requests the bytes of a read together with the inner node that leads to them.
+
+        None where that node is known, or where nothing tells at which byte a leaf may begin.
+        """
+        if not self._layout.leaf_grid or self._layout.unread_node(start) is None:
+            return None
+        read_ahead = FileReadAhead(self._fetcher, self._layout, lasting=False)
+        read_ahead.hint(start, stop)
+        return read_ahead.at(start)
+
     def prefetch(self, spans: Iterable[Span]) -> None:
-        self._fetcher.prefetch_leaves(self._layout, self._layout.leaves(sorted(spans)))
+        self._fetcher.prefetch_leaves(self._layout, self._layout.scattered_leaves(spans))
 
     def read_ahead(self, start: int, stop: int) -> None:
         if self._read_ahead is None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # hand-made trees have more.
 _DEPTH = Limits().dag_depth
 _KEPT_NODES = 512
+# Fewer than these are loaded when they are needed.
+_SEVERAL_NODES = 2
 _KEPT_LEAVES = 1024
 # The size of the smallest usual leaves.
 _SMALL_LEAF_BYTES = 256 << 10
@@ -89,6 +91,12 @@ class FileLayout:
         first = self._way_to(0, 1)
         return first.stop if isinstance(first, Leaf) else LEAF_BYTES
 
+    @property
+    def leaf_grid(self) -> int:
+        """A number of bytes at whose multiples leaves seem to begin, 0 where they may begin anywhere."""
+        first = self._root.offsets[1] if self._root.links else 0
+        return next((size for size in (LEAF_BYTES, _SMALL_LEAF_BYTES) if first % size == 0), 0)
+
     def segments(self, start: int, stop: int, *, in_order: bool = False) -> Sequence[Leaf | Inline]:
         """Returns the parts of the file that hold bytes ``start`` to ``stop``, in order, each whole.
 
@@ -121,6 +129,36 @@ class FileLayout:
                 reached = segment.stop
                 if isinstance(segment, Leaf):
                     yield segment
+
+    def scattered_leaves(self, spans: Iterable[Span]) -> list[Leaf]:
+        """Returns the leaves that hold any byte of spans, in order, each once.
+
+        The inner nodes that are missing are loaded together, those of each level of the tree at once.
+        """
+        found: dict[int, Leaf] = {}
+        missing: list[Span] = []
+        for start, stop in spans:
+            leaf = self.leaf_with(start, stop)
+            if leaf is None:
+                missing.append((start, stop))
+            else:
+                found[leaf.start] = leaf
+        if missing:
+            self._load_nodes(missing)
+            found.update((leaf.start, leaf) for leaf in self.leaves(sorted(missing)))
+        return [found[start] for start in sorted(found)]
+
+    def _load_nodes(self, spans: Sequence[Span]) -> None:
+        """Loads the inner nodes on the way to spans, as far as there are several to be loaded together."""
+        for _ in range(self._depth):
+            ends = (self._way_to(at, at + 1) for start, stop in spans for at in (start, stop - 1))
+            nodes = {node for node in ends if isinstance(node, bytes)}
+            if self._prefetch is None or len(nodes) < _SEVERAL_NODES:
+                return
+            cids = [CID.from_bytes(node) for node in nodes]
+            self._prefetch(cids)
+            for cid in cids:
+                self._keep(cid.to_bytes(), parse_file(cid, self._load(cid)))
 
     def leaf_with(self, start: int, stop: int) -> Leaf | None:
         """Returns the leaf that holds all of a span, None where there is none or it is not known yet."""
@@ -218,12 +256,15 @@ class FileLayout:
         if node is None:
             cid = CID.from_bytes(raw_cid)
             node = parse_file(cid, self._load(cid))
-            self._nodes[raw_cid] = node
-            if len(self._nodes) > _KEPT_NODES:
-                self._nodes.popitem(last=False)
+            self._keep(raw_cid, node)
         if node.size != size:
             raise VerificationError(
                 f"Block {CID.from_bytes(raw_cid)} of file {self.cid} holds {node.size} bytes where its "
                 f"parent says {size}: the file was built wrongly and cannot be read"
             )
         return node
+
+    def _keep(self, raw_cid: bytes, node: FileNode) -> None:
+        self._nodes[raw_cid] = node
+        if len(self._nodes) > _KEPT_NODES:
+            self._nodes.popitem(last=False)

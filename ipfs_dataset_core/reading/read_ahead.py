@@ -180,12 +180,19 @@ class FileReadAhead(ReadAhead[Leaf]):
         fetcher: Fetches and verifies.
         layout: Of the file.
         window: Where the reader is; by default at the start of the file.
+        lasting: Whether there will be more than one read; otherwise the stream is closed after it.
     """
 
     def __init__(
-        self, fetcher: Fetcher, layout: FileLayout, window: ReadAheadWindow | None = None
+        self,
+        fetcher: Fetcher,
+        layout: FileLayout,
+        window: ReadAheadWindow | None = None,
+        *,
+        lasting: bool = True,
     ) -> None:
         super().__init__(fetcher)
+        self._lasting = lasting
         self._layout = layout
         self._window = window or ReadAheadWindow(layout.size, fetcher.read_ahead_bytes)
         self._is_active = False  # whether anything was asked for
@@ -229,6 +236,9 @@ class FileReadAhead(ReadAhead[Leaf]):
 
         Otherwise they would push everything else out of the cache before they are read again.
         """
+        if not self._lasting:
+            self.close()
+            return
         if not self._is_active or self._layout.size <= self._fetcher.memory // 2:
             return
         for segment in segments:
@@ -248,7 +258,8 @@ class FileReadAhead(ReadAhead[Leaf]):
         hinted_stop = self._window.hinted_stop
         if start < hinted_stop:
             # All of the leaf in which it ends, where that is as most builders make them.
-            hinted_stop = -(-hinted_stop // LEAF_BYTES) * LEAF_BYTES
+            grid = self._layout.leaf_grid or LEAF_BYTES
+            hinted_stop = -(-hinted_stop // grid) * grid
             length = min(hinted_stop - start, _MAX_RANGE_BYTES)
         else:
             length = self._range_bytes
@@ -275,10 +286,12 @@ class FileReadAhead(ReadAhead[Leaf]):
     def _open_early(self, start: int) -> None:
         """Has a worker open the range at once where its leaves are not known before a node was fetched.
 
-        Where that node is cached, the leaves may be cached too; with a cache on disk, they may be there.
+        Where that node is cached, in memory or on disk, the leaves may be cached too.
         """
         fetcher, node = self._fetcher, self._layout.unread_node(start)
-        if node is None or fetcher.sources.keeps or fetcher.is_cached(node):
+        if node is None or fetcher.is_cached(node) or fetcher.sources.has_kept(node):
+            return
+        if start and not self._layout.leaf_grid:
             return
         if fetcher.bulk.serves_ranges and not self._closed and self._becomes_worker():
             self._open_at = start

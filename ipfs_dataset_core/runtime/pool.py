@@ -21,7 +21,7 @@ class DaemonPool:
     """Runs functions in daemon threads, which are started when there is work and none is idle. Thread-safe.
 
     Args:
-        size: Number of threads at the most.
+        size: Number of threads at the most, or what returns it, where it may change.
         name: Start of the names of the threads.
         patience: Seconds after which a thread without work ends, since owners are often not closed.
         retired: Called by a thread that ends for want of work.
@@ -29,12 +29,12 @@ class DaemonPool:
 
     def __init__(
         self,
-        size: int,
+        size: int | Callable[[], int],
         name: str,
         patience: float = IDLE_SECONDS,
         retired: Callable[[], None] = lambda: None,
     ) -> None:
-        self._size = size
+        self._size = size if callable(size) else lambda: size
         self._name = name
         self._work: deque[Callable[[], None]] = deque()
         self._condition = threading.Condition()
@@ -56,7 +56,7 @@ class DaemonPool:
             self._work.append(work)
             if self._idle >= len(self._work):
                 self._condition.notify()
-            elif self._started < self._size:
+            elif self._started < self._size():
                 self._started += 1
                 # In an empty context: free-threaded Python copies that of the caller, with its deadline.
                 threading.Thread(
@@ -97,13 +97,15 @@ class TimedWork(DaemonPool):
     """A pool whose work has a deadline: by default what time its caller has left.
 
     Args:
-        size: Number of threads at the most.
+        size: Returns the number of threads at the most, which may change.
         name: Start of the names of the threads.
         seconds: How long any work may take.
         retired: Called by a thread that ends for want of work.
     """
 
-    def __init__(self, size: int, name: str, seconds: float, retired: Callable[[], None]) -> None:
+    def __init__(
+        self, size: Callable[[], int], name: str, seconds: float, retired: Callable[[], None]
+    ) -> None:
         super().__init__(size, name, retired=retired)
         self._seconds = seconds
 

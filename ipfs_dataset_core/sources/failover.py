@@ -25,7 +25,12 @@ from ipfs_dataset_core.sources.disk_cache import DiskCache
 from ipfs_dataset_core.sources.hedging import HedgedRequests
 from ipfs_dataset_core.sources.names import newest_record
 from ipfs_dataset_core.sources.retry import backoff, pause, wait_at_least, with_retries
-from ipfs_dataset_core.sources.source import FAILURES, Source, loader_workers
+from ipfs_dataset_core.sources.source import (
+    DISTANT_SECONDS,
+    FAILURES,
+    Source,
+    loader_workers,
+)
 from ipfs_dataset_core.toolkit.index_cache import IndexCache
 
 if TYPE_CHECKING:
@@ -60,7 +65,7 @@ class SourcePool:
         )
         self._hedged = None
         if len(self.transports) > 1:
-            self._hedged = HedgedRequests(2 * self.concurrency)
+            self._hedged = HedgedRequests(lambda: 2 * self.concurrency)
         self._cache = None
         if options.cache_dir is not None:
             self._cache = DiskCache(
@@ -72,6 +77,17 @@ class SourcePool:
         """Number of requests at once that serve these sources well."""
         most = max((transport.concurrency for transport in self.transports), default=1)
         return max(1, min(most, self._options.max_requests // loader_workers()))
+
+    @property
+    def latency(self) -> float:
+        """Seconds that the fastest answer of these sources took, 0 where there was none yet."""
+        known = [transport.latency for transport in self.transports if transport.latency]
+        return min(known, default=0.0)
+
+    @property
+    def are_distant(self) -> bool:
+        """Whether a request waits for the network far longer than for the source."""
+        return self.latency >= DISTANT_SECONDS
 
     def get_block(self, cid: CID) -> bytes:
         """Returns the block that `cid` names, from the first source that delivers it intact.

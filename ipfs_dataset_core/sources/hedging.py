@@ -30,13 +30,13 @@ class HedgedRequests:
     """Asks several sources in threads of its own. Thread-safe.
 
     Args:
-        size: Number of requests at once.
+        size: Number of requests at once, or what returns it.
 
     Attributes:
         permits: One is held for each request beyond the first one.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int | Callable[[], int]) -> None:
         self._pool = DaemonPool(size, "ipfs-dataset-race")
         self.permits = threading.Semaphore(_MAX_HEDGES)
 

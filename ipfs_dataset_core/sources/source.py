@@ -30,6 +30,10 @@ T = TypeVar("T")
 
 # After one of these another source is asked; any other error is a defect.
 FAILURES = (TransportError, VerificationError, LimitError, FormatError)
+# A source that has never answered faster is distant: a node needs a few milliseconds for a block.
+DISTANT_SECONDS = 0.015
+# Sources that serve fewer requests at once well are not sent more for being distant.
+_SEVERAL = 8
 # How long a source is asked last after a failure, and after wrong bytes.
 FAILED_SECONDS = 10.0
 WRONG_BYTES_SECONDS = 300.0
@@ -55,6 +59,9 @@ class Source(WrapperTransport):
     something is read from it. A batch of blocks counts as one request, while its next block is waited for:
     how much of it is under way at once is the transport's to decide.
 
+    A distant source is sent as many requests at once as the user allows, since they wait for the network and
+    not for the source; but not once it has asked us to wait.
+
     The user's order of preference holds among sources that work. A source that failed rests: it is asked last
     for a while, so that a dead one costs its time-out now and then, not for every block. A source that asked
     us to wait is not asked before.
@@ -68,6 +75,7 @@ class Source(WrapperTransport):
     Attributes:
         has_delivered: Whether any request succeeded.
         requests: Number of requests so far.
+        latency: Seconds that its fastest block took, 0 before the first one.
     """
 
     def __init__(
@@ -80,6 +88,8 @@ class Source(WrapperTransport):
         super().__init__(wrapped)
         self.has_delivered = False
         self.requests = 0
+        self.latency = 0.0
+        self._in_flight = in_flight
         self._slots = threading.Semaphore(max(1, in_flight // workers))
         # Seconds from one request to the next, and when the next may be, on the monotonic clock.
         self._gap = 0.0 if per_second is None else workers / per_second
@@ -96,9 +106,12 @@ class Source(WrapperTransport):
         started = time.monotonic()
         with self._slots:
             self._count_request()
+            requested = time.monotonic()
             block = self.wrapped.get_block(cid)
-        seconds = time.monotonic() - started
+        now = time.monotonic()
+        seconds = now - started
         with self._lock:
+            self.latency = min(self.latency or math.inf, now - requested)
             self._block_seconds = [*self._block_seconds[1 - _KEPT_LATENCIES :], seconds]
         return block
 
@@ -160,6 +173,12 @@ class Source(WrapperTransport):
         with self._slots:
             self._count_request()
             return self.wrapped.resolve_name(name)
+
+    @property
+    def concurrency(self) -> int:  # type: ignore[override]
+        usual = int(self.wrapped.concurrency)
+        grows = self.latency >= DISTANT_SECONDS and usual >= _SEVERAL and not self._limited_until
+        return max(usual, self._in_flight) if grows else usual
 
     def hedge_delay(self, *, in_batch: bool = False) -> float:
         """Returns after how many seconds a block is late: half as much again as nearly all took.

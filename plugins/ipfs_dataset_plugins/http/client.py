@@ -82,6 +82,7 @@ class HTTPClient:
             raise AddressError(f"auth names other sources than {endpoint.name}: choose before this")
         self._auth: str | Callable[[], str] | None = auth
         self._timeout = options.timeout
+        self._max_requests = options.max_requests
         self._origin, self._prefix = _parsed(endpoint)
         self._allowed = allowed
         self._secrets = secrets
@@ -159,7 +160,7 @@ class HTTPClient:
         from ipfs_dataset_plugins.http.connection import IdleConnections  # noqa: PLC0415
 
         self._process = os.getpid()
-        self._idle = IdleConnections(self._timeout if self._spare else None)
+        self._idle = IdleConnections(self._timeout if self._spare else None, self._max_requests)
         self._environment: Environment | None = None
         self._pools: dict[tuple[Origin, AddressFilter], Pool | SecurePool] = {}
         self._lock = threading.Lock()

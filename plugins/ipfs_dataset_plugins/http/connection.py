@@ -303,6 +303,7 @@ class IdleConnections:
     only a limit for all of them together is one.
 
     Args:
+        most: How many are kept at the most, if more than `MAX_IDLE_CONNECTIONS`.
         spare_seconds: For how long to try to open a second connection beside that of the first request;
             None opens none.
 
@@ -311,7 +312,10 @@ class IdleConnections:
         spare: The server, and the thread that opens that connection, until a request has waited for it.
     """
 
-    def __init__(self, spare_seconds: float | None = None) -> None:
+    def __init__(
+        self, spare_seconds: float | None = None, most: int = MAX_IDLE_CONNECTIONS
+    ) -> None:
+        self._most = max(most, MAX_IDLE_CONNECTIONS)
         self.spare_seconds = spare_seconds
         self.spare: tuple[Hashable, threading.Thread] | None = None
         self._idle: list[tuple[Hashable, HTTPConnection]] = []
@@ -346,7 +350,7 @@ class IdleConnections:
         with self._lock:
             if not self._closed:
                 self._idle.append((server, connection))
-                if len(self._idle) <= MAX_IDLE_CONNECTIONS:
+                if len(self._idle) <= self._most:
                     return
                 surplus = self._idle.pop(0)[1]
         surplus.close()

@@ -57,6 +57,8 @@ _FAT = 0
 _MAX_COMMENT_BYTES = 0xFFFF
 # Larger than any entry, so that each piece contains at least one.
 DIRECTORY_PIECE_BYTES = 1 << 20
+# An entry takes some 60 bytes, so that members have 4 KiB on the average where the directory is that large.
+_FILE_BYTES_PER_ENTRY_BYTE = 64
 _MAX_OFFSET = (1 << 63) - 1
 _JOIN = "Join the parts first: zip -s 0 parts.zip --out whole.zip"
 
@@ -97,10 +99,14 @@ class CentralDirectory(NamedTuple):
 def find_directory(file: ObjectFile) -> CentralDirectory:
     """Finds the central directory, by one read of the end of the file in most cases.
 
+    From a distant source that read is as long as the directory may be, which is then in memory.
+
     Raises:
         FormatError: It has none, or only that of another archive or of one part of an archive.
     """
-    start = max(0, file.size - _END.size - _MAX_COMMENT_BYTES - 1 - _LOCATOR_64.size - _END_64.size)
+    longest = _END.size + _MAX_COMMENT_BYTES + 1 + _LOCATOR_64.size + _END_64.size
+    probable = min(file.size // _FILE_BYTES_PER_ENTRY_BYTE, file.bytes_per_round_trip)
+    start = max(0, file.size - max(longest, probable))
     tail = file.read_at(start, file.size - start)
     try:
         directory = _parse_end(tail, start)
