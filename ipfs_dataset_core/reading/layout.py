@@ -82,14 +82,15 @@ class FileLayout:
         self._nodes: OrderedDict[bytes, FileNode] = OrderedDict()
         self._inner: set[bytes] = set()
         self._recent: dict[int, Leaf] = {}
+        self._leaf_bytes = LEAF_BYTES
         self._root = parse_file(cid, load(cid))
         self.size = self._root.size
 
     @property
     def block_bytes(self) -> int:
-        """About how many bytes a leaf holds: those of the first one where that is known."""
+        """About how many bytes a leaf holds: those of the first one where that, or any other, is known."""
         first = self._way_to(0, 1)
-        return first.stop if isinstance(first, Leaf) else LEAF_BYTES
+        return first.stop if isinstance(first, Leaf) else self._leaf_bytes
 
     @property
     def leaf_grid(self) -> int:
@@ -266,5 +267,8 @@ class FileLayout:
 
     def _keep(self, raw_cid: bytes, node: FileNode) -> None:
         self._nodes[raw_cid] = node
+        first = self._leaf(node, 0, 0) if node.links else None
+        if first is not None:
+            self._leaf_bytes = first.stop
         if len(self._nodes) > _KEPT_NODES:
             self._nodes.popitem(last=False)

@@ -277,7 +277,7 @@ class FileReadAhead(ReadAhead[Leaf]):
             self._is_active = True
             self._open_early(start)
         try:
-            leaves = list(self._layout.leaves([(start, stop)], in_order=True))
+            leaves = list(self._layout.leaves([(start, stop)], in_order=self._lasting))
         except IPFSDatasetError as error:
             log.debug("cannot read ahead: %s", error)
         else:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+import zipfile
+from contextlib import closing
+
 import attrs
 import pytest
 
 from ipfs_dataset_core import FormatError, IPFSObject, RemoteFileType
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
+from ipfs_dataset_core.datasets.map_style import IPFSDataset
 from ipfs_dataset_core.ipld import get_profile
-from tests.support.archives import tar_of
+from tests.support.archives import tar_of, zip_of
 from tests.support.builders import noise, one_file, tree
 from tests.support.gateway_server import GatewayServer
+from tests.support.http_server import Plan, rate_limited
 from tests.support.round_trips import RoundTrips, described
 
 FILES = {f"{number:04}.bin": noise(3000, number) for number in range(100)}
@@ -96,3 +103,124 @@ def test_a_tar_takes_its_first_node_and_its_bytes_together():
         assert in_order(root, server, RemoteFileType.TAR) == MEMBERS
     trips.check()
     assert sorted(map(described, trips.requests[1:3])) == [f"bytes=0-{len(TAR) - 1}", "raw"]
+
+
+ZIP = zip_of(MEMBERS, zipfile.ZIP_STORED)
+_others = itertools.count(1000)
+
+
+def another_zip():
+    """Returns members and their ZIP, whose index no other test has found."""
+    members = [(name, noise(30_000, next(_others))) for name, _ in MEMBERS]
+    return members, zip_of(members, zipfile.ZIP_STORED)
+
+
+def numbered(root, server, **options):
+    named = IPFSObject(f"ipfs://{root}", RemoteFileType.ZIP)
+    return IPFSDataset(named, gateways=[server.url], **options)
+
+
+def test_a_sample_of_a_zip_takes_three_answers():
+    members, data = another_zip()
+    root, blocks = one_file(data, NARROW)
+    # The root; the node of the last bytes and these; the node of the sample and this.
+    trips = RoundTrips(1, 2, 2)
+    with GatewayServer(blocks, fault=trips) as server, closing(numbered(root, server)) as dataset:
+        assert dataset[0] == members[0]
+        trips.check()
+        assert sorted(map(described, trips.requests[1:3]))[1] == "raw"
+        assert sorted(map(described, trips.requests[3:5])) == ["bytes=0-1048575", "raw"]
+
+
+def flipped(plan):
+    return attrs.evolve(plan, flip_at=len(plan.body) // 2)
+
+
+def cut(plan):
+    return attrs.evolve(plan, cut_at=len(plan.body) // 2)
+
+
+def limited(_):
+    return rate_limited("1")
+
+
+def refused(_):
+    return Plan(status=501, body=b"ranges are not served")
+
+
+def whole(plan):
+    return Plan(headers={"Content-Type": "application/octet-stream"}, body=ZIP)
+
+
+@pytest.mark.parametrize("fault", [flipped, cut, limited, refused, whole])
+def test_a_range_that_was_requested_too_early_costs_time_and_nothing_else(fault):
+    members, data = another_zip()
+    root, blocks = one_file(data, NARROW)
+    count = itertools.count()
+
+    def faulty(request, plan):
+        time.sleep(0.03)
+        is_range = "range" in request.headers and next(count) < 2
+        return fault(plan) if is_range else plan
+
+    with GatewayServer(blocks, fault=faulty) as server, closing(numbered(root, server)) as dataset:
+        assert [dataset[number] for number in (0, 50, 99)] == [members[n] for n in (0, 50, 99)]
+
+
+@pytest.mark.parametrize("serves", [{"serve_plain": False}, {"serve_car": False}])
+@pytest.mark.parametrize("profile", [NARROW, "unixfs-v0-2015"])
+def test_a_zip_is_read_from_a_distant_source_of_any_kind(serves, profile):
+    members, data = another_zip()
+    root, blocks = one_file(data, profile)
+
+    def slow(_, plan):
+        return attrs.evolve(plan, delay=0.03)
+
+    with GatewayServer(blocks, fault=slow, **serves) as server:
+        with closing(numbered(root, server)) as dataset:
+            chosen = [90, 3, 55, 17, 71]
+            assert dataset.__getitems__(chosen) == [members[number] for number in chosen]
+
+
+def test_no_bytes_are_guessed_where_leaves_begin_anywhere():
+    uneven = attrs.evolve(NARROW, chunk_size=200_000)
+    members, data = another_zip()
+    root, blocks = one_file(data, uneven)
+    trips = RoundTrips()
+    with GatewayServer(blocks, fault=trips) as server, closing(numbered(root, server)) as dataset:
+        assert dataset[0] == members[0]
+        assert {described(request) for request in trips.requests} == {"raw"}
+
+
+def test_a_batch_takes_its_nodes_together_and_its_leaves_together():
+    members, data = another_zip()
+    root, blocks = one_file(data, NARROW)
+    chosen = [2, 40, 80]  # one for each node: of these the last is known, with the directory
+    trips = RoundTrips(1, 2, 2, 3)
+    with GatewayServer(blocks, fault=trips) as server, closing(numbered(root, server)) as dataset:
+        assert dataset.__getitems__(chosen) == [members[number] for number in chosen]
+        trips.check()
+        assert {described(request) for request in trips.requests[3:]} == {"raw"}
+
+
+def scattered(count):
+    """Returns a ZIP with leaves of 64 KiB and numbers of samples of which each is in a leaf of its own."""
+    profile = attrs.evolve(NARROW, chunk_size=1 << 16, file_links=1024)
+    header_bytes = 38
+    members = [
+        (f"{number:04}.bin", noise((1 << 14) - header_bytes, number))
+        for number in range(16 * count)
+    ]
+    return members, one_file(zip_of(members, zipfile.ZIP_STORED), profile), range(0, 16 * count, 16)
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(32, [32, 8]), (64, [40]), (4, [4] * 10)])
+def test_a_batch_from_afar_is_as_many_requests_at_once_as_the_user_allows(most, sizes):
+    members, (root, blocks), chosen = scattered(40)
+    trips = RoundTrips()
+    with GatewayServer(blocks, fault=trips) as server:
+        with closing(numbered(root, server, max_requests=most)) as dataset:
+            assert len(dataset) == len(members)
+            trips.expect(*sizes)
+            assert dataset.__getitems__(list(chosen)) == [members[number] for number in chosen]
+            trips.check()

@@ -45,16 +45,17 @@ class RoundTrips:
         time.sleep(self._delay)
         return plan
 
+    def expect(self, *sizes: int) -> None:
+        """Forgets what came so far, and expects other round trips."""
+        with self._arrival:
+            self.requests.clear()
+            self._ends = list(accumulate(sizes))
+
     def check(self) -> None:
         """Fails where there were other round trips than expected."""
         sent = list(map(described, self.requests))
         assert not self._late, (self._late, sent)
         assert len(sent) == self._ends[-1], sent
-
-    def wait(self) -> None:
-        """Waits until all requests have come, also those that nobody waits for."""
-        with self._arrival:
-            self._arrival.wait_for(lambda: len(self.requests) >= self._ends[-1], PATIENT_SECONDS)
 
 
 def described(request: Request) -> str:
