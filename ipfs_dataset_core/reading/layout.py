@@ -139,6 +139,8 @@ class FileLayout:
         found: dict[int, Leaf] = {}
         missing: list[Span] = []
         for start, stop in spans:
+            if start >= stop:
+                continue
             leaf = self.leaf_with(start, stop)
             if leaf is None:
                 missing.append((start, stop))

@@ -13,7 +13,7 @@ from ipfs_dataset_core.errors import IPFSDatasetError, LimitError, VerificationE
 from ipfs_dataset_core.ipld import CID, RAW, FileBuilder, dag_pb, make_cid
 from ipfs_dataset_core.ipld.builder import Profile
 from ipfs_dataset_core.ipld.cid import DAG_PB
-from ipfs_dataset_core.ipld.unixfs import NodeType, UnixFS, leaf_frame, parse_file
+from ipfs_dataset_core.ipld.unixfs import LEAF_BYTES, NodeType, UnixFS, leaf_frame, parse_file
 from ipfs_dataset_core.options import Limits
 from ipfs_dataset_core.reading.layout import FileLayout, Inline, Leaf
 from tests.support.builders import noise
@@ -280,3 +280,65 @@ def test_the_leaves_of_spans_are_those_that_hold_any_of_their_bytes_each_once(ma
     every = [s for s in layout.segments(0, layout.size) if isinstance(s, Leaf)]
     held = [s for s in every if any(max(s.start, a) < min(s.stop, b) for a, b in spans)]
     assert found == held
+
+
+@given(odd_trees(), st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=8))
+def test_scattered_leaves_are_those_of_sorted_spans(made, spans):
+    tree, root, _ = made
+    prefetched: list[CID] = []
+    layout = tree.layout(root)
+    layout._prefetch = prefetched.extend
+    found = layout.scattered_leaves(spans)
+    assert found == list(tree.layout(root).leaves(sorted(spans)))
+    assert found == layout.scattered_leaves(reversed(spans)), "known by now"
+    assert set(prefetched) <= set(tree.loads)
+
+
+def narrow(chunk=100, width=4, size=10_000):
+    """Returns a tree of three levels of nodes, its root, and the layout with what it prefetched."""
+    profile = Profile(
+        name="t",
+        cid_version=1,
+        raw_leaves=True,
+        chunk_size=chunk,
+        file_links=width,
+        hamt_size="block",
+    )
+    tree = Tree()
+    builder = FileBuilder(profile, tree.emit)
+    builder.write(noise(size))
+    batches: list[list[CID]] = []
+    root = builder.finish().cid
+    return (
+        tree,
+        FileLayout(root, tree.load, prefetch=lambda cids: batches.append(list(cids))),
+        batches,
+    )
+
+
+def test_the_nodes_of_scattered_spans_are_loaded_level_by_level():
+    tree, layout, batches = narrow()
+    spans = [(at, at + 10) for at in range(5, 10_000, 1_500)]
+    assert len(layout.scattered_leaves(spans)) == len(spans)
+    assert len(batches) == 3, "four levels, of which the root is there and the last are leaves"
+    assert sum(map(len, batches)) == len(set(tree.loads)) - 1
+    batches.clear()
+    layout.scattered_leaves(spans)
+    assert batches == []
+
+
+@pytest.mark.parametrize(
+    ("chunk", "grid"),
+    [(1 << 20, 1 << 20), (1 << 18, 1 << 18), (1 << 16, 1 << 18), (300_000, 0), (100, 0)],
+)
+def test_where_leaves_seem_to_begin_is_told_by_the_root(chunk, grid):
+    _, layout, _ = narrow(chunk, width=5, size=26 * chunk)
+    assert layout.leaf_grid == grid or (grid and layout.leaf_grid % grid == 0)
+    assert layout.leaf_grid % chunk == 0
+
+
+def test_the_size_of_blocks_is_known_as_soon_as_any_leaf_is():
+    _, layout, _ = narrow()
+    assert layout.block_bytes == LEAF_BYTES
+    layout.segments(5_000, 5_001)
+    assert layout.block_bytes == 100

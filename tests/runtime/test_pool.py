@@ -152,3 +152,24 @@ def test_a_thread_that_ends_for_want_of_work_calls_retired():
     pool.submit(lambda: None)
     assert retired.wait(TIMEOUT)
     pool.close()
+
+
+def test_the_number_of_threads_may_grow():
+    most, running = [1], threading.Barrier(3)
+    pool = DaemonPool(lambda: most[0], "test-growing")
+    started = threading.Semaphore(0)
+
+    def work():
+        started.release()
+        running.wait(20)
+
+    pool.submit(work)
+    assert started.acquire(timeout=20)
+    pool.submit(work)
+    assert not started.acquire(blocking=False)
+    most[0] = 3
+    pool.submit(work)  # starts one thread, which takes what waits
+    pool.submit(lambda: None)  # and another
+    assert started.acquire(timeout=20)
+    assert started.acquire(timeout=20)
+    pool.close()

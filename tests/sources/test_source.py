@@ -110,6 +110,42 @@ def test_being_late_never_shortens_a_rest(source, clock):
     assert not source.rests
 
 
+@pytest.mark.parametrize(
+    ("declared", "seconds", "at_once"),
+    [(16, 0.001, 16), (16, 0.1, 50), (8, 0.1, 50), (64, 0.1, 64), (4, 0.1, 4), (1, 0.1, 1)],
+)
+def test_a_distant_source_is_sent_as_many_requests_at_once_as_allowed(
+    clock, declared, seconds, at_once
+):
+    def slow(_, data):
+        clock[0] += seconds
+        return data
+
+    transport = Recorder({NAME.multihash: BLOCK}, change=slow, concurrency=declared)
+    source = Source(transport, in_flight=50)
+    assert (source.latency, source.concurrency) == (0, declared)
+    source.get_block(NAME)
+    assert source.latency == pytest.approx(seconds)
+    assert source.concurrency == at_once
+    fails(source, RateLimitedError("slower, please", retry_after=1.0))
+    assert source.concurrency == declared, "it has asked for less"
+
+
+def test_the_fastest_block_tells_how_distant_a_source_is(clock):
+    seconds = iter([0.3, 0.1, 0.002, 5.0])
+
+    def slow(_, data):
+        clock[0] += next(seconds)
+        return data
+
+    source = Source(Recorder({NAME.multihash: BLOCK}, change=slow, concurrency=16), in_flight=32)
+    found = []
+    for _ in range(4):
+        source.get_block(NAME)
+        found.append(source.concurrency)
+    assert found == [32, 32, 16, 16]
+
+
 def test_a_block_is_late_where_it_takes_longer_than_nearly_all_before(clock):
     seconds = [0.2]
 
