@@ -69,31 +69,33 @@ class BatchReader:
             self._unread_hints = 0  # for a batch is being read
             self.prefetch(samples, numbered(soon, length))
         positions = list(numbered(indices, length))
-        if unchanged and _are_scattered(positions):
+        missing = self._missing(samples, positions)
+        if unchanged and _are_read_together(positions, missing):
             try:
-                batch = self.read(samples, positions, partial(together, samples, positions))
+                batch = self._read(samples, missing, partial(together, samples, positions))
             except IPFSDatasetError:
                 if policy.raises:
                     raise
+                missing = positions
             else:
                 policy.succeeded()
                 return batch
 
         replacement = Replacement(read, length, policy.max_failures) if replaces else None
 
-        def one_by_one(group: list[int]) -> Iterator[tuple[int, T | Literal[Skipped.SAMPLE]]]:
+        def one_by_one(group: Sequence[int]) -> Iterator[tuple[int, T | Literal[Skipped.SAMPLE]]]:
             for place in group:
                 sample = policy.read(read, operator.index(indices[place]), replacement)
                 yield place, sample
 
-        found = self.read(samples, positions, one_by_one)
+        found = self._read(samples, missing, one_by_one)
         return [sample for sample in found if sample is not Skipped.SAMPLE]
 
     def read(
         self,
         samples: IndexedSamples,
         positions: Sequence[int | None],
-        read_group: Callable[[list[int]], Iterable[tuple[int, T]]],
+        read_group: Callable[[Sequence[int]], Iterable[tuple[int, T]]],
     ) -> list[T]:
         """Returns the samples of a batch in its order, fetched together.
 
@@ -102,22 +104,39 @@ class BatchReader:
             positions: The samples' numbers, None for an index that is out of range.
             read_group: Reads the samples at some places of the batch; returns pairs of place and sample.
         """
-        batch: dict[int, T] = {}
-        for group in self._fetched(samples, positions):
-            batch.update(read_group(group))
-        return [batch[place] for place in range(len(positions))]
+        return self._read(samples, self._missing(samples, positions), read_group)
 
-    def _fetched(
+    def _missing(
         self, samples: IndexedSamples, positions: Sequence[int | None]
-    ) -> Iterator[list[int]]:
-        """Yields the places of a batch in groups, each when its samples are being fetched."""
+    ) -> Sequence[int | None]:
+        """Returns the numbers of samples of a batch that have to be fetched, and None for all others."""
         self._unread_hints = 0
-        missing = [None if p in self._prefetched else p for p in positions]
-        self._prefetched.difference_update(positions)
-        if all(p is None for p in missing):  # all of it is being fetched
-            return iter([list(range(len(positions)))])
-        groups = in_groups(samples, missing, self._memory)
-        return fetched_ahead(groups, samples, lambda group: [_known(missing, group)])
+        missing = positions
+        if self._prefetched:
+            missing = [None if p in self._prefetched else p for p in positions]
+            self._prefetched.difference_update(positions)
+        known = sorted(p for p in missing if p is not None)
+        with suppress(IPFSDatasetError):  # raised where the sample is read
+            if not known or samples.is_cached(known):
+                return [None] * len(positions)
+        return missing
+
+    def _read(
+        self,
+        samples: IndexedSamples,
+        missing: Sequence[int | None],
+        read_group: Callable[[Sequence[int]], Iterable[tuple[int, T]]],
+    ) -> list[T]:
+        """Does what `read` does, of a batch of which it is known what has to be fetched."""
+        everything = range(len(missing))
+        if not any(position is not None for position in missing):
+            batch = dict(read_group(everything))
+        else:
+            batch = {}
+            groups = in_groups(samples, missing, self._memory)
+            for group in fetched_ahead(groups, samples, lambda group: [_known(missing, group)]):
+                batch.update(read_group(group))
+        return [batch[place] for place in everything]
 
     def prefetch(self, samples: IndexedSamples, positions: Iterable[int | None]) -> None:
         """Starts fetching what the next batches need.
@@ -138,7 +157,10 @@ class BatchReader:
 
 def numbered(indices: Iterable[SupportsIndex], length: int) -> Iterator[int | None]:
     """Yields the numbers of samples, counted from 0, None for an index that is out of range."""
-    return (i % length if -length <= i < length else None for i in map(operator.index, indices))
+    numbers = list(map(operator.index, indices))
+    if not numbers or (min(numbers) >= 0 and max(numbers) < length):  # as samplers give them
+        return iter(numbers)
+    return (i % length if -length <= i < length else None for i in numbers)
 
 
 def fetched_ahead(
@@ -205,11 +227,18 @@ def together(
     return zip(places, samples.read_each([positions[place] for place in places]), strict=False)
 
 
-def _are_scattered(positions: Sequence[int | None]) -> TypeGuard[Sequence[int]]:
-    """Tells whether a batch is random access; sequential access is detected by the file."""
-    known = [position for position in positions if position is not None]
-    if len(known) < max(2, len(positions)):
+def _are_read_together(
+    positions: Sequence[int | None], missing: Sequence[int | None]
+) -> TypeGuard[Sequence[int]]:
+    """Tells whether a batch is read together: random access, and what need not be fetched.
+
+    Otherwise the file sees one read after the other, and detects sequential access.
+    """
+    if len(positions) < 2 or None in positions:  # noqa: PLR2004 - with one there is nothing together
         return False
+    if not any(position is not None for position in missing):
+        return True
+    known = cast("Sequence[int]", positions)
     return max(known) - min(known) >= _SCATTERED * len(known)
 
 

@@ -258,8 +258,15 @@ class ObjectShard(Shard):
     def prefetch(self, positions: Sequence[int]) -> None:
         self.reader.prefetch(self.source, self.index(), positions)
 
+    def is_cached(self, positions: Sequence[int]) -> bool:
+        source, prefetch = self.source, type(unguarded(self.reader)).prefetch
+        # A reader that fetches something else may need something else.
+        if prefetch is not Reader.prefetch or not isinstance(source, ObjectFile):
+            return False
+        return source.is_cached(self.index().spans_at(positions))
+
     def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
-        spans, source = map(self.index().span, positions), self.source
+        spans, source = self.index().spans_at(positions), self.source
         return (
             source.fetch_bytes(spans) if isinstance(source, ObjectFile) else whole_blocks(spans, 1)
         )
@@ -527,8 +534,27 @@ class FolderShard(Shard):
         except IPFSDatasetError as error:
             raise located(error, self._where(self._first + position, name)) from error.__cause__
 
+    def read_each(self, positions: Iterable[int]) -> Iterator[Sample]:
+        numbers = list(positions)
+        names = list(self._names.at(numbers))
+        done = 0
+        try:
+            directory = self._directory.get()
+            for name, data in zip(names, directory.read_each(names), strict=True):
+                sample = name, data
+                if self._decoders is not None:
+                    sample = self._decoders.decoded(sample, directory.limits)
+                yield sample
+                done += 1
+        except IPFSDatasetError as error:
+            where = self._where(self._first + numbers[done], names[done])
+            raise located(error, where) from error.__cause__
+
     def prefetch(self, positions: Sequence[int]) -> None:
-        self._directory.get().prefetch([self._names[position] for position in positions])
+        self._directory.get().prefetch(list(self._names.at(positions)))
+
+    def is_cached(self, positions: Sequence[int]) -> bool:
+        return self._directory.get().is_cached(list(self._names.at(positions)))
 
     def read_ahead(self, positions: Sequence[int]) -> None:
         if self._first > len(self):  # it would fetch all that lies in front of these as well
@@ -638,6 +664,9 @@ class ConcatenatedShards(IndexedSamples):
     def prefetch(self, positions: Iterable[int]) -> None:
         for shard, within in self._by_shard(positions):
             shard.prefetch(within)
+
+    def is_cached(self, positions: Iterable[int]) -> bool:
+        return all(shard.is_cached(within) for shard, within in self._by_shard(positions))
 
     def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
         for shard, within in self._by_shard(positions):

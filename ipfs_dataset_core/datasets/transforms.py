@@ -111,6 +111,9 @@ class TransformedSamples(IndexedSamples):
     def prefetch(self, positions: Sequence[int]) -> None:
         self._samples.prefetch(positions)
 
+    def is_cached(self, positions: Sequence[int]) -> bool:
+        return self._samples.is_cached(positions)
+
     def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
         return self._samples.fetch_bytes(positions)
 

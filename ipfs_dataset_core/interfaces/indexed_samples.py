@@ -50,6 +50,16 @@ class IndexedSamples(ABC):
             positions: In ascending order.
         """
 
+    def is_cached(self, positions: Sequence[int]) -> bool:
+        """Returns whether all that samples need is in memory or being fetched; False where that is not known.
+
+        Then they are read without `prefetch`, which takes longer than to read them.
+
+        Args:
+            positions: In ascending order.
+        """
+        return False
+
     def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
         """Yields about how many bytes each sample needs besides those that the samples before it need.
 

@@ -98,6 +98,17 @@ class ObjectFile(io.RawIOBase, ABC):
             spans: Pairs ``(start, stop)`` of byte positions in the file, in any order.
         """
 
+    def is_cached(self, spans: Iterable[Span]) -> bool:
+        """Returns whether all bytes of spans are in memory or being fetched; False where that is not known.
+
+        Nothing is fetched for it. A batch of which this is true is read without `prefetch`. So spans that
+        adjoin count as read in order where they continue such a reading.
+
+        Args:
+            spans: Pairs ``(start, stop)`` of byte positions in the file; fastest where they ascend.
+        """
+        return False
+
     def fetch_bytes(self, spans: Iterable[Span]) -> Iterator[int]:
         """Yields, for each span in order, about how many bytes it needs that earlier ones do not."""
         return whole_blocks(spans, self.block_bytes)
@@ -215,6 +226,20 @@ class ObjectDirectory(ABC):
             FormatError: The path names a directory or a symlink.
         """
 
+    def read_each(self, paths: Iterable[str]) -> Iterator[bytes]:
+        """Yields the content of several files; by default each is opened and read.
+
+        Args:
+            paths: Relative paths.
+
+        Raises:
+            ObjectNotFoundError: As `open`.
+            FormatError: As `open`.
+        """
+        for path in paths:
+            with self.open(path) as file:
+                yield file.read()
+
     @abstractmethod
     def contains(self, path: str) -> bool:
         """Returns whether the directory has a file or directory at a relative path."""
@@ -228,6 +253,14 @@ class ObjectDirectory(ABC):
             paths: Relative paths of files.
         """
         return (None for _ in paths)
+
+    def is_cached(self, paths: Sequence[str]) -> bool:
+        """Returns whether files are in memory or being fetched; False where that is not known.
+
+        Args:
+            paths: Relative paths of files.
+        """
+        return False
 
     def prefetch(self, paths: Sequence[str]) -> None:
         """Starts fetching files that will be opened soon, in any order.

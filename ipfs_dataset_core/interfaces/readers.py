@@ -38,6 +38,10 @@ class MemberIndex(ABC):
     def span(self, position: int) -> Span:
         """Returns the bytes ``(start, stop)`` of the object that reading one sample touches."""
 
+    def spans_at(self, positions: Iterable[int]) -> Iterable[Span]:
+        """Returns what `span` does for each of some samples; override it where that takes less together."""
+        return map(self.span, positions)
+
     def part(self, start: int, stop: int) -> MemberIndex | None:
         """Returns the index of the samples from `start` to `stop` alone, numbered from 0.
 
@@ -241,7 +245,7 @@ class Reader:
     def prefetch(self, source: Any, index: MemberIndex, positions: Sequence[int]) -> None:
         """Starts fetching what these samples need: their spans of a file, or their files of a directory."""
         if isinstance(source, ObjectFile):
-            source.prefetch(index.span(position) for position in positions)
+            source.prefetch(index.spans_at(positions))
         else:
             source.prefetch([index.name(position) for position in positions])
 

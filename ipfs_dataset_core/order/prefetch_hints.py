@@ -39,7 +39,7 @@ class Upcoming(int):
 
 def read_soon(indices: Iterable[SupportsIndex]) -> list[int]:
     """Returns the numbers of the samples in the prefetch hints of a batch."""
-    hints = (index.soon for index in indices if isinstance(index, Upcoming))
+    hints = [index.soon for index in indices if isinstance(index, Upcoming)]
     return [number for parts in hints for part in parts for number in part]
 
 

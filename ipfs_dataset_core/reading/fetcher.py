@@ -149,6 +149,14 @@ class Fetcher:
         """Returns whether a block is in memory."""
         return self._flights.get(cid.to_bytes()) is not None
 
+    def is_coming(self, cid: CID) -> bool:
+        """Returns whether a block is in memory or being fetched."""
+        return self._flights.is_coming(cid.to_bytes())
+
+    def is_leaf_coming(self, leaf: Leaf) -> bool:
+        """Returns whether the bytes of a leaf are in memory or being fetched."""
+        return self._flights.is_coming(_leaf_key(leaf))
+
     def start(self, key: bytes, fetch: Callable[[], bytes]) -> None:
         """Starts fetching what will soon be read with `get`."""
         flight = self._flights.acquire(key)

@@ -171,6 +171,29 @@ class VerifiedFile(ObjectFile):
     def prefetch(self, spans: Iterable[Span]) -> None:
         self._fetcher.prefetch_leaves(self._layout, self._layout.scattered_leaves(spans))
 
+    def is_cached(self, spans: Iterable[Span]) -> bool:
+        if self._layout.is_one_block:
+            return True
+        leaf_with, is_coming = self._layout.leaf_with, self._fetcher.is_leaf_coming
+        start, stop = 0, 0  # of the leaf that was looked at last
+        begin, reached, in_order = -1, 0, True
+        for first, last in spans:
+            if begin < 0:
+                begin = first
+            elif not 0 <= first - reached <= GAP_BYTES:
+                in_order = False
+            reached = last
+            position = first if first < start else max(first, stop)
+            while position < last:
+                leaf = leaf_with(position, position + 1)
+                if leaf is None or not is_coming(leaf):
+                    return False
+                start, stop = leaf.start, leaf.stop
+                position = stop
+        if in_order and begin >= 0 and self._read_ahead is not None:
+            self._read_ahead.advance_over(begin, reached)
+        return True
+
     def read_ahead(self, start: int, stop: int) -> None:
         if self._read_ahead is None:
             self._read_ahead = self._new_read_ahead()

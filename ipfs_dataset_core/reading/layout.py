@@ -87,6 +87,11 @@ class FileLayout:
         self.size = self._root.size
 
     @property
+    def is_one_block(self) -> bool:
+        """Whether the root holds all of the file."""
+        return not self._root.links
+
+    @property
     def block_bytes(self) -> int:
         """About how many bytes a leaf holds: those of the first one where that, or any other, is known."""
         first = self._way_to(0, 1)

@@ -24,7 +24,9 @@ from ipfs_dataset_core.addressing.object_url import (
 from ipfs_dataset_core.errors import (
     AddressError,
     FormatError,
+    IPFSDatasetError,
     LimitError,
+    Location,
     ObjectNotFoundError,
     TransportError,
 )
@@ -36,6 +38,7 @@ from ipfs_dataset_core.reading.directory_visits import KnownEntry, Visits
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.reading.unverified import PlainPath, open_plain, plain_path
 from ipfs_dataset_core.runtime.deadlines import check_time, progressed
+from ipfs_dataset_core.runtime.error_location import located
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -55,6 +58,7 @@ _MAX_BARE_LINKS = 16
 _MAX_LOGGED = 20
 # Directories above the paths of one batch that are held decoded; each may have 100,000 entries.
 _MAX_FINDERS = 16
+_MAX_RECENT = 4096
 
 
 @attrs.frozen
@@ -249,6 +253,8 @@ class VerifiedDirectory(ObjectDirectory):
         self.index_cache = fetcher.sources.index_cache
         self._fetcher = fetcher
         self._prefetch = prefetch or DirectoryPrefetch(fetcher, cid)
+        # Entries by path: a batch is looked up when it is fetched and when it is read.
+        self._recent: dict[str, DirectoryEntry] = {}
 
     def names(self) -> list[str]:
         return [entry.name for entry in self._entries(self.cid)]
@@ -289,6 +295,26 @@ class VerifiedDirectory(ObjectDirectory):
         cid = self._resolve(path) if entry is None else entry.cid
         return open_file(self._fetcher, cid, path)
 
+    def read_each(self, paths: Iterable[str]) -> Iterator[bytes]:
+        find = self._finder()
+        for path in paths:
+            entry = self._prefetch.take(path)
+            if entry is None:
+                # What a directory alone does not answer is resolved step by step, and raises there.
+                with suppress(AddressError, FormatError, ObjectNotFoundError):
+                    entry = find(path)
+            cid = self._resolve(path) if entry is None else entry.cid
+            if cid.codec == RAW:  # one block, which is the file
+                try:
+                    data = self._fetcher.block(cid)
+                except IPFSDatasetError as error:
+                    raise located(error, Location(file=path)) from error.__cause__
+                if len(data) <= self.limits.read_bytes:
+                    yield data
+                    continue
+            with open_file(self._fetcher, cid, path) as file:
+                yield file.read()
+
     def open_cid(self, cid: str) -> ObjectFile:
         return open_file(self._fetcher, CID.parse(cid), cid)
 
@@ -306,6 +332,16 @@ class VerifiedDirectory(ObjectDirectory):
     def prefetch(self, paths: Sequence[str]) -> None:
         self._fetcher.prefetch_blocks(entry.cid for _, entry in self._entries_at(paths))
 
+    def is_cached(self, paths: Sequence[str]) -> bool:
+        is_coming = self._fetcher.is_coming
+        # Files of several blocks are found out about when they are opened.
+        found = [
+            entry.cid
+            for _, entry in self._entries_at(paths)
+            if entry.cid.codec == RAW and is_coming(entry.cid)
+        ]
+        return len(found) == len(paths)
+
     def read_ahead(self, paths: Sequence[str] | None = None) -> None:
         if paths is None:
             self._prefetch.all_in_order = True
@@ -315,21 +351,40 @@ class VerifiedDirectory(ObjectDirectory):
             )
 
     def _entries_at(self, paths: Iterable[str]) -> Iterator[tuple[str, DirectoryEntry]]:
-        # The directories above a name are walked once: their CIDs fix their contents.
-        finders: dict[tuple[str, ...], Callable[[str], DirectoryEntry | None]] = {}
+        find = self._finder()
         for path in paths:
             # A path that leads nowhere is an error when it is opened, not before.
             with suppress(AddressError, FormatError, ObjectNotFoundError):
-                segments = split_path(path, path)
-                above, name = segments[:-1], "".join(segments[-1:])
-                if above not in finders:
-                    if len(finders) >= _MAX_FINDERS:
-                        finders.clear()
-                    parent = resolve_path(self._fetcher, self.cid, above, self.name)
-                    finders[above] = finder(parent, self._fetcher.block)
-                entry = finders[above](name)
+                entry = find(path)
                 if entry is not None:
                     yield path, entry
+
+    def _finder(self) -> Callable[[str], DirectoryEntry | None]:
+        """Returns what finds the entries at several paths; it raises as `resolve_path` does for those above.
+
+        The directories above a name are walked once: their CIDs fix their contents.
+        """
+        finders: dict[tuple[str, ...], Callable[[str], DirectoryEntry | None]] = {}
+        recent = self._recent
+
+        def find(path: str) -> DirectoryEntry | None:
+            if (known := recent.get(path)) is not None:
+                return known
+            *above, name = split_path(path, path) or ("",)
+            parents = tuple(above)
+            if parents not in finders:
+                if len(finders) >= _MAX_FINDERS:
+                    finders.clear()
+                parent = resolve_path(self._fetcher, self.cid, parents, self.name)
+                finders[parents] = finder(parent, self._fetcher.block)
+            entry = finders[parents](name)
+            if entry is not None:
+                if len(recent) >= _MAX_RECENT:
+                    recent.clear()
+                recent[path] = entry
+            return entry
+
+        return find
 
     def _resolve(self, path: str) -> CID:
         return resolve_path(self._fetcher, self.cid, split_path(path, path), self.name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from itertools import takewhile
 from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.errors import IPFSDatasetError
@@ -197,8 +198,8 @@ class FileReadAhead(ReadAhead[Leaf]):
         self._window = window or ReadAheadWindow(layout.size, fetcher.read_ahead_bytes)
         self._is_active = False  # whether anything was asked for
         self._range_bytes = _FIRST_RANGE_BYTES
-        # Leaves that occur more than once have to stay until their last use: by CID, where that is.
-        self._last_use: dict[bytes, int] = {}
+        # Leaves that occur more than once have to stay until their last use: by CID, in the order of that.
+        self._last_use: dict[bytes, Leaf] = {}
         self._open_at: int | None = None
 
     def hint(self, start: int, stop: int) -> None:
@@ -231,6 +232,17 @@ class FileReadAhead(ReadAhead[Leaf]):
             self._fetch_between(*wanted)
         return is_coming
 
+    def advance_over(self, start: int, stop: int) -> None:
+        """Does what `advance` does for bytes that are read from the cache next, and frees those before.
+
+        Nothing where they do not continue what was read in order.
+        """
+        if self._is_active and self._window.continues_at(start):
+            self.advance(start, stop)
+            with self._lock:
+                read = list(takewhile(lambda leaf: leaf.stop <= start, self._last_use.values()))
+            self.release(read, start)
+
     def release(self, segments: Iterable[Leaf | Inline], stop: int) -> None:
         """Frees the memory of leaves that end before a byte, where the cache cannot hold the whole file.
 
@@ -244,7 +256,8 @@ class FileReadAhead(ReadAhead[Leaf]):
         for segment in segments:
             if not isinstance(segment, Leaf) or segment.stop > stop:
                 continue
-            if self._last_use.get(segment.cid) == segment.start:
+            last_use = self._last_use.get(segment.cid)
+            if last_use is not None and last_use.start == segment.start:
                 self._last_use.pop(segment.cid, None)
                 self._fetcher.forget(segment)
 
@@ -269,7 +282,10 @@ class FileReadAhead(ReadAhead[Leaf]):
     def fetch(self, leaves: Sequence[Leaf]) -> None:
         """Starts fetching leaves, in order."""
         self._is_active = True
-        self._last_use.update((leaf.cid, leaf.start) for leaf in leaves)
+        with self._lock:
+            for leaf in leaves:
+                self._last_use.pop(leaf.cid, None)
+                self._last_use[leaf.cid] = leaf
         self.add(self._fetcher.acquire_leaves(leaves))
 
     def _fetch_between(self, start: int, stop: int) -> None:

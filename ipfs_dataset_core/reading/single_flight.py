@@ -72,6 +72,11 @@ class SingleFlight(BytesCache):
         super().__init__(budget)
         self._in_flight: dict[bytes, Flight] = {}
 
+    def is_coming(self, key: bytes) -> bool:
+        """Returns whether a value is cached or being fetched; what is cached counts as used."""
+        with self._lock:
+            return self._get(key) is not None or key in self._in_flight
+
     def acquire(self, key: bytes) -> Flight | None:
         """Returns a new flight, which the caller has to complete.
 

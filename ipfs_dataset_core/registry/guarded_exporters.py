@@ -166,6 +166,10 @@ class _GuardedSamples(PublishedSamples):
         with self._guard("the prefetch of"):
             self._samples.prefetch(positions)
 
+    def is_cached(self, positions: Sequence[int]) -> bool:
+        with self._guard("what is in memory of"):
+            return self._samples.is_cached(positions)
+
     def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
         return guarded_each(
             *(self._origin, lambda: self._samples.fetch_bytes(positions)),

@@ -267,3 +267,7 @@ class _GuardedIndex(MemberIndex):
     def span(self, position: int) -> Span:
         with Guard(self._origin, "the span of sample {1} of {0!r}", self._what, position):
             return self.inner.span(position)
+
+    def spans_at(self, positions: Iterable[int]) -> list[Span]:
+        with Guard(self._origin, "the spans of samples of {0!r}", self._what):
+            return list(self.inner.spans_at(positions))

@@ -258,6 +258,10 @@ class SpanIndex(MemberIndex):
     def span(self, position: int) -> Span:
         return self._starts[position], self._stops[position]
 
+    def spans_at(self, positions: Iterable[int]) -> list[Span]:
+        starts, stops = self._starts, self._stops
+        return [(starts[position], stops[position]) for position in positions]
+
     def check(self, source: ObjectFile) -> None:
         """Returns where the spans can be those of a file.
 

@@ -105,6 +105,9 @@ class OriginalSamples(PublishedSamples):
         for file, spans in self._spans(positions):
             file.prefetch(spans)
 
+    def is_cached(self, positions: Sequence[int]) -> bool:
+        return all(file.is_cached(spans) for file, spans in self._spans(positions))
+
     def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
         for file, spans in self._spans(positions):
             yield from file.fetch_bytes(spans)

@@ -310,3 +310,69 @@ def test_a_sampler_has_nothing_fetched_where_workers_read(archive):
         assert sorted(sampler) == list(range(600))
         assert server.served["raw"] == before
         dataset.close()
+
+
+class Cached(Noting):
+    """Samples of which it is known that they are in memory."""
+
+    def is_cached(self, positions):
+        assert positions == sorted(positions)
+        return True
+
+
+@pytest.mark.parametrize("positions", [[3, 4, 5, 6], [40, 3, 17, 3], [5, None, 2]])
+def test_of_what_is_in_memory_nothing_is_fetched(positions):
+    shard = Cached("zip", list(range(50)), 50, "counted")
+    batch = BatchReader(1).read(
+        ConcatenatedShards([shard]), positions, lambda group: [(place, place) for place in group]
+    )
+    assert batch == list(range(len(positions)))
+    assert shard.asked == []
+
+
+PACKED = {
+    "zip": lambda: zip_bytes(FILES, zipfile.ZIP_STORED),
+    "deflated": lambda: zip_bytes(FILES, zipfile.ZIP_DEFLATED),
+    "tar": lambda: tar_bytes(FILES),
+}
+
+
+@pytest.mark.parametrize("kind", PACKED)
+@pytest.mark.parametrize("memory", [64 << 20, 6 * LEAF])
+def test_batches_of_any_kind_have_their_samples_in_their_order(tmp_path, kind, memory):
+    store = Store(tmp_path)
+    cid = store.file(PACKED[kind](), SMALL_LEAVES)
+    batches = [*(range(at, at + 50) for at in range(0, 600, 50)), HOPPING[:40], [7, 6, 5, 5, 9]]
+    with closing(IPFSDataset(f"ipfs://{cid}", store.address, memory=memory)) as dataset:
+        for _ in range(2):
+            for numbers in batches:
+                found = dataset.__getitems__(list(numbers))
+                assert found == [(f"{n:03}", FILES[f"{n:03}"]) for n in numbers]
+
+
+def test_batches_in_order_are_fetched_ahead_as_ranges(archive):
+    root, blocks = archive
+    with GatewayServer(blocks) as server:
+        memory = 12 * LEAF  # less than the file
+        dataset = IPFSDataset(f"ipfs://{root}", f"gateway+{server.url}", memory=memory)
+        len(dataset)
+        before = sum(server.served.values())
+        for at in range(0, 600, 20):
+            assert len(dataset.__getitems__(list(range(at, at + 20)))) == 20
+        asked = sum(server.served.values()) - before
+        dataset.close()
+    # There are 24 leaves: at the end of each range some come as blocks.
+    assert asked < 20
+
+
+def test_a_folder_is_read_in_batches(tmp_path):
+    store = Store(tmp_path)
+    few = {f"{letter}/{name}": data for letter in "ab" for name, data in list(FILES.items())[:40]}
+    large = {"b/large": noise(3 * LEAF, 9)}
+    cid = store.folder({**few, **large})
+    expected = sorted({**few, **large}.items())
+    numbers = random.Random(3).sample(range(81), 81)
+    with closing(IPFSDataset(f"ipfs://{cid}", store.address)) as dataset:
+        for _ in range(2):
+            assert dataset.__getitems__(numbers) == [expected[number] for number in numbers]
+            assert dataset.__getitems__([3, 4, 5]) == expected[3:6]

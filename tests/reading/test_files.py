@@ -228,3 +228,31 @@ def test_trusted_sources_are_not_checked():
 def test_a_source_that_fails_wholly_is_quoted():
     with pytest.raises(TransportError, match="broken-one: out of order"):
         read_all(small(DATA)[0], Recorder({small(DATA)[0].multihash: b""}, "broken-one", BROKEN))
+
+
+@given(st.lists(st.tuples(POSITIONS, POSITIONS), max_size=6), POSITIONS, POSITIONS)
+@settings(max_examples=100, deadline=None)
+def test_what_is_in_memory_is_told_without_fetching(spans, start, size):
+    data = DATA[:9_000]
+    cid, blocks = small(data)
+    recorder = Recorder(blocks)
+    with fetching(recorder) as fetcher:
+        file = VerifiedFile(fetcher, cid, "f")
+        assert not file.is_cached([(0, 10)])
+        file.read_at(start, min(size, 1500))  # of leaves of 1000 bytes
+        stop = start + min(size, 1500)
+        here = range(start // 1000, -(-stop // 1000)) if stop > start else range(0)
+        asked = recorder.asked.copy()
+        spans = [(first, first + count) for first, count in spans]
+        needed = {
+            leaf
+            for first, last in spans
+            for leaf in range(first // 1000, -(-last // 1000))
+            if first < last
+        }
+        # Nothing is read in order here, so nothing else was fetched.
+        assert file.is_cached(spans) == all(leaf in here for leaf in needed if leaf < 9)
+        assert recorder.asked == asked
+    lone, blocks = one_file(b"all in the root")
+    with fetching(Recorder(blocks)) as fetcher:
+        assert VerifiedFile(fetcher, lone, "f").is_cached([(0, 15)])

@@ -25,6 +25,7 @@ from ipfs_dataset_core.testing import MemoryFile
 
 def facts(index):
     spans = [(index.name(p), index.span(p)) for p in range(len(index))]
+    assert list(index.spans_at(range(len(index)))) == [span for _, span in spans]
     return spans, {name: getattr(index, name) for name in ("a", "b", "c", "d")}
 
 

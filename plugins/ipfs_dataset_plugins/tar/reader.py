@@ -144,7 +144,19 @@ class TarReader(Reader):
         self, source: ObjectFile, index: MemberIndex, positions: Iterable[int]
     ) -> Iterator[Sample]:
         archive, limits = RandomAccessFile(source), source.limits
-        return (_indexed_sample(archive, index, position, limits) for position in positions)
+        found, numbers = cast("TarIndex", index), list(positions)
+        # What follows decides as `_indexed_sample` does, of a member that is stored as it is.
+        limit = 0 if found.has_sparse else limits.member_bytes
+        names, spans = found.names_at(numbers), found.spans_at(numbers)
+        for position, name, (start, stop) in zip(numbers, names, spans, strict=True):
+            size = stop - start
+            if 0 < size <= limit:
+                piece, at = archive.window(start, size)
+                content = piece[at : at + size]
+                if len(content) == size:
+                    yield name, content
+                    continue
+            yield _indexed_sample(archive, index, position, limits)
 
     def _scanner(self, source: ObjectFile) -> MemberScanner:
         return MemberScanner(_unbuffered(source), source.limits, ignore_zeros=self.ignore_zeros)

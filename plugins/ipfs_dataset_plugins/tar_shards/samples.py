@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_right
-from itertools import accumulate, groupby
-from operator import itemgetter
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipfs_dataset_core import DatasetInfo, FormatError, IPFSDatasetError, PublishedSamples
@@ -124,6 +123,14 @@ class TarShardSamples(PublishedSamples):
             if room < 0:
                 return
 
+    def is_cached(self, positions: Sequence[int]) -> bool:
+        # The indexes of shards that were not read yet have to be fetched.
+        return all(
+            (shard := self._open.get(number)) is not None
+            and shard.file.is_cached(shard.span(local, local + 1) for local in inside)
+            for number, inside in self._by_shard(positions)
+        )
+
     def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
         for file, spans in self._spans(positions):
             yield from file.fetch_bytes(spans)
@@ -182,8 +189,18 @@ class TarShardSamples(PublishedSamples):
 
     def _by_shard(self, positions: Iterable[int]) -> Iterator[tuple[int, list[int]]]:
         """Yields each shard that has some of the samples, in order, and their numbers there."""
-        for number, group in groupby(map(self._locate, positions), itemgetter(0)):
-            yield number, [local for _, local in group]
+        number, first, end = 0, 0, 0
+        inside: list[int] = []
+        for position in positions:
+            if not first <= position < end:
+                if inside:
+                    yield number, inside
+                number, local = self._locate(position)
+                first, end = position - local, self._starts[number + 1]
+                inside = []
+            inside.append(position - first)
+        if inside:
+            yield number, inside
 
     def _locate(self, position: int) -> tuple[int, int]:
         number = bisect_right(self._starts, position) - 1

@@ -22,7 +22,7 @@ from ipfs_dataset_plugins.archives.member_names import check_name, is_junk
 from ipfs_dataset_plugins.archives.repetition import RepetitionCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ipfs_dataset_core import Limits, ObjectFile, Span
 
@@ -489,6 +489,18 @@ class ZipIndex(MemberIndex):
         name_bytes = self._names.encoded_size(position)
         return start, start + bytes_to_read(name_bytes, start, bound, self._compressed[position])
 
+    def spans_at(self, positions: Iterable[int]) -> Iterator[Span]:
+        headers, compressed = self._headers, self._compressed
+        last = len(headers) - 1
+        for position in positions:
+            start = headers[position]
+            bound = headers[position + 1] if position < last else self._after
+            # Whatever the length of its name, most members with their header end where the next begins.
+            if 0 < bound - start <= HEADER_BYTES + compressed[position]:
+                yield start, bound
+            else:
+                yield self.span(position)
+
     def part(self, start: int, stop: int) -> ZipIndex:
         names = NameTable(self._names.at(range(start, stop)))
         columns = [column[start:stop] for column in self._columns]
@@ -499,10 +511,13 @@ class ZipIndex(MemberIndex):
         """Yields the samples at some positions, in the order of the positions."""
         names = self._names.at(positions)
         columns = [map(column.__getitem__, positions) for column in self._columns]
+        headers, last = self._headers, len(self._headers) - 1
         for position, name, start, compressed, size, crc, method, flags in zip(
             positions, names, *columns, strict=False
         ):
-            bound = self._bound(position, start)
+            bound = headers[position + 1] if position < last else self._after
+            if bound <= start:
+                bound = self._directory_start
             yield name, start, bound, compressed, size, crc, method, flags
 
     def members(self) -> Iterator[Member]:

@@ -120,7 +120,10 @@ class ZipReader(Reader):
     ) -> Iterator[Sample]:
         archive, limits = RandomAccessFile(source), source.limits
         for member in cast("ZipIndex", index).members_at(list(positions)):
-            yield member[0], _content(archive, member, limits, self.encoding)
+            content = _usual_content(archive, member, limits)
+            if content is None:
+                content = _content(archive, member, limits, self.encoding)
+            yield member[0], content
 
 
 def _content(archive: BufferedFile, member: Member, limits: Limits, encoding: str) -> bytes:
@@ -177,6 +180,44 @@ def read_member(archive: BufferedFile, member: Member, limits: Limits, encoding:
     if compression.crc32(content) != crc:
         raise ValueError("its CRC does not match")
     return content
+
+
+def _usual_content(archive: BufferedFile, member: Member, limits: Limits) -> bytes | None:
+    """Returns what `read_member` returns for a member as nearly all are, in a third of the time.
+
+    None for any other: it is stored or deflated, of at most 1 MiB, right in front of the next one, within the
+    limits, has the same name in ASCII in its own header, and is not damaged.
+    """
+    name, start, bound, compressed, size, crc, method, flags = member
+    wanted = bound - start
+    if (
+        flags & _UNREADABLE_FLAGS
+        or wanted < LOCAL_HEADER_BYTES
+        or wanted > HEADER_BYTES + compressed
+        or wanted > _READ_IN_ONE_BYTES
+        or size > limits.member_bytes
+        or size > limits.expansion_bytes
+        or not name.isascii()
+    ):
+        return None
+    piece, at = archive.window(start, wanted)
+    if len(piece) < at + wanted or not piece.startswith(_SIGNATURE, at):
+        return None
+    _, _, name_bytes, extra_bytes = _LOCAL_HEADER.unpack_from(piece, at)
+    name_at = at + LOCAL_HEADER_BYTES
+    data_at = name_at + name_bytes + extra_bytes
+    if piece[name_at : name_at + name_bytes] != name.encode() or data_at + compressed > at + wanted:
+        return None
+    content: bytes = piece[data_at : data_at + compressed]
+    if method == _DEFLATED:
+        try:
+            content = compression.new_inflater().decompress(content, size + 1)
+        except compression.decompression_errors():
+            return None
+    elif method != _STORED:
+        return None
+    is_sound = len(content) == size and compression.crc32(content) == crc
+    return content if is_sound else None
 
 
 def _why_unreadable(flags: int) -> str:

@@ -47,7 +47,9 @@ def read_all(data: bytes):
 def read_by_index(data: bytes):
     file, reader = MemoryFile(data), TarReader()
     index = reader.index(file)
-    return [reader.read(file, index, position) for position in range(len(index))]
+    found = [reader.read(file, index, position) for position in range(len(index))]
+    assert list(reader.read_each(file, index, range(len(index)))) == found
+    return found
 
 
 def with_links() -> bytes:

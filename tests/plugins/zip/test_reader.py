@@ -32,7 +32,9 @@ def read_all(data: bytes):
 def read_by_index(data: bytes):
     file, reader = MemoryFile(data), ZipReader()
     index = reader.index(file)
-    return [reader.read(file, index, position) for position in range(len(index))]
+    found = [reader.read(file, index, position) for position in range(len(index))]
+    assert list(reader.read_each(file, index, range(len(index)))) == found
+    return found
 
 
 @given(
@@ -257,3 +259,34 @@ def test_reading_one_member_reads_that_member_not_the_archive():
     small.reads.clear()
     assert reader.read(small, index, 33) == ("33", content[:10_000])
     assert small.reads == [index.span(33)]
+
+
+@given(
+    members=members,
+    method=st.sampled_from(METHODS),
+    damage=st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 255)), max_size=2),
+)
+@settings(max_examples=150, deadline=None)
+def test_batches_read_as_one_by_one_does_and_refuse_alike(members, method, damage):
+    packed = bytearray(zip_of(members, method=method))
+    for place, flipped in damage:
+        packed[place % len(packed)] ^= flipped
+    file, reader = MemoryFile(bytes(packed)), ZipReader()
+    try:
+        index = reader.index(file)
+    except (FormatError, LimitError):
+        return
+    for position in range(len(index)):
+        alone = told(lambda position=position: reader.read(file, index, position))
+        assert (
+            told(lambda position=position: next(reader.read_each(file, index, [position]))) == alone
+        )
+    spans = [index.span(position) for position in range(len(index))]
+    assert list(index.spans_at(range(len(index)))) == spans
+
+
+def told(read):
+    try:
+        return read()
+    except (FormatError, LimitError) as error:
+        return type(error), str(error)
