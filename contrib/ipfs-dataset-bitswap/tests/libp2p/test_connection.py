@@ -310,7 +310,15 @@ def test_a_name_is_resolved(echo_peer):
     dial(address, identity=Identity.generate(), timeout=20).close()
 
 
-@pytest.mark.parametrize(("protocol", "host"), [("ip4", "127.0.0.1"), ("dns4", "localhost")])
+@pytest.mark.parametrize(
+    ("protocol", "host"),
+    [
+        ("ip4", "127.0.0.1"),
+        ("dns4", "localhost"),
+        ("ip6", "::ffff:127.0.0.1"),
+        ("ip6", "64:ff9b::7f00:1"),
+    ],
+)
 def test_private_addresses_are_refused_where_only_public_ones_are_wanted(echo_peer, protocol, host):
     address = PeerAddress(host, echo_peer.address.port, echo_peer.identity.peer_id, protocol)
     with pytest.raises(TransportError, match="no address of the public internet"):
