@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from ipfs_dataset.cli.common import add_other_sources, other_source_options
+
 if TYPE_CHECKING:
     import argparse
 
@@ -17,9 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from", "--api", dest="api", metavar="ADDRESS", help="as ipfs_api_address of a dataset"
     )
-    parser.add_argument(
-        "--gateway", action="append", default=[], metavar="URL", help="may be repeated"
-    )
+    add_other_sources(parser)
     parser.add_argument("--format", metavar="NAME", help="as filetype of an IPFSObject")
     parser.add_argument(
         "--most",
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject  # noqa: PLC0415
     from ipfs_dataset_core.options import Options  # noqa: PLC0415
 
-    given: dict[str, Any] = {"gateways": tuple(arguments.gateway)} if arguments.gateway else {}
+    given: dict[str, Any] = {**other_source_options(arguments)}
     options = Options.from_arguments(given)
     obj = IPFSObject(arguments.url, arguments.format)
     found = measure(

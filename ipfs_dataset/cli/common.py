@@ -27,14 +27,34 @@ def add_source(parser: argparse.ArgumentParser, *, url: bool = True) -> None:
         help="where to read: a node's API such as /ip4/127.0.0.1/tcp/5001, a folder or a .car file (default: "
         "the node that runs here, else the embedded store, then the gateways that the environment names)",
     )
-    parser.add_argument(
-        "--gateway", action="append", default=[], metavar="URL", help="may be repeated"
-    )
+    add_other_sources(parser)
     parser.add_argument(
         "--cache", metavar="FOLDER", help="keep verified blocks in this folder, as cache_dir="
     )
     parser.add_argument(
         "--offline", action="store_true", help="read from the cache and store alone"
+    )
+
+
+def add_other_sources(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that tell where else to read, and how sources are found."""
+    parser.add_argument(
+        "--gateway", action="append", default=[], metavar="URL", help="may be repeated"
+    )
+    parser.add_argument(
+        "--router",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="a delegated router that finds who has the data; may be repeated",
+    )
+    parser.add_argument(
+        "--bootstrap",
+        action="append",
+        default=[],
+        metavar="PEER",
+        help="a peer that ends in /p2p/ID, or 'default', by which the DHT finds who has the data; may be "
+        "repeated",
     )
 
 
@@ -45,13 +65,23 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def source_options(arguments: argparse.Namespace) -> OptionArguments:
     """Returns what `add_source` added, as options of a dataset."""
-    options: OptionArguments = {}
-    if arguments.gateway:
-        options["gateways"] = tuple(arguments.gateway)
+    options = other_source_options(arguments)
     if arguments.cache:
         options["cache_dir"] = arguments.cache
     if arguments.offline:
         options["offline"] = True
+    return options
+
+
+def other_source_options(arguments: argparse.Namespace) -> OptionArguments:
+    """Returns what `add_other_sources` added, as options of a dataset."""
+    options: OptionArguments = {}
+    if arguments.gateway:
+        options["gateways"] = tuple(arguments.gateway)
+    if arguments.router:
+        options["routers"] = tuple(arguments.router)
+    if arguments.bootstrap:
+        options["bootstrap"] = tuple(arguments.bootstrap)
     return options
 
 

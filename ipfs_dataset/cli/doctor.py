@@ -6,6 +6,8 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from ipfs_dataset.cli.common import add_other_sources, other_source_options
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -19,9 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from", "--api", dest="api", metavar="ADDRESS", help="as ipfs_api_address of a dataset"
     )
-    parser.add_argument(
-        "--gateway", action="append", default=[], metavar="URL", help="may be repeated"
-    )
+    add_other_sources(parser)
     parser.add_argument("--timeout", type=_positive(float), help="seconds without progress")
     parser.add_argument(
         "--blocks",
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ipfs_dataset_core.errors import printable  # noqa: PLC0415
     from ipfs_dataset_core.options import Options  # noqa: PLC0415
 
-    given: dict[str, Any] = {"gateways": tuple(arguments.gateway)} if arguments.gateway else {}
+    given: dict[str, Any] = {**other_source_options(arguments)}
     if arguments.timeout is not None:
         given["timeout"] = arguments.timeout
     options = Options.from_arguments(given)

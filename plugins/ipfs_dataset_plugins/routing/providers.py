@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 GATEWAY_PROTOCOL = "transport-ipfs-gateway-http"
 BITSWAP_PROTOCOL = "transport-bitswap"
 # What a router is asked for. Providers that it found in the DHT have no protocol in many answers: "unknown".
-FILTERS = f"filter-protocols=unknown,{BITSWAP_PROTOCOL},{GATEWAY_PROTOCOL}&filter-addrs=tcp"
+FILTERS = f"filter-protocols=unknown,{BITSWAP_PROTOCOL},{GATEWAY_PROTOCOL}&filter-addrs=tcp,dnsaddr"
 MAX_PROVIDERS = 100
 MAX_ADDRESSES = 20
 # Peers that are used, and addresses of each.
@@ -32,7 +32,8 @@ _MAX_PEER_ADDRESSES = 4
 
 _PEER_ID = re.compile(r"[A-Za-z0-9]{40,128}")
 _TCP = re.compile(
-    r"(?P<base>/(?:ip4|ip6|dns|dns4|dns6)/[^/,?#\s]+/tcp/[0-9]{1,5})(?:/(?:p2p|ipfs)/(?P<peer>[^/]+))?"
+    r"(?P<base>/(?:ip4|ip6|dns|dns4|dns6)/[^/,?#\s]+/tcp/[0-9]{1,5}|/dnsaddr/[^/,?#\s]+)"
+    r"(?:/(?:p2p|ipfs)/(?P<peer>[^/]+))?"
 )
 # Why a provider cannot be used, the reason of its best address: what it speaks, by a part of the address.
 _QUIC, _RELAY, _WEBSOCKET = "QUIC or WebRTC only", "behind a relay", "WebSocket only"

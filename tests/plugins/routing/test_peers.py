@@ -141,6 +141,7 @@ def test_peers_with_tcp_addresses_are_kept_with_their_identity(protocols):
         f"/ip6/2606:4700::1111/tcp/4001/p2p/{ONE}",
         f"/dns4/peer.example/tcp/4001/ipfs/{ONE}",
         "/ip4/1.1.1.1/tcp/4001",
+        f"/dnsaddr/peer.example/p2p/{ONE}",
     ]
     answer = found(record(*addresses, protocols=protocols))
     assert answer.peers == {
@@ -148,6 +149,7 @@ def test_peers_with_tcp_addresses_are_kept_with_their_identity(protocols):
             f"/ip4/1.1.1.1/tcp/4001/p2p/{ONE}",
             f"/ip6/2606:4700::1111/tcp/4001/p2p/{ONE}",
             f"/dns4/peer.example/tcp/4001/p2p/{ONE}",
+            f"/dnsaddr/peer.example/p2p/{ONE}",
         ]
     }
     assert not answer.skipped
@@ -193,7 +195,8 @@ def test_one_provider_may_serve_both():
         (["/dns4/localhost/tcp/4001"], "1 in a private network"),
         (["/dns/metadata.internal/tcp/80"], "1 in a private network"),
         (["/dns4/2130706433/tcp/80"], "1 in a private network"),
-        (["/dnsaddr/bootstrap.example"], "1 of another protocol"),
+        (["/dnsaddr/localhost"], "1 in a private network"),
+        ([f"/dnsaddr/a.example/p2p/{TWO}"], "1 of another protocol"),
         ([f"/ip4/1.1.1.1/tcp/4001/p2p/{TWO}"], "1 of another protocol"),
         (["/ip4/1.1.1.1/tcp/4001,/ip4/10.0.0.1/tcp/1"], "1 of another protocol"),
         (["/dns4/a.example?public=0/tcp/1"], "1 of another protocol"),
@@ -272,7 +275,7 @@ def test_blocks_come_from_the_peers_that_the_router_names_in_batches(peers):
         assert len(router.requests) == 1
         query = router.requests[0].query
     assert query["filter-protocols"] == f"unknown,{BITSWAP_PROTOCOL},{GATEWAY_PROTOCOL}"
-    assert query["filter-addrs"] == "tcp"
+    assert query["filter-addrs"] == "tcp,dnsaddr"
     [made] = Peers.made
     assert made.address == f"bitswap:{tcp()}/p2p/{ONE}"
     assert made.asked["batch"] >= 1

@@ -141,6 +141,13 @@ class DhtTransport(Transport):
             )
         return record
 
+    def parts(self) -> Sequence[Transport]:
+        return [
+            part
+            for peers in self._usable()
+            for part in peers.transport.parts() or [peers.transport]
+        ]
+
     def close(self) -> None:
         self._client.close()
         with self._lock:

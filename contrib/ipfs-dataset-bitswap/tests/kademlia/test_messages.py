@@ -105,6 +105,12 @@ def test_addresses_over_tcp_are_kept(address, expected):
     assert not answer.closer[0].skipped
 
 
+def test_a_name_that_dns_has_addresses_of_is_kept():
+    name = part(multiaddr.DNSADDR, b"a.example", sized=True)
+    answer = decode_response(protobuf_bytes(8, peer(ONE, name, name + p2p(ONE))), KEY)
+    assert [str(one) for one in answer.closer[0].addresses] == [f"/dnsaddr/a.example/p2p/{ONE}"]
+
+
 @pytest.mark.parametrize(
     ("address", "reason"),
     [
@@ -128,7 +134,8 @@ def test_addresses_over_tcp_are_kept(address, expected):
             "WebSocket",
         ),
         (part(multiaddr.DNS4, b"a.example", sized=True) + tcp(443) + part(478), "WebSocket"),
-        (part(56, b"a.example", sized=True), "other"),
+        (part(multiaddr.DNSADDR, b"a b", sized=True), "other"),
+        (part(multiaddr.DNSADDR, b"a.example", sized=True) + p2p(TWO), "other"),
         (ip4("1.2.3.4") + tcp(1) + p2p(TWO), "other"),
         (ip4("1.2.3.4") + tcp(0), "other"),
         (ip4("1.2.3.4"), "other"),

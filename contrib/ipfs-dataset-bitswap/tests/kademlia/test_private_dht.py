@@ -18,6 +18,7 @@ from ipfs_dataset_bitswap.libp2p.identity import Identity
 from torch.utils.data import DataLoader
 
 import ipfs_dataset
+from ipfs_dataset.cli import main
 from ipfs_dataset_core import (
     CID,
     IPFSDataset,
@@ -240,3 +241,16 @@ def test_a_router_leads_to_peers_that_serve_bitswap_only(dht, tmp_path):
         dataset = ipfs_dataset.load(f"ipfs://{cid}", routers=router.url)
         assert dataset[0][1] == data
         dataset.close()
+
+
+def test_commands_find_who_has_the_data(dht, tmp_path, capsys):
+    data = noise(300_000, 5)
+    cid = dht.provide(dht.nodes[1], tmp_path, data)
+    bootstrap = ["--bootstrap", dht.nodes[0].peer_address]
+    assert main(["get", f"ipfs://{cid}", *bootstrap, "-o", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out").read_bytes() == data
+    capsys.readouterr()
+    assert main(["doctor", f"ipfs://{cid}", *bootstrap]) == 0
+    shown = capsys.readouterr().out
+    assert dht.nodes[1].peer_address.rpartition("/")[2] in shown
+    assert "kubo/" in shown

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 1024
 _MAX_PROTOCOLS = 16
 
-IP4, TCP, IP6, DNS, DNS4, DNS6, P2P = 4, 6, 41, 53, 54, 55, 421
+IP4, TCP, IP6, DNS, DNS4, DNS6, DNSADDR, P2P = 4, 6, 41, 53, 54, 55, 56, 421
 RELAY = 290
 WEBSOCKETS = (477, 478)
 # QUIC, WebTransport and WebRTC.
@@ -33,7 +33,7 @@ _SIZES = {
     IP4: 4,
     IP6: 16,
     **dict.fromkeys((TCP, 273, 33, 132), 2),  # udp, dccp, sctp
-    **dict.fromkeys((DNS, DNS4, DNS6, 56, P2P), _VARIABLE),  # 56: dnsaddr
+    **dict.fromkeys((DNS, DNS4, DNS6, DNSADDR, P2P), _VARIABLE),
     **dict.fromkeys((42, 400, 446, 447, 449, 466, 481), _VARIABLE),  # ip6zone, unix, garlic, sni, certhash, …
     43: 1,  # ipcidr
     **dict.fromkeys((RELAY, *WEBSOCKETS, 460, 461, 465, 280, 281, 301, 302, 443, 448, 454, 480), 0),
@@ -71,14 +71,19 @@ def split(data: bytes) -> list[tuple[int, bytes]]:
 
 
 def tcp_address(parts: list[tuple[int, bytes]], peer_id: PeerId) -> PeerAddress | None:
-    """Returns the address of a peer over plain TCP; None where it is another one, or names another peer.
+    """Returns the address of a peer over plain TCP, or one that DNS knows such of.
+
+    None where it is another one, or names another peer.
 
     Args:
         parts: As `split` returns them.
         peer_id: The peer whose address it is.
     """
-    if len(parts) == 3 and parts[2] == (P2P, peer_id.multihash):  # noqa: PLR2004 - host, port, peer
-        parts = parts[:2]
+    if parts[1:] and parts[-1] == (P2P, peer_id.multihash):
+        parts = parts[:-1]
+    if [code for code, _ in parts] == [DNSADDR]:
+        name = parts[0][1].decode("ascii", "replace")
+        return PeerAddress(name, 0, peer_id, "dnsaddr") if _HOST.fullmatch(name) else None
     if len(parts) != 2 or parts[1][0] != TCP or parts[0][0] not in _NAMES:  # noqa: PLR2004 - host, port
         return None
     (code, value), (_, port) = parts
