@@ -97,6 +97,44 @@ def test_ray_train_reads_it(ray, digits, tmp_path):
     assert sorted(eval((tmp_path / "0").read_text())) == list(range(COUNT))
 
 
+def test_samplers_and_streams_share_samples_out_under_ray_train(ray, store, published, tmp_path):
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    def loop(config):
+        import ray.train
+        from ray.train.torch import prepare_data_loader
+        from torch.utils.data import DataLoader
+
+        from ipfs_dataset import BlockShuffleSampler, ShuffleDataset, load
+
+        dataset = load(config["cid"], config["address"])
+        sampler = BlockShuffleSampler(dataset, batch_size=10)
+        sampled = prepare_data_loader(DataLoader(dataset, 10, sampler=sampler))
+        orders = []
+        for epoch in range(2):
+            sampled.sampler.set_epoch(epoch)
+            orders.append([n for _, labels in sampled for n in labels.tolist()])
+        streamed = prepare_data_loader(DataLoader(ShuffleDataset(dataset, 20, batch_size=10), 10))
+        orders.append([n for _, labels in streamed for n in labels.tolist()])
+        Path(config["folder"], str(ray.train.get_context().get_world_rank())).write_text(
+            str(orders)
+        )
+
+    trainer = TorchTrainer(
+        loop,
+        train_loop_config={"folder": str(tmp_path), "cid": published, "address": store.address},
+        scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 0.5}),
+        run_config=RunConfig(storage_path=str(tmp_path / "run")),
+    )
+    trainer.fit()
+    one, other = (eval((tmp_path / rank).read_text()) for rank in "01")
+    for mine, theirs in zip(one, other, strict=True):
+        assert len(mine) == len(theirs)
+        assert set(mine) | set(theirs) == set(range(COUNT))
+    assert one[0] != one[1]  # the epoch reached the sampler
+
+
 # --------------------------------------------------------------------------- publishing
 
 
