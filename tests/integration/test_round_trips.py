@@ -10,10 +10,10 @@ from contextlib import closing
 import attrs
 import pytest
 
-from ipfs_dataset_core import FormatError, IPFSObject, RemoteFileType
+from ipfs_dataset_core import FormatError, IPFSDatasetExporter, IPFSObject, RemoteFileType, load
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
 from ipfs_dataset_core.datasets.map_style import IPFSDataset
-from ipfs_dataset_core.ipld import get_profile
+from ipfs_dataset_core.ipld import get_profile, read_car
 from tests.support.archives import tar_of, zip_of
 from tests.support.builders import noise, one_file, tree
 from tests.support.gateway_server import GatewayServer
@@ -224,3 +224,16 @@ def test_a_batch_from_afar_is_as_many_requests_at_once_as_the_user_allows(most, 
             trips.expect(*sizes)
             assert dataset.__getitems__(list(chosen)) == [members[number] for number in chosen]
             trips.check()
+
+
+def test_a_published_sample_takes_four_answers(tmp_path):
+    exporter = IPFSDatasetExporter(str(tmp_path / "data.car"), progress=False)
+    cid = exporter.export_to_ipfs([(noise(1000, number), number) for number in range(50)])
+    with (tmp_path / "data.car").open("rb") as car:
+        blocks = {block_cid.multihash: block for block_cid, block in read_car(car)}
+    # The root; the manifest and two folders; an index and its shard. The shard is one leaf, and its root.
+    trips = RoundTrips(1, 3, 2)
+    with GatewayServer(blocks, fault=trips) as server:
+        with closing(load(f"ipfs://{cid}", gateways=[server.url])) as dataset:
+            assert dataset[7] == (noise(1000, 7), 7)
+        trips.check()

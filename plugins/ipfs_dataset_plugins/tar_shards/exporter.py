@@ -129,6 +129,8 @@ class TarShards(Exporter):
     def load(self, source: ObjectDirectory | ObjectFile) -> PublishedSamples | None:
         if not isinstance(source, ObjectDirectory) or not source.contains(MANIFEST):
             return None
+        # The folders of shards and of their indexes are needed next.
+        source.prefetch([MANIFEST, *(path.partition("/")[0] for path in shard_paths(0))])
         fields = manifest.read_json(source.open(MANIFEST))
         if not manifest.is_manifest(fields) or fields.get("form") != NAME:
             return None

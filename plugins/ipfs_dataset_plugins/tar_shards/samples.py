@@ -213,6 +213,7 @@ class TarShardSamples(PublishedSamples):
 
     def _open_shard(self, number: int) -> _OpenShard:
         shard = self._shards[number]
+        self._source.prefetch([shard.index, shard.path])
         starts = self._index(number)
         file = self._source.open(shard.path)
         if file.size != shard.size:
