@@ -16,6 +16,8 @@ from ipfs_dataset_bitswap.libp2p.identity import Identity
 from ipfs_dataset_bitswap.libp2p.messages import MessageHandler
 
 from ipfs_dataset_core.ipld import RAW, make_cid, protobuf_bytes, protobuf_fields, protobuf_varint
+from tests.conftest import skip_without
+from tests.support.kubo import KuboPeer
 
 pytestmark = [pytest.mark.kubo, pytest.mark.slow]
 
@@ -111,3 +113,21 @@ def test_a_closed_connection_fails_at_once(connect):
         stream.read_exact(1)
     with pytest.raises(PeerClosedError, match="closed here"):
         connection.open_stream([PING], timeout=20)
+
+
+class WithKey(KuboPeer):
+    """A Kubo whose identity is a key of another kind."""
+
+    def init_arguments(self):
+        return ["init", "--profile=test", "--algorithm=rsa", "--bits=2048"]
+
+
+def test_a_peer_with_an_rsa_key_is_proven(tmp_path):
+    skip_without("kubo")
+    with WithKey(tmp_path / "repo") as node:
+        address = PeerAddress.parse(node.peer_address)
+        assert str(address.peer_id).startswith("Qm")
+        connection = dial(address, identity=Identity.generate(), timeout=20)
+        assert connection.agent.startswith("kubo/")
+        assert 0 < connection.round_trip() < 20
+        connection.close()
