@@ -11,6 +11,7 @@ that all leave the library, and they stay outside.
 from __future__ import annotations
 
 import atexit
+import errno
 import io
 import os
 import threading
@@ -55,10 +56,17 @@ class FileView(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"there is no position {base + offset}")
+        if base + offset < 0:  # as a file of the system does, which zipfile relies on
+            raise OSError(errno.EINVAL, f"there is no position {base + offset}")
         self._position = base + offset
         return self._position
+
+    def read(self, size: int | None = -1) -> bytes:
+        # The base makes room for all of `size` first, which in a damaged file may be any number.
+        rest = max(0, self.size - self._position)
+        if size is None or size < 0 or (size > rest and not self._padded):
+            size = rest
+        return super().read(size) or b""
 
     def readinto(self, buffer: Any) -> int:
         source = self._source()

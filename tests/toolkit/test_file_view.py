@@ -33,7 +33,7 @@ def test_it_is_a_file(steps):
         elif number + (0, expected.tell(), len(DATA))[whence] >= 0:
             assert view.seek(number, whence) == expected.seek(number, whence)
         else:
-            with pytest.raises(ValueError, match="no position -"):
+            with pytest.raises(OSError, match="no position -"):
                 view.seek(number, whence)
         assert view.tell() == expected.tell()
 
@@ -48,6 +48,13 @@ def test_views_of_one_file_have_positions_of_their_own():
         DATA[3:4],
     )
     assert (one.readable(), one.seekable(), one.writable()) == (True, True, False)
+
+
+def test_a_read_of_any_size_takes_no_more_memory_than_there_are_bytes():
+    source = MemoryFile(DATA)
+    view = FileView(source)
+    assert view.read(1 << 60) == DATA
+    assert view.read(1 << 60) == b""
 
 
 def test_beyond_the_end_are_zeros_where_they_are_wanted():

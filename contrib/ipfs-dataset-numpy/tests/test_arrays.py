@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from ipfs_dataset_numpy.npy import NpyReader, NpyRowsReader
 from ipfs_dataset_numpy.npz import NpzReader
 
-from ipfs_dataset_core import FormatError, LimitError
+from ipfs_dataset_core import FormatError, LimitError, TransportError
 from ipfs_dataset_core.testing import MemoryFile
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stored array in format")
@@ -280,3 +280,17 @@ def test_one_array_of_an_archive_is_read_without_the_others():
     assert name == "b"
     assert np.array_equal(value, noise[1])
     assert file.bytes_read < noise[1].nbytes * 1.5
+
+
+def test_a_source_that_fails_is_no_damaged_archive():
+    def broken(start, size):
+        raise TransportError("the gateway is down")
+
+    with pytest.raises(TransportError, match="the gateway is down"):
+        list(NpzReader().samples(MemoryFile(broken, "a.npz", 1000)))
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", b"PK\5\6"])
+def test_what_is_too_short_for_an_archive_is_refused(data):
+    with pytest.raises(FormatError, match=r"a\.npz"):
+        list(NpzReader().samples(MemoryFile(data, "a.npz")))

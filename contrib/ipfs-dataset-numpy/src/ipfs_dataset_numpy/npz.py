@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ipfs_dataset_core import FormatError, LimitError, Reader, SpanIndex
+from ipfs_dataset_core import FileView, FormatError, LimitError, Reader, SpanIndex
 from ipfs_dataset_numpy._header import MAGIC, MAX_BYTES, parse_header, reading
 
 if TYPE_CHECKING:
@@ -85,8 +84,9 @@ def _opened(source: ObjectFile) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.
     Raises:
         FormatError: It is damaged, is not the whole file, or has several members of one name.
     """
-    with reading(repr(source.name)):
-        archive = zipfile.ZipFile(_View(source))
+    view = FileView(source)
+    with reading(repr(source.name)), view.errors():
+        archive = zipfile.ZipFile(view)
     with archive:
         with reading(repr(source.name)):
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
@@ -122,42 +122,3 @@ def _check_names(entries: list[zipfile.ZipInfo]) -> None:
 
 def _name(entry: zipfile.ZipInfo) -> str:
     return entry.filename.removesuffix(_SUFFIX)
-
-
-class _View(io.RawIOBase):
-    """The file with a position of its own, so that threads may share it."""
-
-    def __init__(self, source: ObjectFile) -> None:
-        super().__init__()
-        self._source = source
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._source.size}[whence]
-        if base + offset < 0:
-            raise OSError("it begins before the start of the file")  # as zipfile expects of a file
-        self._position = base + offset
-        return self._position
-
-    def read(self, size: int | None = -1) -> bytes:
-        # The base's makes room for all of `size` at once, and in a damaged archive that is any number.
-        rest = max(0, self._source.size - self._position)
-        data = self._source.read_at(
-            self._position, rest if size is None or size < 0 else min(size, rest)
-        )
-        self._position += len(data)
-        return data
-
-    def readinto(self, buffer: Any) -> int:
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
