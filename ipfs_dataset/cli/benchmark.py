@@ -222,7 +222,7 @@ def _read_plain(
 
 
 def _facts(transport: Transport) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yields what a source, or each of those that it reads from, tells about itself."""
+    """Yields facts about a source, or about each of those that it reads from."""
     try:
         parts = list(transport.parts())[:_MOST_PARTS]
         facts = {} if parts else dict(transport.facts())

@@ -163,7 +163,7 @@ def diagnose(url: str, address: str | None, options: Options, *, blocks: int) ->
         raise
     except IPFSDatasetError as error:
         found.advice.append(f"The path cannot be resolved: {error}")
-        # What is at its start tells at least which sources answer.
+        # Its first block shows at least which sources answer.
         root = CID.parse(parsed.root) if parsed.namespace == "ipfs" else None
     finally:
         connections.close()

@@ -245,7 +245,7 @@ def _is_same(path: Path, data: bytes | ObjectFile) -> bool:
 
 
 class _Record:
-    """How far a download got, in the output folder, so that the next run goes on there."""
+    """How far a download got, in the output folder, so that the next run continues there."""
 
     def __init__(self, contents: Contents, folder: Path) -> None:
         self.scratch = folder / SCRATCH

@@ -134,7 +134,7 @@ class IPFSIterableDataset(ResumableStream):
             window=max(1, window),
         )
         self._counted: int | None = None
-        # How many samples each object turned out to have, where only reading it tells; workers share it.
+        # How many samples each object has, known after it was read to its end; workers share it.
         self._counts = _unknown_counts(len(objects))
         # The object in which a state was taken: for an epoch and place, its number and first place.
         self._within: tuple[int, int, int, int] | None = None
@@ -310,7 +310,7 @@ class IPFSIterableDataset(ResumableStream):
         return [change for change in changes if change is not None]
 
     def skipping(self, samples: ConcatenatedShards, *, replaces: bool) -> SkippingStream:
-        """Returns what reads samples by number, and skips as `handler` tells.
+        """Returns a reader of samples by number that skips according to `handler`.
 
         Args:
             samples: All samples.
@@ -387,7 +387,7 @@ class IPFSIterableDataset(ResumableStream):
     def _state_at(self, epoch: int, place: int) -> dict[str, Any]:
         state = super()._state_at(epoch, place)
         if state["samples"] is None and not self._order.is_laned:
-            # Nothing but reading the objects before tells in which of them the place is.
+            # In which object the place is can be found out only by reading those before it.
             counts = self._counts.tolist()
             passed = before = 0
             for number, _ in self._objects_of(epoch):

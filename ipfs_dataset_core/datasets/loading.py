@@ -111,13 +111,13 @@ _FORM = "tar_shards"
 def _one_of_each_kind(shards: Iterable[Shard]) -> Iterable[Shard]:
     """Returns a shard for each suffix: of a thousand archives in a folder, one is opened.
 
-    Should another one of them allow no random access, its error says so when it is read.
+    If another one of them allows no random access, reading it raises an error.
     """
     return {shard.what.rpartition("/")[2].partition(".")[2]: shard for shard in shards}.values()
 
 
 def _has_random_access(shard: Shard) -> bool:
-    """Tells whether samples can be read by number, at the least cost that tells."""
+    """Returns whether samples can be read by number, at the least cost."""
     if shard.is_splittable():
         return True
     try:

@@ -60,7 +60,7 @@ class NumberedSource:
         return len(self.dataset)
 
     def content_id(self) -> str:
-        """Returns what its samples are made of, "" where it does not tell."""
+        """Returns what its samples are made of, "" where that is unknown."""
         if self.blocks is not None:
             return self.blocks.content_id()
         return self.dataset.content_id() if isinstance(self.dataset, IdentifiedDataset) else ""
@@ -150,7 +150,7 @@ class StreamSource:
             return None
 
     def content_id(self) -> str:
-        """Returns what its samples are made of, "" where it does not tell."""
+        """Returns what its samples are made of, "" where that is unknown."""
         if not hasattr(self.stream, "_objects") and isinstance(self.stream, IPFSIterableDataset):
             return ""  # a subclass that only reads another stream
         return self.stream.content_id() if isinstance(self.stream, IdentifiedDataset) else ""
@@ -365,7 +365,7 @@ class StreamReader:
             self._begin_turn(turn, skipped)
             self._read_up_to(read)
             if self.count is None and self._read == skipped < read:
-                self._begin_turn(turn, 0)  # it ended before: only reading all of it tells where
+                self._begin_turn(turn, 0)  # it ended before: to find out where, all of it is read
         self._read_up_to(read)
         if self._read < read:
             self.count = self._read if self.count is None else self.count

@@ -193,7 +193,7 @@ class ResumableStream(IterableDataset[Any]):
                 `StatefulDataLoader` counts by itself.)
 
         Raises:
-            ValueError: There are batches, and the stream was not told how large they are.
+            ValueError: `batches` is given, and the stream has no `batch_size`.
         """
         progress = self._progress
         if batches is not None:

@@ -78,10 +78,10 @@ class Shard(IndexedSamples):
 
     @abstractmethod
     def has_blocks(self) -> bool:
-        """Tells whether it is read about as fast when samples are mixed within a window of shuffle blocks.
+        """Returns whether it is read about as fast when samples are mixed within a window of shuffle blocks.
 
-        Not so where it allows no random access, nor where its index does not tell which bytes a sample needs,
-        as that of a file whose rows are decoded many at a time.
+        False where it allows no random access, and where its index has no spans of bytes, as that of a file
+        whose rows are decoded many at a time.
         """
 
     @abstractmethod
@@ -299,7 +299,7 @@ class ObjectShard(Shard):
         """Yields consecutive samples; what is behind the last one is not read ahead."""
         index = self.index()
         begin, end = (index.span(start)[0], index.span(stop - 1)[1]) if start < stop else (0, 0)
-        if begin >= end:  # nothing tells where they lie, or not in their order
+        if begin >= end:  # where they lie is unknown, or not in their order
             yield from map(self.read, range(start, stop))
             return
         source = self._open_for(begin, end)
@@ -599,7 +599,7 @@ class FolderShard(Shard):
 
 def _files_in_order(shard: Shard, start: int, stop: int) -> Iterator[Sample]:
     """Yields samples that are files of a directory, while the next ones are fetched."""
-    # A sequential reader of a directory fetches from its beginning on: never more in vain than is used.
+    # The read-ahead of a directory fetches from its beginning on: at most as much unused as used.
     hint = shard.read_ahead if start <= stop - start else shard.prefetch
     # Little at first, or the first sample waits for all of it.
     hinted, ahead = start, _FIRST_AHEAD

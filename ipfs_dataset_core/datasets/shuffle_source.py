@@ -45,7 +45,7 @@ class SamplesByNumber(Protocol):
         """Returns the number of samples."""
 
     def content_id(self) -> str:
-        """Returns what the samples are made of, "" where nothing tells."""
+        """Returns what the samples are made of, "" where that is unknown."""
 
     def block_stops(self, size: int) -> Sequence[int]:
         """Returns where each block of about `size` bytes ends."""

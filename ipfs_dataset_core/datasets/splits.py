@@ -214,7 +214,7 @@ def splits_of_subclass(
     found, first = [], 0
     for split in splits:
         if split.rows is None:
-            # The length raises what says why, where samples have no numbers.
+            # Where samples have no numbers, `len` raises an error with the reason.
             raise FormatError(
                 f"{type(dataset).__name__} has a __getitem__ of its own, which takes the number of a sample, "
                 "and the samples of some object have numbers only once all of it was read: call "
@@ -444,7 +444,7 @@ def _even(count: int, weight: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _size_of(published: Published) -> int:
-    """Returns about how many bytes a published dataset has, as far as its root tells."""
+    """Returns about how many bytes a published dataset has, as its root states."""
     source = published.open()
     if isinstance(source, ObjectFile):
         return source.size

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.order.stream_places import Run
 
 
-# How many samples a reader reads before the next one, where a stream goes on that was told of no batches.
+# How many samples a reader reads before the next reader's, where a stream without `batch_size` is resumed.
 _TOGETHER = 64
 
 
@@ -138,7 +138,7 @@ class StreamReading:
     in_parts: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        # Parts are of a whole epoch, and for who was told of no batches.
+        # Parts are of a whole epoch, and for streams without `batch_size`.
         in_parts = self.order.batch is None and self.reader.count > 1 and not self.start
         self.in_parts = in_parts and not (self.order.is_laned and self._must_be_equal)
 

@@ -317,7 +317,7 @@ class SkippingStream:
         except IPFSDatasetError as error:
             try:
                 count = len(shard)
-            except IPFSDatasetError:  # no random access: nothing tells where the next sample begins
+            except IPFSDatasetError:  # no random access: where the next sample begins is unknown
                 self.policy.skip_or_raise(error, f"the rest of {shard.what}")
                 return
             if position >= count:  # what fails is behind the last sample, such as a missing end

@@ -151,7 +151,7 @@ class SinkFile(io.BufferedIOBase):
     def end_leaf(self) -> None:
         """Ends a leaf, a block of the file, behind what was written so far.
 
-        Leaves that end where the content says are the same in a new version of a file, whatever changed in
+        Leaves whose ends the content determines are the same in a new version of a file, whatever changed in
         front of them. Has no effect where the user has chosen a chunker that looks at the bytes alone.
         """
 

@@ -50,7 +50,7 @@ _NAMES = {
 
 @attrs.frozen(kw_only=True)
 class NameRecord:
-    """What a record says that belongs to its name and has not expired.
+    """The content of a record that belongs to its name and has not expired.
 
     Attributes:
         value: The path that the name points to, ``/ipfs/…`` or ``/ipns/…``.
@@ -81,7 +81,7 @@ def parse_name(text: str) -> CID | None:
 
 
 def verify_record(record: bytes, name: CID, now: datetime | None = None) -> NameRecord:
-    """Returns what a record says, if it belongs to the name and has not expired.
+    """Returns the content of a record that belongs to the name and has not expired.
 
     Args:
         record: The record, as sources give it.

@@ -37,7 +37,7 @@ class BlockwiseDataset(Protocol):
 
 
 class _Part(Protocol):
-    """A dataset of those that are composed, or a composition."""
+    """A dataset with shuffle blocks, or a composition of several."""
 
     def __len__(self) -> int:
         """Returns the number of samples."""
@@ -55,7 +55,7 @@ class _Part(Protocol):
         """Returns the dataset that reads a sample, and its number there."""
 
     def content_id(self) -> str:
-        """Returns what the samples are made of, "" where a dataset does not tell."""
+        """Returns what the samples are made of, "" where that is unknown."""
 
     def misfit(self, size: int) -> Any | None:
         """Returns a dataset whose blocks do not end where its samples do."""
@@ -97,7 +97,7 @@ class _Chosen:
     """Some samples of a part, in any order."""
 
     def __init__(self, part: _Part, indices: Sequence[Any]) -> None:
-        # A subset of a subset is one of what both are of.
+        # A subset of a subset becomes a subset of the innermost dataset.
         self._subset = part if isinstance(part, _Chosen) else None
         self._part: _Part = part if self._subset is None else self._subset._part  # noqa: SLF001
         self._given = indices
@@ -245,7 +245,7 @@ class DatasetBlocks:
         if misfit is not None:
             raise ValueError(
                 f"{type(misfit).__name__} has {len(misfit)} samples, and its block_stops end "
-                "elsewhere: a subclass that numbers its samples otherwise says where their blocks end, too"
+                "elsewhere: a subclass that numbers its samples otherwise has to override block_stops, too"
             )
         steps = ShuffleBlockOrder(self._part.stops(self.size), window, *key).steps
         places = self._part.places()
@@ -261,7 +261,7 @@ class DatasetBlocks:
         )
 
     def prefetch(self, samples: Iterable[int]) -> None:
-        """Passes a prefetch hint on to the composed datasets that have `prefetch`."""
+        """Passes a prefetch hint on to those of the datasets that have `prefetch`."""
         found: dict[int, tuple[Any, list[int]]] = {}
         for sample in samples:
             dataset, number = self._part.find(sample)
@@ -272,7 +272,7 @@ class DatasetBlocks:
                 prefetch(numbers)
 
     def content_id(self) -> str:
-        """Returns what the samples are made of, "" where a dataset does not tell."""
+        """Returns what the samples are made of, "" where that is unknown."""
         return self._part.content_id()
 
     def stops(self) -> Sequence[int]:
@@ -281,7 +281,7 @@ class DatasetBlocks:
 
     @property
     def are_composed(self) -> bool:
-        """Whether the dataset hands numbers of its own on to others: a `Subset` or a `ConcatDataset`."""
+        """Whether the dataset is a `Subset` or a `ConcatDataset`, which renumber other datasets."""
         return self._composed
 
     @property

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 # Of workers; those with higher numbers share one.
 _SLOTS = 256
 # What is kept: the epoch, the place where the iteration began, whether `set_epoch` was called, how many
-# workers the last iteration had, whether the epoch was read before, whether that was said, how often it was
-# set, after how many places the last iteration took other lanes, how often a state changed the order, and
+# workers the last iteration had, whether the epoch was read before, whether a warning was shown, how often it
+# was set, after how many places the last iteration took other lanes, how often a state changed the order, and
 # which readers the place is of: how many ranks, how many workers of each, and the size of their batches.
 _EPOCH, _START, _PINNED, _WORKERS, _READ, _WARNED, _TIMES_SET, _CHUNK, _CHANGES = range(9)
 _READERS = slice(9, 12)
@@ -33,7 +33,7 @@ class Iteration:
     Args:
         epoch: The epoch.
         start: The place in the global sequence at which it begins.
-        again: Whether this epoch was read before, in the same order, and nobody was warned of it yet.
+        again: Whether this epoch was read before, in the same order, and no warning was shown yet.
     """
 
     epoch: int
@@ -42,9 +42,9 @@ class Iteration:
 
 
 class EpochProgress:
-    """The epoch of a stream, which counts on by itself where nobody calls `set_epoch`.
+    """The epoch of a stream, which is counted automatically unless `set_epoch` is called.
 
-    An epoch is over when all workers have read their part of it to the end. An iteration that was given up
+    An epoch is over when all workers have read their part of it to the end. An iteration that was abandoned
     before is begun again, in the same order. Workers that outlive an epoch see what the main process sets,
     however they were started.
 

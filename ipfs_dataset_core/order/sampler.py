@@ -124,7 +124,7 @@ class BlockShuffleSampler(DistributedSampler[int]):
     def set_epoch(self, epoch: int) -> None:
         """Sets the number of the epoch; without it, every epoch has the same order.
 
-        The epoch of a state that was loaded goes on where that was taken; another begins at its start.
+        The epoch of a state that was loaded continues where that was taken; another begins at its start.
         """
         if epoch != self.epoch:
             self.epoch, self._position, self._began = epoch, 0, 0
@@ -139,7 +139,7 @@ class BlockShuffleSampler(DistributedSampler[int]):
                 counts by itself.)
 
         Raises:
-            ValueError: There are batches, and the sampler was not told how large they are.
+            ValueError: `batches` is given, and the sampler has no `batch_size`.
         """
         if batches and self._batch is None:
             raise ValueError("state_dict(batches=…) counts batches: give the sampler batch_size")

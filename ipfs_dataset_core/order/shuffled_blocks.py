@@ -66,8 +66,8 @@ def ahead(lanes: int) -> int:
 def unhinted(lanes: int) -> float:
     """Returns the part of each step that is read before the next ones are fetched.
 
-    Some of it has to be read first: a cache gives up what was not read for longest. With several lanes, about
-    one at a time comes to its next block, and the later that is fetched, the less memory it takes.
+    Some of it has to be read first, since the cache evicts the least recently used blocks. With several
+    lanes, about one at a time reaches its next block, and fetching that late takes less memory.
     """
     return 0.125 if lanes == 1 else 0.75
 

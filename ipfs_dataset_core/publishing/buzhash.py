@@ -1,4 +1,4 @@
-"""Cuts files where their content says, as Kubo's chunker ``buzhash`` does: ``ipfs add --chunker=buzhash``.
+"""Cuts files where their content determines it, like Kubo's ``ipfs add --chunker=buzhash``.
 
 The hash of the last 32 bytes is cyclic: each byte stands for 32 random bits, those of the byte *k* places
 back rotated left by *k*, all XORed. A chunk ends behind the first 32 bytes whose hash ends in 17 zero bits,

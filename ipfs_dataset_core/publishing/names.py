@@ -64,7 +64,7 @@ def find_key(transport: Transport, key: str, *, create: bool) -> str:
 
 
 def publish_new_version(transport: Transport, root: CID, key: str) -> str:
-    """Publishes the name of what was just published; an error tells that this was.
+    """Publishes a name for data that were just published; an error states that the data are published.
 
     Raises:
         TransportError: The name could not be published.

@@ -63,7 +63,7 @@ def add_pin(
 ) -> Pin:
     """Pins a whole DAG; a node or service gets what it lacks from the network.
 
-    A pinning service is waited for until the `deadline`, and goes on after it.
+    Waits for a pinning service until the `deadline`; the service may complete the pin later.
 
     Args:
         cid: The root: a CID, or a URL such as ``ipfs://CID``.

@@ -115,7 +115,7 @@ class BulkFetch:
     def open_range(self, layout: FileLayout, start: int, kept: KeptStream[Leaf]) -> None:
         """Opens the range that will be read in order from a byte on, before its leaves are known.
 
-        It begins where most builders begin a leaf; where that is wrong, it is given up for another.
+        It begins where most builders begin a leaf; where that is wrong, it is closed and another is opened.
         """
         start -= start % (layout.leaf_grid or LEAF_BYTES)
         span = kept.span(start, start)

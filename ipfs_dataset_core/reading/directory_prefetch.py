@@ -80,7 +80,7 @@ class DirectoryPrefetch:
         self._read_ahead.fetch([self._root])
 
     def is_worth_a_car(self) -> bool:
-        """Returns whether the directory begins with small files, as far as its block tells."""
+        """Returns whether the directory begins with small files, as far as its block shows."""
         first = islice(entries(self._root, self._fetcher.block), _WINDOW_ENTRIES)
         return all(entry.tsize <= _SMALL_BYTES for entry in first)
 

@@ -58,7 +58,7 @@ def unguarded(reader: Reader) -> Reader:
 class GuardedReader(Reader):
     """Another reader; what it raises that is none of our errors becomes a `PluginError`.
 
-    Every error tells the object and the sample that was read.
+    Every error names the object and the sample that was read.
 
     Args:
         reader: A plugin's.

@@ -112,7 +112,7 @@ class Registry:
         return _conflicts(self._everything())
 
     def origin(self, declaration: object) -> Origin:
-        """Returns where a declaration, or an object of a plugin, comes from, as far as this process knows."""
+        """Returns where a declaration or an object of a plugin comes from, if this process looked it up."""
         for own in self._own.values():
             if own.declaration is declaration:
                 return own.origin

@@ -115,7 +115,7 @@ class SourcePool:
     def get_blocks(self, cids: Iterable[CID], arrived: Callable[[CID, bytes], None]) -> None:
         """Requests blocks from the sources that serve batches; nothing is raised for what does not arrive.
 
-        The caller gets the others with `get_block`, which asks all sources and tells what went wrong.
+        The caller gets the others with `get_block`, which tries all sources and raises the reasons.
 
         Args:
             cids: The blocks.

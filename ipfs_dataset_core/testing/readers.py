@@ -138,7 +138,7 @@ class ReaderContract:
         def read() -> None:
             try:
                 found.append(list(reader.samples(example.open())))
-            except Exception as error:  # noqa: BLE001 - it is said below, in the test's own thread
+            except Exception as error:  # noqa: BLE001 - reported below, in the test's own thread
                 errors.append(error)
 
         threads = [threading.Thread(target=read) for _ in range(4)]

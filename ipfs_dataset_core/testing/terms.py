@@ -1,4 +1,4 @@
-"""Enforces a contract: each failure states what is wanted, what was found, and where that is documented."""
+"""Assertions of a contract: each failure states what is required, what was found, and its page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Terms:
     """The terms of one contract.
 
     Args:
-        page: Where it is written; every failure ends with it.
+        page: The page that documents it; every failure ends with it.
     """
 
     def __init__(self, page: str) -> None:
@@ -28,7 +28,7 @@ class Terms:
             raise AssertionError(f"{message}. See {self.page}")
 
     def travelled(self, value: Any, what: str) -> Any:
-        """Returns what arrives of a value in another process."""
+        """Returns a value as another process receives it, pickled and unpickled."""
         __tracebackhide__ = True
         try:
             return pickle.loads(pickle.dumps(value))  # noqa: S301 - our own bytes
@@ -39,7 +39,7 @@ class Terms:
 
     @contextmanager
     def ends_only_in(self, errors: tuple[type[Exception], ...], what: str) -> Iterator[None]:
-        """Lets `errors` out; any other exception is a failure that names them."""
+        """Passes `errors` on; any other exception is a failure that names them."""
         __tracebackhide__ = True
         try:
             yield

@@ -166,7 +166,7 @@ class TransportContract:
                 _terms.must(
                     batch == blocks, f"A batch has all blocks that are there, not {len(batch)}"
                 )
-            except Exception as error:  # noqa: BLE001 - it is said below, in the test's own thread
+            except Exception as error:  # noqa: BLE001 - reported below, in the test's own thread
                 errors.append(error)
 
         threads = [threading.Thread(target=use, args=(number,)) for number in range(4)]

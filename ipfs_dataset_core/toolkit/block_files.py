@@ -89,7 +89,7 @@ class BlockFiles:
         return self.shelves.open_file(block_name(cid))
 
     def write(self, cid: CID, block: bytes) -> bool:
-        """Stores a block, over a damaged one too; tells whether it was not there intact before.
+        """Stores a block, also over a damaged one, and returns whether it was missing or damaged before.
 
         Raises:
             OSError: It cannot be written, or something that is no regular file stands there.

@@ -296,7 +296,7 @@ class StoreFolder:
         return found
 
     def unpin(self, cid: CID) -> bool:
-        """Removes the pins of a CID in either version; tells whether there were any.
+        """Removes the pins of a CID in either version, and returns whether there were any.
 
         Raises:
             OSError: One cannot be removed.

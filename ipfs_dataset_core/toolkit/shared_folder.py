@@ -213,7 +213,7 @@ class Directory:
             self._drop(aside)
 
     def unlink(self, name: str) -> bool:
-        """Removes a regular file; tells whether it was there. Whatever else has that name stays.
+        """Removes a regular file, and returns whether it existed. Anything else of that name stays.
 
         Raises:
             OSError: It cannot be removed.
@@ -438,7 +438,7 @@ class Shelves:
             return shelf.open_file(name)
 
     def write(self, name: str, data: bytes) -> bool:
-        """Writes a file where it does not hold these data already; tells whether it was written.
+        """Writes a file unless it has these data already, and returns whether it was written.
 
         Raises:
             NotRegularError: A link or something else that is no file stands there; it is left as it is.

@@ -92,7 +92,7 @@ class FolderStore(Transport):
         return block
 
     def lacking(self, blocks: Sequence[tuple[CID, bytes]]) -> Sequence[tuple[CID, bytes]]:
-        # Compared, not only looked for: what the disk has damaged is written again.
+        # Blocks are compared, not only looked up, so that damaged ones are written again.
         try:
             return [(cid, block) for cid, block in blocks if self._folder.lacks(cid, block)]
         except OSError as error:
@@ -202,7 +202,7 @@ class CarStore(Transport):
             self._file = _open_regular(path)
         except OSError as error:
             raise TransportError(f"{self.name}: {error}") from error
-        # Datasets are seldom closed, and a file that is merely forgotten makes Python warn.
+        # Datasets are seldom closed, and Python warns of files that are collected while they are open.
         weakref.finalize(self, self._file.close)
         try:
             self._index = index_car(self._file, check=self._check_deadline)
@@ -260,7 +260,7 @@ class CarWriter(Transport):
         self._file: BinaryIO | None = None
         self._written: set[bytes] = set()
         self._linked: set[bytes] = set()
-        # The root comes last but stands first: room is left for a CID of its length.
+        # The root is known last, but its CID is in the header: space is reserved for it.
         self._placeholder = car_header([make_cid(b"", RAW)])
 
     def get_block(self, cid: CID) -> bytes:
@@ -323,7 +323,7 @@ class CarWriter(Transport):
             self._part.unlink(missing_ok=True)
 
     def _open(self) -> BinaryIO:
-        """Returns the file, which stays open: nobody can put a link in its place between two writes."""
+        """Returns the file, which stays open, so that it cannot be replaced by a link between two writes."""
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._remove_abandoned()
@@ -340,7 +340,7 @@ class CarWriter(Transport):
             )
 
     def _remove_abandoned(self) -> None:
-        """Removes what writers of this file left that were killed: who still writes holds a lock."""
+        """Removes the parts of writers of this file that were killed; a living writer holds a lock."""
         part = re.compile(rf"{re.escape(self._path.name)}\.[0-9a-f]{{16}}\.part")
         for path in self._path.parent.iterdir():
             if part.fullmatch(path.name):
@@ -368,7 +368,7 @@ def _remedy_of_full_disk(error: OSError) -> str:
 
 
 def _lock(descriptor: int) -> bool:
-    """Locks a file until it is closed; tells whether nobody else had."""
+    """Locks a file until it is closed; returns False where it cannot be locked."""
     if sys.platform == "win32":  # there, what a killed writer left stays
         return False
     try:
@@ -379,7 +379,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _open_regular(path: Path) -> BinaryIO:
-    """Opens a file to read; a FIFO or device that somebody put there is not waited for."""
+    """Opens a file to read, without waiting for a FIFO or device in its place."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -1,9 +1,9 @@
-"""What ``torch.save`` wrote, looked at before ``torch.load`` reads it, so that its memory is bounded.
+"""Checks files of ``torch.save`` before ``torch.load`` reads them, so that memory stays bounded.
 
 The usual file is a ZIP whose records are stored one behind the other, not compressed. ``torch.load`` reads
 others as well: records that are deflated, that several names share, or that claim to be larger than they are.
 From a megabyte it then makes gigabytes, without a limit. The older form is five pickles with the storages
-behind them. What is in the pickles is looked at by `torch_pickles`.
+behind them. `torch_pickles` checks the pickles.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 
 
 def check_torch_file(data: bytes, what: str, limits: Limits, *, allow_pickle: bool) -> None:
-    """Checks that a file makes no more than it has, before anything of it is made.
+    """Checks, before any object is created, that the values in a file are not much larger than the file.
 
     Args:
         data: The file.
         what: What errors call it.
         limits: How much larger than the file its values may be.
-        allow_pickle: Its pickles may run anything, so they are not looked at.
+        allow_pickle: Whether pickles may run any code; then they are not checked.
 
     Raises:
         FormatError: It is not as ``torch.save`` writes tensors and plain values.

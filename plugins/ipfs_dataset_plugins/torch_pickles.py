@@ -1,10 +1,11 @@
-"""Pickles of ``torch.save``, followed without making anything before ``torch.load`` runs them.
+"""Checks pickles of ``torch.save`` without creating their objects, before ``torch.load`` runs them.
 
-``torch.load(weights_only=True)`` calls no code of the author of a file, but it does all else: tuples of the
-same tuple twice, forty times, are hashed or compared for hours, one number makes a tensor or a bytearray of
-any size, and a storage may be longer than the file. Here each instruction is followed with values that stand
-for those it would make, in time and memory in proportion to the file. Accepted are tensors, numbers, text,
-bytes, tuples, lists, dicts, sets and what the user allowed with `torch.serialization.add_safe_globals`.
+``torch.load(weights_only=True)`` runs no code of the author of a file, but sets no limits: a tuple that
+contains another one twice, nested forty times, takes hours to hash or compare, one number creates a tensor or
+a bytearray of any size, and a storage may be longer than the file. Here each instruction is interpreted with
+placeholders for the values that it would create, in time and memory proportional to the file. Accepted are
+tensors, numbers, text, bytes, tuples, lists, dicts, sets and what the user allowed with
+`torch.serialization.add_safe_globals`.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class _Tuple:
 
 @attrs.define
 class Budget:
-    """What the pickles of one file may make.
+    """Limits on what the pickles of one file may create.
 
     Attributes:
         what: What errors call the file.
@@ -154,20 +155,20 @@ class Budget:
 
 
 def read_pickle(file: io.BytesIO, storage_bytes: Callable[[str, int], int], budget: Budget) -> Any:
-    """Follows one pickle, and leaves the file behind it.
+    """Interprets one pickle, and leaves the file at the byte after it.
 
     Args:
-        file: Stands at the pickle.
+        file: Positioned at the pickle.
         storage_bytes: Returns the bytes of the storage with a key, of which the pickle claims a number;
             raises ValueError where there is none.
-        budget: Counts what it makes.
+        budget: Counts what it would create.
 
     Returns:
-        What stands for its value: numbers and text as they are.
+        A placeholder for its value; numbers and text as they are.
 
     Raises:
-        NotPlainError: It has something else than tensors and plain values.
-        ValueError: It is damaged, or made to take more time or memory than it should.
+        NotPlainError: It contains something other than tensors and plain values.
+        ValueError: It is damaged, or designed to take more time or memory than its size justifies.
     """
     machine = _Machine(file, storage_bytes, budget)
     try:

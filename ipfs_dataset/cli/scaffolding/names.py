@@ -1,4 +1,4 @@
-"""The names that a new plugin goes by, all made from one."""
+"""The names of a new plugin, all derived from one."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ class PluginName:
         return "." + self.words.replace("-", "")
 
     def check_free(self, discovery: Discovery) -> None:
-        """Checks that nothing that is installed goes by any of the names, or tried to.
+        """Checks that no installed plugin has one of the names, nor one that failed to load.
 
         Raises:
-            PluginConflictError: Something does; the message says what.
+            PluginConflictError: One has; the message names it.
         """
         for taker, names in _taken(discovery):
             for name in (self.name, self.words, self.suffix):

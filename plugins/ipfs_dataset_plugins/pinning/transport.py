@@ -1,4 +1,4 @@
-"""A remote pinning service: asks it to keep what a node has, lists and removes what it keeps.
+"""A remote pinning service: adds, lists and removes pins of what a node has.
 
 See https://ipfs.github.io/pinning-services-api-spec/. A service fetches the blocks itself, from whoever has
 them; nothing is sent to it but CIDs, names and addresses.
@@ -101,7 +101,7 @@ class PinningService(Transport):
                 to those of the service.
 
         Raises:
-            TransportTimeoutError: The service goes on after the deadline.
+            TransportTimeoutError: The deadline has passed; the service may complete the pin later.
             TransportError: It failed, or refused.
         """
         wanted: dict[str, Any] = {"cid": str(cid)}

@@ -157,7 +157,7 @@ class RoutingTransport(Transport):
         body = self._client.send(
             "GET", f"/routing/v1/ipns/{text}", what, headers={"Accept": NAME_RECORD}
         )
-        if body.status == 404:  # noqa: PLR2004 - the router knows none
+        if body.status == 404:  # noqa: PLR2004 - the router has no providers
             raise ObjectNotFoundError(f"{what}: HTTP 404 {body.error_text()}")
         if body.status != 200:  # noqa: PLR2004
             raise error_for_status(body.status, body.headers, what, body.error_text())
@@ -218,7 +218,7 @@ class RoutingTransport(Transport):
         what = f"{self.name}: providers of {cid}"
         target = f"/routing/v1/providers/{cid.to_v1()}{query}"
         body = self._client.send("GET", target, what, headers={"Accept": _ACCEPT})
-        if body.status == 404:  # noqa: PLR2004 - the router knows nobody
+        if body.status == 404:  # noqa: PLR2004 - the router has no peers
             body.close()
             return Providers()
         if body.status != 200:  # noqa: PLR2004

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_plugins.archives.buffered import BufferedFile
     from ipfs_dataset_plugins.tar.headers import Header
 
-# The first volume has nothing else that tells it from an archive that was cut off.
+# Nothing else distinguishes the first volume from an archive that was cut off.
 VOLUMES = "If it is the first of several volumes (tar -M), publish the archive in one piece."
 _MAX_EXTENSION_BYTES = 1 << 20
 # Tools write up to four: global and own pax headers, long name, long link.

@@ -163,7 +163,7 @@ def _checksums(
 
 
 class ShardWriter:
-    """Puts samples into shards, which end where the content says, or where the next sample would not fit.
+    """Puts samples into shards, which end at content-defined boundaries, or before a sample that does not fit.
 
     Args:
         sink: Where the shards go.

@@ -1,4 +1,4 @@
-"""The page of a published dataset: ``index.html``, self-contained, which asks nothing of any server.
+"""The page of a published dataset: ``index.html``, self-contained: it sends no requests.
 
 All that comes from the dataset or its card is escaped, and a content security policy lets nothing run but the
 script of this module, known by its hash. The page has no times and no versions: equal datasets with equal
