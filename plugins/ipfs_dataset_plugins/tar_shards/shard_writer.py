@@ -163,7 +163,7 @@ def _checksums(
 
 
 class ShardWriter:
-    """Puts samples into shards, which end at content-defined boundaries, or before a sample that does not fit.
+    """Puts samples into shards, which end at content-defined boundaries or before a sample that does not fit.
 
     Args:
         sink: Where the shards go.
