@@ -8,6 +8,7 @@ import os
 import pickle
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -323,6 +324,26 @@ def test_private_addresses_are_refused_where_only_public_ones_are_wanted(echo_pe
     address = PeerAddress(host, echo_peer.address.port, echo_peer.identity.peer_id, protocol)
     with pytest.raises(TransportError, match="no address of the public internet"):
         dial(address, identity=Identity.generate(), timeout=20, public_only=True)
+
+
+def test_the_deadline_of_the_caller_ends_its_calls_and_not_the_connection(echo_peer, kept_deadline):
+    with kept_deadline(0.5):
+        made = dial(echo_peer.address, identity=Identity.generate(), timeout=20)
+        stream = made.open_stream([ECHO], timeout=20)
+        with pytest.raises(TransportTimeoutError, match="12D3"):
+            stream.read_exact(1)
+    with made.open_stream([ECHO], timeout=20) as another:
+        another.write(b"x")
+        assert another.read_exact(1) == b"x"
+    made.close()
+
+
+@pytest.fixture
+def kept_deadline():
+    """What the core sets around each read."""
+    from ipfs_dataset_core.runtime.deadlines import until
+
+    return lambda seconds: until(time.monotonic() + seconds)
 
 
 def test_no_time_is_a_timeout(echo_peer):

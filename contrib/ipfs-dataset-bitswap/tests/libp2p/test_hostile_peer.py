@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import struct
 import time
 
@@ -70,6 +71,19 @@ def failure(connection):
         connection.open_stream([ECHO], timeout=20)
     assert str(connection.peer_id) in str(raised.value)
     return raised.value
+
+
+@pytest.mark.parametrize(
+    "kind", [PeerClosedError, PeerIdentityError, PeerProtocolError, ProtocolNotSupportedError]
+)
+def test_errors_arrive_whole_from_another_process(kind):
+    """PyTorch rebuilds the error of a worker from its type and message."""
+    error = kind("peer 12D3… failed")
+    for again in (pickle.loads(pickle.dumps(error)), type(error)(str(error))):
+        assert type(again) is kind
+        assert str(again) == str(error)
+        assert (again.retryable, again.final) == (error.retryable, error.final)
+        assert isinstance(again, TransportError)
 
 
 # The handshake.
@@ -375,7 +389,7 @@ def test_frames_against_the_rules_end_the_connection(peer, connect, sent, messag
     assert reasons == [yamux.PROTOCOL_ERROR]
 
 
-@pytest.mark.parametrize("size", [1, 11, 13, 20])
+@pytest.mark.parametrize("size", [0, 1, 11, 13, 20])
 def test_ending_within_a_frame_is_a_closed_connection(peer, connect, size):
     def script(side):
         side.secure()
@@ -393,6 +407,26 @@ def test_frames_that_carry_nothing_are_bounded(peer, connect, monkeypatch):
             side.send_plain(frame(WINDOW, SYN, 2) if not _ else frame(WINDOW, 0, 2) * 5000)
 
     assert "floods with frames" in str(failure(connect(peer(script))))
+
+
+def test_frames_around_content_are_not_counted(peer, connect, monkeypatch):
+    """Thousands of small messages a second, each on a stream of its own, are no flood."""
+    monkeypatch.setattr(connection_module, "_FREE_FRAMES", 50)
+    monkeypatch.setattr(connection_module, "_FREE_FRAMES_PER_SECOND", 0.0)
+    received = []
+
+    def script(side):
+        side.secure()
+        for number in range(2, 802, 2):
+            side.open_stream(number, ECHO)
+            side.send_data(number, delimited(bytes(100)))
+            side.send_data(number, b"", FIN)
+        side.wait_until_closed()
+
+    connection = connect(peer(script), inbound={ECHO: MessageHandler(received.append, 1000)})
+    wait_until(lambda: len(received) == 400 or not connection.is_open)
+    assert len(received) == 400
+    assert connection.is_open
 
 
 def test_empty_messages_are_bounded(peer, connect, monkeypatch):

@@ -12,6 +12,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_bitswap.libp2p import identify, yamux
@@ -65,6 +66,10 @@ _MAX_NUMBER = 1 << 31
 # Frames that carry nothing, at once and a second.
 _FREE_FRAMES = 50_000
 _FREE_FRAMES_PER_SECOND = 20_000.0
+# Bytes from which on the content of a frame is what costs; it also pays for frames around it: a message on a
+# stream of its own needs three.
+_CONTENT = 64
+_FRAMES_PER_CONTENT = 4
 # Seconds between looks at what has taken too long.
 _CHECK = 5.0
 
@@ -284,10 +289,7 @@ class PeerConnection:
         self.unread = 0
         self._process = os.getpid()
         _connections.add(self)
-        self._thread = threading.Thread(
-            target=self.run, args=(received,), name=f"peer {self.peer_id}", daemon=True
-        )
-        self._thread.start()
+        self._thread = _start(f"peer {self.peer_id}", self.run, received)
 
     # What callers use.
 
@@ -527,7 +529,8 @@ class PeerConnection:
 
     def _count_frame(self, length: int) -> None:
         """Bounds the work that frames without content cause."""
-        if length >= 64:  # noqa: PLR2004 - bytes; from here on the content is what costs
+        if length >= _CONTENT:
+            self._free_frames = min(_FREE_FRAMES, self._free_frames + _FRAMES_PER_CONTENT)
             return
         self._free_frames -= 1
         if self._free_frames < 0:
@@ -779,8 +782,7 @@ class PeerConnection:
             count = min(len(self._to_handle), MAX_HANDLERS - self._handlers)
             self._handlers += count
         for _ in range(count):
-            name = f"streams of {self.peer_id}"
-            threading.Thread(target=self._handle_streams, name=name, daemon=True).start()
+            _start(f"streams of {self.peer_id}", self._handle_streams)
 
     def _handle_streams(self) -> None:
         """Handles streams of the peer until none waits; the body of a thread."""
@@ -812,6 +814,13 @@ class PeerConnection:
             for stream in self._streams.values():
                 stream.leave_to_parent()
         self._channel.leave_to_parent()
+
+
+def _start(name: str, work: Callable[..., None], *args: object) -> threading.Thread:
+    """Returns a thread that was started, with no deadline: free-threaded Python copies that of the caller."""
+    thread = threading.Thread(target=Context().run, args=(work, *args), name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 _connections: weakref.WeakSet[PeerConnection] = weakref.WeakSet()
