@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 # How often each block of a batch may be sent on the average.
 _TIMES = 2
+# Seconds without a block, at the least, after which a batch is given up for single requests to other sources:
+# what is under way is lost then, and over a slow line a large block takes its time.
+_LEAST_PATIENCE = 5.0
 
 
 class Batch:
@@ -80,7 +83,8 @@ class Batch:
             while self._missing and (waiting or self._running):
                 if not self._running:
                     self._start(waiting.popleft(), hedged)
-                if self._wait(may_hedge=bool(waiting) or others):
+                at_least = 0.0 if waiting else _LEAST_PATIENCE
+                if self._wait(may_hedge=bool(waiting) or others, at_least=at_least):
                     continue
                 if time_left() <= 0:
                     return
@@ -102,13 +106,20 @@ class Batch:
             self._running.append(source)
         hedged.start(partial(self._read, source))
 
-    def _wait(self, *, may_hedge: bool) -> bool:
-        """Returns whether a block has arrived, or a source ended, before the next one is late."""
+    def _wait(self, *, may_hedge: bool, at_least: float) -> bool:
+        """Returns whether a block has arrived, or a source ended, before the next one is late.
+
+        Args:
+            may_hedge: Whether anything is ever late.
+            at_least: Seconds before which nothing is.
+        """
         with self._changed:
             if not self._running:
                 return True
             before = self._arrivals, len(self._running)
-            delay = self._running[-1].hedge_delay(in_batch=True) if may_hedge else math.inf
+            delay = math.inf
+            if may_hedge:
+                delay = max(at_least, self._running[-1].hedge_delay(in_batch=True))
             seconds = max(0.0, min(delay, time_left(), threading.TIMEOUT_MAX))
             return self._changed.wait_for(
                 lambda: (self._arrivals, len(self._running)) != before, seconds

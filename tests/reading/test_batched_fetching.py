@@ -7,12 +7,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from ipfs_dataset_core import TransportError, TransportPlugin, VerificationError
 from ipfs_dataset_core.datasets.map_style import IPFSDataset
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
-from ipfs_dataset_core.ipld import DAG_PB, FileBuilder, get_profile, node_kind
+from ipfs_dataset_core.ipld import DAG_PB, RAW, FileBuilder, get_profile, make_cid, node_kind
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.reading.objects import VerifiedDirectory
 from ipfs_dataset_core.registry.lookup import default_registry
@@ -158,6 +160,58 @@ def test_the_blocks_of_a_sharded_directory_come_in_batches():
         assert sorted(VerifiedDirectory(fetcher, root, "x").names()) == sorted(files)
     inner = sum(1 for batch in batches.requested for cid in batch if cid.codec == DAG_PB)
     assert batches.asked["block"] < inner / 4
+
+
+def repeats(blocks):
+    for block in blocks:
+        yield from (block,) * 5
+
+
+def adds_others(blocks):
+    for block in blocks:
+        yield block
+        yield NEVER_ASKED_FOR
+
+
+def fails(blocks):
+    yield next(iter(blocks))
+    raise KeyError("a defect")
+
+
+NEVER_ASKED_FOR = (make_cid(b"other", RAW), b"other")
+KINDS = [
+    iter,
+    dies_after(0),
+    dies_after(3),
+    lies,
+    leaves_out,
+    repeats,
+    adds_others,
+    fails,
+    lambda _: iter(()),
+]
+PARTS = [
+    {cid: block for at, (cid, block) in enumerate(FILES["kubo-cidv1"][1].items()) if at % n == 0}
+    for n in (1, 2, 3)
+]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(PARTS)), min_size=1, max_size=3),
+    st.integers(0, 3),
+    st.lists(st.integers(0, LEAVES - 1), min_size=1, max_size=30, unique=True),
+)
+def test_whatever_batches_do_each_block_comes_where_one_source_has_it(plans, honest_at, leaves):
+    root, blocks = FILES["kubo-cidv1"]
+    sources = [Batches(part, str(n), sends=kind) for n, (kind, part) in enumerate(plans)]
+    sources.insert(honest_at, Recorder(blocks, "honest", serves_ranges=False, serves_cars=False))
+    with fetching(*sources) as fetcher:
+        opened = VerifiedFile(fetcher, root, "x")
+        spans = [(leaf * CHUNK + 1, leaf * CHUNK + 100) for leaf in leaves]
+        opened.prefetch(spans)
+        for start, stop in spans:
+            assert opened.read_at(start, stop - start) == DATA[start:stop]
 
 
 def test_two_threads_share_what_a_batch_brings():

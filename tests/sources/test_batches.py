@@ -24,6 +24,7 @@ from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_core.registry.guarded_transports import GuardedTransport
 from ipfs_dataset_core.registry.provenance import Origin
 from ipfs_dataset_core.runtime.deadlines import until
+from ipfs_dataset_core.sources import batches as batches_module
 from ipfs_dataset_core.sources.failover import SourcePool
 from ipfs_dataset_core.sources.source import Source
 from tests.support.builders import noise
@@ -236,10 +237,25 @@ def test_the_next_source_is_asked_for_the_rest_when_a_batch_stalls(released, mon
 
 def test_a_batch_that_stalls_is_not_waited_for_where_others_have_blocks(released, monkeypatch):
     delays(monkeypatch, 0.05)
+    monkeypatch.setattr(batches_module, "_LEAST_PATIENCE", 0.1)
     slow = Batches(BY_HASH, sends=stalls_after(7, released))
     found, sources = fetched(slow, Recorder(BY_HASH, "plain"))
     assert list(found) == CIDS[:7]
     assert [source.rests for source in sources] == [True, False]
+
+
+def test_a_batch_is_not_given_up_for_single_requests_as_soon_as_it_is_slow(monkeypatch):
+    delays(monkeypatch, 0.02)
+
+    def slowly(blocks):
+        for number, block in enumerate(blocks):
+            time.sleep(0.1 * (number < 3))
+            yield block
+
+    slow = Batches(BY_HASH, sends=slowly)
+    found, sources = fetched(slow, Recorder(BY_HASH, "plain"))
+    assert found == BLOCKS
+    assert not sources[0].rests
 
 
 def test_alone_it_is_waited_for_until_the_deadline(released):
