@@ -204,7 +204,9 @@ PARTS = [
 )
 def test_whatever_batches_do_each_block_comes_where_one_source_has_it(plans, honest_at, leaves):
     root, blocks = FILES["kubo-cidv1"]
-    sources = [Batches(part, str(n), sends=kind) for n, (kind, part) in enumerate(plans)]
+    sources: list[Recorder] = [
+        Batches(part, str(n), sends=kind) for n, (kind, part) in enumerate(plans)
+    ]
     sources.insert(honest_at, Recorder(blocks, "honest", serves_ranges=False, serves_cars=False))
     with fetching(*sources) as fetcher:
         opened = VerifiedFile(fetcher, root, "x")
