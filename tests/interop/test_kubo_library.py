@@ -32,9 +32,9 @@ def test_an_archive_comes_in_order_and_by_number(peer):
     dataset = IPFSIterableDataset(IPFSObject(tar, "tar"), peer.peer_address)
     with closing(dataset):
         assert [(name, bytes(data)) for name, data in dataset] == list(SAMPLES.items())
-    dataset = IPFSDataset(IPFSObject(zipped, "zip"), peer.peer_address)
-    with closing(dataset):
-        found = dataset.__getitems__([150, 3, 77])
+    by_number = IPFSDataset(IPFSObject(zipped, "zip"), peer.peer_address)
+    with closing(by_number):
+        found = by_number.__getitems__([150, 3, 77])
         assert [(name, bytes(data)) for name, data in found] == [
             list(SAMPLES.items())[number] for number in (150, 3, 77)
         ]
