@@ -125,7 +125,8 @@ class Comparison:
         assert second.process is not None
         out = self._folder / "out"
         started, used = time.monotonic(), cpu_seconds(second.process.pid)
-        second.cli("get", "-o", str(out), cid)
+        command = [*second.command(), "get", "-o", str(out), cid]
+        subprocess.run(command, env=second.environment(), capture_output=True, check=True)
         seconds = time.monotonic() - started
         cpu = (cpu_seconds(second.process.pid) or 0) - (used or 0)
         files = [out] if out.is_file() else [path for path in out.rglob("*") if path.is_file()]
