@@ -11,6 +11,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ipfs_dataset_core.errors import IPFSDatasetError, IPFSDatasetWarning, StateError
 from ipfs_dataset_core.order.epoch_progress import EpochProgress
+from ipfs_dataset_core.order.order_state import check_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -193,14 +194,16 @@ class ResumableStream(IterableDataset[Any]):
                 `StatefulDataLoader` counts by itself.)
 
         Raises:
-            ValueError: `batches` is given, and the stream has no `batch_size`.
+            ValueError: `batches` is given, and the stream has no `batch_size`, or the epoch has fewer batches.
         """
         progress = self._progress
         if batches is not None:
             if batches and self._batch is None:
                 raise ValueError("state_dict(batches=…) counts batches: give the stream batch_size")
-            place = progress.start + batches * (self._batch or 0) * self._world()
-            return self._state_at(progress.epoch, place)
+            size = (self._batch or 0) * self._world()
+            if batches:
+                check_batches(batches, progress.start, self._total(), size)
+            return self._state_at(progress.epoch, progress.start + batches * size)
         record = self._record
         if record is not None and record.times_set == progress.times_set:
             return self.state_of(record)

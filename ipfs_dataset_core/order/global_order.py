@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.order.sharding import Distribution
 
+# More readers than any job has; each lane takes memory in every process.
+MOST_LANES = 1 << 16
 # How many samples are taken from lanes together where batches have no size.
 _TOGETHER = 256
 

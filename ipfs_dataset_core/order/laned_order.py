@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ipfs_dataset_core.order.global_order import GlobalSequence, Interleaving, Lanes
+from ipfs_dataset_core.order.global_order import MOST_LANES, GlobalSequence, Interleaving, Lanes
 from ipfs_dataset_core.order.prefetch_hints import Upcoming, numbers_of
 from ipfs_dataset_core.order.sharding import wrapped
 from ipfs_dataset_core.order.shuffled_blocks import (
@@ -36,11 +36,13 @@ def lanes_given(lanes: int | tuple[int, int]) -> Lanes:
     """Returns lanes as users write them: how many for ranks, or that and how many for workers.
 
     Raises:
-        ValueError: There are none.
+        ValueError: There are none, or too many.
     """
     ranks, workers = (lanes, 1) if isinstance(lanes, int) else lanes
     if ranks < 1 or workers < 1:
         raise ValueError(f"lanes is at least 1, not {min(ranks, workers)!r}")
+    if ranks * workers > MOST_LANES:
+        raise ValueError(f"there are at most {MOST_LANES:,} lanes in all, not {ranks * workers:,}")
     return Lanes(ranks, workers)
 
 

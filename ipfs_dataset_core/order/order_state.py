@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import attrs
 
 from ipfs_dataset_core.errors import IPFSDatasetWarning, StateError
+from ipfs_dataset_core.order.global_order import MOST_LANES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 VERSION = 1
 # Numbers beyond are no counts of samples or bytes.
@@ -76,6 +78,8 @@ class OrderState:
         Raises:
             StateError: It is of other data, of another kind of order, of another version, or no state.
         """
+        if not isinstance(state, Mapping):
+            raise StateError(f"a state is a dict, as state_dict() returned it, not {state!r:.80}")
         version = state.get("version")
         if version != VERSION:
             raise StateError(
@@ -104,6 +108,11 @@ class OrderState:
                 f"this state has the parameters {found!r}, not {sorted(self.parameters)}"
             )
         parameters = {name: _number(found, name, least=1) for name in self.parameters}
+        lanes = parameters.get("lanes", 1) * parameters.get("worker_lanes", 1)
+        if lanes > MOST_LANES:
+            raise StateError(
+                f"this state has {lanes:,} lanes, and there are at most {MOST_LANES:,}"
+            )
         self._warn({"seed": whole["seed"], **parameters})
         return attrs.evolve(
             self,
@@ -126,6 +135,27 @@ class OrderState:
                 IPFSDatasetWarning,
                 stacklevel=4,
             )
+
+
+def check_batches(batches: int, start: int, total: int | None, size: int) -> None:
+    """Refuses to count more batches than an iteration has: what follows would be an empty epoch.
+
+    Args:
+        batches: How many were trained on.
+        start: The place at which the iteration began.
+        total: How many places the epoch has, None where that is not known.
+        size: How many samples a global batch has.
+
+    Raises:
+        ValueError: There are not so many, or the number is negative.
+    """
+    if batches < 0:
+        raise ValueError(f"batches is at least 0, not {batches}")
+    if total is not None and start + batches * size >= total + size:
+        raise ValueError(
+            f"state_dict(batches={batches}) counts the batches of this iteration over the loader, and it has "
+            f"at most {-(-(total - start) // size)}: count from 0 in each epoch"
+        )
 
 
 def _number(values: Mapping[str, Any], name: str, *, least: int | None = None) -> int:

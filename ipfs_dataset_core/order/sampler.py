@@ -19,7 +19,7 @@ from ipfs_dataset_core.order.global_order import (
     stop_for,
 )
 from ipfs_dataset_core.order.laned_order import default_lanes, lanes_given
-from ipfs_dataset_core.order.order_state import OrderState
+from ipfs_dataset_core.order.order_state import OrderState, check_batches
 from ipfs_dataset_core.order.outer_sharding import OuterSharding, outer_sharding
 from ipfs_dataset_core.order.prefetch_hints import Upcoming, numbers_of
 from ipfs_dataset_core.order.reader_rank import Job, job_of_process
@@ -139,11 +139,13 @@ class BlockShuffleSampler(DistributedSampler[int]):
                 counts by itself.)
 
         Raises:
-            ValueError: `batches` is given, and the sampler has no `batch_size`.
+            ValueError: `batches` is given, and the sampler has no `batch_size`, or the epoch has fewer batches.
         """
         if batches and self._batch is None:
             raise ValueError("state_dict(batches=…) counts batches: give the sampler batch_size")
         start = self._began if batches else self._position or self._began
+        if batches:
+            check_batches(batches, start, self._total(), self._global_batch())
         return self.state_at(start + batches * self._global_batch())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

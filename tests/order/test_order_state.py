@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import StateError
-from ipfs_dataset_core.order.order_state import OrderState, joined_ids
+from ipfs_dataset_core.order.laned_order import lanes_given
+from ipfs_dataset_core.order.order_state import OrderState, check_batches, joined_ids
 
 STATE = OrderState(
     order="shuffled blocks",
@@ -79,3 +80,30 @@ def test_a_state_is_small_however_many_objects_there_are():
     assert joined_ids(few) == "cid0 cid1 cid2"
     assert len(json.dumps(attrs.evolve(STATE, data=joined_ids(many)).to_json())) < 1000
     assert joined_ids(many) != joined_ids([*many[:-1], "another"])
+
+
+@pytest.mark.parametrize("found", [[], None, "x", 5])
+def test_what_is_no_dict_is_no_state(found):
+    with pytest.raises(StateError, match="a state is a dict, as state_dict"):
+        STATE.read(found)
+
+
+def test_more_lanes_than_any_job_needs_are_refused():
+    laned = attrs.evolve(STATE, parameters={"lanes": 4, "worker_lanes": 2})
+    found = laned.to_json() | {"parameters": {"lanes": 10**9, "worker_lanes": 10**9}}
+    with pytest.raises(StateError, match="there are at most 65,536"):
+        laned.read(found)
+    with pytest.raises(ValueError, match="at most 65,536 lanes in all, not 70,000"):
+        lanes_given((7000, 10))
+
+
+def test_batches_are_counted_within_an_epoch():
+    check_batches(13, 0, 103, 8)
+    check_batches(5, 64, 103, 8)
+    check_batches(1000, 0, None, 8)
+    with pytest.raises(ValueError, match="it has at most 13: count from 0 in each epoch"):
+        check_batches(14, 0, 103, 8)
+    with pytest.raises(ValueError, match="it has at most 5"):
+        check_batches(6, 64, 103, 8)
+    with pytest.raises(ValueError, match="batches is at least 0, not -1"):
+        check_batches(-1, 0, 103, 8)
