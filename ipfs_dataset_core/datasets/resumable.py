@@ -194,7 +194,7 @@ class ResumableStream(IterableDataset[Any]):
                 `StatefulDataLoader` counts by itself.)
 
         Raises:
-            ValueError: `batches` is given, and the stream has no `batch_size`, or the epoch has fewer batches.
+            ValueError: `batches` is given, and the stream has no `batch_size`, or an epoch has fewer.
         """
         progress = self._progress
         if batches is not None:

@@ -139,7 +139,7 @@ class BlockShuffleSampler(DistributedSampler[int]):
                 counts by itself.)
 
         Raises:
-            ValueError: `batches` is given, and the sampler has no `batch_size`, or the epoch has fewer batches.
+            ValueError: `batches` is given, and the sampler has no `batch_size`, or an epoch has fewer.
         """
         if batches and self._batch is None:
             raise ValueError("state_dict(batches=…) counts batches: give the sampler batch_size")
