@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_right
+from contextlib import suppress
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,31 +24,28 @@ PIECE_BYTES = 4 << 20
 PREFETCH_BYTES = 32 << 20
 _RECORD = manifest.RECORD
 _KEY = re.compile(r"[0-9a-f]{16}(-[1-9][0-9]{0,6})?\.")
+_KEY_BYTES = re.compile(_KEY.pattern.encode())
+# How many bytes of a header hold the name.
+_NAME = 100
 
 
 class _OpenShard(NamedTuple):
     file: ObjectFile
     starts: array[int]
+    decoder: _UsualSamples | None
 
     def span(self, first: int, last: int) -> Span:
         return self.starts[first] * _RECORD, self.starts[last] * _RECORD
 
-    def read(self, first: int, last: int) -> memoryview:
+    def read(self, first: int, last: int) -> bytes:
         start, stop = self.span(first, last)
-        return self._until(stop, memoryview(self.file.read_at(start, stop - start)), stop - start)
-
-    def read_each(self, numbers: Iterable[int]) -> Iterator[memoryview]:
-        """Yields the bytes of some samples, whose numbers ascend; neighbours come out of one block."""
-        archive = RandomAccessFile(self.file)
-        for number in numbers:
-            start, stop = self.span(number, number + 1)
-            piece, at = archive.window(start, stop - start)
-            yield self._until(stop, memoryview(piece)[at : at + stop - start], stop - start)
-
-    def _until(self, stop: int, data: memoryview, size: int) -> memoryview:
-        if len(data) != size:
-            raise FormatError(f"{self.file.name!r} ends before byte {stop}, which its index names")
+        data = self.file.read_at(start, stop - start)
+        self.check(stop, len(data), stop - start)
         return data
+
+    def check(self, stop: int, found: int, size: int) -> None:
+        if found < size:
+            raise FormatError(f"{self.file.name!r} ends before byte {stop}, which its index names")
 
 
 class TarShardSamples(PublishedSamples):
@@ -64,6 +62,8 @@ class TarShardSamples(PublishedSamples):
         self._codec = codec
         self._starts = array("Q", accumulate((s.samples for s in overview.shards), initial=0))
         self._open: dict[int, _OpenShard] = {}
+        # By the identity of schemas, which live as long.
+        self._usual: dict[int, _UsualSamples | None] = {}
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -84,7 +84,9 @@ class TarShardSamples(PublishedSamples):
     def files(self, position: int) -> dict[str, bytes]:
         number, local = self._locate(position)
         data = self._opened(number).read(local, local + 1)
-        found = self._members(data, position, f"sample {position} of {self._source.name!r}")
+        found = self._members(
+            memoryview(data), position, f"sample {position} of {self._source.name!r}"
+        )
         found.pop(OWN_SCHEMA, None)
         return found
 
@@ -103,12 +105,20 @@ class TarShardSamples(PublishedSamples):
 
     def read(self, position: int) -> Any:
         number, local = self._locate(position)
-        return self._decode(self._opened(number).read(local, local + 1), number, position)
+        shard = self._opened(number)
+        data = shard.read(local, local + 1)
+        return self._sample(shard, (data, 0, len(data)), number, position)
 
     def read_each(self, positions: Iterable[int]) -> Iterator[Any]:
-        for shard, inside in self._by_shard(positions):
-            for local, data in zip(inside, self._opened(shard).read_each(inside), strict=True):
-                yield self._decode(data, shard, self._starts[shard] + local)
+        for number, inside in self._by_shard(positions):
+            shard, first = self._opened(number), self._starts[number]
+            archive, starts = RandomAccessFile(shard.file), shard.starts
+            for local in inside:
+                start, stop = starts[local] * _RECORD, starts[local + 1] * _RECORD
+                # Neighbours come out of one block.
+                piece, at = archive.window(start, stop - start)
+                shard.check(stop, len(piece) - at, stop - start)
+                yield self._sample(shard, (piece, at, at + stop - start), number, first + local)
 
     def prefetch(self, positions: Sequence[int]) -> None:
         room = PREFETCH_BYTES
@@ -174,11 +184,13 @@ class TarShardSamples(PublishedSamples):
                 if getattr(error, "retryable", False) or end - first == 1:
                     raise
                 for local in range(first, end):
-                    yield self._decode(shard.read(local, local + 1), number, offset + local)
+                    data = shard.read(local, local + 1)
+                    yield self._sample(shard, (data, 0, len(data)), number, offset + local)
             else:
                 for local in range(first, end):
                     start, stop = shard.span(local, local + 1)
-                    yield self._decode(piece[start - base : stop - base], number, offset + local)
+                    where = piece, start - base, stop - base
+                    yield self._sample(shard, where, number, offset + local)
             first = end
 
     def _spans(self, positions: Iterable[int]) -> Iterator[tuple[ObjectFile, Iterator[Span]]]:
@@ -221,7 +233,19 @@ class TarShardSamples(PublishedSamples):
                 f"{file.name!r} has {file.size} bytes, and the manifest says {shard.size}: the dataset is "
                 "damaged"
             )
-        return _OpenShard(file, starts)
+        return _OpenShard(file, starts, self._usual_samples(number))
+
+    def _usual_samples(self, number: int) -> _UsualSamples | None:
+        """Returns what decodes the samples of a shard that have its schema, made once for each schema."""
+        schema = self._schemas[number]
+        if schema is None:
+            return None
+        if id(schema) not in self._usual:
+            decoder = self._codec.decoder(schema)
+            self._usual[id(schema)] = (
+                None if decoder is None else _UsualSamples(decoder, numbered=self._numbered)
+            )
+        return self._usual[id(schema)]
 
     def _index(self, number: int) -> array[int]:
         shard = self._shards[number]
@@ -230,6 +254,17 @@ class TarShardSamples(PublishedSamples):
 
     def _members(self, data: memoryview, position: int, what: str) -> dict[str, bytes]:
         return _members(data, f"{position:010d}." if self._numbered else None, what)
+
+    def _sample(
+        self, shard: _OpenShard, where: tuple[bytes, int, int], number: int, position: int
+    ) -> Any:
+        """Returns a sample, which is made of the bytes between two places of a piece."""
+        if shard.decoder is not None:
+            # What is not as usual, or damaged, is decoded step by step, and refused there.
+            with suppress(Exception):
+                return shard.decoder.decode(*where, position)
+        piece, start, stop = where
+        return self._decode(memoryview(piece)[start:stop], number, position)
 
     def _decode(self, data: memoryview, shard: int, position: int) -> Any:
         what = f"sample {position} of {self._source.name!r}"
@@ -243,6 +278,47 @@ class TarShardSamples(PublishedSamples):
         if schema is None:
             raise FormatError(f"{what} has no schema")
         return self._codec.decode(schema, members, what)
+
+
+class _UsualSamples:
+    """Decodes samples whose members are those of a schema in its order: all but those of another schema.
+
+    Args:
+        decoder: For the schema.
+        numbered: Whether the keys of samples are their numbers.
+    """
+
+    def __init__(self, decoder: codecs.SampleDecoder, *, numbered: bool) -> None:
+        suffixes = (suffix.encode() for suffix in decoder.suffixes)
+        self._members = list(zip(suffixes, decoder.decoders, strict=True))
+        self._build = decoder.build
+        self._numbered = numbered
+
+    def decode(self, piece: bytes, at: int, stop: int, position: int) -> Any:
+        """Returns the sample in the bytes of a piece from `at` to `stop`.
+
+        Raises:
+            Exception: Any, where the sample is not as usual, or damaged.
+        """
+        key = piece[at : piece.index(b".", at, at + _NAME) + 1]
+        if key != b"%010d." % position if self._numbered else not _KEY_BYTES.fullmatch(key):
+            raise ValueError("another key")
+        values = []
+        for suffix, decode in self._members:
+            data = at + _RECORD
+            digits = piece[at + 124 : at + 135]
+            if piece[at : piece.index(b"\0", at, at + _NAME)] != key + suffix:
+                raise ValueError("another member")
+            if not digits.isdigit() or piece[at + 135] not in b"\0 ":
+                raise ValueError("another form of the size")
+            size = int(digits, 8)
+            at = data + size + -size % _RECORD
+            if at > stop:
+                raise ValueError("cut off")
+            values.append(decode(piece[data : data + size]))
+        if at != stop:
+            raise ValueError("more members")
+        return self._build(values)
 
 
 def even_blocks(shards: Iterable[tuple[int, int]], size: int) -> array[int]:

@@ -401,3 +401,44 @@ def test_a_member_beyond_what_tar_holds_is_refused(monkeypatch):
     monkeypatch.setattr(_shard_writer, "_MAX_MEMBER_BYTES", 10)
     with pytest.raises(ExportError, match=r"'[0-9a-f]{16}\.sample\.bin' has 11 bytes"):
         published([b"x" * 11])
+
+
+def told(read, position):
+    try:
+        return read(position)
+    except FormatError as error:
+        return str(error)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    samples=st.sampled_from(
+        [
+            SAMPLES,
+            list(range(5)),
+            ["one", "two"],
+            [{"a": 1, "b": [torch.ones(3), None]}],
+            [(torch.ones(2), 1), (1, torch.ones(2))],
+        ]
+    ),
+    damage=st.lists(st.tuples(st.integers(0, 60_000), st.integers(1, 255)), max_size=3),
+)
+def test_samples_are_decoded_alike_in_the_usual_way_and_step_by_step(samples, damage):
+    directory = published(samples)
+    (path,) = [path for path in directory.files if path.startswith("shards/")]
+    content = bytearray(directory.files[path])
+    for place, flipped in damage:
+        content[place % len(content)] ^= flipped
+    usual, by_step = (loaded(with_file(directory, path, bytes(content))) for _ in range(2))
+    for position in range(len(samples)):
+        shard = by_step._opened(0)
+        by_step._open[0] = shard._replace(decoder=None)
+        expected = told(by_step.read, position)
+        assert same(told(usual.read, position), expected)
+        assert same(told(lambda at: next(usual.read_each([at])), position), expected)
+    if not damage:
+        assert usual._opened(0).decoder.decode(bytes(content), *_span(usual, 0), 0) is not None
+
+
+def _span(samples, position):
+    return samples._opened(0).span(position, position + 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipfs_dataset_core import ValueCodec
-from ipfs_dataset_plugins.tar_shards.codecs.sample import EncodedSample, SampleCodec
+from ipfs_dataset_plugins.tar_shards.codecs.sample import EncodedSample, SampleCodec, SampleDecoder
 from ipfs_dataset_plugins.tar_shards.codecs.schema import (
     Container,
     Member,
@@ -18,6 +18,7 @@ __all__ = [
     "EncodedSample",
     "Member",
     "SampleCodec",
+    "SampleDecoder",
     "Schema",
     "ValueCodec",
     "outline",

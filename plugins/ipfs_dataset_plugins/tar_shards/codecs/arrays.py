@@ -33,6 +33,8 @@ MAX_HEADER = 1 << 16
 _USUAL_HEADER = 1 << 10
 _ALIGNMENT = 64
 _PREFIX = len(MAGIC) + 2
+# How many bytes hold the size of the header, by version.
+_WIDTHS = {1: 2, 2: 4, 3: 4}
 
 
 @attrs.frozen
@@ -75,19 +77,27 @@ def read_header(data: bytes) -> tuple[Header, int]:
     Raises:
         FormatError: It is not a .npy file, or its header is not usable.
     """
+    stop = _data_start(data)
+    major = data[len(MAGIC)]
+    start = _PREFIX + _WIDTHS[major]
+    parse = _parse if stop - start > _USUAL_HEADER else _parsed
+    header = parse(data[start:stop], "utf-8" if major == 3 else "latin-1")  # noqa: PLR2004
+    return header, stop
+
+
+def _data_start(data: bytes) -> int:
+    """Returns where the data of a .npy file start; raises as `read_header`."""
     if data[: len(MAGIC)] != MAGIC or len(data) < _PREFIX + 4:
         raise FormatError("it is not a .npy file")
     major = data[len(MAGIC)]
-    width = {1: 2, 2: 4, 3: 4}.get(major)
+    width = _WIDTHS.get(major)
     if width is None:
         raise FormatError(f"it is a .npy file of the unknown version {major}")
     start = _PREFIX + width
     size = int.from_bytes(data[_PREFIX:start], "little")
     if size > MAX_HEADER or start + size > len(data):
         raise FormatError(f"its .npy header claims {size} bytes")
-    parse = _parse if size > _USUAL_HEADER else _parsed
-    header = parse(data[start : start + size], "utf-8" if major == 3 else "latin-1")  # noqa: PLR2004
-    return header, start + size
+    return start + size
 
 
 # Most samples of a dataset have arrays of the same few types and shapes.
@@ -302,22 +312,32 @@ def decode_tensor(data: bytes) -> torch.Tensor:
     Raises:
         FormatError: The bytes are not a tensor that `encode_tensor` wrote.
     """
+    start = _data_start(data)
+    layout = _tensor_layout if start <= _USUAL_HEADER else _tensor_layout.__wrapped__
+    dtype, shape, size = layout(data[:start])
+    if size != len(data) - start:
+        raise FormatError(
+            f"its header claims the shape {shape}, its data has {len(data) - start} bytes"
+        )
+    try:
+        return _from_bytes(bytearray(memoryview(data)[start:]), dtype, shape)
+    except (RuntimeError, OverflowError) as error:
+        raise FormatError(f"torch refuses the shape {shape}: {error}") from error
+
+
+# Most samples of a dataset have tensors of the same few shapes.
+@functools.lru_cache(maxsize=256)
+def _tensor_layout(data: bytes) -> tuple[torch.dtype, tuple[int, ...], int]:
+    """Returns type and shape of a tensor from its header, and how many bytes follow that."""
     import torch  # noqa: PLC0415 - the core imports torch only where a dataset is made
 
-    header, start = read_header(data)
+    header, _ = read_header(data)
     dtype = getattr(torch, _dtype_name(header.descr), None)
     if not isinstance(dtype, torch.dtype) or header.fortran_order:
         raise FormatError(
             f"it is not a tensor that this version of torch has: {header.descr!r:.60}"
         )
-    if header.count * dtype.itemsize != len(data) - start:
-        raise FormatError(
-            f"its header claims the shape {header.shape}, its data has {len(data) - start} bytes"
-        )
-    try:
-        return _from_bytes(bytearray(memoryview(data)[start:]), dtype, header.shape)
-    except (RuntimeError, OverflowError) as error:
-        raise FormatError(f"torch refuses the shape {header.shape}: {error}") from error
+    return dtype, header.shape, header.count * dtype.itemsize
 
 
 def _from_bytes(data: bytearray, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
@@ -335,7 +355,7 @@ def _shaped(data: bytearray, dtype: torch.dtype, shape: tuple[int, ...]) -> torc
     import torch  # noqa: PLC0415 - as above
 
     flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
-    return flat.reshape(shape)
+    return flat if len(shape) == 1 and data else flat.reshape(shape)
 
 
 def _dtype_name(descr: Any) -> str:

@@ -15,7 +15,14 @@ from ipfs_dataset_core import (
     ValueCodec,
 )
 from ipfs_dataset_plugins.tar_shards.codecs import builtin, scalars
-from ipfs_dataset_plugins.tar_shards.codecs.schema import Container, Member, build, schema_text
+from ipfs_dataset_plugins.tar_shards.codecs.schema import (
+    Container,
+    Member,
+    build,
+    builder,
+    members_of,
+    schema_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -48,6 +55,20 @@ class EncodedSample(NamedTuple):
 
     schema: Schema
     members: list[tuple[str, bytes]]
+
+
+class SampleDecoder(NamedTuple):
+    """How samples of one schema are decoded.
+
+    Attributes:
+        suffixes: The names of their members, in order, without the key of the sample.
+        decoders: What makes the value of each.
+        build: Makes a sample of these values. It and the decoders raise anything where a member is damaged.
+    """
+
+    suffixes: list[str]
+    decoders: list[Callable[[bytes], Any]]
+    build: Callable[[list[Any]], Any]
 
 
 class SampleCodec:
@@ -124,6 +145,16 @@ class SampleCodec:
             FormatError: A member is missing or damaged.
         """
         return build(schema, lambda member: self._decode_member(member, members, what))
+
+    def decoder(self, schema: Schema) -> SampleDecoder | None:
+        """Returns what decodes samples of a schema as `decode` does, for many; None without a codec."""
+        members = members_of(schema)
+        try:
+            decoders = [self._decoders[member.codec] for member in members]
+        except KeyError:
+            return None
+        suffixes = [member.suffix for member in members]
+        return SampleDecoder(suffixes, decoders, builder(schema))
 
     def encode_value(self, value: Any) -> EncodedValue | None:
         """Returns a value as one member, None where it is several or has no codec."""

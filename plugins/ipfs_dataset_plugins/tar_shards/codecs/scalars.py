@@ -106,7 +106,9 @@ def loads(text: str | bytes, what: str) -> Any:
 def parse(text: str | bytes, what: str) -> Any:
     """Returns what strict JSON holds; NaN and Infinity are not JSON, nor are two equal names in an object."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=unique_names)
+        if not isinstance(text, str):
+            text = text.decode(json.detect_encoding(text), "surrogatepass")
+        return _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{what} is not JSON: {error}") from error
 
@@ -154,6 +156,10 @@ def unique_keys(keys: list[Any]) -> None:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
+
+
+# As for each call of `json.loads`, which would make one of its own.
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=unique_names)
 
 
 def to_json(value: Any) -> Any:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
@@ -11,7 +14,7 @@ from ipfs_dataset_core import FormatError, LimitError
 from ipfs_dataset_plugins.tar_shards.codecs import scalars
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
 _CONTAINERS = ("tuple", "list", "dict")
 # Each sample is built of as many.
@@ -157,6 +160,39 @@ def _pairs(parts: list[Any], what: str) -> tuple[tuple[Any, ...], list[Any]]:
     except (TypeError, ValueError) as error:
         raise FormatError(f"{what} has unusable keys: {error}") from error
     return keys, [part for _, part in parts]
+
+
+def members_of(schema: Schema) -> list[Member]:
+    """Returns the members of a sample, in order."""
+    if isinstance(schema, Member):
+        return [schema]
+    return [member for part in schema.parts for member in members_of(part)]
+
+
+def builder(schema: Schema) -> Callable[[list[Any]], Any]:
+    """Returns what makes a sample of the values of its members: `build`, sooner for many of one schema."""
+    if isinstance(schema, Member):
+        return itemgetter(0)
+    fill = _filler(schema)
+    return lambda values: fill(iter(values))
+
+
+def _filler(schema: Schema) -> Callable[[Iterator[Any]], Any]:
+    """Returns what takes the values of a part and makes the part of them."""
+    if isinstance(schema, Member):
+        return next
+    count, keys = len(schema.parts), schema.keys
+    kind: Callable[[Iterable[Any]], Any] = tuple if schema.kind == "tuple" else list
+    if keys is not None:
+        kind = partial(_as_dict, keys)
+    if all(isinstance(part, Member) for part in schema.parts):
+        return lambda values: kind(islice(values, count))
+    fillers = [_filler(part) for part in schema.parts]
+    return lambda values: kind([fill(values) for fill in fillers])
+
+
+def _as_dict(keys: tuple[Any, ...], values: Iterable[Any]) -> dict[Any, Any]:
+    return dict(zip(keys, values, strict=True))
 
 
 def build(schema: Schema, value_of: Callable[[Member], Any]) -> Any:
