@@ -50,6 +50,8 @@ def show(message, category, *rest):
     shown.append([category.__name__, str(message)])
 warnings.showwarning = show
 
+# What the plugin imports takes time, too, and is not what is to be seen.
+from ipfs_dataset_core import Exporter, MemberIndex, Reader, ReaderPlugin, hookimpl
 from ipfs_dataset_core.registry import discovery, guard
 guard.TICK_SECONDS = 0.01
 discovery.IMPORT_PATIENCE_SECONDS = guard.PATIENCE_SECONDS = 0.1
