@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -26,17 +29,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--field", metavar="NAME", help="which file of a sample that has several, such as image.png"
     )
     parser.add_argument("--all", action="store_true", help="all items, one after the other")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print a JSON object for each file: name, size, and the bytes as text or base64",
+    )
     parser.add_argument("-o", "--output", metavar="FILE", help="write to this file, as `get` does")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes the bytes, each piece as soon as it is verified."""
     from ipfs_dataset_core.datasets.contents import open_contents  # noqa: PLC0415 - imports PyTorch
-    from ipfs_dataset_core.datasets.download import copy, download_file  # noqa: PLC0415
+    from ipfs_dataset_core.datasets.download import download_file  # noqa: PLC0415
     from ipfs_dataset_core.errors import AddressError  # noqa: PLC0415
 
     if arguments.all and (arguments.item or arguments.output):
         complain("--all goes with neither an item nor --output: use `ipfs-dataset get`")
+        return 2
+    if arguments.json and arguments.output:
+        complain("--json goes to standard output: it does not go with --output")
         return 2
     raw = arguments.item is None and not arguments.all
     options = source_options(arguments)
@@ -47,28 +58,41 @@ def run(arguments: argparse.Namespace) -> int:
             )
         if arguments.all:
             for files in contents.files():
-                for _, data in files:
-                    _write(data)
+                for name, data in files:
+                    _write(name, data, as_json=arguments.json)
             return 0
-        data = _chosen(contents, "0" if raw else arguments.item, arguments.field)
+        name, data = _chosen(contents, "0" if raw else arguments.item, arguments.field)
         if arguments.output:
             from pathlib import Path  # noqa: PLC0415
 
             download_file(data, Path(arguments.output))
         else:
-            for _ in copy(data, sys.stdout.buffer):
-                pass
+            _write(name, data, as_json=arguments.json)
     return 0
 
 
-def _write(data: bytes | ObjectFile) -> None:
+def _write(name: str, data: bytes | ObjectFile, *, as_json: bool) -> None:
     from ipfs_dataset_core.datasets.download import copy  # noqa: PLC0415 - imports PyTorch
 
+    if as_json:
+        with io.BytesIO() as whole:
+            for _ in copy(data, whole):
+                pass
+            content = whole.getvalue()
+        print(json.dumps({"name": name, "size": len(content), **_as_text(content)}))
+        return
     for _ in copy(data, sys.stdout.buffer):
         pass
 
 
-def _chosen(contents: Contents, item: str, field: str | None) -> bytes | ObjectFile:
+def _as_text(content: bytes) -> dict[str, str]:
+    try:
+        return {"text": content.decode()}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(content).decode("ascii")}
+
+
+def _chosen(contents: Contents, item: str, field: str | None) -> tuple[str, bytes | ObjectFile]:
     from ipfs_dataset_core.errors import AddressError  # noqa: PLC0415
 
     files = dict(contents.find(item))
@@ -77,4 +101,4 @@ def _chosen(contents: Contents, item: str, field: str | None) -> bytes | ObjectF
     if len(files) != 1:
         every = ", ".join(name.partition(".")[2] for name, _ in contents.find(item))
         raise AddressError(f"item {item} of {contents.url!r} has {every}: choose one by --field")
-    return next(iter(files.values()))
+    return next(iter(files.items()))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ipfs_dataset.cli.common import add_json, print_json
+
 if TYPE_CHECKING:
     import argparse
 
@@ -28,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where to write it: a new or empty folder (default: ipfs-dataset-NAME)",
     )
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,6 +49,17 @@ def run(arguments: argparse.Namespace) -> int:
     files = project_files(name, arguments.kind)
     write_project(folder, files)
     source = f"src/{name.package}/{arguments.kind}.py"
+    if arguments.json:
+        print_json(
+            {
+                "path": str(folder),
+                "distribution": name.distribution,
+                "kind": arguments.kind,
+                "files": sorted(files),
+                "source": source,
+            }
+        )
+        return 0
     print(f"{folder} has the project {name.distribution}. What it does is in {source}: replace it.")
     print(f"Next: cd {folder}; pip install -e '.[test]'; pytest; ipfs-dataset plugins")
     return 0

@@ -27,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a node's API or the folder of a store (default: the node that runs here, else the embedded "
         "store)",
     )
+    parser.add_argument(
+        "--node",
+        metavar="ADDRESS",
+        help="for add, with --at pinning+https://…: the API of a node that has the data; the service is told "
+        "where it is",
+    )
     add_json(parser)
 
 
@@ -38,6 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     if (arguments.cid is None) != (arguments.action == "ls"):
         complain(f"pin {arguments.action} takes {'no' if arguments.cid else 'a'} CID")
         return 2
+    if arguments.action != "add" and (arguments.name or arguments.node):
+        complain(f"{'--name' if arguments.name else '--node'} goes with pin add")
+        return 2
     if arguments.action == "rm":
         remove_pin(arguments.cid, arguments.at)
         if arguments.json:
@@ -46,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"removed {arguments.cid}")
         return 0
     if arguments.action == "add":
-        pins = [add_pin(arguments.cid, arguments.at, name=arguments.name)]
+        pins = [add_pin(arguments.cid, arguments.at, name=arguments.name, node=arguments.node)]
     else:
         pins = list_pins(arguments.at)
     if arguments.json:

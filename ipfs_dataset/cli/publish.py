@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ipns",
         metavar="KEY",
-        help="point the IPNS name of this key of the node at the dataset, as its latest version; the node "
-        "makes the key where it has none of that name",
+        help="point the IPNS name of this key of the node at what is published, as its latest version; the "
+        "node makes the key where it has none of that name",
     )
     parser.add_argument(
         "--card",
@@ -59,22 +59,27 @@ def run(arguments: argparse.Namespace) -> int:
     """Publishes and prints the CID."""
     is_path = Path(arguments.source).exists() or ":" not in arguments.source
     form = arguments.form or ("files" if is_path else "dataset")
-    if form == "files" and (arguments.card or arguments.ipns or not is_path):
-        wrong = ("--card" if arguments.card else "--ipns") if is_path else repr(arguments.source)
+    if form == "files" and (arguments.card or not is_path):
+        wrong = "--card" if is_path else repr(arguments.source)
         complain(f"{wrong} goes with a dataset, not with files: give --as dataset")
         return 2
-    cid, uploaded = _as_files(arguments) if form == "files" else _as_dataset(arguments, is_path)
+    publish = _as_files if form == "files" else _as_dataset
+    cid, uploaded, name = publish(arguments, is_path)
     if arguments.json:
         counts = {"bytes": uploaded.bytes, "present": uploaded.present_bytes}
-        print_json({"cid": cid, "as": form, **counts, "sent": uploaded.sent_bytes})
+        print_json(
+            {"cid": cid, "as": form, **counts, "sent": uploaded.sent_bytes, "ipns_name": name}
+        )
     else:
         print(cid)
         if sys.stderr.isatty():
             print(f"published as {form}: {uploaded}", file=sys.stderr)
+            if name:
+                print(f"ipns://{name} points to it", file=sys.stderr)
     return 0
 
 
-def _as_files(arguments: argparse.Namespace) -> tuple[str, Any]:
+def _as_files(arguments: argparse.Namespace, _: bool) -> tuple[str, Any, str | None]:  # noqa: FBT001 - as below
     from ipfs_dataset_core.publishing.local_files import path_bytes, publish_path  # noqa: PLC0415
 
     path = Path(arguments.source)
@@ -86,12 +91,14 @@ def _as_files(arguments: argparse.Namespace) -> tuple[str, Any]:
             hidden=arguments.hidden,
             name=arguments.name,
             progress=shown.update,
+            ipns=arguments.ipns,
+            create_key=arguments.ipns is not None,
             overwrite=arguments.overwrite,
         )
-    return published.cid, published.uploaded
+    return published.cid, published.uploaded, published.published_name
 
 
-def _as_dataset(arguments: argparse.Namespace, is_path: bool) -> tuple[str, Any]:  # noqa: FBT001
+def _as_dataset(arguments: argparse.Namespace, is_path: bool) -> tuple[str, Any, str | None]:  # noqa: FBT001
     from ipfs_dataset_core.errors import ExportError  # noqa: PLC0415 - not for --help
     from ipfs_dataset_core.interfaces.dataset_card import as_card  # noqa: PLC0415
     from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter  # noqa: PLC0415 - imports PyTorch
@@ -112,4 +119,4 @@ def _as_dataset(arguments: argparse.Namespace, is_path: bool) -> tuple[str, Any]
     cid = exporter.export_to_ipfs(
         dataset, card=card, ipns=arguments.ipns, create_key=arguments.ipns is not None
     )
-    return cid, exporter.uploaded
+    return cid, exporter.uploaded, exporter.published_name

@@ -139,12 +139,19 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
     def _described(self) -> Iterator[str]:
         info = self.info
         if info is not None:
-            schema = f" x {outline_text(info.schema)}" if info.schema is not None else " samples"
+            schema = f" x {self._outline(info.schema)}" if info.schema is not None else " samples"
             yield f"{info.samples:,}{schema}"
             if info.size is not None:
                 yield human_size(info.size)
         sources = self._connections.describe(self._published.root.gateway)
         yield f"{self.content_id()} from {sources}"
+
+    def _outline(self, schema: Any) -> str:
+        """Returns what a sample is made of: with sizes, where those read so far have the same."""
+        seen = set(self._outlines)
+        if len(seen) == 1 and self._sample_transform is None and self._unchanged:
+            return seen.pop()
+        return outline_text(schema)
 
     def _indexed(self) -> IndexedSamples:
         return self._samples.get()[1]

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, get_worker_info
 from ipfs_dataset_core.datasets.batch_fetch import BatchReader, numbered
 from ipfs_dataset_core.datasets.composed import JoinedDatasets
 from ipfs_dataset_core.datasets.decoding import Decoders
+from ipfs_dataset_core.datasets.describing import sample_text
 from ipfs_dataset_core.datasets.error_policy import ErrorPolicy, Skipped
 from ipfs_dataset_core.datasets.objects import (
     DatasetObject,
@@ -26,10 +27,12 @@ from ipfs_dataset_core.datasets.transforms import (
     sample_transform,
 )
 from ipfs_dataset_core.datasets.worker_samples import sent_batch, sent_sample
+from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.order.order_state import OrderState, joined_ids
 from ipfs_dataset_core.order.reader_rank import job_of_process
 from ipfs_dataset_core.reading.connections import Connections
+from ipfs_dataset_core.runtime.short_traceback import shortened
 
 if TYPE_CHECKING:
     import os
@@ -43,6 +46,9 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import IndexedSamples
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
     from ipfs_dataset_core.options import OptionArguments
+
+# So many samples are looked at for the repr.
+_OUTLINES = 3
 
 
 class SampleAccess:
@@ -65,6 +71,8 @@ class SampleAccess:
         self._position = self._read_to = 0
         self._length: int | None = None
         self._sample_transform: SampleTransform | None = None
+        # What the first samples are made of that were read by number, with sizes.
+        self._outlines: tuple[str, ...] = ()
 
     @abstractmethod
     def _indexed(self) -> IndexedSamples:
@@ -75,7 +83,10 @@ class SampleAccess:
         """Closes what this process opened of them; a later use opens it again."""
 
     def __len__(self) -> int:
-        return self._count()
+        try:
+            return self._count()
+        except IPFSDatasetError as error:
+            raise shortened(error) from error.__cause__
 
     def __iter__(self) -> Iterator[Any]:
         """Yields all samples in order, reading sequentially: faster than by number.
@@ -154,11 +165,16 @@ class SampleAccess:
             for number in index:
                 as_integer(number)
             return self.__getitems__(index)  # as they are: some carry prefetch hints
-        length = self._count()
-        position = as_integer(index)
-        if not -length <= position < length:
-            raise IndexError(f"sample {position} of a dataset of {length}: {self._name}")
-        sample = self._indexed().read(position % length)
+        try:
+            length = self._count()
+            position = as_integer(index)
+            if not -length <= position < length:
+                raise IndexError(f"sample {position} of a dataset of {length}: {self._name}")
+            sample = self._indexed().read(position % length)
+        except IPFSDatasetError as error:
+            raise shortened(error) from error.__cause__
+        if len(self._outlines) < _OUTLINES:
+            self._outlines = (*self._outlines, sample_text(sample))
         if get_worker_info() is None:
             return sample
         return sent_sample(sample, self._connections.options.worker_memory)
@@ -179,11 +195,14 @@ class SampleAccess:
         explain_collate()
         if self._batches is None:
             self._batches = BatchReader(self._connections.options.memory)
-        batch = self._batches.read_batch(
-            *(self._indexed(), self._count(), indices, self.__getitem__, self._policy),
-            unchanged=self._unchanged,
-            replaces=not self._policy.raises and job_of_process().world > 1,
-        )
+        try:
+            batch = self._batches.read_batch(
+                *(self._indexed(), self._count(), indices, self.__getitem__, self._policy),
+                unchanged=self._unchanged,
+                replaces=not self._policy.raises and job_of_process().world > 1,
+            )
+        except IPFSDatasetError as error:
+            raise shortened(error) from error.__cause__
         if get_worker_info() is None:
             return batch
         return sent_batch(batch, self._connections.options.worker_memory)

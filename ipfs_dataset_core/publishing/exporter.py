@@ -12,7 +12,12 @@ import attrs
 from ipfs_dataset_core.addressing.sources import given_address, mistaken_port
 from ipfs_dataset_core.datasets.imported import ImportedDataset
 from ipfs_dataset_core.datasets.published import exporters_of, find_published, named_exporter
-from ipfs_dataset_core.errors import ExportError, ObjectNotFoundError, TransportError
+from ipfs_dataset_core.errors import (
+    ExportError,
+    IPFSDatasetError,
+    ObjectNotFoundError,
+    TransportError,
+)
 from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.interfaces.dataset_card import as_card, class_numbers
 from ipfs_dataset_core.ipld import get_profile
@@ -24,6 +29,7 @@ from ipfs_dataset_core.publishing.parts import MAX_PARTS, Ledger, make_record, r
 from ipfs_dataset_core.publishing.publish import TreeSink, publish
 from ipfs_dataset_core.publishing.upload import UploadCount, with_advice
 from ipfs_dataset_core.reading.connections import connect_for_writing, connections_to_published
+from ipfs_dataset_core.runtime.short_traceback import shortened
 
 if TYPE_CHECKING:
     import os
@@ -152,16 +158,18 @@ class IPFSDatasetExporter:
                 dataset, progress=self._progress, allow_empty=allow_empty, status=lambda: count
             )
 
-        first = samples()
-        root = self._publish(
-            exporter.export,
-            first,
-            count,
-            name=name,
-            ipns=ipns,
-            create_key=create_key,
-            again=samples if can_be_read_again(dataset) else None,
-        )
+        try:
+            root = self._publish(
+                exporter.export,
+                samples(),
+                count,
+                name=name,
+                ipns=ipns,
+                create_key=create_key,
+                again=samples if can_be_read_again(dataset) else None,
+            )
+        except IPFSDatasetError as error:
+            raise shortened(error) from error.__cause__
         return str(root)
 
     def export_part(
@@ -366,6 +374,9 @@ class IPFSDatasetExporter:
                 transform=transform,
                 target_transform=target_transform,
             )
+        except IPFSDatasetError as error:
+            connections.close()
+            raise shortened(error) from error.__cause__
         except BaseException:
             connections.close()
             raise

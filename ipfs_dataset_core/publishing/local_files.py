@@ -14,6 +14,7 @@ from ipfs_dataset_core.errors import AddressError, ExportError, ObjectNotFoundEr
 from ipfs_dataset_core.interfaces import pin_arguments
 from ipfs_dataset_core.ipld import FileBuilder, build_directory, build_symlink, get_profile
 from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.publishing.names import find_key, publish_new_version
 from ipfs_dataset_core.publishing.upload import BlockUpload, UploadCount, with_advice
 from ipfs_dataset_core.reading.connections import connect_for_writing
 from ipfs_dataset_core.sources.retry import with_retries
@@ -38,10 +39,12 @@ class PublishedFiles:
     Attributes:
         cid: The root.
         uploaded: What was made, what of it was there already, and what was sent.
+        published_name: The IPNS name ``k51…`` that points to them, None where none was wanted.
     """
 
     cid: str
     uploaded: UploadCount
+    published_name: str | None = None
 
 
 def publish_path(
@@ -52,6 +55,8 @@ def publish_path(
     hidden: bool = False,
     name: str = "",
     progress: Callable[[int], object] | None = None,
+    ipns: str | None = None,
+    create_key: bool = False,
     **options: Unpack[OptionArguments],
 ) -> PublishedFiles:
     """Publishes a file or folder as it is and pins it; only blocks that are not stored yet are sent.
@@ -63,16 +68,20 @@ def publish_path(
         hidden: Whether files of folders whose names start with a dot are published as well.
         name: What to call the pin.
         progress: Called with the number of bytes of files that were read since it was last called.
+        ipns: A key, as the node calls it, whose IPNS name is to point to them from now on.
+        create_key: Whether the node makes that key where it has none of that name.
         **options: Fields of `Options`.
 
     Raises:
         AddressError: The path is neither a file, a folder nor a symlink, or the address cannot be written.
         ExportError: A file cannot be read.
-        TransportError: The node or store did not take the blocks.
+        TransportError: The node or store did not take the blocks, or has no such key.
     """
     how, chosen, place = get_profile(profile), Options.from_arguments(options), Path(path)
     count = UploadCount()
     with closing(connect_for_writing(given_address(address), chosen)) as transport:
+        if ipns is not None:
+            find_key(transport, ipns, create=create_key)
         for left in reversed(range(_MOST_LOSSES)):
             with closing(
                 BlockUpload(
@@ -90,7 +99,8 @@ def publish_path(
                     advice = "Blocks were removed while they were published: publish again"
                     raise with_advice(error, advice) from error
                 count.restart()
-    return PublishedFiles(str(root), count)
+        found = None if ipns is None else publish_new_version(transport, root, ipns)
+    return PublishedFiles(str(root), count, found)
 
 
 def build_path(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pty
+import select
 import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -19,12 +24,13 @@ def test_every_command_is_in_the_script(shell):
         assert command in done.out
     assert "json" in done.out
     assert run("completion", "tcsh").status == 2
+    found = json.loads(run("completion", shell, "--json").out)
+    assert found == {"shell": shell, "script": done.out.rstrip("\n")}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_shell_reads_the_script(shell):
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
+    needs(shell)
     option = "--no-execute" if shell == "fish" else "-n"
     done = subprocess.run(
         [shell, option],
@@ -43,11 +49,62 @@ def test_the_shell_reads_the_script(shell):
         (["ipfs-dataset", "info", "--js"], ["--json"]),
         (["ipfs-dataset", "pin", "a"], ["add"]),
         (["ipfs-dataset", "get", "--ov"], ["--overwrite"]),
+        (["ipfs-dataset", "publish", "x", "--as", "d"], ["dataset"]),
+        (["ipfs-dataset", "new-plugin", "x", "--kind", "tr"], ["transport"]),
     ],
 )
-def test_bash_completes(words, expected):
-    if shutil.which("bash") is None:
-        pytest.skip("bash is not installed")
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_completes(shell, words, expected, tmp_path):
+    needs(shell)
+    {"bash": in_bash, "zsh": in_zsh, "fish": in_fish}[shell](words, expected, tmp_path)
+
+
+def needs(shell):
+    if shutil.which(shell) is None:
+        pytest.skip(f"NOT TESTED: completion in {shell}, which is not installed")
+
+
+def in_fish(words, expected, folder):
+    script = folder / "completion.fish"
+    script.write_text(run("completion", "fish").out)
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", f"source {script}; complete -C '{' '.join(words)}'"],
+        text=True,
+        capture_output=True,
+        check=True,
+        env={**os.environ, "HOME": str(folder)},
+    )
+    assert [line.partition("\t")[0] for line in done.stdout.splitlines()] == expected
+
+
+def in_zsh(words, expected, folder):
+    """Presses the tabulator key: completion in zsh works nowhere but on a terminal."""
+    script = folder / "completion.zsh"
+    script.write_text(run("completion", "zsh").out)
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execvpe("zsh", ["zsh", "-f", "-i"], {**os.environ, "TERM": "dumb", "PS1": "> "})
+    try:
+        shown = f"autoload -Uz compinit; compinit -u -D; source {script}; echo READY''"
+        written_behind(terminal, f"{shown}\n", "READY\r")
+        line = " ".join((*words[:-1], *expected))
+        written_behind(terminal, " ".join(words) + "\t", f"{line} ")
+    finally:
+        os.close(terminal)
+        os.waitpid(pid, 0)
+
+
+def written_behind(terminal, text, expected):
+    """Writes text to a terminal, and reads until what is expected is shown."""
+    os.write(terminal, text.encode())
+    shown, end = "", time.monotonic() + 30
+    while expected not in shown:
+        readable, _, _ = select.select([terminal], [], [], max(0.0, end - time.monotonic()))
+        assert readable, f"{expected!r} is not in {shown!r}"
+        shown += os.read(terminal, 65536).decode(errors="replace")
+
+
+def in_bash(words, expected, folder):
     quoted = " ".join(words)
     script = (
         f"{run('completion', 'bash').out}\nCOMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; "

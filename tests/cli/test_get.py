@@ -100,6 +100,19 @@ def test_one_item_is_one_file(store, tmp_path, monkeypatch):
     assert (tmp_path / "x" / plain).read_bytes() == b"plain"
 
 
+def test_bytes_are_printed_as_json(store):
+    cid = store.file(zip_bytes({"a.txt": "größe".encode(), "b.bin": b"\xff\x00"}))
+    done = run("cat", cid, "--all", "--json", "--from", store.address)
+    assert done.status == 0
+    assert list(map(json.loads, done.out.splitlines())) == [
+        {"name": "a.txt", "size": 7, "text": "größe"},
+        {"name": "b.bin", "size": 2, "base64": "/wA="},
+    ]
+    one = json.loads(run("cat", cid, "b.bin", "--json", "--from", store.address).out)
+    assert one["name"] == "b.bin"
+    assert run("cat", cid, "b.bin", "--json", "-o", "x", "--from", store.address).status == 2
+
+
 HOSTILE = [
     "../up.txt",
     "/etc/absolute.txt",

@@ -289,3 +289,13 @@ def test_the_templates_are_in_the_wheel(tmp_path):
     kinds = {path.name for path in (found / "ipfs_dataset/cli/scaffolding/templates").iterdir()}
     assert kinds == {"common", *KINDS}
     assert list(found.rglob(".gitignore.tmpl"))
+
+
+def test_what_was_written_is_printed_as_json(tmp_path, capsys):
+    folder = tmp_path / "new"
+    assert main(["new-plugin", "sensor-log", "--directory", str(folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["path"] == str(folder)
+    assert found["kind"] == "reader"
+    assert (folder / found["source"]).is_file()
+    assert all((folder / name).is_file() for name in found["files"])

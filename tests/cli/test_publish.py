@@ -188,3 +188,25 @@ def test_a_node_keeps_what_is_published(kubo, folder):
     cid = done.out.strip()
     assert "from the command line" in [pin.name for pin in list_pins(kubo.api)]
     assert dict(load(cid, kubo.api)) == FILES
+
+
+@pytest.mark.kubo
+def test_the_latest_version_of_files_has_a_name_and_the_pin_keeps_its_own(kubo, folder):
+    first = json.loads(
+        run("publish", folder, "--to", kubo.api, "--ipns", "cli", "--name", "mine", "--json").out
+    )
+    (folder / "more.txt").write_bytes(b"more")
+    second = json.loads(run("publish", folder, "--to", kubo.api, "--ipns", "cli", "--json").out)
+    assert second["cid"] != first["cid"]
+    assert second["ipns_name"] == first["ipns_name"]
+    files = dict(load(f"ipns://{second['ipns_name']}", kubo.api, offline=False))
+    assert files == {**FILES, "more.txt": b"more"}
+    assert run("pin", "add", first["cid"], "--at", kubo.api).status == 0
+    assert [pin.name for pin in list_pins(kubo.api) if str(pin.cid) == first["cid"]] == ["mine"]
+
+
+def test_a_store_has_no_names_and_nothing_is_published(folder, tmp_path):
+    done = run("publish", folder, "--to", tmp_path / "store", "--ipns", "mine")
+    assert done.status == 1
+    assert "has no keys" in done.err
+    assert not (tmp_path / "store").exists()

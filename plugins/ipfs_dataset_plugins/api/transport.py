@@ -13,6 +13,7 @@ import secrets
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -210,6 +211,9 @@ class ApiTransport(Transport):
         self._upload("dag/import", pieces, pin_roots="false")
 
     def pin(self, cid: CID, *, name: str = "", fetch: bool = False) -> None:
+        if not name:
+            # Kubo drops the name of a pin that is added again without one.
+            name = self._name_of_pin(cid)
         # Progress lines keep the connection busy, so that a long walk over the DAG does not time out.
         named: dict[str, Any] = {"name": name} if name else {}
         body = self._call("pin/add", arg=str(cid), recursive="true", progress="true", **named)
@@ -223,6 +227,14 @@ class ApiTransport(Transport):
             raise TransportError(f"{self.name}: pin/add of {cid} answered {shown!r}, no pin")
         if name and not any(pin.name for pin in self._pins(arg=str(cid))):
             log.warning("%s: the node keeps no names of pins, %r is lost", self.name, name)
+
+    def _name_of_pin(self, cid: CID) -> str:
+        """Returns what a pin is called, "" where it has no name, is none, or the node does not tell."""
+        with suppress(TransportError):
+            for pin in self._pins(arg=str(cid)):
+                if pin.cid == cid and pin.name:
+                    return pin.name
+        return ""
 
     def pin_blocks(self, cids: Sequence[CID]) -> None:
         # Few names a request: they are part of its URL.
