@@ -1,7 +1,7 @@
 """Builds the distribution, and proves that its wheel is what users are to get.
 
 The wheel has exactly the three packages; in a clean environment without torch the plugins are found
-and listed; the sdist takes no tests along.
+and listed; the sdist takes no tests along; `new_user.py` follows the path of a new user.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import tempfile
 import zipfile
 from email.parser import Parser
 from pathlib import Path
+
+import new_user
 
 PACKAGES = {"ipfs_dataset", "ipfs_dataset_core", "ipfs_dataset_plugins"}
 IN_SDIST = {"PKG-INFO", "LICENSE", "README.md", "pyproject.toml", ".gitignore", "plugins"}
@@ -30,6 +32,8 @@ def main() -> None:
         check_sdist(sdist)
         check_contents(wheel)
         check_installed(wheel, out / "venv")
+        (out / "people").mkdir()
+        new_user.follow(wheel, out / "people")
     print(f"{wheel.name} has {', '.join(sorted(PACKAGES))}, and lists its plugins without torch")
 
 

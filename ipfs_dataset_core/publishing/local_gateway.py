@@ -8,7 +8,7 @@ import re
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from ipfs_dataset_core.addressing.sources import address_scheme, file_path, given_address
 from ipfs_dataset_core.errors import (
@@ -18,7 +18,7 @@ from ipfs_dataset_core.errors import (
     ObjectNotFoundError,
 )
 from ipfs_dataset_core.interfaces.objects import ObjectFile
-from ipfs_dataset_core.ipld import CarReader
+from ipfs_dataset_core.ipld import CID, CarReader
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.publishing.pins import list_pins
 from ipfs_dataset_core.reading.connections import Connections, write_address
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 _PIECE_BYTES = 1 << 20
 _PAGE = "index.html"
+_RAW = "application/vnd.ipld.raw"
 _SUBDOMAIN = re.compile(r"(?P<root>[a-z0-9]+)\.ipfs\.localhost", re.IGNORECASE)
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 # Another name could be one that a stranger's page had led to this machine.
@@ -122,6 +123,16 @@ class _Handler(BaseHTTPRequestHandler):
         if not path.startswith("/ipfs/"):
             self._text(HTTPStatus.NOT_FOUND, "There is nothing but /ipfs/CID", body=body)
             return
+        kind = self._wanted_kind()
+        if kind == _RAW and "/" not in (root := path.removeprefix("/ipfs/").rstrip("/")):
+            # As trustless gateways do, so that other programs may read from here and verify.
+            block = self.server.connections.fetcher().block(CID.parse(root))
+            self._send(HTTPStatus.OK, _RAW, block, body=body)
+            return
+        if kind is not None:
+            reason = "Of a root its block is served as such (?format=raw), and nothing as a CAR"
+            self._text(HTTPStatus.NOT_ACCEPTABLE, reason, body=body)
+            return
         source = open_object(path.rstrip("/"), self.server.connections)
         if isinstance(source, ObjectFile):
             self._file(source, path, body=body)
@@ -132,6 +143,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._file(source.open(_PAGE), _PAGE, body=body)
         else:
             self._listing(source, path, body=body)
+
+    def _wanted_kind(self) -> str | None:
+        """Returns in which form of blocks the client wants the answer, None where it wants the content."""
+        query = parse_qs(urlsplit(self.path).query).get("format", [""])
+        accepted = self.headers.get("Accept", "")
+        kinds = (_RAW, "application/vnd.ipld.car", "application/vnd.ipfs.ipns-record")
+        for kind in kinds:
+            # The last part of each is what `format` calls it.
+            if kind in accepted or query[0] == kind.rpartition(".")[2]:
+                return kind
+        return None
 
     def _roots(self, *, body: bool) -> None:
         roots = self.server.roots

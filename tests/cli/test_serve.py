@@ -12,6 +12,7 @@ import time
 import pytest
 import requests
 
+from ipfs_dataset import load
 from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset_core.publishing.local_gateway import LocalGateway, roots_at
 from tests.support.builders import noise
@@ -141,3 +142,21 @@ def test_wrong_uses(tmp_path):
         done = run("serve", tmp_path / "store", "--port", gateway.server_address[1])
     assert done.status == 1
     assert "--port 0" in done.err
+
+
+def test_other_programs_read_blocks_from_what_is_served_and_verify_them(tmp_path):
+    store = tmp_path / "store"
+    samples = [(b"x" * 300_000, number) for number in range(8)]
+    cid = IPFSDatasetExporter(store).export_to_ipfs(samples)
+    with LocalGateway(store, port=0) as gateway:
+        serving = threading.Thread(target=gateway.serve_forever, daemon=True)
+        serving.start()
+        dataset = load(cid, gateways=[gateway.url])
+        assert [dataset[number] for number in (7, 0)] == [samples[7], samples[0]]
+        assert list(dataset) == samples
+        dataset.close()
+        for query in ("?format=car", "/manifest.json?format=raw"):
+            answer = requests.get(f"{gateway.url}/ipfs/{cid}{query}", timeout=20)
+            assert answer.status_code == 406
+        gateway.shutdown()
+        serving.join(20)
