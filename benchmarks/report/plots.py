@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -28,6 +29,7 @@ _NAMES = {
     "seconds": "seconds",
 }
 _MARKS = "osD^vP*X"
+_TITLE_CHARACTERS = 44
 
 
 def plot_tasks(results: dict[str, Any], path: Path) -> None:
@@ -36,7 +38,16 @@ def plot_tasks(results: dict[str, Any], path: Path) -> None:
     if not tasks:
         return
     rows = (len(tasks) + 1) // 2
-    figure, axes = plt.subplots(rows, 2, figsize=(13, 2.4 * rows), squeeze=False)
+    # As high as the bars of a row need, and its titles of up to three lines.
+    bars = [max(len(_done(task)) for task in tasks[row * 2 : row * 2 + 2]) for row in range(rows)]
+    heights = [0.9 + 0.3 * count for count in bars]
+    figure, axes = plt.subplots(
+        rows,
+        2,
+        figsize=(15, sum(heights)),
+        squeeze=False,
+        gridspec_kw={"height_ratios": heights},
+    )
     for task, axis in zip(tasks, axes.flat, strict=False):
         _bars(axis, task)
     for axis in axes.flat[len(tasks) :]:
@@ -63,12 +74,14 @@ def _bars(axis: Axes, task: dict[str, Any]) -> None:
     medians = [one["median"] for one in done.values()]
     colours = [_OURS if one["adapter"].startswith("ours") else _OTHERS for one in done.values()]
     bars = axis.barh(list(done), medians, color=colours)
-    axis.bar_label(bars, fmt=shown, fontsize=7, padding=2)
-    axis.margins(x=0.15)
+    axis.bar_label(bars, fmt=shown, fontsize=10, padding=3)
+    axis.margins(x=0.18)
     axis.invert_yaxis()
-    axis.tick_params(labelsize=7)
+    axis.tick_params(labelsize=10, left=False, bottom=False, labelbottom=False)
+    axis.spines[["top", "right", "bottom"]].set_visible(False)
     better = "more" if task["metric"] == "rate" else "less"
-    axis.set_title(f"{task['title']}\n{task['unit']}, {better} is better", fontsize=8)
+    title = textwrap.fill(task["title"], _TITLE_CHARACTERS)
+    axis.set_title(f"{title}\n{task['unit']}, {better} is better", fontsize=10, loc="left")
 
 
 def _series(curve: dict[str, Any], name: str) -> dict[str, list[tuple[float, float]]]:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 import requests
@@ -123,12 +122,10 @@ def test_the_command_serves_a_car_until_it_is_interrupted(tmp_path):
         assert process.stdout is not None
         started = json.loads(process.stdout.readline())
         assert started["cids"] == [cid]
-        page = requests.get(f"{started['url']}/ipfs/{cid}/manifest.json", timeout=10)
+        page = requests.get(f"{started['url']}/ipfs/{cid}/manifest.json", timeout=30)
         assert page.json()["samples"] == 2
-        begun = time.monotonic()
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
-        assert time.monotonic() - begun < 5
+        assert process.wait(30) == 130
     finally:
         process.kill()
         if process.stdout is not None:
