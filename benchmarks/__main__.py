@@ -14,7 +14,7 @@ from benchmarks.processes import Workers
 from benchmarks.report import curve_table, publish_curves, publish_tasks, summary
 from benchmarks.scaling import CURVES, Scaling
 from benchmarks.suite import Suite
-from benchmarks.tasks import TASKS
+from benchmarks.tasks import OTHER_TASKS, TASKS
 from tests.support.kubo import why_no_kubo
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ ROUNDS_OF_CURVES = 3
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description="Measures this library.")
     parser.add_argument("part", nargs="?", choices=("tasks", "scaling"), default="tasks")
-    names = f"tasks: {', '.join(TASKS)}; curves: {', '.join(CURVES)}"
+    names = f"tasks: {', '.join((*TASKS, *OTHER_TASKS))}; curves: {', '.join(CURVES)}"
     parser.add_argument("--tasks", nargs="+", metavar="NAME", help=names)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="contestants, such as ours limit")
     parser.add_argument("--rounds", type=int, help="of each contestant (default: 5; of curves 3)")
@@ -64,7 +64,7 @@ def _where(arguments: argparse.Namespace) -> Path:
 
 def _tasks(arguments: argparse.Namespace, suite: Suite) -> bool:
     """Returns whether all went well."""
-    chosen = [TASKS[name] for name in arguments.tasks or TASKS]
+    chosen = [{**TASKS, **OTHER_TASKS}[name] for name in arguments.tasks or TASKS]
     for results in suite.run(chosen, only=arguments.only):
         publish_tasks(results, _where(arguments))
     print(f"\n{summary(results)}")
@@ -89,7 +89,7 @@ def main(command_line: Sequence[str] | None = None) -> int:
     for name, value in (QUICK if arguments.quick else FULL).items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
-    known = TASKS if arguments.part == "tasks" else CURVES
+    known = {**TASKS, **OTHER_TASKS} if arguments.part == "tasks" else CURVES
     if unknown := set(arguments.tasks or ()) - set(known):
         parser.error(f"there is no {', '.join(sorted(unknown))}, only {', '.join(known)}")
     if bool(arguments.node) != bool(arguments.gateway):

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.usage import tree_mb
+from benchmarks.usage import shared_mb, tree_mb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,10 +63,13 @@ class Worker:
             return result
         when_ready()
         before = most = tree_mb(self._process.pid)
+        shared = 0.0
         self._tell("go")
         while not self._has_answer(_LOOK_EVERY) and time.monotonic() < deadline:
             most = max(most, tree_mb(self._process.pid))
-        return {**self._answer(deadline), "tree_peak_mb": most - before}
+            shared = max(shared, shared_mb(self._process.pid))
+        answer = self._answer(deadline)
+        return {**answer, "tree_peak_mb": most - before, "shared_peak_mb": shared}
 
     def close(self) -> None:
         """Ends the process and all that it has started."""

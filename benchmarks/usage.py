@@ -1,4 +1,4 @@
-"""What processes used, as Linux counts it: CPU seconds, peak memory, memory of a whole tree."""
+"""What processes used, as Linux counts it: CPU seconds, peak memory, memory of a tree, and what it shares."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+_STAT_BLOCK = 512
 _UTIME = 13  # fields of stat(5), counted from 0, with the name in brackets as one
 
 
@@ -44,6 +45,19 @@ def peak_mb() -> float:
 def tree_mb(pid: int) -> float:
     """Returns the memory of a process and all below it; pages that they share count once."""
     return sum(_field(f"/proc/{one}/smaps_rollup", "Pss:") for one in _tree(pid))
+
+
+def shared_mb(pid: int) -> float:
+    """Returns the memory that a process and all below it share as files: without a name, or in /dev/shm."""
+    found: dict[tuple[int, int], int] = {}
+    for one in _tree(pid):
+        with suppress(OSError):
+            for descriptor in Path(f"/proc/{one}/fd").iterdir():
+                with suppress(OSError):
+                    if os.readlink(descriptor).startswith(("/memfd:", "/dev/shm/")):  # noqa: PTH115
+                        of = descriptor.stat()
+                        found[of.st_dev, of.st_ino] = of.st_blocks * _STAT_BLOCK
+    return sum(found.values()) / (1 << 20)
 
 
 def _tree(pid: int) -> list[int]:

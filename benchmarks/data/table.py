@@ -46,9 +46,11 @@ def _small(writer: Callable[..., dict[str, Any]], *rest: Any) -> Callable[..., d
     return lambda path, amount: writer(path, amount, SMALL, *rest)
 
 
-def _sharded(writer: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+def _sharded(
+    writer: Callable[..., dict[str, Any]], size: int = SAMPLE
+) -> Callable[..., dict[str, Any]]:
     # A multiple of the batches of all workers: MosaicML's reader fills up what is not.
-    return lambda path, amount: writer(path, 16, -(-amount // 128) * 8, SAMPLE)
+    return lambda path, amount: writer(path, 16, -(-amount // 128) * 8, size)
 
 
 def _described(path: Path, amount: int) -> dict[str, Any]:
@@ -78,6 +80,13 @@ DATA: dict[str, Data] = {
     "samples": Data(_described, 20_000, options=None),
     "items": Data(_described, 300_000, options=None),
 }
+
+
+# For the transfer of samples from workers, which depends on their size: 256 MiB each.
+SHARD_SAMPLES = {"6k": 6 << 10, "32k": 32 << 10, "1m": 1 << 20}
+for _name, _size in SHARD_SAMPLES.items():
+    DATA[f"shards_{_name}"] = Data(_sharded(folders.shards, _size), 256 * MIB // _size, 128)
+    DATA[f"mds_{_name}"] = Data(_sharded(folders.mds, _size), 256 * MIB // _size, 128)
 
 
 def _gib(writer: Callable[..., dict[str, Any]], gib: float) -> Data:

@@ -85,7 +85,7 @@ def _measured(target: dict[str, Any]) -> list[str]:
 def _table(task: dict[str, Any]) -> str:
     unit = task["unit"]
     heads = ["", f"median {unit}", f"best {unit}", "seconds", "CPU s: client", "node",
-             "peak MB", "tree MB", "requests", "MB moved"]  # fmt: skip
+             "peak MB", "tree MB", "shared MB", "requests", "MB moved"]  # fmt: skip
     return _markdown(heads, [_row(name, one) for name, one in task["contestants"].items()])
 
 
@@ -93,13 +93,14 @@ def _row(name: str, one: dict[str, Any]) -> list[str]:
     versions = ", ".join(f"{k} {v}" for k, v in one["versions"].items() if one["environment"] in k)
     label = f"{name} ({versions})" if versions and one["environment"] != "ours" else name
     if not one["runs"]:
-        return [label, f"absent: {one['absent']}", *[""] * 8]
+        return [label, f"absent: {one['absent']}", *[""] * 9]
     checked = one["checked"]
     return [
         label,
         *(shown(one[key]) for key in ("median", "best", "seconds", "client_cpu", "node_cpu")),
         shown(one["peak_mb"]),
         shown(checked.get("tree_peak_mb")),
+        shown(checked.get("shared_peak_mb")),
         _requests(one),
         shown((checked["sent"] + checked["received"]) / 1e6),
     ]

@@ -211,3 +211,12 @@ def test_copies_and_other_pickles_use_no_ring(value, again, through_rings):
 )
 def test_batches_of_anything_arrive(batch):
     assert ForkingPickler.loads(ForkingPickler.dumps(WorkerBatch(batch))) == batch
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true")
+@pytest.mark.parametrize("factor", [1, 4])
+def test_pinned_loaders_and_any_number_of_batches_ahead(archive, store, through_rings, factor):
+    dataset = IPFSDataset(archive, store.address)
+    pinned = loader(dataset, 2, pin_memory=True, prefetch_factor=factor)
+    assert samples(pinned) == list(large().items())
+    assert through_rings.parts > 0
