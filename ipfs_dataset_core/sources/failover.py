@@ -110,7 +110,7 @@ class SourcePool:
     @property
     def batches(self) -> bool:
         """Whether blocks that are needed together are best requested together, by `get_blocks`."""
-        return any(transport.batches for transport in self.transports)
+        return bool(self._serving_batches())
 
     def get_blocks(self, cids: Iterable[CID], arrived: Callable[[CID, bytes], None]) -> None:
         """Requests blocks from the sources that serve batches; nothing is raised for what does not arrive.
@@ -134,15 +134,15 @@ class SourcePool:
     def _serving_batches(self) -> list[Source]:
         """Returns the sources for a batch, in the order in which they are asked.
 
-        None where all that serve batches failed lately, and others did not. Local stores are asked in their
-        turn, as they need no request.
+        None unless the source that is asked first, of those that need a request, serves batches: the user's
+        order of preference holds for single blocks and for batches alike. Local stores are asked in their
+        turn.
         """
         order = sorted(self.transports, key=attrgetter("rests"))
-        if any(source.batches and not source.rests for source in order):
-            return [s for s in order if s.batches or s.local]
-        if all(source.rests for source in order):
-            return [s for s in order if s.batches]
-        return []
+        first = next((source for source in order if not source.local), None)
+        if first is None or not first.batches:
+            return []
+        return [source for source in order if source.batches or source.local]
 
     def _is_requested(self, cid: CID) -> bool:
         """Returns whether a block has to be requested; others are for `get_block`, which needs no source."""

@@ -99,7 +99,7 @@ def test_a_sequential_reader_gets_batches_ahead_and_nothing_twice(file):
 def test_neighbours_come_as_a_range_and_lone_leaves_in_a_batch_where_sources_serve_both(file):
     root, blocks = file
     ranging, batches = Recorder(blocks, "ranges", serves_cars=False), Batches(blocks)
-    with fetching(ranging, batches) as fetcher:
+    with fetching(batches, ranging) as fetcher:
         opened = VerifiedFile(fetcher, root, "x")
         spans = [(n * CHUNK + 5, n * CHUNK + 50) for n in (30, 10, 11, 12, 13, 40, 20)]
         opened.prefetch(spans)

@@ -182,22 +182,32 @@ def test_sources_without_batches_are_not_asked():
     assert not SourcePool((plain,), Options()).batches
 
 
-def test_batches_are_requested_from_the_source_that_serves_them_and_from_local_stores_in_their_turn():
+def test_batches_are_requested_from_those_that_serve_them_and_from_local_stores_in_their_turn():
     plain, batches = Recorder(BY_HASH, "plain"), Batches(BY_HASH)
     store = Recorder({CIDS[0].multihash: MADE[0]}, "store", local=True)
-    found, _ = fetched(store, plain, batches)
+    found, _ = fetched(store, batches, plain)
     assert found == BLOCKS
     assert plain.asked.total() == 0
     assert batches.requested == [CIDS[1:]]
 
 
+def test_the_order_of_preference_holds_for_batches():
+    store = Recorder({}, "store", local=True)
+    preferred, batches = Recorder(BY_HASH, "preferred"), Batches(BY_HASH)
+    pool = SourcePool((store, preferred, batches), Options())
+    before = pool.batches
+    pool.transports[1].was_late()
+    assert [before, pool.batches] == [False, True]
+    pool.close()
+
+
 def test_a_source_that_failed_lately_gives_way_to_one_without_batches():
-    plain, batches = Recorder(BY_HASH, "plain"), Batches(BY_HASH, sends=dies_after(0))
-    pool = SourcePool((plain, batches), Options(retries=0))
+    batches, plain = Batches(BY_HASH, sends=dies_after(0)), Recorder(BY_HASH, "plain")
+    pool = SourcePool((batches, plain), Options(retries=0))
     for _ in range(2):
         pool.get_blocks(CIDS, lambda *_: None)
     assert batches.asked["batch"] == 1
-    pool.transports[0].was_late()
+    pool.transports[1].was_late()
     pool.get_blocks(CIDS, lambda *_: None)
     assert batches.asked["batch"] == 2
     pool.close()
