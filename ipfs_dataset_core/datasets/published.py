@@ -94,7 +94,8 @@ def find_published(
         found = locate(url, connections)
         source = found.open()
     except IPFSDatasetError as error:
-        raise located(error, Location(object=redacted(url))) from error.__cause__
+        named = redacted(url) if isinstance(url, str) else repr(url)
+        raise located(error, Location(object=named)) from error.__cause__
     exporter, samples = recognise(source, exporters)
     return Published(found, exporter, samples.info())
 

@@ -17,6 +17,7 @@ from ipfs_dataset_core import (
 )
 from ipfs_dataset_core.ipld import CID, RAW, make_cid
 from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support.builders import car_bytes, depth_first, noise, one_file, tree
 from tests.support.gateway_server import GatewayServer
@@ -89,7 +90,9 @@ class Peers(Transport):
         return {} if self._parts else {"program": f"program of {self.name}"}
 
 
-def test_the_sources_that_one_reads_from_are_looked_at_by_themselves(request, capsys):
+def test_the_sources_that_one_reads_from_are_looked_at_by_themselves(request, capsys, monkeypatch):
+    # What is registered goes with every dataset to its workers, and this cannot be pickled.
+    monkeypatch.setattr(default_registry(), "_registered", [])
     missing = [*BLOCKS][3]
     part = {multihash: block for multihash, block in BLOCKS.items() if multihash != missing}
     peers = Peers(
