@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import itertools
 import json
-from typing import Any
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +18,9 @@ from tests.support.builders import noise
 from tests.support.gateway_server import GatewayServer
 from tests.support.http_server import FaultServer, Plan
 from tests.support.stores import blocks_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SAMPLES = [(noise(30_000, n), n) for n in range(60)]
 
@@ -70,11 +74,13 @@ def test_samples_that_nobody_has_are_raised_or_skipped_and_counted(incomplete):
 def test_exporting_goes_on_through_a_node_that_is_busy_now_and_then(tmp_path):
     folder = tmp_path / "store"
     store = FolderStore(folder)
-    turn = itertools.count()
+    turns: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
 
     def node(request):
-        if next(turn) % 2 == 0:
+        if next(turns[request.path]) % 2 == 0:
             return Plan(status=503, body=b"busy")
+        if request.path == "/api/v0/pin/ls":
+            return Plan(status=500, body=b'{"Message": "path is not pinned"}')
         if request.path == "/api/v0/dag/import":
             part = request.body.partition(b"\r\n\r\n")[2]
             store.put_blocks(CarReader(io.BytesIO(part[: part.rindex(b"\r\n--")])))
@@ -87,6 +93,6 @@ def test_exporting_goes_on_through_a_node_that_is_busy_now_and_then(tmp_path):
     with FaultServer(node) as server:
         cid = IPFSDatasetExporter(server.url, shard_bytes=600_000).export_to_ipfs(SAMPLES)
         with pytest.raises(TransportError, match="503"):
-            # Of the requests that this takes, every second one fails.
+            # Of each kind of request, every second one fails.
             IPFSDatasetExporter(server.url, retries=0).export_to_ipfs(SAMPLES)
     assert list(IPFSDatasetExporter(str(folder)).import_from_ipfs(cid)) == SAMPLES

@@ -65,9 +65,11 @@ def crash_and_come_back(node):
 @pytest.mark.parametrize("where", ["api", "gateway"])
 @pytest.mark.parametrize("kind", [IPFSDataset, IPFSIterableDataset])
 def test_a_node_that_is_killed_and_comes_back_costs_no_sample(node, where, kind):
-    pack = zip_bytes if kind is IPFSDataset else tar_bytes
-    form = RemoteFileType.ZIP if kind is IPFSDataset else RemoteFileType.TAR
-    obj = IPFSObject(node.add(pack(SAMPLES)), form)
+    if kind is IPFSDataset:
+        samples, archive, form = SAMPLES, zip_bytes(SAMPLES), RemoteFileType.ZIP
+    else:
+        samples, archive, form = MANY_BYTES, tar_bytes(MANY_BYTES), RemoteFileType.TAR
+    obj = IPFSObject(node.add(archive), form)
     source = {"ipfs_api_address": node.api} if where == "api" else {"gateways": node.gateway}
     restarts = []
     dataset = kind(obj, **source, memory="8M")
@@ -75,7 +77,7 @@ def test_a_node_that_is_killed_and_comes_back_costs_no_sample(node, where, kind)
     assert node.process is not None, "the epoch ended before the node was back: it was never needed"
     restarts[0].join()
     dataset.close()
-    assert Counter(read) == Counter(SAMPLES.items())
+    assert Counter(read) == Counter(samples.items())
 
 
 class Proxy:

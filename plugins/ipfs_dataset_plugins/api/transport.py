@@ -13,7 +13,6 @@ import secrets
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -229,12 +228,17 @@ class ApiTransport(Transport):
             log.warning("%s: the node keeps no names of pins, %r is lost", self.name, name)
 
     def _name_of_pin(self, cid: CID) -> str:
-        """Returns what a pin is called, "" where it has no name, is none, or the node does not tell."""
-        with suppress(TransportError):
-            for pin in self._pins(arg=str(cid)):
-                if pin.cid == cid and pin.name:
-                    return pin.name
-        return ""
+        """Returns what a pin is called, "" where it has no name, is none, or the node does not tell.
+
+        Raises:
+            TransportError: The node may tell when it is asked again; pinning now could lose the name.
+        """
+        try:
+            return next((pin.name for pin in self._pins(arg=str(cid)) if pin.cid == cid), "")
+        except TransportError as error:
+            if error.retryable:
+                raise
+            return ""
 
     def pin_blocks(self, cids: Sequence[CID]) -> None:
         # Few names a request: they are part of its URL.

@@ -256,7 +256,13 @@ def test_an_upload_that_fails_is_an_error(call, plan):
 def test_pinning_follows_progress_to_its_end(call):
     lines = b'{"Progress":1}\n{"Progress":2}\n{"Pins":["%b"]}\n' % str(NAME).encode()
     call(Plan(body=[lines]), "pin", NAME)
-    assert call.requests[0].query == {"arg": str(NAME), "recursive": "true", "progress": "true"}
+    assert call.requests[-1].query == {"arg": str(NAME), "recursive": "true", "progress": "true"}
+
+
+def test_a_pin_is_not_added_while_its_name_cannot_be_found_out(call):
+    with pytest.raises(TransportError, match=r"pin/ls.*busy"):
+        call(Plan(status=503, body=b"busy"), "pin", NAME)
+    assert [request.path for request in call.requests] == ["/api/v0/pin/ls"]
 
 
 @pytest.mark.parametrize(
