@@ -154,10 +154,12 @@ def parse_size(value: int | str) -> int:
     """
     if isinstance(value, int):
         return value
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no size: write a whole number of bytes, or 100G")  # noqa: TRY004 - as below
     text = value.strip().lower().removesuffix("b").removesuffix("i")
-    factor = _UNITS.get(text[-1:], 1)
+    factor = _UNITS.get(text[-1:])
     try:
-        return int(float(text.rstrip("kmgt").strip()) * factor)
+        return int(float(text) if factor is None else float(text[:-1]) * factor)
     except (ValueError, OverflowError):
         raise ValueError(f"{value!r} is no size: write a number of bytes, or 100G") from None
 

@@ -123,7 +123,9 @@ def test_sizes_are_written_with_units(text, size):
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "G", "much", "1 parsec", "nan", "inf", "1e999"])
+@pytest.mark.parametrize(
+    "text", ["", "G", "much", "1 parsec", "nan", "inf", "1e999", "1kg", "5mm", 1e9, None]
+)
 def test_what_is_no_size_says_so(text):
     with pytest.raises(ValueError, match="is no size"):
         parse_size(text)

@@ -146,9 +146,11 @@ def file_path(address: str) -> Path:
         raise AddressError(
             f"{address!r} names a file on another host: only local paths can be read"
         )
-    if "\0" in unquote(path):
+    # Bytes that are not UTF-8 stay as they are, as in `os.fsdecode`.
+    path = unquote(path, errors="surrogateescape")
+    if "\0" in path:
         raise AddressError(f"{address!r} has a NUL in its path")
-    return Path(unquote(path))
+    return Path(path)
 
 
 def gateway_address(url: str) -> str:

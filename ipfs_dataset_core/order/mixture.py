@@ -41,7 +41,7 @@ def quotas_of(weights: Mapping[str, float]) -> dict[str, int]:
     for name, weight in weights.items():
         if isinstance(weight, bool) or not isinstance(weight, (int, float)):
             raise ValueError(f"the weight of {name!r} is a number, not {weight!r}")  # noqa: TRY004 - as all
-        if not (math.isfinite(weight) and weight > 0):
+        if not _is_finite(weight) or weight <= 0:
             raise ValueError(
                 f"the weight of {name!r} is positive and finite, not {weight!r}: leave a source out that "
                 "shall not be read"
@@ -51,7 +51,11 @@ def quotas_of(weights: Mapping[str, float]) -> dict[str, int]:
     shares = {name: weight / largest / total for name, weight in weights.items()}
     for length in _LENGTHS:
         quotas = _rounded(shares, length)
-        worst = max(abs(quotas[name] / (share * length) - 1) for name, share in shares.items())
+        # A weight that is tiny beside the others may have a share of 0.0.
+        worst = max(
+            abs(quotas[name] / (share * length) - 1) if share else math.inf
+            for name, share in shares.items()
+        )
         if worst <= _EXACT_ENOUGH:
             return quotas
     for name, quota in quotas.items():
@@ -60,6 +64,13 @@ def quotas_of(weights: Mapping[str, float]) -> dict[str, int]:
                 f"the weight of {name!r} is less than one part in {2 * length:,} of all: give it more"
             )
     return quotas
+
+
+def _is_finite(weight: float) -> bool:
+    try:
+        return math.isfinite(weight)
+    except OverflowError:  # an int that is larger than any float
+        return False
 
 
 def _rounded(shares: Mapping[str, float], length: int) -> dict[str, int]:

@@ -336,7 +336,7 @@ class IPFSDatasetExporter:
                 # Errors of the user's own dataset, which may read from other sources, pass unchanged.
                 if hint is None or not str(error).startswith(transport.name):
                     raise
-                raise type(error)(f"{error} ({hint})") from error
+                raise with_advice(error, hint) from error
             return root
 
     def _described(

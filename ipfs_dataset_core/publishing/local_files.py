@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
 from ipfs_dataset_core.addressing.sources import given_address
-from ipfs_dataset_core.errors import AddressError, ExportError, ObjectNotFoundError
+from ipfs_dataset_core.errors import (
+    AddressError,
+    ExportError,
+    IPFSDatasetError,
+    ObjectNotFoundError,
+)
 from ipfs_dataset_core.interfaces import pin_arguments
 from ipfs_dataset_core.ipld import FileBuilder, build_directory, build_symlink, get_profile
+from ipfs_dataset_core.ipld.builder import MAX_DEPTH
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.publishing.names import find_key, publish_new_version
-from ipfs_dataset_core.publishing.upload import BlockUpload, UploadCount, with_advice
+from ipfs_dataset_core.publishing.upload import MOST_LOSSES, BlockUpload, UploadCount, with_advice
 from ipfs_dataset_core.reading.connections import connect_for_writing
 from ipfs_dataset_core.sources.retry import with_retries
 
@@ -28,8 +35,6 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.options import OptionArguments
 
 _PIECE_BYTES = 1 << 20
-# How often blocks are sent again that the store has lost between being stored and being pinned.
-_MOST_LOSSES = 3
 
 
 @attrs.frozen
@@ -82,7 +87,7 @@ def publish_path(
     with closing(connect_for_writing(given_address(address), chosen)) as transport:
         if ipns is not None:
             find_key(transport, ipns, create=create_key)
-        for left in reversed(range(_MOST_LOSSES)):
+        for left in reversed(range(MOST_LOSSES)):
             with closing(
                 BlockUpload(
                     transport, retries=chosen.retries, deadline=chosen.deadline, count=count
@@ -122,22 +127,42 @@ def build_path(
 
     Raises:
         AddressError: The path is neither a file, a folder nor a symlink.
-        ExportError: It cannot be read.
+        ExportError: It cannot be read, or has more than `MAX_DEPTH` folders inside each other.
     """
+    return _build_path(path, profile, emit, hidden=hidden, progress=progress, depth=0)
+
+
+def _build_path(
+    path: Path,
+    profile: Profile,
+    emit: Callable[[CID, bytes], None],
+    *,
+    hidden: bool,
+    progress: Callable[[int], object] | None,
+    depth: int,
+) -> Built:
+    if depth > MAX_DEPTH:
+        raise ExportError(f"{str(path)[:200]!r}… lies more than {MAX_DEPTH} folders deep")
     try:
         if path.is_symlink():
             return build_symlink(os.readlink(path), profile, emit)  # noqa: PTH115 - verbatim, not a Path
         if path.is_dir():
             names = sorted(name for name in os.listdir(path) if hidden or not name.startswith("."))  # noqa: PTH208 - names alone
-            entries = (
-                (name, build_path(path / name, profile, emit, hidden=hidden, progress=progress))
-                for name in names
+            build = partial(
+                _build_path,
+                profile=profile,
+                emit=emit,
+                hidden=hidden,
+                progress=progress,
+                depth=depth + 1,
             )
-            return build_directory(entries, profile, emit)
+            return build_directory(((name, build(path / name)) for name in names), profile, emit)
         if path.is_file():
             return _build_file(path, profile, emit, progress)
-    except PermissionError as error:
-        raise ExportError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+    except OSError as error:
+        if isinstance(error, IPFSDatasetError):  # of a source, or of a file below this one
+            raise
+        raise ExportError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
     raise AddressError(f"{str(path)!r} is neither a file nor a folder")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 import mimetypes
 import re
 from http import HTTPStatus
@@ -32,12 +33,15 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import ObjectDirectory
     from ipfs_dataset_core.options import OptionArguments
 
+log = logging.getLogger(__name__)
+
 HOST = "127.0.0.1"
 _PIECE_BYTES = 1 << 20
 _PAGE = "index.html"
 _RAW = "application/vnd.ipld.raw"
 _SUBDOMAIN = re.compile(r"(?P<root>[a-z0-9]+)\.ipfs\.localhost", re.IGNORECASE)
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+# No file needs more digits, and Python refuses to convert thousands of them.
+_RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})")
 # Another name could be one that a stranger's page had led to this machine.
 _OWN_HOSTS = frozenset({"localhost", HOST, "[::1]"})
 # What Python's own table of types lacks, or has differently from system to system.
@@ -78,6 +82,13 @@ class LocalGateway(ThreadingHTTPServer):
         """The URL of the gateway, without a slash at the end."""
         return f"http://{HOST}:{self.server_address[1]}"
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Logs the exception that ended a connection, such as a client that went away.
+
+        The base class, which calls this while the exception is handled, prints it.
+        """
+        log.debug("A connection from %s ended in an error", client_address, exc_info=True)  # noqa: LOG014
+
     def server_close(self) -> None:
         super().server_close()
         self.connections.close()
@@ -110,7 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self, *, body: bool) -> None:
         host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
-        path = unquote(urlsplit(self.path).path)
+        # Names that are not UTF-8 come back as the surrogates that directories and `_listing` use.
+        path = unquote(urlsplit(self.path).path, errors="surrogateescape")
         found = _SUBDOMAIN.fullmatch(host)
         if found:
             path = f"/ipfs/{found['root']}{path}"

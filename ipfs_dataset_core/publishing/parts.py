@@ -11,6 +11,7 @@ import logging
 import os
 import reprlib
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,11 +73,14 @@ def read_parts(parts: Parts, settings: Mapping[str, str | None]) -> list[Mapping
                     f"{record['root']}: give each part once"
                 )
             found[number] = record
-    missing = sorted(set(range(max(found, default=-1) + 1)) - found.keys())
+    last = max(found, default=-1)
+    missing = last + 1 - len(found)
     if missing:
-        some = ", ".join(map(str, missing[:_NAMED])) + (", …" if len(missing) > _NAMED else "")
+        # The numbers may be anything up to MAX_PARTS, so the missing ones are not listed as a whole.
+        absent = (str(number) for number in range(last) if number not in found)
+        some = ", ".join(islice(absent, _NAMED)) + (", …" if missing > _NAMED else "")
         raise ExportError(
-            f"{len(missing)} of the parts 0 to {max(found)} are missing: {some}. Parts are numbered from 0; "
+            f"{missing} of the parts 0 to {last} are missing: {some}. Parts are numbered from 0; "
             "export those that are missing, without samples where there are none"
         )
     return [found[number] for number in sorted(found)]

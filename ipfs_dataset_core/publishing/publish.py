@@ -14,7 +14,7 @@ from ipfs_dataset_core.interfaces import FileSink, SinkFile, pin_arguments
 from ipfs_dataset_core.ipld import FileBuilder, build_tree
 from ipfs_dataset_core.publishing import buzhash
 from ipfs_dataset_core.publishing.file_digest import DigestThread
-from ipfs_dataset_core.publishing.upload import BlockUpload, UploadCount, with_advice
+from ipfs_dataset_core.publishing.upload import MOST_LOSSES, BlockUpload, UploadCount, with_advice
 from ipfs_dataset_core.sources.retry import with_retries
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Pin: TypeAlias = Literal["recursive", "direct"] | None
-
-# How often blocks are sent again that the store has lost between being stored and being pinned.
-_MOST_LOSSES = 3
 
 
 def publish(
@@ -72,7 +69,7 @@ def publish(
         TransportError: The blocks could not be stored, or not be pinned.
     """
     count = UploadCount() if count is None else count
-    for left in reversed(range(_MOST_LOSSES)):
+    for left in reversed(range(MOST_LOSSES)):
         with (
             closing(
                 BlockUpload(transport, retries=retries, deadline=deadline, count=count)

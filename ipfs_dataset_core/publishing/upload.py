@@ -27,6 +27,8 @@ _Blocks = Sequence[tuple["CID", bytes]]
 
 # One batch is filled while two are uploaded: together 24 MiB.
 BATCH_BYTES = 8 << 20
+# How often all is uploaded at most, where the store loses blocks between storing and pinning them.
+MOST_LOSSES = 3
 # A node receives the second batch while it stores the first: with one at a time both sides would wait.
 _UNDER_WAY = 2
 _FREED = 16 << 20

@@ -97,6 +97,7 @@ def test_what_is_no_address_is_said_with_examples(address):
         ("/data/store", "/data/store"),
         ("some/file.car", "some/file.car"),
         ("file:///data/my%20store", "/data/my store"),
+        ("file:///data/%FF", "/data/\udcff"),
         ("FILE:///data", "/data"),
         ("file://localhost/data", "/data"),
         ("file:/data", "/data"),

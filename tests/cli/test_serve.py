@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ FILES = {
     "page/a.png": b"\x89PNG",
     "n/big.bin": DATA,
     "<b>.txt": b"t",
+    "\udcff.txt": b"not UTF-8",
 }
 
 
@@ -51,9 +53,22 @@ def test_files_pages_and_listings(served):
     assert listing.url == f"{url}/ipfs/{cid}/"
     assert "&lt;b&gt;.txt" in listing.text
     assert "<b>" not in listing.text
+    assert requests.get(f"{listing.url}%FF.txt", timeout=10).content == b"not UTF-8"
     assert requests.get(f"{url}/ipfs/{cid}/n/big.bin", timeout=10).content == DATA
     head = requests.head(f"{url}/ipfs/{cid}/n/big.bin", timeout=10)
     assert (head.headers["Content-Length"], head.content) == ("3000000", b"")
+
+
+def test_an_error_of_a_connection_is_logged_and_not_printed(tmp_path, capfd, caplog):
+    store = Store(tmp_path)
+    store.tree({"a": b"a"})
+    with LocalGateway(store.address) as gateway, caplog.at_level(logging.DEBUG):
+        try:
+            raise ConnectionResetError("the client went away")  # noqa: TRY301 - as the server has it
+        except ConnectionResetError:
+            gateway.handle_error(None, ("127.0.0.1", 1))
+    assert "the client went away" in caplog.text
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -66,6 +81,7 @@ def test_files_pages_and_listings(served):
         ("bytes=3000000-", 416, b""),
         ("bytes=9-3", 416, b""),
         ("bytes=-", 200, DATA),
+        (f"bytes={'9' * 5000}-", 200, DATA),
         ("lines=1-2", 200, DATA),
     ],
 )

@@ -93,6 +93,8 @@ def test_far_places_are_found_at_once():
         ({"a": "0.5"}, "a number, not '0.5'"),
         ({"a": None}, "a number, not None"),
         ({"a": 1, "b": 1e-9}, "the weight of 'b' is less than one part in 65,536"),
+        ({"a": 1e308, "b": 1e-308}, "the weight of 'b' is less than one part in 65,536"),
+        ({"a": 10**400, "b": 1}, "the weight of 'a' is positive and finite, not 1000"),
     ],
 )
 def test_weights_that_are_wrong_are_named(weights, message):

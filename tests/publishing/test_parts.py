@@ -224,6 +224,11 @@ def records(tmp_path_factory):
 WRONG = [
     (lambda r: r[1:], ExportError, "1 of the parts 0 to 3 are missing: 0"),
     (lambda r: [r[0], r[3]], ExportError, "2 of the parts 0 to 3 are missing: 1, 2"),
+    (
+        lambda r: [*r, {**r[3], "part": (1 << 32) - 1}],
+        ExportError,
+        "4294967291 of the parts 0 to 4294967295 are missing: 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, …",
+    ),
     (lambda r: [*r, r[1]], ExportError, "Part 1 is there twice"),
     (lambda r: [*r, {**r[1], "root": "other"}], ExportError, "Part 1 is there twice"),
     (lambda r: r[0], ExportError, "a list of what export_part returned"),

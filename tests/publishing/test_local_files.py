@@ -1,0 +1,50 @@
+"""Files and folders of this machine, published as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ipfs_dataset_core.errors import ExportError, ObjectNotFoundError, TransportError
+from ipfs_dataset_core.ipld import get_profile
+from ipfs_dataset_core.publishing.local_files import build_path
+
+PROFILE = get_profile("unixfs-v1-2025")
+# A file of Linux whose first byte no process can read.
+UNREADABLE = Path("/proc/self/mem")
+
+
+@pytest.mark.skipif(not UNREADABLE.exists(), reason="only Linux has such a file")
+def test_a_file_whose_bytes_cannot_be_read_is_an_export_error():
+    with pytest.raises(ExportError, match="'/proc/self/mem' cannot be read: Input/output error"):
+        build_path(UNREADABLE, PROFILE, lambda _cid, _block: None)
+
+
+def test_a_name_that_is_too_long_is_an_export_error(tmp_path):
+    with pytest.raises(ExportError, match="cannot be read: File name too long"):
+        build_path(tmp_path / ("n" * 300), PROFILE, lambda _cid, _block: None)
+
+
+def test_folders_that_lie_too_deep_are_an_export_error(tmp_path):
+    path = tmp_path
+    for _ in range(201):
+        path /= "d"
+    path.mkdir(parents=True)
+    with pytest.raises(ExportError, match="lies more than 200 folders deep"):
+        build_path(tmp_path, PROFILE, lambda _cid, _block: None)
+    path.rmdir()
+    build_path(tmp_path, PROFILE, lambda _cid, _block: None)
+
+
+@pytest.mark.parametrize("kind", [TransportError, ObjectNotFoundError])
+def test_errors_of_the_transport_pass_unchanged(tmp_path, kind):
+    (tmp_path / "one").write_bytes(b"one")
+    error = kind("the node has gone")
+
+    def emit(_cid, _block):
+        raise error
+
+    with pytest.raises(kind) as caught:
+        build_path(tmp_path, PROFILE, emit)
+    assert caught.value is error
