@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = prefetch_dataset(
             arguments.url,
             arguments.address,
-            start=max(0, arguments.start),
+            start=arguments.start,
             stop=arguments.stop,
             rank=arguments.rank,
             world=arguments.world,

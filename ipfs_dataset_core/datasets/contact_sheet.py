@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 # Pixels of a sample's picture, of the line below it, and between samples.
 _SIDE, _LINE, _GAP = 128, 14, 8
+# In letters.
 _LONGEST_LABEL = 21
+# How many parts of a sample are tried for a picture.
+_MOST_PARTS = 21
 _COLOURS = (3, 4)
 
 
@@ -66,7 +69,7 @@ def picture_of(sample: Any) -> Image | None:
     if isinstance(sample, dict):
         sample = list(sample.values())
     if isinstance(sample, (tuple, list)):
-        found = map(picture_of, sample[:_LONGEST_LABEL])
+        found = map(picture_of, sample[:_MOST_PARTS])
         return next((picture for picture in found if picture is not None), None)
     if isinstance(sample, bytes):
         try:
@@ -82,7 +85,10 @@ def _heat_map(values: Any) -> Image | None:
     import numpy as np  # noqa: PLC0415 - not for images
     from PIL import Image  # noqa: PLC0415 - optional
 
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError):
+        return None  # such as a tensor that is sparse, bfloat16, or needs a gradient
     if array.size == 0 or array.dtype.kind not in "biuf" or array.ndim == 0:
         return None
     if array.ndim == 1:

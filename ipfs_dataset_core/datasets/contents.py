@@ -1,4 +1,4 @@
-"""What is in an object, for those who look at it and copy it: its files, members or samples."""
+"""What is in an object, for commands that list and copy it: its files, members or samples."""
 
 from __future__ import annotations
 
@@ -51,6 +51,10 @@ _ARCHIVES = frozenset({"tar", "zip"})
 _TOGETHER = 64
 # A first sample of more is not read to describe it.
 _MOST_DESCRIBED = 16 << 20
+# Fields of a card that are left out of a description: they are long, or shown elsewhere.
+_TEXTS = frozenset({"readme", "classes"})
+# No object has so many items that their numbers have more digits.
+_MOST_DIGITS = 18
 
 
 @attrs.frozen
@@ -59,7 +63,7 @@ class Item:
 
     Attributes:
         name: The path of a file, the name of a member, the number of a published sample.
-        size: Bytes it takes in the object, None where only reading it would tell.
+        size: Bytes it takes in the object, None where it would have to be read to find out.
     """
 
     name: str
@@ -159,9 +163,10 @@ class PublishedContents(Contents):
             yield from map(self._files, numbers)
 
     def find(self, wanted: str) -> list[tuple[str, bytes | ObjectFile]]:
-        if not wanted.isdecimal() or int(wanted) >= self.count():
+        number = _number(wanted)
+        if number is None or number >= self.count():
             raise self._none_such(wanted)
-        return self._files(int(wanted))
+        return self._files(number)
 
     def _files(self, number: int) -> list[tuple[str, bytes | ObjectFile]]:
         digits = len(str(max(0, self.count() - 1)))
@@ -240,12 +245,13 @@ class ArchiveContents(Contents):
         for position in range(len(index)):
             if index.name(position) == wanted:
                 return [self._reader.read(self.file, index, position)]
-        if wanted.isdecimal() and int(wanted) < len(index):
-            return [self._reader.read(self.file, index, int(wanted))]
+        number = _number(wanted)
+        if number is not None and number < len(index):
+            return [self._reader.read(self.file, index, number)]
         raise self._none_such(wanted)
 
     def names(self) -> dict[str, int]:
-        """Returns the number of each member by its name; of those with one name, of the last.
+        """Returns the number of each member by its name; of several with the same name, that of the last.
 
         Raises:
             FormatError: The archive can only be read from its start.
@@ -258,7 +264,7 @@ class ArchiveContents(Contents):
         return {index.name(position): position for position in range(len(index))}
 
     def span(self, number: int) -> tuple[ObjectFile, int, int]:
-        """Returns the archive, and which of its bytes are a member's."""
+        """Returns the archive, and the first byte of a member and the one after its last."""
         index = self._members()
         assert index is not None
         return self.file, *index.span(number)
@@ -321,8 +327,9 @@ class FolderContents(Contents):
     def find(self, wanted: str) -> list[tuple[str, bytes | ObjectFile]]:
         if self._directory.contains(wanted):
             return [(wanted, self._directory.open(wanted))]
-        if wanted.isdecimal():
-            for path in islice(self._directory.walk(), int(wanted), None):
+        number = _number(wanted)
+        if number is not None:
+            for path in islice(self._directory.walk(), number, None):
                 return [(path, self._directory.open(path))]
         raise self._none_such(wanted)
 
@@ -421,9 +428,11 @@ def _stated(card: DatasetCard) -> dict[str, Any]:
     }
 
 
-_TEXTS = frozenset({"readme", "classes"})
+def _number(wanted: str) -> int | None:
+    """Returns the number that a text is, None where it is none, or more than any object has items."""
+    return int(wanted) if wanted.isdecimal() and len(wanted) <= _MOST_DIGITS else None
 
 
 def _tree_size(block: bytes) -> int:
-    """Returns how many bytes all blocks of a directory have, as its links state: nobody has checked that."""
+    """Returns how many bytes all blocks of a directory have, as its links state, which is not verified."""
     return len(block) + sum(decode(block).tsizes)

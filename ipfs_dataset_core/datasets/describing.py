@@ -1,12 +1,16 @@
-"""Samples in words: what they are made of, for reprs and for people who look at a dataset."""
+"""Describes samples in one line of text: what they are made of, for reprs and messages."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # How much of containers and texts is shown.
 _MOST_PARTS = 8
 _MOST_TEXT = 60
+_MOST_LEVELS = 8
 
 
 def outline_text(outline: Any) -> str:
@@ -28,20 +32,25 @@ def value_text(value: Any) -> str:
     return _joined(value, _shown)
 
 
-def _joined(value: Any, of_value: Any) -> str:
+def _joined(value: Any, of_value: Callable[[Any], str], level: int = 0) -> str:
+    """Returns containers with what `of_value` makes of each value in them; a list may contain itself."""
+    if level > _MOST_LEVELS:
+        return "…"
     if isinstance(value, dict):
         items = list(value.items())
-        inner = [f"{key}: {_joined(part, of_value)}" for key, part in items[:_MOST_PARTS]]
+        inner = [
+            f"{key}: {_joined(part, of_value, level + 1)}" for key, part in items[:_MOST_PARTS]
+        ]
         return f"{{{', '.join(inner)}{', …' if len(items) > _MOST_PARTS else ''}}}"
     if isinstance(value, (list, tuple)):
-        inner = [_joined(part, of_value) for part in value[:_MOST_PARTS]]
+        inner = [_joined(part, of_value, level + 1) for part in value[:_MOST_PARTS]]
         if len(value) > _MOST_PARTS:
             inner.append("…")
         elif len(value) == 1 and isinstance(value, tuple):
             inner.append("")
         text = ", ".join(inner).rstrip(" ") if len(value) == 1 else ", ".join(inner)
         return f"[{text}]" if isinstance(value, list) else f"({text})"
-    return str(of_value(value))
+    return of_value(value)
 
 
 def _kind(value: Any) -> str:
@@ -50,10 +59,13 @@ def _kind(value: Any) -> str:
     if _is_image(value):
         mode = "" if value.mode == "RGB" else f" {value.mode}"
         return f"image {value.size[0]}x{value.size[1]}{mode}"
-    shape = getattr(value, "shape", None)
-    if shape is not None and getattr(value, "dtype", None) is not None:
+    try:
+        shape, dtype = value.shape, value.dtype
+    except Exception:  # noqa: BLE001 - it has none, or computes it and fails, as nested tensors do
+        shape = dtype = None
+    if shape is not None and dtype is not None:
         size = "x".join(map(str, shape))
-        dtype = str(value.dtype).removeprefix("torch.")
+        dtype = str(dtype).removeprefix("torch.")
         kind = "tensor" if name == "Tensor" else "array" if name == "ndarray" else name
         return " ".join(filter(None, (kind, size, dtype if dtype != kind else "")))
     if isinstance(value, (bytes, str)):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.datasets.contents import Contents
     from ipfs_dataset_core.interfaces import ObjectFile
 
-# In the output folder while it is being filled: the file that is being written, and how far it got.
+# A folder in the output folder while that is filled: the file that is being written, and the progress.
 SCRATCH = ".ipfs-dataset-get"
 _PROGRESS = "progress.json"
 # Beside a single file while it is being written.
@@ -30,11 +30,12 @@ _PART = ".ipfs-part"
 _PIECE_BYTES = 1 << 20
 _SECONDS_BETWEEN_RECORDS = 0.5
 _LONGEST_NAME = 255
-# What Windows takes for devices, with any suffix and in any folder.
+# Names that Windows reserves for devices, with any suffix and in any folder. Source:
+# https://learn.microsoft.com/windows/win32/fileio/naming-a-file
 _DEVICES = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE
 )
-# A colon names a drive or a stream of a file there, and a backslash is a separator.
+# On Windows a colon names a drive or a stream of a file, and a backslash is a separator.
 _UNUSABLE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
 
 
@@ -45,8 +46,8 @@ class Downloaded:
     Attributes:
         written: Files that were written.
         kept: Files that were there already.
-        bytes: Of the files that were written.
-        refused: Names that no file may have, with the reason.
+        bytes: How many bytes were written.
+        refused: Why files were left out, whose names no file may have; one message each.
     """
 
     written: int = 0
@@ -71,7 +72,7 @@ def relative_path(name: str) -> Path:
         if part in ("", ".", ".."):
             raise FormatError(f"{name!r} is no path within a folder: it has the part {part!r}")
         if _UNUSABLE.search(part):
-            raise FormatError(f"{name!r} has a character that not every system takes in a name")
+            raise FormatError(f"{name!r} has a character that not every system allows in a name")
         if _DEVICES.fullmatch(part) or part[-1] in " .":
             raise FormatError(f"{name!r} is a device on Windows, or ends in a dot or space")
         if len(os.fsencode(part)) > _LONGEST_NAME:
@@ -90,8 +91,8 @@ def download(
 ) -> Downloaded:
     """Writes all files of an object below a folder.
 
-    Each file is written aside and renamed when it is complete, so that what has its name is whole. A download
-    that was stopped, in whatever way, goes on where it was when it is started again.
+    Each file is written aside and renamed when it is complete, so that a file with its final name is
+    complete. A download that was stopped, in whatever way, continues there when it is started again.
 
     Args:
         contents: The object.
@@ -145,7 +146,8 @@ def download_file(
     if path.is_dir():
         raise AddressError(f"{str(path)!r} is a folder: name the file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
-    stem = path.name[: _LONGEST_NAME - len(_PART)]
+    # In bytes, which is what systems limit.
+    stem = os.fsencode(path.name)[: _LONGEST_NAME - len(_PART)].decode("utf-8", "ignore")
     part = path.with_name(stem + _PART)
     _write(path, data, found, part, overwrite=overwrite, progress=progress)
     return found

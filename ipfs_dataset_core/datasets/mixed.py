@@ -50,7 +50,7 @@ class MixedDataset(ResumableStream):
     Args:
         sources: By name, a dataset and its weight, of which only the proportion to the others counts. Instead
             of a map-style dataset a `BlockShuffleSampler` of it may be given, whose blocks, window and seed
-            count then.
+            are used then.
         seed: What the order depends on, besides the epoch; the same for all ranks.
         stop: When an epoch ends: with ``"first"`` where the first source has no more samples, with ``"all"``
             where every source was read to its end; those that ended before start over, in another order.
@@ -104,10 +104,10 @@ class MixedDataset(ResumableStream):
         return StreamIterator(self)
 
     def __len__(self) -> int:
-        """Returns the number of samples for this rank, of those that are left where a state was loaded.
+        """Returns the number of samples for this rank, after a state was loaded, of the rest.
 
         Raises:
-            TypeError: Only reading a stream to its end would tell.
+            TypeError: A stream would have to be read to its end to count its samples.
         """
         total = self._total()
         if total is None:
@@ -118,7 +118,7 @@ class MixedDataset(ResumableStream):
         return len(range(start + (job.rank - start) % job.world, stop, job.world))
 
     def __bool__(self) -> bool:
-        """Returns True, as for any iterable dataset: asking must neither read nor fail."""
+        """Returns True, as for any iterable dataset: a truth test must neither read nor fail."""
         return True
 
     def __repr__(self) -> str:
@@ -151,7 +151,7 @@ class MixedDataset(ResumableStream):
 
     @property
     def _sources(self) -> dict[str, Source]:
-        """The sources, of which streams with random access are read by number."""
+        """The sources; streams with random access are replaced by ones that are read by number."""
         if self._used is None:
             self._used = {
                 name: source.by_number(shuffle=self._shuffle)
@@ -264,9 +264,10 @@ class MixedDataset(ResumableStream):
             found.source.count() if isinstance(found, NumberedReader) else found.count
             for found in readers
         ]
+        self._check_not_empty(counts)
         places = _Places(self, schedule, counts, start, job)
         names = list(self._sources)
-        # The samples of a group, or, until they are fetched together, the numbers of them.
+        # Each is the number of a source and a sample, of numbered sources the number of the sample.
         group: list[tuple[int, Any]] = []
         for place in _places_of_reader(reader, self._batch or 1, start, taken):
             if not places.has(place, readers):
@@ -302,10 +303,13 @@ class MixedDataset(ResumableStream):
 
     def _counts(self) -> list[int | None]:
         counts = [source.count() for source in self._sources.values()]
+        self._check_not_empty(counts)
+        return counts
+
+    def _check_not_empty(self, counts: list[int | None]) -> None:
         for name, count in zip(self._sources, counts, strict=True):
             if count == 0:
                 raise ValueError(f"the source {name!r} has no samples: leave it out")
-        return counts
 
     def _schedule(self, chunk: int | None = None) -> MixtureSchedule:
         return MixtureSchedule(
@@ -316,7 +320,7 @@ class MixedDataset(ResumableStream):
         )
 
     def _chunk_of_state(self) -> int:
-        """Returns the size of a global batch in the last iteration, which another library may have led."""
+        """Returns the size of a global batch in the last iteration, or in the next where there was none."""
         return self._progress.chunk or self._chunk_size()
 
     def _used_lanes(self) -> Lanes:
@@ -341,7 +345,7 @@ class MixedDataset(ResumableStream):
 
 
 class _Places:
-    """Where an iteration stops, which may be known only when a stream has ended.
+    """The place at which an iteration stops; unknown until streams of unknown length have ended.
 
     Args:
         mixture: What is read.
@@ -372,11 +376,9 @@ class _Places:
             if self._counts[number] is None:
                 assert isinstance(reader, StreamReader)
                 if not reader.reaches(place + 1):
-                    if not reader.count:
-                        raise ValueError(
-                            f"the source {reader.source.name!r} has no samples: leave it out"
-                        )
                     self._counts[number] = reader.count
+                    mixture = self._mixture
+                    mixture._check_not_empty(self._counts)  # noqa: SLF001 - a part of it
                     self._stop = self._find_stop()
         return self._stop is None or place < self._stop
 
@@ -400,7 +402,7 @@ def _places_of_reader(reader: ReaderRank, batch: int, start: int, taken: int) ->
         reader: The reader.
         batch: How many samples its loader puts into a batch.
         start: The place at which the iteration begins.
-        taken: How many of them to leave out.
+        taken: How many of the first places to leave out.
     """
     first = start + (reader.rank - start) % reader.world
     number, offset = divmod(taken, batch)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.options import OptionArguments
 
+# How many samples are read together.
 _TOGETHER = 64
 
 
@@ -29,7 +30,7 @@ class Prefetched:
     Attributes:
         cid: The dataset.
         samples: How many samples were read.
-        of: How many the dataset has.
+        of: How many samples the dataset has.
     """
 
     cid: str
@@ -48,13 +49,13 @@ def prefetch_dataset(
     progress: Callable[[int], object] | None = None,
     **options: Unpack[OptionArguments],
 ) -> Prefetched:
-    """Reads samples into the cache of ``cache_dir=``, and their indexes; what is there already costs nothing.
+    """Reads samples and indexes into the cache of ``cache_dir=``; what it holds already is not fetched.
 
     Args:
         url: Any form of URL of an object in IPFS.
         address: Where to read, as for `ipfs_dataset.load`.
-        start: The first sample.
-        stop: The number of the sample after the last; None is the end.
+        start: The number of the first sample, from 0.
+        stop: The number of the sample after the last; None, and what is beyond the end, is the end.
         rank: Whose share of these samples to fetch, from 0, as `IPFSIterableDataset` splits them.
         world: How many ranks there are.
         progress: Called with the number of samples that were read since it was last called.
@@ -67,6 +68,10 @@ def prefetch_dataset(
     """
     if not 0 <= rank < world:
         raise AddressError(f"rank is from 0 to {world - 1}, not {rank}")
+    if start < 0 or (stop is not None and stop < start):
+        raise AddressError(
+            f"samples are numbered from 0, and the range ends after it begins, not from {start} to {stop}"
+        )
     dataset: Any = load(url, address, **options)
     try:
         if dataset._connections.options.cache_dir is None:  # noqa: SLF001 - of this package

@@ -100,6 +100,13 @@ def test_one_item_is_one_file(store, tmp_path, monkeypatch):
     assert (tmp_path / "x" / plain).read_bytes() == b"plain"
 
 
+def test_a_file_may_have_a_name_of_as_many_bytes_as_a_system_allows(store, tmp_path):
+    out = tmp_path / ("日" * 85)
+    assert run("get", store.file(b"plain"), "--from", store.address, "-o", out).status == 0
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+    assert out.read_bytes() == b"plain"
+
+
 def test_bytes_are_printed_as_json(store):
     cid = store.file(zip_bytes({"a.txt": "größe".encode(), "b.bin": b"\xff\x00"}))
     done = run("cat", cid, "--all", "--json", "--from", store.address)

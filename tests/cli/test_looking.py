@@ -125,8 +125,11 @@ def test_head_draws_a_contact_sheet(store, objects, tmp_path):
         torch.rand(2, 2, 7, 3, 9),
         np.array(["a", "b"]),
         None,
+        torch.rand(4, 4, dtype=torch.bfloat16),
+        torch.rand(4, 4, requires_grad=True),
+        torch.rand(4, 4).to_sparse(),
     ],
-    ids=range(12),
+    ids=range(15),
 )
 def test_any_sample_has_a_place_in_a_contact_sheet(sample):
     from ipfs_dataset_core.datasets.contact_sheet import contact_sheet
@@ -178,7 +181,7 @@ def test_what_is_missing_or_malformed_is_one_line(store, command, tmp_path):
 def test_an_item_that_is_not_there_is_an_error(store, objects, command, tmp_path):
     extra = ("-o", tmp_path / "out") if command == "get" else ()
     for kind in KINDS:
-        for item in ("no-such", "77"):
+        for item in ("no-such", "77", "9" * 30, "9" * 5000):
             done = run(command, objects[kind], item, "--from", store.address, *extra)
             assert (done.status, done.out) == (1, "")
             assert item in done.err

@@ -131,6 +131,10 @@ def test_ranks_prefetch_their_shares(tmp_path, store):
     assert sum(counts) == 15
     assert max(counts) - min(counts) <= 1
     assert run("prefetch", cid, *at, "--rank", 3, "--world", 3).status == 1
+    for wrong in (("--start", -5), ("--stop", -1), ("--start", 5, "--stop", 4)):
+        refused = run("prefetch", cid, *at, *wrong)
+        assert refused.status == 1
+        assert "numbered from 0" in refused.err
     assert "cache_dir" in run("prefetch", cid, "--from", store.address).err
 
 

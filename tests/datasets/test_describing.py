@@ -45,6 +45,20 @@ def test_samples(sample, text):
     assert sample_text(sample) == text
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_sample_whose_shape_cannot_be_had_is_described():
+    nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])
+    assert sample_text((nested, 1)) == "(Tensor, int)"
+
+
+def test_a_list_that_contains_itself_is_described():
+    endless = [1]
+    endless.append(endless)
+    for text in (sample_text(endless), value_text({"a": endless}), outline_text(endless)):
+        assert text.count("[") < 10
+        assert "…" in text
+
+
 def test_values_are_short():
     assert value_text((Image.new("RGB", (2, 2)), 3, "cat", None)) == "(image 2x2, 3, 'cat', None)"
     long = value_text("x" * 100)

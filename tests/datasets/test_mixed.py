@@ -6,7 +6,7 @@ import json
 import sys
 import zipfile
 from collections import Counter
-from itertools import chain
+from itertools import chain, product
 from types import ModuleType
 from typing import Any
 
@@ -317,9 +317,9 @@ def test_sources_that_are_wrong_are_named(sources, error, message):
         MixedDataset(sources)
 
 
-def test_an_empty_source_is_named_when_it_is_counted():
-    mixture = MixedDataset({"a": (range(3), 1), "b": ([], 1)})
-    for use in (len, list):
+def test_an_empty_source_is_named_when_it_is_counted_or_read():
+    for stop, use in product(("first", "all"), (len, list, lambda stream: next(iter(stream)))):
+        mixture = MixedDataset({"a": (range(3), 1), "b": ([], 1)}, stop=stop)
         with pytest.raises(ValueError, match="the source 'b' has no samples: leave it out"):
             use(mixture)
     with pytest.raises(ValueError, match="stop is 'first' or 'all', not 'last'"):
