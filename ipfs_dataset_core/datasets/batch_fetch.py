@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 # A batch is random access if its first and its last sample are this many times its length apart.
 _SCATTERED = 8
-# How many hints of what will be read are followed before any of it is.
+# After so many hints without a batch, further ones have no effect.
 _MOST_UNREAD_HINTS = 4
 
 
@@ -66,7 +66,7 @@ class BatchReader:
             IPFSDatasetError: A sample cannot be read and is not to be skipped, or nothing stands in for it.
         """
         if soon := read_soon(indices):
-            self._unread_hints = 0  # for a batch is being read
+            self._unread_hints = 0  # a batch is being read
             self.prefetch(samples, numbered(soon, length))
         positions = list(numbered(indices, length))
         missing = self._missing(samples, positions)
@@ -127,7 +127,7 @@ class BatchReader:
         missing: Sequence[int | None],
         read_group: Callable[[Sequence[int]], Iterable[tuple[int, T]]],
     ) -> list[T]:
-        """Does what `read` does, of a batch of which it is known what has to be fetched."""
+        """Returns the samples of a batch, as `read` does; `missing` are those that have to be fetched."""
         everything = range(len(missing))
         if not any(position is not None for position in missing):
             batch = dict(read_group(everything))
@@ -142,7 +142,7 @@ class BatchReader:
         """Starts fetching what the next batches need.
 
         Has no effect before the first batch, or after several hints without a batch: a sampler runs in the
-        main process, whether that reads or a loader's workers do.
+        main process, also where a loader's workers read the samples.
         """
         if self._unread_hints >= _MOST_UNREAD_HINTS:
             return
@@ -230,9 +230,9 @@ def together(
 def _are_read_together(
     positions: Sequence[int | None], missing: Sequence[int | None]
 ) -> TypeGuard[Sequence[int]]:
-    """Tells whether a batch is read together: random access, and what need not be fetched.
+    """Whether a batch is read together: it is random access, or nothing of it has to be fetched.
 
-    Otherwise the file sees one read after the other, and detects sequential access.
+    Otherwise samples are read one by one, from which the file detects sequential access.
     """
     if len(positions) < 2 or None in positions:  # noqa: PLR2004 - with one there is nothing together
         return False

@@ -1,6 +1,6 @@
 """Samples of `Subset` and `ConcatDataset`, however they are nested, fetched together.
 
-Torch's `ConcatDataset` hands numbers on one by one: a batch of it would be as many fetches as samples.
+Torch's `ConcatDataset` reads samples one by one, so that a batch would be as many fetches as samples.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class JoinedDatasets(ConcatDataset[Any]):
         return [sample for found in read_each(self, indices) for sample in found]
 
     def __add__(self, other: Any) -> JoinedDatasets:
-        """Returns these datasets and one more behind them."""
+        """Returns these datasets followed by another."""
         return JoinedDatasets([*self.datasets, other])
 
 
@@ -34,8 +34,8 @@ def read_each(dataset: Any, numbers: Sequence[int]) -> list[list[Any]]:
     """Returns the sample of each number in a list of its own, which is empty where it is skipped.
 
     Args:
-        dataset: A composition of map-style datasets, or one.
-        numbers: Of its samples.
+        dataset: A map-style dataset, or a composition of several.
+        numbers: The numbers of samples; negative ones count from the end.
 
     Raises:
         IndexError: There is no such sample.

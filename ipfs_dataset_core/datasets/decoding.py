@@ -27,7 +27,7 @@ _UNDECODABLE = (ValueError, EOFError, struct.error, zlib.error)
 
 
 class Decoders:
-    """Decodes the bytes of files into values, depending on the end of their names.
+    """Decodes the bytes of files into values, by the end of their names.
 
     Args:
         given: By suffix, such as ``".spx"``: a function of the bytes, or a format: its class, an object of
@@ -79,7 +79,7 @@ class Decoders:
 
 
 class _Decode:
-    """Makes a value of the bytes of a file."""
+    """Decodes the bytes of a file into a value."""
 
     def __call__(self, data: bytes, name: str, limits: Limits) -> Any:
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""What differs between two objects, by CIDs first: what is equal is never fetched."""
+"""What differs between two objects. CIDs are compared first, and what has equal ones is not fetched."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class Difference:
         removed: What only the first has.
         changed: What both have, with other content; of samples, pairs such as ``"3 -> 4"``.
         same: How many items are equal, None where equal folders were not looked into.
-        new_bytes: Bytes of the files of the second whose blocks the first has not.
-        gone_bytes: Bytes of the files of the first whose blocks the second has not.
+        new_bytes: Bytes of the second's files in blocks that the first lacks.
+        gone_bytes: Bytes of the first's files in blocks that the second lacks.
     """
 
     before: str
@@ -72,7 +72,7 @@ def difference(
     """Compares two objects: samples of published datasets, members of archives, or files of folders.
 
     Directories, shards and blocks with equal CIDs are equal, and not fetched. Of samples and members, only
-    the bytes in blocks that the other one has not are read.
+    the bytes in blocks that the other one lacks are read.
 
     Args:
         before: Any form of URL of an object in IPFS.
@@ -109,10 +109,11 @@ def difference(
 
 
 def _compare_trees(found: Difference, one: FolderContents, two: FolderContents) -> None:
-    load = two.load
     gone: list[tuple[str, CID]] = []
     new: list[tuple[str, CID]] = []
-    for path, before, after in _differing(CID.parse(one.cid), CID.parse(two.cid), one.load, load):
+    for path, before, after in _differing(
+        CID.parse(one.cid), CID.parse(two.cid), one.load, two.load
+    ):
         if before is not None and after is not None:
             found.changed.append(path)
         elif after is not None:
@@ -239,6 +240,7 @@ class _Side:
     Args:
         spans: Returns the file of an item, and which of its bytes are the item's.
         content: Returns the bytes of an item.
+        files: The files that the items are in.
     """
 
     def __init__(
@@ -263,7 +265,7 @@ class _Side:
         return *cids, start - leaves[0].start, stop - start
 
     def digest(self, number: int) -> bytes:
-        """Returns the hash of an item, which has to be read for it."""
+        """Returns the hash of an item, which is read for it."""
         return hashlib.sha256(self._content(number)).digest()
 
 
@@ -271,7 +273,8 @@ def _compare_samples(found: Difference, one: PublishedContents, two: PublishedCo
     shards = one.dataset.shards(), two.dataset.shards()
     cids = [{shard.cid for shard in own} for own in shards]
     numbers: list[list[int]] = [[], []]
-    # Of shards that both have, the samples at the same place are each other's.
+    # The number of the equal sample in the second, by that in the first. In a shard that both have, these are
+    # at the same place.
     partner: dict[int, int] = {}
     starts: dict[str, deque[int]] = defaultdict(deque)
     for shard in shards[1]:
@@ -334,7 +337,7 @@ def _sample_content(contents: PublishedContents) -> Callable[[int], bytes]:
 
 
 def _match(sides: list[_Side], numbers: list[list[int]], partner: dict[int, int]) -> None:
-    """Finds for each item of the first side an equal one of the second, which is nobody else's."""
+    """Finds for each item of the first side an equal one of the second, each of which is used once."""
     waiting: dict[object, deque[int]] = defaultdict(deque)
     for number in numbers[1]:
         place = sides[1].place(number, sides[0])

@@ -32,10 +32,10 @@ class Skipped(Enum):
 
 
 class ErrorPolicy:
-    """Decides about samples that cannot be read, and counts what this process and its workers skip.
+    """Skips samples that cannot be read, or raises; counts what this process and its workers skip.
 
     Args:
-        options: `handler` and `max_failures` count here.
+        options: Its `handler` and `max_failures` are used.
     """
 
     def __init__(self, options: Options) -> None:
@@ -52,7 +52,7 @@ class ErrorPolicy:
 
     @property
     def max_failures(self) -> int:
-        """How many failures in a row are one too many."""
+        """The number of failures in a row at which an error is raised."""
         return self._max_in_a_row
 
     @property
@@ -83,7 +83,7 @@ class ErrorPolicy:
         if self._in_a_row >= self._max_in_a_row:
             raise with_message(
                 error,
-                f"{error} (the {self._in_a_row}. failure in a row; max_failures allows fewer)",
+                f"{error} (failure number {self._in_a_row} in a row; max_failures allows fewer)",
             ) from error
         info = get_worker_info()
         self._counts[0 if info is None else 1 + info.id % (_COUNTERS - 1)] += 1
@@ -93,7 +93,7 @@ class ErrorPolicy:
     def read(
         self, read: Callable[[int], T], index: int, replacement: Replacement[T] | None = None
     ) -> T | Literal[Skipped.SAMPLE]:
-        """Returns what `read` returns for an index, or that the sample is skipped.
+        """Returns what `read` returns for an index, or `Skipped.SAMPLE` where the sample is skipped.
 
         Args:
             read: Reads a sample.
@@ -115,12 +115,9 @@ class ErrorPolicy:
             if sample is not Skipped.SAMPLE:
                 yield sample
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__
-
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        # What came to a worker is shared already; a copy is not.
+        # Pickled to a worker, the memory is shared already; a copy's is not.
         self._counts.share_memory_()  # type: ignore[no-untyped-call]
 
 
@@ -133,7 +130,7 @@ class Replacement(Generic[T]):
     Args:
         read: Reads the sample of a number.
         count: How many samples there are.
-        attempts: How many samples behind are tried.
+        attempts: How many of the samples that follow may fail before the search ends.
     """
 
     def __init__(self, read: Callable[[int], T], count: int, attempts: int) -> None:
@@ -150,7 +147,7 @@ class Replacement(Generic[T]):
             error: Why it cannot be read.
 
         Raises:
-            IPFSDatasetError: `error`; several samples behind cannot be read either.
+            IPFSDatasetError: `error`, where the samples that follow cannot be read either.
         """
         self._unreadable.add(position % self._count)
         left = self._attempts

@@ -63,7 +63,7 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
         """What a sample is made of before transforms, such as ``("image", "int")``.
 
         Tuples, lists and dicts as samples have them, with the name of a type in the place of each value. None
-        where samples differ, or the form does not tell.
+        where samples differ, or the form does not record it.
         """
         return self.info.schema if self.info is not None else None
 
@@ -88,7 +88,7 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
         return self._published.info
 
     def files(self, index: int) -> dict[str, bytes]:
-        """Returns the files that a sample was published as, by what follows its key, such as ``image.png``.
+        """Returns the files of a published sample, by the part of their names after its key: ``image.png``.
 
         Args:
             index: The number of the sample, from 0 to the length, exclusive.
@@ -99,19 +99,19 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
         return self._published_samples().files(index)
 
     def sizes(self, start: int, stop: int) -> Iterator[int | None]:
-        """Yields how many bytes each sample takes from `start` to `stop`, None where that is not known."""
+        """Yields the bytes of each sample from number `start` to `stop`, exclusive; None where unknown."""
         return self._published_samples().sizes(start, stop)
 
     def shards(self) -> list[PublishedShard]:
         """Returns the files that hold the samples, in order; nothing is fetched for it.
 
         Raises:
-            FormatError: The form does not tell.
+            FormatError: The form does not record its shards.
         """
         samples = self._published_samples()
         sizes, cids = samples.shard_sizes(), samples.shard_cids()
         if sizes is None or cids is None:
-            raise FormatError(f"{self._name!r} is of a form that does not tell its shards")
+            raise FormatError(f"{self._name!r} is of a form that does not record its shards")
         firsts = accumulate((count for count, _ in sizes), initial=0)
         return [
             PublishedShard(cid, first, count)
@@ -119,13 +119,13 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
         ]
 
     def span(self, index: int) -> tuple[ObjectFile, int, int]:
-        """Returns the file that a sample is in, and which of its bytes are the sample's.
+        """Returns the file that a sample is in, its first byte there, and the byte after its last.
 
         Args:
             index: The number of the sample, from 0 to the length, exclusive.
 
         Raises:
-            NotImplementedError: The form does not tell.
+            NotImplementedError: The form does not record where samples lie.
         """
         return self._published_samples().span(index)
 

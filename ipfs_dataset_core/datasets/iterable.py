@@ -32,7 +32,7 @@ from ipfs_dataset_core.order.global_order import Lanes
 from ipfs_dataset_core.order.laned_order import default_lanes, lanes_given
 from ipfs_dataset_core.order.order_state import OrderState, joined_ids
 from ipfs_dataset_core.order.reader_rank import job_to_carry, reader_of_stream
-from ipfs_dataset_core.order.sharding import DISTRIBUTIONS, ReaderRank, known_split
+from ipfs_dataset_core.order.sharding import ReaderRank, known_distribution, known_split
 from ipfs_dataset_core.order.shuffled_blocks import default_block, default_window, keyed_random
 from ipfs_dataset_core.reading.connections import Connections
 
@@ -80,8 +80,8 @@ class IPFSIterableDataset(ResumableStream):
             workers of each, can read blocks that no other reads. One number is that of ranks. By default 1,
             the order of the data, and with `shuffle_blocks` what `memory` holds, up to ``(4, 2)``.
         split: Among whom samples are split. ``"auto"``: ranks and workers, without those for whom accelerate
-            or a dataset of Hugging Face splits them, which is noticed. ``"workers"``: the workers of each
-            rank, so that every rank reads all samples. ``"none"``: nobody, every reader reads all.
+            or a dataset of Hugging Face splits them, which is detected. ``"workers"``: the workers of each
+            rank, so that every rank reads all samples. ``"none"``: nobody, so that every reader reads all.
         decoders: As for `IPFSDataset`.
         transform: As for `IPFSDataset`.
         target_transform: As for `IPFSDataset`.
@@ -107,15 +107,13 @@ class IPFSIterableDataset(ResumableStream):
         target_transform: Callable[[Any], Any] | None = None,
         **options: Unpack[OptionArguments],
     ) -> None:
-        if distribution is not None and distribution not in DISTRIBUTIONS:
-            raise ValueError(f"distribution is one of {DISTRIBUTIONS}, not {distribution!r}")
+        self._distribution = known_distribution(distribution)
         chosen, objects = Options.from_arguments(options), as_objects(ipfs_objs)
         self._connections = Connections(ipfs_api_address, chosen, objects)
         self._policy = ErrorPolicy(chosen)
         self._sample_transform = sample_transform(transform, target_transform, data=1)
         decode = None if decoders is None else Decoders(decoders)
         self._objects = [DatasetObject(item, self._connections, decode) for item in objects]
-        self._distribution = distribution
         self._split = known_split(split)
         self._carried: Job | None = None
         block = default_block(chosen.memory)
@@ -161,14 +159,14 @@ class IPFSIterableDataset(ResumableStream):
         return StreamIterator(self)
 
     def __len__(self) -> int:
-        """Returns the exact number of samples for this rank: those that are left where a state was loaded.
+        """Returns the exact number of samples for this rank: after a state was loaded, of the rest.
 
         A subclass whose ``__iter__`` yields as many samples as this one's defines a ``__len__`` that returns
         ``super().__len__()``.
 
         Raises:
-            TypeError: Only reading the whole dataset would tell, or a subclass has an ``__iter__`` of its own
-                and no ``__len__``.
+            TypeError: The whole dataset would have to be read to count them, or a subclass has an
+                ``__iter__`` of its own and no ``__len__``.
         """
         if not hasattr(self, "_objects"):
             raise TypeError(f"{type(self).__name__} has no len()")
@@ -186,7 +184,7 @@ class IPFSIterableDataset(ResumableStream):
         return places.of_rank
 
     def __bool__(self) -> bool:
-        """Returns True, as for any iterable dataset: asking must neither read nor fail."""
+        """Returns True, as for any iterable dataset: a truth test must neither read nor fail."""
         return True
 
     @property
@@ -221,7 +219,7 @@ class IPFSIterableDataset(ResumableStream):
             index: As for `IPFSDataset.splits`.
 
         Raises:
-            ValueError: It is no size.
+            ValueError: `split_bytes` is no size.
             TypeError: A subclass has an ``__iter__`` of its own.
             IPFSDatasetError: An object could not be found, fetched or verified.
         """
@@ -281,7 +279,7 @@ class IPFSIterableDataset(ResumableStream):
         return self._connections.options.memory
 
     def count_of_samples(self) -> int | None:
-        """Returns how many samples there are, None where only reading all of the data would tell."""
+        """Returns how many samples there are, None where all of the data would have to be read."""
         return self._total()
 
     def numbered_samples(self) -> ConcatenatedShards | None:
@@ -305,7 +303,7 @@ class IPFSIterableDataset(ResumableStream):
         return numbered
 
     def _changes(self) -> list[Callable[[Any], Any]]:
-        """Returns what is done to each sample after it was read."""
+        """Returns the functions that are applied to each sample after it was read, in order."""
         changes = (self._sample_transform, each_sent(self._connections.options.worker_memory))
         return [change for change in changes if change is not None]
 
@@ -387,7 +385,7 @@ class IPFSIterableDataset(ResumableStream):
     def _state_at(self, epoch: int, place: int) -> dict[str, Any]:
         state = super()._state_at(epoch, place)
         if state["samples"] is None and not self._order.is_laned:
-            # In which object the place is can be found out only by reading those before it.
+            # Without these two, a resumed stream would read all objects in front of the place to find it.
             counts = self._counts.tolist()
             passed = before = 0
             for number, _ in self._objects_of(epoch):
@@ -477,7 +475,7 @@ def _unknown_counts(objects: int) -> torch.Tensor:
 
 
 def check_length_holds(dataset: Any) -> None:
-    """Refuses to count where a subclass yields something else than the class that counts.
+    """Checks that a dataset yields as many samples as its ``__len__`` counts.
 
     Raises:
         TypeError: A class has an ``__iter__`` of its own, and neither it nor one below it a ``__len__``.

@@ -1,4 +1,4 @@
-"""``load``: whatever is at a CID or URL as a dataset."""
+"""``load``: returns whatever is at a CID or URL as a dataset."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.datasets.decoding import Decoder
     from ipfs_dataset_core.datasets.shards import Shard
     from ipfs_dataset_core.interfaces.value_codec import ValueCodec
+
+# The form that is tried first.
+_FORM = "tar_shards"
 
 
 class LoadArguments(OptionArguments, total=False):
@@ -111,20 +114,16 @@ def load(
         raise
 
 
-# The form that is tried first.
-_FORM = "tar_shards"
-
-
 def _one_of_each_kind(shards: Iterable[Shard]) -> Iterable[Shard]:
-    """Returns a shard for each suffix: of a thousand archives in a folder, one is opened.
+    """Returns one shard of each suffix, so that of a thousand archives in a folder only one is opened.
 
-    If another one of them allows no random access, reading it raises an error.
+    If another of them allows no random access, reading it raises an error.
     """
     return {shard.what.rpartition("/")[2].partition(".")[2]: shard for shard in shards}.values()
 
 
 def _has_random_access(shard: Shard) -> bool:
-    """Returns whether samples can be read by number, at the least cost."""
+    """Whether samples can be read by number, found out with as few requests as possible."""
     if shard.is_splittable():
         return True
     try:

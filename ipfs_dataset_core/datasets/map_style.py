@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
     from ipfs_dataset_core.options import OptionArguments
 
-# So many samples are looked at for the repr.
+# How many samples are described for the repr.
 _OUTLINES = 3
 
 
@@ -59,7 +59,7 @@ class SampleAccess:
 
     Args:
         connections: Where to read; its options hold the error policy and the size of the cache.
-        name: What messages call the dataset.
+        name: The name of the dataset in messages.
     """
 
     def __init__(self, connections: Connections, name: str) -> None:
@@ -89,9 +89,9 @@ class SampleAccess:
             raise shortened(error) from error.__cause__
 
     def __iter__(self) -> Iterator[Any]:
-        """Yields all samples in order, reading sequentially: faster than by number.
+        """Yields all samples in order, read sequentially, which is faster than by number.
 
-        Where a state was loaded, those that are left of them.
+        After a state was loaded, yields those from its position on.
         """
         start, self._position = self._position, 0
         return self._in_order(start)
@@ -109,7 +109,7 @@ class SampleAccess:
         return self._state(self._read_to or self._position).to_json()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Makes the next iteration over this dataset go on where a state was taken.
+        """Makes the next iteration over this dataset continue where a state was taken.
 
         Raises:
             StateError: The state is of other data, or of another version.
@@ -190,7 +190,11 @@ class SampleAccess:
         skips, so that the ranks have equal batches; otherwise the batch is shorter.
 
         Args:
-            indices: Integers.
+            indices: Integers; negative ones count from the end.
+
+        Raises:
+            IndexError: There is no such sample.
+            IPFSDatasetError: An object could not be found, fetched, verified or read.
         """
         explain_collate()
         if self._batches is None:
@@ -224,7 +228,7 @@ class SampleAccess:
         return self._policy.skipped
 
     def block_memory(self) -> int:
-        """Returns how many bytes of verified blocks each process keeps."""
+        """Returns how many bytes of verified blocks each process keeps in memory."""
         return self._connections.options.memory
 
     def block_stops(self, size: int) -> Sequence[int]:
@@ -252,7 +256,7 @@ class SampleAccess:
             Splits, which pickle; none of a dataset without samples.
 
         Raises:
-            ValueError: It is no size.
+            ValueError: `split_bytes` is no size.
             IPFSDatasetError: An object could not be found, fetched, verified or read.
         """
         splits = self._stored_splits(split_bytes, index=index)
@@ -297,13 +301,13 @@ class SampleAccess:
         return self._length
 
     def _check_several(self, shown: str) -> None:
-        """Refuses several indices that a subclass's ``__getitem__`` passed on, since that expects one sample.
+        """Refuses several indices where a subclass has a ``__getitem__``, which handles one sample.
 
         Args:
             shown: The indices, for the message.
 
         Raises:
-            TypeError: A subclass has one.
+            TypeError: A subclass has a ``__getitem__`` of its own.
         """
         if not self._unchanged:
             raise TypeError(

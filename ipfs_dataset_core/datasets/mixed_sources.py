@@ -36,8 +36,8 @@ class NumberedSource:
     """A map-style dataset, in shuffled blocks where it has them.
 
     Args:
-        name: What the mixture calls it.
-        dataset: The dataset, or a sampler of one, whose blocks, window and seed count then.
+        name: Its name in the mixture.
+        dataset: The dataset, or a sampler of one, whose blocks, window and seed are used then.
         shuffle: Whether each epoch has another order.
     """
 
@@ -49,7 +49,7 @@ class NumberedSource:
         self._shuffle = shuffle
         self._blocks: DatasetBlocks | None = None
         self._looked = False
-        # Of all lanes together, by default what memory holds.
+        # How many blocks are mixed in all lanes together, None for as many as memory holds.
         self.mixed: int | None = None
         self._size: int | None = None
         if sampler is not None:
@@ -84,7 +84,9 @@ class NumberedSource:
     def numbers(
         self, lanes: Lanes, lanes_read: int, *key: object
     ) -> Callable[[int, int, int], Iterator[int]]:
-        """Returns what yields the numbers of a stretch of its order, without the first few.
+        """Returns a function that yields the numbers of samples in a stretch of the order.
+
+        Its arguments are the first place, the one after the last, and how many of the first to leave out.
 
         Args:
             lanes: Those of the mixture.
@@ -133,7 +135,7 @@ class StreamSource:
     """A stream; every reader reads all of it, and uses the samples at its own places.
 
     Args:
-        name: What the mixture calls it.
+        name: Its name in the mixture.
         stream: The stream.
     """
 
@@ -142,7 +144,7 @@ class StreamSource:
         self.stream = stream
 
     def count(self) -> int | None:
-        """Returns how many samples it has, None where only reading all of it would tell."""
+        """Returns how many samples it has, None where all of it would have to be read."""
         view: Any = alone(self.stream)
         try:
             return len(view)
@@ -157,7 +159,7 @@ class StreamSource:
 
     def by_number(self, *, shuffle: bool) -> Source:
         """Returns a source that reads the stream by number, this one where it allows no random access."""
-        # What overrides the iteration may join neighbours, or read another dataset beside it.
+        # An `__iter__` of a subclass may join neighbouring samples, or read another dataset beside this one.
         if type(self.stream).__iter__ is not IPFSIterableDataset.__iter__:
             return self
         samples = samples_by_number(self.stream)
@@ -234,7 +236,7 @@ def source_of(name: str, dataset: Any, *, shuffle: bool) -> Source:
 
 
 def alone(stream: Any) -> Any:
-    """Returns a view of a stream that yields all samples to whoever iterates it, with an epoch of its own."""
+    """Returns a view of a stream that yields all samples in every process, with an epoch of its own."""
     view: Any = stream.with_split("none")
     _detach(view)
     return view
@@ -242,7 +244,7 @@ def alone(stream: Any) -> Any:
 
 def _detach(view: Any) -> None:
     if hasattr(view, "_progress"):
-        view._start_progress(view._batch)  # noqa: SLF001 - a copy that nobody else has
+        view._start_progress(view._batch)  # noqa: SLF001 - a copy of our own
     for value in vars(view).values():
         if isinstance(value, ResumableStream):
             _detach(value)
@@ -253,7 +255,7 @@ class NumberedReader:
 
     Args:
         source: The source.
-        number: Of the source in the schedule.
+        number: The number of the source in the schedule.
         schedule: The sources of all places.
         lanes: Those of the mixture.
         lanes_read: From how many of them this reader reads.
@@ -276,7 +278,7 @@ class NumberedReader:
         self._lanes_read = lanes_read
         self._key = key
         self._count = source.count()
-        # Where the turn stops in which the source is read for the first time, or once more.
+        # The place in the mixture at which the current pass over the source ends.
         self._stop = -1
 
     def at(self, place: int, lane: int, before: int) -> int:
@@ -311,13 +313,13 @@ class NumberedReader:
 
 
 class StreamReader:
-    """Reads all of a stream, and over again.
+    """Reads all of a stream, repeatedly.
 
     Args:
         source: The source.
-        number: Of the source in the schedule.
+        number: The number of the source in the schedule.
         schedule: The sources of all places.
-        epoch: Of the mixture.
+        epoch: The epoch of the mixture.
     """
 
     def __init__(
@@ -360,7 +362,7 @@ class StreamReader:
     def _go_to(self, turn: int, read: int) -> bool:
         """Reads up to so many samples of a turn; returns whether there are as many."""
         if self._samples is None or turn != self._turn:
-            # From the middle where the stream can: what is before is read else.
+            # A stream with a state starts at the sample; of others, all samples before it are read.
             skipped = read - 1 if hasattr(self._view, "_progress") else 0
             self._begin_turn(turn, skipped)
             self._read_up_to(read)

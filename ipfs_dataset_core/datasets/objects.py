@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 
 # For how many seconds an error waits for the list that names the line of its member.
 _LISTING_SECONDS = 2.0
+# How many objects the repr names.
+_SHOWN_OBJECTS = 2
 
 
 class FolderPlaces:
@@ -58,7 +60,7 @@ class FolderPlaces:
 
     Args:
         directory: The folder, in each process.
-        name: What errors call it.
+        name: Its name in errors.
         reader: Its format.
     """
 
@@ -119,6 +121,9 @@ class DatasetObject:
         Args:
             in_order: Whether this process will read all of them in order; then all of a folder may be fetched
                 in one request.
+
+        Raises:
+            IPFSDatasetError: The object cannot be found, fetched, verified or opened.
         """
         if self._shards is None:
             try:
@@ -239,7 +244,7 @@ def _shards_of_format(
 ) -> list[Shard]:
     """Returns shards for those of a folder's members that are of a format, by their suffix.
 
-    If a file is one sample, all of them are one shard, prefetched as plain members are.
+    Where each file is one sample, they form a single shard, prefetched as plain members are.
 
     Raises:
         FormatError: No member has a suffix of the format.
@@ -284,7 +289,8 @@ def _import_reader(obj: IPFSObject) -> None:
             resolve_factory(default_registry().reader(obj.filetype))
 
 
-# A DataLoader forks its workers without calling the dataset, which may not have been used before.
+# Objects that were not looked up yet. A DataLoader forks its workers without calling the dataset, so mutable
+# names are resolved by a hook before the fork.
 _not_located: WeakSet[DatasetObject] = WeakSet()
 
 
@@ -348,7 +354,7 @@ def _reader_for(folder: str, suffix: str) -> ReaderPlugin | None:
     """Returns the format of a folder's members with a suffix, None if each is one sample of plain bytes."""
     registry = default_registry()
     found = registry.reader_for_suffix(suffix, in_folders=True)
-    # The content of members without a suffix is never looked at, whatever is installed.
+    # No format could be found for a member without a suffix: its content is not examined.
     if found is None and suffix:
         warn_of_fallback(f"{suffix!r} in folder {folder!r}", registry.discovery.failures)
     return found
@@ -383,9 +389,6 @@ def _names(members: Sequence[str], start: int, stop: int) -> NameTable:
     if stop - start == len(members):
         return members
     return NameTable(members.at(range(start, stop)))
-
-
-_SHOWN_OBJECTS = 2
 
 
 def described_objects(objects: Sequence[DatasetObject]) -> str:
@@ -478,5 +481,5 @@ def as_objects(given: IPFSObject | str | Iterable[IPFSObject | str]) -> list[IPF
         if isinstance(item, os.PathLike):
             raise AddressError(local_path(os.fsdecode(item)))
         if not isinstance(item, IPFSObject):
-            raise TypeError(f"ipfs_objs holds IPFSObject values, not {item!r}")
+            raise TypeError(f"ipfs_objs holds IPFSObject values or URLs, not {item!r}")
     return objects

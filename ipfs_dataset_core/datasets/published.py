@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.reading.fetcher import Fetcher
     from ipfs_dataset_core.reading.objects import LocatedObject
 
+# A published dataset that is one file has this in so many bytes at its beginning.
 _FIRST_BYTES = 512
-# A published dataset that is one file has this near its beginning.
 _IDENTIFIER = b'"ipfs-dataset"'
-# A shard lies in a folder of the published directory.
+# How many directories above an object are looked at: a shard lies in a folder of the published directory.
 _MOST_LEVELS = 2
 
 
@@ -131,7 +131,7 @@ def recognise(
 
     Args:
         source: What was published.
-        exporters: With their names.
+        exporters: Exporters, with their names.
 
     Raises:
         NotPublishedError: None of them does.
@@ -153,8 +153,8 @@ def warn_of_published(
 ) -> None:
     """Warns where the files of a published dataset, or of a part of one, are read instead of its samples.
 
-    It costs no request where the object is none: directories on its path have been fetched, and the first
-    bytes of a file have been looked at to find its format.
+    It costs no request where the object is not a published dataset: directories on its path have been
+    fetched, and so have the first bytes of a file, to find its format.
 
     Args:
         located_object: What is read.

@@ -1,4 +1,4 @@
-"""Streams that go on where another job stopped: their iterators, and their state."""
+"""Streams that continue where another job stopped: their iterators, and their state."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.order.order_state import OrderState
     from ipfs_dataset_core.order.sharding import ReaderRank
 
-# Where only one reader can go on: which one it is, and how many samples it has read.
+# In states with which only one reader can continue: which one it is, and how many samples it has read.
 _READER, _READ, _DONE = "reader", "read", "done"
 _NUMBERS_OF_READER = 5
-# Where only as many readers can go on: how many ranks, how many workers of each, and samples in a batch.
+# In states with which only as many readers can continue: ranks, workers of each, and samples in a batch.
 READERS = "readers"
 _NUMBERS_OF_READERS = 3
 
@@ -101,7 +101,7 @@ class StreamIterator:
         except IPFSDatasetError as error:
             if get_worker_info() is None:
                 raise
-            # A worker that runs on hands errors to its loader only where samples are asked for.
+            # A persistent worker reports errors to its loader only where it fetches samples.
             self._samples = _failed(error)
 
     def __iter__(self) -> Self:
@@ -119,13 +119,13 @@ class StreamIterator:
         return sample
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the state behind the samples that were handed on."""
+        """Returns the state after the samples that were yielded."""
         if self._record is None:
             return self._stream.state_dict()
         return self._stream.state_of(self._record)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where a state was taken; see `ResumableStream.load_state_dict`."""
+        """Continues where a state was taken; see `ResumableStream.load_state_dict`."""
         self._stream.load_state_dict(state)
         self._begin()
 
@@ -141,15 +141,15 @@ class ResumableStream(IterableDataset[Any]):
     _resume: tuple[list[int], int] | None
 
     def _start_progress(self, batch: int | None) -> None:
-        """Makes what all streams keep.
+        """Sets the attributes that all streams have.
 
         Args:
-            batch: How many samples the loader puts into a batch, None where that is not said.
+            batch: How many samples the loader puts into a batch, None where that is unknown.
         """
         if batch is not None and batch < 1:
             raise ValueError(f"batch_size is at least 1, not {batch!r}")
         self._progress = EpochProgress()
-        # How often this copy of the stream had its order changed by a state.
+        # How many changes of the order by a state this copy of the stream has; see `_note_change`.
         self._order_changes = 0
         self._batch = batch
         self._record = self._resume = None
@@ -169,7 +169,7 @@ class ResumableStream(IterableDataset[Any]):
 
     @abstractmethod
     def _total(self) -> int | None:
-        """Returns how many places an epoch has, None where only reading all of it would tell."""
+        """Returns how many places an epoch has, None where all of it would have to be read."""
 
     @abstractmethod
     def _reading(self, epoch: int, start: int) -> Reading:
@@ -239,7 +239,7 @@ class ResumableStream(IterableDataset[Any]):
             self._progress.finish(found.epoch)
 
     def _note_change(self) -> None:
-        """Notes that the order is another now, which workers that run already cannot have."""
+        """Counts a change of the order, so that workers that were started before it are detected."""
         if get_worker_info() is None:
             self._progress.changes += 1
             self._order_changes = self._progress.changes
@@ -256,8 +256,8 @@ class ResumableStream(IterableDataset[Any]):
         """Begins an iteration in this process; returns what it reads.
 
         Raises:
-            StateError: The state that was loaded is that of another reader, or this worker runs for so long
-                that it has another order.
+            StateError: The state that was loaded is that of another reader, or this worker was started before
+                a state changed the order.
         """
         progress, last = self._progress, self._record
         if get_worker_info() is not None and self._order_changes != progress.changes:
@@ -265,7 +265,7 @@ class ResumableStream(IterableDataset[Any]):
                 "a state with other parameters of the order was loaded while this worker ran: make a new "
                 "DataLoader after load_state_dict, for its workers are persistent"
             )
-        if last is not None and self._handed_all_on(last):
+        if last is not None and self._all_yielded(last):
             self.finish(last)
         if (
             last is not None
@@ -293,10 +293,10 @@ class ResumableStream(IterableDataset[Any]):
         self._record = Record(reading, taken, progress.times_set)
         return self._record
 
-    def _handed_all_on(self, record: Record) -> bool:
-        """Returns whether all samples of an iteration were handed on, and nobody has asked for one more.
+    def _all_yielded(self, record: Record) -> bool:
+        """Returns whether all samples of an iteration were yielded, and `StopIteration` was not raised yet.
 
-        Lightning stops after ``len(loader)`` batches.
+        Lightning stops after ``len(loader)`` batches, and does not read to the end.
         """
         done = record.done or record.times_set != self._progress.times_set
         if done or not record.taken or record.reading.reader.workers > 1:

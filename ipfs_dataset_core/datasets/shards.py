@@ -52,18 +52,18 @@ _MEMBER_BYTES = 64 << 10
 _PROBES = 64
 # How many samples of a part are read together.
 _READ_TOGETHER = 32
-# More than any file has: sizes in directories may be made up.
+# More bytes than any file has: sizes in directories are not verified, and may be wrong.
 _MOST_BYTES = 1 << 40
 
 
 class Shard(IndexedSamples):
     """Part of a dataset that is read as one thing.
 
-    `len` raises a `FormatError` where the format allows no random access, so that only reading all of the
-    shard would tell. The same holds for the other methods of `IndexedSamples`.
+    `len` raises a `FormatError` where the format allows no random access, so that all of the shard would have
+    to be read to count its samples. The same holds for the other methods of `IndexedSamples`.
 
     Attributes:
-        what: What messages call it.
+        what: Its name in messages.
     """
 
     what: str
@@ -111,9 +111,9 @@ class Shard(IndexedSamples):
             name: The name of the last of them.
 
         Raises:
-            FormatError: The format does not tell.
+            FormatError: The format has no index from which that could be found out.
         """
-        raise FormatError(f"{self.what!r} cannot be read on")
+        raise FormatError(f"{self.what!r} cannot be read after a sample that failed")
 
     def read_ahead(self, positions: Sequence[int]) -> None:
         """Starts fetching what these samples need, for a reader that reads all of them in order."""
@@ -128,23 +128,23 @@ class Shard(IndexedSamples):
         return False
 
     def scans_to_slice(self) -> bool:
-        """Tells whether `iterate_bytes` looks at all samples in front of its range to find its first one."""
+        """Tells whether `iterate_bytes` scans all samples in front of its range to find its first one."""
         return False
 
     def rows_between(self, start: int, stop: int) -> int | None:
-        """Returns how many samples `iterate_bytes` yields, None where only reading them would tell."""
+        """Returns how many samples `iterate_bytes` yields, None where they would have to be read."""
         return None
 
     def content_id(self) -> str:
-        """Returns the CID of the file or directory that is read, or what messages call it if it has none."""
+        """Returns the CID of the file or directory that is read, or `what` where it has none."""
         return self.what
 
     def leaf_bytes(self) -> int:
-        """Returns about how many bytes are fetched together at least."""
+        """Returns about how many bytes are fetched at least, those of one block; 1 where unknown."""
         return 1
 
     def places(self) -> tuple[int, Callable[[int], int]]:
-        """Returns how many bytes it has, and what returns the first byte of a sample, by its number.
+        """Returns how many bytes it has, and a function that returns a sample's first byte by its number.
 
         The places ascend; where those in the data do not, or are not known, samples have equally many bytes.
         """
@@ -174,7 +174,7 @@ class ObjectShard(Shard):
     Args:
         open_source: Opens the object; pickled.
         reader: The format's declaration, or a reader.
-        what: What errors call it.
+        what: Its name in errors.
         where: Returns the place of the object for errors; pickled. Without it, `what`.
         decoders: What makes values of its samples' bytes.
         deadline: For how many seconds its index may be built without coming to new data.
@@ -614,7 +614,7 @@ def _files_in_order(shard: Shard, start: int, stop: int) -> Iterator[Sample]:
 def _places_of_files(
     directory: ObjectDirectory, paths: Sequence[str]
 ) -> tuple[int, Callable[[int], int]]:
-    """Returns how many bytes files of a directory have together, and what returns where each would begin."""
+    """Returns how many bytes files of a directory have, and a function that returns where each begins."""
     sizes = directory.declared_sizes(paths)
     starts = array("Q", accumulate((_size_of_file(size) for size in sizes), initial=0))
     return starts[-1], starts.__getitem__

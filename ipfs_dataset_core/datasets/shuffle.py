@@ -23,7 +23,7 @@ from ipfs_dataset_core.order.laned_order import (
 )
 from ipfs_dataset_core.order.order_state import IdentifiedDataset, OrderState
 from ipfs_dataset_core.order.reader_rank import job_to_carry, reader_of_stream
-from ipfs_dataset_core.order.sharding import DISTRIBUTIONS, ReaderRank, known_split
+from ipfs_dataset_core.order.sharding import ReaderRank, known_distribution, known_split
 from ipfs_dataset_core.order.shuffled_blocks import default_window, keyed_random
 from ipfs_dataset_core.order.stream_places import ReaderPlaces, stop_of_stream
 
@@ -80,7 +80,7 @@ class ShuffleDataset(ResumableStream):
         batch_size: The loader's, as for `IPFSIterableDataset`; by default that of a stream below.
         lanes: As for `IPFSIterableDataset`; by default what the `memory` of the dataset below holds.
         distribution: As for `IPFSIterableDataset`; by default that of a stream below.
-        split: As for `IPFSIterableDataset`; without it, a stream splits its samples as it was told to.
+        split: As for `IPFSIterableDataset`; without it, the `split` of a stream below holds.
 
     Raises:
         ValueError: `split` is given for a stream of another library, which splits its samples itself.
@@ -99,8 +99,6 @@ class ShuffleDataset(ResumableStream):
     ) -> None:
         if buffer_size < 1:
             raise ValueError(f"buffer_size is at least 1, not {buffer_size!r}")
-        if distribution is not None and distribution not in DISTRIBUTIONS:
-            raise ValueError(f"distribution is one of {DISTRIBUTIONS}, not {distribution!r}")
         self._dataset = dataset
         self._buffer_size = buffer_size
         self._split = known_split(split)
@@ -113,7 +111,9 @@ class ShuffleDataset(ResumableStream):
         self._seed = seed
         below = dataset if isinstance(dataset, IPFSIterableDataset) else None
         self._lanes = None if lanes is None else lanes_given(lanes)
-        self._given_distribution = distribution or getattr(below, "_distribution", None)
+        self._given_distribution = known_distribution(distribution) or getattr(
+            below, "_distribution", None
+        )
         self._carried: Job | None = None
         self._order: _Order | None = None
         self._known_source: SamplesByNumber | None = None
@@ -140,7 +140,7 @@ class ShuffleDataset(ResumableStream):
         return self._places(ReaderRank(job.rank, job.world), start, total, job).of_rank
 
     def __bool__(self) -> bool:
-        """Returns True, as for any iterable dataset: asking must neither read nor fail."""
+        """Returns True, as for any iterable dataset: a truth test must neither read nor fail."""
         return True
 
     def set_epoch(self, epoch: int) -> None:
@@ -159,7 +159,7 @@ class ShuffleDataset(ResumableStream):
     def with_split(self, split: Split) -> Self:
         """Returns a view of this dataset whose samples are split otherwise; see `IPFSIterableDataset`."""
         view = copy.copy(self)
-        view._split, view._carried = split, self._carried  # noqa: SLF001 - of the same class
+        view._split, view._carried = known_split(split), self._carried  # noqa: SLF001 - of the same class
         if isinstance(self._dataset, (IPFSIterableDataset, ShuffleDataset)):
             view._dataset = self._dataset.with_split(split)  # noqa: SLF001
         return view
@@ -172,7 +172,7 @@ class ShuffleDataset(ResumableStream):
         """Whether the samples below may have numbers."""
         if not isinstance(self._dataset, IterableDataset):
             return True
-        # What overrides it may join neighbours, or read another dataset beside it.
+        # An `__iter__` of a subclass may join neighbouring samples, or read another dataset beside this one.
         return type(self._dataset).__iter__ is IPFSIterableDataset.__iter__
 
     @property
@@ -211,7 +211,7 @@ class ShuffleDataset(ResumableStream):
         return self._order
 
     def _blocks_behind(self, source: SamplesByNumber) -> int:
-        """Returns how many shuffle blocks the samples lie in whose numbers the buffer holds."""
+        """Returns in how many shuffle blocks the samples lie whose numbers are in the buffer."""
         blocks, count = len(source.block_stops(source.block)), len(source)
         return -(-_HELD * self._buffer_size * blocks // max(1, count))
 
@@ -334,7 +334,7 @@ class ShuffleDataset(ResumableStream):
     def _share(
         self, reader: ReaderRank, epoch: int, before: int, taken: int
     ) -> Iterator[Iterator[Any]]:
-        """Yields what a reader yields of its share of a stream without numbers.
+        """Yields one iterator: over the shuffled samples of a reader's share of a stream without numbers.
 
         Raises:
             StateError: It has fewer samples than were read before, so that others read more.

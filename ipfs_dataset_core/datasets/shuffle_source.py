@@ -51,7 +51,7 @@ class SamplesByNumber(Protocol):
         """Returns where each block of about `size` bytes ends."""
 
     def steps(self, block: int, window: int, *key: object) -> Steps:
-        """Returns what yields the steps of a stretch of the order before the buffer."""
+        """Returns a function that yields the steps of a stretch of the order before the buffer."""
 
     def read(
         self, numbers: Iterator[int], *, hinted: bool, replaces: bool
@@ -59,7 +59,7 @@ class SamplesByNumber(Protocol):
         """Yields numbers and their samples.
 
         Args:
-            numbers: Theirs.
+            numbers: The numbers of the samples.
             hinted: Whether they carry hints at what to fetch.
             replaces: Whether the place of a sample that is skipped is taken by another.
         """
@@ -135,7 +135,7 @@ class MapStyleByNumber(SamplesByNumber):
     def read(
         self, numbers: Iterator[int], *, hinted: bool, replaces: bool
     ) -> Iterator[tuple[int, Any]]:
-        del hinted, replaces  # the dataset follows hints and skips by itself
+        del hinted, replaces  # the dataset prefetches and skips samples itself
         dataset = self._dataset
         if self._blocks is None:
             yield from ((number, dataset[number]) for number in map(int, numbers))
@@ -231,7 +231,7 @@ class _Buffer:
 
 
 def source_of(dataset: Any) -> SamplesByNumber | None:
-    """Returns the samples of a dataset by number, None where only iterating over it gives them."""
+    """Returns the samples of a dataset by number, None where it can only be iterated over."""
     if isinstance(dataset, IPFSIterableDataset):
         joined = dataset.numbered_samples()
         return None if joined is None else StreamByNumber(dataset, joined)

@@ -44,8 +44,8 @@ class SplitPart(ABC):
 
     Attributes:
         bytes: About how many bytes they have as they are stored.
-        rows: How many samples there are, None where only reading would tell.
-        cid: Of what they are read from.
+        rows: How many samples there are, None where they would have to be read.
+        cid: The CID of what they are read from.
     """
 
     bytes: int
@@ -74,7 +74,7 @@ class DatasetSplit:
     Attributes:
         number: Its place among the splits of the dataset, from 0.
         bytes: About how many bytes its samples have as they are stored.
-        rows: How many samples it has, None where only reading them would tell. A `handler` that skips may
+        rows: How many samples it has, None where they would have to be read. A `handler` that skips may
             leave fewer.
         cids: The CIDs of the files, directories or published dataset that it reads.
     """
@@ -422,7 +422,7 @@ def _by_number(shard: Shard, size: int) -> Iterator[SplitPart]:
 
 def _by_bytes(shard: Shard, weight: int, step: int) -> Iterator[SplitPart]:
     cid, slimmed, leaf = shard.content_id(), shard.whole(), shard.leaf_bytes()
-    step = -(-step // leaf) * leaf  # whoever reads less fetches a leaf all the same
+    step = -(-step // leaf) * leaf  # a smaller part would fetch a whole leaf as well
     for start in range(0, weight, step):
         stop = min(start + step, weight)
         rows = shard.rows_between(start, stop)

@@ -48,7 +48,7 @@ class StreamOrder:
         seed: The seed.
         shuffle_urls: Whether the objects come in another order each epoch.
         shuffle_blocks: Whether the samples do.
-        batch: How many samples the loader puts into a batch, None where the stream was not told.
+        batch: How many samples the loader puts into a batch, None where it is unknown.
         lanes: From how many parts of the data the sequence is interleaved.
         block: About how many bytes a block has.
         window: How many blocks are mixed in each lane.
@@ -120,7 +120,7 @@ class StreamReading:
         distribution: How ranks are made equal.
         skipping: Reads shards.
         memory: How many bytes of blocks this process keeps.
-        counts: Takes how many samples each object turns out to have.
+        counts: Filled with the number of samples of each object that was read to its end.
         within: How many of the objects are before the one that `start` is in, and how many samples they have;
             0 where that is not known.
     """
@@ -161,9 +161,9 @@ class StreamReading:
         policy = self.skipping.policy
         if policy.raises or not (self.order.batch is not None or self._must_be_equal):
             return
-        # An object that one rank cannot open and another can would make them differ.
+        # Errors are raised: ranks would differ if one skipped an object that another can open.
         shards = [shard for _, item in self.objects for shard in item.shards()]
-        with suppress(FormatError):  # that cannot be counted: what is damaged is left out
+        with suppress(FormatError):  # not countable: nothing replaces damaged samples
             self.skipping.replace_from(ConcatenatedShards(shards))
 
     def _shards(self) -> list[Shard]:
@@ -280,7 +280,7 @@ def _runs(ranges: Iterable[range]) -> Iterator[Run]:
 
 
 def _between(runs: Iterable[Run], start: int, stop: int | None) -> Iterator[Run]:
-    """Yields what lies of stretches between two places, counted from the first."""
+    """Yields the parts of stretches that lie between two places, counted from the first of these."""
     for begin, end in runs:
         if stop is not None and begin >= stop:
             return

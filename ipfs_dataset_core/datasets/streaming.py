@@ -35,7 +35,7 @@ class InOrder:
     """Reads stretches of the global sequence that is the order of the data.
 
     Attributes:
-        place: That of the first sample of the shard that is read, or of the one behind the last.
+        place: The place of the first sample of the current shard; after a shard, of the next one.
 
     Args:
         skipping: Reads shards.
@@ -53,7 +53,7 @@ class InOrder:
         from their start.
 
         Args:
-            shards: In their order; each is asked for when the one before was read.
+            shards: In their order; the iterator is advanced when the one before was read.
             runs: In ascending order.
         """
         coming = iter(runs)
@@ -351,7 +351,7 @@ class SkippingStream:
     def read_group(
         self, samples: IndexedSamples, group: Sequence[int]
     ) -> Iterator[tuple[int, Sample]]:
-        """Returns numbers and their samples, read together: one by one takes half as long again."""
+        """Returns numbers and their samples, read together: one by one, they take 1.5 times as long."""
         try:
             found = dict(together(samples, group, range(len(group))))
         except IPFSDatasetError as error:
@@ -389,7 +389,7 @@ class SkippingStream:
 
 
 def _is_slow(error: IPFSDatasetError) -> bool:
-    """Tells whether failing so again would take long: a source that is gone is tried several times."""
+    """Tells whether another attempt would take long: sources that do not answer are tried several times."""
     return isinstance(error, TransportError) and not isinstance(error, ObjectNotFoundError)
 
 
@@ -424,7 +424,7 @@ def read_numbers(
 def _read_groups(
     numbers: Iterator[int], samples: IndexedSamples, skipping: SkippingStream, *, hinted: bool
 ) -> Iterator[Iterator[tuple[int, Sample]]]:
-    """Yields what `read_numbers` does, of a few samples together."""
+    """Yields iterators over the pairs of `read_numbers`, each over a few samples that are read together."""
     groups = iter(lambda: list(islice(numbers, _READ_TOGETHER)), [])
     if not hinted:
         for group in fetched_ahead(groups, samples, lambda group: [group]):

@@ -1,4 +1,4 @@
-"""What users do to each sample, ``transform=`` and ``target_transform=``, as torchvision names it."""
+"""Functions that users apply to each sample: ``transform=`` and ``target_transform=``, as in torchvision."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from ipfs_dataset_core.interfaces import IndexedSamples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+# How many letters of a function's name the repr shows.
+_LONGEST_NAME = 80
 
 
 @attrs.frozen
@@ -129,9 +132,6 @@ def _name(function: Any) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 
-_LONGEST_NAME = 80
-
-
 class _ImageType(type):
     """Makes `isinstance` true for images of Pillow, without importing Pillow."""
 
@@ -148,8 +148,8 @@ class _Image(metaclass=_ImageType):
 def explain_collate() -> None:
     """Makes the error of PyTorch's default collate name `transform=` for samples that it cannot batch.
 
-    It raises for Pillow's images and None in any case; only the message is another one. Types that somebody
-    else has put into PyTorch's table keep what they have there.
+    It raises for Pillow's images and None in any case; only the message is another one. Entries that
+    other libraries have made in PyTorch's table stay as they are.
     """
     from torch.utils.data._utils import collate  # noqa: PLC0415
 

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import ObjectDirectory
     from ipfs_dataset_core.options import OptionArguments
 
+# A piece is what one thread reads, and what a record of progress counts.
 _PIECE_BYTES = 8 << 20
+_READ_BYTES = 1 << 20
 # Files whose blocks are fetched together, as one CAR where the source serves these.
 _TOGETHER = 64
 _SECONDS_BETWEEN_RECORDS = 1.0
@@ -49,9 +51,9 @@ class Verified:
         url: The object, as messages may show it.
         cid: Its CID.
         files: How many files were read, as a whole or in part.
-        bytes: Of the files, all of which hash to what the CID names.
+        bytes: How many bytes of files were read, in blocks that match their CIDs.
         resumed_bytes: Bytes that an earlier run, which was stopped, had verified; they are not read again.
-        failures: What could not be had or does not match, one message a file.
+        failures: What could not be fetched or does not match, one message for each file.
     """
 
     url: str
@@ -82,7 +84,7 @@ def verify_object(
     """Reads every byte of an object and checks it against the CID.
 
     A file that fails is reported, and the others are read all the same. A run that was stopped, in whatever
-    way, goes on where it was when it is started again within the same sources.
+    way, continues when it is started again with the same sources.
 
     Args:
         url: Any form of URL of an object in IPFS.
@@ -93,7 +95,7 @@ def verify_object(
 
     Raises:
         AddressError: The URL is malformed, or there is no source to read from.
-        TransportError: Its root cannot be had.
+        TransportError: Its root cannot be fetched.
     """
     options["verify"] = True
     connections = connections_to_published(address, Options.from_arguments(options), url)
@@ -164,7 +166,7 @@ class _Run:
         self._skip = record.pieces
         self._done: list[tuple[int, int]] = []
         self._number = 0
-        # Where the record ends: behind a file that cannot be opened, a later run numbers pieces otherwise.
+        # The record ends here: after a file that cannot be opened, pieces have other numbers in a later run.
         self._limit: int | None = None
         self._stopped = False
         self._lock = threading.Lock()
@@ -234,8 +236,8 @@ class _Run:
             if self._stopped:
                 continue
             try:
-                for start in range(piece.start, piece.stop, 1 << 20):
-                    piece.file.read_at(start, min(1 << 20, piece.stop - start))
+                for start in range(piece.start, piece.stop, _READ_BYTES):
+                    piece.file.read_at(start, min(_READ_BYTES, piece.stop - start))
                 self._finish(piece)
             except IPFSDatasetError as error:
                 self._fail(piece.path, error)

@@ -7,7 +7,7 @@ are a tuple and a list for which multiprocessing's pickler has a reduction of it
 tuples and lists, and other picklers write them as such.
 
 The first messages take the pipe and offer the ring. It is used when the process that received them has opened
-it, so where that is impossible nothing changes; and what has no room in the ring takes the pipe, too.
+it, so where that is impossible the pipe stays in use; what has no room in the ring takes the pipe as well.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.runtime.shared_ring import RingAddress
 
-# What is smaller is faster through the pipe.
+# In bytes: smaller samples and batches are faster through the pipe.
 LARGE_SAMPLE = 32 << 10
 LARGE_BATCH = 64 << 10
 # After so many messages, a process that has not opened the ring never will.
@@ -107,7 +107,7 @@ class _Outlet:
         return self._ring.get()
 
     def is_offered(self) -> bool:
-        """Whether the ring shall be offered with the next message: a process may never open it."""
+        """Returns whether the next message offers the ring: not for ever, a process may never open it."""
         self._offers += 1
         return self._offers <= _MOST_OFFERS
 
@@ -162,7 +162,7 @@ def _sent(
 
 
 def _offered(value: Any) -> tuple[Any, ...] | None:
-    """Returns the reduction of a value that opens the ring where it arrives; None if that is no use."""
+    """Returns the reduction of a value that opens the ring where it arrives; None if that is useless."""
     ring = _outlet.ring()
     if ring is None or ring.is_open or not _outlet.is_offered():
         return None

@@ -77,7 +77,7 @@ def test_a_callable_decides(store, archive):
 
 def test_too_many_in_a_row_are_raised_after_all(store, archive):
     dataset = IPFSIterableDataset(archive, store.address, handler="skip", max_failures=2)
-    with pytest.raises(FormatError, match=r"04\.bin.*2\. failure in a row"):
+    with pytest.raises(FormatError, match=r"04\.bin.*failure number 2 in a row"):
         list(dataset)
 
 
