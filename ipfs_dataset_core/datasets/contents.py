@@ -238,8 +238,8 @@ class ArchiveContents(Contents):
     def find(self, wanted: str) -> list[tuple[str, bytes | ObjectFile]]:
         index = self._members()
         if index is None:
-            for number, (name, data) in enumerate(self._reader.samples(self.file)):
-                if wanted in (name, str(number)):
+            for position, (name, data) in enumerate(self._reader.samples(self.file)):
+                if wanted in (name, str(position)):
                     return [(name, data)]
             raise self._none_such(wanted)
         for position in range(len(index)):

@@ -52,7 +52,7 @@ def test_a_sample_whose_shape_cannot_be_had_is_described():
 
 
 def test_a_list_that_contains_itself_is_described():
-    endless = [1]
+    endless: list[object] = [1]
     endless.append(endless)
     for text in (sample_text(endless), value_text({"a": endless}), outline_text(endless)):
         assert text.count("[") < 10
