@@ -143,7 +143,7 @@ def spdx(licence: str) -> str:
     Raises:
         ValueError: It is none.
     """
-    # The list of licences is large, and most processes need it never.
+    # The list of licences is large, and most processes never need it.
     from packaging.licenses import (  # noqa: PLC0415
         InvalidLicenseExpression,
         canonicalize_license_expression,
@@ -309,7 +309,7 @@ class DatasetCard:
         """Returns the card that `to_json` wrote.
 
         Args:
-            fields: What the json module parsed; unknown names in it are left aside.
+            fields: What the json module parsed; unknown names in it are ignored.
             what: What errors call it.
 
         Raises:
@@ -425,9 +425,7 @@ def _readme_text(readme: str | os.PathLike[str]) -> str:
 
 def _split(text: str) -> tuple[str, str]:
     """Returns the header of YAML and what is behind it."""
-    match = re.match(
-        r"\ufeff?---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*\r?$\n?", text, re.DOTALL | re.MULTILINE
-    )
+    match = _HEADER.match(text)
     return (match[1], text[match.end() :]) if match else ("", text)
 
 

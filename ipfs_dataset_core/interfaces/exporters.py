@@ -65,7 +65,7 @@ class PublishedSamples(IndexedSamples):
         return None
 
     def span(self, position: int) -> tuple[ObjectFile, int, int]:
-        """Returns the file that a sample is in, and which of its bytes are the sample's.
+        """Returns the file that a sample is in, and where in it: its first byte, and the one after its last.
 
         Raises:
             NotImplementedError: The form does not tell, as by default.
@@ -81,7 +81,7 @@ class PublishedSamples(IndexedSamples):
         raise NotImplementedError
 
     def sizes(self, start: int, stop: int) -> Iterator[int | None]:
-        """Yields how many bytes each sample takes from `start` to `stop`, None where that is not known."""
+        """Yields the size in bytes of each sample from `start` to `stop`, exclusive; None where not known."""
         return (None for _ in range(start, stop))
 
 

@@ -88,8 +88,8 @@ class IndexedSamples(ABC):
 def reads_one_by_one(kind: type) -> bool:
     """Tells whether a class has a `read` of its own and inherits a `read_each` that was made for another.
 
-    A subclass that overrides `read` alone changes every sample, whatever `read_each` a base class has: who
-    reads several samples of a plugin calls `read` for each of them then.
+    A subclass that overrides `read` alone changes every sample, whatever `read_each` a base class has. Code
+    that reads several samples of a plugin has to call `read` for each of them then.
 
     Args:
         kind: Has a method `read`, and `read_each` for several samples.

@@ -101,8 +101,8 @@ class ObjectFile(io.RawIOBase, ABC):
     def is_cached(self, spans: Iterable[Span]) -> bool:
         """Returns whether all bytes of spans are in memory or being fetched; False where that is not known.
 
-        Nothing is fetched for it. A batch of which this is true is read without `prefetch`. So spans that
-        adjoin count as read in order where they continue such a reading.
+        Nothing is fetched for it. A batch of which this is true is read without `prefetch`, so spans that
+        adjoin and continue a sequential read advance its read-ahead here.
 
         Args:
             spans: Pairs ``(start, stop)`` of byte positions in the file; fastest where they ascend.
@@ -178,7 +178,7 @@ class BytesFile(ObjectFile):
     Args:
         data: Its content.
         name: What samples and errors call it.
-        limits: What readers refuse of it.
+        limits: Bounds on what readers accept of it.
     """
 
     cid: CID | None = None

@@ -105,9 +105,9 @@ class Reader:
             folder of any format. Where the format is named for a folder they are in any case.
         index_form: Names what indexes of this reader are made of, such as ``"zip 1"``. Where it is given,
             they are kept by CID, and on disk where they can be dumped. It has to name all that they depend on
-            but the object's bytes and limits: change it when they come out otherwise, and let it name the
-            options of the reader where it has any; it may be a property. A subclass that overrides `index`
-            gives its own.
+            but the object's bytes and limits: change it whenever the same object gets another index, and
+            include the options of the reader where it has any; it may be a property. A subclass that
+            overrides `index` gives its own.
         cheap_index: Whether `index` reads so little of an object that every worker can afford to make it
             before its first sample: a header or a table of contents, not all the data. Then workers share
             an iterated object by sample number; otherwise `index` is called for random access only. True
@@ -163,13 +163,22 @@ class Reader:
         return False
 
     def samples_between(self, source: Any, start: int, stop: int) -> Iterator[Sample]:
-        """Yields the samples whose first byte lies in ``[start, stop)`` of the file."""
+        """Yields the samples whose first byte lies in a range of the file, in order.
+
+        Args:
+            source: The file.
+            start: Position in bytes of the range.
+            stop: Position after its last byte.
+
+        Raises:
+            FormatError: The file is damaged or not of this format.
+        """
         raise NotImplementedError
 
     def count_between(self, source: Any, start: int, stop: int) -> int | None:
         """Returns how many samples `samples_between` yields, None where only reading them would tell.
 
-        As by default. Splits of a dataset, see `IPFSDataset.splits`, then have no number of rows.
+        None by default. Splits of a dataset, see `IPFSDataset.splits`, then have no number of rows.
         """
         return None
 
@@ -261,7 +270,7 @@ def _overrides(kind: type[Reader], method: str) -> bool:
     return getattr(kind, method) is not getattr(Reader, method)
 
 
-# What parsers raise of bytes that they do not understand. A mistake in a plugin is more often another error.
+# What parsers raise for bytes that they cannot parse. A mistake in a plugin is more often another error.
 _UNDECODABLE = (ValueError, EOFError, struct.error, zlib.error)
 
 

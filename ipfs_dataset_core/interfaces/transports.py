@@ -30,7 +30,7 @@ class ByteStream(Protocol):
         """
 
     def close(self) -> None:
-        """Gives the connection back, or drops it when bytes are left."""
+        """Returns the connection to its pool, or closes it where bytes are left."""
 
 
 @attrs.frozen(kw_only=True)
@@ -102,7 +102,7 @@ class Transport(ABC):
         arrive: the caller gets it elsewhere. Several threads call it at once, each for its own batch. The
         caller may stop early, and closes the iterator if it is a generator, which ends the requests.
 
-        Without an implementation, the blocks are got one after the other.
+        By default, the blocks are fetched one after the other.
 
         Args:
             cids: The blocks, each once; usually some tens, at the most some thousands.
@@ -121,22 +121,41 @@ class Transport(ABC):
             yield cid, block
 
     def open_range(self, cid: CID, start: int, stop: int) -> ByteStream:
-        """Returns bytes ``start`` to ``stop`` of the file `cid` as a stream of plain bytes."""
+        """Returns a stream of plain bytes of a file.
+
+        Args:
+            cid: The file.
+            start: Position of the first byte.
+            stop: Position after the last one, at most the size of the file.
+
+        Raises:
+            TransportError: The source refused, or does not have the file.
+        """
         raise NotImplementedError
 
     def read_car(self, cid: CID, *, span: Span | None = None) -> Iterator[tuple[CID, bytes]]:
-        """Yields blocks of the DAG under `cid` in depth-first order, all or those of a byte range."""
+        """Yields the blocks of a DAG in depth-first order, as they arrive; the caller may stop early.
+
+        Args:
+            cid: The root of the DAG.
+            span: ``(start, stop)`` in bytes, for the blocks of a file that hold them, and the inner nodes
+                above; of a directory ``(0, 1)`` means its own blocks alone. None for all blocks.
+
+        Raises:
+            TransportError: The source refused or failed.
+            FormatError: What it sent is no CAR.
+        """
         raise NotImplementedError
 
     def open_path(self, path: str, start: int, stop: int) -> ByteStream:
-        """Returns bytes of the file at a path such as ``/ipfs/CID/name``, as the source resolves it.
+        """Returns bytes ``start`` to ``stop``, exclusive, of the file at a path such as ``/ipfs/CID/name``.
 
-        Called only with ``verify=False``, where no source has the blocks.
+        The source resolves the path. Called only with ``verify=False``, where no source has the blocks.
         """
         raise NotImplementedError
 
     def path_size(self, path: str) -> int | None:
-        """Returns the size of the file at a path, None where it is a directory; see `open_path`."""
+        """Returns the size in bytes of the file at a path, None where it is a directory; see `open_path`."""
         raise NotImplementedError
 
     def name_record(self, name: CID) -> bytes:
@@ -157,7 +176,7 @@ class Transport(ABC):
     def lacking(self, blocks: Sequence[tuple[CID, bytes]]) -> Sequence[tuple[CID, bytes]]:
         """Returns those of the blocks that are not stored yet, in their order; only these are then put.
 
-        Without an implementation all of them are. Called by the threads that call `put_blocks`; a failure
+        By default, all of them. Called by the threads that call `put_blocks`; a failure
         only means that all blocks are put from then on.
 
         Raises:
@@ -175,7 +194,7 @@ class Transport(ABC):
     def pin(self, cid: CID, *, name: str = "", fetch: bool = False) -> None:
         """Protects the whole DAG under `cid` from removal; fails if any of it is missing.
 
-        A transport that takes no keywords is called without.
+        Where a transport's own method does not take a keyword, it is called without it.
 
         Args:
             cid: The root.

@@ -54,5 +54,5 @@ class ValueCodec:
 EncodedValue: TypeAlias = tuple[str, str, bytes]
 """One encoded value: the name of the codec that decodes it, the extension of the member, its content.
 
-A plain tuple: samples are encoded at some microseconds each, and a named one costs a third of one.
+A plain tuple: a sample is encoded in a few microseconds, to which a named tuple would add a third of one.
 """

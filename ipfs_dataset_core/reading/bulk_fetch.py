@@ -46,7 +46,7 @@ class BulkFetch:
     by block, so that a wrong or broken stream costs time, never correctness.
 
     Args:
-        sources: Choose among the transports, and keep blocks on disk.
+        sources: The transports, and the cache on disk.
         verified: Whether what arrives is checked.
     """
 
@@ -72,7 +72,7 @@ class BulkFetch:
         Args:
             layout: Of the file.
             wanted: Leaves in order, with their flights; those that land are removed.
-            kept: Where the leaves are read in order: has, and keeps, the stream for the next ones.
+            kept: Holds the open stream where the leaves are read in order; None for other reads.
         """
         kinds: tuple[tuple[type[RangeStream | CarStream], list[Source]], ...] = (
             (RangeStream, self._ranging()),
@@ -101,7 +101,7 @@ class BulkFetch:
         Args:
             root: The folder.
             wanted: Files in order, with their flights; those that land are removed.
-            kept: Has, and keeps, the stream for the next ones.
+            kept: Holds the open stream from one call to the next.
             keep: Takes the verified blocks between those that are wanted.
         """
         begin = partial(FolderStream, root=root, passed=keep, verified=self._verified)
@@ -164,7 +164,7 @@ class BulkFetch:
             wanted: In the order of a stream; what lands is removed.
             transports: Those that serve such streams.
             what: What errors call it.
-            kept: Has, and keeps, the stream of a sequential reader.
+            kept: Holds the open stream of a sequential reader; None for other reads.
         """
         if not transports:
             return

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +122,7 @@ def connect(address: str, options: Options) -> Transport:
 def open_transport(address: str, options: Options) -> Transport:
     """Returns a new transport for an address, for transports that read through others.
 
-    What it returns is verified by nobody unless its `verifies` is set, and the caller closes it.
+    Nothing verifies what it returns, unless its `verifies` is set. The caller closes it.
 
     Args:
         address: Of any kind that users give, such as ``/ip4/…/tcp/4001/p2p/ID`` or ``gateway+https://…``; an
@@ -248,22 +248,23 @@ class Connections:
                 if address_scheme(address) == "file":
                     check_apart(self.options.cache_dir, file_path(address))
         named = self._named()
-        # To look through a large .car file counts as reading from it.
-        with until(time.monotonic() + self.options.deadline):
-            transports = [
-                connect(
-                    one, options_for(self.options, one, named.index(one) if one in named else -1)
-                )
-                for one in addresses
-            ]
+        # Opening a large .car file means reading all of it, so the deadline of a read applies.
+        with ExitStack() as opened, until(time.monotonic() + self.options.deadline):
+            transports = []
+            for one in addresses:
+                position = named.index(one) if one in named else -1
+                transports.append(connect(one, options_for(self.options, one, position)))
+                opened.callback(transports[-1].close)
+            sources = SourcePool(transports, self.options)
+            opened.pop_all()  # closed only where one of them, or the cache, cannot be opened
         origin = partial(_reduced, weakref.ref(self), addresses)
-        return Fetcher(SourcePool(transports, self.options), self.options, origin)
+        return Fetcher(sources, self.options, origin)
 
     def _named(self) -> list[str]:
-        """Returns the sources that the user named; the first one gets an `auth` that names no source.
+        """Returns the sources that the user named. An `auth` that names no source is for the first of them.
 
-        Where only objects' URLs name gateways, that is the first of these: the others never receive a token
-        that may not be theirs.
+        Where only objects' URLs name gateways, the first of these gateways alone: the others never receive a
+        token that may not be theirs.
         """
         given = [self.address] if self.address is not None else []
         given += map(gateway_address, self.options.gateways)
@@ -371,7 +372,7 @@ def kept_for(options: Options, named: Sequence[str]) -> Options:
 
     Args:
         options: As the user gave them.
-        named: Those sources; the first one gets an `auth` that names no source.
+        named: Those sources; an `auth` that names no source is for the first of them.
     """
     headers, auth = options.headers, options.auth
     if not _is_per_source(headers):

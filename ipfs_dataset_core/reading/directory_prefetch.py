@@ -1,4 +1,4 @@
-"""What will be needed of a directory is fetched before it is needed: its shards, its files.
+"""Prefetching for directories: the shards and files that will be read next.
 
 Small files that are read in order arrive in one CAR of their folder: thousands of files for one request. A
 sharded directory arrives as one CAR, too, so that a listing costs one request instead of one for each block.
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Entries whose blocks are fetched together, and files that are fetched one by one ahead of their reader:
-# enough to keep all connections busy; and where they arrive in batches, enough for a long way.
+# enough to keep all connections busy. More in batches, each of which costs a round trip.
 _WINDOW_ENTRIES, _WINDOW_IN_BATCHES = 32, 256
 # Files that are fetched ahead of their reader where they arrive in a CAR.
 _MAX_IN_A_CAR = 1024
-# Below this many files, one by one is as cheap, and brings nothing that is not wanted.
+# Fewer files are as cheap one by one, and nothing else arrives with them.
 _MIN_FILES = 16
 # Larger files would crowd the cache, and are not fetched as a part of their folder.
 _SMALL_BYTES = 512 << 10
-# Paths of files that will be opened; beyond, what was added before is forgotten.
+# Paths of files that will be opened; when there are more, those that were added before are dropped.
 _MAX_KNOWN = 4096
 # A CAR costs a node about as much as this many blocks.
 _MIN_BLOCKS = 16
@@ -141,7 +141,10 @@ class DirectoryPrefetch:
             self.fetch(batch)
 
     def _fetch_small_files(self, directory: CID, found: Sequence[DirectoryEntry]) -> None:
-        """Fetches all below a directory where that is little more than the blocks that tell their kinds."""
+        """Fetches all below a directory where that is little more than the first blocks of its files.
+
+        A walk needs these blocks to tell files from directories.
+        """
         sizes = [entry.tsize for entry in found if entry.cid.codec != RAW]
         is_small = len(sizes) == len(found) and max(sizes, default=0) <= _LARGEST_BLOCK
         if len(sizes) < _MIN_BLOCKS or not is_small or sum(sizes) > self._fetcher.memory // 2:
@@ -153,7 +156,7 @@ class DirectoryPrefetch:
         fetcher, sources = self._fetcher, self._fetcher.sources
 
         def ask(transport: Transport) -> None:
-            # What others put into the cache meanwhile has to find room, too.
+            # Other threads put blocks into the cache meanwhile, which need room, too.
             left = fetcher.memory // 2
             with closing(car_blocks(transport, directory, span)) as blocks:
                 for cid, block in blocks:

@@ -44,17 +44,19 @@ class Visits:
     def __init__(self, limits: Limits, name: str) -> None:
         self._limits = limits
         self._name = name
+        # `_entries` counts each path, `_once` the entries of directories when they are walked first.
         self._entries = self._once = self._repeated = self._characters = 0
         # Number of entries below each directory that was walked.
         self._totals: dict[CID, int] = {}
         # For each directory that is being walked: the number of entries that were counted before it.
         self._before: list[int] = []
+        # How many directories are being walked that were entered below a repeated one, itself included.
         self._again = 0
         self._known: OrderedDict[CID, list[KnownEntry]] = OrderedDict()
         self._kept = 0
 
     def enter(self, directory: CID, entries: int) -> bool:
-        """Counts the entries of a directory that is walked from now on.
+        """Begins a directory, and counts its entries.
 
         Returns:
             Whether it is new.

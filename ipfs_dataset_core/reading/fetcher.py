@@ -1,4 +1,4 @@
-"""The one place that decides what to ask sources for: blocks one by one or in batches, or runs of leaves.
+"""The one place where it is decided how blocks are requested: one by one, in batches, or as runs of leaves.
 
 Runs of neighbouring leaves come as one plain range, cut at the leaves' boundaries and each checked against
 its CID, or where no source serves that, as one CAR; lone leaves come as blocks. What a range or CAR does not
@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
+from ipfs_dataset_core.errors import VerificationError
 from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.ipld.unixfs import LEAF_BYTES
 from ipfs_dataset_core.options import cached_bytes
@@ -54,7 +56,7 @@ class Fetcher:
         origin: Returns how another process gets its own such fetcher, as ``__reduce__`` does.
 
     Attributes:
-        open_streams: Those that sequential readers keep open between their reads; held alive by these.
+        open_streams: The streams that stay open between the reads of sequential readers, which own them.
         memory: Size of the cache in bytes.
         read_ahead_bytes: How far ahead of a sequential reader is fetched at the most.
     """
@@ -115,7 +117,7 @@ class Fetcher:
         if self._work is not None:
             self._work.close()
         self._flights.fail_all("The dataset was closed while this was read")
-        for stream in list(self.open_streams):
+        for stream in _all_of(self.open_streams):
             stream.close()
         self.sources.close()
 
@@ -132,7 +134,7 @@ class Fetcher:
         """
         key = _leaf_key(leaf)
         data = self._flights.get(key)
-        if data is None:  # most are there, and need no time
+        if data is None:  # most are cached, and need no deadline
             data = self._fetch(key, lambda: self.fetch_leaf(leaf))
         return check_leaf(layout.cid, leaf, data)
 
@@ -188,11 +190,12 @@ class Fetcher:
     def acquire_leaves(self, leaves: Iterable[Leaf]) -> dict[Leaf, Flight]:
         """Returns flights for the leaves that the caller has to fetch.
 
-        Left out are those that are cached or being fetched, those beyond the memory for prefetching, and
-        those in the cache on disk, which are read from there right away.
+        Left out are those that are cached or being fetched, those beyond the memory for prefetching, those
+        in the cache on disk, which are read from there right away, and those whose links are no CIDs.
         """
-        # All leaves before the first flight: to find them may fail, and a flight has to be completed.
-        acquired = dict(self._acquire_missing(list(self._within_budget(leaves))))
+        # All leaves before the first flight: finding them may fail, and a flight has to be completed.
+        usable = [leaf for leaf in self._within_budget(leaves) if _has_cid(leaf)]
+        acquired = dict(self._acquire_missing(usable))
         if self.sources.keeps:
             kept = {leaf for leaf in acquired if self.sources.has_kept(CID.from_bytes(leaf.cid))}
             self._fetch_each({leaf: acquired.pop(leaf) for leaf in kept}, self.fetch_leaf)
@@ -296,7 +299,7 @@ class Fetcher:
             raise
 
     def keep(self, cid: CID, block: bytes) -> None:
-        """Caches a verified block that arrived before it was asked for."""
+        """Caches a verified block that arrived before it was requested."""
         self._flights.put(cid.to_bytes(), block)
         self.sources.keep(cid, block)
 
@@ -332,8 +335,24 @@ def _itself(_: CID, block: bytes) -> bytes:
 
 
 def _close_idle(streams: WeakSet[KeptStream[Any]]) -> None:
-    for stream in list(streams):
+    for stream in _all_of(streams):
         stream.close_idle(IDLE_SECONDS / 2)
+
+
+def _all_of(streams: WeakSet[KeptStream[Any]]) -> list[KeptStream[Any]]:
+    """Returns the streams in a set to which another thread may add one at the same time."""
+    while True:
+        with suppress(RuntimeError):  # that it changed during the iteration, which is in Python
+            return list(streams)
+
+
+def _has_cid(leaf: Leaf) -> bool:
+    """Returns whether the link to a leaf is a CID; where it is not, reading the leaf raises the error."""
+    try:
+        CID.from_bytes(leaf.cid)
+    except VerificationError:
+        return False
+    return True
 
 
 def _leaf_key(leaf: Leaf) -> bytes:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=IPFSDatasetError)
 
-# What is taken to arrive from a distant source, over a connection of 100 megabits a second.
+# The assumed rate of a distant source: a connection of 100 megabits a second.
 _BYTES_PER_SECOND = 12_500_000
 # A longer read is done in pieces of this size.
 _PIECE_BYTES = 4 << 20
@@ -134,7 +134,7 @@ class VerifiedFile(ObjectFile):
         """
         reached = 0
         while reached < self.size:
-            # A few at once: of a large file of which little is there, few inner nodes are needed.
+            # In parts: a short copy of a large file then needs few inner nodes.
             for segment in self._layout.segments(reached, reached + _COMPARED_BYTES):
                 data = local.read(segment.stop - segment.start)
                 if isinstance(segment, Inline):
@@ -158,9 +158,9 @@ class VerifiedFile(ObjectFile):
         return read_ahead
 
     def _read_beside_nodes(self, start: int, stop: int) -> FileReadAhead | None:
-        """Returns what requests the bytes of a read together with the inner node that leads to them.
+        """Returns a read-ahead that requests the bytes of a read together with the inner node above them.
 
-        None where that node is known, or where nothing tells at which byte a leaf may begin.
+        None where that node is known, or where it cannot be guessed at which byte a leaf begins.
         """
         if not self._layout.leaf_grid or self._layout.unread_node(start) is None:
             return None

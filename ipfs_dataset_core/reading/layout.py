@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # hand-made trees have more.
 _DEPTH = Limits().dag_depth
 _KEPT_NODES = 512
-# Fewer than these are loaded when they are needed.
+# Fewer inner nodes are not prefetched together, but loaded one by one when they are needed.
 _SEVERAL_NODES = 2
 _KEPT_LEAVES = 1024
 # The size of the smallest usual leaves.
@@ -108,8 +108,8 @@ class FileLayout:
 
         Args:
             start: The first byte.
-            stop: Behind the last one.
-            in_order: Whether the file is read in order, so that with each inner node the next is loaded too.
+            stop: The byte after the last one.
+            in_order: Whether the file is read in order: then the next inner node is prefetched with each.
         """
         stop = min(stop, self.size)
         if start >= stop:
@@ -268,7 +268,7 @@ class FileLayout:
         if node.size != size:
             raise VerificationError(
                 f"Block {CID.from_bytes(raw_cid)} of file {self.cid} holds {node.size} bytes where its "
-                f"parent says {size}: the file was built wrongly and cannot be read"
+                f"parent states {size}: the file was built wrongly and cannot be read"
             )
         return node
 

@@ -334,7 +334,7 @@ class VerifiedDirectory(ObjectDirectory):
 
     def is_cached(self, paths: Sequence[str]) -> bool:
         is_coming = self._fetcher.is_coming
-        # Files of several blocks are found out about when they are opened.
+        # Whether all blocks of a larger file are cached is known only when it is opened.
         found = [
             entry.cid
             for _, entry in self._entries_at(paths)

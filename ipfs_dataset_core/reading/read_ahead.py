@@ -93,7 +93,7 @@ class ReadAhead(KeptStream[T], ABC):
                 self._has_worker = bool(self._queue)
                 has_more = self._has_worker
             if has_more:
-                # The deadline of this batch is not that of the next, which was asked for later.
+                # With a deadline of its own: the next batch was added later than this one.
                 self._fetcher.work.submit(self._work, self._fetcher.work.end())
 
 
@@ -163,7 +163,7 @@ class ReadAheadWindow:
         # Renewed at half, so that something is always being fetched, and threads are woken seldom.
         if in_order <= stop - start or self.fetched - stop >= window // 2:
             return None
-        # Another reader has what is behind the end of a hint.
+        # What lies after the end of a hint is read by another reader.
         end = self.hinted_stop if stop <= self.hinted_stop else self._size
         wanted = max(self.fetched, start), min(end, stop + window)
         self.fetched = wanted[1]
@@ -198,7 +198,7 @@ class FileReadAhead(ReadAhead[Leaf]):
         self._window = window or ReadAheadWindow(layout.size, fetcher.read_ahead_bytes)
         self._is_active = False  # whether anything was asked for
         self._range_bytes = _FIRST_RANGE_BYTES
-        # Leaves that occur more than once have to stay until their last use: by CID, in the order of that.
+        # By CID, the last place of each leaf, in order: one that occurs again has to stay cached until then.
         self._last_use: dict[bytes, Leaf] = {}
         self._open_at: int | None = None
 
@@ -300,7 +300,7 @@ class FileReadAhead(ReadAhead[Leaf]):
             self.fetch(leaves)
 
     def _open_early(self, start: int) -> None:
-        """Has a worker open the range at once where its leaves are not known before a node was fetched.
+        """Lets a worker open the range at once where its leaves are unknown until an inner node is fetched.
 
         Where that node is cached, in memory or on disk, the leaves may be cached too.
         """

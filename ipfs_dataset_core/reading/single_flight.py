@@ -1,4 +1,4 @@
-"""Bytes in memory, by key: cached, or being fetched by one thread on behalf of all that want them."""
+"""Bytes in memory, by key: cached, or being fetched by one thread for all threads that need them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class BytesCache:
 
 
 class SingleFlight(BytesCache):
-    """A cache whose missing values are fetched once at a time: threads that want one share its request."""
+    """A cache whose missing values are fetched once at a time: threads that need the same share a request."""
 
     def __init__(self, budget: int) -> None:
         super().__init__(budget)

@@ -1,4 +1,4 @@
-"""Unverified files and directories, for ``verify=False`` where no source gives blocks.
+"""Unverified files and directories, for ``verify=False`` where no source delivers blocks.
 
 Many gateways answer with plain bytes only. These cannot be verified, so this is never chosen unless the user
 writes ``verify=False``, and never where blocks are available.
@@ -80,6 +80,7 @@ class PlainFile(ObjectFile):
         self.cid = None
         self.name = name
         self.size = size
+        self.limits = fetcher.limits
         self._fetcher = fetcher
         self._path = path
         self._window = ReadAheadWindow(size, fetcher.read_ahead_bytes)
@@ -91,6 +92,8 @@ class PlainFile(ObjectFile):
         stop = min(start + size, self.size)
         if start >= stop:
             return b""
+        # The size is what a source states, unverified.
+        self.limits.check("read_bytes", stop - start, f"one read of {self.name!r}")
         if not self._window.continues_at(start):
             self._window.jump(start)
         own, ahead = _pieces_of(start, stop), self._window.advance(start, stop)
@@ -161,6 +164,7 @@ class PlainDirectory(ObjectDirectory):
     def __init__(self, fetcher: Fetcher, path: PlainPath, name: str) -> None:
         self.cid = None
         self.name = name
+        self.limits = fetcher.limits
         self._fetcher = fetcher
         self._path = path
 

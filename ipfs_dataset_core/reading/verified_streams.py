@@ -31,7 +31,7 @@ _PASSED_BYTES = 256 << 10
 # Bytes before the next file, beyond which a CAR counts as being in another order than the reader.
 _MAX_PASSED_BYTES = 16 << 20
 _UNKNOWN = (b"", b"")
-# A server takes a connection that nothing is read from for a dead one after a minute or so.
+# Seconds. Servers drop a connection from which nothing is read after about a minute.
 IDLE_SECONDS = 10.0
 
 
@@ -85,7 +85,7 @@ def check_leaf(file: CID, leaf: Leaf, data: bytes) -> bytes:
     if len(data) != leaf.stop - leaf.start:
         raise VerificationError(
             f"Block {CID.from_bytes(leaf.cid)} of file {file} holds {len(data)} bytes where its parent "
-            f"says {leaf.stop - leaf.start}: the file was built wrongly and cannot be read"
+            f"states {leaf.stop - leaf.start}: the file was built wrongly and cannot be read"
         )
     return data
 
@@ -111,11 +111,11 @@ class VerifiedStream(ABC, Generic[T]):
 
     @abstractmethod
     def comes_to(self, item: T) -> bool:
-        """Returns whether an item is still to arrive, and soon."""
+        """Returns whether an item will still arrive, after little else."""
 
     @abstractmethod
     def has_more(self) -> bool:
-        """Returns whether anything is still to arrive."""
+        """Returns whether anything will still arrive."""
 
     @abstractmethod
     def close(self) -> None:

@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.errors import (
@@ -277,12 +278,14 @@ def guarded_batch(
     guard = Guard(origin, "sample {number} of {0!r}", what, where=lambda: where(guard.number))
     with guard:
         guard.number = wanted[0] if wanted else 0
-        for item in read_each(wanted):
+        # No more than one too many: a plugin may yield without end.
+        for item in islice(read_each(wanted), len(wanted) + 1):
             found.append(item)
             if len(found) < len(wanted):
                 guard.number = wanted[len(found)]
         if len(found) != len(wanted):
-            raise ValueError(f"`read_each` gave {len(found)} samples for {len(wanted)} positions")
+            count = len(found) if len(found) < len(wanted) else f"more than {len(wanted)}"
+            raise ValueError(f"`read_each` gave {count} samples for {len(wanted)} positions")
     return iter(found)
 
 

@@ -195,7 +195,7 @@ class GuardedReader(Reader):
 
     def _broken(self, source: Any, what: str, wanted: str) -> PluginError:
         error = PluginError(
-            f"Plugin {self._origin}: {what}, where its contract wants {wanted}. {self._origin.remedy}"
+            f"Plugin {self._origin}: {what}, where its contract requires {wanted}. {self._origin.remedy}"
         )
         return located(error, self._place(source))
 
@@ -226,7 +226,7 @@ def _unguarded(index: MemberIndex) -> MemberIndex:
 
 
 class GuardedFolderReader(GuardedReader, FolderReader):
-    """Another reader of folders, likewise."""
+    """Another reader of folders, guarded like `GuardedReader`."""
 
     def members(self, directory: ObjectDirectory) -> Sequence[str]:
         with self._guard(directory, "the members"):

@@ -84,8 +84,19 @@ class GuardedTransport(WrapperTransport):
         return self._each(what, blocks)
 
     def _each(self, what: str, items: Iterator[T]) -> Iterator[T]:
-        while (item := self._calls.run(what, next, items, _END)) is not _END:
-            yield cast("T", item)
+        try:
+            while (item := self._calls.run(what, next, items, _END)) is not _END:
+                yield cast("T", item)
+        except GeneratorExit:  # the caller stops early: a plugin's generator then ends its request
+            if (close := getattr(items, "close", None)) is not None:
+                self._close_early(what, close)
+            raise
+
+    def _close_early(self, what: str, close: Callable[[], None]) -> None:
+        try:
+            self._calls.run(f"closing {what}", close)
+        except IPFSDatasetError as error:
+            log.debug("%s", error)  # what was read before is good
 
     def open_path(self, path: str, start: int, stop: int) -> ByteStream:
         what = f"bytes {start}-{stop - 1} of {path}"
@@ -168,7 +179,7 @@ class _GuardedStream:
 
 
 class _Batch(Generic[T]):
-    """What one thread takes from an iterator, and another one reads; the first is a little ahead."""
+    """Passes items from the thread that iterates to the thread that reads; the first is a little ahead."""
 
     def __init__(self) -> None:
         self._items: deque[T] = deque()

@@ -48,7 +48,7 @@ class DaemonPool:
         """Runs a function soon; it has to handle its own errors.
 
         Raises:
-            RuntimeError: The pool is closed.
+            RuntimeError: The pool is closed, or has no thread and the system refuses to start one.
         """
         with self._condition:
             if self._closed:
@@ -57,14 +57,25 @@ class DaemonPool:
             if self._idle >= len(self._work):
                 self._condition.notify()
             elif self._started < self._size():
-                self._started += 1
-                # In an empty context: free-threaded Python copies that of the caller, with its deadline.
-                threading.Thread(
-                    target=Context().run,
-                    args=(self._run,),
-                    name=f"{self._name}-{self._started}",
-                    daemon=True,
-                ).start()
+                self._start_thread()
+
+    def _start_thread(self) -> None:
+        self._started += 1
+        # In an empty context: free-threaded Python copies that of the caller, with its deadline.
+        thread = threading.Thread(
+            target=Context().run,
+            args=(self._run,),
+            name=f"{self._name}-{self._started}",
+            daemon=True,
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # too many threads, or the interpreter ends
+            self._started -= 1
+            if not self._started:
+                self._work.pop()
+                raise
+            # Otherwise a thread that works now takes it later.
 
     def close(self) -> None:
         """Drops work that has not begun, and lets the threads end."""
@@ -133,5 +144,5 @@ class TimedWork(DaemonPool):
 
         try:
             super().submit(timed)
-        except RuntimeError:  # closed: what is still read is read without other threads
+        except RuntimeError:  # closed, or no thread: what is still read is read in this thread
             timed()

@@ -122,7 +122,7 @@ def _release(file: int) -> None:
 
 
 def open_ring(address: RingAddress) -> bool:
-    """Opens a ring in this process if that is possible, and lets its writer know.
+    """Opens a ring in this process, and marks it as open for its writer; returns whether that worked.
 
     Args:
         address: Of the ring.

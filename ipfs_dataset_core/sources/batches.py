@@ -1,7 +1,7 @@
 """Batches: many blocks in one request, from sources that serve such, each continuing where others failed.
 
-A batch never raises what a source did: what has not arrived is fetched block by block, which asks every
-source, tries again, and tells all that went wrong.
+A batch raises no failure of a source: what has not arrived is fetched block by block, which tries every
+source, retries, and reports all failures.
 """
 
 from __future__ import annotations

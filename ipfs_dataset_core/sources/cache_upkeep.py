@@ -1,4 +1,4 @@
-"""What people do with a cache on disk: look into it, empty it, and check every block of it."""
+"""Maintenance of a cache on disk: inspect it, empty it, and verify every block of it."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class DiskCache:
         self._indexes = Shelves(self._folder, INDEXES, INDEX_NAMES, durable=False)
         self._size = size
         self._lock = threading.Lock()
-        # Bytes that may be written before the folder is listed again: nothing is known at first.
+        # Bytes that may be written before the folder is listed again; 0 at first, when its size is unknown.
         self._room = 0
         self._paused_until = 0.0
         # Whether there is no cache, or another program put something else in its place.
@@ -118,9 +118,9 @@ class DiskCache:
         """Returns an index, None where there is none that was made with this secret.
 
         Args:
-            cid: Of what it is an index.
-            key: All that it depends on.
-            secret: What proves who made it.
+            cid: The object that it is an index of.
+            key: Everything that it depends on, see `index_cache`.
+            secret: The key of the user who made it.
         """
         return self._read(f"index of {key}", lambda: self._get_index(cid, key, secret))
 
@@ -197,7 +197,7 @@ class DiskCache:
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             log.warning(
-                "The cache %s %s (%s): reading goes on without it",
+                "The cache %s %s (%s): reading continues without it",
                 self._folder.path,
                 "is full" if full else "cannot be written",
                 error,
@@ -208,7 +208,7 @@ class DiskCache:
         if self._lost:
             return
         self._lost = True
-        log.warning("The cache is not used, reading goes on without it: %s", error)
+        log.warning("The cache is not used, reading continues without it: %s", error)
 
     def _soon(self, put: Callable[[], None]) -> None:
         try:

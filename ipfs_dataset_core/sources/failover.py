@@ -206,7 +206,7 @@ class SourcePool:
         """Returns the ``/ipfs/…`` or ``/ipns/…`` path that a mutable name points to now.
 
         An IPNS name is proven by its signed record, from whatever source. Without a record, and for domain
-        names, a source that resolves names itself, such as the user's own node, is believed.
+        names, the answer of a source that resolves names, such as the user's own node, is trusted.
 
         Raises:
             NameRecordError: The records of all sources are invalid.
@@ -248,11 +248,19 @@ class SourcePool:
         raise error
 
     def path_size(self, path: str) -> int | None:
-        """Returns the size that a source claims for the file at a path, None for a directory."""
+        """Returns the size in bytes that a source states for the file at a path, None for a directory.
+
+        Raises:
+            TransportError: No source delivered it.
+        """
         return self.first(lambda t: t.path_size(path), f"size of {path}", self._serving_paths())
 
     def read_path(self, path: str, start: int, stop: int) -> bytes:
-        """Returns bytes that a source claims for the file at a path."""
+        """Returns bytes ``start`` to ``stop``, exclusive, of the file at a path, unverified.
+
+        Raises:
+            TransportError: No source delivered them all.
+        """
 
         def read(transport: Transport) -> bytes:
             with closing(transport.open_path(path, start, stop)) as stream:

@@ -1,6 +1,8 @@
 """Which record of an IPNS name counts: of all sources the valid one with the highest sequence number.
 
-Domain names (DNSLink) have no records: whoever resolves them is believed.
+Domain names (DNSLink) have no records: the source that resolves them is trusted.
+
+The rules for records: https://specs.ipfs.tech/ipns/ipns-record/
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ def newest_record(
 
     Args:
         name: The name, as `parse_name` returns it.
-        sources: Who may have its record.
+        sources: Those that may have its record.
         timeout: Seconds to wait for the first one.
     """
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""One source: a transport with limits on its requests, and with what is known about how it works."""
+"""One source: a transport with limits on its requests, and with its speed and failures so far."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ FAILURES = (TransportError, VerificationError, LimitError, FormatError)
 DISTANT_SECONDS = 0.015
 # Sources that serve fewer requests at once well are not sent more for being distant.
 _SEVERAL = 8
-# How long a source is asked last after a failure, and after wrong bytes.
+# Seconds for which a source is asked last after a failure, and after wrong bytes.
 FAILED_SECONDS = 10.0
 WRONG_BYTES_SECONDS = 300.0
-# How long the last blocks took decides when the next one is late.
+# From how many of the last blocks it is computed when the next one is late, and from how many at the least.
 _KEPT_LATENCIES, _ENOUGH_LATENCIES = 32, 8
 # Until enough is known, and the least in any case: a hedge is for outliers, not for jitter.
 _DEFAULT_HEDGE_SECONDS = 1.0
@@ -57,7 +57,7 @@ class Source(WrapperTransport):
     Only so many threads read from it at once, with a limited number of requests a second. Every worker has an
     equal part of the limits, so that workers need not communicate. A stream that stays open counts while
     something is read from it. A batch of blocks counts as one request, while its next block is waited for:
-    how much of it is under way at once is the transport's to decide.
+    the transport limits how many of its blocks are requested at once.
 
     A distant source is sent as many requests at once as the user allows, since they wait for the network and
     not for the source; but not once it has asked us to wait.

@@ -36,7 +36,7 @@ class BlockFiles:
         durable: Whether what was written is there after `sync` and a power cut. Damage is
             noticed by the hash in any case.
         block_bytes: The longest block that is read.
-        parent: What the folder is in, where that is more than a path.
+        parent: Opens the folder that contains it, and may check it first; by default any folder at that path.
     """
 
     def __init__(

@@ -65,7 +65,7 @@ _MOST_LEFT = 1000
 
 BLOCKS, INDEXES, PINS = "blocks", "indexes", "pins"
 _KUBO_FILE = "datastore_spec"
-# What the names of pins end with that are of single blocks.
+# The end of the names of pins of single blocks.
 _DIRECT = ".block"
 # How long writing waits for a clean-up to end.
 _CLEANING_SECONDS = 60.0
@@ -264,7 +264,7 @@ class StoreFolder:
             folder.sync()
 
     def pin_blocks(self, cids: Iterable[CID]) -> None:
-        """Records blocks that are here as such to keep, without those that they link to; see `pin`."""
+        """Records single blocks that are here to keep, without those that they link to; see `pin`."""
         self._begin()
         self.blocks.sync()
         with self._folder.open() as folder, folder.enter(PINS) as pins:
@@ -310,7 +310,7 @@ class StoreFolder:
         return bool(same)
 
     def close(self) -> None:
-        """Lets go of what was written; `clean` removes it where no pin needs it."""
+        """Ends the protection of what was written: from now on `clean` removes what no pin needs."""
         with self._lock:
             unlock, self._unlock = self._unlock, None
         if unlock is not None:

@@ -87,7 +87,7 @@ class NameTable(Sequence[str]):
         if (stops[-1] if stops else 0) != len(blob):
             raise ValueError("the names do not end where the last one does")
         if any(map(operator.gt, stops, islice(stops, 1, None))):
-            # A short index could have long names, again and again.
+            # Otherwise a short index could repeat a long name any number of times.
             raise ValueError("a name ends before the one in front of it")
         table = cls(limits=limits)
         table._blob, table._stops = blob, stops
@@ -172,7 +172,7 @@ def unpack_columns(
     sizes = (array(kind).itemsize * length for kind, length in every)
     stops = list(accumulate(sizes, initial=_HEAD.size))
     if stops[-1] != len(data):
-        raise ValueError(f"it has {len(data)} bytes and not the {stops[-1]} that it speaks of")
+        raise ValueError(f"it has {len(data)} bytes and not the {stops[-1]} that its head states")
     view = memoryview(data)
     parts = [view[start:stop] for start, stop in pairwise(stops)]
     numbers, ends, *columns = (
@@ -263,7 +263,7 @@ class SpanIndex(MemberIndex):
         return [(starts[position], stops[position]) for position in positions]
 
     def check(self, source: ObjectFile) -> None:
-        """Returns where the spans can be those of a file.
+        """Checks that all spans lie within a file.
 
         Raises:
             FormatError: One is outside of it.

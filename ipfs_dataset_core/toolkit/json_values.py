@@ -1,4 +1,7 @@
-"""JSON that strangers wrote, without what `json` loses of it silently; the time is linear in the text."""
+"""Strict parsing of JSON from untrusted sources: what `json` would lose silently is an error.
+
+The time is linear in the length of the text.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,15 @@ def parse_json(text: str) -> Any:
     """Returns the value that a JSON text holds.
 
     Raises:
-        ValueError: It is not JSON, or `json` would lose something: one of two values of the same name in an
-            object, or a number that would become infinity.
+        ValueError: It is not JSON, is nested too deeply, or `json` would lose something: one of two values of
+            the same name in an object, or a number that would become infinity.
     """
     # A check of each number would take as long again as all the rest.
     finite = _finite if _BEYOND_FLOAT.search(text) else None
-    return json.loads(text, object_pairs_hook=unique_names, parse_float=finite)
+    try:
+        return json.loads(text, object_pairs_hook=unique_names, parse_float=finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -272,7 +272,11 @@ class Directory:
             yield from entries
 
     def clear_abandoned(self, seconds: float = STALE_SECONDS) -> None:
-        """Removes the temporary files of that age that writers left behind which were killed."""
+        """Removes the temporary files that killed writers left behind.
+
+        Args:
+            seconds: How old such a file has to be.
+        """
         for entry in islice(self.scan(), _MOST_LOOKED_THROUGH):
             if TEMPORARY.fullmatch(entry.name):
                 self.remove_if_abandoned(entry.name, seconds)
@@ -533,7 +537,7 @@ def _holds(shelf: Directory, name: str, data: bytes) -> bool:
 
 
 def mark_used(file: IO[bytes], after_seconds: float) -> None:
-    """Notes that a file was used, where that was not noted for a while.
+    """Records the current time as that of the last use of a file, at most once in `after_seconds` seconds.
 
     A file with a second name is left alone: it may be somebody's own, linked into the folder.
     """

@@ -55,7 +55,9 @@ def test_an_inner_node_of_another_size_is_refused_again_and_again():
         file = VerifiedFile(fetcher, root, "object")
         for _ in range(3):
             for start in (200, 210, 250, 299):
-                with pytest.raises(VerificationError, match="200 bytes where its parent says 100"):
+                with pytest.raises(
+                    VerificationError, match="200 bytes where its parent states 100"
+                ):
                     file.read_at(start, 1)
             assert file.read_at(0, 200) == data
             with pytest.raises(VerificationError):

@@ -130,4 +130,4 @@ def test_a_disk_that_refuses_does_not_stop_reading(content, tmp_path, caplog):
     with GatewayServer(blocks) as server:
         found = everything(root, gateways=server.url, cache_dir=Path(blocked))
     assert found == list(MEMBERS.items())
-    assert "reading goes on without it" in caplog.text
+    assert "reading continues without it" in caplog.text

@@ -269,3 +269,13 @@ def test_a_plugin_that_comes_back_from_a_worker_is_no_conflict(tmp_path, counted
 def test_a_router_is_a_url():
     with pytest.raises(AddressError, match="is no router: write a URL"):
         read_addresses(None, None, Options(routers="router.example"))
+
+
+def test_what_was_connected_is_closed_where_another_address_cannot_be_used(tmp_path, counted):
+    connections = Connections(
+        f"counted://{tmp_path}", Options(gateways=["unknown+http://x.example"])
+    )
+    for _ in range(2):
+        with pytest.raises(UnknownPluginError):
+            connections.fetcher()
+    assert counted == ["opened", "closed"] * 2

@@ -4,15 +4,20 @@ import logging
 import os
 import threading
 import time
+from types import SimpleNamespace
+from typing import Any
+from weakref import WeakSet
 
 import pytest
 
-from ipfs_dataset_core import FormatError, Options, TransportError
+from ipfs_dataset_core import FormatError, Options, TransportError, VerificationError
 from ipfs_dataset_core.ipld import RAW, make_cid
+from ipfs_dataset_core.reading import fetcher
 from ipfs_dataset_core.reading.connections import Connections
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.reading.layout import Leaf
 from ipfs_dataset_core.reading.verified_streams import MAX_STREAM_BYTES, coalesce
+from ipfs_dataset_core.testing import MemoryTransport
 from tests.support.builders import noise, one_file
 from tests.support.fetching import Recorder, fail, fetching, gateway, open_object, read_all
 from tests.support.gateway_server import GatewayServer
@@ -268,3 +273,46 @@ def test_a_child_of_a_fork_reads_while_the_parents_threads_do():
             thread.join(30)
         connections.close()
     assert failed == []
+
+
+def test_streams_are_closed_also_where_a_thread_adds_one_meanwhile():
+    class Changing(WeakSet[Any]):
+        """Changes once while it is iterated."""
+
+        changed = False
+
+        def __iter__(self):
+            yield from super().__iter__()
+            if not self.changed:
+                self.changed = True
+                raise RuntimeError("Set changed size during iteration")
+
+    class Stream:
+        closed = 0.0
+
+        def close_idle(self, seconds):
+            self.closed = seconds
+
+    stream = Stream()
+    streams: Any = Changing([stream])
+    fetcher._close_idle(streams)
+    assert streams.changed
+    assert stream.closed > 0
+
+
+def test_a_link_that_is_no_cid_leaves_no_other_leaf_waiting():
+    class Batching(MemoryTransport):
+        batches = True
+
+    blocks = {make_cid(data, RAW): data for data in (b"first", b"third", b"fifth")}
+    leaves = [Leaf(cid.to_bytes(), 10 * n, 10 * n + 5, raw=True) for n, cid in enumerate(blocks)]
+    leaves.insert(1, Leaf(b"no CID", 6, 8, raw=False))
+    layout: Any = SimpleNamespace(cid=make_cid(b"file", RAW))
+    transport = Batching()
+    transport.put_blocks(blocks.items())
+    with fetching(transport, deadline=5) as reader:
+        reader.prefetch_leaves(layout, leaves)
+        found = [reader.leaf(layout, leaf) for leaf in leaves if leaf.raw]
+        with pytest.raises(VerificationError, match="are not a CID"):
+            reader.leaf(layout, leaves[1])
+    assert found == list(blocks.values())

@@ -154,7 +154,7 @@ def test_an_inner_node_of_another_size_than_its_parent_states_is_refused():
     blocks: Blocks = {}
     inner = chain(blocks, DATA[:3000], 1000)
     cid = node(blocks, b"", [(inner, 2999)], lambda *_: 99_999)
-    with pytest.raises(VerificationError, match="3000 bytes where its parent says 2999"):
+    with pytest.raises(VerificationError, match="3000 bytes where its parent states 2999"):
         read_all(cid, Recorder(blocks))
 
 

@@ -209,7 +209,7 @@ def test_a_child_of_another_size_than_its_parent_states_is_refused():
     tree = Tree()
     child = tree.inner(b"", [tree.raw_leaf(b"abc"), tree.raw_leaf(b"def")])
     layout = tree.layout(tree.inner(b"", [child], claimed=[5]))
-    with pytest.raises(VerificationError, match="6 bytes where its parent says 5"):
+    with pytest.raises(VerificationError, match="6 bytes where its parent states 5"):
         list(layout.segments(0, 5))
 
 

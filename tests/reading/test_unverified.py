@@ -7,6 +7,8 @@ import pytest
 
 from ipfs_dataset_core import (
     FormatError,
+    LimitError,
+    Limits,
     ObjectNotFoundError,
     Options,
     TransportError,
@@ -191,3 +193,19 @@ def test_ranges_that_do_not_come_are_errors(connect):
         with pytest.raises(TransportError, match=f"/ipfs/{FILE}") as caught:
             open_object(f"ipfs://{FILE}", connect(server))
     assert not isinstance(caught.value, VerificationError)
+
+
+def test_the_limits_of_the_user_hold(plain, connect):
+    limits = Limits(read_bytes=PIECE_BYTES)
+    file = open_object(f"ipfs://{FILE}", connect(plain, limits=limits))
+    assert isinstance(file, PlainFile)
+    assert file.limits == limits
+    assert file.read(PIECE_BYTES) == BIG[:PIECE_BYTES]
+    before = plain.served["range"]
+    with pytest.raises(LimitError, match=r"one read of .* more than the limit of 1048576"):
+        file.read()
+    assert plain.served["range"] == before
+    directory = open_object(f"ipfs://{ROOT}", connect(plain, limits=limits))
+    assert isinstance(directory, PlainDirectory)
+    assert directory.limits == limits
+    assert directory.open("a b.txt").limits == limits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from typing import Any, NamedTuple
 
@@ -10,12 +11,13 @@ import pytest
 from ipfs_dataset_core import Exporter, FolderReader, MemberIndex, Options, PublishedSamples, Reader
 from ipfs_dataset_core.errors import FormatError, PluginError
 from ipfs_dataset_core.interfaces import Transport
+from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_core.reading.connections import connect
 from ipfs_dataset_core.registry import guarded_exporters as exporters
 from ipfs_dataset_core.registry import guarded_readers as readers
 from ipfs_dataset_core.registry import guarded_transports as transports
 from ipfs_dataset_core.registry.provenance import Origin
-from ipfs_dataset_core.testing import MemoryFile
+from ipfs_dataset_core.testing import MemoryFile, MemoryTransport
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support.workers import Lines, Refusing
 
@@ -225,7 +227,7 @@ def test_what_is_no_index_is_named(index):
         def index(self, source):
             return index
 
-    with pytest.raises(PluginError, match=r"`index` of 'f' returned .* wants a MemberIndex"):
+    with pytest.raises(PluginError, match=r"`index` of 'f' returned .* requires a MemberIndex"):
         readers.make_reader(Wrong(), origin=MINE).index(MemoryFile(b"", "f"))
 
 
@@ -260,3 +262,45 @@ def test_an_interrupt_by_the_user_passes_as_it_is():
 
     with pytest.raises(KeyboardInterrupt):
         list(readers.make_reader(Interrupted(), origin=MINE).samples(MemoryFile(b"")))
+
+
+def test_a_read_each_without_end_is_stopped():
+    taken = []
+
+    class Endless(Lines):
+        def read_each(self, source, index, positions):
+            for number in itertools.count():
+                taken.append(number)
+                yield "name", number
+                assert number < 99, "it is not stopped"
+
+    reader = readers.make_reader(Endless(), origin=MINE)
+    with pytest.raises(PluginError, match=r"`read_each` gave more than 2 samples for 2 positions"):
+        list(reader.read_each(MemoryFile(b"", "f"), ANY_INDEX, [0, 1]))
+    assert taken == [0, 1, 2]
+
+
+def test_a_car_that_is_not_read_to_its_end_is_closed():
+    closed = []
+
+    class Cars(MemoryTransport):
+        serves_cars = True
+
+        def read_car(self, cid, *, span=None):
+            self.blocks_of_car = self.sent(cid)  # a reference, so that only `close` ends it
+            return self.blocks_of_car
+
+        def sent(self, cid):
+            try:
+                yield cid, b"1"
+                yield cid, b"2"
+            finally:
+                closed.append(True)
+
+    cid = make_cid(b"1", RAW)
+    transport = transports.guarded_transport(Cars(), MINE, Options())
+    blocks: Any = transport.read_car(cid)
+    assert next(blocks) == (cid, b"1")
+    blocks.close()
+    assert closed == [True]
+    transport.close()

@@ -173,3 +173,44 @@ def test_the_number_of_threads_may_grow():
     assert started.acquire(timeout=20)
     assert started.acquire(timeout=20)
     pool.close()
+
+
+def test_a_thread_that_the_system_refuses_is_not_counted(monkeypatch):
+    pool, refused, done = DaemonPool(1, "test-refused"), [], threading.Event()
+    start = threading.Thread.start
+
+    def refuse(thread):
+        refused.append(thread.name)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="can't start"):
+            pool.submit(lambda: pytest.fail("this work was refused"))
+    monkeypatch.setattr(threading.Thread, "start", start)
+    pool.submit(done.set)
+    assert done.wait(TIMEOUT)
+    assert len(refused) == 3
+    pool.close()
+
+
+def test_work_waits_for_a_running_thread_where_the_system_refuses_another(monkeypatch):
+    pool, running, free = DaemonPool(2, "test-refused"), threading.Event(), threading.Event()
+
+    def first():
+        running.set()
+        assert free.wait(TIMEOUT)
+
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    pool.submit(first)
+    assert running.wait(TIMEOUT)
+    ended = threading.Event()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        pool.submit(ended.set)
+    assert not ended.is_set()
+    free.set()
+    assert ended.wait(TIMEOUT)
+    pool.close()

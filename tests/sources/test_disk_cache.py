@@ -107,7 +107,7 @@ def test_a_disk_that_refuses_is_a_warning_and_nothing_is_written_for_a_while(
             cache.put(*block_of(at))
 
     assert len(calls) == 1
-    assert "reading goes on without it" in caplog.text
+    assert "reading continues without it" in caplog.text
 
     monkeypatch.undo()
     cache._paused_until = 0.0

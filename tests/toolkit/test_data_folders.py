@@ -418,7 +418,7 @@ def test_a_folder_swapped_while_a_job_runs_is_not_touched(tmp_path, home, caplog
     fill(cache)
     assert cache.get(block_of(1)[0]) is None
     assert tree_of(folder) == before
-    assert caplog.text.count("reading goes on without it") == 1
+    assert caplog.text.count("reading continues without it") == 1
 
 
 def test_a_hard_link_to_somebodys_file_leaves_that_file_as_it_is(tmp_path):

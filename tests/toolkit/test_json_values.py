@@ -35,6 +35,7 @@ def test_what_json_holds_is_read(value):
         ("[-1E+0400]", "larger than a float"),
         ("9" * 309 + ".5", "larger than a float"),
         ("{", "Expecting"),
+        ("[" * 200_000, "nested too deeply"),
     ],
 )
 def test_what_json_would_lose_is_refused(text, message):
