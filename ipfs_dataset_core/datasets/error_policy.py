@@ -85,10 +85,18 @@ class ErrorPolicy:
                 error,
                 f"{error} (failure number {self._in_a_row} in a row; max_failures allows fewer)",
             ) from error
-        info = get_worker_info()
-        self._counts[0 if info is None else 1 + info.id % (_COUNTERS - 1)] += 1
+        self.count_skipped(1)
         level = logging.WARNING if self._handler == "warn" else logging.INFO
         log.log(level, "Skipped %s: %s", what, error)
+
+    def count_skipped(self, samples: int) -> None:
+        """Adds to the number of samples that were skipped.
+
+        Args:
+            samples: How many more.
+        """
+        info = get_worker_info()
+        self._counts[0 if info is None else 1 + info.id % (_COUNTERS - 1)] += samples
 
     def read(
         self, read: Callable[[int], T], index: int, replacement: Replacement[T] | None = None

@@ -391,6 +391,18 @@ def test_a_split_skips_what_the_dataset_would_skip(damaged):
     assert len(want) < 40
 
 
+def test_a_split_of_a_subclass_counts_what_it_skips(damaged):
+    class Named(IPFSDataset):
+        def __getitem__(self, index):
+            return super().__getitem__(index)[0]
+
+    cid, store = damaged
+    splits = Named(cid, store.address, handler="skip", max_failures=100, retries=0).splits("300K")
+    counts = [(len(list(split)), split.skipped, split.rows) for split in splits]
+    assert all(read + skipped == rows for read, skipped, rows in counts)
+    assert sum(skipped for _, skipped, _ in counts) > 0
+
+
 def count(split):
     with split:
         return sum(1 for _ in split)
