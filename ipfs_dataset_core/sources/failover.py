@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -276,12 +276,13 @@ class SourcePool:
 
     def close(self) -> None:
         """Closes every transport, and waits until the cache is written."""
-        for transport in self._all:
-            transport.close()
-        if self._hedged is not None:
-            self._hedged.close()
-        if self._cache is not None:
-            self._cache.close()
+        with ExitStack() as in_reverse:  # where one cannot be closed, the others are
+            if self._cache is not None:
+                in_reverse.callback(self._cache.close)
+            if self._hedged is not None:
+                in_reverse.callback(self._hedged.close)
+            for transport in reversed(self._all):
+                in_reverse.callback(transport.close)
 
     def first(
         self,

@@ -15,9 +15,11 @@ from ipfs_dataset_core.errors import (
     LimitError,
     RateLimitedError,
     TransportError,
+    TransportTimeoutError,
     VerificationError,
 )
 from ipfs_dataset_core.interfaces.transports import Transport, WrapperTransport
+from ipfs_dataset_core.runtime.deadlines import time_left
 from ipfs_dataset_core.sources.retry import wait_at_least
 
 if TYPE_CHECKING:
@@ -243,13 +245,24 @@ class Source(WrapperTransport):
             self._rests_until = time.monotonic() + seconds
 
     def _count_request(self) -> None:
-        """Counts a request, after waiting until there may be another."""
+        """Counts a request, after waiting until there may be another.
+
+        Raises:
+            TransportTimeoutError: That would be after the deadline.
+        """
         with self._lock:
-            self.requests += 1
             if not self._gap:
+                self.requests += 1
                 return
             now = time.monotonic()
             start = max(now, self._next)
+            if start - now > time_left():
+                raise TransportTimeoutError(
+                    f"{self.name}: max_rate= allows no other request before the deadline: raise it, or "
+                    "deadline=",
+                    retryable=False,
+                )
+            self.requests += 1
             self._next = start + self._gap
         time.sleep(start - now)
 

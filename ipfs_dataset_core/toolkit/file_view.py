@@ -55,7 +55,9 @@ class FileView(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}.get(whence)
+        if base is None:
+            raise ValueError(f"whence is 0, 1 or 2, not {whence!r}")
         if base + offset < 0:  # as a file of the system does, which zipfile relies on
             raise OSError(errno.EINVAL, f"there is no position {base + offset}")
         self._position = base + offset

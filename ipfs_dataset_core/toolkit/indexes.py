@@ -233,7 +233,7 @@ class SpanIndex(MemberIndex):
         for name, column in sized.items():
             if not isinstance(column, (int, float)) and len(column) != count:
                 raise FormatError(f"there are {count} starts of samples and {len(column)} {name}")
-            if name in vars(type(self)) or name in vars(MemberIndex):
+            if any(name in vars(kind) for kind in type(self).__mro__):
                 raise TypeError(f"{name!r} cannot be a column: it is a method of the index")
         if not all(starmap(le, zip(self._starts, self._stops, strict=True))):
             wrong = next(p for p in range(count) if self._starts[p] > self._stops[p])

@@ -249,3 +249,21 @@ def test_names_are_resolved_by_a_source_that_can():
     assert sources(Recorder({}), Resolver({})).resolve_name("x") == f"/ipfs/{NAME}"
     with pytest.raises(TransportError, match="None of only-blocks resolves the name 'x'"):
         sources(Recorder({}, "only-blocks")).resolve_name("x")
+
+
+def test_a_transport_that_cannot_be_closed_leaves_no_other_open(tmp_path):
+    closed = []
+
+    class Closing(Recorder):
+        def close(self):
+            closed.append(self.name)
+            raise OSError(f"{self.name} cannot be closed")
+
+    first, second = Closing(BLOCKS), Closing(BLOCKS)
+    first.name, second.name = "first", "second"
+    pool = sources(first, second, cache_dir=tmp_path / "cache")
+    assert pool.get_block(NAME) == BLOCK
+    with pytest.raises(OSError, match="cannot be closed"):
+        pool.close()
+    assert closed == ["first", "second"]
+    assert any((tmp_path / "cache" / "blocks").glob("*/*"))

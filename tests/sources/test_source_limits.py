@@ -11,10 +11,11 @@ import pytest
 from torch.utils.data import DataLoader, IterableDataset
 
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
-from ipfs_dataset_core.errors import ObjectNotFoundError
+from ipfs_dataset_core.errors import ObjectNotFoundError, TransportTimeoutError
 from ipfs_dataset_core.interfaces import Transport, WrapperTransport
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
 from ipfs_dataset_core.ipld import RAW, make_cid
+from ipfs_dataset_core.runtime.deadlines import until
 from ipfs_dataset_core.sources.source import Source, loader_workers
 from tests.support.builders import noise, one_file, tar_bytes
 from tests.support.fetching import Recorder
@@ -225,3 +226,15 @@ def test_a_limited_dataset_still_reads_everything():
         )
         assert list(dataset) == list(members.items())
         dataset.close()
+
+
+def test_a_request_that_would_be_after_the_deadline_is_refused_at_once():
+    transport = Counting()
+    source = Source(transport, per_second=0.01)
+    assert source.get_block(NAME) == BLOCK
+    started = time.monotonic()
+    for _ in range(3):
+        with until(started + 50), pytest.raises(TransportTimeoutError, match="max_rate="):
+            source.ask(lambda limited: limited.get_block(NAME))
+    assert source.requests == 1, "what is refused delays no other request"
+    assert not source.rests

@@ -176,3 +176,11 @@ def test_too_many_names_are_refused():
         NameTable(["a", "b", "c"], limits=Limits(members=2))
     with pytest.raises(LimitError, match="6"):
         NameTable(limits=Limits(name_bytes=5)).extend_encoded([b"abc", b"def"])
+
+
+def test_a_column_cannot_hide_a_method_of_a_base_class():
+    class Own(SpanIndex):
+        """An index of a format."""
+
+    with pytest.raises(TypeError, match="'renamed' cannot be a column"):
+        Own("f", [0], [1], renamed=1)
