@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+_MOST_SECONDS = 1_000_000_000
 
 
 def _at_least_one(_: object, attribute: attrs.Attribute[Any], value: int) -> None:
@@ -137,6 +138,14 @@ def _positive(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
         raise ValueError(f"{attribute.name} must be more than 0 and finite, not {value!r}")
 
 
+def _seconds(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    # Systems cannot wait for longer than some hundred years, and fail at it.
+    if not 0 < value <= _MOST_SECONDS:
+        raise ValueError(
+            f"{attribute.name} must be more than 0 and at most {_MOST_SECONDS:,} seconds, not {value!r}"
+        )
+
+
 def _policy(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not callable(value) and value not in POLICIES:
         raise ValueError(f"{attribute.name} is one of {POLICIES} or a callable, not {value!r}")
@@ -211,8 +220,8 @@ class Options:
     bootstrap: tuple[str, ...] = attrs.field(default=(), converter=_tuple, repr=_shown)
     verify: bool = True
     node_gateway: bool = True
-    timeout: float = attrs.field(default=30.0, validator=_positive)
-    deadline: float = attrs.field(default=300.0, validator=_positive)
+    timeout: float = attrs.field(default=30.0, validator=_seconds)
+    deadline: float = attrs.field(default=300.0, validator=_seconds)
     retries: int = attrs.field(default=4, validator=attrs.validators.ge(0))
     max_requests: int = attrs.field(default=32, validator=attrs.validators.ge(1))
     max_rate: float | None = attrs.field(

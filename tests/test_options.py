@@ -95,7 +95,8 @@ def test_an_unusable_variable_is_named_with_its_value(variable, text):
 
 
 @pytest.mark.parametrize(
-    "argument", [{"timeout": 0}, {"timeout": float("inf")}, {"memory": 0}, {"retries": -1}]
+    "argument",
+    [{"timeout": 0}, {"timeout": float("inf")}, {"deadline": 1e12}, {"memory": 0}, {"retries": -1}],
 )
 def test_unusable_arguments_are_refused(argument):
     with pytest.raises(ValueError, match=next(iter(argument))):

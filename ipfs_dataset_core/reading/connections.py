@@ -239,8 +239,9 @@ class Connections:
     def close(self) -> None:
         """Closes what this process opened; a later use opens it again."""
         _, fetchers = self._fetchers.pop() or _no_fetchers()
-        for fetcher in fetchers.values():
-            fetcher.close()
+        with ExitStack() as each:  # where one cannot be closed, the others are
+            for fetcher in fetchers.values():
+                each.callback(fetcher.close)
 
     def _connect(self, addresses: tuple[str, ...]) -> Fetcher:
         if self.options.cache_dir is not None:
