@@ -3,9 +3,9 @@
 There are three faces, and plugins use no other names: `ipfs_dataset` for users, this package for authors of
 plugins, and `ipfs_dataset_core.ipld` for those who handle blocks: CIDs, UnixFS and CARs.
 
-A name is imported when it is first used, so that importing this package takes no time, and imports PyTorch
-for nothing that does not need it. Type checkers cannot follow that, so there is a list for them and another
-one for the import; a test compares the two.
+A name is imported when it is first used, so that importing this package is fast, and PyTorch is only imported
+for names that need it. Type checkers cannot follow that, so there is a list for them and another one for the
+import; a test compares the two.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
+    from ipfs_dataset_core.addressing.object_url import redacted as redacted
     from ipfs_dataset_core.addressing.public_hosts import (
         is_private_host as is_private_host,
         is_public_address as is_public_address,
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
         ExporterOptions as ExporterOptions,
         ExporterPlugin as ExporterPlugin,
         FileSink as FileSink,
-        SinkFile as SinkFile,
         FolderReader as FolderReader,
         MemberIndex as MemberIndex,
         ObjectDirectory as ObjectDirectory,
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         Reader as Reader,
         ReaderPlugin as ReaderPlugin,
         Sample as Sample,
+        SinkFile as SinkFile,
         Span as Span,
         Transport as Transport,
         TransportPlugin as TransportPlugin,
@@ -113,7 +114,6 @@ if TYPE_CHECKING:
     )
     from ipfs_dataset_core.runtime.error_location import located as located
     from ipfs_dataset_core.runtime.human import human_size as human_size
-    from ipfs_dataset_core.addressing.object_url import redacted as redacted
     from ipfs_dataset_core.sources.retry import with_retries as with_retries
     from ipfs_dataset_core.toolkit.block_files import BlockFiles as BlockFiles
     from ipfs_dataset_core.toolkit.data_folders import StoreFolder as StoreFolder
@@ -139,6 +139,8 @@ else:
     _MODULE_OF = {
         name: f"{__name__}.{module}"
         for module, names in {
+            "addressing.object_url": "redacted",
+            "addressing.public_hosts": "is_private_host is_public_address",
             "addressing.sources": "file_path",
             "datasets.iterable": "IPFSIterableDataset",
             "datasets.loading": "load",
@@ -146,8 +148,6 @@ else:
             "datasets.mixed": "MixedDataset",
             "datasets.shuffle": "ShuffleDataset",
             "datasets.splits": "DatasetSplit",
-            "addressing.object_url": "redacted",
-            "addressing.public_hosts": "is_private_host is_public_address",
             "errors": (
                 "AddressError CacheFolderError ExportError FormatError IPFSDatasetError "
                 "IPFSDatasetWarning LimitError Location MissingDependencyError NameRecordError "
@@ -157,9 +157,8 @@ else:
             ),
             "interfaces": (
                 "ByteStream DatasetInfo Exporter ExporterOptions ExporterPlugin FileSink FolderReader "
-                "SinkFile "
                 "MemberIndex ObjectDirectory ObjectFile Pin PublishedSamples Reader ReaderPlugin "
-                "Sample Span Transport TransportPlugin WholeFileIndex"
+                "Sample SinkFile Span Transport TransportPlugin WholeFileIndex"
             ),
             "interfaces.dataset_card": "DatasetCard class_numbers",
             "interfaces.encoded_file": "EncodedFile",

@@ -25,8 +25,8 @@
     └── VerificationWarning
 
 Each takes one message that holds every fact: PyTorch rebuilds an error that a DataLoader worker raised as
-``type(error)(message)``, and a class that wants more arrives as a bare ``RuntimeError``. A message has
-what was requested, what happened and what to do.
+``type(error)(message)``, and a class whose constructor requires more arrives as a bare ``RuntimeError``. A
+message has what was requested, what happened and what to do.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Control characters but for tab and newline, what turns the direction of text, and lone surrogates, which
-# cannot be written at all.
+# Control characters except tab and newline, characters that change the direction of text, and lone
+# surrogates, which cannot be encoded.
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
 def printable(text: str) -> str:
-    r"""Returns text with what a terminal or log would act upon written as escapes such as ``\x1b``.
+    r"""Returns text in which characters that control a terminal or log are escapes such as ``\x1b``.
 
     Text from servers, and names in datasets, are shown in no other way.
     """
@@ -79,7 +79,7 @@ class Location:
     stop: int | None = None
 
     def within(self, outer: Location) -> Location:
-        """Returns this location with what only `outer` has; where both have a part, this one is nearer."""
+        """Returns this location, with the parts of `outer` that it lacks; its own parts are more precise."""
         mine, theirs = attrs.asdict(self), attrs.asdict(outer)
         if self.start is not None:
             theirs["stop"] = None
@@ -124,7 +124,7 @@ class IPFSDatasetError(Exception):
     reason: str | None = None
 
     def __init__(self, message: str = "") -> None:
-        # What sources answered and members are called is in messages, which reach terminals and logs.
+        # Messages contain answers of sources and names of members, and are shown in terminals and logs.
         super().__init__(printable(message) if isinstance(message, str) else message)
 
 
@@ -157,7 +157,7 @@ class TransportError(IPFSDatasetError, OSError):
 
     Attributes:
         retryable: Whether the same request may succeed later.
-        final: Whether the source refuses this client as such: it is tried last from then on.
+        final: Whether the source refuses this client, whatever is requested: from then on it is tried last.
     """
 
     def __init__(self, message: str = "", *, retryable: bool = False, final: bool = False) -> None:
@@ -220,7 +220,7 @@ class IPFSDatasetWarning(UserWarning):
 
 
 class VerificationWarning(IPFSDatasetWarning):
-    """The environment turns verification off, which the code that reads does not show."""
+    """An environment variable turns verification off, which cannot be seen in the program."""
 
 
 class PluginWarning(IPFSDatasetWarning):

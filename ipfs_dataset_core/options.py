@@ -46,8 +46,8 @@ class Limits:
         read_bytes: One read into memory, such as a plain object that is one sample.
         member_bytes: One member of an archive, counted as it is unpacked.
         window_bytes: Memory that the window of one compressed stream may take (xz, LZMA, Zstandard).
-        expansion_bytes: What a compressed or sparse part of an object may always unpack to.
-        expansion_ratio: Beyond that, how many times as large as it is stored; see `check_expansion`.
+        expansion_bytes: Bytes to which a compressed or sparse part of an object may always unpack.
+        expansion_ratio: Beyond that, how many times its stored bytes it may unpack to; see `check_expansion`.
         members: Samples of one object. The walk of a folder meets at most twice as many entries and 1024
             more, directories, symlinks and hidden files included.
         archives: Archives in one folder.
@@ -82,8 +82,8 @@ class Limits:
 
         Args:
             limit: The name of the limit.
-            value: What is there.
-            what: What the error names.
+            value: The number to check.
+            what: The subject of the error's message.
 
         Raises:
             LimitError: `value` is larger; the message names the limit to raise.
@@ -96,7 +96,7 @@ class Limits:
             )
 
     def check_expansion(self, stored: int, unpacked: int, what: str) -> None:
-        """Checks how much larger than what is stored something is when it is unpacked.
+        """Checks how many times its stored size something has when it is unpacked.
 
         Few bytes may stand for gigabytes of zeros, and unpacking them takes the memory. The ratio
         counts together with the size: what unpacks to no more than `expansion_bytes` is always allowed, and
@@ -105,7 +105,7 @@ class Limits:
         Args:
             stored: Bytes that are stored.
             unpacked: Bytes that they stand for, as declared or as produced so far.
-            what: What the error names.
+            what: The subject of the error's message.
 
         Raises:
             LimitError: Both limits are exceeded; the message names the limit to raise.
@@ -113,10 +113,9 @@ class Limits:
         if unpacked > self.expansion_bytes and unpacked > self.expansion_ratio * stored:
             raise LimitError(
                 f"{what} unpacks to {unpacked} bytes or more from {stored}: that is over "
-                f"{self.expansion_ratio} times "
-                f"as much, and more than the {self.expansion_bytes} bytes that are always allowed. "
-                "Where you trust it, "
-                "give limits=Limits(expansion_ratio=…) or limits=Limits(expansion_bytes=…)"
+                f"{self.expansion_ratio} times as much, and more than the {self.expansion_bytes} bytes that "
+                "are always allowed. Where you trust it, give limits=Limits(expansion_ratio=…) or "
+                "limits=Limits(expansion_bytes=…)"
             )
 
 
@@ -249,8 +248,13 @@ class Options:
     ) -> Options:
         """Returns options from keyword arguments, else the environment, else the defaults.
 
+        Args:
+            arguments: The options that a user gave, by name.
+            environment: Has variables such as ``IPFS_DATASET_TIMEOUT`` for the options in `VARIABLES`.
+
         Raises:
             TypeError: An argument has an unknown name.
+            ValueError: An argument is out of range.
             AddressError: A variable of the environment has an unusable value.
         """
         unknown = set(arguments) - {field.name for field in attrs.fields(cls)}
@@ -349,7 +353,8 @@ def cached_bytes(memory: int, under_way: int | None = None) -> int:
 
     Args:
         memory: Bytes in all.
-        under_way: What requests hold while they are under way, where that is known; at the most an eighth.
+        under_way: Bytes that requests hold while they are under way; None reserves an eighth of `memory` for
+            them, which is also the most.
     """
     most = memory // 8
     return memory - (most if under_way is None else min(most, under_way))

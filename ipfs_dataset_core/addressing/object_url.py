@@ -31,7 +31,7 @@ _ANSWER_PARAMETERS = frozenset(
 )
 _SUBDOMAIN = re.compile(r"(?P<root>[^.]+)\.(?P<namespace>ipfs|ipns)\.(?P<host>.+)", re.IGNORECASE)
 _PATH = re.compile(r"(?P<prefix>(?:/[^/]+)*?)/(?P<namespace>ipfs|ipns)/(?P<rest>.*)", re.DOTALL)
-# What no object in IPFS is written like; other relative paths may be a CID and a path.
+# Forms of local paths that no object in IPFS has; other relative paths may be a CID and a path.
 _LOCAL = re.compile(
     r"(?:file:|~|\.{1,2}(?:[/\\]|$)|[A-Za-z]:[/\\](?!/)|\\\\|[^/:]*\\)", re.IGNORECASE
 )
@@ -66,6 +66,9 @@ class ObjectURL:
 
 def parse_object_url(text: str) -> ObjectURL:
     """Parses any of the forms in which users name an object.
+
+    Args:
+        text: One of `FORMS`; white space around it is ignored.
 
     Raises:
         AddressError: `text` is of no known form; it is quoted with the reason.

@@ -43,7 +43,7 @@ def is_private_host(host: str) -> bool:
     """Returns whether a host is on this machine or in a private network, judged by its name.
 
     Args:
-        host: An IP address, without brackets, or a name.
+        host: An IP address, without brackets, or a name. Names are not resolved.
     """
     name = host.rstrip(".")
     try:
@@ -62,6 +62,9 @@ def is_public_address(text: str) -> bool:
 
     If an IPv6 address contains an IPv4 address, that one is checked, because translators and tunnels forward
     packets to it.
+
+    Raises:
+        ValueError: `text` is not an IP address.
     """
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):

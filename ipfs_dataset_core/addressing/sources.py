@@ -37,7 +37,7 @@ def address_scheme(address: str) -> str:
     """Returns the scheme that picks the transport for an address.
 
     Raises:
-        AddressError: `address` is no usable string.
+        AddressError: `address` is not text, is empty, or contains NUL.
     """
     if not isinstance(address, str) or not address.strip() or "\0" in address:
         raise AddressError(_no_address(address))
@@ -95,10 +95,13 @@ def _no_address(address: object) -> str:
 
 
 def given_address(address: str | os.PathLike[str] | None) -> str | None:
-    """Returns the address that a user gave, a path as text, None for discovery.
+    """Returns the address that a user gave: a path as text, other text and None as they are.
+
+    Args:
+        address: None stands for discovery.
 
     Raises:
-        AddressError: It is neither text nor a path.
+        AddressError: It is neither text, a path nor None.
     """
     if isinstance(address, os.PathLike):
         return os.fsdecode(address)
@@ -108,7 +111,11 @@ def given_address(address: str | os.PathLike[str] | None) -> str | None:
 
 
 def mistaken_port(name: str) -> str | None:
-    """Returns a hint where a source's name has the usual port of the other kind of source, else None."""
+    """Returns a hint if a source's name has the usual port of another kind of source, else None.
+
+    Args:
+        name: The name of a transport: ``"gateway"`` or ``"API"``, a space, and its URL or multiaddr.
+    """
     kind, _, url = name.partition(" ")
     port = _PORT.search(url)
     if kind == "gateway" and port and port["port"] == API_PORT:
@@ -180,8 +187,12 @@ def _split(url: str) -> SplitResult:
 def environment_gateways(environment: Mapping[str, str] = os.environ) -> list[str]:
     """Returns the gateways that the user configured for all IPFS software (IPIP-280).
 
-    That is ``$IPFS_GATEWAY``, else the first ``gateway`` file that exists: in ``$IPFS_PATH``,
-    ``~/.ipfs``, the platform's configuration folder or ``/etc/ipfs``. A running node writes the first.
+    That is ``$IPFS_GATEWAY``, else the first ``gateway`` file that is not empty: in ``$IPFS_PATH``,
+    ``~/.ipfs``, the platform's configuration folder or ``/etc/ipfs``. A running Kubo writes the file in its
+    own folder, ``$IPFS_PATH`` or ``~/.ipfs``. See https://github.com/ipfs/specs/pull/280.
+
+    Raises:
+        AddressError: One of them is no usable URL.
     """
     listed = environment.get("IPFS_GATEWAY", "").split()
     if not listed:

@@ -38,14 +38,15 @@ class Cut(Protocol):
         """
 
 
-# Small pieces take more memory than their bytes: so many are put together.
+# Beyond this number, pieces are joined: as objects, small ones take more memory than their bytes.
 _MOST_PIECES = 1024
-# Leaves that are found by their content are found in so many bytes at once.
+# Bytes that are searched at once for leaves that are found by their content.
 _BUFFER_BYTES = 4 << 20
-# Batches of leaves that another thread hashes, or has hashed, while the next one is written.
+# Batches of leaves that another thread hashes, or has hashed, while the next batch is written.
 _HASHED_AHEAD = 2
-# As Kubo's limit, which leaves room for the frame of a leaf in a block of 2 MiB.
+# Bytes. Kubo has the same limit, which leaves room for the frame of a leaf in a block of 2 MiB.
 _MAX_CHUNK = (2 << 20) - 256
+# Directories inside each other; building them recurses.
 MAX_DEPTH = 200
 
 _Link = tuple[bytes, bytes, int]
@@ -66,8 +67,11 @@ class Profile:
             and CIDs, ``"block"`` those of the serialized block.
         hamt_threshold: Estimated bytes above which a directory is sharded.
         hamt_fanout: Slots of a shard.
-        chunker: ``"size"`` makes leaves of `chunk_size`; ``"samples"`` does, too, but where the writer of a
-            file ends one earlier; ``"buzhash"`` cuts as Kubo's chunker of that name does.
+        chunker: ``"size"`` makes leaves of `chunk_size`; ``"samples"`` makes them shorter where the writer
+            of a file ends one; ``"buzhash"`` cuts as Kubo's chunker of that name does.
+
+    Raises:
+        AddressError: `chunk_size` is less than 1, or `file_links` less than 2.
     """
 
     name: str
@@ -159,9 +163,9 @@ class Built:
     """A file or directory whose blocks have all been emitted.
 
     Attributes:
-        cid: Its root.
+        cid: The root block.
         size: Bytes of the file, or of all files below the directory.
-        tsize: Bytes of all blocks, as links to it state.
+        tsize: Bytes of all its blocks, the value of ``Tsize`` in links to it.
     """
 
     cid: CID
@@ -184,9 +188,9 @@ class _Leaf(NamedTuple):
 class FileBuilder:
     """Builds one file from bytes written in pieces of any size.
 
-    Blocks are emitted as soon as they are complete, children before parents, and by the thread that writes;
-    one chunk, or some MiB where leaves are found by their content, and a list of links per level of the tree
-    are all that is pending.
+    Blocks are emitted as soon as they are complete, children before parents, in the thread that writes.
+    Memory holds one chunk, or some MiB where leaves are found by their content, and a list of links for each
+    level of the tree.
 
     Args:
         profile: The import profile.
@@ -233,7 +237,7 @@ class FileBuilder:
         self.extend((data,))
 
     def extend(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Appends pieces, one behind the other, sooner than `write` does one by one."""
+        """Appends pieces, one behind the other; faster than a call of `write` for each."""
         if self._cut is not None and self._profile.chunker == "buzhash":
             self._extend_buffer(pieces, self._cut)
             return
@@ -334,7 +338,7 @@ class FileBuilder:
             self._emit_hashed(_HASHED_AHEAD)
 
     def _emit_hashed(self, most: int) -> None:
-        """Emits leaves that were given to the other thread, until it has no more than so many batches."""
+        """Emits leaves from the other thread, until at most `most` batches are left there."""
         while len(self._hashed) > most:
             for leaf in self._hashed.popleft().result():
                 self._add_leaf(leaf)
@@ -378,7 +382,12 @@ def _leaves(payloads: list[bytes], profile: Profile) -> list[_Leaf]:
 
 
 def build_directory(entries: Iterable[tuple[str, Built]], profile: Profile, emit: Emit) -> Built:
-    """Emits the blocks of a directory and returns it; the order of entries does not matter.
+    """Emits the blocks of a directory and returns it.
+
+    Args:
+        entries: Name and content of each entry, in any order.
+        profile: Determines the CIDs, and from which size on a directory is sharded.
+        emit: Receives each block with its CID.
 
     Raises:
         ExportError: A name occurs twice or cannot be used.
@@ -454,8 +463,8 @@ def build_tree(files: Iterable[tuple[str, Built]], profile: Profile, emit: Emit)
     Args:
         files: Paths with ``/`` between their segments, in any order, and what stands there: a file,
             a symlink, or a directory that was built already.
-        profile: Decides on the form of the directories.
-        emit: Takes the blocks.
+        profile: Determines the CIDs, and from which size on a directory is sharded.
+        emit: Receives each block with its CID.
 
     Raises:
         ExportError: A path is both file and directory, occurs twice, or cannot be used.

@@ -1,7 +1,7 @@
 """Reads, writes and indexes CARs: files and streams that hold blocks one after another.
 
-Blocks are NOT verified here, and roots mean nothing until they are. Both versions are read, but of
-version 2 only the blocks: its index proves nothing.
+Blocks are NOT verified here, and roots mean nothing until they are. Versions 1 and 2 are read
+(https://ipld.io/specs/transport/car/), but the index of version 2 is ignored: it proves nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ipfs_dataset_core.ipld.multiformats import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+# Bytes.
 MAX_SECTION = 4 << 20
 MAX_HEADER = 1 << 20
 # The length of a section and the longest CID: version, codec, hash code, size, 128 bytes of digest.
@@ -40,7 +41,7 @@ _SKIP_SIZE = 1 << 20
 _PLACE = struct.Struct(">QI")
 _FINGERPRINT_BYTES = 16
 _ENTRY_BYTES = _FINGERPRINT_BYTES + _PLACE.size
-# How many entries are held as single objects before they are packed: some 20 MB.
+# How many entries are held as single objects before they are packed: about 20 MB.
 _RUN_ENTRIES = 1 << 18
 # An index of 2 GB: a CAR of 16 TiB with blocks of 256 KiB.
 _MAX_BLOCKS = 1 << 26
@@ -89,7 +90,7 @@ def read_car(stream: Readable, *, max_section: int = MAX_SECTION) -> Iterator[tu
 
 
 def read_header(window: Window) -> tuple[list[CID], int | None]:
-    """Takes the headers of a CAR; returns its roots, and where its blocks end, None where that is not known.
+    """Takes the headers of a CAR; returns its roots, and the offset at which its blocks end, if known.
 
     Raises:
         FormatError: This is no CAR, or of an unknown version.
@@ -157,14 +158,14 @@ def section_head(head: bytes, max_section: int) -> tuple[CID, int, int]:
 
 
 def car_header(roots: Iterable[CID]) -> bytes:
-    """Returns what a CAR of version 1 starts with."""
+    """Returns the header of a CAR of version 1, as bytes."""
     links = [dag_cbor.LinkBytes(root.to_bytes()) for root in roots]
     header = dag_cbor.encode({"roots": links, "version": 1})
     return encode_varint(len(header)) + header
 
 
 def car_section(cid: CID, block: bytes) -> bytes:
-    """Returns one block as a CAR holds it."""
+    """Returns the section of a CAR that holds one block: length, CID and block."""
     return car_section_head(cid, len(block)) + block
 
 
@@ -200,7 +201,7 @@ class Window:
         return self._end
 
     def at_end(self) -> bool:
-        """Tells whether everything was taken.
+        """Returns whether everything was taken.
 
         Raises:
             FormatError: The stream ends before the limit.
@@ -262,9 +263,9 @@ class Window:
 class CarIndex:
     """Maps the multihash of each block to ``(offset, length)`` of its bytes in the file.
 
-    The author of the file chose the multihashes, so nothing here may be slow for some of them, as a hash
-    table is where many fall into one bucket. The entries are sorted instead, by a hash of the multihash
-    without known collisions, and searched by halves: 28 bytes a block, in one piece.
+    The author of the file chose the multihashes, possibly so that a hash table would be slow, with many of
+    them in one bucket. So the entries are sorted by a hash of the multihash without known collisions, and
+    found by binary search: 28 bytes a block, in one piece.
 
     Args:
         roots: What the header names as roots.
@@ -314,7 +315,7 @@ def index_car(
     Args:
         file: The CAR, which can seek.
         max_section: Bytes of CID and block together that are accepted.
-        check: Called now and then while the file is gone through; what it raises ends that.
+        check: Called every 1024 blocks; an exception that it raises passes through.
 
     Raises:
         FormatError: The CAR is damaged or cut; the message has the offset.
@@ -381,7 +382,7 @@ def _sorted_entries(places: Iterable[tuple[bytes, int, int]]) -> bytes:
 
 
 def _packed(entries: Iterable[bytes]) -> bytes:
-    """Joins sorted entries; of those of one block, the first one stays."""
+    """Joins sorted entries; only the first of several entries for one block is kept."""
     packed, last = bytearray(), b""
     for entry in entries:
         if not last or not entry.startswith(last):

@@ -39,7 +39,7 @@ DAG_CBOR = 0x71
 LIBP2P_KEY = 0x72
 DAG_JSON = 0x0129
 
-# The names of multicodec for what CIDs name; only the first five are read here.
+# Names of codecs in the multicodec table; only blocks of the first five are read here.
 CODEC_NAMES = {
     RAW: "raw",
     DAG_PB: "dag-pb",
@@ -146,24 +146,36 @@ class CID:
             raise VerificationError(f"Bytes {shown} are not a CID: {error}") from None
 
     def to_bytes(self) -> bytes:
+        """Returns the binary form, as links hold it."""
         if self.version == 0:
             return self.multihash
         prefix = _PREFIXES.get(self.codec)
         return (prefix or b"\x01" + encode_varint(self.codec)) + self.multihash
 
     def encode(self, base: str = "base32") -> str:
-        """Returns the text in a base of multibase; version 0 is written as version 1."""
+        """Returns the text in a base of multibase; version 0 is written as version 1.
+
+        Args:
+            base: The name of the base in multibase: base16, base32, base36 (each also with ``upper``),
+                base58btc or base64url.
+
+        Raises:
+            AddressError: `base` is none of them.
+        """
         return encode_multibase(self.to_v1().to_bytes(), base)
 
     def to_v1(self) -> CID:
+        """Returns the CID of version 1 for the same block."""
         return self if self.version else CID(1, self.codec, self.multihash)
 
     @property
     def hash_code(self) -> int:
+        """The multicodec number of the hash function, such as 0x12 for sha2-256."""
         return decode_varint(self.multihash)[0]
 
     @property
     def digest(self) -> bytes:
+        """The digest of the block, without hash code and length."""
         if self.multihash[:2] == _SHA2_256:
             return self.multihash[2:]
         return split_multihash(self.multihash)[1]
@@ -175,7 +187,7 @@ class CID:
 
     @property
     def codec_name(self) -> str:
-        """The name that multicodec has for the codec; of less usual ones its number."""
+        """The name of the codec in the multicodec table, or its number if it is less common."""
         return CODEC_NAMES.get(self.codec, f"of the multicodec {self.codec:#x}")
 
     def __str__(self) -> str:
@@ -225,7 +237,16 @@ def read_cid(buffer: bytes, position: int) -> tuple[CID, int]:
 
 
 def make_cid(block: bytes | memoryview, codec: int, version: int = 1) -> CID:
-    """Returns the sha2-256 CID of a block; version 0 exists for `DAG_PB` only."""
+    """Returns the sha2-256 CID of a block.
+
+    Args:
+        block: The bytes of the block.
+        codec: Its multicodec number, such as `RAW`.
+        version: 0 or 1.
+
+    Raises:
+        AddressError: `version` is 0, which exists for `DAG_PB` only.
+    """
     if version == 0 and codec != DAG_PB:
         named = CODEC_NAMES.get(codec, f"the multicodec {codec:#x}")
         raise AddressError(f"CID version 0 cannot name {named}; use version 1.")

@@ -1,4 +1,4 @@
-"""DAG-CBOR: decoded whole; written as far as the header of a CAR consists of it."""
+"""DAG-CBOR: decoded completely, encoded for the types that the header of a CAR has."""
 
 from __future__ import annotations
 
@@ -131,7 +131,12 @@ def _encode_head(major: int, number: int) -> bytes:
 
 
 def encode(value: Any) -> bytes:
-    """Returns the CBOR of a value that `decode` returns; the caller orders the keys of a dict."""
+    """Returns the CBOR of a value, for the types that headers of CARs are made of.
+
+    Args:
+        value: An int from 0 to 2**64 - 1, bytes, `LinkBytes`, str, or a list or dict of these. Keys of a dict
+            are written in its order, which has to be that of DAG-CBOR.
+    """
     if isinstance(value, int):
         return _encode_head(_UINT, value)
     if isinstance(value, LinkBytes):

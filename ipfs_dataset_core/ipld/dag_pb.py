@@ -3,7 +3,9 @@
 Links stay raw bytes, for an inner node of a file has hundreds and most are never followed. Links in the form
 that every importer writes are matched by regular expressions, many times faster than field by field: those
 of a file have no names and, but for the last, equal lengths, so that one expression matches them all. The
-loop over protobuf fields reads whatever is unusual, and alone decides what is malformed.
+loop over protobuf fields reads all other forms, and only there malformed blocks are refused.
+
+See https://ipld.io/specs/codecs/dag-pb/spec/.
 """
 
 from __future__ import annotations
@@ -46,12 +48,12 @@ class PBNode:
 
     @cached_property
     def positions(self) -> dict[bytes, int]:
-        """Where each name stands; of one that occurs twice, the last place."""
+        """The position of each name in the lists; the last one for a name that occurs twice."""
         return {name: position for position, name in enumerate(self.names)}
 
     @cached_property
     def repeated(self) -> frozenset[bytes]:
-        """The names that stand more than once."""
+        """The names that occur more than once."""
         if len(self.positions) == len(self.names):
             return frozenset()
         return frozenset(name for name, count in Counter(self.names).items() if count > 1)
@@ -68,7 +70,7 @@ def decode(block: bytes | memoryview) -> PBNode:
 
 
 def _decode_canonical(block: bytes) -> PBNode | None:
-    """Returns a node of links in their usual form followed by data, None where this is none."""
+    """Returns the node of links in their usual form followed by data, None for any other block."""
     columns, end = _usual_links(block)
     try:
         rest = list(protobuf.fields(memoryview(block)[end:]))
@@ -155,7 +157,7 @@ def _usual_links(block: bytes) -> tuple[Columns, int]:
 
 @functools.lru_cache(maxsize=2 * _MAX_SIZE_BYTES)
 def _nameless(length: int, cid_size: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
-    """Returns what matches a run of nameless links of one length, and what matches each of them."""
+    """Returns expressions that match a run of nameless links of one length, and each link of it."""
     more = length - cid_size - _FRAME - 1
     head = re.escape(bytes((_LINK_TAG, length, 0x0A, cid_size)))
     cid, tsize = b".{%d}" % cid_size, rb"[\x80-\xff]{%d}[\x00-\x7f]" % more

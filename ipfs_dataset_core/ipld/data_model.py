@@ -45,13 +45,13 @@ def follow(cid: CID, block: bytes, path: Sequence[str], name: str) -> tuple[CID,
     """Follows a path into data, up to the first link.
 
     Args:
-        cid: Names the block.
+        cid: The CID of the block.
         block: DAG-CBOR or DAG-JSON.
         path: Keys of maps and numbers of lists.
-        name: What errors call the object.
+        name: The name of the object in messages.
 
     Returns:
-        What the link names, and how many segments of the path lead to it.
+        The CID that the link holds, and how many segments of the path lead to it.
 
     Raises:
         ObjectNotFoundError: A map has no such key, or a list no such number.
@@ -75,6 +75,7 @@ def links(cid: CID, block: bytes) -> list[CID]:
 
     Raises:
         FormatError: The block is malformed or of a codec whose links are not known here.
+        VerificationError: A link of a dag-pb block is not a CID.
     """
     if cid.codec == RAW:
         return []
@@ -158,7 +159,11 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _from_json(value: Any, depth: int) -> Any:
-    """Returns parsed JSON with its links and bytes; both are maps with the one key ``/``."""
+    """Returns parsed JSON with its links as `CID`; they are maps with the one key ``/``.
+
+    Bytes are, too (https://ipld.io/specs/codecs/dag-json/spec/); no path leads through them to a file, so
+    they are not decoded, and any bytes stand for them.
+    """
     if depth > MAX_DEPTH:
         raise FormatError("it nests deeper than what is read here")
     if isinstance(value, list):

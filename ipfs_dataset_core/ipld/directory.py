@@ -1,7 +1,7 @@
 """Directories, single blocks and sharded ones alike: their entries, and the entry of a name.
 
-Nothing is fetched here: `load` gives the verified block of a CID, of identity CIDs too, and what
-it raises passes through.
+Nothing is fetched here: the caller's `load` returns the verified block of a CID, also of identity CIDs, and
+its exceptions pass through.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class DirectoryEntry:
 
 
 def is_directory(cid: CID, block: bytes) -> bool:
-    """Tells whether a block is a directory or the root of a sharded one.
+    """Returns whether a block is a directory or the root of a sharded one.
 
     Raises:
         FormatError: It is nothing that UnixFS files and directories are made of.
@@ -112,7 +112,7 @@ def entries(
     Args:
         cid: The directory.
         load: Gives the verified block of a CID.
-        prefetch: Told which shards will be loaded next, at most 1024 at once.
+        prefetch: Called with the CIDs of the shards that are loaded next, at most 1024 at once.
         limit: How many entries are accepted.
 
     Raises:
@@ -132,7 +132,7 @@ def entries(
 
 @attrs.define
 class _Walk:
-    """Collects what all shards of a directory link to.
+    """Collects the entries of all shards of a directory.
 
     A shard met twice would name its entries twice, or be one of the empty shards by which few
     blocks span endlessly many paths; no importer makes either.
@@ -195,7 +195,11 @@ def lookup(cid: CID, name: str, load: Load) -> DirectoryEntry | None:
 
 
 def finder(cid: CID, load: Load) -> Callable[[str], DirectoryEntry | None]:
-    """Returns what finds entries of one directory by their names: `lookup`, sooner for many.
+    """Returns a function that finds entries of one directory by name, like `lookup`, faster for many names.
+
+    Args:
+        cid: The directory.
+        load: Gives the verified block of a CID.
 
     Raises:
         FormatError: `cid` is no directory.

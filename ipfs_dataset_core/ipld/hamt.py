@@ -1,4 +1,8 @@
-"""Sharded directories: tries of directory blocks, indexed by the hash of a name."""
+"""Sharded directories: tries of directory blocks, indexed by the hash of a name.
+
+See https://specs.ipfs.tech/unixfs/ on HAMT directories: names are hashed by murmur3-x64-64, and the bits of a
+hash are used from the highest on, at each level as many as number the slots.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +44,7 @@ class Shard:
     tsizes: list[int]
 
     def lookup(self, bits: int, depth: int) -> int | None:
-        """Returns where in the lists the hash of a name leads, None where its slot is empty.
+        """Returns the position in the lists for the hash of a name, None where its slot is empty.
 
         Raises:
             LimitError: The shards nest deeper than a hash has bits.
@@ -49,12 +53,12 @@ class Shard:
 
 
 def name_bits(name: bytes) -> int:
-    """Returns the hash of a name that decides on its slots, 64 bits."""
+    """Returns the 64-bit hash of a name, from which its slot at each level follows."""
     return murmur3_64(name)
 
 
 def slot(bits: int, depth: int, fanout: int) -> int:
-    """Returns the slot that a hash means at a depth: the next bits of it, highest first.
+    """Returns the slot of a hash at a depth, which its next bits number; the highest bits come first.
 
     Raises:
         LimitError: The hash has no bits left at this depth.
@@ -67,7 +71,7 @@ def slot(bits: int, depth: int, fanout: int) -> int:
 
 
 def prefix_width(fanout: int) -> int:
-    """Returns how many hexadecimal digits a link's name starts with."""
+    """Returns how many hexadecimal digits, the number of its slot, a link's name starts with."""
     return len(f"{fanout - 1:X}")
 
 
@@ -144,7 +148,7 @@ def _finish(value: int) -> int:
 
 
 def murmur3_64(data: bytes) -> int:
-    """Returns the first 64 bits of the hash of `data` with seed 0."""
+    """Returns the first 64 bits of MurmurHash3_x64_128 of `data` with seed 0."""
     first = second = 0
     whole = len(data) & ~15
     for low, high in struct.iter_unpack("<QQ", data[:whole]):

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 MAX_RECORD_BYTES = 10 << 10
 _PREFIX = b"ipns-signature:"
-# What a domain name may start with as well, but then it has a dot.
+# A domain name may start like this as well, but it has a dot.
 _PEER_ID = re.compile(r"(?:12D3|16Uiu2|Qm)[1-9A-HJ-NP-Za-km-z]{30,}")
 _MAX_U64 = (1 << 64) - 1
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", re.ASCII
 )
-# The fields of the protobuf message by number, and what the signed data call them.
+# The fields of the protobuf message by number, and their names and types in the signed data.
 _VALUE, _SIGNATURE_V1, _VALIDITY_TYPE, _VALIDITY, _SEQUENCE, _TTL = 1, 2, 3, 4, 5, 6
 _PUBLIC_KEY, _SIGNATURE, _DATA = 7, 8, 9
 _WIRES = {
@@ -55,9 +55,9 @@ class NameRecord:
     Attributes:
         value: The path that the name points to, ``/ipfs/…`` or ``/ipns/…``.
         sequence: The number of the version; the highest counts.
-        expires: Until when it is valid.
+        expires: The time until which it is valid, with a time zone.
         ttl: Seconds for which it may be kept before it is looked up again.
-        proven: Whether its signature was checked; it was not where `cryptography` is not installed.
+        proven: Whether its signature was checked, which needs the package `cryptography`.
     """
 
     value: str
@@ -68,7 +68,7 @@ class NameRecord:
 
 
 def parse_name(text: str) -> CID | None:
-    """Returns an IPNS name as a CID of version 1, None where it is none, but a domain name (DNSLink)."""
+    """Returns an IPNS name as a CID of version 1, None for other text, such as a domain name (DNSLink)."""
     try:
         if _PEER_ID.fullmatch(text):
             multihash = base58_decode(text)
@@ -86,7 +86,7 @@ def verify_record(record: bytes, name: CID, now: datetime | None = None) -> Name
     Args:
         record: The record, as sources give it.
         name: The name, as `parse_name` returns it.
-        now: The time, that of the clock if None.
+        now: The current time, with a time zone; None is the time of the clock.
 
     Raises:
         NameRecordError: It is malformed, expired, of another name, or its signature is wrong.
@@ -109,25 +109,25 @@ def _verified(record: bytes, name: CID, now: datetime) -> NameRecord:
         raise FormatError("it has no signature of version 2, and older ones prove too little")
     key = _public_key(message.get(_PUBLIC_KEY), name)
     proven = _is_proven(key, _PREFIX + data, signature)
-    said = _said(data)
-    # Clients that only know version 1 would follow these fields, which nobody signed for us.
+    signed = _signed_fields(data)
+    # Clients of version 1 use these fields, which are not covered by the signature of version 2.
     if _VALUE in message or _SIGNATURE_V1 in message:
         for number, (field, absent) in _NAMES.items():
-            if message.get(number, absent) != said[field]:
+            if message.get(number, absent) != signed[field]:
                 raise NameRecordError(f"has another {field} than what is signed")
-    expires = _time(said["Validity"])
-    if said["ValidityType"] != 0:
-        raise FormatError(f"it has the unknown validity type {said['ValidityType']}")
+    expires = _time(signed["Validity"])
+    if signed["ValidityType"] != 0:
+        raise FormatError(f"it has the unknown validity type {signed['ValidityType']}")
     if expires <= now:
         raise NameRecordError(
             f"expired at {expires:%Y-%m-%d %H:%M:%S} UTC (it is {now:%Y-%m-%d %H:%M:%S} here): its owner has "
             "to publish it again, or the clock of this computer is wrong"
         )
     return NameRecord(
-        value=_path(said["Value"]),
-        sequence=said["Sequence"],
+        value=_path(signed["Value"]),
+        sequence=signed["Sequence"],
         expires=expires,
-        ttl=said["TTL"] / 1e9,
+        ttl=signed["TTL"] / 1e9,
         proven=proven,
     )
 
@@ -145,18 +145,18 @@ def _message(record: bytes) -> dict[int, int | bytes]:
     return found
 
 
-def _said(data: bytes) -> Mapping[str, Any]:
+def _signed_fields(data: bytes) -> Mapping[str, Any]:
     """Returns the fields of the signed data."""
-    said = decode(data)
-    if not isinstance(said, dict):
+    signed = decode(data)
+    if not isinstance(signed, dict):
         raise FormatError("its data are no map")
     for field, absent in _NAMES.values():
-        value = said.get(field)
+        value = signed.get(field)
         if type(value) is not type(absent):
             raise FormatError(f"its data have no usable {field}")
         if isinstance(value, int) and not 0 <= value <= _MAX_U64:
             raise FormatError(f"its {field} is out of range")
-    return said
+    return signed
 
 
 def _path(value: bytes) -> str:

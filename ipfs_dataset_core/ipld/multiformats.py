@@ -22,7 +22,7 @@ MAX_VARINT_BYTES = 9
 
 
 def encode_varint(value: int) -> bytes:
-    """Returns the varint of a number from 0 to 2**63 - 1; protobuf allows itself one bit more."""
+    """Returns the varint of a number from 0 to 2**63 - 1, for protobuf to 2**64 - 1."""
     out = bytearray()
     while value > 0x7F:  # noqa: PLR2004 - seven bits a byte
         out.append(value & 0x7F | 0x80)
@@ -50,7 +50,7 @@ def decode_varint(buffer: bytes | memoryview, position: int = 0) -> tuple[int, i
     raise FormatError(f"Varint at offset {position} is longer than {MAX_VARINT_BYTES} bytes.")
 
 
-# Identifiers are short, and positional bases cost quadratic time.
+# Letters. Identifiers are short, and decoding base36 and base58 takes quadratic time.
 MAX_TEXT = 512
 
 _BASE32 = b"abcdefghijklmnopqrstuvwxyz234567"
@@ -207,13 +207,14 @@ def encode_multibase(raw: bytes, base: str = "base32") -> str:
 
 IDENTITY = 0x00
 SHA2_256 = 0x12
+# Bytes.
 MAX_IDENTITY_DIGEST = 128
 MIN_DIGEST = 20
 MAX_DIGEST = 128
 
 
 class Hasher(Protocol):
-    """What `hashlib` objects can do, as far as it is needed here."""
+    """The methods of `hashlib` objects that are needed here."""
 
     def update(self, data: bytes | bytearray | memoryview, /) -> None: ...
 
@@ -221,7 +222,7 @@ class Hasher(Protocol):
 
 
 class IdentityHash:
-    """The bytes themselves."""
+    """The identity hash, whose digest is the data; of data that are too long, only a part is kept."""
 
     def __init__(self) -> None:
         self._data = bytearray()

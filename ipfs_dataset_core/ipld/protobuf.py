@@ -1,4 +1,6 @@
-"""The part of the protobuf wire format that dag-pb and UnixFS need.
+"""The part of the protobuf wire format that dag-pb, UnixFS, public keys and IPNS records need.
+
+See https://protobuf.dev/programming-guides/encoding/.
 
 Unlike multiformats, protobuf allows varints of 10 bytes and ones not in their shortest form.
 """
@@ -84,10 +86,10 @@ def _extent(view: memoryview, position: int, wire: int) -> tuple[int, int]:
 
 
 def tagged_varint(number: int, value: int) -> bytes:
-    """Returns a field that is a number."""
+    """Returns a field that is a number; field numbers are at most 15."""
     return bytes((number << 3 | VARINT,)) + encode_varint(value)
 
 
 def tagged_bytes(number: int, value: bytes) -> bytes:
-    """Returns a field that is bytes or a message."""
+    """Returns a field that is bytes or a message; field numbers are at most 15."""
     return b"%c%b%b" % (number << 3 | BYTES, encode_varint(len(value)), value)

@@ -16,7 +16,7 @@ from ipfs_dataset_core.ipld.protobuf import BYTES, VARINT, fields, tagged_bytes,
 RSA, ED25519, SECP256K1, ECDSA = range(4)
 _NAMES = {RSA: "RSA", ED25519: "Ed25519", SECP256K1: "secp256k1", ECDSA: "ECDSA"}
 _RSA_BITS = (2048, 8192)
-# Keys of at most so many bytes are the digest of an identity multihash; longer ones are hashed.
+# Bytes. Keys up to this size are the digest of an identity multihash; longer ones are hashed.
 _MAX_INLINE = 42
 _MAX_BYTES = 4096
 
@@ -67,8 +67,14 @@ class PublicKey:
     def verify(self, message: bytes, signature: bytes) -> None:
         """Checks that the key has signed a message. Needs the package `cryptography`.
 
+        Args:
+            message: The signed bytes.
+            signature: As the key's type has it: PKCS #1 v1.5 with SHA-256 for RSA, DER with SHA-256 for ECDSA
+                and secp256k1.
+
         Raises:
-            VerificationError: It has not, or the key is unusable; the message continues a sentence.
+            VerificationError: It has not, or the key is unusable; the message has no subject, which the
+                caller puts in front.
             ImportError: `cryptography` is not installed.
         """
         if self.kind not in _NAMES:
@@ -98,7 +104,7 @@ class PublicKey:
                     raise VerificationError(f"is signed with an RSA key of {loaded.key_size} bits")
                 loaded.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
             else:
-                raise VerificationError("has a public key of another type than it says")
+                raise VerificationError("has a public key of another type than it states")
         except exceptions.InvalidSignature:
             raise VerificationError("is forged: the key of the name has not signed it") from None
         except (ValueError, exceptions.UnsupportedAlgorithm) as error:

@@ -1,7 +1,7 @@
 """UnixFS, what dag-pb nodes mean: files, directories, symlinks.
 
-Mode and modification time are skipped. Blocks are believed to be verified: what contradicts itself
-here was published so.
+Mode and modification time are skipped. Blocks are verified before they come here: one that contradicts itself
+was published that way. See https://specs.ipfs.tech/unixfs/.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ NodeKind = Literal["file", "directory", "hamt", "symlink"]
 
 MAX_FILE_SIZE = 1 << 63
 
-_SCALARS = {1: protobuf.VARINT, 2: protobuf.BYTES, 3: protobuf.VARINT, 5: protobuf.VARINT}
-_SCALARS[6] = protobuf.VARINT
+_SCALARS = {2: protobuf.BYTES, **dict.fromkeys((1, 3, 5, 6), protobuf.VARINT)}
 _BLOCK_SIZES_FIELD = 4
 _BLOCK_SIZES = re.compile(rb"(?:\x20[\x80-\xff]{0,8}[\x00-\x7f])+")
 _EACH_BLOCK_SIZE = re.compile(rb"\x20([\x80-\xff]{0,8}[\x00-\x7f])")
@@ -59,7 +58,7 @@ _KINDS: dict[NodeType, NodeKind] = {
 
 @attrs.frozen
 class UnixFS:
-    """The data of a UnixFS node; None is a field that is not there."""
+    """The data of a UnixFS node; None stands for a field that is absent."""
 
     type: NodeType
     data: bytes | None = None
@@ -233,7 +232,7 @@ def _not_a_file(cid: CID, message: UnixFS) -> str:
 
 @functools.lru_cache(maxsize=256)
 def leaf_frame(kind: NodeType, size: int) -> tuple[bytes, bytes]:
-    """Returns what stands before and after the payload of a dag-pb leaf as nodes write it.
+    """Returns the bytes before and after the payload of a dag-pb leaf, as nodes write it.
 
     Args:
         kind: `NodeType.FILE` for leaves of the balanced layout, `NodeType.RAW` for trickle.
@@ -246,5 +245,5 @@ def leaf_frame(kind: NodeType, size: int) -> tuple[bytes, bytes]:
     return b"\x0a" + encode_varint(len(head) + size + len(tail)) + head, tail
 
 
-# What most builders make of a file, and the largest that usual ones do.
+# Bytes of the leaves that common builders make at most: 1 MiB with the profile unixfs-v1-2025.
 LEAF_BYTES = 1 << 20

@@ -307,6 +307,6 @@ def _part(dataset: Any) -> _Part:
     if isinstance(dataset, ConcatDataset):
         return _Joined([_part(joined) for joined in dataset.datasets])
     raise TypeError(
-        f"{type(dataset).__name__} does not say which of its samples lie together: give an IPFSDataset, an "
-        "imported dataset, a Subset or ConcatDataset of them, or add block_stops and block_memory"
+        f"{type(dataset).__name__} does not define which of its samples lie together: give an IPFSDataset, "
+        "an imported dataset, a Subset or ConcatDataset of them, or add block_stops and block_memory"
     )

@@ -11,7 +11,7 @@ from torch.utils.data import get_worker_info
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Of workers; those with higher numbers share one.
+# Slots of workers; those with higher numbers share one.
 _SLOTS = 256
 # What is kept: the epoch, the place where the iteration began, whether `set_epoch` was called, how many
 # workers the last iteration had, whether the epoch was read before, whether a warning was shown, how often it
@@ -53,7 +53,6 @@ class EpochProgress:
     """
 
     def __init__(self) -> None:
-        self._iterations = 0
         self.__setstate__(torch.zeros(_NUMBERS, dtype=torch.int64))
 
     @property
@@ -73,7 +72,7 @@ class EpochProgress:
 
     @property
     def chunk(self) -> int:
-        """After how many places the last iteration took other lanes, 0 where there was none."""
+        """After how many places the last iteration changed to other lanes, 0 if there was none."""
         return int(self._numbers[_CHUNK])
 
     @chunk.setter
@@ -96,9 +95,9 @@ class EpochProgress:
 
     @property
     def readers(self) -> tuple[int, int, int]:
-        """Of how many ranks, workers of each, and samples in a batch the place is that a state had.
+        """The ranks, workers of each, and samples in a batch for which a loaded state's place was computed.
 
-        Zeros where it is one of any.
+        Zeros if the place is valid for any numbers of them.
         """
         ranks, workers, batch = self._numbers[_READERS].tolist()
         return ranks, workers, batch
@@ -127,7 +126,7 @@ class EpochProgress:
         Args:
             epoch: The epoch.
             start: The place.
-            readers: Whose place it is, see `readers`.
+            readers: For which readers the place was computed, see `readers`.
         """
         info = get_worker_info()
         # A worker that is given a state must not make the others, which may be done, unfinished.
@@ -193,7 +192,7 @@ class EpochProgress:
 
     def __setstate__(self, numbers: torch.Tensor) -> None:
         self._iterations = 0
-        # What came to a worker is shared already; a copy is not.
+        # A tensor that was sent to a worker is shared already; one that was copied is not.
         self._numbers = numbers
         self._numbers.share_memory_()  # type: ignore[no-untyped-call]
 

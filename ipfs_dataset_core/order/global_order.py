@@ -49,7 +49,12 @@ class Lanes:
         return self.ranks * self.workers
 
     def of_reader(self, world: int, workers: int) -> int:
-        """Returns how many lanes one worker of one rank reads from, where so many read."""
+        """Returns how many lanes one worker of one rank reads from.
+
+        Args:
+            world: How many ranks read.
+            workers: How many workers of each rank.
+        """
         ranks = self.ranks // world if self.ranks % world == 0 else self.ranks
         groups = self.workers // workers if self.workers % workers == 0 else self.workers
         return ranks * groups
@@ -82,7 +87,7 @@ class Interleaving:
         self._stops = list(accumulate(lengths, initial=0))
 
     def lane(self, number: int) -> tuple[int, int]:
-        """Returns where a lane starts and stops, were all of them one behind the other."""
+        """Returns where a lane starts and stops when all lanes are laid one behind the other."""
         return self._stops[number], self._stops[number + 1]
 
     def find(self, place: int) -> tuple[int, int]:
@@ -99,9 +104,11 @@ class Interleaving:
         return min(self._total, (place // self._chunk + 1) * self._chunk)
 
     def turns(self, step: int) -> tuple[int, int]:
-        """Returns after how many places, of every `step`-th of a chunk, a lane has its turn again.
+        """Returns the period of lanes when every `step`-th place of a chunk is read.
 
-        And how far apart in the lane their samples are.
+        Returns:
+            After how many of these places a lane has its turn again, and how far apart in the lane the
+            samples of two such turns are.
         """
         lanes = self._lanes.count if self._chunk == self._lanes.ranks else self._lanes.ranks
         period = lanes // gcd(lanes, step)
@@ -114,8 +121,8 @@ class GlobalSequence:
     Args:
         total: How many samples there are.
         interleaving: Which lane each place takes its sample from.
-        numbers: Yields the samples of a lane: where it starts and stops, were all lanes one behind the other,
-            and how many of its samples to leave out.
+        numbers: Yields the samples of a lane. It takes where the lane starts and stops when all lanes are
+            laid one behind the other, and how many of its samples to leave out.
     """
 
     def __init__(
@@ -132,7 +139,7 @@ class GlobalSequence:
         """Yields the numbers of the samples at some places, in ascending order.
 
         Args:
-            places: Those behind the end mean the first ones. A range is faster than other iterables.
+            places: Places behind the end continue at the start. A range is faster than other iterables.
         """
         if isinstance(places, range):
             return self.of_ranges((places,))
@@ -142,12 +149,12 @@ class GlobalSequence:
         """Yields the numbers of the samples at ranges of places, in ascending order.
 
         Args:
-            ranges: Of places, as for `at`, each of which goes forward.
+            ranges: Places, as for `at`; the step of each range is positive.
         """
         return chain.from_iterable(self._pieces(ranges))
 
     def _pieces(self, ranges: Iterable[range]) -> Iterator[list[int]]:
-        """Yields what `of_ranges` does, of each chunk together."""
+        """Yields the numbers of `of_ranges`, those of each chunk as one list."""
         readers: dict[tuple[int, int], LaneReader] = {}
         for places in ranges:
             start, stop, step = places.start, places.stop, places.step
@@ -183,7 +190,7 @@ class LaneReader:
 
     Args:
         numbers: The samples of the lane.
-        index: Of the first of them.
+        index: The index in the lane of the first of them.
     """
 
     def __init__(self, numbers: Iterator[int], index: int) -> None:
@@ -211,12 +218,12 @@ class LaneReader:
 
 
 def stop_for(total: int, start: int, world: int, distribution: Distribution) -> int:
-    """Returns where an epoch stops that goes on from a place with so many ranks.
+    """Returns the place at which an epoch stops.
 
     Args:
         total: How many samples the epoch has.
-        start: The place.
-        world: How many ranks.
+        start: The place from which it is read.
+        world: How many ranks read it.
         distribution: ``"pad"`` goes on behind the end, where the sequence starts over, until all ranks have
             equally many samples, ``"drop"`` stops before, ``"uneven"`` at the end.
     """
@@ -238,7 +245,7 @@ def places_of_rank(start: int, stop: int, rank: int, world: int) -> range:
 
 
 def in_turns(numbers: Iterator[int], start: int, world: int, size: int) -> Iterator[int]:
-    """Yields those of each global batch rank by rank, for who deals out slices of what comes.
+    """Yields the numbers of each global batch rank by rank, for a library that deals out slices of batches.
 
     Args:
         numbers: The stretch of the global sequence from a place on.
@@ -253,5 +260,5 @@ def in_turns(numbers: Iterator[int], start: int, world: int, size: int) -> Itera
 
 
 def _every(count: int, first: int, step: int) -> int:
-    """Returns how many of `count` things are left of every `step`-th, from number `first` on."""
+    """Returns how many numbers below `count` there are in ``first, first + step, …``."""
     return max(0, -(-(count - first) // step))

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.order.sharding import ReaderRank
 
-    # Yields the steps of a lane: where it starts and stops, were all lanes one behind the other, and how many
-    # of its samples to leave out.
+    # Yields the steps of a lane. It takes where the lane starts and stops when all lanes are laid one behind
+    # the other, and how many of its samples to leave out.
     Steps = Callable[[int, int, int], Iterator[WindowStep]]
 
 # From the most memory to the least.
@@ -33,7 +33,10 @@ _DEFAULT_LANES = (Lanes(4, 2), Lanes(4), Lanes(2))
 
 
 def lanes_given(lanes: int | tuple[int, int]) -> Lanes:
-    """Returns lanes as users write them: how many for ranks, or that and how many for workers.
+    """Returns the lanes that a user gave.
+
+    Args:
+        lanes: How many for ranks, or a pair of that and how many for the workers of each.
 
     Raises:
         ValueError: There are none, or too many.
@@ -47,7 +50,9 @@ def lanes_given(lanes: int | tuple[int, int]) -> Lanes:
 
 
 def default_lanes(memory: int, block: int) -> Lanes:
-    """Returns as many lanes as one process can read alone: the order must not depend on how many there are.
+    """Returns as many lanes as fit into the memory of one process.
+
+    The number of processes does not count, since the order must not depend on it.
 
     Args:
         memory: Bytes of blocks that a process keeps.
@@ -112,7 +117,7 @@ class LanedOrder:
     key: Sequence[object] = ()
 
     def is_hinted(self, memory: int, lanes: int) -> bool:
-        """Tells whether a reader's memory holds what the next steps need.
+        """Returns whether a reader's memory holds what the next steps need.
 
         Args:
             memory: Bytes of blocks that it keeps.
@@ -126,7 +131,7 @@ class LanedOrder:
         """Yields the numbers of the samples at some places.
 
         Args:
-            places: Ranges in ascending order; places behind the end mean the first ones.
+            places: Ranges in ascending order; places behind the end continue at the start.
             lanes: From how many lanes they are.
             hinted: Whether numbers carry hints at what the next steps need.
             holding: Whether numbers that leave the buffer carry those that came into it, see `Leaving`.
@@ -171,8 +176,8 @@ def buffered(
     """Yields numbers in random order through a buffer; a hint of a number goes with the one that it replaces.
 
     Args:
-        numbers: Without hints: what comes before the first that is yielded is found with them.
-        hinted: Yields the numbers after as many.
+        numbers: The numbers without hints, with which the buffer is filled when some are left out.
+        hinted: Returns the numbers, with hints, without the given count of first ones.
         size: How many are held.
         skip: How many to leave out.
         key: What the order depends on.

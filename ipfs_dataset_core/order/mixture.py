@@ -31,7 +31,7 @@ def quotas_of(weights: Mapping[str, float]) -> dict[str, int]:
     """Returns how many places of a unit each source has.
 
     Args:
-        weights: Of the sources, in any measure: only their proportions count.
+        weights: The weight of each source by name, in any measure: only their proportions count.
 
     Raises:
         ValueError: There are no sources or too many, or a weight is no positive number, or too small.
@@ -103,7 +103,7 @@ class MixtureSchedule:
         self._units = lru_cache(maxsize=4 * lanes.count)(self._unit)
 
     def find(self, place: int) -> tuple[int, int, int]:
-        """Returns the lane of a place, its source, and how often that came before in the lane."""
+        """Returns the lane of a place, its source, and how often the source came before in the lane."""
         lane, index = self._interleaving.find(place)
         unit, offset = divmod(index, self._length)
         sources, ranks = self._units(lane, unit)
@@ -133,7 +133,7 @@ class MixtureSchedule:
             units = [divmod(length, self._length) for length in self._lane_lengths(place)]
             return sum(unit * quota + min(quota, offset) for unit, offset in units)
 
-        # Without looking into units: behind `low` it comes, and before `high`.
+        # Bounds that need no unit to be computed: the place is at or behind `low`, and before `high`.
         longest = (number // quota + 2) * self._length * self._lanes.count * max(1, self._chunk)
         low = _first(0, longest, lambda place: most(place) > number) - 1
         high = _first(max(0, low), longest, lambda place: fewest(place) > number)
@@ -174,8 +174,8 @@ def stop_of_mixture(schedule: MixtureSchedule, samples: Sequence[int], *, every:
     Args:
         schedule: The sources of all places.
         samples: How many each source has.
-        every: Whether it stops when every source was read to its end, those that were before over again; else
-            it stops where the first one has no more.
+        every: Whether it stops when every source was read to its end, where shorter sources start over; else
+            it stops where the first source has no more samples.
     """
     if every:
         return max(schedule.place(source, count - 1) + 1 for source, count in enumerate(samples))

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 VERSION = 1
-# Numbers beyond are no counts of samples or bytes.
+# Larger numbers are no counts of samples or bytes.
 _MOST = 2**63 - 1
+# Up to this number, identifiers are joined as they are.
 _FEW = 4
 
 
 @runtime_checkable
 class IdentifiedDataset(Protocol):
-    """A dataset that can tell what its samples are made of."""
+    """A dataset that identifies the content that its samples are made of."""
 
     def content_id(self) -> str:
         """Returns a text that is the same for the same samples in the same order, and short."""
@@ -44,13 +45,13 @@ class OrderState:
 
     Args:
         order: The kind of order.
-        data: What the samples are made of, "" where the dataset does not say.
-        samples: How many there are, None where only reading all of them would tell.
+        data: What the samples are made of, "" where that is not known.
+        samples: How many there are, None where that is not known before all are read.
         seed: What the order depends on, besides the epoch.
         epoch: The epoch.
         position: The place in the global sequence at which to go on.
         parameters: Of the order: numbers by name.
-        derived: The names of those parameters that follow from the job, so that nobody gave them.
+        derived: The names of parameters that are computed from the job; no warning names them.
     """
 
     order: str
@@ -68,12 +69,15 @@ class OrderState:
         return {"version": VERSION, **fields, "parameters": dict(self.parameters)}
 
     def read(self, state: Mapping[str, Any]) -> OrderState:
-        """Returns what `to_json` returned, where it goes with this state's data.
+        """Returns the state that `to_json` wrote, after checking that it belongs to this state's data.
 
-        Values other than this state's win, and a warning names them.
+        Its values replace those of this state, and a warning names the ones that differ.
 
         Args:
-            state: It may come from a file that somebody else wrote.
+            state: The return value of `to_json`, possibly from a file that somebody else wrote.
+
+        Warns:
+            IPFSDatasetWarning: The seed or a parameter differs from this state's.
 
         Raises:
             StateError: It is of other data, of another kind of order, of another version, or no state.
@@ -131,7 +135,7 @@ class OrderState:
         ]
         if other:
             warnings.warn(
-                f"The order goes on as the state says, with {', '.join(other)}",
+                f"The order goes on as in the state, with {', '.join(other)}",
                 IPFSDatasetWarning,
                 stacklevel=4,
             )

@@ -44,7 +44,7 @@ _NONE = OuterSharding()
 
 
 def outer_sharding() -> OuterSharding:
-    """Returns what the libraries share out that are reading at this moment, in this thread."""
+    """Returns what is shared out by the libraries that are on the call stack of this thread."""
     loaded = {
         name: sys.modules[name]
         for name in (_ACCELERATE, _STREAMS, _BUILDERS)
@@ -79,8 +79,8 @@ def _classes(loaded: dict[str, Any], module: str, *names: str) -> tuple[type, ..
 
 
 def _readers(modules: Any) -> Iterator[Any]:
-    """Yields the objects whose methods are on the call stack, of classes that stand in these modules."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the module docstring tells why
+    """Yields the objects whose methods are on the call stack and defined in these modules."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - see the module docstring
     while frame is not None:
         if frame.f_globals.get("__name__") in modules and "self" in frame.f_code.co_varnames:
             yield frame.f_locals.get("self")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Upcoming(int):
-    """The number of a sample that carries a prefetch hint; else an int like any.
+    """The number of a sample that carries a prefetch hint; in all else it is a plain int.
 
     Attributes:
         soon: The numbers of the samples to fetch, in parts.
@@ -46,12 +46,12 @@ def read_soon(indices: Iterable[SupportsIndex]) -> list[int]:
 def numbers_of(
     steps: Callable[[int, int, int], Iterator[WindowStep]], lanes: int, *, hinted: bool
 ) -> Callable[[int, int, int], Iterator[int]]:
-    """Returns what yields the numbers of a stretch of an order: its start, its stop, how many are left out.
+    """Returns a function of start, stop and skip that yields the numbers of a stretch of an order.
 
     Args:
         steps: Yields the steps of the stretch.
         lanes: From how many lanes the reader reads.
-        hinted: Whether numbers carry hints at what the next steps need: where memory holds that.
+        hinted: Whether numbers carry hints at what the next steps need; only sensible if it fits in memory.
     """
 
     def numbers(start: int, stop: int, skip: int) -> Iterator[int]:
@@ -67,8 +67,8 @@ def with_hints(steps: Iterator[WindowStep], ahead: int, unhinted: float) -> Iter
     Args:
         steps: In their order.
         ahead: How many steps are fetched before they are read.
-        unhinted: The part of a step that is read before the next ones are fetched. A cache gives up first
-            what was not read for longest: some of this step has to be read, or that would be this one.
+        unhinted: The part of a step that is read before the next ones are fetched. The cache evicts the least
+            recently used blocks, which would be those of this step if none of it had been read.
     """
     return chain.from_iterable(_hinted_steps(steps, ahead, unhinted))
 

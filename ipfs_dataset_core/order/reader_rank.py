@@ -79,8 +79,8 @@ def job_to_carry(carried: Job | None) -> Job | None:
 
     A copy may be used before torch.distributed starts, or in another job altogether.
     """
-    # A job of one rank, too: the worker's environment may have more, and only here is a library noticed that
-    # shares out for them.
+    # Also a job of one rank: the environment of the worker may name more, and a library that shares samples
+    # out to them can only be noticed here.
     return None if get_spawning_popen() is None else current_job(carried)
 
 
@@ -98,7 +98,7 @@ def current_reader_rank(job: Job, *, split: Split = "auto") -> ReaderRank:
 
 
 def reader_of_stream(carried: Job | None, split: Split = "auto") -> tuple[Job, ReaderRank]:
-    """Returns the job that a stream is read in, and which of its readers calls this.
+    """Returns the job that a stream is read in, and the reader that the calling process is.
 
     Args:
         carried: As for `current_job`.

@@ -49,7 +49,7 @@ class BlockShuffleSampler(DistributedSampler[int]):
     interleaved from `lanes`, parts of the data with windows of their own. Where their numbers can be divided
     by those of ranks and workers, each block is read by one of them.
 
-    It is a `DistributedSampler`: Lightning, Ray and others wrap any other sampler, and leave this one alone.
+    It is a `DistributedSampler`, which Lightning, Ray and others use as it is; they wrap any other sampler.
     Within a loader that accelerate prepared it yields the samples of all ranks, which accelerate deals out:
     each rank gets the same batches as without it.
 
@@ -64,8 +64,9 @@ class BlockShuffleSampler(DistributedSampler[int]):
         batch_size: The loader's. Without it, workers share lanes, and `state_dict` cannot count batches.
         num_workers: The loader's. It decides what is fetched ahead, for each worker has a memory of its own,
             and changes nothing about the order.
-        num_replicas: How many ranks there are, by default as torch.distributed or the environment says.
-        rank: The number of this one.
+        num_replicas: How many ranks there are, by default those of torch.distributed, else of the environment
+            (``WORLD_SIZE``).
+        rank: The number of this one, from 0; given together with `num_replicas`.
         distribution: As for `IPFSIterableDataset`; where `num_replicas` is given it is ``"pad"`` by default.
         lanes: How many ranks, and how many workers of each, can read blocks that no other reads. One number
             is that of ranks.
@@ -134,9 +135,9 @@ class BlockShuffleSampler(DistributedSampler[int]):
         """Returns what a job needs to go on from here: less than 1 KB of JSON.
 
         Args:
-            batches: How many batches of this iteration were trained on. A loader asks its sampler for more
-                than it has handed on, so only the training loop can tell. (torchdata's StatefulDataLoader
-                counts by itself.)
+            batches: How many batches of this iteration were trained on. A loader takes more numbers from its
+                sampler than it has handed on, so only the training loop has the count. (torchdata's
+                StatefulDataLoader counts by itself.)
 
         Raises:
             ValueError: `batches` is given, and the sampler has no `batch_size`, or an epoch has fewer.
@@ -187,11 +188,12 @@ class BlockShuffleSampler(DistributedSampler[int]):
 
         Args:
             start: The place.
-            outer: What another library shares out of them: then those of all ranks.
+            outer: What another library shares out of them. If that is to ranks, all ranks' numbers are
+                yielded.
         """
         read = self._lanes.of_reader(1 if outer.dispatched else self.job.world, self._workers)
         steps = self._blocks.order(self._window, self.seed, self.epoch)
-        # What is fetched too early pushes out of memory what is being read.
+        # Blocks that are fetched too early would evict those that are being read.
         hinted = fits(self._blocks.block_memory(), self._window, self._blocks.size, read)
 
         of_lane = numbers_of(steps, read, hinted=hinted)
@@ -200,8 +202,8 @@ class BlockShuffleSampler(DistributedSampler[int]):
         found = GlobalSequence(total, interleaving, of_lane).at(self._places(start, outer))
         if outer.ranks and self._batch is not None:
             found = in_turns(found, start, self.job.world, self._global_batch())
-        # What is composed hands on numbers of its own.
-        return self._announced(found) if self._blocks.are_composed else found
+        # A Subset or ConcatDataset passes plain numbers of its own on to the datasets in it.
+        return self._prefetching(found) if self._blocks.are_composed else found
 
     @property
     def job(self) -> Job:
@@ -243,7 +245,7 @@ class BlockShuffleSampler(DistributedSampler[int]):
         """Whether ranks get equally many samples because a few are left out."""
         return self._distribution == "drop"
 
-    def _announced(self, numbers: Iterator[int]) -> Iterator[int]:
+    def _prefetching(self, numbers: Iterator[int]) -> Iterator[int]:
         """Yields plain numbers, while what their hints name is fetched in this process."""
         for number in numbers:
             if isinstance(number, Upcoming):
@@ -270,7 +272,7 @@ class BlockShuffleSampler(DistributedSampler[int]):
         return max(self._lanes.ranks, self._global_batch())
 
     def _global_batch(self) -> int:
-        """Returns how many samples a batch has, that of all ranks together; 0 where nobody gave it."""
+        """Returns how many samples a batch of all ranks together has; 0 where `batch_size` was not given."""
         return (self._batch or 0) * (1 if self._split_batches else self.job.world)
 
     def _state(self, position: int) -> OrderState:

@@ -17,7 +17,7 @@ SPLITS: tuple[Split, ...] = ("auto", "workers", "none")
 
 
 def known_distribution(distribution: Distribution | None) -> Distribution | None:
-    """Returns what is given.
+    """Returns a distribution that a user gave, after checking it.
 
     Raises:
         ValueError: There is no such choice.
@@ -28,7 +28,7 @@ def known_distribution(distribution: Distribution | None) -> Distribution | None
 
 
 def known_split(split: Split) -> Split:
-    """Returns what is given.
+    """Returns a split that a user gave, after checking it.
 
     Raises:
         ValueError: There is no such choice.
@@ -87,7 +87,7 @@ def sample_ranges(
 
 
 def rank_range(total: int, reader: ReaderRank, distribution: Distribution) -> tuple[int, int]:
-    """Returns the range of one rank, all workers together; beyond `total`, counting starts over."""
+    """Returns the range of one rank, all workers together; numbers from `total` on start over from 0."""
     if distribution == "pad":
         stretched = -(-total // reader.world) * reader.world
     elif distribution == "drop":
@@ -98,7 +98,7 @@ def rank_range(total: int, reader: ReaderRank, distribution: Distribution) -> tu
 
 
 def wrapped(start: int, stop: int, total: int) -> Iterator[tuple[int, int]]:
-    """Splits a range that runs past the end into ranges that start over."""
+    """Yields the parts of a range, split where it passes a multiple of `total`, each counted from 0."""
     while start < stop:
         turn = start // total
         end = min(stop, (turn + 1) * total)

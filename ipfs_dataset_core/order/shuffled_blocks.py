@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 # Bytes. A shuffle block has one leaf more than its bytes fill, since samples begin anywhere: small ones are
 # fetched nearly twice, and of large ones few fit in memory.
 _BLOCK_BYTES = 4 << 20
-# Of so many samples in a block, one that is not mixed makes no difference.
+# In blocks of at least this many samples, one that is not mixed makes no difference.
 _MANY = 32
-# So that while one step is waited for, another is on its way.
+# Steps that are fetched ahead: while one is awaited, another is on its way.
 STEPS_AHEAD = 2
 
 
@@ -45,7 +45,7 @@ def default_window(memory: int, block: int) -> int:
 
 
 def fits(memory: int, window: int, block: int, lanes: int = 1) -> bool:
-    """Tells whether `memory` bytes hold what a step of the order needs, and what the next ones need.
+    """Returns whether `memory` bytes hold what a step of the order needs, and what the next ones need.
 
     Args:
         memory: Bytes in all.
@@ -120,7 +120,7 @@ class ShuffleBlockOrder:
         Args:
             start: Where the stretch starts, by number of samples.
             stop: Where it stops; beyond the end of the order it starts over.
-            skip: How many of its samples to leave out: those before are found without mixing them.
+            skip: How many of its first samples to leave out; they are counted without being mixed.
         """
         most = _blocks_per_step(self._window)
         for first, last in wrapped(start, stop, len(self)):
@@ -147,7 +147,8 @@ class ShuffleBlockOrder:
             block = self._cut(first + number, start, stop)
             mixed, apart = list(block), []
             if len(block) >= _MANY:
-                # The last one may end in a leaf that no other needs, and which would be gone by the time.
+                # The last sample may end in a leaf that no other sample needs, and that would be evicted by
+                # the time of a later slide.
                 apart.append(mixed.pop())
             keyed_random("block", *self._key, start, number).shuffle(mixed)
             earliest, bounds = _shares(number, len(mixed), count, window)
@@ -201,8 +202,8 @@ def _shares(number: int, mixed: int, count: int, window: int) -> tuple[int, list
     # order neither begins nor ends with few of them.
     earliest = max(0, number - window + 1)
     slides = min(number, count - window) - earliest + 1
-    # Few samples are rounded up here for one block, and there for another: multiples of the golden ratio are
-    # spread evenly.
+    # Where blocks have few samples, rounding must not favour the same slides for each block: multiples of the
+    # golden ratio spread it evenly.
     shift = number * 0x9E3779B1 & 0xFFFFFFFF
     return earliest, [
         ((slide * mixed << 32) // slides + shift) >> 32 for slide in range(slides + 1)
@@ -210,10 +211,10 @@ def _shares(number: int, mixed: int, count: int, window: int) -> tuple[int, list
 
 
 def _find_slide(sizes: Sequence[int], window: int, skip: int) -> tuple[int, int]:
-    """Returns the slide in which a place is, and how many of its samples come before.
+    """Returns the slide in which a place is, and how many samples of the slide come before the place.
 
     Args:
-        sizes: Of the blocks, in their order; not needed for the first place.
+        sizes: The number of samples of each block, in their order; may be empty for the first place.
         window: How many blocks are mixed.
         skip: The number of the place.
     """
@@ -236,14 +237,13 @@ def _find_slide(sizes: Sequence[int], window: int, skip: int) -> tuple[int, int]
 
 
 def cut(start_of: Callable[[int], int], count: int, size: int) -> Iterator[int]:
-    """Yields where shuffle blocks end: the samples of one start before the next multiple of `size` bytes.
+    """Yields where shuffle blocks end: a block has the samples that start before the next multiple of `size`.
 
-    So they begin where leaves do, and share no leaf except the one that their last sample ends in.
+    So blocks begin where leaves do, and share no leaf except the one in which their last sample ends.
 
     Args:
         start_of: Returns the first byte of a sample, from 0 to `count` - 1; called for a few samples only.
-            Where samples are not in the order of their bytes, shuffle blocks are runs of numbers all the
-            same.
+            If samples are not in the order of their bytes, shuffle blocks still are runs of numbers.
         count: Number of samples.
         size: Bytes of a shuffle block.
     """

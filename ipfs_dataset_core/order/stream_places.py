@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # A stretch of places: the first, and the one after the last, None for all that there are.
 Run = tuple[int, int | None]
-# Behind the last place of every sequence.
+# A place behind the last one of every sequence.
 _FAR = 1 << 62
 
 
@@ -60,7 +60,7 @@ class ReaderPlaces:
         return full * self.batch + high - low
 
     def stretches(self, taken: int = 0) -> Iterator[Run]:
-        """Yields the places where each rank reads contiguous ones.
+        """Yields this reader's stretches of places, when ranks read contiguous parts of global batches.
 
         Args:
             taken: How many of this reader's places to leave out.
@@ -81,7 +81,7 @@ class ReaderPlaces:
             skip = 0
 
     def turns(self, taken: int = 0) -> Iterator[range]:
-        """Yields ranges of places where ranks take turns.
+        """Yields this reader's ranges of places, when ranks take turns.
 
         Args:
             taken: How many of this reader's places to leave out.
@@ -101,7 +101,7 @@ class ReaderPlaces:
 
 
 def between(ranges: Iterable[range], start: int, stop: int | None) -> Iterator[range]:
-    """Yields what lies of ranges between two places, counted from the first of these.
+    """Yields the parts of ranges that lie between two places, counted from the first of these.
 
     Args:
         ranges: In ascending order.
@@ -129,7 +129,7 @@ def stop_of_stream(
         total: How many samples the epoch has.
         start: The place at which the iteration begins.
         world: How many ranks.
-        batch: How many samples a loader puts into a batch, None where the stream was not told.
+        batch: How many samples a loader puts into a batch, None where that is not known.
         distribution: See `stop_for`.
     """
     if world == 1:

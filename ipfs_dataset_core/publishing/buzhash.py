@@ -84,7 +84,7 @@ def _next_cut(data: bytearray, position: int, size: int) -> int:
 
 
 class _Hashes:
-    """Buffers and tables, used by one thread."""
+    """Computes the hashes of many windows at once, with buffers and tables that one thread uses."""
 
     def __init__(self) -> None:
         import numpy as np  # noqa: PLC0415 - only where this chunker is chosen
@@ -102,7 +102,8 @@ class _Hashes:
         self._offsets = (
             torch.arange(_WINDOW, dtype=torch.int32).mul_(256).repeat(_STRETCH // _WINDOW)
         )
-        # The places in the tables of all bytes, then the hashes of all windows; and those from the first on.
+        # For each byte its place in the tables, later the hash of each window; and the XOR of all bytes up to
+        # each.
         self._index = torch.empty(_STRETCH, dtype=torch.int32)
         self._sums = torch.empty(_STRETCH, dtype=torch.int32)
         self._arrays = self._index.numpy(), self._sums.numpy()

@@ -78,7 +78,7 @@ class _Bar(tqdm):  # type: ignore[type-arg] # at run time it takes no parameter
 
 
 def can_be_read_again(dataset: Any) -> bool:
-    """Tells whether a dataset yields all samples once more after it was read, as an iterator does not."""
+    """Returns whether a dataset yields all samples once more after it was read; iterators do not."""
     return not hasattr(dataset, "__next__")
 
 
@@ -164,7 +164,7 @@ def _why_not(dataset: Any) -> str | None:  # noqa: PLR0911 - one for each kind o
 
 
 def _is_view(dataset: Any) -> bool:
-    """Tells whether it is the keys or items of a dict, which have an order."""
+    """Returns whether it is the keys or items of a dict, which have an order."""
     return isinstance(dataset, (type({}.keys()), type({}.items())))
 
 
@@ -178,7 +178,7 @@ def _is_batching(dataset: Any) -> bool:
 
 
 def _is_iterable_dataset(dataset: Any) -> bool:
-    """Torch's class inherits a ``__getitem__`` that only raises."""
+    """Returns whether it is torch's `IterableDataset`, which inherits a ``__getitem__`` that only raises."""
     data = sys.modules.get("torch.utils.data")
     return data is not None and isinstance(dataset, data.IterableDataset)
 

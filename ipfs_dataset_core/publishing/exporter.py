@@ -64,8 +64,8 @@ class IPFSDatasetExporter:
             behind samples that are chosen by their content, so that a new version has most leaves in common
             with the one before. ``"size-1048576"`` and ``"buzhash"`` give the CIDs of ``ipfs add`` with such
             a ``--chunker``.
-        shard_bytes: How large a shard may become; on average they are six tenths of that, for they end
-            where the content says.
+        shard_bytes: How many bytes a shard may have; on average shards have six tenths of that, since they
+            end where the content determines it.
         form: In which form to publish: the name of an exporter plugin, or an exporter. Datasets are
             imported in any installed form.
         codecs: How to encode values of further types.
@@ -80,7 +80,12 @@ class IPFSDatasetExporter:
     Attributes:
         uploaded: What the last export made, what of it was there already, and what was sent; it counts
             while an export runs. ``str(exporter.uploaded)`` is such as "57.4 MB, 54.1 MB already there".
-        published_name: The IPNS name ``k51…`` that points to the last export, None where none was wanted.
+        published_name: The IPNS name ``k51…`` that points to the last export, None if no key was given.
+
+    Raises:
+        AddressError: There is no such profile or chunker, or `address` is neither text nor a path.
+        TypeError: An option has an unknown name.
+        ValueError: `shard_bytes` or an option is out of range.
     """
 
     def __init__(
@@ -133,8 +138,8 @@ class IPFSDatasetExporter:
         goes on where it was when it is run again, and that of a new version sends what has changed.
 
         Args:
-            dataset: A map-style or iterable dataset, or any ordered iterable of samples; of an array or
-                tensor they are what its first dimension counts.
+            dataset: A map-style or iterable dataset, or any ordered iterable of samples; those of an array or
+                tensor are its parts along the first dimension.
             name: What to call its pin; None is the exporter's own name.
             card: What the dataset is: a `DatasetCard`, or the path of a ``README.md`` whose header is YAML.
                 It is kept with the dataset and shown on its page.
@@ -268,10 +273,10 @@ class IPFSDatasetExporter:
 
         Raises:
             ExportError: Parts are missing, given twice, or do not belong together; or there are no samples.
-            FormatError: A record or a ledger is damaged.
+            FormatError: A record or a ledger is damaged; or the README that is given as the card has none, or
+                an unknown licence.
             OSError: A ledger cannot be read.
             TransportError: The node or store did not take the blocks, or lacks what should be pinned.
-            FormatError: The README that is given as the card has none, or an unknown licence.
         """
         form, exporter = named_exporter(self._form, self._described(None, card))
         records = read_parts(parts, self._settings(form))
@@ -364,7 +369,8 @@ class IPFSDatasetExporter:
             target_transform: Applied to the second part of samples that are tuples.
 
         Raises:
-            FormatError: What is there is not a published dataset, or damaged.
+            AddressError: The URL cannot be used.
+            FormatError: The object is not a published dataset, or damaged.
             TransportError: The sources did not deliver.
         """
         connections = connections_to_published(self._address, self._options, url)

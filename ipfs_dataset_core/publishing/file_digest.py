@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-# So many pieces wait for the thread at most.
+# Pieces that wait for the thread at most.
 _MOST_WAITING = 8
 
 
 class DigestThread:
-    """The thread; it is started at the first use, and ends when this is closed."""
+    """The thread that computes digests; it is started at the first use, and ends with `close`."""
 
     def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: deque[Future[None]] = deque()
 
     def file(self) -> FileDigest:
-        """Returns the digest of a file that is about to be written."""
+        """Returns a new digest, for a file that is about to be written."""
         return FileDigest(self)
 
     def run(self, digest: hashlib._Hash, piece: bytes) -> Future[None]:
-        """Adds a piece to a digest when those before it were added; waits while too many are waiting."""
+        """Adds a piece to a digest, after those before it; blocks while too many pieces are waiting."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, "ipfs-dataset-digest")
         while len(self._waiting) >= _MOST_WAITING:

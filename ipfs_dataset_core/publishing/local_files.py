@@ -44,7 +44,7 @@ class PublishedFiles:
     Attributes:
         cid: The root.
         uploaded: What was made, what of it was there already, and what was sent.
-        published_name: The IPNS name ``k51…`` that points to them, None where none was wanted.
+        published_name: The IPNS name ``k51…`` that points to them, None if no key was given.
     """
 
     cid: str
@@ -72,7 +72,7 @@ def publish_path(
         profile: How files are cut into blocks, on which the CID depends.
         hidden: Whether files of folders whose names start with a dot are published as well.
         name: What to call the pin.
-        progress: Called with the number of bytes of files that were read since it was last called.
+        progress: Called with the number of bytes that were read of files since the last call.
         ipns: A key, as the node calls it, whose IPNS name is to point to them from now on.
         create_key: Whether the node makes that key where it has none of that name.
         **options: Fields of `Options`.

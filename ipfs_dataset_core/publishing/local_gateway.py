@@ -42,9 +42,9 @@ _RAW = "application/vnd.ipld.raw"
 _SUBDOMAIN = re.compile(r"(?P<root>[a-z0-9]+)\.ipfs\.localhost", re.IGNORECASE)
 # No file needs more digits, and Python refuses to convert thousands of them.
 _RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})")
-# Another name could be one that a stranger's page had led to this machine.
+# Any other name may be one that a foreign page made to resolve to this machine (DNS rebinding).
 _OWN_HOSTS = frozenset({"localhost", HOST, "[::1]"})
-# What Python's own table of types lacks, or has differently from system to system.
+# Types that Python's own table lacks, or that differ from system to system.
 _TYPES = {".md": "text/markdown", ".json": "application/json", ".webp": "image/webp"}
 
 
@@ -135,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not path.startswith("/ipfs/"):
             self._text(HTTPStatus.NOT_FOUND, "There is nothing but /ipfs/CID", body=body)
             return
-        kind = self._wanted_kind()
+        kind = self._requested_kind()
         if kind == _RAW and "/" not in (root := path.removeprefix("/ipfs/").rstrip("/")):
             # As trustless gateways do, so that other programs may read from here and verify.
             block = self.server.connections.fetcher().block(CID.parse(root))
@@ -156,13 +156,13 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._listing(source, path, body=body)
 
-    def _wanted_kind(self) -> str | None:
-        """Returns in which form of blocks the client wants the answer, None where it wants the content."""
+    def _requested_kind(self) -> str | None:
+        """Returns the form of blocks that the client requested, None where it requested the content."""
         query = parse_qs(urlsplit(self.path).query).get("format", [""])
         accepted = self.headers.get("Accept", "")
         kinds = (_RAW, "application/vnd.ipld.car", "application/vnd.ipfs.ipns-record")
         for kind in kinds:
-            # The last part of each is what `format` calls it.
+            # The last part of each is its name in the parameter `format`.
             if kind in accepted or query[0] == kind.rpartition(".")[2]:
                 return kind
         return None
@@ -222,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
         if status is HTTPStatus.PARTIAL_CONTENT:
             more.append(("Content-Range", f"bytes {start}-{stop - 1}/{file.size}"))
         file.read_ahead(start, stop)
-        # The first piece before the headers: an error can still be told.
+        # The first piece is read before the headers are sent, so that an error can still become the answer.
         first = file.read_at(start, min(_PIECE_BYTES, stop - start)) if body else b""
         self._head(status, _type_of(path), stop - start, *more)
         if body:

@@ -67,7 +67,7 @@ def named_dataset(name: str) -> Any:
 
 
 def _imported(module: str, path: str) -> Any:
-    # As `python -m`: what is in the current folder can be imported.
+    # As with `python -m`, modules in the current folder can be imported.
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

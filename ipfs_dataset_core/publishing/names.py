@@ -34,7 +34,7 @@ def publish_name(
 
     Args:
         cid: What the name is to point to: a CID, or a URL such as ``ipfs://CID``.
-        key: What the node calls the key of the name; ``"self"`` is the node's own.
+        key: The name that the key has at the node; ``"self"`` is the node's own.
         address: A node's RPC API; None is the node that runs on this machine.
         create_key: Whether the node makes the key where it has none of that name.
         **options: See `Options`.
@@ -53,7 +53,18 @@ def publish_name(
 
 
 def find_key(transport: Transport, key: str, *, create: bool) -> str:
-    """Returns the name of a node's key; raises as `publish_name` does."""
+    """Returns the IPNS name of a node's key.
+
+    Args:
+        transport: The node.
+        key: The name that the key has at the node.
+        create: Whether the node makes the key where it has none of that name.
+
+    Raises:
+        AddressError: The transport has no keys.
+        ObjectNotFoundError: The node has no such key.
+        TransportError: The node did not answer, or refused.
+    """
     try:
         return transport.name_of_key(key, create=create)
     except NotImplementedError:
@@ -64,7 +75,7 @@ def find_key(transport: Transport, key: str, *, create: bool) -> str:
 
 
 def publish_new_version(transport: Transport, root: CID, key: str) -> str:
-    """Publishes a name for data that were just published; an error states that the data are published.
+    """Points a key's name to data that were just published; an error states that the data are published.
 
     Raises:
         TransportError: The name could not be published.

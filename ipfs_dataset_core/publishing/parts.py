@@ -1,7 +1,7 @@
 """Parts of a dataset that are exported by themselves: the record of each, and a ledger of those finished.
 
-A record is a JSON object. What is common to all forms is made and checked here; an exporter adds what it
-needs to know to put the parts together. Records come back from other machines: they may be anything.
+A record is a JSON object. The fields that all forms have are made and checked here; an exporter adds those
+from which it puts the parts together. Records come back from other machines, so they may be anything.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 IDENTIFIER = "ipfs-dataset-part"
 MAX_PARTS = 1 << 32
-# So many numbers of missing parts are named.
+# How many numbers of missing parts a message names.
 _NAMED = 10
 
 # What `IPFSDatasetExporter.assemble` takes.
@@ -40,7 +40,7 @@ def make_record(
     Args:
         part: Its number.
         root: The directory with its files.
-        content: What its exporter knows of it.
+        content: What its exporter recorded, which `Exporter.assemble` needs.
         settings: What has to be the same for all parts of a dataset: the form and what CIDs depend on.
     """
     return {"identifier": IDENTIFIER, "part": part, "root": str(root), **settings, **content}
@@ -90,9 +90,9 @@ def check_record(record: Any, settings: Mapping[str, str | None], what: str) -> 
     """Checks what is common to all forms in the record of a part, and returns the part's number.
 
     Args:
-        record: What should be one.
-        settings: What it has to agree with.
-        what: What errors call it.
+        record: The value to check.
+        settings: The values that the record has to have.
+        what: The name of the record in messages.
 
     Raises:
         ExportError: The part was exported with other settings.
@@ -137,7 +137,7 @@ class Ledger:
     def records(self) -> list[Any]:
         """Returns the records, each once.
 
-        A line that is cut off, since who wrote it was killed, is left out: its part counts as missing.
+        A line that is cut off, because its writer was killed, is left out: its part counts as missing.
 
         Raises:
             FormatError: A line is JSON, but no record of a part.
@@ -174,14 +174,14 @@ class Ledger:
         return None
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Adds a record, so that it is there after a power cut.
+        """Adds a record and syncs the file, so that the record survives a power cut.
 
         Raises:
             OSError: The file cannot be written.
         """
         line = json.dumps(record, separators=(",", ":"), allow_nan=False)
-        # One write to the end of the file: lines of several processes do not mix. The first newline ends
-        # what a process has left that was killed while it wrote; an empty line counts for nothing.
+        # One write to the end of the file: lines of several processes do not mix. The first newline ends a
+        # line that a killed process left unfinished; empty lines are skipped.
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             data = f"\n{line}\n".encode() if os.fstat(descriptor).st_size else f"{line}\n".encode()

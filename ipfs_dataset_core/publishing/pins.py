@@ -69,8 +69,8 @@ def add_pin(
         cid: The root: a CID, or a URL such as ``ipfs://CID``.
         address: As for `list_pins`.
         name: What to call the pin. Pinning again renames it.
-        node: For a pinning service: the API of a node that has the data. The service is told its addresses,
-            and the node is told to connect to the service.
+        node: For a pinning service: the API of a node that has the data. The service receives its addresses,
+            and the node connects to the service.
         **options: See `Options`.
 
     Raises:
@@ -86,7 +86,7 @@ def add_pin(
         if node is not None:
             if "node" not in inspect.signature(transport.pin).parameters:
                 raise AddressError(f"{transport.name} is no pinning service, which node= is for")
-            # Its credentials are none of the service's.
+            # Credentials of the service must not be sent to the node.
             plain = attrs.evolve(chosen, auth=None, headers={})
             how["node"] = stack.enter_context(closing(connect(str(node), plain)))
         with_retries(lambda: transport.pin(root, **how), chosen.retries)
@@ -163,7 +163,11 @@ def _pinning(address: str | os.PathLike[str] | None, options: Options) -> Iterat
 
 
 def parse_root(cid: str | CID) -> CID:
-    """Returns the CID that a user gave in any form, without a path."""
+    """Returns the CID that a user gave, as such or in any form of URL.
+
+    Raises:
+        AddressError: It is no CID, or has a path, or is an IPNS name.
+    """
     if isinstance(cid, CID):
         return cid
     url = parse_object_url(cid)

@@ -55,7 +55,7 @@ def publish(
             lost.
         samples: What to publish.
         transport: Stores the blocks.
-        profile: Decides on the blocks.
+        profile: How files and directories become blocks.
         retries: How often a request that may succeed later is tried again.
         deadline: Seconds in all for one batch of blocks, over all tries.
         name: What to call the pin, where the transport has names of pins.
@@ -103,7 +103,7 @@ def publish(
 
 
 def _noting(emit: Callable[[CID, bytes], None], blocks: list[CID]) -> Callable[[CID, bytes], None]:
-    """Returns what notes the CIDs of blocks and passes them on."""
+    """Returns a function that notes the CIDs of blocks and passes the blocks on."""
 
     def noted(cid: CID, block: bytes) -> None:
         blocks.append(cid)

@@ -31,8 +31,9 @@ BATCH_BYTES = 8 << 20
 MOST_LOSSES = 3
 # A node receives the second batch while it stores the first: with one at a time both sides would wait.
 _UNDER_WAY = 2
+# Bytes.
 _FREED = 16 << 20
-# After a batch of which nothing was there, one block of so many is looked for, as long as none is found.
+# After a batch that was new as a whole, one block in this many is looked up, until one is found.
 _PROBE_EVERY = 8
 
 
@@ -63,7 +64,7 @@ class UploadCount:
         self.bytes += size
 
     def stored(self, batch: _Blocks, sent: _Blocks) -> None:
-        """Counts a batch that is stored, and the part of it that was sent for that."""
+        """Counts a batch that is stored, and the part of it that was sent."""
         in_all, sent_bytes = (sum(len(block) for _, block in part) for part in (batch, sent))
         self.present_blocks += len(batch) - len(sent)
         self.present_bytes += in_all - sent_bytes
@@ -75,7 +76,7 @@ class UploadCount:
 
         Args:
             error: The error.
-            undone: What is not done, a participle.
+            undone: A participle, such as "published", for what has not been done.
         """
         stored = self.present_bytes + self.sent_bytes
         if not stored and not error.retryable:
@@ -98,9 +99,9 @@ class UploadCount:
 class BlockUpload:
     """Uploads blocks in batches, two at once where the transport allows it, while further blocks are made.
 
-    A transport is first asked which blocks of a batch it lacks, in the thread that uploads the batch. To ask
-    for all would slow down the upload of data that are new, so after a batch that was new as a whole only
-    one block in eight is looked for, until one is found.
+    `Transport.lacking` first returns which blocks of a batch have to be sent, in the thread that uploads the
+    batch. Looking all of them up would slow down the upload of new data, so after a batch that was new as a
+    whole only one block in eight is looked up, until one is found.
 
     Args:
         transport: Stores the blocks.
@@ -128,11 +129,12 @@ class BlockUpload:
         self._at_once = min(_UNDER_WAY, transport.concurrency)
         self._under_way: set[Future[tuple[_Blocks, _Blocks]]] = set()
         self._threads = ThreadPoolExecutor(self._at_once, "ipfs-dataset-upload")
-        self._asks = True
+        self._looks_up = True
         self._all_new = False
         self.count = UploadCount() if count is None else count
-        # Having freed so much at once, glibc keeps what is freed later: a fifth of an export's time
-        # would go into giving the memory of sent blocks back, and into getting it again, cleared.
+        # After so much was freed at once, glibc raises its threshold and keeps memory that is freed later.
+        # Otherwise a fifth of an export's time went into returning the memory of sent blocks to the system,
+        # and into getting it back cleared.
         bytearray(_FREED)
 
     def emit(self, cid: CID, block: bytes) -> None:
@@ -158,9 +160,9 @@ class BlockUpload:
             self._under_way.add(self._threads.submit(self._put, batch))
 
     def _put(self, batch: _Blocks) -> tuple[_Blocks, _Blocks]:
-        """Stores a batch; returns it, and what of it was sent for that."""
+        """Stores a batch; returns it, and the part of it that was sent."""
         with until(time.monotonic() + self._deadline):
-            lacking = self._lacking(batch) if self._asks else batch
+            lacking = self._lacking(batch) if self._looks_up else batch
             # Storing a block twice is storing it once, so a batch can be sent again whole.
             if lacking:
                 with_retries(lambda: self._transport.put_blocks(lacking), self._retries)
@@ -176,7 +178,7 @@ class BlockUpload:
             lacking = self._transport.lacking(batch)
         except TransportError as error:
             log.info("Everything is sent, whether it is there or not: %s", error)
-            self._asks = False
+            self._looks_up = False
             return batch
         self._all_new = len(lacking) == len(batch)
         return lacking
@@ -197,7 +199,7 @@ class BlockUpload:
 
 
 def with_advice(error: E, advice: str) -> E:
-    """Returns an error like the one given, whose message ends with some advice."""
-    told = type(error)(f"{error}. {advice}")
-    vars(told).update(vars(error))
-    return told
+    """Returns an error of the same type and attributes, whose message ends with some advice."""
+    advised = type(error)(f"{error}. {advice}")
+    vars(advised).update(vars(error))
+    return advised

@@ -1,4 +1,4 @@
-"""Damaged copies of small files: cut, hit here and there, and with numbers made as large as they go."""
+"""Damaged copies of small files: cut off, with some bytes changed, and with numbers made very large."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 _CUTS = 40
 _HITS = 60
-# Headers are in front and tables of contents at the end; there lengths and counts are.
+# Bytes at either end, where headers and tables of contents have lengths and counts.
 _EDGE = 64
 
 

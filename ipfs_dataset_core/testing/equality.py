@@ -1,4 +1,4 @@
-"""Whether two values of samples are equal, for the contracts: `==` alone cannot tell of arrays."""
+"""Whether two values of samples are equal, for the contracts: `==` gives no single answer for arrays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 
 
 def same_value(one: Any, other: Any) -> bool:  # noqa: PLR0911 - one for each kind of value
-    """Tells whether two values are equal and of the same type, all the way down.
+    """Returns whether two values are equal and of the same type, all the way down.
 
     Looks into tuples, lists, dictionaries, dataclasses and attrs classes; compares tensors and arrays by
     type, shape and elements, and PIL images by mode, palette and pixels. NaN is equal to NaN.

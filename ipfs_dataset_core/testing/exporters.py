@@ -50,7 +50,7 @@ class ExporterContract:
         return [(number, f"sample {number}") for number in range(50)]
 
     def same(self, one: Any, other: Any) -> bool:
-        """Tells whether two samples are equal, as `same_value` does; override it for types of your own."""
+        """Returns whether two samples are equal, as `same_value` does; override it for types of your own."""
         return same_value(one, other)
 
     @pytest.fixture
@@ -71,7 +71,7 @@ class ExporterContract:
         return transport.directory(root)
 
     def loaded(self, exporter: Exporter, samples: Any) -> PublishedSamples:
-        """Returns what loading gives back of exported samples."""
+        """Returns the published samples that loading gives after an export."""
         found = exporter.load(self.published(exporter, samples))
         _terms.must(
             found is not None, "`load` has to recognise what `export` wrote, and returned None"

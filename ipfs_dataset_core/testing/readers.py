@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.interfaces import MemberIndex, Sample
 
-# How many parts of an index are read with.
+# How many parts of an index are tried.
 _MOST_PARTS = 30
 _REFUSALS = (FormatError, LimitError, MissingDependencyError)
 _terms = Terms("docs/how-to/add-a-format.md#test-it")
@@ -54,8 +54,8 @@ class Example:
 class ReaderContract:
     """The contract of a format. Inherit it, and override the fixtures `plugin` and `example`.
 
-    Override `large` as well where the format is read piece by piece: without it, that memory stays flat is
-    not tested.
+    Override `large` as well where the format is read piece by piece: it is needed to test that memory stays
+    flat.
 
     Attributes:
         detects_damage: Whether the format notices bytes that changed, by a checksum for instance. Where it
@@ -109,7 +109,7 @@ class ReaderContract:
         return reader
 
     def same(self, one: Any, other: Any) -> bool:
-        """Tells whether two values are equal, as `same_value` does; override it for types of your own."""
+        """Returns whether two values are equal, as `same_value` does; override it for types of your own."""
         return same_value(one, other)
 
     def test_the_declaration_travels_to_workers(self, declared: ReaderPlugin) -> None:

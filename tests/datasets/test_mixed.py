@@ -253,7 +253,7 @@ def test_states_of_other_mixtures_are_refused():
 def test_the_parameters_of_a_state_win_with_a_warning():
     state = mixed(lanes=1).state_dict()
     other = mixed(seed=5, lanes=1)
-    with pytest.warns(UserWarning, match=r"as the state says, with seed=0 \(here 5\)"):
+    with pytest.warns(UserWarning, match=r"as in the state, with seed=0 \(here 5\)"):
         other.load_state_dict(state)
     assert list(other) == list(mixed(lanes=1))
 

@@ -224,7 +224,7 @@ class Unknown(Dataset[int]):
 
 def test_what_does_not_know_its_blocks_is_refused_with_what_to_do():
     for dataset in (Unknown(), [1, 2], Subset(Unknown(), [1])):
-        with pytest.raises(TypeError, match="does not say which of its samples lie together"):
+        with pytest.raises(TypeError, match="does not define which of its samples lie together"):
             BlockShuffleSampler(dataset)
 
 
