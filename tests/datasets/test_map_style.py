@@ -160,7 +160,7 @@ def test_one_object_or_url_needs_no_list(store):
 
 
 def test_other_objects_are_refused_at_once(store):
-    with pytest.raises(TypeError, match="IPFSObject values, not 3"):
+    with pytest.raises(TypeError, match="IPFSObject values or URLs, not 3"):
         IPFSDataset([3], store.address)  # type: ignore[list-item]
     for wrong in (None, 3):
         with pytest.raises(
