@@ -30,6 +30,9 @@ _DAMAGE = (
     *(zlib.error, lzma.LZMAError, struct.error),
 )
 _PIECE_BYTES = 1 << 20
+# A file with such a name is an archive, also where it is damaged so that nothing else shows that.
+_ZIP_NAMES = (".zip",)
+_TAR_NAMES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _WORDS = {"true": True, "false": False, "none": None}
 
 
@@ -115,7 +118,11 @@ class LocalSamples:
             self._names = [path.name]
         else:
             raise AddressError(f"{str(path)!r} is neither a file nor a folder")
-        self._is_archive = path.is_file() and (tarfile.is_tarfile(path) or zipfile.is_zipfile(path))
+        self._is_archive = path.is_file() and (
+            path.name.lower().endswith((*_ZIP_NAMES, *_TAR_NAMES))
+            or tarfile.is_tarfile(path)
+            or zipfile.is_zipfile(path)
+        )
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         if self._is_archive:
@@ -132,7 +139,10 @@ class LocalSamples:
 
     def _members(self) -> Iterator[tuple[str, bytes]]:
         try:
-            if zipfile.is_zipfile(self._path):
+            name = self._path.name.lower()
+            if name.endswith(_ZIP_NAMES) or (
+                not name.endswith(_TAR_NAMES) and zipfile.is_zipfile(self._path)
+            ):
                 with zipfile.ZipFile(self._path) as archive:
                     for entry in archive.infolist():
                         if not entry.is_dir():
