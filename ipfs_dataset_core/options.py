@@ -141,7 +141,7 @@ def _seconds(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
     # Systems cannot wait for longer than some hundred years, and fail at it.
     if not 0 < value <= _MOST_SECONDS:
         raise ValueError(
-            f"{attribute.name} must be more than 0 and at most {_MOST_SECONDS:,} seconds, not {value!r}"
+            f"{attribute.name} must be finite, from above 0 to {_MOST_SECONDS:,} seconds, not {value!r}"
         )
 
 
