@@ -60,6 +60,12 @@ def take_line(buffer: bytearray) -> str | None:
         raise FormatError(f"a line of multistream-select is not UTF-8: {line[:60]!r}") from None
 
 
+def _check_version(line: str) -> None:
+    """Checks the line with which each side begins."""
+    if line != VERSION:
+        raise FormatError(f"it does not speak multistream-select 1.0, but {line[:60]!r}")
+
+
 class Proposal:
     """The side that proposes one protocol after the other.
 
@@ -95,10 +101,7 @@ class Proposal:
             if line is None:
                 break
             if not self._greeted:
-                if line != VERSION:
-                    raise FormatError(
-                        f"it does not speak multistream-select 1.0, but {line[:60]!r}"
-                    )
+                _check_version(line)
                 self._greeted = True
             elif line == self._left[0]:
                 self.chosen = line
@@ -139,10 +142,7 @@ class Selection:
             if line is None:
                 break
             if not self._greeted:
-                if line != VERSION:
-                    raise FormatError(
-                        f"it does not speak multistream-select 1.0, but {line[:60]!r}"
-                    )
+                _check_version(line)
                 self._greeted = True
                 reply += encode_line(VERSION)
                 continue
