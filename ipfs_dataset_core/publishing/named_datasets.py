@@ -12,7 +12,7 @@ import tarfile
 import zipfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl
 
 from ipfs_dataset_core.errors import AddressError, ExportError, FormatError
@@ -118,14 +118,10 @@ class LocalSamples:
             self._names = [path.name]
         else:
             raise AddressError(f"{str(path)!r} is neither a file nor a folder")
-        self._is_archive = path.is_file() and (
-            path.name.lower().endswith((*_ZIP_NAMES, *_TAR_NAMES))
-            or tarfile.is_tarfile(path)
-            or zipfile.is_zipfile(path)
-        )
+        self._archive = _archive_kind(path) if path.is_file() else None
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        if self._is_archive:
+        if self._archive:
             for name, data in self._members():
                 yield self._decoded(name, data), name
             return
@@ -139,10 +135,7 @@ class LocalSamples:
 
     def _members(self) -> Iterator[tuple[str, bytes]]:
         try:
-            name = self._path.name.lower()
-            if name.endswith(_ZIP_NAMES) or (
-                not name.endswith(_TAR_NAMES) and zipfile.is_zipfile(self._path)
-            ):
+            if self._archive == "zip":
                 with zipfile.ZipFile(self._path) as archive:
                     for entry in archive.infolist():
                         if not entry.is_dir():
@@ -161,6 +154,18 @@ class LocalSamples:
 
     def _decoded(self, name: str, data: bytes) -> Any:
         return EncodedFile(data) if name.lower().endswith(_IMAGES) else data
+
+
+def _archive_kind(path: Path) -> Literal["zip", "tar"] | None:
+    """Returns what a file is by its name, else by its content; None where it is no archive."""
+    name = path.name.lower()
+    if name.endswith(_ZIP_NAMES):
+        return "zip"
+    if name.endswith(_TAR_NAMES):
+        return "tar"
+    if zipfile.is_zipfile(path):
+        return "zip"
+    return "tar" if tarfile.is_tarfile(path) else None
 
 
 def _files_below(folder: Path) -> Iterator[str]:
