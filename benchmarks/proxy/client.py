@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from benchmarks.proxy.child_process import ChildProcess
+
 if TYPE_CHECKING:
-    from types import TracebackType
+    from pathlib import Path
 
     from typing_extensions import Self
 
-ROOT = Path(__file__).parents[2]
 _TCP = re.compile(r"/(?:ip4|ip6|dns4?|dns6)/([^/]+)/tcp/(\d+)")
 
 
-class Proxy:
+class Proxy(ChildProcess):
     """A proxy that lives while its ``with`` block does.
 
     Args:
@@ -48,40 +46,24 @@ class Proxy:
         trustless: bool = False,
         certificate: Path | None = None,
     ) -> None:
-        self._gateway, self._api = urlsplit(gateway), api
-        self._command = [sys.executable, "-m", "benchmarks.proxy", f"--delay-ms={delay_ms}"]
-        self._command += [] if per_minute is None else [f"--per-minute={per_minute}"]
-        self._command += ["--trustless"] if trustless else []
-        self._command += [f"--certificate={certificate}"] if certificate else []
+        to_gateway, to_api = urlsplit(gateway), _TCP.match(api)
+        options = [f"--delay-ms={delay_ms}"]
+        options += [] if per_minute is None else [f"--per-minute={per_minute}"]
+        options += ["--trustless"] if trustless else []
+        options += [f"--certificate={certificate}"] if certificate else []
+        targets = [f"{to_gateway.hostname}:{to_gateway.port or 80}"]
+        targets += [f"{to_api[1]}:{to_api[2]}"] if to_api else []
+        super().__init__("benchmarks.proxy", *options, *targets)
         self._scheme = "https" if certificate else "http"
+        self.api, self._has_api = api, to_api is not None
 
     def __enter__(self) -> Self:
-        found = _TCP.match(self._api)
-        targets = [f"{self._gateway.hostname}:{self._gateway.port or 80}"]
-        targets += [f"{found[1]}:{found[2]}"] if found else []
-        self._process = subprocess.Popen(
-            [*self._command, *targets],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        ports = self._line()
+        super().__enter__()
+        ports = json.loads(self.read_line())
         self.gateway = f"{self._scheme}://127.0.0.1:{ports[0]}"
-        self.api = f"/ip4/127.0.0.1/tcp/{ports[1]}" if found else self._api
+        if self._has_api:
+            self.api = f"/ip4/127.0.0.1/tcp/{ports[1]}"
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait()
 
     def counts(self) -> dict[str, int]:
         """Returns what passed since the last call.
@@ -89,12 +71,6 @@ class Proxy:
         These are requests, refused ones, connections, bytes sent and received, and round trips: the longest
         chain of requests, and connections, each of which began after an answer to the one before.
         """
-        assert self._process.stdin is not None
-        self._process.stdin.write("counts\n")
-        self._process.stdin.flush()
-        counts: dict[str, int] = self._line()
+        self.write_line("counts")
+        counts: dict[str, int] = json.loads(self.read_line())
         return counts
-
-    def _line(self) -> Any:
-        assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())

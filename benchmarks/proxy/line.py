@@ -8,27 +8,24 @@ begins slowly. In a process of its own; `Line` starts it.
 from __future__ import annotations
 
 import socket
-import subprocess
 import sys
 import threading
 import time
 from collections import deque
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from types import TracebackType
+from benchmarks.proxy.child_process import ChildProcess
 
+if TYPE_CHECKING:
     from typing_extensions import Self
 
-ROOT = Path(__file__).parents[2]
 _PIECE_BYTES = 1 << 18
 # Bytes under way in one direction of a connection: more than any peer has allowed to be.
 _MOST_BYTES = 256 << 20
 
 
-class Line:
+class Line(ChildProcess):
     """A line that lives while its ``with`` block does.
 
     Args:
@@ -43,31 +40,12 @@ class Line:
     port: int
 
     def __init__(self, host: str, port: int, round_trip_ms: float) -> None:
-        self._arguments = [host, str(port), str(round_trip_ms / 2000)]
+        super().__init__("benchmarks.proxy.line", host, str(port), str(round_trip_ms / 2000))
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.proxy.line", *self._arguments],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
+        super().__enter__()
+        self.port = int(self.read_line())
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait()
 
 
 class _Direction:
