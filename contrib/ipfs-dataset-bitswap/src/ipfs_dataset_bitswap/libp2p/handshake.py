@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import socket
 
     from ipfs_dataset_bitswap.libp2p.identity import Identity
+    from ipfs_dataset_core import TransportError
 
 NOISE = "/noise"
 _PIECE = 16 << 10
@@ -42,36 +43,30 @@ class _Wire:
     def _set_timeout(self, doing: str) -> None:
         left = self._end - time.monotonic()
         if left <= 0:
-            raise TransportTimeoutError(f"peer {self._peer} did not finish {doing} in time")
+            raise self._failure(TimeoutError(), doing)
         self._sock.settimeout(left)
 
     def send(self, data: bytes, doing: str) -> None:
         self._set_timeout(doing)
         try:
             self._sock.sendall(data)
-        except TimeoutError:
-            raise TransportTimeoutError(
-                f"peer {self._peer} did not finish {doing} in time"
-            ) from None
         except OSError as error:
-            raise self._broken(error, doing) from None
+            raise self._failure(error, doing) from None
 
     def receive(self, doing: str) -> None:
         """Appends what arrives next to `received`."""
         self._set_timeout(doing)
         try:
             data = self._sock.recv(_PIECE)
-        except TimeoutError:
-            raise TransportTimeoutError(
-                f"peer {self._peer} did not finish {doing} in time"
-            ) from None
         except OSError as error:
-            raise self._broken(error, doing) from None
+            raise self._failure(error, doing) from None
         if not data:
             raise PeerClosedError(f"peer {self._peer} closed the connection during {doing}")
         self.received += data
 
-    def _broken(self, error: OSError, doing: str) -> PeerClosedError:
+    def _failure(self, error: OSError, doing: str) -> TransportError:
+        if isinstance(error, TimeoutError):
+            return TransportTimeoutError(f"peer {self._peer} did not finish {doing} in time")
         return PeerClosedError(
             f"the connection to peer {self._peer} broke during {doing}: {error.strerror or error}"
         )
