@@ -333,7 +333,7 @@ def test_a_closed_filesystem_opens_again(fs, root):
 def test_a_wrong_option_is_named(reading):
     with pytest.raises(TypeError, match="unknown option time_out"):
         reading(time_out=3)
-    with pytest.raises(ValueError, match="timeout must be more than 0"):
+    with pytest.raises(ValueError, match="timeout must be finite, from above 0"):
         reading(timeout=0)
 
 
