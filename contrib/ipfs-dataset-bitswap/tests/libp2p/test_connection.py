@@ -18,9 +18,10 @@ from ipfs_dataset_bitswap.libp2p import address as address_module
 from ipfs_dataset_bitswap.libp2p import connection as connection_module
 from ipfs_dataset_bitswap.libp2p import yamux
 from ipfs_dataset_bitswap.libp2p.address import PeerAddress
-from ipfs_dataset_bitswap.libp2p.connection import MAX_OUTBOUND_STREAMS, STREAM_WINDOW, dial
+from ipfs_dataset_bitswap.libp2p.connection import MAX_OUTBOUND_STREAMS, dial
 from ipfs_dataset_bitswap.libp2p.errors import PeerClosedError, PeerProtocolError
 from ipfs_dataset_bitswap.libp2p.identity import Identity
+from ipfs_dataset_bitswap.libp2p.inbound import STREAM_WINDOW
 from ipfs_dataset_bitswap.libp2p.messages import MessageHandler, delimited
 from ipfs_dataset_bitswap.libp2p.multistream import VERSION, Selection, encode_line
 

@@ -125,7 +125,7 @@ def test_any_frames_end_in_a_typed_error(frames, places):
     assert kind in (PeerClosedError, PeerProtocolError), message
     assert "was not handled" not in message
     assert connection._streams == {}
-    assert len(connection._incoming) <= MAX_INBOUND_STREAMS
+    assert len(connection._inbound) <= MAX_INBOUND_STREAMS
     assert all(len(one) <= LIMIT for one in handled)
 
 

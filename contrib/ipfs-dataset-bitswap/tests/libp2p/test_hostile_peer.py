@@ -9,6 +9,7 @@ import time
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from ipfs_dataset_bitswap.libp2p import connection as connection_module
+from ipfs_dataset_bitswap.libp2p import inbound as inbound_module
 from ipfs_dataset_bitswap.libp2p import yamux
 from ipfs_dataset_bitswap.libp2p.connection import MAX_INBOUND_STREAMS, dial
 from ipfs_dataset_bitswap.libp2p.errors import (
@@ -759,7 +760,7 @@ def test_messages_against_the_rules_end_the_connection(peer, connect, sent, flag
 
 
 def test_unfinished_messages_are_bounded_together(peer, connect, monkeypatch):
-    monkeypatch.setattr(connection_module, "MAX_UNFINISHED", 1 << 20)
+    monkeypatch.setattr(inbound_module, "MAX_UNFINISHED", 1 << 20)
 
     def script(side):
         side.secure()
@@ -787,7 +788,7 @@ def test_a_stream_of_messages_that_is_reset_is_forgotten(peer, connect):
     connection = connect(peer(script), inbound={ECHO: MessageHandler(received.append, 1000)})
     wait_until(lambda: received)
     assert received == [b"whole"]
-    assert connection._unfinished == 0
+    assert connection._inbound.unfinished == 0
 
 
 def test_what_a_handler_raises_ends_the_connection(peer, connect):

@@ -10,9 +10,6 @@ import socket
 import threading
 import time
 import weakref
-from collections import deque
-from collections.abc import Callable, Mapping
-from contextvars import Context
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_bitswap.libp2p import identify, yamux
@@ -22,8 +19,8 @@ from ipfs_dataset_bitswap.libp2p.errors import (
     PeerProtocolError,
 )
 from ipfs_dataset_bitswap.libp2p.handshake import agree_on_yamux, secure
-from ipfs_dataset_bitswap.libp2p.messages import MessageAssembler, MessageHandler, delimited
-from ipfs_dataset_bitswap.libp2p.multistream import Proposal, Selection
+from ipfs_dataset_bitswap.libp2p.inbound import InboundStreams, start_thread
+from ipfs_dataset_bitswap.libp2p.multistream import Proposal
 from ipfs_dataset_bitswap.libp2p.stream import Stream
 from ipfs_dataset_core import (
     FormatError,
@@ -38,24 +35,18 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_bitswap.libp2p.address import PeerAddress
     from ipfs_dataset_bitswap.libp2p.identity import Identity
+    from ipfs_dataset_bitswap.libp2p.inbound import Inbound
     from ipfs_dataset_bitswap.libp2p.secure_channel import SecureChannel
 
-AGENT = "ipfs-dataset/0.1.0"
 # Streams at once: of the peer, and of this side.
 # Kubo sends each message on a stream of its own, which ends a round trip later: thousands of small blocks a
 # second from far away are hundreds of streams.
 MAX_INBOUND_STREAMS = 1024
 MAX_OUTBOUND_STREAMS = 256
-# Threads that handle streams of the peer; more streams wait.
-MAX_HANDLERS = 16
 # Bytes that have arrived on all streams of a connection and were not read.
 MAX_UNREAD = 64 << 20
 # Numbers of streams that the peer has passed over, and may still use.
 MAX_SKIPPED_NUMBERS = 1024
-# Bytes that may be under way on a stream that data are expected on.
-STREAM_WINDOW = 2 << 20
-# Bytes of unfinished messages of all streams of a connection.
-MAX_UNFINISHED = 32 << 20
 # Seconds in which a stream that the peer has opened has to be negotiated, and one that was closed here has to
 # be ended by the peer.
 STREAM_PATIENCE = 30.0
@@ -74,11 +65,6 @@ _FRAMES_PER_CONTENT = 4
 _CHECK = 5.0
 
 _log = logging.getLogger(__name__)
-
-InboundHandler = Callable[[Stream], None]
-
-
-Inbound = Mapping[str, "InboundHandler | MessageHandler"]
 
 
 def dial(
@@ -195,27 +181,6 @@ def _connect(address: PeerAddress, end: float, *, public_only: bool) -> socket.s
     raise TransportError(f"peer {address} cannot be reached: {strerror or reason}", retryable=True)
 
 
-class _Incoming:
-    """A stream that the peer has opened and no thread of this side reads.
-
-    Attributes:
-        selection: The negotiation of its protocol, None once that has ended.
-        buffer: What has arrived of the negotiation.
-        since: When the stream was opened.
-        handler: What messages are given to.
-        assembler: What cuts them.
-    """
-
-    __slots__ = ("assembler", "buffer", "handler", "selection", "since")
-
-    def __init__(self, selection: Selection) -> None:
-        self.selection: Selection | None = selection
-        self.buffer = bytearray()
-        self.since = time.monotonic()
-        self.handler: MessageHandler | None = None
-        self.assembler = MessageAssembler(0)
-
-
 class PeerConnection:
     """A connection to one peer, shared by any number of threads; `dial` makes it.
 
@@ -247,13 +212,10 @@ class PeerConnection:
         self.received_bytes = 0
         self.lock = threading.Lock()
         self._channel = channel
-        self._identity = identity
-        self._inbound = inbound
-        self._accepted = frozenset([*inbound, identify.PROTOCOL])
+        self._inbound = InboundStreams(peer, identity, inbound, self.lock)
         self._timeout = timeout
         self._idle_timeout = idle_timeout
         self._streams: dict[int, Stream] = {}
-        self._incoming: dict[int, _Incoming] = {}
         self._numbers = itertools.count(1, 2)
         self._last_number = -1
         self._last_of_peer = 0
@@ -261,7 +223,6 @@ class PeerConnection:
         self._outbound_count = 0
         # What a peer may still send on streams that were reset here, all together.
         self._discardable = 0
-        self._unfinished = 0
         # Protocols that were agreed on before.
         self._supported: set[str] = set()
         self._going_away = False
@@ -281,15 +242,12 @@ class PeerConnection:
         self._parser = yamux.FrameParser()
         self._current: Stream | None = None
         self._ending = self._left = 0
-        # Of the chunks that are being processed: what to send, to start and to handle.
+        # What to send in answer to the chunks that are being processed.
         self._answers = bytearray()
-        self._to_handle: deque[tuple[InboundHandler, Stream]] = deque()
-        self._messages: list[tuple[MessageHandler, bytes]] = []
-        self._handlers = 0
         self.unread = 0
         self._process = os.getpid()
         _connections.add(self)
-        self._thread = _start(f"peer {self.peer_id}", self.run, received)
+        self._thread = start_thread(f"peer {self.peer_id}", self.run, received)
 
     # What callers use.
 
@@ -427,8 +385,7 @@ class PeerConnection:
         """Drops a stream that both sides have ended; the caller holds the lock."""
         if stream.finished_here and stream.finished_there and stream.number in self._streams:
             del self._streams[stream.number]
-            incoming = self._incoming.pop(stream.number, None)
-            self._unfinished -= incoming.assembler.waiting if incoming is not None else 0
+            self._inbound.discard(stream)
             self._outbound_count -= stream.number % 2
 
     def forget_reset(self, stream: Stream) -> None:
@@ -454,7 +411,7 @@ class PeerConnection:
             self._error = kind, message
             streams = list(self._streams.values())
             self._streams.clear()
-            self._incoming.clear()
+            self._inbound.clear()
             for stream in streams:
                 stream.fail(message)
             self._ponged.notify_all()
@@ -490,12 +447,7 @@ class PeerConnection:
         if self._answers:
             answers, self._answers = self._answers, bytearray()
             self._channel.queue(answers)
-        if self._to_handle:
-            self._start_handlers()
-        if self._messages:
-            messages, self._messages = self._messages, []
-            for handler, message in messages:
-                handler.receive(message)
+        self._inbound.handle()
 
     def _frame(self, kind: int, flags: int, number: int, length: int) -> None:
         self._count_frame(length if kind == yamux.DATA else 0)
@@ -581,7 +533,7 @@ class PeerConnection:
             return None
         stream = Stream(self, number, window=yamux.INITIAL_WINDOW, timeout=self._timeout)
         self._streams[number] = stream
-        self._incoming[number] = _Incoming(Selection(self._accepted))
+        self._inbound.add(stream)
         return stream
 
     def _charge(self, stream: Stream | None, length: int) -> None:
@@ -605,17 +557,14 @@ class PeerConnection:
         stream = self._current
         self._left -= len(piece)
         if stream is not None and not stream.finished_there:
-            incoming = self._incoming.get(stream.number)
-            if incoming is None:
+            if stream in self._inbound:
+                self._answers += self._inbound.receive(stream, piece)
+            else:
                 stream.receive(piece)
                 if self.unread > MAX_UNREAD:
                     raise PeerProtocolError(
                         f"peer {self.peer} sends faster than its streams are read: {self.unread:,} bytes wait"
                     )
-            elif incoming.selection is not None:
-                self._select(stream, incoming, incoming.selection, piece)
-            else:
-                self._assemble(stream, incoming, piece)
         if not self._left:
             if stream is not None:
                 self._end(stream, self._ending)
@@ -629,94 +578,9 @@ class PeerConnection:
             self.forget_finished(stream)
         elif flags & yamux.FIN:
             stream.finish()
-            incoming = self._incoming.get(stream.number)
-            if incoming is not None:
-                self._ended_by_peer(stream, incoming)
+            if stream in self._inbound:
+                self._answers += self._inbound.end(stream)
             self.forget_finished(stream)
-
-    def _ended_by_peer(self, stream: Stream, incoming: _Incoming) -> None:
-        """Ends a stream that no thread of this side reads."""
-        if not incoming.assembler.is_between:
-            raise PeerProtocolError(
-                f"peer {self.peer} ended a stream of {stream.protocol} within a message"
-            )
-        if not stream.finished_here:
-            stream.finished_here = True
-            self._answers += yamux.frame(yamux.DATA, yamux.FIN, stream.number, 0)
-
-    def _select(
-        self, stream: Stream, incoming: _Incoming, selection: Selection, piece: memoryview
-    ) -> None:
-        """Negotiates the protocol of a stream that the peer has opened."""
-        incoming.buffer += piece
-        try:
-            reply = selection.receive(incoming.buffer)
-        except FormatError as error:
-            raise PeerProtocolError(f"peer {self.peer} broke multistream-select: {error}") from None
-        if selection.chosen is None:
-            self._reply(stream, reply, 0)
-            return
-        stream.protocol = selection.chosen
-        rest = memoryview(bytes(incoming.buffer))
-        incoming.selection, incoming.buffer = None, bytearray()
-        handler = self._inbound.get(stream.protocol)
-        if isinstance(handler, MessageHandler):
-            # Nothing else will be sent on the stream.
-            stream.finished_here = True
-            self._reply(stream, reply, yamux.FIN)
-            incoming.handler, incoming.assembler = handler, MessageAssembler(handler.limit)
-            self._assemble(stream, incoming, rest)
-            return
-        del self._incoming[stream.number]
-        if handler is None:
-            message = identify.own_message(self._identity, AGENT, self._accepted)
-            stream.finished_here = True
-            stream.drain()
-            self._reply(stream, reply + delimited(message), yamux.FIN)
-            return
-        self._reply(stream, reply, 0)
-        self._grow(stream)
-        stream.receive(rest)
-        self._to_handle.append((handler, stream))
-
-    def _grow(self, stream: Stream) -> None:
-        """Allows a stream more than the initial window, once data are expected on it."""
-        more = stream.grow(STREAM_WINDOW)
-        self._answers += yamux.frame(yamux.WINDOW_UPDATE, 0, stream.number, more)
-
-    def _reply(self, stream: Stream, data: bytes, flags: int) -> None:
-        """Answers on a stream that is being negotiated; the first answer acknowledges the stream."""
-        if not data and not flags:
-            return
-        if not stream.acknowledged:
-            stream.acknowledged, flags = True, flags | yamux.ACK
-        stream.send_window -= len(data)
-        if stream.send_window < 0:
-            raise PeerProtocolError(
-                f"peer {self.peer} does not read the answers to its negotiation"
-            )
-        self._answers += yamux.frame(yamux.DATA, flags, stream.number, len(data)) + data
-
-    def _assemble(self, stream: Stream, incoming: _Incoming, piece: memoryview) -> None:
-        """Cuts what arrives on a stream into messages, and lets the peer send as much again."""
-        handler, assembler = incoming.handler, incoming.assembler
-        assert handler is not None
-        before = assembler.waiting
-        try:
-            messages = assembler.feed(piece)
-        except FormatError as error:
-            raise PeerProtocolError(f"peer {self.peer} broke {stream.protocol}: {error}") from None
-        self._unfinished += assembler.waiting - before
-        if self._unfinished > MAX_UNFINISHED:
-            raise PeerProtocolError(
-                f"peer {self.peer} sends {self._unfinished:,} bytes of messages and ends none of them"
-            )
-        self._messages += [(handler, message) for message in messages]
-        if (assembler.expected or 0) > stream.window // 2 and stream.window < STREAM_WINDOW:
-            self._grow(stream)
-        credit = stream.credit(len(piece))
-        if credit:
-            self._answers += yamux.frame(yamux.WINDOW_UPDATE, 0, stream.number, credit)
 
     def _due(self) -> float:
         return min(_CHECK, self._idle_timeout / 2)
@@ -725,16 +589,12 @@ class PeerConnection:
         """Ends what has taken too long, and tests whether the peer is there."""
         with self.lock:
             self._checked = now
-            stale = [
-                self._streams[number]
-                for number, incoming in self._incoming.items()
-                if incoming.selection is not None and now - incoming.since > STREAM_PATIENCE
-            ]
+            patience = now - STREAM_PATIENCE
+            stale = [self._streams[number] for number in self._inbound.unnegotiated(patience)]
             stale += [
                 stream
                 for stream in self._streams.values()
-                if stream.draining_since is not None
-                and now - stream.draining_since > STREAM_PATIENCE
+                if stream.draining_since is not None and stream.draining_since < patience
             ]
             for stream in stale:
                 stream.fail(f"peer {self.peer} did not end a stream in time")
@@ -776,33 +636,6 @@ class PeerConnection:
         finally:
             self._channel.close()
 
-    def _start_handlers(self) -> None:
-        """Starts threads for streams that wait to be handled, as many as there may be."""
-        with self.lock:
-            count = min(len(self._to_handle), MAX_HANDLERS - self._handlers)
-            self._handlers += count
-        for _ in range(count):
-            _start(f"streams of {self.peer_id}", self._handle_streams)
-
-    def _handle_streams(self) -> None:
-        """Handles streams of the peer until none waits; the body of a thread."""
-        while True:
-            with self.lock:
-                if not self._to_handle:
-                    self._handlers -= 1
-                    return
-                handler, stream = self._to_handle.popleft()
-            try:
-                handler(stream)
-            except TransportError as error:
-                _log.debug("a stream of %s: %s", stream.protocol, error)
-                stream.reset()
-            except Exception:  # noqa: BLE001 - nobody waits for the thread
-                _log.exception("the handler of %s failed", stream.protocol)
-                stream.reset()
-            else:
-                stream.close()
-
     def leave_to_parent(self) -> None:
         """Makes the connection unusable in a child process, whose copy of the socket is closed."""
         self._error = (
@@ -814,13 +647,6 @@ class PeerConnection:
             for stream in self._streams.values():
                 stream.leave_to_parent()
         self._channel.leave_to_parent()
-
-
-def _start(name: str, work: Callable[..., None], *args: object) -> threading.Thread:
-    """Returns a thread that was started, with no deadline: free-threaded Python copies that of the caller."""
-    thread = threading.Thread(target=Context().run, args=(work, *args), name=name, daemon=True)
-    thread.start()
-    return thread
 
 
 _connections: weakref.WeakSet[PeerConnection] = weakref.WeakSet()

@@ -1,0 +1,259 @@
+"""Streams that the peer opens: the negotiation of their protocols, and what handles each of them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextvars import Context
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_bitswap.libp2p import identify, yamux
+from ipfs_dataset_bitswap.libp2p.errors import PeerProtocolError
+from ipfs_dataset_bitswap.libp2p.messages import MessageAssembler, MessageHandler, delimited
+from ipfs_dataset_bitswap.libp2p.multistream import Selection
+from ipfs_dataset_bitswap.libp2p.stream import Stream
+from ipfs_dataset_core import FormatError, TransportError
+
+if TYPE_CHECKING:
+    from ipfs_dataset_bitswap.libp2p.identity import Identity
+
+AGENT = "ipfs-dataset/0.1.0"
+# Threads that handle streams of the peer; more streams wait.
+MAX_HANDLERS = 16
+# Bytes that may be under way on a stream that data are expected on.
+STREAM_WINDOW = 2 << 20
+# Bytes of unfinished messages of all streams of a connection.
+MAX_UNFINISHED = 32 << 20
+
+_log = logging.getLogger(__name__)
+
+InboundHandler = Callable[[Stream], None]
+
+Inbound = Mapping[str, "InboundHandler | MessageHandler"]
+
+
+class _Inbound:
+    """A stream that the peer has opened and no thread of this side reads.
+
+    Attributes:
+        selection: The negotiation of its protocol, None once that has ended.
+        buffer: What has arrived of the negotiation.
+        since: When the stream was opened.
+        handler: What messages are given to.
+        assembler: What cuts them.
+    """
+
+    __slots__ = ("assembler", "buffer", "handler", "selection", "since")
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection: Selection | None = selection
+        self.buffer = bytearray()
+        self.since = time.monotonic()
+        self.handler: MessageHandler | None = None
+        self.assembler = MessageAssembler(0)
+
+
+class InboundStreams:
+    """The streams of one connection that the peer has opened and no thread of this side reads.
+
+    Each begins with a negotiation. Then it is answered at once (identify), given to a function in a thread of
+    its own, or its messages are given to a `MessageHandler`, until the peer ends it.
+
+    The connection holds its lock while it calls the methods, `handle` excepted. Those that return bytes
+    return frames to send.
+
+    Args:
+        peer: What errors call the peer.
+        identity: Who this process is.
+        handlers: What handles a stream, by protocol.
+        lock: The lock of the connection.
+
+    Attributes:
+        unfinished: Bytes of messages that have begun and not ended, of all streams.
+    """
+
+    def __init__(
+        self, peer: str, identity: Identity, handlers: Inbound, lock: threading.Lock
+    ) -> None:
+        self.unfinished = 0
+        self._peer = peer
+        self._identity = identity
+        self._handlers = handlers
+        self._protocols = frozenset([*handlers, identify.PROTOCOL])
+        self._lock = lock
+        self._streams: dict[int, _Inbound] = {}
+        # What arrived and is to be handled once the lock is released.
+        self._messages: list[tuple[MessageHandler, bytes]] = []
+        self._negotiated: deque[tuple[InboundHandler, Stream]] = deque()
+        self._threads = 0
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def __contains__(self, stream: Stream) -> bool:
+        return stream.number in self._streams
+
+    def add(self, stream: Stream) -> None:
+        """Begins with a stream that the peer has opened."""
+        self._streams[stream.number] = _Inbound(Selection(self._protocols))
+
+    def discard(self, stream: Stream) -> None:
+        """Forgets a stream, if it is one of these."""
+        inbound = self._streams.pop(stream.number, None)
+        if inbound is not None:
+            self.unfinished -= inbound.assembler.waiting
+
+    def clear(self) -> None:
+        """Forgets all streams."""
+        self._streams.clear()
+
+    def unnegotiated(self, since: float) -> list[int]:
+        """Returns the numbers of the streams opened before a moment whose protocol is still open."""
+        return [
+            number
+            for number, inbound in self._streams.items()
+            if inbound.selection is not None and inbound.since < since
+        ]
+
+    def receive(self, stream: Stream, piece: memoryview) -> bytes:
+        """Takes what has arrived on one of the streams.
+
+        Raises:
+            PeerProtocolError: It is against the rules.
+        """
+        inbound = self._streams[stream.number]
+        if inbound.selection is not None:
+            return self._select(stream, inbound, inbound.selection, piece)
+        return self._assemble(stream, inbound, piece)
+
+    def end(self, stream: Stream) -> bytes:
+        """Ends one of the streams after the peer has.
+
+        Raises:
+            PeerProtocolError: The peer ended it within a message.
+        """
+        if not self._streams[stream.number].assembler.is_between:
+            raise PeerProtocolError(
+                f"peer {self._peer} ended a stream of {stream.protocol} within a message"
+            )
+        if stream.finished_here:
+            return b""
+        stream.finished_here = True
+        return yamux.frame(yamux.DATA, yamux.FIN, stream.number, 0)
+
+    def handle(self) -> None:
+        """Gives messages to their handlers, and starts threads for streams, as many as there may be."""
+        if self._negotiated:
+            with self._lock:
+                count = min(len(self._negotiated), MAX_HANDLERS - self._threads)
+                self._threads += count
+            for _ in range(count):
+                start_thread(f"streams of {self._peer}", self._handle_streams)
+        if self._messages:
+            messages, self._messages = self._messages, []
+            for handler, message in messages:
+                handler.receive(message)
+
+    def _select(
+        self, stream: Stream, inbound: _Inbound, selection: Selection, piece: memoryview
+    ) -> bytes:
+        """Negotiates the protocol of a stream."""
+        inbound.buffer += piece
+        try:
+            reply = selection.receive(inbound.buffer)
+        except FormatError as error:
+            raise PeerProtocolError(
+                f"peer {self._peer} broke multistream-select: {error}"
+            ) from None
+        if selection.chosen is None:
+            return self._reply(stream, reply, 0)
+        stream.protocol = selection.chosen
+        rest = memoryview(bytes(inbound.buffer))
+        inbound.selection, inbound.buffer = None, bytearray()
+        handler = self._handlers.get(stream.protocol)
+        if isinstance(handler, MessageHandler):
+            # Nothing else will be sent on the stream.
+            stream.finished_here = True
+            inbound.handler, inbound.assembler = handler, MessageAssembler(handler.limit)
+            return self._reply(stream, reply, yamux.FIN) + self._assemble(stream, inbound, rest)
+        del self._streams[stream.number]
+        if handler is None:
+            message = identify.own_message(self._identity, AGENT, self._protocols)
+            stream.finished_here = True
+            stream.drain()
+            return self._reply(stream, reply + delimited(message), yamux.FIN)
+        frames = self._reply(stream, reply, 0) + _grow(stream)
+        stream.receive(rest)
+        self._negotiated.append((handler, stream))
+        return frames
+
+    def _reply(self, stream: Stream, data: bytes, flags: int) -> bytes:
+        """Answers on a stream that is being negotiated; the first answer acknowledges the stream."""
+        if not data and not flags:
+            return b""
+        if not stream.acknowledged:
+            stream.acknowledged, flags = True, flags | yamux.ACK
+        stream.send_window -= len(data)
+        if stream.send_window < 0:
+            raise PeerProtocolError(
+                f"peer {self._peer} does not read the answers to its negotiation"
+            )
+        return yamux.frame(yamux.DATA, flags, stream.number, len(data)) + data
+
+    def _assemble(self, stream: Stream, inbound: _Inbound, piece: memoryview) -> bytes:
+        """Cuts what arrives on a stream into messages, and lets the peer send as much again."""
+        handler, assembler = inbound.handler, inbound.assembler
+        assert handler is not None
+        before = assembler.waiting
+        try:
+            messages = assembler.feed(piece)
+        except FormatError as error:
+            raise PeerProtocolError(f"peer {self._peer} broke {stream.protocol}: {error}") from None
+        self.unfinished += assembler.waiting - before
+        if self.unfinished > MAX_UNFINISHED:
+            raise PeerProtocolError(
+                f"peer {self._peer} sends {self.unfinished:,} bytes of messages and ends none of them"
+            )
+        self._messages += [(handler, message) for message in messages]
+        frames = b""
+        if (assembler.expected or 0) > stream.window // 2 and stream.window < STREAM_WINDOW:
+            frames = _grow(stream)
+        credit = stream.credit(len(piece))
+        if credit:
+            frames += yamux.frame(yamux.WINDOW_UPDATE, 0, stream.number, credit)
+        return frames
+
+    def _handle_streams(self) -> None:
+        """Handles streams until none waits; the body of a thread."""
+        while True:
+            with self._lock:
+                if not self._negotiated:
+                    self._threads -= 1
+                    return
+                handler, stream = self._negotiated.popleft()
+            try:
+                handler(stream)
+            except TransportError as error:
+                _log.debug("a stream of %s: %s", stream.protocol, error)
+                stream.reset()
+            except Exception:  # noqa: BLE001 - nobody waits for the thread
+                _log.exception("the handler of %s failed", stream.protocol)
+                stream.reset()
+            else:
+                stream.close()
+
+
+def _grow(stream: Stream) -> bytes:
+    """Allows a stream more than the initial window, once data are expected on it."""
+    more = stream.grow(STREAM_WINDOW)
+    return yamux.frame(yamux.WINDOW_UPDATE, 0, stream.number, more)
+
+
+def start_thread(name: str, work: Callable[..., None], *args: object) -> threading.Thread:
+    """Returns a thread that was started, with no deadline: free-threaded Python copies that of the caller."""
+    thread = threading.Thread(target=Context().run, args=(work, *args), name=name, daemon=True)
+    thread.start()
+    return thread
