@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from ipfs_dataset_core.errors import LimitError, VerificationError
@@ -23,6 +24,8 @@ _DEPTH = Limits().dag_depth
 _KEPT_NODES = 512
 # Fewer inner nodes are not prefetched together, but loaded one by one when they are needed.
 _SEVERAL_NODES = 2
+# Inner nodes that are prefetched ahead of one that is read in order, at the most.
+_MAX_NODES_AHEAD = 8
 _KEPT_LEAVES = 1024
 # The size of the smallest usual leaves.
 _SMALL_LEAF_BYTES = 256 << 10
@@ -103,13 +106,14 @@ class FileLayout:
         first = self._root.offsets[1] if self._root.links else 0
         return next((size for size in (LEAF_BYTES, _SMALL_LEAF_BYTES) if first % size == 0), 0)
 
-    def segments(self, start: int, stop: int, *, in_order: bool = False) -> Sequence[Leaf | Inline]:
+    def segments(self, start: int, stop: int, *, nodes_ahead: int = 0) -> Sequence[Leaf | Inline]:
         """Returns the parts of the file that hold bytes ``start`` to ``stop``, in order, each whole.
 
         Args:
             start: The first byte.
             stop: The byte after the last one.
-            in_order: Whether the file is read in order: then the next inner node is prefetched with each.
+            nodes_ahead: Where the file is read in order, number of bytes beyond an inner node that was reached
+                for which the inner nodes are prefetched, at least one; 0 prefetches none.
         """
         stop = min(stop, self.size)
         if start >= stop:
@@ -118,20 +122,20 @@ class FileLayout:
         leaf = self.leaf_with(start, stop)
         if leaf is not None:
             return (leaf,)
-        return list(self._below(self._root, 0, start, stop, 1, in_order=in_order))
+        return list(self._below(self._root, 0, start, stop, 1, nodes_ahead))
 
-    def leaves(self, spans: Iterable[Span], *, in_order: bool = False) -> Iterator[Leaf]:
+    def leaves(self, spans: Iterable[Span], *, nodes_ahead: int = 0) -> Iterator[Leaf]:
         """Yields the leaves that hold any byte of spans, in order, each once.
 
         Args:
             spans: Pairs of the first byte and the one behind the last, sorted.
-            in_order: As for `segments`.
+            nodes_ahead: As for `segments`.
         """
         reached = 0
         for start, stop in spans:
             if stop <= reached:
                 continue
-            for segment in self.segments(max(start, reached), stop, in_order=in_order):
+            for segment in self.segments(max(start, reached), stop, nodes_ahead=nodes_ahead):
                 reached = segment.stop
                 if isinstance(segment, Leaf):
                     yield segment
@@ -216,7 +220,7 @@ class FileLayout:
         self._recent.clear()
 
     def _below(
-        self, node: FileNode, base: int, start: int, stop: int, depth: int, *, in_order: bool
+        self, node: FileNode, base: int, start: int, stop: int, depth: int, nodes_ahead: int
     ) -> Iterator[Leaf | Inline]:
         if depth > self._depth:
             raise LimitError(f"The tree of file {self.cid} is deeper than {self._depth} levels")
@@ -235,17 +239,23 @@ class FileLayout:
                 else:
                     below = self._node(node.links[child], child_stop - child_start)
                     # Not before: from a distant source, the one that is needed now would wait for it.
-                    if in_order:
-                        self._prefetch_node(node, base, child + 1)
-                    yield from self._below(
-                        below, child_start, start, stop, depth + 1, in_order=in_order
-                    )
+                    if nodes_ahead:
+                        self._prefetch_nodes(node, base, child + 1, child_stop + nodes_ahead)
+                    yield from self._below(below, child_start, start, stop, depth + 1, nodes_ahead)
 
-    def _prefetch_node(self, node: FileNode, base: int, child: int) -> None:
-        if self._prefetch is None or child >= len(node.links) or node.links[child] in self._nodes:
+    def _prefetch_nodes(self, node: FileNode, base: int, child: int, stop: int) -> None:
+        """Starts loading the children of a node, from one on, that are inner nodes and begin before a byte."""
+        if self._prefetch is None:
             return
-        if self._leaf(node, base, child) is None:
-            self._prefetch([CID.from_bytes(node.links[child])])
+        last = min(child + _MAX_NODES_AHEAD, bisect_left(node.offsets, stop - base), len(node.links))
+        unread: list[CID] = []
+        with suppress(VerificationError):  # a link that is no CID is refused when it is read
+            for number in range(child, last):
+                link = node.links[number]
+                if link not in self._nodes and self._leaf(node, base, number) is None:
+                    unread.append(CID.from_bytes(link))
+        if unread:
+            self._prefetch(unread)
 
     def _leaf(self, node: FileNode, base: int, child: int) -> Leaf | None:
         """Returns the child of a node as a leaf, None where it is an inner node itself."""

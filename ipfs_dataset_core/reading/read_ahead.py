@@ -38,6 +38,9 @@ GAP_BYTES = 64 << 10
 _FIRST_AHEAD_BYTES = 4 << 20
 _FIRST_RANGE_BYTES = 8 << 20
 _MAX_RANGE_BYTES = 1 << 30
+# What arrives in the time of a request, in bytes a second, has its inner nodes prefetched: each stands for 43 MiB
+# or more of the file, and a reader that reaches one which was requested too late waits for it.
+_FAST_BYTES_PER_SECOND = 1_000_000_000
 # With a distant source each range costs a round trip: for 1 GiB there are three of them.
 _RANGE_GROWTH = 16
 
@@ -122,6 +125,11 @@ class ReadAheadWindow:
         self._hint: Span | None = None
         self._hinted_bytes = 0  # count as if they had been read in order
         self.hinted_stop = 0
+
+    @property
+    def in_order(self) -> int:
+        """Number of bytes from where the sequential reading began to where the last read ended."""
+        return self._position - self._start
 
     def hint(self, start: int, stop: int) -> None:
         """States that a span will be read in order; takes effect at the first read at or close after it."""
@@ -293,11 +301,20 @@ class FileReadAhead(ReadAhead[Leaf]):
             self._is_active = True
             self._open_early(start)
         try:
-            leaves = list(self._layout.leaves([(start, stop)], in_order=self._lasting))
+            leaves = list(self._layout.leaves([(start, stop)], nodes_ahead=self._nodes_ahead(start)))
         except IPFSDatasetError as error:
             log.debug("cannot read ahead: %s", error)
         else:
             self.fetch(leaves)
+
+    def _nodes_ahead(self, start: int) -> int:
+        """Returns for how many bytes beyond a byte the inner nodes are prefetched: without a hint, few."""
+        if not self._lasting:
+            return 0
+        reached = int(self._fetcher.sources.latency * _FAST_BYTES_PER_SECOND)
+        if start >= self._window.hinted_stop:
+            reached = min(reached, self._window.in_order)
+        return max(reached, 1)
 
     def _open_early(self, start: int) -> None:
         """Lets a worker open the range at once where its leaves are unknown until an inner node is fetched.

@@ -98,7 +98,8 @@ def test_a_sharded_or_short_folder_is_read_as_ever(entries):
 
 def test_a_tar_takes_its_first_node_and_its_bytes_together():
     root, blocks = one_file(TAR, NARROW)
-    trips = RoundTrips(1, 2, 1, 1)  # the second and the third node are needed later
+    # The second and the third node are needed later, and requested together.
+    trips = RoundTrips(1, 2, 2)
     with GatewayServer(blocks, fault=trips) as server:
         assert in_order(root, server, RemoteFileType.TAR) == MEMBERS
     trips.check()

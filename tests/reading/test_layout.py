@@ -251,7 +251,7 @@ def test_the_next_inner_node_is_prefetched_where_a_file_is_read_in_order():
     layout.segments(0, 1)
     tree.loads.clear()
     for start in range(0, 10_000, 100):
-        layout.segments(start, start + 150, in_order=True)
+        layout.segments(start, start + 150, nodes_ahead=1)
     assert len(set(tree.loads)) == 4, "the nodes behind the first one"
     assert list(dict.fromkeys(prefetched)) == list(dict.fromkeys(tree.loads))
     elsewhere = FileLayout(root, tree.load, prefetch=prefetched.extend)
@@ -260,13 +260,40 @@ def test_the_next_inner_node_is_prefetched_where_a_file_is_read_in_order():
     assert prefetched == [], "not where it is read at random"
 
 
+@pytest.mark.parametrize(
+    ("nodes_ahead", "expected"), [(1, 1), (2000, 1), (2001, 2), (7000, 4), (1 << 40, 8)]
+)
+def test_the_inner_nodes_of_so_many_bytes_are_prefetched_together(nodes_ahead, expected):
+    tree, layout, batches = narrow(width=20, size=40_000)
+    tree.loads.clear()
+    layout.segments(0, 150, nodes_ahead=nodes_ahead)
+    assert len(tree.loads) == 1, "the first node is needed now"
+    nodes = layout._root.links[1 : 1 + expected]
+    assert [[cid.to_bytes() for cid in some] for some in batches] == [list(nodes)]
+
+
+def test_a_link_that_is_no_cid_does_not_stop_the_reading_before_it():
+    tree = Tree()
+    leaves = [tree.raw_leaf(noise(100, number)) for number in range(4)]
+    first, second = tree.inner(b"", leaves[:2]), tree.inner(b"", leaves[2:])
+    root, size, _ = tree.inner(b"", [first, second, second])
+    bad = b"\x01\x70\x12\x21" + second[0].to_bytes()[4:]
+    block = tree.blocks[root].replace(second[0].to_bytes(), bad)
+    broken = make_cid(block, DAG_PB)
+    tree.emit(broken, block)
+    prefetched: list[CID] = []
+    layout = FileLayout(broken, tree.load, prefetch=prefetched.extend)
+    assert [one.stop for one in layout.segments(0, 200, nodes_ahead=size)] == [100, 200]
+    assert prefetched == []
+
+
 def test_leaves_are_not_prefetched_with_the_inner_nodes():
     tree = Tree()
     leaves = [tree.raw_leaf(noise(100, number)) for number in range(5)]
     root = tree.inner(b"", [tree.inner(b"", leaves[:2]), *leaves[2:]])
     prefetched: list[CID] = []
     layout = FileLayout(root[0], tree.load, prefetch=prefetched.extend)
-    found = [layout.segments(at, at + 1, in_order=True) for at in range(0, 500, 100)]
+    found = [layout.segments(at, at + 1, nodes_ahead=1) for at in range(0, 500, 100)]
     assert sum(map(len, found)) == 5
     assert prefetched == []
 
