@@ -112,8 +112,8 @@ class FileLayout:
         Args:
             start: The first byte.
             stop: The byte after the last one.
-            nodes_ahead: Where the file is read in order, number of bytes beyond an inner node that was reached
-                for which the inner nodes are prefetched, at least one; 0 prefetches none.
+            nodes_ahead: Where the file is read in order, number of bytes behind a node that was reached, whose
+                inner nodes are prefetched, at least one; 0 prefetches none.
         """
         stop = min(stop, self.size)
         if start >= stop:
@@ -122,7 +122,7 @@ class FileLayout:
         leaf = self.leaf_with(start, stop)
         if leaf is not None:
             return (leaf,)
-        return list(self._below(self._root, 0, start, stop, 1, nodes_ahead))
+        return list(self._below(self._root, 0, start, stop, 1, nodes_ahead=nodes_ahead))
 
     def leaves(self, spans: Iterable[Span], *, nodes_ahead: int = 0) -> Iterator[Leaf]:
         """Yields the leaves that hold any byte of spans, in order, each once.
@@ -220,7 +220,7 @@ class FileLayout:
         self._recent.clear()
 
     def _below(
-        self, node: FileNode, base: int, start: int, stop: int, depth: int, nodes_ahead: int
+        self, node: FileNode, base: int, start: int, stop: int, depth: int, *, nodes_ahead: int
     ) -> Iterator[Leaf | Inline]:
         if depth > self._depth:
             raise LimitError(f"The tree of file {self.cid} is deeper than {self._depth} levels")
@@ -241,13 +241,17 @@ class FileLayout:
                     # Not before: from a distant source, the one that is needed now would wait for it.
                     if nodes_ahead:
                         self._prefetch_nodes(node, base, child + 1, child_stop + nodes_ahead)
-                    yield from self._below(below, child_start, start, stop, depth + 1, nodes_ahead)
+                    yield from self._below(
+                        below, child_start, start, stop, depth + 1, nodes_ahead=nodes_ahead
+                    )
 
     def _prefetch_nodes(self, node: FileNode, base: int, child: int, stop: int) -> None:
         """Starts loading the children of a node, from one on, that are inner nodes and begin before a byte."""
         if self._prefetch is None:
             return
-        last = min(child + _MAX_NODES_AHEAD, bisect_left(node.offsets, stop - base), len(node.links))
+        last = min(
+            child + _MAX_NODES_AHEAD, bisect_left(node.offsets, stop - base), len(node.links)
+        )
         unread: list[CID] = []
         with suppress(VerificationError):  # a link that is no CID is refused when it is read
             for number in range(child, last):

@@ -301,7 +301,9 @@ class FileReadAhead(ReadAhead[Leaf]):
             self._is_active = True
             self._open_early(start)
         try:
-            leaves = list(self._layout.leaves([(start, stop)], nodes_ahead=self._nodes_ahead(start)))
+            leaves = list(
+                self._layout.leaves([(start, stop)], nodes_ahead=self._nodes_ahead(start))
+            )
         except IPFSDatasetError as error:
             log.debug("cannot read ahead: %s", error)
         else:
