@@ -112,8 +112,8 @@ class FileLayout:
         Args:
             start: The first byte.
             stop: The byte after the last one.
-            nodes_ahead: Where the file is read in order, number of bytes behind a node that was reached, whose
-                inner nodes are prefetched, at least one; 0 prefetches none.
+            nodes_ahead: Where the file is read in order, number of bytes behind a node that was reached,
+                whose inner nodes are prefetched, at least one; 0 prefetches none.
         """
         stop = min(stop, self.size)
         if start >= stop:
@@ -246,7 +246,7 @@ class FileLayout:
                     )
 
     def _prefetch_nodes(self, node: FileNode, base: int, child: int, stop: int) -> None:
-        """Starts loading the children of a node, from one on, that are inner nodes and begin before a byte."""
+        """Starts loading those children of a node that are inner nodes and begin before a byte."""
         if self._prefetch is None:
             return
         last = min(

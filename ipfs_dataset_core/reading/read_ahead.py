@@ -38,8 +38,8 @@ GAP_BYTES = 64 << 10
 _FIRST_AHEAD_BYTES = 4 << 20
 _FIRST_RANGE_BYTES = 8 << 20
 _MAX_RANGE_BYTES = 1 << 30
-# The inner nodes of what arrives at this rate in the time of a request are prefetched. Each stands for 43 MiB or
-# more of the file, and a reader waits for one that was requested too late.
+# The inner nodes of what arrives at this rate in the time of a request are prefetched. Each stands for 43 MiB
+# or more of the file, and a reader waits for one that was requested too late.
 _FAST_BYTES_PER_SECOND = 1_000_000_000
 # With a distant source each range costs a round trip: for 1 GiB there are three of them.
 _RANGE_GROWTH = 16
