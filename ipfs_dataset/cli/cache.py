@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Does what was asked; `verify` ends with 1 where a block was damaged."""
+    """Does what was asked; `verify` ends with 1 where a block was damaged or cannot be read."""
     folder = arguments.folder or os.environ.get(_VARIABLE)
     if not folder:
         complain(f"name the folder of the cache, or set {_VARIABLE}")
@@ -69,4 +69,6 @@ def _verify(folder: str, arguments: argparse.Namespace) -> int:
         print(f"{folder}: {found.blocks:,} blocks, {human_size(found.bytes)} are intact")
         for name in found.damaged:
             complain(f"block {name} was damaged, and is removed")
-    return 1 if found.damaged else 0
+        for name, reason in found.unreadable.items():
+            complain(f"block {name} stays as it is: {reason}")
+    return 1 if found.damaged or found.unreadable else 0

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
-from ipfs_dataset_core.errors import AddressError, LimitError, VerificationError
-from ipfs_dataset_core.ipld import CID, verify
+from ipfs_dataset_core.errors import AddressError, CacheFolderError, VerificationError
+from ipfs_dataset_core.ipld import CID
+from ipfs_dataset_core.ipld.cid import hasher
 from ipfs_dataset_core.sources.disk_cache import INDEX_NAMES
-from ipfs_dataset_core.toolkit.block_files import BlockFiles
+from ipfs_dataset_core.toolkit.block_files import BlockFiles, is_block_name
 from ipfs_dataset_core.toolkit.data_folders import BLOCKS, INDEXES, CacheFolder
 from ipfs_dataset_core.toolkit.shared_folder import Shelves
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+# Files are hashed in pieces of this size, whatever their length is.
+_PIECE_BYTES = 1 << 20
 
 
 @attrs.define
@@ -47,27 +52,34 @@ class CacheCheck:
         blocks: How many blocks are intact.
         bytes: Their bytes.
         damaged: The names of those that were not, and were removed.
+        unreadable: The names of files that cannot be read, or are damaged and cannot be removed, each with
+            the reason. They stay.
     """
 
     folder: str
     blocks: int = 0
     bytes: int = 0
     damaged: list[str] = attrs.field(factory=list)
+    unreadable: dict[str, str] = attrs.field(factory=dict)
 
 
 def inspect_cache(folder: str | os.PathLike[str]) -> CacheUse:
     """Returns what a cache holds.
 
     Raises:
-        AddressError: There is no cache.
+        AddressError: There is no cache, or it cannot be read.
         CacheFolderError: The folder is something else.
     """
-    _, files, indexes = _opened(folder)
-    found = CacheUse(os.fspath(folder))
-    for entry in files.entries():
+    with _opened(folder) as cache:
+        return _inspected(cache)
+
+
+def _inspected(cache: _Cache) -> CacheUse:
+    found = CacheUse(str(cache.folder.path))
+    for entry in cache.files.entries():
         found.blocks += 1
         found.block_bytes += entry.size
-    for entry in indexes.entries():
+    for entry in cache.indexes.entries():
         found.indexes += 1
         found.index_bytes += entry.size
     return found
@@ -79,16 +91,15 @@ def clear_cache(folder: str | os.PathLike[str]) -> CacheUse:
     Files that are not the cache's own stay, as does the folder itself, with its mark.
 
     Raises:
-        AddressError: There is no cache.
+        AddressError: There is no cache, or it cannot be read.
         CacheFolderError: The folder is something else.
     """
-    cache, files, indexes = _opened(folder)
-    found = inspect_cache(folder)
-    with cache.open() as directory:
-        cache.verify(directory)
-    files.shelves.remove_all([entry.name for entry in files.entries()])
-    indexes.remove_all([entry.name for entry in indexes.entries()])
-    return found
+    with _opened(folder) as cache:
+        found = _inspected(cache)
+        cache.check()
+        cache.files.shelves.remove_all([entry.name for entry in cache.files.entries()])
+        cache.indexes.remove_all([entry.name for entry in cache.indexes.entries()])
+        return found
 
 
 def verify_cache(
@@ -96,43 +107,90 @@ def verify_cache(
 ) -> CacheCheck:
     """Hashes every block of a cache, and removes those that are not what their names promise.
 
+    A block may have any length, whatever limit the datasets had that fetched it.
+
     Args:
         folder: Where it is.
         progress: Called with the bytes of each block.
 
     Raises:
-        AddressError: There is no cache.
+        AddressError: There is no cache, or it cannot be read.
         CacheFolderError: The folder is something else.
     """
-    _, files, _ = _opened(folder)
-    found = CacheCheck(os.fspath(folder))
-    for entry in files.entries():
-        cid = CID.parse(entry.name)
+    with _opened(folder) as cache:
+        found = CacheCheck(str(cache.folder.path))
+        for entry in cache.files.entries():
+            if is_block_name(entry.name):
+                _verify_file(cache, entry.name, found)
+            if progress is not None:
+                progress(entry.size)
+        return found
+
+
+def _verify_file(cache: _Cache, name: str, found: CacheCheck) -> None:
+    cid = CID.parse(name)
+    try:
+        size = _verified_size(cache.files, cid)
+    except FileNotFoundError:  # another job made room
+        return
+    except VerificationError:
         try:
-            block = files.read(cid)
-            if block is None:
-                continue
-            verify(cid, block)
-        except (VerificationError, LimitError, OSError):
-            files.remove(cid)
-            found.damaged.append(entry.name)
+            cache.check()
+            cache.files.remove(cid)
+        except OSError as error:
+            found.unreadable[name] = f"it is damaged and cannot be removed ({error})"
         else:
-            found.blocks += 1
-            found.bytes += len(block)
-        if progress is not None:
-            progress(entry.size)
-    return found
+            found.damaged.append(name)
+    except OSError as error:
+        found.unreadable[name] = f"it cannot be read ({error})"
+    else:
+        found.blocks += 1
+        found.bytes += size
 
 
-def _opened(folder: str | os.PathLike[str]) -> tuple[CacheFolder, BlockFiles, Shelves]:
+def _verified_size(files: BlockFiles, cid: CID) -> int:
+    """Hashes a block in pieces and returns its length; raises as `verify` does."""
+    state, size = hasher(cid), 0
+    with files.open(cid) as file:
+        while piece := file.read(_PIECE_BYTES):
+            state.update(piece)
+            size += len(piece)
+    if state.digest() != cid.digest:
+        raise VerificationError(f"{size} bytes in the cache are not block {cid}")
+    return size
+
+
+@attrs.frozen
+class _Cache:
+    """An existing cache, with its two kinds of files."""
+
+    folder: CacheFolder
+    files: BlockFiles
+    indexes: Shelves
+
+    def check(self) -> None:
+        """Checks again, before files are deleted, that the folder is a cache and nothing else."""
+        with self.folder.open() as directory:
+            self.folder.verify(directory)
+
+
+@contextmanager
+def _opened(folder: str | os.PathLike[str]) -> Iterator[_Cache]:
     path = Path(folder)
     cache = CacheFolder(path)
     try:
         with cache.open():
             pass
+        files = BlockFiles(path / BLOCKS, durable=False, parent=cache)
+        yield _Cache(cache, files, Shelves(cache, INDEXES, INDEX_NAMES, durable=False))
+    except NotADirectoryError as error:
+        raise CacheFolderError(f"The cache {str(path)!r} is no folder: {error}") from error
     except FileNotFoundError as error:
         raise AddressError(
             f"There is no cache at {str(path)!r}: it is the folder that cache_dir= of a dataset names"
         ) from error
-    files = BlockFiles(path / BLOCKS, durable=False, parent=cache)
-    return cache, files, Shelves(cache, INDEXES, INDEX_NAMES, durable=False)
+    except OSError as error:
+        raise AddressError(
+            f"The cache {str(path)!r} cannot be used: {error}. Give this user access to it, or name another "
+            "folder"
+        ) from error
