@@ -81,7 +81,7 @@ class BatchReader:
                 policy.succeeded()
                 return batch
 
-        replacement = Replacement(read, length, policy.max_failures) if replaces else None
+        replacement = Replacement(read, length, policy) if replaces else None
 
         def one_by_one(group: Sequence[int]) -> Iterator[tuple[int, T | Literal[Skipped.SAMPLE]]]:
             for place in group:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import ConcatDataset, Subset
 
+from ipfs_dataset_core.errors import IPFSDatasetError
+from ipfs_dataset_core.runtime.short_traceback import shortened
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,8 +25,15 @@ class JoinedDatasets(ConcatDataset[Any]):
 
         Args:
             indices: Integers.
+
+        Raises:
+            IndexError: There is no such sample.
+            IPFSDatasetError: An object could not be found, fetched, verified or read.
         """
-        return [sample for found in read_each(self, indices) for sample in found]
+        try:
+            return [sample for found in read_each(self, indices) for sample in found]
+        except IPFSDatasetError as error:
+            raise shortened(error) from error.__cause__
 
     def __add__(self, other: Any) -> JoinedDatasets:
         """Returns these datasets followed by another."""

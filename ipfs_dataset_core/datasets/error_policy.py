@@ -64,6 +64,13 @@ class ErrorPolicy:
         """Ends a run of failures: a sample was read."""
         self._in_a_row = 0
 
+    def may_skip(self, error: IPFSDatasetError) -> bool:
+        """Tells whether a sample that failed like this is to be skipped, however many failed before."""
+        # A cache that is refused is no fault of a sample: all of them would be skipped.
+        if self.raises or isinstance(error, CacheFolderError):
+            return False
+        return not callable(self._handler) or bool(self._handler(error))
+
     def skip_or_raise(self, error: IPFSDatasetError, what: str) -> None:
         """Counts and logs a failure that is to be skipped, and raises any other.
 
@@ -74,10 +81,7 @@ class ErrorPolicy:
         Raises:
             IPFSDatasetError: `error`, where the policy is to raise it, or `max_failures` failed in a row.
         """
-        # A cache that is refused is no fault of a sample: all of them would be skipped.
-        if isinstance(error, CacheFolderError):
-            raise error
-        if self.raises or (callable(self._handler) and not self._handler(error)):
+        if not self.may_skip(error):
             raise error
         self._in_a_row += 1
         if self._in_a_row >= self._max_in_a_row:
@@ -138,13 +142,13 @@ class Replacement(Generic[T]):
     Args:
         read: Reads the sample of a number.
         count: How many samples there are.
-        attempts: How many of the samples that follow may fail before the search ends.
+        policy: What may be skipped, and how many of the samples that follow may fail before the search ends.
     """
 
-    def __init__(self, read: Callable[[int], T], count: int, attempts: int) -> None:
+    def __init__(self, read: Callable[[int], T], count: int, policy: ErrorPolicy) -> None:
         self._read = read
         self._count = count
-        self._attempts = attempts
+        self._policy = policy
         self._unreadable: set[int] = set()
 
     def of(self, position: int, error: IPFSDatasetError) -> T:
@@ -155,17 +159,20 @@ class Replacement(Generic[T]):
             error: Why it cannot be read.
 
         Raises:
-            IPFSDatasetError: `error`, where the samples that follow cannot be read either.
+            IPFSDatasetError: `error`, where the samples that follow cannot be read either, or another one
+                that is not to be skipped.
         """
         self._unreadable.add(position % self._count)
-        left = self._attempts
+        left = self._policy.max_failures
         for behind in range(1, self._count):
             other = (position + behind) % self._count
             if other in self._unreadable:
                 continue
             try:
                 return self._read(other)
-            except IPFSDatasetError:
+            except IPFSDatasetError as another:
+                if not self._policy.may_skip(another):
+                    raise
                 self._unreadable.add(other)
                 left -= 1
                 if left == 0:

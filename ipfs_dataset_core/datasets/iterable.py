@@ -26,7 +26,7 @@ from ipfs_dataset_core.datasets.stream_reading import StreamOrder, StreamReading
 from ipfs_dataset_core.datasets.streaming import SkippingStream, can_be_mixed
 from ipfs_dataset_core.datasets.transforms import explain_collate, sample_transform
 from ipfs_dataset_core.datasets.worker_samples import each_sent
-from ipfs_dataset_core.errors import FormatError, StateError
+from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, StateError
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.order.global_order import Lanes
 from ipfs_dataset_core.order.laned_order import default_lanes, lanes_given
@@ -35,6 +35,7 @@ from ipfs_dataset_core.order.reader_rank import job_to_carry, reader_of_stream
 from ipfs_dataset_core.order.sharding import ReaderRank, known_distribution, known_split
 from ipfs_dataset_core.order.shuffled_blocks import default_block, default_window, keyed_random
 from ipfs_dataset_core.reading.connections import Connections
+from ipfs_dataset_core.runtime.short_traceback import shortened
 
 if TYPE_CHECKING:
     import os
@@ -176,7 +177,10 @@ class IPFSIterableDataset(ResumableStream):
         replaces = self._batch is not None or (job.world > 1 and distribution != "uneven")
         if not self._policy.raises and not replaces:
             raise TypeError("with a handler that skips samples there is no len(): it may be less")
-        total = self._total()
+        try:
+            total = self._total()
+        except IPFSDatasetError as error:
+            raise shortened(error) from error.__cause__
         if total is None:
             raise TypeError("this iterable dataset has no len(): counting would read all of it")
         start = 0 if self._progress.finished else self._progress.start
@@ -228,10 +232,14 @@ class IPFSIterableDataset(ResumableStream):
                 f"{type(self).__name__} has an __iter__ of its own, which yields the samples of a whole "
                 "stream: split an IPFSIterableDataset, with transform= for each sample"
             )
-        return splits_of_objects(
-            *(self._objects, self._connections, self._policy, split_bytes, self._sample_transform),
-            index=index,
-        )
+        try:
+            return splits_of_objects(
+                *(self._objects, self._connections, self._policy, split_bytes),
+                transform=self._sample_transform,
+                index=index,
+            )
+        except IPFSDatasetError as error:
+            raise shortened(error) from error.__cause__
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the number of the next epoch, for persistent workers too.

@@ -32,7 +32,7 @@ from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.order.order_state import OrderState, joined_ids
 from ipfs_dataset_core.order.reader_rank import job_of_process
 from ipfs_dataset_core.reading.connections import Connections
-from ipfs_dataset_core.runtime.short_traceback import shortened
+from ipfs_dataset_core.runtime.short_traceback import shortened, shortened_iteration
 
 if TYPE_CHECKING:
     import os
@@ -94,7 +94,7 @@ class SampleAccess:
         After a state was loaded, yields those from its position on.
         """
         start, self._position = self._position, 0
-        return self._in_order(start)
+        return shortened_iteration(self._in_order(start))
 
     def __add__(self, other: Any) -> JoinedDatasets:
         """Returns this dataset and another behind it; batches of both are fetched together."""
@@ -259,7 +259,10 @@ class SampleAccess:
             ValueError: `split_bytes` is no size.
             IPFSDatasetError: An object could not be found, fetched, verified or read.
         """
-        splits = self._stored_splits(split_bytes, index=index)
+        try:
+            splits = self._stored_splits(split_bytes, index=index)
+        except IPFSDatasetError as error:
+            raise shortened(error) from error.__cause__
         return splits if self._unchanged else splits_of_subclass(self, splits, self._connections)
 
     @abstractmethod

@@ -12,6 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from ipfs_dataset_core.errors import IPFSDatasetError, IPFSDatasetWarning, StateError
 from ipfs_dataset_core.order.epoch_progress import EpochProgress
 from ipfs_dataset_core.order.order_state import check_batches
+from ipfs_dataset_core.runtime.short_traceback import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -100,7 +101,7 @@ class StreamIterator:
             self._samples = self._record.reading.read(self._record.taken)
         except IPFSDatasetError as error:
             if get_worker_info() is None:
-                raise
+                raise shortened(error) from error.__cause__
             # A persistent worker reports errors to its loader only where it fetches samples.
             self._samples = _failed(error)
 
@@ -114,6 +115,8 @@ class StreamIterator:
             if self._record is not None:
                 self._stream.finish(self._record)
             raise
+        except IPFSDatasetError as error:
+            raise shortened(error) from error.__cause__
         if self._record is not None:
             self._record.taken += 1
         return sample

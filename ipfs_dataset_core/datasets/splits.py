@@ -19,6 +19,7 @@ from ipfs_dataset_core.interfaces.objects import ObjectFile
 from ipfs_dataset_core.options import parse_size
 from ipfs_dataset_core.order.shuffled_blocks import cut
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
+from ipfs_dataset_core.runtime.short_traceback import shortened_iteration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -113,7 +114,9 @@ class DatasetSplit:
             self._policy = ErrorPolicy(self._connections.options)
         policy = self._policy
         samples = chain.from_iterable(part.read(policy) for part in self._parts)
-        return samples if self._transform is None else map(self._transform, samples)
+        if self._transform is not None:
+            samples = map(self._transform, samples)
+        return shortened_iteration(samples)
 
     @property
     def skipped(self) -> int:

@@ -219,7 +219,7 @@ class SkippingStream:
             samples: All samples.
         """
         self._all = samples
-        self._replacement = Replacement(samples.read, len(samples), self.policy.max_failures)
+        self._replacement = Replacement(samples.read, len(samples), self.policy)
 
     def shards(
         self, objects: Iterable[DatasetObject], *, in_order: bool = False

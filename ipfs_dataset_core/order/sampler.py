@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DistributedSampler
 
-from ipfs_dataset_core.errors import IPFSDatasetWarning
+from ipfs_dataset_core.errors import IPFSDatasetError, IPFSDatasetWarning
 from ipfs_dataset_core.options import parse_size
 from ipfs_dataset_core.order.dataset_blocks import DatasetBlocks
 from ipfs_dataset_core.order.global_order import (
@@ -28,6 +28,7 @@ from ipfs_dataset_core.order.shuffled_blocks import (
     default_window,
     fits,
 )
+from ipfs_dataset_core.runtime.short_traceback import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -324,12 +325,15 @@ class SamplerIterator:
         return self
 
     def __next__(self) -> int:
-        if self._numbers is None:
-            outer = outer_sharding()
-            self._start, self._yielded = self._sampler.begin(outer), 0
-            self._together = 1 if outer.ranks else self._sampler.job.world
-            self._numbers = self._sampler.numbers(self._start, outer)
-        number = next(self._numbers)
+        try:
+            if self._numbers is None:
+                outer = outer_sharding()
+                self._start, self._yielded = self._sampler.begin(outer), 0
+                self._together = 1 if outer.ranks else self._sampler.job.world
+                self._numbers = self._sampler.numbers(self._start, outer)
+            number = next(self._numbers)
+        except IPFSDatasetError as error:
+            raise shortened(error) from error.__cause__
         self._yielded += 1
         return number
 

@@ -14,14 +14,16 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-if TYPE_CHECKING:
-    from types import TracebackType
+from ipfs_dataset_core.errors import IPFSDatasetError
 
-    from ipfs_dataset_core.errors import IPFSDatasetError
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
 
 log = logging.getLogger(__name__)
 
-E = TypeVar("E", bound="IPFSDatasetError")
+T = TypeVar("T")
+E = TypeVar("E", bound=IPFSDatasetError)
 
 VARIABLE = "IPFS_DATASET_TRACEBACK"
 _CORE = Path(__file__).parents[1]
@@ -48,6 +50,14 @@ def shortened(error: E) -> E:
         return error
     log.debug("The whole traceback of %s", type(error).__name__, exc_info=error)
     return error.with_traceback(None)
+
+
+def shortened_iteration(samples: Iterable[T]) -> Iterator[T]:
+    """Yields samples for a user's loop; an error of this library is raised as `shortened` returns it."""
+    try:
+        yield from samples
+    except IPFSDatasetError as error:
+        raise shortened(error) from error.__cause__
 
 
 def _is_internal(frames: TracebackType | None) -> bool:

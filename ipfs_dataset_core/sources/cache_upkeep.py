@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from ipfs_dataset_core.toolkit.data_folders import BLOCKS, INDEXES, CacheFolder
 from ipfs_dataset_core.toolkit.shared_folder import Shelves
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator
 
 # Files are hashed in pieces of this size, whatever their length is.

@@ -21,7 +21,7 @@ from ipfs_dataset_core.runtime.deadlines import time_left
 from ipfs_dataset_core.runtime.pool import DaemonPool
 from ipfs_dataset_core.toolkit.block_files import BlockFiles, is_block_name
 from ipfs_dataset_core.toolkit.data_folders import BLOCKS, INDEXES, CacheFolder
-from ipfs_dataset_core.toolkit.index_cache import HEAD_BYTES
+from ipfs_dataset_core.toolkit.index_cache import HEAD_BYTES, shown
 from ipfs_dataset_core.toolkit.shared_folder import (
     NotDirectoryError,
     NotRegularError,
@@ -122,7 +122,7 @@ class DiskCache:
             key: Everything that it depends on, see `index_cache`.
             secret: The key of the user who made it.
         """
-        return self._read(f"index of {key}", lambda: self._get_index(cid, key, secret))
+        return self._read(shown(key), lambda: self._get_index(cid, key, secret))
 
     def put_index_soon(self, cid: str, key: str, secret: IndexKey, payload: bytes) -> None:
         """Writes an index as `put_soon` does a block; arguments as for `get_index`."""
@@ -179,7 +179,7 @@ class DiskCache:
         except FileNotFoundError:
             return None
         log.warning(
-            "The index of %s in the cache %s is damaged, it is made again", key, self._folder.path
+            "The %s in the cache %s is damaged, it is made again", shown(key), self._folder.path
         )
         return None
 
@@ -203,6 +203,8 @@ class DiskCache:
                 error,
             )
             self._paused_until = time.monotonic() + _PAUSE_SECONDS
+        except Exception:  # the thread has others to write, and nobody who reads depends on it
+            log.warning("Cannot write to the cache %s", self._folder.path, exc_info=True)
 
     def _lose(self, error: Exception) -> None:
         if self._lost:

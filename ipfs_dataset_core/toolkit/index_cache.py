@@ -69,6 +69,8 @@ class IndexFiles(Protocol):
 class IndexCache:
     """Where the indexes of verified objects are kept.
 
+    It saves time only: where an index cannot be kept or loaded, that is logged, and it is made again.
+
     Args:
         disk: The cache on disk, None where there is none.
     """
@@ -89,29 +91,31 @@ class IndexCache:
         if value is None and (value := make()) is not None:
             self._write(key, lambda: dump(value))
         if value is not None:
-            _living[key] = value
+            with suppress(TypeError):  # a class with __slots__ and no __weakref__
+                _living[key] = value
         return value
 
     def _read(self, key: str, load: Callable[[bytes], Any]) -> Any:
         if self.disk is None or (secret := index_key()) is None:
             return None
-        payload = self.disk.get_index(_cid_of(key), key, secret)
-        if payload is None:
-            return None
         try:
-            return load(payload)
+            payload = self.disk.get_index(_cid_of(key), key, secret)
+            return None if payload is None else load(payload)
         except Exception:
-            log.warning("The index of %s in the cache cannot be used", key, exc_info=True)
+            log.warning("The %s cannot be loaded, it is made again", shown(key), exc_info=True)
             return None
 
     def _write(self, key: str, dump: Callable[[], bytes]) -> None:
         if self.disk is None or (secret := index_key()) is None:
             return
         try:
-            payload = dump()
+            self.disk.put_index_soon(_cid_of(key), key, secret, bytes(memoryview(dump())))
         except NotImplementedError:
             return
-        self.disk.put_index_soon(_cid_of(key), key, secret, payload)
+        except Exception:
+            log.warning(
+                "The %s cannot be kept, so it is made again by each job", shown(key), exc_info=True
+            )
 
 
 def index_of(reader: Reader, source: ObjectFile | ObjectDirectory) -> MemberIndex | None:
@@ -182,6 +186,12 @@ def _form(reader: Reader, method: str) -> str:
 
 def _cid_of(key: str) -> str:
     return key.partition(" ")[0]
+
+
+def shown(key: str) -> str:
+    """Returns what a key names, for messages: the object and the class of the reader."""
+    cid, _, rest = key.partition(" ")
+    return f"index of {cid} by {rest.partition(' ')[0]}"
 
 
 @attrs.frozen

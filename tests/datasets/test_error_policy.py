@@ -7,10 +7,18 @@ import logging
 import pytest
 from torch.utils.data import DataLoader
 
+from ipfs_dataset_core.datasets.error_policy import ErrorPolicy, Replacement
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
 from ipfs_dataset_core.datasets.map_style import IPFSDataset
-from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, TransportError
+from ipfs_dataset_core.errors import (
+    CacheFolderError,
+    FormatError,
+    IPFSDatasetError,
+    LimitError,
+    TransportError,
+)
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
+from ipfs_dataset_core.options import Options
 from tests.support.builders import noise, tar_bytes, zip_bytes
 from tests.support.stores import Store
 
@@ -79,6 +87,28 @@ def test_too_many_in_a_row_are_raised_after_all(store, archive):
     dataset = IPFSIterableDataset(archive, store.address, handler="skip", max_failures=2)
     with pytest.raises(FormatError, match=r"04\.bin.*failure number 2 in a row"):
         list(dataset)
+
+
+@pytest.mark.parametrize(
+    "handler", ["skip", lambda error: not isinstance(error, LimitError)], ids=["skip", "callable"]
+)
+def test_what_is_not_to_be_skipped_is_raised_where_a_sample_that_stands_in_fails_too(handler):
+    """A cache that is refused would make every sample unreadable, without a word."""
+    error = CacheFolderError if handler == "skip" else LimitError
+    read = []
+
+    def failing(number):
+        read.append(number)
+        raise error("no cache here") if number == 5 else FormatError("damaged")
+
+    policy = ErrorPolicy(Options(handler=handler, max_failures=10))
+    replacement = Replacement(failing, 1000, policy)
+    with pytest.raises(error, match="no cache here"):
+        policy.read(failing, 3, replacement)
+    assert read == [3, 4, 5]
+    with pytest.raises(FormatError):
+        replacement.of(6, FormatError("damaged"))
+    assert len(read) == 3 + 10
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver"])

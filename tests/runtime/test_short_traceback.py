@@ -8,9 +8,20 @@ import traceback
 import pytest
 
 import ipfs_dataset
-from ipfs_dataset import IPFSDataset, IPFSDatasetExporter, IPFSObject
+from ipfs_dataset import (
+    BlockShuffleSampler,
+    IPFSDataset,
+    IPFSDatasetExporter,
+    IPFSIterableDataset,
+    IPFSObject,
+    MixedDataset,
+    RemoteFileType,
+    ShuffleDataset,
+)
 from ipfs_dataset_core import FormatError, Reader
-from ipfs_dataset_core.errors import ExportError, TransportError
+from ipfs_dataset_core.errors import ExportError, TransportError, VerificationError
+from tests.support.builders import noise, tar_bytes
+from tests.support.stores import Store
 
 CID = "bafybeibaoakszt4d5rfpogtedcmhnw3libjjtdxv2cqroi6zruhh2mlw74"
 
@@ -42,6 +53,84 @@ def test_what_a_user_called_is_the_last_frame(tmp_path, call, name, monkeypatch,
     with pytest.raises(TransportError) as caught:
         call(tmp_path)
     assert frames(caught)[-1] != name
+
+
+def damaged(folder, *, published=False):
+    """Returns the CID of data most of which is damaged, and the store."""
+    store = Store(folder)
+    if published:
+        cid = IPFSDatasetExporter(store.address).export_to_ipfs(
+            [noise(300_000, n) for n in range(8)]
+        )
+    else:
+        cid = store.file(tar_bytes({f"{n}.bin": noise(300_000, n) for n in range(8)}))
+    blocks = [path for path in folder.rglob("bafk*") if path.stat().st_size > 200_000]
+    for path in blocks[:-1]:
+        path.write_bytes(b"other bytes")
+    return cid, store.address
+
+
+def tar(cid):
+    return IPFSObject(cid, RemoteFileType.TAR)
+
+
+@pytest.mark.parametrize(
+    ("iterator", "published"),
+    [
+        (lambda cid, at: iter(IPFSIterableDataset(tar(cid), at)), False),
+        (lambda cid, at: iter(IPFSIterableDataset(tar(cid), at, batch_size=2, lanes=2)), False),
+        (lambda cid, at: iter(IPFSIterableDataset(tar(cid), at, shuffle_blocks=True)), False),
+        (lambda cid, at: iter(ShuffleDataset(IPFSIterableDataset(tar(cid), at), 3)), False),
+        (lambda cid, at: iter(ShuffleDataset(IPFSDataset(tar(cid), at), 3)), False),
+        (lambda cid, at: iter(MixedDataset({"a": (IPFSDataset(tar(cid), at), 1)})), False),
+        (lambda cid, at: iter(IPFSDataset(tar(cid), at)), False),
+        (lambda cid, at: iter(IPFSDataset(tar(cid), at, transform=str)), False),
+        (lambda cid, at: IPFSIterableDataset(tar(cid), at).splits(), False),
+        (lambda cid, at: iter(BlockShuffleSampler(IPFSDataset(tar(cid), at))), False),
+        (lambda cid, at: iter(ipfs_dataset.load(cid, at)), True),
+        (lambda cid, at: ipfs_dataset.load(cid, at).splits()[0].read(), True),
+    ],
+    ids=[
+        *("stream", "lanes", "blocks", "shuffled", "numbers", "mixed", "map", "transformed"),
+        *("split", "sampler", "published", "part"),
+    ],
+)
+def test_an_iteration_ends_with_the_call_and_the_error(tmp_path, iterator, published, monkeypatch):
+    data = damaged(tmp_path / "store", published=published)
+
+    def read():
+        list(iterator(*data))
+
+    with pytest.raises((VerificationError, TransportError)) as caught:
+        read()
+    # Only what the loop called itself: the iterator that it made, or its next sample.
+    inside = frames(caught)[frames(caught).index("read") + 1 :]
+    assert set(inside) <= {
+        *("<lambda>", "__iter__", "__init__", "_begin", "__next__", "__len__", "splits"),
+        "shortened_iteration",
+    }
+    monkeypatch.setenv("IPFS_DATASET_TRACEBACK", "full")
+    with pytest.raises((VerificationError, TransportError)) as caught:
+        read()
+    assert len(frames(caught)) > frames(caught).index("read") + 7
+
+
+def test_joined_datasets_end_with_the_call_and_the_error(tmp_path):
+    cid, address = damaged(tmp_path / "store", published=True)
+    joined = ipfs_dataset.load(cid, address) + ipfs_dataset.load(cid, address)
+    with pytest.raises((VerificationError, TransportError)) as caught:
+        joined.__getitems__([1, 9])
+    assert frames(caught)[-1] == "__getitems__"
+
+
+def test_a_users_transform_stays_in_the_traceback_of_an_iteration(tmp_path):
+    def change(sample):
+        raise FormatError("not mine")
+
+    cid = Store(tmp_path / "s").file(tar_bytes({"a": b"1"}))
+    with pytest.raises(FormatError, match="not mine") as caught:
+        list(IPFSIterableDataset(tar(cid), tmp_path / "s", transform=change))
+    assert frames(caught)[-1] == "change"
 
 
 def test_an_export_ends_with_the_call_and_the_error(tmp_path):

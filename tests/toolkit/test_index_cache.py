@@ -232,6 +232,76 @@ def test_an_index_that_cannot_be_dumped_is_kept_in_memory_alone(kept, tmp_path, 
     assert caplog.text == ""
 
 
+@pytest.mark.parametrize(
+    "error", [ValueError, LimitError, MemoryError, RecursionError, UnicodeEncodeError, None]
+)
+def test_an_index_that_fails_to_be_dumped_does_not_fail_the_read(kept, tmp_path, caplog, error):
+    class Fails(LinesIndex):
+        def dump(self):
+            if error is None:
+                return "text"
+            raise error(*(("ascii", "x", 0, 1, "no") if error is UnicodeEncodeError else ("no",)))
+
+    class Failing(Lines):
+        index_form = "failing"
+
+        def index(self, source):
+            return Fails(super().index(source).starts)
+
+    held = index_of(Failing(), source(kept()))
+    assert len(held) == 3
+    kept()
+    assert files(tmp_path) == []
+    assert "Failing" in caplog.text
+    assert str(source().cid) in caplog.text
+    assert "again by each job" in caplog.text
+
+
+@pytest.mark.parametrize("fails", ["get_index", "put_index_soon"])
+def test_a_cache_that_fails_in_any_way_does_not_fail_the_read(kept, fails, caplog):
+    disk = kept()
+
+    def failing(*_):
+        raise RuntimeError("cannot start a thread")
+
+    setattr(disk, fails, failing)
+    assert len(index_of(Lines(), source(disk))) == 3
+    assert "cannot start a thread" in caplog.text
+
+
+def test_a_write_that_fails_does_not_keep_the_cache_from_being_closed(tmp_path, caplog):
+    disk = DiskCache(tmp_path / "cache", 1 << 20)
+
+    def failing(*_):
+        raise MemoryError
+
+    disk._files.write = failing
+    for number in range(50):
+        block = bytes([number])
+        disk.put_soon(make_cid(block, RAW), block)
+    disk.close()
+    assert "Cannot write to the cache" in caplog.text
+
+
+def test_an_index_of_a_class_that_cannot_be_referred_to_weakly_is_used(kept):
+    class Slots:
+        __slots__ = ("starts",)
+
+        def __len__(self):
+            return 3
+
+        def dump(self):
+            return b"data"
+
+    class Slotted(Lines):
+        index_form = "slotted"
+
+        def index(self, source):
+            return Slots()
+
+    assert len(index_of(Slotted(), source(kept()))) == 3
+
+
 DAMAGES = {
     "one bit": lambda data: data[:-1] + bytes([data[-1] ^ 1]),
     "cut": lambda data: data[:-1],
