@@ -113,7 +113,7 @@ class DatasetSplit:
         if self._policy is None:
             self._policy = ErrorPolicy(self._connections.options)
         policy = self._policy
-        samples = chain.from_iterable(part.read(policy) for part in self._parts)
+        samples: Iterator[Any] = chain.from_iterable(part.read(policy) for part in self._parts)
         if self._transform is not None:
             samples = map(self._transform, samples)
         return shortened_iteration(samples)

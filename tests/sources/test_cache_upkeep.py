@@ -40,7 +40,7 @@ def path_of(cache, name):
 def test_blocks_that_are_longer_than_the_usual_limit_are_intact(cache):
     """As they are where datasets were read with `limits=Limits(block_bytes=…)`."""
     names = kept(cache, noise(5 * MIB), noise(2 * MIB + 1), b"small")
-    seen = []
+    seen: list[int] = []
     found = verify_cache(cache, progress=seen.append)
     assert (found.blocks, found.bytes) == (3, 7 * MIB + 6)
     assert (found.damaged, found.unreadable) == ([], {})
