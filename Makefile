@@ -8,6 +8,10 @@
 PYTHON ?= python3
 ARGS ?=
 
+# Images of containers often set it. Without bytecode, each of the hundreds of processes that the tests start
+# compiles PyTorch anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/uv pip install --python $(VENV)
