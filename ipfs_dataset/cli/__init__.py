@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
@@ -93,27 +94,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Args:
-        arguments: The command line without the program's name; by default that of this process.
+        arguments: The command line without the program's name; by default that of this process, which a
+            signal then ends within a second.
 
     Returns:
-        0, or 1 where the command failed; argparse exits with 2 on a wrong command line.
+        0, or 1 where the command failed, or 130 where Ctrl-C ended it; argparse exits with 2 on a wrong
+        command line.
     """
-    if arguments is None:
-        _end_soon_when_interrupted()
+    if arguments is not None:
+        return _run(arguments)
+    # Not where a program calls this function: they change the whole process.
+    from ipfs_dataset.cli import process  # noqa: PLC0415
+
+    process.prepare_streams()
+    process.end_soon_when_interrupted()
+    try:
+        status = _run(None)
+    except BaseException:
+        # An import that was interrupted may have turned that into another error.
+        if (ended := process.ending_status()) is not None:
+            process.leave(ended)
+        raise
+    if (ended := process.ending_status()) is not None:
+        process.leave(ended)
+    return status
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         parsed = build_parser().parse_args(arguments)
         status = int(parsed.run(parsed))
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes once more at its end, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 1
     except Exception as error:
-        from ipfs_dataset_core.errors import IPFSDatasetError  # noqa: PLC0415 - not for --help
+        from ipfs_dataset.cli.common import complain  # noqa: PLC0415 - not for --help
+        from ipfs_dataset_core.errors import IPFSDatasetError  # noqa: PLC0415
 
         if not isinstance(error, (IPFSDatasetError, OSError)):
             raise
-        print(f"ipfs-dataset: {error}", file=sys.stderr)
+        complain(str(error))
+        _drop_output()
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -122,23 +144,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 # As a shell reports a program that Ctrl-C ended.
 _INTERRUPTED = 130
-_PATIENCE = 0.7
 
 
-def _end_soon_when_interrupted() -> None:
-    """Makes Ctrl-C end this process within a second, whatever a thread or a server is waited for.
-
-    What is half done is safe: files and blocks are written aside and renamed when they are complete.
-    """
-    import signal  # noqa: PLC0415 - only in a process of its own
-    import threading  # noqa: PLC0415
-
-    def interrupted(*_: Any) -> None:
-        end = threading.Timer(_PATIENCE, os._exit, (_INTERRUPTED,))
-        end.daemon = True
-        end.start()
-        raise KeyboardInterrupt
-
-    # A shell that starts a program in the background has it ignore Ctrl-C, and that stays so.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, interrupted)
+def _drop_output() -> None:
+    """Drops what cannot be written to standard output: Python would try again at its end, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset.cli.common import add_other_sources, other_source_options
+from ipfs_dataset.cli.common import add_other_sources, other_source_options, print_json, print_line
 
 if TYPE_CHECKING:
     import argparse
@@ -53,7 +52,6 @@ _count.__name__ = "positive number"
 def run(arguments: argparse.Namespace) -> int:
     """Prints what was measured."""
     from ipfs_dataset.cli.benchmark import measure, summary_lines  # noqa: PLC0415 - imports PyTorch
-    from ipfs_dataset_core.errors import printable  # noqa: PLC0415
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject  # noqa: PLC0415
     from ipfs_dataset_core.options import Options  # noqa: PLC0415
 
@@ -63,6 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
     found = measure(
         obj, arguments.api, options, most_bytes=arguments.most, rounds=arguments.rounds
     ).summary()
-    shown = json.dumps(found, indent=2) if arguments.json else "\n".join(summary_lines(found))
-    print(printable(shown))
+    if arguments.json:
+        print_json(found)
+    else:
+        for line in summary_lines(found):
+            print_line(line)
     return 0

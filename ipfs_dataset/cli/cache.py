@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ipfs_dataset.cli.common import add_json, bar, complain, print_fields, print_json
+from ipfs_dataset.cli.common import add_json, bar, complain, print_fields, print_json, print_line
 
 if TYPE_CHECKING:
     import argparse
@@ -66,7 +66,7 @@ def _verify(folder: str, arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(attrs.asdict(found))
     else:
-        print(f"{folder}: {found.blocks:,} blocks, {human_size(found.bytes)} are intact")
+        print_line(f"{folder}: {found.blocks:,} blocks, {human_size(found.bytes)} are intact")
         for name in found.damaged:
             complain(f"block {name} was damaged, and is removed")
         for name, reason in found.unreadable.items():

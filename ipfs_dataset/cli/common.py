@@ -91,13 +91,22 @@ def print_json(value: Any) -> None:
 
 
 def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
-    """Prints names and values in two columns, what others have written made printable."""
-    from ipfs_dataset_core.errors import printable  # noqa: PLC0415 - not for --help
-
+    """Prints names and values in two columns."""
     rows = list(fields)
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
-        print(printable(f"{name.ljust(width)}  {value}"))
+        print_line(f"{name.ljust(width)}  {value}")
+
+
+def print_line(text: str) -> None:
+    r"""Prints one line, whatever others have written into it.
+
+    All commands print by this: characters that control a terminal, and ends of lines that would make one
+    name look like two, are escapes such as ``\x1b`` and ``\n``.
+    """
+    from ipfs_dataset_core.errors import printable  # noqa: PLC0415 - not for --help
+
+    print(printable(text).replace("\n", "\\n").replace("\t", "\\t"))
 
 
 def complain(text: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ipfs_dataset.cli.common import print_line
 from ipfs_dataset_core.addressing.object_url import redacted
 from ipfs_dataset_core.addressing.sources import (
     STORE_VARIABLE,
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     width = max(map(len, report))
     for name, entry in report.items():
-        print(f"{name.ljust(width)}  {entry['value']}  ({entry['from']})")
+        print_line(f"{name.ljust(width)}  {entry['value']}  ({entry['from']})")
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_dataset.cli.common import add_json, add_source, print_json, source_options
+from ipfs_dataset.cli.common import add_json, add_source, print_json, print_line, source_options
 
 if TYPE_CHECKING:
     import argparse
@@ -26,7 +26,6 @@ def run(arguments: argparse.Namespace) -> int:
     import attrs  # noqa: PLC0415 - not for --help
 
     from ipfs_dataset_core.datasets.difference import difference  # noqa: PLC0415 - imports PyTorch
-    from ipfs_dataset_core.errors import printable  # noqa: PLC0415
     from ipfs_dataset_core.runtime.human import human_size  # noqa: PLC0415
 
     found = difference(
@@ -38,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.summary:
             for mark, names in (("-", found.removed), ("+", found.added), ("~", found.changed)):
                 for name in names:
-                    print(printable(f"{mark} {name}"))
+                    print_line(f"{mark} {name}")
         same = f", {found.same:,} equal" if found.same is not None else ""
         print(
             f"{len(found.added):,} added, {len(found.removed):,} removed, {len(found.changed):,} changed"

@@ -6,7 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset.cli.common import add_other_sources, other_source_options
+from ipfs_dataset.cli.common import add_other_sources, other_source_options, print_line
 
 if TYPE_CHECKING:
     import argparse
@@ -47,7 +47,6 @@ def _positive(number: type[int | float]) -> Callable[[str], float]:
 def run(arguments: argparse.Namespace) -> int:
     """Prints what was found; 1 where the object cannot be read."""
     from ipfs_dataset.cli.diagnosis import diagnose, diagnosis_lines  # noqa: PLC0415 - not for --help
-    from ipfs_dataset_core.errors import printable  # noqa: PLC0415
     from ipfs_dataset_core.options import Options  # noqa: PLC0415
 
     given: dict[str, Any] = {**other_source_options(arguments)}
@@ -59,5 +58,5 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(found.as_dict(), indent=2))
     else:
         for line in diagnosis_lines(found):
-            print(printable(line))
+            print_line(line)
     return 0 if found.readable else 1

@@ -11,6 +11,7 @@ from ipfs_dataset.cli.common import (
     bar,
     complain,
     print_json,
+    print_line,
     source_options,
 )
 
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_json({"path": str(where), **fields, "refused": found.refused})
     else:
         there = f", {found.kept:,} were there already" if found.kept else ""
-        print(f"{where}: {found.written:,} files written, {human_size(found.bytes)}{there}")
+        print_line(f"{where}: {found.written:,} files written, {human_size(found.bytes)}{there}")
     return 1 if found.refused else 0
 
 

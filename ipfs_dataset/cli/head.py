@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset.cli.common import add_source, print_json, source_options
+from ipfs_dataset.cli.common import add_source, print_json, print_line, source_options
 
 if TYPE_CHECKING:
     import argparse
@@ -38,7 +38,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the samples, and writes the picture."""
     from ipfs_dataset_core.datasets.describing import sample_text, value_text  # noqa: PLC0415
     from ipfs_dataset_core.datasets.loading import load  # noqa: PLC0415 - imports PyTorch
-    from ipfs_dataset_core.errors import printable  # noqa: PLC0415
 
     dataset = load(arguments.url, arguments.address, **source_options(arguments))
     samples = list(_first(dataset, arguments.count))
@@ -51,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     else:
         for number, sample in enumerate(samples):
-            print(printable(f"{number}  {value_text(sample)}"))
+            print_line(f"{number}  {value_text(sample)}")
     if arguments.picture:
         from ipfs_dataset_core.datasets.contact_sheet import contact_sheet  # noqa: PLC0415
 

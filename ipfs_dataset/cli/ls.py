@@ -6,7 +6,7 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from ipfs_dataset.cli.common import add_source, source_options
+from ipfs_dataset.cli.common import add_source, print_line, source_options
 
 if TYPE_CHECKING:
     import argparse
@@ -45,7 +45,6 @@ _count.__name__ = "number"  # what argparse calls it
 def run(arguments: argparse.Namespace) -> int:
     """Prints the list while it is found."""
     from ipfs_dataset_core.datasets.contents import open_contents  # noqa: PLC0415 - imports PyTorch
-    from ipfs_dataset_core.errors import printable  # noqa: PLC0415
     from ipfs_dataset_core.runtime.human import human_size  # noqa: PLC0415
 
     options = source_options(arguments)
@@ -54,8 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.json:
                 print(json.dumps({"name": item.name, "size": item.size}))
             elif arguments.names:
-                print(printable(item.name))
+                print_line(item.name)
             else:
                 size = "-" if item.size is None else human_size(item.size)
-                print(f"{size:>10}  {printable(item.name)}")
+                print_line(f"{size:>10}  {item.name}")
     return 0

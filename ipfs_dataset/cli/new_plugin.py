@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ipfs_dataset.cli.common import add_json, print_json
+from ipfs_dataset.cli.common import add_json, print_json, print_line
 
 if TYPE_CHECKING:
     import argparse
@@ -60,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
             }
         )
         return 0
-    print(f"{folder} has the project {name.distribution}. What it does is in {source}: replace it.")
-    print(f"Next: cd {folder}; pip install -e '.[test]'; pytest; ipfs-dataset plugins")
+    print_line(
+        f"{folder} has the project {name.distribution}. What it does is in {source}: replace it."
+    )
+    print_line(f"Next: cd {folder}; pip install -e '.[test]'; pytest; ipfs-dataset plugins")
     return 0

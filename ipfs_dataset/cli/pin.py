@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_dataset.cli.common import add_json, complain, print_json
+from ipfs_dataset.cli.common import add_json, complain, print_json, print_line
 
 if TYPE_CHECKING:
     import argparse
@@ -38,7 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Does what was asked, and prints the pins or the pin."""
-    from ipfs_dataset_core.errors import printable  # noqa: PLC0415 - not for --help
     from ipfs_dataset_core.publishing.pins import add_pin, list_pins, remove_pin  # noqa: PLC0415
 
     if (arguments.cid is None) != (arguments.action == "ls"):
@@ -52,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_json({"removed": arguments.cid})
         else:
-            print(f"removed {arguments.cid}")
+            print_line(f"removed {arguments.cid}")
         return 0
     if arguments.action == "add":
         pins = [add_pin(arguments.cid, arguments.at, name=arguments.name, node=arguments.node)]
@@ -62,5 +61,5 @@ def run(arguments: argparse.Namespace) -> int:
         print_json([{"cid": str(pin.cid), "name": pin.name} for pin in pins])
     else:
         for pin in pins:
-            print(printable(f"{pin.cid}  {pin.name}".rstrip()))
+            print_line(f"{pin.cid}  {pin.name}".rstrip())
     return 0

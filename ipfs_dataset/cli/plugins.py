@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from ipfs_dataset.cli.common import print_line
+from ipfs_dataset_core.errors import printable
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
 from ipfs_dataset_core.registry.provenance import DISABLE_VARIABLE
 
@@ -35,9 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _print_table(report, verbose=arguments.verbose)
         for conflict in conflicts:
-            print(f"conflict: {conflict}")
+            print_line(f"conflict: {conflict}")
         for origin in disabled:
-            print(f"disabled: {origin}, by {DISABLE_VARIABLE}")
+            print_line(f"disabled: {origin}, by {DISABLE_VARIABLE}")
     return 1 if discovery.failures or conflicts else 0
 
 
@@ -84,9 +86,9 @@ def _print_table(report: dict[str, list[dict[str, Any]]], *, verbose: bool) -> N
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
     for *cells, summary, matches in rows:
         start = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        print(f"{start}  {summary}{f' [{chr(32).join(matches)}]' if matches else ''}")
+        print_line(f"{start}  {summary}{f' [{chr(32).join(matches)}]' if matches else ''}")
     for failure in report["failures"]:
         where = f"{failure['distribution']} {failure['version']} ({failure['entry_point']})"
-        print(f"failed: {where}: {failure['reason']}")
+        print_line(f"failed: {where}: {failure['reason']}")
         if verbose:
-            print(failure["traceback"])
+            print(printable(failure["traceback"]))

@@ -9,6 +9,7 @@ from ipfs_dataset.cli.common import (
     add_source,
     bar,
     print_json,
+    print_line,
     source_options,
 )
 
@@ -54,5 +55,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(attrs.asdict(found))
     else:
-        print(f"{found.cid}: {found.samples:,} of {found.of:,} samples are in the cache")
+        print_line(f"{found.cid}: {found.samples:,} of {found.of:,} samples are in the cache")
     return 0

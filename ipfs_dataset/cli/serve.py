@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from ipfs_dataset.cli.common import complain
+from ipfs_dataset.cli.common import complain, print_line
 
 if TYPE_CHECKING:
     import argparse
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(json.dumps({"url": gateway.url, "cids": list(roots)}), flush=True)
         else:
             for root in roots[:10]:
-                print(f"{gateway.url}/ipfs/{root}/")
+                print_line(f"{gateway.url}/ipfs/{root}/")
             print(f"{gateway.url} serves until Ctrl-C", file=sys.stderr)
             sys.stdout.flush()
         gateway.serve_forever()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_dataset.cli.common import add_json, print_json
+from ipfs_dataset.cli.common import add_json, print_json, print_line
 
 if TYPE_CHECKING:
     import argparse
@@ -30,5 +30,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({**attrs.asdict(found), "dry_run": arguments.dry_run})
     else:
-        print(f"{'would remove' if arguments.dry_run else 'removed'} {found}")
+        print_line(f"{'would remove' if arguments.dry_run else 'removed'} {found}")
     return 0

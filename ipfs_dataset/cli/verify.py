@@ -10,6 +10,7 @@ from ipfs_dataset.cli.common import (
     bar,
     complain,
     print_json,
+    print_line,
     source_options,
 )
 
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
             if found.failures
             else ": all of it is as its CID names it"
         )
-        print(
+        print_line(
             f"{found.cid}: {found.files:,} files, {human_size(found.bytes)} verified{before}{bad}"
         )
     return 1 if found.failures else 0

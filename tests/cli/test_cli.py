@@ -242,3 +242,56 @@ def test_doctor_refuses_useless_numbers(capsys, option):
         main(["doctor", "ipfs://bafkqaaa", *option])
     assert ended.value.code == 2
     assert f"argument {option[0]}: invalid positive number" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes descriptors as POSIX shells do")
+@pytest.mark.parametrize(
+    ("redirect", "status", "complaint"),
+    [
+        (">&-", 1, "Bad file descriptor"),
+        ("2>&-", 0, ""),
+        ("<&-", 0, ""),
+        pytest.param(
+            *(">/dev/full", 1, "No space left on device"),
+            marks=pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full"),  # noqa: PTH110
+        ),
+    ],
+)
+def test_output_that_cannot_be_written_is_an_error_in_one_line(redirect, status, complaint):
+    line = f'"$0" -m ipfs_dataset config {redirect}'
+    done = subprocess.run(
+        ["sh", "-c", line, sys.executable],
+        check=False,
+        timeout=60,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+    )
+    assert done.returncode == status
+    assert complaint in done.stderr
+    assert done.stderr.count("\n") == (1 if complaint else 0)
+
+
+def test_characters_that_the_output_cannot_have_are_escapes():
+    done = subprocess.run(
+        [sys.executable, "-m", "ipfs_dataset", "config"],
+        check=False,
+        timeout=60,
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "IPFS_DATASET_CACHE_DIR": "größe\x1b[2J\n"},
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"gr\\xf6\\xdfe\\x1b[2J\\n" in done.stdout
+
+
+def test_a_warning_is_one_line_that_cannot_write_to_the_terminal():
+    code = (
+        "import warnings\n"
+        "from ipfs_dataset.cli import process\n"
+        "process.prepare_streams()\n"
+        "warnings.warn('member \\x1b[2J is left out')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, timeout=60, capture_output=True
+    )
+    assert done.stderr == b"ipfs-dataset: warning: member \\x1b[2J is left out\n"

@@ -204,7 +204,9 @@ def test_looking_takes_few_requests(arguments):
 
 
 def test_names_of_strangers_cannot_write_to_the_terminal(store):
-    cid = store.file(zip_bytes({"\x1b[2J\u202egpj.exe": b"x"}))
-    done = run("ls", cid, "--from", store.address)
-    assert "\x1b" not in done.out
-    assert "\\x1b[2J\\u202egpj.exe" in done.out
+    cid = store.file(zip_bytes({"\x1b[2J\u202egpj.exe\n1.0 MB  other": b"x"}))
+    for command in ("ls", "head"):
+        done = run(command, cid, "--from", store.address)
+        assert "\x1b" not in done.out
+        assert len(done.out.splitlines()) == 1
+        assert "\\x1b[2J\\u202egpj.exe\\n1.0 MB  other" in done.out
