@@ -8,14 +8,14 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeGuard, TypeVar, cast
 
-from ipfs_dataset_core.datasets.error_policy import Replacement, Skipped
+from ipfs_dataset_core.datasets.error_policy import Replacement
 from ipfs_dataset_core.errors import IPFSDatasetError, PluginError
 from ipfs_dataset_core.order.prefetch_hints import read_soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from ipfs_dataset_core.datasets.error_policy import ErrorPolicy
+    from ipfs_dataset_core.datasets.error_policy import ErrorPolicy, Skipped
     from ipfs_dataset_core.interfaces import IndexedSamples
 
 T = TypeVar("T")
@@ -48,8 +48,8 @@ class BatchReader:
         *,
         unchanged: bool,
         replaces: bool = False,
-    ) -> list[T]:
-        """Returns what `read` returns for each index, without what is skipped; blocks are fetched together.
+    ) -> list[T | Literal[Skipped.SAMPLE]]:
+        """Returns what `read` returns for each index, or `Skipped.SAMPLE`; blocks are fetched together.
 
         Args:
             samples: The samples of the dataset.
@@ -72,7 +72,9 @@ class BatchReader:
         missing = self._missing(samples, positions)
         if unchanged and _are_read_together(positions, missing):
             try:
-                batch = self._read(samples, missing, partial(together, samples, positions))
+                batch: list[T | Literal[Skipped.SAMPLE]] = self._read(
+                    samples, missing, partial(together, samples, positions)
+                )
             except IPFSDatasetError:
                 if policy.raises:
                     raise
@@ -88,8 +90,7 @@ class BatchReader:
                 sample = policy.read(read, operator.index(indices[place]), replacement)
                 yield place, sample
 
-        found = self._read(samples, missing, one_by_one)
-        return [sample for sample in found if sample is not Skipped.SAMPLE]
+        return self._read(samples, missing, one_by_one)
 
     def read(
         self,

@@ -6,7 +6,7 @@ Torch's `ConcatDataset` reads samples one by one, so that a batch would be as ma
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch.utils.data import ConcatDataset, Subset
 
@@ -15,6 +15,14 @@ from ipfs_dataset_core.runtime.short_traceback import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+@runtime_checkable
+class EachRead(Protocol):
+    """A dataset that returns which samples of a batch it skipped, as `SampleAccess` does."""
+
+    def read_each_or_skip(self, indices: Sequence[int]) -> list[list[Any]]:
+        """Returns the sample of each index in a list of its own, which is empty where it is skipped."""
 
 
 class JoinedDatasets(ConcatDataset[Any]):
@@ -51,6 +59,8 @@ def read_each(dataset: Any, numbers: Sequence[int]) -> list[list[Any]]:
         IndexError: There is no such sample.
     """
     kind = type(dataset)
+    if isinstance(dataset, EachRead):
+        return dataset.read_each_or_skip(numbers)
     # A subclass with a __getitem__ of its own changes samples.
     if isinstance(dataset, Subset) and kind.__getitem__ is Subset.__getitem__:
         return read_each(dataset.dataset, [dataset.indices[number] for number in numbers])

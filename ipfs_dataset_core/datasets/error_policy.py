@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
@@ -44,6 +45,7 @@ class ErrorPolicy:
         self._in_a_row = 0
         self._counts = torch.zeros(_COUNTERS, dtype=torch.int64)
         self._counts.share_memory_()  # type: ignore[no-untyped-call]
+        self._here = threading.local()
 
     @property
     def raises(self) -> bool:
@@ -59,6 +61,12 @@ class ErrorPolicy:
     def skipped(self) -> int:
         """How many samples, and objects that could not be opened, were skipped so far."""
         return int(self._counts.sum())
+
+    @property
+    def skipped_here(self) -> int:
+        """How many of them were skipped in the calling thread."""
+        count: int = getattr(self._here, "count", 0)
+        return count
 
     def succeeded(self) -> None:
         """Ends a run of failures: a sample was read."""
@@ -101,6 +109,16 @@ class ErrorPolicy:
         """
         info = get_worker_info()
         self._counts[0 if info is None else 1 + info.id % (_COUNTERS - 1)] += samples
+        self._here.count = self.skipped_here + samples
+
+    def mark(self) -> tuple[int, int]:
+        """Returns what `reset` needs to forget the failures that follow."""
+        return self._in_a_row, self.skipped_here
+
+    def reset(self, mark: tuple[int, int]) -> None:
+        """Forgets the failures of this thread since a mark, because the same samples are read again."""
+        self._in_a_row, before = mark
+        self.count_skipped(before - self.skipped_here)
 
     def read(
         self, read: Callable[[int], T], index: int, replacement: Replacement[T] | None = None
@@ -127,8 +145,12 @@ class ErrorPolicy:
             if sample is not Skipped.SAMPLE:
                 yield sample
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_here"}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._here = threading.local()
         # Pickled to a worker, the memory is shared already; a copy's is not.
         self._counts.share_memory_()  # type: ignore[no-untyped-call]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch.utils.data import Dataset, get_worker_info
 
@@ -197,19 +197,54 @@ class SampleAccess:
             IPFSDatasetError: An object could not be found, fetched, verified or read.
         """
         explain_collate()
-        if self._batches is None:
-            self._batches = BatchReader(self._connections.options.memory)
-        try:
-            batch = self._batches.read_batch(
-                *(self._indexed(), self._count(), indices, self.__getitem__, self._policy),
-                unchanged=self._unchanged,
-                replaces=not self._policy.raises and job_of_process().world > 1,
-            )
-        except IPFSDatasetError as error:
-            raise shortened(error) from error.__cause__
+        found = self._read_batch(indices, replaces=job_of_process().world > 1)
+        batch = [sample for sample in found if sample is not Skipped.SAMPLE]
         if get_worker_info() is None:
             return batch
         return sent_batch(batch, self._connections.options.worker_memory)
+
+    def read_each_or_skip(
+        self, indices: Sequence[int], *, replaces: bool = False
+    ) -> list[list[Any]]:
+        """Returns the samples of a batch, each in a list of its own, which is empty where it is skipped.
+
+        Args:
+            indices: As for `__getitems__`.
+            replaces: Whether another stands in for a sample that is skipped, as in a distributed job. A
+                subclass with a ``__getitems__`` of its own decides that itself.
+
+        Raises:
+            IndexError: There is no such sample.
+            IPFSDatasetError: An object could not be found, fetched, verified or read.
+        """
+        if type(self).__getitems__ is not SampleAccess.__getitems__:
+            return self._read_each_as_overridden(indices)
+        found = self._read_batch(indices, replaces=replaces or job_of_process().world > 1)
+        return [[] if sample is Skipped.SAMPLE else [sample] for sample in found]
+
+    def _read_each_as_overridden(self, indices: Sequence[int]) -> list[list[Any]]:
+        """Returns what `read_each_or_skip` does, where a subclass has a ``__getitems__`` of its own."""
+        mark = self._policy.mark()
+        samples = self.__getitems__(indices)
+        if len(samples) == len(indices):
+            return [[sample] for sample in samples]
+        # Nothing tells which were skipped: all are read once more, and counted once.
+        self._policy.reset(mark)
+        return [self.__getitems__([index]) for index in indices]
+
+    def _read_batch(
+        self, indices: Sequence[int], *, replaces: bool
+    ) -> list[Any | Literal[Skipped.SAMPLE]]:
+        if self._batches is None:
+            self._batches = BatchReader(self._connections.options.memory)
+        try:
+            return self._batches.read_batch(
+                *(self._indexed(), self._count(), indices, self.__getitem__, self._policy),
+                unchanged=self._unchanged,
+                replaces=replaces and not self._policy.raises,
+            )
+        except IPFSDatasetError as error:
+            raise shortened(error) from error.__cause__
 
     def prefetch(self, indices: Sequence[int]) -> None:
         """Starts fetching samples of the next batches while others are read.
@@ -226,6 +261,11 @@ class SampleAccess:
     def skipped(self) -> int:
         """How many samples of batches were skipped so far, in this process and its workers."""
         return self._policy.skipped
+
+    @property
+    def skipped_here(self) -> int:
+        """How many of them were skipped in the calling thread."""
+        return self._policy.skipped_here
 
     def block_memory(self) -> int:
         """Returns how many bytes of verified blocks each process keeps in memory."""

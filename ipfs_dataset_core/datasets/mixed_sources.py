@@ -9,6 +9,7 @@ from torch.utils.data import IterableDataset
 
 from ipfs_dataset_core.datasets.composed import read_each
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
+from ipfs_dataset_core.datasets.map_style import SampleAccess
 from ipfs_dataset_core.datasets.resumable import ResumableStream
 from ipfs_dataset_core.datasets.shuffle import close_if_possible, datasets_below
 from ipfs_dataset_core.datasets.shuffle_source import source_of as samples_by_number
@@ -112,7 +113,10 @@ class NumberedSource:
             if hints:
                 self.blocks.prefetch(number for part in hints for number in part)
             numbers = list(map(int, numbers))
-        found = read_each(self.dataset, numbers)
+        if isinstance(self.dataset, SampleAccess):
+            found = self.dataset.read_each_or_skip(numbers, replaces=True)
+        else:
+            found = read_each(self.dataset, numbers)
         return [
             samples[0] if samples else self._read_or_next(int(number))
             for number, samples in zip(numbers, found, strict=True)
@@ -120,7 +124,7 @@ class NumberedSource:
 
     def _read_or_next(self, number: int) -> Any:
         count = self.count()
-        for tried in range(count):
+        for tried in range(1, count):
             if found := read_each(self.dataset, [(number + tried) % count])[0]:
                 return found[0]
         raise ValueError(f"the source {self.name!r} has no sample that can be read")

@@ -314,6 +314,10 @@ class DatasetOfBatches(Protocol):
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Returns several samples, fetched together."""
 
+    @property
+    def skipped_here(self) -> int:
+        """How many samples of batches were skipped so far in the calling thread."""
+
     def close(self) -> None:
         """Closes the connections of this process."""
 
@@ -339,9 +343,10 @@ class NumberedPart(RangePart):
     def read(self, policy: ErrorPolicy) -> Iterator[Any]:
         for first in range(self.start, self.stop, _READ_TOGETHER):
             numbers = range(first, min(first + _READ_TOGETHER, self.stop))
-            batch = self.dataset.__getitems__(numbers)
             # The dataset skips samples by a policy of its own, which counts those of all splits.
-            policy.count_skipped(max(0, len(numbers) - len(batch)))
+            before = self.dataset.skipped_here
+            batch = self.dataset.__getitems__(numbers)
+            policy.count_skipped(self.dataset.skipped_here - before)
             yield from batch
 
     def close(self) -> None:

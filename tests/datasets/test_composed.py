@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
-from ipfs_dataset import BlockShuffleSampler, IPFSDataset, MixedDataset, ShuffleDataset
+from ipfs_dataset import (
+    BlockShuffleSampler,
+    IPFSDataset,
+    IPFSObject,
+    MixedDataset,
+    RemoteFileType,
+    ShuffleDataset,
+)
 from ipfs_dataset_core.datasets.composed import JoinedDatasets, read_each
 from tests.support.builders import zip_bytes
 from tests.support.stores import Store, members
@@ -103,3 +110,55 @@ def test_concatenations_are_shuffled_and_mixed_in_batches():
         first, second = Counted(100), Counted(80)
         assert sorted(make(ConcatDataset([first, second]))) == sorted([*range(100), *range(80)])
         assert max(first.calls, second.calls) <= 7
+
+
+class Doubled(IPFSDataset):
+    """Changes whole batches, as users do."""
+
+    def __getitems__(self, indices):
+        return [(name, data * 2) for name, data in super().__getitems__(indices)]
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory):
+    """An archive of 40 members, of which those with the numbers 4, 5 and 17 are damaged."""
+    store, found = Store(tmp_path_factory.mktemp("damaged")), members(40, "d")
+    data = bytearray(zip_bytes(found, compression=0))
+    for number in (4, 5, 17):
+        data[bytes(data).index(list(found.values())[number])] ^= 1
+    return IPFSObject(store.file(bytes(data)), RemoteFileType.ZIP), store.address
+
+
+@pytest.mark.parametrize("kind", [IPFSDataset, Doubled])
+def test_a_sample_that_is_skipped_is_counted_once_also_in_a_row(damaged, kind):
+    # Three in a row would be an error; counted twice, the two of a batch are four.
+    options: Any = {"handler": "skip", "max_failures": 3}
+    for read in (
+        lambda data: read_each(data, [6, 4, 30, 5]),
+        lambda data: read_each(data + Counted(5), [4, 5]),
+        lambda data: list(ShuffleDataset(Subset(data, [4, 5, 6]), 3)),
+    ):
+        dataset = kind(*damaged, **options)
+        read(dataset)
+        assert dataset.skipped == 2
+        dataset.close()
+
+
+def test_the_handler_is_called_once_for_a_damaged_sample(damaged):
+    errors: list[Exception] = []
+
+    def handler(error):
+        errors.append(error)
+        return True
+
+    dataset = IPFSDataset(*damaged, handler=handler)
+    assert [len(found) for found in read_each(dataset + Counted(5), [3, 4, 41])] == [1, 0, 1]
+    assert len(errors) == 1
+
+
+def test_what_stands_in_for_a_sample_of_a_mixture_is_not_counted(damaged):
+    dataset = IPFSDataset(*damaged, handler="skip", max_failures=4)
+    found = list(MixedDataset({"all": (dataset, 1)}, batch_size=8, seed=2))
+    assert len(found) == 40
+    assert len({name for name, _ in found}) == 37
+    assert dataset.skipped == 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
@@ -38,6 +38,7 @@ from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.reading.connections import Connections
 from tests.support.builders import noise, tar_bytes, zip_bytes
 from tests.support.fake_shards import FakeShard, everything, shards
+from tests.support.jobs import as_reader
 from tests.support.stores import SMALL_LEAVES, Store, blocks_in
 from tests.support.workers import Lines, Transformed, upper
 
@@ -401,6 +402,14 @@ def test_a_split_of_a_subclass_counts_what_it_skips(damaged):
     counts = [(len(list(split)), split.skipped, split.rows) for split in splits]
     assert all(read + skipped == rows for read, skipped, rows in counts)
     assert sum(skipped for _, skipped, _ in counts) > 0
+    for split in splits:  # where others stand in for them, as many are counted
+        split.close()
+    again = Named(cid, store.address, handler="skip", max_failures=100, retries=0).splits("300K")
+    with as_reader(0, 2), ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(lambda split: len(list(split)), again)) == [
+            rows for _, _, rows in counts
+        ]
+    assert [split.skipped for split in again] == [skipped for _, skipped, _ in counts]
 
 
 def count(split):
