@@ -34,6 +34,7 @@ from ipfs_dataset_core.order.order_state import OrderState, joined_ids
 from ipfs_dataset_core.order.reader_rank import job_to_carry, reader_of_stream
 from ipfs_dataset_core.order.sharding import ReaderRank, known_distribution, known_split
 from ipfs_dataset_core.order.shuffled_blocks import default_block, default_window, keyed_random
+from ipfs_dataset_core.order.whole_numbers import known_seed, whole_number
 from ipfs_dataset_core.reading.connections import Connections
 from ipfs_dataset_core.runtime.short_traceback import shortened
 
@@ -89,6 +90,8 @@ class IPFSIterableDataset(ResumableStream):
         **options: Fields of `Options`.
     """
 
+    _fields_of_state = ("object", "object_start")
+
     _objects: list[DatasetObject]
 
     def __init__(
@@ -124,10 +127,10 @@ class IPFSIterableDataset(ResumableStream):
             given = default_lanes(chosen.memory, block) if shuffle_blocks else Lanes()
         window = default_window(chosen.memory, block) // given.count if shuffle_blocks else 1
         self._order = StreamOrder(
-            seed=seed,
+            seed=known_seed(seed),
             shuffle_urls=shuffle_urls,
             shuffle_blocks=shuffle_blocks,
-            batch=batch_size,
+            batch=None if batch_size is None else whole_number("batch_size", batch_size, least=1),
             lanes=given,
             block=block,
             window=max(1, window),
@@ -405,13 +408,22 @@ class IPFSIterableDataset(ResumableStream):
         return state
 
     def _adopt(self, found: OrderState, state: Mapping[str, Any]) -> None:
-        passed, before = state.get("object", 0), state.get("object_start", 0)
-        if type(passed) is not int or not 0 <= passed <= len(self._objects):
-            raise StateError(f"this state has object={passed!r}, of {len(self._objects)} objects")
-        if type(before) is not int or not 0 <= before <= found.position:
-            raise StateError(
-                f"this state has object_start={before!r} and position={found.position}"
-            )
+        passed = before = 0
+        if "object" in state or "object_start" in state:
+            passed, before = state.get("object", 0), state.get("object_start", 0)
+            if type(passed) is not int or not 1 <= passed <= len(self._objects):
+                raise StateError(
+                    f"this state has object={passed!r:.80}, of {len(self._objects)} objects"
+                )
+            if type(before) is not int or not 1 <= before <= found.position:
+                raise StateError(
+                    f"this state has object_start={before!r:.80} and position={found.position}"
+                )
+            if found.samples is not None or self._order.is_laned:
+                raise StateError(
+                    "this state has object and object_start, which this order does not need"
+                )
+            self._check_counts(found.epoch, passed, before)
         self._order = attrs.evolve(self._order, seed=found.seed)
         if self._order.is_laned:
             parameters = found.parameters
@@ -423,6 +435,20 @@ class IPFSIterableDataset(ResumableStream):
                 chunk=parameters["chunk"],
             )
         self._within = (found.epoch, found.position, passed, before)
+
+    def _check_counts(self, epoch: int, passed: int, before: int) -> None:
+        """Checks how many samples the first objects of an epoch have by a state, as far as that is known.
+
+        Raises:
+            StateError: They have more or fewer.
+        """
+        counts = self._counts.tolist()
+        found = [counts[number] for number, _ in self._objects_of(epoch)[:passed]]
+        if -1 not in found and sum(found) != before:
+            raise StateError(
+                f"this state has object_start={before}, and the {passed} objects before have "
+                f"{sum(found)} samples"
+            )
 
     def _world(self) -> int:
         return reader_of_stream(self._carried, self._split)[0].world

@@ -16,11 +16,17 @@ from ipfs_dataset_core.datasets.resumable import Reading, ResumableStream, Strea
 from ipfs_dataset_core.errors import StateError
 from ipfs_dataset_core.order.global_order import Lanes
 from ipfs_dataset_core.order.laned_order import default_lanes, lanes_given, lanes_of_reader
-from ipfs_dataset_core.order.mixture import MixtureSchedule, quotas_of, stop_of_mixture
-from ipfs_dataset_core.order.order_state import OrderState, joined_ids
+from ipfs_dataset_core.order.mixture import (
+    LENGTHS_OF_UNIT,
+    MixtureSchedule,
+    quotas_of,
+    stop_of_mixture,
+)
+from ipfs_dataset_core.order.order_state import OrderState, behind_the_end, joined_ids
 from ipfs_dataset_core.order.reader_rank import job_to_carry, reader_of_stream
 from ipfs_dataset_core.order.sharding import known_distribution, known_split
 from ipfs_dataset_core.order.stream_places import stop_of_stream
+from ipfs_dataset_core.order.whole_numbers import known_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -68,6 +74,8 @@ class MixedDataset(ResumableStream):
         TypeError: A source is no dataset that can be mixed.
     """
 
+    _fields_of_state = ("sources",)
+
     def __init__(
         self,
         sources: Mapping[str, tuple[Any, float]],
@@ -89,7 +97,7 @@ class MixedDataset(ResumableStream):
         }
         self._used: dict[str, Source] | None = None
         self._quotas = quotas_of({name: weight for name, (_, weight) in sources.items()})
-        self._seed = seed
+        self._seed = known_seed(seed)
         self._stop = stop
         self._shuffle = shuffle
         self._with_names = with_names
@@ -186,6 +194,7 @@ class MixedDataset(ResumableStream):
             position=position,
             parameters=parameters,
             derived=frozenset({"chunk"}),
+            ends=False,
         )
 
     def _state_at(self, epoch: int, place: int) -> dict[str, Any]:
@@ -203,20 +212,28 @@ class MixedDataset(ResumableStream):
 
     def _adopt(self, found: OrderState, state: Mapping[str, Any]) -> None:
         parameters = found.parameters
+        quotas = {name: parameters[f"weight of {name}"] for name in self._sources}
+        if sum(quotas.values()) not in LENGTHS_OF_UNIT:
+            raise StateError(f"this state has the weights {quotas}, which no mixture has")
         before = (self._seed, self._lanes, self._chunk, self._quotas)
         read_before = self._progress.chunk
         self._seed = found.seed
         self._lanes = Lanes(parameters["lanes"], parameters["worker_lanes"])
         self._chunk = self._progress.chunk = parameters["chunk"]
-        self._quotas = {name: parameters[f"weight of {name}"] for name in self._sources}
-        positions = self._positions(found.position)
-        if state.get("sources") != positions:
-            self._seed, self._lanes, self._chunk, self._quotas = before
-            self._progress.chunk = read_before
-            raise StateError(
+        self._quotas = quotas
+        positions, total = self._positions(found.position), self._total(parameters["chunk"])
+        error = None
+        if total is not None and found.position > total:
+            error = behind_the_end(found.position, total)
+        elif state.get("sources") != positions:
+            error = StateError(
                 f"this state has the positions {state.get('sources')!r:.200} of its sources, which do not go "
                 f"with position {found.position} of the mixture, {positions}: it was changed, or is damaged"
             )
+        if error is not None:
+            self._seed, self._lanes, self._chunk, self._quotas = before
+            self._progress.chunk = read_before
+            raise error
         for name, source in self._sources.items():
             if f"window of {name}" in parameters:
                 assert isinstance(source, NumberedSource)
@@ -392,6 +409,8 @@ class _Places:
             every = len(known) == len(self._counts)
             ends = [self._schedule.place(number, count - 1) + 1 for number, count in known.items()]
             total = max(ends) if every else None
+        if total is not None and self._start > total:
+            raise behind_the_end(self._start, total)
         return None if total is None else mixture._stop_for(total, self._start, self._job)  # noqa: SLF001
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 from torch.utils.data import IterableDataset, get_worker_info
@@ -12,10 +12,11 @@ from torch.utils.data import IterableDataset, get_worker_info
 from ipfs_dataset_core.errors import IPFSDatasetError, IPFSDatasetWarning, StateError
 from ipfs_dataset_core.order.epoch_progress import EpochProgress
 from ipfs_dataset_core.order.order_state import check_batches
+from ipfs_dataset_core.order.whole_numbers import MOST, whole_number
 from ipfs_dataset_core.runtime.short_traceback import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from typing_extensions import Self
 
@@ -68,6 +69,21 @@ class Record:
         self.times_set = times_set
         self.done = False
 
+    def check_began(self) -> None:
+        """Checks, where nothing was left to read, that what was read before exists.
+
+        Raises:
+            StateError: The state by which it was read counts more samples than this reader has.
+        """
+        reading = self.reading
+        if not self.began or self.taken > self.began or reading.left_out():
+            return
+        if next(reading.read(self.began - 1), None) is None and not reading.left_out():
+            raise StateError(
+                f"by this state reader {reading.reader.index} of {reading.reader.count} read {self.began} "
+                "samples, and it has fewer: it was changed, or is of another loader"
+            )
+
     def position(self) -> int | None:
         """Returns the place up to which all readers have read, where this one has read so much.
 
@@ -113,6 +129,7 @@ class StreamIterator:
             sample = next(self._samples)
         except StopIteration:
             if self._record is not None:
+                self._record.check_began()
                 self._stream.finish(self._record)
             raise
         except IPFSDatasetError as error:
@@ -140,6 +157,8 @@ class ResumableStream(IterableDataset[Any]):
     _batch: int | None
     _record: Record | None
     _order_changes: int
+    # What states of this kind have besides what all have.
+    _fields_of_state: ClassVar[Collection[str]] = ()
     # The reader that may go on alone, and how many of its samples it has read.
     _resume: tuple[list[int], int] | None
 
@@ -149,8 +168,8 @@ class ResumableStream(IterableDataset[Any]):
         Args:
             batch: How many samples the loader puts into a batch, None where that is unknown.
         """
-        if batch is not None and batch < 1:
-            raise ValueError(f"batch_size is at least 1, not {batch!r}")
+        if batch is not None:
+            batch = whole_number("batch_size", batch, least=1)
         self._progress = EpochProgress()
         # How many changes of the order by a state this copy of the stream has; see `_note_change`.
         self._order_changes = 0
@@ -204,8 +223,8 @@ class ResumableStream(IterableDataset[Any]):
             if batches and self._batch is None:
                 raise ValueError("state_dict(batches=…) counts batches: give the stream batch_size")
             size = (self._batch or 0) * self._world()
-            if batches:
-                check_batches(batches, progress.start, self._total(), size)
+            total = self._total() if batches else None
+            batches = check_batches(batches, progress.start, total, size)
             return self._state_at(progress.epoch, progress.start + batches * size)
         record = self._record
         if record is not None and record.times_set == progress.times_set:
@@ -226,9 +245,8 @@ class ResumableStream(IterableDataset[Any]):
             StateError: The state is of other data, or of another version.
         """
         mine = self._order_state(0, 0)
-        found = mine.read(state)
-        read = _whole(state, _READ)
-        reader = _numbers(state, _READER, _NUMBERS_OF_READER) if read else None
+        found = mine.read(state, {_READER, _READ, _DONE, *self._fields_of_state})
+        resume = _read_by_one(state)
         ranks, workers, batch = (
             _numbers(state, READERS, _NUMBERS_OF_READERS) if READERS in state else (0, 0, 0)
         )
@@ -237,8 +255,8 @@ class ResumableStream(IterableDataset[Any]):
         if (found.seed, found.parameters) != (mine.seed, mine.parameters):
             self._note_change()
         self._record = None
-        self._resume = None if reader is None else (reader, read)
-        if state.get(_DONE) is True:
+        self._resume = resume
+        if _DONE in state:
             self._progress.finish(found.epoch)
 
     def _note_change(self) -> None:
@@ -357,19 +375,41 @@ def _numbers_of(reading: Reading) -> list[int]:
     return [reader.rank, reader.world, reader.worker, reader.workers, reading.batch]
 
 
-def _numbers(state: Mapping[str, Any], name: str, count: int) -> list[int]:
+def _read_by_one(state: Mapping[str, Any]) -> tuple[list[int], int] | None:
+    """Returns the only reader that can continue from a state, and how many of its samples it has read.
+
+    Returns None where any reader can.
+
+    Raises:
+        StateError: The state has only a part of that, or it makes no sense.
+    """
+    found = [name for name in (_READER, _READ, _DONE) if name in state]
+    if not found:
+        return None
+    if found[:2] != [_READER, _READ]:
+        raise StateError(f"this state has {' and '.join(found)} without the rest of them")
+    reader = _numbers(state, _READER, _NUMBERS_OF_READER, least=0)
+    rank, world, worker, workers, batch = reader
+    if rank >= world or worker >= workers or not batch:
+        raise StateError(
+            f"this state has {_READER}={reader}, which is no rank, ranks, worker, workers, batch_size"
+        )
+    read = state[_READ]
+    if type(read) is not int or not 1 <= read <= MOST:
+        raise StateError(f"this state has {_READ}={read!r:.80}, no number from 1 on")
+    if state.get(_DONE, True) is not True:
+        raise StateError(f"this state has {_DONE}={state[_DONE]!r:.80}, which is True or left out")
+    return reader, read
+
+
+def _numbers(state: Mapping[str, Any], name: str, count: int, *, least: int = 1) -> list[int]:
     value = state.get(name)
     if not (
         isinstance(value, list)
         and len(value) == count
-        and all(type(number) is int and 0 <= number < 2**63 for number in value)
+        and all(type(number) is int and least <= number <= MOST for number in value)
     ):
-        raise StateError(f"this state has {name}={value!r}, no {count} numbers")
-    return value
-
-
-def _whole(state: Mapping[str, Any], name: str) -> int:
-    value = state.get(name, 0)
-    if type(value) is not int or not 0 <= value < 2**63:
-        raise StateError(f"this state has {name}={value!r}, no number from 0 on")
+        raise StateError(
+            f"this state has {name}={value!r:.200}, no {count} numbers from {least} on"
+        )
     return value

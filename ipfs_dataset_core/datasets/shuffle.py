@@ -26,6 +26,7 @@ from ipfs_dataset_core.order.reader_rank import job_to_carry, reader_of_stream
 from ipfs_dataset_core.order.sharding import ReaderRank, known_distribution, known_split
 from ipfs_dataset_core.order.shuffled_blocks import default_window, keyed_random
 from ipfs_dataset_core.order.stream_places import ReaderPlaces, stop_of_stream
+from ipfs_dataset_core.order.whole_numbers import known_seed, whole_number
 
 if TYPE_CHECKING:
     import random
@@ -86,6 +87,8 @@ class ShuffleDataset(ResumableStream):
         ValueError: `split` is given for a stream of another library, which splits its samples itself.
     """
 
+    _fields_of_state = (READERS,)
+
     def __init__(
         self,
         dataset: Dataset[Any],
@@ -97,10 +100,8 @@ class ShuffleDataset(ResumableStream):
         distribution: Distribution | None = None,
         split: Split = "auto",
     ) -> None:
-        if buffer_size < 1:
-            raise ValueError(f"buffer_size is at least 1, not {buffer_size!r}")
         self._dataset = dataset
-        self._buffer_size = buffer_size
+        self._buffer_size = whole_number("buffer_size", buffer_size, least=1)
         self._split = known_split(split)
         if split != "auto" and isinstance(dataset, IterableDataset):
             if not isinstance(dataset, (IPFSIterableDataset, ShuffleDataset)):
@@ -108,7 +109,7 @@ class ShuffleDataset(ResumableStream):
                     f"{type(dataset).__name__} splits its samples itself: no split={split!r} reaches it"
                 )
             self._dataset = dataset.with_split(split)
-        self._seed = seed
+        self._seed = known_seed(seed)
         below = dataset if isinstance(dataset, IPFSIterableDataset) else None
         self._lanes = None if lanes is None else lanes_given(lanes)
         self._given_distribution = known_distribution(distribution) or getattr(
@@ -117,7 +118,9 @@ class ShuffleDataset(ResumableStream):
         self._carried: Job | None = None
         self._order: _Order | None = None
         self._known_source: SamplesByNumber | None = None
-        self._start_progress(batch_size or getattr(below, "_batch", None))
+        if batch_size is None:
+            batch_size = getattr(below, "_batch", None)
+        self._start_progress(batch_size)
 
     def __iter__(self) -> Iterator[Any]:
         return StreamIterator(self)

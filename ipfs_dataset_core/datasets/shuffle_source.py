@@ -123,7 +123,9 @@ class MapStyleByNumber(SamplesByNumber):
         return dataset.content_id() if isinstance(dataset, IdentifiedDataset) else ""
 
     def block_stops(self, size: int) -> Sequence[int]:
-        return range(size, len(self) + size, size) if self._blocks is None else self._blocks.stops()
+        if self._blocks is None:
+            return range(size, len(self) + size, size)
+        return self._blocks.stops(size)
 
     def steps(self, block: int, window: int, *key: object) -> Steps:
         if self._blocks is None:

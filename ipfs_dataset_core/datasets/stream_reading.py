@@ -179,7 +179,8 @@ class StreamReading:
         places = self.order.places(self.reader, self.start, total, self.distribution)
         first, before = self.within
         for turn in range(-(-places.stop // total) if total and places.stop else 1):
-            reading = InOrder(self.skipping, 0 if turn else before)
+            start = self.start if total is None else 0  # else it was checked
+            reading = InOrder(self.skipping, 0 if turn else before, start)
             runs = places.stretches(taken)
             if total is not None:
                 runs = _between(runs, turn * total, (turn + 1) * total)
@@ -232,7 +233,8 @@ class StreamReading:
             else:
                 end = None if total is None else first + total
                 runs = _runs(between(places.turns(taken), behind, end))
-                yield InOrder(self.skipping).read(rest, runs)
+                start = max(0, self.start - behind) if total is None else 0
+                yield InOrder(self.skipping, start=start).read(rest, runs)
 
     def _count_with(self, joined: ConcatenatedShards, rest: Sequence[Shard]) -> int | None:
         """Returns how many samples there are, None where those of some shards are not known, and need not be.

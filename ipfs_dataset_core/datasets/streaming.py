@@ -14,6 +14,7 @@ from ipfs_dataset_core.errors import (
     ObjectNotFoundError,
     TransportError,
 )
+from ipfs_dataset_core.order.order_state import behind_the_end
 from ipfs_dataset_core.order.prefetch_hints import Upcoming
 from ipfs_dataset_core.order.sharding import overlaps, part, sample_ranges
 
@@ -40,13 +41,17 @@ class InOrder:
     Args:
         skipping: Reads shards.
         place: That of the first sample of the first shard.
+        start: A place that the sequence has, if only as its end.
     """
 
-    def __init__(self, skipping: SkippingStream, place: int = 0) -> None:
+    def __init__(self, skipping: SkippingStream, place: int = 0, start: int = 0) -> None:
         self._skipping = skipping
         self.place = place
+        self._start = start
 
-    def read(self, shards: Iterable[Shard], runs: Iterable[Run]) -> Iterator[Sample]:
+    def read(  # noqa: PLR0912 - one loop over shards, three kinds of which are read differently
+        self, shards: Iterable[Shard], runs: Iterable[Run]
+    ) -> Iterator[Sample]:
         """Yields the samples of stretches.
 
         Shards that are read whole are not counted. Others are, where they allow random access, and else read
@@ -55,6 +60,9 @@ class InOrder:
         Args:
             shards: In their order; the iterator is advanced when the one before was read.
             runs: In ascending order.
+
+        Raises:
+            StateError: The sequence ends before `start`, which is known when all was read.
         """
         coming = iter(runs)
         run = next(coming, None)
@@ -93,6 +101,8 @@ class InOrder:
                     break
                 run = next(coming, None)
             self.place = end
+        if run is not None and self.place < self._start:
+            raise behind_the_end(self._start, self.place)
 
 
 def stream(

@@ -275,9 +275,13 @@ class DatasetBlocks:
         """Returns what the samples are made of, "" where that is unknown."""
         return self._part.content_id()
 
-    def stops(self) -> Sequence[int]:
-        """Returns where each block ends, by the place of its last sample among all."""
-        return self._part.stops(self.size)
+    def stops(self, size: int | None = None) -> Sequence[int]:
+        """Returns where each block ends, by the place of its last sample among all.
+
+        Args:
+            size: About how many bytes a block has, by default `size` of this object.
+        """
+        return self._part.stops(self.size if size is None else size)
 
     @property
     def are_composed(self) -> bool:

@@ -8,6 +8,8 @@ import attrs
 import torch
 from torch.utils.data import get_worker_info
 
+from ipfs_dataset_core.order.whole_numbers import known_epoch
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -22,8 +24,10 @@ _READERS = slice(9, 12)
 _FINISHED = 12
 _BEGUN = _FINISHED + _SLOTS
 _NUMBERS = _BEGUN + _SLOTS
-# Bits of the number of an epoch beside what identifies an iteration.
+# Lowest bits of the number of an epoch beside what identifies an iteration. The others follow from the epoch
+# that is known anyway, which is never so far from it.
 _EPOCH_BITS = 24
+_EPOCH_MASK = (1 << _EPOCH_BITS) - 1
 
 
 @attrs.frozen
@@ -113,7 +117,13 @@ class EpochProgress:
         return _is_finished(self._numbers.tolist())
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the number of the next epoch; another one than before begins at its start."""
+        """Sets the number of the next epoch; another one than before begins at its start.
+
+        Raises:
+            TypeError: It is no integer.
+            ValueError: It is negative, or too large.
+        """
+        epoch = known_epoch(epoch)
         self._numbers[_PINNED] = 1
         if epoch != self.epoch or self.finished:
             self.move(epoch, 0)
@@ -154,12 +164,12 @@ class EpochProgress:
         worker = 0 if info is None else info.id % _SLOTS
         if info is not None:
             key = self._key(info.seed - info.id)
-            found = _begun(numbers[_BEGUN:], key)
+            found = _begun(numbers[_BEGUN:], key, epoch)
             if found is not None and found >= epoch:
                 start = self.start if found == numbers[_EPOCH] else 0
                 epoch = found
             self._numbers[_START] = start
-            self._numbers[_BEGUN + worker] = key << _EPOCH_BITS | epoch
+            self._numbers[_BEGUN + worker] = key << _EPOCH_BITS | epoch & _EPOCH_MASK
         else:
             self._numbers[_START] = start
         self._numbers[_WORKERS] = 1 if info is None else info.num_workers
@@ -203,7 +213,16 @@ def _is_finished(numbers: list[int]) -> bool:
     return workers > 0 and all(done == numbers[_EPOCH] + 1 for done in finished)
 
 
-def _begun(numbers: Iterable[int], key: int) -> int | None:
-    """Returns the epoch that another worker of the same iteration began."""
-    mask = (1 << _EPOCH_BITS) - 1
-    return next((packed & mask for packed in numbers if packed >> _EPOCH_BITS == key), None)
+def _begun(numbers: Iterable[int], key: int, near: int) -> int | None:
+    """Returns the epoch that another worker of the same iteration began.
+
+    Args:
+        numbers: What workers wrote when they began.
+        key: Of the iteration.
+        near: An epoch that is not far from it.
+    """
+    half = 1 << _EPOCH_BITS - 1
+    for packed in numbers:
+        if packed >> _EPOCH_BITS == key:
+            return near + ((packed - near + half) & _EPOCH_MASK) - half
+    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from itertools import islice
 from math import gcd
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -18,6 +18,7 @@ from ipfs_dataset_core.order.shuffled_blocks import (
     keyed_random,
     samples_of,
 )
+from ipfs_dataset_core.order.whole_numbers import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,10 +41,12 @@ def lanes_given(lanes: int | tuple[int, int]) -> Lanes:
 
     Raises:
         ValueError: There are none, or too many.
+        TypeError: They are no integers.
     """
-    ranks, workers = (lanes, 1) if isinstance(lanes, int) else lanes
-    if ranks < 1 or workers < 1:
-        raise ValueError(f"lanes is at least 1, not {min(ranks, workers)!r}")
+    pair: Any = lanes if isinstance(lanes, (tuple, list)) else (lanes, 1)
+    if len(pair) != 2:  # noqa: PLR2004 - ranks and workers
+        raise ValueError(f"lanes is one number, or those for ranks and for workers, not {lanes!r}")
+    ranks, workers = (whole_number("lanes", number, least=1) for number in pair)
     if ranks * workers > MOST_LANES:
         raise ValueError(f"there are at most {MOST_LANES:,} lanes in all, not {ranks * workers:,}")
     return Lanes(ranks, workers)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.order.global_order import Lanes
 
 # Lengths of a unit. The shortest in which all weights are met to within a hundredth is taken.
-_LENGTHS = tuple(1 << bits for bits in range(8, 16))
+LENGTHS_OF_UNIT = tuple(1 << bits for bits in range(8, 16))
 _EXACT_ENOUGH = 0.01
 # Numbers of sources are bytes.
 _MOST_SOURCES = 256
@@ -49,7 +49,7 @@ def quotas_of(weights: Mapping[str, float]) -> dict[str, int]:
     largest = max(weights.values())
     total = math.fsum(weight / largest for weight in weights.values())
     shares = {name: weight / largest / total for name, weight in weights.items()}
-    for length in _LENGTHS:
+    for length in LENGTHS_OF_UNIT:
         quotas = _rounded(shares, length)
         # A weight that is tiny beside the others may have a share of 0.0.
         worst = max(

@@ -11,13 +11,12 @@ import attrs
 
 from ipfs_dataset_core.errors import IPFSDatasetWarning, StateError
 from ipfs_dataset_core.order.global_order import MOST_LANES
+from ipfs_dataset_core.order.whole_numbers import MOST, MOST_EPOCH, MOST_SEED, whole_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
 VERSION = 1
-# Larger numbers are no counts of samples or bytes.
-_MOST = 2**63 - 1
 # Up to this number, identifiers are joined as they are.
 _FEW = 4
 
@@ -52,6 +51,7 @@ class OrderState:
         position: The place in the global sequence at which to go on.
         parameters: Of the order: numbers by name.
         derived: The names of parameters that are computed from the job; no warning names them.
+        ends: Whether the sequence has as many places as there are samples.
     """
 
     order: str
@@ -62,19 +62,23 @@ class OrderState:
     position: int
     parameters: Mapping[str, int]
     derived: frozenset[str] = attrs.field(default=frozenset(), eq=False)
+    ends: bool = attrs.field(default=True, eq=False)
 
     def to_json(self) -> dict[str, Any]:
         """Returns values that JSON can hold: less than 1 KB."""
-        fields = attrs.asdict(self, filter=attrs.filters.exclude("derived"), recurse=False)
+        fields = attrs.asdict(self, filter=attrs.filters.exclude("derived", "ends"), recurse=False)
+        if self.ends and self.samples is not None:
+            fields["position"] = min(self.position, self.samples)  # of the end, whatever pads it
         return {"version": VERSION, **fields, "parameters": dict(self.parameters)}
 
-    def read(self, state: Mapping[str, Any]) -> OrderState:
+    def read(self, state: Mapping[str, Any], also: Container[str] = ()) -> OrderState:
         """Returns the state that `to_json` wrote, after checking that it belongs to this state's data.
 
         Its values replace those of this state, and a warning names the ones that differ.
 
         Args:
             state: The return value of `to_json`, possibly from a file that somebody else wrote.
+            also: Names that the state may have besides those of `to_json`; the caller reads them.
 
         Warns:
             IPFSDatasetWarning: The seed or a parameter differs from this state's.
@@ -85,20 +89,30 @@ class OrderState:
         if not isinstance(state, Mapping):
             raise StateError(f"a state is a dict, as state_dict() returned it, not {state!r:.80}")
         version = state.get("version")
-        if version != VERSION:
+        if type(version) is not int or version != VERSION:
             raise StateError(
-                f"this state has version {version!r}, and this release reads version {VERSION}: go on with "
-                "the release that wrote it, or begin the epoch anew"
+                f"this state has version {version!r:.80}, and this release reads version {VERSION}: go on "
+                "with the release that wrote it, or begin the epoch anew"
             )
         for name in ("order", "data"):
             mine, given = getattr(self, name), state.get(name)
             if mine != given:
                 raise StateError(
-                    f"this state is of {name} {given!r}, and here is {mine!r}: give the same dataset and "
-                    "kind of order, or begin the epoch anew"
+                    f"this state is of {name} {given!r:.300}, and here is {mine!r}: give the same dataset "
+                    "and kind of order, or begin the epoch anew"
                 )
-        whole = {name: _number(state, name) for name in ("seed", "epoch", "position")}
-        samples = state.get("samples")
+        for name in state:
+            if name not in _FIELDS and name not in also:
+                raise StateError(
+                    f"this state has {name!r:.80}, which no state of {self.order!r} has: it was changed, "
+                    "or is of another kind of dataset"
+                )
+        seed = _number(state, "seed", least=-MOST_SEED, most=MOST_SEED)
+        epoch = _number(state, "epoch", most=MOST_EPOCH)
+        position = _number(state, "position")
+        if "samples" not in state:
+            raise StateError("this state has no samples=, the number of samples or None")
+        samples = state["samples"]
         if samples is not None:
             samples = _number(state, "samples")
         if None not in {samples, self.samples} and samples != self.samples:
@@ -106,10 +120,12 @@ class OrderState:
                 f"this state is of a dataset of {samples} samples, and here are {self.samples}: "
                 "give the same dataset, with the same options, or begin the epoch anew"
             )
+        if self.ends and self.samples is not None and position > self.samples:
+            raise behind_the_end(position, self.samples)
         found = state.get("parameters")
         if not isinstance(found, dict) or found.keys() != self.parameters.keys():
             raise StateError(
-                f"this state has the parameters {found!r}, not {sorted(self.parameters)}"
+                f"this state has the parameters {found!r:.300}, not {sorted(self.parameters)}"
             )
         parameters = {name: _number(found, name, least=1) for name in self.parameters}
         lanes = parameters.get("lanes", 1) * parameters.get("worker_lanes", 1)
@@ -117,14 +133,8 @@ class OrderState:
             raise StateError(
                 f"this state has {lanes:,} lanes, and there are at most {MOST_LANES:,}"
             )
-        self._warn({"seed": whole["seed"], **parameters})
-        return attrs.evolve(
-            self,
-            seed=whole["seed"],
-            epoch=whole["epoch"],
-            position=whole["position"],
-            parameters=parameters,
-        )
+        self._warn({"seed": seed, **parameters})
+        return attrs.evolve(self, seed=seed, epoch=epoch, position=position, parameters=parameters)
 
     def _warn(self, given: Mapping[str, int]) -> None:
         mine = {"seed": self.seed, **self.parameters}
@@ -141,8 +151,27 @@ class OrderState:
             )
 
 
-def check_batches(batches: int, start: int, total: int | None, size: int) -> None:
-    """Refuses to count more batches than an iteration has: what follows would be an empty epoch.
+# What every state has.
+_FIELDS = frozenset(
+    {"version", "order", "data", "samples", "seed", "epoch", "position", "parameters"}
+)
+
+
+def behind_the_end(position: int, places: int) -> StateError:
+    """Returns the error for a state whose place is behind the end of the sequence.
+
+    Args:
+        position: The place.
+        places: How many there are.
+    """
+    return StateError(
+        f"this state has position={position}, behind the end of an epoch of {places} samples: it was "
+        "changed, or counts batches of another iteration"
+    )
+
+
+def check_batches(batches: int, start: int, total: int | None, size: int) -> int:
+    """Returns a number of batches, of which an iteration has as many: what follows may be an empty epoch.
 
     Args:
         batches: How many were trained on.
@@ -152,20 +181,22 @@ def check_batches(batches: int, start: int, total: int | None, size: int) -> Non
 
     Raises:
         ValueError: There are not so many, or the number is negative.
+        TypeError: It is no integer.
     """
-    if batches < 0:
-        raise ValueError(f"batches is at least 0, not {batches}")
-    if total is not None and start + batches * size >= total + size:
+    batches = whole_number("batches", batches, least=0, most=MOST // max(1, size) - start)
+    if batches and total is not None and start + batches * size >= total + size:
         raise ValueError(
             f"state_dict(batches={batches}) counts the batches of this iteration over the loader, and it has "
             f"at most {-(-(total - start) // size)}: count from 0 in each epoch"
         )
+    return batches
 
 
-def _number(values: Mapping[str, Any], name: str, *, least: int | None = None) -> int:
+def _number(values: Mapping[str, Any], name: str, *, least: int = 0, most: int = MOST) -> int:
     value = values.get(name)
-    if least is None:
-        least = -_MOST if name == "seed" else 0
-    if type(value) is not int or not least <= value <= _MOST:
-        raise StateError(f"this state has {name}={value!r}, no number from {least} on")
+    if type(value) is not int or not least <= value <= most:
+        raise StateError(
+            f"this state has {name}={value!r:.80}, no number from {least} on"
+            + ("" if type(value) is not int or value < least else f", or one above {most}")
+        )
     return value

@@ -24,10 +24,8 @@ from ipfs_dataset_core.order.outer_sharding import OuterSharding, outer_sharding
 from ipfs_dataset_core.order.prefetch_hints import Upcoming, numbers_of
 from ipfs_dataset_core.order.reader_rank import Job, job_of_process
 from ipfs_dataset_core.order.sharding import known_distribution
-from ipfs_dataset_core.order.shuffled_blocks import (
-    default_window,
-    fits,
-)
+from ipfs_dataset_core.order.shuffled_blocks import default_window, fits
+from ipfs_dataset_core.order.whole_numbers import known_epoch, known_seed, whole_number
 from ipfs_dataset_core.runtime.short_traceback import shortened
 
 if TYPE_CHECKING:
@@ -92,7 +90,7 @@ class BlockShuffleSampler(DistributedSampler[int]):
         lanes: int | tuple[int, int] | None = None,
     ) -> None:
         if block_bytes is not None:
-            block_bytes = _at_least_one("block_bytes", parse_size(block_bytes))
+            block_bytes = whole_number("block_bytes", parse_size(block_bytes), least=1)
         # As DistributedSampler has them. Its own constructor needs a process group.
         self.dataset = dataset
         self.shuffle = True
@@ -101,10 +99,12 @@ class BlockShuffleSampler(DistributedSampler[int]):
         self._lanes = default_lanes(memory, block) if lanes is None else lanes_given(lanes)
         mixed = default_window(memory, block)
         if window_bytes is not None:
-            mixed = -(-_at_least_one("window_bytes", parse_size(window_bytes)) // block)
+            mixed = -(-whole_number("window_bytes", parse_size(window_bytes), least=1) // block)
         self._window = max(1, mixed // self._lanes.count)
-        self.seed = seed
-        self._batch = None if batch_size is None else _at_least_one("batch_size", batch_size)
+        self.seed = known_seed(seed)
+        self._batch = (
+            None if batch_size is None else whole_number("batch_size", batch_size, least=1)
+        )
         self._workers = _workers(num_workers, batch_size)
         self._job = _job(num_replicas, rank)
         self._distribution = known_distribution(distribution)
@@ -127,7 +127,15 @@ class BlockShuffleSampler(DistributedSampler[int]):
         """Sets the number of the epoch; without it, every epoch has the same order.
 
         The epoch of a state that was loaded continues where that was taken; another begins at its start.
+
+        Args:
+            epoch: From 0 to 2**53.
+
+        Raises:
+            TypeError: It is no integer.
+            ValueError: It is negative, or too large.
         """
+        epoch = known_epoch(epoch)
         if epoch != self.epoch:
             self.epoch, self._position, self._began = epoch, 0, 0
         self._read = False
@@ -146,8 +154,7 @@ class BlockShuffleSampler(DistributedSampler[int]):
         if batches and self._batch is None:
             raise ValueError("state_dict(batches=…) counts batches: give the sampler batch_size")
         start = self._began if batches else self._position or self._began
-        if batches:
-            check_batches(batches, start, self._total(), self._global_batch())
+        batches = check_batches(batches, start, self._total(), self._global_batch())
         return self.state_at(start + batches * self._global_batch())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -349,15 +356,8 @@ class SamplerIterator:
         self._numbers = None
 
 
-def _at_least_one(name: str, value: int) -> int:
-    if value < 1:
-        raise ValueError(f"{name} is at least 1, not {value!r}")
-    return value
-
-
 def _workers(num_workers: int, batch_size: int | None) -> int:
-    if num_workers < 0:
-        raise ValueError(f"num_workers is at least 0, not {num_workers!r}")
+    num_workers = whole_number("num_workers", num_workers, least=0)
     if num_workers > 1 and batch_size is None:
         raise ValueError("num_workers needs batch_size: workers are given whole batches in turn")
     return max(1, num_workers)
@@ -366,7 +366,10 @@ def _workers(num_workers: int, batch_size: int | None) -> int:
 def _job(num_replicas: int | None, rank: int | None) -> Job | None:
     if num_replicas is None and rank is None:
         return None
-    if num_replicas is None or rank is None or not 0 <= rank < num_replicas:
+    if num_replicas is not None and rank is not None:
+        num_replicas = whole_number("num_replicas", num_replicas, least=1)
+        rank = whole_number("rank", rank, least=0)
+    if num_replicas is None or rank is None or rank >= num_replicas:
         raise ValueError(
             f"rank is from 0 to num_replicas - 1, and both are given or neither, not rank={rank!r} and "
             f"num_replicas={num_replicas!r}"

@@ -24,10 +24,13 @@ from torch.utils.data import (
 
 from ipfs_dataset import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset_core.datasets.shuffle import ShuffleDataset, shuffled
+from ipfs_dataset_core.datasets.shuffle_source import MapStyleByNumber
+from ipfs_dataset_core.order.dataset_blocks import blocks_of
 from ipfs_dataset_core.order.shuffled_blocks import keyed_random
 from tests.support.builders import zip_bytes
 from tests.support.places import StorePlace
 from tests.support.stores import members
+from tests.support.workers import Placed
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
@@ -223,3 +226,11 @@ def test_two_hundred_datasets_opened_and_closed_leave_nothing(tmp_path):
         threads, files = left()
     assert threads <= before[0] + 2
     assert files <= before[1] + 4
+
+
+def test_blocks_have_the_size_that_is_given():
+    dataset = Placed(100)
+    source = MapStyleByNumber(dataset, blocks_of(dataset))
+    assert list(source.block_stops(30)) == [30, 60, 90, 100]
+    assert list(source.block_stops(50)) == [50, 100]
+    assert list(source.block_stops(source.block)) == [100]

@@ -40,6 +40,13 @@ def test_other_parameters_win_with_a_warning_that_names_them():
     [
         ({"version": 2}, "version 2, and this release reads version 1"),
         ({"version": None}, "version None"),
+        ({"version": True}, "version True"),
+        ({"version": 1.0}, "version 1.0"),
+        ({"position": 11}, "position=11, behind the end of an epoch of 10 samples"),
+        ({"epoch": (1 << 53) + 1}, "epoch=9007199254740993, no number from 0 on, or one above"),
+        ({"seed": float("nan")}, "seed=nan"),
+        ({"positon": 7}, "has 'positon', which no state of 'shuffled blocks' has"),
+        ({3: 7}, "has 3, which no state"),
         ({"order": "full"}, "of order 'full', and here is 'shuffled blocks'"),
         ({"data": "bafx"}, "of data 'bafx', and here is 'bafy'"),
         ({"samples": 11}, "of 11 samples, and here are 10"),
@@ -56,6 +63,14 @@ def test_other_parameters_win_with_a_warning_that_names_them():
 def test_what_does_not_go_with_it_is_refused(changes, message):
     with pytest.raises(StateError, match=message):
         STATE.read({**STATE.to_json(), **changes})
+
+
+@pytest.mark.parametrize("name", sorted(STATE.to_json()))
+def test_a_state_from_which_something_is_missing_is_refused(name):
+    state = STATE.to_json()
+    del state[name]
+    with pytest.raises(StateError, match=name):
+        STATE.read(state)
 
 
 json_values = st.recursive(
