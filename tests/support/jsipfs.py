@@ -14,17 +14,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.support.node import Node
+from tests.support.node import Node, merge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+
+    from typing_extensions import Self
 
 VARIABLE = "IPFS_DATASET_TEST_JSIPFS"
+_PEER_SCRIPT = Path(__file__).with_name("jsipfs_peer.mjs")
 
 
 def why_no_jsipfs() -> str | None:
@@ -55,3 +60,44 @@ class JsIpfsNode(Node):
 
     def daemon_arguments(self) -> list[str]:
         return [*super().daemon_arguments(), "--enable-preload=false"]
+
+
+class JsIpfsPeer(JsIpfsNode):
+    """A js-ipfs daemon that other peers can dial, on loopback over TCP; it connects to nobody by itself.
+
+    The daemon of its command line multiplexes with mplex only; this one has yamux as well, which is an option
+    of the library.
+
+    Attributes:
+        peer_address: Its multiaddr, with its peer id.
+    """
+
+    peer_address: str
+
+    def __init__(self, repo: Path) -> None:
+        own = {
+            "Addresses.Swarm": ["/ip4/127.0.0.1/tcp/0"],
+            "Pubsub.Enabled": False,
+            "Routing.Type": "none",
+            "Swarm.DisableNatPortMap": True,
+        }
+        super().__init__(repo, own)
+
+    def daemon_command(self) -> list[str]:
+        node, cli = self.command()
+        config: dict[str, Any] = {}
+        merge(self.settings, config)
+        return [node, str(_PEER_SCRIPT), str(Path(cli).parents[2]), json.dumps(config)]
+
+    def __enter__(self) -> Self:
+        self.start()  # makes the repository, too
+        return self
+
+    def start(self) -> None:
+        super().start()
+        listening = re.search(
+            r"^Swarm listening on (/ip4/127\.0\.0\.1/\S+)$", self.log(), re.MULTILINE
+        )
+        if listening is None:
+            raise RuntimeError(f"{self.daemon_command()!r} listens nowhere. It said:\n{self.log()}")
+        self.peer_address = listening[1]

@@ -50,6 +50,7 @@ class Node(ABC):
         api: The multiaddr of the RPC API.
         gateway: The URL of the gateway, without a slash at the end.
         process: The daemon, None while it is not running.
+        settings: What its configuration has besides the defaults, by dotted name.
     """
 
     api: str
@@ -58,7 +59,7 @@ class Node(ABC):
     def __init__(self, repo: Path, config: Mapping[str, Any] | None = None) -> None:
         self.repo = repo
         self.process: subprocess.Popen[bytes] | None = None
-        self._config = {**_LOOPBACK, **(config or {})}
+        self.settings = {**_LOOPBACK, **(config or {})}
         self._log = repo.parent / f"{repo.name}.log"
 
     @abstractmethod
@@ -72,9 +73,13 @@ class Node(ABC):
     def daemon_arguments(self) -> list[str]:
         return ["daemon", "--offline"]
 
+    def daemon_command(self) -> list[str]:
+        """Returns the program that runs the daemon, with its arguments."""
+        return [*self.command(), *self.daemon_arguments()]
+
     def __enter__(self) -> Self:
         self.cli(*self.init_arguments())
-        self.configure(self._config)
+        self.configure(self.settings)
         self.start()
         return self
 
@@ -90,12 +95,7 @@ class Node(ABC):
         """Writes settings, given by dotted name, that hold from the next start on."""
         path = self.repo / "config"
         config = json.loads(path.read_text())
-        for dotted, value in settings.items():
-            *parents, last = dotted.split(".")
-            section = config
-            for parent in parents:
-                section = section.setdefault(parent, {})
-            section[last] = value
+        merge(settings, config)
         path.write_text(json.dumps(config, indent=2))
 
     def start(self) -> None:
@@ -103,7 +103,7 @@ class Node(ABC):
         self._clear_traces_of_a_killed_daemon()
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*self.command(), *self.daemon_arguments()],
+                self.daemon_command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -133,6 +133,10 @@ class Node(ABC):
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    def log(self) -> str:
+        """Returns what the daemon has printed since it was started."""
+        return self._log.read_text(errors="replace")
 
     def restart(self) -> None:
         """Stops the daemon if it runs and starts it on the same repository and ports."""
@@ -174,12 +178,24 @@ class Node(ABC):
     def _wait_until_ready(self) -> None:
         assert self.process is not None
         deadline = time.monotonic() + START_SECONDS
-        while "Daemon is ready" not in (said := self._log.read_text(errors="replace")):
+        while "Daemon is ready" not in (said := self.log()):
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{self.command()!r} does not start. It said:\n{said}")
+                raise RuntimeError(f"{self.daemon_command()!r} does not start. It said:\n{said}")
             time.sleep(0.05)
         api, gateway = _API.search(said), _GATEWAY.search(said)
         if api is None or gateway is None:
-            raise RuntimeError(f"{self.command()!r} does not name its ports. It said:\n{said}")
+            raise RuntimeError(
+                f"{self.daemon_command()!r} does not name its ports. It said:\n{said}"
+            )
         self.api, self._gateway_address = api[1], gateway[1]
         self.gateway = f"http://{gateway[2]}:{gateway[3]}"
+
+
+def merge(settings: Mapping[str, Any], config: dict[str, Any]) -> None:
+    """Writes settings, given by dotted name, into the configuration of a node."""
+    for dotted, value in settings.items():
+        *parents, last = dotted.split(".")
+        section = config
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[last] = value

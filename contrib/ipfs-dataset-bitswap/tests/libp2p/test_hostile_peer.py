@@ -900,3 +900,22 @@ def test_the_client_tells_what_it_accepts_and_no_address(peer, connect):
     assert b"ipfs-dataset/" in told[0]
     assert ECHO.encode() in told[0]
     assert b"\x12\x04" not in told[0]  # no listen address
+
+
+@pytest.mark.parametrize("protocol", ["/ipfs/id/1.0.0", ECHO])
+def test_the_end_of_a_stream_has_a_frame_of_its_own(peer, connect, protocol):
+    """js-libp2p drops data that stand in the frame that ends the stream."""
+    frames = []
+
+    def script(side):
+        side.secure()
+        side.open_stream(2, protocol)
+        while not frames or not frames[-1][1] & FIN:
+            frames.append(side.read_frame())
+        side.wait_until_closed()
+
+    connect(peer(script), inbound={ECHO: MessageHandler(lambda message: None, 10)})
+    wait_until(lambda: frames and frames[-1][1] & FIN)
+    *before, (_, _, _, length, _) = frames
+    assert any(payload for *_, payload in before)
+    assert length == 0

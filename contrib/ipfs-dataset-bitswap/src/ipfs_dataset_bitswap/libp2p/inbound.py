@@ -169,7 +169,7 @@ class InboundStreams:
                 f"peer {self._peer} broke multistream-select: {error}"
             ) from None
         if selection.chosen is None:
-            return self._reply(stream, reply, 0)
+            return self._reply(stream, reply)
         stream.protocol = selection.chosen
         rest = memoryview(bytes(inbound.buffer))
         inbound.selection, inbound.buffer = None, bytearray()
@@ -178,30 +178,37 @@ class InboundStreams:
             # Nothing else will be sent on the stream.
             stream.finished_here = True
             inbound.handler, inbound.assembler = handler, MessageAssembler(handler.limit)
-            return self._reply(stream, reply, yamux.FIN) + self._assemble(stream, inbound, rest)
+            return self._last_reply(stream, reply) + self._assemble(stream, inbound, rest)
         del self._streams[stream.number]
         if handler is None:
             message = identify.own_message(self._identity, AGENT, self._protocols)
             stream.finished_here = True
             stream.drain()
-            return self._reply(stream, reply + delimited(message), yamux.FIN)
-        frames = self._reply(stream, reply, 0) + _grow(stream)
+            return self._last_reply(stream, reply + delimited(message))
+        frames = self._reply(stream, reply) + _grow(stream)
         stream.receive(rest)
         self._negotiated.append((handler, stream))
         return frames
 
-    def _reply(self, stream: Stream, data: bytes, flags: int) -> bytes:
+    def _reply(self, stream: Stream, data: bytes) -> bytes:
         """Answers on a stream that is being negotiated; the first answer acknowledges the stream."""
-        if not data and not flags:
+        if not data:
             return b""
-        if not stream.acknowledged:
-            stream.acknowledged, flags = True, flags | yamux.ACK
+        flags = 0 if stream.acknowledged else yamux.ACK
+        stream.acknowledged = True
         stream.send_window -= len(data)
         if stream.send_window < 0:
             raise PeerProtocolError(
                 f"peer {self._peer} does not read the answers to its negotiation"
             )
         return yamux.frame(yamux.DATA, flags, stream.number, len(data)) + data
+
+    def _last_reply(self, stream: Stream, data: bytes) -> bytes:
+        """Answers, and ends this side of the stream.
+
+        The end has a frame of its own: js-libp2p ends a stream before it takes what stands in the same frame.
+        """
+        return self._reply(stream, data) + yamux.frame(yamux.DATA, yamux.FIN, stream.number, 0)
 
     def _assemble(self, stream: Stream, inbound: _Inbound, piece: memoryview) -> bytes:
         """Cuts what arrives on a stream into messages, and lets the peer send as much again."""
