@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     Load = Callable[[CID], bytes]
     Prefetch = Callable[[list[CID]], None]
     Link = tuple[bytes, bytes, int]
+    # Takes a verified block; returns whether it was one that the listing lacked.
+    Accept = Callable[[CID, bytes], bool]
 
 MAX_ENTRIES = 10_000_000
 
@@ -105,7 +107,12 @@ def _twice(cid: CID, name: bytes) -> VerificationError:
 
 
 def entries(
-    cid: CID, load: Load, *, prefetch: Prefetch | None = None, limit: int = MAX_ENTRIES
+    cid: CID,
+    load: Load,
+    *,
+    prefetch: Prefetch | None = None,
+    stream: Callable[[Accept], None] | None = None,
+    limit: int = MAX_ENTRIES,
 ) -> Iterator[DirectoryEntry]:
     """Yields every entry of a directory, sorted by the bytes of their names.
 
@@ -113,6 +120,8 @@ def entries(
         cid: The directory.
         load: Gives the verified block of a CID.
         prefetch: Called with the CIDs of the shards that are loaded next, at most 1024 at once.
+        stream: Called once for a sharded directory, with a function that takes its shards as they arrive: a
+            shard counts where its parent came before it. What this does not deliver is loaded.
         limit: How many entries are accepted.
 
     Raises:
@@ -122,7 +131,7 @@ def entries(
     """
     block = load(cid)
     if node_kind(cid, block) == "hamt":
-        links = _Walk(cid, load, prefetch, limit).links(block)
+        links = _Walk(cid, load, prefetch, limit).links(block, stream)
     else:
         links = _links(cid, block)
     if len(links) > limit:
@@ -142,33 +151,75 @@ class _Walk:
     load: Load
     prefetch: Prefetch | None
     limit: int
+    found: list[Link] = attrs.field(factory=list)
     seen: set[CID] = attrs.field(factory=set)
+    # Shards whose blocks are lacking, with their depth.
+    pending: dict[CID, int] = attrs.field(factory=dict)
+    fanout: int = 0
 
-    def links(self, block: bytes) -> list[Link]:
-        found: list[Link] = []
+    def links(self, block: bytes, stream: Callable[[Accept], None] | None) -> list[Link]:
         shard = hamt.parse_shard(self.root, block)
-        pending = self._divide(shard, found, depth=1)
-        while pending:
-            cid, depth = pending.pop()
-            child = hamt.parse_shard(cid, self.load(cid))
-            if child.fanout != shard.fanout or not child.slots:
-                raise VerificationError(f"Shard {cid} does not fit directory {self.root}.")
-            pending += self._divide(child, found, depth=depth + 1)
-        return found
+        self.fanout = shard.fanout
+        if stream is not None:
+            prefetch, self.prefetch = self.prefetch, None
+            self._divide(shard, depth=1)
+            stream(self._accept)
+            self.prefetch = prefetch
+            # What is left of the stream, 1024 at once like the shards of one block.
+            left = list(self.pending)
+            for start in range(0, len(left), hamt.MAX_FANOUT):
+                part = left[start : start + hamt.MAX_FANOUT]
+                if prefetch is not None:
+                    prefetch(part)
+                for cid in part:
+                    self._load_below(cid, self.pending.pop(cid))
+        else:
+            self._divide(shard, depth=1)
+            self._load_pending()
+        return self.found
 
-    def _divide(self, shard: hamt.Shard, found: list[Link], *, depth: int) -> list[tuple[CID, int]]:
+    def _load_below(self, cid: CID, depth: int) -> None:
+        """Loads a shard and all below it."""
+        rest, self.pending = self.pending, {}
+        self._add(cid, self.load(cid), depth)
+        self._load_pending()
+        self.pending = rest
+
+    def _load_pending(self) -> None:
+        """Loads shards from the last on, so that few are pending at any time."""
+        while self.pending:
+            cid, depth = self.pending.popitem()
+            self._add(cid, self.load(cid), depth)
+
+    def _accept(self, cid: CID, block: bytes) -> bool:
+        depth = self.pending.get(cid)
+        if depth is None:
+            return False
+        # One that does not fit stays pending, so that the listing loads it and fails, whatever the stream
+        # makes of the error.
+        self._add(cid, block, depth)
+        del self.pending[cid]
+        return True
+
+    def _add(self, cid: CID, block: bytes, depth: int) -> None:
+        child = hamt.parse_shard(cid, block)
+        if child.fanout != self.fanout or not child.slots:
+            raise VerificationError(f"Shard {cid} does not fit directory {self.root}.")
+        self._divide(child, depth=depth + 1)
+
+    def _divide(self, shard: hamt.Shard, *, depth: int) -> None:
         below = []
         for name, raw, tsize in zip(shard.names, shard.cids, shard.tsizes, strict=True):
             if name:
-                found.append((name, raw, tsize))
+                self.found.append((name, raw, tsize))
             else:
                 below.append(CID.from_bytes(raw))
-        self._check(below, len(found))
+        self._check(below, len(self.found))
         if below:
             hamt.slot(0, depth, shard.fanout)  # refuses what lies too deep
             if self.prefetch is not None:
                 self.prefetch(below)
-        return [(cid, depth) for cid in reversed(below)]
+            self.pending.update((cid, depth) for cid in reversed(below))
 
     def _check(self, shards: list[CID], count: int) -> None:
         if count > self.limit:

@@ -8,6 +8,7 @@ What arrives is verified block by block; what does not arrive is fetched as bloc
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -20,13 +21,14 @@ from ipfs_dataset_core.errors import IPFSDatasetError, RateLimitedError
 from ipfs_dataset_core.ipld import CID, RAW, entries, hamt, node_kind, verify
 from ipfs_dataset_core.reading.read_ahead import ReadAhead
 from ipfs_dataset_core.reading.verified_streams import car_blocks
-from ipfs_dataset_core.runtime.deadlines import until
+from ipfs_dataset_core.runtime.deadlines import progressed, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.ipld import DirectoryEntry
+    from ipfs_dataset_core.ipld.directory import Accept
     from ipfs_dataset_core.reading.fetcher import Fetcher
     from ipfs_dataset_core.reading.single_flight import Flight
 
@@ -107,15 +109,19 @@ class DirectoryPrefetch:
         else:
             self._fetcher.prefetch_blocks(entry.cid for entry in found)
 
-    def before_listing(self, directory: CID) -> None:
-        """Fetches the blocks of a sharded directory, this one or one below it, where they are worth a CAR."""
+    def shards(self, directory: CID) -> Callable[[Accept], None] | None:
+        """Returns what streams the blocks of a sharded directory, this one or one below it.
+
+        None where it has no such blocks, or so few that they are not worth a CAR, or they are cached.
+        """
         if not self._is_sharded(directory):
-            return
+            return None
         shard = hamt.parse_shard(directory, self._fetcher.block(directory))
         below = [raw for name, raw in zip(shard.names, shard.cids, strict=True) if not name]
         is_kept = bool(below) and self._fetcher.sources.has_kept(CID.from_bytes(below[0]))
-        if len(below) >= _MIN_BLOCKS and not is_kept:
-            self._fetch_car(directory, _ENTITY)
+        if len(below) < _MIN_BLOCKS or is_kept:
+            return None
+        return lambda accept: self._fetch_car(directory, _ENTITY, accept)
 
     def after_listing(self, directory: CID, found: Sequence[DirectoryEntry]) -> None:
         """Fetches what a walk will need of a directory, this one or one below it."""
@@ -152,26 +158,41 @@ class DirectoryPrefetch:
         if self._is_sharded(directory) and not self._fetcher.sources.has_kept(found[0].cid):
             self._fetch_car(directory, None)
 
-    def _fetch_car(self, directory: CID, span: tuple[int, int] | None) -> None:
+    def _fetch_car(
+        self, directory: CID, span: tuple[int, int] | None, accept: Accept | None = None
+    ) -> None:
+        """Fetches a CAR of a directory into the cache.
+
+        Args:
+            directory: This one or one below it.
+            span: `_ENTITY` for its own blocks alone.
+            accept: Is offered each block. What it takes needs no room in the cache, and renews the time.
+        """
         fetcher, sources = self._fetcher, self._fetcher.sources
+        # Half of the time is left for what comes block by block.
+        seconds = sources.deadline / 2
 
         def ask(transport: Transport) -> None:
             # Other threads put blocks into the cache meanwhile, which need room, too.
             left = fetcher.memory // 2
+            end = time.monotonic() + seconds
             with closing(car_blocks(transport, directory, span)) as blocks:
                 for cid, block in blocks:
-                    left -= len(block)
-                    if left < 0:
-                        return
                     verify(cid, block)
+                    if accept is not None and accept(cid, block):
+                        progressed()
+                        end = time.monotonic() + seconds
+                    else:
+                        left -= len(block)
+                    if left < 0 or time.monotonic() > end:
+                        return
                     fetcher.keep(cid, block)
 
         able = [transport for transport in sources.transports if transport.serves_cars]
         if not able or not fetcher.verifies:
             return
         try:
-            # Half of the time is left for what comes block by block.
-            with until(time.monotonic() + sources.deadline / 2):
+            with until(time.monotonic() + seconds if accept is None else math.inf):
                 sources.first(ask, f"a CAR of {directory}", able, retried=RateLimitedError)
         except (IPFSDatasetError, NotImplementedError) as error:
             log.debug("No CAR of directory %s: %s", directory, error)

@@ -101,9 +101,14 @@ class Visits:
             self._known.move_to_end(directory)
         return found
 
+    @staticmethod
+    def keeps(count: int) -> bool:
+        """Returns whether a directory of so many entries may be kept."""
+        return count <= _KEPT_ENTRIES // 8
+
     def keep(self, directory: CID, entries: list[KnownEntry]) -> None:
         """Keeps the entries of a directory for when it comes again, unless they are many."""
-        if directory in self._known or len(entries) > _KEPT_ENTRIES // 8:
+        if directory in self._known or not self.keeps(len(entries)):
             return
         self._known[directory] = entries
         # One more for each: there may be many without entries.

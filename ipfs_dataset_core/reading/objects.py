@@ -400,21 +400,25 @@ class VerifiedDirectory(ObjectDirectory):
         is_new = visits.enter(cid, len(found))
         if is_new:
             self._prefetch.after_listing(cid, found)
-        seen: list[KnownEntry] = []
+        # A million entries take much memory, and are not kept again.
+        seen: list[KnownEntry] | None = [] if visits.keeps(len(found)) else None
         for entry in self._ahead(found):
             if is_new:
                 progressed()
             kind = "file" if entry.cid.codec == RAW else self._kind(entry.cid)
-            seen.append(KnownEntry(entry.name, entry.cid, kind))
-            yield seen[-1]
-        visits.keep(cid, seen)
+            known_entry = KnownEntry(entry.name, entry.cid, kind)
+            if seen is not None:
+                seen.append(known_entry)
+            yield known_entry
+        if seen is not None:
+            visits.keep(cid, seen)
 
     def _entries(self, cid: CID) -> Iterator[DirectoryEntry]:
-        self._prefetch.before_listing(cid)
         return entries(
             cid,
             self._fetcher.block,
             prefetch=self._fetcher.prefetch_blocks,
+            stream=self._prefetch.shards(cid),
             limit=self.limits.directory_entries,
         )
 

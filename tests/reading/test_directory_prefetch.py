@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfs_dataset_core import ObjectDirectory, Options
-from ipfs_dataset_core.ipld import RAW, car_header, car_section, make_cid
+from ipfs_dataset_core.errors import VerificationError
+from ipfs_dataset_core.ipld import DAG_PB, RAW, car_header, car_section, dag_pb, hamt, make_cid
 from ipfs_dataset_core.ipld.directory import DirectoryEntry
+from ipfs_dataset_core.ipld.unixfs import NodeType, UnixFS
 from ipfs_dataset_core.reading.connections import Connections
 from ipfs_dataset_core.reading.directory_prefetch import PrefetchQueue
 from ipfs_dataset_core.reading.objects import open_object
@@ -95,6 +97,48 @@ def test_large_files_are_not_fetched_to_list_them():
     found, served = listed(content)
     assert found == NAMES
     assert served["car"] == 1
+
+
+def test_a_directory_larger_than_the_cache_is_listed_from_one_car():
+    root, blocks = SHARDED
+    assert sum(map(len, blocks.values())) > 400_000
+    with GatewayServer(blocks) as server:
+        options = Options(retries=0, memory=100_000)
+        connections = Connections(f"gateway+{server.url}", options)
+        assert directory(root, connections).names() == NAMES
+        connections.close()
+        assert server.served == {"raw": 1, "car": 1}
+
+
+@pytest.mark.parametrize("part", [0.2, 0.9])
+def test_what_a_car_that_ends_early_had_is_not_fetched_again(part):
+    def half(request, plan):
+        if request.query.get("format") != "car":
+            return plan
+        body = b"".join(plan.body)
+        return Plan(headers=plan.headers, body=body[: int(len(body) * part)])
+
+    whole = listed(SHARDED, serve_car=False)[1]["raw"]
+    found, served = listed(SHARDED, fault=half)
+    assert found == NAMES
+    # About that part of the blocks, which differ in size.
+    assert served["raw"] < whole * (1 - part / 2)
+
+
+def test_a_shard_that_does_not_fit_is_an_error_also_in_a_car():
+    """Its entries are never left out without a word."""
+    root, blocks = SHARDED
+    shard = hamt.parse_shard(root, blocks[root.multihash])
+    first = next(raw for name, raw in zip(shard.names, shard.cids, strict=True) if not name)
+    bad = dag_pb.encode(
+        UnixFS(NodeType.HAMT_SHARD, data=b"", hash_type=hamt.MURMUR3, fanout=256).encode(), []
+    )
+    bad_cid = make_cid(bad, DAG_PB)
+    changed = blocks[root.multihash].replace(first, bad_cid.to_bytes())
+    changed_root = make_cid(changed, DAG_PB)
+    content = {**blocks, bad_cid.multihash: bad, changed_root.multihash: changed}
+    with pytest.raises(VerificationError, match="does not fit"):
+        listed((changed_root, content))
 
 
 def test_nothing_unproven_is_taken_from_a_car():
