@@ -44,6 +44,8 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
         target_transform: Applied to the second part of samples that are tuples.
     """
 
+    _most_outlines = 3
+
     def __init__(
         self,
         published: Published,

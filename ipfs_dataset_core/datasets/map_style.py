@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch.utils.data import Dataset, get_worker_info
 
@@ -47,8 +47,9 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
     from ipfs_dataset_core.options import OptionArguments
 
-# How many samples are described for the repr.
-_OUTLINES = 3
+# Raises every failure. It counts nothing, so that all datasets can share it: a counter of skipped samples
+# holds a file descriptor.
+_RAISING = ErrorPolicy(Options())
 
 
 class SampleAccess:
@@ -62,16 +63,19 @@ class SampleAccess:
         name: The name of the dataset in messages.
     """
 
+    # How many of the samples that are read by number are described, with sizes, for the repr.
+    _most_outlines: ClassVar[int] = 0
+
     def __init__(self, connections: Connections, name: str) -> None:
         self._connections = connections
         self._name = name
-        self._policy = ErrorPolicy(connections.options)
+        options = connections.options
+        self._policy = _RAISING if options.handler == "raise" else ErrorPolicy(options)
         self._batches: BatchReader | None = None
         # Where the next iteration begins, and how far the last one has come.
         self._position = self._read_to = 0
         self._length: int | None = None
         self._sample_transform: SampleTransform | None = None
-        # What the first samples are made of that were read by number, with sizes.
         self._outlines: tuple[str, ...] = ()
 
     @abstractmethod
@@ -173,7 +177,7 @@ class SampleAccess:
             sample = self._indexed().read(position % length)
         except IPFSDatasetError as error:
             raise shortened(error) from error.__cause__
-        if len(self._outlines) < _OUTLINES:
+        if len(self._outlines) < self._most_outlines:
             self._outlines = (*self._outlines, sample_text(sample))
         if get_worker_info() is None:
             return sample

@@ -22,25 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class _Work:
-    """What bounds a loop over data.
-
-    Attributes:
-        seconds: How long it may take without coming to new data.
-        end: When it has to end, on the monotonic clock.
-        what: What is read, for the error.
-    """
-
-    __slots__ = ("end", "seconds", "what")
-
-    def __init__(self, seconds: float, what: str) -> None:
-        self.seconds = seconds
-        self.end = time.monotonic() + seconds
-        self.what = what
-
-
 _end: ContextVar[float] = ContextVar("end", default=math.inf)
-_work: ContextVar[_Work | None] = ContextVar("work", default=None)
+# What bounds a loop over data: how many seconds it may take without coming to new data, when it has to end
+# on the monotonic clock, and what is read, for the error.
+_work: ContextVar[tuple[float, float, str] | None] = ContextVar("work", default=None)
 
 
 def time_left() -> float:
@@ -76,7 +61,7 @@ def working(seconds: float, what: str) -> Iterator[None]:
         what: What is read, for the error.
     """
     before = _work.get()
-    _work.set(_Work(seconds, what))
+    _work.set((seconds, time.monotonic() + seconds, what))
     try:
         yield
     finally:
@@ -86,7 +71,8 @@ def working(seconds: float, what: str) -> Iterator[None]:
 def progressed() -> None:
     """Records that the current work has come to new data, so that its time begins again."""
     if (work := _work.get()) is not None:
-        work.end = time.monotonic() + work.seconds
+        seconds, _, what = work
+        _work.set((seconds, time.monotonic() + seconds, what))
 
 
 def check_time() -> None:
@@ -97,10 +83,12 @@ def check_time() -> None:
     Raises:
         TransportTimeoutError: Nothing new has come for as long as the deadline is.
     """
-    work = _work.get()
-    if work is not None and time.monotonic() > work.end:
+    if (work := _work.get()) is None:
+        return
+    seconds, end, what = work
+    if time.monotonic() > end:
         raise TransportTimeoutError(
-            f"{work.what} took more than deadline={work.seconds:g} seconds without coming to data "
+            f"{what} took more than deadline={seconds:g} seconds without coming to data "
             "that are new: where you trust it, give a longer deadline",
             retryable=False,
         )

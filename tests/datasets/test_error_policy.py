@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 from torch.utils.data import DataLoader
@@ -173,3 +174,11 @@ def test_an_unknown_policy_is_refused_at_once(archive):
     with pytest.raises(ValueError, match="handler"):
         IPFSDataset(archive, handler="ignore")  # type: ignore[arg-type]
     assert issubclass(FormatError, IPFSDatasetError)
+
+
+def test_datasets_that_raise_hold_no_shared_memory(store, archive):
+    # Each counter of skipped samples holds a file descriptor, of which a process has about a thousand.
+    before = len(list(Path("/dev/fd").iterdir()))
+    datasets = [IPFSDataset(archive, store.address) for _ in range(20)]
+    assert len(list(Path("/dev/fd").iterdir())) - before < len(datasets)
+    assert {dataset.skipped for dataset in datasets} == {0}
