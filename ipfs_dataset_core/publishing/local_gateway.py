@@ -44,6 +44,16 @@ _SUBDOMAIN = re.compile(r"(?P<root>[a-z0-9]+)\.ipfs\.localhost", re.IGNORECASE)
 _RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})")
 # Any other name may be one that a foreign page made to resolve to this machine (DNS rebinding).
 _OWN_HOSTS = frozenset({"localhost", HOST, "[::1]"})
+# A client that takes or sends nothing for so long is gone, or holds a thread to do harm.
+_IDLE_SECONDS = 120
+# What a CID names never changes.
+_FOREVER = ("Cache-Control", "public, max-age=29030400, immutable")
+# Roots that are in the path share one origin, so a page of a stranger could read the data of the others, and
+# send them away: in a sandbox it has an origin of its own. A root with its own host name has one anyway.
+_SANDBOX = (
+    "Content-Security-Policy",
+    "sandbox allow-scripts allow-popups allow-popups-to-escape-sandbox allow-downloads",
+)
 # Types that Python's own table lacks, or that differ from system to system.
 _TYPES = {".md": "text/markdown", ".json": "application/json", ".webp": "image/webp"}
 
@@ -63,6 +73,9 @@ class LocalGateway(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    # Connections that wait to be accepted. Browsers, and programs that read blocks, open dozens at once; the
+    # base class lets 5 wait, and the next one tries again after a second.
+    request_queue_size = 128
 
     def __init__(
         self,
@@ -97,6 +110,9 @@ class LocalGateway(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: LocalGateway
     protocol_version = "HTTP/1.1"
+    timeout = _IDLE_SECONDS
+    # Whether the root is in the path, and not in the name of the host.
+    _shares_origin = True
 
     def do_GET(self) -> None:
         self._answer(body=True)
@@ -116,14 +132,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._text(HTTPStatus.BAD_REQUEST, str(error), body=body)
         except IPFSDatasetError as error:
             self._text(HTTPStatus.BAD_GATEWAY, str(error), body=body)
-        except ConnectionError:
+        except (ConnectionError, TimeoutError):
             self.close_connection = True
 
     def _serve(self, *, body: bool) -> None:
-        host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
+        host = _without_port(self.headers.get("Host", ""))
         # Names that are not UTF-8 come back as the surrogates that directories and `_listing` use.
         path = unquote(urlsplit(self.path).path, errors="surrogateescape")
         found = _SUBDOMAIN.fullmatch(host)
+        self._shares_origin = found is None
         if found:
             path = f"/ipfs/{found['root']}{path}"
         elif host not in _OWN_HOSTS:
@@ -138,8 +155,10 @@ class _Handler(BaseHTTPRequestHandler):
         kind = self._requested_kind()
         if kind == _RAW and "/" not in (root := path.removeprefix("/ipfs/").rstrip("/")):
             # As trustless gateways do, so that other programs may read from here and verify.
-            block = self.server.connections.fetcher().block(CID.parse(root))
-            self._send(HTTPStatus.OK, _RAW, block, body=body)
+            cid = CID.parse(root)
+            if not self._is_known(tag := f'"{cid}.raw"'):
+                block = self.server.connections.fetcher().block(cid)
+                self._send(HTTPStatus.OK, _RAW, block, ("ETag", tag), _FOREVER, body=body)
             return
         if kind is not None:
             reason = "Of a root its block is served as such (?format=raw), and nothing as a CAR"
@@ -193,32 +212,50 @@ class _Handler(BaseHTTPRequestHandler):
         data = text.encode("utf-8", "backslashreplace") + b"\n"
         self._send(status, "text/plain; charset=utf-8", data, body=body)
 
-    def _send(self, status: HTTPStatus, kind: str, data: bytes, *, body: bool) -> None:
-        self._head(status, kind, len(data))
+    def _send(
+        self, status: HTTPStatus, kind: str, data: bytes, *more: tuple[str, str], body: bool
+    ) -> None:
+        self._head(status, kind, len(data), *more)
         if body:
             self.wfile.write(data)
 
     def _redirect(self, path: str) -> None:
         self.send_response(HTTPStatus.FOUND)
-        # Never two slashes at the start, which would name another host.
-        self.send_header("Location", f"/{path.lstrip('/')}")
+        # Never two slashes at the start, which would name another host; backslashes count as such, too.
+        self.send_header("Location", f"/{path.replace(chr(92), '%5C').lstrip('/')}")
         self.send_header("Content-Length", "0")
         self.end_headers()
 
     def _head(self, status: HTTPStatus, kind: str, size: int, *more: tuple[str, str]) -> None:
         self.send_response(status)
         headers = [("Content-Type", kind), ("Content-Length", str(size)), *more]
+        if self._shares_origin:
+            headers.append(_SANDBOX)
         for name, value in (*headers, ("X-Content-Type-Options", "nosniff")):
             self.send_header(name, value)
         self.end_headers()
 
+    def _is_known(self, tag: str) -> bool:
+        """Returns whether the client has what has this tag, and answers so."""
+        known = self.headers.get("If-None-Match", "")
+        if known.strip() != "*" and tag not in re.findall(r'"[^"]*"', known):
+            return False
+        self.send_response(HTTPStatus.NOT_MODIFIED)
+        for name, value in (("ETag", tag), _FOREVER):
+            self.send_header(name, value)
+        self.end_headers()
+        return True
+
     def _file(self, file: ObjectFile, path: str, *, body: bool) -> None:
-        start, stop, status = self._range(file.size)
+        tag = f'"{file.cid}"'
+        if self._is_known(tag):
+            return
+        start, stop, status = self._range(file.size, tag)
         if start is None:
             nothing = ("Content-Range", f"bytes */{file.size}")
             self._head(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "text/plain", 0, nothing)
             return
-        more = [("Accept-Ranges", "bytes")]
+        more = [("Accept-Ranges", "bytes"), ("ETag", tag), _FOREVER]
         if status is HTTPStatus.PARTIAL_CONTENT:
             more.append(("Content-Range", f"bytes {start}-{stop - 1}/{file.size}"))
         file.read_ahead(start, stop)
@@ -234,9 +271,10 @@ class _Handler(BaseHTTPRequestHandler):
                 # The client sees that the body is short.
                 self.close_connection = True
 
-    def _range(self, size: int) -> tuple[int | None, int, HTTPStatus]:
+    def _range(self, size: int, tag: str) -> tuple[int | None, int, HTTPStatus]:
         wanted = _RANGE.fullmatch(self.headers.get("Range", ""))
-        if wanted is None or not any(wanted.groups()):
+        other = self.headers.get("If-Range", tag).strip() != tag
+        if wanted is None or not any(wanted.groups()) or other:
             return 0, size, HTTPStatus.OK
         if not wanted[1]:
             start, stop = max(0, size - int(wanted[2])), size
@@ -244,6 +282,11 @@ class _Handler(BaseHTTPRequestHandler):
             start = int(wanted[1])
             stop = min(int(wanted[2]) + 1, size) if wanted[2] else size
         return (start if start < stop else None), stop, HTTPStatus.PARTIAL_CONTENT
+
+
+def _without_port(host: str) -> str:
+    """Returns the name in the header ``Host``, in small letters."""
+    return re.sub(r":[0-9]*\Z", "", host.strip()).lower()
 
 
 def _type_of(path: str) -> str:
