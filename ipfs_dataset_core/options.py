@@ -190,7 +190,8 @@ class Options:
         deadline: Seconds in all for one read, or for one batch of 8 MiB that is published, over all sources
             and tries.
         retries: How often a request that may succeed later is tried again. A source that has delivered
-            before is tried for `timeout` seconds more, so that a restarted node ends no epoch. 0 is never.
+            before is tried for `timeout` seconds more, so that a restarted node ends no epoch, and one that
+            limits requests as long as the deadline allows. 0 is never.
         max_requests: Requests in flight at one source at the most, shared out over a loader's workers.
         max_rate: Requests a second to one source at the most, shared out likewise; None for no limit.
         headers: Extra headers: for every request to the sources that were given by name, or, as a mapping

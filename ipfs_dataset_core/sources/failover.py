@@ -24,7 +24,7 @@ from ipfs_dataset_core.sources.batches import Batch
 from ipfs_dataset_core.sources.disk_cache import DiskCache
 from ipfs_dataset_core.sources.hedging import HedgedRequests
 from ipfs_dataset_core.sources.names import newest_record
-from ipfs_dataset_core.sources.retry import backoff, pause, wait_at_least, with_retries
+from ipfs_dataset_core.sources.retry import backoff, pause, with_retries
 from ipfs_dataset_core.sources.source import (
     DISTANT_SECONDS,
     FAILURES,
@@ -359,13 +359,16 @@ class SourcePool:
         """
         if not failed:
             return None
+        limited = min(source.limited_seconds for source in failed)
         if attempt < self._options.retries:
             wait = backoff(attempt)
         elif self._may_come_back(failed, seconds):
             wait = pause()
+        elif self._options.retries and any(source.limit_ends for source in failed):
+            wait = 0.0
         else:
             return None
-        return max(wait, min(map(wait_at_least, failed.values())))
+        return limited or wait
 
     def _may_come_back(self, failed: Iterable[Source], seconds: float) -> bool:
         """Returns whether to retry for longer, since a source that fails now has delivered before.

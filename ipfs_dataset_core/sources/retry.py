@@ -17,6 +17,8 @@ T = TypeVar("T")
 BASE_SECONDS = 0.2
 CAP_SECONDS = 20.0
 RETRY_AFTER_CAP_SECONDS = 120.0
+# Most limits are counted by the minute.
+LIMITED_CAP_SECONDS = 60.0
 
 # Not the global generator: that is the user's, and forked workers must not wait for equal times.
 _random = random.SystemRandom()
@@ -44,6 +46,24 @@ def wait_at_least(error: TransportError) -> float:
     """Returns the seconds that the source asked us to wait, at most `RETRY_AFTER_CAP_SECONDS`."""
     asked = error.retry_after if isinstance(error, RateLimitedError) else None
     return min(asked or 0.0, RETRY_AFTER_CAP_SECONDS)
+
+
+def rate_limit_wait(
+    error: RateLimitedError, refusals: int, uniform: random.Random = _random
+) -> float:
+    """Returns the seconds for which a source is not asked after it limited the rate of requests.
+
+    They are what it asked for, at most `RETRY_AFTER_CAP_SECONDS`. Where it named no time they double with
+    each refusal: 1, 2, 4… up to `LIMITED_CAP_SECONDS`, of which up to half is left out at random.
+
+    Args:
+        error: What it answered.
+        refusals: How often it has refused since it answered last, from 1.
+        uniform: Source of randomness.
+    """
+    asked = wait_at_least(error)
+    most = min(LIMITED_CAP_SECONDS, 2.0 ** min(refusals - 1, 16))
+    return asked or uniform.uniform(most / 2, most)
 
 
 def with_retries(call: Callable[[], T], retries: int) -> T:

@@ -6,7 +6,7 @@ import math
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,7 +20,8 @@ from ipfs_dataset_core.errors import (
 )
 from ipfs_dataset_core.interfaces.transports import Transport, WrapperTransport
 from ipfs_dataset_core.runtime.deadlines import time_left
-from ipfs_dataset_core.sources.retry import wait_at_least
+from ipfs_dataset_core.sources.request_slots import RequestSlots
+from ipfs_dataset_core.sources.retry import rate_limit_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -62,7 +63,8 @@ class Source(WrapperTransport):
     the transport limits how many of its blocks are requested at once.
 
     A distant source is sent as many requests at once as the user allows, since they wait for the network and
-    not for the source; but not once it has asked us to wait.
+    not for the source; but not once it has asked us to wait. Then it is sent none until the time is over,
+    afterwards one, and more at once as these succeed.
 
     The user's order of preference holds among sources that work. A source that failed rests: it is asked last
     for a while, so that a dead one costs its time-out now and then, not for every block. A source that asked
@@ -92,7 +94,7 @@ class Source(WrapperTransport):
         self.requests = 0
         self.latency = 0.0
         self._in_flight = in_flight
-        self._slots = threading.Semaphore(max(1, in_flight // workers))
+        self._slots = RequestSlots(max(1, in_flight // workers))
         # Seconds from one request to the next, and when the next may be, on the monotonic clock.
         self._gap = 0.0 if per_second is None else workers / per_second
         self._next = 0.0
@@ -102,12 +104,14 @@ class Source(WrapperTransport):
         # On the monotonic clock.
         self._rests_until = 0.0
         self._limited_until = 0.0
+        # How often it asked us to wait since it answered; requests that were refused together count once.
+        self._refusals = 0
+        self._named_wait = False
         self._lock = threading.Lock()
 
     def get_block(self, cid: CID) -> bytes:
         started = time.monotonic()
-        with self._slots:
-            self._count_request()
+        with self._request():
             requested = time.monotonic()
             block = self.wrapped.get_block(cid)
         now = time.monotonic()
@@ -118,8 +122,7 @@ class Source(WrapperTransport):
         return block
 
     def open_range(self, cid: CID, start: int, stop: int) -> ByteStream:
-        with self._slots:
-            self._count_request()
+        with self._request():
             return _LimitedStream(self.wrapped.open_range(cid, start, stop), self._slots)
 
     def get_blocks(self, cids: Sequence[CID]) -> Iterator[tuple[CID, bytes]]:
@@ -142,8 +145,7 @@ class Source(WrapperTransport):
         self, start: Callable[[], Iterator[tuple[CID, bytes]]]
     ) -> Generator[tuple[CID, bytes], None, None]:
         """Yields the blocks of one request, which counts while the next one is waited for."""
-        with self._slots:
-            self._count_request()
+        with self._request():
             blocks = iter(start())
             block = next(blocks, None)
         try:
@@ -157,24 +159,50 @@ class Source(WrapperTransport):
                 close()
 
     def open_path(self, path: str, start: int, stop: int) -> ByteStream:
-        with self._slots:
-            self._count_request()
+        with self._request():
             return _LimitedStream(self.wrapped.open_path(path, start, stop), self._slots)
 
     def path_size(self, path: str) -> int | None:
-        with self._slots:
-            self._count_request()
+        with self._request():
             return self.wrapped.path_size(path)
 
     def name_record(self, name: CID) -> bytes:
-        with self._slots:
-            self._count_request()
+        with self._request():
             return self.wrapped.name_record(name)
 
     def resolve_name(self, name: str) -> str:
-        with self._slots:
-            self._count_request()
+        with self._request():
             return self.wrapped.resolve_name(name)
+
+    @contextmanager
+    def _request(self) -> Iterator[None]:
+        """Waits until a request may be sent, counts it, and records whether the source asked us to wait.
+
+        Raises:
+            RateLimitedError: The source asked us to wait, and the time is not over.
+            TransportTimeoutError: That would be after the deadline.
+        """
+        with self._slots:
+            self._refuse_early_requests()
+            self._count_request()
+            try:
+                yield
+            except RateLimitedError as error:
+                self._was_limited(error)
+                raise
+            if self._limited_until and not self.limited_seconds:
+                self._refusals = 0
+                self._slots.grow()
+
+    @property
+    def limited_seconds(self) -> float:
+        """For how many seconds it is not asked, since it asked us to wait; 0 otherwise."""
+        return max(0.0, self._limited_until - time.monotonic()) if self._limited_until else 0.0
+
+    @property
+    def limit_ends(self) -> bool:
+        """Whether it limits requests and will answer again: it named a time, or has answered before."""
+        return bool(self._limited_until) and (self._named_wait or self.has_delivered)
 
     @property
     def concurrency(self) -> int:  # type: ignore[override]
@@ -205,8 +233,7 @@ class Source(WrapperTransport):
         Raises:
             RateLimitedError: The source asked us to wait, and the time is not over.
         """
-        if self._limited_until:
-            self._refuse_early_requests()
+        self._refuse_early_requests()
         try:
             answer = request(self)
         except Exception as error:
@@ -222,8 +249,7 @@ class Source(WrapperTransport):
             self._rests_until = max(self._rests_until, time.monotonic() + FAILED_SECONDS)
 
     def _refuse_early_requests(self) -> None:
-        left = self._limited_until - time.monotonic()
-        if left > 0:
+        if left := self.limited_seconds:
             raise RateLimitedError(
                 f"{self.name}: asked us to wait, for {left:.1f} seconds more", retry_after=left
             )
@@ -231,8 +257,9 @@ class Source(WrapperTransport):
     def _failed(self, error: Exception) -> None:
         """Records a failure; that a source lacks a block, or serves no ranges, is none."""
         if isinstance(error, RateLimitedError):
-            seconds = wait_at_least(error)
-            self._limited_until = time.monotonic() + seconds
+            if not self.limited_seconds:  # within a batch
+                self._was_limited(error)
+            seconds = self.limited_seconds
         elif isinstance(error, VerificationError):
             seconds = WRONG_BYTES_SECONDS
         elif isinstance(error, TransportError) and error.final:
@@ -243,6 +270,17 @@ class Source(WrapperTransport):
             return
         with self._lock:
             self._rests_until = time.monotonic() + seconds
+
+    def _was_limited(self, error: RateLimitedError) -> None:
+        with self._lock:
+            if self.limited_seconds and not error.retry_after:
+                return  # sent before the first of these refusals was known
+            if not self.limited_seconds:
+                self._refusals += 1
+                self._named_wait = error.retry_after is not None
+            end = time.monotonic() + rate_limit_wait(error, self._refusals)
+            self._limited_until = max(self._limited_until, end)
+        self._slots.shrink()
 
     def _count_request(self) -> None:
         """Counts a request, after waiting until there may be another.
@@ -270,7 +308,7 @@ class Source(WrapperTransport):
 class _LimitedStream:
     """A stream from which no more threads read at once than the source allows."""
 
-    def __init__(self, stream: ByteStream, slots: threading.Semaphore) -> None:
+    def __init__(self, stream: ByteStream, slots: RequestSlots) -> None:
         self._stream = stream
         self._slots = slots
 

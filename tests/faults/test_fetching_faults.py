@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import attrs
 import pytest
 
@@ -115,8 +113,7 @@ def test_without_an_honest_source_the_error_names_the_block_and_the_sources():
 
 
 def test_a_rate_limit_holds_a_run_up_and_does_not_break_it_into_blocks(monkeypatch):
-    monkeypatch.setattr("ipfs_dataset_core.sources.failover.time.sleep", lambda _: time.sleep(0.02))
-    monkeypatch.setattr("ipfs_dataset_core.sources.failover.wait_at_least", lambda _: 0.01)
+    monkeypatch.setattr("ipfs_dataset_core.sources.source.rate_limit_wait", lambda *_: 0.01)
     cid, blocks = FILES["kubo-cidv1"]
     turns = iter(range(1000))
 
