@@ -120,7 +120,8 @@ class _Chosen:
         return self._part.find(self._indices[sample])
 
     def content_id(self) -> str:
-        return f"{self._part.content_id()}, of which {hashlib.sha256(self._indices).hexdigest()}"
+        whole = self._part.content_id()
+        return whole and f"{whole}, of which {hashlib.sha256(self._indices).hexdigest()}"
 
     def misfit(self, size: int) -> Any | None:
         return self._part.misfit(size)

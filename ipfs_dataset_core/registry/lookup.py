@@ -26,7 +26,7 @@ from ipfs_dataset_core.runtime.suggestions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ipfs_dataset_core.interfaces import Declaration, ObjectFile, Reader
     from ipfs_dataset_core.registry.discovery import Discovery
@@ -65,8 +65,8 @@ def first_claimant(claimants: list[tuple[T, Origin]], what: str, name: str | Non
     first = [(item, origin) for item, origin in claimants if precedence(origin, name) == best]
     if len(first) > 1:
         raise PluginConflictError(
-            f"{_and(origin for _, origin in first)} both claim {what}: uninstall one, or name it in "
-            f"{DISABLE_VARIABLE}"
+            f"{_all_claim([origin for _, origin in first])} {what}: uninstall "
+            f"{'one' if len(first) == 2 else 'all but one'}, or name it in {DISABLE_VARIABLE}"  # noqa: PLR2004
         )
     return first[0][0]
 
@@ -345,11 +345,13 @@ def _conflict(found: list[tuple[Origin, Origin]], what: str, name: str | None) -
         winner = first_claimant(found, what, name)
     except PluginConflictError as error:
         return str(error)
-    return f"{_and(origin for origin, _ in found)} both claim {what}: it is that of {winner}"
+    return f"{_all_claim([origin for origin, _ in found])} {what}: it is that of {winner}"
 
 
-def _and(origins: Iterable[Origin]) -> str:
-    return " and ".join(map(str, origins))
+def _all_claim(origins: Sequence[Origin]) -> str:
+    """Returns the start of a message that names two or more plugins."""
+    *others, last = map(str, origins)
+    return f"{', '.join(others)} and {last} {'both' if len(others) == 1 else 'all'} claim"
 
 
 class SuffixTable:

@@ -493,7 +493,11 @@ def test_a_composition_is_identified_by_what_it_is_made_of():
     )
     assert data(Subset(one, [2, 0])) != data(Subset(one, [0, 2]))
     assert data(ConcatDataset([Named(20), one])) == f"bafk {data(one)}"
+    # What is not known of a part is not known of the whole.
     assert data(ConcatDataset([Named(20), Placed(3)])) == ""
+    assert data(Subset(Placed(20), [1, 2])) == ""
+    assert data(Subset(Subset(Placed(20), [1, 2]), [0])) == ""
+    assert data(ConcatDataset([Named(20), Subset(Placed(20), [1, 2])])) == ""
 
 
 def test_a_subset_of_samples_that_are_not_there_is_an_error():

@@ -109,6 +109,15 @@ def test_two_that_recognize_a_file_are_a_conflict():
         found.reader_for_content(MemoryFile(b"inner"))
 
 
+def test_three_that_recognize_a_file_are_all_named():
+    found = registry(*(reader(name, recognize=inner) for name in "abc"))
+    message = (
+        r"dist-0[^,]*, [^,]*dist-1[^,]* and [^,]*dist-2.* all claim the .*: uninstall all but one"
+    )
+    with pytest.raises(PluginConflictError, match=message):
+        found.reader_for_content(MemoryFile(b"inner"))
+
+
 @pytest.mark.parametrize("recognize", [broken, f"{__name__}:missing", "no_such_module:f"])
 def test_a_plugin_that_fails_to_recognize_is_named(recognize):
     found = registry(reader("a", recognize=recognize))
