@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     )
     from ipfs_dataset_core.interfaces.dataset_card import DatasetCard
     from ipfs_dataset_core.ipld import CID
-    from ipfs_dataset_core.options import OptionArguments
+    from ipfs_dataset_core.options import Limits, OptionArguments
     from ipfs_dataset_core.reading.connections import Connections
     from ipfs_dataset_core.reading.fetcher import Fetcher
 
@@ -302,6 +302,11 @@ class FolderContents(Contents):
         self.size = size
         self._fetcher = fetcher
         self._directory = directory
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of reading it."""
+        return self._directory.limits
 
     def load(self, cid: CID) -> bytes:
         """Returns a block, verified."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict, deque
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import attrs
@@ -15,15 +16,16 @@ from ipfs_dataset_core.datasets.contents import (
     PublishedContents,
     open_contents,
 )
-from ipfs_dataset_core.errors import FormatError
-from ipfs_dataset_core.ipld import CID, RAW, entries, node_kind
-from ipfs_dataset_core.ipld.hamt import parse_shard
+from ipfs_dataset_core.errors import FormatError, LimitError
+from ipfs_dataset_core.ipld import CID, RAW, node_kind
+from ipfs_dataset_core.ipld.directory import differing_entries
+from ipfs_dataset_core.reading.directory_visits import Visits
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.reading.layout import Leaf
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from typing_extensions import Unpack
 
@@ -82,6 +84,7 @@ def difference(
 
     Raises:
         FormatError: They are of different kinds, or damaged.
+        LimitError: What differs is nested too deep, or has too many entries.
         TransportError: The sources did not deliver.
     """
     with (
@@ -109,118 +112,108 @@ def difference(
 
 
 def _compare_trees(found: Difference, one: FolderContents, two: FolderContents) -> None:
-    gone: list[tuple[str, CID]] = []
-    new: list[tuple[str, CID]] = []
-    for path, before, after in _differing(
-        CID.parse(one.cid), CID.parse(two.cid), one.load, two.load
-    ):
+    gone: list[CID] = []
+    new: list[CID] = []
+    for path, before, after in _differing(one, two):
         if before is not None and after is not None:
             found.changed.append(path)
         elif after is not None:
             found.added.append(path)
         else:
             found.removed.append(path)
-        if before is not None:
-            gone.append((path, before))
-        if after is not None:
-            new.append((path, after))
+        gone += _file_in(before, one)
+        new += _file_in(after, two)
     for names in (found.added, found.removed, found.changed):
         names.sort()
-    _count_bytes(
-        found, [one.open_cid(cid) for _, cid in gone], [two.open_cid(cid) for _, cid in new]
-    )
+    _count_bytes(found, map(one.open_cid, gone), map(two.open_cid, new))
+
+
+def _file_in(cid: CID | None, contents: FolderContents) -> list[CID]:
+    """Returns a CID in a list, or an empty one where it is that of a symlink, or None."""
+    if cid is None or _kind(cid, contents) == "symlink":
+        return []
+    return [cid]
+
+
+def _kind(cid: CID, contents: FolderContents) -> str:
+    return "file" if cid.codec == RAW else node_kind(cid, contents.load(cid))
 
 
 def _differing(
-    one: CID | None,
-    two: CID | None,
-    load_one: Callable[[CID], bytes],
-    load_two: Callable[[CID], bytes],
-    path: str = "",
+    one: FolderContents, two: FolderContents
 ) -> Iterator[tuple[str, CID | None, CID | None]]:
-    """Yields the files that are not equal in two directories, by path, with their CIDs."""
-    if one == two:
-        return
-    kinds = [
-        None if cid is None else "file" if cid.codec == RAW else node_kind(cid, load(cid))
-        for cid, load in ((one, load_one), (two, load_two))
+    """Yields the files and symlinks that are not equal in two directories, by path, with their CIDs.
+
+    Raises:
+        LimitError: They are nested too deep, or lead to more entries than a folder may have.
+    """
+    visits = Visits(one.limits, f"{one.url} or {two.url}")
+    roots: tuple[CID | None, CID | None] = (CID.parse(one.cid), CID.parse(two.cid))
+    # For each pair of directories that contain the current one: the pair, and the entries that are left.
+    stack = [(roots, "", _entries_that_differ(roots, (one, two), visits))]
+    while stack:
+        pair, prefix, children = stack[-1]
+        for name, before, after in children:
+            path = prefix + name
+            visits.path(path)
+            below, files = _split((before, after), (one, two))
+            if files != (None, None):
+                yield path, *files
+            if below == (None, None):
+                continue
+            if len(stack) > one.limits.directory_depth:
+                raise LimitError(
+                    f"{path!r} is nested deeper than {one.limits.directory_depth} directories"
+                )
+            stack.append((below, f"{path}/", _entries_that_differ(below, (one, two), visits)))
+            break
+        else:
+            stack.pop()
+            visits.leave(pair)
+
+
+def _split(
+    pair: tuple[CID | None, CID | None], sides: tuple[FolderContents, FolderContents]
+) -> tuple[tuple[CID | None, CID | None], tuple[CID | None, CID | None]]:
+    """Returns which of two CIDs are directories, and which are something else; None for all others."""
+    is_below = [
+        cid is not None and _kind(cid, side) in _DIRECTORIES
+        for cid, side in zip(pair, sides, strict=True)
     ]
-    if not any(kind in _DIRECTORIES for kind in kinds):
-        yield path, one, two
-        return
-    for cid, kind, is_first in ((one, kinds[0], True), (two, kinds[1], False)):
-        if cid is not None and kind not in _DIRECTORIES:  # a file where the other has a folder
-            yield (path, cid, None) if is_first else (path, None, cid)
-    here = one if kinds[0] in _DIRECTORIES else None
-    there = two if kinds[1] in _DIRECTORIES else None
-    names: dict[str, list[CID | None]] = defaultdict(lambda: [None, None])
-    for name, cid, place in _entries_that_differ(here, there, load_one, load_two):
-        names[name][place] = cid
-    for name, (before, after) in names.items():
-        below = f"{path}/{name}" if path else name
-        yield from _differing(before, after, load_one, load_two, below)
+    below = tuple(cid if here else None for cid, here in zip(pair, is_below, strict=True))
+    others = tuple(None if here else cid for cid, here in zip(pair, is_below, strict=True))
+    return below, others  # type: ignore[return-value]
 
 
 def _entries_that_differ(
-    one: CID | None,
-    two: CID | None,
-    load_one: Callable[[CID], bytes],
-    load_two: Callable[[CID], bytes],
-) -> Iterator[tuple[str, CID, int]]:
-    """Yields the entries of two directories, all but those in parts of a sharded one that are equal."""
-    if one == two:
-        return
-    if one is not None and two is not None:
-        blocks = load_one(one), load_two(two)
-        if node_kind(one, blocks[0]) == "hamt" == node_kind(two, blocks[1]):
-            yield from _shards_that_differ(one, two, load_one, load_two)
-            return
-    for place, (cid, load) in enumerate(((one, load_one), (two, load_two))):
-        if cid is not None:
-            for entry in entries(cid, load):
-                yield entry.name, entry.cid, place
-
-
-def _shards_that_differ(
-    one: CID, two: CID, load_one: Callable[[CID], bytes], load_two: Callable[[CID], bytes]
-) -> Iterator[tuple[str, CID, int]]:
-    slots = _slots(one, load_one(one)), _slots(two, load_two(two))
-    for index in sorted(slots[0].keys() | slots[1].keys()):
-        first, second = slots[0].get(index), slots[1].get(index)
-        if first == second:
-            continue
-        if first is not None and second is not None and not first[0] and not second[0]:
-            yield from _shards_that_differ(first[1], second[1], load_one, load_two)
-            continue
-        for place, (slot, load) in enumerate(((first, load_one), (second, load_two))):
-            if slot is not None:
-                yield from ((name, cid, place) for name, cid in _below(*slot, load))
-
-
-def _slots(cid: CID, block: bytes) -> dict[int, tuple[bytes, CID]]:
-    """Returns the name and CID in each slot of a shard; the name is empty where a shard is below."""
-    shard = parse_shard(cid, block)
-    return {
-        index: (shard.names[at], CID.from_bytes(shard.cids[at]))
-        for index, at in shard.slots.items()
-    }
-
-
-def _below(name: bytes, cid: CID, load: Callable[[CID], bytes]) -> Iterator[tuple[str, CID]]:
-    if name:
-        yield name.decode("utf-8", "surrogateescape"), cid
-        return
-    for below in _slots(cid, load(cid)).values():
-        yield from _below(*below, load)
+    pair: tuple[CID | None, CID | None],
+    sides: tuple[FolderContents, FolderContents],
+    visits: Visits,
+) -> Iterator[tuple[str, CID | None, CID | None]]:
+    found = differing_entries(
+        pair, (sides[0].load, sides[1].load), limit=sides[0].limits.directory_entries
+    )
+    visits.enter(pair, len(found))
+    return iter(found)
 
 
 def _count_bytes(
-    found: Difference, gone: list[bytes | ObjectFile], new: list[bytes | ObjectFile]
+    found: Difference, gone: Iterable[bytes | ObjectFile], new: Iterable[bytes | ObjectFile]
 ) -> None:
-    before = {leaf.cid: leaf for file in gone for leaf in _leaves(file)}
-    after = {leaf.cid: leaf for file in new for leaf in _leaves(file)}
-    found.new_bytes += sum(l.stop - l.start for cid, l in after.items() if cid not in before)  # noqa: E741
-    found.gone_bytes += sum(l.stop - l.start for cid, l in before.items() if cid not in after)  # noqa: E741
+    before, after = _sizes_of_leaves(gone), _sizes_of_leaves(new)
+    found.new_bytes += sum(size for cid, size in after.items() if cid not in before)
+    found.gone_bytes += sum(size for cid, size in before.items() if cid not in after)
+
+
+def _sizes_of_leaves(files: Iterable[bytes | ObjectFile]) -> dict[bytes, int]:
+    """Returns the bytes in each leaf of some files by its CID; the files are closed."""
+    sizes: dict[bytes, int] = {}
+    for file in files:
+        if isinstance(file, bytes):
+            continue
+        with closing(file):
+            sizes.update({leaf.cid: leaf.stop - leaf.start for leaf in _leaves(file)})
+    return sizes
 
 
 def _leaves(file: bytes | ObjectFile) -> Iterator[Leaf]:

@@ -7,7 +7,7 @@ its exceptions pass through.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 
@@ -17,7 +17,7 @@ from ipfs_dataset_core.ipld.cid import CID
 from ipfs_dataset_core.ipld.unixfs import NodeType, decode_directory_node, node_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ipfs_dataset_core.ipld.dag_pb import PBNode
 
@@ -131,7 +131,7 @@ def entries(
     """
     block = load(cid)
     if node_kind(cid, block) == "hamt":
-        links = _Walk(cid, load, prefetch, limit).links(block, stream)
+        links = _Walk(cid, load, limit, prefetch).links(block, stream)
     else:
         links = _links(cid, block)
     if len(links) > limit:
@@ -139,30 +139,89 @@ def entries(
     yield from _sorted_entries(cid, links)
 
 
+def differing_entries(
+    directories: tuple[CID | None, CID | None],
+    loads: tuple[Load, Load],
+    *,
+    limit: int = MAX_ENTRIES,
+) -> list[tuple[str, CID | None, CID | None]]:
+    """Returns the names that stand for something else in two directories, with both CIDs, in order.
+
+    Parts of sharded directories that are equal are not loaded.
+
+    Args:
+        directories: The two; None is one without entries.
+        loads: For each of the two, what gives the verified block of a CID.
+        limit: How many entries that differ are accepted on each side.
+
+    Raises:
+        FormatError: One is no directory, or has a name that cannot be used.
+        VerificationError: One contradicts itself.
+        LimitError: They have more than `limit` entries.
+    """
+    one, two = directories
+    if one is not None and two is not None:
+        blocks = loads[0](one), loads[1](two)
+        if node_kind(one, blocks[0]) == "hamt" == node_kind(two, blocks[1]):
+            walks = _Walk(one, loads[0], limit), _Walk(two, loads[1], limit)
+            return _paired(*_ShardComparison(*walks).entries(blocks))
+    listed = (
+        () if cid is None else entries(cid, load, limit=limit)
+        for cid, load in zip(directories, loads, strict=True)
+    )
+    return _paired(*listed)
+
+
+def _paired(
+    before: Iterable[DirectoryEntry], after: Iterable[DirectoryEntry]
+) -> list[tuple[str, CID | None, CID | None]]:
+    left = {entry.name: entry.cid for entry in before}
+    right = {entry.name: entry.cid for entry in after}
+    return [
+        (name, left.get(name), right.get(name))
+        for name in sorted(left.keys() | right.keys())
+        if left.get(name) != right.get(name)
+    ]
+
+
+class _Place(NamedTuple):
+    """Where a shard is in a directory.
+
+    Attributes:
+        depth: Its level, 0 for the root.
+        path: The bits of the hashes of all names in it that lead to this level.
+    """
+
+    depth: int
+    path: int
+
+
+_TOP = _Place(0, 0)
+
+
 @attrs.define
 class _Walk:
     """Collects the entries of all shards of a directory.
 
-    A shard met twice would name its entries twice, or be one of the empty shards by which few
-    blocks span endlessly many paths; no importer makes either.
+    Each name has to be in the slot that its hash leads to, where a lookup finds it. A shard met twice would
+    name its entries twice, or be one of the empty shards by which few blocks span endlessly many paths; no
+    importer makes either.
     """
 
     root: CID
     load: Load
-    prefetch: Prefetch | None
     limit: int
+    prefetch: Prefetch | None = None
     found: list[Link] = attrs.field(factory=list)
     seen: set[CID] = attrs.field(factory=set)
-    # Shards whose blocks are lacking, with their depth.
-    pending: dict[CID, int] = attrs.field(factory=dict)
+    # Shards whose blocks are lacking.
+    pending: dict[CID, _Place] = attrs.field(factory=dict)
     fanout: int = 0
 
-    def links(self, block: bytes, stream: Callable[[Accept], None] | None) -> list[Link]:
-        shard = hamt.parse_shard(self.root, block)
-        self.fanout = shard.fanout
+    def links(self, block: bytes, stream: Callable[[Accept], None] | None = None) -> list[Link]:
         if stream is not None:
             prefetch, self.prefetch = self.prefetch, None
-            self._divide(shard, depth=1)
+            self._add(self.root, block, _TOP)
             stream(self._accept)
             self.prefetch = prefetch
             # What is left of the stream, 1024 at once like the shards of one block.
@@ -172,62 +231,130 @@ class _Walk:
                 if prefetch is not None:
                     prefetch(part)
                 for cid in part:
-                    self._load_below(cid, self.pending.pop(cid))
+                    self.load_below(cid, self.pending.pop(cid))
         else:
-            self._divide(shard, depth=1)
+            self._add(self.root, block, _TOP)
             self._load_pending()
         return self.found
 
-    def _load_below(self, cid: CID, depth: int) -> None:
+    def load_below(self, cid: CID, place: _Place) -> None:
         """Loads a shard and all below it."""
         rest, self.pending = self.pending, {}
-        self._add(cid, self.load(cid), depth)
+        self._add(cid, self.load(cid), place)
         self._load_pending()
         self.pending = rest
+
+    def shard(self, cid: CID, block: bytes, place: _Place) -> hamt.Shard:
+        """Returns the shard that a block is, after checking that it can be in its place."""
+        shard = hamt.parse_shard(cid, block)
+        self.fanout = self.fanout or shard.fanout
+        if shard.fanout != self.fanout or (place.depth and not shard.slots):
+            raise VerificationError(f"Shard {cid} does not fit directory {self.root}.")
+        return shard
+
+    def take(
+        self, shard: hamt.Shard, place: _Place, slots: Iterable[tuple[int, int]]
+    ) -> dict[CID, _Place]:
+        """Adds the entries in some slots of a shard to `found`; returns the shards in the others."""
+        names, cids, tsizes, add = shard.names, shard.cids, shard.tsizes, self.found.append
+        path, left = place.path * shard.fanout, hamt.bits_below(place.depth, shard.fanout)
+        below: dict[CID, _Place] = {}
+        for index, position in slots:
+            name, raw = names[position], cids[position]
+            if not name:
+                below[self._new(CID.from_bytes(raw))] = _Place(place.depth + 1, path + index)
+                continue
+            if hamt.murmur3_64(name) >> left != path + index:
+                raise VerificationError(
+                    f"Sharded directory {self.root} has the entry {name!r} in a slot that its name does not "
+                    "lead to, so that no lookup finds it."
+                )
+            add((name, raw, tsizes[position]))
+        if len(self.found) > self.limit:
+            raise LimitError(f"Directory {self.root} has more than {self.limit} entries.")
+        if below:
+            hamt.slot(0, place.depth + 1, shard.fanout)  # refuses what lies too deep
+        return below
 
     def _load_pending(self) -> None:
         """Loads shards from the last on, so that few are pending at any time."""
         while self.pending:
-            cid, depth = self.pending.popitem()
-            self._add(cid, self.load(cid), depth)
+            cid, place = self.pending.popitem()
+            self._add(cid, self.load(cid), place)
 
     def _accept(self, cid: CID, block: bytes) -> bool:
-        depth = self.pending.get(cid)
-        if depth is None:
+        place = self.pending.get(cid)
+        if place is None:
             return False
         # One that does not fit stays pending, so that the listing loads it and fails, whatever the stream
         # makes of the error.
-        self._add(cid, block, depth)
+        self._add(cid, block, place)
         del self.pending[cid]
         return True
 
-    def _add(self, cid: CID, block: bytes, depth: int) -> None:
-        child = hamt.parse_shard(cid, block)
-        if child.fanout != self.fanout or not child.slots:
-            raise VerificationError(f"Shard {cid} does not fit directory {self.root}.")
-        self._divide(child, depth=depth + 1)
+    def _add(self, cid: CID, block: bytes, place: _Place) -> None:
+        shard = self.shard(cid, block, place)
+        below = self.take(shard, place, shard.slots.items())
+        if below and self.prefetch is not None:
+            self.prefetch(list(below))
+        self.pending.update(reversed(below.items()))
 
-    def _divide(self, shard: hamt.Shard, *, depth: int) -> None:
-        below = []
-        for name, raw, tsize in zip(shard.names, shard.cids, shard.tsizes, strict=True):
-            if name:
-                self.found.append((name, raw, tsize))
-            else:
-                below.append(CID.from_bytes(raw))
-        self._check(below, len(self.found))
-        if below:
-            hamt.slot(0, depth, shard.fanout)  # refuses what lies too deep
-            if self.prefetch is not None:
-                self.prefetch(below)
-            self.pending.update((cid, depth) for cid in reversed(below))
+    def _new(self, cid: CID) -> CID:
+        if cid in self.seen:
+            raise VerificationError(f"Directory {self.root} has shard {cid} in two places.")
+        self.seen.add(cid)
+        return cid
 
-    def _check(self, shards: list[CID], count: int) -> None:
-        if count > self.limit:
-            raise LimitError(f"Directory {self.root} has more than {self.limit} entries.")
-        for cid in shards:
-            if cid in self.seen:
-                raise VerificationError(f"Directory {self.root} has shard {cid} in two places.")
-            self.seen.add(cid)
+
+class _ShardComparison:
+    """Collects the entries of two sharded directories, without those of equal slots.
+
+    Args:
+        one: The walk of the first.
+        two: That of the second.
+    """
+
+    def __init__(self, one: _Walk, two: _Walk) -> None:
+        self._walks = one, two
+        # Pairs of shards at one place that differ.
+        self._pairs: list[tuple[_Place, CID, CID]] = []
+
+    def entries(
+        self, blocks: tuple[bytes, bytes]
+    ) -> tuple[list[DirectoryEntry], list[DirectoryEntry]]:
+        one, two = self._walks
+        shards = one.shard(one.root, blocks[0], _TOP), two.shard(two.root, blocks[1], _TOP)
+        if shards[0].fanout != shards[1].fanout:  # the same slots hold other names
+            one.links(blocks[0])
+            two.links(blocks[1])
+        else:
+            self._compare(shards, _TOP)
+            while self._pairs:
+                place, left, right = self._pairs.pop()
+                shards = (
+                    one.shard(left, one.load(left), place),
+                    two.shard(right, two.load(right), place),
+                )
+                self._compare(shards, place)
+        return _sorted_entries(one.root, one.found), _sorted_entries(two.root, two.found)
+
+    def _compare(self, shards: tuple[hamt.Shard, hamt.Shard], place: _Place) -> None:
+        left, right = ({i: _slot_of(shard, p) for i, p in shard.slots.items()} for shard in shards)
+        differ = [i for i in sorted(left.keys() | right.keys()) if left.get(i) != right.get(i)]
+        below: list[dict[_Place, CID]] = []
+        for walk, shard in zip(self._walks, shards, strict=True):
+            slots = [(index, shard.slots[index]) for index in differ if index in shard.slots]
+            taken = walk.take(shard, place, slots)
+            below.append({at: cid for cid, at in taken.items()})
+        for walk, mine, others in ((self._walks[0], *below), (self._walks[1], *reversed(below))):
+            for at in mine.keys() - others.keys():
+                walk.load_below(mine[at], at)
+        both = below[0].keys() & below[1].keys()
+        self._pairs += [(at, below[0][at], below[1][at]) for at in both]
+
+
+def _slot_of(shard: hamt.Shard, position: int) -> tuple[bytes, bytes]:
+    return shard.names[position], shard.cids[position]
 
 
 def lookup(cid: CID, name: str, load: Load) -> DirectoryEntry | None:

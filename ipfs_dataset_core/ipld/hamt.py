@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MURMUR3 = 0x22
 HASH_BITS = 64
 MIN_FANOUT, MAX_FANOUT = 8, 1024
+_BITS = [1 << index for index in range(MAX_FANOUT)]
 
 
 @attrs.frozen
@@ -70,6 +71,11 @@ def slot(bits: int, depth: int, fanout: int) -> int:
     return bits >> shift & (fanout - 1)
 
 
+def bits_below(depth: int, fanout: int) -> int:
+    """Returns how many bits of a hash are left for the levels below a depth."""
+    return HASH_BITS - (fanout.bit_length() - 1) * (depth + 1)
+
+
 def prefix_width(fanout: int) -> int:
     """Returns how many hexadecimal digits, the number of its slot, a link's name starts with."""
     return len(f"{fanout - 1:X}")
@@ -89,12 +95,12 @@ def parse_shard(cid: CID, block: bytes) -> Shard:
     fanout = _checked_fanout(cid, message)
     taken = int.from_bytes(message.data or b"", "big")
     indices = _indices(cid, node, fanout)
-    if sum(1 << index for index in set(indices)) != taken or sorted(indices) != indices:
-        raise VerificationError(f"Links of sharded directory {cid} contradict its bitfield.")
-    width = prefix_width(fanout)
-    slots = {index: position for position, index in enumerate(indices)}
+    slots = dict(zip(indices, range(len(indices)), strict=True))
     if len(slots) != len(indices):
         raise VerificationError(f"Sharded directory {cid} uses a slot twice.")
+    if sum(map(_BITS.__getitem__, indices)) != taken or sorted(indices) != indices:
+        raise VerificationError(f"Links of sharded directory {cid} contradict its bitfield.")
+    width = prefix_width(fanout)
     return Shard(fanout, slots, [name[width:] for name in node.names], node.cids, node.tsizes)
 
 
@@ -125,38 +131,37 @@ def _indices(cid: CID, node: PBNode, fanout: int) -> list[int]:
         ) from None
 
 
-_MASK = (1 << 64) - 1
-_C1, _C2 = 0x87C37B91114253D5, 0x4CF5AD432745937F
-
-
-def _rotl(value: int, bits: int) -> int:
-    return (value << bits | value >> (64 - bits)) & _MASK
-
-
-def _mix1(word: int) -> int:
-    return _rotl(word * _C1 & _MASK, 31) * _C2 & _MASK
-
-
-def _mix2(word: int) -> int:
-    return _rotl(word * _C2 & _MASK, 33) * _C1 & _MASK
-
-
-def _finish(value: int) -> int:
-    value = (value ^ value >> 33) * 0xFF51AFD7ED558CCD & _MASK
-    value = (value ^ value >> 33) * 0xC4CEB9FE1A85EC53 & _MASK
-    return value ^ value >> 33
+_WORDS = struct.Struct("<QQ")
 
 
 def murmur3_64(data: bytes) -> int:
     """Returns the first 64 bits of MurmurHash3_x64_128 of `data` with seed 0."""
+    # Written out in one function: each name of a directory is hashed when it is listed.
+    mask, c1, c2 = 0xFFFFFFFFFFFFFFFF, 0x87C37B91114253D5, 0x4CF5AD432745937F
+    size = len(data)
+    whole = size & ~15
+    padded = data + bytes(-size & 15)
     first = second = 0
-    whole = len(data) & ~15
-    for low, high in struct.iter_unpack("<QQ", data[:whole]):
-        first = (_rotl(first ^ _mix1(low), 27) + second) * 5 + 0x52DCE729 & _MASK
-        second = (_rotl(second ^ _mix2(high), 31) + first) * 5 + 0x38495AB5 & _MASK
-    low, high = struct.unpack("<QQ", data[whole:].ljust(16, b"\0"))
-    first ^= _mix1(low) ^ len(data)
-    second ^= _mix2(high) ^ len(data)
-    first = (first + second) & _MASK
-    second = (second + first) & _MASK
-    return (_finish(first) + _finish(second)) & _MASK
+    for position in range(0, whole, 16):
+        low, high = _WORDS.unpack_from(padded, position)
+        low = low * c1 & mask
+        first ^= (low << 31 | low >> 33) * c2 & mask
+        first = (first << 27 | first >> 37) + second & mask
+        first = first * 5 + 0x52DCE729 & mask
+        high = high * c2 & mask
+        second ^= (high << 33 | high >> 31) * c1 & mask
+        second = (second << 31 | second >> 33) + first & mask
+        second = second * 5 + 0x38495AB5 & mask
+    if size > whole:
+        low, high = _WORDS.unpack_from(padded, whole)
+        low = low * c1 & mask
+        first ^= (low << 31 | low >> 33) * c2 & mask
+        high = high * c2 & mask
+        second ^= (high << 33 | high >> 31) * c1 & mask
+    first = (first ^ size) + (second ^ size) & mask
+    second = (second ^ size) + first & mask
+    first = (first ^ first >> 33) * 0xFF51AFD7ED558CCD & mask
+    first = (first ^ first >> 33) * 0xC4CEB9FE1A85EC53 & mask
+    second = (second ^ second >> 33) * 0xFF51AFD7ED558CCD & mask
+    second = (second ^ second >> 33) * 0xC4CEB9FE1A85EC53 & mask
+    return (first ^ first >> 33) + (second ^ second >> 33) & mask

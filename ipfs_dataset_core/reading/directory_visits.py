@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from ipfs_dataset_core.errors import LimitError
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import Limits
 
@@ -47,7 +49,7 @@ class Visits:
         # `_entries` counts each path, `_once` the entries of directories when they are walked first.
         self._entries = self._once = self._repeated = self._characters = 0
         # Number of entries below each directory that was walked.
-        self._totals: dict[CID, int] = {}
+        self._totals: dict[Hashable, int] = {}
         # For each directory that is being walked: the number of entries that were counted before it.
         self._before: list[int] = []
         # How many directories are being walked that were entered below a repeated one, itself included.
@@ -55,8 +57,12 @@ class Visits:
         self._known: OrderedDict[CID, list[KnownEntry]] = OrderedDict()
         self._kept = 0
 
-    def enter(self, directory: CID, entries: int) -> bool:
+    def enter(self, directory: Hashable, entries: int) -> bool:
         """Begins a directory, and counts its entries.
+
+        Args:
+            directory: Its CID, or something else that identifies it.
+            entries: How many it has.
 
         Returns:
             Whether it is new.
@@ -77,7 +83,7 @@ class Visits:
         self._check()
         return total is None
 
-    def leave(self, directory: CID) -> None:
+    def leave(self, directory: Hashable) -> None:
         """Ends the directory that was entered last."""
         if self._again:
             self._again -= 1

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,10 +23,12 @@ from ipfs_dataset_core.ipld import (
     CID,
     DAG_PB,
     RAW,
+    Built,
     NodeType,
+    build_directory,
     dag_pb,
     entries,
-    hamt,
+    get_profile,
     make_cid,
     node_kind,
 )
@@ -41,6 +44,8 @@ from tests.support.fetching import Recorder, fetching
 if TYPE_CHECKING:
     from tests.support.builders import Blocks
 
+SHARDED = attrs.evolve(get_profile("kubo-cidv1"), hamt_threshold=0, hamt_fanout=8)
+
 
 def directory(blocks, links):
     """Adds a directory with links of ``(name, CID)``, and returns its CID."""
@@ -49,11 +54,12 @@ def directory(blocks, links):
 
 
 def sharded(blocks, links):
-    """Adds a sharded directory of up to 8 entries, each in a slot of its own, whatever its hash."""
-    rows = [(cid.to_bytes(), f"{slot}{name}".encode(), 1) for slot, (name, cid) in enumerate(links)]
-    taken = bytes([(1 << len(links)) - 1])
-    message = UnixFS(NodeType.HAMT_SHARD, taken, hash_type=hamt.MURMUR3, fanout=8)
-    return _added(blocks, dag_pb.encode(message.encode(), rows))
+    """Adds a sharded directory with links of ``(name, CID)``, and returns its CID."""
+    return build_directory(
+        [(name, Built(cid, 1, 1)) for name, cid in links],
+        SHARDED,
+        lambda cid, block: blocks.update({cid.multihash: block}),
+    ).cid
 
 
 def symlink(blocks):

@@ -17,6 +17,7 @@ from ipfs_dataset_core.ipld import (
     make_cid,
     parse_directory,
 )
+from ipfs_dataset_core.ipld.directory import differing_entries, encode_name
 from ipfs_dataset_core.ipld.hamt import MURMUR3, murmur3_64, name_bits, parse_shard, slot
 from ipfs_dataset_core.ipld.unixfs import UnixFS
 from tests.ipld.blocks import CIDV1, Blocks, child
@@ -229,3 +230,119 @@ def test_murmur3_published_vectors(data, expected):
 
 def test_murmur3_every_tail_length_changes_the_hash():
     assert len({murmur3_64(b"x" * size) for size in range(100)}) == 100
+
+
+@pytest.mark.parametrize("fanout", FANOUTS)
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_a_name_in_a_slot_where_no_lookup_finds_it_is_refused(fanout, depth):
+    blocks = Blocks()
+    bits = name_bits(b"name")
+    slots = [slot(bits, level, fanout) for level in range(depth + 1)]
+    for wrong in range(-1, depth + 1):
+        path = [s ^ (level == wrong) for level, s in enumerate(slots)]
+        cid = shard(blocks, (path[-1], b"name", CHILD), fanout=fanout)
+        for index in reversed(path[:-1]):
+            cid = shard(blocks, (index, b"", cid.to_bytes()), fanout=fanout)
+        if wrong < 0:
+            assert [entry.name for entry in entries(cid, blocks.load)] == ["name"]
+            assert lookup(cid, "name", blocks.load) is not None
+            continue
+        with pytest.raises(
+            VerificationError, match="'name' in a slot that its name does not lead to"
+        ):
+            list(entries(cid, blocks.load))
+        assert lookup(cid, "name", blocks.load) is None
+
+
+def test_a_name_that_is_there_twice_is_refused():
+    blocks = Blocks()
+    bits = name_bits(b"name")
+    below = shard(blocks, (slot(bits, 1, 256), b"name", CHILD))
+    # The two slots of one name cannot both be those of its hash.
+    other = (slot(bits, 0, 256) + 1) % 256
+    links = sorted([(slot(bits, 0, 256), b"", below.to_bytes()), (other, b"name", CHILD)])
+    with pytest.raises(VerificationError, match="in a slot"):
+        list(entries(shard(blocks, *links), blocks.load))
+
+
+@pytest.mark.parametrize("name", [b"..", b".", b"a/b", b"a\0b"])
+def test_names_that_no_entry_can_have_are_refused_in_shards(name):
+    blocks = Blocks()
+    cid = shard(blocks, (slot(name_bits(name), 0, 256), name, CHILD))
+    with pytest.raises(FormatError, match="no usable name"):
+        list(entries(cid, blocks.load))
+
+
+VALUES = st.dictionaries(
+    st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=6).filter(
+        lambda name: name not in (".", "..") and encode_name(name) is not None
+    ),
+    st.integers(0, 3),
+    max_size=60,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(VALUES, VALUES, st.sampled_from([8, 16, 256]), st.sampled_from([8, 256]), st.booleans())
+def test_what_differs_is_what_two_listings_differ_by(first, changes, fanout, other_fanout, plain):
+    second = {name: value for name, value in first.items() if changes.get(name) != 0} | changes
+    blocks, roots = Blocks(), []
+    for files, profile in (
+        (first, CIDV1 if plain else attrs.evolve(SHARDED, hamt_fanout=fanout)),
+        (second, attrs.evolve(SHARDED, hamt_fanout=other_fanout)),
+    ):
+        built = [(name, blocks.add(b"%d" % value)) for name, value in files.items()]
+        roots.append(build_directory(built, profile, blocks.emit).cid)
+    one, two = ({e.name: e.cid for e in entries(root, blocks.load)} for root in roots)
+    expected = {
+        name: (one.get(name), two.get(name))
+        for name in one.keys() | two.keys()
+        if one.get(name) != two.get(name)
+    }
+    found = differing_entries((roots[0], roots[1]), (blocks.load, blocks.load))
+    assert {name: (before, after) for name, before, after in found} == expected
+    assert len(found) == len(expected)
+    nothing = differing_entries((roots[0], None), (blocks.load, blocks.load))
+    assert {name: cid for name, cid, _ in nothing} == one
+
+
+def test_equal_shards_are_not_loaded():
+    blocks, roots = Blocks(), []
+    files = {f"{number:04}": b"x" for number in range(3000)}
+    for version in (files, files | {"0321": b"other"}):
+        built = [(name, blocks.add(data)) for name, data in version.items()]
+        roots.append(build_directory(built, SHARDED, blocks.emit).cid)
+    loaded: list[CID] = []
+
+    def load(cid):
+        loaded.append(cid)
+        return blocks[cid]
+
+    found = differing_entries((roots[0], roots[1]), (load, load))
+    assert [name for name, _, _ in found] == ["0321"]
+    assert len(loaded) < 10
+
+
+@pytest.mark.parametrize("sides", [(0, 1), (1, 0), (0, None)])
+def test_shards_that_span_endlessly_many_paths_are_refused_where_they_are_compared(sides):
+    blocks = Blocks()
+    tops: list[CID | None] = []
+    for name in (b"one", b"two"):
+        cid = shard(blocks, (slot(name_bits(name), 7, 8), name, CHILD), fanout=8)
+        for _ in range(7):
+            cid = shard(blocks, *((index, b"", cid.to_bytes()) for index in range(8)), fanout=8)
+        tops.append(cid)
+    first, second = (None if side is None else tops[side] for side in sides)
+    with pytest.raises(VerificationError, match="in two places"):
+        differing_entries((first, second), (blocks.load, blocks.load))
+
+
+def test_shards_that_are_nested_beyond_the_hash_are_refused_where_they_are_compared():
+    blocks, tops = Blocks(), []
+    for name in (b"one", b"two"):
+        cid = shard(blocks, (0, name, CHILD))
+        for _ in range(5000):
+            cid = shard(blocks, (0, b"", cid.to_bytes()))
+        tops.append(cid)
+    with pytest.raises(LimitError, match="9 levels deep"):
+        differing_entries((tops[0], tops[1]), (blocks.load, blocks.load))
