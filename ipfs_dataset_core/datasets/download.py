@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -75,9 +76,15 @@ def relative_path(name: str) -> Path:
             raise FormatError(f"{name!r} has a character that not every system allows in a name")
         if _DEVICES.fullmatch(part) or part[-1] in " .":
             raise FormatError(f"{name!r} is a device on Windows, or ends in a dot or space")
-        if len(os.fsencode(part)) > _LONGEST_NAME:
+        try:
+            length = len(os.fsencode(part))
+        except UnicodeEncodeError:
+            raise FormatError(f"{name!r:.80} cannot be encoded as the name of a file") from None
+        if length > _LONGEST_NAME:
             raise FormatError(f"{name!r:.80} has a part of more than {_LONGEST_NAME} bytes")
-    if parts[0] == SCRATCH:
+    if (
+        parts[0].casefold() == SCRATCH
+    ):  # some systems make no difference between upper and lower case
         raise FormatError(f"{name!r} is where the download keeps its progress")
     return Path(*parts)
 
@@ -107,17 +114,19 @@ def download(
     found = Downloaded()
     with _recorded(contents, folder) as record:
         for number, files in enumerate(contents.files(record.done), record.done):
-            for name, data in files:
-                before = found.bytes
-                try:
-                    path = _checked(folder, name)
-                except FormatError as error:
-                    found.refused.append(str(error))
-                    _close(data)
-                else:
-                    _write(path, data, found, record.scratch / "part", overwrite=overwrite)
-                if progress is not None:
-                    progress(1, found.bytes - before)
+            with contextlib.ExitStack() as opened:
+                for _, data in files:
+                    opened.enter_context(_closing(data))
+                for name, data in files:
+                    before = found.bytes
+                    try:
+                        path = _checked(folder, name)
+                    except FormatError as error:
+                        found.refused.append(str(error))
+                    else:
+                        _write(path, data, found, record.scratch / "part", overwrite=overwrite)
+                    if progress is not None:
+                        progress(1, found.bytes - before)
             record.reached(number + 1)
         record.finish()
     return found
@@ -133,7 +142,7 @@ def download_file(
     """Writes one file; what was written of it before is verified and kept.
 
     Args:
-        data: The content.
+        data: The content; an open file is closed in any case.
         path: Where it goes.
         overwrite: Whether a file that is there already, and differs, is replaced.
         progress: Called with the number of bytes that were written since it was last called.
@@ -143,14 +152,15 @@ def download_file(
         IPFSDatasetError: It cannot be read.
     """
     found = Downloaded()
-    if path.is_dir():
-        raise AddressError(f"{str(path)!r} is a folder: name the file to write")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # In bytes, which is what systems limit.
-    stem = os.fsencode(path.name)[: _LONGEST_NAME - len(_PART)].decode("utf-8", "ignore")
-    part = path.with_name(stem + _PART)
-    _write(path, data, found, part, overwrite=overwrite, progress=progress)
-    return found
+    with _closing(data):
+        if path.is_dir():
+            raise AddressError(f"{str(path)!r} is a folder: name the file to write")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # In bytes, which is what systems limit.
+        stem = os.fsencode(path.name)[: _LONGEST_NAME - len(_PART)].decode("utf-8", "ignore")
+        part = path.with_name(stem + _PART)
+        _write(path, data, found, part, overwrite=overwrite, progress=progress)
+        return found
 
 
 def copy(data: bytes | ObjectFile, out: BinaryIO, start: int = 0) -> Iterator[int]:
@@ -174,14 +184,22 @@ def _checked(folder: Path, name: str) -> Path:
     """
     relative = relative_path(name)
     place = folder
-    for part in relative.parent.parts:
-        place /= part
-        if place.is_symlink() or (place.exists() and not place.is_dir()):
-            raise FormatError(f"{name!r}: {str(place)!r} is there already, and no folder")
-    path = folder / relative
-    if path.is_symlink() or path.is_dir():
-        raise FormatError(f"{name!r}: {str(path)!r} is there already, and no file")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        for part in relative.parent.parts:
+            place /= part
+            if place.is_symlink() or (place.exists() and not place.is_dir()):
+                raise FormatError(f"{name!r}: {str(place)!r} is there already, and no folder")
+        path = folder / relative
+        if path.is_symlink() or path.is_dir():
+            raise FormatError(f"{name!r}: {str(path)!r} is there already, and no file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        # A name may be too long only together with the folder, or have what this file system refuses.
+        if error.errno not in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
+            raise
+        raise FormatError(
+            f"{name!r:.80} is no path that this system allows: {error.strerror}"
+        ) from None
     return path
 
 
@@ -194,33 +212,29 @@ def _write(
     overwrite: bool,
     progress: Callable[[int], Any] | None = None,
 ) -> None:
-    try:
-        if path.exists():
-            if _is_same(path, data):
-                found.kept += 1
-                return
-            if not overwrite:
-                raise AddressError(
-                    f"{str(path)!r} is there already, with other content: name another place, or give "
-                    "--overwrite"
-                )
-        start = _usable_part(part, data)
-        with part.open("r+b" if start else "wb") as out:
-            out.truncate(start)
-            out.seek(start)
-            for size in copy(data, out, start):
-                found.bytes += size
-                if progress is not None:
-                    progress(size)
-        part.replace(path)
-        found.written += 1
-    finally:
-        _close(data)
+    if path.exists():
+        if _is_same(path, data):
+            found.kept += 1
+            return
+        if not overwrite:
+            raise AddressError(
+                f"{str(path)!r} is there already, with other content: name another place, or give "
+                "--overwrite"
+            )
+    start = _usable_part(part, data)
+    with part.open("r+b" if start else "wb") as out:
+        out.truncate(start)
+        out.seek(start)
+        for size in copy(data, out, start):
+            found.bytes += size
+            if progress is not None:
+                progress(size)
+    part.replace(path)
+    found.written += 1
 
 
-def _close(data: bytes | ObjectFile) -> None:
-    if not isinstance(data, bytes):
-        data.close()
+def _closing(data: bytes | ObjectFile) -> contextlib.AbstractContextManager[Any]:
+    return contextlib.nullcontext() if isinstance(data, bytes) else contextlib.closing(data)
 
 
 def _usable_part(part: Path, data: bytes | ObjectFile) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -96,7 +97,12 @@ def find_published(
     except IPFSDatasetError as error:
         named = redacted(url) if isinstance(url, str) else repr(url)
         raise located(error, Location(object=named)) from error.__cause__
-    exporter, samples = recognise(source, exporters)
+    try:
+        exporter, samples = recognise(source, exporters)
+    except BaseException:
+        if isinstance(source, io.IOBase):
+            source.close()
+        raise
     return Published(found, exporter, samples.info())
 
 

@@ -24,7 +24,7 @@ from ipfs_dataset_core.reading.objects import open_object, resolve_root
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from typing_extensions import Unpack
 
@@ -64,13 +64,21 @@ class Verified:
     failures: list[str] = attrs.field(factory=list)
 
 
-@attrs.frozen(order=True)
+@attrs.define(eq=False)
+class _OpenFile:
+    """A file that several threads read pieces of, and how many of these are left."""
+
+    path: str
+    file: ObjectFile
+    left: int
+
+
+@attrs.frozen
 class _Piece:
     number: int
-    path: str = attrs.field(order=False)
-    file: ObjectFile = attrs.field(order=False)
-    start: int = attrs.field(order=False)
-    stop: int = attrs.field(order=False)
+    opened: _OpenFile
+    start: int
+    stop: int
 
 
 def verify_object(
@@ -172,6 +180,7 @@ class _Run:
         self._lock = threading.Lock()
         self._work: queue.Queue[_Piece | None] = queue.Queue(_WAITING)
         self._failed: set[str] = set()
+        self._open: set[_OpenFile] = set()
         self._error: BaseException | None = None
 
     def read(self, source: ObjectFile | ObjectDirectory) -> None:
@@ -181,31 +190,64 @@ class _Run:
         ]
         for thread in threads:
             thread.start()
+        pieces = self._pieces(source)
         try:
-            for piece in self._pieces(source):
+            for piece in pieces:
+                self._work.put(piece)
                 if self._error is not None:
                     break
-                self._work.put(piece)
+            self._join(threads)
         except BaseException:
             self._stopped = True
-            raise
-        finally:
+            # Threads that wait for a source end when it answers; nobody waits for them.
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._work.get_nowait()
             for _ in threads:
                 self._work.put(None)
+            raise
+        finally:
+            pieces.close()
+            for opened in list(self._open):
+                self._close(opened)
+
+    def _join(self, threads: list[threading.Thread]) -> None:
+        """Waits until everything is read; raises what ended a thread."""
+        for _ in threads:
+            self._work.put(None)
         for thread in threads:
             thread.join()
         if self._error is not None:
             raise self._error
 
-    def _pieces(self, source: ObjectFile | ObjectDirectory) -> Iterator[_Piece]:
+    def _pieces(self, source: ObjectFile | ObjectDirectory) -> Generator[_Piece, None, None]:
         for path, file in self._files(source):
             self._found.files += 1
             # A file without bytes is a piece, too: its block was fetched to open it.
-            for start in range(0, max(1, file.size), _PIECE_BYTES):
+            starts = range(0, max(1, file.size), _PIECE_BYTES)
+            opened = _OpenFile(path, file, len(starts))
+            with self._lock:
+                self._open.add(opened)
+            for start in starts:
                 if self._number >= self._skip:
                     stop = min(start + _PIECE_BYTES, file.size)
-                    yield _Piece(self._number, path, file, start, stop)
+                    yield _Piece(self._number, opened, start, stop)
+                else:
+                    self._read_piece(opened)
                 self._number += 1
+
+    def _read_piece(self, opened: _OpenFile) -> None:
+        """Notes that a piece of a file is not needed any more; the file is closed after the last one."""
+        with self._lock:
+            opened.left -= 1
+            if opened.left:
+                return
+        self._close(opened)
+
+    def _close(self, opened: _OpenFile) -> None:
+        with self._lock:
+            self._open.discard(opened)
+        opened.file.close()
 
     def _files(self, source: ObjectFile | ObjectDirectory) -> Iterator[tuple[str, ObjectFile]]:
         if isinstance(source, ObjectFile):
@@ -237,10 +279,12 @@ class _Run:
                 continue
             try:
                 for start in range(piece.start, piece.stop, _READ_BYTES):
-                    piece.file.read_at(start, min(_READ_BYTES, piece.stop - start))
+                    piece.opened.file.read_at(start, min(_READ_BYTES, piece.stop - start))
                 self._finish(piece)
+                self._read_piece(piece.opened)
             except IPFSDatasetError as error:
-                self._fail(piece.path, error)
+                self._fail(piece.opened.path, error)
+                self._read_piece(piece.opened)
             except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
                 self._error = error
                 self._stopped = True

@@ -140,6 +140,8 @@ HOSTILE = [
     "x" * 256,
     f"{SCRATCH}/progress.json",
     "what?",
+    f"{SCRATCH.upper()}/progress.json",
+    "lone surrogate \ud800",
 ]
 
 
@@ -178,6 +180,16 @@ def test_hostile_archives_write_nothing_outside(store, tmp_path, make, name):
     assert not (tmp_path / "absolute.txt").exists()
     assert not (tmp_path / "in" / "up.txt").exists()
     assert set(files_in(tmp_path)) <= {"in/out/good.txt", f"in/out/{SCRATCH}/progress.json"}
+
+
+def test_a_path_that_is_too_long_for_the_system_is_left_out(store, tmp_path):
+    long = "/".join(["x" * 200] * 30)
+    cid = store.file(tar_bytes({f"{long}/a": b"1", "good.txt": b"good"}))
+    done = run("get", cid, "--from", store.address, "-o", tmp_path / "out", "--json")
+    assert done.status == 1
+    [reason] = json.loads(done.out)["refused"]
+    assert "no path that this system allows" in reason
+    assert (tmp_path / "out" / "good.txt").read_bytes() == b"good"
 
 
 def test_a_symlink_in_the_output_folder_is_not_followed(store, tmp_path):

@@ -114,7 +114,7 @@ def test_files_are_not_all_open_at_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(VerifiedFile, "__init__", init)
     monkeypatch.setattr(VerifiedFile, "close", close)
-    found = difference(*cids, store.address)
+    found = difference(cids[0], cids[1], store.address)
     assert len(found.changed) == 50
     assert most < 10
     assert not living

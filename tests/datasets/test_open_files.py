@@ -1,0 +1,115 @@
+"""Files of objects are closed again, also where something fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ipfs_dataset_core.datasets import verification
+from ipfs_dataset_core.datasets.contents import open_contents
+from ipfs_dataset_core.datasets.download import download, download_file
+from ipfs_dataset_core.datasets.verification import verify_object
+from ipfs_dataset_core.errors import AddressError
+from ipfs_dataset_core.reading.files import VerifiedFile
+from tests.support.builders import noise
+from tests.support.stores import Store
+
+FILES = {f"{number:02}": noise(300_000, seed=number) for number in range(30)}
+
+
+@pytest.fixture
+def living(monkeypatch):
+    """The files that are open, in a list."""
+    found: list[VerifiedFile] = []
+    opened, closed = VerifiedFile.__init__, VerifiedFile.close
+
+    def init(self, *arguments, **named):
+        opened(self, *arguments, **named)
+        found.append(self)
+
+    def close(self):
+        found[:] = [file for file in found if file is not self]
+        closed(self)
+
+    monkeypatch.setattr(VerifiedFile, "__init__", init)
+    monkeypatch.setattr(VerifiedFile, "close", close)
+    return found
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return Store(tmp_path / "store")
+
+
+def damage(store, data):
+    for path in Path(store.address).rglob("bafk*"):
+        if path.read_bytes() == data:
+            path.write_bytes(b"damaged")
+
+
+class Stop:
+    """Ends a run after so many bytes, as Ctrl-C does."""
+
+    def __init__(self, limit):
+        self.left = limit
+
+    def __call__(self, size):
+        self.left -= size
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("fails", ["nothing", "a file", "progress", "a thread"])
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_verifying_closes_what_it_opened(store, living, monkeypatch, kind, fails):
+    monkeypatch.setattr(verification, "_PIECE_BYTES", 100_000)
+    cid = store.tree(FILES) if kind == "folder" else store.file(b"".join(FILES.values()))
+    if fails == "a file":
+        damage(store, FILES["07"])
+    if fails == "a thread":
+        read = VerifiedFile.read_at
+
+        def read_at(self, start, size):
+            if start:
+                raise MemoryError
+            return read(self, start, size)
+
+        monkeypatch.setattr(VerifiedFile, "read_at", read_at)
+    progress = Stop(1_000_000 if fails == "progress" else 1 << 40)
+    error = {"progress": KeyboardInterrupt, "a thread": MemoryError}.get(fails)
+    if error is None:
+        found = verify_object(cid, store.address, progress=progress)
+        assert bool(found.failures) == (fails == "a file" and kind == "folder")
+    else:
+        with pytest.raises(error):
+            verify_object(cid, store.address, progress=progress)
+    assert living == []
+
+
+def test_pieces_that_an_earlier_run_verified_do_not_leave_files_open(store, living, monkeypatch):
+    monkeypatch.setattr(verification, "_PIECE_BYTES", 100_000)
+    monkeypatch.setattr(verification, "_SECONDS_BETWEEN_RECORDS", -1.0)
+    cid = store.tree(FILES)
+    with pytest.raises(KeyboardInterrupt):
+        verify_object(cid, store.address, progress=Stop(3_000_000))
+    found = verify_object(cid, store.address)
+    assert found.resumed_bytes > 0
+    assert found.bytes + found.resumed_bytes == 30 * 300_000
+    assert living == []
+
+
+def test_a_download_that_fails_closes_what_it_opened(store, living, tmp_path):
+    cid = store.tree(FILES)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "03").write_bytes(b"mine")
+    with open_contents(cid, store.address) as contents, pytest.raises(AddressError, match="03"):
+        download(contents, out)
+    assert living == []
+    with open_contents(f"{cid}/05", store.address) as contents:
+        [(_, file)] = contents.find("0")
+        with pytest.raises(AddressError, match="is a folder"):
+            download_file(file, out)
+    assert living == []
