@@ -258,11 +258,11 @@ class _Walk:
         """Adds the entries in some slots of a shard to `found`; returns the shards in the others."""
         names, cids, tsizes, add = shard.names, shard.cids, shard.tsizes, self.found.append
         path, left = place.path * shard.fanout, hamt.bits_below(place.depth, shard.fanout)
-        below: dict[CID, _Place] = {}
+        shards: list[tuple[CID, _Place]] = []
         for index, position in slots:
             name, raw = names[position], cids[position]
             if not name:
-                below[self._new(CID.from_bytes(raw))] = _Place(place.depth + 1, path + index)
+                shards.append((CID.from_bytes(raw), _Place(place.depth + 1, path + index)))
                 continue
             if hamt.murmur3_64(name) >> left != path + index:
                 raise VerificationError(
@@ -272,9 +272,13 @@ class _Walk:
             add((name, raw, tsizes[position]))
         if len(self.found) > self.limit:
             raise LimitError(f"Directory {self.root} has more than {self.limit} entries.")
-        if below:
+        if shards:
             hamt.slot(0, place.depth + 1, shard.fanout)  # refuses what lies too deep
-        return below
+        for cid, _ in shards:
+            if cid in self.seen:
+                raise VerificationError(f"Directory {self.root} has shard {cid} in two places.")
+            self.seen.add(cid)
+        return dict(shards)
 
     def _load_pending(self) -> None:
         """Loads shards from the last on, so that few are pending at any time."""
@@ -298,12 +302,6 @@ class _Walk:
         if below and self.prefetch is not None:
             self.prefetch(list(below))
         self.pending.update(reversed(below.items()))
-
-    def _new(self, cid: CID) -> CID:
-        if cid in self.seen:
-            raise VerificationError(f"Directory {self.root} has shard {cid} in two places.")
-        self.seen.add(cid)
-        return cid
 
 
 class _ShardComparison:
@@ -344,12 +342,11 @@ class _ShardComparison:
         below: list[dict[_Place, CID]] = []
         for walk, shard in zip(self._walks, shards, strict=True):
             slots = [(index, shard.slots[index]) for index in differ if index in shard.slots]
-            taken = walk.take(shard, place, slots)
-            below.append({at: cid for cid, at in taken.items()})
-        for walk, mine, others in ((self._walks[0], *below), (self._walks[1], *reversed(below))):
-            for at in mine.keys() - others.keys():
-                walk.load_below(mine[at], at)
+            below.append({at: cid for cid, at in walk.take(shard, place, slots).items()})
         both = below[0].keys() & below[1].keys()
+        for walk, found in zip(self._walks, below, strict=True):
+            for at in found.keys() - both:
+                walk.load_below(found[at], at)
         self._pairs += [(at, below[0][at], below[1][at]) for at in both]
 
 
