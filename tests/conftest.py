@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.jsipfs import VARIABLE, JsIpfsNode, why_no_jsipfs
-from tests.support.kubo import KuboNode, why_no_kubo
+from tests.support.kubo import KuboNode, path_without_kubo, why_no_kubo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,9 +86,25 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(f"NOT TESTED, {count} tests: {reason}", red=True, bold=True)
 
 
+@pytest.fixture(scope="session")
+def _path_without_kubo(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return path_without_kubo(tmp_path_factory.mktemp("programs"))
+
+
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keeps the user's node, gateways, store and cache out of the tests."""
+def _own_home(
+    request: pytest.FixtureRequest,
+    _path_without_kubo: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Keeps the user's node, gateways, store and cache out of the tests.
+
+    Only tests that are marked as those with Kubo find ``ipfs`` on PATH, so the others prove everywhere that
+    nothing else needs it.
+    """
+    if request.node.get_closest_marker("kubo") is None:
+        monkeypatch.setenv("PATH", _path_without_kubo)
     for name in list(os.environ):
         if name.startswith(("IPFS_", "XDG_")) and name != VARIABLE:
             monkeypatch.delenv(name)

@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.support.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 _SETTINGS = {"Routing.Type": "none", "AutoConf.Enabled": False}
+# Found once: tests without a node run with a PATH that does not have it.
+_IPFS = shutil.which("ipfs")
 
 
 def why_no_kubo() -> str | None:
     """Returns why tests with Kubo cannot run, None where they can."""
-    return None if shutil.which("ipfs") else "no Kubo: there is no `ipfs` on PATH"
+    return None if _IPFS else "no Kubo: there is no `ipfs` on PATH"
+
+
+def path_without_kubo(links: Path) -> str:
+    """Returns PATH without the program of Kubo.
+
+    Args:
+        links: An empty folder, which stands for the folders on PATH that have the program, with links to
+            the other programs in these.
+    """
+    found = []
+    for folder in os.get_exec_path():
+        if not Path(folder, "ipfs").exists():
+            found.append(folder)
+            continue
+        for program in Path(folder).iterdir():
+            link = links / program.name
+            if program.name != "ipfs" and not link.is_symlink():
+                link.symlink_to(program)
+        found.append(str(links))
+    return os.pathsep.join(found)
 
 
 class KuboNode(Node):
@@ -27,7 +50,8 @@ class KuboNode(Node):
         super().__init__(repo, {**_SETTINGS, **(config or {})})
 
     def command(self) -> list[str]:
-        return ["ipfs"]
+        assert _IPFS is not None, why_no_kubo()
+        return [_IPFS]
 
     def init_arguments(self) -> list[str]:
         return ["init", "--profile=test"]

@@ -39,8 +39,26 @@ def test_of_a_parametrised_fixture(place):
 """
 
 
-def run(folder: Path, node: str, **environment: str) -> tuple[int, str]:
-    (folder / "test_it.py").write_text(TESTS.format(node=node))
+PROGRAMS = """
+import shutil
+
+import pytest
+
+
+def test_without_a_node():
+    assert shutil.which("ipfs") is None
+    assert shutil.which("another") is not None
+
+
+@pytest.mark.kubo
+def test_with_a_node():
+    assert shutil.which("ipfs") is not None
+    assert shutil.which("another") is not None
+"""
+
+
+def run(folder: Path, tests: str, **environment: str) -> tuple[int, str]:
+    (folder / "test_it.py").write_text(tests)
     done = subprocess.run(
         [
             sys.executable,
@@ -65,13 +83,22 @@ def run(folder: Path, node: str, **environment: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize(("node", "reason"), [("kubo", "no Kubo: "), ("jsipfs", "no js-ipfs: ")])
 def test_tests_that_request_a_node_are_skipped_and_counted(tmp_path, node, reason):
-    status, said = run(tmp_path, node)
+    status, said = run(tmp_path, TESTS.format(node=node))
     assert status == 0, said
     assert f"NOT TESTED, 4 tests: {reason}" in said
     assert "1 passed, 4 skipped" in said.splitlines()[-1]
 
 
 def test_continuous_integration_does_without_no_js_ipfs(tmp_path):
-    status, said = run(tmp_path, "jsipfs", CI="true")
+    status, said = run(tmp_path, TESTS.format(node="jsipfs"), CI="true")
     assert status == 1, said
     assert "NOT TESTED" not in said
+
+
+def test_only_tests_with_the_marker_find_kubo_on_path(tmp_path):
+    for name in ("ipfs", "another"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    status, said = run(tmp_path, PROGRAMS)
+    assert status == 0, said
+    assert "2 passed" in said.splitlines()[-1]
