@@ -94,13 +94,19 @@ def test_a_header_with_all_its_fields_may_lie_across_pieces(before):
     head = struct.pack("<4BLBB", 0x1F, 0x8B, 8, 2 | 4 | 8 | 16, 0, 0, 255)
     head += b"\x05\0extra" + b"name\0" + b"comment\0"
     head += struct.pack("<H", zlib.crc32(head) & 0xFFFF)
-    first = gzip.compress(b"first", 0)
-    # A stored block, as large as to put the second header where a piece ends.
-    filler = gzip.compress(b"", 0)
-    room = 512 * 1024 - before - len(first)
-    first = first + filler * (room // len(filler))
+    # Stored, and with a name as long as to put the second header where a piece ends.
+    content = bytes(512 * 1024 - 1000)
+    body = gzip.compress(content, 0)[10:]
+    start = struct.pack("<4BLBB", 0x1F, 0x8B, 8, 8, 0, 0, 255)
+    name = b"n" * (512 * 1024 - before - len(start) - 1 - len(body)) + b"\0"
+    first = start + name + body
+    assert len(first) == 512 * 1024 - before
     second = head + gzip.compress(b"second", 0)[10:]
-    assert unpacked(first + second) == b"firstsecond"
+    assert unpacked(first + second) == content + b"second"
+
+
+def test_thousands_of_empty_members_are_empty():
+    assert unpacked(gzip.compress(b"") * 20_000 + gzip.compress(b"last")) == b"last"
 
 
 @pytest.mark.parametrize("tail", [b"x", b"\x1f", b"\0\0x", b"no gzip at all" * 9])
