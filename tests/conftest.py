@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,12 +22,17 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """Prepares multiprocessing and Hypothesis for machines of any speed.
+    """Prepares signals, multiprocessing, and Hypothesis for machines of any speed.
+
+    A shell starts its background jobs with SIGINT ignored, which child processes inherit: those that tests
+    interrupt would go on.
 
     The fork server imports PyTorch once, which takes seconds, for all processes that it starts. What
     tests send to these is pickled as for spawned ones, and they have imported nothing of ours; so tests
     spawn only where they are about the start of a process itself.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     multiprocessing.set_forkserver_preload(["torch"])
     # Hypothesis by default fails an example that takes 200 ms, or is slow to make: a slow or busy machine
     # is no fault of the code.

@@ -18,7 +18,8 @@ from tests.support.builders import depth_first, tree
 from tests.support.gateway_server import GatewayServer
 from tests.support.http_server import Plan
 
-NAMES = sorted((f"{number:05}-{'x' * 60}.txt" for number in range(4000)), key=str.encode)
+# Long names: few of them make a directory that is sharded.
+NAMES = sorted((f"{number:05}-{'x' * 220}.txt" for number in range(1300)), key=str.encode)
 SHARDED = tree(dict.fromkeys(NAMES, b"raw"))
 OLD = tree({name: b"%d" % number for number, name in enumerate(NAMES)}, "unixfs-v0-2015")
 
