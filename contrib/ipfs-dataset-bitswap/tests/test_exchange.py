@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ipfs_dataset_bitswap import peers
 from ipfs_dataset_bitswap.exchange import Exchange
 from ipfs_dataset_bitswap.libp2p.errors import PeerProtocolError
-from ipfs_dataset_bitswap.messages import Message, encode_message
+from ipfs_dataset_bitswap.messages import Entry, Message, encode_message, encode_wantlist
 from ipfs_dataset_bitswap.peers import MAX_UNREQUESTED, MAX_WANTS
 
 from ipfs_dataset_core import (
@@ -185,6 +185,7 @@ def test_blocks_that_nobody_requested_are_dropped_and_counted(opened):
 
 def test_a_flood_beside_blocks_ends_the_connection(opened, monkeypatch):
     monkeypatch.setattr(peers, "MAX_UNREQUESTED_BYTES", 1 << 20)
+    monkeypatch.setattr(peers, "_OVERHEAD_PER_SECOND", 0)
     peer = ScriptedPeer("one", BLOCKS)
     exchange = opened(peer)
     exchange.get_block(CIDS[0])
@@ -193,6 +194,93 @@ def test_a_flood_beside_blocks_ends_the_connection(opened, monkeypatch):
         peer.connections[0].send_bytes(lines)
     with pytest.raises(PeerProtocolError, match="bytes beside blocks"):
         peer.connections[0].send_bytes(lines)
+
+
+def test_messages_that_hold_nothing_are_a_flood_too(opened, monkeypatch):
+    monkeypatch.setattr(peers, "MAX_UNREQUESTED_BYTES", 64 << 10)
+    monkeypatch.setattr(peers, "_OVERHEAD_PER_SECOND", 0)
+    peer = ScriptedPeer("one", BLOCKS)
+    exchange = opened(peer)
+    exchange.get_block(CIDS[0])
+    [connection] = peer.connections
+
+    def send_nothing():
+        for _ in range(2000):
+            connection.send_bytes(b"")
+
+    with pytest.raises(PeerProtocolError, match="bytes beside blocks"):
+        send_nothing()
+
+
+def test_the_wants_of_a_busy_peer_are_no_flood(opened, monkeypatch):
+    """A node sends what it wants itself to all whom it knows, for as long as it is connected."""
+    monkeypatch.setattr(peers, "MAX_UNREQUESTED_BYTES", 64 << 10)
+    monkeypatch.setattr(peers, "_OVERHEAD_PER_SECOND", 1 << 40)
+    peer = ScriptedPeer("one", BLOCKS)
+    exchange = opened(peer)
+    exchange.get_block(CIDS[0])
+    wants = encode_wantlist([Entry(cid.to_bytes(), have=True) for cid in CIDS])
+    for _ in range(500):
+        peer.connections[0].send_bytes(wants)
+    assert exchange.get_block(CIDS[1]) == BLOCKS[CIDS[1]]
+    assert len(peer.connections) == 1
+
+
+def test_a_block_that_comes_again_and_again_ends_the_connection(opened):
+    peer = ScriptedPeer("one", BLOCKS)
+    exchange = opened(peer)
+    exchange.get_block(CIDS[0])
+    again = Message(blocks=((prefix(CIDS[0]), memoryview(BLOCKS[CIDS[0]])),))
+
+    def send_again(times):
+        for _ in range(times):
+            peer.connections[0].send(again)
+
+    send_again(MAX_UNREQUESTED)
+    with pytest.raises(PeerProtocolError, match=r"peer one: sent .* blocks again, for"):
+        send_again(10)
+
+
+def test_a_peer_that_sends_every_block_twice_is_borne(opened):
+    blocks = {make_cid(data, RAW): data for data in (b"%d" % n for n in range(3 * MAX_UNREQUESTED))}
+    peer = ScriptedPeer("one", blocks)
+    answer = peer.answer
+
+    def twice(entry, key):
+        message = answer(entry, key)
+        return message and Message(blocks=message.blocks * 2, dont_have=message.dont_have)
+
+    peer.answer = twice
+    exchange = opened(peer)
+    for cid, data in blocks.items():
+        assert exchange.get_block(cid) == data
+    assert len(peer.connections) == 1
+
+
+@pytest.mark.parametrize("name", ["ipfs-dataset-bitswap", "ipfs-dataset-bitswap-in"])
+def test_a_system_that_starts_no_threads_is_a_typed_error(opened, monkeypatch, name):
+    exchange = opened(ScriptedPeer("one", BLOCKS), ScriptedPeer("two", BLOCKS))
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name == name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(TransportError, match=r"peer one: .*can't start new thread"):
+            exchange.get_block(CIDS[0])
+        with pytest.raises(TransportError, match=r"peer two: .*can't start new thread"):
+            list(exchange.get_blocks(CIDS))
+    assert dict(exchange.get_blocks(CIDS)) == BLOCKS
+
+
+def test_a_connection_that_fails_in_an_unforeseen_way_is_a_typed_error(opened):
+    peer = ScriptedPeer("one", BLOCKS)
+    peer.dial = lambda receive: 1 / 0
+    with pytest.raises(TransportError, match="peer one: division by zero"):
+        opened(peer, timeout=SECONDS).get_block(CIDS[0])
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 
 # Peers of one lookup that are read from, and addresses of each.
 _MAX_PEERS, _MAX_ADDRESSES = 20, 4
-# Peers are not used after so many failures in succession, until they are found again.
-_MAX_FAILURES = 3
+# Peers are not used for some seconds after so many failures in succession, or until they are found again.
+_MAX_FAILURES, _REST_SECONDS = 3, 60.0
 # Seconds after which the DHT is asked again about the same block.
 REFRESH_SECONDS = 300.0
 
@@ -51,10 +51,29 @@ def open_peers(address: str, options: Options) -> Transport:
 
 @attrs.define(eq=False)
 class _Peers:
-    """Peers that were found together."""
+    """Peers that were found, or given, together.
+
+    Attributes:
+        transport: Reads from them.
+        given: Whether they were given: they are kept, whatever happens.
+        failures: How many there were in succession.
+        failed: When the last one was, on the monotonic clock.
+    """
 
     transport: BitswapTransport
+    given: bool = False
     failures: int = 0
+    failed: float = 0.0
+
+    @property
+    def is_usable(self) -> bool:
+        return self.failures < _MAX_FAILURES or time.monotonic() - self.failed > _REST_SECONDS
+
+    def note(self, error: Exception) -> None:
+        """Counts a failure; that they lack a block is none."""
+        if not isinstance(error, ObjectNotFoundError):
+            self.failures += 1
+            self.failed = time.monotonic()
 
 
 class DhtTransport(Transport):
@@ -88,7 +107,7 @@ class DhtTransport(Transport):
         self._looking_up = threading.Lock()
         if address.peers:
             given = (str(one) for addresses in address.peers.values() for one in addresses)
-            self._open(given, public_only=address.public_only)
+            self._open(given, public_only=address.public_only, given=True)
 
     @property
     def batches(self) -> bool:  # type: ignore[override]
@@ -126,7 +145,7 @@ class DhtTransport(Transport):
                         del missing[cid]
                         yield cid, block
             except (TransportError, VerificationError) as error:
-                peers.failures += not isinstance(error, ObjectNotFoundError)
+                peers.note(error)
                 failure = error
             else:
                 peers.failures = 0
@@ -157,7 +176,7 @@ class DhtTransport(Transport):
 
     def _usable(self) -> list[_Peers]:
         with self._lock:
-            usable = [peers for peers in self._found.values() if peers.failures < _MAX_FAILURES]
+            usable = [peers for peers in self._found.values() if peers.is_usable]
         return sorted(usable, key=lambda peers: peers.failures)
 
     def _from_peers(self, cid: CID, tried: dict[_Peers, Exception]) -> bytes | None:
@@ -167,7 +186,7 @@ class DhtTransport(Transport):
             try:
                 block = peers.transport.get_block(cid)
             except (TransportError, VerificationError) as error:
-                peers.failures += not isinstance(error, ObjectNotFoundError)
+                peers.note(error)
                 tried[peers] = error
             else:
                 peers.failures = 0
@@ -186,6 +205,7 @@ class DhtTransport(Transport):
             self._add(found)
 
     def _add(self, found: Iterable[FoundPeer]) -> None:
+        self._drop_failed()
         skipped: Counter[str] = Counter()
         new: dict[bool, list[FoundPeer]] = {True: [], False: []}
         for peer in found:
@@ -193,8 +213,8 @@ class DhtTransport(Transport):
             if not peer.addresses:
                 reasons = sorted(peer.skipped) or ["without an address"]
                 skipped[" and ".join(reasons)] += 1
-            elif name in self._known:
-                self._found[self._known[name]].failures = 0
+            elif (known := self._known_at(name, peer)) is not None:
+                known.failures = 0
             else:
                 new[any(is_private_host(one.host) for one in peer.addresses)].append(peer)
         for is_private, peers in new.items():
@@ -207,11 +227,34 @@ class DhtTransport(Transport):
         if skipped:
             self._skipped = f"; {skipped.total()} skipped that cannot be dialled ({counts})"
 
-    def _open(self, addresses: Iterable[str], *, public_only: bool) -> None:
+    def _known_at(self, name: str, found: FoundPeer) -> _Peers | None:
+        """Returns those with whom a peer is known; None where it is not, or failed and has moved."""
+        address = self._known.get(name)
+        if address is None:
+            return None
+        known = self._found[address]
+        if known.failures and set(found.addresses) - set(BitswapAddress.parse(address).peers[name]):
+            return None
+        return known
+
+    def _drop_failed(self) -> None:
+        """Forgets the peers that failed: found again, they may be elsewhere; else they would gather."""
+        with self._lock:
+            failed = {
+                address: peers
+                for address, peers in self._found.items()
+                if not peers.given and peers.failures >= _MAX_FAILURES
+            }
+            self._found = {a: peers for a, peers in self._found.items() if a not in failed}
+            self._known = {peer: a for peer, a in self._known.items() if a not in failed}
+        for peers in failed.values():
+            peers.transport.close()
+
+    def _open(self, addresses: Iterable[str], *, public_only: bool, given: bool = False) -> None:
         query = f"?connections={self._connections}{'&public=1' if public_only else ''}"
         address = f"{SCHEME}{','.join(addresses)}{query}"
         transport = BitswapTransport(address, self._options)
         with self._lock:
-            self._found[address] = _Peers(transport)
+            self._found[address] = _Peers(transport, given=given)
             for peer in BitswapAddress.parse(address).peers:
                 self._known[peer] = address

@@ -327,6 +327,7 @@ class Exchange:
         if want is None:
             if key in link.peer.requested:
                 self.duplicates += 1
+                link.count_duplicate()
             else:
                 self.unrequested += 1
                 link.count_unrequested(len(data), now)
@@ -432,12 +433,14 @@ class Exchange:
                 return self._question(key, want, fresh, now)
             sure = fresh
         limit = None if want.urgent else self._room(sum(len(peer.links) or 1 for peer in sure))
-        links = [link for peer in sure for link in peer.begun_links()]
+        links = [link for peer in sure for link in self._links(peer, want)]
         # One that is still being made takes requests only where there is no other.
         links = [link for link in links if link.is_open] or links
         links = [link for link in links if link.has_room(limit)]
         if not links:
-            return False
+            # Where no connection could be begun others are tried, or nobody is left.
+            refused = all(peer in want.refusals for peer in sure)
+            return refused and self._ask(key, want, now)
         link = min(links, key=lambda one: one.expected_seconds())
         self._number += 1
         want.link, want.asked, want.number = link, now, self._number
@@ -449,13 +452,22 @@ class Exchange:
         asked = False
         for peer in peers:
             if peer not in want.questioned:
-                link = next((one for one in peer.begun_links() if one.has_room(None)), None)
+                links = self._links(peer, want)
+                link = next((one for one in links if one.has_room(None)), None)
                 if link is None:
                     continue
                 want.questioned[peer] = now
                 link.question(key, Entry(want.cid.to_bytes(), have=True))
             asked = True
         return asked
+
+    def _links(self, peer: Peer, want: Want) -> list[Link]:
+        """Returns the connections to a peer, which refuses the want where none can be begun."""
+        try:
+            return peer.begun_links()
+        except TransportError as error:
+            want.refusals[peer] = TransportError(f"{peer.name}: {error}", retryable=True)
+            return []
 
     def _room(self, links: int) -> int:
         """Returns how many blocks one of several connections may owe."""

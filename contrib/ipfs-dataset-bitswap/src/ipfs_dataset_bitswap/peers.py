@@ -17,6 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from ipfs_dataset_bitswap.libp2p.errors import PeerProtocolError
+from ipfs_dataset_bitswap.libp2p.inbound import start_thread
 from ipfs_dataset_bitswap.messages import (
     MAX_MESSAGE_BYTES,
     PROTOCOL,
@@ -54,10 +55,12 @@ _PROGRESS_BYTES = 64 << 10
 # Seconds for which a peer is not used after a failure, where there are others: at first and at the most, and
 # after it sent what nobody requested.
 _FIRST_REST, _LONGEST_REST, _REST_AFTER_LIES = 1.0, 60.0, 300.0
-# Blocks that nobody requested, of one connection: more of them, and it is closed.
+# Blocks that nobody requested, of one connection: more of them, and it is closed. So many blocks, and one for
+# each request, may arrive a second time.
 MAX_UNREQUESTED, MAX_UNREQUESTED_BYTES = 64, 8 << 20
-# Bytes beside blocks that an answer may take: statements, and the wants of the peer itself.
-_OVERHEAD_PER_REQUEST = 1024
+# Bytes beside blocks that may come for each request, and each second: statements, and the wants of the peer
+# itself, which a busy one sends to all whom it knows. A message without blocks counts as so many at least.
+_OVERHEAD_PER_REQUEST, _OVERHEAD_PER_SECOND, _OVERHEAD_OF_MESSAGE = 1024, 256 << 10, 256
 # Hashes of what was requested from a peer: what arrives for these was requested, however late it is.
 _REMEMBERED = 16_384
 # A round trip from which on one connection does not fill the line, in seconds.
@@ -141,7 +144,11 @@ class Peer:
         self._lacking += 1
 
     def begun_links(self) -> list[Link]:
-        """Returns its connections; one is begun where there is none."""
+        """Returns its connections; one is begun where there is none.
+
+        Raises:
+            TransportError: The system starts no more threads.
+        """
         if not self.links:
             self._connect()
         return self.links
@@ -151,8 +158,9 @@ class Peer:
         if len(self.links) == 1 < self._most:
             [link] = self.links
             if link.owed and link.latency > _FAR:
-                for _ in range(self._most - 1):
-                    self._connect()
+                with suppress(TransportError):  # the one that there is has to do
+                    for _ in range(self._most - 1):
+                        self._connect()
 
     def drop(self, link: Link, error: Exception, now: float) -> None:
         """Forgets a connection that was closed or could not be made."""
@@ -173,8 +181,8 @@ class Peer:
 
     def _connect(self) -> None:
         link = Link(self, self.exchange)
+        link.start()  # its thread waits for the lock of the exchange before it reports
         self.links.append(link)
-        link.start()
 
 
 class Link:
@@ -207,8 +215,10 @@ class Link:
         self._seconds = 0.0
         self._unrequested = 0
         self._unrequested_bytes = 0
+        self._duplicates = 0
         self._requests = 0
         self._overhead = 0
+        self._begun = time.monotonic()
         # By CID, since a peer takes one entry of each in a message: of the later ones a cancel would win.
         self._outbox: dict[bytes, Entry] = {}
         self._changed = threading.Condition()
@@ -216,8 +226,12 @@ class Link:
         self._is_closed = False
 
     def start(self) -> None:
-        """Connects, in a thread of its own, which then sends what is asked."""
-        threading.Thread(target=self._run, name="ipfs-dataset-bitswap", daemon=True).start()
+        """Connects, in a thread of its own, which then sends what is asked.
+
+        Raises:
+            TransportError: The system starts no more threads.
+        """
+        start_thread("ipfs-dataset-bitswap", self._run)
 
     def has_room(self, limit: int | None) -> bool:
         """Returns whether it may be asked for another block.
@@ -265,12 +279,20 @@ class Link:
         self.damaged = now
         log.debug("%s: sent a block of %d bytes that was not requested", self.peer.name, size)
 
+    def count_duplicate(self) -> None:
+        """Counts a block that was requested, and is not wanted any more."""
+        self._duplicates += 1
+
     def check_unrequested(self) -> None:
         """Ends a flood.
 
         Raises:
-            LimitError: More blocks than are tolerated came that nobody requested.
+            LimitError: More blocks than are tolerated came that nobody requested, or came again.
         """
+        if self._duplicates > MAX_UNREQUESTED + self._requests:
+            raise LimitError(
+                f"{self.peer.name}: sent {self._duplicates} blocks again, for {self._requests} requests"
+            )
         if self._unrequested > MAX_UNREQUESTED or self._unrequested_bytes > MAX_UNREQUESTED_BYTES:
             raise LimitError(
                 f"{self.peer.name}: sent {self._unrequested} blocks ({self._unrequested_bytes} bytes) "
@@ -297,7 +319,8 @@ class Link:
         try:
             message = decode_message(data)
             self._exchange.received(self, message)
-            self._check_overhead(len(data) - sum(len(block) for _, block in message.blocks))
+            blocks = sum(len(block) for _, block in message.blocks)
+            self._check_overhead(max(len(data) - blocks, 0 if blocks else _OVERHEAD_OF_MESSAGE))
         except IPFSDatasetError as error:
             about = _about(self.peer, error)
             self.close(about)
@@ -306,7 +329,9 @@ class Link:
     def _check_overhead(self, size: int) -> None:
         """Ends a flood of what carries no block."""
         self._overhead += size
+        seconds = time.monotonic() - self._begun
         allowed = MAX_UNREQUESTED_BYTES + _OVERHEAD_PER_REQUEST * self._requests
+        allowed += int(_OVERHEAD_PER_SECOND * seconds)
         if self._overhead > allowed:
             raise LimitError(
                 f"{self.peer.name}: sent {self._overhead} bytes beside blocks, for {self._requests} requests"
@@ -334,9 +359,10 @@ class Link:
             begun = time.monotonic()
             stream = connection.open_stream([PROTOCOL], timeout=self.peer.timeout)
             self.latency = time.monotonic() - begun
-            threading.Thread(
-                target=self._listen, args=(stream,), name="ipfs-dataset-bitswap-in", daemon=True
-            ).start()
+            try:
+                start_thread("ipfs-dataset-bitswap-in", self._listen, stream)
+            except TransportError as failure:
+                raise TransportError(f"{self.peer.name}: {failure}", retryable=True) from None
             self.is_open = True
             self._exchange.connected(self)
             self._send(connection, stream)
@@ -345,6 +371,9 @@ class Link:
             )
         except IPFSDatasetError as failure:
             error = failure
+        except Exception as failure:
+            log.exception("The connection to %s failed", self.peer.name)
+            error = TransportError(f"{self.peer.name}: {failure}", retryable=True)
         finally:
             self.is_open = False
             if connection is not None:

@@ -16,60 +16,16 @@ from ipfs_dataset_bitswap.kademlia.messages import (
     PROTOCOL,
     encode_request,
 )
-from ipfs_dataset_bitswap.libp2p import multiaddr, yamux
+from ipfs_dataset_bitswap.libp2p import yamux
 from ipfs_dataset_bitswap.libp2p.address import PeerAddress
 from ipfs_dataset_bitswap.libp2p.identity import Identity
-from ipfs_dataset_bitswap.libp2p.messages import MessageAssembler, delimited
 
 from ipfs_dataset_core import TransportError
-from ipfs_dataset_core.ipld import RAW, encode_varint, make_cid, protobuf_bytes, protobuf_varint
+from ipfs_dataset_core.ipld import RAW, encode_varint, make_cid, protobuf_varint
+from tests.support.kad_peers import CLOSER, PROVIDERS, described, saying, serving
 from tests.support.libp2p_peer import ScriptedPeer
 
 CID = make_cid(b"a block", RAW)
-
-
-def serving(answer, protocols=(LAN_PROTOCOL, PROTOCOL), requests=None):
-    """Returns the script of a peer: `answer` is called with the side, the stream and each request."""
-
-    def script(side):
-        side.secure()
-        while True:
-            stream = side.accept_stream(*protocols)
-            assembler, messages = MessageAssembler(1000), []
-            while not messages:
-                kind, _, number, _, payload = side.read_frame()
-                if kind == yamux.DATA and number == stream:
-                    messages = assembler.feed(payload)
-            if requests is not None:
-                requests.append(messages[0])
-            answer(side, stream, messages[0])
-
-    return script
-
-
-def saying(*fields):
-    """Returns an answer of fields of a message."""
-
-    def answer(side, stream, _):
-        side.send_data(stream, delimited(b"".join(fields)), yamux.FIN)
-
-    return answer
-
-
-def described(address, field):
-    """Returns the field of a message that has a peer with its address."""
-    ip = bytes(map(int, address.host.split(".")))
-    binary = (
-        encode_varint(multiaddr.IP4)
-        + ip
-        + encode_varint(multiaddr.TCP)
-        + address.port.to_bytes(2, "big")
-    )
-    peer = protobuf_bytes(1, address.peer_id.multihash) + protobuf_bytes(2, binary)
-    return protobuf_bytes(field, peer)
-
-
-CLOSER, PROVIDERS = 8, 9
 
 
 @pytest.fixture
@@ -189,3 +145,48 @@ def test_peers_that_are_not_there_are_not_waited_for(peer):
     assert KademliaClient([first.address], 20).find_providers(CID) == []
     [found] = KademliaClient([first.address, knows.address], 20).find_providers(CID)
     assert found.addresses == (wanted,)
+
+
+def test_closing_ends_the_connections_of_a_lookup(peer, monkeypatch):
+    monkeypatch.setattr(module, "PEER_SECONDS", 600.0)
+    asked, ended = threading.Event(), threading.Event()
+
+    def silent(side, *_):
+        asked.set()
+        side.wait_until_closed()
+        ended.set()
+
+    client = KademliaClient([peer(serving(silent)).address], 600)
+    failures = []
+
+    def look_up():
+        try:
+            client.find_providers(CID)
+        except TransportError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=look_up)
+    thread.start()
+    assert asked.wait(20)
+    client.close()
+    assert ended.wait(20)
+    thread.join(20)
+    assert not thread.is_alive()
+    assert failures
+
+
+def test_a_system_that_starts_no_threads_is_a_typed_error(peer, monkeypatch):
+    honest = peer(serving(saying(described(holder(), PROVIDERS))))
+    client = KademliaClient([honest.address], 20)
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name.startswith("dht "):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(TransportError, match="can't start new thread"):
+            client.find_providers(CID)
+    assert client.find_providers(CID)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -218,3 +219,22 @@ def test_any_bytes_are_a_multiaddr_or_a_format_error(data):
     assert b"".join(value for _, value in parts) in data or len(parts) > 1
     address = multiaddr.tcp_address(parts, ONE)
     assert address is None or PeerAddress.parse(str(address)) == address
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        protobuf_bytes(9, b"\x0a\x02\x00\x00" + b"\x12\x00" * 30_000),
+        b"\x4a\x00" * 30_000,
+        b"\x1a\x00" * 30_000,
+    ],
+    ids=["addresses", "providers", "records"],
+)
+def test_an_answer_of_very_many_fields_takes_little_memory(message):
+    tracemalloc.start()
+    try:
+        decode_response(message, b"key")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 512 << 10

@@ -919,3 +919,59 @@ def test_the_end_of_a_stream_has_a_frame_of_its_own(peer, connect, protocol):
     *before, (_, _, _, length, _) = frames
     assert any(payload for *_, payload in before)
     assert length == 0
+
+
+@pytest.mark.parametrize("text", ["\x1b]0;title\x07", "kubo\nrm -rf\r", "\u202eobuk"])
+def test_what_a_peer_tells_cannot_command_a_terminal(peer, connect, text):
+    told = text.encode()
+    message = b"\x32" + bytes([len(told)]) + told + b"\x1a" + bytes([len(told)]) + told
+    connection = connect(peer(tells(message)))
+    assert connection.agent.isprintable()
+    assert all(protocol.isprintable() for protocol in connection.protocols)
+
+
+def test_tiny_messages_are_bounded(peer, connect):
+    handled = []
+
+    def script(side):
+        side.secure()
+        side.open_stream(2, ECHO)
+        for _ in range(3):
+            side.send_data(2, bytes(60_000))  # messages of no bytes
+        side.wait_until_closed()
+
+    handler = MessageHandler(handled.append, 1000)
+    assert "floods with tiny messages" in str(
+        failure(connect(peer(script), inbound={ECHO: handler}))
+    )
+    assert not handled
+
+
+def test_unfinished_messages_of_all_connections_are_bounded(peer, connect, monkeypatch):
+    """Many peers could each keep within the bound of one connection."""
+    monkeypatch.setattr(inbound_module, "MAX_UNFINISHED_IN_ALL", 1 << 20)
+    monkeypatch.setattr(inbound_module, "_unfinished", inbound_module._Unfinished())
+
+    def script(side):
+        side.secure()
+        for number in (2, 4):
+            side.open_stream(number, ECHO)
+            side.send_data(number, delimited(bytes(200_000))[:-1])
+        side.wait_until_closed()
+
+    received = []
+
+    def honest(side):
+        side.secure()
+        side.open_stream(2, ECHO, delimited(b"whole"))
+        side.wait_until_closed()
+
+    handler = MessageHandler(received.append, 1 << 20)
+    hostile = [connect(peer(script), inbound={ECHO: handler}) for _ in range(6)]
+    wait_until(lambda: any(not one.is_open for one in hostile))
+    assert connect(peer(honest), inbound={ECHO: handler}).is_open
+    wait_until(lambda: received == [b"whole"])
+    assert sum(one._inbound.unfinished for one in hostile) <= 2 << 20
+    for one in hostile:
+        one.close()
+    assert inbound_module._unfinished._total == 0

@@ -197,7 +197,10 @@ def test_lengths_are_bounded(data):
 # identify.
 
 
-@given(st.text(max_size=50), st.sets(st.text("/abc", max_size=20), max_size=10))
+@given(
+    st.text(max_size=50).filter(str.isprintable),
+    st.sets(st.text("/abc", max_size=20), max_size=10),
+)
 def test_what_is_told_is_read(agent, protocols):
     message = identify.own_message(Identity.generate(), agent, protocols)
     assert identify.parse([message]) == identify.PeerInfo(agent, frozenset(protocols))

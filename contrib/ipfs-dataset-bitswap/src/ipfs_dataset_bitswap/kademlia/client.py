@@ -22,6 +22,7 @@ from ipfs_dataset_bitswap.kademlia.messages import (
 from ipfs_dataset_bitswap.libp2p.connection import dial
 from ipfs_dataset_bitswap.libp2p.errors import PeerProtocolError
 from ipfs_dataset_bitswap.libp2p.identity import Identity
+from ipfs_dataset_bitswap.libp2p.inbound import start_thread
 from ipfs_dataset_core import (
     FormatError,
     IPFSDatasetError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_bitswap.kademlia.messages import Response
     from ipfs_dataset_bitswap.libp2p.address import PeerAddress
+    from ipfs_dataset_bitswap.libp2p.connection import PeerConnection
     from ipfs_dataset_bitswap.libp2p.peer_id import PeerId
     from ipfs_dataset_core import CID
 
@@ -82,6 +84,7 @@ class KademliaClient:
         self._timeout = timeout
         self._identity = Identity.generate()
         self._known: dict[PeerId, FoundPeer] = {}
+        self._connections: set[PeerConnection] = set()
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
@@ -129,8 +132,12 @@ class KademliaClient:
         return self._closed.is_set()
 
     def close(self) -> None:
-        """Ends lookups that are under way."""
+        """Ends lookups that are under way, and their connections."""
         self._closed.set()
+        with self._lock:
+            connections = list(self._connections)
+        for connection in connections:
+            connection.close()
 
     def _look_up(self, kind: int, key: bytes, wanted: _Wanted) -> None:
         """Asks peers closer and closer to a key.
@@ -163,7 +170,7 @@ class KademliaClient:
         reason: TransportError | None = None
         for address in peer.addresses[:_MAX_DIALLED]:
             seconds = min(PEER_SECONDS, end - time.monotonic())
-            if seconds <= 0:
+            if seconds <= 0 or self._closed.is_set():
                 break
             private = is_private_host(address.host)
             try:
@@ -176,7 +183,11 @@ class KademliaClient:
             except TransportError as error:
                 reason = error
                 continue
+            with self._lock:
+                self._connections.add(connection)
             try:
+                if self._closed.is_set():
+                    break
                 protocols = [LAN_PROTOCOL, PROTOCOL] if private else [PROTOCOL]
                 with connection.open_stream(protocols, timeout=seconds) as stream:
                     stream.write_message(encode_request(kind, key))
@@ -188,6 +199,8 @@ class KademliaClient:
                         f"peer {address}: its answer is malformed: {error}"
                     ) from None
             finally:
+                with self._lock:
+                    self._connections.discard(connection)
                 connection.close()
         raise reason or TransportError(f"DHT: there was no time to ask peer {peer.peer_id}")
 
@@ -303,10 +316,13 @@ class _Search:
 
     def _start_threads(self) -> None:
         while self._threads < ALPHA and (peer := self.lookup.next()) is not None:
+            try:
+                start_thread(f"dht {peer.peer_id}", self._ask, peer)
+            except TransportError as error:
+                self.lookup.failed(peer)
+                self.reasons.append(str(error))
+                return
             self._threads += 1
-            threading.Thread(
-                target=self._ask, args=(peer,), name=f"dht {peer.peer_id}", daemon=True
-            ).start()
 
     def _ask(self, peer: FoundPeer) -> None:
         response: Response | None = None

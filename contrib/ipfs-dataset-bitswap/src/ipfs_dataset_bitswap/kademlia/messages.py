@@ -17,6 +17,8 @@ from ipfs_dataset_core import FormatError
 from ipfs_dataset_core.ipld import protobuf_bytes, protobuf_fields, protobuf_varint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ipfs_dataset_bitswap.libp2p.address import PeerAddress
 
 PROTOCOL = "/ipfs/kad/1.0.0"
@@ -99,37 +101,46 @@ def decode_response(message: bytes, key: bytes) -> Response:
     return Response(tuple(closer), tuple(providers), record)
 
 
-def _messages(message: bytes, wanted: tuple[int, ...]) -> list[tuple[int, bytes]]:
-    """Returns the fields with some numbers, which have to be bytes, in their order."""
-    found = []
+def _messages(
+    message: bytes | memoryview, wanted: tuple[int, ...]
+) -> Iterator[tuple[int, memoryview]]:
+    """Yields the fields with some numbers, which have to be bytes, in their order.
+
+    They are not collected: a message can have half a million fields of two bytes.
+    """
     for number, _, value in protobuf_fields(memoryview(message)):
         if number in wanted:
             if isinstance(value, int):
                 raise FormatError(f"field {number} is a number, and not bytes")
-            found.append((number, bytes(value)))
-    return found
+            yield number, value
 
 
-def _record(message: bytes, key: bytes) -> bytes | None:
+def _record(message: memoryview, key: bytes) -> bytes | None:
     """Returns the value of a record, None where it has none or is that of another key."""
     fields = dict(_messages(message, (_RECORD_KEY, _RECORD_VALUE)))
-    return fields.get(_RECORD_VALUE) if fields.get(_RECORD_KEY, key) == key else None
+    value = fields.get(_RECORD_VALUE)
+    return None if value is None or fields.get(_RECORD_KEY, key) != key else bytes(value)
 
 
-def _peer(message: bytes) -> FoundPeer | None:
-    fields = _messages(message, (_ID, _ADDRESSES))
-    ids = [value for number, value in fields if number == _ID]
-    if not ids or not 0 < len(ids[-1]) <= _MAX_KEY_BYTES:
+def _peer(message: memoryview) -> FoundPeer | None:
+    multihash = b""
+    listed: list[memoryview] = []
+    for number, value in _messages(message, (_ID, _ADDRESSES)):
+        if number == _ID:
+            multihash = bytes(value[: _MAX_KEY_BYTES + 1])
+        elif len(listed) < _MAX_ADDRESSES:
+            listed.append(value)
+    if not 0 < len(multihash) <= _MAX_KEY_BYTES:
         return None
     try:
-        peer_id = PeerId.from_bytes(ids[-1])
+        peer_id = PeerId.from_bytes(multihash)
     except FormatError:
         return None
     addresses: dict[PeerAddress, None] = {}
     skipped: set[str] = set()
-    for data in [value for number, value in fields if number == _ADDRESSES][:_MAX_ADDRESSES]:
+    for data in listed:
         try:
-            parts = multiaddr.split(data)
+            parts = multiaddr.split(bytes(data[: multiaddr.MAX_BYTES + 1]))
         except FormatError:
             skipped.add("other")
             continue

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_bitswap.libp2p import identify, yamux
 from ipfs_dataset_bitswap.libp2p.address import resolve
@@ -19,6 +19,7 @@ from ipfs_dataset_bitswap.libp2p.errors import (
     PeerProtocolError,
 )
 from ipfs_dataset_bitswap.libp2p.handshake import agree_on_yamux, secure
+from ipfs_dataset_bitswap.libp2p.hosts import look_up
 from ipfs_dataset_bitswap.libp2p.inbound import InboundStreams, start_thread
 from ipfs_dataset_bitswap.libp2p.multistream import Proposal
 from ipfs_dataset_bitswap.libp2p.stream import Stream
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ipfs_dataset_bitswap.libp2p.address import PeerAddress
+    from ipfs_dataset_bitswap.libp2p.hosts import Found
     from ipfs_dataset_bitswap.libp2p.identity import Identity
     from ipfs_dataset_bitswap.libp2p.inbound import Inbound
     from ipfs_dataset_bitswap.libp2p.secure_channel import SecureChannel
@@ -103,7 +105,8 @@ def dial(
             channel, received = _reach(one, identity, share, public_only=public_only)
         except TransportError as error:
             failure = error
-        else:
+            continue
+        try:
             return PeerConnection(
                 channel,
                 one,
@@ -114,6 +117,9 @@ def dial(
                 idle_timeout=idle_timeout,
                 received=received,
             )
+        except BaseException:  # such as a thread that the system does not start
+            channel.close()
+            raise
     assert failure is not None
     raise failure
 
@@ -128,7 +134,6 @@ def _reach(
     """Returns a channel to a peer that yamux is agreed on for, and what has arrived on it already."""
     sock, peer = _connect(address, end, public_only=public_only), _describe(address)
     try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         channel, has_yamux = secure(sock, address.peer_id, identity, peer=peer, end=end)
         return channel, b"" if has_yamux else agree_on_yamux(channel, peer, end)
     except BaseException:
@@ -136,49 +141,66 @@ def _reach(
         raise
 
 
+_FAMILIES = {
+    "ip4": socket.AF_INET,
+    "dns4": socket.AF_INET,
+    "ip6": socket.AF_INET6,
+    "dns6": socket.AF_INET6,
+}
+
+
 def _connect(address: PeerAddress, end: float, *, public_only: bool) -> socket.socket:
-    family = {
-        "ip4": socket.AF_INET,
-        "dns4": socket.AF_INET,
-        "ip6": socket.AF_INET6,
-        "dns6": socket.AF_INET6,
-    }
-    try:
-        found = socket.getaddrinfo(
-            address.host,
-            address.port,
-            family.get(address.protocol, socket.AF_UNSPEC),
-            socket.SOCK_STREAM,
-        )
-    except OSError as error:
-        raise TransportError(
-            f"peer {address}: the host name cannot be resolved: {error.strerror or error}",
-            retryable=True,
-        ) from None
+    found = _addresses(address, end)
     if public_only:
         found = [one for one in found if is_public_address(str(one[4][0]))]
         if not found:
             raise TransportError(
                 f"peer {address} has no address of the public internet", final=True
             )
-    reason: Exception | None = None
-    for count, (kind, *_, target) in enumerate(found):
+    reason: OSError | None = None
+    for count, (family, *_, target) in enumerate(found):
         left = (end - time.monotonic()) / (len(found) - count)
         if left <= 0:
             break
-        sock = socket.socket(kind, socket.SOCK_STREAM)
-        sock.settimeout(left)
         try:
-            sock.connect(target)
+            return _connected(family, (target[0], address.port, *target[2:]), left)
         except OSError as error:
-            sock.close()
             reason = error
-        else:
-            return sock
     if reason is None or isinstance(reason, TimeoutError):
         raise TransportTimeoutError(f"peer {address} does not answer: no connection in time")
-    strerror = reason.strerror if isinstance(reason, OSError) else None
-    raise TransportError(f"peer {address} cannot be reached: {strerror or reason}", retryable=True)
+    raise TransportError(
+        f"peer {address} cannot be reached: {reason.strerror or reason}", retryable=True
+    )
+
+
+def _addresses(address: PeerAddress, end: float) -> list[Found]:
+    """Returns the IP addresses of the host of an address."""
+    family = _FAMILIES.get(address.protocol, socket.AF_UNSPEC)
+    if address.protocol in ("ip4", "ip6"):
+        try:
+            return socket.getaddrinfo(
+                address.host, None, family, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+            )
+        except OSError as error:  # a zone that this machine does not have
+            raise TransportError(f"peer {address} cannot be reached: {error.strerror}") from None
+    try:
+        return look_up(address.host, family, end)
+    except TransportTimeoutError as error:
+        raise TransportTimeoutError(f"peer {address}: {error}") from None
+    except TransportError as error:
+        raise TransportError(f"peer {address}: {error}", retryable=True) from None
+
+
+def _connected(family: int, target: tuple[Any, ...], seconds: float) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(seconds)
+        sock.connect(target)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 class PeerConnection:
@@ -247,7 +269,11 @@ class PeerConnection:
         self.unread = 0
         self._process = os.getpid()
         _connections.add(self)
-        self._thread = start_thread(f"peer {self.peer_id}", self.run, received)
+        try:
+            self._thread = start_thread(f"peer {self.peer_id}", self.run, received)
+        except TransportError:
+            self._inbound.close()
+            raise
 
     # What callers use.
 
@@ -411,7 +437,7 @@ class PeerConnection:
             self._error = kind, message
             streams = list(self._streams.values())
             self._streams.clear()
-            self._inbound.clear()
+            self._inbound.close()
             for stream in streams:
                 stream.fail(message)
             self._ponged.notify_all()

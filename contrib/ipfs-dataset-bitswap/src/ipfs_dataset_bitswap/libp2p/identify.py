@@ -64,7 +64,7 @@ def parse(messages: Iterable[bytes]) -> PeerInfo:
                 continue
             if wire != _BYTES or isinstance(value, int):
                 raise FormatError("what it tells about itself is malformed")
-            text = bytes(value[:_MAX_TEXT]).decode("utf-8", "replace")
+            text = _printable(bytes(value[:_MAX_TEXT]).decode("utf-8", "replace"))
             if number == _AGENT:
                 agent = text
             else:
@@ -72,3 +72,10 @@ def parse(messages: Iterable[bytes]) -> PeerInfo:
         if len(protocols) > MAX_PROTOCOLS:
             raise FormatError(f"it lists more than {MAX_PROTOCOLS} protocols")
     return PeerInfo(agent, frozenset(protocols))
+
+
+def _printable(text: str) -> str:
+    """Returns text without what a terminal would act on: it is shown to people."""
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -25,8 +26,11 @@ AGENT = "ipfs-dataset/0.1.0"
 MAX_HANDLERS = 16
 # Bytes that may be under way on a stream that data are expected on.
 STREAM_WINDOW = 2 << 20
-# Bytes of unfinished messages of all streams of a connection.
+# Bytes of unfinished messages of all streams of a connection, and of all connections of the process.
 MAX_UNFINISHED = 32 << 20
+MAX_UNFINISHED_IN_ALL = 128 << 20
+# Messages in one piece of what arrives, which is a Noise message at the most.
+MAX_MESSAGES_AT_ONCE = 4096
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +58,43 @@ class _Inbound:
         self.since = time.monotonic()
         self.handler: MessageHandler | None = None
         self.assembler = MessageAssembler(0)
+
+
+class _Unfinished:
+    """Bytes of messages that have begun and not ended, of all connections of the process. Thread-safe.
+
+    Many peers could each keep within the bound of one connection, and hold much memory together.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._total = 0
+        self._connections = 0
+
+    def join(self) -> None:
+        """Adds a connection."""
+        with self._lock:
+            self._connections += 1
+
+    def leave(self, held: int) -> None:
+        """Removes a connection, with what it holds."""
+        with self._lock:
+            self._connections -= 1
+            self._total -= held
+
+    def add(self, count: int) -> None:
+        """Notes that a connection holds more bytes, or fewer."""
+        with self._lock:
+            self._total += count
+
+    def is_too_much(self, held: int) -> bool:
+        """Returns whether a connection has to give way: all hold too much, and it more than its share."""
+        if self._total <= MAX_UNFINISHED_IN_ALL:
+            return False
+        return held > MAX_UNFINISHED_IN_ALL // max(1, self._connections)
+
+
+_unfinished = _Unfinished()
 
 
 class InboundStreams:
@@ -89,6 +130,8 @@ class InboundStreams:
         self._messages: list[tuple[MessageHandler, bytes]] = []
         self._negotiated: deque[tuple[InboundHandler, Stream]] = deque()
         self._threads = 0
+        self._is_open = True
+        _unfinished.join()
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -104,11 +147,21 @@ class InboundStreams:
         """Forgets a stream, if it is one of these."""
         inbound = self._streams.pop(stream.number, None)
         if inbound is not None:
-            self.unfinished -= inbound.assembler.waiting
+            self._hold(-inbound.assembler.waiting)
 
-    def clear(self) -> None:
-        """Forgets all streams."""
+    def close(self) -> None:
+        """Forgets all streams, when the connection ends."""
         self._streams.clear()
+        if self._is_open:
+            self._is_open = False
+            _unfinished.leave(self.unfinished)
+            self.unfinished = 0
+
+    def _hold(self, more: int) -> None:
+        """Notes that messages that have not ended have more bytes, or fewer."""
+        if self._is_open:
+            self.unfinished += more
+            _unfinished.add(more)
 
     def unnegotiated(self, since: float) -> list[int]:
         """Returns the numbers of the streams opened before a moment whose protocol is still open."""
@@ -219,8 +272,12 @@ class InboundStreams:
             messages = assembler.feed(piece)
         except FormatError as error:
             raise PeerProtocolError(f"peer {self._peer} broke {stream.protocol}: {error}") from None
-        self.unfinished += assembler.waiting - before
-        if self.unfinished > MAX_UNFINISHED:
+        if len(messages) > MAX_MESSAGES_AT_ONCE:
+            raise PeerProtocolError(
+                f"peer {self._peer} floods with tiny messages: {len(messages):,} in {len(piece):,} bytes"
+            )
+        self._hold(assembler.waiting - before)
+        if self.unfinished > MAX_UNFINISHED or _unfinished.is_too_much(self.unfinished):
             raise PeerProtocolError(
                 f"peer {self._peer} sends {self.unfinished:,} bytes of messages and ends none of them"
             )
@@ -260,7 +317,25 @@ def _grow(stream: Stream) -> bytes:
 
 
 def start_thread(name: str, work: Callable[..., None], *args: object) -> threading.Thread:
-    """Returns a thread that was started, with no deadline: free-threaded Python copies that of the caller."""
+    """Returns a thread that was started, with no deadline: free-threaded Python copies that of the caller.
+
+    Raises:
+        TransportError: The system starts no more threads.
+    """
     thread = threading.Thread(target=Context().run, args=(work, *args), name=name, daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise TransportError(
+            f"the system starts no more threads: {error}", retryable=True
+        ) from None
     return thread
+
+
+def _forget_in_child() -> None:
+    global _unfinished  # noqa: PLW0603 - connections belong to the parent, and so does the lock
+    _unfinished = _Unfinished()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
