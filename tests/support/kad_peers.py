@@ -19,7 +19,8 @@ def serving(answer, protocols=(LAN_PROTOCOL, PROTOCOL), requests=None):
         side.secure()
         while True:
             stream = side.accept_stream(*protocols)
-            assembler, messages = MessageAssembler(1000), []
+            assembler = MessageAssembler(1000)
+            messages: list[bytes] = []
             while not messages:
                 kind, _, number, _, payload = side.read_frame()
                 if kind == yamux.DATA and number == stream:
