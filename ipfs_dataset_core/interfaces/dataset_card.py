@@ -21,7 +21,7 @@ MAX_LINE = 500
 MAX_TEXT = 1 << 16
 MAX_README = 1 << 20
 MAX_ITEMS = 200
-MAX_CLASSES = 1 << 16
+MAX_CLASSES = 1 << 18
 MAX_PREVIEWS = 200
 PREVIEWS = 48
 _MAX_HEADER = 1 << 16
@@ -111,7 +111,7 @@ def class_numbers(names: Any) -> dict[str, int]:
     else:
         raise ValueError(f"the names of classes are a list or a dict, not {names!r:.80}")  # noqa: TRY004
     if len(pairs) > MAX_CLASSES:
-        raise ValueError(f"there are more than {MAX_CLASSES} names of classes")
+        raise ValueError(f"there are more than {MAX_CLASSES:,} names of classes")
     for name, number in pairs:
         if type(name) is not str or len(name) > MAX_LINE:
             raise ValueError(

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core.interfaces.dataset_card import class_numbers
+from ipfs_dataset_core.interfaces.dataset_card import MAX_CLASSES, class_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,6 +97,14 @@ def _classes_of(dataset: Any, depth: int) -> dict[str, int]:
     for name in ("class_to_idx", "classes"):
         listed = getattr(dataset, name, None)
         if isinstance(listed, (Mapping, list, tuple)) and listed:
+            if len(listed) > MAX_CLASSES:
+                warnings.warn(
+                    f"The names of the {len(listed):,} classes of {type(dataset).__name__} are not "
+                    f"published: at most {MAX_CLASSES:,} are",
+                    UserWarning,
+                    stacklevel=2,
+                )
+                continue
             try:
                 return class_numbers(listed)
             except ValueError:

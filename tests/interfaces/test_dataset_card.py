@@ -96,7 +96,7 @@ def test_licences_are_written_as_spdx_has_them(given, written):
         ({"classes": ["a", "a"]}, "the same name"),
         ({"classes": [1]}, "name of a class is 1"),
         ({"classes": {"a": True}}, "has the number True"),
-        ({"classes": (str(n) for n in range(1 << 17))}, "more than 65536 names"),
+        ({"classes": (str(n) for n in range(1 << 19))}, "more than 262,144 names"),
         ({"published": "yesterday"}, "such as '2026-01-31'"),
         ({"previews": 201}, "0 to 200"),
         ({"previews": True}, "0 to 200"),

@@ -177,3 +177,9 @@ def named(**attributes):
 )
 def test_names_are_taken_where_a_dataset_has_them_in_a_usable_form(dataset, names):
     assert classes_of(dataset) == names
+
+
+def test_more_names_than_can_be_published_are_left_out_with_a_warning():
+    many = named(classes=[str(number) for number in range((1 << 18) + 1)])
+    with pytest.warns(UserWarning, match="262,145 classes of Named are not published"):
+        assert classes_of(many) == {}

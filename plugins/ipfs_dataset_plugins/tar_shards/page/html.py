@@ -110,7 +110,10 @@ _POLICY = (
 )
 
 
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Control characters, and those that reorder the text around them, by which a name seems to be another one.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# Characters of a class's name that are shown.
+_MAX_NAME = 120
 
 
 def escaped(text: Any) -> str:
@@ -345,7 +348,11 @@ def label_text(label: bytes, names: Mapping[int, str]) -> str:
     """Returns what people call a label: the name of its class, else its text."""
     text = label.decode("utf-8", "replace")
     number = text.removeprefix("-")
-    return names.get(int(text), text) if number.isascii() and number.isdigit() else text
+    return _shortened(names.get(int(text), text) if number.isascii() and number.isdigit() else text)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _classes(content: PageContent) -> str:
@@ -356,7 +363,7 @@ def _classes(content: PageContent) -> str:
             return ""
         shown = list(content.classes.items())[:_MAX_CLASSES]
         rest = len(content.classes) - len(shown)
-        listed = ", ".join(f"{escaped(name)} ({number})" for name, number in shown)
+        listed = ", ".join(f"{escaped(_shortened(name))} ({number})" for name, number in shown)
         return _section(
             "classes",
             "Classes",

@@ -258,10 +258,19 @@ def _value_of(field: Field, payload: bytes) -> Value:
     if codec == "int":
         return Value(name, "int", text=payload.decode())
     if codec in ("str", "json"):
-        text = payload.decode("utf-8", "replace")
-        what = f"text, {len(text):,} characters" if codec == "str" else "JSON"
-        return Value(name, what, text=shortened(text))
+        return _text(name, codec, payload)
     return _file(name, codec, payload)
+
+
+def _text(name: str, codec: str, payload: bytes) -> Value:
+    if codec == "json" and payload.startswith(b'{"$'):
+        # NaN, infinity and large numbers are marked in JSON, which has none of them.
+        value = scalars.loads(payload, "it")
+        if isinstance(value, (int, float)):
+            return Value(name, type(value).__name__, text=shortened(repr(value)))
+    text = payload.decode("utf-8", "replace")
+    what = f"text, {len(text):,} characters" if codec == "str" else "JSON"
+    return Value(name, what, text=shortened(text))
 
 
 def _image(name: str, codec: str, payload: bytes) -> Value:

@@ -600,3 +600,37 @@ def test_a_last_label_found_without_parsing_is_the_label(values):
             found = found_label(payload, key)
             assert found is None or found == b"%d" % value
     assert found_label(b'{"$tuple":["x",5]}', 1) == b"5"
+
+
+def test_characters_that_reorder_text_are_replaced_wherever_others_wrote_them():
+    reorder = "\u202e\u2066gpj.exe"
+    page = page_of(
+        [(picture(n), 0, f"{reorder} {n}", {reorder: n}) for n in range(3)],
+        None,
+        {f"class {reorder}": 0},
+    )
+    assert "\ufffd\ufffdgpj.exe" in page.text
+    shown = page.text + repr(page.elements)
+    assert not {*shown} & {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}
+
+
+def test_long_names_of_classes_are_cut():
+    page = page_of([(picture(n), n % 2) for n in range(4)], None, {"c" * 400: 0, "d": 1})
+    assert "c" * 120 + "\u2026" in page.text
+    assert "c" * 121 not in page.text
+    listed = page_of([(picture(n), "text" * 30) for n in range(4)], None, {"c" * 400: 0})
+    assert "c" * 120 + "\u2026 (0)" in listed.text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1 << 70])
+def test_numbers_that_json_has_not_are_shown_as_people_write_them(value):
+    page = page_of([(picture(n), value) for n in range(2)])
+    assert repr(value) in page.text
+    assert "$" not in page.text
+
+
+def test_a_hundred_thousand_classes_have_their_names():
+    names = {f"class {number}": number for number in range(100_000)}
+    page = page_of([(picture(n), n % 40 * 1000) for n in range(80)], None, names)
+    assert "100,000" in page.text
+    assert "class 39000" in page.text
