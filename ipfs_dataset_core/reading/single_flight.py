@@ -8,7 +8,8 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.errors import TransportError, TransportTimeoutError
+from ipfs_dataset_core.errors import TransportError, TransportTimeoutError, VerificationError
+from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.runtime.deadlines import time_left
 
 if TYPE_CHECKING:
@@ -178,6 +179,14 @@ class Flight(Future[bytes]):
             # Where the flight has ended, the error may be its own.
             if not self.done():
                 raise TransportTimeoutError(
-                    f"What another thread fetches did not come within {left:.0f} s"
+                    f"{_named(self.key)}, which another thread fetches, did not come within {left:.3g} s"
                 ) from None
         return self.result()
+
+
+def _named(key: bytes) -> str:
+    """Returns what errors call the value of a key: that of a block where it is one."""
+    try:
+        return f"Block {CID.from_bytes(key.removeprefix(b'leaf'))}"
+    except VerificationError:
+        return "What is read"

@@ -203,9 +203,13 @@ class _Batch(Generic[T]):
                 if (close := getattr(items, "close", None)) is not None:
                     close()
         finally:
-            with self._changed:
-                self._ended = True
-                self._changed.notify_all()
+            self.end()
+
+    def end(self) -> None:
+        """Records that no other item will come."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
 
     def wait(self, seconds: float) -> bool:
         """Returns whether within so many seconds there is an item, or it is certain that none will come."""
@@ -248,7 +252,7 @@ class _Calls:
         answer: Future[T] = Future()
         work = partial(self._settle, answer, end, partial(function, *arguments))
         try:
-            self._pool.submit(work)
+            self._pool.submit(work, partial(self._dropped, answer, what))
         except RuntimeError:  # the pool is closed: run it in this thread
             work()
         wait((answer,), timeout=seconds)
@@ -268,8 +272,9 @@ class _Calls:
         ended: Future[None] = Future()
         end = time.monotonic() + time_left()
         work = partial(self._settle, ended, end, partial(batch.fill, start))
+        ended.add_done_callback(lambda _: batch.end())
         try:
-            self._pool.submit(work)
+            self._pool.submit(work, partial(self._dropped, ended, what))
         except RuntimeError:  # the pool is closed: run it in this thread
             yield from (self._as_block(what, block) for block in start())
             return
@@ -310,6 +315,12 @@ class _Calls:
 
     def _hangs(self, what: str, seconds: float, answer: Future[Any]) -> TransportTimeoutError:
         """Returns the error of a request that took too long; its thread counts as hanging until it ends."""
+        if answer.cancel():  # no thread has begun it, and none will
+            return TransportTimeoutError(
+                f"{self._name}: {what} was not requested within {seconds:.3g} s, because as many other "
+                f"requests to plugin {self._origin} as are allowed at once (max_requests={self._size}) were "
+                "under way"
+            )
         with self._lock:
             self._hanging += 1
         answer.add_done_callback(self._returned)
@@ -342,11 +353,20 @@ class _Calls:
         self._pool.close()
 
     def _settle(self, answer: Future[T], end: float, function: Callable[[], T]) -> None:
+        if not answer.set_running_or_notify_cancel():  # nobody waits for it any more
+            return
         try:
             with until(end):
                 answer.set_result(function())
         except BaseException as error:  # noqa: BLE001 - the waiting thread raises it
             answer.set_exception(error)
+
+    def _dropped(self, answer: Future[Any], what: str) -> None:
+        """Ends the wait for a request that had not begun when the transport was closed."""
+        if answer.set_running_or_notify_cancel():
+            answer.set_exception(
+                TransportError(f"{self._name}: it was closed before {what} was requested")
+            )
 
     def _returned(self, _: Future[Any]) -> None:
         with self._lock:

@@ -36,7 +36,7 @@ class DaemonPool:
     ) -> None:
         self._size = size if callable(size) else lambda: size
         self._name = name
-        self._work: deque[Callable[[], None]] = deque()
+        self._work: deque[tuple[Callable[[], None], Callable[[], None] | None]] = deque()
         self._condition = threading.Condition()
         self._idle = 0
         self._started = 0
@@ -44,8 +44,13 @@ class DaemonPool:
         self._patience = patience
         self._retired = retired
 
-    def submit(self, work: Callable[[], None]) -> None:
+    def submit(self, work: Callable[[], None], dropped: Callable[[], None] | None = None) -> None:
         """Runs a function soon; it has to handle its own errors.
+
+        Args:
+            work: The function.
+            dropped: Called in its place where the pool is closed before it begins: whoever waits for what it
+                does can be told so.
 
         Raises:
             RuntimeError: The pool is closed, or has no thread and the system refuses to start one.
@@ -53,7 +58,7 @@ class DaemonPool:
         with self._condition:
             if self._closed:
                 raise RuntimeError(f"{self._name} is closed")
-            self._work.append(work)
+            self._work.append((work, dropped))
             if self._idle >= len(self._work):
                 self._condition.notify()
             elif self._started < self._size():
@@ -81,8 +86,11 @@ class DaemonPool:
         """Drops work that has not begun, and lets the threads end."""
         with self._condition:
             self._closed = True
-            self._work.clear()
+            left, self._work = self._work, deque()
             self._condition.notify_all()
+        for _, dropped in left:
+            if dropped is not None:
+                dropped()
 
     def _run(self) -> None:
         while work := self._next():
@@ -101,7 +109,7 @@ class DaemonPool:
                 if not notified and not self._work:
                     self._started -= 1
                     return None
-            return self._work.popleft()
+            return self._work.popleft()[0]
 
 
 class TimedWork(DaemonPool):
@@ -128,7 +136,9 @@ class TimedWork(DaemonPool):
         """Returns when half of the time of the current work is over, in seconds on the monotonic clock."""
         return time.monotonic() + min(time_left(), self._seconds) / 2
 
-    def submit(self, work: Callable[[], None], end: float | None = None) -> None:
+    def submit(  # type: ignore[override]
+        self, work: Callable[[], None], end: float | None = None
+    ) -> None:
         """Runs a function soon; in this thread where the pool is closed.
 
         Args:

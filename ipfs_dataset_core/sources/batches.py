@@ -104,7 +104,7 @@ class Batch:
     def _start(self, source: Source, hedged: HedgedRequests) -> None:
         with self._changed:
             self._running.append(source)
-        hedged.start(partial(self._read, source))
+        hedged.start(partial(self._read, source), partial(self._ended, source))
 
     def _wait(self, *, may_hedge: bool, at_least: float) -> bool:
         """Returns whether a block has arrived, or a source ended, before the next one is late.
@@ -134,10 +134,13 @@ class Batch:
             # A transport's defect must not end the thread that others wait for.
             log.exception("%s failed at a batch of blocks", source.name)
         finally:
-            with self._changed:
-                if source in self._running:
-                    self._running.remove(source)
-                self._changed.notify_all()
+            self._ended(source)
+
+    def _ended(self, source: Source) -> None:
+        with self._changed:
+            if source in self._running:
+                self._running.remove(source)
+            self._changed.notify_all()
 
     def _take_all(self, transport: Transport) -> None:
         with self._changed:

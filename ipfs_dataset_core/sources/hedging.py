@@ -9,7 +9,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ipfs_dataset_core.errors import TransportTimeoutError
+from ipfs_dataset_core.errors import TransportError, TransportTimeoutError
 from ipfs_dataset_core.runtime.deadlines import time_left, until
 from ipfs_dataset_core.runtime.pool import DaemonPool
 from ipfs_dataset_core.sources.source import FAILURES
@@ -95,8 +95,13 @@ class HedgedRequests:
                 self.permits.release()
         return None
 
-    def start(self, work: Callable[[], None]) -> None:
-        """Runs a function soon, with the time that the caller has left; it has to handle its own errors."""
+    def start(self, work: Callable[[], None], dropped: Callable[[], None]) -> None:
+        """Runs a function soon, with the time that the caller has left; it has to handle its own errors.
+
+        Args:
+            work: The function.
+            dropped: Called in its place where this is closed before it begins.
+        """
         end = time.monotonic() + time_left()
 
         def timed() -> None:
@@ -104,7 +109,7 @@ class HedgedRequests:
                 work()
 
         try:
-            self._pool.submit(timed)
+            self._pool.submit(timed, dropped)
         except RuntimeError:  # closed: what is still read is read without other threads
             timed()
 
@@ -124,7 +129,11 @@ class HedgedRequests:
             except Exception as error:  # noqa: BLE001 - raised in the thread that waits
                 results.put((source, None, error))
 
-        self.start(run)
+        def dropped() -> None:
+            closed = TransportError("was closed before it could be asked")
+            results.put((source, None, closed))
+
+        self.start(run, dropped)
 
 
 def _bounded(seconds: float) -> float | None:

@@ -12,9 +12,15 @@ import queue
 import threading
 import time
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.errors import IPFSDatasetError, NameRecordError, VerificationWarning
+from ipfs_dataset_core.errors import (
+    IPFSDatasetError,
+    NameRecordError,
+    TransportTimeoutError,
+    VerificationWarning,
+)
 from ipfs_dataset_core.ipld import verify_record
 from ipfs_dataset_core.runtime.deadlines import time_left, until
 from ipfs_dataset_core.runtime.pool import DaemonPool
@@ -60,13 +66,18 @@ def newest_record(
 
     pool = DaemonPool(len(sources), "ipfs-dataset-names")
     for source in sources:
-        pool.submit(lambda source=source: ask(source))  # type: ignore[misc]
+        try:
+            pool.submit(partial(ask, source))
+        except RuntimeError:  # the system refuses a thread
+            ask(source)
     best: NameRecord | None = None
     failures: dict[Source, Exception] = {}
+    late = dict.fromkeys(sources)
     wait_until = end
     try:
         for _ in sources:
             source, answer = answers.get(timeout=max(0.0, wait_until - time.monotonic()))
+            late.pop(source, None)
             try:
                 record = _accepted(answer, name, source)
             except IPFSDatasetError as error:
@@ -78,7 +89,11 @@ def newest_record(
             if best is None or (record.sequence, record.expires) > (best.sequence, best.expires):
                 best = record
     except queue.Empty:
-        log.debug("Some sources of the name %s took too long", name.encode("base36"))
+        seconds = time.monotonic() - started
+        for source in late:
+            failures[source] = TransportTimeoutError(
+                f"gave no record of the name {name.encode('base36')} within {seconds:.3g} s"
+            )
     finally:
         pool.close()
     return best, failures

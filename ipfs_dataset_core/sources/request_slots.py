@@ -21,9 +21,11 @@ class RequestSlots:
 
     Args:
         most: Number of permits at the most.
+        name: The source, for errors.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, name: str) -> None:
+        self._name = name
         self._most = float(most)
         self._allowed = float(most)
         self._in_use = 0
@@ -39,7 +41,8 @@ class RequestSlots:
             seconds = min(max(0.0, time_left()), threading.TIMEOUT_MAX)
             if not self._changed.wait_for(lambda: self._in_use < int(self._allowed), seconds):
                 raise TransportTimeoutError(
-                    "too many other requests were under way until the deadline"
+                    f"{self._name}: as many other requests as are allowed at once, {self._in_use}, were "
+                    "under way until the deadline: raise max_requests=, which all workers share, or deadline="
                 )
             self._in_use += 1
 

@@ -94,7 +94,7 @@ class Source(WrapperTransport):
         self.requests = 0
         self.latency = 0.0
         self._in_flight = in_flight
-        self._slots = RequestSlots(max(1, in_flight // workers))
+        self._slots = RequestSlots(max(1, in_flight // workers), wrapped.name)
         # Seconds from one request to the next, and when the next may be, on the monotonic clock.
         self._gap = 0.0 if per_second is None else workers / per_second
         self._next = 0.0

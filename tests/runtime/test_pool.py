@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import weakref
+from functools import partial
 
 import pytest
 
@@ -214,3 +215,22 @@ def test_work_waits_for_a_running_thread_where_the_system_refuses_another(monkey
     free.set()
     assert ended.wait(TIMEOUT)
     pool.close()
+
+
+def test_work_that_is_dropped_is_reported_to_whoever_waits_for_it():
+    pool = DaemonPool(1, "test-dropped")
+    begun, released = threading.Event(), threading.Event()
+    dropped: list[int] = []
+
+    def first():
+        begun.set()
+        released.wait(TIMEOUT)
+
+    pool.submit(first, partial(dropped.append, 0))
+    assert begun.wait(TIMEOUT)
+    for number in range(3):
+        pool.submit(lambda: None, partial(dropped.append, 1 + number))
+    pool.submit(lambda: None)
+    pool.close()
+    assert dropped == [1, 2, 3]
+    released.set()

@@ -152,3 +152,34 @@ def test_the_deadline_holds_in_every_attempt_and_ends_the_race(hedged, released)
 def test_after_closing_requests_run_without_other_threads(hedged):
     hedged.close()
     assert ask(hedged, Asked(failing()), Asked(lambda: "two"))[:2] == (1, "two")
+
+
+def test_what_was_dropped_when_the_threads_were_closed_is_not_waited_for():
+    """Without a deadline, that would be for ever."""
+    hedged = HedgedRequests(1)
+    begun, released = threading.Event(), threading.Event()
+
+    def busy():
+        begun.set()
+        released.wait(FOR_EVER)
+        return "first"
+
+    found = []
+
+    def read(source):
+        _, answer, errors = ask(hedged, source)
+        found.append((answer, [str(error) for error in errors.values()]))
+
+    first = threading.Thread(target=read, args=[Asked(busy)], daemon=True)
+    first.start()
+    assert begun.wait(FOR_EVER)
+    second = threading.Thread(target=read, args=[Asked(lambda: "second")], daemon=True)
+    second.start()
+    while not hedged._pool._work:
+        time.sleep(0.01)
+    hedged.close()
+    second.join(FOR_EVER / 3)
+    assert found == [(None, ["was closed before it could be asked"])]
+    released.set()
+    first.join(FOR_EVER / 3)
+    assert found[1:] == [("first", [])]

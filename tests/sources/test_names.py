@@ -5,12 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 from contextlib import ExitStack
 
 import pytest
 
-from ipfs_dataset_core import NameRecordError, Options, TransportError, VerificationWarning
+from ipfs_dataset_core import (
+    NameRecordError,
+    ObjectNotFoundError,
+    Options,
+    TransportError,
+    TransportTimeoutError,
+    VerificationWarning,
+)
+from ipfs_dataset_core.ipld import parse_name
 from ipfs_dataset_core.reading.connections import Connections
+from ipfs_dataset_core.sources.names import newest_record
 from tests.support.builders import noise, one_file
 from tests.support.fetching import open_object
 from tests.support.gateway_server import GatewayServer
@@ -104,6 +114,31 @@ def test_the_first_valid_record_does_not_wait_long_for_a_slow_source(key):
         assert connections.fetcher().sources.resolve_name(key.name) == "/ipfs/y"
         assert time.monotonic() - started < 15
         connections.close()
+
+
+def test_sources_that_give_no_record_in_time_are_named(key):
+    """Also where the source itself does not end at its deadline."""
+    released = threading.Event()
+
+    class Late:
+        def name_record(self, name):
+            released.wait(20)
+            return b""
+
+    class Lacking:
+        def name_record(self, name):
+            raise ObjectNotFoundError("no record")
+
+    late, lacking = Late(), Lacking()
+    name = parse_name(key.name)
+    best, failures = newest_record(name, [late, lacking], 0.1)  # type: ignore[arg-type,list-item]
+    released.set()
+    assert best is None
+    assert {type(error) for error in failures.values()} == {
+        TransportTimeoutError,
+        ObjectNotFoundError,
+    }
+    assert f"no record of the name {key.name} within 0.1" in str(failures[late])  # type: ignore[index]
 
 
 def test_a_router_gives_records(key):
