@@ -129,6 +129,6 @@ ORIGINAL = _Plugin(
     ExporterPlugin(
         name="original",
         summary="datasets of the original library (read only)",
-        factory="ipfs_dataset_plugins.original:Original",
+        factory="ipfs_dataset_plugins.original.exporter:Original",
     )
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import sys
 
 import pytest
 import torch
@@ -46,6 +47,21 @@ def test_a_published_dataset_gives_its_samples(store):
 
 def double(value):
     return value * 2
+
+
+# What only published datasets need, by form, and what only publishing needs.
+OF_PUBLISHED = ("original.samples", "tar_shards.samples")
+OF_PUBLISHING = ("tar_shards.dataset_writer", "tar_shards.page.html", "tar_shards.shard_writer")
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_what_is_not_published_imports_nothing_of_published_forms(store, kind, monkeypatch):
+    cid = store.tree(MEMBERS) if kind == "folder" else store.file(zip_bytes(MEMBERS))
+    not_needed = [f"ipfs_dataset_plugins.{name}" for name in OF_PUBLISHED + OF_PUBLISHING]
+    for name in not_needed:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    assert dict(load(cid, store.address)) == MEMBERS
+    assert not sys.modules.keys() & not_needed
 
 
 @pytest.mark.parametrize("kind", [zip_bytes, tar_bytes])

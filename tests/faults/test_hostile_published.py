@@ -28,7 +28,7 @@ from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter
 from ipfs_dataset_core.reading.objects import open_object
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile
 from ipfs_dataset_core.toolkit.indexes import NameTable, pack_columns, unpack_columns
-from ipfs_dataset_plugins.original import Original
+from ipfs_dataset_plugins.original.exporter import Original
 from ipfs_dataset_plugins.store import FolderStore
 from ipfs_dataset_plugins.tar_shards import manifest
 from ipfs_dataset_plugins.tar_shards.codecs import SampleCodec, scalars

@@ -59,7 +59,7 @@ from ipfs_dataset_core.sources.disk_cache import DiskCache
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile, MemoryTransport
 from ipfs_dataset_core.toolkit.index_cache import IndexKey
 from ipfs_dataset_plugins.folder import Folder
-from ipfs_dataset_plugins.original import load_sample
+from ipfs_dataset_plugins.original.samples import load_sample
 from ipfs_dataset_plugins.routing.providers import read_providers
 from ipfs_dataset_plugins.tar.reader import TarReader
 from ipfs_dataset_plugins.tar_shards import manifest

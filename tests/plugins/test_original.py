@@ -18,7 +18,7 @@ from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.publishing.publish import TreeSink
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile
-from ipfs_dataset_plugins.original import Original
+from ipfs_dataset_plugins.original.exporter import Original
 from tests.support.equality import same
 
 SAMPLES = [(torch.full((2, 3), float(i)), i, {"name": "x"}) for i in range(5)]

@@ -16,7 +16,7 @@ import torch
 
 from ipfs_dataset_core import Limits
 from ipfs_dataset_core.errors import FormatError, LimitError
-from ipfs_dataset_plugins.original import load_sample
+from ipfs_dataset_plugins.original.samples import load_sample
 from tests.support.bounded import outcome, run_bounded
 
 OLD = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}."

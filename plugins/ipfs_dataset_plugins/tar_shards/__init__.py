@@ -1,1 +1,4 @@
-"""Published datasets as TAR shards: exporter, reader, value codecs."""
+"""Published datasets of TAR shards with a manifest: writing, reading, and the page for people."""
+
+NAME = "tar_shards"
+MANIFEST = "manifest.json"

@@ -1,10 +1,6 @@
-"""Datasets published as a directory of TAR shards, which webdataset and the original library read too.
+"""The exporter of TAR shards; what writes a dataset and what reads one are imported when they are needed.
 
-``manifest.json`` describes how samples are made of members, ``metadata.txt`` lists the shards for readers of
-folders, ``shards/*.tar`` hold members named ``<key>.<field>.<extension>``, where the key stands for the
-content of the sample, ``index/*.json`` where each sample lies. Equal datasets give equal bytes and so equal
-CIDs: no times, no owners. Datasets that differ in few samples have most blocks in common: nothing is counted
-through.
+Every folder of unknown content is looked at, to find out whether it is such a dataset.
 """
 
 from __future__ import annotations
@@ -12,29 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core import Exporter, ObjectDirectory
-from ipfs_dataset_core.ipld import get_profile
-from ipfs_dataset_plugins.tar_shards import codecs, manifest
-from ipfs_dataset_plugins.tar_shards.codecs import schema_text
-from ipfs_dataset_plugins.tar_shards.manifest import OWN_SCHEMA
-from ipfs_dataset_plugins.tar_shards.page.description import described
-from ipfs_dataset_plugins.tar_shards.page.statistics import PREVIEWS, Statistics, merged
-from ipfs_dataset_plugins.tar_shards.parts import (
-    common_classes,
-    common_schema,
-    parse_part,
-    part_content,
-)
-from ipfs_dataset_plugins.tar_shards.samples import TarShardSamples
-from ipfs_dataset_plugins.tar_shards.shard_writer import ShardWriter, shard_paths, write_file
+from ipfs_dataset_plugins.tar_shards import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ipfs_dataset_core import ExporterOptions, FileSink, ObjectFile, PublishedSamples
-    from ipfs_dataset_plugins.tar_shards.codecs import Schema
-
-NAME = "tar_shards"
-MANIFEST = "manifest.json"
+    from ipfs_dataset_plugins.tar_shards.dataset_writer import DatasetWriter
 
 
 class TarShards(Exporter):
@@ -42,102 +22,26 @@ class TarShards(Exporter):
 
     def __init__(self, options: ExporterOptions) -> None:
         self._options = options
-        self._codec = codecs.SampleCodec(
-            options.codecs, allow_pickle=options.allow_pickle, keep_files=options.keep_files
-        )
 
     def export(self, samples: Iterable[Any], sink: FileSink) -> None:
-        common, shards, statistics = self._write_shards(samples, sink)
-        self._finish(common, shards, statistics, self._options.classes, sink)
+        self._writer().export(samples, sink)
 
     def export_part(self, samples: Iterable[Any], sink: FileSink) -> dict[str, Any]:
-        common, shards, statistics = self._write_shards(samples, sink)
-        return part_content(common, shards, statistics, sink, self._options.classes)
+        return self._writer().export_part(samples, sink)
 
     def assemble(
         self, parts: Sequence[Mapping[str, Any]], sink: FileSink, *, mixed: bool = False
     ) -> None:
-        found = list(map(parse_part, parts))
-        common = common_schema(found, mixed=mixed)
-        text = "" if common is None else schema_text(common)
-        shards: list[manifest.Shard] = []
-        for part in found:
-            differs = part.schema is not None and schema_text(part.schema) != text
-            for shard in part.shards:
-                path, index = shard_paths(len(shards))
-                sink.add(path, shard.file)
-                sink.add(index, shard.index)
-                listed = manifest.Shard(
-                    path=path,
-                    cid=str(shard.file.cid),
-                    size=shard.file.size,
-                    samples=shard.samples,
-                    index=index,
-                    sha256=shard.sha256,
-                    schema=part.schema if differs else None,
-                )
-                shards.append(listed)
-        statistics = merged((part.statistics for part in found), common, self._previews)
-        classes = self._options.classes or common_classes(found)
-        self._finish(common, shards, statistics, classes, sink)
-
-    def _write_shards(
-        self, samples: Iterable[Any], sink: FileSink
-    ) -> tuple[Schema | None, list[manifest.Shard], Statistics]:
-        """Returns the schema of the first sample, the shards, and statistics of the samples."""
-        statistics = Statistics(self._previews)
-        writer = ShardWriter(
-            sink, self._options.shard_bytes, get_profile(self._options.profile).chunk_size
-        )
-        common: Schema | None = None
-        for schema, members in self._codec.encode_all(samples):
-            if common is None:
-                common = schema
-            statistics.add(schema, members)
-            writer.add(members if schema is common else [_own_schema(schema), *members])
-        statistics.finish()
-        return common, writer.finish(), statistics
-
-    @property
-    def _previews(self) -> int:
-        """How many samples the page shows."""
-        return PREVIEWS if self._options.card is None else self._options.card.previews
-
-    def _finish(
-        self,
-        common: Schema | None,
-        shards: list[manifest.Shard],
-        statistics: Statistics,
-        classes: Mapping[str, int],
-        sink: FileSink,
-    ) -> None:
-        """Writes what is beside the shards and their indexes."""
-        overview = manifest.Manifest(
-            form=NAME,
-            profile=self._options.profile,
-            chunker=self._options.chunker,
-            schema=common,
-            shards=tuple(shards),
-            card=self._options.card,
-            classes=classes,
-        )
-        write_file(sink, "metadata.txt", "".join(f"{shard.path}\n" for shard in shards).encode())
-        write_file(sink, MANIFEST, overview.to_bytes())
-        for path, content in described(overview, statistics).items():
-            write_file(sink, path, content)
+        self._writer().assemble(parts, sink, mixed=mixed)
 
     def load(self, source: ObjectDirectory | ObjectFile) -> PublishedSamples | None:
         if not isinstance(source, ObjectDirectory) or not source.contains(MANIFEST):
             return None
-        # The folders of shards and of their indexes are needed next.
-        source.prefetch([MANIFEST, *(path.partition("/")[0] for path in shard_paths(0))])
-        fields = manifest.read_json(source.open(MANIFEST))
-        if not manifest.is_manifest(fields) or fields.get("form") != NAME:
-            return None
-        overview = manifest.parse_manifest(fields, f"{source.name}/{MANIFEST}", source.limits)
-        return TarShardSamples(source, overview, self._codec)
+        from ipfs_dataset_plugins.tar_shards.samples import open_samples  # noqa: PLC0415 - see above
 
+        return open_samples(source, self._options)
 
-def _own_schema(schema: codecs.Schema) -> tuple[str, bytes]:
-    """Returns the member that a sample needs which is not put together like the first."""
-    return OWN_SCHEMA, codecs.schema_text(schema).encode()
+    def _writer(self) -> DatasetWriter:
+        from ipfs_dataset_plugins.tar_shards.dataset_writer import DatasetWriter  # noqa: PLC0415
+
+        return DatasetWriter(self._options)

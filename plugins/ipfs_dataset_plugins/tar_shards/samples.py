@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipfs_dataset_core import DatasetInfo, FormatError, IPFSDatasetError, PublishedSamples
 from ipfs_dataset_plugins.archives.buffered import RandomAccessFile
-from ipfs_dataset_plugins.tar_shards import codecs, manifest
+from ipfs_dataset_plugins.tar_shards import MANIFEST, NAME, codecs, manifest
 from ipfs_dataset_plugins.tar_shards.manifest import OWN_SCHEMA, TRAILER
+from ipfs_dataset_plugins.tar_shards.shard_writer import shard_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ipfs_dataset_core import ObjectDirectory, ObjectFile, Span
+    from ipfs_dataset_core import ExporterOptions, ObjectDirectory, ObjectFile, Span
 
 PIECE_BYTES = 4 << 20
 # What is fetched ahead must still be in the cache when it is read.
@@ -27,6 +28,27 @@ _KEY = re.compile(r"[0-9a-f]{16}(-[1-9][0-9]{0,6})?\.")
 _KEY_BYTES = re.compile(_KEY.pattern.encode())
 # How many bytes of a header hold the name.
 _NAME = 100
+
+
+def open_samples(source: ObjectDirectory, options: ExporterOptions) -> TarShardSamples | None:
+    """Returns the samples of a directory, None where its manifest is not one of this form.
+
+    Args:
+        source: The directory, which has a manifest.
+        options: `codecs` and `allow_pickle` are used.
+
+    Raises:
+        FormatError: The manifest is damaged.
+        LimitError: It is too large.
+    """
+    # The folders of shards and of their indexes are needed next.
+    source.prefetch([MANIFEST, *(path.partition("/")[0] for path in shard_paths(0))])
+    fields = manifest.read_json(source.open(MANIFEST))
+    if not manifest.is_manifest(fields) or fields.get("form") != NAME:
+        return None
+    overview = manifest.parse_manifest(fields, f"{source.name}/{MANIFEST}", source.limits)
+    codec = codecs.SampleCodec(options.codecs, allow_pickle=options.allow_pickle)
+    return TarShardSamples(source, overview, codec)
 
 
 class _OpenShard(NamedTuple):

@@ -1,4 +1,4 @@
-"""Datasets published by the original library: a JSON list of TAR shards of ``torch.save`` samples.
+"""Samples of datasets of the original library: a JSON list of TAR shards of ``torch.save`` samples.
 
 The JSON is ``{"identifier": "ipfs-dataset", "version": "1.0", "list": [CID, …]}``. Each shard is a file,
 whose members are in the order of the samples. They are read with ``weights_only=True``; other pickles need
@@ -16,55 +16,46 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipfs_dataset_core import (
-    Exporter,
-    ExportError,
     FormatError,
     Limits,
-    ObjectFile,
     PublishedSamples,
 )
 from ipfs_dataset_plugins.tar.reader import TarReader
-from ipfs_dataset_plugins.tar_shards import manifest
 from ipfs_dataset_plugins.tar_shards.codecs.scalars import shown
 from ipfs_dataset_plugins.tar_shards.samples import even_blocks
 from ipfs_dataset_plugins.torch_files import check_torch_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from ipfs_dataset_core import ExporterOptions, FileSink, MemberIndex, ObjectDirectory, Span
+    from ipfs_dataset_core import MemberIndex, ObjectFile, Span
 
-NAME = "original"
 VERSION = "1.0"
 _DEFAULT_LIMITS = Limits()
 
 
-class Original(Exporter):
-    """Reads datasets of the original library; it does not write them."""
+def open_samples(
+    source: ObjectFile, fields: Mapping[str, Any], *, allow_pickle: bool
+) -> OriginalSamples:
+    """Returns the samples of a dataset.
 
-    def __init__(self, options: ExporterOptions) -> None:
-        self._allow_pickle = options.allow_pickle
+    Args:
+        source: The JSON file.
+        fields: What it consists of.
+        allow_pickle: As for `load_sample`.
 
-    def export(self, samples: Iterable[Any], sink: FileSink) -> None:
-        raise ExportError(
-            f"The form {NAME!r} is only read, for it consists of pickles: publish as 'tar_shards'"
+    Raises:
+        FormatError: It is damaged, or of another version.
+    """
+    shards = fields["list"]
+    if fields.get("version") != VERSION:
+        raise FormatError(
+            f"{source.name!r} is of the unknown version {shown(fields.get('version'))}: "
+            f"the original library wrote {VERSION!r}"
         )
-
-    def load(self, source: ObjectDirectory | ObjectFile) -> PublishedSamples | None:
-        if not isinstance(source, ObjectFile):
-            return None
-        fields = manifest.read_json(source)
-        if not manifest.is_manifest(fields) or "list" not in fields:
-            return None
-        shards = fields["list"]
-        if fields.get("version") != VERSION:
-            raise FormatError(
-                f"{source.name!r} is of the unknown version {shown(fields.get('version'))}: "
-                f"the original library wrote {VERSION!r}"
-            )
-        if type(shards) is not list or not all(type(cid) is str for cid in shards):
-            raise FormatError(f"{source.name!r} is damaged: its list is not one of CIDs")
-        return OriginalSamples(source, tuple(shards), allow_pickle=self._allow_pickle)
+    if type(shards) is not list or not all(type(cid) is str for cid in shards):
+        raise FormatError(f"{source.name!r} is damaged: its list is not one of CIDs")
+    return OriginalSamples(source, tuple(shards), allow_pickle=allow_pickle)
 
 
 class _Shard(NamedTuple):

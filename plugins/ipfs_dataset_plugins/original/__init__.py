@@ -1,0 +1,1 @@
+"""Datasets published by the original library, which are only read."""

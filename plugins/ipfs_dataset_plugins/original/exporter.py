@@ -1,0 +1,36 @@
+"""Recognises datasets of the original library; what reads their samples is imported only for one of these."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ipfs_dataset_core import Exporter, ExportError, ObjectFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ipfs_dataset_core import ExporterOptions, FileSink, ObjectDirectory, PublishedSamples
+
+
+class Original(Exporter):
+    """Reads datasets of the original library; it does not write them."""
+
+    def __init__(self, options: ExporterOptions) -> None:
+        self._allow_pickle = options.allow_pickle
+
+    def export(self, samples: Iterable[Any], sink: FileSink) -> None:
+        raise ExportError(
+            "The form 'original' is only read, for it consists of pickles: publish as 'tar_shards'"
+        )
+
+    def load(self, source: ObjectDirectory | ObjectFile) -> PublishedSamples | None:
+        if not isinstance(source, ObjectFile):
+            return None
+        from ipfs_dataset_plugins.tar_shards import manifest  # noqa: PLC0415 - only for files
+
+        fields = manifest.read_json(source)
+        if not manifest.is_manifest(fields) or "list" not in fields:
+            return None
+        from ipfs_dataset_plugins.original.samples import open_samples  # noqa: PLC0415 - as above
+
+        return open_samples(source, fields, allow_pickle=self._allow_pickle)
