@@ -43,6 +43,12 @@ class JoinedDatasets(ConcatDataset[Any]):
         except IPFSDatasetError as error:
             raise shortened(error) from error.__cause__
 
+    def __repr__(self) -> str:
+        """Returns how many samples of which datasets there are."""
+        return (
+            f"<{type(self).__name__} {len(self)} samples of {', '.join(map(repr, self.datasets))}>"
+        )
+
     def __add__(self, other: Any) -> JoinedDatasets:
         """Returns these datasets followed by another."""
         return JoinedDatasets([*self.datasets, other])

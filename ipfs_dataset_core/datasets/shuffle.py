@@ -122,6 +122,10 @@ class ShuffleDataset(ResumableStream):
             batch_size = getattr(below, "_batch", None)
         self._start_progress(batch_size)
 
+    def __repr__(self) -> str:
+        """Returns what is shuffled, and how."""
+        return f"<{type(self).__name__} buffer of {self._buffer_size}, seed {self._seed}, of {self._dataset!r}>"
+
     def __iter__(self) -> Iterator[Any]:
         return StreamIterator(self)
 

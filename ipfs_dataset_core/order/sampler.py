@@ -116,6 +116,10 @@ class BlockShuffleSampler(DistributedSampler[int]):
         self._position = self._began = 0
         self._read = self._warned = False
 
+    def __repr__(self) -> str:
+        """Returns what is shuffled, and how."""
+        return f"<{type(self).__name__} seed {self.seed}, epoch {self.epoch}, of {self.dataset!r}>"
+
     def __iter__(self) -> Iterator[int]:
         return SamplerIterator(self)
 

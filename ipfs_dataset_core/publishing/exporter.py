@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ipfs_dataset_core.addressing.object_url import redacted
 from ipfs_dataset_core.addressing.sources import given_address, mistaken_port
 from ipfs_dataset_core.datasets.imported import ImportedDataset
 from ipfs_dataset_core.datasets.published import exporters_of, find_published, named_exporter
@@ -121,6 +122,11 @@ class IPFSDatasetExporter:
             allow_pickle=allow_pickle,
             keep_files=keep_files,
         )
+
+    def __repr__(self) -> str:
+        """Returns where it publishes, without secrets."""
+        where = "the node of this machine, or its store" if self._address is None else self._address
+        return f"<{type(self).__name__} to {redacted(where)}>"
 
     def export_to_ipfs(
         self,

@@ -93,8 +93,10 @@ def test_a_sum_of_datasets_is_read_in_batches(datasets):
     joined = datasets[0] + datasets[1] + datasets[2]
     assert isinstance(joined, JoinedDatasets)
     assert len(joined.datasets) == 3
+    assert repr(joined) == f"<JoinedDatasets 60 samples of {', '.join(map(repr, datasets))}>"
     again = pickle.loads(pickle.dumps(joined))
     sampler = BlockShuffleSampler(joined, batch_size=8)
+    assert repr(sampler) == f"<BlockShuffleSampler seed 0, epoch 0, of {joined!r}>"
     batches = list(DataLoader(again, 8, sampler=sampler, collate_fn=as_it_is))
     expected = [sample for dataset in datasets for sample in dataset]
     assert sorted(sample for batch in batches for sample in batch) == sorted(expected)

@@ -11,7 +11,14 @@ import torch
 from torch.utils.data import DataLoader
 
 import ipfs_dataset
-from ipfs_dataset import IPFSDataset, IPFSDatasetExporter, IPFSIterableDataset, IPFSObject, load
+from ipfs_dataset import (
+    IPFSDataset,
+    IPFSDatasetExporter,
+    IPFSIterableDataset,
+    IPFSObject,
+    ShuffleDataset,
+    load,
+)
 from ipfs_dataset_core.datasets.imported import ImportedDataset
 from ipfs_dataset_core.errors import AddressError, FormatError, ObjectNotFoundError, TransportError
 from tests.support.builders import noise, one_file, tar_bytes, tree, zip_bytes
@@ -190,6 +197,16 @@ def test_a_repr_of_files_makes_no_request_and_has_no_secrets():
         "gateway http://g.invalid>"
     )
     assert repr(IPFSDataset([])).startswith("<IPFSDataset no objects from")
+
+
+def test_a_repr_of_what_is_made_of_datasets_names_them():
+    root, _ = one_file(zip_bytes(MEMBERS))
+    stream = IPFSIterableDataset(str(root), "/ip4/127.0.0.1/tcp/5001")
+    shuffled = ShuffleDataset(stream, buffer_size=7, seed=3)
+    assert repr(shuffled) == f"<ShuffleDataset buffer of 7, seed 3, of {stream!r}>"
+    exporter = IPFSDatasetExporter("http://user:secret@127.0.0.1:5001")
+    assert repr(exporter) == "<IPFSDatasetExporter to http://127.0.0.1:5001>"
+    assert "this machine" in repr(IPFSDatasetExporter())
 
 
 def test_users_find_what_they_need_by_completion(store):
