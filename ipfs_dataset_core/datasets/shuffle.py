@@ -124,7 +124,8 @@ class ShuffleDataset(ResumableStream):
 
     def __repr__(self) -> str:
         """Returns what is shuffled, and how."""
-        return f"<{type(self).__name__} buffer of {self._buffer_size}, seed {self._seed}, of {self._dataset!r}>"
+        how = f"buffer of {self._buffer_size}, seed {self._seed}"
+        return f"<{type(self).__name__} {how}, of {self._dataset!r}>"
 
     def __iter__(self) -> Iterator[Any]:
         return StreamIterator(self)
