@@ -6,6 +6,7 @@ grow with their size: chunks, hashes, and the balanced tree of links above them.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import deque
 from types import MappingProxyType
@@ -15,7 +16,7 @@ import attrs
 
 from ipfs_dataset_core.errors import AddressError, ExportError
 from ipfs_dataset_core.ipld import dag_pb, hamt
-from ipfs_dataset_core.ipld.cid import CID, DAG_PB, RAW, make_cid
+from ipfs_dataset_core.ipld.cid import CID, DAG_PB, RAW, SHA2_256_PREFIX, make_cid
 from ipfs_dataset_core.ipld.directory import encode_name
 from ipfs_dataset_core.ipld.unixfs import NodeType, UnixFS, leaf_frame
 
@@ -44,6 +45,8 @@ _MOST_PIECES = 1024
 _BUFFER_BYTES = 4 << 20
 # Batches of leaves that another thread hashes, or has hashed, while the next batch is written.
 _HASHED_AHEAD = 2
+# Bytes of leaves that are handed to that thread at once: to wake it takes as long as to hash 100 KB.
+_HASHED_AT_ONCE = 2 << 20
 # Bytes. Kubo has the same limit, which leaves room for the frame of a leaf in a block of 2 MiB.
 _MAX_CHUNK = (2 << 20) - 256
 # Directories inside each other; building them recurses.
@@ -195,9 +198,10 @@ class FileBuilder:
     Args:
         profile: The import profile.
         emit: Receives each block with its CID.
-        observe: Receives the bytes of the file, leaf by leaf; None where nobody needs them.
-        hashing: Hashes leaves in another thread, while the next ones are written; None hashes them at once.
+        hashing: Has one thread, which hashes leaves while the next ones are written; None hashes them at
+            once.
         cut: Finds leaves by their content; needed where that is the profile's chunker.
+        with_digest: Whether to compute the SHA-256 of the file, beside that of its leaves; see `digest`.
 
     Raises:
         ExportError: The profile's chunker needs `cut`.
@@ -207,17 +211,21 @@ class FileBuilder:
         self,
         profile: Profile,
         emit: Emit,
-        observe: Callable[[bytes], None] | None = None,
         hashing: Executor | None = None,
         cut: Cut | None = None,
+        *,
+        with_digest: bool = False,
     ) -> None:
         if profile.chunker == "buzhash" and cut is None:
             raise ExportError("The chunker 'buzhash' needs what finds the leaves; pass it as cut=")
         self._cut = cut
         self._profile = profile
         self._emit = emit
-        self._observe = observe
         self._hashing = hashing
+        self._leaves = _LeafHasher(profile, with_digest=with_digest)
+        # Leaves that are complete, and wait until they are worth waking the other thread.
+        self._payloads: list[bytes] = []
+        self._payload_bytes = 0
         # What the next leaf starts with, uncopied until it is complete.
         self._pieces: list[bytes] = []
         # The same, where leaves are found by their content.
@@ -316,6 +324,7 @@ class FileBuilder:
                 self._end_leaf()
         elif not self._complete:
             self._add_leaves([b""])
+        self._hash_leaves()
         self._emit_hashed(0)
         level = 0
         while level < len(self._levels) - 1 or len(self._levels[level]) > 1:
@@ -326,15 +335,21 @@ class FileBuilder:
         return Built(CID.from_bytes(root.cid), root.size, root.tsize)
 
     def _add_leaves(self, payloads: list[bytes]) -> None:
-        self._complete += sum(map(len, payloads))
-        if self._observe is not None:
-            for payload in payloads:
-                self._observe(payload)
+        size = sum(map(len, payloads))
+        self._complete += size
+        self._payloads += payloads
+        self._payload_bytes += size
+        if self._hashing is None or self._payload_bytes >= _HASHED_AT_ONCE:
+            self._hash_leaves()
+
+    def _hash_leaves(self) -> None:
+        """Hashes the leaves that are complete, or hands them to the other thread."""
+        payloads, self._payloads, self._payload_bytes = self._payloads, [], 0
         if self._hashing is None:
-            for leaf in _leaves(payloads, self._profile):
+            for leaf in self._leaves.hashed(payloads):
                 self._add_leaf(leaf)
         elif payloads:
-            self._hashed.append(self._hashing.submit(_leaves, payloads, self._profile))
+            self._hashed.append(self._hashing.submit(self._leaves.hashed, payloads))
             self._emit_hashed(_HASHED_AHEAD)
 
     def _emit_hashed(self, most: int) -> None:
@@ -342,6 +357,17 @@ class FileBuilder:
         while len(self._hashed) > most:
             for leaf in self._hashed.popleft().result():
                 self._add_leaf(leaf)
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of the file, once it is finished.
+
+        Raises:
+            ExportError: The builder was made without `with_digest`.
+        """
+        if self._leaves.digest is None:
+            raise ExportError("The builder computes no digest; pass with_digest=True")
+        return self._leaves.digest.digest()
 
     def _add_leaf(self, leaf: _Leaf) -> None:
         self._emit(leaf.cid, leaf.block)
@@ -367,18 +393,41 @@ class FileBuilder:
         self._add(level + 1, _Child(cid.to_bytes(), sum(sizes), tsize))
 
 
-def _leaves(payloads: list[bytes], profile: Profile) -> list[_Leaf]:
-    """Returns the blocks of leaves of a file, hashed."""
-    leaves = []
-    for payload in payloads:
-        if profile.raw_leaves:
-            leaves.append(_Leaf(make_cid(payload, RAW), payload, len(payload)))
-        else:
-            prefix, suffix = leaf_frame(NodeType.FILE, len(payload))
-            block = b"".join((prefix, payload, suffix))
-            cid = make_cid(block, DAG_PB, profile.cid_version)
-            leaves.append(_Leaf(cid, block, len(payload)))
-    return leaves
+class _LeafHasher:
+    """Makes the leaves of one file, in order, and where that is wanted the SHA-256 of the file.
+
+    Args:
+        profile: How leaves become blocks.
+        with_digest: Whether to compute the SHA-256 of the file.
+    """
+
+    def __init__(self, profile: Profile, *, with_digest: bool) -> None:
+        self._profile = profile
+        self._with_digest = with_digest
+        self.digest: hashlib._Hash | None = None
+
+    def hashed(self, payloads: list[bytes]) -> list[_Leaf]:
+        """Returns the blocks of the next leaves, hashed."""
+        leaves = []
+        for payload in payloads:
+            if self._profile.raw_leaves:
+                digest = hashlib.sha256(payload)
+                cid = CID(1, RAW, SHA2_256_PREFIX + digest.digest())
+                leaves.append(_Leaf(cid, payload, len(payload)))
+            else:
+                digest = None
+                prefix, suffix = leaf_frame(NodeType.FILE, len(payload))
+                block = b"".join((prefix, payload, suffix))
+                cid = make_cid(block, DAG_PB, self._profile.cid_version)
+                leaves.append(_Leaf(cid, block, len(payload)))
+            if not self._with_digest:
+                continue
+            if self.digest is not None:
+                self.digest.update(payload)
+            else:
+                # The file starts with its first leaf, whose hash is computed already where it is raw.
+                self.digest = hashlib.sha256(payload) if digest is None else digest
+        return leaves
 
 
 def build_directory(entries: Iterable[tuple[str, Built]], profile: Profile, emit: Emit) -> Built:

@@ -80,13 +80,13 @@ CODEC_NAMES = {
     0xF102: "fil-commitment-sealed",
 }
 
-_SHA2_256 = b"\x12\x20"
+SHA2_256_PREFIX = b"\x12\x20"
 _V0_TEXT = 46
 _V0_BYTES = 34
 _V1_BYTES = 36
 # What nearly every link starts with: version 1, one of two codecs, sha2-256 of 32 bytes.
 _PREFIXES = {RAW: b"\x01\x55", DAG_PB: b"\x01\x70"}
-_COMMON = {prefix + _SHA2_256: codec for codec, prefix in _PREFIXES.items()}
+_COMMON = {prefix + SHA2_256_PREFIX: codec for codec, prefix in _PREFIXES.items()}
 
 
 @attrs.frozen
@@ -176,7 +176,7 @@ class CID:
     @property
     def digest(self) -> bytes:
         """The digest of the block, without hash code and length."""
-        if self.multihash[:2] == _SHA2_256:
+        if self.multihash[:2] == SHA2_256_PREFIX:
             return self.multihash[2:]
         return split_multihash(self.multihash)[1]
 
@@ -202,7 +202,7 @@ def _text(cid: CID) -> str:
 
 
 def _decode(raw: bytes, *, versions: tuple[int, ...]) -> CID:
-    if 0 in versions and raw[:2] == _SHA2_256:
+    if 0 in versions and raw[:2] == SHA2_256_PREFIX:
         if len(raw) != _V0_BYTES:
             raise FormatError(f"version 0 has {_V0_BYTES} bytes, not {len(raw)}.")
         return CID(0, DAG_PB, raw)
@@ -222,7 +222,7 @@ def read_cid(buffer: bytes, position: int) -> tuple[CID, int]:
     """
     if buffer[position : position + 4] in _COMMON:
         end = position + _V1_BYTES
-    elif buffer[position : position + 2] == _SHA2_256:
+    elif buffer[position : position + 2] == SHA2_256_PREFIX:
         end = position + _V0_BYTES
     else:
         end = position
@@ -250,7 +250,7 @@ def make_cid(block: bytes | memoryview, codec: int, version: int = 1) -> CID:
     if version == 0 and codec != DAG_PB:
         named = CODEC_NAMES.get(codec, f"the multicodec {codec:#x}")
         raise AddressError(f"CID version 0 cannot name {named}; use version 1.")
-    return CID(version, codec, _SHA2_256 + hashlib.sha256(block).digest())
+    return CID(version, codec, SHA2_256_PREFIX + hashlib.sha256(block).digest())
 
 
 def hasher(cid: CID) -> Hasher:

@@ -242,9 +242,8 @@ class IPFSDatasetExporter:
             root = self._publish(write, given(), count, again=again)
         else:
             sink = TreeSink(self._profile, lambda _, block: count.made(len(block)))
-            with closing(sink):
-                write(given(), sink)
-                root = sink.finish()
+            write(given(), sink)
+            root = sink.finish()
         record = make_record(part, root, contents[-1], settings)
         if finished is not None:
             finished.add(record)

@@ -13,7 +13,6 @@ from ipfs_dataset_core.errors import ExportError, ObjectNotFoundError, Transport
 from ipfs_dataset_core.interfaces import FileSink, SinkFile, pin_arguments
 from ipfs_dataset_core.ipld import FileBuilder, build_tree
 from ipfs_dataset_core.publishing import buzhash
-from ipfs_dataset_core.publishing.file_digest import DigestThread
 from ipfs_dataset_core.publishing.upload import MOST_LOSSES, BlockUpload, UploadCount, with_advice
 from ipfs_dataset_core.sources.retry import with_retries
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.ipld import CID, Built, Profile
-    from ipfs_dataset_core.publishing.file_digest import FileDigest
 
 
 log = logging.getLogger(__name__)
@@ -79,9 +77,8 @@ def publish(
             blocks: list[CID] = []
             emit = _noting(upload.emit, blocks) if pin == "direct" else upload.emit
             sink = TreeSink(profile, emit, hashing)
-            with closing(sink):
-                write(samples, sink)
-                root = sink.finish()
+            write(samples, sink)
+            root = sink.finish()
             upload.finish()
         try:
             with_retries(partial(_pin, transport, root, blocks, pin, name), retries)
@@ -131,7 +128,8 @@ class TreeSink(FileSink):
     Args:
         profile: The import profile.
         emit: Receives each block with its CID.
-        hashing: Hashes leaves in another thread, while the next ones are written; None hashes them at once.
+        hashing: Has one thread, which hashes leaves while the next ones are written; None hashes them at
+            once.
     """
 
     def __init__(
@@ -144,8 +142,7 @@ class TreeSink(FileSink):
         self._emit = emit
         self._hashing = hashing
         self._built: dict[str, Built] = {}
-        self._digests: dict[str, FileDigest] = {}
-        self._thread = DigestThread()
+        self._digests: dict[str, bytes] = {}
         self._open: str | None = None
 
     def create(self, path: str) -> SinkFile:
@@ -154,8 +151,9 @@ class TreeSink(FileSink):
         if path in self._built:
             raise ExportError(f"{path!r} was written already")
         self._open = path
-        digest = self._digests[path] = self._thread.file()
-        builder = FileBuilder(self._profile, self._emit, digest.add, self._hashing, buzhash.cut)
+        builder = FileBuilder(
+            self._profile, self._emit, self._hashing, buzhash.cut, with_digest=True
+        )
         return _TreeFile(builder, self._closed)
 
     def cid_of(self, path: str) -> CID:
@@ -166,10 +164,6 @@ class TreeSink(FileSink):
         if path not in self._digests:
             raise ExportError(f"{path!r} was written elsewhere: its SHA-256 is not known")
         return self._digests[path].hex()
-
-    def close(self) -> None:
-        """Ends the thread that computes digests; the sink is used up."""
-        self._thread.close()
 
     def built(self, path: str) -> Built:
         try:
@@ -188,14 +182,15 @@ class TreeSink(FileSink):
             raise ExportError(f"{self._open!r} was never closed")
         return build_tree(self._built.items(), self._profile, self._emit).cid
 
-    def _closed(self, built: Built) -> None:
+    def _closed(self, builder: FileBuilder) -> None:
         assert self._open is not None
-        self._built[self._open] = built
+        self._built[self._open] = builder.finish()
+        self._digests[self._open] = builder.digest
         self._open = None
 
 
 class _TreeFile(SinkFile):
-    def __init__(self, builder: FileBuilder, closed: Callable[[Built], None]) -> None:
+    def __init__(self, builder: FileBuilder, closed: Callable[[FileBuilder], None]) -> None:
         self._builder = builder
         self._on_close = closed
 
@@ -221,7 +216,7 @@ class _TreeFile(SinkFile):
     def close(self) -> None:
         if not self.closed:
             super().close()
-            self._on_close(self._builder.finish())
+            self._on_close(self._builder)
 
     def __del__(self) -> None:
         """Drops a file that was never closed; `io` would close it, and so publish what is cut off.

@@ -1,12 +1,14 @@
 import hashlib
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipfs_dataset_core.errors import AddressError
+from ipfs_dataset_core.errors import AddressError, ExportError
 from ipfs_dataset_core.ipld import PROFILES, FileBuilder, get_profile, parse_file
 from tests.ipld.blocks import CIDV1, Blocks, pattern, read_file
 
@@ -237,6 +239,26 @@ def test_leaves_end_where_the_writer_ends_them(profile):
     assert len(ended) == len(parts) + 1
     assert all(part in leaf for part, leaf in zip(parts, ended, strict=False))
     assert leaves_of(profile) == _leaves_of_whole(profile, b"".join(pieces))
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+@pytest.mark.parametrize("profile", [CIDV1, PROFILES["unixfs-v0-2015"]])
+@pytest.mark.parametrize("size", [0, 1, 999_999, 1_000_000, 1_000_001, 7_654_321])
+def test_the_digest_is_the_sha256_of_the_file(profile, size, threads):
+    profile, data = attrs.evolve(profile, name="t", chunk_size=1_000_000), pattern(size)
+    with ThreadPoolExecutor(1) if threads else nullcontext() as hashing:
+        builder = FileBuilder(profile, Blocks().emit, hashing, with_digest=True)
+        for start in range(0, size, 300_000):
+            builder.write(data[start : start + 300_000])
+        assert builder.finish() == Blocks().add(data, profile)
+        assert builder.digest == hashlib.sha256(data).digest()
+
+
+def test_a_digest_that_was_not_computed_is_an_error():
+    builder = FileBuilder(CIDV1, Blocks().emit)
+    builder.finish()
+    with pytest.raises(ExportError, match="with_digest"):
+        _ = builder.digest
 
 
 def _leaves_of_whole(profile, data):

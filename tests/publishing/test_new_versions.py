@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,10 +26,10 @@ MIB = 1 << 20
 def blocks_of(samples, shard_bytes=256 * MIB):
     """Returns the blocks of a dataset by CID, and what its manifest says of the shards."""
     blocks: dict[CID, bytes] = {}
-    with closing(TreeSink(PROFILE, blocks.__setitem__)) as sink:
-        TarShards(ExporterOptions(shard_bytes=shard_bytes)).export(iter(samples), sink)
-        manifest = json.loads(blocks[sink.cid_of("manifest.json")])
-        sink.finish()
+    sink = TreeSink(PROFILE, blocks.__setitem__)
+    TarShards(ExporterOptions(shard_bytes=shard_bytes)).export(iter(samples), sink)
+    manifest = json.loads(blocks[sink.cid_of("manifest.json")])
+    sink.finish()
     return blocks, manifest["shards"]
 
 

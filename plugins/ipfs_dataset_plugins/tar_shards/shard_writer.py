@@ -86,10 +86,9 @@ def shard_paths(number: int) -> tuple[str, str]:
 
 
 # What all members of a suffix and a size have in common: what checksums of a sample take before the content,
-# the CRC-32 and the Adler-32 of that where it comes first, the bytes of the member in the shard, what its
-# header has between key and checksum, that checksum without the digits of the key, and the zeros behind the
-# content.
-_Frame = tuple[bytes, int, int, int, bytes, int, bytes]
+# the bytes of the member in the shard, what its header has between key and checksum, that checksum without
+# the digits of the key, and the zeros behind the content.
+_Frame = tuple[bytes, int, bytes, int, bytes]
 
 
 def new_member_frame(suffix: str, size: int, mark: str = ".") -> _Frame:
@@ -100,14 +99,11 @@ def new_member_frame(suffix: str, size: int, mark: str = ".") -> _Frame:
         size: Bytes of its content.
         mark: What is between the key and the suffix.
     """
-    name = b"%b\0%d\0" % (suffix.encode(), size)
     start, checksum = _named_like(mark + suffix)
     digits = b"%011o" % size
     padding = _ZEROS[: -size % _RECORD]
     return (
-        name,
-        _crc32(name, 0),
-        _adler32(name, 1),
+        b"%b\0%d\0" % (suffix.encode(), size),
         _RECORD + size + len(padding),
         b"%b%b%b" % (start, digits, _TIME),
         checksum + sum(digits),
@@ -146,17 +142,14 @@ def _check_sizes(members: list[tuple[str, bytes]], key: bytes) -> None:
             )
 
 
-def _checksums(
-    members: list[tuple[str, bytes]], frames: list[_Frame], size: int
-) -> tuple[int, int]:
-    """Returns the CRC-32 and the Adler-32 of a sample that has `size` bytes in the shard."""
-    _, crc, adler, _, _, _, _ = frames[0]
-    content = [members[0][1]]
-    for (_, payload), frame in zip(members[1:], frames[1:], strict=True):
-        content += (frame[0], payload)
-    if size <= _SMALL and len(content) > 1:
-        content = [b"".join(content)]
-    for piece in content:
+def _checksums(pieces: list[bytes], size: int) -> tuple[int, int]:
+    """Returns the CRC-32 and the Adler-32 of the names and contents of a sample, which has `size` bytes."""
+    if size <= _SMALL:
+        joined = b"".join(pieces)
+        adler32 = _short_adler32 if len(joined) < _SHORT else _adler32
+        return _crc32(joined, 0), adler32(joined, 1)
+    crc, adler = 0, 1
+    for piece in pieces:
         crc = _crc32(piece, crc)
         adler = (_short_adler32 if len(piece) < _SHORT else _adler32)(piece, adler)
     return crc, adler
@@ -198,9 +191,15 @@ class ShardWriter:
         Raises:
             ExportError: One is larger than a TAR holds.
         """
-        frames = [member_frame(suffix, len(payload)) for suffix, payload in members]
-        size = sum([frame[3] for frame in frames])
-        crc, adler = _checksums(members, frames, size)
+        size = 0
+        frames: list[_Frame] = []
+        named: list[bytes] = []
+        for suffix, payload in members:
+            frame = member_frame(suffix, len(payload))
+            frames.append(frame)
+            named += (frame[0], payload)
+            size += frame[1]
+        crc, adler = _checksums(named, size)
         key = b"%08x%08x" % (crc, adler)
         if size > _MAX_MEMBER_BYTES:
             _check_sizes(members, key)
@@ -239,9 +238,7 @@ class ShardWriter:
         """Adds a sample to what is to be written."""
         share = sum(key)
         pieces: list[bytes] = []
-        for (_, payload), (_, _, _, _, middle, checksum, padding) in zip(
-            members, frames, strict=True
-        ):
+        for (_, payload), (_, _, middle, checksum, padding) in zip(members, frames, strict=True):
             pieces += (key, middle, header_end(checksum + share), payload, padding)
         if size <= _SMALL:
             self._waiting.append(b"".join(pieces))
