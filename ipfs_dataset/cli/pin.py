@@ -58,8 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         pins = list_pins(arguments.at)
     if arguments.json:
-        print_json([{"cid": str(pin.cid), "name": pin.name} for pin in pins])
+        print_json([{"cid": str(pin.cid), "name": pin.name, "kind": pin.kind} for pin in pins])
     else:
         for pin in pins:
-            print_line(f"{pin.cid}  {pin.name}".rstrip())
+            alone = "  (blocks alone)" if pin.kind == "direct" else ""
+            print_line(f"{pin.cid}  {pin.name}".rstrip() + alone)
     return 0

@@ -41,11 +41,14 @@ class Pin:
         cid: Its root.
         name: What the pin is called, "" where it has no name.
         status: ``"pinned"``; of pinning services also ``"queued"``, ``"pinning"`` and ``"failed"``.
+        kind: ``"recursive"``: with all that it links to; ``"direct"``: only the blocks of the DAG that are
+            pinned one by one, as `IPFSDatasetExporter.assemble` does with ``pin="direct"``.
     """
 
     cid: CID
     name: str = ""
     status: str = "pinned"
+    kind: str = "recursive"
 
 
 class Transport(ABC):
@@ -227,6 +230,18 @@ class Transport(ABC):
         """
         raise NotImplementedError
 
+    def pinned_blocks(self) -> Iterator[CID]:
+        """Yields the blocks that are pinned without what they link to."""
+        raise NotImplementedError
+
+    def unpin_blocks(self, cids: Sequence[CID]) -> None:
+        """Undoes `pin_blocks`: the blocks may then be removed some time.
+
+        Args:
+            cids: Blocks that `pinned_blocks` yielded.
+        """
+        raise NotImplementedError
+
     def addresses(self) -> list[str]:
         """Returns the multiaddrs at which other nodes reach this one."""
         raise NotImplementedError
@@ -341,6 +356,12 @@ class WrapperTransport(Transport):
 
     def pin_blocks(self, cids: Sequence[CID]) -> None:
         self.wrapped.pin_blocks(cids)
+
+    def pinned_blocks(self) -> Iterator[CID]:
+        return self.wrapped.pinned_blocks()
+
+    def unpin_blocks(self, cids: Sequence[CID]) -> None:
+        self.wrapped.unpin_blocks(cids)
 
     def addresses(self) -> list[str]:
         return self.wrapped.addresses()

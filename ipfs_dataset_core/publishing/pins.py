@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import attrs
@@ -15,9 +15,14 @@ from ipfs_dataset_core.addressing.sources import (
     file_path,
     given_address,
 )
-from ipfs_dataset_core.errors import AddressError, TransportError
+from ipfs_dataset_core.errors import (
+    AddressError,
+    IPFSDatasetError,
+    ObjectNotFoundError,
+    TransportError,
+)
 from ipfs_dataset_core.interfaces import Pin, pin_arguments
-from ipfs_dataset_core.ipld import CID
+from ipfs_dataset_core.ipld import CID, RAW, links, verify
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.reading.connections import connect, options_for, write_address
 from ipfs_dataset_core.sources.retry import with_retries
@@ -25,7 +30,7 @@ from ipfs_dataset_core.toolkit.data_folders import StoreFolder
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from typing_extensions import Unpack
 
@@ -33,11 +38,17 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.options import OptionArguments
     from ipfs_dataset_core.toolkit.data_folders import CleanedStore
 
+# Of more blocks that are pinned one by one, each counts as a root: a request for each takes too long.
+_MAX_LOOKED_AT = 10_000
+
 
 def list_pins(
     address: str | os.PathLike[str] | None = None, **options: Unpack[OptionArguments]
 ) -> list[Pin]:
-    """Returns the pins of whole DAGs that a node, a store or a pinning service has, by name and CID.
+    """Returns the pins that a node, a store or a pinning service has, by name and CID.
+
+    Blocks that are pinned one by one, as by ``assemble(pin="direct")``, are one pin of the kind ``"direct"``
+    for each root.
 
     Args:
         address: A node's RPC API, the folder of an embedded store, or ``pinning+https://service/path``, whose
@@ -50,7 +61,12 @@ def list_pins(
         TransportError: The node did not answer, or refused.
     """
     with _pinning(address, Options.from_arguments(options)) as transport:
-        return sorted(transport.pins(), key=lambda pin: (pin.name, str(pin.cid)))
+        found = list(transport.pins())
+        whole = {pin.cid.to_v1() for pin in found}
+        found += [
+            Pin(cid=root, kind="direct") for root in _direct(transport) if root.to_v1() not in whole
+        ]
+        return sorted(found, key=lambda pin: (pin.name, str(pin.cid)))
 
 
 def add_pin(
@@ -100,6 +116,8 @@ def remove_pin(
 ) -> None:
     """Removes a pin; the blocks stay until the node collects garbage, or `clean_store` removes them.
 
+    Of a root whose blocks are pinned one by one, the pins of those are removed that no other such root has.
+
     Args:
         cid: The root: a CID, or a URL such as ``ipfs://CID``.
         address: As for `list_pins`.
@@ -112,7 +130,16 @@ def remove_pin(
     """
     root = parse_root(cid)
     with _pinning(address, Options.from_arguments(options)) as transport:
-        transport.unpin(root)
+        # First, for Kubo would remove the pin of the root alone.
+        found = _direct(transport)
+        own = next((cid for cid in found if cid.to_v1() == root.to_v1()), None)
+        if own is None:
+            transport.unpin(root)
+            return
+        others = {cid for other, tree in found.items() if other != own for cid in tree}
+        transport.unpin_blocks([cid for cid in found[own] if cid not in others])
+        with suppress(ObjectNotFoundError):
+            transport.unpin(root)
 
 
 def clean_store(
@@ -143,6 +170,45 @@ def clean_store(
         if isinstance(error, TransportError):
             raise
         raise TransportError(f"store {folder}: cannot be cleaned up: {error}") from error
+
+
+def _direct(transport: Transport) -> dict[CID, list[CID]]:
+    """Returns the blocks that are pinned one by one, by the roots that lead to them.
+
+    A root is one that no other of these blocks links to.
+    """
+    try:
+        pinned = {cid.multihash: cid for cid in transport.pinned_blocks()}
+    except NotImplementedError:
+        return {}
+    below: dict[bytes, list[bytes]] = {}
+    left = _MAX_LOOKED_AT
+    for multihash, cid in pinned.items():
+        found: Sequence[CID] = ()
+        # Other programs pin blocks, too, of any codec.
+        with suppress(IPFSDatasetError):
+            if cid.codec != RAW and left > 0:
+                left -= 1
+                block = transport.get_block(cid)
+                verify(cid, block)
+                found = links(cid, block)
+        below[multihash] = [link.multihash for link in found if link.multihash in pinned]
+    linked = {multihash for found in below.values() for multihash in found}
+    return {
+        cid: [pinned[one] for one in _reached(multihash, below)]
+        for multihash, cid in pinned.items()
+        if multihash not in linked
+    }
+
+
+def _reached(root: bytes, below: dict[bytes, list[bytes]]) -> list[bytes]:
+    found, waiting = {root: None}, [root]
+    while waiting:
+        for one in below[waiting.pop()]:
+            if one not in found:
+                found[one] = None
+                waiting.append(one)
+    return list(found)
 
 
 @contextmanager

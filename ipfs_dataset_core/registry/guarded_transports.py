@@ -135,6 +135,14 @@ class GuardedTransport(WrapperTransport):
     def pin_blocks(self, cids: Sequence[CID]) -> None:
         self._calls.here(f"pinning {len(cids)} blocks", lambda: self.wrapped.pin_blocks(cids))
 
+    def pinned_blocks(self) -> Iterator[CID]:
+        what = "the pinned blocks"
+        return self._each(what, self._calls.run(what, lambda: iter(self.wrapped.pinned_blocks())))
+
+    def unpin_blocks(self, cids: Sequence[CID]) -> None:
+        what = f"removing the pins of {len(cids)} blocks"
+        self._calls.here(what, lambda: self.wrapped.unpin_blocks(cids))
+
     def addresses(self) -> list[str]:
         return self._calls.run("its addresses", self.wrapped.addresses)
 

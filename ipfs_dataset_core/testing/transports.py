@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
@@ -265,6 +265,17 @@ class TransportContract:
             if isinstance(error.__cause__, NotImplementedError):
                 pytest.skip("it does not pin single blocks")
             raise
+        with suppress(NotImplementedError):
+            pinned = {cid.multihash for cid in transport.pinned_blocks()}
+            _terms.must(
+                root.multihash in pinned, "`pinned_blocks()` has to yield what `pin_blocks` pinned"
+            )
+            transport.unpin_blocks([root])
+            pinned = {cid.multihash for cid in transport.pinned_blocks()}
+            _terms.must(
+                root.multihash not in pinned,
+                "after `unpin_blocks` of a block `pinned_blocks()` must not yield it",
+            )
 
     def test_closing_twice_is_no_error(self, plugin: TransportPlugin, address: str) -> None:
         transport = resolve_factory(plugin)(address, self.options)

@@ -281,6 +281,18 @@ class StoreFolder:
                     with suppress(AddressError):
                         yield CID.parse(entry.name.removesuffix(_DIRECT))
 
+    def unpin_blocks(self, cids: Iterable[CID]) -> None:
+        """Removes what `pin_blocks` recorded.
+
+        Raises:
+            OSError: A record cannot be removed.
+        """
+        with suppress(FileNotFoundError), self._folder.open() as folder, folder.enter(PINS) as pins:
+            for cid in cids:
+                with suppress(FileNotFoundError):
+                    pins.unlink(f"{cid}{_DIRECT}")
+            pins.sync()
+
     def pins(self) -> dict[CID, str]:
         """Returns the names of all pins of whole DAGs by their CIDs; a folder that is no store has none.
 

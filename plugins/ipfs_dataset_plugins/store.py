@@ -129,6 +129,18 @@ class FolderStore(Transport):
         except OSError as error:
             raise TransportError(f"{self.name}: cannot pin blocks: {error}") from error
 
+    def pinned_blocks(self) -> Iterator[CID]:
+        try:
+            yield from self._folder.pinned_blocks()
+        except OSError as error:
+            raise TransportError(f"{self.name}: cannot read its pins: {error}") from error
+
+    def unpin_blocks(self, cids: Sequence[CID]) -> None:
+        try:
+            self._folder.unpin_blocks(cids)
+        except OSError as error:
+            raise TransportError(f"{self.name}: cannot remove pins of blocks: {error}") from error
+
     def pins(self) -> Iterator[Pin]:
         try:
             found = self._folder.pins()

@@ -181,7 +181,9 @@ def test_pins_are_added_listed_and_removed(tmp_path):
     cid = run("publish", tmp_path / "source", "--to", folder).out.strip()
     assert run("pin", "ls", *at).out.split() == [cid]
     assert run("pin", "add", cid, "--name", "mine", *at).out.split() == [cid, "mine"]
-    assert json.loads(run("pin", "ls", "--json", *at).out) == [{"cid": cid, "name": "mine"}]
+    assert json.loads(run("pin", "ls", "--json", *at).out) == [
+        {"cid": cid, "name": "mine", "kind": "recursive"}
+    ]
     kept = run("store", "clean", folder, "--json")
     assert (kept.status, kept.err) == (0, "")
     assert json.loads(kept.out)["needed_blocks"] == 3

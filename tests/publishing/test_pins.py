@@ -26,8 +26,10 @@ from ipfs_dataset_core import (
     list_pins,
     remove_pin,
 )
-from ipfs_dataset_core.ipld import RAW, make_cid
+from ipfs_dataset_core.interfaces.dataset_card import DatasetCard
+from ipfs_dataset_core.ipld import RAW, links, make_cid
 from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter
+from ipfs_dataset_core.reading.connections import connect
 from ipfs_dataset_core.toolkit.block_files import BlockFiles
 from ipfs_dataset_plugins.api.transport import ApiTransport
 from ipfs_dataset_plugins.store import FolderStore
@@ -182,7 +184,7 @@ def test_blocks_that_are_pinned_alone_stay_without_what_they_link_to(store):
     root = CID.parse(cid)
     with closing(FolderStore(store)) as writer:
         writer.pin_blocks([root])
-    assert list_pins(store) == []
+    assert list_pins(store) == [Pin(cid=root, kind="direct")]
     assert clean_store(store).needed_blocks == 1
     assert [found.multihash for found, _ in blocks_in(store)] == [root.multihash]
 
@@ -218,7 +220,8 @@ def test_what_a_writer_found_there_stays_until_it_is_pinned(store):
 WRITER = """
 import sys, time
 from ipfs_dataset_plugins.store import FolderStore
-from ipfs_dataset_core.ipld import RAW, make_cid
+from ipfs_dataset_core.interfaces.dataset_card import DatasetCard
+from ipfs_dataset_core.ipld import RAW, links, make_cid
 store = FolderStore(__import__("pathlib").Path(sys.argv[1]))
 store.put_blocks([(make_cid(b"x" * 1000, RAW), b"x" * 1000)])
 print("written", flush=True)
@@ -290,3 +293,33 @@ def test_only_a_store_is_cleaned_up(tmp_path, store):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(TransportError, match="cannot be cleaned up"):
         clean_store(tmp_path / "file")
+
+
+@pytest.mark.parametrize("kind", ["store", "kubo"])
+def test_what_assemble_pins_block_by_block_is_one_pin(kind, store, request):
+    address = store if kind == "store" else request.getfixturevalue("kubo").api
+    exporter = IPFSDatasetExporter(address, shard_bytes=1 << 20)
+    parts = [
+        exporter.export_part(
+            [f"{kind} {part} {number}" for number in range(3)], part=part, upload=False
+        )
+        for part in range(2)
+    ]
+    roots = [
+        CID.parse(exporter.assemble(some, pin="direct", card=DatasetCard(name="Parts")))
+        for some in (parts, parts[:1])
+    ]
+    of_blocks = {pin.cid: pin for pin in list_pins(address) if pin.kind == "direct"}
+    assert {*roots} <= {*of_blocks}
+    remove_pin(str(roots[0]), address)
+    left = {pin.cid for pin in list_pins(address) if pin.kind == "direct"}
+    assert left == {*of_blocks} - {roots[0]}
+    # Blocks that both have, such as the README, are still pinned for the other.
+    with closing(connect(str(address), Options())) as transport:
+        pinned = {cid.multihash for cid in transport.pinned_blocks()}
+        listed = links(roots[1], transport.get_block(roots[1]))
+        assert {link.multihash for link in listed} <= pinned
+    remove_pin(str(roots[1]), address)
+    with pytest.raises(ObjectNotFoundError):
+        remove_pin(str(roots[1]), address)
+    assert not {*roots} & {pin.cid for pin in list_pins(address)}

@@ -263,9 +263,17 @@ class ApiTransport(Transport):
     def pins(self) -> Iterator[Pin]:
         return self._pins(stream="true")
 
+    def pinned_blocks(self) -> Iterator[CID]:
+        return (pin.cid for pin in self._pins(type="direct", stream="true"))
+
+    def unpin_blocks(self, cids: Sequence[CID]) -> None:
+        for start in range(0, len(cids), _PINS_A_REQUEST):
+            some = list(map(str, cids[start : start + _PINS_A_REQUEST]))
+            self._json("pin/rm", arg=some, recursive="false")
+
     def _pins(self, **parameters: Any) -> Iterator[Pin]:
         """Yields pins: one a line, or all on one line, as nodes do that do not stream them."""
-        body = self._call("pin/ls", type="recursive", names="true", **parameters)
+        body = self._call("pin/ls", **{"type": "recursive", "names": "true", **parameters})
         body.check_encoding()
         try:
             while line := body.read_line(_MAX_PINS_BYTES):
