@@ -7,8 +7,9 @@ datasets of this library; and the same objects with ``ipfs get`` in the second n
 through the line, and whose repository is emptied between the runs.
 
 Contestants alternate, each run in a process of its own, whose imports are not timed. The table has the
-fastest run of each, and its CPU time (of ``ipfs get`` that of the second node). A line costs latency only:
-neither TCP's slow start nor a bandwidth is imitated, which favours what comes over one HTTP connection.
+fastest run of each, its CPU time (of ``ipfs get`` that of the second node), and the most memory that it took
+beyond its imports. A line costs latency only: neither TCP's slow start nor a bandwidth is imitated, which
+favours what comes over one HTTP connection.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.data.noise import MIB, pieces
-from benchmarks.proxy.line import ROOT, Line
-from benchmarks.usage import cpu_seconds, own_cpu_seconds
+from benchmarks.processes import ROOT
+from benchmarks.proxy.line import Line
+from benchmarks.usage import cpu_seconds, forget_peak, own_cpu_seconds, peak_mb
 from ipfs_dataset import IPFSDataset, IPFSIterableDataset, IPFSObject
 from tests.support.builders import tar_bytes, zip_bytes
 from tests.support.kubo import KuboPeer, why_no_kubo
@@ -35,6 +37,7 @@ from tests.support.kubo import KuboPeer, why_no_kubo
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+CONTESTANTS = ("peer, Bitswap", "gateway", "ipfs get")
 FORMATS = {"stream": "plain_stream", "tar": "tar", "zip": "zip", "folder": "folder"}
 _MEMBER_BYTES, _FILE_BYTES, _BATCH = 100 << 10, 10 << 10, 64
 _ADD = ("add", "-Q", "-r", "--cid-version=1", "--raw-leaves", "--chunker=size-1048576")
@@ -63,11 +66,14 @@ def _read(kind: str, cid: str, address: str) -> Iterator[int]:
 def _measure(kind: str, cid: str, address: str) -> dict[str, float]:
     """Reads an object in this process; returns seconds, CPU seconds, samples and bytes."""
     IPFSIterableDataset(IPFSObject(cid), address).close()  # imports what reads from there
+    forget_peak()
+    imported = peak_mb()
     started, used = time.monotonic(), own_cpu_seconds()
     sizes = list(_read(kind, cid, address))
     return {
         "seconds": time.monotonic() - started,
         "cpu": own_cpu_seconds() - used,
+        "memory": peak_mb() - imported,
         "samples": len(sizes),
         "bytes": sum(sizes),
     }
@@ -81,11 +87,18 @@ class Comparison:
         cids: The objects, by their kinds.
         folder: For the second node, and what it writes.
         round_trip_ms: Of the line.
+        contestants: Of `CONTESTANTS`.
     """
 
     def __init__(
-        self, node: KuboPeer, cids: dict[str, str], folder: Path, round_trip_ms: float
+        self,
+        node: KuboPeer,
+        cids: dict[str, str],
+        folder: Path,
+        round_trip_ms: float,
+        contestants: Sequence[str],
     ) -> None:
+        self._contestants = contestants
         self._node, self._cids, self._folder = node, cids, folder
         self._round_trip_ms = round_trip_ms
 
@@ -106,9 +119,11 @@ class Comparison:
             }
             for kind, cid in self._cids.items():
                 for _ in range(rounds):
-                    for name, address in sources.items():
-                        yield kind, name, self._in_a_process(kind, cid, address)
-                    yield kind, "ipfs get", self._kubo_get(second, cid, peer)
+                    for name in self._contestants:
+                        if name in sources:
+                            yield kind, name, self._in_a_process(kind, cid, sources[name])
+                        else:
+                            yield kind, name, self._kubo_get(second, cid, peer)
 
     def _in_a_process(self, *arguments: str) -> dict[str, float]:
         done = subprocess.run(
@@ -177,6 +192,7 @@ def _row(kind: str, round_trip_ms: float, name: str, runs: list[dict[str, float]
         each,
         f"{best['seconds']:.2f}",
         f"{cpu:.2f}",
+        f"{best['memory']:.0f}" if "memory" in best else "",
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -189,6 +205,9 @@ def main(command_line: Sequence[str] | None = None) -> int:
     parser.add_argument("--files", type=int, default=2000, help="in the folder")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latencies", type=float, nargs="+", default=[0, 50, 100], metavar="MS")
+    parser.add_argument(
+        "--from", nargs="+", choices=CONTESTANTS, default=CONTESTANTS, dest="contestants"
+    )
     parser.add_argument("--kinds", nargs="+", choices=FORMATS, default=list(FORMATS))
     arguments = parser.parse_args(command_line)
     if arguments.read:
@@ -196,7 +215,11 @@ def main(command_line: Sequence[str] | None = None) -> int:
         return 0
     if reason := why_no_kubo():
         raise SystemExit(f"Nothing to measure against: {reason}")
-    print("| what | round trip, ms | from | MB/s | samples/s | s | CPU s |\n" + "| --- " * 7 + "|")
+    print(
+        "| what | round trip, ms | from | MB/s | samples/s | s | CPU s | MB of memory |\n"
+        + "| --- " * 8
+        + "|"
+    )
     with tempfile.TemporaryDirectory(prefix="bench-peers-") as name:
         folder = Path(name)
         with KuboPeer(folder / "first") as node:
@@ -204,7 +227,7 @@ def main(command_line: Sequence[str] | None = None) -> int:
             for round_trip_ms in arguments.latencies:
                 results: dict[tuple[str, str], list[dict[str, Any]]] = {}
                 place = Path(tempfile.mkdtemp(dir=folder))
-                comparison = Comparison(node, cids, place, round_trip_ms)
+                comparison = Comparison(node, cids, place, round_trip_ms, arguments.contestants)
                 for kind, contestant, figures in comparison.run(arguments.rounds):
                     results.setdefault((kind, contestant), []).append(figures)
                 for (kind, contestant), runs in results.items():

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import threading
-from contextlib import closing
+import time
+from contextlib import closing, suppress
+from pathlib import Path
 
 import attrs
 import pytest
 from torch.utils.data import DataLoader
 
 from ipfs_dataset import IPFSDataset, IPFSIterableDataset, IPFSObject
-from ipfs_dataset_core import ObjectNotFoundError, TransportTimeoutError, VerificationError
+from ipfs_dataset_core import (
+    ObjectNotFoundError,
+    TransportError,
+    TransportTimeoutError,
+    VerificationError,
+)
 from ipfs_dataset_core.ipld import FileBuilder, build_tree, get_profile
 from tests.support.bitswap_server import BitswapServer
 from tests.support.builders import collector, noise, tar_bytes, zip_bytes
 from tests.support.gateway_server import GatewayServer
+from tests.support.libp2p_peer import ScriptedPeer
 
 SAMPLES = {f"{n:03}.bin": noise(3000 + n, n) for n in range(200)}
 BLOCKS, _emit = collector()
@@ -135,13 +143,62 @@ def test_an_error_names_the_peer(fault, error):
         assert isinstance(caught.value, error) or error is ObjectNotFoundError
 
 
-def test_nothing_is_left_when_a_dataset_is_closed():
-    before = threading.active_count()
+def threads_of_peers():
+    return [
+        t for t in threading.enumerate() if t.name.startswith(("ipfs-dataset-bitswap", "peer "))
+    ]
+
+
+def wait_until_nothing_is_left(sockets):
+    end = time.monotonic() + 20
+    while threads_of_peers() or count_sockets() > sockets:
+        assert time.monotonic() < end, (threads_of_peers(), count_sockets(), sockets)
+        time.sleep(0.01)
+
+
+def count_sockets():
+    """Returns how many sockets this process has; 0 where that cannot be told."""
+    found, files = 0, Path("/proc/self/fd")
+    for one in files.iterdir() if files.is_dir() else ():
+        with suppress(OSError):  # that of the listing itself has gone
+            found += str(one.readlink()).startswith("socket:")
+    return found
+
+
+def test_nothing_is_left_when_datasets_are_closed():
     with BitswapServer(BLOCKS) as peer:
-        dataset = IPFSDataset(the_object("tar"), peer.url)
-        assert dataset[0][0] == "000.bin"
+        sockets = count_sockets()
+        for number in range(10):
+            with closing(IPFSDataset(the_object("tar"), peer.url)) as dataset:
+                assert dataset[number][0] == f"{number:03}.bin"
+    wait_until_nothing_is_left(sockets)
+
+
+@pytest.mark.parametrize("found", [False, True])
+def test_a_dial_ends_when_a_dataset_is_closed(found):
+    """A peer that accepts the connection, and says nothing for as long as one waits."""
+    sockets = count_sockets()
+    dialled, failures = threading.Event(), []
+
+    def silent(side):
+        dialled.set()
+        side.wait_until_closed()
+
+    with ScriptedPeer(silent) as peer:
+        source = {"bootstrap": [str(peer.address)]} if found else {"gateways": str(peer.address)}
+        dataset = IPFSDataset(the_object("tar"), timeout=600, retries=0, **source)
+
+        def read():
+            try:
+                dataset[0]
+            except TransportError as error:
+                failures.append(error)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        assert dialled.wait(20)
         dataset.close()
-    waiting = [t for t in threading.enumerate() if "bitswap" in t.name]
-    for thread in waiting:
-        thread.join(20)
-    assert not any(thread.is_alive() for thread in waiting), before
+        reader.join(20)
+        assert failures
+        sockets += 2  # those of the peer itself
+        wait_until_nothing_is_left(sockets)

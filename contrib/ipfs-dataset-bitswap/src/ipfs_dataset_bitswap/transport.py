@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ipfs_dataset_bitswap.addresses import BitswapAddress
 from ipfs_dataset_bitswap.exchange import Exchange
-from ipfs_dataset_bitswap.libp2p.connection import dial
+from ipfs_dataset_bitswap.libp2p.connection import Dialling, dial
 from ipfs_dataset_bitswap.libp2p.identity import Identity
 from ipfs_dataset_bitswap.libp2p.messages import MessageHandler
 from ipfs_dataset_bitswap.messages import MAX_MESSAGE_BYTES, PROTOCOL
@@ -42,8 +42,11 @@ class BitswapTransport(Transport):
     def __init__(self, address: str, options: Options) -> None:
         parsed = BitswapAddress.parse(address)
         peers = []
+        self._dialling = Dialling()
         for addresses in parsed.peers.values():
-            connect = _Dialler(addresses, options.timeout, public_only=parsed.public_only)
+            connect = _Dialler(
+                addresses, options.timeout, self._dialling, public_only=parsed.public_only
+            )
             name = f"peer {addresses[0]}"
             peers.append(Peer(name, connect, timeout=options.timeout, most=parsed.connections))
         shown = ", ".join(peer.name for peer in peers[:_SHOWN_PEERS])
@@ -72,7 +75,9 @@ class BitswapTransport(Transport):
         if len(self._peers.peers) > 1:
             return {}
         [addresses] = self._peers.peers.values()
-        dialler = _Dialler(addresses, self._options.timeout, public_only=self._peers.public_only)
+        dialler = _Dialler(
+            addresses, self._options.timeout, self._dialling, public_only=self._peers.public_only
+        )
         with closing(dialler(_drop)) as connection:
             info = connection.info()
             return {
@@ -83,6 +88,7 @@ class BitswapTransport(Transport):
 
     def close(self) -> None:
         self.exchange.close()
+        self._dialling.close()
         for part in self._parts:
             part.close()
 
@@ -93,14 +99,21 @@ class _Dialler:
     Args:
         addresses: At least one.
         timeout: Seconds for each.
+        dialling: Ends what is under way.
         public_only: Whether private addresses are refused.
     """
 
     def __init__(
-        self, addresses: Sequence[PeerAddress], timeout: float, *, public_only: bool
+        self,
+        addresses: Sequence[PeerAddress],
+        timeout: float,
+        dialling: Dialling,
+        *,
+        public_only: bool,
     ) -> None:
         self._addresses = addresses
         self._timeout = timeout
+        self._dialling = dialling
         self._public_only = public_only
 
     def __call__(self, receive: Callable[[bytes], None]) -> PeerConnection:
@@ -119,6 +132,7 @@ class _Dialler:
             inbound={PROTOCOL: MessageHandler(receive, MAX_MESSAGE_BYTES)},
             idle_timeout=IDLE_SECONDS,
             public_only=self._public_only,
+            dialling=self._dialling,
         )
 
 

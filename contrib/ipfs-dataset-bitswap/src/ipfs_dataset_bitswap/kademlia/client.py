@@ -19,7 +19,7 @@ from ipfs_dataset_bitswap.kademlia.messages import (
     decode_response,
     encode_request,
 )
-from ipfs_dataset_bitswap.libp2p.connection import dial
+from ipfs_dataset_bitswap.libp2p.connection import Dialling, dial
 from ipfs_dataset_bitswap.libp2p.errors import PeerProtocolError
 from ipfs_dataset_bitswap.libp2p.identity import Identity
 from ipfs_dataset_bitswap.libp2p.inbound import start_thread
@@ -85,6 +85,7 @@ class KademliaClient:
         self._identity = Identity.generate()
         self._known: dict[PeerId, FoundPeer] = {}
         self._connections: set[PeerConnection] = set()
+        self._dialling = Dialling()
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
@@ -136,6 +137,7 @@ class KademliaClient:
         self._closed.set()
         with self._lock:
             connections = list(self._connections)
+        self._dialling.close()
         for connection in connections:
             connection.close()
 
@@ -179,6 +181,7 @@ class KademliaClient:
                     identity=self._identity,
                     timeout=seconds,
                     public_only=not private and address not in self._named,
+                    dialling=self._dialling,
                 )
             except TransportError as error:
                 reason = error

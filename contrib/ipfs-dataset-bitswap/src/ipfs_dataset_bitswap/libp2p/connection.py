@@ -69,6 +69,41 @@ _CHECK = 5.0
 _log = logging.getLogger(__name__)
 
 
+class Dialling:
+    """The dials of one client that are under way. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._socks: set[socket.socket] = set()
+        self._is_closed = False
+
+    def begin(self, sock: socket.socket) -> None:
+        """Adds a socket that is going to be connected.
+
+        Raises:
+            PeerClosedError: No more are dialled.
+        """
+        with self._lock:
+            if self._is_closed:
+                raise PeerClosedError("nothing is dialled any more: it was closed here")
+            self._socks.add(sock)
+
+    def end(self, sock: socket.socket) -> None:
+        """Removes a socket: its connection is made, or has failed."""
+        with self._lock:
+            self._socks.discard(sock)
+
+    def close(self) -> None:
+        """Ends all dials soon, and refuses others."""
+        with self._lock:
+            self._is_closed = True
+            for sock in self._socks:
+                with contextlib.suppress(
+                    OSError
+                ):  # not connected yet, where the system takes that ill
+                    sock.shutdown(socket.SHUT_RDWR)
+
+
 def dial(
     address: PeerAddress,
     *,
@@ -77,6 +112,7 @@ def dial(
     inbound: Inbound | None = None,
     idle_timeout: float = IDLE_TIMEOUT,
     public_only: bool = False,
+    dialling: Dialling | None = None,
 ) -> PeerConnection:
     """Connects to a peer, and proves that it is the one with the peer id of the address.
 
@@ -88,6 +124,7 @@ def dial(
             is called with the stream in a thread of its own, or a `MessageHandler`. All others are refused.
         idle_timeout: Seconds without data on any stream after which the connection is closed.
         public_only: Whether to connect to addresses of the public internet only.
+        dialling: Can end this before its time.
 
     Raises:
         PeerIdentityError: Another peer is there.
@@ -98,11 +135,14 @@ def dial(
     """
     end = time.monotonic() + min(timeout, time_left())
     addresses = resolve(address, timeout=end - time.monotonic())
+    dialling = dialling or Dialling()
     failure: TransportError | None = None
     for count, one in enumerate(addresses):
         share = time.monotonic() + (end - time.monotonic()) / (len(addresses) - count)
         try:
-            channel, received = _reach(one, identity, share, public_only=public_only)
+            channel, received = _reach(
+                one, identity, share, public_only=public_only, dialling=dialling
+            )
         except TransportError as error:
             failure = error
             continue
@@ -129,16 +169,23 @@ def _describe(address: PeerAddress) -> str:
 
 
 def _reach(
-    address: PeerAddress, identity: Identity, end: float, *, public_only: bool
+    address: PeerAddress,
+    identity: Identity,
+    end: float,
+    *,
+    public_only: bool,
+    dialling: Dialling,
 ) -> tuple[SecureChannel, bytes]:
     """Returns a channel to a peer that yamux is agreed on for, and what has arrived on it already."""
-    sock, peer = _connect(address, end, public_only=public_only), _describe(address)
+    sock, peer = _connect(address, end, dialling, public_only=public_only), _describe(address)
     try:
         channel, has_yamux = secure(sock, address.peer_id, identity, peer=peer, end=end)
         return channel, b"" if has_yamux else agree_on_yamux(channel, peer, end)
     except BaseException:
         sock.close()
         raise
+    finally:
+        dialling.end(sock)
 
 
 _FAMILIES = {
@@ -149,7 +196,9 @@ _FAMILIES = {
 }
 
 
-def _connect(address: PeerAddress, end: float, *, public_only: bool) -> socket.socket:
+def _connect(
+    address: PeerAddress, end: float, dialling: Dialling, *, public_only: bool
+) -> socket.socket:
     found = _addresses(address, end)
     if public_only:
         found = [one for one in found if is_public_address(str(one[4][0]))]
@@ -163,7 +212,9 @@ def _connect(address: PeerAddress, end: float, *, public_only: bool) -> socket.s
         if left <= 0:
             break
         try:
-            return _connected(family, (target[0], address.port, *target[2:]), left)
+            return _connected(family, (target[0], address.port, *target[2:]), left, dialling)
+        except PeerClosedError:
+            raise
         except OSError as error:
             reason = error
     if reason is None or isinstance(reason, TimeoutError):
@@ -191,13 +242,17 @@ def _addresses(address: PeerAddress, end: float) -> list[Found]:
         raise TransportError(f"peer {address}: {error}", retryable=True) from None
 
 
-def _connected(family: int, target: tuple[Any, ...], seconds: float) -> socket.socket:
+def _connected(
+    family: int, target: tuple[Any, ...], seconds: float, dialling: Dialling
+) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
+        dialling.begin(sock)
         sock.settimeout(seconds)
         sock.connect(target)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except BaseException:
+        dialling.end(sock)
         sock.close()
         raise
     return sock

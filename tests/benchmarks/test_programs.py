@@ -1,0 +1,26 @@
+"""Every program of the benchmarks starts: what it imports is there."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+import benchmarks
+
+PROGRAMS = sorted(
+    path.stem for path in Path(benchmarks.__path__[0]).glob("*.py") if not path.stem.startswith("_")
+)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_it_is_imported(name):
+    importlib.import_module(f"benchmarks.{name}")
+
+
+def test_the_benchmark_of_peers_tells_what_it_takes(capsys):
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module("benchmarks.peers").main(["--help"])
+    assert not ended.value.code
+    assert "--from" in capsys.readouterr().out
