@@ -117,6 +117,10 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.sources.retry import with_retries as with_retries
     from ipfs_dataset_core.toolkit.block_files import BlockFiles as BlockFiles
     from ipfs_dataset_core.toolkit.data_folders import StoreFolder as StoreFolder
+    from ipfs_dataset_core.toolkit.image_depth import (
+        has_wide_numbers as has_wide_numbers,
+        loses_bits as loses_bits,
+    )
     from ipfs_dataset_core.toolkit.index_cache import index_of as index_of
     from ipfs_dataset_core.toolkit.indexes import (
         Extents as Extents,
@@ -182,6 +186,7 @@ else:
             "toolkit.block_files": "BlockFiles",
             "toolkit.data_folders": "StoreFolder",
             "toolkit.file_view": "FileView at_exit",
+            "toolkit.image_depth": "has_wide_numbers loses_bits",
             "toolkit.index_cache": "index_of",
             "toolkit.indexes": (
                 "Extents NameTable RowsIndex SpanIndex pack_columns unpack_columns"

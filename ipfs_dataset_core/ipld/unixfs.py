@@ -11,7 +11,7 @@ import functools
 import re
 from array import array
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import attrs
 
@@ -82,8 +82,7 @@ class UnixFS:
         return b"".join(pieces)
 
 
-@attrs.frozen
-class FileNode:
+class FileNode(NamedTuple):
     """One block of a file.
 
     Attributes:

@@ -7,14 +7,18 @@ import warnings
 
 from PIL import Image, UnidentifiedImageError
 
-from ipfs_dataset_core import FormatError, IPFSDatasetWarning, LimitError
+from ipfs_dataset_core import (
+    FormatError,
+    IPFSDatasetWarning,
+    LimitError,
+    has_wide_numbers,
+    loses_bits,
+)
 
 MAX_PIXELS = 89_478_485  # above this, Pillow itself warns
 
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _OF_FRAMES = ("PNG", "TIFF", "WEBP")
-_WIDE = ("I", "F")
-_LARGEST_OF_8_BITS = 255
 _SUBFILE_TYPE = 254
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
@@ -98,7 +102,7 @@ def _check_mode(image: Image.Image, mode: str | None, what: str) -> None:
     if mode in (None, image.mode):
         return
     short = image.mode.startswith("I;16") and mode in ("I", "F")
-    if image.mode.partition(";")[0] in _WIDE and not short:
+    if has_wide_numbers(image) and not short:
         raise FormatError(
             f"{what} is of Pillow's mode {image.mode!r}, with numbers of more than 8 bits, most of which "
             f"{mode} does not hold: ImagesReader(mode=None) leaves it as it is."
@@ -107,17 +111,11 @@ def _check_mode(image: Image.Image, mode: str | None, what: str) -> None:
 
 def _warn_of_lost_bits(image: Image.Image) -> None:
     """Warns where Pillow reads only the upper 8 bits of each channel, as it does of all colours."""
-    if image.mode.partition(";")[0] in _WIDE:
-        return
-    for codec, _, _, arguments in getattr(image, "tile", ()):
-        first, *rest = arguments if isinstance(arguments, tuple) else (arguments,)
-        deep = codec.startswith("ppm") and rest and rest[0] > _LARGEST_OF_8_BITS
-        if deep or ";16" in str(first):
-            # Without the name of the file, so that Python shows it once and not for each sample.
-            warnings.warn(
-                "Some images have more than 8 bits a channel, of which Pillow reads the upper 8: "
-                "ImagesReader(decode=False) gives the bytes of their files",
-                IPFSDatasetWarning,
-                stacklevel=2,
-            )
-            return
+    if loses_bits(image):
+        # Without the name of the file, so that Python shows it once and not for each sample.
+        warnings.warn(
+            "Some images have more than 8 bits a channel, of which Pillow reads the upper 8: "
+            "ImagesReader(decode=False) gives the bytes of their files",
+            IPFSDatasetWarning,
+            stacklevel=2,
+        )

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ipfs_dataset_core import IPFSDatasetWarning, LimitError, parse_json, repeated_name
+from ipfs_dataset_core import (
+    IPFSDatasetWarning,
+    LimitError,
+    has_wide_numbers,
+    loses_bits,
+    parse_json,
+    repeated_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +29,6 @@ MAX_PIXELS = 89_478_485  # above this, Pillow itself warns
 _ARRAY = ".npy"
 _ARRAY_MAGIC = b"\x93NUMPY"
 _OF_FRAMES = ("PNG", "WEBP")
-_WIDE = ("I", "F")
-_LARGEST_OF_8_BITS = 255
 _IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "PPM")
 
 
@@ -105,12 +110,12 @@ def decode_image(data: bytes, limits: Limits) -> Any:
                 raise LimitError(f"it has {image.width} x {image.height} pixels")
             if image.format in _OF_FRAMES and (frames := getattr(image, "n_frames", 1)) > 1:
                 raise ValueError(f"it has {frames} frames, and all but the first would be lost")
-            if image.mode.partition(";")[0] in _WIDE:
+            if has_wide_numbers(image):
                 raise ValueError(
                     f"it is of Pillow's mode {image.mode!r}, with numbers of more than 8 bits, most of which "
                     "RGB does not hold"
                 )
-            if any(_is_deep(tile) for tile in getattr(image, "tile", ())):
+            if loses_bits(image):
                 # Without the name of the field, so that Python shows it once and not for each sample.
                 warnings.warn(
                     "Some images have more than 8 bits a channel, of which Pillow reads the upper 8: "
@@ -121,14 +126,6 @@ def decode_image(data: bytes, limits: Limits) -> Any:
             return image.convert("RGB")
     except bombs as error:
         raise LimitError(str(error)) from error
-
-
-def _is_deep(tile: Any) -> bool:
-    """Tells whether Pillow cuts the numbers of a part of a file to 8 bits."""
-    codec, _, _, arguments = tile
-    first, *rest = arguments if isinstance(arguments, tuple) else (arguments,)
-    deepest = codec.startswith("ppm") and rest and rest[0] > _LARGEST_OF_8_BITS
-    return bool(deepest) or ";16" in str(first)
 
 
 DECODERS: dict[str, Callable[[bytes, Limits], Any]] = {
