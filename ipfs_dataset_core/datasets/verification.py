@@ -39,6 +39,8 @@ _TOGETHER = 64
 _SECONDS_BETWEEN_RECORDS = 1.0
 _THREADS = 8
 _MOST_FAILURES = 1000
+# After so many pieces of one file that failed, the rest of it is not read: it may only be claimed to be long.
+_MOST_FAILED_PIECES = 16
 # How many pieces wait for a thread.
 _WAITING = 2 * _THREADS
 
@@ -71,6 +73,7 @@ class _OpenFile:
     path: str
     file: ObjectFile
     left: int
+    failed: int = 0
 
 
 @attrs.frozen
@@ -91,7 +94,8 @@ def verify_object(
 ) -> Verified:
     """Reads every byte of an object and checks it against the CID.
 
-    A file that fails is reported, and the others are read all the same. A run that was stopped, in whatever
+    A file that fails is reported, and the others are read all the same; what follows many pieces that fail
+    in one file is not read. A run that was stopped, in whatever
     way, continues when it is started again with the same sources.
 
     Args:
@@ -229,6 +233,8 @@ class _Run:
             with self._lock:
                 self._open.add(opened)
             for start in starts:
+                if opened.failed >= _MOST_FAILED_PIECES:
+                    break  # the record ends at the first piece that failed: numbers behind it do not count
                 if self._number >= self._skip:
                     stop = min(start + _PIECE_BYTES, file.size)
                     yield _Piece(self._number, opened, start, stop)
@@ -283,6 +289,7 @@ class _Run:
                 self._finish(piece)
                 self._read_piece(piece.opened)
             except IPFSDatasetError as error:
+                piece.opened.failed += 1
                 self._fail(piece.opened.path, error)
                 self._read_piece(piece.opened)
             except BaseException as error:  # noqa: BLE001 - raised by the thread that waits

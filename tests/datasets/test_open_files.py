@@ -11,8 +11,11 @@ from ipfs_dataset_core.datasets.contents import open_contents
 from ipfs_dataset_core.datasets.download import download, download_file
 from ipfs_dataset_core.datasets.verification import verify_object
 from ipfs_dataset_core.errors import AddressError
+from ipfs_dataset_core.ipld import DAG_PB, RAW, NodeType, dag_pb, make_cid
+from ipfs_dataset_core.ipld.unixfs import UnixFS
 from ipfs_dataset_core.reading.files import VerifiedFile
 from tests.support.builders import noise
+from tests.support.gateway_server import GatewayServer
 from tests.support.stores import Store
 
 FILES = {f"{number:02}": noise(300_000, seed=number) for number in range(30)}
@@ -98,6 +101,21 @@ def test_pieces_that_an_earlier_run_verified_do_not_leave_files_open(store, livi
     assert found.resumed_bytes > 0
     assert found.bytes + found.resumed_bytes == 30 * 300_000
     assert living == []
+
+
+def test_a_file_that_only_claims_to_be_long_ends_a_verification_soon(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    data, lacking = noise(1000), make_cid(b"nobody has this", RAW)
+    sizes = [len(data), 1 << 60]
+    links = [(make_cid(data, RAW).to_bytes(), b"", 1), (lacking.to_bytes(), b"", 1)]
+    block = dag_pb.encode(UnixFS(NodeType.FILE, None, sum(sizes), sizes).encode(), links)
+    root = make_cid(block, DAG_PB)
+    blocks = {root.multihash: block, make_cid(data, RAW).multihash: data}
+    with GatewayServer(blocks) as gateway:
+        found = verify_object(str(root), gateways=gateway.url, retries=0)
+        assert len(gateway.requests) < 200
+    assert len(found.failures) == 1
+    assert str(lacking) in found.failures[0]
 
 
 def test_a_download_that_fails_closes_what_it_opened(store, living, tmp_path):
