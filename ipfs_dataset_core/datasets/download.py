@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import attrs
 
-from ipfs_dataset_core.errors import AddressError, FormatError
+from ipfs_dataset_core.errors import AddressError, FormatError, LimitError
 from ipfs_dataset_core.reading.files import VerifiedFile
+from ipfs_dataset_core.runtime.human import human_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -222,6 +223,7 @@ def _write(
                 "--overwrite"
             )
     start = _usable_part(part, data)
+    _check_space(path, data, part, start)
     with part.open("r+b" if start else "wb") as out:
         out.truncate(start)
         out.seek(start)
@@ -231,6 +233,22 @@ def _write(
                 progress(size)
     part.replace(path)
     found.written += 1
+
+
+def _check_space(path: Path, data: bytes | ObjectFile, part: Path, start: int) -> None:
+    """Refuses a file for which the disk has no space: a few blocks may claim to be one of any size.
+
+    Raises:
+        LimitError: It is larger than what is free.
+    """
+    size = len(data) if isinstance(data, bytes) else data.size
+    there = part.stat().st_size if part.exists() else 0  # what `start` leaves of it is free again
+    free = shutil.disk_usage(part.parent).free + max(0, there - start)
+    if size - start > free:
+        raise LimitError(
+            f"{str(path)!r} would have {human_size(size)}, and {human_size(free)} are free on its disk: name "
+            "another place, or read it with a dataset, which needs no copy"
+        )
 
 
 def _closing(data: bytes | ObjectFile) -> contextlib.AbstractContextManager[Any]:

@@ -10,7 +10,7 @@ from ipfs_dataset_core.datasets import verification
 from ipfs_dataset_core.datasets.contents import open_contents
 from ipfs_dataset_core.datasets.download import download, download_file
 from ipfs_dataset_core.datasets.verification import verify_object
-from ipfs_dataset_core.errors import AddressError
+from ipfs_dataset_core.errors import AddressError, LimitError
 from ipfs_dataset_core.ipld import DAG_PB, RAW, NodeType, dag_pb, make_cid
 from ipfs_dataset_core.ipld.unixfs import UnixFS
 from ipfs_dataset_core.reading.files import VerifiedFile
@@ -116,6 +116,35 @@ def test_a_file_that_only_claims_to_be_long_ends_a_verification_soon(tmp_path, m
         assert len(gateway.requests) < 200
     assert len(found.failures) == 1
     assert str(lacking) in found.failures[0]
+
+
+def test_a_file_for_which_the_disk_has_no_space_is_refused_before_it_is_written(store, tmp_path):
+    """Eight blocks of 400 bytes may be a file of a petabyte."""
+    blocks = {}
+
+    def put(block, codec):
+        cid = make_cid(block, codec)
+        blocks[cid.multihash] = block
+        return cid
+
+    size, cid = 1000, put(noise(1000), RAW)
+    for _ in range(7):
+        links = [(cid.to_bytes(), b"", size)] * 100
+        node = UnixFS(NodeType.FILE, None, size * 100, [size] * 100)
+        size, cid = size * 100, put(dag_pb.encode(node.encode(), links), DAG_PB)
+    root = put(
+        dag_pb.encode(UnixFS(NodeType.DIRECTORY).encode(), [(cid.to_bytes(), b"f", 1)]), DAG_PB
+    )
+    words = r"would have .* are free on its disk"
+    with GatewayServer(blocks) as gateway:
+        with open_contents(f"{root}/f", gateways=gateway.url) as contents:
+            [(_, file)] = contents.find("0")
+            with pytest.raises(LimitError, match=words):
+                download_file(file, tmp_path / "file")
+        with open_contents(str(root), gateways=gateway.url) as contents:
+            with pytest.raises(LimitError, match=words):
+                download(contents, tmp_path / "folder")
+    assert not (tmp_path / "file").exists()
 
 
 def test_a_download_that_fails_closes_what_it_opened(store, living, tmp_path):
