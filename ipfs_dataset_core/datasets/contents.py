@@ -320,7 +320,8 @@ class FolderContents(Contents):
         return None
 
     def items(self, start: int = 0) -> Iterator[Item]:
-        return (Item(path, None) for path in islice(self._directory.walk(), start, None))
+        found = islice(self._directory.walk_sizes(), start, None)
+        return (Item(path, size) for path, size in found)
 
     def files(self, start: int = 0) -> Iterator[list[tuple[str, bytes | ObjectFile]]]:
         paths = islice(self._directory.walk(), start, None)

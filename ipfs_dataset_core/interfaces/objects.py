@@ -217,6 +217,13 @@ class ObjectDirectory(ABC):
     def walk(self) -> Iterator[str]:
         """Yields the relative path of every file below, sorted, directories entered in place."""
 
+    def walk_sizes(self) -> Iterator[tuple[str, int | None]]:
+        """Yields the paths of `walk` with the bytes of each file, None where these would cost a request.
+
+        Of files of one block these are what the directory states, which no CID proves.
+        """
+        return ((path, None) for path in self.walk())
+
     @abstractmethod
     def open(self, path: str) -> ObjectFile:
         """Returns the file at a relative path.

@@ -33,6 +33,8 @@ class KnownEntry(NamedTuple):
     name: str
     cid: CID
     kind: str
+    # Bytes of its DAG in storage, as the directory states.
+    tsize: int
 
 
 class Visits:

@@ -31,7 +31,7 @@ from ipfs_dataset_core.errors import (
     TransportError,
 )
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile
-from ipfs_dataset_core.ipld import CID, RAW, entries, finder, lookup, node_kind
+from ipfs_dataset_core.ipld import CID, RAW, entries, finder, lookup, node_kind, parse_file
 from ipfs_dataset_core.ipld.data_model import DATA_CODECS, follow
 from ipfs_dataset_core.reading.directory_prefetch import DirectoryPrefetch
 from ipfs_dataset_core.reading.directory_visits import KnownEntry, Visits
@@ -260,18 +260,33 @@ class VerifiedDirectory(ObjectDirectory):
         return [entry.name for entry in self._entries(self.cid)]
 
     def walk(self) -> Iterator[str]:
+        return (path for path, _ in self._walk())
+
+    def walk_sizes(self) -> Iterator[tuple[str, int | None]]:
+        return ((path, self._size(entry)) for path, entry in self._walk())
+
+    def _size(self, entry: KnownEntry) -> int | None:
+        """Returns the bytes of a file whose first block was fetched to tell its kind, or is all of it."""
+        if entry.cid.is_identity and entry.cid.codec == RAW:
+            return len(entry.cid.digest)
+        if entry.cid.codec == RAW:
+            return entry.tsize or None  # some importers state no sizes
+        return parse_file(entry.cid, self._fetcher.block(entry.cid)).size
+
+    def _walk(self) -> Iterator[tuple[str, KnownEntry]]:
         visits = Visits(self.limits, self.name)
         left_out = 0
         # The directories that contain the current one: CID, path, and the children that are left.
         stack = [(self.cid, "", self._children(self.cid, visits))]
         while stack:
             cid, prefix, children = stack[-1]
-            for name, child, kind in children:
+            for entry in children:
+                name, child, kind, _ = entry
                 check_time()
                 path = prefix + name
                 visits.path(path)
                 if kind == "file":
-                    yield path
+                    yield path, entry
                 elif kind != "symlink":
                     if len(stack) > self.limits.directory_depth:
                         raise LimitError(
@@ -406,7 +421,7 @@ class VerifiedDirectory(ObjectDirectory):
             if is_new:
                 progressed()
             kind = "file" if entry.cid.codec == RAW else self._kind(entry.cid)
-            known_entry = KnownEntry(entry.name, entry.cid, kind)
+            known_entry = KnownEntry(entry.name, entry.cid, kind, entry.tsize)
             if seen is not None:
                 seen.append(known_entry)
             yield known_entry

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ipfs_dataset.exporter import IPFSDatasetExporter
-from tests.support.builders import one_file, tar_bytes, zip_bytes
+from tests.support.builders import one_file, tar_bytes, tree, zip_bytes
 from tests.support.cli import run
 from tests.support.gateway_server import GatewayServer
 from tests.support.stores import Store, members
@@ -210,3 +210,26 @@ def test_names_of_strangers_cannot_write_to_the_terminal(store):
         assert "\x1b" not in done.out
         assert len(done.out.splitlines()) == 1
         assert "\\x1b[2J\\u202egpj.exe\\n1.0 MB  other" in done.out
+
+
+@pytest.mark.parametrize("profile", ["unixfs-v1-2025", "unixfs-v0-2015"])
+def test_ls_shows_the_sizes_of_files_without_requests_for_them(profile):
+    files = {**{f"{n:03}.txt": b"x" * n for n in range(1, 40)}, "n/large.bin": bytes(600_000)}
+    root, blocks = tree(files, profile)
+    counts = []
+    for more in ((), ("--names",)):
+        with GatewayServer(blocks) as gateway:
+            done = run("ls", root, "--gateway", gateway.url, "--json", *more)
+            counts.append(len(gateway.requests))
+        found = {item["name"]: item["size"] for item in map(json.loads, done.out.splitlines())}
+    assert found == {name: len(data) for name, data in files.items()}
+    assert counts[0] == counts[1]
+
+
+def test_ls_raw_shows_the_sizes_of_the_files_of_a_published_dataset(store, objects):
+    done = run("ls", objects["published"], "--from", store.address, "--raw", "--json")
+    found = {item["name"]: item["size"] for item in map(json.loads, done.out.splitlines())}
+    assert found["manifest.json"] == len(
+        run("cat", f"{objects['published']}/manifest.json", "--from", store.address).raw
+    )
+    assert None not in found.values()
