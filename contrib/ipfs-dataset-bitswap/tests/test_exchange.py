@@ -491,3 +491,24 @@ def test_whatever_peers_do_each_block_comes_once_or_its_absence_is_explained(pla
                 for plan in plans
             )
             assert not served or CIDS[n] in dict(found), (CIDS[n], errors)
+
+
+@pytest.mark.parametrize("sends", [True, False], ids=["slow", "never"])
+def test_a_peer_that_claims_everything_and_is_late_is_not_asked_for_every_block(opened, sends):
+    """It would look as if it were idle and fast, and each block would wait for it first."""
+    late = ScriptedPeer("late", BLOCKS)
+    honest_answer = late.answer
+
+    def answer(entry, key):
+        message = honest_answer(entry, key)
+        if entry.have or entry.cancel:
+            return message
+        time.sleep(0.3 if sends else 0)
+        return message if sends else None
+
+    late.answer = answer
+    honest = ScriptedPeer("honest", BLOCKS, round_trip=0.05 if sends else 0.0)
+    exchange = opened(late, honest, timeout=SECONDS)
+    for cid in CIDS:
+        assert exchange.get_block(cid) == BLOCKS[cid]
+    assert sum(not entry.have and not entry.cancel for entry in late.asked) <= 2

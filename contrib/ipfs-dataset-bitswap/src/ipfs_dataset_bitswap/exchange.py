@@ -553,6 +553,7 @@ class Exchange:
             if max(quiet, overtaken) <= patience or not others:
                 return
             want.late.add(peer)
+            link.was_late(now - want.asked)
         self._unask(key, want)
         link.cancel(Entry(want.cid.to_bytes(), cancel=True))
         self._enqueue(key, want)

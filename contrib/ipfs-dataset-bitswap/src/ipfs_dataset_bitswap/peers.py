@@ -243,7 +243,7 @@ class Link:
 
     def expected_seconds(self) -> float:
         """Returns after how many seconds a block would come that is requested now."""
-        return self.latency + self._seconds * len(self.owed)
+        return self.latency + self._seconds * (len(self.owed) + 1)
 
     def ask(self, key: bytes, want: Want, entry: Entry) -> None:
         """Requests a block."""
@@ -271,6 +271,13 @@ class Link:
         self._seconds += (since - self._seconds) * _WEIGHT
         self.heard = now
         self.newest = max(self.newest, want.number)
+
+    def was_late(self, seconds: float) -> None:
+        """Notes that what it was asked for did not come in time, so that faster peers are preferred.
+
+        A peer that claims to have everything and sends nothing would look as if it were idle and fast.
+        """
+        self.latency = max(self.latency, seconds)
 
     def count_unrequested(self, size: int, now: float) -> None:
         """Counts a block that nobody requested."""

@@ -98,11 +98,12 @@ class KademliaClient:
             TransportError: No peer of the DHT answered.
         """
         wanted = _Providers()
-        self._look_up(GET_PROVIDERS, cid.multihash, wanted)
+        end = self._end()
+        self._look_up(GET_PROVIDERS, cid.multihash, wanted, end)
         found = wanted.found
         if not wanted.can_be_reached():
             for peer_id in list(found)[:_MAX_LOOKED_UP]:
-                peer = self.find_peer(peer_id)
+                peer = self._find_peer(peer_id, end)
                 if peer is not None:
                     found[peer_id] = peer
                     break
@@ -110,9 +111,12 @@ class KademliaClient:
 
     def find_peer(self, peer_id: PeerId) -> FoundPeer | None:
         """Returns where a peer is, None where nobody knows."""
+        return self._find_peer(peer_id, self._end())
+
+    def _find_peer(self, peer_id: PeerId, end: float) -> FoundPeer | None:
         wanted = _OnePeer(peer_id)
         try:
-            self._look_up(FIND_NODE, peer_id.multihash, wanted)
+            self._look_up(FIND_NODE, peer_id.multihash, wanted, end)
         except TransportError as error:
             log.debug("Peer %s is not found: %s", peer_id, error)
         return wanted.found
@@ -124,7 +128,7 @@ class KademliaClient:
             TransportError: No peer of the DHT answered.
         """
         wanted = _Records(name)
-        self._look_up(GET_VALUE, b"/ipns/" + name.multihash, wanted)
+        self._look_up(GET_VALUE, b"/ipns/" + name.multihash, wanted, self._end())
         return wanted.best
 
     @property
@@ -141,7 +145,11 @@ class KademliaClient:
         for connection in connections:
             connection.close()
 
-    def _look_up(self, kind: int, key: bytes, wanted: _Wanted) -> None:
+    def _end(self) -> float:
+        """Returns until when to look for something, on the monotonic clock."""
+        return time.monotonic() + min(self._timeout, time_left())
+
+    def _look_up(self, kind: int, key: bytes, wanted: _Wanted, end: float) -> None:
         """Asks peers closer and closer to a key.
 
         Raises:
@@ -150,7 +158,7 @@ class KademliaClient:
         with self._lock:
             seeds = [*self._bootstrap, *self._known.values()]
         search = _Search(self, kind, key, Lookup(key, seeds), wanted)
-        search.run(time.monotonic() + min(self._timeout, time_left()))
+        search.run(end)
         with self._lock:
             for peer in search.lookup.closest():
                 self._known.pop(peer.peer_id, None)
