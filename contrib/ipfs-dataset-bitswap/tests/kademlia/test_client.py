@@ -244,3 +244,24 @@ def test_lookups_of_several_threads_do_not_disturb_each_other():
     for thread in threads:
         thread.join()
     assert found == {cid: [holder] for cid, holder in zip(cids, holders, strict=True)}
+
+
+def test_providers_without_an_address_are_looked_up_within_the_time_of_one_lookup():
+    network = Network(peers_at("127.0.0.1", 40), timeout=0.5)
+    nowhere = [FoundPeer(Identity.generate().peer_id) for _ in range(8)]
+    released = threading.Event()
+    for one in network.peers:
+        network.providers[one.peer_id] = nowhere
+
+    def request(peer, kind, key, end):
+        if kind == FIND_NODE:
+            released.wait(20)
+            return Response(), True
+        return Network.request(network, peer, kind, key, end)
+
+    network.request = request
+    started = threading.active_count()
+    assert {one.peer_id for one in network.find_providers(CID)} == {one.peer_id for one in nowhere}
+    # One lookup asks ten peers at once; of eight one after the other there would be eighty threads.
+    assert threading.active_count() - started <= module.ALPHA
+    released.set()

@@ -41,14 +41,17 @@ def run(key, seeds, answers, silent=frozenset()):
 def network(count, rng, known=CLOSEST):
     """Returns peers, each of which knows its neighbours and some others, and what each answers to a key."""
     peers = [peer(n) for n in range(count)]
+    places = {one: kad_key(one.peer_id.multihash) for one in peers}
     tables = {}
     for one in peers:
-        near = sorted(peers, key=lambda other: distance(other, one.peer_id.multihash))
+        near = sorted(peers, key=lambda other: places[other] ^ places[one])
         tables[one.peer_id] = [*near[1 : known + 1], *rng.sample(peers, min(count, 2 * known))]
 
     def answers_to(key):
+        place = kad_key(key)
+
         def answers(one):
-            return sorted(tables[one.peer_id], key=lambda other: distance(other, key))[:CLOSEST]
+            return sorted(tables[one.peer_id], key=lambda other: places[other] ^ place)[:CLOSEST]
 
         return answers
 

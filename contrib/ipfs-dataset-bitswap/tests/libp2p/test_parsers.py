@@ -196,13 +196,15 @@ def test_lengths_are_bounded(data):
 
 # identify.
 
+IDENTITY = Identity.generate()
+
 
 @given(
     st.text(max_size=50).filter(str.isprintable),
     st.sets(st.text("/abc", max_size=20), max_size=10),
 )
 def test_what_is_told_is_read(agent, protocols):
-    message = identify.own_message(Identity.generate(), agent, protocols)
+    message = identify.own_message(IDENTITY, agent, protocols)
     assert identify.parse([message]) == identify.PeerInfo(agent, frozenset(protocols))
 
 
