@@ -496,18 +496,22 @@ def test_whatever_peers_do_each_block_comes_once_or_its_absence_is_explained(pla
 @pytest.mark.parametrize("sends", [True, False], ids=["slow", "never"])
 def test_a_peer_that_claims_everything_and_is_late_is_not_asked_for_every_block(opened, sends):
     """It would look as if it were idle and fast, and each block would wait for it first."""
-    late = ScriptedPeer("late", BLOCKS)
-    honest_answer = late.answer
+    late, honest = ScriptedPeer("late", BLOCKS), ScriptedPeer("honest", BLOCKS)
 
-    def answer(entry, key):
-        message = honest_answer(entry, key)
-        if entry.have or entry.cancel:
-            return message
-        time.sleep(0.3 if sends else 0)
-        return message if sends else None
+    def taking(peer, seconds):
+        answer = peer.answer
 
-    late.answer = answer
-    honest = ScriptedPeer("honest", BLOCKS, round_trip=0.05 if sends else 0.0)
+        def wait_first(entry, key):
+            message = answer(entry, key)
+            if entry.have or entry.cancel:
+                return message
+            time.sleep(seconds)
+            return message if sends or peer is honest else None
+
+        peer.answer = wait_first
+
+    taking(late, 0.3 if sends else 0.0)
+    taking(honest, 0.02)
     exchange = opened(late, honest, timeout=SECONDS)
     for cid in CIDS:
         assert exchange.get_block(cid) == BLOCKS[cid]
