@@ -90,27 +90,33 @@ class Profile:
     @property
     def chunker_name(self) -> str:
         """The name of the chunker, as `with_chunker` takes it."""
-        return f"size-{self.chunk_size}" if self.chunker == "size" else self.chunker
+        if self.chunker == "buzhash":
+            return self.chunker
+        usual = PROFILES.get(self.name, self).chunk_size
+        if self.chunker == "samples" and self.chunk_size == usual:
+            return self.chunker
+        return f"{self.chunker}-{self.chunk_size}"
 
     def with_chunker(self, name: str) -> Profile:
         """Returns this profile with another chunker.
 
         Args:
-            name: ``"samples"``, or what ``ipfs add --chunker`` takes: ``"buzhash"``, or ``"size-"`` and the
-                bytes of a leaf.
+            name: ``"samples"``, or ``"samples-"`` and the bytes that a leaf has at most; or what ``ipfs add
+                --chunker`` takes: ``"buzhash"``, or ``"size-"`` and the bytes of a leaf.
 
         Raises:
             AddressError: It is none of them, or the leaves would be longer than nodes exchange.
         """
         if name in ("samples", "buzhash"):
             return attrs.evolve(self, chunker=cast("Literal['samples', 'buzhash']", name))
-        found = re.fullmatch(r"size-([1-9][0-9]{0,7})", name)
-        if found is None or int(found[1]) > _MAX_CHUNK:
+        found = re.fullmatch(r"(size|samples)-([1-9][0-9]{0,7})", name)
+        if found is None or int(found[2]) > _MAX_CHUNK:
             raise AddressError(
-                f"Unknown chunker {name!r}; known are 'samples', 'buzhash' and 'size-N', with N up to "
-                f"{_MAX_CHUNK}."
+                f"Unknown chunker {name!r}; known are 'samples', 'samples-N', 'buzhash' and 'size-N', with N "
+                f"up to {_MAX_CHUNK}."
             )
-        return attrs.evolve(self, chunker="size", chunk_size=int(found[1]))
+        kind = cast("Literal['samples', 'size']", found[1])
+        return attrs.evolve(self, chunker=kind, chunk_size=int(found[2]))
 
     def __attrs_post_init__(self) -> None:
         if self.chunk_size < 1 or self.file_links < 2:  # noqa: PLR2004 - a tree of one link never ends

@@ -63,8 +63,9 @@ class IPFSDatasetExporter:
             profile.
         chunker: Where files are cut into leaves, on which the CIDs depend too. ``"samples"`` ends leaves
             behind samples that are chosen by their content, so that a new version has most leaves in common
-            with the one before. ``"size-1048576"`` and ``"buzhash"`` give the CIDs of ``ipfs add`` with such
-            a ``--chunker``.
+            with the one before; ``"samples-262144"`` makes leaves of at most so many bytes, and the smaller
+            they are, the fewer bytes do scattered changes make new. ``"size-1048576"`` and ``"buzhash"`` give
+            the CIDs of ``ipfs add`` with such a ``--chunker``.
         shard_bytes: How many bytes a shard may have; on average shards have six tenths of that, since they
             end where the content determines it.
         form: In which form to publish: the name of an exporter plugin, or an exporter. Datasets are

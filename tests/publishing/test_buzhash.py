@@ -165,6 +165,8 @@ def test_an_edit_changes_few_chunks(at, edit, how):
     [
         ("buzhash", "buzhash", 1 << 20),
         ("samples", "samples", 1 << 20),
+        ("samples-1", "samples", 1),
+        ("samples-262144", "samples", 262_144),
         ("size-1", "size", 1),
         ("size-262144", "size", 262_144),
     ],
@@ -176,11 +178,29 @@ def test_chunkers_have_the_names_of_kubo(name, chunker, size):
 
 
 @pytest.mark.parametrize(
-    "name", ["rabin", "sample", "size", "size-0", "size-x", "size-2097152", "", "buzhash-1"]
+    "name",
+    [
+        "rabin",
+        "sample",
+        "size",
+        "size-0",
+        "size-x",
+        "size-2097152",
+        "",
+        "buzhash-1",
+        "samples-0",
+        "samples-",
+    ],
 )
 def test_other_chunkers_are_refused(name):
     with pytest.raises(AddressError, match="Unknown chunker"):
         get_profile("unixfs-v1-2025").with_chunker(name)
+
+
+def test_leaves_of_the_usual_size_have_no_other_name():
+    profile = get_profile("kubo-cidv1")
+    assert profile.with_chunker("samples-262144") == profile.with_chunker("samples")
+    assert profile.with_chunker("samples-262144").chunker_name == "samples"
 
 
 def test_threads_cut_at_once():

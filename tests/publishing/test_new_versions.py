@@ -19,15 +19,16 @@ from ipfs_dataset_plugins.tar_shards.exporter import TarShards
 if TYPE_CHECKING:
     from ipfs_dataset_core.ipld import CID
 
-PROFILE = get_profile("unixfs-v1-2025").with_chunker("samples")
+USUAL = get_profile("unixfs-v1-2025")
 MIB = 1 << 20
 
 
-def blocks_of(samples, shard_bytes=256 * MIB):
+def blocks_of(samples, shard_bytes=256 * MIB, chunker="samples"):
     """Returns the blocks of a dataset by CID, and what its manifest says of the shards."""
     blocks: dict[CID, bytes] = {}
-    sink = TreeSink(PROFILE, blocks.__setitem__)
-    TarShards(ExporterOptions(shard_bytes=shard_bytes)).export(iter(samples), sink)
+    sink = TreeSink(USUAL.with_chunker(chunker), blocks.__setitem__)
+    options = ExporterOptions(shard_bytes=shard_bytes, chunker=chunker)
+    TarShards(options).export(iter(samples), sink)
     manifest = json.loads(blocks[sink.cid_of("manifest.json")])
     sink.finish()
     return blocks, manifest["shards"]
@@ -106,6 +107,30 @@ def test_scattered_changes_make_the_leaves_new_that_have_them(dataset):
     assert len(having) >= 1
     # A cut that was in a changed sample is gone, so the leaves behind it end elsewhere; and the index.
     assert len(fresh) - len(having) <= 0.25 * len(having) + 4
+
+
+@pytest.mark.parametrize(("count", "size"), [(7000, 100), (3500, 3000)])
+def test_smaller_leaves_make_less_of_a_new_version_new(count, size):
+    samples = [sample(number, size) for number in range(count)]
+    some = count // 100
+    together = [*(sample(-n, size) for n in range(1, some + 1)), *samples[some:]]
+    scattered = list(samples)
+    for number in random.Random(7).sample(range(count), some):
+        scattered[number] = sample(-number, size)
+    shares = []
+    for chunker in ("samples", "samples-262144", "samples-65536"):
+        before, _ = blocks_of(samples, chunker=chunker)
+        assert max(map(len, before.values())) <= int(chunker.partition("-")[2] or MIB)
+        found = []
+        for version in (together, scattered):
+            after, _ = blocks_of(version, chunker=chunker)
+            new = sum(len(block) for cid, block in after.items() if cid not in before)
+            found.append(new / sum(map(len, after.values())))
+        shares.append(found)
+    usual, smaller, smallest = shares
+    assert smallest[0] < 0.04
+    assert smallest[1] < smaller[1] < usual[1]
+    assert smallest[1] < 0.5
 
 
 def _in(leaf, sample):

@@ -88,9 +88,8 @@ class DatasetWriter:
     ) -> tuple[Schema | None, list[manifest.Shard], Statistics]:
         """Returns the schema of the first sample, the shards, and statistics of the samples."""
         statistics = Statistics(self._previews)
-        writer = ShardWriter(
-            sink, self._options.shard_bytes, get_profile(self._options.profile).chunk_size
-        )
+        profile = get_profile(self._options.profile).with_chunker(self._options.chunker)
+        writer = ShardWriter(sink, self._options.shard_bytes, profile.chunk_size)
         common: Schema | None = None
         for schema, members in self._codec.encode_all(samples):
             if common is None:

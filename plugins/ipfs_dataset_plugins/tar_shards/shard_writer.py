@@ -171,7 +171,7 @@ class ShardWriter:
         # Times the size of a sample, what the checksum of one is below that ends a shard, and a leaf.
         self._rate = _CHECKSUMS * _LAST_SHARE // max(1, self._room)
         self._least_leaf = leaf_bytes // 8
-        self._usual_leaf = leaf_bytes * 3 // 8
+        self._usual_leaf = max(1, leaf_bytes * 3 // 8)
         self._leaf_rate = _CHECKSUMS // self._usual_leaf
         # Where the last leaf ended that a sample has ended.
         self._leaf_start = 0
