@@ -33,8 +33,8 @@ def samples_of(
 ) -> Iterator[Any]:
     """Returns an iterator over the samples of a dataset, in order.
 
-    Exceptions of the dataset pass through unchanged, except for an `IndexError` or `KeyError` at an index
-    below its length.
+    Exceptions of the dataset pass through, from Python 3.11 on with a note that names the sample, except for
+    an `IndexError` or `KeyError` at an index below its length, and `StopIteration`.
 
     Args:
         dataset: A map-style dataset, whose indices are 0 to its length, or anything that can be iterated.
@@ -44,7 +44,7 @@ def samples_of(
 
     Raises:
         ExportError: It is no dataset, or has fewer samples than its length; the former is raised here, the
-            latter at the end of the iterator.
+            latter by the iterator.
     """
     if (reason := _why_not(dataset)) is not None:
         raise ExportError(reason)
@@ -86,8 +86,9 @@ def _by_number(dataset: Any, total: int) -> Iterator[Any]:
     for index in range(total):
         try:
             sample = dataset[index]
-        except LookupError as error:
-            if not isinstance(error, (IndexError, KeyError)):
+        except Exception as error:
+            if not isinstance(error, (IndexError, KeyError, StopIteration)):
+                _note_sample(error, dataset, index)
                 raise
             raise ExportError(
                 f"{_name(dataset)} has the length {total}, but its sample {index} cannot be looked up "
@@ -101,13 +102,26 @@ def _by_number(dataset: Any, total: int) -> Iterator[Any]:
 
 def _in_order(dataset: Iterable[Any], total: int | None) -> Iterator[Any]:
     count = 0
-    for sample in dataset:
-        count += 1
-        yield sample
+    try:
+        for sample in dataset:
+            count += 1
+            yield sample
+    except Exception as error:
+        _note_sample(error, dataset, count)
+        raise
     if total is not None and count < total:
         raise ExportError(
             f"{_name(dataset)} has the length {total}, but yielded {count} samples: correct its __len__, or "
             "export iter(dataset) where that is all there is"
+        )
+
+
+def _note_sample(error: Exception, dataset: Any, index: int) -> None:
+    """Adds to an exception of a dataset which sample it is about, where Python has notes."""
+    if sys.version_info >= (3, 11):
+        error.add_note(
+            f"Raised by {_name(dataset)} for sample {index} of an export, so nothing is published: correct "
+            "or leave out that sample and run the export again, which sends only what is missing then"
         )
 
 

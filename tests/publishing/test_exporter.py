@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -530,3 +531,37 @@ def test_an_export_ends_with_the_deadline_though_the_node_never_answers():
         exporter = IPFSDatasetExporter(node.multiaddr, timeout=60, deadline=0.5)
         with pytest.raises(TransportTimeoutError, match="dag/import"):
             exporter.export_to_ipfs(["some", "samples"])
+
+
+class _Broken:
+    def __init__(self, error):
+        self._error = error
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        if index == 3:
+            raise self._error
+        return index
+
+
+def _broken_iterator(error):
+    yield from range(3)
+    raise error
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions have notes from Python 3.11 on")
+@pytest.mark.parametrize("make", [_Broken, _broken_iterator])
+def test_what_a_dataset_raises_names_the_sample(make, tmp_path):
+    error = RuntimeError("damaged file")
+    with pytest.raises(RuntimeError, match="damaged file") as raised:
+        IPFSDatasetExporter(tmp_path / "store").export_to_ipfs(make(error))
+    assert raised.value is error
+    (note,) = vars(error)["__notes__"]
+    assert "for sample 3 of an export, so nothing is published" in note
+
+
+def test_a_sample_that_stops_the_iteration_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(ExportError, match=r"its sample 3 cannot be looked up \(StopIteration"):
+        IPFSDatasetExporter(tmp_path / "store").export_to_ipfs(_Broken(StopIteration()))
