@@ -19,7 +19,12 @@ from ipfs_dataset_core.datasets.objects import (
     described_objects,
     described_sources,
 )
-from ipfs_dataset_core.datasets.resumable import Reading, ResumableStream, StreamIterator
+from ipfs_dataset_core.datasets.resumable import (
+    Reading,
+    ResumableStream,
+    StreamIterator,
+    no_length,
+)
 from ipfs_dataset_core.datasets.shards import ConcatenatedShards
 from ipfs_dataset_core.datasets.splits import splits_of_objects
 from ipfs_dataset_core.datasets.stream_reading import StreamOrder, StreamReading
@@ -177,16 +182,16 @@ class IPFSIterableDataset(ResumableStream):
         check_length_holds(self)
         job, _ = reader_of_stream(self._carried, self._split)
         distribution = self._distribution or job.distribution
-        replaces = self._batch is not None or (job.world > 1 and distribution != "uneven")
-        if not self._policy.raises and not replaces:
-            raise TypeError("with a handler that skips samples there is no len(): it may be less")
+        self.check_countable(
+            replaces=self._batch is not None or (job.world > 1 and distribution != "uneven")
+        )
         try:
             total = self._total()
         except IPFSDatasetError as error:
             raise shortened(error) from error.__cause__
         if total is None:
-            raise TypeError("this iterable dataset has no len(): counting would read all of it")
-        start = 0 if self._progress.finished else self._progress.start
+            raise no_length("this iterable dataset has no len(): counting would read all of it")
+        start = self._start_of_length()
         places = self._order.places(ReaderRank(job.rank, job.world), start, total, distribution)
         return places.of_rank
 
@@ -289,9 +294,17 @@ class IPFSIterableDataset(ResumableStream):
         """Returns how many bytes of verified blocks each process keeps."""
         return self._connections.options.memory
 
-    def count_of_samples(self) -> int | None:
-        """Returns how many samples there are, None where all of the data would have to be read."""
-        return self._total()
+    def check_countable(self, *, replaces: bool) -> None:
+        """Checks that as many samples come as there are.
+
+        Args:
+            replaces: Whether another stands in for one that is skipped.
+
+        Raises:
+            TypeError: Some may be left out.
+        """
+        if not self._policy.raises and not replaces:
+            raise TypeError("with a handler that skips samples there is no len(): it may be less")
 
     def numbered_samples(self) -> ConcatenatedShards | None:
         """Returns the samples by number, None where some allow no random access in shuffled blocks."""

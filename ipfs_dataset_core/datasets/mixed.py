@@ -12,7 +12,12 @@ from ipfs_dataset_core.datasets.mixed_sources import (
     StreamSource,
     source_of,
 )
-from ipfs_dataset_core.datasets.resumable import Reading, ResumableStream, StreamIterator
+from ipfs_dataset_core.datasets.resumable import (
+    Reading,
+    ResumableStream,
+    StreamIterator,
+    no_length,
+)
 from ipfs_dataset_core.errors import StateError
 from ipfs_dataset_core.order.global_order import Lanes
 from ipfs_dataset_core.order.laned_order import default_lanes, lanes_given, lanes_of_reader
@@ -119,9 +124,9 @@ class MixedDataset(ResumableStream):
         """
         total = self._total()
         if total is None:
-            raise TypeError("this mixture has no len(): a stream in it has none")
+            raise no_length("this mixture has no len(): a stream in it has none")
         job, _ = reader_of_stream(self._carried, self._split)
-        start = 0 if self._progress.finished else self._progress.start
+        start = self._start_of_length()
         stop = self._stop_for(total, start, job)
         return len(range(start + (job.rank - start) % job.world, stop, job.world))
 

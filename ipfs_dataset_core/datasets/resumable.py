@@ -12,6 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from ipfs_dataset_core.errors import IPFSDatasetError, IPFSDatasetWarning, StateError
 from ipfs_dataset_core.order.epoch_progress import EpochProgress
 from ipfs_dataset_core.order.order_state import check_batches
+from ipfs_dataset_core.order.outer_sharding import is_length_of_epoch, is_read_by
 from ipfs_dataset_core.order.whole_numbers import MOST, whole_number
 from ipfs_dataset_core.runtime.short_traceback import shortened
 
@@ -147,6 +148,7 @@ class StreamIterator:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues where a state was taken; see `ResumableStream.load_state_dict`."""
         self._stream.load_state_dict(state)
+        self._stream._counts_whole = True  # noqa: SLF001 - its own iterator
         self._begin()
 
 
@@ -157,6 +159,9 @@ class ResumableStream(IterableDataset[Any]):
     _batch: int | None
     _record: Record | None
     _order_changes: int
+    # Whether the length is that of a whole epoch, though the iteration that was resumed has less.
+    _counts_whole: bool
+    _counts_left: bool
     # What states of this kind have besides what all have.
     _fields_of_state: ClassVar[Collection[str]] = ()
     # The reader that may go on alone, and how many of its samples it has read.
@@ -175,6 +180,7 @@ class ResumableStream(IterableDataset[Any]):
         self._order_changes = 0
         self._batch = batch
         self._record = self._resume = None
+        self._counts_whole = self._counts_left = False
 
     @abstractmethod
     def _order_state(self, epoch: int, position: int) -> OrderState:
@@ -200,6 +206,17 @@ class ResumableStream(IterableDataset[Any]):
     @abstractmethod
     def _world(self) -> int:
         """Returns how many ranks read."""
+
+    def _start_of_length(self) -> int:
+        """Returns the place from which `len` counts samples.
+
+        As torchdata's loaders and Lightning expect, that is the start of the epoch where they resume it.
+        """
+        if self._progress.finished:
+            return 0
+        if not self._counts_left and (self._counts_whole or is_length_of_epoch()):
+            return 0
+        return self._progress.start
 
     @property
     @abstractmethod
@@ -255,7 +272,7 @@ class ResumableStream(IterableDataset[Any]):
         if (found.seed, found.parameters) != (mine.seed, mine.parameters):
             self._note_change()
         self._record = None
-        self._resume = resume
+        self._resume, self._counts_whole = resume, False
         if _DONE in state:
             self._progress.finish(found.epoch)
 
@@ -305,7 +322,11 @@ class ResumableStream(IterableDataset[Any]):
         taken = 0
         if self._resume is not None:
             (reader, taken), self._resume = self._resume, None
-            if reader != _numbers_of(reading):
+            mine = _numbers_of(reading)
+            # Ranks read in step, and Lightning keeps the state of one of them for all: what another has read
+            # in whole batches, this one has, too.
+            in_step = not reading.in_parts() and taken % reading.batch == 0
+            if reader != mine and not (in_step and reader[1:] == mine[1:]):
                 raise StateError(
                     f"this state was taken within the batches of reader {reader}, and this is reader "
                     f"{_numbers_of(reading)} (rank, ranks, worker, workers, batch_size): go on with as many, "
@@ -323,9 +344,12 @@ class ResumableStream(IterableDataset[Any]):
         if done or not record.taken or record.reading.reader.workers > 1:
             return False
         try:
+            self._counts_left = True
             return record.taken >= len(self)  # type: ignore[arg-type]
         except TypeError:
             return False
+        finally:
+            self._counts_left = False
 
     def finish(self, record: Record) -> None:
         """Notes that an iteration of this process came to its end."""
@@ -359,6 +383,27 @@ class ResumableStream(IterableDataset[Any]):
         if state["samples"] is not None:
             state["position"] = min(place, state["samples"])
         return state
+
+
+def no_length(reason: str) -> TypeError:
+    """Returns the error of `len` where the number of samples is not known.
+
+    Args:
+        reason: Why not.
+
+    Warns:
+        IPFSDatasetWarning: Lightning reads the stream through a loader that keeps states. Without a length
+            it fetches one batch ahead, which its checkpoints in mid-epoch have as trained.
+    """
+    if is_length_of_epoch() and is_read_by("torchdata.stateful_dataloader"):
+        warnings.warn(
+            "This stream has no len(), so Lightning fetches a batch ahead, and going on from a checkpoint in "
+            "mid-epoch leaves that batch out: use shuffle_blocks=True or lanes=, with which samples are "
+            "counted, or a map-style dataset",
+            IPFSDatasetWarning,
+            stacklevel=4,
+        )
+    return TypeError(reason)
 
 
 def _failed(error: Exception) -> Iterator[Any]:

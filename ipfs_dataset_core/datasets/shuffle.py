@@ -137,14 +137,14 @@ class ShuffleDataset(ResumableStream):
             TypeError: The dataset below has no `len`, or a subclass has an ``__iter__`` of its own.
         """
         check_length_holds(self)
-        length = len(self._dataset)  # type: ignore[arg-type]
-        if isinstance(self._dataset, IterableDataset) and not self._may_be_numbered:
-            return length
-        total = length
-        if isinstance(self._dataset, IPFSIterableDataset):
-            total = self._dataset.count_of_samples() or 0
+        source = self._source()
+        if source is None:
+            return len(self._dataset)  # type: ignore[arg-type]
         job, _ = reader_of_stream(self._carried, self._effective_split)
-        start = 0 if self._progress.finished else self._progress.start
+        if isinstance(self._dataset, IPFSIterableDataset):
+            self._dataset.check_countable(replaces=self._replaces(job))
+        total = len(source)
+        start = self._start_of_length()
         return self._places(ReaderRank(job.rank, job.world), start, total, job).of_rank
 
     def __bool__(self) -> bool:
@@ -302,7 +302,13 @@ class ShuffleDataset(ResumableStream):
             batch=self._batch or 1,
             in_parts=lambda: False,
             read=lambda taken: self._by_number(
-                source, reader, epoch, self._places(reader, start, len(source), job).turns(taken)
+                *(
+                    source,
+                    reader,
+                    epoch,
+                    self._places(reader, start, len(source), job).turns(taken),
+                ),
+                replaces=self._replaces(job),
             ),
         )
 
@@ -359,8 +365,19 @@ class ShuffleDataset(ResumableStream):
             )
         yield islice(samples, taken, None)
 
+    def _replaces(self, job: Job) -> bool:
+        """Returns whether another sample stands in for one that is skipped: ranks have to be equal then."""
+        distribution = self._given_distribution or job.distribution
+        return self._batch is not None or (job.world > 1 and distribution != "uneven")
+
     def _by_number(
-        self, source: SamplesByNumber, reader: ReaderRank, epoch: int, places: Iterator[range]
+        self,
+        source: SamplesByNumber,
+        reader: ReaderRank,
+        epoch: int,
+        places: Iterator[range],
+        *,
+        replaces: bool,
     ) -> Iterator[Any]:
         order, total = self._order_of(source), len(source)
         self._progress.chunk = order.chunk_in(reader.world, self._batch)
@@ -379,7 +396,6 @@ class ShuffleDataset(ResumableStream):
         )
         lanes = lanes_of_reader(order.lanes, reader, self._batch)
         hinted = laned.is_hinted(source.memory, lanes)
-        replaces = self._batch is not None
         # Where memory does not hold the blocks of what is in the buffer, the buffer holds samples.
         holds = source.block and 2 * self._blocks_behind(source) > default_window(
             source.memory, source.block

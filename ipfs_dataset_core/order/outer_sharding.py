@@ -22,6 +22,9 @@ _ACCELERATE = "accelerate.data_loader"
 # objects have to be instances of its classes, too.
 _STREAMS, _BUILDERS = "datasets.iterable_dataset", "datasets.builder"
 
+# Packages of Lightning's Trainer. Its Fabric counts no batches.
+_TRAINERS = ("lightning.pytorch", "pytorch_lightning")
+
 
 @attrs.frozen
 class OuterSharding:
@@ -41,6 +44,28 @@ class OuterSharding:
 
 
 _NONE = OuterSharding()
+
+
+def is_length_of_epoch() -> bool:
+    """Returns whether lengths that are asked for now are those of whole epochs, also after a resume.
+
+    Lightning's Trainer counts the batches of an epoch on from its checkpoint, and trains until it has as many
+    as the loader's length: with the number of those that are left it would end the epoch early, and all
+    that follow.
+    """
+    return is_read_by(*_TRAINERS)
+
+
+def is_read_by(*packages: str) -> bool:
+    """Returns whether a function of one of these packages is on the call stack of this thread."""
+    if not any(name in sys.modules for name in packages):
+        return False
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - see the module docstring
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith(packages):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def outer_sharding() -> OuterSharding:

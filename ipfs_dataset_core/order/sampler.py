@@ -20,7 +20,11 @@ from ipfs_dataset_core.order.global_order import (
 )
 from ipfs_dataset_core.order.laned_order import default_lanes, lanes_given
 from ipfs_dataset_core.order.order_state import OrderState, check_batches
-from ipfs_dataset_core.order.outer_sharding import OuterSharding, outer_sharding
+from ipfs_dataset_core.order.outer_sharding import (
+    OuterSharding,
+    is_length_of_epoch,
+    outer_sharding,
+)
 from ipfs_dataset_core.order.prefetch_hints import Upcoming, numbers_of
 from ipfs_dataset_core.order.reader_rank import Job, job_of_process
 from ipfs_dataset_core.order.sharding import known_distribution
@@ -115,6 +119,8 @@ class BlockShuffleSampler(DistributedSampler[int]):
         # Where the next iteration starts, and where the last one did.
         self._position = self._began = 0
         self._read = self._warned = False
+        # Whether the length is that of a whole epoch, though the next iteration has less.
+        self._counts_whole = False
 
     def __repr__(self) -> str:
         """Returns what is shuffled, and how."""
@@ -124,8 +130,12 @@ class BlockShuffleSampler(DistributedSampler[int]):
         return SamplerIterator(self)
 
     def __len__(self) -> int:
-        """Returns the number of samples for this rank, of those that are left where a state was loaded."""
-        return len(self._places(self._position, outer_sharding()))
+        """Returns the number of samples for this rank, of those that are left where a state was loaded.
+
+        Where torchdata's loader loaded it, or Lightning counts batches, it is that of a whole epoch.
+        """
+        whole = self._counts_whole or is_length_of_epoch()
+        return len(self._places(0 if whole else self._position, outer_sharding()))
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the number of the epoch; without it, every epoch has the same order.
@@ -174,7 +184,7 @@ class BlockShuffleSampler(DistributedSampler[int]):
         """
         found = OrderState.read(self._state(0), state)
         self.seed, self.epoch, self._position = found.seed, found.epoch, found.position
-        self._began, self._read = found.position, False
+        self._began, self._read, self._counts_whole = found.position, False, False
         parameters = found.parameters
         self._window, self._chunk = parameters["window"], parameters["chunk"]
         self._lanes = Lanes(parameters["lanes"], parameters["worker_lanes"])
@@ -357,6 +367,7 @@ class SamplerIterator:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on where a state was taken; see `BlockShuffleSampler.load_state_dict`."""
         self._sampler.load_state_dict(state)
+        self._sampler._counts_whole = True  # noqa: SLF001 - its own iterator
         self._numbers = None
 
 

@@ -120,3 +120,21 @@ def test_a_worker_that_is_killed_loses_nothing(store):
     other.load_state_dict(state)
     seen += [name for name, _ in other]
     assert sorted(seen) == sorted(MEMBERS)
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+def test_ranks_of_a_buffer_get_equally_many(store, archive, batch):
+    job = [
+        ShuffleDataset(
+            IPFSIterableDataset(archive, store.address, handler="skip", distribution="pad"),
+            20,
+            batch_size=batch,
+        )
+        for _ in range(2)
+    ]
+    counts = []
+    for rank, dataset in enumerate(job):
+        with as_reader(rank, 2):
+            counts.append(len(dataset))
+            assert len(list(dataset)) == counts[-1]
+    assert counts == [52, 52]

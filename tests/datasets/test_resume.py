@@ -434,3 +434,52 @@ def test_an_imported_dataset_goes_on_in_order(tmp_path):
     assert list(other) == whole
     with pytest.raises(StateError, match=f"of data '{cid}', and here is"):
         exporter.import_from_ipfs(exporter.export_to_ipfs([1, 2])).load_state_dict(state)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_iterator_goes_on_in_another_rank_with_as_many_readers(store, objects, kind):
+    """As Lightning needs it, which keeps the state of the first rank for all."""
+    if kind == "map-style":
+        pytest.skip("as numbers")
+
+    def reader(rank, state=None):
+        with as_reader(rank, 2, 1, 2):
+            iterator = iter(made(store, objects, kind, 4, distribution="pad"))
+            if state is not None:
+                iterator.load_state_dict(state)
+                return list(iterator)
+            whole = [next(iterator) for _ in range(8)]
+            state = json.loads(json.dumps(iterator.state_dict()))
+            return whole, state, list(iterator)
+
+    (_, state, rest), (_, _, others) = reader(0), reader(1)
+    assert reader(0, state) == rest
+    assert reader(1, state) == others
+    state["read"] = 7  # within a batch, nothing tells how far the other is
+    with pytest.raises(StateError, match="reader \\[0, 2, 1, 2, 4\\]"):
+        reader(1, state)
+
+
+@pytest.mark.parametrize("kind", ["in lanes", "buffered", "numbers"])
+def test_an_epoch_has_its_whole_length_where_an_iterator_goes_on(store, objects, kind):
+    """As torchdata and Lightning expect; a state that the user loads leaves the length of the rest."""
+    stream = made(store, objects, kind, 4)
+    iterator = iter(stream)
+    for _ in range(8):
+        next(iterator)
+    state = iterator.state_dict()
+    again = made(store, objects, kind, 4)
+    rest = iter(again)
+    rest.load_state_dict(state)
+    assert len(again) == 103
+    assert len(list(rest)) == 95
+    assert again.state_dict()["epoch"] == 1  # it was read to its end
+    again.load_state_dict(state)
+    assert len(again) == 95
+
+
+def test_a_buffer_over_a_tar_has_a_length(store, objects):
+    assert len(ShuffleDataset(IPFSIterableDataset(objects, store.address), 10)) == 103
+    skipping = IPFSIterableDataset(objects, store.address, handler="skip")
+    with pytest.raises(TypeError, match="it may be less"):
+        len(ShuffleDataset(skipping, 10))

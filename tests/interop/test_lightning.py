@@ -57,3 +57,10 @@ def test_every_epoch_has_another_order(found, case):
 def test_validation_and_prediction_read_each_sample(found):
     check_coverage([rank["predicted"] for rank in found], BATCHES)
     check_coverage([rank["sampler"]["validated"][:BATCHES] for rank in found], BATCHES)
+
+
+def test_training_goes_on_exactly_from_a_checkpoint_in_mid_epoch(archive, tmp_path):
+    library("torchdata")
+    for rank in run_ranks("tests.interop.lightning_resume_rank", WORLD, tmp_path, *archive):
+        for case, (whole, begun, rest) in rank.items():
+            assert begun + rest == whole, case
