@@ -27,7 +27,12 @@ from ipfs_dataset_core.order.mixture import (
     quotas_of,
     stop_of_mixture,
 )
-from ipfs_dataset_core.order.order_state import OrderState, behind_the_end, joined_ids
+from ipfs_dataset_core.order.order_state import (
+    MOST_IN_A_BATCH,
+    OrderState,
+    behind_the_end,
+    joined_ids,
+)
 from ipfs_dataset_core.order.reader_rank import job_to_carry, reader_of_stream
 from ipfs_dataset_core.order.sharding import known_distribution, known_split
 from ipfs_dataset_core.order.stream_places import stop_of_stream
@@ -414,7 +419,7 @@ class _Places:
             every = len(known) == len(self._counts)
             ends = [self._schedule.place(number, count - 1) + 1 for number, count in known.items()]
             total = max(ends) if every else None
-        if total is not None and self._start > total:
+        if total is not None and self._start >= total + MOST_IN_A_BATCH:
             raise behind_the_end(self._start, total)
         return None if total is None else mixture._stop_for(total, self._start, self._job)  # noqa: SLF001
 

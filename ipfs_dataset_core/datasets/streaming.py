@@ -14,7 +14,7 @@ from ipfs_dataset_core.errors import (
     ObjectNotFoundError,
     TransportError,
 )
-from ipfs_dataset_core.order.order_state import behind_the_end
+from ipfs_dataset_core.order.order_state import MOST_IN_A_BATCH, behind_the_end
 from ipfs_dataset_core.order.prefetch_hints import Upcoming
 from ipfs_dataset_core.order.sharding import overlaps, part, sample_ranges
 
@@ -62,7 +62,7 @@ class InOrder:
             runs: In ascending order.
 
         Raises:
-            StateError: The sequence ends before `start`, which is known when all was read.
+            StateError: The sequence ends long before `start`, which is known when all was read.
         """
         coming = iter(runs)
         run = next(coming, None)
@@ -101,7 +101,7 @@ class InOrder:
                     break
                 run = next(coming, None)
             self.place = end
-        if run is not None and self.place < self._start:
+        if run is not None and self.place + MOST_IN_A_BATCH <= self._start:
             raise behind_the_end(self._start, self.place)
 
 

@@ -157,6 +157,11 @@ _FIELDS = frozenset(
 )
 
 
+# More samples than any global batch has. Where they are not counted before they are read, the state of an
+# epoch's end is that of the end of its last batch, which may be filled in part only.
+MOST_IN_A_BATCH = 1 << 20
+
+
 def behind_the_end(position: int, places: int) -> StateError:
     """Returns the error for a state whose place is behind the end of the sequence.
 
