@@ -101,10 +101,10 @@ def test_large_files_are_not_fetched_to_list_them():
 
 
 def test_a_directory_larger_than_the_cache_is_listed_from_one_car():
-    root, blocks = SHARDED
-    assert sum(map(len, blocks.values())) > 400_000
+    (root, blocks), memory = SHARDED, 100_000
+    assert sum(map(len, blocks.values())) > 3 * memory
     with GatewayServer(blocks) as server:
-        options = Options(retries=0, memory=100_000)
+        options = Options(retries=0, memory=memory)
         connections = Connections(f"gateway+{server.url}", options)
         assert directory(root, connections).names() == NAMES
         connections.close()
