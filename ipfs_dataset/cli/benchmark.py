@@ -53,7 +53,8 @@ def summary_lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  {'in relation':<14} {found['share_of_plain']:.2f} of the plain read's speed"
     if found["peak_mb"] is not None:
         yield f"  {'memory':<14} {found['peak_mb']:.0f} MB at the most, above what it began with"
-    yield "\nWhat may help:"
+    yield ""
+    yield "What may help:"
     yield from (f"  - {line}" for line in found["advice"])
 
 

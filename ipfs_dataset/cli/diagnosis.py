@@ -43,13 +43,15 @@ def diagnosis_lines(found: Diagnosis) -> Iterator[str]:
     for source in found.sources:
         yield from _source_lines(source, "")
     if found.advice:
-        yield "\nWhat to do:"
+        yield ""
+        yield "What to do:"
         for line in found.advice:
             yield f"  - {line}"
 
 
 def _source_lines(source: SourceReport, indent: str) -> Iterator[str]:
-    yield f"\n{indent}{source.name}"
+    yield ""
+    yield f"{indent}{source.name}"
     for label, value in [*source.facts.items(), *_findings(source)]:
         yield f"{indent}  {label:<14} {value}"
     for problem in source.problems:
