@@ -201,7 +201,10 @@ class SampleAccess:
             IPFSDatasetError: An object could not be found, fetched, verified or read.
         """
         explain_collate()
-        found = self._read_batch(indices, replaces=job_of_process().world > 1)
+        try:
+            found = self._read_batch(indices, replaces=job_of_process().world > 1)
+        except IPFSDatasetError as error:
+            raise shortened(error) from error.__cause__
         batch = [sample for sample in found if sample is not Skipped.SAMPLE]
         if get_worker_info() is None:
             return batch
@@ -223,7 +226,10 @@ class SampleAccess:
         """
         if type(self).__getitems__ is not SampleAccess.__getitems__:
             return self._read_each_as_overridden(indices)
-        found = self._read_batch(indices, replaces=replaces or job_of_process().world > 1)
+        try:
+            found = self._read_batch(indices, replaces=replaces or job_of_process().world > 1)
+        except IPFSDatasetError as error:
+            raise shortened(error) from error.__cause__
         return [[] if sample is Skipped.SAMPLE else [sample] for sample in found]
 
     def _read_each_as_overridden(self, indices: Sequence[int]) -> list[list[Any]]:
@@ -241,14 +247,11 @@ class SampleAccess:
     ) -> list[Any | Literal[Skipped.SAMPLE]]:
         if self._batches is None:
             self._batches = BatchReader(self._connections.options.memory)
-        try:
-            return self._batches.read_batch(
-                *(self._indexed(), self._count(), indices, self.__getitem__, self._policy),
-                unchanged=self._unchanged,
-                replaces=replaces and not self._policy.raises,
-            )
-        except IPFSDatasetError as error:
-            raise shortened(error) from error.__cause__
+        return self._batches.read_batch(
+            *(self._indexed(), self._count(), indices, self.__getitem__, self._policy),
+            unchanged=self._unchanged,
+            replaces=replaces and not self._policy.raises,
+        )
 
     def prefetch(self, indices: Sequence[int]) -> None:
         """Starts fetching samples of the next batches while others are read.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,6 @@ from ipfs_dataset_core.datasets.map_style import IPFSDataset
 from ipfs_dataset_core.errors import (
     IPFSDatasetError,
     LimitError,
-    TransportTimeoutError,
 )
 from ipfs_dataset_core.ipld import (
     CID,
@@ -35,7 +33,6 @@ from ipfs_dataset_core.ipld import (
 from ipfs_dataset_core.ipld.unixfs import UnixFS
 from ipfs_dataset_core.options import Limits
 from ipfs_dataset_core.reading.objects import VerifiedDirectory
-from ipfs_dataset_core.runtime.deadlines import check_time, progressed, working
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support.bounded import outcome, run_bounded
 from tests.support.builders import tar_bytes, tree
@@ -217,21 +214,6 @@ def test_a_list_that_names_an_archive_twice_reads_it_twice(tmp_path):
     limited = IPFSDataset(f"ipfs://{cid}", str(tmp_path), limits=Limits(members=3))
     with pytest.raises(LimitError, match="members"):
         len(limited)
-
-
-def test_work_on_data_that_are_known_ends_with_the_deadline():
-    check_time()
-    with working(0.05, "This"):
-        end = time.monotonic() + 0.2
-        while time.monotonic() < end:
-            progressed()
-            check_time()
-        with working(1000, "Inner"):
-            time.sleep(0.06)
-            check_time()
-        with pytest.raises(TransportTimeoutError, match=r"This.*deadline=0\.05"):
-            check_time()
-    check_time()
 
 
 @st.composite

@@ -25,7 +25,7 @@ DATA = noise(5_000_000)
 MEMBERS = {"a b.txt": b"first", "sub/b.bin": DATA}
 
 
-def api(jsipfs, timeout=10):
+def api(jsipfs, timeout=60):
     return ApiTransport(jsipfs.api, Options(timeout=timeout))
 
 
@@ -46,7 +46,7 @@ def publish(jsipfs, root, blocks):
 @pytest.fixture
 def plain(jsipfs):
     connections = Connections(
-        f"gateway+{jsipfs.gateway}", Options(verify=False, timeout=10, retries=0)
+        f"gateway+{jsipfs.gateway}", Options(verify=False, timeout=60, retries=0)
     )
     yield connections
     connections.close()
@@ -84,14 +84,14 @@ def test_names_lead_to_what_they_were_published_for(jsipfs):
     root = publish(jsipfs, *one_file(b"named"))
     rpc(jsipfs, f"name/publish?arg={root}&resolve=false&allow-offline=true")
     name = json.loads(rpc(jsipfs, "id"))["ID"]
-    connections = Connections(jsipfs.api, Options(timeout=10))
+    connections = Connections(jsipfs.api, Options(timeout=60))
     assert open_object(f"ipns://{name}", connections).read() == b"named"
     connections.close()
 
 
 def test_its_gateway_proves_nothing_and_says_so(jsipfs):
     root = publish(jsipfs, *one_file(DATA))
-    connections = Connections(f"gateway+{jsipfs.gateway}", Options(timeout=10))
+    connections = Connections(f"gateway+{jsipfs.gateway}", Options(timeout=60))
     with pytest.raises(TransportError, match=r"no trustless gateway.*verify=False"):
         open_object(f"ipfs://{root}", connections)
     connections.close()

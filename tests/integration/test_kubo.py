@@ -60,7 +60,7 @@ def test_the_gateway_serves_runs_by_host_name_too(kubo):
 
 def test_cars_of_ranges_are_walked(kubo):
     cid = CID.parse(kubo.add(DATA))
-    transport = gateway(kubo.gateway, timeout=10)
+    transport = gateway(kubo.gateway, timeout=60)
     transport.serves_ranges = False
     with fetching(transport) as fetcher:
         file = VerifiedFile(fetcher, cid, "x")
@@ -109,7 +109,7 @@ def test_a_path_through_data_to_a_file_is_resolved_as_by_ipfs_cat(kubo, tmp_path
 def test_a_gateway_for_blocks_only_is_read_by_cars_and_blocks(tmp_path):
     with KuboNode(tmp_path / "repo", {"Gateway.DeserializedResponses": False}) as node:
         cid = CID.parse(node.add(DATA))
-        transport = gateway(node.gateway, timeout=10)
+        transport = gateway(node.gateway, timeout=60)
         assert read_all(cid, transport, piece=1 << 20) == DATA
         assert not transport.serves_ranges
         assert transport.serves_cars

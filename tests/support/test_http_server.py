@@ -21,7 +21,7 @@ from tests.support.http_server import (
 )
 
 
-def connect(server, timeout=10.0):
+def connect(server, timeout=60):
     return http.client.HTTPConnection("127.0.0.1", server.port, timeout=timeout)
 
 
@@ -37,7 +37,7 @@ def ask(server, path="/", method="GET", **more):
 
 def exchange(server, request=b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"):
     """Returns every byte of an answer, as it is on the wire."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as peer:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as peer:
         peer.sendall(request)
         return b"".join(iter(lambda: peer.recv(65536), b""))
 
