@@ -170,6 +170,7 @@ class BulkFetch:
             return
 
         def ask(transport: Transport) -> None:
+            _check_open(next(iter(wanted.values())))
             stream = kept and kept.take_stream(transport, kind, next(iter(wanted)))
             if stream:
                 try:
@@ -177,6 +178,7 @@ class BulkFetch:
                         return
                 except TransportError as error:
                     log.debug("A stream was cut while it idled: %s", error)
+                    _check_open(next(iter(wanted.values())))
             self._read(begin(transport), transport, wanted, kept)
 
         self._first(ask, transports, what)
@@ -202,7 +204,8 @@ class BulkFetch:
     ) -> bool:
         """Returns whether the stream reached all that is wanted."""
         try:
-            for item in list(wanted):
+            for item, flight in list(wanted.items()):
+                _check_open(flight)
                 if not stream.comes_to(item):
                     stream.close()
                     return False
@@ -221,3 +224,13 @@ class BulkFetch:
         else:
             stream.close()
         return True
+
+
+def _check_open(flight: Flight) -> None:
+    """Checks that a flight is still waited for: what nobody waits for must not be received for long.
+
+    Raises:
+        TransportError: It was ended, since the dataset was closed.
+    """
+    if flight.done():
+        raise TransportError("the dataset was closed while this was read")

@@ -59,7 +59,10 @@ class SourcePool:
         self._options = options
         workers, in_flight = loader_workers(), options.max_requests
         self.transports = tuple(
-            Source(t, in_flight, None if t.local else options.max_rate, workers)
+            Source(
+                *(t, in_flight, None if t.local else options.max_rate, workers),
+                backs_off=options.retries > 0,
+            )
             for t in transports
             if t.local or not options.offline
         )
@@ -321,7 +324,9 @@ class SourcePool:
             retryable = {
                 t: e for t, e in failures.items() if isinstance(e, retried) and e.retryable
             }
-            wait = self._wait(attempt, retryable, time.monotonic() - started)
+            # Bytes that do not come in bulk come block by block, and are not waited for that long.
+            waits = retried is TransportError
+            wait = self._wait(attempt, retryable, time.monotonic() - started, outlasts=waits)
             if wait is None or wait >= time_left():
                 raise _aggregate_errors(what, failures, self._notes(late=wait is not None))
             time.sleep(wait)
@@ -348,7 +353,12 @@ class SourcePool:
         return None
 
     def _wait(
-        self, attempt: int, failed: Mapping[Source, TransportError], seconds: float
+        self,
+        attempt: int,
+        failed: Mapping[Source, TransportError],
+        seconds: float,
+        *,
+        outlasts: bool,
     ) -> float | None:
         """Returns for how many seconds to wait before the next attempt, None where there is none.
 
@@ -356,6 +366,7 @@ class SourcePool:
             attempt: Number of the one that failed, from 0.
             failed: The sources that may answer later.
             seconds: Since the first attempt.
+            outlasts: Whether limits of requests are waited for as long as the deadline allows.
         """
         if not failed:
             return None
@@ -364,7 +375,7 @@ class SourcePool:
             wait = backoff(attempt)
         elif self._may_come_back(failed, seconds):
             wait = pause()
-        elif self._options.retries and any(source.limit_ends for source in failed):
+        elif outlasts and self._options.retries and any(source.limit_ends for source in failed):
             wait = 0.0
         else:
             return None

@@ -75,6 +75,7 @@ class Source(WrapperTransport):
         in_flight: Requests at once, of all workers.
         per_second: Requests a second, of all workers; None for no limit.
         workers: Number of workers.
+        backs_off: Whether it is left alone for a while also where it asked us to wait and named no time.
 
     Attributes:
         has_delivered: Whether any request succeeded.
@@ -88,12 +89,15 @@ class Source(WrapperTransport):
         in_flight: int = 32,
         per_second: float | None = None,
         workers: int = 1,
+        *,
+        backs_off: bool = True,
     ) -> None:
         super().__init__(wrapped)
         self.has_delivered = False
         self.requests = 0
         self.latency = 0.0
         self._in_flight = in_flight
+        self._backs_off = backs_off
         self._slots = RequestSlots(max(1, in_flight // workers), wrapped.name)
         # Seconds from one request to the next, and when the next may be, on the monotonic clock.
         self._gap = 0.0 if per_second is None else workers / per_second
@@ -273,6 +277,8 @@ class Source(WrapperTransport):
 
     def _was_limited(self, error: RateLimitedError) -> None:
         with self._lock:
+            if not (self._backs_off or error.retry_after):
+                return
             if self.limited_seconds and not error.retry_after:
                 return  # sent before the first of these refusals was known
             if not self.limited_seconds:

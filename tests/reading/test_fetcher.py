@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import io
 import logging
 import os
 import threading
 import time
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
@@ -19,7 +21,15 @@ from ipfs_dataset_core.reading.layout import Leaf
 from ipfs_dataset_core.reading.verified_streams import MAX_STREAM_BYTES, coalesce
 from ipfs_dataset_core.testing import MemoryTransport
 from tests.support.builders import noise, one_file
-from tests.support.fetching import Recorder, fail, fetching, gateway, open_object, read_all
+from tests.support.fetching import (
+    PATIENT_SECONDS,
+    Recorder,
+    fail,
+    fetching,
+    gateway,
+    open_object,
+    read_all,
+)
 from tests.support.gateway_server import GatewayServer
 
 DATA = noise(16 << 20)
@@ -316,3 +326,47 @@ def test_a_link_that_is_no_cid_leaves_no_other_leaf_waiting():
         with pytest.raises(VerificationError, match="are not a CID"):
             reader.leaf(layout, leaves[1])
     assert found == list(blocks.values())
+
+
+@pytest.mark.parametrize("kind", ["range", "car"])
+def test_a_stream_is_not_received_to_its_end_once_the_dataset_is_closed(kind):
+    cid, blocks = one_file(noise(20 << 18), "unixfs-v0-2015")
+    received: list[int] = []
+    is_closed, is_over = threading.Event(), threading.Event()
+
+    def one_received():
+        received.append(1)
+        if len(received) == 3:
+            fetcher.close()
+            is_closed.set()
+
+    class Stream(io.BytesIO):
+        def read(self, size=-1):
+            one_received()
+            return super().read(size)
+
+        def close(self):
+            is_over.set()
+
+    class Slow(Recorder):
+        def open_range(self, cid, start, stop):
+            return Stream(super().open_range(cid, start, stop).getvalue())
+
+        def read_car(self, cid, *, span=None):
+            try:
+                for block in super().read_car(cid, span=span):
+                    one_received()
+                    yield block
+            finally:
+                is_over.set()
+
+    source = Slow(blocks, serves_ranges=kind == "range")
+    with fetching(source) as fetcher:
+        file = VerifiedFile(fetcher, cid, "x")
+        file.read_ahead(0, file.size)
+        with suppress(TransportError):
+            file.read_at(0, 1 << 20)
+        assert is_closed.wait(PATIENT_SECONDS)
+        assert is_over.wait(PATIENT_SECONDS)
+    assert len(received) <= 4
+    assert source.asked["range"] + source.asked["car"] == 1

@@ -145,6 +145,25 @@ def test_a_source_that_only_refuses_gets_its_retries(short_waits):
     assert limiting.asked == 4
 
 
+def test_without_retries_a_refusal_without_a_time_holds_no_other_request_up():
+    limiting = Limiting(1)
+    sources = SourcePool([limiting], Options(retries=0))
+    with pytest.raises(RateLimitedError):
+        sources.get_block(NAME)
+    assert sources.get_block(NAME) == BLOCK
+    sources.close()
+
+
+def test_what_may_come_in_another_form_is_not_waited_for_until_the_deadline(short_waits):
+    limiting = Limiting(1000, first=1)
+    sources = SourcePool([limiting], Options(retries=2, timeout=0.01))
+    assert sources.get_block(NAME) == BLOCK
+    with until(time.monotonic() + 20), pytest.raises(RateLimitedError):
+        sources.first(lambda t: t.get_block(NAME), "bytes", retried=RateLimitedError)
+    assert limiting.asked <= 5
+    sources.close()
+
+
 @pytest.mark.parametrize("named", [None, 100.0])
 def test_a_wait_beyond_the_deadline_is_an_error_at_once(named, monkeypatch):
     monkeypatch.setattr("ipfs_dataset_core.sources.source.rate_limit_wait", lambda *_: 100.0)
