@@ -283,7 +283,7 @@ class Source(WrapperTransport):
                 return  # sent before the first of these refusals was known
             if not self.limited_seconds:
                 self._refusals += 1
-                self._named_wait = error.retry_after is not None
+                self._named_wait = bool(error.retry_after)
             end = time.monotonic() + rate_limit_wait(error, self._refusals)
             self._limited_until = max(self._limited_until, end)
         self._slots.shrink()

@@ -138,8 +138,9 @@ def test_a_source_that_has_answered_is_waited_for_without_a_time_being_named(sho
     sources.close()
 
 
-def test_a_source_that_only_refuses_gets_its_retries(short_waits):
-    limiting = Limiting(1000)
+@pytest.mark.parametrize("named", [None, 0.0])
+def test_a_source_that_only_refuses_gets_its_retries(short_waits, named):
+    limiting = Limiting(1000, named=named)
     with pytest.raises(RateLimitedError, match="slow down"):
         read(limiting, retries=3)
     assert limiting.asked == 4
