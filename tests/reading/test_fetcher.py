@@ -332,12 +332,13 @@ def test_a_link_that_is_no_cid_leaves_no_other_leaf_waiting():
 def test_a_stream_is_not_received_to_its_end_once_the_dataset_is_closed(kind):
     cid, blocks = one_file(noise(20 << 18), "unixfs-v0-2015")
     received: list[int] = []
+    opened: list[fetcher.Fetcher] = []
     is_closed, is_over = threading.Event(), threading.Event()
 
     def one_received():
         received.append(1)
         if len(received) == 3:
-            fetcher.close()
+            opened[0].close()
             is_closed.set()
 
     class Stream(io.BytesIO):
@@ -361,8 +362,9 @@ def test_a_stream_is_not_received_to_its_end_once_the_dataset_is_closed(kind):
                 is_over.set()
 
     source = Slow(blocks, serves_ranges=kind == "range")
-    with fetching(source) as fetcher:
-        file = VerifiedFile(fetcher, cid, "x")
+    with fetching(source) as reading:
+        opened.append(reading)
+        file = VerifiedFile(reading, cid, "x")
         file.read_ahead(0, file.size)
         with suppress(TransportError):
             file.read_at(0, 1 << 20)
