@@ -74,6 +74,8 @@ class Transport(ABC):
         resolves_names: Whether `resolve_name` works.
         serves_name_records: Whether `name_record` works.
         writable: Whether `put_blocks` and `pin` work.
+        keeps_blocks: Whether blocks that were put stay where nothing was pinned, so that an export that was
+            interrupted sends only the others when it is run again.
         local: Whether it needs no network, so that ``offline=True`` leaves it in.
     """
 
@@ -87,6 +89,7 @@ class Transport(ABC):
     resolves_names: bool = False
     serves_name_records: bool = False
     writable: bool = False
+    keeps_blocks: bool = True
     local: bool = False
 
     @abstractmethod
@@ -310,6 +313,7 @@ class WrapperTransport(Transport):
     resolves_names = _of_wrapped("resolves_names")
     serves_name_records = _of_wrapped("serves_name_records")
     writable = _of_wrapped("writable")
+    keeps_blocks = _of_wrapped("keeps_blocks")
     local = _of_wrapped("local")
 
     def __init__(self, wrapped: Transport) -> None:

@@ -94,7 +94,7 @@ def publish(
             samples = again()
             count.restart()
         except TransportError as error:
-            raise count.advise(error, "pinned") from error
+            raise count.advise(error, "pinned", transport) from error
     log.info("Published %s to %s: %s", root, transport.name, count)
     return root
 

@@ -71,16 +71,23 @@ class UploadCount:
         self.sent_blocks += len(sent)
         self.sent_bytes += sent_bytes
 
-    def advise(self, error: E, undone: str) -> E:
+    def advise(self, error: E, undone: str, transport: Transport) -> E:
         """Returns the error that ended an upload with how far it got, and what to do.
 
         Args:
             error: The error.
             undone: A participle, such as "published", for what has not been done.
+            transport: What was to store the blocks.
         """
         stored = self.present_bytes + self.sent_bytes
         if not stored and not error.retryable:
             return error
+        if not transport.keeps_blocks:
+            return with_advice(
+                error,
+                f"Nothing is {undone}, and nothing of the {human_size(self.bytes)} made so far is kept: "
+                "run the export again, which begins anew",
+            )
         return with_advice(
             error,
             f"{human_size(stored)} of the {human_size(self.bytes)} made so far are stored, nothing is "
@@ -190,7 +197,7 @@ class BlockUpload:
                 try:
                     self.count.stored(*future.result())
                 except TransportError as error:
-                    raise self.count.advise(error, "published") from error
+                    raise self.count.advise(error, "published", self._transport) from error
 
     def close(self) -> None:
         """Waits for the batches that are being uploaded, and drops the rest."""

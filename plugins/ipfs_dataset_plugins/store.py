@@ -262,6 +262,7 @@ class CarWriter(Transport):
     # One batch of blocks after the other: equal datasets make equal files.
     concurrency = 1
     writable = True
+    keeps_blocks = False
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.name = f"CAR {path}"

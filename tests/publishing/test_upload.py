@@ -116,6 +116,24 @@ def test_a_failure_says_how_far_it_got_and_what_to_do():
     assert caught.value.final
 
 
+def test_a_store_that_keeps_nothing_unfinished_is_not_said_to():
+    class FullFile(MemoryTransport):
+        concurrency = 1
+        keeps_blocks = False
+
+        def put_blocks(self, blocks):
+            if len(self.put_bytes) == 3:
+                raise TransportError("memory: no space left")
+            super().put_blocks(blocks)
+
+    with pytest.raises(TransportError) as caught:
+        upload(FullFile(), BLOCKS)
+    assert str(caught.value) == (
+        "memory: no space left. Nothing is published, and nothing of the 30.0 kB made so far is kept: "
+        "run the export again, which begins anew"
+    )
+
+
 def test_a_failure_that_may_pass_says_what_to_do_though_nothing_is_stored():
     class Gone(MemoryTransport):
         def put_blocks(self, blocks):
