@@ -18,6 +18,9 @@ from ipfs_dataset_core.order.shuffled_blocks import ShuffleBlockOrder, WindowSte
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+# Stands for datasets without an identity where they are part of a composition.
+_UNKNOWN = "unknown data"
+
 
 @runtime_checkable
 class BlockwiseDataset(Protocol):
@@ -55,7 +58,7 @@ class _Part(Protocol):
         """Returns the dataset that reads a sample, and its number there."""
 
     def content_id(self) -> str:
-        """Returns what the samples are made of, "" where that is unknown."""
+        """Returns what the samples are made of, as far as that is known, "" where nothing is."""
 
     def misfit(self, size: int) -> Any | None:
         """Returns a dataset whose blocks do not end where its samples do."""
@@ -120,8 +123,8 @@ class _Chosen:
         return self._part.find(self._indices[sample])
 
     def content_id(self) -> str:
-        whole = self._part.content_id()
-        return whole and f"{whole}, of which {hashlib.sha256(self._indices).hexdigest()}"
+        whole = self._part.content_id() or _UNKNOWN
+        return f"{whole}, of which {hashlib.sha256(self._indices).hexdigest()}"
 
     def misfit(self, size: int) -> Any | None:
         return self._part.misfit(size)
@@ -194,7 +197,7 @@ class _Joined:
 
     def content_id(self) -> str:
         ids = [part.content_id() for part in self._parts]
-        return joined_ids(ids) if all(ids) else ""
+        return joined_ids(one or _UNKNOWN for one in ids) if any(ids) else ""
 
     def misfit(self, size: int) -> Any | None:
         found = (part.misfit(size) for part in self._parts)
@@ -273,7 +276,7 @@ class DatasetBlocks:
                 prefetch(numbers)
 
     def content_id(self) -> str:
-        """Returns what the samples are made of, "" where that is unknown."""
+        """Returns what the samples are made of, as far as that is known, "" where nothing is."""
         return self._part.content_id()
 
     def stops(self, size: int | None = None) -> Sequence[int]:

@@ -398,6 +398,10 @@ def test_a_state_for_other_data_is_refused():
     state = BlockShuffleSampler(subset).state_dict()
     with pytest.raises(StateError, match="of which"):
         BlockShuffleSampler(Subset(Named(20), range(1, 11))).load_state_dict(state)
+    with pytest.raises(StateError, match="unknown data, of which"):
+        BlockShuffleSampler(Subset(Placed(20), range(1, 11))).load_state_dict(
+            BlockShuffleSampler(Subset(Placed(20), range(10))).state_dict()
+        )
     with pytest.raises(StateError, match="of 10 samples, and here are 20"):
         BlockShuffleSampler(Placed(20)).load_state_dict({**state, "data": ""})
 
@@ -496,11 +500,14 @@ def test_a_composition_is_identified_by_what_it_is_made_of():
     )
     assert data(Subset(one, [2, 0])) != data(Subset(one, [0, 2]))
     assert data(ConcatDataset([Named(20), one])) == f"bafk {data(one)}"
-    # What is not known of a part is not known of the whole.
-    assert data(ConcatDataset([Named(20), Placed(3)])) == ""
-    assert data(Subset(Placed(20), [1, 2])) == ""
-    assert data(Subset(Subset(Placed(20), [1, 2]), [0])) == ""
-    assert data(ConcatDataset([Named(20), Subset(Placed(20), [1, 2])])) == ""
+    # What is known of a part counts, whatever is not known of others.
+    assert data(ConcatDataset([Named(20), Placed(3)])) == "bafk unknown data"
+    assert data(ConcatDataset([Placed(20), Placed(3)])) == ""
+    chosen = data(Subset(Placed(20), [1, 2]))
+    assert chosen.startswith("unknown data, of which ")
+    assert chosen != data(Subset(Placed(20), [2, 1]))
+    assert data(Subset(Subset(Placed(20), [1, 2]), [0, 1])) == chosen
+    assert data(ConcatDataset([Named(20), Subset(Placed(20), [1, 2])])) == f"bafk {chosen}"
 
 
 def test_a_subset_of_samples_that_are_not_there_is_an_error():
