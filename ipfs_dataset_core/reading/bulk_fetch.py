@@ -204,8 +204,9 @@ class BulkFetch:
     ) -> bool:
         """Returns whether the stream reached all that is wanted."""
         try:
-            for item, flight in list(wanted.items()):
-                _check_open(flight)
+            # By item: a list of the flights would keep the memory of all that has been delivered.
+            for item in list(wanted):
+                _check_open(wanted[item])
                 if not stream.comes_to(item):
                     stream.close()
                     return False
