@@ -16,6 +16,7 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import urllib3
@@ -170,6 +171,7 @@ class Connection(urllib3.connection.HTTPConnection):
     Args:
         allowed: The addresses that may be connected to. The user has chosen the proxy, so it may be anywhere.
         unix: The path of a unix socket, instead of a host and a port.
+        opened: The connections that are open, to which this belongs while it is.
 
     Attributes:
         peer: The IP address and port of the server; None behind a proxy or a unix socket.
@@ -183,17 +185,29 @@ class Connection(urllib3.connection.HTTPConnection):
         *arguments: Any,
         allowed: AddressFilter = EVERYWHERE,
         unix: str | None = None,
+        opened: set[HTTPConnection] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self.allowed = allowed
+        self._opened: set[HTTPConnection] = set() if opened is None else opened
         self.peer: tuple[str, int] | None = None
         self.on_connected: Callable[[], None] | None = None
         self._unix = unix
         self._target = ""
         self._was_cut = False
 
+    def close(self) -> None:
+        """Closes the socket, if there is one."""
+        super().close()
+        self._opened.discard(self)
+
     def _new_conn(self) -> socket.socket:
+        sock = self._connected()
+        self._opened.add(self)
+        return sock
+
+    def _connected(self) -> socket.socket:
         seconds = float(self.timeout or 0)
         if self._unix is not None:
             return connect_unix(self._unix, seconds)
@@ -308,6 +322,8 @@ class IdleConnections:
             None opens none.
 
     Attributes:
+        opened: All connections that are open, those in use too. They are closed when this is collected as
+            garbage: were they part of that garbage, their sockets could be finalized first, still open.
         spare_seconds: None once that has begun, too.
         spare: The server, and the thread that opens that connection, until a request has waited for it.
     """
@@ -316,6 +332,8 @@ class IdleConnections:
         self, spare_seconds: float | None = None, most: int = MAX_IDLE_CONNECTIONS
     ) -> None:
         self._most = max(most, MAX_IDLE_CONNECTIONS)
+        self.opened: set[HTTPConnection] = set()
+        weakref.finalize(self, _close_all, self.opened)
         self.spare_seconds = spare_seconds
         self.spare: tuple[Hashable, threading.Thread] | None = None
         self._idle: list[tuple[Hashable, HTTPConnection]] = []
@@ -363,16 +381,17 @@ class IdleConnections:
         for _, connection in idle:
             connection.close()
 
-    def __del__(self) -> None:
-        for _, connection in self._idle:
-            connection.close()
-
     def _newest(self, server: Hashable) -> HTTPConnection | None:
         with self._lock:
             for at in range(len(self._idle) - 1, -1, -1):
                 if self._idle[at][0] == server:
                     return self._idle.pop(at)[1]
         return None
+
+
+def _close_all(connections: set[HTTPConnection]) -> None:
+    for connection in list(connections):
+        connection.close()
 
 
 class _SharedPool(urllib3.HTTPConnectionPool):
@@ -390,7 +409,7 @@ class _SharedPool(urllib3.HTTPConnectionPool):
         allowed: AddressFilter = EVERYWHERE,
         **options: Any,
     ) -> None:
-        super().__init__(*arguments, allowed=allowed, **options)
+        super().__init__(*arguments, allowed=allowed, opened=idle.opened, **options)
         self._idle = idle
         self._server = (self.scheme, self.host, self.port, self.proxy, allowed)
 
@@ -474,11 +493,11 @@ class _SharedPool(urllib3.HTTPConnectionPool):
             self._idle.spare = self._server, thread
 
     def _open_spare(self, spare: Any) -> None:
-        # Where the server cannot be reached, the request that waits fails, too.
-        with contextlib.suppress(
-            OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, ValueError
-        ):
+        try:
             spare.connect()
+        except (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, ValueError):
+            spare.close()  # where the server cannot be reached, the request that waits fails, too
+        else:
             self.keep(spare)
 
 

@@ -229,6 +229,17 @@ def test_what_nobody_closes_is_closed_by_being_forgotten(server):
     gc.collect()
 
 
+@pytest.mark.filterwarnings("error::ResourceWarning")
+def test_what_nobody_closes_is_closed_when_it_is_collected_with_a_cycle(server):
+    made = client(server)
+    unread, read = made.send("GET", "/x", "x"), made.send("GET", "/x", "x")
+    assert read.read(len(DATA)) == DATA
+    cycle = [made, unread, read]
+    cycle.append(cycle)
+    del made, unread, read, cycle
+    gc.collect()
+
+
 def test_threads_share_the_idle_connections_and_keep_no_more_than_allowed(server):
     many = MAX_IDLE_CONNECTIONS + 8
     barrier = threading.Barrier(many)
