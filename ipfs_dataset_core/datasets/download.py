@@ -83,9 +83,8 @@ def relative_path(name: str) -> Path:
             raise FormatError(f"{name!r:.80} cannot be encoded as the name of a file") from None
         if length > _LONGEST_NAME:
             raise FormatError(f"{name!r:.80} has a part of more than {_LONGEST_NAME} bytes")
-    if (
-        parts[0].casefold() == SCRATCH
-    ):  # some systems make no difference between upper and lower case
+    # Some systems make no difference between upper and lower case.
+    if parts[0].casefold() == SCRATCH:
         raise FormatError(f"{name!r} is where the download keeps its progress")
     return Path(*parts)
 

@@ -60,12 +60,7 @@ def is_read_by(*packages: str) -> bool:
     """Returns whether a function of one of these packages is on the call stack of this thread."""
     if not any(name in sys.modules for name in packages):
         return False
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - see the module docstring
-    while frame is not None:
-        if str(frame.f_globals.get("__name__")).startswith(packages):
-            return True
-        frame = frame.f_back
-    return False
+    return any(str(frame.f_globals.get("__name__")).startswith(packages) for frame in _frames())
 
 
 def outer_sharding() -> OuterSharding:
@@ -105,8 +100,14 @@ def _classes(loaded: dict[str, Any], module: str, *names: str) -> tuple[type, ..
 
 def _readers(modules: Any) -> Iterator[Any]:
     """Yields the objects whose methods are on the call stack and defined in these modules."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - see the module docstring
-    while frame is not None:
+    for frame in _frames():
         if frame.f_globals.get("__name__") in modules and "self" in frame.f_code.co_varnames:
             yield frame.f_locals.get("self")
+
+
+def _frames() -> Iterator[FrameType]:
+    """Yields the frames on the call stack of this thread, the innermost first."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - see the module docstring
+    while frame is not None:
+        yield frame
         frame = frame.f_back

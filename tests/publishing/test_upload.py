@@ -98,15 +98,18 @@ def test_a_store_that_cannot_tell_is_sent_everything_and_not_asked_again(caplog)
     assert "block/stat is not allowed" in caplog.text
 
 
+class Full(MemoryTransport):
+    """Has space for three batches."""
+
+    concurrency = 1
+
+    def put_blocks(self, blocks):
+        if len(self.put_bytes) == 3:
+            raise TransportError("memory: no space left", retryable=False, final=True)
+        super().put_blocks(blocks)
+
+
 def test_a_failure_says_how_far_it_got_and_what_to_do():
-    class Full(MemoryTransport):
-        concurrency = 1
-
-        def put_blocks(self, blocks):
-            if len(self.put_bytes) == 3:
-                raise TransportError("memory: no space left", retryable=False, final=True)
-            super().put_blocks(blocks)
-
     with pytest.raises(TransportError) as caught:
         upload(Full(), BLOCKS)
     assert str(caught.value) == (
@@ -117,14 +120,8 @@ def test_a_failure_says_how_far_it_got_and_what_to_do():
 
 
 def test_a_store_that_keeps_nothing_unfinished_is_not_said_to():
-    class FullFile(MemoryTransport):
-        concurrency = 1
+    class FullFile(Full):
         keeps_blocks = False
-
-        def put_blocks(self, blocks):
-            if len(self.put_bytes) == 3:
-                raise TransportError("memory: no space left")
-            super().put_blocks(blocks)
 
     with pytest.raises(TransportError) as caught:
         upload(FullFile(), BLOCKS)
