@@ -1,8 +1,18 @@
-"""Imports the plugins that tasks use, which the library does at the first use: imports are not timed."""
+"""Imports what the library imports at the first use of its plugins, for imports are not timed.
+
+Plugins of other packages that are installed are found here too, which is done once in a process.
+"""
 
 from __future__ import annotations
 
+import pkgutil
 from importlib import import_module
 
-for _name in ("api", "folder", "gateway", "plain", "store", "tar", "tar_shards", "zip"):
-    import_module(f"ipfs_dataset_plugins.{_name}")
+import torch.utils.data  # noqa: F401 - what a DataLoader imports
+
+import ipfs_dataset_plugins
+from ipfs_dataset_core.registry.lookup import default_registry
+
+for _module in pkgutil.walk_packages(ipfs_dataset_plugins.__path__, "ipfs_dataset_plugins."):
+    import_module(_module.name)
+default_registry().discovery  # noqa: B018 - finds all plugins
