@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch.utils.data import ConcatDataset, Subset
 
-from ipfs_dataset_core.errors import IPFSDatasetError
-from ipfs_dataset_core.runtime.short_traceback import shortened
+from ipfs_dataset_core.runtime.short_traceback import short_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,10 +37,8 @@ class JoinedDatasets(ConcatDataset[Any]):
             IndexError: There is no such sample.
             IPFSDatasetError: An object could not be found, fetched, verified or read.
         """
-        try:
+        with short_traceback:
             return [sample for found in read_each(self, indices) for sample in found]
-        except IPFSDatasetError as error:
-            raise shortened(error) from error.__cause__
 
     def __repr__(self) -> str:
         """Returns how many samples of which datasets there are."""

@@ -15,6 +15,7 @@ from ipfs_dataset_core.datasets.transforms import TransformedSamples, sample_tra
 from ipfs_dataset_core.errors import FormatError
 from ipfs_dataset_core.runtime.human import human_size
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
+from ipfs_dataset_core.runtime.short_traceback import short_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,7 +99,8 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
         Raises:
             NotImplementedError: The form does not publish samples as files.
         """
-        return self._published_samples().files(index)
+        with short_traceback:
+            return self._published_samples().files(index)
 
     def sizes(self, start: int, stop: int) -> Iterator[int | None]:
         """Yields the bytes of each sample from number `start` to `stop`, exclusive; None where unknown."""

@@ -31,7 +31,7 @@ from ipfs_dataset_core.datasets.stream_reading import StreamOrder, StreamReading
 from ipfs_dataset_core.datasets.streaming import SkippingStream, can_be_mixed
 from ipfs_dataset_core.datasets.transforms import explain_collate, sample_transform
 from ipfs_dataset_core.datasets.worker_samples import each_sent
-from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, StateError
+from ipfs_dataset_core.errors import FormatError, StateError
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.order.global_order import Lanes
 from ipfs_dataset_core.order.laned_order import default_lanes, lanes_given
@@ -41,7 +41,7 @@ from ipfs_dataset_core.order.sharding import ReaderRank, known_distribution, kno
 from ipfs_dataset_core.order.shuffled_blocks import default_block, default_window, keyed_random
 from ipfs_dataset_core.order.whole_numbers import known_seed, whole_number
 from ipfs_dataset_core.reading.connections import Connections
-from ipfs_dataset_core.runtime.short_traceback import shortened
+from ipfs_dataset_core.runtime.short_traceback import short_traceback
 
 if TYPE_CHECKING:
     import os
@@ -185,10 +185,8 @@ class IPFSIterableDataset(ResumableStream):
         self.check_countable(
             replaces=self._batch is not None or (job.world > 1 and distribution != "uneven")
         )
-        try:
+        with short_traceback:
             total = self._total()
-        except IPFSDatasetError as error:
-            raise shortened(error) from error.__cause__
         if total is None:
             raise no_length("this iterable dataset has no len(): counting would read all of it")
         start = self._start_of_length()
@@ -240,14 +238,12 @@ class IPFSIterableDataset(ResumableStream):
                 f"{type(self).__name__} has an __iter__ of its own, which yields the samples of a whole "
                 "stream: split an IPFSIterableDataset, with transform= for each sample"
             )
-        try:
+        with short_traceback:
             return splits_of_objects(
                 *(self._objects, self._connections, self._policy, split_bytes),
                 transform=self._sample_transform,
                 index=index,
             )
-        except IPFSDatasetError as error:
-            raise shortened(error) from error.__cause__
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the number of the next epoch, for persistent workers too.

@@ -13,12 +13,12 @@ from ipfs_dataset_core.datasets.map_style import IPFSDataset
 from ipfs_dataset_core.datasets.objects import DatasetObject
 from ipfs_dataset_core.datasets.published import NotPublishedError, exporters_of, find_published
 from ipfs_dataset_core.datasets.transforms import sample_transform
-from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
+from ipfs_dataset_core.errors import FormatError
 from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.options import OptionArguments, Options
 from ipfs_dataset_core.reading.connections import connections_to_published
-from ipfs_dataset_core.runtime.short_traceback import shortened
+from ipfs_dataset_core.runtime.short_traceback import short_traceback
 
 if TYPE_CHECKING:
     import os
@@ -86,32 +86,27 @@ def load(
     chosen = Options.from_arguments(options)
     given = cid_or_url if isinstance(cid_or_url, IPFSObject) else IPFSObject(cid_or_url)
     published = sample_transform(transform, target_transform, data=0)
-    try:
+    with short_traceback:
         connections = connections_to_published(address, chosen, given.url)
-    except IPFSDatasetError as error:
-        raise shortened(error) from error.__cause__
-    try:
-        if given.filetype is None:
-            try:
-                forms = exporters_of(_FORM, exporter_options)
-                found = find_published(given.url, connections, forms)
-            except NotPublishedError:
-                pass
-            else:
-                return ImportedDataset(
-                    found, transform=transform, target_transform=target_transform
-                )
-        item = DatasetObject(given, connections, decoders)
-        files = published and attrs.evolve(published, data=1)
-        if all(map(_has_random_access, _one_of_each_kind(item.shards()))):
-            return IPFSDataset.of_objects(connections, [item], files)
-        return IPFSIterableDataset.of_objects(connections, [item], files)
-    except IPFSDatasetError as error:
-        connections.close()
-        raise shortened(error) from error.__cause__
-    except BaseException:
-        connections.close()
-        raise
+        try:
+            if given.filetype is None:
+                try:
+                    forms = exporters_of(_FORM, exporter_options)
+                    found = find_published(given.url, connections, forms)
+                except NotPublishedError:
+                    pass
+                else:
+                    return ImportedDataset(
+                        found, transform=transform, target_transform=target_transform
+                    )
+            item = DatasetObject(given, connections, decoders)
+            files = published and attrs.evolve(published, data=1)
+            if all(map(_has_random_access, _one_of_each_kind(item.shards()))):
+                return IPFSDataset.of_objects(connections, [item], files)
+            return IPFSIterableDataset.of_objects(connections, [item], files)
+        except BaseException:
+            connections.close()
+            raise
 
 
 def _one_of_each_kind(shards: Iterable[Shard]) -> Iterable[Shard]:

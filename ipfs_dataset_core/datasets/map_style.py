@@ -27,12 +27,11 @@ from ipfs_dataset_core.datasets.transforms import (
     sample_transform,
 )
 from ipfs_dataset_core.datasets.worker_samples import sent_batch, sent_sample
-from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.order.order_state import OrderState, joined_ids
 from ipfs_dataset_core.order.reader_rank import job_of_process
 from ipfs_dataset_core.reading.connections import Connections
-from ipfs_dataset_core.runtime.short_traceback import shortened, shortened_iteration
+from ipfs_dataset_core.runtime.short_traceback import short_traceback, shortened_iteration
 
 if TYPE_CHECKING:
     import os
@@ -87,10 +86,8 @@ class SampleAccess:
         """Closes what this process opened of them; a later use opens it again."""
 
     def __len__(self) -> int:
-        try:
+        with short_traceback:
             return self._count()
-        except IPFSDatasetError as error:
-            raise shortened(error) from error.__cause__
 
     def __iter__(self) -> Iterator[Any]:
         """Yields all samples in order, read sequentially, which is faster than by number.
@@ -169,14 +166,12 @@ class SampleAccess:
             for number in index:
                 as_integer(number)
             return self.__getitems__(index)  # as they are: some carry prefetch hints
-        try:
+        with short_traceback:
             length = self._count()
             position = as_integer(index)
             if not -length <= position < length:
                 raise IndexError(f"sample {position} of a dataset of {length}: {self._name}")
             sample = self._indexed().read(position % length)
-        except IPFSDatasetError as error:
-            raise shortened(error) from error.__cause__
         if len(self._outlines) < self._most_outlines:
             self._outlines = (*self._outlines, sample_text(sample))
         if get_worker_info() is None:
@@ -201,10 +196,8 @@ class SampleAccess:
             IPFSDatasetError: An object could not be found, fetched, verified or read.
         """
         explain_collate()
-        try:
+        with short_traceback:
             found = self._read_batch(indices, replaces=job_of_process().world > 1)
-        except IPFSDatasetError as error:
-            raise shortened(error) from error.__cause__
         batch = [sample for sample in found if sample is not Skipped.SAMPLE]
         if get_worker_info() is None:
             return batch
@@ -226,10 +219,8 @@ class SampleAccess:
         """
         if type(self).__getitems__ is not SampleAccess.__getitems__:
             return self._read_each_as_overridden(indices)
-        try:
+        with short_traceback:
             found = self._read_batch(indices, replaces=replaces or job_of_process().world > 1)
-        except IPFSDatasetError as error:
-            raise shortened(error) from error.__cause__
         return [[] if sample is Skipped.SAMPLE else [sample] for sample in found]
 
     def _read_each_as_overridden(self, indices: Sequence[int]) -> list[list[Any]]:
@@ -306,10 +297,8 @@ class SampleAccess:
             ValueError: `split_bytes` is no size.
             IPFSDatasetError: An object could not be found, fetched, verified or read.
         """
-        try:
+        with short_traceback:
             splits = self._stored_splits(split_bytes, index=index)
-        except IPFSDatasetError as error:
-            raise shortened(error) from error.__cause__
         return splits if self._unchanged else splits_of_subclass(self, splits, self._connections)
 
     @abstractmethod

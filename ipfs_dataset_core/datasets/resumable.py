@@ -14,7 +14,7 @@ from ipfs_dataset_core.order.epoch_progress import EpochProgress
 from ipfs_dataset_core.order.order_state import check_batches
 from ipfs_dataset_core.order.outer_sharding import is_length_of_epoch, is_read_by
 from ipfs_dataset_core.order.whole_numbers import MOST, whole_number
-from ipfs_dataset_core.runtime.short_traceback import shortened
+from ipfs_dataset_core.runtime.short_traceback import short_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -113,28 +113,28 @@ class StreamIterator:
 
     def _begin(self) -> None:
         self._record: Record | None = None
-        try:
-            self._record = self._stream.begin()
-            self._samples = self._record.reading.read(self._record.taken)
-        except IPFSDatasetError as error:
-            if get_worker_info() is None:
-                raise shortened(error) from error.__cause__
-            # A persistent worker reports errors to its loader only where it fetches samples.
-            self._samples = _failed(error)
+        with short_traceback:
+            try:
+                self._record = self._stream.begin()
+                self._samples = self._record.reading.read(self._record.taken)
+            except IPFSDatasetError as error:
+                if get_worker_info() is None:
+                    raise
+                # A persistent worker reports errors to its loader only where it fetches samples.
+                self._samples = _failed(error)
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Any:
-        try:
-            sample = next(self._samples)
-        except StopIteration:
-            if self._record is not None:
-                self._record.check_began()
-                self._stream.finish(self._record)
-            raise
-        except IPFSDatasetError as error:
-            raise shortened(error) from error.__cause__
+        with short_traceback:
+            try:
+                sample = next(self._samples)
+            except StopIteration:
+                if self._record is not None:
+                    self._record.check_began()
+                    self._stream.finish(self._record)
+                raise
         if self._record is not None:
             self._record.taken += 1
         return sample

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DistributedSampler
 
-from ipfs_dataset_core.errors import IPFSDatasetError, IPFSDatasetWarning
+from ipfs_dataset_core.errors import IPFSDatasetWarning
 from ipfs_dataset_core.options import parse_size
 from ipfs_dataset_core.order.dataset_blocks import DatasetBlocks
 from ipfs_dataset_core.order.global_order import (
@@ -30,7 +30,7 @@ from ipfs_dataset_core.order.reader_rank import Job, job_of_process
 from ipfs_dataset_core.order.sharding import known_distribution
 from ipfs_dataset_core.order.shuffled_blocks import default_window, fits
 from ipfs_dataset_core.order.whole_numbers import known_epoch, known_seed, whole_number
-from ipfs_dataset_core.runtime.short_traceback import shortened
+from ipfs_dataset_core.runtime.short_traceback import short_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -346,15 +346,13 @@ class SamplerIterator:
         return self
 
     def __next__(self) -> int:
-        try:
+        with short_traceback:
             if self._numbers is None:
                 outer = outer_sharding()
                 self._start, self._yielded = self._sampler.begin(outer), 0
                 self._together = 1 if outer.ranks else self._sampler.job.world
                 self._numbers = self._sampler.numbers(self._start, outer)
             number = next(self._numbers)
-        except IPFSDatasetError as error:
-            raise shortened(error) from error.__cause__
         self._yielded += 1
         return number
 

@@ -15,7 +15,6 @@ from ipfs_dataset_core.datasets.imported import ImportedDataset
 from ipfs_dataset_core.datasets.published import exporters_of, find_published, named_exporter
 from ipfs_dataset_core.errors import (
     ExportError,
-    IPFSDatasetError,
     ObjectNotFoundError,
     TransportError,
 )
@@ -30,7 +29,7 @@ from ipfs_dataset_core.publishing.parts import MAX_PARTS, Ledger, make_record, r
 from ipfs_dataset_core.publishing.publish import TreeSink, publish
 from ipfs_dataset_core.publishing.upload import UploadCount, with_advice
 from ipfs_dataset_core.reading.connections import connect_for_writing, connections_to_published
-from ipfs_dataset_core.runtime.short_traceback import shortened
+from ipfs_dataset_core.runtime.short_traceback import short_traceback
 
 if TYPE_CHECKING:
     import os
@@ -170,7 +169,7 @@ class IPFSDatasetExporter:
                 dataset, progress=self._progress, allow_empty=allow_empty, status=lambda: count
             )
 
-        try:
+        with short_traceback:
             root = self._publish(
                 exporter.export,
                 samples(),
@@ -180,8 +179,6 @@ class IPFSDatasetExporter:
                 create_key=create_key,
                 again=samples if can_be_read_again(dataset) else None,
             )
-        except IPFSDatasetError as error:
-            raise shortened(error) from error.__cause__
         return str(root)
 
     def export_part(
@@ -238,13 +235,14 @@ class IPFSDatasetExporter:
         def write(some: Iterable[Any], sink: FileSink) -> None:
             contents.append(exporter.export_part(some, sink))
 
-        if upload:
-            again = given if can_be_read_again(samples) else None
-            root = self._publish(write, given(), count, again=again)
-        else:
-            sink = TreeSink(self._profile, lambda _, block: count.made(len(block)))
-            write(given(), sink)
-            root = sink.finish()
+        with short_traceback:
+            if upload:
+                again = given if can_be_read_again(samples) else None
+                root = self._publish(write, given(), count, again=again)
+            else:
+                sink = TreeSink(self._profile, lambda _, block: count.made(len(block)))
+                write(given(), sink)
+                root = sink.finish()
         record = make_record(part, root, contents[-1], settings)
         if finished is not None:
             finished.add(record)
@@ -296,14 +294,15 @@ class IPFSDatasetExporter:
         def write(given: Iterable[Any], sink: FileSink) -> None:
             exporter.assemble(list(given), sink, mixed=mixed)
 
-        try:
-            return str(self._publish(write, records, count, name=name, pin=pin))
-        except ObjectNotFoundError as error:
-            raise with_advice(
-                error,
-                "The parts are not all here: give pin='direct' where other nodes have them, and have pinned "
-                "them",
-            ) from error
+        with short_traceback:
+            try:
+                return str(self._publish(write, records, count, name=name, pin=pin))
+            except ObjectNotFoundError as error:
+                raise with_advice(
+                    error,
+                    "The parts are not all here: give pin='direct' where other nodes have them, and have "
+                    "pinned them",
+                ) from error
 
     def _settings(self, form: str) -> dict[str, str | None]:
         """Returns what has to be the same for all parts of a dataset."""
@@ -379,16 +378,15 @@ class IPFSDatasetExporter:
             FormatError: The object is not a published dataset, or damaged.
             TransportError: The sources did not deliver.
         """
-        connections = connections_to_published(self._address, self._options, url)
-        try:
-            return ImportedDataset(
-                find_published(url, connections, exporters_of(self._form, self._exporter_options)),
-                transform=transform,
-                target_transform=target_transform,
-            )
-        except IPFSDatasetError as error:
-            connections.close()
-            raise shortened(error) from error.__cause__
-        except BaseException:
-            connections.close()
-            raise
+        with short_traceback:
+            connections = connections_to_published(self._address, self._options, url)
+            try:
+                forms = exporters_of(self._form, self._exporter_options)
+                return ImportedDataset(
+                    find_published(url, connections, forms),
+                    transform=transform,
+                    target_transform=target_transform,
+                )
+            except BaseException:
+                connections.close()
+                raise

@@ -12,18 +12,17 @@ import logging
 import os
 import threading
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.errors import IPFSDatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from types import TracebackType
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-E = TypeVar("E", bound=IPFSDatasetError)
 
 VARIABLE = "IPFS_DATASET_TRACEBACK"
 _CORE = Path(__file__).parents[1]
@@ -37,27 +36,44 @@ _INTERNAL = (
 )
 
 
-def shortened(error: E) -> E:
-    """Returns an error without the frames of its traceback, where all of them are internal.
+class _ShortTraceback:
+    """The context in which a function that users call does its work.
 
-    To be raised where it was caught, in a function that users call: ``raise shortened(error)``, followed by
-    ``from error.__cause__`` where that is to be kept. What user code or another distribution's plugin has in
-    the traceback stays, with all of it.
+    An error of this library that leaves it has no frames below that function in its traceback, where all of
+    them are internal. What user code or another distribution's plugin has in the traceback stays, with all of
+    it. What else was being handled when the error was raised is not shown; its cause is.
     """
-    frames = error.__traceback__
-    # The first one is the function that caught it, which may be a method of a user's class.
-    if os.environ.get(VARIABLE) == "full" or not _is_internal(frames and frames.tb_next):
-        return error
-    log.debug("The whole traceback of %s", type(error).__name__, exc_info=error)
-    return error.with_traceback(None)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not isinstance(error, IPFSDatasetError) or trace is None:
+            return
+        error.__suppress_context__ = True
+        # The first frame is the function itself, which may be a method of a user's class.
+        if os.environ.get(VARIABLE) == "full" or not _is_internal(trace.tb_next):
+            return
+        whole = TracebackType(trace.tb_next, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
+        name = type(error).__name__
+        log.debug("The whole traceback of %s", name, exc_info=(type(error), error, whole))
+        # Cut in place: an error that is raised again here would have this function as its last frame.
+        trace.tb_next = None
+
+
+# It has no state, so all share one.
+short_traceback = _ShortTraceback()
 
 
 def shortened_iteration(samples: Iterable[T]) -> Iterator[T]:
-    """Yields samples for a user's loop; an error of this library is raised as `shortened` returns it."""
-    try:
+    """Yields samples for a user's loop; an error of this library has a short traceback."""
+    with short_traceback:
         yield from samples
-    except IPFSDatasetError as error:
-        raise shortened(error) from error.__cause__
 
 
 def _is_internal(frames: TracebackType | None) -> bool:

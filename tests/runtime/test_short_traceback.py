@@ -19,7 +19,9 @@ from ipfs_dataset import (
     ShuffleDataset,
 )
 from ipfs_dataset_core import FormatError, Reader
-from ipfs_dataset_core.errors import ExportError, TransportError, VerificationError
+from ipfs_dataset_core.addressing.object_url import parse_object_url
+from ipfs_dataset_core.errors import AddressError, ExportError, TransportError, VerificationError
+from ipfs_dataset_core.runtime.short_traceback import short_traceback
 from tests.support.builders import noise, tar_bytes
 from tests.support.stores import Store
 
@@ -173,3 +175,38 @@ def test_what_has_sizes_is_shown_with_them_once_it_was_seen(tmp_path):
     dataset = exporter.import_from_ipfs(exporter.export_to_ipfs(other))
     assert dataset[0] != dataset[3]
     assert "4 x (image, int), " in repr(dataset)
+
+
+def test_the_log_has_the_whole_traceback_also_where_it_is_formatted_later(caplog):
+    def called():
+        with short_traceback:
+            parse_object_url("~/folder")
+
+    logger = "ipfs_dataset_core.runtime.short_traceback"
+    with caplog.at_level(logging.DEBUG, logger), pytest.raises(AddressError) as caught:
+        called()
+    assert frames(caught)[-1] == "called"
+    [record] = caplog.records
+    assert "parse_object_url" in "".join(traceback.format_exception(*record.exc_info))
+
+
+def test_the_cause_is_shown_and_what_else_was_being_handled_is_not():
+    def called(values):
+        with short_traceback:
+            try:
+                values["missing"]
+            except KeyError:
+                raise TransportError("no answer") from OSError("reset")
+
+    def called_without_cause(values):
+        with short_traceback:
+            try:
+                values["missing"]
+            except KeyError:
+                raise TransportError("no answer")  # noqa: B904 - as code of plugins may
+
+    for call, cause in ((called, True), (called_without_cause, False)):
+        with pytest.raises(TransportError) as caught:
+            call({})
+        text = "".join(traceback.format_exception(caught.value))
+        assert ("reset" in text, "KeyError: 'missing'" in text) == (cause, False)
