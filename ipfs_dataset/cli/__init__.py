@@ -18,20 +18,20 @@ COMMANDS = {
     "cache": "show, empty or check a cache of verified blocks",
     "cat": "write a file, or a sample or member of an object, to standard output",
     "cid": "print the CID that a node would give a file or folder",
-    "completion": "print a script by which bash, zsh or fish completes commands and options",
-    "config": "show what applies, and where it comes from",
+    "completion": "print a completion script for bash, zsh or fish",
+    "config": "show the options and addresses in effect, and where they come from",
     "diff": "show what differs between two versions of a dataset, archive or folder",
     "doctor": "look at every source of an object by itself",
-    "get": "copy samples, members or files to disk: verified, and resumed where it was stopped",
+    "get": "copy samples, members or files to disk, verified; goes on where it stopped",
     "head": "show the first samples, in words or as a picture",
     "info": "show what an object is: kind, size, samples, classes, licence",
     "ls": "list the samples, members or files of an object",
-    "new-plugin": "write the project of a new plugin: it works, replace what it does",
+    "new-plugin": "write a project for a new plugin, which works and has tests",
     "pin": "list, add or remove what a node or store keeps",
-    "plugins": "list the installed formats, transports and exporters, and what is wrong with them",
+    "plugins": "list the installed plugins, and what is wrong with them",
     "prefetch": "fill a cache with samples before a job begins",
     "publish": "publish files as they are, or a dataset",
-    "serve": "show the pages and files of a store or .car file in a browser on this machine",
+    "serve": "show the pages and files of a store or .car file in a browser",
     "store": "remove from an embedded store what no pin needs",
     "verify": "read every byte of an object and check it against its CID",
 }
@@ -73,20 +73,29 @@ class _Command(argparse.ArgumentParser):
             self._complete = True
             command = importlib.import_module(self._module)
             command.add_arguments(self)
-            if example := getattr(command, "EXAMPLE", None):
-                self.epilog = f"example: {example}"
+            examples = command.EXAMPLE.splitlines()
+            head = "example:" if len(examples) == 1 else "examples:"
+            self.epilog = "\n  ".join([head, *examples])
             self.set_defaults(run=command.run)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the whole command line."""
     parser = argparse.ArgumentParser(
-        prog="ipfs-dataset", description="PyTorch datasets in IPFS, every byte verified."
+        prog="ipfs-dataset", description="PyTorch datasets in IPFS, every byte verified.",
+        epilog="`ipfs-dataset COMMAND --help` shows the options of a command, and an example.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Command)
     for name, summary in COMMANDS.items():
-        commands.add_parser(name, help=summary, module=f"{__name__}.{name.replace('-', '_')}")
+        commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            # The default one wraps long examples, which then cannot be copied.
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            module=f"{__name__}.{name.replace('-', '_')}",
+        )
     return parser
 
 

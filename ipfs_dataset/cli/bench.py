@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset.cli.common import add_other_sources, other_source_options, print_json, print_line
+from ipfs_dataset.cli.common import add_source, print_json, print_line, source_options
 
 if TYPE_CHECKING:
     import argparse
 
-EXAMPLE = "ipfs-dataset bench ipfs://bafy… --gateway https://gateway.example"
+EXAMPLE = "ipfs-dataset bench ipfs://CID --gateway https://gateway.example"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
-    parser.add_argument("url", help="an object: ipfs://CID[/path], a gateway URL, …")
+    add_source(parser, cache=False)
     parser.add_argument(
-        "--from", "--api", dest="api", metavar="ADDRESS", help="as ipfs_api_address of a dataset"
+        "--format",
+        metavar="NAME",
+        help="the format of the object, such as zip (default: found out, as in a dataset)",
     )
-    add_other_sources(parser)
-    parser.add_argument("--format", metavar="NAME", help="as filetype of an IPFSObject")
     parser.add_argument(
         "--most",
         type=_size,
         default="256M",
+        metavar="SIZE",
         help="how much of the object to read (default: %(default)s)",
     )
-    parser.add_argument("--rounds", type=_count, default=3, help="how often (default: 3)")
+    parser.add_argument(
+        "--rounds", type=_count, default=3, metavar="N", help="how often to read it (default: 3)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -54,12 +57,17 @@ def run(arguments: argparse.Namespace) -> int:
     from ipfs_dataset.cli.benchmark import measure, summary_lines  # noqa: PLC0415 - imports PyTorch
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject  # noqa: PLC0415
     from ipfs_dataset_core.options import Options  # noqa: PLC0415
+    from ipfs_dataset_core.reading.connections import connections_to_published  # noqa: PLC0415
 
-    given: dict[str, Any] = {**other_source_options(arguments)}
-    options = Options.from_arguments(given)
+    given: dict[str, Any] = {**source_options(arguments)}
+    address, options = arguments.address, Options.from_arguments(given)
+    if not given:
+        # Those that all other commands read from; what is named is measured alone.
+        chosen = connections_to_published(address, options, arguments.url)
+        address, options = chosen.address, chosen.options
     obj = IPFSObject(arguments.url, arguments.format)
     found = measure(
-        obj, arguments.api, options, most_bytes=arguments.most, rounds=arguments.rounds
+        obj, address, options, most_bytes=arguments.most, rounds=arguments.rounds
     ).summary()
     if arguments.json:
         print_json(found)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.datasets.contents import Contents
     from ipfs_dataset_core.interfaces import ObjectFile
 
-EXAMPLE = "ipfs-dataset cat ipfs://bafy… 17 --field image.png > 17.png"
+EXAMPLE = "ipfs-dataset cat ipfs://CID 17 --field image.png > 17.png"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,11 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", type=Path, help="a file or folder")
     parser.add_argument(
         "--profile",
+        choices=tuple(PROFILES),
         default="unixfs-v1-2025",
+        metavar="PROFILE",
         help=f"how to cut and link blocks: {', '.join(PROFILES)} (default: %(default)s)",
     )
     parser.add_argument(
-        "--hidden", action="store_true", help="with dotfiles in folders, as `add -H`"
+        "--hidden", action="store_true", help="include hidden files in folders, as `ipfs add -H`"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -13,12 +13,19 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.options import OptionArguments
 
 
-def add_source(parser: argparse.ArgumentParser, *, url: bool = True) -> None:
-    """Adds the object, and the arguments that tell where to read it."""
+OBJECT_HELP = "an object: CID[/path], ipfs://CID[/path], a gateway URL, …"
+
+
+def add_source(parser: argparse.ArgumentParser, *, url: bool = True, cache: bool = True) -> None:
+    """Adds the object, and the arguments that tell where to read it.
+
+    Args:
+        parser: That of a command.
+        url: Whether the command takes one object.
+        cache: Whether it may read from a cache on disk.
+    """
     if url:
-        parser.add_argument(
-            "url", help="an object: CID[/path], ipfs://CID[/path], a gateway URL, …"
-        )
+        parser.add_argument("url", help=OBJECT_HELP)
     parser.add_argument(
         "--from",
         "--api",
@@ -27,19 +34,12 @@ def add_source(parser: argparse.ArgumentParser, *, url: bool = True) -> None:
         help="where to read: a node's API such as /ip4/127.0.0.1/tcp/5001, a folder or a .car file (default: "
         "the node that runs here, else the embedded store, then the gateways that the environment names)",
     )
-    add_other_sources(parser)
     parser.add_argument(
-        "--cache", metavar="FOLDER", help="keep verified blocks in this folder, as cache_dir="
-    )
-    parser.add_argument(
-        "--offline", action="store_true", help="read from the cache and store alone"
-    )
-
-
-def add_other_sources(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that tell where else to read, and how sources are found."""
-    parser.add_argument(
-        "--gateway", action="append", default=[], metavar="URL", help="may be repeated"
+        "--gateway",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="a gateway to read from as well; may be repeated",
     )
     parser.add_argument(
         "--router",
@@ -56,6 +56,15 @@ def add_other_sources(parser: argparse.ArgumentParser) -> None:
         help="a peer that ends in /p2p/ID, or 'default', by which the DHT finds who has the data; may be "
         "repeated",
     )
+    if cache:
+        parser.add_argument(
+            "--cache",
+            metavar="FOLDER",
+            help="keep verified blocks in this folder (default: $IPFS_DATASET_CACHE_DIR, else none)",
+        )
+        parser.add_argument(
+            "--offline", action="store_true", help="read only from the cache and from local stores"
+        )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -65,16 +74,6 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def source_options(arguments: argparse.Namespace) -> OptionArguments:
     """Returns what `add_source` added, as options of a dataset."""
-    options = other_source_options(arguments)
-    if arguments.cache:
-        options["cache_dir"] = arguments.cache
-    if arguments.offline:
-        options["offline"] = True
-    return options
-
-
-def other_source_options(arguments: argparse.Namespace) -> OptionArguments:
-    """Returns what `add_other_sources` added, as options of a dataset."""
     options: OptionArguments = {}
     if arguments.gateway:
         options["gateways"] = tuple(arguments.gateway)
@@ -82,6 +81,11 @@ def other_source_options(arguments: argparse.Namespace) -> OptionArguments:
         options["routers"] = tuple(arguments.router)
     if arguments.bootstrap:
         options["bootstrap"] = tuple(arguments.bootstrap)
+    # Not every command reads from a cache.
+    if getattr(arguments, "cache", None):
+        options["cache_dir"] = arguments.cache
+    if getattr(arguments, "offline", False):
+        options["offline"] = True
     return options
 
 

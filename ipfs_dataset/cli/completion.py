@@ -1,4 +1,4 @@
-"""``ipfs-dataset completion SHELL``: a script by which a shell completes commands and options."""
+"""``ipfs-dataset completion SHELL``: a script by which a shell completes commands, options and values."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from ipfs_dataset.cli.common import add_json, print_json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-EXAMPLE = 'eval "$(ipfs-dataset completion bash)"   # in ~/.bashrc; zsh likewise; fish: … | source'
+EXAMPLE = """\
+eval "$(ipfs-dataset completion bash)"   # in ~/.bashrc
+eval "$(ipfs-dataset completion zsh)"    # in ~/.zshrc
+ipfs-dataset completion fish | source    # in ~/.config/fish/config.fish"""
 _PROGRAM = "ipfs-dataset"
+# What `pin rm` may remove: the roots that the default node or store has pinned.
+_PINS = f"{_PROGRAM} pin ls 2>/dev/null | cut -d ' ' -f 1"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +47,7 @@ class _Command(NamedTuple):
     name: str
     summary: str
     options: list[_Option]
-    # What may stand where no option does.
+    # What the first argument may be, where that is one of a few words. All others may be files.
     words: list[str]
 
 
@@ -71,20 +76,30 @@ def _line(action: argparse.Action) -> str:
 
 def _bash(commands: list[_Command]) -> Iterator[str]:
     yield "_ipfs_dataset() {"
-    yield '  local cur="${COMP_WORDS[COMP_CWORD]}" options="" words=""'
+    yield '  local cur="${COMP_WORDS[COMP_CWORD]}" options="" words="" before="" word'
     yield '  if [ "$COMP_CWORD" -eq 1 ]; then'
     names = " ".join(["--help", "--version", *(command.name for command in commands)])
     yield f'    COMPREPLY=($(compgen -W "{names}" -- "$cur")); return'
     yield "  fi"
+    # bash cuts `--kind=reader` into three words.
+    yield '  before="${COMP_WORDS[COMP_CWORD-1]}"'
+    yield '  if [ "$cur" = "=" ]; then cur=""'
+    yield '  elif [ "$before" = "=" ]; then before="${COMP_WORDS[COMP_CWORD-2]}"; fi'
     yield '  case "${COMP_WORDS[1]}" in'
     for command in commands:
         options = " ".join(option.word for option in command.options)
         yield f'    {command.name}) options="{options}"; words="{" ".join(command.words)}" ;;'
     yield "  esac"
-    yield '  case "${COMP_WORDS[1]} ${COMP_WORDS[COMP_CWORD-1]}" in'
+    # Without words, bash completes the names of files.
+    yield '  for word in "${COMP_WORDS[@]:2:COMP_CWORD-2}"; do'
+    yield '    case " $words " in *" $word "*) words="" ;; esac'
+    yield '    if [ "${COMP_WORDS[1]} $word" = "pin rm" ]; then'
+    yield f'      words="$({_PINS})"; break'
+    yield "    fi"
+    yield "  done"
+    yield '  case "${COMP_WORDS[1]} $before" in'
     for command in commands:
         for option in command.options:
-            # Without words, bash completes the names of files.
             if option.takes_value:
                 yield f'    "{command.name} {option.word}") options=""; words="{" ".join(option.values)}" ;;'
     yield "  esac"
@@ -98,6 +113,13 @@ def _bash(commands: list[_Command]) -> Iterator[str]:
 
 def _zsh(commands: list[_Command]) -> Iterator[str]:
     yield f"#compdef {_PROGRAM}"
+    # A start-up file that does not load zsh's completion system yet.
+    yield "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }"
+    yield "_ipfs_dataset_pins() {"
+    yield "  if (( $words[(I)rm] )); then"
+    yield f'    compadd -- ${{(f)"$({_PINS})"}}'
+    yield "  fi"
+    yield "}"
     yield "_ipfs_dataset() {"
     yield "  local -a commands"
     yield "  commands=("
@@ -107,32 +129,51 @@ def _zsh(commands: list[_Command]) -> Iterator[str]:
     yield "  if (( CURRENT == 2 )); then _describe command commands; return; fi"
     yield '  case "$words[2]" in'
     for command in commands:
-        options = " ".join(f"'{o.word}[{o.summary}]{_zsh_value(o)}'" for o in command.options)
-        rest = f"'*:argument:({' '.join(command.words)})'" if command.words else "'*:file:_files'"
+        options = " ".join(map(_zsh_option, command.options))
+        first = f"'1:argument:({' '.join(command.words)})' " if command.words else ""
+        others = "_ipfs_dataset_pins" if command.name == "pin" else "_files"
+        rest = f"{first}'*:argument:{others}'"
         yield f"    {command.name}) shift words; (( CURRENT-- )); _arguments {options} {rest} ;;"
     yield "  esac"
     yield "}"
     yield f"compdef _ipfs_dataset {_PROGRAM}"
 
 
-def _zsh_value(option: _Option) -> str:
+def _zsh_option(option: _Option) -> str:
     if not option.takes_value:
-        return ""
-    return f":value:({' '.join(option.values)})" if option.values else ":value:_files"
+        return f"'{option.word}[{option.summary}]'"
+    # With "=", the value may be in the same word.
+    word = f"{option.word}=" if option.word.startswith("--") else option.word
+    value = f"({' '.join(option.values)})" if option.values else "_files"
+    return f"'{word}[{option.summary}]:value:{value}'"
 
 
 def _fish(commands: list[_Command]) -> Iterator[str]:
+    # Not `__fish_seen_subcommand_from`, to which the command `ls` and the action of `pin ls` are the same.
+    yield "function __ipfs_dataset_at -d 'Whether the command is this one, and no action was given yet'"
+    yield "    set -l words (commandline -opc)"
+    yield "    test (count $words) -ge 2; and test $words[2] = $argv[1]; or return 1"
+    yield "    set -l actions $argv"
+    yield "    set -e actions[1]"
+    yield "    for word in $words"
+    yield "        contains -- $word $actions; and return 1"
+    yield "    end"
+    yield "    return 0"
+    yield "end"
+    start = f"complete -c {_PROGRAM}"
     for command in commands:
-        start = f"complete -c {_PROGRAM}"
         yield f"{start} -f -n __fish_use_subcommand -a {command.name} -d '{command.summary}'"
-        here = f"{start} -n '__fish_seen_subcommand_from {command.name}'"
+        here = f"{start} -n '__ipfs_dataset_at {command.name}'"
         for word, text, takes_value, values in command.options:
             flag = f"-l {word[2:]}" if word.startswith("--") else f"-s {word[1:]}"
             if takes_value:
                 flag += f" -x -a '{' '.join(values)}'" if values else " -r"
             yield f"{here} {flag} -d '{text}'"
         if command.words:
-            yield f"{here} -f -a '{' '.join(command.words)}'"
+            words = " ".join(command.words)
+            yield f"{start} -n '__ipfs_dataset_at {command.name} {words}' -f -a '{words}'"
+    pins = _PINS.replace("'", r"\'")
+    yield f"{start} -n '__ipfs_dataset_at pin; and not __ipfs_dataset_at pin rm' -f -a '({pins})'"
 
 
 _WRITERS = {"bash": _bash, "zsh": _zsh, "fish": _fish}

@@ -9,7 +9,7 @@ from ipfs_dataset.cli.common import add_json, add_source, print_json, print_line
 if TYPE_CHECKING:
     import argparse
 
-EXAMPLE = "ipfs-dataset diff ipfs://bafy…(version 1) ipfs://bafy…(version 2)"
+EXAMPLE = "ipfs-dataset diff ipfs://CID1 ipfs://CID2"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

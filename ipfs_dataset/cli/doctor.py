@@ -6,27 +6,29 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset.cli.common import add_other_sources, other_source_options, print_line
+from ipfs_dataset.cli.common import add_source, print_line, source_options
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-EXAMPLE = "ipfs-dataset doctor ipfs://bafy… --gateway https://gateway.example"
+EXAMPLE = "ipfs-dataset doctor ipfs://CID --gateway https://gateway.example"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
-    parser.add_argument("url", help="an object: ipfs://CID[/path], a gateway URL, …")
+    add_source(parser, cache=False)
     parser.add_argument(
-        "--from", "--api", dest="api", metavar="ADDRESS", help="as ipfs_api_address of a dataset"
+        "--timeout",
+        type=_positive(float),
+        metavar="SECONDS",
+        help="how long a source may make no progress (default: $IPFS_DATASET_TIMEOUT, else 30)",
     )
-    add_other_sources(parser)
-    parser.add_argument("--timeout", type=_positive(float), help="seconds without progress")
     parser.add_argument(
         "--blocks",
         type=_positive(int),
         default=64,
+        metavar="N",
         help="how many blocks to check at each source (default: 64)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -48,12 +50,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints what was found; 1 where the object cannot be read."""
     from ipfs_dataset.cli.diagnosis import diagnose, diagnosis_lines  # noqa: PLC0415 - not for --help
     from ipfs_dataset_core.options import Options  # noqa: PLC0415
+    from ipfs_dataset_core.reading.connections import connections_to_published  # noqa: PLC0415
 
-    given: dict[str, Any] = {**other_source_options(arguments)}
+    given: dict[str, Any] = {**source_options(arguments)}
     if arguments.timeout is not None:
         given["timeout"] = arguments.timeout
     options = Options.from_arguments(given)
-    found = diagnose(arguments.url, arguments.api, options, blocks=arguments.blocks)
+    # The sources from which all other commands read.
+    chosen = connections_to_published(arguments.address, options, arguments.url)
+    found = diagnose(arguments.url, chosen.address, chosen.options, blocks=arguments.blocks)
     if arguments.json:
         print(json.dumps(found.as_dict(), indent=2))
     else:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.datasets.contents import Contents
     from ipfs_dataset_core.datasets.download import Downloaded
 
-EXAMPLE = "ipfs-dataset get ipfs://bafy…/photos.zip -o photos"
+EXAMPLE = "ipfs-dataset get ipfs://CID/photos.zip -o photos"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--raw",
         action="store_true",
-        help="archives and published datasets as they are, not their members and samples",
+        help="the files of archives and published datasets, not members and samples",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that differ")
     add_json(parser)

@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-EXAMPLE = "ipfs-dataset head ipfs://bafy… -n 24 --picture samples.png"
+EXAMPLE = "ipfs-dataset head ipfs://CID -n 24 --picture samples.png"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     add_source(parser)
-    parser.add_argument("-n", "--count", type=_count, default=10, help="how many (default: 10)")
+    parser.add_argument(
+        "-n", "--count", type=_count, default=10, metavar="N", help="how many samples (default: 10)"
+    )
     parser.add_argument(
         "--picture", type=Path, metavar="FILE", help="also write a contact sheet of them, as PNG"
     )

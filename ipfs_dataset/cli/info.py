@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-EXAMPLE = "ipfs-dataset info ipfs://bafy… --gateway https://gateway.example"
+EXAMPLE = "ipfs-dataset info ipfs://CID --gateway https://gateway.example"
 _SHOWN_CLASSES = 10
 
 

@@ -11,7 +11,7 @@ from ipfs_dataset.cli.common import add_source, print_line, source_options
 if TYPE_CHECKING:
     import argparse
 
-EXAMPLE = "ipfs-dataset ls ipfs://bafy…/train.zip --start 100 --count 20"
+EXAMPLE = "ipfs-dataset ls ipfs://CID/train.zip --start 100 --count 20"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_range(parser)
     parser.add_argument("--names", action="store_true", help="names alone, without sizes")
     parser.add_argument(
-        "--raw", action="store_true", help="files of a published dataset as they are"
+        "--raw", action="store_true", help="the files of a published dataset, not its samples"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
 
@@ -30,7 +30,9 @@ def add_range(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start", type=_count, default=0, metavar="N", help="the first item (default: 0)"
     )
-    parser.add_argument("--count", type=_count, metavar="N", help="how many items (default: all)")
+    parser.add_argument(
+        "-n", "--count", type=_count, metavar="N", help="how many items (default: all)"
+    )
 
 
 def _count(text: str) -> int:

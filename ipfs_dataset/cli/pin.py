@@ -9,7 +9,7 @@ from ipfs_dataset.cli.common import add_json, complain, print_json, print_line
 if TYPE_CHECKING:
     import argparse
 
-EXAMPLE = "ipfs-dataset pin add bafy… --name cifar10 --at /ip4/127.0.0.1/tcp/5001"
+EXAMPLE = "ipfs-dataset pin add CID --name cifar10 --at /ip4/127.0.0.1/tcp/5001"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("ls", "add", "rm"),
         help="ls: list the pins; add: keep a CID, which a node fetches; rm: no longer keep it",
     )
-    parser.add_argument("cid", nargs="?", help="the root, for add and rm")
-    parser.add_argument("--name", default="", help="what to call the pin, for add")
+    parser.add_argument("cid", nargs="?", help="for add and rm: the root of what is pinned")
+    parser.add_argument(
+        "--name", default="", metavar="NAME", help="for add: what to call the pin (default: no name)"
+    )
     parser.add_argument(
         "--at",
         metavar="ADDRESS",
@@ -30,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--node",
         metavar="ADDRESS",
-        help="for add, with --at pinning+https://…: the API of a node that has the data; the service is told "
-        "where it is",
+        help="for add, with --at pinning+https://…: the API of a node that has the data, from which the service "
+        "fetches them",
     )
     add_json(parser)
 

@@ -16,7 +16,7 @@ from ipfs_dataset.cli.common import (
 if TYPE_CHECKING:
     import argparse
 
-EXAMPLE = "ipfs-dataset prefetch ipfs://bafy… --cache /scratch/cache --rank 3 --world 8"
+EXAMPLE = "ipfs-dataset prefetch ipfs://CID --cache /scratch/cache --rank 3 --world 8"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,9 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stop", type=int, metavar="N", help="the sample after the last (default: the end)"
     )
-    parser.add_argument("--rank", type=int, default=0, help="whose share to fetch, from 0")
     parser.add_argument(
-        "--world", type=int, default=1, help="how many ranks there are (default: 1)"
+        "--rank", type=int, default=0, metavar="N", help="whose share to fetch (default: 0)"
+    )
+    parser.add_argument(
+        "--world", type=int, default=1, metavar="N", help="how many ranks there are (default: 1)"
     )
     add_json(parser)
 

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset.cli.common import add_json, bar, complain, print_json
+from ipfs_dataset_core.ipld import PROFILES
 
 if TYPE_CHECKING:
     import argparse
 
-EXAMPLE = "ipfs-dataset publish 'torchvision:CIFAR10?root=data&train=true' --name cifar10"
+EXAMPLE = """\
+ipfs-dataset publish photos
+ipfs-dataset publish 'torchvision:CIFAR10?root=data&train=true' --name cifar10"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a node's API such as /ip4/127.0.0.1/tcp/5001, a folder or a .car file (default: the node that "
         "runs here, else the embedded store)",
     )
-    parser.add_argument("--name", default="", help="what to call the pin")
+    parser.add_argument("--name", default="", metavar="NAME", help="what to call the pin (default: no name)")
     parser.add_argument(
         "--ipns",
         metavar="KEY",
@@ -48,9 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files for a path, dataset for everything else)",
     )
     parser.add_argument(
-        "--profile", default="unixfs-v1-2025", help="as for `cid` (default: %(default)s)"
+        "--profile",
+        choices=tuple(PROFILES),
+        default="unixfs-v1-2025",
+        metavar="PROFILE",
+        help=f"how to cut and link blocks: {', '.join(PROFILES)} (default: %(default)s)",
     )
-    parser.add_argument("--hidden", action="store_true", help="with dotfiles of folders")
+    parser.add_argument(
+        "--hidden", action="store_true", help="include hidden files in folders, as `ipfs add -H`"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a .car file that exists")
     add_json(parser)
 

@@ -26,12 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cid",
         action="append",
         default=[],
-        help="what the first page links to (default: all roots or pins)",
+        metavar="CID",
+        help="a root that the first page links to; may be repeated (default: all roots or pins)",
     )
     parser.add_argument(
         "--port",
         type=_port,
         default=8081,
+        metavar="PORT",
         help="where to listen on 127.0.0.1; 0 is any (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print the URL and the CIDs as JSON")

@@ -17,7 +17,7 @@ from ipfs_dataset.cli.common import (
 if TYPE_CHECKING:
     import argparse
 
-EXAMPLE = "ipfs-dataset verify ipfs://bafy… --from /ip4/127.0.0.1/tcp/5001"
+EXAMPLE = "ipfs-dataset verify ipfs://CID --from /ip4/127.0.0.1/tcp/5001"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

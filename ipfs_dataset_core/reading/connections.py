@@ -73,9 +73,10 @@ def read_addresses(address: str | None, gateway: str | None, options: Options) -
         store = default_store()
         if not store.is_dir() and not (options.offline and options.cache_dir):
             raise AddressError(
-                "There is no source to read from: give ipfs_api_address (a node's API such as "
-                "/ip4/127.0.0.1/tcp/5001, a folder or a .car file), gateways=[URL], an object URL that "
-                f"names a gateway, or set IPFS_GATEWAY; the embedded store {store} does not exist yet"
+                "There is no source to read from: give an address (ipfs_api_address=, on the command line "
+                "--from), which is a node's API such as /ip4/127.0.0.1/tcp/5001, a folder or a .car file; or "
+                "gateways (gateways=[URL], --gateway URL); or an object URL that names a gateway; or set "
+                f"IPFS_GATEWAY. The embedded store {store} does not exist yet"
             )
         given = [str(store)]
     return tuple(dict.fromkeys(joined_peers(given)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import json
 import os
@@ -63,9 +64,6 @@ def test_what_is_not_there_is_said_in_a_line(capsys, tmp_path):
     status, out, err = run(capsys, "cid", tmp_path / "none")
     assert (status, out) == (1, "")
     assert err == f"ipfs-dataset: {str(tmp_path / 'none')!r} is neither a file nor a folder\n"
-    status, _, err = run(capsys, "cid", tmp_path, "--profile", "latest")
-    assert status == 1
-    assert "Unknown import profile 'latest'; known are unixfs-v0-2015" in err
 
 
 def test_plugins_lists_every_kind_with_its_origin(capsys):
@@ -114,7 +112,17 @@ def test_nothing_installed_is_an_empty_report():
     assert describe(Discovery((), ())) == {"plugins": [], "failures": []}
 
 
-@pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["cid"], ["plugins", "--no-such"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["no-such-command"],
+        ["cid"],
+        ["plugins", "--no-such"],
+        ["cid", "file", "--profile", "latest"],
+        ["publish", "file", "--profile", "latest"],
+    ],
+)
 def test_a_wrong_command_line_ends_with_two(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
@@ -151,12 +159,34 @@ def test_help_of_every_command_has_an_example_and_imports_nothing_heavy():
         "assert not heavy, heavy\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], check=False, timeout=60, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        check=False,
+        timeout=60,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "80"},
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("example: ipfs-dataset") + done.stdout.count("example: eval") == len(
-        COMMANDS
-    )
+    helps = done.stdout.split("usage: ")[1:]
+    assert len(helps) == len(COMMANDS)
+    for shown, (command, summary) in zip(helps, COMMANDS.items(), strict=True):
+        assert f"{summary[1:]}." in shown, command
+        _, head, examples = shown.partition("\nexample")
+        assert head, command
+        for line in examples.splitlines()[1:]:
+            assert f"ipfs-dataset {command}" in line, command
+        assert [line for line in shown.splitlines() if len(line) > 80] == []
+
+
+def test_help_names_every_default():
+    parser = build_parser()
+    [below] = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    for command in below.choices.values():
+        command.format_help()  # which adds its arguments
+        for action in command._actions:
+            if action.default not in (None, False, "", [], argparse.SUPPRESS):
+                shown = action.help.replace("%(default)s", str(action.default))
+                assert f"(default: {action.default})" in shown, (command.prog, action.dest)
 
 
 def test_a_command_that_hangs_ends_soon_when_it_is_interrupted(tmp_path):

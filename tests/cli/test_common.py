@@ -7,7 +7,7 @@ import argparse
 import pytest
 
 from ipfs_dataset.cli import bench, doctor
-from ipfs_dataset.cli.common import add_source, other_source_options, source_options
+from ipfs_dataset.cli.common import add_source, source_options
 
 ONE, TWO = "/ip4/192.0.2.1/tcp/4001/p2p/12D3KooWA", "/dns4/b.example/tcp/4001/p2p/QmB"
 GIVEN = [
@@ -33,5 +33,5 @@ def test_everything_that_sources_are_found_by_becomes_an_option():
 def test_bench_and_doctor_take_the_same(command):
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    assert other_source_options(parser.parse_args(["ipfs://bafkqaaa", *GIVEN])) == OPTIONS
-    assert other_source_options(parser.parse_args(["ipfs://bafkqaaa"])) == {}
+    assert source_options(parser.parse_args(["ipfs://bafkqaaa", *GIVEN])) == OPTIONS
+    assert source_options(parser.parse_args(["ipfs://bafkqaaa"])) == {}

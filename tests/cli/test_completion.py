@@ -51,11 +51,39 @@ def test_the_shell_reads_the_script(shell):
         (["ipfs-dataset", "get", "--ov"], ["--overwrite"]),
         (["ipfs-dataset", "publish", "x", "--as", "d"], ["dataset"]),
         (["ipfs-dataset", "new-plugin", "x", "--kind", "tr"], ["transport"]),
+        (["ipfs-dataset", "new-plugin", "x", "--kind=tr"], ["transport"]),
+        (["ipfs-dataset", "cid", "x", "--profile", "ku"], ["kubo-cidv1"]),
+        (["ipfs-dataset", "pin", "rm", "bafy"], ["bafyone"]),
+        (["ipfs-dataset", "pin", "ls", "--j"], ["--json"]),
     ],
 )
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_shell_completes(shell, words, expected, tmp_path):
+def test_the_shell_completes(shell, words, expected, tmp_path, monkeypatch):
     needs(shell)
+    # For `pin rm` the shell lists pins; this stands for the command, which takes longer.
+    stub = tmp_path / "bin" / "ipfs-dataset"
+    stub.parent.mkdir()
+    stub.write_text("#!/bin/sh\nprintf '%s\\n' 'bafyone  a name' 'bafkother'\n")
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{stub.parent}{os.pathsep}{os.environ['PATH']}")
+    {"bash": in_bash, "zsh": in_zsh, "fish": in_fish}[shell](words, expected, tmp_path)
+
+
+@pytest.mark.parametrize("words", [["pin", "ls", "--st"], ["cache", "verify", "--ag"]])
+@pytest.mark.parametrize("shell", ["bash", "fish"])
+def test_an_action_is_not_the_command_of_the_same_name(shell, words, tmp_path):
+    needs(shell)
+    {"bash": in_bash, "fish": in_fish}[shell](["ipfs-dataset", *words], [], tmp_path)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_behind_an_action_come_files(shell, tmp_path, monkeypatch):
+    needs(shell)
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    words = ["ipfs-dataset", "cache", "verify", "fol"]
+    # bash completes names of files itself, where the function has no answer.
+    expected = [] if shell == "bash" else ["folder/"]
     {"bash": in_bash, "zsh": in_zsh, "fish": in_fish}[shell](words, expected, tmp_path)
 
 
@@ -74,7 +102,9 @@ def in_fish(words, expected, folder):
         check=True,
         env={**os.environ, "HOME": str(folder)},
     )
-    assert [line.partition("\t")[0] for line in done.stdout.splitlines()] == expected
+    start = start_of_value(words)
+    found = [line.partition("\t")[0] for line in done.stdout.splitlines()]
+    assert found == [start + word for word in expected]
 
 
 def in_zsh(words, expected, folder):
@@ -87,8 +117,9 @@ def in_zsh(words, expected, folder):
     try:
         shown = f"autoload -Uz compinit; compinit -u -D; source {script}; echo READY''"
         written_behind(terminal, f"{shown}\n", "READY\r")
-        line = " ".join((*words[:-1], *expected))
-        written_behind(terminal, " ".join(words) + "\t", f"{line} ")
+        line = " ".join((*words[:-1], start_of_value(words) + expected[0]))
+        end = "" if line.endswith("/") else " "
+        written_behind(terminal, " ".join(words) + "\t", line + end)
     finally:
         os.close(terminal)
         os.waitpid(pid, 0)
@@ -104,7 +135,14 @@ def written_behind(terminal, text, expected):
         shown += os.read(terminal, 65536).decode(errors="replace")
 
 
+def start_of_value(words):
+    """Returns what stands before the value in `--option=value`."""
+    return "".join(words[-1].rpartition("=")[:2])
+
+
 def in_bash(words, expected, folder):
+    # Where a line is cut into words, "=" is one.
+    words = " ".join(words).replace("=", " = ").split()
     quoted = " ".join(words)
     script = (
         f"{run('completion', 'bash').out}\nCOMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; "

@@ -220,3 +220,18 @@ def test_the_command_prints_it_and_tells_by_its_status(capsys, json_too):
     assert server.url in printed
     if json_too:
         assert json.loads(printed)["sources"][0]["trustless"] is True
+
+
+@pytest.mark.parametrize("command", ["doctor", "bench"])
+def test_without_an_address_it_is_read_where_other_commands_read(
+    command, tmp_path, monkeypatch, capsys
+):
+    """The store that `publish` writes to, also where the environment names a gateway."""
+    store = FolderStore(tmp_path / "store")
+    store.put_blocks(depth_first(ROOT, BLOCKS))
+    monkeypatch.setenv("IPFS_DATASET_STORE", str(tmp_path / "store"))
+    with GatewayServer({}) as empty:
+        monkeypatch.setenv("IPFS_GATEWAY", empty.url)
+        assert main([command, URL]) == 0
+        assert str(tmp_path / "store") in capsys.readouterr().out
+        assert main([command, URL, "--gateway", "http://127.0.0.1:1"]) == (command == "bench")

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ipfs_dataset_core.registry.lookup import Registry
 from tests.support.builders import zip_bytes
 from tests.support.cifar import cifar_files, install_small_cifar10
+from tests.support.markdown import blocks
 from tests.support.places import NodePlace, StorePlace
 
 TEXT = b"the first line\nthe second line\n"
+INDEX = Path(__file__).parents[2] / "docs" / "index.md"
 RECORDS = b"".join(bytes([label]) * (1 + 3 * 32 * 32) for label in range(4))
+
+
+# The archive that the pages under docs/ read.
+SAMPLES_CID = "SAMPLESCID"
+
+
+def samples_archive(path):
+    """Returns the archive that docs/index.md makes, which is written to a path."""
+    (block,) = blocks(INDEX, "python")
+    block.substituted({"samples.zip": str(path)}).run({})
+    return path.read_bytes()
 
 
 @pytest.fixture(params=["store", pytest.param("kubo", marks=pytest.mark.kubo)])
@@ -35,13 +50,14 @@ def workplace(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def replacements(place, request):
+def replacements(place, request, tmp_path):
     """What stands for the addresses and CIDs that the documentation shows."""
     file = getattr(request, "param", TEXT)
     return {
         "/ip4/127.0.0.1/tcp/5001": place.address,
         "http://127.0.0.1:8080": place.gateway,
         "QmdPw1vze5nwVM1fsCjygXCs8WyzDsf3hn4uq3MpMLvw9w": place.file(zip_bytes(cifar_files(40))),
+        SAMPLES_CID: place.file(samples_archive(tmp_path / "samples.zip")),
         "QmUXbPZvz4NuM3StmxLJdSjoGWTJLxF2iTe3Afd4uLhPa1": place.file(
             zip_bytes(cifar_files(10, seed=1))
         ),

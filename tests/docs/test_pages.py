@@ -19,7 +19,8 @@ from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, Transport
 from ipfs_dataset_core.options import VARIABLES
 from ipfs_dataset_core.registry.discovery import HOOKS
 from ipfs_dataset_core.registry.lookup import Registry, resolve_factory
-from tests.docs.conftest import RECORDS
+from tests.docs.conftest import INDEX, RECORDS, SAMPLES_CID, samples_archive
+from tests.support.builders import one_file
 from tests.support.markdown import blocks, run_python
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,16 @@ EXAMPLES = [p for p in PAGES if blocks(p, "python") and p.stem != "format-plugin
 @pytest.mark.parametrize("page", EXAMPLES, ids=lambda page: page.stem)
 def test_examples_run_as_written(page, replacements, workplace):
     run_python(page, replacements)
+
+
+def test_the_archive_of_the_examples_has_the_cid_that_the_pages_name(tmp_path):
+    cid, _ = one_file(samples_archive(tmp_path / "samples.zip"))
+    assert f"prints {cid}\n" in INDEX.read_text(encoding="utf-8")
+    assert str(cid) == SAMPLES_CID
+    naming = [page for page in PAGES if SAMPLES_CID in page.read_text(encoding="utf-8")]
+    assert len(naming) >= 8
+    for page in (page for page in naming if page.parent.name == "how-to"):
+        assert "](../index.md#to-run-the-examples)" in page.read_text(encoding="utf-8")
 
 
 def test_there_are_examples_where_readers_expect_them():
