@@ -82,7 +82,8 @@ class _Command(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the whole command line."""
     parser = argparse.ArgumentParser(
-        prog="ipfs-dataset", description="PyTorch datasets in IPFS, every byte verified.",
+        prog="ipfs-dataset",
+        description="PyTorch datasets in IPFS, every byte verified.",
         epilog="`ipfs-dataset COMMAND --help` shows the options of a command, and an example.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")

@@ -21,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("cid", nargs="?", help="for add and rm: the root of what is pinned")
     parser.add_argument(
-        "--name", default="", metavar="NAME", help="for add: what to call the pin (default: no name)"
+        "--name",
+        default="",
+        metavar="NAME",
+        help="for add: what to call the pin (default: no name)",
     )
     parser.add_argument(
         "--at",
@@ -32,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--node",
         metavar="ADDRESS",
-        help="for add, with --at pinning+https://…: the API of a node that has the data, from which the service "
-        "fetches them",
+        help="for add, with --at pinning+https://…: the API of a node that has the data, from which the "
+        "service fetches them",
     )
     add_json(parser)
 

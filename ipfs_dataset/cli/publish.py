@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a node's API such as /ip4/127.0.0.1/tcp/5001, a folder or a .car file (default: the node that "
         "runs here, else the embedded store)",
     )
-    parser.add_argument("--name", default="", metavar="NAME", help="what to call the pin (default: no name)")
+    parser.add_argument(
+        "--name", default="", metavar="NAME", help="what to call the pin (default: no name)"
+    )
     parser.add_argument(
         "--ipns",
         metavar="KEY",

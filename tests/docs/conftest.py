@@ -18,7 +18,7 @@ RECORDS = b"".join(bytes([label]) * (1 + 3 * 32 * 32) for label in range(4))
 
 
 # The archive that the pages under docs/ read.
-SAMPLES_CID = "SAMPLESCID"
+SAMPLES_CID = "bafkreia33pzocp6sgjmgdzgdpruvwpipcsgo6wvg2egzwommlhghpcfwdy"
 
 
 def samples_archive(path):
