@@ -75,7 +75,9 @@ def prefetch_dataset(
     dataset: Any = load(url, address, **options)
     try:
         if dataset._connections.options.cache_dir is None:  # noqa: SLF001 - of this package
-            raise AddressError("There is no cache to fetch into: give cache_dir=")
+            raise AddressError(
+                "There is no cache to fetch into: give cache_dir=, or --cache FOLDER on the command line"
+            )
         if isinstance(dataset, IterableDataset):
             raise FormatError(
                 f"{url!r} has no random access: get all of it, or publish it as .tar or .zip"

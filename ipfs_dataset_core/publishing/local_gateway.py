@@ -301,12 +301,21 @@ def _shown(text: str) -> str:
 
 
 def roots_at(address: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
-    """Returns the roots of a ``.car`` file, or what a store or node has pinned; none if that is not known."""
+    """Returns the roots of a ``.car`` file, or what a store or node has pinned; none if that is not known.
+
+    Raises:
+        AddressError: The address is a path at which there is nothing.
+    """
     given = given_address(address)
     chosen = write_address(given)
-    if address_scheme(chosen) == "file" and file_path(chosen).is_file():
-        with file_path(chosen).open("rb") as file:
-            return tuple(map(str, CarReader(file).roots))
+    if address_scheme(chosen) == "file":
+        path = file_path(chosen)
+        if path.is_file():
+            with path.open("rb") as file:
+                return tuple(map(str, CarReader(file).roots))
+        # The default store may not exist yet, since nothing was published.
+        if given is not None and not path.is_dir():
+            raise AddressError(f"There is no file or folder {str(path)!r}")
     try:
         return tuple(str(pin.cid) for pin in list_pins(given))
     except IPFSDatasetError:

@@ -277,6 +277,8 @@ class CarWriter(Transport):
         self._placeholder = car_header([make_cid(b"", RAW)])
 
     def get_block(self, cid: CID) -> bytes:
+        if self._file is None and not self._path.exists():
+            raise ObjectNotFoundError(f"{self.name}: has no block {cid}, for there is no such file")
         raise ObjectNotFoundError(
             f"{self.name}: is being written, block {cid} cannot be read from it yet"
         )

@@ -267,6 +267,11 @@ def test_the_command_serves_a_car_until_it_is_interrupted(tmp_path):
 
 def test_wrong_uses(tmp_path):
     assert run("serve", "--port", "99999").status == 2
+    for missing in ("none.car", "none"):
+        done = run("serve", tmp_path / missing)
+        assert done.status == 1
+        assert f"There is no file or folder {str(tmp_path / missing)!r}" in done.err
+    (tmp_path / "store").mkdir()
     with LocalGateway(tmp_path / "store") as gateway:
         done = run("serve", tmp_path / "store", "--port", gateway.server_address[1])
     assert done.status == 1

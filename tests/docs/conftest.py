@@ -17,6 +17,7 @@ INDEX = Path(__file__).parents[2] / "docs" / "index.md"
 RECORDS = b"".join(bytes([label]) * (1 + 3 * 32 * 32) for label in range(4))
 
 
+API = "/ip4/127.0.0.1/tcp/5001"
 # The archive that the pages under docs/ read.
 SAMPLES_CID = "bafkreia33pzocp6sgjmgdzgdpruvwpipcsgo6wvg2egzwommlhghpcfwdy"
 
@@ -54,7 +55,7 @@ def replacements(place, request, tmp_path):
     """What stands for the addresses and CIDs that the documentation shows."""
     file = getattr(request, "param", TEXT)
     return {
-        "/ip4/127.0.0.1/tcp/5001": place.address,
+        API: place.address,
         "http://127.0.0.1:8080": place.gateway,
         "QmdPw1vze5nwVM1fsCjygXCs8WyzDsf3hn4uq3MpMLvw9w": place.file(zip_bytes(cifar_files(40))),
         SAMPLES_CID: place.file(samples_archive(tmp_path / "samples.zip")),

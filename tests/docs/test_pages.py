@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 import ipfs_dataset_core
+from ipfs_dataset import load
 from ipfs_dataset.cli import COMMANDS
 from ipfs_dataset_core import errors
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin, hookspecs
 from ipfs_dataset_core.options import VARIABLES
 from ipfs_dataset_core.registry.discovery import HOOKS
 from ipfs_dataset_core.registry.lookup import Registry, resolve_factory
-from tests.docs.conftest import INDEX, RECORDS, SAMPLES_CID, samples_archive
+from tests.docs.conftest import API, INDEX, RECORDS, SAMPLES_CID, samples_archive
 from tests.support.builders import one_file
 from tests.support.markdown import blocks, run_python
 
@@ -39,7 +40,13 @@ EXAMPLES = [p for p in PAGES if blocks(p, "python") and p.stem != "format-plugin
 @pytest.mark.parametrize("replacements", [RECORDS], indirect=True, ids=[""])
 @pytest.mark.parametrize("page", EXAMPLES, ids=lambda page: page.stem)
 def test_examples_run_as_written(page, replacements, workplace):
-    run_python(page, replacements)
+    names = run_python(page, replacements)
+    if page.stem == "work-in-notebooks":
+        # The page shows what a notebook shows of the dataset, with a CID that is cut short.
+        (shown,) = blocks(page, "text")
+        size, _, _ = shown.code.partition(", bafy")
+        names["dataset"].close()
+        assert repr(load(names["cid"], replacements[API])).startswith(f"{size}, {names['cid']}")
 
 
 def test_the_archive_of_the_examples_has_the_cid_that_the_pages_name(tmp_path):

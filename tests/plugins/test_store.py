@@ -253,6 +253,11 @@ def test_a_car_of_an_incomplete_dag_is_not_completed_and_leaves_nothing(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_car_that_does_not_exist_is_named_as_such(tmp_path):
+    with pytest.raises(ObjectNotFoundError, match="there is no such file"):
+        open_store(str(tmp_path / "none.car"), Options()).get_block(ROOT)
+
+
 def test_a_completed_car_is_not_written_again(tmp_path):
     writer = CarWriter(tmp_path / "out.car")
     writer.put_blocks(ALL)
