@@ -54,6 +54,11 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def sentence(text: str) -> str:
+    """Returns text with one full stop at its end: the reason that a message ends with may have one."""
+    return f"{text.rstrip('.')}." if not text.endswith("…") else text
+
+
 @attrs.frozen(kw_only=True)
 class Location:
     """Where an error happened; None for each part that is not known, or does not apply.

@@ -8,8 +8,11 @@ an environment variable gives it.
 from __future__ import annotations
 
 import math
+import numbers
+import operator
 import os
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -19,15 +22,26 @@ from ipfs_dataset_core.addressing.object_url import redacted
 from ipfs_dataset_core.errors import AddressError, LimitError, VerificationWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 _MOST_SECONDS = 1_000_000_000
 
 
-def _at_least_one(_: object, attribute: attrs.Attribute[Any], value: int) -> None:
-    if value < 1:
-        raise ValueError(f"limit {attribute.name} is at least 1, not {value!r}")
+def _check_whole(name: str, value: Any, least: int) -> None:
+    try:
+        # True and False are most likely meant for another option.
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise TypeError(f"{name} is a whole number, not {value!r:.80}")
+    if number < least:
+        raise ValueError(f"{name} is at least {least}, not {value!r}")
+
+
+def _at_least_one(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    _check_whole(f"limit {attribute.name}", value, 1)
 
 
 def _limit(default: int) -> Any:
@@ -123,7 +137,9 @@ POLICIES = ("raise", "warn", "skip")
 _UNITS = {"k": 1 << 10, "m": MIB, "g": GIB, "t": 1 << 40}
 
 
-def _tuple(value: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> tuple[str, ...]:
+def _tuple(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, (str, os.PathLike, Iterable)):
+        return value  # type: ignore[no-any-return]  # refused by `_addresses`, which has the name of the option
     given = (value,) if isinstance(value, (str, os.PathLike)) else tuple(value)
     return tuple(os.fsdecode(v) if isinstance(v, os.PathLike) else v for v in given)
 
@@ -132,12 +148,54 @@ def _shown(urls: tuple[str, ...]) -> str:
     return repr(tuple(map(redacted, urls)))
 
 
-def _positive(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
+def _addresses(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, tuple):
+        raise TypeError(f"{attribute.name} is an address, or a list of them, not {value!r:.80}")
+
+
+def _check_number(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} is a number, not {value!r:.80}")
+
+
+def _positive(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    _check_number(attribute.name, value)
     if not 0 < value < math.inf:
         raise ValueError(f"{attribute.name} must be more than 0 and finite, not {value!r}")
 
 
-def _seconds(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
+def _whole(least: int) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    def check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        _check_whole(attribute.name, value, least)
+
+    return check
+
+
+def _flag(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    # Text such as "no" would count as True.
+    plain = value.item() if hasattr(value, "item") else value
+    if not isinstance(plain, int):
+        raise TypeError(f"{attribute.name} is True or False, not {value!r:.80}")
+
+
+def _headers(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, Mapping):
+        # Not the value, which may be a secret.
+        raise TypeError(
+            f"{attribute.name} maps the names of headers to their values, and is no {type(value).__name__}"
+        )
+
+
+def _credentials(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not (value is None or callable(value) or isinstance(value, (str, Mapping))):
+        raise TypeError(
+            f"{attribute.name} is text such as 'bearer:TOKEN', a function that returns such text, or a "
+            f"mapping from addresses to such values, and no {type(value).__name__}"
+        )
+
+
+def _seconds(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    _check_number(attribute.name, value)
     # Systems cannot wait for longer than some hundred years, and fail at it.
     if not 0 < value <= _MOST_SECONDS:
         raise ValueError(
@@ -150,7 +208,9 @@ def _policy(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
         raise ValueError(f"{attribute.name} is one of {POLICIES} or a callable, not {value!r}")
 
 
-def _folder(value: str | os.PathLike[str] | None) -> Path | None:
+def _folder(value: Any) -> Path | None:
+    if value is not None and not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"cache_dir is the path of a folder, not {value!r:.80}")
     return None if value is None else Path(value).expanduser()
 
 
@@ -215,33 +275,39 @@ class Options:
             complete. It has no effect where data are read.
     """
 
-    gateways: tuple[str, ...] = attrs.field(default=(), converter=_tuple, repr=_shown)
-    routers: tuple[str, ...] = attrs.field(default=(), converter=_tuple, repr=_shown)
-    bootstrap: tuple[str, ...] = attrs.field(default=(), converter=_tuple, repr=_shown)
-    verify: bool = True
-    node_gateway: bool = True
+    gateways: tuple[str, ...] = attrs.field(
+        default=(), converter=_tuple, validator=_addresses, repr=_shown
+    )
+    routers: tuple[str, ...] = attrs.field(
+        default=(), converter=_tuple, validator=_addresses, repr=_shown
+    )
+    bootstrap: tuple[str, ...] = attrs.field(
+        default=(), converter=_tuple, validator=_addresses, repr=_shown
+    )
+    verify: bool = attrs.field(default=True, validator=_flag)
+    node_gateway: bool = attrs.field(default=True, validator=_flag)
     timeout: float = attrs.field(default=30.0, validator=_seconds)
     deadline: float = attrs.field(default=300.0, validator=_seconds)
-    retries: int = attrs.field(default=4, validator=attrs.validators.ge(0))
-    max_requests: int = attrs.field(default=32, validator=attrs.validators.ge(1))
+    retries: int = attrs.field(default=4, validator=_whole(0))
+    max_requests: int = attrs.field(default=32, validator=_whole(1))
     max_rate: float | None = attrs.field(
         default=None, validator=attrs.validators.optional(_positive)
     )
-    headers: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
-    auth: str | Callable[[], str] | Mapping[str, Any] | None = attrs.field(default=None, repr=False)
+    headers: Mapping[str, Any] = attrs.field(factory=dict, validator=_headers, repr=False)
+    auth: str | Callable[[], str] | Mapping[str, Any] | None = attrs.field(
+        default=None, validator=_credentials, repr=False
+    )
     handler: Literal["raise", "warn", "skip"] | Callable[[Exception], bool] = attrs.field(
         default="raise", validator=_policy
     )
-    max_failures: int = attrs.field(default=10, validator=attrs.validators.ge(1))
+    max_failures: int = attrs.field(default=10, validator=_whole(1))
     limits: Limits = attrs.field(factory=Limits, validator=attrs.validators.instance_of(Limits))
     memory: int = attrs.field(default=64 * MIB, converter=parse_size, validator=_positive)
-    worker_memory: int = attrs.field(
-        default=256 * MIB, converter=parse_size, validator=attrs.validators.ge(0)
-    )
+    worker_memory: int = attrs.field(default=256 * MIB, converter=parse_size, validator=_whole(0))
     cache_dir: Path | None = attrs.field(default=None, converter=_folder)
     cache_size: int = attrs.field(default=50 * GIB, converter=parse_size, validator=_positive)
-    offline: bool = False
-    overwrite: bool = False
+    offline: bool = attrs.field(default=False, validator=_flag)
+    overwrite: bool = attrs.field(default=False, validator=_flag)
 
     @classmethod
     def from_arguments(
@@ -254,14 +320,14 @@ class Options:
             environment: Has variables such as ``IPFS_DATASET_TIMEOUT`` for the options in `VARIABLES`.
 
         Raises:
-            TypeError: An argument has an unknown name.
+            TypeError: An argument has an unknown name, or is of the wrong type.
             ValueError: An argument is out of range.
             AddressError: A variable of the environment has an unusable value.
         """
         unknown = set(arguments) - {field.name for field in attrs.fields(cls)}
         if unknown:
             raise TypeError(
-                f"unknown option {', '.join(sorted(unknown))}: see ipfs_dataset_core.Options"
+                f"unknown option {', '.join(map(_with_hint, sorted(unknown)))}: see ipfs_dataset_core.Options"
             )
         found = cls._from_environment(environment)
         if found.get("verify") is False and "verify" not in arguments:
@@ -286,6 +352,14 @@ class Options:
                         f"{VARIABLES[name]}={text!r} cannot be used: {error}"
                     ) from error
         return values
+
+
+def _with_hint(name: str) -> str:
+    """Returns the name of an option that does not exist, and one that may have been meant."""
+    from ipfs_dataset_core.runtime.suggestions import similar  # noqa: PLC0415 - for errors only
+
+    close = similar(name, [field.name for field in attrs.fields(Options)])
+    return name if close is None else f"{name} (did you mean {close}?)"
 
 
 class OptionArguments(TypedDict, total=False):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ipfs_dataset_core.errors import AddressError
-from ipfs_dataset_core.options import MIB, VARIABLES, Options, parse_size
+from ipfs_dataset_core.options import MIB, VARIABLES, Limits, Options, parse_size
 
 
 def test_defaults_verify_and_never_wait_for_ever():
@@ -140,3 +140,53 @@ def test_a_handler_is_a_policy_or_a_callable():
     assert Options(handler=skip_all).handler == skip_all
     with pytest.raises(ValueError, match="handler is one of"):
         Options(handler="ignore")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ({"timeout": "30"}, "timeout is a number, not '30'"),
+        ({"deadline": None}, "deadline is a number, not None"),
+        ({"max_rate": "5"}, "max_rate is a number, not '5'"),
+        ({"timeout": True}, "timeout is a number, not True"),
+        ({"retries": "4"}, "retries is a whole number, not '4'"),
+        ({"retries": 2.5}, r"retries is a whole number, not 2\.5"),
+        ({"max_requests": True}, "max_requests is a whole number, not True"),
+        ({"max_failures": "10"}, "max_failures is a whole number"),
+        ({"verify": "no"}, "verify is True or False, not 'no'"),
+        ({"offline": "false"}, "offline is True or False"),
+        ({"node_gateway": None}, "node_gateway is True or False"),
+        ({"overwrite": "no"}, "overwrite is True or False"),
+        ({"gateways": 8080}, "gateways is an address, or a list of them, not 8080"),
+        ({"routers": 1.5}, "routers is an address"),
+        ({"cache_dir": 5}, "cache_dir is the path of a folder, not 5"),
+        ({"headers": "X-Token: secret"}, "headers maps the names of headers"),
+        ({"auth": 12345}, "auth is text such as 'bearer:TOKEN'"),
+        ({"limits": {"members": 5}}, "limits"),
+    ],
+    ids=str,
+)
+def test_an_option_of_another_type_is_named_with_what_it_takes(argument, words):
+    with pytest.raises(TypeError, match=words) as caught:
+        Options(**argument)
+    assert "secret" not in str(caught.value)
+    assert "12345" not in str(caught.value)
+
+
+def test_numbers_of_numpy_are_numbers():
+    np = pytest.importorskip("numpy")
+    options = Options(
+        timeout=np.float32(5), retries=np.int64(2), verify=np.bool_(False), memory=1 << 20
+    )
+    assert (options.timeout, options.retries, bool(options.verify)) == (5, 2, False)
+
+
+@pytest.mark.parametrize("value", ["4G", 1.5, True, 0])
+def test_a_limit_that_is_no_number_is_named(value):
+    with pytest.raises((TypeError, ValueError), match="limit member_bytes is"):
+        Limits(member_bytes=value)
+
+
+def test_an_unknown_option_comes_with_the_one_that_was_meant():
+    with pytest.raises(TypeError, match=r"unknown option timeuot \(did you mean timeout\?\), zzz"):
+        Options.from_arguments({"timeuot": 3, "zzz": 1}, {})

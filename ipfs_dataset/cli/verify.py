@@ -1,4 +1,4 @@
-"""``ipfs-dataset verify URL``: reads every byte of an object and checks it against the CID."""
+"""``ipfs-dataset verify URL``: checks every byte of an object against the CID."""
 
 from __future__ import annotations
 

@@ -116,21 +116,62 @@ class IPFSIterableDataset(ResumableStream):
         target_transform: Callable[[Any], Any] | None = None,
         **options: Unpack[OptionArguments],
     ) -> None:
-        self._distribution = known_distribution(distribution)
         chosen, objects = Options.from_arguments(options), as_objects(ipfs_objs)
-        self._connections = Connections(ipfs_api_address, chosen, objects)
-        self._policy = ErrorPolicy(chosen)
-        self._sample_transform = sample_transform(transform, target_transform, data=1)
+        connections = Connections(ipfs_api_address, chosen, objects)
         decode = None if decoders is None else Decoders(decoders)
-        self._objects = [DatasetObject(item, self._connections, decode) for item in objects]
+        self._set_up(
+            connections,
+            [DatasetObject(item, connections, decode) for item in objects],
+            sample_transform(transform, target_transform, data=1),
+            shuffle_urls=shuffle_urls,
+            seed=seed,
+            distribution=distribution,
+            shuffle_blocks=shuffle_blocks,
+            batch_size=batch_size,
+            lanes=lanes,
+            split=split,
+        )
+
+    @classmethod
+    def of_objects(
+        cls,
+        connections: Connections,
+        objects: list[DatasetObject],
+        transform: SampleTransform | None = None,
+    ) -> IPFSIterableDataset:
+        """Returns a dataset of objects that were opened already, through the same connections."""
+        dataset = cls.__new__(cls)
+        dataset._set_up(connections, objects, transform)  # noqa: SLF001 - of its own class
+        return dataset
+
+    def _set_up(
+        self,
+        connections: Connections,
+        objects: list[DatasetObject],
+        transform: SampleTransform | None,
+        *,
+        shuffle_urls: bool = False,
+        seed: int = 0,
+        distribution: Distribution | None = None,
+        shuffle_blocks: bool = False,
+        batch_size: int | None = None,
+        lanes: int | tuple[int, int] | None = None,
+        split: Split = "auto",
+    ) -> None:
+        self._connections = connections
+        self._objects = objects
+        self._policy = ErrorPolicy(connections.options)
+        self._sample_transform = transform
+        self._distribution = known_distribution(distribution)
         self._split = known_split(split)
         self._carried: Job | None = None
-        block = default_block(chosen.memory)
+        memory = connections.options.memory
+        block = default_block(memory)
         if lanes is not None:
             given = lanes_given(lanes)
         else:
-            given = default_lanes(chosen.memory, block) if shuffle_blocks else Lanes()
-        window = default_window(chosen.memory, block) // given.count if shuffle_blocks else 1
+            given = default_lanes(memory, block) if shuffle_blocks else Lanes()
+        window = default_window(memory, block) // given.count if shuffle_blocks else 1
         self._order = StreamOrder(
             seed=known_seed(seed),
             shuffle_urls=shuffle_urls,
@@ -146,22 +187,6 @@ class IPFSIterableDataset(ResumableStream):
         # The object in which a state was taken: for an epoch and place, its number and first place.
         self._within: tuple[int, int, int, int] | None = None
         self._start_progress(batch_size)
-
-    @classmethod
-    def of_objects(
-        cls,
-        connections: Connections,
-        objects: list[DatasetObject],
-        transform: SampleTransform | None = None,
-    ) -> IPFSIterableDataset:
-        """Returns a dataset of objects that were opened already, through the same connections."""
-        dataset = cls(())
-        dataset._connections = connections
-        dataset._policy = ErrorPolicy(connections.options)
-        dataset._objects = objects
-        dataset._sample_transform = transform
-        dataset._counts = _unknown_counts(len(objects))
-        return dataset
 
     def __iter__(self) -> Iterator[Any]:
         explain_collate()
@@ -494,6 +519,7 @@ class IPFSIterableDataset(ResumableStream):
             skipping=skipping,
             memory=self._connections.options.memory,
             counts=self._counts,
+            progress=self._progress,
             within=within,
         )
         return Reading(

@@ -36,6 +36,7 @@ from ipfs_dataset_core.registry.provenance import warn_of_fallback
 from ipfs_dataset_core.runtime.deadlines import check_time, until, working
 from ipfs_dataset_core.runtime.error_location import located
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
+from ipfs_dataset_core.runtime.weak_sets import living
 from ipfs_dataset_core.toolkit.indexes import NameTable
 
 if TYPE_CHECKING:
@@ -295,7 +296,7 @@ _not_located: WeakSet[DatasetObject] = WeakSet()
 
 
 def _follow_names() -> None:
-    for item in list(_not_located):
+    for item in living(_not_located):
         item.follow_name()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
 from itertools import chain
 from operator import itemgetter
@@ -17,10 +18,11 @@ from ipfs_dataset_core.datasets.streaming import (
     read_numbers,
     stream,
 )
-from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, IPFSDatasetWarning
 from ipfs_dataset_core.order.laned_order import LanedOrder, blocks_in_order, lanes_of_reader
 from ipfs_dataset_core.order.shuffled_blocks import ShuffleBlockOrder
 from ipfs_dataset_core.order.stream_places import ReaderPlaces, between, stop_of_stream
+from ipfs_dataset_core.runtime.human import human_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.datasets.shards import Shard
     from ipfs_dataset_core.datasets.streaming import SkippingStream
     from ipfs_dataset_core.interfaces import Sample
+    from ipfs_dataset_core.order.epoch_progress import EpochProgress
     from ipfs_dataset_core.order.global_order import Lanes
     from ipfs_dataset_core.order.sharding import Distribution, ReaderRank
     from ipfs_dataset_core.order.stream_places import Run
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 
 # How many samples a reader reads before the next reader's, where a stream without `batch_size` is resumed.
 _TOGETHER = 64
+# Of fewer bytes it does not matter how often they are fetched.
+_MANY_BYTES = 64 << 20
 
 
 @attrs.frozen(kw_only=True)
@@ -121,6 +126,7 @@ class StreamReading:
         skipping: Reads shards.
         memory: How many bytes of blocks this process keeps.
         counts: Filled with the number of samples of each object that was read to its end.
+        progress: Records whether a warning was shown.
         within: How many of the objects are before the one that `start` is in, and how many samples they have;
             0 where that is not known.
     """
@@ -134,6 +140,7 @@ class StreamReading:
     skipping: SkippingStream
     memory: int
     counts: torch.Tensor
+    progress: EpochProgress
     within: tuple[int, int] = (0, 0)
     in_parts: bool = attrs.field(init=False)
 
@@ -200,9 +207,39 @@ class StreamReading:
         lone = self.reader.count == 1
         for number, item in self.objects[first:]:
             began = reading.place
-            yield from self.skipping.shards([item], in_order=lone and not self.start)
+            for shard in self.skipping.shards([item], in_order=lone and not self.start):
+                if not self.progress.warned_of_sharing:
+                    self._warn_of_sharing(shard)
+                yield shard
             if self.skipping.policy.raises:
                 self.counts[number] = reading.place - began
+
+    def _warn_of_sharing(self, shard: Shard) -> None:
+        """Warns where several readers take turns so often that each fetches most of the blocks.
+
+        That is told from the index of a shard, which is needed to read it, and from the size of its blocks.
+        """
+        reader, batch = self.reader, self.order.batch
+        if batch is None or reader.count == 1 or reader.index:
+            return
+        with suppress(IPFSDatasetError):  # raised where it is read
+            size = shard.weight()
+            if size * len(self.objects) < _MANY_BYTES or not shard.is_counted():
+                return
+            turn, block = batch * size // max(1, len(shard)), shard.leaf_bytes()
+            if block < max(1, turn):
+                return
+            self.progress.warned_of_sharing = True
+            each = min(reader.count, 1 + block // max(1, turn))
+            warnings.warn(
+                f"{reader.count} readers take turns in {shard.what!r}, and about {each} of them fetch each "
+                f"block: a batch has about {human_size(turn)}, and a block {human_size(block)}. Give "
+                f"lanes=({reader.world}, {reader.workers}), so that each reads blocks of its own, in the "
+                f"order of {reader.count} parts of the data in turn; or shuffle_blocks=True; or leave out "
+                "batch_size",
+                IPFSDatasetWarning,
+                stacklevel=2,
+            )
 
     def _in_lanes(self, taken: int) -> Iterator[Iterator[Sample]]:
         """Yields iterators one after the other: no layer of generators costs time for each sample."""

@@ -1,4 +1,4 @@
-"""Fetches all of an object and hashes every block: in parallel, and resumed where it was stopped."""
+"""Fetches every block of an object once and hashes it: in parallel, and resumed where it was stopped."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ import platformdirs
 
 from ipfs_dataset_core.addressing.object_url import parse_object_url, redacted
 from ipfs_dataset_core.errors import IPFSDatasetError
-from ipfs_dataset_core.interfaces import ObjectFile
+from ipfs_dataset_core.interfaces import ObjectDirectory
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.reading.connections import connections_to_published
+from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.reading.objects import open_object, resolve_root
+from ipfs_dataset_core.reading.verified_blocks import VerifiedBlocks
 
 if TYPE_CHECKING:
     import os
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from ipfs_dataset_core.interfaces import ObjectDirectory
+    from ipfs_dataset_core.interfaces import ObjectFile
     from ipfs_dataset_core.options import OptionArguments
 
 # A piece is what one thread reads, and what a record of progress counts.
@@ -53,7 +55,8 @@ class Verified:
         url: The object, as messages may show it.
         cid: Its CID.
         files: How many files were read, as a whole or in part.
-        bytes: How many bytes of files were read, in blocks that match their CIDs.
+        bytes: How many bytes of files are in blocks that match their CIDs; a block that occurs again counts
+            again, and is not read again.
         resumed_bytes: Bytes that an earlier run, which was stopped, had verified; they are not read again.
         failures: What could not be fetched or does not match, one message for each file.
     """
@@ -71,7 +74,7 @@ class _OpenFile:
     """A file that several threads read pieces of, and how many of these are left."""
 
     path: str
-    file: ObjectFile
+    file: VerifiedFile
     left: int
     failed: int = 0
 
@@ -92,11 +95,11 @@ def verify_object(
     progress: Callable[[int], object] | None = None,
     **options: Unpack[OptionArguments],
 ) -> Verified:
-    """Reads every byte of an object and checks it against the CID.
+    """Checks every byte of an object against the CID.
 
-    A file that fails is reported, and the others are read all the same; what follows many pieces that fail
-    in one file is not read. A run that was stopped, in whatever
-    way, continues when it is started again with the same sources.
+    Each block is fetched once, however often it occurs. A file that fails is reported, and the others are
+    read all the same; what follows many pieces that fail in one file is not read. A run that was stopped, in
+    whatever way, continues when it is started again with the same sources.
 
     Args:
         url: Any form of URL of an object in IPFS.
@@ -176,9 +179,12 @@ class _Run:
         self._record = record
         self._progress = progress
         self._skip = record.pieces
-        self._done: list[tuple[int, int]] = []
+        # Pieces that are done, behind one that is not: the first number, the one after the last, and bytes.
+        self._done: list[tuple[int, int, int]] = []
+        self._verified = VerifiedBlocks()
         self._number = 0
-        # The record ends here: after a file that cannot be opened, pieces have other numbers in a later run.
+        # The record ends here, where a piece failed, or a file could not be opened: behind such a file,
+        # pieces have other numbers in a later run.
         self._limit: int | None = None
         self._stopped = False
         self._lock = threading.Lock()
@@ -228,25 +234,42 @@ class _Run:
         for path, file in self._files(source):
             self._found.files += 1
             # A file without bytes is a piece, too: its block was fetched to open it.
-            starts = range(0, max(1, file.size), _PIECE_BYTES)
-            opened = _OpenFile(path, file, len(starts))
+            count = max(1, -(-file.size // _PIECE_BYTES))
+            opened, first = _OpenFile(path, file, count), self._number
             with self._lock:
                 self._open.add(opened)
-            for start in starts:
+            self._number += count
+            reached = min(count, max(0, self._skip - first))
+            self._release(opened, reached)
+            for number in self._unverified(file, reached):
                 if opened.failed >= _MOST_FAILED_PIECES:
-                    break  # the record ends at the first piece that failed: numbers behind it do not count
-                if self._number >= self._skip:
-                    stop = min(start + _PIECE_BYTES, file.size)
-                    yield _Piece(self._number, opened, start, stop)
-                else:
-                    self._read_piece(opened)
-                self._number += 1
+                    break
+                self._pass(opened, first, reached, number)
+                start = number * _PIECE_BYTES
+                yield _Piece(first + number, opened, start, min(start + _PIECE_BYTES, file.size))
+                reached = number + 1
+            else:
+                self._pass(opened, first, reached, count)
 
-    def _read_piece(self, opened: _OpenFile) -> None:
-        """Notes that a piece of a file is not needed any more; the file is closed after the last one."""
+    def _unverified(self, file: VerifiedFile, first: int) -> Iterator[int]:
+        """Yields the pieces of a file that have a block which was not verified yet, from a number on."""
+        for start, stop in file.unverified(self._verified, first * _PIECE_BYTES):
+            for number in range(max(first, start // _PIECE_BYTES), -(-stop // _PIECE_BYTES)):
+                yield number
+                first = number + 1
+
+    def _pass(self, opened: _OpenFile, first: int, start: int, stop: int) -> None:
+        """Counts pieces of a file whose blocks were all verified before; the first has the number `first`."""
+        if start < stop:
+            size = min(stop * _PIECE_BYTES, opened.file.size) - start * _PIECE_BYTES
+            self._finish(first + start, first + stop, size)
+            self._release(opened, stop - start)
+
+    def _release(self, opened: _OpenFile, pieces: int) -> None:
+        """Notes that pieces of a file are not needed any more; the file is closed after the last one."""
         with self._lock:
-            opened.left -= 1
-            if opened.left:
+            opened.left -= pieces
+            if opened.left or not pieces:
                 return
         self._close(opened)
 
@@ -255,10 +278,11 @@ class _Run:
             self._open.discard(opened)
         opened.file.close()
 
-    def _files(self, source: ObjectFile | ObjectDirectory) -> Iterator[tuple[str, ObjectFile]]:
-        if isinstance(source, ObjectFile):
+    def _files(self, source: ObjectFile | ObjectDirectory) -> Iterator[tuple[str, VerifiedFile]]:
+        if isinstance(source, VerifiedFile):
             yield source.name, source
             return
+        assert isinstance(source, ObjectDirectory)
         group: list[str] = []
         for path in source.walk():
             group.append(path)
@@ -269,48 +293,52 @@ class _Run:
 
     def _opened(
         self, source: ObjectDirectory, paths: list[str]
-    ) -> Iterator[tuple[str, ObjectFile]]:
+    ) -> Iterator[tuple[str, VerifiedFile]]:
         source.read_ahead(paths)
         for path in paths:
             try:
-                yield path, source.open(path)
+                file = source.open(path)
             except IPFSDatasetError as error:
-                with self._lock:
-                    self._limit = self._number if self._limit is None else self._limit
-                self._fail(path, error)
+                self._fail(path, error, self._number)
+            else:
+                assert isinstance(file, VerifiedFile)
+                yield path, file
 
     def _serve(self) -> None:
         while (piece := self._work.get()) is not None:
             if self._stopped:
                 continue
+            file = piece.opened.file
             try:
                 for start in range(piece.start, piece.stop, _READ_BYTES):
-                    piece.opened.file.read_at(start, min(_READ_BYTES, piece.stop - start))
-                self._finish(piece)
-                self._read_piece(piece.opened)
+                    file.read_at(start, min(_READ_BYTES, piece.stop - start))
+                file.add_verified(self._verified, piece.start, piece.stop)
+                self._finish(piece.number, piece.number + 1, piece.stop - piece.start)
+                self._release(piece.opened, 1)
             except IPFSDatasetError as error:
                 piece.opened.failed += 1
-                self._fail(piece.opened.path, error)
-                self._read_piece(piece.opened)
+                self._fail(piece.opened.path, error, piece.number)
+                self._release(piece.opened, 1)
             except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
                 self._error = error
                 self._stopped = True
 
-    def _fail(self, path: str, error: IPFSDatasetError) -> None:
+    def _fail(self, path: str, error: IPFSDatasetError, number: int) -> None:
         with self._lock:
             if path not in self._failed and len(self._found.failures) < _MOST_FAILURES:
                 self._failed.add(path)
                 self._found.failures.append(str(error))
+            self._limit = number if self._limit is None else min(number, self._limit)
+            self._done = sorted(done for done in self._done if done[0] < self._limit)
 
-    def _finish(self, piece: _Piece) -> None:
-        size = piece.stop - piece.start
+    def _finish(self, first: int, after: int, size: int) -> None:
         with self._lock:
             self._found.bytes += size
-            heapq.heappush(self._done, (piece.number, size))
+            # What is done behind the end of the record is not kept: there may be millions of it.
+            if self._limit is None or first < self._limit:
+                heapq.heappush(self._done, (first, after, size))
             while self._done and self._done[0][0] == self._record.pieces:
-                _, done = heapq.heappop(self._done)
-                if self._limit is not None and self._record.pieces >= self._limit:
-                    break
-                self._record.reached(self._record.pieces + 1, self._record.bytes + done)
+                _, reached, done = heapq.heappop(self._done)
+                self._record.reached(reached, self._record.bytes + done)
             if self._progress is not None:
                 self._progress(size)

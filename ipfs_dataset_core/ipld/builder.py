@@ -459,7 +459,7 @@ def build_directory(entries: Iterable[tuple[str, Built]], profile: Profile, emit
     links = [(built.cid.to_bytes(), raw, built.tsize) for raw, built in sorted(children.items())]
     block = dag_pb.encode(UnixFS(NodeType.DIRECTORY).encode(), links)
     if _estimate(links, block, profile) > profile.hamt_threshold:
-        hashed = [(hamt.name_bits(link[1]), link) for link in links]
+        hashed = [(hamt.murmur3_64(link[1]), link) for link in links]
         return attrs.evolve(_build_shard(hashed, 0, profile, emit), size=size)
     return _emit_node(block, size, sum(link[2] for link in links), profile, emit)
 

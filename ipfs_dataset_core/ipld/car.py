@@ -12,7 +12,7 @@ import io
 import struct
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from ipfs_dataset_core.errors import FormatError, LimitError, VerificationError
+from ipfs_dataset_core.errors import FormatError, LimitError, VerificationError, sentence
 from ipfs_dataset_core.ipld import dag_cbor
 from ipfs_dataset_core.ipld.cid import CID, read_cid
 from ipfs_dataset_core.ipld.multiformats import (
@@ -81,7 +81,7 @@ class CarReader:
                 window.take(head_size)
                 yield cid, window.take(block_size)
         except (FormatError, LimitError) as error:
-            raise type(error)(f"CAR section at offset {start}: {error}.") from None
+            raise type(error)(sentence(f"CAR section at offset {start}: {error}")) from None
 
 
 def read_car(stream: Readable, *, max_section: int = MAX_SECTION) -> Iterator[tuple[CID, bytes]]:
@@ -104,7 +104,7 @@ def read_header(window: Window) -> tuple[list[CID], int | None]:
         return _roots(header), end
     except (FormatError, LimitError, VerificationError) as error:
         kind = LimitError if isinstance(error, LimitError) else FormatError
-        raise kind(f"CAR header cannot be read: {error}.") from None
+        raise kind(sentence(f"CAR header cannot be read: {error}")) from None
 
 
 def _enter_version_2(window: Window) -> int:
@@ -355,7 +355,7 @@ def _section(file: BinaryIO, offset: int, end: int, max_section: int) -> tuple[C
         head = file.read(min(HEAD_SIZE, end - offset))
         cid, head_size, block_size = section_head(head, max_section)
     except (FormatError, LimitError) as error:
-        raise type(error)(f"CAR section at offset {offset}: {error}.") from None
+        raise type(error)(sentence(f"CAR section at offset {offset}: {error}")) from None
     start = offset + head_size
     if start + block_size > end:
         raise FormatError(f"CAR section at offset {offset} is cut off at {end}.")

@@ -80,6 +80,7 @@ CODEC_NAMES = {
     0xF102: "fil-commitment-sealed",
 }
 
+# What multihashes of sha2-256 start with: its code, and the length of the digest.
 SHA2_256_PREFIX = b"\x12\x20"
 _V0_TEXT = 46
 _V0_BYTES = 34

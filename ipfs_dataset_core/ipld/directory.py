@@ -406,7 +406,7 @@ def _lookup_single(cid: CID, name: bytes, node: PBNode) -> DirectoryEntry | None
 
 
 def _lookup_sharded(root: CID, name: bytes, block: bytes, load: Load) -> DirectoryEntry | None:
-    bits, cid, fanout = hamt.name_bits(name), root, 0
+    bits, cid, fanout = hamt.murmur3_64(name), root, 0
     for depth in range(hamt.HASH_BITS):
         shard = hamt.parse_shard(cid, block)
         if fanout and shard.fanout != fanout:

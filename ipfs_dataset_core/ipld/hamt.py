@@ -53,11 +53,6 @@ class Shard:
         return self.slots.get(slot(bits, depth, self.fanout))
 
 
-def name_bits(name: bytes) -> int:
-    """Returns the 64-bit hash of a name, from which its slot at each level follows."""
-    return murmur3_64(name)
-
-
 def slot(bits: int, depth: int, fanout: int) -> int:
     """Returns the slot of a hash at a depth, which its next bits number; the highest bits come first.
 

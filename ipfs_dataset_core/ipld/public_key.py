@@ -10,7 +10,8 @@ import hashlib
 import attrs
 
 from ipfs_dataset_core.errors import FormatError, VerificationError
-from ipfs_dataset_core.ipld.multiformats import IDENTITY, SHA2_256, encode_varint
+from ipfs_dataset_core.ipld.cid import SHA2_256_PREFIX
+from ipfs_dataset_core.ipld.multiformats import IDENTITY, encode_varint
 from ipfs_dataset_core.ipld.protobuf import BYTES, VARINT, fields, tagged_bytes, tagged_varint
 
 RSA, ED25519, SECP256K1, ECDSA = range(4)
@@ -62,7 +63,7 @@ class PublicKey:
         message = self.to_bytes()
         if len(message) <= _MAX_INLINE:
             return encode_varint(IDENTITY) + encode_varint(len(message)) + message
-        return encode_varint(SHA2_256) + b"\x20" + hashlib.sha256(message).digest()
+        return SHA2_256_PREFIX + hashlib.sha256(message).digest()
 
     def verify(self, message: bytes, signature: bytes) -> None:
         """Checks that the key has signed a message. Needs the package `cryptography`.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import attrs
 
-from ipfs_dataset_core.errors import FormatError, LimitError, VerificationError
+from ipfs_dataset_core.errors import FormatError, LimitError, VerificationError, sentence
 from ipfs_dataset_core.ipld import dag_pb, protobuf
 from ipfs_dataset_core.ipld.cid import DAG_CBOR, DAG_JSON, DAG_PB, RAW
 from ipfs_dataset_core.ipld.multiformats import encode_varint
@@ -170,7 +170,7 @@ def decode_node(cid: CID, block: bytes | memoryview) -> tuple[UnixFS, dag_pb.PBN
         node = dag_pb.decode(block)
         return decode(b"" if node.data is None else node.data), node
     except FormatError as error:
-        raise FormatError(f"{cid} is not a valid UnixFS node: {error}.") from None
+        raise FormatError(sentence(f"{cid} is not a valid UnixFS node: {error}")) from None
 
 
 # Paths below one directory are resolved one by one, and its block may hold thousands of links.

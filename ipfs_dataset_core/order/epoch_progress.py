@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 _SLOTS = 256
 # What is kept: the epoch, the place where the iteration began, whether `set_epoch` was called, how many
 # workers the last iteration had, whether the epoch was read before, whether a warning was shown, how often it
-# was set, after how many places the last iteration took other lanes, how often a state changed the order, and
-# which readers the place is of: how many ranks, how many workers of each, and the size of their batches.
+# was set, after how many places the last iteration took other lanes, how often a state changed the order,
+# whether a warning of blocks that all readers fetch was shown, and which readers the place is of: how many
+# ranks, how many workers of each, and the size of their batches.
 _EPOCH, _START, _PINNED, _WORKERS, _READ, _WARNED, _TIMES_SET, _CHUNK, _CHANGES = range(9)
-_READERS = slice(9, 12)
-_FINISHED = 12
+_SHARING = 9
+_READERS = slice(10, 13)
+_FINISHED = 13
 _BEGUN = _FINISHED + _SLOTS
 _NUMBERS = _BEGUN + _SLOTS
 # Lowest bits of the number of an epoch beside what identifies an iteration. The others follow from the epoch
@@ -91,6 +93,15 @@ class EpochProgress:
     @changes.setter
     def changes(self, count: int) -> None:
         self._numbers[_CHANGES] = count
+
+    @property
+    def warned_of_sharing(self) -> bool:
+        """Whether a warning was shown that several readers fetch the same blocks."""
+        return bool(self._numbers[_SHARING])
+
+    @warned_of_sharing.setter
+    def warned_of_sharing(self, shown: bool) -> None:
+        self._numbers[_SHARING] = shown
 
     @property
     def workers(self) -> int:

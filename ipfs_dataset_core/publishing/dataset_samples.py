@@ -121,7 +121,7 @@ def _note_sample(error: Exception, dataset: Any, index: int) -> None:
     if sys.version_info >= (3, 11):
         error.add_note(
             f"Raised by {_name(dataset)} for sample {index} of an export, so nothing is published: correct "
-            "or leave out that sample and run the export again, which sends only what is missing then"
+            "or leave out that sample and run the export again"
         )
 
 

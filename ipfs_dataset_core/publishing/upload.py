@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from ipfs_dataset_core.errors import TransportError
+from ipfs_dataset_core.errors import TransportError, TransportTimeoutError, sentence
 from ipfs_dataset_core.runtime.deadlines import until
 from ipfs_dataset_core.runtime.human import human_size
+from ipfs_dataset_core.runtime.pool import DaemonPool, settle
 from ipfs_dataset_core.sources.retry import with_retries
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.ipld import CID
 
@@ -29,6 +30,9 @@ _Blocks = Sequence[tuple["CID", bytes]]
 BATCH_BYTES = 8 << 20
 # How often all is uploaded at most, where the store loses blocks between storing and pinning them.
 MOST_LOSSES = 3
+# How much longer than its deadline a batch is waited for: a transport that keeps to it ends with a better
+# error.
+GRACE_SECONDS = 10.0
 # A node receives the second batch while it stores the first: with one at a time both sides would wait.
 _UNDER_WAY = 2
 # Bytes.
@@ -134,8 +138,9 @@ class BlockUpload:
         self._batch: list[tuple[CID, bytes]] = []
         self._size = 0
         self._at_once = min(_UNDER_WAY, transport.concurrency)
-        self._under_way: set[Future[tuple[_Blocks, _Blocks]]] = set()
-        self._threads = ThreadPoolExecutor(self._at_once, "ipfs-dataset-upload")
+        # With the time on the monotonic clock until which each is waited for.
+        self._under_way: dict[Future[tuple[_Blocks, _Blocks]], float] = {}
+        self._pool = DaemonPool(self._at_once, "ipfs-dataset-upload")
         self._looks_up = True
         self._all_new = False
         self.count = UploadCount() if count is None else count
@@ -164,7 +169,13 @@ class BlockUpload:
         self._wait(self._at_once - 1)
         batch, self._batch, self._size = self._batch, [], 0
         if batch:
-            self._under_way.add(self._threads.submit(self._put, batch))
+            stored: Future[tuple[_Blocks, _Blocks]] = Future()
+            self._under_way[stored] = time.monotonic() + self._deadline + GRACE_SECONDS
+            work = partial(settle, stored, partial(self._put, batch))
+            try:
+                self._pool.submit(work)
+            except RuntimeError:  # the system refuses a thread
+                work()
 
     def _put(self, batch: _Blocks) -> tuple[_Blocks, _Blocks]:
         """Stores a batch; returns it, and the part of it that was sent."""
@@ -192,21 +203,34 @@ class BlockUpload:
 
     def _wait(self, most: int) -> None:
         while len(self._under_way) > most:
-            done, self._under_way = wait(self._under_way, return_when=FIRST_COMPLETED)
-            for future in done:
-                try:
-                    self.count.stored(*future.result())
-                except TransportError as error:
-                    raise self.count.advise(error, "published", self._transport) from error
+            left = _at_most(min(self._under_way.values()) - time.monotonic())
+            done, _ = wait(self._under_way, left, FIRST_COMPLETED)
+            try:
+                if not done:
+                    raise TransportTimeoutError(
+                        f"{self._transport.name}: a batch of blocks was neither stored nor refused within "
+                        f"deadline={self._deadline:g} seconds: where it is only slow, give a longer one"
+                    )
+                for stored in done:
+                    del self._under_way[stored]
+                    self.count.stored(*stored.result())
+            except TransportError as error:
+                raise self.count.advise(error, "published", self._transport) from error
 
     def close(self) -> None:
-        """Waits for the batches that are being uploaded, and drops the rest."""
+        """Waits for the batches that are being uploaded, no longer than for any, and drops the rest."""
         self._batch.clear()
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
+        self._pool.join(max(1.0, max(self._under_way.values(), default=0.0) - time.monotonic()))
+
+
+def _at_most(seconds: float) -> float:
+    """Returns for how long to wait at once: never less than 0, and no longer than the system can."""
+    return min(max(0.0, seconds), threading.TIMEOUT_MAX)
 
 
 def with_advice(error: E, advice: str) -> E:
     """Returns an error of the same type and attributes, whose message ends with some advice."""
-    advised = type(error)(f"{error}. {advice}")
+    advised = type(error)(f"{sentence(str(error))} {advice}")
     vars(advised).update(vars(error))
     return advised

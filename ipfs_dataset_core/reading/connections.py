@@ -241,7 +241,7 @@ class Connections:
         """Closes what this process opened; a later use opens it again."""
         _, fetchers = self._fetchers.pop() or _no_fetchers()
         with ExitStack() as each:  # where one cannot be closed, the others are
-            for fetcher in fetchers.values():
+            for fetcher in list(fetchers.values()):  # another thread may connect
                 each.callback(fetcher.close)
 
     def _connect(self, addresses: tuple[str, ...]) -> Fetcher:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import suppress
 from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,6 +30,7 @@ from ipfs_dataset_core.reading.verified_streams import (
 )
 from ipfs_dataset_core.runtime.deadlines import until
 from ipfs_dataset_core.runtime.pool import TimedWork
+from ipfs_dataset_core.runtime.weak_sets import living
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -117,7 +117,7 @@ class Fetcher:
         if self._work is not None:
             self._work.close()
         self._flights.fail_all("The dataset was closed while this was read")
-        for stream in _all_of(self.open_streams):
+        for stream in living(self.open_streams):
             stream.close()
         self.sources.close()
 
@@ -335,15 +335,8 @@ def _itself(_: CID, block: bytes) -> bytes:
 
 
 def _close_idle(streams: WeakSet[KeptStream[Any]]) -> None:
-    for stream in _all_of(streams):
+    for stream in living(streams):
         stream.close_idle(IDLE_SECONDS / 2)
-
-
-def _all_of(streams: WeakSet[KeptStream[Any]]) -> list[KeptStream[Any]]:
-    """Returns the streams in a set to which another thread may add one at the same time."""
-    while True:
-        with suppress(RuntimeError):  # that it changed during the iteration, which is in Python
-            return list(streams)
 
 
 def _has_cid(leaf: Leaf) -> bool:

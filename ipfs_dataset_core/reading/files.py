@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.interfaces import Span
     from ipfs_dataset_core.reading.fetcher import Fetcher
+    from ipfs_dataset_core.reading.verified_blocks import VerifiedBlocks
 
 E = TypeVar("E", bound=IPFSDatasetError)
 
@@ -26,6 +27,8 @@ E = TypeVar("E", bound=IPFSDatasetError)
 _BYTES_PER_SECOND = 12_500_000
 # A longer read is done in pieces of this size.
 _PIECE_BYTES = 4 << 20
+# A verification loads the inner nodes of so many bytes ahead of those that are read.
+_NODES_AHEAD_BYTES = 256 << 20
 # A local copy is compared in parts of this size.
 _COMPARED_BYTES = 64 << 20
 
@@ -123,6 +126,20 @@ class VerifiedFile(ObjectFile):
     def leaves(self, start: int, stop: int) -> Iterator[Leaf]:
         """Yields the blocks that hold bytes ``start`` to ``stop``, in order; only inner nodes are fetched."""
         return self._layout.leaves([(start, stop)])
+
+    def unverified(self, verified: VerifiedBlocks, start: int = 0) -> Iterator[Span]:
+        """Yields the spans from a byte on that have to be read to verify the file, in order.
+
+        Args:
+            verified: What was verified so far; the caller adds what it has read, with `add_verified`.
+            start: The first byte.
+        """
+        return self._layout.unverified(verified, start, nodes_ahead=_NODES_AHEAD_BYTES)
+
+    def add_verified(self, verified: VerifiedBlocks, start: int, stop: int) -> None:
+        """Adds the leaves that hold bytes ``start`` to ``stop``, which were read, to what was verified."""
+        for leaf in self.leaves(start, stop):
+            verified.add(leaf.cid, leaf.stop - leaf.start)
 
     def common_prefix(self, local: BinaryIO) -> int:
         """Returns how many bytes at the start of a local copy are those of this file, in whole leaves.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from ipfs_dataset_core.errors import LimitError, VerificationError
+from ipfs_dataset_core.errors import IPFSDatasetError, LimitError, VerificationError
 from ipfs_dataset_core.ipld import CID, RAW, NodeType, leaf_frame, parse_file
 from ipfs_dataset_core.ipld.unixfs import LEAF_BYTES
 from ipfs_dataset_core.options import Limits
@@ -17,11 +18,17 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.interfaces import Span
     from ipfs_dataset_core.ipld import FileNode
+    from ipfs_dataset_core.reading.verified_blocks import VerifiedBlocks
 
 # A balanced tree of the largest file that UnixFS can describe has 8 levels at 174 links a node; trickle and
 # hand-made trees have more.
 _DEPTH = Limits().dag_depth
+# Inner nodes that are kept: as many as 512 of those that usual builders make, with up to 1024 links each. A
+# block of 2 MiB has 40 times as many links, or data.
 _KEPT_NODES = 512
+_KEPT_BYTES = 64 << 20
+# What a link takes in memory: its CID, its offset and its size.
+_BYTES_OF_LINK = 128
 # Fewer inner nodes are not prefetched together, but loaded one by one when they are needed.
 _SEVERAL_NODES = 2
 # Inner nodes that are prefetched ahead of one that is read in order, at the most.
@@ -29,6 +36,8 @@ _MAX_NODES_AHEAD = 8
 _KEPT_LEAVES = 1024
 # The size of the smallest usual leaves.
 _SMALL_LEAF_BYTES = 256 << 10
+# Blocks of nodes have 2 MiB at the most.
+_LONGEST_LEAF = 2 << 20
 # The first bytes of the binary form of a CID of version 1 and codec raw.
 _RAW_V1 = bytes([1, RAW])
 
@@ -83,6 +92,8 @@ class FileLayout:
         self.cid = cid
         self._load = load
         self._nodes: OrderedDict[bytes, FileNode] = OrderedDict()
+        self._kept_bytes = 0
+        self._lock = threading.Lock()
         self._inner: set[bytes] = set()
         self._recent: dict[int, Leaf] = {}
         self._leaf_bytes = LEAF_BYTES
@@ -219,6 +230,67 @@ class FileLayout:
         self._inner.add(leaf.cid)
         self._recent.clear()
 
+    def unverified(
+        self, verified: VerifiedBlocks, start: int = 0, *, nodes_ahead: int = 0
+    ) -> Iterator[Span]:
+        """Yields the spans from a byte on whose blocks are not known to be verified, in order.
+
+        Inner nodes are loaded while this is iterated, and added to `verified` when all below them was read.
+        What is below one that cannot be loaded is one span, so that reading it raises the error.
+
+        Args:
+            verified: What was verified so far. The caller adds the leaves that it has read.
+            start: The first byte.
+            nodes_ahead: As for `segments`.
+        """
+        root = self.cid.to_bytes()
+        if not verified.has(root, self.size):
+            yield from self._unverified(
+                (root, self._root), 0, start, verified, depth=1, nodes_ahead=nodes_ahead
+            )
+
+    def _unverified(
+        self,
+        top: tuple[bytes, FileNode],
+        base: int,
+        start: int,
+        verified: VerifiedBlocks,
+        *,
+        depth: int,
+        nodes_ahead: int,
+    ) -> Iterator[Span]:
+        cid, node = top
+        if depth > self._depth:
+            yield base, base + node.size
+            return
+        offsets = node.offsets
+        if start < base + offsets[0]:
+            yield base, base + offsets[0]
+        for child, link in enumerate(node.links):
+            begin, stop = base + offsets[child], base + offsets[child + 1]
+            if stop <= max(begin, start) or verified.has(link, stop - begin):
+                continue
+            below = self._node_at(node, base, child)
+            if below is None:
+                yield begin, stop
+                continue
+            self._prefetch_nodes(node, base, child + 1, stop + nodes_ahead)
+            yield from self._unverified(
+                (link, below), begin, start, verified, depth=depth + 1, nodes_ahead=nodes_ahead
+            )
+        if start <= base:
+            verified.add_node(cid, node)
+
+    def _node_at(self, node: FileNode, base: int, child: int) -> FileNode | None:
+        """Returns a child that is an inner node, None where it is a leaf or cannot be loaded."""
+        leaf, size = self._leaf(node, base, child), node.offsets[child + 1] - node.offsets[child]
+        # No leaf is longer than a block: what claims to be may be an inner node all the same.
+        if leaf is not None and (leaf.raw or size <= _LONGEST_LEAF):
+            return None
+        with suppress(IPFSDatasetError):  # raised where it is read
+            return self._node(node.links[child], size)
+        return None
+
     def _below(
         self, node: FileNode, base: int, start: int, stop: int, depth: int, *, nodes_ahead: int
     ) -> Iterator[Leaf | Inline]:
@@ -287,9 +359,18 @@ class FileLayout:
         return node
 
     def _keep(self, raw_cid: bytes, node: FileNode) -> None:
-        self._nodes[raw_cid] = node
+        with self._lock:
+            if raw_cid not in self._nodes:
+                self._nodes[raw_cid] = node
+                self._kept_bytes += _memory_of(node)
+            while len(self._nodes) > 1 and (
+                self._kept_bytes > _KEPT_BYTES or len(self._nodes) > _KEPT_NODES
+            ):
+                self._kept_bytes -= _memory_of(self._nodes.popitem(last=False)[1])
         first = self._leaf(node, 0, 0) if node.links else None
         if first is not None:
             self._leaf_bytes = first.stop
-        if len(self._nodes) > _KEPT_NODES:
-            self._nodes.popitem(last=False)
+
+
+def _memory_of(node: FileNode) -> int:
+    return len(node.data) + _BYTES_OF_LINK * len(node.links)

@@ -264,10 +264,12 @@ class FileReadAhead(ReadAhead[Leaf]):
         for segment in segments:
             if not isinstance(segment, Leaf) or segment.stop > stop:
                 continue
-            last_use = self._last_use.get(segment.cid)
-            if last_use is not None and last_use.start == segment.start:
-                self._last_use.pop(segment.cid, None)
-                self._fetcher.forget(segment)
+            with self._lock:
+                last_use = self._last_use.get(segment.cid)
+                if last_use is None or last_use.start != segment.start:
+                    continue
+                del self._last_use[segment.cid]
+            self._fetcher.forget(segment)
 
     def span(self, start: int, stop: int) -> Span:
         """Returns the range to ask for: up to the end of what was hinted at, else longer each time.

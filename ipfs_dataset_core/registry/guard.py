@@ -146,9 +146,14 @@ class _Watchdog:
 
     def wake(self) -> None:
         with self._lock:
-            if not self.awake:
+            if self.awake:
+                return
+            thread = threading.Thread(target=self._run, name="ipfs-dataset-watch", daemon=True)
+            # Where the system refuses a thread, or the interpreter ends, nothing is watched, and read all
+            # the same.
+            with suppress(RuntimeError):
+                thread.start()
                 self.awake = True
-                threading.Thread(target=self._run, name="ipfs-dataset-watch", daemon=True).start()
 
     def _run(self) -> None:
         while True:

@@ -19,7 +19,7 @@ from ipfs_dataset_core.interfaces import Transport, WrapperTransport, pin_argume
 from ipfs_dataset_core.registry.guard import Guard
 from ipfs_dataset_core.registry.provenance import on_one_line
 from ipfs_dataset_core.runtime.deadlines import time_left, until
-from ipfs_dataset_core.runtime.pool import DaemonPool
+from ipfs_dataset_core.runtime.pool import DaemonPool, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -361,13 +361,8 @@ class _Calls:
         self._pool.close()
 
     def _settle(self, answer: Future[T], end: float, function: Callable[[], T]) -> None:
-        if not answer.set_running_or_notify_cancel():  # nobody waits for it any more
-            return
-        try:
-            with until(end):
-                answer.set_result(function())
-        except BaseException as error:  # noqa: BLE001 - the waiting thread raises it
-            answer.set_exception(error)
+        with until(end):
+            settle(answer, function)
 
     def _dropped(self, answer: Future[Any], what: str) -> None:
         """Ends the wait for a request that had not begun when the transport was closed."""

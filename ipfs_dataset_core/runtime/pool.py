@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
 from contextvars import Context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.runtime.deadlines import time_left, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 # Seconds after which a thread without work ends.
 IDLE_SECONDS = 10.0
@@ -40,6 +46,7 @@ class DaemonPool:
         self._condition = threading.Condition()
         self._idle = 0
         self._started = 0
+        self._threads: list[threading.Thread] = []
         self._closed = False
         self._patience = patience
         self._retired = retired
@@ -81,6 +88,8 @@ class DaemonPool:
                 self._work.pop()
                 raise
             # Otherwise a thread that works now takes it later.
+        else:
+            self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
 
     def close(self) -> None:
         """Drops work that has not begun, and lets the threads end."""
@@ -92,9 +101,19 @@ class DaemonPool:
             if dropped is not None:
                 dropped()
 
+    def join(self, seconds: float) -> None:
+        """Waits until the threads of a closed pool have ended, at most for so many seconds."""
+        end = time.monotonic() + min(seconds, threading.TIMEOUT_MAX)
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+
     def _run(self) -> None:
         while work := self._next():
-            work()
+            try:
+                work()
+            except Exception:
+                # A defect. Without this thread, what waits for it, and all that follows, would wait for ever.
+                log.exception("Work of %s failed", self._name)
             del work  # otherwise what it refers to would live while this thread idles
         self._retired()
 
@@ -110,6 +129,16 @@ class DaemonPool:
                     self._started -= 1
                     return None
             return self._work.popleft()[0]
+
+
+def settle(future: Future[T], function: Callable[[], T]) -> None:
+    """Completes a future with what a function returns or raises, unless nobody waits for it any more."""
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(function())
+    except BaseException as error:  # noqa: BLE001 - the waiting thread raises it
+        future.set_exception(error)
 
 
 class TimedWork(DaemonPool):

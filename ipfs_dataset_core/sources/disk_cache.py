@@ -87,6 +87,8 @@ class DiskCache:
         self._lost = False
         self._writer = DaemonPool(1, "ipfs-dataset-cache")
         self._unwritten: queue.Queue[Callable[[], None]] = queue.Queue(_BACKLOG)
+        # How often something was, for `close` to see that the disk is only slow.
+        self._written = 0
         try:
             self._folder.check()
         except NotDirectoryError as error:
@@ -129,13 +131,34 @@ class DiskCache:
         name, data = _index_name(cid, key, secret), secret.seal(key, payload)
         self._soon(lambda: self._put(lambda: self._indexes.write(name, data), len(data)))
 
-    def close(self) -> None:
-        """Waits until everything is written."""
-        self._unwritten.join()
+    def close(self, seconds: float | None = None) -> None:
+        """Waits until everything is written, unless the disk does not answer.
+
+        Args:
+            seconds: After so many seconds in which nothing was written the rest is dropped; None waits on.
+        """
+        answers = self._wait_until_written(seconds)
         self._writer.close()
+        if not answers:
+            self._lost = True
+            log.warning(
+                "The cache %s has not answered for %g s: %d blocks and indexes are not kept",
+                *(self._folder.path, seconds, self._unwritten.unfinished_tasks),
+            )
+            return
         # What was added between these two.
         while not self._unwritten.empty():
             self._write_next()
+
+    def _wait_until_written(self, seconds: float | None) -> bool:
+        """Returns whether everything was written, False once nothing was for so many seconds."""
+        unwritten = self._unwritten
+        with unwritten.all_tasks_done:
+            while unwritten.unfinished_tasks:
+                before = self._written
+                if not unwritten.all_tasks_done.wait(seconds) and self._written == before:
+                    return False
+        return True
 
     def _read(self, what: str, read: Callable[[], bytes | None]) -> bytes | None:
         if self._lost:
@@ -231,6 +254,7 @@ class DiskCache:
         try:
             put()
         finally:
+            self._written += 1
             self._unwritten.task_done()
 
     def _make_room(self, written: int) -> None:

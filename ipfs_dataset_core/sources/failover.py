@@ -278,10 +278,10 @@ class SourcePool:
         return [transport for transport in self.transports if transport.serves_paths]
 
     def close(self) -> None:
-        """Closes every transport, and waits until the cache is written."""
+        """Closes every transport, and waits until the cache is written, unless its disk does not answer."""
         with ExitStack() as in_reverse:  # where one cannot be closed, the others are
             if self._cache is not None:
-                in_reverse.callback(self._cache.close)
+                in_reverse.callback(self._cache.close, self._options.timeout)
             if self._hedged is not None:
                 in_reverse.callback(self._hedged.close)
             for transport in reversed(self._all):

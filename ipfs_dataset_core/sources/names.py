@@ -24,6 +24,7 @@ from ipfs_dataset_core.errors import (
 from ipfs_dataset_core.ipld import verify_record
 from ipfs_dataset_core.runtime.deadlines import time_left, until
 from ipfs_dataset_core.runtime.pool import DaemonPool
+from ipfs_dataset_core.runtime.process_local import ProcessLocal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,8 @@ _LEAST_SECONDS = 1.0
 
 # The highest sequence number of each name that this process has seen.
 _newest: dict[bytes, int] = {}
-_lock = threading.Lock()
+# Of this process: another thread of the parent may have held its lock at a fork.
+_lock = ProcessLocal(threading.Lock)
 
 
 def newest_record(
@@ -112,7 +114,7 @@ def _accepted(answer: bytes | Exception, name: CID, source: Source) -> NameRecor
             stacklevel=2,
         )
         return record
-    with _lock:
+    with _lock.get():
         newest = _newest.get(name.multihash, 0)
         if record.sequence < newest:
             raise NameRecordError(

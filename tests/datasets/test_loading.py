@@ -213,3 +213,13 @@ def test_users_find_what_they_need_by_completion(store):
     dataset = load(published(store, [1]), store.address)
     assert {"cid", "schema", "card", "classes", "info", "close", "skipped"} <= {*dir(dataset)}
     assert {"load", "IPFSDataset", "IPFSDatasetExporter"} <= {*dir(ipfs_dataset)}
+
+
+def test_a_stream_has_the_options_that_were_given_and_no_others(store, monkeypatch):
+    """With another memory, its blocks have another size; nothing is taken from the environment again."""
+    cid = store.file(tar_bytes(MEMBERS, "w:gz"))
+    monkeypatch.setenv("IPFS_DATASET_VERIFY", "0")  # which is a warning where it counts
+    dataset = load(cid, store.address, verify=True, memory="8M")
+    assert isinstance(dataset, IPFSIterableDataset)
+    assert dataset._order.block == 1 << 20
+    assert len(list(dataset)) == 5

@@ -233,8 +233,10 @@ HELLO = car_section(*BLOCKS[4])
     ],
 )
 def test_damaged_cars_are_refused_with_the_offset(use, raw, error, reason):
-    with pytest.raises(error, match=reason):
+    with pytest.raises(error, match=reason) as caught:
         use(raw)
+    assert str(caught.value).endswith(".")
+    assert not str(caught.value).endswith("..")
 
 
 def test_blocks_before_the_damage_are_delivered():

@@ -18,7 +18,7 @@ from ipfs_dataset_core.ipld import (
     parse_directory,
 )
 from ipfs_dataset_core.ipld.directory import differing_entries, encode_name
-from ipfs_dataset_core.ipld.hamt import MURMUR3, murmur3_64, name_bits, parse_shard, slot
+from ipfs_dataset_core.ipld.hamt import MURMUR3, murmur3_64, parse_shard, slot
 from ipfs_dataset_core.ipld.unixfs import UnixFS
 from tests.ipld.blocks import CIDV1, Blocks, child
 
@@ -149,10 +149,10 @@ def test_a_bomb_of_shared_shards_is_refused_at_once():
 
 def test_nesting_beyond_the_hash_is_refused():
     blocks = Blocks()
-    index = name_bits(b"a") >> 56
+    index = murmur3_64(b"a") >> 56
     cid = shard(blocks, (index, b"a", CHILD))
     for depth in reversed(range(8)):
-        below = name_bits(b"a") >> (56 - 8 * depth) & 255
+        below = murmur3_64(b"a") >> (56 - 8 * depth) & 255
         cid = shard(blocks, (below, b"", cid.to_bytes()))
     for use in (lambda: lookup(cid, "a", blocks.load), lambda: list(entries(cid, blocks.load))):
         with pytest.raises(LimitError, match="9 levels deep"):
@@ -161,7 +161,7 @@ def test_nesting_beyond_the_hash_is_refused():
 
 def test_children_of_another_kind_are_refused():
     blocks = Blocks()
-    index = name_bits(b"a") >> 56
+    index = murmur3_64(b"a") >> 56
     empty = shard(blocks)
     small = shard(blocks, (1, b"x", CHILD), fanout=8)
     plain = build_directory([], CIDV1, blocks.emit).cid
@@ -236,7 +236,7 @@ def test_murmur3_every_tail_length_changes_the_hash():
 @pytest.mark.parametrize("depth", [0, 1, 2])
 def test_a_name_in_a_slot_where_no_lookup_finds_it_is_refused(fanout, depth):
     blocks = Blocks()
-    bits = name_bits(b"name")
+    bits = murmur3_64(b"name")
     slots = [slot(bits, level, fanout) for level in range(depth + 1)]
     for wrong in range(-1, depth + 1):
         path = [s ^ (level == wrong) for level, s in enumerate(slots)]
@@ -256,7 +256,7 @@ def test_a_name_in_a_slot_where_no_lookup_finds_it_is_refused(fanout, depth):
 
 def test_a_name_that_is_there_twice_is_refused():
     blocks = Blocks()
-    bits = name_bits(b"name")
+    bits = murmur3_64(b"name")
     below = shard(blocks, (slot(bits, 1, 256), b"name", CHILD))
     # The two slots of one name cannot both be those of its hash.
     other = (slot(bits, 0, 256) + 1) % 256
@@ -268,7 +268,7 @@ def test_a_name_that_is_there_twice_is_refused():
 @pytest.mark.parametrize("name", [b"..", b".", b"a/b", b"a\0b"])
 def test_names_that_no_entry_can_have_are_refused_in_shards(name):
     blocks = Blocks()
-    cid = shard(blocks, (slot(name_bits(name), 0, 256), name, CHILD))
+    cid = shard(blocks, (slot(murmur3_64(name), 0, 256), name, CHILD))
     with pytest.raises(FormatError, match="no usable name"):
         list(entries(cid, blocks.load))
 
@@ -328,7 +328,7 @@ def test_shards_that_span_endlessly_many_paths_are_refused_where_they_are_compar
     blocks = Blocks()
     tops: list[CID | None] = []
     for name in (b"one", b"two"):
-        cid = shard(blocks, (slot(name_bits(name), 7, 8), name, CHILD), fanout=8)
+        cid = shard(blocks, (slot(murmur3_64(name), 7, 8), name, CHILD), fanout=8)
         for _ in range(7):
             cid = shard(blocks, *((index, b"", cid.to_bytes()) for index in range(8)), fanout=8)
         tops.append(cid)

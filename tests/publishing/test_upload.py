@@ -6,16 +6,17 @@ import errno
 import logging
 import os
 import pickle
+import threading
 from contextlib import closing
 
 import pytest
 
-from ipfs_dataset_core.errors import ObjectNotFoundError, TransportError
+from ipfs_dataset_core.errors import ObjectNotFoundError, TransportError, TransportTimeoutError
 from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.ipld import RAW, get_profile, make_cid
 from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter
 from ipfs_dataset_core.publishing.publish import publish
-from ipfs_dataset_core.publishing.upload import BlockUpload, UploadCount
+from ipfs_dataset_core.publishing.upload import BlockUpload, UploadCount, with_advice
 from ipfs_dataset_core.testing import MemoryTransport
 from ipfs_dataset_plugins import store
 from ipfs_dataset_plugins.tar_shards.exporter import TarShards
@@ -44,8 +45,8 @@ class Asked(MemoryTransport):
         super().put_blocks(blocks)
 
 
-def upload(transport, blocks, batch_bytes=6000):
-    with closing(BlockUpload(transport, batch_bytes)) as sending:
+def upload(transport, blocks, batch_bytes=6000, **options):
+    with closing(BlockUpload(transport, batch_bytes, **options)) as sending:
         for cid, block in blocks:
             sending.emit(cid, block)
         sending.finish()
@@ -250,3 +251,60 @@ def test_a_full_disk_is_a_typed_error_and_a_rerun_goes_on(tmp_path, monkeypatch,
         assert exporter.uploaded.present_bytes > 5 << 20
     assert list(exporter.import_from_ipfs(cid)) == samples(20)
     assert list(tmp_path.rglob("*.part")) == []
+
+
+class Hanging(MemoryTransport):
+    """Takes the first batch, and then does not come back before it is released, whatever the deadline."""
+
+    def __init__(self, concurrency):
+        super().__init__()
+        self.concurrency = concurrency
+        self.released = threading.Event()
+
+    def put_blocks(self, blocks):
+        if self.blocks:
+            self.released.wait(60)
+        super().put_blocks(blocks)
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_a_store_that_hangs_ends_an_upload_by_the_deadline(monkeypatch, concurrency):
+    monkeypatch.setattr("ipfs_dataset_core.publishing.upload.GRACE_SECONDS", 0.1)
+    transport = Hanging(concurrency)
+    words = r"within deadline=0\.2 seconds: .*[0-9]\.0 kB of the .* run the export again"
+    try:
+        with pytest.raises(TransportTimeoutError, match=words) as caught:
+            upload(transport, BLOCKS, deadline=0.2)
+        assert str(caught.value).startswith("memory: a batch of blocks")
+        assert not transport.released.is_set()
+    finally:
+        transport.released.set()
+
+
+def test_closing_an_upload_that_failed_waits_for_no_batch_that_hangs(monkeypatch):
+    monkeypatch.setattr("ipfs_dataset_core.publishing.upload.GRACE_SECONDS", 0.1)
+    transport = Hanging(2)
+    try:
+        sending = BlockUpload(transport, 6000, deadline=0.2)
+        for cid, block in BLOCKS[:40]:
+            sending.emit(cid, block)
+        sending.close()
+        assert not transport.released.is_set()
+    finally:
+        transport.released.set()
+
+
+def test_a_batch_is_stored_though_the_system_refuses_a_thread(monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    transport = MemoryTransport()
+    upload(transport, BLOCKS)
+    assert transport.blocks == {cid.multihash: block for cid, block in BLOCKS}
+
+
+def test_advice_follows_one_full_stop():
+    for text in ("it is full", "it is full."):
+        error = with_advice(TransportError(text, retryable=True), "Free some space")
+        assert (str(error), error.retryable) == ("it is full. Free some space", True)

@@ -369,3 +369,23 @@ def test_the_size_of_blocks_is_known_as_soon_as_any_leaf_is():
     assert layout.block_bytes == LEAF_BYTES
     layout.segments(5_000, 5_001)
     assert layout.block_bytes == 100
+
+
+def test_nodes_take_bounded_memory_however_many_links_they_have(monkeypatch):
+    monkeypatch.setattr("ipfs_dataset_core.reading.layout._KEPT_BYTES", 100_000)
+    tree = Tree()
+    leaves = [tree.raw_leaf(b"%03d" % number) for number in range(200)]
+    nodes = [tree.inner(b"", [*leaves, tree.raw_leaf(b"n%d" % number)]) for number in range(40)]
+    layout = tree.layout(tree.inner(b"", nodes))
+    assert len(list(layout.leaves([(0, layout.size)]))) == 40 * 201
+    assert sum(128 * len(node.links) + len(node.data) for node in layout._nodes.values()) < 100_000
+    assert len(layout._nodes) == 100_000 // (128 * 201)
+
+
+def test_the_largest_node_is_kept_alone(monkeypatch):
+    monkeypatch.setattr("ipfs_dataset_core.reading.layout._KEPT_BYTES", 1)
+    tree = Tree()
+    nodes = [tree.inner(b"data", [tree.raw_leaf(b"%d" % number)] * 3) for number in range(3)]
+    layout = tree.layout(tree.inner(b"", nodes))
+    assert read(tree, layout, 0, layout.size) == b"data000data111data222"
+    assert len(layout._nodes) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import threading
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,6 +14,7 @@ from ipfs_dataset_core.errors import FormatError, PluginError
 from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_core.reading.connections import connect
+from ipfs_dataset_core.registry import guard
 from ipfs_dataset_core.registry import guarded_exporters as exporters
 from ipfs_dataset_core.registry import guarded_readers as readers
 from ipfs_dataset_core.registry import guarded_transports as transports
@@ -304,3 +306,17 @@ def test_a_car_that_is_not_read_to_its_end_is_closed():
     blocks.close()
     assert closed == [True]
     transport.close()
+
+
+def test_a_plugin_is_used_though_the_system_refuses_the_thread_that_watches(monkeypatch):
+    monkeypatch.setattr(guard, "_watchdog", guard._Watchdog())
+
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with guard.Guard(MINE, "its work"):
+            assert not guard._watchdog.awake
+    with guard.Guard(MINE, "its work"):
+        assert guard._watchdog.awake

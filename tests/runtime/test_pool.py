@@ -234,3 +234,34 @@ def test_work_that_is_dropped_is_reported_to_whoever_waits_for_it():
     pool.close()
     assert dropped == [1, 2, 3]
     released.set()
+
+
+def test_work_that_fails_is_logged_and_costs_no_thread(caplog):
+    pool, done = DaemonPool(1, "test-failing"), threading.Event()
+
+    def fail():
+        raise ZeroDivisionError("a defect")
+
+    for _ in range(3):
+        pool.submit(fail)
+    pool.submit(done.set)
+    assert done.wait(TIMEOUT)
+    assert caplog.text.count("ZeroDivisionError: a defect") == 3
+    pool.close()
+
+
+def test_the_threads_of_a_closed_pool_are_waited_for_no_longer_than_asked():
+    pool, begun, release = DaemonPool(2, "test-joining"), threading.Event(), threading.Event()
+
+    def work():
+        begun.set()
+        release.wait(TIMEOUT)
+
+    pool.submit(work)
+    assert begun.wait(TIMEOUT)
+    pool.close()
+    pool.join(0.01)
+    assert any(thread.name == "test-joining-1" for thread in threading.enumerate())
+    release.set()
+    pool.join(float("inf"))
+    assert not any(thread.name.startswith("test-joining") for thread in threading.enumerate())

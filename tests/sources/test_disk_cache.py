@@ -245,3 +245,30 @@ def test_what_is_put_after_closing_is_written_at_once(tmp_path):
     cache.put_soon(cid, block)
     assert cache.get(cid) == block
     cache.close()
+
+
+def test_closing_ends_where_the_disk_does_not_answer(tmp_path, monkeypatch, caplog):
+    cache = DiskCache(tmp_path, 1 << 20)
+    slow = SlowWriter(cache, monkeypatch)
+    for number in range(10):
+        cache.put_soon(*block_of(number))
+    cache.close(0.05)
+    assert not slow.release.is_set()
+    assert "10 blocks and indexes are not kept" in caplog.text
+    assert cache.get(block_of(0)[0]) is None
+    slow.release.set()
+
+
+def test_closing_waits_on_where_the_disk_is_only_slow(tmp_path, monkeypatch):
+    cache = DiskCache(tmp_path, 1 << 20)
+    write = cache._files.write
+
+    def slowly(cid, block):
+        time.sleep(0.1)
+        return write(cid, block)
+
+    monkeypatch.setattr(cache._files, "write", slowly)
+    for number in range(10):
+        cache.put_soon(*block_of(number))
+    cache.close(0.4)
+    assert all(cache.has(block_of(number)[0]) for number in range(10))

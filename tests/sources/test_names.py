@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import threading
 from contextlib import ExitStack
@@ -20,6 +21,7 @@ from ipfs_dataset_core import (
 )
 from ipfs_dataset_core.ipld import parse_name
 from ipfs_dataset_core.reading.connections import Connections
+from ipfs_dataset_core.sources import names
 from ipfs_dataset_core.sources.names import newest_record
 from tests.support.builders import noise, one_file
 from tests.support.fetching import open_object
@@ -224,3 +226,12 @@ def test_a_node_proves_names_by_its_own_gateway(key, caplog):
         assert connections.fetcher().sources.resolve_name(key.name) == "/ipfs/x"
         connections.close()
     assert "believed" not in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_name_is_resolved_in_a_child_that_was_forked_while_another_was_checked():
+    with names._lock.get():
+        child = os.fork()
+        if not child:
+            os._exit(not names._lock.get().acquire(timeout=20))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

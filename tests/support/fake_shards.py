@@ -15,6 +15,7 @@ from ipfs_dataset_core.datasets.stream_reading import StreamOrder, StreamReading
 from ipfs_dataset_core.datasets.streaming import SkippingStream
 from ipfs_dataset_core.errors import FormatError
 from ipfs_dataset_core.options import Options
+from ipfs_dataset_core.order.epoch_progress import EpochProgress
 from ipfs_dataset_core.order.global_order import Lanes
 from ipfs_dataset_core.order.shuffled_blocks import cut
 
@@ -130,6 +131,7 @@ def read_share(shards, reader, distribution, options=None, *, start=0, taken=0, 
         skipping=SkippingStream(policy),
         memory=64 << 20,
         counts=torch.zeros(len(shards), dtype=torch.int64),
+        progress=EpochProgress(),
     )
     return reading.read(taken), policy
 

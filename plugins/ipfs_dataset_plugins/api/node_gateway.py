@@ -49,6 +49,8 @@ class NodeGateway:
         self._api = api
         self._options = options
         self._found: GatewayTransport | None = None
+        # Those that failed: other threads may still read from them.
+        self._dropped: list[GatewayTransport] = []
         self._looking = threading.Lock()
         wanted = options.node_gateway and options.verify and may_have_gateway(api)
         self._look_at = 0.0 if wanted else float("inf")
@@ -107,8 +109,9 @@ class NodeGateway:
 
     def close(self) -> None:
         """Closes the connections."""
-        if self._found is not None:
-            self._found.close()
+        for gateway in (self._found, *self._dropped):
+            if gateway is not None:
+                gateway.close()
 
     def _get(self) -> GatewayTransport | None:
         """Returns the gateway; None if there is none, or while another thread searches for it."""
@@ -130,4 +133,7 @@ class NodeGateway:
         """
         log.debug("The gateway of %s failed, the API is asked: %s", self._api.name, error)
         if not learnt and not isinstance(error, (ObjectNotFoundError, RateLimitedError)):
-            self._found, self._look_at = None, time.monotonic() + _PAUSE_SECONDS
+            gateway, self._found = self._found, None
+            self._look_at = time.monotonic() + _PAUSE_SECONDS
+            if gateway is not None:
+                self._dropped.append(gateway)

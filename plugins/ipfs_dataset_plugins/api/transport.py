@@ -45,10 +45,10 @@ _SHOWN_BYTES = 2048
 _MISSING = ("block was not found locally", "not found", "no link named", "could not find")
 # In the errors of commands that took too long (Kubo, js-ipfs).
 _TOO_LATE = ("deadline", "timeout", "timed out")
-# A CAR needs a root; this identity CID of no bytes cannot be pinned by mistake.
 # How Kubo refuses to pin a block alone that is pinned with what it links to.
 _PINNED_MORE = "already pinned recursively"
 _PINS_A_REQUEST = 64
+# A CAR needs a root; this identity CID of no bytes cannot be pinned by mistake.
 _NO_ROOT = CID.parse("bafkqaaa")
 # How many blocks each of the two threads that upload looks for at once: over a long way to the node, one
 # after the other would take longer than to send them.

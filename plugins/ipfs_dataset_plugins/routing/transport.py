@@ -169,8 +169,8 @@ class RoutingTransport(Transport):
 
     def close(self) -> None:
         self._client.close()
-        for provider in self._providers.values():
-            provider.transport.close()
+        for transport in self.parts():
+            transport.close()
 
     def _batching(self) -> list[_Provider]:
         with self._lock:

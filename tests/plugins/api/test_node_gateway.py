@@ -9,6 +9,7 @@ import pytest
 from ipfs_dataset_core import CID, ObjectNotFoundError, Options, TransportError
 from ipfs_dataset_core.ipld import RAW, car_header, make_cid
 from ipfs_dataset_plugins.api.transport import ApiTransport
+from ipfs_dataset_plugins.gateway.transport import GatewayTransport
 from tests.support.api_server import ApiServer
 from tests.support.builders import depth_first, noise, one_file
 from tests.support.gateway_server import GatewayServer
@@ -256,3 +257,23 @@ def test_the_question_whether_blocks_are_served_names_a_block_that_is_in_its_cid
         first = found.gateway.requests[0]
         probe = CID.parse(first.path.rpartition("/")[2])
         assert probe.is_identity
+
+
+def test_a_gateway_that_was_given_up_is_closed_with_the_api(monkeypatch):
+    made, closed = [], []
+    init, close = GatewayTransport.__init__, GatewayTransport.close
+
+    def noted(self, *arguments):
+        made.append(self)
+        init(self, *arguments)
+
+    def noted_close(self):
+        closed.append(self)
+        close(self)
+
+    monkeypatch.setattr(GatewayTransport, "__init__", noted)
+    monkeypatch.setattr(GatewayTransport, "close", noted_close)
+    with node(gateway_fault=spoils(lambda *_: html())) as found:
+        assert found.transport.get_block(LEAVES[0]) == BLOCKS[LEAVES[0].multihash]
+    assert len(made) == 2, "one is only tried"
+    assert [id(one) for one in made if one not in closed] == []

@@ -29,7 +29,7 @@ from ipfs_dataset_core import (
     VerificationError,
     time_left,
 )
-from ipfs_dataset_core.ipld import RAW, decode_varint, hasher
+from ipfs_dataset_core.ipld import RAW, SHA2_256_PREFIX, decode_varint, hasher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,8 +51,7 @@ _TICK = 0.1
 _DAMAGE_SECONDS = 0.5
 # Wants that are passed over because the peers that have them are busy, before the search for others ends.
 _MAX_PASSED = 32
-_SHA2_256 = b"\x12\x20"
-# Of version 1, with a codec of one byte and that hash.
+# Of version 1, with a codec of one byte and sha2-256.
 _USUAL_CID_BYTES = 36
 
 
@@ -193,7 +192,7 @@ class Exchange:
     def _begin(self, cids: Sequence[CID], *, urgent: bool) -> Request:
         request = Request(self._lock)
         for cid in cids:
-            if not cid.is_identity and cid.multihash[:2] != _SHA2_256:
+            if not cid.is_identity and cid.multihash[:2] != SHA2_256_PREFIX:
                 hasher(cid)  # refuses a hash that proves nothing
         with self._lock:
             if self._is_closed:
@@ -590,7 +589,7 @@ def _multihash(prefix: bytes, data: memoryview) -> bytes:
         _, position = decode_varint(prefix)
         _, position = decode_varint(prefix, position)
         kind = prefix[position:]
-        if kind == _SHA2_256:
+        if kind == SHA2_256_PREFIX:
             return kind + hashlib.sha256(data).digest()
         _, position = decode_varint(kind)
         size, _ = decode_varint(kind, position)
@@ -605,9 +604,9 @@ def _multihash(prefix: bytes, data: memoryview) -> bytes:
 
 def _hash_of(cid: bytes) -> bytes:
     """Returns the multihash in a CID in binary form, nothing where it is none."""
-    if cid[:2] == _SHA2_256:
+    if cid[:2] == SHA2_256_PREFIX:
         return cid
-    if len(cid) == _USUAL_CID_BYTES and cid[2:4] == _SHA2_256 and cid[0] == 1:
+    if len(cid) == _USUAL_CID_BYTES and cid[2:4] == SHA2_256_PREFIX and cid[0] == 1:
         return cid[2:]  # statements are many
     try:
         return CID.from_bytes(cid).multihash

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ipfs_dataset_core import FormatError, LimitError
-from ipfs_dataset_core.ipld import protobuf_bytes, protobuf_fields, protobuf_varint
+from ipfs_dataset_core.ipld import (
+    SHA2_256_PREFIX,
+    protobuf_bytes,
+    protobuf_fields,
+    protobuf_varint,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +42,7 @@ _PRESENCE_CID, _PRESENCE_TYPE = 1, 2
 _HAVE = 0
 _DONT_HAVE = 1
 # CID version 0, which has no other: sha2-256 of dag-pb. Blocks of Bitswap 1.0.0 come without a prefix.
-_PREFIX_V0 = b"\x00\x70\x12\x20"
+_PREFIX_V0 = b"\x00\x70" + SHA2_256_PREFIX
 
 
 @attrs.frozen
