@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         Reader as Reader,
         ReaderPlugin as ReaderPlugin,
         Sample as Sample,
+        SampleRuns as SampleRuns,
         SinkFile as SinkFile,
         Span as Span,
         Transport as Transport,
@@ -162,7 +163,7 @@ else:
             "interfaces": (
                 "ByteStream DatasetInfo Exporter ExporterOptions ExporterPlugin FileSink FolderReader "
                 "MemberIndex ObjectDirectory ObjectFile Pin PublishedSamples Reader ReaderPlugin "
-                "Sample SinkFile Span Transport TransportPlugin WholeFileIndex"
+                "Sample SampleRuns SinkFile Span Transport TransportPlugin WholeFileIndex"
             ),
             "interfaces.dataset_card": "DatasetCard class_numbers",
             "interfaces.encoded_file": "EncodedFile",

@@ -127,16 +127,20 @@ class StreamIterator:
         return self
 
     def __next__(self) -> Any:
-        with short_traceback:
-            try:
-                sample = next(self._samples)
-            except StopIteration:
-                if self._record is not None:
-                    self._record.check_began()
-                    self._stream.finish(self._record)
+        record = self._record
+        try:
+            sample = next(self._samples)
+        except StopIteration:
+            if record is not None:
+                with short_traceback:
+                    record.check_began()
+                self._stream.finish(record)
+            raise
+        except IPFSDatasetError:
+            with short_traceback:  # only here: to enter it for each sample takes time
                 raise
-        if self._record is not None:
-            self._record.taken += 1
+        if record is not None:
+            record.taken += 1
         return sample
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from abc import abstractmethod
 from array import array
 from bisect import bisect_left, bisect_right
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -292,7 +292,7 @@ class ObjectShard(Shard):
         if self._index is not None and (start, stop) == (0, len(self._index)):
             return self.samples()
         if not isinstance(self.source, ObjectFile):
-            return _files_in_order(self, start, stop)
+            return _files_in_order(self, start, stop, partial(map, self.read))
         return self._run(start, stop)
 
     def _run(self, start: int, stop: int) -> Iterator[Sample]:
@@ -570,7 +570,7 @@ class FolderShard(Shard):
         return _even_blocks(len(self), size)
 
     def iterate(self, start: int, stop: int) -> Iterator[Sample]:
-        return _files_in_order(self, start, stop)
+        return _files_in_order(self, start, stop, self.read_each)
 
     def iterate_bytes(self, start: int, stop: int) -> Iterator[Sample]:
         return self.iterate(*self.numbers_in(start, stop))
@@ -598,18 +598,37 @@ class FolderShard(Shard):
         self._directory.pop()
 
 
-def _files_in_order(shard: Shard, start: int, stop: int) -> Iterator[Sample]:
-    """Yields samples that are files of a directory, while the next ones are fetched."""
+def _files_in_order(
+    shard: Shard, start: int, stop: int, read: Callable[[range], Iterator[Sample]]
+) -> Iterator[Sample]:
+    """Returns an iterator over samples that are files of a directory, while the next ones are fetched.
+
+    Args:
+        shard: Has the samples.
+        start: The number of the first one.
+        stop: The number after the last one.
+        read: Reads samples by their numbers, each when it is taken.
+    """
+    return chain.from_iterable(_runs_of_files(shard, start, stop, read))
+
+
+def _runs_of_files(
+    shard: Shard, start: int, stop: int, read: Callable[[range], Iterator[Sample]]
+) -> Iterator[Iterator[Sample]]:
+    """Yields iterators over samples, each up to where it is known what else to fetch."""
     # The read-ahead of a directory fetches from its beginning on: at most as much unused as used.
     hint = shard.read_ahead if start <= stop - start else shard.prefetch
     # Little at first, or the first sample waits for all of it.
     hinted, ahead = start, _FIRST_AHEAD
-    for position in range(start, stop):
+    position = start
+    while position < stop:
         if hinted - position <= ahead // 2 and hinted < stop:
             until = min(position + ahead, stop)
             hint(range(hinted, until))
             hinted, ahead = until, min(2 * ahead, _MEMBERS_AHEAD)
-        yield shard.read(position)
+        end = stop if hinted == stop else max(position + 1, hinted - ahead // 2)
+        yield read(range(position, end))
+        position = end
 
 
 def _places_of_files(

@@ -162,7 +162,9 @@ class StreamReading:
         self._find_replacement()
         if self.order.is_laned:
             return chain.from_iterable(self._in_lanes(taken))
-        return self._in_parts(self._shards(), taken) if self.in_parts else self._in_order(taken)
+        if self.in_parts:
+            return self._in_parts(self._shards(), taken)
+        return chain.from_iterable(self._in_order(taken))
 
     def _find_replacement(self) -> None:
         policy = self.skipping.policy
@@ -181,7 +183,8 @@ class StreamReading:
     def _in_parts(self, shards: Sequence[Shard], taken: int) -> Iterator[Sample]:
         return stream(shards, self.reader, self.distribution, self.skipping, taken)
 
-    def _in_order(self, taken: int) -> Iterator[Sample]:
+    def _in_order(self, taken: int) -> Iterator[Iterator[Sample]]:
+        """Yields iterators one after the other, as `_in_lanes` does."""
         total = self._total()
         places = self.order.places(self.reader, self.start, total, self.distribution)
         first, before = self.within
@@ -191,7 +194,7 @@ class StreamReading:
             runs = places.stretches(taken)
             if total is not None:
                 runs = _between(runs, turn * total, (turn + 1) * total)
-            yield from reading.read(self._opened(reading, 0 if turn else first), runs)
+            yield reading.read(self._opened(reading, 0 if turn else first), runs)
 
     def _total(self) -> int | None:
         """Returns how many samples there are, None where nothing depends on it."""

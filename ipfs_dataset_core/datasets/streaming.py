@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import chain, islice
+from itertools import chain, count, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.datasets.batch_fetch import fetched_ahead, together
@@ -48,10 +49,11 @@ class InOrder:
         self._skipping = skipping
         self.place = place
         self._start = start
+        # The stretch that is being read, and those after it.
+        self._run: Run | None = None
+        self._runs: Iterator[Run] = iter(())
 
-    def read(  # noqa: PLR0912 - one loop over shards, three kinds of which are read differently
-        self, shards: Iterable[Shard], runs: Iterable[Run]
-    ) -> Iterator[Sample]:
+    def read(self, shards: Iterable[Shard], runs: Iterable[Run]) -> Iterator[Sample]:
         """Yields the samples of stretches.
 
         Shards that are read whole are not counted. Others are, where they allow random access, and else read
@@ -64,45 +66,52 @@ class InOrder:
         Raises:
             StateError: The sequence ends long before `start`, which is known when all was read.
         """
-        coming = iter(runs)
-        run = next(coming, None)
+        self._runs = iter(runs)
+        self._run = next(self._runs, None)
+        return chain.from_iterable(self._parts(shards))
+
+    def _parts(self, shards: Iterable[Shard]) -> Iterator[Iterator[Sample]]:
+        """Yields iterators one after the other: no layer of generators costs time for each sample."""
         for shard in shards:
-            if run is None:
+            if self._run is None:
                 return
-            start, stop = run
-            if start <= self.place and stop is None:
-                left_out = self._skipping.left_out
-                for sample in self._skipping.samples(shard):
-                    self.place += 1
-                    yield sample
-                self.place += self._skipping.left_out - left_out
+            if self._run[0] <= self.place and self._run[1] is None:
+                left_out, places = self._skipping.left_out, count(self.place)
+                # Counted in C.
+                numbered = zip(self._skipping.samples(shard), places, strict=False)
+                yield map(itemgetter(0), numbered)
+                self.place = next(places) + self._skipping.left_out - left_out
                 continue
-            count = _count_if_possible(shard)
-            if count is None:
-                for sample in self._skipping.samples(shard):
-                    while run is not None and run[1] is not None and self.place >= run[1]:
-                        run = next(coming, None)
-                    if run is None:
-                        return
-                    wanted = self.place >= run[0]
-                    self.place += 1
-                    if wanted:
-                        yield sample
+            size = _count_if_possible(shard)
+            if size is None:
+                yield self._from_the_start(shard)
                 continue
-            end = self.place + count
-            while run is not None and run[0] < end:
-                start, stop = run
+            end = self.place + size
+            while self._run is not None and self._run[0] < end:
+                start, stop = self._run
                 first = max(start, self.place) - self.place
                 if stop is None:
-                    yield from self._skipping.samples_from(shard, first, count)
+                    yield self._skipping.samples_from(shard, first, size)
                     break
-                yield from self._skipping.iterate(shard, first, min(stop, end) - self.place)
+                yield self._skipping.iterate(shard, first, min(stop, end) - self.place)
                 if stop > end:
                     break
-                run = next(coming, None)
+                self._run = next(self._runs, None)
             self.place = end
-        if run is not None and self.place + MOST_IN_A_BATCH <= self._start:
+        if self._run is not None and self.place + MOST_IN_A_BATCH <= self._start:
             raise behind_the_end(self._start, self.place)
+
+    def _from_the_start(self, shard: Shard) -> Iterator[Sample]:
+        """Yields the samples of a shard that are within the stretches; all before them are read as well."""
+        for sample in self._skipping.samples(shard):
+            while self._run and self._run[1] is not None and self.place >= self._run[1]:
+                self._run = next(self._runs, None)
+            if self._run is None:
+                return
+            wanted = self.place >= self._run[0]
+            self.place += 1
+            if wanted:
+                yield sample
 
 
 def stream(
@@ -249,25 +258,23 @@ class SkippingStream:
                 yield from shards
 
     def samples(self, shard: Shard) -> Iterator[Sample]:
-        """Yields all samples of a shard."""
-        if self.policy.raises:
-            yield from shard.samples()
-            return
+        """Returns an iterator over all samples of a shard."""
+        if self.policy.raises:  # no layer of generators then, which costs time for each sample
+            return shard.samples()
         try:
-            count = len(shard) if shard.is_counted() else None
+            size = len(shard) if shard.is_counted() else None
         except IPFSDatasetError as error:
             self.policy.skip_or_raise(error, shard.what)
-            return
-        if count is None:
-            yield from self._uncounted(shard)
-        else:
-            yield from self.iterate(shard, 0, count)
+            return iter(())
+        return self._uncounted(shard) if size is None else self.iterate(shard, 0, size)
 
     def iterate(self, shard: Shard, start: int, stop: int) -> Iterator[Sample]:
-        """Yields a range of a shard's samples by number."""
+        """Returns an iterator over a range of a shard's samples by number."""
         if self.policy.raises:
-            yield from shard.iterate(start, stop)
-            return
+            return shard.iterate(start, stop)
+        return self._numbered(shard, start, stop)
+
+    def _numbered(self, shard: Shard, start: int, stop: int) -> Iterator[Sample]:
         position = start
         while position < stop:
             try:
@@ -282,17 +289,18 @@ class SkippingStream:
                 return
 
     def samples_from(self, shard: Shard, first: int, count: int) -> Iterator[Sample]:
-        """Yields the samples of a shard from a number on, to its end; it has `count` of them."""
+        """Returns an iterator over a shard's samples from a number on, to its end; it has `count` of them."""
         if self.policy.raises:
-            yield from shard.samples_from(first)
-        else:
-            yield from self.iterate(shard, first, count)
+            return shard.samples_from(first)
+        return self._numbered(shard, first, count)
 
     def iterate_bytes(self, shard: Shard, start: int, stop: int) -> Iterator[Sample]:
-        """Yields the samples of a shard that start within a range of bytes."""
+        """Returns an iterator over the samples of a shard that start within a range of bytes."""
         if self.policy.raises:
-            yield from shard.iterate_bytes(start, stop)
-            return
+            return shard.iterate_bytes(start, stop)
+        return self._within_bytes(shard, start, stop)
+
+    def _within_bytes(self, shard: Shard, start: int, stop: int) -> Iterator[Sample]:
         while start < stop:
             if (numbers := shard.numbers_in(start, stop)) is not None:
                 yield from self.iterate(shard, *numbers)

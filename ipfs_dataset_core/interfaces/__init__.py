@@ -24,6 +24,7 @@ from ipfs_dataset_core.interfaces.readers import (
     Reader,
     ReaderPlugin,
     Sample,
+    SampleRuns,
     WholeFileIndex,
     is_whole_file,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "Reader",
     "ReaderPlugin",
     "Sample",
+    "SampleRuns",
     "SinkFile",
     "Span",
     "Transport",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import struct
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
@@ -14,13 +16,38 @@ from ipfs_dataset_core.errors import FormatError, LimitError
 from ipfs_dataset_core.interfaces.objects import ObjectFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from typing_extensions import Self
 
     from ipfs_dataset_core.interfaces.objects import ObjectDirectory, Span
 
 Sample = tuple[str, Any]
+
+
+class SampleRuns(Iterator[Sample]):
+    """Samples that are made several at a time, as those in one piece of a file; each is yielded by itself.
+
+    `Reader.samples` and `Reader.samples_between` may return one in place of any other iterator: what takes
+    time for each step of a plugin's code then takes it once for each run.
+
+    Args:
+        runs: Yields the samples in order, in sequences of as many as were made together. Where one cannot be
+            made, those before it are yielded first, and then the error is raised.
+
+    Attributes:
+        runs: The same, of what has not been yielded.
+    """
+
+    def __init__(self, runs: Iterable[Sequence[Sample]]) -> None:
+        self.runs = iter(runs)
+        self._samples = chain.from_iterable(self.runs)
+
+    def __iter__(self) -> Iterator[Sample]:  # noqa: PYI034 - no Python then runs for each sample
+        return self._samples
+
+    def __next__(self) -> Sample:
+        return next(self._samples)
 
 
 class MemberIndex(ABC):
@@ -145,7 +172,8 @@ class Reader:
     def samples(self, source: Any) -> Iterator[Sample]:
         """Yields ``(name, value)`` for each sample of an `ObjectFile` or `ObjectDirectory`, in order.
 
-        By default all that `index` has, each as `read` returns it.
+        By default all that `index` has, each as `read` returns it. Where several are made together, as those
+        in one piece of the file, it costs less to return `SampleRuns`.
 
         Raises:
             FormatError: The object is damaged or not of this format.

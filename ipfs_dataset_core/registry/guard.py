@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.errors import (
@@ -28,7 +28,7 @@ from ipfs_dataset_core.runtime.error_location import located
 from ipfs_dataset_core.runtime.suggestions import is_installed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -250,20 +250,49 @@ def guarded_each(
         first: The number of the first item.
         where: Returns the location of the next item, from its number and the item before it.
     """
-    item: T | None = None
+
+    def each() -> Iterator[Sequence[T]]:
+        return zip(iter(start()))
+
+    return chain.from_iterable(guarded_runs(origin, each, doing, *names, first=first, where=where))
+
+
+def guarded_runs(
+    origin: Origin,
+    start: Callable[[], Iterable[Sequence[T]]],
+    doing: str,
+    *names: object,
+    first: int = 0,
+    where: Callable[[int, T | None], Location] | None = None,
+) -> Iterator[Sequence[T]]:
+    """Yields what a plugin yields, as `guarded_each` does, several items at a time.
+
+    Args:
+        origin: The plugin.
+        start: Begins the iteration, over runs of items.
+        doing: What it does, as for `Watch`.
+        *names: What that names.
+        first: The number of the first item.
+        where: As for `guarded_each`.
+    """
+    last: T | None = None
     guard = Guard(origin, doing, *names)
     guard.number = first
     try:
         with guard:
-            for item in start():
+            for run in start():
+                size = len(run)
+                if not size:
+                    continue
                 guard.leave()
-                yield item
-                guard.number += 1
+                yield run
+                last = run[-1]
+                guard.number += size
                 guard.enter()
     except IPFSDatasetError as error:
         if where is None:
             raise
-        raise located(error, where(guard.number, item)) from error.__cause__
+        raise located(error, where(guard.number, last)) from error.__cause__
 
 
 def guarded_batch(

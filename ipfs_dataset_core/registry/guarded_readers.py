@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,9 +15,10 @@ from ipfs_dataset_core.interfaces import (
     MemberIndex,
     ObjectFile,
     Reader,
+    SampleRuns,
     reads_one_by_one,
 )
-from ipfs_dataset_core.registry.guard import Guard, guarded_batch, guarded_each
+from ipfs_dataset_core.registry.guard import Guard, guarded_batch, guarded_runs
 from ipfs_dataset_core.registry.lookup import default_registry, make
 from ipfs_dataset_core.runtime.error_location import located
 from ipfs_dataset_core.toolkit.index_cache import index_of, load_index, members_of
@@ -80,15 +82,11 @@ class GuardedReader(Reader):
         def where(number: int, last: Sample | None) -> Location:
             return attrs.evolve(self._place(source), sample=number, after=_name(last))
 
-        found = guarded_each(
-            *(
-                self._origin,
-                lambda: self.inner.samples(source),
-                "sample {number} of {0!r}",
-                source.name,
-            ),
-            where=where,
-        )
+        def start() -> Iterator[Sequence[Sample]]:
+            return _runs_of(self.inner.samples(source))
+
+        doing = "sample {number} of {0!r}"
+        found = guarded_runs(self._origin, start, doing, source.name, where=where)
         return self._first_checked(found, source, f"sample 0 of {source.name!r}")
 
     def sliceable(self, source: Any) -> bool:
@@ -99,14 +97,11 @@ class GuardedReader(Reader):
         def where(_: int, last: Sample | None) -> Location:
             return attrs.evolve(self._place(source), after=_name(last))
 
-        found = guarded_each(
-            self._origin,
-            lambda: self.inner.samples_between(source, start, stop),
-            "sample {number} from byte {1} of {0!r}",
-            source.name,
-            start,
-            where=where,
-        )
+        def begin() -> Iterator[Sequence[Sample]]:
+            return _runs_of(self.inner.samples_between(source, start, stop))
+
+        doing = "sample {number} from byte {1} of {0!r}"
+        found = guarded_runs(self._origin, begin, doing, source.name, start, where=where)
         return self._first_checked(
             found, source, f"the first sample from byte {start} of {source.name!r}"
         )
@@ -166,19 +161,26 @@ class GuardedReader(Reader):
         )
         if not wanted or not self._unchecked:
             return batch
-        return self._first_checked(batch, source, f"sample {wanted[0]} of {source.name!r}")
+        return self._first_checked(zip(batch), source, f"sample {wanted[0]} of {source.name!r}")
 
     def prefetch(self, source: Any, index: MemberIndex, positions: Sequence[int]) -> None:
         with self._guard(source, "the prefetch"):
             self.inner.prefetch(source, _unguarded(index), positions)
 
-    def _first_checked(self, samples: Iterator[Sample], source: Any, what: str) -> Iterator[Sample]:
+    def _first_checked(
+        self, runs: Iterator[Sequence[Sample]], source: Any, what: str
+    ) -> Iterator[Sample]:
         """Yields samples after the first of them was checked: once for an object, not for each sample."""
-        for sample in samples:
-            self._check(sample, source, what)
-            yield sample
-            break
-        yield from samples
+
+        def checked() -> Iterator[Sequence[Sample]]:
+            for run in runs:
+                self._check(run[0], source, what)
+                yield run
+                break
+            yield from runs
+
+        # In C: a layer of generators would cost time for each sample.
+        return chain.from_iterable(checked())
 
     def _check(self, sample: object, source: Any, what: str) -> None:
         self._unchecked = False
@@ -213,6 +215,11 @@ class GuardedReader(Reader):
         with suppress(Exception):
             name = index.name(position)
         return attrs.evolve(self._place(source), sample=position, member=name)
+
+
+def _runs_of(samples: Iterable[Sample]) -> Iterator[Sequence[Sample]]:
+    """Returns the samples of a reader in the runs in which it makes them."""
+    return samples.runs if isinstance(samples, SampleRuns) else zip(iter(samples))
 
 
 def _name(sample: Any) -> str | None:

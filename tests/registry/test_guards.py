@@ -9,7 +9,15 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ipfs_dataset_core import Exporter, FolderReader, MemberIndex, Options, PublishedSamples, Reader
+from ipfs_dataset_core import (
+    Exporter,
+    FolderReader,
+    MemberIndex,
+    Options,
+    PublishedSamples,
+    Reader,
+    SampleRuns,
+)
 from ipfs_dataset_core.errors import FormatError, PluginError
 from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.ipld import RAW, make_cid
@@ -21,6 +29,7 @@ from ipfs_dataset_core.registry import guarded_transports as transports
 from ipfs_dataset_core.registry.provenance import Origin
 from ipfs_dataset_core.testing import MemoryFile, MemoryTransport
 from ipfs_dataset_plugins.store import FolderStore
+from tests.support.builders import noise, tar_bytes
 from tests.support.workers import Lines, Refusing
 
 MINE = Origin("mine", "1.0", "mine")
@@ -32,7 +41,7 @@ def methods(kind):
 
 
 @pytest.mark.parametrize(
-    ("interface", "guard"),
+    ("interface", "guarded"),
     [
         (Reader, readers.GuardedReader),
         (FolderReader, readers.GuardedFolderReader),
@@ -42,9 +51,12 @@ def methods(kind):
         (Transport, transports.GuardedTransport),
     ],
 )
-def test_every_method_of_an_interface_is_guarded(interface, guard):
+def test_every_method_of_an_interface_is_guarded(interface, guarded):
     own = {
-        name for kind in guard.__mro__ if kind.__module__ == guard.__module__ for name in vars(kind)
+        name
+        for kind in guarded.__mro__
+        if kind.__module__ == guarded.__module__
+        for name in vars(kind)
     }
     assert methods(interface) <= own
 
@@ -82,7 +94,6 @@ def test_an_abandoned_iteration_closes_the_plugins_own():
 
     samples: Any = readers.make_reader(Closing(), origin=MINE).samples(MemoryFile(b""))
     next(samples)
-    samples.close()
     del samples
     assert closed == [True]
 
@@ -221,6 +232,76 @@ def test_a_sample_may_be_of_a_named_tuple_and_a_kind_of_text(way):
         WAYS[way](reader, MemoryFile(b"", "f")),
         *WAYS[way](reader, MemoryFile(b"")),
     ]
+
+
+class InRuns(Lines):
+    """Makes its samples several at a time."""
+
+    def __init__(self, *runs):
+        self.runs = runs
+
+    def samples(self, source):
+        return SampleRuns(self._made())
+
+    def sliceable(self, source):
+        return True
+
+    def samples_between(self, source, start, stop):
+        return self.samples(source)
+
+    def _made(self):
+        for run in self.runs:
+            if isinstance(run, Exception):
+                raise run
+            yield run
+
+
+IN_ORDER = {way: WAYS[way] for way in ("in order", "from a byte on")}
+
+
+@pytest.mark.parametrize("way", IN_ORDER)
+def test_samples_that_are_made_together_come_one_after_the_other(way):
+    a, b, c = ("a", 1), ("b", 2), ("c", 3)
+    reader = readers.make_reader(InRuns([a, b], (), (c,)), origin=MINE)
+    assert IN_ORDER[way](reader, MemoryFile(b"")) == [a, b, c]
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), FormatError("bad")])
+def test_what_fails_after_samples_that_were_made_together_has_their_number(error):
+    reader = readers.make_reader(InRuns([("a", 1)], [("b", 2), ("c", 3)], error), origin=MINE)
+    samples = reader.samples(MemoryFile(b"", "f"))
+    assert [next(samples)[0] for _ in range(3)] == ["a", "b", "c"]
+    with pytest.raises((PluginError, FormatError)) as caught:
+        next(samples)
+    assert caught.value.location.sample == 3
+    assert caught.value.location.after == "c"
+
+
+@pytest.mark.parametrize("way", IN_ORDER)
+def test_the_first_of_several_samples_has_to_be_one(way):
+    reader = readers.make_reader(InRuns([b"x", ("a", 1)]), origin=MINE)
+    with pytest.raises(PluginError, match=r"Plugin mine .*sample.* of 'f' is b'x', of type bytes"):
+        IN_ORDER[way](reader, MemoryFile(b"", "f"))
+
+
+@pytest.mark.parametrize("runs", [3, [3], ["ab", 3]])
+def test_runs_that_are_none_name_the_plugin(runs):
+    class Wrong(Lines):
+        def samples(self, source):
+            return SampleRuns(runs)
+
+    with pytest.raises(PluginError, match="Plugin mine"):
+        list(readers.make_reader(Wrong(), origin=MINE).samples(MemoryFile(b"", "f")))
+
+
+def test_an_archive_is_guarded_for_what_is_made_together_not_for_each_sample(monkeypatch):
+    entered = []
+    enter = guard.Watch.enter
+    monkeypatch.setattr(guard.Watch, "enter", lambda watch: (entered.append(1), enter(watch)))
+    members = {f"{number:05}": noise(100, number) for number in range(3_000)}
+    reader = readers.make_reader("tar")
+    assert dict(reader.samples(MemoryFile(tar_bytes(members)))) == members
+    assert len(entered) < len(members) / 20
 
 
 @pytest.mark.parametrize("index", [[1, 2], "text", 3])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from itertools import takewhile
 from typing import TYPE_CHECKING, cast
 
 from ipfs_dataset_core import (
@@ -17,6 +18,7 @@ from ipfs_dataset_core import (
     Location,
     MissingDependencyError,
     Reader,
+    SampleRuns,
     located,
 )
 from ipfs_dataset_plugins.archives.buffered import BufferedFile, RandomAccessFile, cut_off
@@ -33,13 +35,16 @@ from ipfs_dataset_plugins.tar.members import VOLUMES, MemberScanner, SampleMembe
 from ipfs_dataset_plugins.tar.sparse import assemble
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ipfs_dataset_core import Limits, MemberIndex, ObjectFile, Sample, Span
     from ipfs_dataset_plugins.tar.headers import Parts
 
 # After so much input every compression has put out something: the blocks of bzip2 have 900 kB.
 _MAX_RECOGNIZED_BYTES = 2 << 20
+# Samples of so many bytes are made together: memory of more would leave the processor's cache until it is
+# used again.
+_TOGETHER_BYTES = 64 << 10
 _UNREADABLE_SUFFIXES = (".tar.z", ".taz", ".tar.lz", ".tlz", ".tar.lz4", ".tar.lzo", ".tar.lrz")
 
 
@@ -108,12 +113,18 @@ class TarReader(Reader):
             MemberScanner(file, limits, ignore_zeros=self.ignore_zeros)
             for file in (archive, second)
         )
-        return _stream(scanner, SampleMembers(second_scanner), third, limits, (0, math.inf))
+        members = SampleMembers(second_scanner)
+        return SampleRuns(_stream(scanner, members, third, limits, (0, math.inf)))
 
     def sliceable(self, source: ObjectFile) -> bool:
         return _compression(source) is None
 
     def samples_between(self, source: ObjectFile, start: int, stop: int) -> Iterator[Sample]:
+        return SampleRuns(self._runs_between(source, start, stop))
+
+    def _runs_between(
+        self, source: ObjectFile, start: int, stop: int
+    ) -> Iterator[Sequence[Sample]]:
         _require_plain(source)
         scanner = self._scanner(source)
         first = scanner.first_from(start)
@@ -168,8 +179,10 @@ def _stream(
     linked: BufferedFile,
     limits: Limits,
     between: tuple[int, float],
-) -> Iterator[Sample]:
+) -> Iterator[Sequence[Sample]]:
     """Yields the samples of the members that start within a range, in the order of the archive.
+
+    Small ones in one piece of the archive that has been read are yielded together.
 
     Args:
         scanner: The scanner, which has scanned the global headers in front of the range. Its archive is read
@@ -183,18 +196,22 @@ def _stream(
         FormatError: The archive is damaged.
         LimitError: A member is too large.
     """
-    archive, limit = scanner.archive, limits.member_bytes
+    archive = scanner.archive
     start, stop = between
     while start < stop:
         if not scanner.has_global_fields:
             piece, at = archive.window(start)
-            base, end = start - at, len(piece)
-            for header, name, size in simple_headers(piece, at):
-                data = header + BLOCK
-                if data + size > end or size > limit or base + header >= stop:
-                    break
-                yield name, piece[data : data + size]
-                start = base + data + padded(size)
+            base = start - at
+            found = _whole_members(piece, at, limits.member_bytes, stop - base)
+            if found:
+                last, _, size = found[-1]
+                start = base + last + BLOCK + padded(size)
+                together = max(1, len(found) * _TOGETHER_BYTES // (start - base - at))
+                for first in range(0, len(found), together):
+                    yield [
+                        (name, piece[header + BLOCK : header + BLOCK + size])
+                        for header, name, size in found[first : first + together]
+                    ]
             if start >= stop:
                 return
         member = scanner.member(start)
@@ -212,7 +229,24 @@ def _stream(
             )
         except IPFSDatasetError as error:
             raise located(error, Location(member=member.name)) from error.__cause__
-        yield member.name, content
+        yield ((member.name, content),)
+
+
+def _whole_members(piece: bytes, at: int, limit: int, stop: float) -> list[tuple[int, str, int]]:
+    """Returns a run of members with simple headers, as `simple_headers` does, of which a piece has all bytes.
+
+    Args:
+        piece: Part of an archive.
+        at: The offset in it of the first header.
+        limit: The size that a member may have; the run ends in front of a larger one.
+        stop: The offset in the piece at which the run ends: headers from there on are not in it.
+    """
+    found = list(simple_headers(piece, at))
+    if limit < len(piece):
+        found = list(takewhile(lambda member: member[2] <= limit, found))
+    while found and (found[-1][0] >= stop or found[-1][0] + BLOCK + found[-1][2] > len(piece)):
+        found.pop()
+    return found
 
 
 def _indexed_sample(

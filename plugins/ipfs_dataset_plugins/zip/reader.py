@@ -102,7 +102,10 @@ class ZipReader(Reader):
         index = cast("ZipIndex", index_of(self, source))
         archive, limits = BufferedFile(source), source.limits
         for member in index.members():
-            yield member[0], _content(archive, member, limits, self.encoding)
+            content = _usual_content(archive, member, limits)
+            if content is None:
+                content = _content(archive, member, limits, self.encoding)
+            yield member[0], content
 
     def index(self, source: ObjectFile) -> ZipIndex:
         return build_index(source, self.encoding)
