@@ -423,13 +423,10 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
 VARIABLES = {name: f"IPFS_DATASET_{name.upper()}" for name in _PARSERS}
 
 
-def cached_bytes(memory: int, under_way: int | None = None) -> int:
-    """Returns how much of the user's `memory` is for the cache.
+def cached_bytes(memory: int) -> int:
+    """Returns how much of the user's `memory` what is read may take: an eighth is for what is on its way.
 
     Args:
         memory: Bytes in all.
-        under_way: Bytes that requests hold while they are under way; None reserves an eighth of `memory` for
-            them, which is also the most.
     """
-    most = memory // 8
-    return memory - (most if under_way is None else min(most, under_way))
+    return memory - memory // 8

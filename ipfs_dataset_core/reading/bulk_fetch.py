@@ -211,7 +211,8 @@ class BulkFetch:
                     stream.close()
                     return False
                 try:
-                    data, block = stream.read(item)
+                    with wanted[item].receiving():
+                        data, block = stream.read(item)
                 except NotALeafError:
                     continue  # fetched as a block, which the reader finds to be an inner node
                 wanted.pop(item).land(data)

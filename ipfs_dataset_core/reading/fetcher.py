@@ -17,7 +17,6 @@ from weakref import WeakSet
 
 from ipfs_dataset_core.errors import VerificationError
 from ipfs_dataset_core.ipld import CID
-from ipfs_dataset_core.ipld.unixfs import LEAF_BYTES
 from ipfs_dataset_core.options import cached_bytes
 from ipfs_dataset_core.reading.bulk_fetch import MIN_RANGE_LEAVES, BulkFetch
 from ipfs_dataset_core.reading.single_flight import SingleFlight
@@ -71,8 +70,9 @@ class Fetcher:
         self._origin = origin
         self.verifies = options.verify
         self.limits = options.limits
-        # A request holds about a leaf while it is under way.
-        self._flights = SingleFlight(cached_bytes(options.memory, sources.concurrency * LEAF_BYTES))
+        # A transport that serves batches counts what is on its way itself, up to an eighth of the memory.
+        in_batches = any(source.batches for source in sources.transports)
+        self._flights = SingleFlight(cached_bytes(options.memory) if in_batches else options.memory)
         self.open_streams: WeakSet[KeptStream[Any]] = WeakSet()
         self._deadline = options.deadline
         self._work: TimedWork | None = None

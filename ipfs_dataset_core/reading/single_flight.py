@@ -14,6 +14,10 @@ from ipfs_dataset_core.runtime.deadlines import time_left
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
+
+# By such a part what is expected becomes less with each value that is smaller.
+_FORGOTTEN = 8
 
 
 class BytesCache:
@@ -43,8 +47,7 @@ class BytesCache:
                 self._used -= len(old)
             self._values[key] = value
             self._used += len(value)
-            while self._used > self._budget:
-                self._used -= len(self._values.popitem(last=False)[1])
+            self._evict()
 
     def drop(self, key: bytes) -> None:
         """Removes a value, where it is cached."""
@@ -58,6 +61,15 @@ class BytesCache:
     def __len__(self) -> int:
         return len(self._values)
 
+    def _evict(self, room: int = 0) -> None:
+        """Removes the least recently used values, until there is room; the caller holds the lock.
+
+        Args:
+            room: How many bytes of the budget stay free.
+        """
+        while self._used > self._budget - room:
+            self._used -= len(self._values.popitem(last=False)[1])
+
     def _get(self, key: bytes) -> bytes | None:
         """Returns a value as `get` does; the caller holds the lock."""
         value = self._values.get(key)
@@ -67,11 +79,37 @@ class BytesCache:
 
 
 class SingleFlight(BytesCache):
-    """A cache whose missing values are fetched once at a time: threads that need the same share a request."""
+    """A cache whose missing values are fetched once at a time: threads that need the same share a request.
+
+    Args:
+        budget: Size in bytes of all values together, those included that are being received.
+    """
 
     def __init__(self, budget: int) -> None:
         super().__init__(budget)
         self._in_flight: dict[bytes, Flight] = {}
+        self._receiving = 0
+        # About how large the next values will be: as the largest of the last ones.
+        self._expected = 0
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self._expected = max(len(value), self._expected - self._expected // _FORGOTTEN)
+        super().put(key, value)
+
+    def begin_receiving(self) -> None:
+        """Makes room for a value that is requested now; `end_receiving` has to follow."""
+        with self._lock:
+            self._receiving += 1
+            self._evict()
+
+    def end_receiving(self) -> None:
+        """States that the value has arrived, or will not."""
+        with self._lock:
+            self._receiving -= 1
+
+    def _evict(self, room: int = 0) -> None:
+        # Half is kept in any case: no more than that is requested before it is needed.
+        super()._evict(room + min(self._receiving * self._expected, self._budget // 2))
 
     def is_coming(self, key: bytes) -> bool:
         """Returns whether a value is cached or being fetched; what is cached counts as used."""
@@ -145,6 +183,10 @@ class Flight(Future[bytes]):
         self.key = key
         self._owner = owner
 
+    def receiving(self) -> Receiving:
+        """Returns a context in which the value is received, and counts as if it were in memory."""
+        return Receiving(self._owner)
+
     def land(self, value: bytes) -> None:
         """Caches the value and passes it to all threads that wait; too late, it is cached only."""
         # Cached first: otherwise a thread could find it neither in flight nor in the cache.
@@ -162,7 +204,9 @@ class Flight(Future[bytes]):
         if self.done():
             return
         try:
-            self.land(fetch())
+            with self.receiving():
+                value = fetch()
+            self.land(value)
         except BaseException as error:  # noqa: BLE001 - raised in the threads that wait
             self.fail(error)
 
@@ -182,6 +226,30 @@ class Flight(Future[bytes]):
                     f"{_named(self.key)}, which another thread fetches, did not come within {left:.3g} s"
                 ) from None
         return self.result()
+
+
+class Receiving:
+    """A context in which one value is received.
+
+    Args:
+        owner: Makes room for it.
+    """
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: SingleFlight) -> None:
+        self._owner = owner
+
+    def __enter__(self) -> None:
+        self._owner.begin_receiving()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._owner.end_receiving()
 
 
 def _named(key: bytes) -> str:

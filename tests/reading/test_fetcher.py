@@ -126,6 +126,31 @@ def test_spans_beyond_the_memory_are_not_prefetched(profile):
         assert recorder.asked["block"] == 5
 
 
+def test_blocks_on_their_way_and_those_kept_have_the_memory_of_the_user_together():
+    blocks = [noise(1024, number) for number in range(80)]
+    cids = [make_cid(block, RAW) for block in blocks]
+    waiting, leave = threading.Semaphore(0), threading.Event()
+
+    def late(_, data):
+        if data in blocks[64:]:
+            waiting.release()
+            assert leave.wait(20)
+        return data
+
+    found = {cid.multihash: block for cid, block in zip(cids, blocks, strict=True)}
+    recorder = Recorder(found, change=late, concurrency=16)
+    with fetching(recorder, memory=64 * 1024) as fetcher:
+        for cid in cids[:64]:
+            fetcher.block(cid)
+        assert all(map(fetcher.is_cached, cids[:64]))
+        fetcher.prefetch_blocks(cids[64:])
+        for _ in range(16):
+            assert waiting.acquire(timeout=20)
+        assert sum(map(fetcher.is_cached, cids)) == 48
+        leave.set()
+        assert [fetcher.block(cid) for cid in cids[64:]] == blocks[64:]
+
+
 def test_one_block_that_many_threads_want_is_fetched_once():
     cid, blocks = FILES["kubo-cidv1"]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
 from ipfs_dataset_core.errors import TransportError, TransportTimeoutError
-from ipfs_dataset_core.reading.single_flight import SingleFlight
+from ipfs_dataset_core.reading.single_flight import Flight, SingleFlight
 from ipfs_dataset_core.runtime.deadlines import until
 
 
@@ -28,6 +29,10 @@ class Fetch:
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
+
+    @staticmethod
+    def failing():
+        raise TransportError("gone")
 
 
 def in_threads(count, function):
@@ -159,3 +164,45 @@ def test_when_all_fail_those_who_wait_get_the_error_and_a_late_value_is_cached()
     assert flights.get(b"key") == b"value"
     with pytest.raises(TransportError, match="closed"):
         flight.wait()
+
+
+def test_what_is_being_received_counts_as_memory():
+    flights = SingleFlight(100)
+    for number in range(5):
+        flights.put(b"%d" % number, bytes(20))
+    assert len(flights) == 5
+    first, second = Flight(flights, b"first"), Flight(flights, b"second")
+    with first.receiving():
+        assert len(flights) == 4
+        with second.receiving():
+            assert len(flights) == 3
+            flights.put(b"other", bytes(20))  # the least recently used one makes room
+            assert len(flights) == 3
+    assert b"other" in flights
+    assert b"0" not in flights
+    flights.put(b"5", bytes(20))
+    flights.put(b"6", bytes(20))
+    assert len(flights) == 5
+
+
+def test_half_is_kept_however_much_is_being_received():
+    flights = SingleFlight(100)
+    for number in range(5):
+        flights.put(b"%d" % number, bytes(20))
+    with ExitStack() as stack:
+        for number in range(20):
+            stack.enter_context(Flight(flights, b"f%d" % number).receiving())
+        assert len(flights) == 2
+        flights.put(b"large", bytes(90))
+    assert flights.fetch(b"later", lambda: b"value") == b"value"
+
+
+def test_what_failed_to_arrive_takes_no_memory():
+    flights = SingleFlight(100)
+    for number in range(5):
+        flights.put(b"%d" % number, bytes(20))
+    for _ in range(9):
+        with pytest.raises(TransportError):
+            flights.fetch(b"key", Fetch.failing)
+    flights.put(b"5", bytes(20))
+    assert len(flights) == 5
