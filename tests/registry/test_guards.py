@@ -273,8 +273,9 @@ def test_what_fails_after_samples_that_were_made_together_has_their_number(error
     assert [next(samples)[0] for _ in range(3)] == ["a", "b", "c"]
     with pytest.raises((PluginError, FormatError)) as caught:
         next(samples)
-    assert caught.value.location.sample == 3
-    assert caught.value.location.after == "c"
+    location = caught.value.location
+    assert location is not None
+    assert (location.sample, location.after) == (3, "c")
 
 
 @pytest.mark.parametrize("way", IN_ORDER)
@@ -297,7 +298,12 @@ def test_runs_that_are_none_name_the_plugin(runs):
 def test_an_archive_is_guarded_for_what_is_made_together_not_for_each_sample(monkeypatch):
     entered = []
     enter = guard.Watch.enter
-    monkeypatch.setattr(guard.Watch, "enter", lambda watch: (entered.append(1), enter(watch)))
+
+    def counted(watch):
+        entered.append(watch)
+        enter(watch)
+
+    monkeypatch.setattr(guard.Watch, "enter", counted)
     members = {f"{number:05}": noise(100, number) for number in range(3_000)}
     reader = readers.make_reader("tar")
     assert dict(reader.samples(MemoryFile(tar_bytes(members)))) == members
