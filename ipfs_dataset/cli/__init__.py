@@ -144,12 +144,20 @@ def _run(arguments: Sequence[str] | None) -> int:
 
         if not isinstance(error, (IPFSDatasetError, OSError)):
             raise
-        complain(str(error))
+        complain(_message(error))
         _drop_output()
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
     return status
+
+
+def _message(error: Exception) -> str:
+    """Returns what an error says, without the number that the system has for it."""
+    name = getattr(error, "filename", None)
+    if isinstance(error, OSError) and isinstance(name, (str, bytes)) and error.strerror:
+        return f"{os.fsdecode(name)!r}: {error.strerror}"
+    return str(error)
 
 
 # As a shell reports a program that Ctrl-C ended.

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset.cli.common import add_source, print_json, print_line, source_options
+from ipfs_dataset.cli.common import (
+    add_source,
+    print_json,
+    print_line,
+    source_options,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -28,7 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how much of the object to read (default: %(default)s)",
     )
     parser.add_argument(
-        "--rounds", type=_count, default=3, metavar="N", help="how often to read it (default: 3)"
+        "--rounds",
+        type=whole_number(1, called="positive number"),
+        default=3,
+        metavar="N",
+        help="how often to read it (default: 3)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -41,15 +51,7 @@ def _size(text: str) -> int:
     return size
 
 
-def _count(text: str) -> int:
-    if (count := int(text)) < 1:
-        raise ValueError
-    return count
-
-
-# What argparse calls them.
-_size.__name__ = "size"
-_count.__name__ = "positive number"
+_size.__name__ = "size"  # what argparse calls it
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ipfs_dataset_core.options import OptionArguments
 
@@ -65,6 +65,27 @@ def add_source(parser: argparse.ArgumentParser, *, url: bool = True, cache: bool
         parser.add_argument(
             "--offline", action="store_true", help="read only from the cache and from local stores"
         )
+
+
+def whole_number(
+    least: int, most: int | None = None, *, called: str = "number"
+) -> Callable[[str], int]:
+    """Returns what argparse parses a whole number with.
+
+    Args:
+        least: The least that is taken.
+        most: The most; None takes any number, and counts more than a list can have as that.
+        called: What argparse calls it where it refuses a text.
+    """
+
+    def parse(text: str) -> int:
+        number = int(text)
+        if number < least or (most is not None and number > most):
+            raise ValueError
+        return min(number, sys.maxsize)
+
+    parse.__name__ = called
+    return parse
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

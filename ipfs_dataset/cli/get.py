@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.datasets.contents import Contents
     from ipfs_dataset_core.datasets.download import Downloaded
 
+# What an archive is called more than its folder.
+_ARCHIVE = re.compile(
+    r"(\.tar)?\.(zip|tar|tgz|tbz2?|txz|tzst|tlz|gz|bz2|xz|lzma|zst)$", re.IGNORECASE
+)
 EXAMPLE = "ipfs-dataset get ipfs://CID/photos.zip -o photos"
 
 
@@ -60,8 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
         fields = {"written": found.written, "kept": found.kept, "bytes": found.bytes}
         print_json({"path": str(where), **fields, "refused": found.refused})
     else:
-        there = f", {found.kept:,} were there already" if found.kept else ""
-        print_line(f"{where}: {found.written:,} files written, {human_size(found.bytes)}{there}")
+        files = "file" if found.written == 1 else "files"
+        were = "was" if found.kept == 1 else "were"
+        there = f", {found.kept:,} {were} there already" if found.kept else ""
+        print_line(f"{where}: {found.written:,} {files} written, {human_size(found.bytes)}{there}")
     return 1 if found.refused else 0
 
 
@@ -73,18 +80,19 @@ def _get(contents: Contents, arguments: argparse.Namespace) -> tuple[Downloaded,
         relative_path,
     )
 
-    name = contents.url.rstrip("/").rpartition("/")[2]
-    overwrite = arguments.overwrite
+    name, overwrite = contents.name, arguments.overwrite
     files = [] if arguments.item is None else contents.find(arguments.item)
     if contents.kind == "file":
         [(_, data)] = contents.find("0")
-        path = arguments.output or Path(relative_path(name))
+        path = arguments.output or relative_path(name)
         if path.is_dir():
             path /= relative_path(name)
         with bar(contents.size, "B", "get") as shown:
             return download_file(data, path, overwrite=overwrite, progress=shown.update), path
     if not files:
-        folder = arguments.output or Path(relative_path(Path(name).stem if "." in name else name))
+        if contents.kind == "archive":
+            name = _ARCHIVE.sub("", name) or name
+        folder = arguments.output or relative_path(name)
         with bar(contents.count(), " files", "get") as shown:
             return (
                 download(

@@ -6,7 +6,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset.cli.common import add_source, print_json, print_line, source_options
+from ipfs_dataset.cli.common import (
+    add_source,
+    print_json,
+    print_line,
+    source_options,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -19,21 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     add_source(parser)
     parser.add_argument(
-        "-n", "--count", type=_count, default=10, metavar="N", help="how many samples (default: 10)"
+        "-n",
+        "--count",
+        type=whole_number(1, called="positive number"),
+        default=10,
+        metavar="N",
+        help="how many samples (default: 10)",
     )
     parser.add_argument(
         "--picture", type=Path, metavar="FILE", help="also write a contact sheet of them, as PNG"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _count(text: str) -> int:
-    if (count := int(text)) < 1:
-        raise ValueError
-    return count
-
-
-_count.__name__ = "positive number"  # what argparse calls it
 
 
 def run(arguments: argparse.Namespace) -> int:

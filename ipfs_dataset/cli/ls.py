@@ -6,7 +6,7 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from ipfs_dataset.cli.common import add_source, print_line, source_options
+from ipfs_dataset.cli.common import add_source, print_line, source_options, whole_number
 
 if TYPE_CHECKING:
     import argparse
@@ -20,6 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_range(parser)
     parser.add_argument("--names", action="store_true", help="names alone, without sizes")
     parser.add_argument(
+        "-U",
+        "--unsorted",
+        action="store_true",
+        help="list a folder as it arrives: the first lines of a huge one come at once, in no order of names",
+    )
+    parser.add_argument(
         "--raw", action="store_true", help="the files of a published dataset, not its samples"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
@@ -28,30 +34,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_range(parser: argparse.ArgumentParser) -> None:
     """Adds which items are meant."""
     parser.add_argument(
-        "--start", type=_count, default=0, metavar="N", help="the first item (default: 0)"
+        "--start", type=whole_number(0), default=0, metavar="N", help="the first item (default: 0)"
     )
     parser.add_argument(
-        "-n", "--count", type=_count, metavar="N", help="how many items (default: all)"
+        "-n",
+        "--count",
+        type=whole_number(0),
+        metavar="N",
+        help="how many items (default: all)",
     )
-
-
-def _count(text: str) -> int:
-    if (count := int(text)) < 0:
-        raise ValueError
-    return count
-
-
-_count.__name__ = "number"  # what argparse calls it
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the list while it is found."""
+    """Prints the list; with `--unsorted` each item once it is found."""
     from ipfs_dataset_core.datasets.contents import open_contents  # noqa: PLC0415 - imports PyTorch
     from ipfs_dataset_core.runtime.human import human_size  # noqa: PLC0415
 
     options = source_options(arguments)
     with open_contents(arguments.url, arguments.address, raw=arguments.raw, **options) as contents:
-        for item in islice(contents.items(arguments.start), arguments.count):
+        items = contents.items(arguments.start, in_order=not arguments.unsorted)
+        for item in islice(items, arguments.count):
             if arguments.json:
                 print(json.dumps({"name": item.name, "size": item.size}))
             elif arguments.names:

@@ -8,9 +8,11 @@ from ipfs_dataset.cli.common import (
     add_json,
     add_source,
     bar,
+    complain,
     print_json,
     print_line,
     source_options,
+    whole_number,
 )
 
 if TYPE_CHECKING:
@@ -23,16 +25,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     add_source(parser)
     parser.add_argument(
-        "--start", type=int, default=0, metavar="N", help="the first sample (default: 0)"
+        "--start",
+        type=whole_number(0),
+        default=0,
+        metavar="N",
+        help="the first sample (default: 0)",
     )
     parser.add_argument(
-        "--stop", type=int, metavar="N", help="the sample after the last (default: the end)"
+        "--stop",
+        type=whole_number(0),
+        metavar="N",
+        help="the sample after the last (default: the end)",
     )
     parser.add_argument(
-        "--rank", type=int, default=0, metavar="N", help="whose share to fetch (default: 0)"
+        "--rank",
+        type=whole_number(0),
+        default=0,
+        metavar="N",
+        help="whose share to fetch (default: 0)",
     )
     parser.add_argument(
-        "--world", type=int, default=1, metavar="N", help="how many ranks there are (default: 1)"
+        "--world",
+        type=whole_number(1, called="positive number"),
+        default=1,
+        metavar="N",
+        help="how many ranks there are (default: 1)",
     )
     add_json(parser)
 
@@ -43,6 +60,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ipfs_dataset_core.datasets.prefetching import prefetch_dataset  # noqa: PLC0415
 
+    if arguments.rank >= arguments.world:
+        complain(f"--rank is from 0 to {arguments.world - 1}, as --world is {arguments.world}")
+        return 2
+    if arguments.stop is not None and arguments.stop < arguments.start:
+        complain(f"--stop {arguments.stop} is before --start {arguments.start}")
+        return 2
     with bar(None, " samples", "prefetch") as shown:
         found = prefetch_dataset(
             arguments.url,

@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from ipfs_dataset.cli.common import complain, print_line
+from ipfs_dataset.cli.common import complain, print_line, whole_number
 
 if TYPE_CHECKING:
     import argparse
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--port",
-        type=_port,
+        type=whole_number(0, (1 << 16) - 1, called="port"),
         default=8081,
         metavar="PORT",
         help="where to listen on 127.0.0.1; 0 is any (default: %(default)s)",
@@ -39,20 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the URL and the CIDs as JSON")
 
 
-def _port(text: str) -> int:
-    if not 0 <= (port := int(text)) < 1 << 16:
-        raise ValueError
-    return port
-
-
-_port.__name__ = "port"  # what argparse calls it
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Serves until Ctrl-C."""
     from ipfs_dataset_core.publishing.local_gateway import LocalGateway, roots_at  # noqa: PLC0415
+    from ipfs_dataset_core.publishing.pins import parse_root  # noqa: PLC0415
 
-    roots = tuple(arguments.cid) or roots_at(arguments.source)
+    roots = tuple(str(parse_root(cid)) for cid in arguments.cid) or roots_at(arguments.source)
     try:
         gateway = LocalGateway(arguments.source, port=arguments.port, roots=roots)
     except OSError as error:

@@ -91,13 +91,25 @@ class Contents(ABC):
         self.cid = cid
         self.sources = sources
 
+    @property
+    def name(self) -> str:
+        """The last name of its path, else the CID or the name that the URL has."""
+        url = parse_object_url(self.url)
+        return url.path[-1] if url.path else url.root
+
     @abstractmethod
     def count(self) -> int | None:
         """Returns the number of items, None where that costs as much as listing them."""
 
     @abstractmethod
-    def items(self, start: int = 0) -> Iterator[Item]:
-        """Yields the items from a number on."""
+    def items(self, start: int = 0, *, in_order: bool = True) -> Iterator[Item]:
+        """Yields the items from a number on.
+
+        Args:
+            start: The number of the first.
+            in_order: Whether they come in the order of their numbers. Otherwise those of folders may come in
+                another order, each as soon as it is known.
+        """
 
     @abstractmethod
     def files(self, start: int = 0) -> Iterator[list[tuple[str, bytes | ObjectFile]]]:
@@ -151,7 +163,7 @@ class PublishedContents(Contents):
     def count(self) -> int:
         return len(self.dataset)
 
-    def items(self, start: int = 0) -> Iterator[Item]:
+    def items(self, start: int = 0, *, in_order: bool = True) -> Iterator[Item]:
         sizes = self.dataset.sizes(start, self.count())
         return (Item(str(number), size) for number, size in enumerate(sizes, start))
 
@@ -214,7 +226,7 @@ class ArchiveContents(Contents):
         index = self._members() if self._reader.cheap_index else None
         return None if index is None else len(index)
 
-    def items(self, start: int = 0) -> Iterator[Item]:
+    def items(self, start: int = 0, *, in_order: bool = True) -> Iterator[Item]:
         index = self._members()
         if index is None:
             samples = islice(self._reader.samples(self.file), start, None)
@@ -319,8 +331,8 @@ class FolderContents(Contents):
     def count(self) -> int | None:
         return None
 
-    def items(self, start: int = 0) -> Iterator[Item]:
-        found = islice(self._directory.walk_sizes(), start, None)
+    def items(self, start: int = 0, *, in_order: bool = True) -> Iterator[Item]:
+        found = islice(self._directory.walk_sizes(in_order=in_order), start, None)
         return (Item(path, size) for path, size in found)
 
     def files(self, start: int = 0) -> Iterator[list[tuple[str, bytes | ObjectFile]]]:
@@ -350,22 +362,21 @@ class FileContents(Contents):
         self.form = form
         self.size = file.size
         self.file = file
-        self._name = self.url.rstrip("/").rpartition("/")[2]
 
     def count(self) -> int:
         return 1
 
-    def items(self, start: int = 0) -> Iterator[Item]:
-        return iter([Item(self._name, self.file.size)][start:])
+    def items(self, start: int = 0, *, in_order: bool = True) -> Iterator[Item]:
+        return iter([Item(self.name, self.file.size)][start:])
 
     def files(self, start: int = 0) -> Iterator[list[tuple[str, bytes | ObjectFile]]]:
-        one: list[tuple[str, bytes | ObjectFile]] = [(self._name, self.file)]
+        one: list[tuple[str, bytes | ObjectFile]] = [(self.name, self.file)]
         return iter([one][start:])
 
     def find(self, wanted: str) -> list[tuple[str, bytes | ObjectFile]]:
-        if wanted not in (self._name, "0"):
+        if wanted not in (self.name, "0"):
             raise self._none_such(wanted)
-        return [(self._name, self.file)]
+        return [(self.name, self.file)]
 
 
 @contextmanager

@@ -10,11 +10,11 @@ import re
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import attrs
 
-from ipfs_dataset_core.errors import AddressError, FormatError, LimitError
+from ipfs_dataset_core.errors import AddressError, FormatError, IPFSDatasetError, LimitError
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.runtime.human import human_size
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 # A folder in the output folder while that is filled: the file that is being written, and the progress.
 SCRATCH = ".ipfs-dataset-get"
-_PROGRESS = "progress.json"
+# Which object it is, and which items are done.
+_OBJECT = "object.json"
+_WRITTEN = "written.jsonl"
 # Beside a single file while it is being written.
 _PART = ".ipfs-part"
 _PIECE_BYTES = 1 << 20
@@ -99,7 +101,8 @@ def download(
     """Writes all files of an object below a folder.
 
     Each file is written aside and renamed when it is complete, so that a file with its final name is
-    complete. A download that was stopped, in whatever way, continues there when it is started again.
+    complete. A download that was stopped, in whatever way, continues there when it is started again, or at
+    the first file that was changed or removed since.
 
     Args:
         contents: The object.
@@ -110,10 +113,14 @@ def download(
     Raises:
         AddressError: The folder holds part of another object, or a file that differs.
         IPFSDatasetError: The object cannot be read.
+        OSError: A file cannot be written; it has the path.
     """
     found = Downloaded()
     with _recorded(contents, folder) as record:
-        for number, files in enumerate(contents.files(record.done), record.done):
+        found.refused += record.refused
+        for files in contents.files(record.done):
+            paths: list[Path] = []
+            refused = len(found.refused)
             with contextlib.ExitStack() as opened:
                 for _, data in files:
                     opened.enter_context(_closing(data))
@@ -125,9 +132,10 @@ def download(
                         found.refused.append(str(error))
                     else:
                         _write(path, data, found, record.scratch / "part", overwrite=overwrite)
+                        paths.append(path)
                     if progress is not None:
                         progress(1, found.bytes - before)
-            record.reached(number + 1)
+            record.add(paths, found.refused[refused:])
         record.finish()
     return found
 
@@ -150,6 +158,7 @@ def download_file(
     Raises:
         AddressError: The path is a folder, or a file that differs.
         IPFSDatasetError: It cannot be read.
+        OSError: It cannot be written.
     """
     found = Downloaded()
     with _closing(data):
@@ -223,14 +232,20 @@ def _write(
             )
     start = _usable_part(part, data)
     _check_space(path, data, part, start)
-    with part.open("r+b" if start else "wb") as out:
-        out.truncate(start)
-        out.seek(start)
-        for size in copy(data, out, start):
-            found.bytes += size
-            if progress is not None:
-                progress(size)
-    part.replace(path)
+    try:
+        with part.open("r+b" if start else "wb") as out:
+            out.truncate(start)
+            out.seek(start)
+            for size in copy(data, out, start):
+                found.bytes += size
+                if progress is not None:
+                    progress(size)
+        part.replace(path)
+    except OSError as error:
+        if isinstance(error, IPFSDatasetError) or error.errno is None:
+            raise
+        # A full disk has no name in it.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     found.written += 1
 
 
@@ -278,43 +293,91 @@ def _is_same(path: Path, data: bytes | ObjectFile) -> bool:
 
 
 class _Record:
-    """How far a download got, in the output folder, so that the next run continues there."""
+    """Which files a download has written, in the output folder, so that the next run continues there.
+
+    For each item there is a line with its files, how long and how old each was, and why others were left
+    out. The next run continues at the first item whose files are not as they were left.
+
+    Attributes:
+        done: How many items are done.
+        refused: Why files of these were left out.
+    """
 
     def __init__(self, contents: Contents, folder: Path) -> None:
+        self._folder = folder
         self.scratch = folder / SCRATCH
-        # What is done is numbered within one view of one object.
+        # Items are numbered within one view of one object.
         self._key = {"cid": contents.cid, "kind": contents.kind, "format": contents.form}
-        self._written = 0.0
+        self._flushed = 0.0
+        self._log: TextIO | None = None
         self.done = 0
-        self._read(folder)
+        self.refused: list[str] = []
+        self._length = 0  # of their lines, in bytes
+        self._read()
 
-    def _read(self, folder: Path) -> None:
+    def _read(self) -> None:
         try:
-            fields = json.loads((self.scratch / _PROGRESS).read_text(encoding="utf-8"))
-            key, done = fields["key"], fields["done"]
-        except (OSError, ValueError, KeyError, TypeError):
+            key = json.loads((self.scratch / _OBJECT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return
         if key != self._key:
             raise AddressError(
-                f"{str(folder)!r} holds part of another download, of {key}: name another folder, or remove "
-                f"{str(self.scratch)!r}"
+                f"{str(self._folder)!r} holds part of another download, of {key}: name another folder, or "
+                f"remove {str(self.scratch)!r}"
             )
-        if type(done) is int and done >= 0:
-            self.done = done
+        with contextlib.suppress(OSError), (self.scratch / _WRITTEN).open("rb") as log:
+            for line in log:
+                if (refused := self._refused(line)) is None:
+                    break
+                self.refused += refused
+                self.done += 1
+                self._length += len(line)
 
-    def reached(self, done: int) -> None:
-        self.done = done
-        if time.monotonic() - self._written > _SECONDS_BETWEEN_RECORDS:
-            self.write()
+    def _refused(self, line: bytes) -> list[str] | None:
+        """Returns why files were left out, of an item in the log; None where its files have changed."""
+        try:
+            files, refused = json.loads(line)
+            same = line.endswith(b"\n") and all(
+                _state(self._folder / path) == state for path, *state in files
+            )
+            return list(map(str, refused)) if same else None
+        except (OSError, ValueError, TypeError):
+            return None
 
-    def write(self) -> None:
-        self._written = time.monotonic()
-        aside = self.scratch / f"{_PROGRESS}.new"
-        aside.write_text(json.dumps({"key": self._key, "done": self.done}), encoding="utf-8")
-        aside.replace(self.scratch / _PROGRESS)
+    def begin(self) -> None:
+        """Begins to record what is written."""
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        aside = self.scratch / f"{_OBJECT}.new"
+        aside.write_text(json.dumps(self._key), encoding="utf-8")
+        aside.replace(self.scratch / _OBJECT)
+        self._log = (self.scratch / _WRITTEN).open("a", encoding="ascii", newline="\n")
+        self._log.truncate(self._length)
+
+    def add(self, paths: list[Path], refused: list[str]) -> None:
+        """Records that an item is done, with its files, and why others were left out."""
+        assert self._log is not None
+        files = [[str(path.relative_to(self._folder)), *_state(path)] for path in paths]
+        self._log.write(json.dumps([files, refused]) + "\n")
+        if time.monotonic() - self._flushed > _SECONDS_BETWEEN_RECORDS:
+            self._flushed = time.monotonic()
+            self._log.flush()
+
+    def close(self) -> None:
+        """Writes what was recorded."""
+        if self._log is not None:
+            with contextlib.suppress(OSError):
+                self._log.close()
 
     def finish(self) -> None:
+        """Removes the record: everything is done."""
+        self.close()
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def _state(path: Path) -> list[int]:
+    """Returns what changes when somebody writes to a file."""
+    status = path.lstat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 @contextlib.contextmanager
@@ -326,10 +389,8 @@ def _recorded(contents: Contents, folder: Path) -> Iterator[_Record]:
     if scratch.is_symlink():
         raise AddressError(f"{str(scratch)!r} is a symlink, and not of a download")
     record = _Record(contents, folder)
-    scratch.mkdir(parents=True, exist_ok=True)
+    record.begin()
     try:
         yield record
-    except BaseException:
-        with contextlib.suppress(OSError):
-            record.write()
-        raise
+    finally:
+        record.close()

@@ -217,10 +217,14 @@ class ObjectDirectory(ABC):
     def walk(self) -> Iterator[str]:
         """Yields the relative path of every file below, sorted, directories entered in place."""
 
-    def walk_sizes(self) -> Iterator[tuple[str, int | None]]:
+    def walk_sizes(self, *, in_order: bool = True) -> Iterator[tuple[str, int | None]]:
         """Yields the paths of `walk` with the bytes of each file, None where these would cost a request.
 
         Of files of one block these are what the directory states, which no CID proves.
+
+        Args:
+            in_order: Whether the paths come sorted, for which all names of a directory are needed before the
+                first. Otherwise they may come in another order, so that a huge one is listed as it arrives.
         """
         return ((path, None) for path in self.walk())
 

@@ -7,6 +7,7 @@ its exceptions pass through.
 from __future__ import annotations
 
 import itertools
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
@@ -17,15 +18,15 @@ from ipfs_dataset_core.ipld.cid import CID
 from ipfs_dataset_core.ipld.unixfs import NodeType, decode_directory_node, node_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from ipfs_dataset_core.ipld.dag_pb import PBNode
 
     Load = Callable[[CID], bytes]
     Prefetch = Callable[[list[CID]], None]
     Link = tuple[bytes, bytes, int]
-    # Takes a verified block; returns whether it was one that the listing lacked.
-    Accept = Callable[[CID, bytes], bool]
+    # Yields verified blocks of which a function returns True, as they arrive.
+    Stream = Callable[[Callable[[CID], bool]], Generator[tuple[CID, bytes], None, None]]
 
 MAX_ENTRIES = 10_000_000
 
@@ -111,18 +112,24 @@ def entries(
     load: Load,
     *,
     prefetch: Prefetch | None = None,
-    stream: Callable[[Accept], None] | None = None,
+    stream: Stream | None = None,
     limit: int = MAX_ENTRIES,
+    in_order: bool = True,
+    ahead: int = hamt.MAX_FANOUT,
 ) -> Iterator[DirectoryEntry]:
     """Yields every entry of a directory, sorted by the bytes of their names.
 
     Args:
         cid: The directory.
         load: Gives the verified block of a CID.
-        prefetch: Called with the CIDs of the shards that are loaded next, at most 1024 at once.
-        stream: Called once for a sharded directory, with a function that takes its shards as they arrive: a
-            shard counts where its parent came before it. What this does not deliver is loaded.
+        prefetch: Called with the CIDs of the shards that are loaded next, at most `ahead` at once.
+        stream: Called once for a sharded directory, with a function that returns whether a shard is needed;
+            yields these as they arrive. A shard is needed where its parent came before it. What the stream
+            does not deliver is loaded.
         limit: How many entries are accepted.
+        in_order: Whether the entries are sorted, for which all of a sharded directory are needed before the
+            first. Otherwise its entries come shard by shard, and memory does not grow with their number.
+        ahead: How many shards of one block are prefetched before the first of them is loaded.
 
     Raises:
         FormatError: `cid` is no directory, or has a name that cannot be used.
@@ -130,13 +137,19 @@ def entries(
         LimitError: It has more than `limit` entries.
     """
     block = load(cid)
-    if node_kind(cid, block) == "hamt":
-        links = _Walk(cid, load, limit, prefetch).links(block, stream)
-    else:
+    if node_kind(cid, block) != "hamt":
         links = _links(cid, block)
-    if len(links) > limit:
-        raise LimitError(f"Directory {cid} has {len(links)} entries, more than {limit}.")
-    yield from _sorted_entries(cid, links)
+        if len(links) > limit:
+            raise LimitError(f"Directory {cid} has {len(links)} entries, more than {limit}.")
+        yield from _sorted_entries(cid, links)
+        return
+    with closing(_Walk(cid, load, limit, prefetch, ahead).parts(block, stream)) as parts:
+        if in_order:
+            yield from _sorted_entries(cid, list(itertools.chain.from_iterable(parts)))
+        else:
+            for part in parts:
+                for link in part:
+                    yield _entry(cid, *link)
 
 
 def differing_entries(
@@ -201,47 +214,53 @@ _TOP = _Place(0, 0)
 
 @attrs.define
 class _Walk:
-    """Collects the entries of all shards of a directory.
+    """Yields the entries of all shards of a directory, shard by shard.
 
-    Each name has to be in the slot that its hash leads to, where a lookup finds it. A shard met twice would
-    name its entries twice, or be one of the empty shards by which few blocks span endlessly many paths; no
-    importer makes either.
+    Each name has to be in the slot that its hash leads to, where a lookup finds it, and every shard but the
+    root has to have a name in or below it. So no name comes twice, and a shard that is in two places, by
+    which few blocks could span endlessly many paths, fails at its first name in the second place.
     """
 
     root: CID
     load: Load
     limit: int
     prefetch: Prefetch | None = None
-    found: list[Link] = attrs.field(factory=list)
-    seen: set[CID] = attrs.field(factory=set)
+    ahead: int = hamt.MAX_FANOUT
+    count: int = 0
     # Shards whose blocks are lacking.
     pending: dict[CID, _Place] = attrs.field(factory=dict)
+    # Shards that are prefetched when the first of them, the key, is loaded.
+    later: dict[CID, list[CID]] = attrs.field(factory=dict)
     fanout: int = 0
 
-    def links(self, block: bytes, stream: Callable[[Accept], None] | None = None) -> list[Link]:
-        if stream is not None:
-            prefetch, self.prefetch = self.prefetch, None
-            self._add(self.root, block, _TOP)
-            stream(self._accept)
-            self.prefetch = prefetch
-            # What is left of the stream, 1024 at once like the shards of one block.
-            left = list(self.pending)
-            for start in range(0, len(left), hamt.MAX_FANOUT):
-                part = left[start : start + hamt.MAX_FANOUT]
-                if prefetch is not None:
-                    prefetch(part)
-                for cid in part:
-                    self.load_below(cid, self.pending.pop(cid))
-        else:
-            self._add(self.root, block, _TOP)
-            self._load_pending()
-        return self.found
+    def parts(
+        self, block: bytes, stream: Stream | None = None
+    ) -> Generator[list[Link], None, None]:
+        """Yields the entries of the root, whose block is given, and of each shard below it."""
+        if stream is None:
+            yield self._add(self.root, block, _TOP)
+            yield from self._load_pending()
+            return
+        prefetch, self.prefetch = self.prefetch, None
+        yield self._add(self.root, block, _TOP)
+        with closing(stream(self.pending.__contains__)) as arriving:
+            for cid, arrived in arriving:
+                yield self._add(cid, arrived, self.pending.pop(cid))
+        self.prefetch = prefetch
+        # What is left of the stream.
+        left = list(self.pending)
+        for start in range(0, len(left), self.ahead):
+            part = left[start : start + self.ahead]
+            if prefetch is not None:
+                prefetch(part)
+            for cid in part:
+                yield from self.load_below(cid, self.pending.pop(cid))
 
-    def load_below(self, cid: CID, place: _Place) -> None:
-        """Loads a shard and all below it."""
+    def load_below(self, cid: CID, place: _Place) -> Generator[list[Link], None, None]:
+        """Loads a shard and all below it, and yields the entries of each."""
         rest, self.pending = self.pending, {}
-        self._add(cid, self.load(cid), place)
-        self._load_pending()
+        yield self._add(cid, self.load(cid), place)
+        yield from self._load_pending()
         self.pending = rest
 
     def shard(self, cid: CID, block: bytes, place: _Place) -> hamt.Shard:
@@ -254,54 +273,51 @@ class _Walk:
 
     def take(
         self, shard: hamt.Shard, place: _Place, slots: Iterable[tuple[int, int]]
-    ) -> dict[CID, _Place]:
-        """Adds the entries in some slots of a shard to `found`; returns the shards in the others."""
-        names, cids, tsizes, add = shard.names, shard.cids, shard.tsizes, self.found.append
+    ) -> tuple[list[Link], dict[CID, _Place]]:
+        """Returns the entries in some slots of a shard, counted, and the shards in the others."""
+        names, cids, tsizes = shard.names, shard.cids, shard.tsizes
         path, left = place.path * shard.fanout, hamt.bits_below(place.depth, shard.fanout)
-        shards: list[tuple[CID, _Place]] = []
+        found: list[Link] = []
+        shards: dict[CID, _Place] = {}
         for index, position in slots:
             name, raw = names[position], cids[position]
             if not name:
-                shards.append((CID.from_bytes(raw), _Place(place.depth + 1, path + index)))
+                cid = CID.from_bytes(raw)
+                if cid in shards or cid in self.pending:
+                    raise VerificationError(f"Directory {self.root} has shard {cid} in two places.")
+                shards[cid] = _Place(place.depth + 1, path + index)
                 continue
             if hamt.murmur3_64(name) >> left != path + index:
                 raise VerificationError(
                     f"Sharded directory {self.root} has the entry {name!r} in a slot that its name does not "
                     "lead to, so that no lookup finds it."
                 )
-            add((name, raw, tsizes[position]))
-        if len(self.found) > self.limit:
+            found.append((name, raw, tsizes[position]))
+        self.count += len(found)
+        if self.count > self.limit:
             raise LimitError(f"Directory {self.root} has more than {self.limit} entries.")
         if shards:
             hamt.slot(0, place.depth + 1, shard.fanout)  # refuses what lies too deep
-        for cid, _ in shards:
-            if cid in self.seen:
-                raise VerificationError(f"Directory {self.root} has shard {cid} in two places.")
-            self.seen.add(cid)
-        return dict(shards)
+        return found, shards
 
-    def _load_pending(self) -> None:
+    def _load_pending(self) -> Generator[list[Link], None, None]:
         """Loads shards from the last on, so that few are pending at any time."""
         while self.pending:
             cid, place = self.pending.popitem()
-            self._add(cid, self.load(cid), place)
+            if (following := self.later.pop(cid, None)) and self.prefetch is not None:
+                self.prefetch(following)
+            yield self._add(cid, self.load(cid), place)
 
-    def _accept(self, cid: CID, block: bytes) -> bool:
-        place = self.pending.get(cid)
-        if place is None:
-            return False
-        # One that does not fit stays pending, so that the listing loads it and fails, whatever the stream
-        # makes of the error.
-        self._add(cid, block, place)
-        del self.pending[cid]
-        return True
-
-    def _add(self, cid: CID, block: bytes, place: _Place) -> None:
+    def _add(self, cid: CID, block: bytes, place: _Place) -> list[Link]:
         shard = self.shard(cid, block, place)
-        below = self.take(shard, place, shard.slots.items())
+        found, below = self.take(shard, place, shard.slots.items())
         if below and self.prefetch is not None:
-            self.prefetch(list(below))
+            cids = list(below)
+            self.prefetch(cids[: self.ahead])
+            for start in range(self.ahead, len(cids), self.ahead):
+                self.later[cids[start]] = cids[start : start + self.ahead]
         self.pending.update(reversed(below.items()))
+        return found
 
 
 class _ShardComparison:
@@ -314,6 +330,7 @@ class _ShardComparison:
 
     def __init__(self, one: _Walk, two: _Walk) -> None:
         self._walks = one, two
+        self._found: tuple[list[Link], list[Link]] = ([], [])
         # Pairs of shards at one place that differ.
         self._pairs: list[tuple[_Place, CID, CID]] = []
 
@@ -323,8 +340,8 @@ class _ShardComparison:
         one, two = self._walks
         shards = one.shard(one.root, blocks[0], _TOP), two.shard(two.root, blocks[1], _TOP)
         if shards[0].fanout != shards[1].fanout:  # the same slots hold other names
-            one.links(blocks[0])
-            two.links(blocks[1])
+            for walk, block, found in zip(self._walks, blocks, self._found, strict=True):
+                found.extend(itertools.chain.from_iterable(walk.parts(block)))
         else:
             self._compare(shards, _TOP)
             while self._pairs:
@@ -334,19 +351,21 @@ class _ShardComparison:
                     two.shard(right, two.load(right), place),
                 )
                 self._compare(shards, place)
-        return _sorted_entries(one.root, one.found), _sorted_entries(two.root, two.found)
+        return _sorted_entries(one.root, self._found[0]), _sorted_entries(two.root, self._found[1])
 
     def _compare(self, shards: tuple[hamt.Shard, hamt.Shard], place: _Place) -> None:
         left, right = ({i: _slot_of(shard, p) for i, p in shard.slots.items()} for shard in shards)
         differ = [i for i in sorted(left.keys() | right.keys()) if left.get(i) != right.get(i)]
         below: list[dict[_Place, CID]] = []
-        for walk, shard in zip(self._walks, shards, strict=True):
+        for walk, shard, found in zip(self._walks, shards, self._found, strict=True):
             slots = [(index, shard.slots[index]) for index in differ if index in shard.slots]
-            below.append({at: cid for cid, at in walk.take(shard, place, slots).items()})
+            entries_here, shards_below = walk.take(shard, place, slots)
+            found.extend(entries_here)
+            below.append({at: cid for cid, at in shards_below.items()})
         both = below[0].keys() & below[1].keys()
-        for walk, found in zip(self._walks, below, strict=True):
-            for at in found.keys() - both:
-                walk.load_below(found[at], at)
+        for walk, shards_of_one, found in zip(self._walks, below, self._found, strict=True):
+            for at in shards_of_one.keys() - both:
+                found.extend(itertools.chain.from_iterable(walk.load_below(shards_of_one[at], at)))
         self._pairs += [(at, below[0][at], below[1][at]) for at in both]
 
 

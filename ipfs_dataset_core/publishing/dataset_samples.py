@@ -117,11 +117,14 @@ def _in_order(dataset: Iterable[Any], total: int | None) -> Iterator[Any]:
 
 
 def _note_sample(error: Exception, dataset: Any, index: int) -> None:
-    """Adds to an exception of a dataset which sample it is about, where Python has notes."""
+    """Adds to an exception of a dataset which sample it is about, where Python has notes.
+
+    How far the upload got is added by `publish`.
+    """
     if sys.version_info >= (3, 11):
         error.add_note(
             f"Raised by {_name(dataset)} for sample {index} of an export, so nothing is published: correct "
-            "or leave out that sample and run the export again"
+            "or leave out that sample, and run the export again"
         )
 
 

@@ -141,7 +141,8 @@ class IPFSDatasetExporter:
         """Publishes a dataset, pins it, and returns its CID.
 
         Only blocks that the node or store does not have are sent, so that an export that was interrupted
-        goes on where it was when it is run again, and that of a new version sends what has changed.
+        goes on where it was when it is run again, and that of a new version sends what has changed. A
+        ``.car`` file is always written as a whole.
 
         Args:
             dataset: A map-style or iterable dataset, or any ordered iterable of samples; those of an array or

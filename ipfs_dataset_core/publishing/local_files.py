@@ -16,6 +16,7 @@ from ipfs_dataset_core.errors import (
     ExportError,
     IPFSDatasetError,
     ObjectNotFoundError,
+    TransportError,
 )
 from ipfs_dataset_core.interfaces import pin_arguments
 from ipfs_dataset_core.ipld import FileBuilder, build_directory, build_symlink, get_profile
@@ -104,6 +105,8 @@ def publish_path(
                     advice = "Blocks were removed while they were published: publish again"
                     raise with_advice(error, advice) from error
                 count.restart()
+            except TransportError as error:
+                raise count.advise(error, "pinned", transport) from error
         found = None if ipns is None else publish_new_version(transport, root, ipns)
     return PublishedFiles(str(root), count, found)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -68,18 +69,20 @@ def publish(
     """
     count = UploadCount() if count is None else count
     for left in reversed(range(MOST_LOSSES)):
-        with (
-            closing(
-                BlockUpload(transport, retries=retries, deadline=deadline, count=count)
-            ) as upload,
-            ThreadPoolExecutor(1, "ipfs-dataset-hash") as hashing,
-        ):
-            blocks: list[CID] = []
-            emit = _noting(upload.emit, blocks) if pin == "direct" else upload.emit
-            sink = TreeSink(profile, emit, hashing)
-            write(samples, sink)
-            root = sink.finish()
-            upload.finish()
+        upload = BlockUpload(transport, retries=retries, deadline=deadline, count=count)
+        try:
+            with closing(upload), ThreadPoolExecutor(1, "ipfs-dataset-hash") as hashing:
+                blocks: list[CID] = []
+                emit = _noting(upload.emit, blocks) if pin == "direct" else upload.emit
+                sink = TreeSink(profile, emit, hashing)
+                write(samples, sink)
+                root = sink.finish()
+                upload.finish()
+        except Exception as error:
+            # The message of an upload has it; this is of the dataset, or of a sample that cannot be exported.
+            if error is not upload.error and count.bytes and sys.version_info >= (3, 11):
+                error.add_note(count.outlook("published", transport))
+            raise
         try:
             with_retries(partial(_pin, transport, root, blocks, pin, name), retries)
             break

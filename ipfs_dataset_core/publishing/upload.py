@@ -83,19 +83,29 @@ class UploadCount:
             undone: A participle, such as "published", for what has not been done.
             transport: What was to store the blocks.
         """
-        stored = self.present_bytes + self.sent_bytes
-        if not stored and not error.retryable:
+        if not (self.present_bytes + self.sent_bytes) and not error.retryable:
             return error
+        return with_advice(error, self.outlook(undone, transport))
+
+    def outlook(self, undone: str, transport: Transport) -> str:
+        """Returns how far an upload got that has ended early, and what running the export again does.
+
+        The one place that tells users so, whatever ended the upload.
+
+        Args:
+            undone: A participle, such as "published", for what has not been done.
+            transport: What was to store the blocks.
+        """
+        made = human_size(self.bytes)
         if not transport.keeps_blocks:
-            return with_advice(
-                error,
-                f"Nothing is {undone}, and nothing of the {human_size(self.bytes)} made so far is kept: "
-                "run the export again, which begins anew",
+            return (
+                f"Nothing is {undone}, and nothing of the {made} made so far is kept: run the export again, "
+                "which begins anew"
             )
-        return with_advice(
-            error,
-            f"{human_size(stored)} of the {human_size(self.bytes)} made so far are stored, nothing is "
-            f"{undone}: run the export again, which sends only what is missing then",
+        stored = human_size(self.present_bytes + self.sent_bytes)
+        return (
+            f"{stored} of the {made} made so far are stored, nothing is {undone}: run the export again, "
+            "which sends only what is missing then"
         )
 
     def __str__(self) -> str:
@@ -144,6 +154,8 @@ class BlockUpload:
         self._looks_up = True
         self._all_new = False
         self.count = UploadCount() if count is None else count
+        # What a batch has failed with, as it was raised.
+        self.error: TransportError | None = None
         # After so much was freed at once, glibc raises its threshold and keeps memory that is freed later.
         # Otherwise a fifth of an export's time went into returning the memory of sent blocks to the system,
         # and into getting it back cleared.
@@ -211,17 +223,26 @@ class BlockUpload:
                         f"{self._transport.name}: a batch of blocks was neither stored nor refused within "
                         f"deadline={self._deadline:g} seconds: where it is only slow, give a longer one"
                     )
-                for stored in done:
+                # First those that are stored, so that the error counts them.
+                for stored in sorted(done, key=lambda each: each.exception() is not None):
                     del self._under_way[stored]
                     self.count.stored(*stored.result())
             except TransportError as error:
-                raise self.count.advise(error, "published", self._transport) from error
+                self.error = self.count.advise(error, "published", self._transport)
+                raise self.error from error
 
     def close(self) -> None:
-        """Waits for the batches that are being uploaded, no longer than for any, and drops the rest."""
+        """Waits for the batches that are being uploaded, no longer than for any, and drops the rest.
+
+        What is stored by then is counted.
+        """
         self._batch.clear()
         self._pool.close()
         self._pool.join(max(1.0, max(self._under_way.values(), default=0.0) - time.monotonic()))
+        for stored in self._under_way:
+            if stored.done() and not stored.cancelled() and stored.exception() is None:
+                self.count.stored(*stored.result())
+        self._under_way.clear()
 
 
 def _at_most(seconds: float) -> float:

@@ -8,29 +8,30 @@ What arrives is verified block by block; what does not arrive is fetched as bloc
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections import deque
 from contextlib import closing
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ipfs_dataset_core.errors import IPFSDatasetError, RateLimitedError
 from ipfs_dataset_core.ipld import CID, RAW, entries, hamt, node_kind, verify
 from ipfs_dataset_core.reading.read_ahead import ReadAhead
 from ipfs_dataset_core.reading.verified_streams import car_blocks
 from ipfs_dataset_core.runtime.deadlines import progressed, until
+from ipfs_dataset_core.sources.source import FAILURES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.ipld import DirectoryEntry
-    from ipfs_dataset_core.ipld.directory import Accept
+    from ipfs_dataset_core.ipld.directory import Stream
     from ipfs_dataset_core.reading.fetcher import Fetcher
     from ipfs_dataset_core.reading.single_flight import Flight
+    from ipfs_dataset_core.sources.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class DirectoryPrefetch:
         else:
             self._fetcher.prefetch_blocks(entry.cid for entry in found)
 
-    def shards(self, directory: CID) -> Callable[[Accept], None] | None:
+    def shards(self, directory: CID) -> Stream | None:
         """Returns what streams the blocks of a sharded directory, this one or one below it.
 
         None where it has no such blocks, or so few that they are not worth a CAR, or they are cached.
@@ -121,7 +122,7 @@ class DirectoryPrefetch:
         is_kept = bool(below) and self._fetcher.sources.has_kept(CID.from_bytes(below[0]))
         if len(below) < _MIN_BLOCKS or is_kept:
             return None
-        return lambda accept: self._fetch_car(directory, _ENTITY, accept)
+        return partial(self._car, directory, _ENTITY)
 
     def after_listing(self, directory: CID, found: Sequence[DirectoryEntry]) -> None:
         """Fetches what a walk will need of a directory, this one or one below it."""
@@ -156,46 +157,80 @@ class DirectoryPrefetch:
         if len(sizes) < _MIN_BLOCKS or not is_small or sum(sizes) > self._fetcher.memory // 2:
             return
         if self._is_sharded(directory) and not self._fetcher.sources.has_kept(found[0].cid):
-            self._fetch_car(directory, None)
+            with until(time.monotonic() + self._fetcher.sources.deadline / 2):
+                for _ in self._car(directory, None):
+                    pass
 
-    def _fetch_car(
-        self, directory: CID, span: tuple[int, int] | None, accept: Accept | None = None
-    ) -> None:
-        """Fetches a CAR of a directory into the cache.
+    def _car(
+        self,
+        directory: CID,
+        span: tuple[int, int] | None,
+        is_needed: Callable[[CID], bool] | None = None,
+    ) -> Generator[tuple[CID, bytes], None, None]:
+        """Yields the blocks of a CAR of a directory that are needed, and puts the others into the cache.
+
+        Where one source fails, the next one is asked. Nothing is raised for what does not arrive.
 
         Args:
             directory: This one or one below it.
             span: `_ENTITY` for its own blocks alone.
-            accept: Is offered each block. What it takes needs no room in the cache, and renews the time.
+            is_needed: Returns whether a block is needed. Such a block needs no room in the cache, and renews
+                the time.
         """
         fetcher, sources = self._fetcher, self._fetcher.sources
+        able = [transport for transport in sources.transports if transport.serves_cars]
         # Half of the time is left for what comes block by block.
         seconds = sources.deadline / 2
-
-        def ask(transport: Transport) -> None:
+        while able and fetcher.verifies:
+            end = time.monotonic() + seconds
+            try:
+                source, blocks = sources.first(
+                    partial(_open_car, directory, span),
+                    f"a CAR of {directory}",
+                    able,
+                    retried=RateLimitedError,
+                )
+            except (IPFSDatasetError, NotImplementedError) as error:
+                log.debug("No CAR of directory %s: %s", directory, error)
+                return
             # Other threads put blocks into the cache meanwhile, which need room, too.
             left = fetcher.memory // 2
-            end = time.monotonic() + seconds
-            with closing(car_blocks(transport, directory, span)) as blocks:
-                for cid, block in blocks:
-                    verify(cid, block)
-                    if accept is not None and accept(cid, block):
-                        progressed()
-                        end = time.monotonic() + seconds
-                    else:
+            with closing(blocks):
+                try:
+                    for cid, block in blocks:
+                        verify(cid, block)
+                        if is_needed is not None and is_needed(cid):
+                            fetcher.keep(cid, block)
+                            progressed()
+                            yield cid, block
+                            end = time.monotonic() + seconds
+                            continue
                         left -= len(block)
-                    if left < 0 or time.monotonic() > end:
-                        return
-                    fetcher.keep(cid, block)
+                        if left < 0 or time.monotonic() > end:
+                            return
+                        fetcher.keep(cid, block)
+                except (*FAILURES, NotImplementedError) as error:
+                    log.debug("A CAR of directory %s from %s: %s", directory, source.name, error)
+                    source.failed(error)
+                else:
+                    return
+            able.remove(source)
 
-        able = [transport for transport in sources.transports if transport.serves_cars]
-        if not able or not fetcher.verifies:
-            return
-        try:
-            with until(time.monotonic() + seconds if accept is None else math.inf):
-                sources.first(ask, f"a CAR of {directory}", able, retried=RateLimitedError)
-        except (IPFSDatasetError, NotImplementedError) as error:
-            log.debug("No CAR of directory %s: %s", directory, error)
+
+def _open_car(
+    directory: CID, span: tuple[int, int] | None, source: Transport
+) -> tuple[Source, Generator[tuple[CID, bytes], None, None]]:
+    """Requests a CAR; returns its source and its blocks once the first one has arrived."""
+    blocks = car_blocks(source, directory, span)
+    first = next(blocks, None)
+
+    def each() -> Generator[tuple[CID, bytes], None, None]:
+        with closing(blocks):
+            if first is not None:
+                yield first
+            yield from blocks
+
+    return cast("Source", source), each()
 
 
 class PrefetchQueue:

@@ -9,15 +9,17 @@ at once when the directory is entered again.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ipfs_dataset_core.errors import LimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Iterable, Iterator
 
     from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import Limits
+
+T = TypeVar("T")
 
 # Directories, symlinks and hidden files are no samples, but a folder of few samples may have some of them.
 _ENTRIES_A_SAMPLE, _MORE_ENTRIES = 2, 1024
@@ -84,6 +86,18 @@ class Visits:
             self._once += entries
         self._check()
         return total is None
+
+    def counted(self, entries: Iterable[T]) -> Iterator[T]:
+        """Yields more entries of the new directory that was entered last, and counts each.
+
+        Raises:
+            LimitError: There are too many by now.
+        """
+        for entry in entries:
+            self._entries += 1
+            self._once += 1
+            self._check()
+            yield entry
 
     def leave(self, directory: Hashable) -> None:
         """Ends the directory that was entered last."""

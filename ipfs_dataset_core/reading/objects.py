@@ -31,7 +31,7 @@ from ipfs_dataset_core.errors import (
     TransportError,
 )
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile
-from ipfs_dataset_core.ipld import CID, RAW, entries, finder, lookup, node_kind, parse_file
+from ipfs_dataset_core.ipld import CID, RAW, entries, finder, hamt, lookup, node_kind, parse_file
 from ipfs_dataset_core.ipld.data_model import DATA_CODECS, follow
 from ipfs_dataset_core.reading.directory_prefetch import DirectoryPrefetch
 from ipfs_dataset_core.reading.directory_visits import KnownEntry, Visits
@@ -262,8 +262,8 @@ class VerifiedDirectory(ObjectDirectory):
     def walk(self) -> Iterator[str]:
         return (path for path, _ in self._walk())
 
-    def walk_sizes(self) -> Iterator[tuple[str, int | None]]:
-        return ((path, self._size(entry)) for path, entry in self._walk())
+    def walk_sizes(self, *, in_order: bool = True) -> Iterator[tuple[str, int | None]]:
+        return ((path, self._size(entry)) for path, entry in self._walk(in_order=in_order))
 
     def _size(self, entry: KnownEntry) -> int | None:
         """Returns the bytes of a file whose first block was fetched to tell its kind, or is all of it."""
@@ -273,11 +273,11 @@ class VerifiedDirectory(ObjectDirectory):
             return entry.tsize or None  # some importers state no sizes
         return parse_file(entry.cid, self._fetcher.block(entry.cid)).size
 
-    def _walk(self) -> Iterator[tuple[str, KnownEntry]]:
+    def _walk(self, *, in_order: bool = True) -> Iterator[tuple[str, KnownEntry]]:
         visits = Visits(self.limits, self.name)
         left_out = 0
         # The directories that contain the current one: CID, path, and the children that are left.
-        stack = [(self.cid, "", self._children(self.cid, visits))]
+        stack = [(self.cid, "", self._children(self.cid, visits, in_order=in_order))]
         while stack:
             cid, prefix, children = stack[-1]
             for entry in children:
@@ -292,7 +292,7 @@ class VerifiedDirectory(ObjectDirectory):
                         raise LimitError(
                             f"{self.name!r} is nested deeper than {self.limits.directory_depth} directories"
                         )
-                    below = self._children(child, visits)
+                    below = self._children(child, visits, in_order=in_order)
                     stack.append((child, f"{path}/", below))
                     break
                 else:
@@ -404,19 +404,26 @@ class VerifiedDirectory(ObjectDirectory):
     def _resolve(self, path: str) -> CID:
         return resolve_path(self._fetcher, self.cid, split_path(path, path), self.name)
 
-    def _children(self, cid: CID, visits: Visits) -> Iterator[KnownEntry]:
+    def _children(self, cid: CID, visits: Visits, *, in_order: bool) -> Iterator[KnownEntry]:
         """Yields the children of a directory, counted; one that was walked before is not parsed again."""
         known = visits.known(cid)
         if known is not None:
             visits.enter(cid, len(known))
             yield from known
             return
-        found = list(self._entries(cid))
-        is_new = visits.enter(cid, len(found))
-        if is_new:
-            self._prefetch.after_listing(cid, found)
+        found: Iterable[DirectoryEntry]
+        if in_order or self._kind(cid) != "hamt":
+            found = list(self._entries(cid))
+            is_new = visits.enter(cid, len(found))
+            if is_new:
+                self._prefetch.after_listing(cid, found)
+        else:
+            is_new = visits.enter(cid, 0)
+            found = self._entries(cid, in_order=False)
+            if is_new:
+                found = visits.counted(found)
         # A million entries take much memory, and are not kept again.
-        seen: list[KnownEntry] | None = [] if visits.keeps(len(found)) else None
+        seen: list[KnownEntry] | None = []
         for entry in self._ahead(found):
             if is_new:
                 progressed()
@@ -424,17 +431,22 @@ class VerifiedDirectory(ObjectDirectory):
             known_entry = KnownEntry(entry.name, entry.cid, kind, entry.tsize)
             if seen is not None:
                 seen.append(known_entry)
+                if not visits.keeps(len(seen)):
+                    seen = None
             yield known_entry
         if seen is not None:
             visits.keep(cid, seen)
 
-    def _entries(self, cid: CID) -> Iterator[DirectoryEntry]:
+    def _entries(self, cid: CID, *, in_order: bool = True) -> Iterator[DirectoryEntry]:
         return entries(
             cid,
             self._fetcher.block,
             prefetch=self._fetcher.prefetch_blocks,
             stream=self._prefetch.shards(cid),
             limit=self.limits.directory_entries,
+            in_order=in_order,
+            # All are needed before the first sorted entry.
+            ahead=hamt.MAX_FANOUT if in_order else self._prefetch.window,
         )
 
     def _kind(self, cid: CID) -> str:

@@ -241,7 +241,7 @@ class Source(WrapperTransport):
         try:
             answer = request(self)
         except Exception as error:
-            self._failed(error)
+            self.failed(error)
             raise
         self._rests_until = 0.0
         self.has_delivered = True
@@ -258,7 +258,7 @@ class Source(WrapperTransport):
                 f"{self.name}: asked us to wait, for {left:.1f} seconds more", retry_after=left
             )
 
-    def _failed(self, error: Exception) -> None:
+    def failed(self, error: Exception) -> None:
         """Records a failure; that a source lacks a block, or serves no ranges, is none."""
         if isinstance(error, RateLimitedError):
             if not self.limited_seconds:  # within a batch

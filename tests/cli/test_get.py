@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -179,7 +180,8 @@ def test_hostile_archives_write_nothing_outside(store, tmp_path, make, name):
     assert run("get", cid, "--from", store.address, "-o", out).status == 1
     assert not (tmp_path / "absolute.txt").exists()
     assert not (tmp_path / "in" / "up.txt").exists()
-    assert set(files_in(tmp_path)) <= {"in/out/good.txt", f"in/out/{SCRATCH}/progress.json"}
+    allowed = {"good.txt", f"{SCRATCH}/object.json", f"{SCRATCH}/written.jsonl"}
+    assert set(files_in(tmp_path)) <= {f"in/out/{name}" for name in allowed}
 
 
 def test_a_path_that_is_too_long_for_the_system_is_left_out(store, tmp_path):
@@ -238,6 +240,70 @@ def test_a_folder_that_holds_another_download_is_refused(store, tmp_path):
     counts = json.loads(resumed.out)
     assert counts["written"] + counts["kept"] == 72 - 8
     assert files_in(tmp_path) == MEMBERS
+
+
+def stopped(contents, folder, after):
+    """Begins a download, and stops it behind some files."""
+    left = iter(range(after))
+
+    def progress(files, size):
+        if next(left) == after - 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download(contents, folder, progress=progress)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+@pytest.mark.parametrize("change", ["removed", "longer", "as long", "another folder"])
+def test_what_was_changed_since_a_download_was_stopped_is_noticed(store, tmp_path, kind, change):
+    cid = store.tree(MEMBERS) if kind == "folder" else store.file(zip_bytes(MEMBERS))
+    with open_contents(cid, store.address) as contents:
+        stopped(contents, tmp_path, 9)
+    names = sorted(MEMBERS)[:6]
+    path = tmp_path / names[2]
+    if change == "removed":
+        path.unlink()
+    elif change == "longer":
+        path.write_bytes(MEMBERS[names[2]] + b"!")
+    elif change == "as long":
+        path.write_bytes(b"?" * len(MEMBERS[names[2]]))
+        os.utime(path, (1, 1))  # the clock of files may stand still for some milliseconds
+    else:
+        path.rename(tmp_path.parent / "elsewhere")
+        path.parent.mkdir(exist_ok=True)
+    resumed = run("get", cid, "--from", store.address, "-o", tmp_path)
+    if change in ("longer", "as long"):
+        assert resumed.status == 1
+        assert f"{str(path)!r} is there already, with other content" in resumed.err
+        assert path.read_bytes() != MEMBERS[names[2]]
+        resumed = run("get", cid, "--from", store.address, "-o", tmp_path, "--overwrite")
+    assert (resumed.status, resumed.err) == (0, "")
+    assert files_in(tmp_path) == MEMBERS
+
+
+def test_what_was_left_out_before_a_download_was_stopped_is_told_again(store, tmp_path):
+    cid = store.file(zip_bytes({"a:b": b"x", **MEMBERS}))
+    with open_contents(cid, store.address) as contents:
+        stopped(contents, tmp_path, 9)
+    resumed = run("get", cid, "--from", store.address, "-o", tmp_path, "--json")
+    assert resumed.status == 1
+    assert "not every system allows" in resumed.err
+    assert len(json.loads(resumed.out)["refused"]) == 1
+    assert files_in(tmp_path) == MEMBERS
+
+
+def test_a_record_that_was_cut_or_damaged_is_no_error(store, tmp_path):
+    cid = store.file(zip_bytes(MEMBERS))
+    for damage in (b"", b"[[", b"null\n", b"[[[1]],[]]\n", b"\xff\n", b"[[],[]]"):
+        folder = tmp_path / str(len(damage)) / damage.hex()
+        with open_contents(cid, store.address) as contents:
+            stopped(contents, folder, 9)
+        log = folder / SCRATCH / "written.jsonl"
+        lines = log.read_bytes().splitlines(keepends=True)
+        log.write_bytes(b"".join(lines[:4]) + damage)
+        assert run("get", cid, "--from", store.address, "-o", folder).status == 0
+        assert files_in(folder) == MEMBERS
 
 
 def test_a_killed_download_goes_on(tmp_path):

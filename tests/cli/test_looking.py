@@ -233,3 +233,31 @@ def test_ls_raw_shows_the_sizes_of_the_files_of_a_published_dataset(store, objec
         run("cat", f"{objects['published']}/manifest.json", "--from", store.address).raw
     )
     assert None not in found.values()
+
+
+@pytest.fixture(scope="module")
+def huge():
+    """A folder in 300 blocks."""
+    return tree({f"{number:05}-{'x' * 220}.txt": b"raw" for number in range(1300)})
+
+
+def test_ls_unsorted_lists_the_same(huge, store):
+    root, blocks = huge
+    with GatewayServer(blocks) as gateway:
+        listed = [
+            run("ls", root, "--gateway", gateway.url, "--json", *more) for more in ((), ("-U",))
+        ]
+    assert [done.status for done in listed] == [0, 0]
+    assert listed[0].out != listed[1].out
+    assert sorted(listed[1].out.splitlines()) == listed[0].out.splitlines()
+    for kind in (store.tree(MEMBERS), store.file(zip_bytes(MEMBERS)), store.file(b"bytes")):
+        sorted_and_not = {run("ls", kind, "--from", store.address, *u).out for u in ((), ("-U",))}
+        assert len(sorted_and_not) == 1
+
+
+def test_ls_unsorted_of_a_few_takes_few_requests(huge):
+    root, blocks = huge
+    with GatewayServer(blocks, serve_car=False) as gateway:
+        done = run("ls", root, "--gateway", gateway.url, "--unsorted", "--names", "--count", 3)
+        assert len(gateway.requests) < 50
+    assert len(done.out.splitlines()) == 3

@@ -9,6 +9,8 @@ import pytest
 
 from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset_core.datasets import verification
+from ipfs_dataset_core.datasets.prefetching import prefetch_dataset
+from ipfs_dataset_core.errors import AddressError
 from ipfs_dataset_core.ipld import CID
 from tests.support.builders import noise, one_file, tree, zip_bytes
 from tests.support.cli import run
@@ -130,11 +132,18 @@ def test_ranks_prefetch_their_shares(tmp_path, store):
         counts.append(json.loads(done.out)["samples"])
     assert sum(counts) == 15
     assert max(counts) - min(counts) <= 1
-    assert run("prefetch", cid, *at, "--rank", 3, "--world", 3).status == 1
-    for wrong in (("--start", -5), ("--stop", -1), ("--start", 5, "--stop", 4)):
+    for wrong, option in (
+        (("--rank", 3, "--world", 3), "--rank is from 0 to 2"),
+        (("--world", 0), "--world"),
+        (("--start", -5), "--start"),
+        (("--stop", -1), "--stop"),
+        (("--start", 5, "--stop", 4), "--stop 4 is before --start 5"),
+    ):
         refused = run("prefetch", cid, *at, *wrong)
-        assert refused.status == 1
-        assert "numbered from 0" in refused.err
+        assert (refused.status, refused.out) == (2, "")
+        assert option in refused.err
+    with pytest.raises(AddressError, match="numbered from 0"):
+        prefetch_dataset(cid, store.address, start=-5)
     assert "cache_dir" in run("prefetch", cid, "--from", store.address).err
 
 

@@ -118,6 +118,15 @@ def test_the_number_of_entries_is_limited():
         list(entries(cid, blocks.load, limit=2))
 
 
+def test_entries_of_a_single_block_are_sorted_in_any_case():
+    blocks = Blocks()
+    cid = directory(blocks, b"a", b"b")
+    assert list(entries(cid, blocks.load, in_order=False)) == list(entries(cid, blocks.load))
+    twice = directory(blocks, b"b", b"a", b"b")
+    with pytest.raises(VerificationError, match="'b' twice"):
+        list(entries(twice, blocks.load, in_order=False))
+
+
 @given(st.dictionaries(st.text(min_size=1, max_size=8), st.binary(max_size=8), max_size=12))
 def test_what_is_built_can_be_listed_and_looked_up(files):
     usable = {

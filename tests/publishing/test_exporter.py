@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -560,6 +561,58 @@ def test_what_a_dataset_raises_names_the_sample(make, tmp_path):
     assert raised.value is error
     (note,) = vars(error)["__notes__"]
     assert "for sample 3 of an export, so nothing is published" in note
+
+
+class _BrokenAtLast(_Broken):
+    """Fails at the last sample, behind 30 MB: more than batches that are still being filled."""
+
+    def __len__(self):
+        return 31
+
+    def __getitem__(self, index):
+        if index == 30:
+            raise self._error
+        return bytes([index]) * 1_000_000
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions have notes from Python 3.11 on")
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (
+            "store",
+            r"[\d.]+ MB of the [\d.]+ MB made so far are stored, .*sends only what is missing then",
+        ),
+        (
+            "file.car",
+            r"nothing of the [\d.]+ MB made so far is kept: run .* again, which begins anew",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "make", [lambda: RuntimeError("damaged file"), object], ids=["raised", "refused"]
+)
+def test_what_ends_an_export_tells_what_its_next_run_will_send(where, expected, make, tmp_path):
+    error = make()
+
+    class Refused(_BrokenAtLast):
+        def __getitem__(self, index):
+            return error if index == 30 else super().__getitem__(index)
+
+    kind = _BrokenAtLast if isinstance(error, Exception) else Refused
+    exporter = IPFSDatasetExporter(tmp_path / where)
+    with pytest.raises((RuntimeError, ExportError)) as raised:
+        exporter.export_to_ipfs(kind(error))
+    notes = vars(raised.value)["__notes__"]
+    assert re.search(expected, notes[-1])
+    assert len(notes) == 1 + isinstance(error, Exception)
+    kept = sum(f.stat().st_size for f in tmp_path.rglob("*") if f.is_file())
+    if where == "store":
+        assert kept > 8_000_000
+        sent = exporter.uploaded.sent_bytes
+        assert abs(kept - sent) < 1_000_000
+    else:
+        assert kept == 0
 
 
 def test_a_sample_that_stops_the_iteration_is_an_error_that_names_it(tmp_path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from itertools import islice
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,14 +33,14 @@ def directory(root, connections) -> ObjectDirectory:
     return found
 
 
-def listed(content, *, blocks=None, fault=None, **serves):
+def listed(content, *, blocks=None, fault=None, in_order=True, **serves):
     """Returns the names in a directory, and what the gateway served for them."""
     root, own = content
     options = Options(retries=0, timeout=5, verify=serves.pop("verify", True))
     with GatewayServer(own if blocks is None else blocks, fault=fault, **serves) as server:
         connections = Connections(f"gateway+{server.url}", options)
         try:
-            found = list(directory(root, connections).walk())
+            found = [path for path, _ in directory(root, connections).walk_sizes(in_order=in_order)]
         finally:
             connections.close()
         return found, server.served
@@ -91,6 +94,74 @@ def test_a_wrong_car_costs_time_and_nothing_else(fault):
     found, served = listed(OLD, fault=fault)
     assert found == NAMES
     assert served["raw"] > 200
+
+
+@pytest.mark.parametrize("fault", [None, cut, lying, unrelated])
+def test_an_unsorted_listing_has_the_same_names(fault):
+    found, served = listed(SHARDED, fault=fault, in_order=False)
+    assert sorted(found, key=str.encode) == NAMES
+    assert found != NAMES
+    if fault is None:
+        assert served == {"raw": 1, "car": 1}
+
+
+def test_an_unsorted_listing_has_its_first_names_before_the_last_ones_arrive():
+    root, blocks = SHARDED
+    is_wanted = threading.Event()
+
+    def late(request, plan):
+        if request.query.get("format") != "car":
+            return plan
+        pieces = list(plan.body)
+
+        def body():
+            yield from pieces[: len(pieces) // 2]
+            is_wanted.wait(20)
+            yield from pieces[len(pieces) // 2 :]
+
+        return Plan(headers=plan.headers, body=body())
+
+    with GatewayServer(blocks, fault=late) as server:
+        connections = Connections(f"gateway+{server.url}", Options(retries=0, timeout=60))
+        walk = directory(root, connections).walk_sizes(in_order=False)
+        first = list(islice(walk, 100))
+        assert not is_wanted.is_set()
+        is_wanted.set()
+        assert sorted((name for name, _ in (*first, *walk)), key=str.encode) == NAMES
+        assert server.served == {"raw": 1, "car": 1}
+        connections.close()
+
+
+def test_an_unsorted_listing_that_ends_early_receives_no_more():
+    root, blocks = SHARDED
+    sent: list[int] = []
+    ended = threading.Event()
+
+    def endless(request, plan):
+        if request.query.get("format") != "car":
+            return plan
+        pieces = list(plan.body)
+
+        def body():
+            try:
+                yield from pieces[: len(pieces) // 2]
+                while len(sent) < 10_000:  # 650 MB
+                    sent.append(1)
+                    yield pieces[1] * (65_536 // len(pieces[1]) + 1)
+            finally:
+                ended.set()
+
+        return Plan(headers=plan.headers, body=body())
+
+    with GatewayServer(blocks, fault=endless) as server:
+        connections = Connections(f"gateway+{server.url}", Options(retries=0, timeout=60))
+        walk = directory(root, connections).walk_sizes(in_order=False)
+        assert len(list(islice(walk, 100))) == 100
+        walk.close()  # type: ignore[attr-defined] # a generator
+        assert ended.wait(20)
+        assert len(sent) < 2000
+        assert server.served == {"raw": 1, "car": 1}
+        connections.close()
 
 
 def test_large_files_are_not_fetched_to_list_them():

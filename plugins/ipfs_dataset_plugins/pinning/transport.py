@@ -123,7 +123,8 @@ class PinningService(Transport):
                 )
             time.sleep(wait)
             wait = min(wait * 2, _LAST_POLL_SECONDS)
-            status = self._status("GET", f"/pins/{_quoted(status)}", f"state of the pin of {cid}")
+            target = f"/pins/{_quoted(status)}"
+            status = self._status_of(cid, "GET", target, f"state of the pin of {cid}")
         if status["status"] == FAILED:
             raise TransportError(f"{self.name}: pinning {cid} failed{self._details(status)}")
         log.info("%s keeps %s", self.name, cid)
@@ -137,7 +138,7 @@ class PinningService(Transport):
                 log.warning("%s: lists a pin of no CID: %s", self.name, error)
 
     def unpin(self, cid: CID) -> None:
-        found = list(self._listed(cid=str(cid), status=",".join(STATES)))
+        found = list(self._pins_of(cid))
         if not found:
             raise ObjectNotFoundError(f"{self.name}: {cid} is not pinned")
         for status in found:
@@ -149,15 +150,24 @@ class PinningService(Transport):
     def _request(self, cid: CID, wanted: dict[str, Any]) -> dict[str, Any]:
         """Returns the state of a request for a pin: one that is there already, or a new one."""
         what = f"pinning {cid}"
-        for status in self._listed(cid=str(cid), status=",".join(STATES)):
+        for status in self._pins_of(cid):
             same = status["pin"].get("name", "") == wanted.get(
                 "name", status["pin"].get("name", "")
             )
             if same and status["status"] != FAILED:
                 return status
             # The same pin with another name, or once more: what replaces a request keeps the blocks.
-            return self._status("POST", f"/pins/{_quoted(status)}", what, wanted)
-        return self._status("POST", "/pins", what, wanted)
+            return self._status_of(cid, "POST", f"/pins/{_quoted(status)}", what, wanted)
+        return self._status_of(cid, "POST", "/pins", what, wanted)
+
+    def _pins_of(self, cid: CID) -> Iterator[dict[str, Any]]:
+        """Yields the states of the requests for a root.
+
+        A service that filters by nothing lists the pins of other roots as well, which are not to be removed.
+        """
+        for status in self._listed(cid=str(cid), status=",".join(STATES)):
+            if _is_of(status, cid):
+                yield status
 
     def _listed(self, **parameters: str) -> Iterator[dict[str, Any]]:
         """Yields the states of all requests, the latest first, page by page."""
@@ -177,13 +187,32 @@ class PinningService(Transport):
             seen.update(status["requestid"] for status in fresh)
             yield from fresh
             before = fresh[-1].get("created") if fresh else None
-            if before is None or len(page) < _PAGE:
+            # A service may put fewer on a page than it was asked for.
+            count = answer.get("count")
+            has_more = count > len(page) if type(count) is int else len(page) >= _PAGE
+            if before is None or not has_more:
                 return
 
-    def _status(
-        self, method: str, target: str, what: str, wanted: dict[str, Any] | None = None
+    def _status_of(
+        self,
+        cid: CID,
+        method: str,
+        target: str,
+        what: str,
+        wanted: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        return self._checked(*self._send(method, target, what, wanted))
+        """Returns the state of a request for a root, as the service answers.
+
+        Raises:
+            TransportError: The answer is about another root: nothing shows that this one is kept.
+        """
+        answer, shown = self._send(method, target, what, wanted)
+        status = self._checked(answer, shown)
+        if not _is_of(status, cid):
+            raise TransportError(
+                f"{self.name}: {what} was answered with the pin of another CID: {shown[:300]!r}"
+            )
+        return status
 
     def _checked(self, status: Any, shown: str) -> dict[str, Any]:
         """Returns the state of a request, whose parts have the right types."""
@@ -247,6 +276,14 @@ class PinningService(Transport):
         info = status.get("info")
         details = info.get("status_details") if isinstance(info, dict) else None
         return f": {' '.join(str(details).split())[:300]}" if details else ""
+
+
+def _is_of(status: dict[str, Any], cid: CID) -> bool:
+    """Returns whether the state of a request is of a root, in whatever form it has its CID."""
+    try:
+        return CID.parse(status["pin"]["cid"]).to_v1() == cid.to_v1()
+    except AddressError:
+        return False
 
 
 def _quoted(status: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from ipfs_dataset_core import (
     list_pins,
     remove_pin,
 )
-from ipfs_dataset_core.ipld import RAW, make_cid
+from ipfs_dataset_core.ipld import DAG_PB, RAW, make_cid
 from ipfs_dataset_plugins.pinning import transport as pinning
 from ipfs_dataset_plugins.pinning.transport import TOKEN_VARIABLE, PinningService
 from tests.support.http_server import FaultServer, Plan, html, rate_limited
@@ -208,3 +208,60 @@ def test_a_service_gives_no_blocks(tmp_path):
     service.close()
     with pytest.raises(AddressError, match="can only be read"):
         IPFSDatasetExporter("pinning+https://service.example").export_to_ipfs([1])
+
+
+def unfiltered(server):
+    """A service that ignores which CID is asked for."""
+
+    def fault(request):
+        if request.method == "GET" and request.path == "/psa/pins":
+            found = list(server.pins.values())
+            return answer({"count": len(found), "results": found})
+        return None
+
+    return fault
+
+
+def test_a_service_that_filters_by_nothing_loses_no_other_pins():
+    with PinningServer() as server:
+        server._fault = unfiltered(server)
+        for cid in CIDS[:3]:
+            add_pin(str(cid), server.address)
+        assert len(server.pins) == 3  # and the second was not taken for the first
+        remove_pin(str(CIDS[1]), server.address)
+        assert {pin["pin"]["cid"] for pin in server.pins.values()} == {str(CIDS[0]), str(CIDS[2])}
+        with pytest.raises(ObjectNotFoundError, match="is not pinned"):
+            remove_pin(str(CIDS[1]), server.address)
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_an_answer_about_another_cid_is_not_taken_for_the_pin(method):
+    other = {"requestid": "1", "status": "pinned", "created": "2026", "pin": {"cid": str(CIDS[9])}}
+
+    def fault(request):
+        asked_for_one = request.method == "POST" or request.path != "/psa/pins"
+        return answer(other) if request.method == method and asked_for_one else None
+
+    with PinningServer(fault=fault) as server:
+        with pytest.raises(TransportError, match="the pin of another CID"):
+            add_pin(str(ONE), server.address)
+
+
+def test_a_service_may_have_shorter_pages_and_other_forms_of_a_cid():
+    with PinningServer() as server:
+        for cid in CIDS[:25]:
+            server.add({"cid": str(cid)}, states=("pinned",))
+
+        def short(request):
+            if request.method == "GET" and request.path == "/psa/pins":
+                return server._list({**request.query, "limit": "10"})
+            return None
+
+        server._fault = short
+        assert len(list_pins(server.address)) == 25
+    old = make_cid(b"\x0a\x02\x08\x01", DAG_PB)
+    with PinningServer() as server:
+        server._fault = unfiltered(server)
+        server.add({"cid": str(CID(0, DAG_PB, old.multihash))}, states=("pinned",))
+        add_pin(str(old), server.address)
+        assert len(server.pins) == 1

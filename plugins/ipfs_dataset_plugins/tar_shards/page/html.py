@@ -437,16 +437,25 @@ def _size(statistics: Statistics, field: Field) -> str:
     return human_size(size) if size is not None else ""
 
 
+# What a field is called of which no sample is shown.
+_CODECS = {
+    "str": "text",
+    "json": "a number, True, False, None or a container",
+    "ndarray": "array",
+    "numpy": "NumPy scalar",
+    "png": "image",
+    "pil": "image",
+}
+# What differs from one value of a field to the next: its length, bytes or seconds.
+_LENGTH = re.compile(
+    r"(?:, [\d,]+ characters| of [\d,]+|, \d[\d.,]* [kMGTP]?B)$|, [\d.]+ s(?=, [\d,]+ Hz$)"
+)
+
+
 def _codec_text(field: Field) -> str:
-    names = {
-        "str": "text",
-        "int": "integer",
-        "json": "JSON",
-        "ndarray": "array",
-        "png": "image",
-        "pil": "image",
-    }
-    return names.get(field.codec, field.codec)
+    if field.codec.startswith("image:"):
+        return "image"
+    return _CODECS.get(field.codec, field.codec)
 
 
 def _details(previews: Iterable[Preview]) -> dict[str, str]:
@@ -455,7 +464,7 @@ def _details(previews: Iterable[Preview]) -> dict[str, str]:
     for preview in previews:
         for value in preview.values:
             found = kinds.setdefault(value.field, [])
-            detail = re.sub(r", [\d,]+ characters$", "", value.detail)
+            detail = _LENGTH.sub("", value.detail)
             if detail not in found:
                 found.append(detail)
     return {

@@ -196,7 +196,7 @@ def preview(position: int, schema: Schema, members: list[tuple[str, bytes]]) -> 
         if found:
             return Preview(
                 position,
-                tuple(_inline_value(str(key)[:200], value) for key, value in found),
+                tuple(_plain(str(key)[:200], value) for key, value in found),
                 {
                     f"{schema.suffix}#{key}": label
                     for key, value in found
@@ -223,14 +223,22 @@ def label_bytes(value: Any) -> bytes | None:
     return b"%d" % value if type(value) is int and abs(value) < 1 << 63 else None
 
 
-def _inline_value(name: str, value: Any) -> Value:
+def _plain(name: str, value: Any) -> Value:
+    """Returns what is shown of a value that JSON holds, in the words that Python has for it."""
+    kind = type(value).__name__
+    if value is None:
+        return Value(name, "None")
     if isinstance(value, str):
         return Value(name, f"text, {len(value):,} characters", text=shortened(value))
     if isinstance(value, bytes):
         return _file(name, "bytes", value)
     if isinstance(value, (dict, list, tuple)):
-        return Value(name, "JSON", text=shortened(scalars.dumps(value)))
-    return Value(name, type(value).__name__, text=str(value)[:_MAX_TEXT])
+        kind = f"{kind} of {len(value):,}"
+    try:
+        text = shortened(repr(value))
+    except ValueError:  # Python writes no integers of more than 4,300 digits
+        return Value(name, kind)
+    return Value(name, kind, text=text)
 
 
 def shortened(text: str) -> str:
@@ -257,20 +265,19 @@ def _value_of(field: Field, payload: bytes) -> Value:
         return Value(name, str(value.dtype), text=str(value)[:_MAX_TEXT])
     if codec == "int":
         return Value(name, "int", text=payload.decode())
-    if codec in ("str", "json"):
-        return _text(name, codec, payload)
-    return _file(name, codec, payload)
+    if codec == "str":
+        return _plain(name, payload.decode("utf-8", "replace"))
+    return _json(name, payload) if codec == "json" else _file(name, codec, payload)
 
 
-def _text(name: str, codec: str, payload: bytes) -> Value:
-    if codec == "json" and payload.startswith(b'{"$'):
-        # NaN, infinity and large numbers are marked in JSON, which has none of them.
-        value = scalars.loads(payload, "it")
-        if isinstance(value, (int, float)):
-            return Value(name, type(value).__name__, text=shortened(repr(value)))
-    text = payload.decode("utf-8", "replace")
-    what = f"text, {len(text):,} characters" if codec == "str" else "JSON"
-    return Value(name, what, text=shortened(text))
+def _json(name: str, payload: bytes) -> Value:
+    if len(payload) <= _MAX_INLINE:
+        return _plain(name, scalars.loads(payload, "it"))
+    # A long one is not parsed: its first bytes tell what it holds.
+    starts = ((b"[", "list"), (b'{"$tuple"', "tuple"), (b'{"$int"', "int"))
+    kind = next((kind for start, kind in starts if payload.startswith(start)), "dict")
+    text = shortened(payload[: 2 * _MAX_TEXT].decode("utf-8", "ignore"))
+    return Value(name, f"{kind}, {human_size(len(payload))}", text=text)
 
 
 def _image(name: str, codec: str, payload: bytes) -> Value:

@@ -30,7 +30,7 @@ from ipfs_dataset_plugins.tar_shards.codecs import SampleCodec
 from ipfs_dataset_plugins.tar_shards.exporter import TarShards
 from ipfs_dataset_plugins.tar_shards.page import html as page_module
 from ipfs_dataset_plugins.tar_shards.page import pictures
-from ipfs_dataset_plugins.tar_shards.page.previews import label_bytes, preview_from_json
+from ipfs_dataset_plugins.tar_shards.page.previews import TIMES, label_bytes, preview_from_json
 from ipfs_dataset_plugins.tar_shards.page.statistics import (
     Statistics,
     flat_json,
@@ -634,3 +634,86 @@ def test_a_hundred_thousand_classes_have_their_names():
     page = page_of([(picture(n), n % 40 * 1000) for n in range(80)], None, names)
     assert "100,000" in page.text
     assert "class 39000" in page.text
+
+
+# A value of each kind, and what the page calls it.
+KINDS = {
+    "float": (1.5, "float"),
+    "nan": (float("nan"), "float"),
+    "int": (3, "int"),
+    "long int": (1 << 80, "int"),
+    "longest int": (10**5000, "int"),
+    "bool": (True, "bool"),
+    "none": (None, "None"),
+    "complex": (1 + 2j, "complex"),
+    "text": ("héllo", "text"),
+    "bytes": (b"\x00\x01", "bytes"),
+    "list": ([1, 2.5], "list"),
+    "tuple": ((1, "a"), "tuple"),
+    "dict": ({"k": [None]}, "dict"),
+    "numbered dict": ({1: 2}, "dict"),
+    "empty": ([], "list"),
+    "long list": (list(range(20_000)), "list"),
+    "tensor": (torch.zeros(3, 4), f"tensor 3 {TIMES} 4, float32"),
+    "array": (np.zeros((2, 2), np.int16), f"array 2 {TIMES} 2, int16"),
+    "scalar": (np.float32(1), "float32"),
+    "image": (Image.new("L", (5, 4)), f"image 5 {TIMES} 4, L"),
+}
+
+
+def called(page):
+    """Returns what the table of fields has for each."""
+    rows = re.findall(
+        r"<tr><th scope=\"row\"><code dir=\"auto\">(.*?)</code></th><td>(.*?)</td>", page
+    )
+    return {html.unescape(name): html.unescape(kind) for name, kind in rows}
+
+
+def test_fields_are_called_what_their_values_are():
+    samples = [{name: value for name, (value, _) in KINDS.items()}] * 2
+    page = published(samples)["index.html"].decode()
+    found = called(page)
+    for name, (value, kind) in KINDS.items():
+        own = {key: found[key] for key in found if key.split(".")[0] == name}
+        if name in own:
+            assert own[name].startswith(kind), name
+        else:  # a container of values that are members of their own
+            assert own, (name, value)
+    assert "JSON" not in " ".join(found.values())
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in KINDS if n not in ("tensor", "array", "scalar", "image")]
+)
+def test_fields_of_plain_samples_are_called_what_their_values_are(name):
+    value, kind = KINDS[name]
+    page = published([(value, 1), (value, 2)])["index.html"].decode()
+    found = called(page)
+    if name == "long list":  # the sample is not parsed for it
+        assert found == {"sample": "tuple"}
+        return
+    assert found["1"] == "int"
+    assert found.get("0", kind).startswith(kind)
+    assert "JSON" not in " ".join(found.values())
+
+
+def test_what_differs_in_each_sample_is_no_kind_of_its_own():
+    samples = [(b"x" * n, "y" * n, list(range(n)), wav(seconds=n / 10)) for n in range(1, 9)]
+    found = called(published(samples)["index.html"].decode())
+    assert found["0"] == "bytes"
+    assert found["1"] == "text"
+    assert found["2"] == "list"
+    assert found["3"] == "bytes, WAV, 8,000 Hz"
+
+
+def test_fields_without_samples_on_the_page_have_no_names_of_codecs():
+    samples = [(picture(), 1.5, np.float32(1), "text", 3)]
+    card = DatasetCard(name="no samples", previews=0)
+    found = called(published(samples, card)["index.html"].decode())
+    assert list(found.values()) == [
+        "image",
+        "a number, True, False, None or a container",
+        "NumPy scalar",
+        "text",
+        "int",
+    ]
