@@ -109,7 +109,7 @@ class ApiTransport(Transport):
             return stream
         body = self._call("cat", arg=str(cid), offset=start, length=stop - start)
         body.check_encoding()
-        promised = body.headers.get("X-Content-Length")
+        promised = body.headers.get("x-content-length")
         if promised is not None and promised != str(stop - start):
             body.close()
             raise TransportError(

@@ -120,12 +120,12 @@ class GatewayTransport(Transport):
         accepted = (200, 206, 416)
         body = self._ask("GET", path, what, headers=headers, accepted=accepted)
         body.check_encoding()
-        told = body.headers.get("Content-Range", "")
+        told = body.headers.get("content-range", "")
         is_html = _content_type(body) == "text/html" and not path.lower().endswith(
             (".html", ".htm")
         )
         page = _is_redirect(body) or (is_html and body.status == 200)  # noqa: PLR2004
-        length = body.headers.get("Content-Length", "")
+        length = body.headers.get("content-length", "")
         body.close()
         if page:
             return None
@@ -166,12 +166,12 @@ class GatewayTransport(Transport):
         headers = {"Range": f"bytes={start}-{stop - 1}"}
         body = self._ask("GET", path, what, headers=headers, accepted=(200, 206))
         body.check_encoding()
-        length = body.headers.get("Content-Length")
+        length = body.headers.get("content-length")
         whole = body.status == 200 and start == 0 and length == str(stop)  # noqa: PLR2004
         if not whole and not _is_range(body, start, stop):
             body.close()
             kind = _NotServedError if body.status != 206 else TransportError  # noqa: PLR2004
-            said = body.shown(body.headers.get("Content-Range", "no Content-Range"))
+            said = body.shown(body.headers.get("content-range", "no Content-Range"))
             raise kind(f"{what}: answered HTTP {body.status} with {said}")
         body.expect(stop - start)
         return body
@@ -212,7 +212,7 @@ class GatewayTransport(Transport):
         """Follows redirects; returns the first response that is none, or one that must not be followed."""
         is_ours, allowed = True, None
         for _ in range(self._hops):
-            location = body.headers.get("Location", "")
+            location = body.headers.get("location", "")
             hop = next_hop(url, location, body.peer) if _is_redirect(body) else None
             if hop is None or (hop.same_origin and _is_directory_redirect(body, url)):
                 return body
@@ -234,7 +234,7 @@ class GatewayTransport(Transport):
     def _failure(self, body: Body, what: str) -> TransportError:
         if _is_redirect(body):
             body.close()
-            host = body.shown(_host_of(body.headers.get("Location", "")) or "another path")
+            host = body.shown(_host_of(body.headers.get("location", "")) or "another path")
             return TransportError(
                 f"{what}: HTTP {body.status}, redirects to {host}: name that gateway instead",
                 final=True,
@@ -281,7 +281,7 @@ def _no_blocks(what: str, answer: str = "", *, final: bool = False) -> Transport
 
 
 def _content_type(body: Body) -> str:
-    return str(body.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
+    return str(body.headers.get("content-type", "")).partition(";")[0].strip().lower()
 
 
 def is_block(cid: CID, data: bytes) -> bool:
@@ -294,7 +294,7 @@ def is_block(cid: CID, data: bytes) -> bool:
 
 
 def _is_range(body: Body, start: int, stop: int) -> bool:
-    match = _CONTENT_RANGE.fullmatch(body.headers.get("Content-Range", ""))
+    match = _CONTENT_RANGE.fullmatch(body.headers.get("content-range", ""))
     return (
         body.status == 206  # noqa: PLR2004 - Partial Content
         and match is not None
@@ -315,7 +315,7 @@ def _host_of(url: str) -> str | None:
 
 def _is_directory_redirect(body: Body, target: str) -> bool:
     """Returns whether a redirect only adds the slash that directories have in browsers."""
-    location = body.headers.get("Location")
+    location = body.headers.get("location")
     if not _is_redirect(body) or location is None:
         return False
     path = urlsplit(target).path

@@ -6,7 +6,6 @@ import base64
 import functools
 import os
 import re
-import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,6 @@ from ipfs_dataset_core import AddressError, TransportError, time_left
 from ipfs_dataset_plugins.http.address_filter import EVERYWHERE
 from ipfs_dataset_plugins.http.endpoint import (
     is_clean,
-    is_loopback,
     origin_of,
     parse_url,
     target_of,
@@ -25,15 +23,11 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core import Options
     from ipfs_dataset_plugins.http.address_filter import AddressFilter
-    from ipfs_dataset_plugins.http.connection import Pool, SecurePool
     from ipfs_dataset_plugins.http.endpoint import Endpoint, Origin
-    from ipfs_dataset_plugins.http.environment import Environment
     from ipfs_dataset_plugins.http.response import Body
 
 USER_AGENT = "ipfs-dataset"
 _MIN_TIMEOUT_SECONDS = 0.001
-# A subdomain gateway has a host, and therefore a pool, for each CID.
-_MAX_POOLS = 64
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(r"[!-~]+")
 # To replace a shorter text in a message would show more by what is missing than it hides.
@@ -70,7 +64,6 @@ class HTTPClient:
         spare: bool = False,
     ) -> None:
         self.endpoint = endpoint
-        self._spare = spare
         self._user_fields = options.headers
         for name, value in self._user_fields.items():
             check_field(name, value)
@@ -82,18 +75,19 @@ class HTTPClient:
             raise AddressError(f"auth names other sources than {endpoint.name}: choose before this")
         self._auth: str | Callable[[], str] | None = auth
         self._timeout = options.timeout
+        self._spare_seconds = options.timeout if spare else None
         self._max_requests = options.max_requests
         self._origin, self._prefix = _parsed(endpoint)
         self._allowed = allowed
         self._secrets = secrets
         self._reset()
         # A wrong environment is an error of the address, and not of the first request.
-        self._pool(self._origin, EVERYWHERE)
+        self._connections.new((self._origin, EVERYWHERE))
 
     @property
     def idle(self) -> int:
         """The number of idle connections."""
-        return len(self._idle)
+        return len(self._connections)
 
     def send(
         self,
@@ -128,21 +122,19 @@ class HTTPClient:
             fields.setdefault("content-length", ("Content-Length", "0"))
         fields.setdefault("host", ("Host", origin.host_field))
         check_request(path, fields.values())
-        pool = self._pool(origin, self._allowed if allowed is None else allowed)
-        # A proxy without a tunnel gets the whole URL.
-        is_forwarded = pool.proxy is not None and origin.scheme == "http"
-        base = f"http://{origin.host_field}" if is_forwarded else ""
         # No single wait is longer than the time that is left for the whole read.
         seconds = max(_MIN_TIMEOUT_SECONDS, min(max(self._timeout, timeout or 0.0), time_left()))
         _, header = fields.get("authorization", ("", ""))
         others = (*self._user_fields.values(), *self._secrets)
-        return pool.send(
+        if self._process != os.getpid():
+            self._reset()
+        return self._connections.send(
+            (origin, self._allowed if allowed is None else allowed),
             method,
-            base + path,
+            path,
             dict(fields.values()),
             body,
-            url=f"{base}/",
-            timeout=seconds,
+            seconds=seconds,
             what=what,
             secrets=functools.partial(secrets_of, header, others),
         )
@@ -152,46 +144,17 @@ class HTTPClient:
 
         A thread may still send a request afterwards, whose connection is closed with its response.
         """
-        self._idle.close()
+        self._connections.close()
 
     def _reset(self) -> None:
         """Begins without connections; a forked process does so, too."""
         # To list plugins or to read from a folder, urllib3 is not imported.
-        from ipfs_dataset_plugins.http.connection import IdleConnections  # noqa: PLC0415
+        from ipfs_dataset_plugins.http.connection_pool import ConnectionPool  # noqa: PLC0415
 
         self._process = os.getpid()
-        self._idle = IdleConnections(self._timeout if self._spare else None, self._max_requests)
-        self._environment: Environment | None = None
-        self._pools: dict[tuple[Origin, AddressFilter], Pool | SecurePool] = {}
-        self._lock = threading.Lock()
-
-    def _pool(self, origin: Origin, allowed: AddressFilter) -> Pool | SecurePool:
-        """Returns the connections to a server at these addresses."""
-        if self._process != os.getpid():
-            self._reset()
-        pool = self._pools.get((origin, allowed))
-        if pool is not None:
-            return pool
-        with self._lock:
-            if len(self._pools) >= _MAX_POOLS:
-                self._pools.clear()
-            pool = self._new_pool(origin, allowed)
-            self._pools[origin, allowed] = pool
-        return pool
-
-    def _new_pool(self, origin: Origin, allowed: AddressFilter) -> Pool | SecurePool:
-        from ipfs_dataset_plugins.http.connection import Pool  # noqa: PLC0415 - as above
-
-        if self.endpoint.unix is not None:
-            return Pool("localhost", 80, idle=self._idle, unix=self.endpoint.unix)
-        if origin.scheme == "http" and is_loopback(origin.host):
-            # No proxy is used. To import requests takes longer than to read from a node on this machine.
-            return Pool(origin.host, origin.port, idle=self._idle, allowed=allowed)
-        if self._environment is None:
-            from ipfs_dataset_plugins.http.environment import Environment  # noqa: PLC0415
-
-            self._environment = Environment(self._idle)
-        return self._environment.pool(origin, allowed)
+        self._connections = ConnectionPool(
+            self.endpoint.unix, self._max_requests, self._spare_seconds
+        )
 
     def _split(self, target: str, what: str) -> tuple[Origin, str]:
         """Returns the origin and the target of a request."""

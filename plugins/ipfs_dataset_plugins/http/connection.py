@@ -1,10 +1,10 @@
-"""Connections of urllib3 with filtered addresses, unix sockets, limited uploads and strict responses; pools.
+"""Connections of urllib3 with filtered addresses, unix sockets, limited uploads and strict responses.
 
 This is the only place where host names are resolved. The addresses of a name are filtered, and the
 connection is made to one of exactly those: a second lookup could have another result (DNS rebinding).
 
-urllib3 is not given the target of a request, because it logs targets, and their queries contain tokens. The
-target is passed among the header fields under the name `TARGET`, which no real field can have.
+Requests are sent by these connections and not by the pools of urllib3, which log the targets of requests, and
+with them the tokens in their queries, and take a fifth of the CPU time of a small request.
 """
 
 from __future__ import annotations
@@ -14,33 +14,28 @@ import http
 import http.client
 import socket
 import ssl
-import threading
 import time
-import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import urllib3
 import urllib3.connection
 import urllib3.exceptions
 
 from ipfs_dataset_core import TransportError, TransportTimeoutError, time_left
-from ipfs_dataset_plugins.http.address_filter import EVERYWHERE
-from ipfs_dataset_plugins.http.endpoint import netloc
+from ipfs_dataset_plugins.http.address_filter import EVERYWHERE, AddressFilter
+from ipfs_dataset_plugins.http.endpoint import Origin, netloc
 from ipfs_dataset_plugins.http.errors import translated
-from ipfs_dataset_plugins.http.response import Body, Response
+from ipfs_dataset_plugins.http.response import Response
 from ipfs_dataset_plugins.http.transfer import send
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from urllib3.connection import HTTPConnection
 
-    from ipfs_dataset_plugins.http.address_filter import AddressFilter
+Server = tuple[Origin, AddressFilter]
+"""Where a request is sent, and the IP addresses that the server may have."""
 
-TARGET = ":target"
-# If more threads read at once, some of them open a connection for each request.
-MAX_IDLE_CONNECTIONS = 32
-_NO_RETRIES = urllib3.Retry(total=False, redirect=False)
+# What the classes below raise where there is no response.
+FAILURES = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, ValueError)
 
 
 class Address(NamedTuple):
@@ -166,7 +161,7 @@ def connect_unix(path: str, seconds: float) -> socket.socket:
 
 
 class Connection(urllib3.connection.HTTPConnection):
-    """A connection to a server, or to the proxy through which it is reached.
+    """A connection to a server, or to the proxy through which it is reached; the first request opens it.
 
     Args:
         allowed: The addresses that may be connected to. The user has chosen the proxy, so it may be anywhere.
@@ -174,7 +169,10 @@ class Connection(urllib3.connection.HTTPConnection):
         opened: The connections that are open, to which this belongs while it is.
 
     Attributes:
+        server: The server; None for none in particular.
         peer: The IP address and port of the server; None behind a proxy or a unix socket.
+        base: What precedes the path in a request to a proxy that gets whole URLs, because there is no tunnel.
+        proxy_fields: The header fields for that proxy.
         on_connected: Called once there is a connection, before a TLS handshake; None for nothing.
     """
 
@@ -185,17 +183,63 @@ class Connection(urllib3.connection.HTTPConnection):
         *arguments: Any,
         allowed: AddressFilter = EVERYWHERE,
         unix: str | None = None,
-        opened: set[HTTPConnection] | None = None,
+        opened: set[Connection] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self.allowed = allowed
-        self._opened: set[HTTPConnection] = set() if opened is None else opened
+        self.server: Server | None = None
+        self._opened: set[Connection] = set() if opened is None else opened
         self.peer: tuple[str, int] | None = None
+        self.base = ""
+        self.proxy_fields: Mapping[str, str] = {}
         self.on_connected: Callable[[], None] | None = None
         self._unix = unix
-        self._target = ""
         self._was_cut = False
+
+    def exchange(
+        self,
+        method: str,
+        target: str,
+        fields: Mapping[str, str],
+        pieces: Sequence[bytes] = (),
+        *,
+        seconds: float,
+        what: str,
+    ) -> Response:
+        """Sends a request and returns the response, whose body has not been read.
+
+        Args:
+            method: GET, HEAD or POST.
+            target: Path and query.
+            fields: The header fields, Host among them.
+            pieces: The pieces of the body.
+            seconds: The longest single wait.
+            what: What errors call the request.
+
+        Raises:
+            TransportError: There was no response. The connection is closed.
+        """
+        self.timeout = seconds
+        self._was_cut = False
+        try:
+            if self.sock is not None:
+                self.sock.settimeout(seconds)
+            # Not `request`, which looks for header fields that are always here.
+            self.putrequest(method, self.base + target, skip_host=True, skip_accept_encoding=True)
+            for name, value in (*fields.items(), *self.proxy_fields.items()):
+                self.putheader(name, value)
+            self.endheaders()
+            if pieces:
+                self.send(pieces)
+            response: Response = self.getresponse()
+        except FAILURES as error:
+            self.close()
+            raise translated(error, what) from error
+        except BaseException:
+            self.close()
+            raise
+        return response
 
     def close(self) -> None:
         """Closes the socket, if there is one."""
@@ -247,18 +291,6 @@ class Connection(urllib3.connection.HTTPConnection):
                 retryable=answer.status >= http.HTTPStatus.INTERNAL_SERVER_ERROR,
             )
 
-    def request(
-        self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any
-    ) -> None:
-        """Sends a request as urllib3 does, for the target that is among the header fields."""
-        fields = dict(headers)
-        self._target, self._was_cut = fields.pop(TARGET), False
-        super().request(method, url, body=body, headers=fields, **options)
-
-    def putrequest(self, method: str, url: str, *arguments: Any, **options: Any) -> None:
-        """Starts a request for the target."""
-        super().putrequest(method, self._target, *arguments, **options)
-
     def send(self, data: Any) -> None:
         """Sends bytes, or pieces of bytes one after the other.
 
@@ -282,8 +314,10 @@ class Connection(urllib3.connection.HTTPConnection):
         # Not the method of urllib3, which would wrap the response.
         response = http.client.HTTPConnection.getresponse(self)
         if self._was_cut and (sock := self.sock) is not None:
+            # Not `close`, which would close the response too.
             self.sock = None
             sock.close()
+            self._opened.discard(self)
         return response
 
 
@@ -308,209 +342,6 @@ class SecureConnection(Connection, urllib3.connection.HTTPSConnection):
         except OSError:
             pass
         return False
-
-
-class IdleConnections:
-    """The idle connections of all pools of one client; any number of threads may use them.
-
-    The pools of urllib3 limit the connections to one server. A subdomain gateway has a host for each CID, so
-    only a limit for all of them together is one.
-
-    Args:
-        most: How many are kept at the most, if more than `MAX_IDLE_CONNECTIONS`.
-        spare_seconds: For how long to try to open a second connection beside that of the first request;
-            None opens none.
-
-    Attributes:
-        opened: All connections that are open, those in use too. They are closed when this is collected as
-            garbage: were they part of that garbage, their sockets could be finalized first, still open.
-        spare_seconds: None once that has begun, too.
-        spare: The server, and the thread that opens that connection, until a request has waited for it.
-    """
-
-    def __init__(
-        self, spare_seconds: float | None = None, most: int = MAX_IDLE_CONNECTIONS
-    ) -> None:
-        self._most = max(most, MAX_IDLE_CONNECTIONS)
-        self.opened: set[HTTPConnection] = set()
-        weakref.finalize(self, _close_all, self.opened)
-        self.spare_seconds = spare_seconds
-        self.spare: tuple[Hashable, threading.Thread] | None = None
-        self._idle: list[tuple[Hashable, HTTPConnection]] = []
-        self._closed = False
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._idle)
-
-    def take(self, server: Hashable) -> HTTPConnection | None:
-        """Returns the connection to a server that was used last; None if there is none.
-
-        Connections that the server has closed, or on which it has sent something, are closed.
-        """
-        while (connection := self._newest(server)) is not None:
-            if connection.is_connected:
-                return connection
-            connection.close()
-        spare = self.spare
-        if spare is not None and spare[0] == server:
-            self.spare = None
-            # It was begun earlier than any other could be.
-            spare[1].join(min(time_left(), threading.TIMEOUT_MAX))
-            return self.take(server)
-        return None
-
-    def keep(self, server: Hashable, connection: HTTPConnection) -> None:
-        """Keeps a connection for the next request; if there are too many, the oldest is closed."""
-        if connection.is_closed:
-            return
-        surplus = connection
-        with self._lock:
-            if not self._closed:
-                self._idle.append((server, connection))
-                if len(self._idle) <= self._most:
-                    return
-                surplus = self._idle.pop(0)[1]
-        surplus.close()
-
-    def close(self) -> None:
-        """Closes all connections, and those that are kept later."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for _, connection in idle:
-            connection.close()
-
-    def _newest(self, server: Hashable) -> HTTPConnection | None:
-        with self._lock:
-            for at in range(len(self._idle) - 1, -1, -1):
-                if self._idle[at][0] == server:
-                    return self._idle.pop(at)[1]
-        return None
-
-
-def _close_all(connections: set[HTTPConnection]) -> None:
-    for connection in list(connections):
-        connection.close()
-
-
-class _SharedPool(urllib3.HTTPConnectionPool):
-    """A pool whose idle connections are shared with all pools of a client.
-
-    Args:
-        idle: The idle connections.
-        allowed: The addresses that may be connected to.
-    """
-
-    def __init__(
-        self,
-        *arguments: Any,
-        idle: IdleConnections,
-        allowed: AddressFilter = EVERYWHERE,
-        **options: Any,
-    ) -> None:
-        super().__init__(*arguments, allowed=allowed, opened=idle.opened, **options)
-        self._idle = idle
-        self._server = (self.scheme, self.host, self.port, self.proxy, allowed)
-
-    def _get_conn(self, timeout: float | None = None) -> Any:
-        connection: Any = self._idle.take(self._server)
-        if connection is None:
-            connection = self._new_conn()
-            if self._idle.spare_seconds is not None and self.proxy is None:
-                connection.on_connected = self._start_spare
-        return connection
-
-    def _put_conn(self, conn: Any) -> None:
-        if conn is not None:
-            self.keep(conn)
-
-    def keep(self, connection: HTTPConnection) -> None:
-        """Keeps a connection for the next request to this server."""
-        self._idle.keep(self._server, connection)
-
-    def send(
-        self,
-        method: str,
-        target: str,
-        fields: Mapping[str, str],
-        pieces: Sequence[bytes],
-        *,
-        url: str,
-        timeout: float,
-        what: str,
-        secrets: Callable[[], Iterable[str]],
-    ) -> Body:
-        """Sends a request and returns the response, whose body has not been read.
-
-        Args:
-            method: GET, HEAD or POST.
-            target: What the request line has.
-            fields: The header fields.
-            pieces: The pieces of the body.
-            url: What urllib3 is given in place of the target: the server's root, for a proxy with its name.
-            timeout: The longest single wait in seconds.
-            what: What errors call the request.
-            secrets: As in `Body`.
-
-        Raises:
-            TransportError: There was no response.
-        """
-        body: Any = [pieces] if pieces else None
-        try:
-            response: Any = self.urlopen(
-                method,
-                url,
-                body=body,
-                headers={**fields, TARGET: target},
-                retries=_NO_RETRIES,
-                redirect=False,
-                assert_same_host=False,
-                timeout=urllib3.Timeout(connect=timeout, read=timeout),
-                preload_content=False,
-                decode_content=False,
-            )
-        except (
-            OSError,
-            http.client.HTTPException,
-            urllib3.exceptions.HTTPError,
-            ValueError,
-        ) as error:
-            raise translated(error, what) from error
-        return Body(response, self.keep, what, secrets)
-
-    def _start_spare(self) -> None:
-        """Starts opening the connection of the second request, while the first waits for its answer.
-
-        Not before the first is connected: a server may serve one connection after the other.
-        """
-        seconds, self._idle.spare_seconds = self._idle.spare_seconds, None
-        if seconds is not None:
-            spare: Any = self._new_conn()
-            spare.timeout = seconds
-            thread = threading.Thread(target=self._open_spare, args=(spare,), daemon=True)
-            thread.start()  # first: another thread may wait for it at once
-            self._idle.spare = self._server, thread
-
-    def _open_spare(self, spare: Any) -> None:
-        try:
-            spare.connect()
-        except (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, ValueError):
-            spare.close()  # where the server cannot be reached, the request that waits fails, too
-        else:
-            self.keep(spare)
-
-
-class Pool(_SharedPool):
-    """Connections without TLS."""
-
-    ConnectionCls: Any = Connection
-
-
-class SecurePool(_SharedPool, urllib3.HTTPSConnectionPool):
-    """Connections with TLS."""
-
-    ConnectionCls: Any = SecureConnection
 
 
 def _no_connection(reason: object) -> TransportError:

@@ -1,7 +1,7 @@
 """Proxies and TLS certificates from environment variables, as requests reads them.
 
 ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` determine the proxies, ``REQUESTS_CA_BUNDLE``
-and ``CURL_CA_BUNDLE`` the certificate authorities. The variables are read once for each server. requests
+and ``CURL_CA_BUNDLE`` the certificate authorities. The variables are read for each new connection. requests
 itself sends nothing, which would take more than twice the CPU time. Credentials in ``.netrc`` are not used.
 """
 
@@ -16,35 +16,37 @@ import certifi
 import requests
 import requests.adapters
 import requests.utils
+import urllib3
 from urllib3.exceptions import HTTPError
 
 from ipfs_dataset_core import AddressError, MissingDependencyError, redacted
-from ipfs_dataset_plugins.http.connection import MAX_IDLE_CONNECTIONS, Pool, SecurePool
+from ipfs_dataset_plugins.http.connection import Connection, SecureConnection
 from ipfs_dataset_plugins.http.endpoint import is_loopback, netloc
 
 if TYPE_CHECKING:
     from ipfs_dataset_plugins.http.address_filter import AddressFilter
-    from ipfs_dataset_plugins.http.connection import IdleConnections
     from ipfs_dataset_plugins.http.endpoint import Origin
 
 _MAX_ADAPTERS = 16
+# A subdomain gateway has a host, and therefore a pool, for each CID.
+_MAX_POOLS = 64
 
 
 class Environment:
-    """Creates connection pools with the proxies and certificates of the environment.
+    """Makes connections with the proxies and certificates of the environment.
 
     Args:
-        idle: The idle connections that the pools share.
+        opened: As for `Connection`.
     """
 
-    def __init__(self, idle: IdleConnections) -> None:
-        self._idle = idle
+    def __init__(self, opened: set[Connection]) -> None:
+        self._opened = opened
         self._session = requests.Session()
         self._adapters: dict[AddressFilter, _Adapter] = {}
         self._tls = functools.cache(_tls_context)
 
-    def pool(self, origin: Origin, allowed: AddressFilter) -> Pool | SecurePool:
-        """Returns a pool of connections to a server.
+    def connection(self, origin: Origin, allowed: AddressFilter) -> Connection:
+        """Returns a new connection to a server, or to the proxy through which it is reached.
 
         Args:
             origin: The server.
@@ -79,30 +81,51 @@ class Environment:
                 f"The environment names the proxy {_shown(found)!r}, which cannot be used: write it as "
                 "http://, https://, socks5:// or socks5h://HOST:PORT, or name the host in NO_PROXY"
             ) from None
-        return pool  # type: ignore[no-any-return]
+        connection: Connection = pool._new_conn()  # noqa: SLF001 - what a pool is for
+        if pool.proxy is not None and origin.scheme == "http":
+            connection.base = f"http://{origin.host_field}"
+            connection.proxy_fields = pool.proxy_headers
+        elif pool.proxy is not None:
+            connection.set_tunnel(
+                *(netloc(origin.host, None), origin.port, pool.proxy_headers),
+                scheme="https" if pool.proxy.scheme == "https" else "http",
+            )
+        return connection
 
     def _adapter(self, allowed: AddressFilter) -> _Adapter:
         if allowed not in self._adapters:
             if len(self._adapters) >= _MAX_ADAPTERS:
                 self._adapters.clear()
-            self._adapters[allowed] = _Adapter(self._idle, allowed, self._tls)
+            self._adapters[allowed] = _Adapter(self._opened, allowed, self._tls)
         return self._adapters[allowed]
 
 
+class _Pool(urllib3.HTTPConnectionPool):
+    """Makes connections without TLS."""
+
+    ConnectionCls: Any = Connection
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    """Makes connections with TLS."""
+
+    ConnectionCls: Any = SecureConnection
+
+
 class _Adapter(requests.adapters.HTTPAdapter):
-    """Makes requests create pools with shared idle connections, filtered addresses and one TLS context.
+    """Makes requests create connections with filtered addresses and one TLS context.
 
     Args:
-        idle: The idle connections that the pools share.
+        opened: As for `Connection`.
         allowed: The addresses that may be connected to.
         tls: Returns the TLS context for certificate authorities and a client certificate.
     """
 
-    def __init__(self, idle: IdleConnections, allowed: AddressFilter, tls: Any) -> None:
-        self._options: dict[str, Any] = {"idle": idle, "allowed": allowed}
+    def __init__(self, opened: set[Connection], allowed: AddressFilter, tls: Any) -> None:
+        self._options: dict[str, Any] = {"opened": opened, "allowed": allowed}
         self._tls = tls
-        super().__init__(pool_connections=MAX_IDLE_CONNECTIONS)
-        self._set_pool_classes(self.poolmanager, Pool, SecurePool)
+        super().__init__(pool_connections=_MAX_POOLS)
+        self._set_pool_classes(self.poolmanager, _Pool, _SecurePool)
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         """Returns the manager of the pools for servers behind a proxy."""
@@ -119,7 +142,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
             verify = self._verify()
             options["proxy_ssl_context"] = self._tls(verify, None)
         manager = super().proxy_manager_for(proxy, **options)
-        self._set_pool_classes(manager, Pool, SecurePool)
+        self._set_pool_classes(manager, _Pool, _SecurePool)
         return manager
 
     def build_connection_pool_key_attributes(

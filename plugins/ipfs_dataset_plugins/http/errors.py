@@ -52,10 +52,10 @@ def error_for_status(
     if "challenge" in headers.get("cf-mitigated", ""):
         return TransportError(f"{message} (this service is for browsers: name another)", final=True)
     if status == http.HTTPStatus.TOO_MANY_REQUESTS:
-        sunset = _timestamp(headers.get("Sunset"))
+        sunset = _timestamp(headers.get("sunset"))
         if sunset is not None and sunset < time.time():
             return TransportError(f"{message} (this service has ended: name another)", final=True)
-        return RateLimitedError(message, retry_after=retry_after(headers.get("Retry-After")))
+        return RateLimitedError(message, retry_after=retry_after(headers.get("retry-after")))
     return TransportError(message, retryable=status in _RETRYABLE_STATUS)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import urllib3
 from urllib3.contrib.socks import SOCKSConnection
 
 from ipfs_dataset_plugins.http.connection import (
     Connection,
-    Pool,
     SecureConnection,
-    SecurePool,
     allowed_addresses,
 )
 
@@ -38,13 +37,13 @@ class SecureSocksConnection(SocksConnection, SecureConnection):
     """The same with TLS."""
 
 
-class SocksPool(Pool):
-    """Connections without TLS."""
+class SocksPool(urllib3.HTTPConnectionPool):
+    """Makes connections without TLS."""
 
-    ConnectionCls = SocksConnection
+    ConnectionCls: Any = SocksConnection
 
 
-class SecureSocksPool(SecurePool):
-    """Connections with TLS."""
+class SecureSocksPool(urllib3.HTTPSConnectionPool):
+    """Makes connections with TLS."""
 
-    ConnectionCls = SecureSocksConnection
+    ConnectionCls: Any = SecureSocksConnection

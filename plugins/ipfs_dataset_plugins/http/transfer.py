@@ -23,6 +23,8 @@ _MIN_WAIT_SECONDS = 0.001
 # Bodies from this size on are sent by `sendmsg`; smaller ones fit into the buffer of the socket anyway.
 _LARGE_BYTES = 1 << 20
 _SLICE_BYTES = 1 << 16
+# The header and the first bytes of the body arrive together; a small block arrives as a whole.
+_BUFFER_BYTES = 16384
 _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
 _MAX_PIECES = os.sysconf("SC_IOV_MAX") if _HAS_SENDMSG else 0
 
@@ -90,6 +92,10 @@ class SocketReader(TransferRate, io.RawIOBase):
         received = self._receive(buffer)
         self.end_wait(received)
         return received
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """Returns this file with a buffer, as `http.client.HTTPResponse` takes it from a socket."""
+        return io.BufferedReader(self, _BUFFER_BYTES)
 
     def readable(self) -> bool:
         return True

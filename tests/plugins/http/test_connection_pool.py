@@ -13,11 +13,10 @@ from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
-from urllib3.connection import HTTPConnection
 
 from ipfs_dataset_core import Options
 from ipfs_dataset_plugins.http.client import HTTPClient
-from ipfs_dataset_plugins.http.connection import MAX_IDLE_CONNECTIONS, IdleConnections
+from ipfs_dataset_plugins.http.connection_pool import MAX_IDLE_CONNECTIONS
 from ipfs_dataset_plugins.http.endpoint import parse_endpoint
 from tests.support.fetching import PATIENT_SECONDS
 from tests.support.http_server import FaultServer, Plan, redirect
@@ -255,30 +254,19 @@ def test_threads_share_the_idle_connections_and_keep_no_more_than_allowed(server
         assert made.idle == MAX_IDLE_CONNECTIONS
 
 
-def test_the_oldest_connection_gives_way_whoever_it_leads_to():
-    pairs = []
-
-    def connected():
-        ours, theirs = socket.socketpair()
-        pairs.append(theirs)
-        connection = HTTPConnection("x.example")
-        connection.sock = ours
-        return connection
-
-    kept = IdleConnections()
+def test_the_oldest_connection_gives_way_whoever_it_leads_to(server):
     with ExitStack() as stack:
-        for number in range(MAX_IDLE_CONNECTIONS + 1):
-            kept.keep(number, connected())
-            stack.enter_context(pairs[-1])
-        assert kept.take(0) is None
-        assert pairs[0].recv(1) == b""
-        second = kept.take(1)
-        assert second is not None
-        kept.keep(1, second)
-        assert kept.take(1) is second
-        kept.keep(1, second)
-        kept.close()
-        assert pairs[1].recv(1) == b""
+        servers = [
+            stack.enter_context(FaultServer(lambda _: Plan(body=DATA)))
+            for _ in range(MAX_IDLE_CONNECTIONS + 1)
+        ]
+        made = stack.enter_context(closing(client(server)))
+        for other in servers:
+            assert made.send("GET", f"{other.url}/x", "x").read_all(len(DATA)) == DATA
+        assert made.idle == MAX_IDLE_CONNECTIONS
+        for other in (servers[1], servers[0]):
+            assert made.send("GET", f"{other.url}/x", "x").read_all(len(DATA)) == DATA
+        assert (servers[1].connections, servers[0].connections) == (1, 2)
 
 
 @pytest.mark.usefixtures("resolver")
@@ -289,7 +277,6 @@ def test_a_subdomain_gateway_has_a_host_for_each_cid_and_few_pools_and_connectio
                 body = made.send("GET", f"http://{number}.ipfs.gw.example:{server.port}/", "x")
                 assert body.read_all(10) == b"ok"
             assert made.idle == MAX_IDLE_CONNECTIONS
-            assert len(made._pools) <= 64
         assert len({request.headers["host"] for request in server.requests}) == 150
 
 
@@ -317,7 +304,7 @@ def test_descriptors_may_have_high_numbers(server):
             for _ in range(1100):
                 stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
             assert ask(made) == ask(made) == DATA
-            assert made._idle._idle[0][1].sock.fileno() > 1024
+            assert made._connections._idle[0].sock.fileno() > 1024
         assert server.connections == 1
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
