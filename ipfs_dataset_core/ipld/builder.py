@@ -43,10 +43,10 @@ class Cut(Protocol):
 _MOST_PIECES = 1024
 # Bytes that are searched at once for leaves that are found by their content.
 _BUFFER_BYTES = 4 << 20
-# Batches of leaves that another thread hashes, or has hashed, while the next batch is written.
-_HASHED_AHEAD = 2
-# Bytes of leaves that are handed to that thread at once: to wake it takes as long as to hash 100 KB.
-_HASHED_AT_ONCE = 2 << 20
+# Bytes of leaves that the thread that computes the digest of a file is given at once: to wake it, and to wait
+# until it may run, takes as long as to hash 100 KB. It may be so many times as many bytes behind.
+_DIGESTED_AT_ONCE = 4 << 20
+_DIGESTED_LATER = 2
 # Bytes. Kubo has the same limit, which leaves room for the frame of a leaf in a block of 2 MiB.
 _MAX_CHUNK = (2 << 20) - 256
 # Directories inside each other; building them recurses.
@@ -188,12 +188,6 @@ class _Child(NamedTuple):
     tsize: int
 
 
-class _Leaf(NamedTuple):
-    cid: CID
-    block: bytes
-    size: int
-
-
 class FileBuilder:
     """Builds one file from bytes written in pieces of any size.
 
@@ -204,8 +198,7 @@ class FileBuilder:
     Args:
         profile: The import profile.
         emit: Receives each block with its CID.
-        hashing: Has one thread, which hashes leaves while the next ones are written; None hashes them at
-            once.
+        hashing: Has one thread, which computes the digest beside the writing; None computes it at once.
         cut: Finds leaves by their content; needed where that is the profile's chunker.
         with_digest: Whether to compute the SHA-256 of the file, beside that of its leaves; see `digest`.
 
@@ -227,18 +220,13 @@ class FileBuilder:
         self._cut = cut
         self._profile = profile
         self._emit = emit
-        self._hashing = hashing
-        self._leaves = _LeafHasher(profile, with_digest=with_digest)
-        # Leaves that are complete, and wait until they are worth waking the other thread.
-        self._payloads: list[bytes] = []
-        self._payload_bytes = 0
+        self._digest = _FileDigest(hashing) if with_digest else None
         # What the next leaf starts with, uncopied until it is complete.
         self._pieces: list[bytes] = []
         # The same, where leaves are found by their content.
         self._buffer = bytearray()
         self._filled = 0
         self._complete = 0
-        self._hashed: deque[Future[list[_Leaf]]] = deque()
         self._levels: list[list[_Child]] = [[]]
 
     @property
@@ -330,8 +318,6 @@ class FileBuilder:
                 self._end_leaf()
         elif not self._complete:
             self._add_leaves([b""])
-        self._hash_leaves()
-        self._emit_hashed(0)
         level = 0
         while level < len(self._levels) - 1 or len(self._levels[level]) > 1:
             if self._levels[level]:
@@ -340,29 +326,25 @@ class FileBuilder:
         root = self._levels[level][0]
         return Built(CID.from_bytes(root.cid), root.size, root.tsize)
 
-    def _add_leaves(self, payloads: list[bytes]) -> None:
-        size = sum(map(len, payloads))
-        self._complete += size
-        self._payloads += payloads
-        self._payload_bytes += size
-        if self._hashing is None or self._payload_bytes >= _HASHED_AT_ONCE:
-            self._hash_leaves()
+    def _add_leaves(self, payloads: Iterable[bytes]) -> None:
+        for payload in payloads:
+            self._add_leaf(payload)
 
-    def _hash_leaves(self) -> None:
-        """Hashes the leaves that are complete, or hands them to the other thread."""
-        payloads, self._payloads, self._payload_bytes = self._payloads, [], 0
-        if self._hashing is None:
-            for leaf in self._leaves.hashed(payloads):
-                self._add_leaf(leaf)
-        elif payloads:
-            self._hashed.append(self._hashing.submit(self._leaves.hashed, payloads))
-            self._emit_hashed(_HASHED_AHEAD)
-
-    def _emit_hashed(self, most: int) -> None:
-        """Emits leaves from the other thread, until at most `most` batches are left there."""
-        while len(self._hashed) > most:
-            for leaf in self._hashed.popleft().result():
-                self._add_leaf(leaf)
+    def _add_leaf(self, payload: bytes) -> None:
+        self._complete += len(payload)
+        hashed: hashlib._Hash | None = None
+        if self._profile.raw_leaves:
+            block = payload
+            hashed = hashlib.sha256(block)
+            cid = CID(1, RAW, SHA2_256_PREFIX + hashed.digest())
+        else:
+            prefix, suffix = leaf_frame(NodeType.FILE, len(payload))
+            block = b"".join((prefix, payload, suffix))
+            cid = make_cid(block, DAG_PB, self._profile.cid_version)
+        if self._digest is not None:
+            self._digest.add(payload, hashed)
+        self._emit(cid, block)
+        self._add(0, _Child(cid.to_bytes(), len(payload), len(block)))
 
     @property
     def digest(self) -> bytes:
@@ -371,13 +353,9 @@ class FileBuilder:
         Raises:
             ExportError: The builder was made without `with_digest`.
         """
-        if self._leaves.digest is None:
+        if self._digest is None:
             raise ExportError("The builder computes no digest; pass with_digest=True")
-        return self._leaves.digest.digest()
-
-    def _add_leaf(self, leaf: _Leaf) -> None:
-        self._emit(leaf.cid, leaf.block)
-        self._add(0, _Child(leaf.cid.to_bytes(), leaf.size, len(leaf.block)))
+        return self._digest.value()
 
     def _add(self, level: int, child: _Child) -> None:
         if level == len(self._levels):
@@ -399,41 +377,53 @@ class FileBuilder:
         self._add(level + 1, _Child(cid.to_bytes(), sum(sizes), tsize))
 
 
-class _LeafHasher:
-    """Makes the leaves of one file, in order, and where that is wanted the SHA-256 of the file.
+class _FileDigest:
+    """The SHA-256 of one file, computed while it is written.
 
     Args:
-        profile: How leaves become blocks.
-        with_digest: Whether to compute the SHA-256 of the file.
+        hashing: Has one thread, which computes it; None computes it at once.
     """
 
-    def __init__(self, profile: Profile, *, with_digest: bool) -> None:
-        self._profile = profile
-        self._with_digest = with_digest
-        self.digest: hashlib._Hash | None = None
+    def __init__(self, hashing: Executor | None) -> None:
+        self._hashing = hashing
+        self._hash: hashlib._Hash | None = None
+        # To wake the other thread takes a while, so it is given many leaves at once.
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._under_way: deque[Future[None]] = deque()
 
-    def hashed(self, payloads: list[bytes]) -> list[_Leaf]:
-        """Returns the blocks of the next leaves, hashed."""
-        leaves = []
-        for payload in payloads:
-            if self._profile.raw_leaves:
-                digest = hashlib.sha256(payload)
-                cid = CID(1, RAW, SHA2_256_PREFIX + digest.digest())
-                leaves.append(_Leaf(cid, payload, len(payload)))
-            else:
-                digest = None
-                prefix, suffix = leaf_frame(NodeType.FILE, len(payload))
-                block = b"".join((prefix, payload, suffix))
-                cid = make_cid(block, DAG_PB, self._profile.cid_version)
-                leaves.append(_Leaf(cid, block, len(payload)))
-            if not self._with_digest:
-                continue
-            if self.digest is not None:
-                self.digest.update(payload)
-            else:
-                # The file starts with its first leaf, whose hash is computed already where it is raw.
-                self.digest = hashlib.sha256(payload) if digest is None else digest
-        return leaves
+    def add(self, leaf: bytes, hashed: hashlib._Hash | None) -> None:
+        """Appends a leaf, with its own SHA-256 where that was computed."""
+        if self._hash is None:
+            # The file starts with its first leaf.
+            self._hash = hashlib.sha256(leaf) if hashed is None else hashed
+        elif self._hashing is None:
+            self._hash.update(leaf)
+        else:
+            self._waiting.append(leaf)
+            self._waiting_bytes += len(leaf)
+            if self._waiting_bytes >= _DIGESTED_AT_ONCE:
+                self._start(self._hash, self._hashing)
+
+    def _start(self, found: hashlib._Hash, hashing: Executor) -> None:
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        while len(self._under_way) >= _DIGESTED_LATER:
+            self._under_way.popleft().result()
+        self._under_way.append(hashing.submit(_update, found, waiting))
+
+    def value(self) -> bytes:
+        """Returns the digest of what was added; it is the last call."""
+        assert self._hash is not None
+        while self._under_way:
+            self._under_way.popleft().result()
+        _update(self._hash, self._waiting)
+        self._waiting.clear()
+        return self._hash.digest()
+
+
+def _update(found: hashlib._Hash, leaves: list[bytes]) -> None:
+    for leaf in leaves:
+        found.update(leaf)
 
 
 def build_directory(entries: Iterable[tuple[str, Built]], profile: Profile, emit: Emit) -> Built:

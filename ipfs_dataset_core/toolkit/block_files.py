@@ -8,6 +8,7 @@ folder is followed and nothing but regular files is opened, for others may write
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 from ipfs_dataset_core.errors import IPFSDatasetError, LimitError
@@ -16,7 +17,7 @@ from ipfs_dataset_core.options import Limits
 from ipfs_dataset_core.toolkit.shared_folder import STALE_SECONDS, PlainFolder, Shelves
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from ipfs_dataset_core.toolkit.shared_folder import Entry, Folder
@@ -95,6 +96,16 @@ class BlockFiles:
             OSError: It cannot be written, or something that is no regular file stands there.
         """
         return self.shelves.write(block_name(cid), block)
+
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[CID, bytes], bool]]:
+        """Gives what stores blocks as `write` does, and keeps the folder open from one to the next.
+
+        Raises:
+            OSError: The folder cannot be opened.
+        """
+        with self.shelves.opened() as write:
+            yield lambda cid, block: write(block_name(cid), block)
 
     def sync(self) -> None:
         """Waits until what this object wrote is on the disk, where it is `durable`.

@@ -19,7 +19,7 @@ import stat
 import threading
 import time
 import weakref
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ from ipfs_dataset_core.toolkit.shared_folder import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 MARK = "CACHEDIR.TAG"
 _MARK_LINES = (
@@ -239,8 +239,20 @@ class StoreFolder:
             AddressError: A cache was made here in the meantime.
             OSError: It cannot be written.
         """
+        with self.opened() as write:
+            write(cid, block)
+
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[CID, bytes], bool]]:
+        """Gives what stores blocks, each of which stays until `close`, and from then on if it is pinned.
+
+        Raises:
+            AddressError: A cache was made here in the meantime.
+            OSError: The folder cannot be opened, or a block not be written.
+        """
         self._begin()
-        self.blocks.write(cid, block)
+        with self.blocks.opened() as write:
+            yield write
 
     def pin(self, cid: CID, name: str = "") -> None:
         """Records the root of a DAG whose blocks are all here; they and the pin then survive a power cut.

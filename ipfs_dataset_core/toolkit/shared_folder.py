@@ -19,7 +19,8 @@ import secrets
 import stat
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -31,7 +32,7 @@ else:
     import fcntl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import IO
 
 TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}")
@@ -141,6 +142,8 @@ class Directory:
             self._check_regular(name)
         try:
             descriptor = os.open(self._name(name), _READ, dir_fd=self._descriptor)
+        except FileNotFoundError:
+            raise
         except OSError:
             self._check_regular(name)  # a better message for links and sockets
             raise
@@ -185,8 +188,7 @@ class Directory:
             NotRegularError: A link or something else that is no file stands there; it is left as it is.
             OSError: It cannot be written; nothing is left behind.
         """
-        if self.status(name) is not None:
-            self._check_regular(name)
+        self._check_regular(name)
         aside = self._write_aside(data, 0o666, durable=durable)
         try:
             os.replace(
@@ -448,7 +450,23 @@ class Shelves:
             NotRegularError: A link or something else that is no file stands there; it is left as it is.
             OSError: It cannot be written.
         """
-        with self._shelf(name, make=True) as shelf:
+        with self.opened() as write:
+            return write(name, data)
+
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[str, bytes], bool]]:
+        """Gives what writes files as `write` does, and keeps the directory open from one to the next.
+
+        Each call of the system is a moment in which another thread of Python may take over.
+
+        Raises:
+            OSError: The directory cannot be opened.
+        """
+        with self._top(make=True) as top:
+            yield partial(self._write, top)
+
+    def _write(self, top: Directory, name: str, data: bytes) -> bool:
+        with top.enter(_shelf_of(name), make=True) as shelf:
             if _holds(shelf, name, data):
                 return False
             if _shelf_of(name) not in self._cleared:
@@ -516,9 +534,9 @@ class Shelves:
         with self._folder.open(make=make) as folder:
             return folder.enter(self._directory, make=make)
 
-    def _shelf(self, name: str, *, make: bool = False) -> Directory:
-        with self._top(make=make) as top:
-            return top.enter(_shelf_of(name), make=make)
+    def _shelf(self, name: str) -> Directory:
+        with self._top() as top:
+            return top.enter(_shelf_of(name))
 
 
 def _shelf_of(name: str) -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ipfs_dataset_core.errors import LimitError
 from ipfs_dataset_core.ipld import CID, DAG_PB, RAW, make_cid
+from ipfs_dataset_core.toolkit import shared_folder
 from ipfs_dataset_core.toolkit.block_files import BlockFiles, is_block_name
 from tests.support.builders import noise
 
@@ -152,3 +153,24 @@ def test_a_writer_killed_in_the_middle_leaves_no_wrong_block(tmp_path):
     for entry in found:
         block = (tmp_path / "blocks" / entry.name[-2:] / entry.name).read_bytes()
         assert CID.parse(entry.name) == make_cid(block, RAW)
+
+
+def test_many_blocks_are_written_with_their_folder_opened_once(files, monkeypatch):
+    opened = []
+    open_directory = shared_folder._open_directory
+
+    def noting(path, name, parent):
+        opened.append(os.path.relpath(path, files.folder.parent))
+        return open_directory(path, name, parent)
+
+    monkeypatch.setattr(shared_folder, "_open_directory", noting)
+    blocks = {make_cid(block, RAW): block for block in (b"%d" % n for n in range(20))}
+    files.write(NAME, BLOCK)
+    opened.clear()
+
+    with files.opened() as write:
+        assert [write(cid, block) for cid, block in blocks.items()] == [True] * 20
+        assert not write(NAME, BLOCK)
+
+    assert opened.count("blocks") == opened.count(".") == 1
+    assert all(files.read(cid) == block for cid, block in blocks.items())

@@ -68,6 +68,9 @@ _crc32: Checksum = zlib.crc32
 _short_adler32: Checksum = zlib.adler32
 _adler32: Checksum = zlib.adler32
 _SHORT = 512
+# Of longer data, both let other threads of Python run, and to get the turn back then takes longer than the
+# checksums: of what is not much longer, they are computed in parts.
+_HELD, _MOST_HELD = 5 << 10, 128 << 10
 with suppress(ImportError):
     from isal import isal_zlib
 
@@ -145,13 +148,18 @@ def _check_sizes(members: list[tuple[str, bytes]], key: bytes) -> None:
 def _checksums(pieces: list[bytes], size: int) -> tuple[int, int]:
     """Returns the CRC-32 and the Adler-32 of the names and contents of a sample, which has `size` bytes."""
     if size <= _SMALL:
-        joined = b"".join(pieces)
-        adler32 = _short_adler32 if len(joined) < _SHORT else _adler32
-        return _crc32(joined, 0), adler32(joined, 1)
+        pieces = [b"".join(pieces)]
     crc, adler = 0, 1
     for piece in pieces:
-        crc = _crc32(piece, crc)
-        adler = (_short_adler32 if len(piece) < _SHORT else _adler32)(piece, adler)
+        length = len(piece)
+        if length <= _HELD or length > _MOST_HELD:
+            crc = _crc32(piece, crc)
+            adler = (_short_adler32 if length < _SHORT else _adler32)(piece, adler)
+            continue
+        view = memoryview(piece).cast("B")
+        for start in range(0, length, _HELD):
+            part = view[start : start + _HELD]
+            crc, adler = _crc32(part, crc), _adler32(part, adler)
     return crc, adler
 
 

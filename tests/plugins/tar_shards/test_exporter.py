@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import random
 import re
 import tarfile
 import zlib
@@ -222,13 +223,16 @@ def _content(archive, member):
 
 
 def test_the_key_is_made_of_names_sizes_and_contents_and_of_nothing_else():
-    (members,) = members_of(published([(b"abc" * 50, 7), {"x": "text"}, b""]))
+    # Checksums of some sizes are computed in parts.
+    lengths = [5119, 5120, 5121, 8000, 10_240, 99_999, 131_072, 131_073]
+    long = [random.Random(length).randbytes(length) for length in lengths]
+    (members,) = members_of(published([(b"abc" * 50, 7), {"x": "text"}, b"", *long, tuple(long)]))
     samples: dict[str, bytes] = {}
     for name, content in members:
         key, _, suffix = name.partition(".")
         text = b"%b\0%d\0" % (suffix.encode(), len(content)) + content
         samples[key] = samples.get(key, b"") + text
-    assert len(samples) == 3
+    assert len(samples) == 4 + len(long)
     for key, text in samples.items():
         assert key == f"{zlib.crc32(text):08x}{zlib.adler32(text):08x}"
 
