@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core import FileSink, SinkFile
 
-    Checksum = Callable[[bytes, int], int]
+    Checksum = Callable[[bytes | memoryview, int], int]
 
 _RECORD = manifest.RECORD
 _ZEROS = bytes(_RECORD)
