@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         DatasetCard as DatasetCard,
         EncodedFile as EncodedFile,
         IPFSDatasetExporter as IPFSDatasetExporter,
+        ValueCodec as ValueCodec,
     )
     from ipfs_dataset.ipfs_dataset import (
         BlockShuffleSampler as BlockShuffleSampler,
@@ -33,7 +34,7 @@ else:
     _MODULE_OF = {
         name: f"{__name__}.{module}"
         for module, names in {
-            "exporter": "DatasetCard EncodedFile IPFSDatasetExporter",
+            "exporter": "DatasetCard EncodedFile IPFSDatasetExporter ValueCodec",
             "ipfs_dataset": (
                 "BlockShuffleSampler DatasetSplit IPFSDataset IPFSIterableDataset MixedDataset "
                 "ShuffleDataset load"

@@ -125,6 +125,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.toolkit.index_cache import index_of as index_of
     from ipfs_dataset_core.toolkit.indexes import (
         Extents as Extents,
+        FilesIndex as FilesIndex,
         NameTable as NameTable,
         RowsIndex as RowsIndex,
         SpanIndex as SpanIndex,
@@ -190,7 +191,7 @@ else:
             "toolkit.image_depth": "has_wide_numbers loses_bits",
             "toolkit.index_cache": "index_of",
             "toolkit.indexes": (
-                "Extents NameTable RowsIndex SpanIndex pack_columns unpack_columns"
+                "Extents FilesIndex NameTable RowsIndex SpanIndex pack_columns unpack_columns"
             ),
             "toolkit.json_values": "parse_json repeated_name unique_names",
         }.items()

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import importlib
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -133,8 +132,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     try:
         parsed = build_parser().parse_args(arguments)
+        from ipfs_dataset.cli.common import divert_prints, output  # noqa: PLC0415 - not for --help
+
+        if arguments is None:
+            divert_prints()
         status = int(parsed.run(parsed))
-        sys.stdout.flush()
+        output().flush()
     except BrokenPipeError:
         _drop_output()
         return 1
@@ -166,8 +169,10 @@ _INTERRUPTED = 130
 
 def _drop_output() -> None:
     """Drops what cannot be written to standard output: Python would try again at its end, and complain."""
+    from ipfs_dataset.cli.common import output  # noqa: PLC0415 - not for --help
+
     try:
-        sys.stdout.flush()
+        output().flush()
     except OSError:
         with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output().fileno())

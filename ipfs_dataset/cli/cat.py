@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
-import sys
 from typing import TYPE_CHECKING
 
-from ipfs_dataset.cli.common import add_source, complain, source_options
+from ipfs_dataset.cli.common import add_source, complain, output, source_options
 
 if TYPE_CHECKING:
     import argparse
@@ -79,9 +78,10 @@ def _write(name: str, data: bytes | ObjectFile, *, as_json: bool) -> None:
             for _ in copy(data, whole):
                 pass
             content = whole.getvalue()
-        print(json.dumps({"name": name, "size": len(content), **_as_text(content)}))
+        shown = {"name": name, "size": len(content), **_as_text(content)}
+        print(json.dumps(shown), file=output())
         return
-    for _ in copy(data, sys.stdout.buffer):
+    for _ in copy(data, output().buffer):
         pass
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ipfs_dataset.cli.common import output
 from ipfs_dataset_core.ipld import PROFILES, get_profile
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     profile = get_profile(arguments.profile)
     built = build_path(arguments.path, profile, _drop, hidden=arguments.hidden)
     found = {"cid": str(built.cid), "bytes": built.size, "profile": profile.name}
-    print(json.dumps(found, indent=2) if arguments.json else built.cid)
+    print(json.dumps(found, indent=2) if arguments.json else built.cid, file=output())
     return 0
 
 

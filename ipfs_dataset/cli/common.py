@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     import argparse
@@ -110,9 +110,28 @@ def source_options(arguments: argparse.Namespace) -> OptionArguments:
     return options
 
 
+class _Output:
+    """Where commands print to, if that is not `sys.stdout` any more."""
+
+    stream: TextIO | None = None
+
+
+def output() -> TextIO:
+    """Returns the standard output of the command, to which plugins do not print; see `divert_prints`."""
+    return _Output.stream or sys.stdout
+
+
+def divert_prints() -> None:
+    """Makes `sys.stdout` the standard error.
+
+    What plugins and their libraries print would stand between the lines of JSON, or in the bytes of a file.
+    """
+    _Output.stream, sys.stdout = sys.stdout, sys.stderr
+
+
 def print_json(value: Any) -> None:
     """Prints a value as JSON."""
-    print(json.dumps(value, indent=2, default=str))
+    print(json.dumps(value, indent=2, default=str), file=output())
 
 
 def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
@@ -131,7 +150,7 @@ def print_line(text: str) -> None:
     """
     from ipfs_dataset_core.errors import printable  # noqa: PLC0415 - not for --help
 
-    print(printable(text).replace("\n", "\\n").replace("\t", "\\t"))
+    print(printable(text).replace("\n", "\\n").replace("\t", "\\t"), file=output())
 
 
 def complain(text: str) -> None:

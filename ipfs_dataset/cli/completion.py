@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, NamedTuple
 
-from ipfs_dataset.cli.common import add_json, print_json
+from ipfs_dataset.cli.common import add_json, output, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"shell": arguments.shell, "script": script})
     else:
-        print(script)
+        print(script, file=output())
     return 0
 
 

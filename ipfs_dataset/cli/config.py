@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ipfs_dataset.cli.common import print_line
+from ipfs_dataset.cli.common import output, print_line
 from ipfs_dataset_core.addressing.object_url import redacted
 from ipfs_dataset_core.addressing.sources import (
     STORE_VARIABLE,
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints every option with its value and its origin, then the addresses that were found."""
     report = describe(os.environ)
     if arguments.json:
-        print(json.dumps(report, indent=2))
+        print(json.dumps(report, indent=2), file=output())
         return 0
     width = max(map(len, report))
     for name, entry in report.items():

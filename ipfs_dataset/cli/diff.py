@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_dataset.cli.common import add_json, add_source, print_json, print_line, source_options
+from ipfs_dataset.cli.common import (
+    add_json,
+    add_source,
+    output,
+    print_json,
+    print_line,
+    source_options,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -41,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         same = f", {found.same:,} equal" if found.same is not None else ""
         print(
             f"{len(found.added):,} added, {len(found.removed):,} removed, {len(found.changed):,} changed"
-            f"{same}; {human_size(found.new_bytes)} of blocks are new, {human_size(found.gone_bytes)} gone"
+            f"{same}; {human_size(found.new_bytes)} of blocks are new, {human_size(found.gone_bytes)} gone",
+            file=output(),
         )
     return 0 if found.identical else 1

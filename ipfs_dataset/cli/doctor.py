@@ -6,7 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset.cli.common import add_source, print_line, source_options
+from ipfs_dataset.cli.common import add_source, output, print_line, source_options
 
 if TYPE_CHECKING:
     import argparse
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = connections_to_published(arguments.address, options, arguments.url)
     found = diagnose(arguments.url, chosen.address, chosen.options, blocks=arguments.blocks)
     if arguments.json:
-        print(json.dumps(found.as_dict(), indent=2))
+        print(json.dumps(found.as_dict(), indent=2), file=output())
     else:
         for line in diagnosis_lines(found):
             print_line(line)

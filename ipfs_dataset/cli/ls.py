@@ -6,7 +6,13 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from ipfs_dataset.cli.common import add_source, print_line, source_options, whole_number
+from ipfs_dataset.cli.common import (
+    add_source,
+    output,
+    print_line,
+    source_options,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -55,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         items = contents.items(arguments.start, in_order=not arguments.unsorted)
         for item in islice(items, arguments.count):
             if arguments.json:
-                print(json.dumps({"name": item.name, "size": item.size}))
+                print(json.dumps({"name": item.name, "size": item.size}), file=output())
             elif arguments.names:
                 print_line(item.name)
             else:

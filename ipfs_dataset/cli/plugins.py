@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset.cli.common import print_line
+from ipfs_dataset.cli.common import output, print_json, print_line
 from ipfs_dataset_core.errors import printable
 from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
 from ipfs_dataset_core.registry.provenance import DISABLE_VARIABLE
@@ -33,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     report = describe(discovery)
     disabled = list(map(str, discovery.disabled))
     if arguments.json:
-        print(json.dumps({**report, "conflicts": conflicts, "disabled": disabled}, indent=2))
+        print_json({**report, "conflicts": conflicts, "disabled": disabled})
     else:
         _print_table(report, verbose=arguments.verbose)
         for conflict in conflicts:
@@ -91,4 +90,4 @@ def _print_table(report: dict[str, list[dict[str, Any]]], *, verbose: bool) -> N
         where = f"{failure['distribution']} {failure['version']} ({failure['entry_point']})"
         print_line(f"failed: {where}: {failure['reason']}")
         if verbose:
-            print(printable(failure["traceback"]))
+            print(printable(failure["traceback"]), file=output())

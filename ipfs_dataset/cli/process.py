@@ -107,9 +107,11 @@ def leave(status: int) -> NoReturn:
     The interpreter's own end takes half a second of computing where PyTorch was imported, and waits for
     threads.
     """
+    from ipfs_dataset.cli.common import output  # noqa: PLC0415 - not for --help
+
     with contextlib.suppress(BaseException):
         atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (output(), sys.stdout, sys.stderr):
         with contextlib.suppress(BaseException):
             stream.flush()
     os._exit(status)

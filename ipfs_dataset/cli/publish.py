@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset.cli.common import add_json, bar, complain, print_json
+from ipfs_dataset.cli.common import add_json, bar, complain, output, print_json
 from ipfs_dataset_core.ipld import PROFILES
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
             {"cid": cid, "as": form, **counts, "sent": uploaded.sent_bytes, "ipns_name": name}
         )
     else:
-        print(cid)
+        print(cid, file=output())
         if sys.stderr.isatty():
             print(f"published as {form}: {uploaded}", file=sys.stderr)
             if name:

@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from ipfs_dataset.cli.common import complain, print_line, whole_number
+from ipfs_dataset.cli.common import complain, output, print_line, whole_number
 
 if TYPE_CHECKING:
     import argparse
@@ -54,11 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     with gateway:
         if arguments.json:
-            print(json.dumps({"url": gateway.url, "cids": list(roots)}), flush=True)
+            print(json.dumps({"url": gateway.url, "cids": list(roots)}), file=output(), flush=True)
         else:
             for root in roots[:10]:
                 print_line(f"{gateway.url}/ipfs/{root}/")
             print(f"{gateway.url} serves until Ctrl-C", file=sys.stderr)
-            sys.stdout.flush()
+            output().flush()
         gateway.serve_forever()
     return 0

@@ -16,6 +16,7 @@ from ipfs_dataset_core.datasets.transforms import sample_transform
 from ipfs_dataset_core.errors import FormatError
 from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
+from ipfs_dataset_core.interfaces.value_codec import checked_codecs
 from ipfs_dataset_core.options import OptionArguments, Options
 from ipfs_dataset_core.reading.connections import connections_to_published
 from ipfs_dataset_core.runtime.short_traceback import short_traceback
@@ -44,7 +45,7 @@ class LoadArguments(OptionArguments, total=False):
     """
 
     decoders: Mapping[str, Decoder]
-    codecs: Sequence[ValueCodec]
+    codecs: ValueCodec | Sequence[ValueCodec]
     allow_pickle: bool
 
 
@@ -81,7 +82,8 @@ def load(
     given_decoders = options.pop("decoders", None)
     decoders = None if given_decoders is None else Decoders(given_decoders)
     exporter_options = ExporterOptions(
-        codecs=tuple(options.pop("codecs", ())), allow_pickle=options.pop("allow_pickle", False)
+        codecs=checked_codecs(options.pop("codecs", ())),
+        allow_pickle=options.pop("allow_pickle", False),
     )
     chosen = Options.from_arguments(options)
     given = cid_or_url if isinstance(cid_or_url, IPFSObject) else IPFSObject(cid_or_url)

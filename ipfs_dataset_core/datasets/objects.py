@@ -416,14 +416,20 @@ def choose_format(obj: IPFSObject, source: ObjectFile | ObjectDirectory) -> Read
         FormatError: The format reads files and the object is a directory, or the other way round.
     """
     chosen = obj.filetype
+    plugin: ReaderPlugin | Reader
     if isinstance(chosen, Reader):
-        return chosen
-    plugin = _detect(obj.url, source) if chosen is None else named_format(obj)
+        # An object of a class that declares nothing may read directories.
+        if chosen.reads == "file":
+            return chosen
+        plugin = chosen
+    else:
+        plugin = _detect(obj.url, source) if chosen is None else named_format(obj)
     is_directory = isinstance(source, ObjectDirectory)
     if is_directory != (plugin.reads == "directory"):
         found = "a directory" if is_directory else "a file"
+        name = plugin.name or type(plugin).__name__
         raise FormatError(
-            f"{redacted(obj.url)!r} is {found}, and the format {plugin.name!r} reads a {plugin.reads}: "
+            f"{redacted(obj.url)!r} is {found}, and the format {name!r} reads a {plugin.reads}: "
             f"{'use FOLDER' if is_directory else 'choose a format for files'}, or leave filetype out"
         )
     return plugin

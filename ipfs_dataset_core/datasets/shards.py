@@ -258,6 +258,15 @@ class ObjectShard(Shard):
     def prefetch(self, positions: Sequence[int]) -> None:
         self.reader.prefetch(self.source, self.index(), positions)
 
+    def read_ahead(self, positions: Sequence[int]) -> None:
+        source = self.source
+        own = type(unguarded(self.reader)).prefetch is not Reader.prefetch
+        if own or isinstance(source, ObjectFile):
+            self.prefetch(positions)
+        else:
+            index = self.index()
+            source.read_ahead([index.name(position) for position in positions])
+
     def is_cached(self, positions: Sequence[int]) -> bool:
         source, prefetch = self.source, type(unguarded(self.reader)).prefetch
         # A reader that fetches something else may need something else.
@@ -278,6 +287,12 @@ class ObjectShard(Shard):
         return _even_blocks(len(self), size)
 
     def samples(self) -> Iterator[Sample]:
+        if (
+            not isinstance(self.source, ObjectFile)
+            and type(unguarded(self.reader)).samples is Reader.samples
+        ):
+            # One file after the other, as the index has them: fetched ahead, which the reader does not do.
+            return _files_in_order(self, 0, len(self), partial(map, self.read))
         # A file of its own: readers continue from its position, and iterations may run side by side.
         return self._each_decoded(self.reader.samples(self._open_for(0)))
 

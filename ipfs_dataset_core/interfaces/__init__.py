@@ -27,6 +27,7 @@ from ipfs_dataset_core.interfaces.readers import (
     SampleRuns,
     WholeFileIndex,
     is_whole_file,
+    make_index,
 )
 from ipfs_dataset_core.interfaces.transports import (
     ByteStream,
@@ -64,6 +65,7 @@ __all__ = [
     "WholeFileIndex",
     "WrapperTransport",
     "is_whole_file",
+    "make_index",
     "pin_arguments",
     "reads_one_by_one",
 ]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Span = tuple[int, int]
 _DEFAULT_LIMITS = Limits()
+# How many bytes are searched for the ends of lines at once.
+_LINE_PIECE = 64 << 10
 
 
 class IndexCache(Protocol):
@@ -57,6 +59,8 @@ class ObjectFile(io.RawIOBase, ABC):
     cid: CID | None
     index_cache: IndexCache | None = None
     _position = 0
+    # Where the piece that `readline` takes lines from starts, and its bytes.
+    _line_piece: tuple[int, bytes] = 0, b""
 
     @property
     def block_bytes(self) -> int:
@@ -157,6 +161,28 @@ class ObjectFile(io.RawIOBase, ABC):
         data = self.read_at(self._position, wanted) if wanted else b""
         self._position += len(data)
         return data
+
+    def readline(self, size: int | None = -1) -> bytes:
+        # The one of the base class reads byte by byte.
+        began, most = self._position, max(0, self.size - self._position)
+        end = began + (most if size is None or size < 0 else min(size, most))
+        parts: list[bytes] = []
+        while self._position < end:
+            start, piece = self._line_piece
+            if not start <= self._position < start + len(piece):
+                start = self._position
+                piece = self.read_at(start, min(_LINE_PIECE, self.size - start))
+                if not piece:
+                    break
+                self._line_piece = start, piece
+            first = self._position - start
+            stop = piece.find(b"\n", first, end - start) + 1
+            parts.append(piece[first : stop or end - start])
+            self._position += len(parts[-1])
+            if stop:
+                break
+            self.limits.check("read_bytes", self._position - began, f"a line of {self.name!r}")
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def readall(self) -> bytes:
         return self.read(-1)

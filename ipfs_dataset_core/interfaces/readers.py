@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import struct
 import zlib
 from abc import ABC, abstractmethod
@@ -12,17 +13,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
-from ipfs_dataset_core.errors import FormatError, LimitError
-from ipfs_dataset_core.interfaces.objects import ObjectFile
+from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, LimitError
+from ipfs_dataset_core.interfaces.objects import ObjectDirectory, ObjectFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from typing_extensions import Self
 
-    from ipfs_dataset_core.interfaces.objects import ObjectDirectory, Span
+    from ipfs_dataset_core.interfaces.objects import Span
 
 Sample = tuple[str, Any]
+# How many files of a directory are on their way while one is read.
+_FILES_AHEAD = 64
 
 
 class SampleRuns(Iterator[Sample]):
@@ -114,8 +117,9 @@ class Reader:
     A subclass overrides one of these:
 
     - `decode` alone: a file is one sample, and its value is made of its bytes.
-    - `index` and `decode`: a file has many samples, each the bytes of its span.
-    - `index` and `read`: likewise, where a sample is more than the bytes of its span.
+    - `index` and `decode`: a file has many samples, each the bytes of its span; or each is a file of a
+      directory.
+    - `index` and `read`: likewise, where a sample is more than these bytes.
     - `samples` alone: a file can only be iterated.
 
     A reader holds no state of the object: one serves many objects, processes and threads. The attributes
@@ -178,12 +182,16 @@ class Reader:
         Raises:
             FormatError: The object is damaged or not of this format.
         """
-        index = self.index(source)
+        index = make_index(self, source)
         if index is None:
             raise NotImplementedError(
                 f"{type(self).__name__} has no index of {source.name!r}: override `samples` for such objects"
             )
+        in_directory = isinstance(source, ObjectDirectory)
         for position in range(len(index)):
+            if in_directory and position % (_FILES_AHEAD // 2) == 0:
+                stop = min(position + _FILES_AHEAD, len(index))
+                self.prefetch(source, index, range(position, stop))
             yield self.read(source, index, position)
 
     def sliceable(self, source: Any) -> bool:
@@ -214,13 +222,24 @@ class Reader:
         """Returns where each sample lies, or None where this object allows no random access.
 
         By default one sample for the whole file where `decode` is overridden, else None.
+
+        Raises:
+            FormatError: The object is damaged or not of this format. A ValueError, `EOFError`, `struct.error`
+                or `zlib.error` becomes one.
         """
-        return WholeFileIndex(source.name, source.size) if is_whole_file(type(self)) else None
+        if not is_whole_file(type(self)):
+            return None
+        if isinstance(source, ObjectDirectory):
+            raise NotImplementedError(
+                f"{type(self).__name__} has `decode` alone, which makes a value of a file, and "
+                f"{source.name!r} is a directory: give it an `index` that returns a FilesIndex of its files"
+            )
+        return WholeFileIndex(source.name, source.size)
 
     def load_index(self, source: Any, data: bytes) -> MemberIndex:
         """Returns the index that was dumped as `data`, without reading the object.
 
-        Where it is not overridden, indexes are loaded as `SpanIndex`.
+        Where it is not overridden, indexes are loaded as `SpanIndex`, those of directories as `FilesIndex`.
 
         Raises:
             ValueError: It cannot be used; the index is made anew.
@@ -230,33 +249,42 @@ class Reader:
     def read(self, source: Any, index: MemberIndex, position: int) -> Sample:
         """Returns one sample of an indexed object.
 
-        By default its name in the index, and what `decode` makes of the bytes of its span.
+        By default its name in the index, and what `decode` makes of the bytes of its span; of a directory, of
+        the bytes of the file that is called so.
 
         Raises:
             FormatError: The file ends before the sample does, or `decode` raised a ValueError, `EOFError`,
                 `struct.error` or `zlib.error`.
             LimitError: The sample has more bytes than ``source.limits.member_bytes``.
         """
-        start, stop = index.span(position)
         name = index.name(position)
-        # Like the other messages about a file: what it is called first.
-        what = f"sample {position} of {source.name!r}, bytes {start} to {stop},"
-        if not 0 <= start <= stop <= source.size:
-            raise FormatError(f"{what} is outside of the file, which has {source.size} bytes")
-        source.limits.check("member_bytes", stop - start, what)
-        data = source.read_at(start, stop - start)
-        if len(data) != stop - start:
-            raise FormatError(f"{what} is cut off after {len(data)} bytes")
+        if isinstance(source, ObjectDirectory):
+            what = f"sample {position} of {source.name!r}, the file {name!r},"
+            (data,) = source.read_each([name])
+            source.limits.check("member_bytes", len(data), what)
+        else:
+            start, stop = _positions(index, position)
+            # Like the other messages about a file: what it is called first.
+            what = f"sample {position} of {source.name!r}, bytes {start} to {stop},"
+            if not 0 <= start <= stop <= source.size:
+                raise FormatError(
+                    f"{what} is outside of the file, which has {source.size} bytes: it is damaged, or "
+                    f"{type(index).__qualname__}.span is wrong"
+                )
+            source.limits.check("member_bytes", stop - start, what)
+            data = source.read_at(start, stop - start)
+            if len(data) != stop - start:
+                raise FormatError(f"{what} is cut off after {len(data)} bytes")
         try:
             return name, self.decode(data, index, position)
         except (FormatError, LimitError) as error:
             raise type(error)(f"{what} cannot be decoded: {error}") from error
         except _UNDECODABLE as error:
-            text = f"{type(error).__name__}: {error}"
-            raise FormatError(f"{what} cannot be decoded: {text}") from error
+            text = f"{type(self).__qualname__}.decode: {type(error).__name__}: {error}"
+            raise FormatError(f"{what} cannot be decoded by {text}") from error
 
     def decode(self, data: bytes, index: Any, position: int) -> Any:
-        """Returns the value of a sample, made of the bytes of its span.
+        """Returns the value of a sample, made of the bytes of its span, or of its file in a directory.
 
         Args:
             data: The bytes, all of them.
@@ -285,6 +313,44 @@ class Reader:
             source.prefetch(index.spans_at(positions))
         else:
             source.prefetch([index.name(position) for position in positions])
+
+
+def _positions(index: MemberIndex, position: int) -> Span:
+    """Returns the span of a sample, which a plugin may have made of anything."""
+    span: Any = index.span(position)
+    try:
+        start, stop = span
+        if type(start) is type(stop) is int:
+            return start, stop
+        return operator.index(start), operator.index(stop)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{type(index).__qualname__}.span({position}) returned {span!r:.100} and not two positions in "
+            "bytes"
+        ) from None
+
+
+def make_index(reader: Reader, source: Any) -> MemberIndex | None:
+    """Returns `Reader.index` of an object.
+
+    Raises:
+        FormatError: `index` raised it, or what parsers raise for bytes that they cannot parse.
+    """
+    try:
+        return reader.index(source)
+    except _UNDECODABLE as error:
+        if isinstance(error, FormatError):
+            if source.name in str(error):
+                raise
+            text = str(error)  # of an index, which has no name of the object
+        elif isinstance(error, IPFSDatasetError):
+            raise
+        else:
+            text = f"{type(error).__name__}: {error}"
+        raise FormatError(
+            f"{source.name!r} is damaged, or of another format: no index can be made of it by "
+            f"{type(reader).__qualname__}.index: {text}"
+        ) from error
 
 
 def is_whole_file(kind: type[Reader]) -> bool:

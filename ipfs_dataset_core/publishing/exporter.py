@@ -20,6 +20,7 @@ from ipfs_dataset_core.errors import (
 )
 from ipfs_dataset_core.interfaces import ExporterOptions
 from ipfs_dataset_core.interfaces.dataset_card import as_card, class_numbers
+from ipfs_dataset_core.interfaces.value_codec import checked_codecs
 from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.publishing.dataset_files import classes_of
@@ -69,7 +70,7 @@ class IPFSDatasetExporter:
             end where the content determines it.
         form: In which form to publish: the name of an exporter plugin, or an exporter. Datasets are
             imported in any installed form.
-        codecs: How to encode values of further types.
+        codecs: How to encode values of further types: one codec, or several.
         name: What to call the pins of what is exported, as nodes and stores list them.
         progress: Whether to show a progress bar; None shows one on a terminal.
         allow_pickle: Pickle values that have no codec, and unpickle when importing. Unpickling runs
@@ -97,7 +98,7 @@ class IPFSDatasetExporter:
         chunker: str = "samples",
         shard_bytes: int = 256 << 20,
         form: str | Exporter | ExporterPlugin = "tar_shards",
-        codecs: Sequence[ValueCodec] = (),
+        codecs: ValueCodec | Sequence[ValueCodec] = (),
         name: str = "",
         progress: bool | None = None,
         allow_pickle: bool = False,
@@ -118,7 +119,7 @@ class IPFSDatasetExporter:
             profile=profile,
             chunker=self._profile.chunker_name,
             shard_bytes=shard_bytes,
-            codecs=tuple(codecs),
+            codecs=checked_codecs(codecs),
             allow_pickle=allow_pickle,
             keep_files=keep_files,
         )

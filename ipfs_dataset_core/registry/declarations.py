@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.errors import PluginError
@@ -15,6 +17,14 @@ if TYPE_CHECKING:
 
 
 _KINDS = (TransportPlugin, ReaderPlugin, ExporterPlugin)
+# As in RFC 3986, in lower case, as it is compared.
+_SCHEME = re.compile("[a-z][a-z0-9+.-]*")
+# What a class may declare, and what else it is called.
+_ATTRIBUTES = ("suffixes", "magic", "in_folders", "index_form", "cheap_index", "scans_to_slice")
+_OTHER_WORDS = {
+    **dict.fromkeys(("ext", "exts", "extension", "extensions", "file_extensions"), "suffixes"),
+    **dict.fromkeys(("magic_bytes", "magic_number", "magic_numbers"), "magic"),
+}
 
 
 def is_reader_class(value: object) -> TypeIs[type[Reader]]:
@@ -32,6 +42,7 @@ def declaration_of(kind: type[Reader], name: str = "") -> ReaderPlugin:
     Raises:
         PluginError: An attribute has an impossible value, or the format has no name.
     """
+    _check_spelling(kind)
     chosen = kind.name or name
     if not chosen:
         raise PluginError(
@@ -49,6 +60,27 @@ def declaration_of(kind: type[Reader], name: str = "") -> ReaderPlugin:
     )
     check(declared)
     return declared
+
+
+def _check_spelling(kind: type[Reader]) -> None:
+    """Refuses an attribute that was meant to be one of `Reader`: it would have no effect.
+
+    Raises:
+        PluginError: There is one.
+    """
+    own = kind.__mro__[: kind.__mro__.index(Reader)]
+    given = {name: value for base in own for name, value in vars(base).items()}
+    for name, value in given.items():
+        if name.startswith("_") or not isinstance(value, (str, tuple, list, bytes, bool)):
+            continue
+        meant = _OTHER_WORDS.get(name) or next(
+            iter(get_close_matches(name, _ATTRIBUTES, 1, 0.8)), ""
+        )
+        if meant and name != meant and meant not in given and not hasattr(Reader, name):
+            raise PluginError(
+                f"{kind.__qualname__} has an attribute {name!r}, which means nothing to a format: {meant!r} "
+                "was probably meant. Rename it, or begin its name with an underscore"
+            )
 
 
 def as_declaration(given: Any) -> Declaration:
@@ -94,7 +126,7 @@ def check(declaration: Declaration) -> None:
     if isinstance(factory, str):
         check_factory(name, factory)
     if isinstance(declaration, TransportPlugin):
-        _check_texts(name, "schemes", declaration.schemes, ("s3",))
+        _check_schemes(name, declaration.schemes)
     elif isinstance(declaration, ReaderPlugin):
         _check_reader(declaration)
 
@@ -119,6 +151,20 @@ def check_factory(name: str, factory: str) -> None:
 
 def _is_dotted(text: str) -> bool:
     return all(part.isidentifier() for part in text.split("."))
+
+
+def _check_schemes(name: str, schemes: tuple[str, ...]) -> None:
+    _check_texts(name, "schemes", schemes, ("s3",))
+    for scheme in schemes:
+        if not _SCHEME.fullmatch(scheme):
+            raise PluginError(
+                f"{name!r}: the scheme {scheme!r} would match no address: it is what stands in front of ://, "
+                "in lower case, such as 's3'"
+            )
+    if not schemes:
+        raise PluginError(
+            f"{name!r}: schemes is empty, so that no address would have this transport: ('s3',), for instance"
+        )
 
 
 def _check_reader(declaration: ReaderPlugin) -> None:

@@ -1,8 +1,8 @@
 """Runs plugins' code so that every failure, and everything that takes too long, names the plugin.
 
-Nothing can interrupt a plugin's code safely, so what takes long is only logged: a thread looks twice a second
-at the table of what is being done, and ends when the table is empty. The thread alone reads the clock, so
-watching a sample costs a fraction of a microsecond.
+Nothing can interrupt a plugin's code safely, so what takes long is only reported: a thread looks twice a
+second at the table of what is being done, and ends when the table is empty. The thread alone reads the clock,
+so watching a sample costs a fraction of a microsecond.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ipfs_dataset_core.runtime.suggestions import is_installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
     from typing_extensions import Self
 
@@ -40,10 +40,18 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# As long as a source may be silent by default. A sample may well take longer; it is only logged.
+# As long as a source may be silent by default. A sample may well take longer: it is logged, and is a warning
+# once.
 PATIENCE_SECONDS = 30.0
 TICK_SECONDS = 0.5
 _FRAMES = 6
+# Where a plugin waits for a source, for the disk or for an upload, which have deadlines of their own.
+_WAITING = (
+    "ipfs_dataset_core.reading",
+    "ipfs_dataset_core.sources",
+    "ipfs_dataset_core.publishing",
+)
+_GUARDING = "ipfs_dataset_core.registry"
 
 # What passes a guard as it is; GeneratorExit closes an iteration that is abandoned.
 _PASSING = (IPFSDatasetError, MemoryError, KeyboardInterrupt, GeneratorExit)
@@ -57,7 +65,7 @@ class Watch:
         doing: What it does, as a format string: ``{number}`` is the attribute, ``{0}`` the first of `names`.
         *names: What the format string names.
         patience: Seconds after which that is logged, and again each time that as many have passed as before.
-        visible: Whether the first time is a `PluginWarning` as well: for what everything else waits for.
+        visible: Whether the first time is a `PluginWarning` as well, unless it waits for data.
 
     Attributes:
         doing: As given; it may be changed.
@@ -115,10 +123,15 @@ class Watch:
         seconds = now - self._since
         if seconds >= self._next:
             self._next *= 2
-            if self._visible:
+            frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - there is no other way
+            if self._visible and not self._origin.built_in and not _waits_for_data(frame):
                 self._warn(seconds)
+            where = ""
+            if frame is not None:
+                stack = "".join(traceback.format_stack(frame)[-_FRAMES:]).rstrip()
+                where = f" Its thread is here:\n{stack}"
             message = "Plugin %s has been at %s for %.0f s. %s.%s"
-            log.warning(message, self._origin, self, seconds, self._origin.remedy, self._where())
+            log.warning(message, self._origin, self, seconds, self._origin.remedy, where)
 
     def _warn(self, seconds: float) -> None:
         message = (
@@ -127,14 +140,20 @@ class Watch:
         )
         # A filter that raises would end the thread that watches; the log has the rest.
         with suppress(PluginWarning):
-            warn_once(message, f"{self._origin}: hangs at {self}")
+            # Without the numbers and names: one warning for a plugin that takes long for every sample.
+            warn_once(message, f"{self._origin}: hangs at {self.doing}")
 
-    def _where(self) -> str:
-        """Returns where the thread is, to tell a plugin that hangs from one that waits for the network."""
-        frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - there is no other way
-        if frame is None:
-            return ""
-        return " Its thread is here:\n" + "".join(traceback.format_stack(frame)[-_FRAMES:]).rstrip()
+
+def _waits_for_data(frame: FrameType | None) -> bool:
+    """Tells whether a thread that runs a plugin's code waits in the core, for data or for what is written."""
+    while frame is not None:
+        module = frame.f_globals.get("__name__") or ""
+        if module.startswith(_WAITING):
+            return True
+        if module.startswith(_GUARDING):
+            return False
+        frame = frame.f_back
+    return False
 
 
 class _Watchdog:
@@ -198,6 +217,7 @@ class Guard(Watch):
         doing: What it does, as for `Watch`.
         *names: What that names.
         where: Returns the location in the dataset, None where the caller adds it.
+        visible: Whether a `PluginWarning` tells that it takes long, unless it waits for data.
     """
 
     __slots__ = ("_location",)
@@ -208,8 +228,9 @@ class Guard(Watch):
         doing: str,
         *names: object,
         where: Callable[[], Location] | None = None,
+        visible: bool = True,
     ) -> None:
-        super().__init__(origin, doing, *names, patience=PATIENCE_SECONDS)
+        super().__init__(origin, doing, *names, patience=PATIENCE_SECONDS, visible=visible)
         self._location = where
 
     def __enter__(self) -> Self:
@@ -332,12 +353,12 @@ def blamed(error: BaseException, origin: Origin, doing: str) -> PluginError:
 def explained(error: BaseException, origin: Origin) -> str:
     """Returns what is wrong with a plugin, and what can be done."""
     if not isinstance(error, ModuleNotFoundError) or not error.name:
-        return f"{on_one_line(error)}. {origin.remedy}"
+        return f"{on_one_line(error)}{raised_in(error)}. {origin.remedy}"
     package = error.name.partition(".")[0]
     if package != error.name and is_installed(package):
         return (
-            f"{on_one_line(error)}. The package {package!r} is installed and has no such module: the name is "
-            f"misspelt, or another version has it. {origin.remedy}"
+            f"{on_one_line(error)}{raised_in(error)}. The package {package!r} is installed and has no such "
+            f"module: the name is misspelt, or another version has it. {origin.remedy}"
         )
     if origin.installed:
         return (
@@ -346,3 +367,34 @@ def explained(error: BaseException, origin: Origin) -> str:
         )
     # Not `pip install {package}`: a distribution of a module's name may be anybody's, or nobody's.
     return f"{on_one_line(error)}. It needs the module {package!r}: install the package that provides it"
+
+
+# What lies between the core and a plugin's own code in a traceback.
+_NOT_OF_PLUGINS = frozenset(("ipfs_dataset_core", "importlib", "importlib_metadata", "pluggy"))
+
+
+def raised_in(error: BaseException) -> str:
+    """Returns where in a plugin's code an error was raised, for the end of a sentence; "" where in none.
+
+    The deepest frame of the package that the core called: what that calls in turn is not the plugin's.
+    """
+    package, found = "", ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        module = frame.f_globals.get("__name__") or ""
+        top = module.partition(".")[0]
+        if not package and top not in _NOT_OF_PLUGINS:
+            package = top
+        if package and top == package:
+            found = f" (in {module}.{_called(frame)}, line {line})"
+    return found
+
+
+def _called(frame: FrameType) -> str:
+    """Returns what the code of a frame is called, with its class."""
+    code = frame.f_code
+    # Before Python 3.11, code has no name that contains the class.
+    name = getattr(code, "co_qualname", None)
+    if name is None:
+        owner = frame.f_locals.get("self")
+        name = code.co_name if owner is None else f"{type(owner).__qualname__}.{code.co_name}"
+    return str(name).replace("<locals>.", "")

@@ -75,8 +75,16 @@ class GuardedExporter(Exporter):
             *(self._origin, "opening {0!r}", source.name),
             where=lambda: Location(object=source.name),
         ):
-            samples = self.inner.load(source)
-        return None if samples is None else _GuardedSamples(samples, source.name, self._origin)
+            samples: Any = self.inner.load(source)
+        if samples is None:
+            return None
+        if not isinstance(samples, PublishedSamples):
+            raise PluginError(
+                f"Plugin {self._origin}: `{type(self.inner).__qualname__}.load` of {source.name!r} returned "
+                f"{samples!r:.100}, where its contract requires PublishedSamples, or None of what is of "
+                f"another form. {self._origin.remedy}"
+            )
+        return _GuardedSamples(samples, source.name, self._origin)
 
 
 class _Given:

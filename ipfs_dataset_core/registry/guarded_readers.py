@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ipfs_dataset_core.errors import Location, PluginError
+from ipfs_dataset_core.errors import FormatError, Location, PluginError
 from ipfs_dataset_core.interfaces import (
     FolderReader,
     MemberIndex,
     ObjectFile,
     Reader,
     SampleRuns,
+    WholeFileIndex,
     reads_one_by_one,
 )
 from ipfs_dataset_core.registry.guard import Guard, guarded_batch, guarded_runs
 from ipfs_dataset_core.registry.lookup import default_registry, make
 from ipfs_dataset_core.runtime.error_location import located
 from ipfs_dataset_core.toolkit.index_cache import index_of, load_index, members_of
-from ipfs_dataset_core.toolkit.indexes import SpanIndex
+from ipfs_dataset_core.toolkit.indexes import FilesIndex, NameTable, RowsIndex, SpanIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from ipfs_dataset_core.interfaces import ObjectDirectory, ReaderPlugin, Sample, Span
     from ipfs_dataset_core.registry.provenance import Origin
+
+# They are of the core, and what they return is right by construction.
+_OWN_INDEXES = (FilesIndex, RowsIndex, SpanIndex, WholeFileIndex)
 
 
 def make_reader(
@@ -60,7 +65,8 @@ def unguarded(reader: Reader) -> Reader:
 class GuardedReader(Reader):
     """Another reader; what it raises that is none of our errors becomes a `PluginError`.
 
-    Every error names the object and the sample that was read.
+    Every error names the object and the sample that was read. What the reader returns is checked as well: of
+    a built-in one the first sample of each object, of others every sample.
 
     Args:
         reader: A plugin's.
@@ -74,8 +80,9 @@ class GuardedReader(Reader):
         self.inner: Any = reader
         self._origin = origin
         self._where = where
-        self.cheap_index = reader.cheap_index
-        self.scans_to_slice = reader.scans_to_slice
+        with Guard(origin, "the attributes of its reader"):
+            self.cheap_index = reader.cheap_index
+            self.scans_to_slice = reader.scans_to_slice
         self._unchecked = True
 
     def samples(self, source: Any) -> Iterator[Sample]:
@@ -83,11 +90,11 @@ class GuardedReader(Reader):
             return attrs.evolve(self._place(source), sample=number, after=_name(last))
 
         def start() -> Iterator[Sequence[Sample]]:
-            return _runs_of(self.inner.samples(source))
+            return self._runs("samples", self.inner.samples(source))
 
         doing = "sample {number} of {0!r}"
         found = guarded_runs(self._origin, start, doing, source.name, where=where)
-        return self._first_checked(found, source, f"sample 0 of {source.name!r}")
+        return self._checked(found, source, "samples", count())
 
     def sliceable(self, source: Any) -> bool:
         with self._guard(source, "sliceable"):
@@ -98,32 +105,37 @@ class GuardedReader(Reader):
             return attrs.evolve(self._place(source), after=_name(last))
 
         def begin() -> Iterator[Sequence[Sample]]:
-            return _runs_of(self.inner.samples_between(source, start, stop))
+            return self._runs("samples_between", self.inner.samples_between(source, start, stop))
 
         doing = "sample {number} from byte {1} of {0!r}"
         found = guarded_runs(self._origin, begin, doing, source.name, start, where=where)
-        return self._first_checked(
-            found, source, f"the first sample from byte {start} of {source.name!r}"
-        )
+        return self._checked(found, source, "samples_between", count(), f" from byte {start}")
 
     def count_between(self, source: Any, start: int, stop: int) -> int | None:
         with self._guard(source, "the number of samples"):
-            count: int | None = self.inner.count_between(source, start, stop)
-            return count
+            found: int | None = self.inner.count_between(source, start, stop)
+            return None if found is None else operator.index(found)
 
     def index(self, source: Any) -> MemberIndex | None:
         with self._guard(source, "the index"):
             index: Any = index_of(self.inner, source)
+            if isinstance(index, SpanIndex) and isinstance(source, ObjectFile):
+                index.check(source)
         if index is None:
             return None
         if not isinstance(index, MemberIndex):
-            what = f"`index` of {source.name!r} returned {index!r:.100}"
-            raise self._broken(source, what, "a MemberIndex")
-        if isinstance(index, SpanIndex) and isinstance(source, ObjectFile):
-            with self._guard(source, "the index"):
-                index.check(source)
+            raise self._wrong_index(source, index, "a MemberIndex, such as SpanIndex")
+        if isinstance(index, FilesIndex) and isinstance(source, ObjectFile):
+            raise self._wrong_index(
+                source,
+                index,
+                "an index of a file, such as SpanIndex: FilesIndex is for directories",
+            )
         # Built-in indexes raise typed errors themselves, and are asked for each sample of a batch.
-        return index if self._origin.built_in else _GuardedIndex(index, source.name, self._origin)
+        if self._origin.built_in or type(index) in _OWN_INDEXES:
+            return index
+        size = source.size if isinstance(source, ObjectFile) else None
+        return _GuardedIndex(index, source.name, self._origin, size)
 
     def load_index(self, source: Any, data: bytes) -> MemberIndex:
         return load_index(self.inner, source, data)
@@ -140,7 +152,7 @@ class GuardedReader(Reader):
         ):
             sample: Sample = self.inner.read(source, found, position)
         if self._unchecked:
-            self._check(sample, source, f"sample {position} of {source.name!r}")
+            self._check(sample, source, "read", position)
         return sample
 
     def read_each(
@@ -148,11 +160,10 @@ class GuardedReader(Reader):
     ) -> Iterator[Sample]:
         found = _unguarded(index)
 
-        def read_each(wanted: list[int]) -> Iterator[Sample]:
+        def read_each(wanted: list[int]) -> Iterable[Sample]:
             if reads_one_by_one(type(self.inner)):
                 return Reader.read_each(self.inner, source, found, wanted)
-            each: Iterator[Sample] = self.inner.read_each(source, found, wanted)
-            return each
+            return self._iterable("read_each", self.inner.read_each(source, found, wanted))
 
         wanted = list(positions)
         batch = guarded_batch(
@@ -161,29 +172,43 @@ class GuardedReader(Reader):
         )
         if not wanted or not self._unchecked:
             return batch
-        return self._first_checked(zip(batch), source, f"sample {wanted[0]} of {source.name!r}")
+        return self._checked(zip(batch), source, "read_each", iter(wanted))
 
     def prefetch(self, source: Any, index: MemberIndex, positions: Sequence[int]) -> None:
         with self._guard(source, "the prefetch"):
             self.inner.prefetch(source, _unguarded(index), positions)
 
-    def _first_checked(
-        self, runs: Iterator[Sequence[Sample]], source: Any, what: str
+    def _checked(
+        self,
+        runs: Iterator[Sequence[Sample]],
+        source: Any,
+        method: str,
+        numbers: Iterator[int],
+        within: str = "",
     ) -> Iterator[Sample]:
-        """Yields samples after the first of them was checked: once for an object, not for each sample."""
+        """Yields samples after each of them was checked; of a built-in reader, the first alone."""
 
         def checked() -> Iterator[Sequence[Sample]]:
             for run in runs:
-                self._check(run[0], source, what)
+                for place, sample in enumerate(run):
+                    try:
+                        self._check(sample, source, method, next(numbers), within)
+                    except PluginError:
+                        yield run[:place]  # those before it are good
+                        raise
+                    if not self._unchecked:
+                        break
                 yield run
-                break
+                if not self._unchecked:
+                    break
             yield from runs
 
         # In C: a layer of generators would cost time for each sample.
         return chain.from_iterable(checked())
 
-    def _check(self, sample: object, source: Any, what: str) -> None:
-        self._unchecked = False
+    def _check(
+        self, sample: object, source: Any, method: str, number: int, within: str = ""
+    ) -> None:
         if not isinstance(sample, tuple):
             found = f"{sample!r:.100}, of type {type(sample).__name__}"
         elif len(sample) != 2:  # noqa: PLR2004 - a pair
@@ -191,15 +216,36 @@ class GuardedReader(Reader):
         elif not isinstance(sample[0], str):
             found = f"{sample[0]!r:.100}, of type {type(sample[0]).__name__}, as the name"
         else:
+            self._unchecked = not self._origin.built_in
             return
-        self._unchecked = True
-        raise self._broken(source, f"{what} is {found}", "a pair (name, value) whose name is text")
+        what = (
+            f"sample {number}{within} of {source.name!r} is {found}, from `{self._method(method)}`"
+        )
+        raise self._broken(source, what, "a pair (name, value) whose name is text")
+
+    def _wrong_index(self, source: Any, index: object, wanted: str) -> PluginError:
+        what = f"`{self._method('index')}` of {source.name!r} returned {index!r:.100}"
+        return self._broken(source, what, wanted)
+
+    def _runs(self, method: str, samples: Any) -> Iterator[Sequence[Sample]]:
+        """Returns the samples of a reader in the runs in which it makes them."""
+        if isinstance(samples, SampleRuns):
+            return samples.runs
+        return zip(iter(self._iterable(method, samples)))
+
+    def _iterable(self, method: str, found: Any) -> Iterable[Sample]:
+        if not isinstance(found, Iterable):
+            kind = type(found).__name__
+            raise TypeError(
+                f"{kind!r} object is not iterable: `{self._method(method)}` has to yield samples"
+            )
+        return found
+
+    def _method(self, name: str) -> str:
+        return f"{type(self.inner).__qualname__}.{name}"
 
     def _broken(self, source: Any, what: str, wanted: str) -> PluginError:
-        error = PluginError(
-            f"Plugin {self._origin}: {what}, where its contract requires {wanted}. {self._origin.remedy}"
-        )
-        return located(error, self._place(source))
+        return located(_broken(self._origin, what, wanted), self._place(source))
 
     def _guard(self, source: Any, doing: str) -> Guard:
         return Guard(
@@ -215,11 +261,6 @@ class GuardedReader(Reader):
         with suppress(Exception):
             name = index.name(position)
         return attrs.evolve(self._place(source), sample=position, member=name)
-
-
-def _runs_of(samples: Iterable[Sample]) -> Iterator[Sequence[Sample]]:
-    """Returns the samples of a reader in the runs in which it makes them."""
-    return samples.runs if isinstance(samples, SampleRuns) else zip(iter(samples))
 
 
 def _name(sample: Any) -> str | None:
@@ -238,10 +279,16 @@ class GuardedFolderReader(GuardedReader, FolderReader):
     def members(self, directory: ObjectDirectory) -> Sequence[str]:
         with self._guard(directory, "the members"):
             members: Any = members_of(self.inner, directory)
-        if isinstance(members, (str, bytes)) or not isinstance(members, Sequence):
-            what = f"`members` of {directory.name!r} returned {members!r:.100}"
-            raise self._broken(directory, what, "a list of paths")
-        return members
+        if isinstance(members, NameTable):
+            return members
+        found = f"{members!r:.100}"
+        if isinstance(members, Sequence) and not isinstance(members, (str, bytes)):
+            wrong = next((path for path in members if not isinstance(path, str)), None)
+            if wrong is None:
+                return members
+            found = f"{wrong!r:.100} as a path"
+        what = f"`{self._method('members')}` of {directory.name!r} returned {found}"
+        raise self._broken(directory, what, "a list of paths, each a text")
 
     def listing(self, directory: ObjectDirectory) -> tuple[str, Sequence[int]] | None:
         with self._guard(directory, "the lines of the list"):
@@ -250,10 +297,20 @@ class GuardedFolderReader(GuardedReader, FolderReader):
 
 
 class _GuardedIndex(MemberIndex):
-    def __init__(self, index: MemberIndex, what: str, origin: Origin) -> None:
+    """Another index, whose mistakes name the plugin.
+
+    Args:
+        index: A plugin's.
+        what: The name of the object.
+        origin: The plugin.
+        size: How many bytes the object has, None where it is a directory.
+    """
+
+    def __init__(self, index: MemberIndex, what: str, origin: Origin, size: int | None) -> None:
         self.inner = index
         self._what = what
         self._origin = origin
+        self._size = size
 
     def __len__(self) -> int:
         with Guard(self._origin, "the number of samples of {0!r}", self._what):
@@ -261,23 +318,65 @@ class _GuardedIndex(MemberIndex):
 
     def name(self, position: int) -> str:
         with Guard(self._origin, "the name of sample {1} of {0!r}", self._what, position):
-            return self.inner.name(position)
+            name: Any = self.inner.name(position)
+        if not isinstance(name, str):
+            raise self._broken("name", position, name, "a text")
+        return name
 
     def part(self, start: int, stop: int) -> MemberIndex | None:
         with Guard(self._origin, "a part of the index of {0!r}", self._what):
-            index = self.inner.part(start, stop)
-        return None if index is None else _GuardedIndex(index, self._what, self._origin)
+            index: Any = self.inner.part(start, stop)
+        if index is None:
+            return None
+        if not isinstance(index, MemberIndex):
+            raise self._broken("part", f"{start}, {stop}", index, "a MemberIndex or None")
+        return _GuardedIndex(index, self._what, self._origin, self._size)
 
     def dump(self) -> bytes:
         return self.inner.dump()
 
     def span(self, position: int) -> Span:
         with Guard(self._origin, "the span of sample {1} of {0!r}", self._what, position):
-            return self.inner.span(position)
+            span = self.inner.span(position)
+        return self._checked(position, span)
 
     def spans_at(self, positions: Iterable[int]) -> list[Span]:
         wanted = list(positions)
         try:
-            return list(self.inner.spans_at(wanted))
+            spans = self.inner.spans_at(wanted)
+            return list(map(self._checked, wanted, spans))
         except Exception:  # noqa: BLE001 - the first sample whose span fails is named
             return [self.span(position) for position in wanted]
+
+    def _checked(self, position: int, span: Any) -> Span:
+        """Returns a span of whole numbers that lies within the file.
+
+        Raises:
+            PluginError: It is none.
+            FormatError: It is outside of the file.
+        """
+        try:
+            start, stop = map(operator.index, span)
+        except (TypeError, ValueError):
+            start, stop = -1, -1
+        if not 0 <= start <= stop:
+            wanted = "two positions in bytes, 0 <= start <= stop"
+            raise self._broken("span", position, span, wanted)
+        if self._size is not None and stop > self._size:
+            raise FormatError(
+                f"{self._what!r} has {self._size} bytes, and its sample {position} would be bytes {start} to "
+                f"{stop}, by `{type(self.inner).__qualname__}.span` of plugin {self._origin}: the file is "
+                "cut off, or its table is damaged"
+            )
+        return start, stop
+
+    def _broken(self, method: str, arguments: object, found: object, wanted: str) -> PluginError:
+        call = f"`{type(self.inner).__qualname__}.{method}({arguments})`"
+        return _broken(self._origin, f"{call} of {self._what!r} returned {found!r:.100}", wanted)
+
+
+def _broken(origin: Origin, what: str, wanted: str) -> PluginError:
+    """Returns the error of a plugin that returned what its contract does not allow."""
+    return PluginError(
+        f"Plugin {origin}: {what}, where its contract requires {wanted}. {origin.remedy}"
+    )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from ipfs_dataset_core.errors import IPFSDatasetError, TransportError, TransportTimeoutError
 from ipfs_dataset_core.interfaces import Transport, WrapperTransport, pin_arguments
-from ipfs_dataset_core.registry.guard import Guard
+from ipfs_dataset_core.registry.guard import Guard, raised_in
 from ipfs_dataset_core.registry.provenance import on_one_line
 from ipfs_dataset_core.runtime.deadlines import time_left, until
 from ipfs_dataset_core.runtime.pool import DaemonPool, settle
@@ -349,7 +349,7 @@ class _Calls:
 
     def here(self, what: str, function: Callable[[], T]) -> T:
         """Returns what a function returns that may take as long as it has to, which is logged."""
-        with Guard(self._origin, "{0}", what):
+        with Guard(self._origin, "{0}", what, visible=False):
             try:
                 return function()
             except (IPFSDatasetError, NotImplementedError, MemoryError):
@@ -385,7 +385,7 @@ class _Calls:
 
     def _failed(self, what: str, error: BaseException) -> TransportError:
         message = (
-            f"{self._name}: plugin {self._origin} failed at {what}: {on_one_line(error)}. "
+            f"{self._name}: plugin {self._origin} failed at {what}: {on_one_line(error)}{raised_in(error)}. "
             f"{self._origin.remedy}"
         )
         if isinstance(error, TimeoutError):

@@ -64,9 +64,15 @@ def first_claimant(claimants: list[tuple[T, Origin]], what: str, name: str | Non
     best = min(precedence(origin, name) for _, origin in claimants)
     first = [(item, origin) for item, origin in claimants if precedence(origin, name) == best]
     if len(first) > 1:
+        one = "one" if len(first) == 2 else "all but one"  # noqa: PLR2004 - of two
+        names = sorted({item.name for item, _ in first if isinstance(item, ReaderPlugin)})
+        # Where their names differ, the user can choose.
+        choose = ""
+        if name is None and len(names) == len(first):
+            choose = f"give the object filetype={' or '.join(map(repr, names))}, or "
         raise PluginConflictError(
-            f"{_all_claim([origin for _, origin in first])} {what}: uninstall "
-            f"{'one' if len(first) == 2 else 'all but one'}, or name it in {DISABLE_VARIABLE}"  # noqa: PLR2004
+            f"{_all_claim([origin for _, origin in first])} {what}: {choose}uninstall {one}, or name it in "
+            f"{DISABLE_VARIABLE}"
         )
     return first[0][0]
 

@@ -95,7 +95,12 @@ class MemoryDirectory(ObjectDirectory):
     def open(self, path: str) -> MemoryFile:
         if path not in self.files:
             raise ObjectNotFoundError(f"{self.name!r} has no {path!r}")
-        return self.opened.setdefault(path, MemoryFile(self.files[path], path))
+        file = MemoryFile(self.files[path], path)
+        if (earlier := self.opened.get(path)) is not None:
+            # It may be closed. What was read of both is in one list.
+            file.reads, file.hints = earlier.reads, earlier.hints
+        self.opened[path] = file
+        return file
 
     def declared_sizes(self, paths: Sequence[str]) -> Iterator[int | None]:
         return (len(self.files[path]) if path in self.files else None for path in paths)

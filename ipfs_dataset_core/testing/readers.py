@@ -12,23 +12,33 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from ipfs_dataset_core.errors import FormatError, LimitError, MissingDependencyError
-from ipfs_dataset_core.interfaces import Reader, ReaderPlugin
+from ipfs_dataset_core.errors import (
+    FormatError,
+    LimitError,
+    MissingDependencyError,
+    ObjectNotFoundError,
+)
+from ipfs_dataset_core.interfaces import Reader, ReaderPlugin, make_index
 from ipfs_dataset_core.registry.declarations import declaration_of, is_reader_class
 from ipfs_dataset_core.registry.lookup import resolve_factory
 from ipfs_dataset_core.testing.damage import cut, overwritten, scattered
 from ipfs_dataset_core.testing.equality import same_value
 from ipfs_dataset_core.testing.memory import MemoryDirectory, MemoryFile
 from ipfs_dataset_core.testing.terms import Terms, said
+from ipfs_dataset_core.toolkit.index_cache import load_index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ipfs_dataset_core.interfaces import MemberIndex, Sample
 
+# In how many ways the files of a directory are damaged, all together.
+_DAMAGED_FILES = 20
 # How many parts of an index are tried.
 _MOST_PARTS = 30
 _REFUSALS = (FormatError, LimitError, MissingDependencyError)
+# Of a directory, a list of its files may name one that is not there.
+_REFUSALS_OF_DIRECTORIES = (FormatError, LimitError, ObjectNotFoundError)
 _terms = Terms("docs/how-to/add-a-format.md#test-it")
 
 
@@ -179,14 +189,14 @@ class ReaderContract:
         if not reader.index_form:
             pytest.skip("the format's indexes are not kept on disk: it has no index_form")
         source = example.open()
-        again = reader.load_index(source, self._index(reader, source).dump())
+        again = load_index(reader, source, self._index(reader, source).dump())
         self._assert_count(len(again), example, "The index from disk")
         for position, sample in enumerate(example.samples):
             found = reader.read(source, again, position)
             self._assert_sample(found, sample, position, "`read` with an index from disk")
         cut = again.dump()[:-1]
         with _terms.ends_only_in((ValueError,), "`load_index` of cut bytes"), suppress(ValueError):
-            reader.load_index(source, cut)
+            load_index(reader, source, cut)
 
     def test_a_part_of_an_index_reads_its_samples(self, reader: Reader, example: Example) -> None:
         source = example.open()
@@ -266,51 +276,65 @@ class ReaderContract:
     def test_a_cut_object_is_refused_with_our_errors(
         self, reader: Reader, example: Example
     ) -> None:
-        for data in cut(self._bytes(example)):
-            self._read_damaged(reader, data, example)
+        self._read_damaged(reader, example, cut)
 
     def test_changed_bytes_are_refused_with_our_errors(
         self, reader: Reader, example: Example
     ) -> None:
-        data = self._bytes(example)
-        for damaged in (*scattered(data), *overwritten(data)):
-            self._read_damaged(reader, damaged, example)
+        self._read_damaged(
+            reader, example, lambda data: itertools.chain(scattered(data), overwritten(data))
+        )
 
     def test_noise_is_refused_with_our_errors(self, reader: Reader, example: Example) -> None:
-        self._bytes(example)
-        for size in (0, 1, 100, 10_000):
-            noise = random.Random(size).randbytes(size)  # noqa: S311
-            self._read_damaged(reader, noise, example)
+        self._read_damaged(
+            reader,
+            example,
+            lambda _: (random.Random(size).randbytes(size) for size in (0, 1, 100, 10_000)),  # noqa: S311
+        )
 
-    def _bytes(self, example: Example) -> bytes:
-        if not isinstance(example.data, bytes):
-            pytest.skip("the format reads directories, whose files others damage")
-        return example.data
+    def _read_damaged(
+        self, reader: Reader, example: Example, damaged: Callable[[bytes], Iterable[bytes]]
+    ) -> None:
+        """Reads a file that is damaged in many ways, or a directory of which each file is in turn."""
+        if isinstance(example.data, bytes):
+            for data in damaged(example.data):
+                what = f"a damaged file of {len(data)} bytes"
+                self._read_one_damaged(reader, Example(data, example.samples), example, what)
+            return
+        every = [(path, data) for path, whole in example.data.items() for data in damaged(whole)]
+        for path, data in random.Random(0).sample(every, min(_DAMAGED_FILES, len(every))):  # noqa: S311
+            what = f"a directory whose file {path!r} is damaged, of {len(data)} bytes,"
+            files = {**example.data, path: data}
+            self._read_one_damaged(reader, Example(files, example.samples), example, what)
 
-    def _read_damaged(self, reader: Reader, data: bytes, example: Example) -> None:
+    def _read_one_damaged(
+        self, reader: Reader, damaged: Example, example: Example, where: str
+    ) -> None:
         """Reads in order and by number: our errors, or samples, and those only right where that shows."""
+        is_file = isinstance(damaged.data, bytes)
+        refusals = _REFUSALS[:2] if is_file else _REFUSALS_OF_DIRECTORIES
         for read in (self._in_order, self._by_number):
-            what = f"Reading {read.__name__[1:].replace('_', ' ')} in a damaged file of {len(data)} bytes"
+            what = f"Reading {read.__name__[1:].replace('_', ' ')} in {where}"
             with (
                 warnings.catch_warnings(),
-                suppress(*_REFUSALS),
+                suppress(*_REFUSALS, *refusals),
                 _terms.within(self.memory_bytes, what),
             ):
                 # Where no sample is lost, a warning may be better than an error.
                 warnings.simplefilter("ignore", UserWarning)
-                with _terms.ends_only_in(_REFUSALS[:2], what):
-                    found = read(reader, MemoryFile(data))
-                if self.detects_damage and data != example.data:
+                with _terms.ends_only_in(refusals, what):
+                    found = read(reader, damaged.open())
+                if self.detects_damage and damaged.data != example.data:
                     wrong = [
                         s for s in found if not any(self._equal(s, e) for e in example.samples)
                     ]
                     _terms.must(not wrong, f"{what} gave {wrong!r:.200}: the damage went unnoticed")
 
-    def _in_order(self, reader: Reader, source: MemoryFile) -> list[Sample]:
+    def _in_order(self, reader: Reader, source: Any) -> list[Sample]:
         return list(reader.samples(source))
 
-    def _by_number(self, reader: Reader, source: MemoryFile) -> list[Sample]:
-        index = reader.index(source)
+    def _by_number(self, reader: Reader, source: Any) -> list[Sample]:
+        index = make_index(reader, source)
         if index is None:
             return []
         return [reader.read(source, index, position) for position in range(len(index))]

@@ -26,9 +26,15 @@ from weakref import WeakValueDictionary
 import attrs
 import platformdirs
 
-from ipfs_dataset_core.interfaces import Reader
+from ipfs_dataset_core.interfaces import ObjectDirectory, Reader, make_index
 from ipfs_dataset_core.ipld import CID
-from ipfs_dataset_core.toolkit.indexes import NameTable, SpanIndex, pack_columns, unpack_columns
+from ipfs_dataset_core.toolkit.indexes import (
+    FilesIndex,
+    NameTable,
+    SpanIndex,
+    pack_columns,
+    unpack_columns,
+)
 from ipfs_dataset_core.toolkit.shared_folder import PlainFolder
 
 if TYPE_CHECKING:
@@ -37,7 +43,6 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import (
         FolderReader,
         MemberIndex,
-        ObjectDirectory,
         ObjectFile,
     )
     from ipfs_dataset_core.toolkit.shared_folder import Directory
@@ -123,11 +128,11 @@ def index_of(reader: Reader, source: ObjectFile | ObjectDirectory) -> MemberInde
     cache = source.index_cache
     key = None if cache is None else _key(reader, "index", source)
     if key is None or cache is None:
-        return reader.index(source)
+        return make_index(reader, source)
     index: MemberIndex | None = cache.get(
         key,
         lambda data: load_index(reader, source, data),
-        lambda: reader.index(source),
+        lambda: make_index(reader, source),
         lambda made: made.dump(),
     )
     # The same bytes may have another name here.
@@ -135,13 +140,14 @@ def index_of(reader: Reader, source: ObjectFile | ObjectDirectory) -> MemberInde
 
 
 def load_index(reader: Reader, source: ObjectFile | ObjectDirectory, data: bytes) -> MemberIndex:
-    """Returns a dumped index, as a `SpanIndex` where the reader does not load it itself.
+    """Returns a dumped index, as a `SpanIndex` or `FilesIndex` where the reader does not load it itself.
 
     Raises:
         ValueError: It cannot be used.
     """
     if type(reader).load_index is Reader.load_index:
-        return SpanIndex.load(data, source.limits)
+        kind = FilesIndex if isinstance(source, ObjectDirectory) else SpanIndex
+        return kind.load(data, source.limits)
     return reader.load_index(source, data)
 
 

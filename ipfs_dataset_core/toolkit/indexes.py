@@ -2,7 +2,8 @@
 
 A `NameTable` holds names as one piece of UTF-8 and one offset each. `pack_columns` and `unpack_columns` turn
 names and arrays of numbers to bytes and back, little-endian and without pickle. `SpanIndex` is what most
-formats need, a table of spans; `RowsIndex` is for arrays that are cut into rows.
+formats need, a table of spans; `FilesIndex` is for directories of files, `RowsIndex` for arrays that are cut
+into rows.
 """
 
 from __future__ import annotations
@@ -26,13 +27,17 @@ from ipfs_dataset_core.options import Limits
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from typing_extensions import Self
+
     from ipfs_dataset_core.interfaces import ObjectFile, Span
 
 _DEFAULT = Limits()
 # How a packed index begins: the number of samples, of bytes of names, and of further numbers.
 _HEAD = struct.Struct("<3Q")
-# How many bytes of JSON a dumped `SpanIndex` begins with.
+# How many bytes of JSON a dumped `SpanIndex` or `FilesIndex` begins with.
 _LENGTH = struct.Struct("<I")
+# Of the arrays that columns may be: these have the same size on every platform.
+_TYPE_CODES = frozenset("bBhHiIqQfd")
 
 
 class NameTable(Sequence[str]):
@@ -175,10 +180,10 @@ def unpack_columns(
         raise ValueError(f"it has {len(data)} bytes and not the {stops[-1]} that its head states")
     view = memoryview(data)
     parts = [view[start:stop] for start, stop in pairwise(stops)]
-    numbers, ends, *columns = (
-        _array(kind, part) for (kind, _), part in zip(every, parts, strict=True) if kind != "B"
-    )
-    return NameTable.from_columns(bytearray(parts[1]), ends, limits), columns, numbers
+    blob = bytearray(parts.pop(1))
+    stored = ("Q", "Q", *kinds)
+    numbers, ends, *columns = map(_array, stored, parts)
+    return NameTable.from_columns(blob, ends, limits), columns, numbers
 
 
 def _bytes(numbers: array[int]) -> bytes:
@@ -196,7 +201,92 @@ def _array(kind: str, data: memoryview) -> array[int]:
     return numbers
 
 
-class SpanIndex(MemberIndex):
+class _ColumnsIndex(MemberIndex):
+    """Numbers beside the names of samples, as attributes: what `SpanIndex` and `FilesIndex` share."""
+
+    _names: str | NameTable
+    # An array of a number for each sample, or one number for all.
+    _columns: dict[str, Any]
+
+    def _set_columns(
+        self, columns: Mapping[str, float | Iterable[int] | Iterable[float]], count: int, what: str
+    ) -> None:
+        """Sets the columns, and checks that they and the names are as many as there are samples.
+
+        Args:
+            columns: By their names.
+            count: How many samples there are.
+            what: What errors call these, such as ``"paths"``.
+        """
+        for name in columns:
+            if any(name in vars(kind) for kind in type(self).__mro__):
+                raise TypeError(f"{name!r} cannot be a column: it is a method of the index")
+        self._columns = {name: _column(name, value) for name, value in columns.items()}
+        sized = self._sized()
+        if not isinstance(self._names, str):
+            sized["names"] = self._names
+        for name, column in sized.items():
+            if len(column) != count:
+                raise FormatError(f"there are {count} {what} and {len(column)} {name}")
+
+    def _sized(self) -> dict[str, Any]:
+        """Returns the arrays that have a number for each sample, by their names."""
+        return {name: value for name, value in self._columns.items() if isinstance(value, array)}
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_columns"][name]
+        except KeyError:
+            raise AttributeError(f"this index has no {name!r}") from None
+
+    def _columns_between(self, start: int, stop: int) -> dict[str, Any]:
+        return {
+            name: column[start:stop] if isinstance(column, array) else column
+            for name, column in self._columns.items()
+        }
+
+    def _with(self, **changed: Any) -> Self:
+        """Returns a copy with some attributes changed."""
+        other = type(self).__new__(type(self))
+        vars(other).update(vars(self), **changed)
+        return other
+
+    def _dumped(self, names: NameTable, arrays: Sequence[array[int]]) -> bytes:
+        sized = {name: value for name, value in self._columns.items() if isinstance(value, array)}
+        head = {
+            "columns": {name: column.typecode for name, column in sized.items()},
+            "values": {k: v for k, v in self._columns.items() if k not in sized},
+            "name": self._names if isinstance(self._names, str) else None,
+        }
+        text = json.dumps(head).encode()
+        packed = pack_columns(names, [*arrays, *sized.values()])
+        return _LENGTH.pack(len(text)) + text + packed
+
+    @staticmethod
+    def _loaded(
+        data: bytes, limits: Limits, kinds: str
+    ) -> tuple[str | None, NameTable, list[array[int]], dict[str, Any]]:
+        """Returns the name of all samples, those of each, the arrays of `kinds`, and the columns.
+
+        Raises:
+            ValueError: It is something else.
+            LimitError: There are too many samples.
+        """
+        if len(data) < _LENGTH.size:
+            raise ValueError("it is too short")
+        (length,) = _LENGTH.unpack_from(data)
+        head = json.loads(data[_LENGTH.size : _LENGTH.size + length])
+        if not isinstance(head, dict) or head.keys() != {"columns", "values", "name"}:
+            raise ValueError("it does not begin as an index of spans or files does")
+        own = "".join(head["columns"].values())
+        if not set(own) <= _TYPE_CODES:
+            raise ValueError(f"it has columns of unknown kinds {own!r}")
+        names, arrays, _ = unpack_columns(data[_LENGTH.size + length :], kinds + own, limits)
+        columns = dict(zip(head["columns"], arrays[len(kinds) :], strict=True), **head["values"])
+        return head["name"], names, arrays[: len(kinds)], columns
+
+
+class SpanIndex(_ColumnsIndex):
     """Samples by the bytes that they are made of: 16 bytes a sample, besides its name.
 
     ::
@@ -205,14 +295,15 @@ class SpanIndex(MemberIndex):
 
     Args:
         names: The name of each sample; or one text for all, such as ``source.name``, which makes them
-            ``text:0``, ``text:1`` and so on and takes no memory.
+            ``text:0``, ``text:1`` and so on and takes no memory. Two samples may have the same name.
         starts: The first byte of each.
-        stops: The byte after the last of each.
+        stops: The byte after the last of each. Samples may share bytes, and lie in any order.
         **columns: More that `Reader.decode` needs: a number for each sample, or one for all. Each is an
             attribute of the index: ``index.channels[position]``, or ``index.channels``.
 
     Raises:
         FormatError: There are not as many of each, or a span ends before it starts.
+        TypeError: A column is something else than numbers, or has the name of a method.
     """
 
     def __init__(
@@ -223,29 +314,17 @@ class SpanIndex(MemberIndex):
         **columns: float | Iterable[int] | Iterable[float],
     ) -> None:
         self._starts, self._stops = _offsets(starts, "starts"), _offsets(stops, "stops")
-        self._names: str | NameTable
         self._names = names if isinstance(names, (str, NameTable)) else NameTable(names)
-        self._columns = {name: _column(value) for name, value in columns.items()}
         count = len(self._starts)
-        sized = {"stops": self._stops, **self._columns}
-        if not isinstance(self._names, str):
-            sized["names"] = self._names
-        for name, column in sized.items():
-            if not isinstance(column, (int, float)) and len(column) != count:
-                raise FormatError(f"there are {count} starts of samples and {len(column)} {name}")
-            if any(name in vars(kind) for kind in type(self).__mro__):
-                raise TypeError(f"{name!r} cannot be a column: it is a method of the index")
+        self._set_columns(columns, count, "starts of samples")
         if not all(starmap(le, zip(self._starts, self._stops, strict=True))):
             wrong = next(p for p in range(count) if self._starts[p] > self._stops[p])
             raise FormatError(
                 f"sample {wrong} ends at byte {self._stops[wrong]}, before it starts at {self._starts[wrong]}"
             )
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self.__dict__["_columns"][name]
-        except KeyError:
-            raise AttributeError(f"this index has no {name!r}") from None
+    def _sized(self) -> dict[str, Any]:
+        return {"stops": self._stops, **super()._sized()}
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -282,38 +361,22 @@ class SpanIndex(MemberIndex):
         """Returns the index of the same bytes under another name of the file, where samples have it."""
         if not isinstance(self._names, str) or self._names == name:
             return self
-        other = type(self).__new__(type(self))
-        vars(other).update(vars(self), _names=name)
-        return other
+        return self._with(_names=name)
 
     def part(self, start: int, stop: int) -> SpanIndex | None:
         if isinstance(self._names, str):  # their numbers are in the names of samples
             return None
-        other = type(self).__new__(type(self))
-        vars(other).update(
-            vars(self),
+        return self._with(
             _names=NameTable(self._names.at(range(start, stop))),
             _starts=self._starts[start:stop],
             _stops=self._stops[start:stop],
-            _columns={
-                name: column if isinstance(column, (int, float)) else column[start:stop]
-                for name, column in self._columns.items()
-            },
+            _columns=self._columns_between(start, stop),
         )
-        return other
 
     def dump(self) -> bytes:
-        arrays = {k: v for k, v in self._columns.items() if isinstance(v, array)}
-        head = {
-            "columns": {name: column.typecode for name, column in arrays.items()},
-            "values": {k: v for k, v in self._columns.items() if k not in arrays},
-            "name": self._names if isinstance(self._names, str) else None,
-        }
-        text = json.dumps(head).encode()
         # Where one text names all of them, every name is empty.
         names = NameTable([""] * len(self)) if isinstance(self._names, str) else self._names
-        packed = pack_columns(names, [self._starts, self._stops, *arrays.values()])
-        return _LENGTH.pack(len(text)) + text + packed
+        return self._dumped(names, [self._starts, self._stops])
 
     @classmethod
     def load(cls, data: bytes, limits: Limits = _DEFAULT) -> SpanIndex:
@@ -327,41 +390,99 @@ class SpanIndex(MemberIndex):
             ValueError: It is something else.
             LimitError: There are too many samples.
         """
-        if len(data) < _LENGTH.size:
-            raise ValueError("it is too short")
-        (length,) = _LENGTH.unpack_from(data)
-        head = json.loads(data[_LENGTH.size : _LENGTH.size + length])
-        if not isinstance(head, dict) or head.keys() != {"columns", "values", "name"}:
-            raise ValueError("it does not begin as an index of spans does")
-        kinds = "".join(head["columns"].values())
-        if not set(kinds) <= set("qQd"):
-            raise ValueError(f"it has columns of unknown kinds {kinds!r}")
-        names, (starts, stops, *arrays), _ = unpack_columns(
-            data[_LENGTH.size + length :], "QQ" + kinds, limits
-        )
-        columns = dict(zip(head["columns"], arrays, strict=True), **head["values"])
-        name = head["name"]
+        name, names, (starts, stops), columns = cls._loaded(data, limits, "QQ")
         return cls(names if name is None else name, starts, stops, **columns)
+
+
+class FilesIndex(_ColumnsIndex):
+    """Samples that are files of a directory, with numbers beside each, such as its label.
+
+    ::
+
+        FilesIndex(paths, labels=labels)
+
+    With it, `Reader.decode` gets the bytes of a file. A sample is called as its path, and the files of a
+    batch are fetched together.
+
+    Args:
+        paths: The path of each sample's file in the directory. Two samples may be of the same file.
+        **columns: More that `Reader.decode` needs: a number for each sample, or one for all. Each is an
+            attribute of the index: ``index.labels[position]``.
+
+    Raises:
+        FormatError: There are not as many numbers as paths.
+        TypeError: A column is something else than numbers, or has the name of a method.
+    """
+
+    _names: NameTable
+
+    def __init__(
+        self, paths: Iterable[str], **columns: float | Iterable[int] | Iterable[float]
+    ) -> None:
+        if isinstance(paths, str):
+            raise TypeError(f"paths is a list of paths, not the text {paths!r:.100}")
+        self._names = paths if isinstance(paths, NameTable) else NameTable(paths)
+        self._set_columns(columns, len(self._names), "paths")
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def name(self, position: int) -> str:
+        return self._names[position]
+
+    def span(self, position: int) -> Span:
+        return 0, 0
+
+    def part(self, start: int, stop: int) -> FilesIndex:
+        names = NameTable(self._names.at(range(start, stop)))
+        return self._with(_names=names, _columns=self._columns_between(start, stop))
+
+    def dump(self) -> bytes:
+        return self._dumped(self._names, [])
+
+    @classmethod
+    def load(cls, data: bytes, limits: Limits = _DEFAULT) -> FilesIndex:
+        """Returns the index that was dumped; raises as `SpanIndex.load` does.
+
+        Args:
+            data: What `dump` returned.
+            limits: How many samples, and how long their paths.
+        """
+        _, names, _, columns = cls._loaded(data, limits, "")
+        return cls(names, **columns)
 
 
 def _offsets(values: Iterable[int], what: str) -> array[int]:
     if isinstance(values, array) and values.typecode == "Q":
         return values
     try:
-        return array("Q", map(int, values))
+        # Not int(), which would cut 1.5 to 1.
+        return array("Q", map(operator.index, values))
     except OverflowError:
         raise FormatError(
             f"the {what} of samples are bytes of a file, none of them negative"
         ) from None
+    except TypeError as error:
+        raise TypeError(f"the {what} of samples are positions in bytes: {error}") from error
 
 
-def _column(values: float | Iterable[float]) -> Any:
-    if isinstance(values, (int, float)) or (isinstance(values, array) and values.typecode in "qQd"):
-        return values
-    column = [item.item() if hasattr(item, "item") else item for item in values]
-    if not all(isinstance(item, int) for item in column):
-        return array("d", column)
-    return array("q" if min(column, default=0) < 0 else "Q", column)
+def _column(name: str, value: float | Iterable[float]) -> Any:
+    if isinstance(value, (int, float)) or (
+        isinstance(value, array) and value.typecode in _TYPE_CODES
+    ):
+        return value
+    try:
+        numbers = [item.item() if hasattr(item, "item") else item for item in value]
+        if not all(isinstance(item, int) for item in numbers):
+            return array("d", numbers)
+        return array("q" if min(numbers, default=0) < 0 else "Q", numbers)
+    except OverflowError as error:
+        raise FormatError(f"the column {name!r} has numbers of more than 64 bits") from error
+    except TypeError as error:
+        raise TypeError(
+            f"the column {name!r} has to be numbers, one for each sample or one for all, not {value!r:.100}: "
+            f"{error}"
+        ) from error
 
 
 @attrs.frozen

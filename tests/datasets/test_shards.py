@@ -105,7 +105,8 @@ class Placed(Reader):
 
 
 def object_shard(spans, source=None):
-    return ObjectShard(lambda: source or MemoryFile(b"x" * 100), Placed(spans), "object")
+    size = max(100, *(stop for _, stop in spans), 0)
+    return ObjectShard(lambda: source or MemoryFile(b"x" * size), Placed(spans), "object")
 
 
 def members(count):

@@ -35,7 +35,10 @@ BROKEN = {
     "syntax-error": ("def broken(:\n", "SyntaxError: invalid syntax"),
     "exits": ("import sys\nsys.exit('no licence')", "SystemExit: no licence"),
     "raises": ("1 / 0", "ZeroDivisionError: division by zero"),
-    "no-message": ("class E(Exception):\n    __str__ = None\nraise E()", "E. "),
+    "no-message": (
+        "class E(Exception):\n    __str__ = None\nraise E()",
+        r"^E \(in no_message.<module>, line 3\)\. ",
+    ),
     "wrong-arguments": (hook("return []", arguments="config"), r"Argument\(s\) {'config'}"),
     "misspelt": (
         hook("return []", "ipfs_dataset_raeders"),
@@ -61,7 +64,7 @@ def site(tmp_path_factory):
     found.install("needs-more", "import no_such_library.linalg", version="2.5")
     found.install("too-old", "raise AssertionError('imported')", requires=["ipfs-dataset<0.1"])
     found.install("too-new", "raise AssertionError('imported')", requires=["IPFS.dataset (>=7)"])
-    found.install("Good.One", GOOD.format(name="good"))
+    found.install("Good.One", "print('no JSON')\n" + GOOD.format(name="good"))
     found.install("lines-one", GOOD.format(name="lines"))
     found.install("lines-two", GOOD.format(name="lines"))
     odd = found.folder / "no_metadata-1.0.dist-info"
@@ -117,6 +120,11 @@ def test_none_of_them_harms_another(report):
     assert len(report["failures"]) == len(BROKEN) + 4
 
 
+def test_what_a_plugin_prints_is_not_in_what_the_command_prints(report, site):
+    assert "good" in {plugin["name"] for plugin in report["plugins"]}  # it is JSON
+    assert "no JSON" in site.run("import good_one")
+
+
 def test_conflicts_are_listed_with_both(report):
     both = "lines-one 1.0 (lines-one) and lines-two 1.0 (lines-two) both claim"
     assert f"{both} the format 'lines'" in report["conflicts"][0]
@@ -153,7 +161,7 @@ def test_an_unknown_format_quotes_all_of_that(site):
         """,
         IPFS_DATASET_DISABLE_PLUGINS="exits",
     )
-    unknown, conflict = out.splitlines()
+    *_, unknown, conflict = out.splitlines()
     assert unknown.startswith("UnknownPluginError Unknown format 'matlab'. ")
     assert "Plugin raises 2.5 (raises) could not be loaded: ZeroDivisionError" in unknown
     assert "Plugin exits 2.5 (exits) is left out by IPFS_DATASET_DISABLE_PLUGINS." in unknown

@@ -90,7 +90,7 @@ def results(tmp_path_factory):
         ("reading", r"failed at sample 2 of '.*': ZeroDivisionError"),
         ("in a worker", r"failed at sample 2 of '.*': ZeroDivisionError"),
         ("opening", r"failed at opening '.*': KeyError: 'no manifest'"),
-        ("counting", r"failed at the description of '.*': AttributeError"),
+        ("counting", r"`WithoutLength.load` of '.*' returned .* requires PublishedSamples"),
     ],
 )
 def test_a_form_that_fails_is_named(results, what, words):

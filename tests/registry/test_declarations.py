@@ -14,20 +14,24 @@ from ipfs_dataset.types import IPFSObject
 from ipfs_dataset_core import (
     AddressError,
     BytesFile,
+    FilesIndex,
     FormatError,
     LimitError,
     Limits,
+    ObjectNotFoundError,
     PluginError,
     Reader,
     ReaderPlugin,
     SpanIndex,
     Transport,
+    TransportPlugin,
     register,
 )
 from ipfs_dataset_core.registry.declarations import declaration_of
 from ipfs_dataset_core.registry.guarded_readers import make_reader
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.registry.provenance import Origin
+from ipfs_dataset_core.testing import MemoryDirectory
 from tests.support.distributions import Site
 from tests.support.stores import Store
 from tests.support.workers import as_it_is
@@ -203,7 +207,7 @@ def test_who_says_that_an_index_is_not_cheap_is_believed():
         (
             b"no number",
             FormatError,
-            r"sample 0 of 'a', bytes 0 to 9, cannot be decoded: ValueError: inv",
+            r"sample 0 of 'a', bytes 0 to 9, cannot be decoded by Whole.decode: ValueError: inv",
         ),
         (b"1" * 30, LimitError, r"sample 0 of 'a', bytes 0 to 30, .*member_bytes="),
     ],
@@ -326,3 +330,127 @@ def test_an_installed_class_reads_files_folders_and_members_of_archives(site, st
     found: Any = json.loads(out)
     decoded = [1, 2, "text"]
     assert found == [[1], [1, 2], ["1", "2", "text"], decoded, decoded, decoded]
+
+
+class Labelled(Reader):
+    """Files with a table of labels."""
+
+    name = "labelled"
+    reads = "directory"
+    cheap_index = True
+    index_form = "labelled 1"
+
+    def index(self, source):
+        with source.open("labels.txt") as table:
+            rows = [line.decode().split() for line in table]
+        return FilesIndex([path for path, _ in rows], labels=[int(label) for _, label in rows])
+
+    def decode(self, data, index, position):
+        return int(data), index.labels[position]
+
+
+LABELLED = {"labels.txt": b"b/1 7\na 8\nb/1 9\n", "a": b"10", "b/1": b"11", "other": b"x"}
+LABELS = [("b/1", (11, 7)), ("a", (10, 8)), ("b/1", (11, 9))]
+
+
+@pytest.mark.parametrize("given", [Labelled, Labelled()])
+def test_a_directory_needs_an_index_of_its_files_and_decode(store, tmp_path, given):
+    folder = store.tree(LABELLED)
+    for kind in (MapStyle, IPFSIterableDataset):
+        for _ in range(2):  # the second time, the index is on disk
+            dataset = kind(IPFSObject(folder, given), store.address, cache_dir=tmp_path / "cache")
+            assert list(dataset) == LABELS
+            dataset.close()
+    dataset = MapStyle(IPFSObject(folder, given), store.address)
+    assert [list(batch) for batch in [dataset.__getitems__([2, 0])]] == [[LABELS[2], LABELS[0]]]
+    with pytest.raises(FormatError, match="is a file, and the format 'labelled' reads a directory"):
+        len(MapStyle(IPFSObject(f"{folder}/a", given), store.address))
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "words"),
+    [
+        ({"labels.txt": b"a 1 2\n"}, FormatError, r"is damaged.*Labelled\.index: ValueError: too many"),
+        ({"labels.txt": b"a one\n"}, FormatError, r"is damaged.*Labelled\.index: ValueError: inv"),
+        ({"labels.txt": b"away 1\n"}, ObjectNotFoundError, "away"),
+        ({"a": b"ten"}, FormatError, r"sample 1 of .*, the file 'a', cannot be decoded by Labelled\.dec"),
+    ],
+)  # fmt: skip
+def test_a_damaged_directory_names_file_class_and_method(store, changed, error, words):
+    folder = store.tree({**LABELLED, **changed})
+    for kind in (MapStyle, IPFSIterableDataset):
+        with pytest.raises(error, match=words):
+            list(kind(IPFSObject(folder, Labelled), store.address))
+
+
+def test_files_of_a_directory_are_fetched_ahead():
+    hinted = []
+
+    class Hinted(MemoryDirectory):
+        def prefetch(self, paths):
+            hinted.extend(paths)
+
+    names = [f"{number:03}" for number in range(200)]
+    table = "".join(f"{name} 0\n" for name in names).encode()
+    files = {"labels.txt": table, **dict.fromkeys(names, b"1")}
+    for number, _ in enumerate(Labelled().samples(Hinted(files))):
+        assert number < len(set(hinted)) <= number + 64
+    assert sorted(set(hinted)) == names
+
+
+def test_a_directory_without_an_index_and_a_file_with_one_of_a_directory_are_named(store):
+    class NoIndex(Reader):
+        reads = "directory"
+
+        def decode(self, data, index, position):
+            return data
+
+    class OfFiles(Spectra):
+        def index(self, source):
+            return FilesIndex(["a"])
+
+    with pytest.raises(PluginError, match=r"NoIndex has `decode` alone.*`index` that returns a"):
+        list(MapStyle(IPFSObject(store.tree(LABELLED), NoIndex), store.address))
+    with pytest.raises(PluginError, match=r"OfFiles\.index` of .* FilesIndex is for directories"):
+        list(MapStyle(IPFSObject(store.file(FILE), OfFiles), store.address))
+
+
+@pytest.mark.parametrize("data", [b"", b"SPX", HEAD.pack(b"SPX1", 9)[:-1]])
+def test_bytes_of_which_no_index_can_be_made_are_a_format_error(store, data):
+    words = r"is damaged.*no index can be made of it by Spectra\.index: error: unpack requires"
+    for kind in (MapStyle, IPFSIterableDataset):
+        with pytest.raises(FormatError, match=words):
+            list(kind(IPFSObject(store.file(data), Spectra), store.address))
+    with pytest.raises(FormatError, match=words):
+        list(Spectra().samples(BytesFile(data, "a")))
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "meant"),
+    [
+        ("suffix", ".spx", "suffixes"),
+        ("extensions", (".spx",), "suffixes"),
+        ("magic_bytes", b"SPX", "magic"),
+        ("magics", ((0, b"SPX"),), "magic"),
+        ("in_folder", True, "in_folders"),
+        ("cheap_indexes", True, "cheap_index"),
+    ],
+)
+def test_a_misspelt_attribute_is_refused(own_registry, attribute, value, meant):
+    kind = type("Odd", (Whole,), {"name": "odd", "suffixes": (), attribute: value})
+    if meant == "suffixes":
+        kind = type("Odd", (Reader,), {"name": "odd", "decode": Whole.decode, attribute: value})
+    with pytest.raises(PluginError, match=f"Odd has an attribute {attribute!r}.*{meant!r} was"):
+        register(kind)
+
+
+def test_other_attributes_of_a_class_are_its_own(own_registry):
+    body = {"names": ("a", "b"), "suffixes": (".o",), "suffix": ".o", "_magics": b"", "width": 3}
+    register(type("Own", (Whole,), {"name": "own", **body}))
+
+
+@pytest.mark.parametrize("schemes", [("s3://",), ("S3",), ("",), ("a b",), ()])
+def test_schemes_that_no_address_has_are_refused(own_registry, schemes):
+    plugin = TransportPlugin(name="bucket", summary="", schemes=schemes, factory="a:b")
+    with pytest.raises(PluginError, match=r"'bucket': (the scheme|schemes is empty).*'s3'"):
+        register(plugin)

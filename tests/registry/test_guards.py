@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import pickle
 import threading
+import time
+import warnings
 from typing import Any, NamedTuple
 
 import pytest
@@ -18,16 +21,16 @@ from ipfs_dataset_core import (
     Reader,
     SampleRuns,
 )
-from ipfs_dataset_core.errors import FormatError, PluginError
+from ipfs_dataset_core.errors import FormatError, PluginError, PluginWarning
 from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.ipld import RAW, make_cid
 from ipfs_dataset_core.reading.connections import connect
-from ipfs_dataset_core.registry import guard
+from ipfs_dataset_core.registry import guard, provenance
 from ipfs_dataset_core.registry import guarded_exporters as exporters
 from ipfs_dataset_core.registry import guarded_readers as readers
 from ipfs_dataset_core.registry import guarded_transports as transports
 from ipfs_dataset_core.registry.provenance import Origin
-from ipfs_dataset_core.testing import MemoryFile, MemoryTransport
+from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile, MemoryTransport
 from ipfs_dataset_plugins.store import FolderStore
 from tests.support.builders import noise, tar_bytes
 from tests.support.workers import Lines, Refusing
@@ -316,7 +319,9 @@ def test_what_is_no_index_is_named(index):
         def index(self, source):
             return index
 
-    with pytest.raises(PluginError, match=r"`index` of 'f' returned .* requires a MemberIndex"):
+    with pytest.raises(
+        PluginError, match=r"Wrong\.index` of 'f' returned .* requires a MemberIndex"
+    ):
         readers.make_reader(Wrong(), origin=MINE).index(MemoryFile(b"", "f"))
 
 
@@ -407,3 +412,184 @@ def test_a_plugin_is_used_though_the_system_refuses_the_thread_that_watches(monk
             assert not guard._watchdog.awake
     with guard.Guard(MINE, "its work"):
         assert guard._watchdog.awake
+
+
+@pytest.mark.parametrize("way", ["in order", "from a byte on", "several"])
+@pytest.mark.parametrize("sample", ["ab", ("a", 1, 2), (b"a", 1), None])
+def test_every_sample_of_a_plugin_is_checked(way, sample):
+    given = [("x", 0), ("y", 1), sample, ("z", 2)]
+
+    class Later(Given):
+        def read_each(self, source, index, positions):
+            yield from given
+
+    reader = readers.make_reader(Later(*given), origin=MINE)
+    ways = {
+        **WAYS,
+        "several": lambda reader, file: list(reader.read_each(file, ANY_INDEX, range(4))),
+    }
+    method = {"in order": "samples", "from a byte on": "samples_between", "several": "read_each"}[
+        way
+    ]
+    words = rf"Plugin mine 1.0 .*sample 2.* of 'f' is .* from `.*Later\.{method}`"
+    with pytest.raises(PluginError, match=words):
+        ways[way](reader, MemoryFile(b"", "f"))
+
+
+class Spans(MemberIndex):
+    """Returns what a test gives as the span, or the name, of each sample."""
+
+    def __init__(self, span: Any = (0, 1), name: Any = "a", part: Any = None):
+        self.given, self.called, self.parted = span, name, part
+
+    def __len__(self):
+        return 2
+
+    def name(self, position):
+        return self.called
+
+    def span(self, position):
+        return self.given
+
+    def part(self, start, stop):
+        return self.parted
+
+
+def spans_of(**given):
+    class Spanned(Lines):
+        def index(self, source):
+            return Spans(**given)
+
+    index = readers.make_reader(Spanned(), origin=MINE).index(MemoryFile(b"0123456789", "f"))
+    assert index is not None
+    return index
+
+
+@pytest.mark.parametrize(
+    "span", [None, (1,), (1, 2, 3), (2, 1), (-1, 4), (0.0, 4.0), ("0", "4"), 7, "text"]
+)
+def test_a_span_is_two_positions(span):
+    index = spans_of(span=span)
+    words = (
+        r"Plugin mine 1\.0 \(mine\): `Spans\.span\(1\)` of 'f' returned .*two positions in bytes"
+    )
+    with pytest.raises(PluginError, match=words):
+        index.span(1)
+    with pytest.raises(PluginError, match=words):
+        list(index.spans_at([1]))
+
+
+def test_a_span_outside_of_the_file_is_a_format_error():
+    for span in ((0, 11), (11, 11), (2**70, 2**71)):
+        index = spans_of(span=span)
+        words = rf"'f' has 10 bytes, and its sample 0 would be bytes {span[0]} to {span[1]}, by `Spans.span`"
+        with pytest.raises(FormatError, match=words):
+            index.span(0)
+        with pytest.raises(FormatError, match=words):
+            list(index.spans_at([0]))
+    assert spans_of(span=(10, 10)).span(0) == (10, 10)
+
+
+def test_a_name_is_text_and_a_part_is_an_index():
+    with pytest.raises(PluginError, match=r"`Spans\.name\(0\)` of 'f' returned b'a'.*a text"):
+        spans_of(name=b"a").name(0)
+    with pytest.raises(
+        PluginError, match=r"`Spans\.part\(0, 1\)` of 'f' returned 3.*MemberIndex or"
+    ):
+        spans_of(part=3).part(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [(["a", b"b"], "returned b'b' as a path"), ("ab", "returned 'ab'"), ({"a"}, "returned {'a'}")],
+)
+def test_members_of_a_folder_are_texts(members, words):
+    class Wrong(FolderReader):
+        def members(self, directory):
+            return members
+
+    reader: Any = readers.make_reader(Wrong(), origin=MINE)
+    with pytest.raises(PluginError, match=rf"Wrong\.members` of 'd' {words}.*a list of paths"):
+        reader.members(MemoryDirectory({}, "d"))
+
+
+def test_what_a_form_loads_is_published_samples():
+    class Wrong(Exporter):
+        def export(self, samples, sink):
+            return None
+
+        def load(self, source):
+            found: Any = ["a"]
+            return found
+
+    with pytest.raises(PluginError, match=r"Plugin mine .*Wrong\.load` of 'd' returned \['a'\]"):
+        exporters.GuardedExporter(Wrong(), MINE).load(MemoryDirectory({}, "d"))
+
+
+class Deep(Lines):
+    """Fails in a function of its own, which calls a library."""
+
+    def samples(self, source):
+        yield "a", 1
+        yield "b", helper()
+
+
+def helper():
+    return json.loads("no JSON")
+
+
+def test_an_error_names_the_class_method_and_line_of_the_plugin():
+    line = helper.__code__.co_firstlineno + 1
+    with pytest.raises(
+        PluginError, match=rf"JSONDecodeError: .*test_guards\.helper, line {line}\)\. "
+    ):
+        list(readers.make_reader(Deep(), origin=MINE).samples(MemoryFile(b"")))
+
+    class Failing(Lines):
+        def read(self, source, index, position):
+            raise LookupError("nothing")
+
+    with pytest.raises(
+        PluginError, match=r"LookupError: nothing \(in .*Failing\.read, line \d+\)\. "
+    ):
+        readers.make_reader(Failing(), origin=MINE).read(MemoryFile(b""), ANY_INDEX, 0)
+
+
+def test_one_that_hangs_is_a_visible_warning_and_one_that_waits_for_data_is_not(monkeypatch):
+    monkeypatch.setattr(provenance, "_shown", set())
+    released = threading.Event()
+
+    class Hangs(Lines):
+        def read(self, source, index, position):
+            released.wait(20)
+            return "a", 1
+
+    class Waits(Lines):
+        def read(self, source, index, position):
+            waiting(released)
+            return "a", 1
+
+    for kind, warned in ((Hangs, True), (Waits, False)):
+        reader = readers.make_reader(kind(), origin=MINE)
+        released.clear()
+        thread = threading.Thread(target=reader.read, args=(MemoryFile(b"", "f"), ANY_INDEX, 3))
+        thread.start()
+        while not (watches := [w for w in guard._watches if "sample 3" in str(w)]):
+            time.sleep(0.01)
+        with warnings.catch_warnings(record=True) as shown:
+            warnings.simplefilter("always")
+            for now in (0, guard.PATIENCE_SECONDS, 2 * guard.PATIENCE_SECONDS):
+                watches[0].look(now)
+        released.set()
+        thread.join()
+        assert [w.category for w in shown] == ([PluginWarning] if warned else [])
+        words = (
+            "Plugin mine 1.0 (mine) has been at sample 3 of 'f' for 30 s, and reading waits for it"
+        )
+        assert not warned or words in str(shown[0].message)
+
+
+# As the code of the core in which a reader waits for a source.
+WAITING: dict[str, Any] = {"__name__": "ipfs_dataset_core.reading.fetcher"}
+exec("def waiting(event): event.wait(20)", WAITING)
+waiting = WAITING["waiting"]

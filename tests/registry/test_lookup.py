@@ -112,7 +112,8 @@ def test_two_that_recognize_a_file_are_a_conflict():
 def test_three_that_recognize_a_file_are_all_named():
     found = registry(*(reader(name, recognize=inner) for name in "abc"))
     message = (
-        r"dist-0[^,]*, [^,]*dist-1[^,]* and [^,]*dist-2.* all claim the .*: uninstall all but one"
+        r"dist-0[^,]*, [^,]*dist-1[^,]* and [^,]*dist-2.* all claim the .*: give the object "
+        "filetype='a' or 'b' or 'c', or uninstall all but one"
     )
     with pytest.raises(PluginConflictError, match=message):
         found.reader_for_content(MemoryFile(b"inner"))

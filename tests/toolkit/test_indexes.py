@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ipfs_dataset_core import (
     Extents,
+    FilesIndex,
     FormatError,
     LimitError,
     Limits,
@@ -184,3 +185,55 @@ def test_a_column_cannot_hide_a_method_of_a_base_class():
 
     with pytest.raises(TypeError, match="'renamed' cannot be a column"):
         Own("f", [0], [1], renamed=1)
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(st.characters(exclude_categories=["Cs"]), max_size=9), st.integers(0, 9)),
+        max_size=9,
+    )
+)
+def test_files_of_a_directory_come_back_with_their_columns(rows):
+    paths, labels = [path for path, _ in rows], [label for _, label in rows]
+    made = FilesIndex(paths, labels=array("B", labels), width=3.5)
+    for index in (made, FilesIndex.load(made.dump()), pickle.loads(pickle.dumps(made))):
+        assert [index.name(p) for p in range(len(index))] == paths
+        assert (list(index.labels), index.width) == (labels, 3.5)
+        assert set(index.spans_at(range(len(index)))) <= {(0, 0)}
+    part = made.part(1, len(rows))
+    assert [part.name(p) for p in range(len(part))] == paths[1:]
+    assert list(part.labels) == labels[1:]
+
+
+@given(st.binary(max_size=60), st.integers(0, 200), st.binary(max_size=3))
+def test_other_bytes_than_of_files_are_at_most_a_value_error(noise, at, change):
+    whole = FilesIndex(["a", "b"], kind=[3, 4]).dump()
+    for data in (noise, whole[:at], whole[:at] + change + whole[at + len(change) :]):
+        try:
+            FilesIndex.load(data)
+        except (ValueError, LimitError):
+            continue
+
+
+def wrong(value: Any) -> Any:
+    """Returns a value of a type that a type checker would refuse."""
+    return value
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: FilesIndex(["a"], labels=[1, 2]), FormatError, "1 paths and 2 labels"),
+        (lambda: FilesIndex("a.png"), TypeError, "a list of paths, not the text 'a.png'"),
+        (lambda: FilesIndex(["a"], dump=[1]), TypeError, "'dump' cannot be a column"),
+        (lambda: FilesIndex(["a"], kind=wrong(["cat"])), TypeError, "'kind' has to be numbers"),
+        (lambda: FilesIndex(["a"], kind=wrong(None)), TypeError, "'kind' has to be numbers"),
+        (lambda: FilesIndex(["a"], kind=[2**64]), FormatError, "'kind' has numbers of more"),
+        (lambda: SpanIndex("f", wrong([0.5]), [1]), TypeError, "the starts of samples are positions"),
+        (lambda: SpanIndex("f", [0], wrong(["1"])), TypeError, "the stops of samples are positions"),
+        (lambda: SpanIndex("f", [0], [2**64]), FormatError, "stops of samples are bytes"),
+    ],
+)  # fmt: skip
+def test_what_is_no_index_is_named(make, error, words):
+    with pytest.raises(error, match=words):
+        make()

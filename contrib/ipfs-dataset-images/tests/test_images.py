@@ -234,7 +234,7 @@ def test_an_index_is_small_and_reads_no_image():
     index = ImagesReader().index(directory)
     assert directory.opened == {}
     assert len(pickle.dumps(index)) < 10_000 * 24
-    assert index.label(9999) == 99
+    assert index.labels[9999] == 99
 
 
 class Hinted(MemoryDirectory):

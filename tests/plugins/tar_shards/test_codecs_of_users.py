@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ipfs_dataset import IPFSDatasetExporter, load
 from ipfs_dataset_core.errors import ExportError, FormatError
 from ipfs_dataset_plugins.tar_shards.codecs import SampleCodec, ValueCodec
 from tests.support.round_trip import there_and_back
@@ -118,3 +119,75 @@ def test_a_missing_member_is_named():
     encoded = SampleCodec().encode((1, torch.ones(1)), 0)
     with pytest.raises(FormatError, match=r"sample 0 has no member '0\.cls'"):
         SampleCodec().decode(encoded.schema, {}, "sample 0")
+
+
+def codec_of_sets(encode, name="set"):
+    return ValueCodec(name=name, type=set, extension="bin", encode=encode, decode=bytes)
+
+
+@pytest.mark.parametrize("data", ["text", None, 7, [1, 2]])
+def test_what_a_codec_makes_has_to_be_bytes(data):
+    codec = SampleCodec([codec_of_sets(lambda _: data)])
+    words = (
+        rf"sample 3, \['a'\] is encoded by the codec 'set' to .*of type {type(data).__name__}, and"
+    )
+    with pytest.raises(ExportError, match=words):
+        codec.encode({"a": {1}}, 3)
+    with pytest.raises(ExportError, match=words.replace("3", "0", 1)):
+        list(codec.encode_all([{"a": {1}}] * 2))
+
+
+def test_a_buffer_that_a_codec_uses_again_is_copied():
+    buffer = bytearray(1)
+
+    def encode(value):
+        buffer[:] = bytes(value)
+        return memoryview(buffer)
+
+    codec = SampleCodec([codec_of_sets(encode)])
+    encoded = list(codec.encode_all([{7}, {8}, {9}]))
+    assert [payload for sample in encoded for _, payload in sample.members] == [
+        b"\7",
+        b"\x08",
+        b"\t",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"type": "set"}, "type is a class, whose instances are encoded, not 'set'"),
+        ({"encode": b""}, "encode is a function"),
+        ({"decode": None}, "decode is a function"),
+    ],
+)
+def test_a_codec_has_a_class_and_two_functions(fields, words):
+    given = {
+        "name": "x",
+        "type": set,
+        "extension": "bin",
+        "encode": bytes,
+        "decode": bytes,
+        **fields,
+    }
+    with pytest.raises(TypeError, match=words):
+        ValueCodec(**given)
+
+
+@pytest.mark.parametrize(
+    ("codecs", "error", "words"),
+    [
+        ([DATES, DATES], ValueError, "two codecs have the name 'date'"),
+        (["date"], TypeError, "codecs is a list of ValueCodec, and 'date' is none"),
+        (3, TypeError, "codecs is a list of ValueCodec, and 3 is none"),
+    ],
+)
+def test_codecs_are_codecs_of_different_names(codecs, error, words):
+    with pytest.raises(error, match=words):
+        IPFSDatasetExporter("store", codecs=codecs)
+    with pytest.raises(error, match=words):
+        load("bafkqaaa", "store", codecs=codecs)
+
+
+def test_one_codec_needs_no_list():
+    assert IPFSDatasetExporter("store", codecs=DATES)._exporter_options.codecs == (DATES,)

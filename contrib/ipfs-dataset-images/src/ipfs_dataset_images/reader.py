@@ -6,17 +6,14 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from ipfs_dataset_core import FormatError, ObjectDirectory, Reader, open_reader
 from ipfs_dataset_images._decoding import MAX_PIXELS, decode
-from ipfs_dataset_images._index import ImagesIndex, class_of
+from ipfs_dataset_images._index import class_of, index_of_images
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from ipfs_dataset_core import FolderReader, MemberIndex, Sample
+    from ipfs_dataset_core import FilesIndex, FolderReader, MemberIndex, Sample
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-
-# How many images are on their way while one is decoded.
-_AHEAD = 64
 
 
 class ImagesReader(Reader):
@@ -63,14 +60,7 @@ class ImagesReader(Reader):
         self._max_pixels = max_pixels
         self._folder = cast("FolderReader", open_reader("folder"))
 
-    def samples(self, source: ObjectDirectory) -> Iterator[Sample]:
-        index = self.index(source)
-        for position in range(len(index)):
-            if position % (_AHEAD // 2) == 0:
-                source.prefetch(index.names(position, position + _AHEAD))
-            yield self.read(source, index, position)
-
-    def index(self, source: ObjectDirectory) -> ImagesIndex:
+    def index(self, source: ObjectDirectory) -> FilesIndex:
         """Returns the images; reads no more than the directory.
 
         Raises:
@@ -85,12 +75,11 @@ class ImagesReader(Reader):
             for path in self._folder.members(source)
             if class_of(path) and path.lower().endswith(self._extensions)
         )
-        return ImagesIndex(images, self._classes, source.name, source.limits)
+        return index_of_images(images, self._classes, source.name, source.limits)
 
     def read(self, source: ObjectDirectory, index: MemberIndex, position: int) -> Sample:
-        path, label = index.name(position), cast("ImagesIndex", index).label(position)
-        with source.open(path) as file:
-            data = file.read()
+        path, label = index.name(position), cast("FilesIndex", index).labels[position]
+        (data,) = source.read_each([path])
         if not self._decodes:
             return path, (data, label)
         what = f"The image {path!r} of {source.name!r}"

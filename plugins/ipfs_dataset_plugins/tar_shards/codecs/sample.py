@@ -45,6 +45,22 @@ PICKLE = ValueCodec(
 )
 
 
+def _encoded_by(codec: ValueCodec, value: Any) -> EncodedValue:
+    """Returns what a user's codec makes of a value.
+
+    Raises:
+        ExportError: It is something else than bytes.
+    """
+    data: Any = codec.encode(value)
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise ExportError(
+            f"is encoded by the codec {codec.name!r} to {data!r:.100}, of type {_name(data)}, and encode= "
+            "has to return bytes"
+        )
+    # A copy of what could be changed before it is written.
+    return codec.name, codec.extension, bytes(data)
+
+
 class EncodedSample(NamedTuple):
     """A sample as members.
 
@@ -160,7 +176,7 @@ class SampleCodec:
         """Returns a value as one member, None where it is several or has no codec."""
         for codec in self._codecs:
             if isinstance(value, codec.type):
-                return codec.name, codec.extension, codec.encode(value)
+                return _encoded_by(codec, value)
         kind: Any = type(value)
         if kind in scalars.CONTAINERS:
             return builtin.encode_json(value) if self.is_inline(value) else None
@@ -171,7 +187,7 @@ class SampleCodec:
             return self._encode_file(value)
         if self._fallback is None:
             return None
-        return PICKLE.name, PICKLE.extension, self._fallback.encode(value)
+        return _encoded_by(self._fallback, value)
 
     def encoder_for(self, kind: type) -> Callable[[Any], EncodedValue | None]:
         """Returns what encodes values of exactly one type as `encode_value` does, in less time for many."""
