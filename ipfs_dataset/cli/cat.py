@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.datasets.contents import Contents
     from ipfs_dataset_core.interfaces import ObjectFile
 
-EXAMPLE = "ipfs-dataset cat ipfs://CID 17 --field image.png > 17.png"
+EXAMPLE = "ipfs-dataset cat ipfs://CID 17 --field 0.png > 17.png"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "item", nargs="?", help="one item, by name or number; by default the file itself"
     )
     parser.add_argument(
-        "--field", metavar="NAME", help="which file of a sample that has several, such as image.png"
+        "--field",
+        metavar="NAME",
+        help="which file of a sample that has several, such as 0.png or image.png",
     )
     parser.add_argument("--all", action="store_true", help="all items, one after the other")
     parser.add_argument(

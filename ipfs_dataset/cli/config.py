@@ -20,11 +20,12 @@ from ipfs_dataset_core.options import VARIABLES, Options
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 EXAMPLE = "ipfs-dataset config --json"
 # Never shown, and not to be had from the environment.
 _SECRETS = frozenset({"headers", "auth"})
+_SIZES = frozenset({"memory", "worker_memory", "cache_size"})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,10 +39,34 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(report, indent=2), file=output())
         return 0
-    width = max(map(len, report))
-    for name, entry in report.items():
-        print_line(f"{name.ljust(width)}  {entry['value']}  ({entry['from']})")
+    rows = list(_rows(report))
+    width = max(len(name) for name, _, _ in rows)
+    for name, value, origin in rows:
+        print_line(f"{name.ljust(width)}  {value}  ({origin})")
     return 0
+
+
+def _rows(report: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """Yields names, values in words, and origins; each limit is a row of its own."""
+    for name, entry in report.items():
+        if isinstance(entry["value"], dict):
+            for below, value in entry["value"].items():
+                yield f"{name}.{below}", _in_words(below, value), entry["from"]
+        else:
+            yield name, _in_words(name, entry["value"]), entry["from"]
+
+
+def _in_words(name: str, value: Any) -> str:
+    if value is None or value == []:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return " ".join(value)
+    if isinstance(value, int):
+        in_bytes = name in _SIZES or name.endswith("_bytes")
+        return f"{value:,} bytes" if in_bytes else f"{value:,}"
+    return str(value)
 
 
 def describe(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from ipfs_dataset_core.errors import (
     IPFSDatasetError,
     ObjectNotFoundError,
     RateLimitedError,
+    TransportTimeoutError,
     VerificationError,
 )
 from ipfs_dataset_core.ipld import CID, RAW, verify
@@ -89,7 +90,7 @@ class SourceReport:
         name: The source.
         has_root: Whether it delivered the object's first block.
         trustless: Whether that block had the requested hash; None if no block came.
-        failure: Why none came: "missing", "no node", "rate limit", "wrong bytes" or "other".
+        failure: Why none came: "missing", "no node", "rate limit", "wrong bytes", "too late" or "other".
         ranges: Whether plain ranges came and verified; None where that was not tried.
         cars: Likewise CARs.
         batches: Likewise several blocks in one request.
@@ -326,6 +327,9 @@ def _walk(fetcher: Fetcher, root: CID, report: SourceReport, blocks: int) -> Non
 _REMEDIES = {
     "no node": "the node does not run: start it with `ipfs daemon`, or give the address at which it runs",
     "rate limit": "it wants fewer requests: wait, set max_rate=, or add gateways=[URL, …]",
+    "too late": "it did not deliver the object in time. A node searches the network for what it lacks, so "
+    "probably no peer that it reaches has the object: see that the CID is right, or ask its publisher to pin "
+    "it. To wait longer, give --timeout",
     "other": "it gives no block of the object, as quoted above: see that its address is right",
 }
 
@@ -337,6 +341,8 @@ def _kind(error: IPFSDatasetError) -> str:
         return "rate limit"
     if isinstance(error, VerificationError):
         return "wrong bytes"
+    if isinstance(error, TransportTimeoutError):
+        return "too late"
     return "no node" if "no node runs at" in str(error) else "other"
 
 

@@ -39,6 +39,8 @@ def _fields(found: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
     card = found.get("card") or {}
     for name, value in card.items():
+        if name == "previews":  # of the page, and not of the data
+            continue
         shown = ", ".join(map(str, value)) if isinstance(value, list) else value
         if isinstance(shown, (str, int, float)):
             yield name, " ".join(str(shown).split())

@@ -108,6 +108,23 @@ def test_a_plugin_that_failed_is_shown_and_makes_the_status_one(capsys, broken):
     assert json.loads(out)["failures"][0]["reason"] == "ImportError: scipy"
 
 
+def test_config_shows_each_option_in_words(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("IPFS_DATASET_MEMORY", "128M")
+    monkeypatch.setenv("IPFS_GATEWAY", "http://127.0.0.1:8080 http://127.0.0.1:8081")
+    status, out, _ = run(capsys, "config")
+    assert status == 0
+    rows = {line.split()[0]: " ".join(line.split()[1:]) for line in out.splitlines()}
+    assert rows["memory"] == "134,217,728 bytes ($IPFS_DATASET_MEMORY)"
+    assert rows["limits.redirects"] == "3 (default)"
+    assert rows["limits.listing_line_bytes"] == "4,096 bytes (default)"
+    assert rows["cache_dir"] == "none (default)"
+    assert rows["verify"] == "yes (default)"
+    assert "gateway+http://127.0.0.1:8080 gateway+http://127.0.0.1:8081" in rows["gateways"] + out
+    status, out, _ = run(capsys, "config", "--json")
+    assert status == 0
+    assert json.loads(out)["limits"]["value"]["redirects"] == 3
+
+
 def test_nothing_installed_is_an_empty_report():
     assert describe(Discovery((), ())) == {"plugins": [], "failures": []}
 

@@ -13,6 +13,7 @@ from ipfs_dataset_core import (
     Transport,
     TransportError,
     TransportPlugin,
+    TransportTimeoutError,
     register,
 )
 from ipfs_dataset_core.ipld import CID, RAW, make_cid
@@ -235,3 +236,25 @@ def test_without_an_address_it_is_read_where_other_commands_read(
         assert main([command, URL]) == 0
         assert str(tmp_path / "store") in capsys.readouterr().out
         assert main([command, URL, "--gateway", "http://127.0.0.1:1"]) == (command == "bench")
+
+
+class Late(Transport):
+    """A node that searches the network for a block that nobody has."""
+
+    name = "late"
+
+    def get_block(self, cid):
+        raise TransportTimeoutError("nothing came in time")
+
+
+def test_a_source_that_is_late_is_no_wrong_address(monkeypatch):
+    monkeypatch.setattr(default_registry(), "_registered", [])
+    register(
+        TransportPlugin(
+            name="late", summary="", schemes=("late",), factory=lambda address, options: Late()
+        )
+    )
+    found = diagnose(URL, "late://x", Options(), blocks=10)
+    assert not found.readable
+    assert "late: it did not deliver the object in time" in found.advice[1]
+    assert "--timeout" in found.advice[1]
