@@ -11,7 +11,7 @@ from ipfs_dataset_core.options import Limits
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from ipfs_dataset_core.ipld import CID
+    from ipfs_dataset_core.ipld import CID, DirectoryEntry
 
 
 Span = tuple[int, int]
@@ -238,6 +238,14 @@ class ObjectDirectory(ABC):
     @abstractmethod
     def names(self) -> list[str]:
         """Returns the names directly in this directory, sorted by their UTF-8 bytes."""
+
+    def entries(self) -> Iterator[DirectoryEntry]:
+        """Yields what `names` does with CIDs, and with sizes in storage, which no CID proves.
+
+        Raises:
+            NotImplementedError: The contents of the directory have no CIDs, as where they are not verified.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def walk(self) -> Iterator[str]:

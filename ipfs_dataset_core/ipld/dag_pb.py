@@ -14,7 +14,7 @@ import functools
 import re
 from collections import Counter
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -27,14 +27,6 @@ if TYPE_CHECKING:
 
 _DATA, _LINKS = 1, 2
 _HASH, _NAME, _TSIZE = 1, 2, 3
-
-
-class PBLink(NamedTuple):
-    """A link: the binary CID of a block, a name, and the size of all that lies below."""
-
-    cid: bytes
-    name: bytes
-    tsize: int
 
 
 @attrs.frozen(slots=False)

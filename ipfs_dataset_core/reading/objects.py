@@ -257,7 +257,10 @@ class VerifiedDirectory(ObjectDirectory):
         self._recent: dict[str, DirectoryEntry] = {}
 
     def names(self) -> list[str]:
-        return [entry.name for entry in self._entries(self.cid)]
+        return [entry.name for entry in self.entries()]
+
+    def entries(self) -> Iterator[DirectoryEntry]:
+        return self._entries(self.cid)
 
     def walk(self) -> Iterator[str]:
         return (path for path, _ in self._walk())

@@ -145,9 +145,12 @@ class SingleFlight(BytesCache):
                 flight.run(fetch)
             try:
                 return flight.wait()
-            except TransportError:
-                # Where another thread's attempt failed, this thread makes one of its own.
-                if is_own or not flight.done():
+            except BaseException as error:
+                # Where another thread's attempt failed or was interrupted, this thread makes one of its own.
+                is_of_others = not is_own and flight.done() and flight.exception() is error
+                if not is_of_others or not (
+                    isinstance(error, TransportError) or not isinstance(error, Exception)
+                ):
                     raise
 
     def fail_all(self, message: str) -> None:

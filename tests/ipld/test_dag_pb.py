@@ -4,7 +4,6 @@ from hypothesis import strategies as st
 
 from ipfs_dataset_core.errors import FormatError
 from ipfs_dataset_core.ipld import dag_pb
-from ipfs_dataset_core.ipld.dag_pb import PBLink
 from ipfs_dataset_core.ipld.multiformats import encode_varint as number
 
 V1 = b"\x01\x55\x12\x20" + bytes(range(32))
@@ -14,8 +13,8 @@ link_cids = st.one_of(
     st.binary(min_size=36, max_size=36), st.binary(min_size=34, max_size=34), st.binary(max_size=80)
 )
 sizes = st.integers(0, 2**63 - 1)
-file_links = st.lists(st.builds(PBLink, link_cids, st.just(b""), sizes), max_size=8)
-named_links = st.lists(st.builds(PBLink, link_cids, st.binary(max_size=200), sizes), max_size=8)
+file_links = st.lists(st.tuples(link_cids, st.just(b""), sizes), max_size=8)
+named_links = st.lists(st.tuples(link_cids, st.binary(max_size=200), sizes), max_size=8)
 
 
 def field(tag: int, value: bytes) -> bytes:
@@ -26,8 +25,8 @@ def link(cid: bytes = V1, name: bytes = b"", tsize: int = 5) -> bytes:
     return field(0x12, field(0x0A, cid) + field(0x12, name) + b"\x18" + number(tsize))
 
 
-def links_of(node: dag_pb.PBNode) -> list[PBLink]:
-    return [PBLink(*parts) for parts in zip(node.cids, node.names, node.tsizes, strict=True)]
+def links_of(node: dag_pb.PBNode) -> list[tuple[bytes, bytes, int]]:
+    return list(zip(node.cids, node.names, node.tsizes, strict=True))
 
 
 @given(st.binary(max_size=300), st.one_of(file_links, named_links))

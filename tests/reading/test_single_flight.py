@@ -93,6 +93,19 @@ def test_where_the_fetch_of_another_thread_fails_each_waiting_thread_tries_once_
     assert fetch.calls == 2
 
 
+def test_the_interruption_of_one_thread_is_not_raised_in_those_that_wait_for_it():
+    flights = SingleFlight(100)
+    fetch = Fetch(KeyboardInterrupt(), b"value")
+    fetching, interrupted = in_threads(1, lambda: flights.fetch(b"key", fetch))
+    assert fetch.entered.wait(20)
+    waiting, results = in_threads(1, lambda: flights.fetch(b"key", fetch))
+    time.sleep(0.05)
+    fetch.may_return.set()
+    join([*fetching, *waiting])
+    assert [type(error) for error in interrupted] == [KeyboardInterrupt]
+    assert results == [b"value"]
+
+
 @pytest.mark.parametrize("error", [TransportTimeoutError("source"), KeyError("defect")])
 def test_the_error_of_an_own_fetch_is_raised_as_it_is(error):
     flights, fetch = SingleFlight(100), Fetch(error)

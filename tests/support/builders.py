@@ -55,11 +55,12 @@ def one_file(data: bytes, profile: str | Profile = PROFILE) -> tuple[CID, Blocks
     return _build_file(data, profile, emit).cid, blocks
 
 
-def tree(files: Mapping[str, bytes], profile: str = PROFILE) -> tuple[CID, Blocks]:
+def tree(files: Mapping[str, bytes], profile: str | Profile = PROFILE) -> tuple[CID, Blocks]:
     """Returns the root of a directory with these files, by relative path, and all blocks."""
     blocks, emit = collector()
-    built = [(path, _build_file(data, profile, emit)) for path, data in files.items()]
-    return build_tree(built, get_profile(profile), emit).cid, blocks
+    chosen = get_profile(profile) if isinstance(profile, str) else profile
+    built = [(path, _build_file(data, chosen, emit)) for path, data in files.items()]
+    return build_tree(built, chosen, emit).cid, blocks
 
 
 def _build_file(data: bytes, profile: str | Profile, emit: Callable[[CID, bytes], None]) -> Built:

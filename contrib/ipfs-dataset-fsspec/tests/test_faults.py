@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from ipfs_dataset_core import CID, TransportError, VerificationError
+from ipfs_dataset_core.ipld import get_profile, node_kind
 from tests.support import builders
 from tests.support.builders import noise
 from tests.support.gateway_server import GatewayServer
@@ -191,6 +192,18 @@ def test_a_listing_is_remembered_and_its_entries_are_not_fetched_again(at, block
             assert fs.ls(f"{folder}/chunks") == listing
             assert fewest <= len(server.requests) - asked <= most
             fs.close()
+
+
+def test_a_sharded_directory_is_listed_in_few_requests(at):
+    profile = attrs.evolve(get_profile("unixfs-v1-2025"), hamt_threshold=200)
+    names = [f"{number:05}" for number in range(2000)]
+    root, blocks = builders.tree(dict.fromkeys(names, b"data"), profile)
+    assert node_kind(root, blocks[root.multihash]) == "hamt"
+    with GatewayServer(blocks) as server:
+        fs = at(server)
+        assert [info["name"].rpartition("/")[2] for info in fs.ls(str(root))] == names
+        assert len(server.requests) < 10
+        fs.close()
 
 
 def test_ranges_of_one_block_fetch_it_once(at, blocks, file):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from ipfs_dataset_core import FormatError, VerificationError
-from ipfs_dataset_core.ipld import RAW, entries, node_kind, parse_file
+from ipfs_dataset_core.ipld import RAW, node_kind, parse_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,7 @@ class Listings:
             return []
         found = self._kept.pop(cid, None)
         if found is None:
-            found = list(self._described(cid))
+            found = list(self._described(directory))
         self._keep(cid, found)
         return found
 
@@ -74,10 +74,8 @@ class Listings:
                 return
             used -= len(self._kept.pop(oldest, ()))
 
-    def _described(self, cid: CID) -> Iterator[Child]:
-        fetcher = self._connections.fetcher()
-        limit = fetcher.limits.directory_entries
-        found = list(entries(cid, fetcher.block, prefetch=fetcher.prefetch_blocks, limit=limit))
+    def _described(self, directory: ObjectDirectory) -> Iterator[Child]:
+        fetcher, found = self._connections.fetcher(), list(directory.entries())
         for start in range(0, len(found), _WINDOW):
             # The blocks of this window and the next, so that there are always some on their way.
             soon = found[start : start + 2 * _WINDOW]
