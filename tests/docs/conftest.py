@@ -14,7 +14,9 @@ from tests.support.places import NodePlace, StorePlace
 
 TEXT = b"the first line\nthe second line\n"
 INDEX = Path(__file__).parents[2] / "docs" / "index.md"
+# What docs/how-to/add-a-format.md writes to a file and publishes.
 RECORDS = b"".join(bytes([label]) * (1 + 3 * 32 * 32) for label in range(4))
+RECORDS_CID = "bafkreieqpjxlrwcgsjklxooypcfxyhklgehylkvq77zrj5ynbeklnr4c6a"
 
 
 API = "/ip4/127.0.0.1/tcp/5001"
@@ -51,9 +53,8 @@ def workplace(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def replacements(place, request, tmp_path):
+def replacements(place, tmp_path):
     """What stands for the addresses and CIDs that the documentation shows."""
-    file = getattr(request, "param", TEXT)
     return {
         API: place.address,
         "http://127.0.0.1:8080": place.gateway,
@@ -63,5 +64,6 @@ def replacements(place, request, tmp_path):
             zip_bytes(cifar_files(10, seed=1))
         ),
         "QmdeFFimPStrc4JZ1Lk1AiDCdRF14DSwvwutY3Pk3ivLru": place.folder(cifar_files(5, seed=2)),
-        "bafkreieq5jui4j25lacwomsqgjeswwl3y5zcdrresptwgmfylxo2depppq": place.file(file),
+        "bafkreieq5jui4j25lacwomsqgjeswwl3y5zcdrresptwgmfylxo2depppq": place.file(TEXT),
+        RECORDS_CID: place.file(RECORDS),
     }

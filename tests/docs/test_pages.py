@@ -20,7 +20,14 @@ from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, Transport
 from ipfs_dataset_core.options import VARIABLES
 from ipfs_dataset_core.registry.discovery import HOOKS
 from ipfs_dataset_core.registry.lookup import Registry, resolve_factory
-from tests.docs.conftest import API, INDEX, RECORDS, SAMPLES_CID, samples_archive
+from tests.docs.conftest import (
+    API,
+    INDEX,
+    RECORDS,
+    RECORDS_CID,
+    SAMPLES_CID,
+    samples_archive,
+)
 from tests.support.builders import one_file
 from tests.support.markdown import blocks, run_python
 
@@ -37,7 +44,6 @@ TABLES = runpy.run_path(str(DOCS / "tables.py"))["SUBSTITUTIONS"]
 EXAMPLES = [p for p in PAGES if blocks(p, "python") and p.stem != "format-plugin"]
 
 
-@pytest.mark.parametrize("replacements", [RECORDS], indirect=True, ids=[""])
 @pytest.mark.parametrize("page", EXAMPLES, ids=lambda page: page.stem)
 def test_examples_run_as_written(page, replacements, workplace):
     names = run_python(page, replacements)
@@ -47,6 +53,9 @@ def test_examples_run_as_written(page, replacements, workplace):
         size, _, _ = shown.code.partition(", bafy")
         names["dataset"].close()
         assert repr(load(names["cid"], replacements[API])).startswith(f"{size}, {names['cid']}")
+    if page.stem == "add-a-format":
+        assert Path("four.cifar").read_bytes() == RECORDS
+        assert str(one_file(RECORDS)[0]) == RECORDS_CID
 
 
 def test_the_archive_of_the_examples_has_the_cid_that_the_pages_name(tmp_path):
@@ -65,7 +74,6 @@ def test_there_are_examples_where_readers_expect_them():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("replacements", [RECORDS], indirect=True, ids=[""])
 @pytest.mark.parametrize("page", ["add-a-format", "add-a-transport", "add-an-exporter"])
 @pytest.mark.parametrize("place", ["store"], indirect=True)
 def test_the_plugins_of_the_how_to_pages_pass_the_contract_tests_there(
