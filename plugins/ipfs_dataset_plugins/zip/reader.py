@@ -102,10 +102,7 @@ class ZipReader(Reader):
         index = cast("ZipIndex", index_of(self, source))
         archive, limits = BufferedFile(source), source.limits
         for member in index.members():
-            content = _usual_content(archive, member, limits)
-            if content is None:
-                content = _content(archive, member, limits, self.encoding)
-            yield member[0], content
+            yield member[0], _content(archive, member, limits, self.encoding)
 
     def index(self, source: ObjectFile) -> ZipIndex:
         return build_index(source, self.encoding)
@@ -123,10 +120,7 @@ class ZipReader(Reader):
     ) -> Iterator[Sample]:
         archive, limits = RandomAccessFile(source), source.limits
         for member in cast("ZipIndex", index).members_at(list(positions)):
-            content = _usual_content(archive, member, limits)
-            if content is None:
-                content = _content(archive, member, limits, self.encoding)
-            yield member[0], content
+            yield member[0], _content(archive, member, limits, self.encoding)
 
 
 def _content(archive: BufferedFile, member: Member, limits: Limits, encoding: str) -> bytes:
@@ -138,7 +132,8 @@ def _content(archive: BufferedFile, member: Member, limits: Limits, encoding: st
         # Decompression stops at the declared size, so the check of that size is enough.
         limits.check_expansion(compressed, size, f"Member {name!r} of {archive.name!r}")
     try:
-        return read_member(archive, member, limits, encoding)
+        content = _usual_content(archive, member, limits)
+        return read_member(archive, member, limits, encoding) if content is None else content
     except IPFSDatasetError as error:
         raise located(error, Location(member=name)) from error.__cause__
     except ValueError as error:
