@@ -36,6 +36,23 @@ COMMANDS = {
 }
 
 
+# Of all arguments only a name may be empty. Another that is stands for a variable that is not set, and the
+# default, or the current folder, is not what was meant.
+_MAY_BE_EMPTY = frozenset({"--name"})
+
+
+def _not_empty(parse: Any) -> Any:
+    """Returns what argparse parses an argument with that is refused where it is empty."""
+
+    def parsed(text: str) -> Any:
+        if not text:
+            raise argparse.ArgumentTypeError("it is empty: is a variable not set?")
+        return text if parse is None else parse(text)
+
+    parsed.__name__ = getattr(parse, "__name__", "text")
+    return parsed
+
+
 class _Version(argparse.Action):
     """Looks the version up only when it is printed; argparse's own action would at every start."""
 
@@ -72,6 +89,10 @@ class _Command(argparse.ArgumentParser):
             self._complete = True
             command = importlib.import_module(self._module)
             command.add_arguments(self)
+            for action in self._actions:
+                takes_text = action.nargs != 0 and not action.choices
+                if takes_text and _MAY_BE_EMPTY.isdisjoint(action.option_strings):
+                    action.type = _not_empty(action.type)
             examples = command.EXAMPLE.splitlines()
             head = "example:" if len(examples) == 1 else "examples:"
             self.epilog = "\n  ".join([head, *examples])

@@ -98,9 +98,10 @@ def _chosen(contents: Contents, item: str, field: str | None) -> tuple[str, byte
     from ipfs_dataset_core.errors import AddressError  # noqa: PLC0415
 
     files = dict(contents.find(item))
-    if field is not None:
-        files = {name: data for name, data in files.items() if name.endswith(f".{field}")}
-    if len(files) != 1:
-        every = ", ".join(name.partition(".")[2] for name, _ in contents.find(item))
+    if field is not None and not contents.has_fields:
+        raise AddressError(f"{contents.url!r} is no published dataset: leave out --field")
+    wanted = [name for name in files if field is None or name.endswith(f".{field}")]
+    if len(wanted) != 1:
+        every = ", ".join(name.partition(".")[2] for name in files)
         raise AddressError(f"item {item} of {contents.url!r} has {every}: choose one by --field")
-    return next(iter(files.items()))
+    return wanted[0], files[wanted[0]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -157,7 +158,35 @@ def complain(text: str) -> None:
     """Prints a line about something that went wrong to standard error."""
     from ipfs_dataset_core.errors import printable  # noqa: PLC0415 - not for --help
 
-    print(printable(f"ipfs-dataset: {text}"), file=sys.stderr)
+    print(printable(f"ipfs-dataset: {as_options(text)}"), file=sys.stderr)
+
+
+# What the messages of the library call arguments, and what the command does.
+_OPTIONS = (
+    ("gateways=[URL, …]", "--gateway URL"),
+    ("gateways=[URL]", "--gateway URL"),
+    ("gateways=[…]", "--gateway"),
+    ("overwrite=True", "--overwrite"),
+    ("cache_dir=, or --cache FOLDER on the command line", "--cache FOLDER"),
+    ("goes to ipfs_api_address", "goes to --from"),
+    ("give ipfs_api_address", "give --from"),
+    ("give cache_dir= ", "give --cache "),
+    ("give cache_dir=", "give --cache "),
+    ("which node= is for", "which --node is for"),
+)
+_VARIABLE = re.compile(
+    r"\b(timeout|deadline|max_rate|max_requests|retries|memory)=(?=[\s,.:0-9]|$)"
+)
+
+
+def as_options(text: str) -> str:
+    """Returns a message of the library with options of the command in the place of arguments of Python.
+
+    What the command has no option for, the environment gives.
+    """
+    for argument, option in _OPTIONS:
+        text = text.replace(argument, option)
+    return _VARIABLE.sub(lambda found: f"IPFS_DATASET_{found[1].upper()}=", text)
 
 
 def bar(total: int | None, unit: str, what: str) -> Any:

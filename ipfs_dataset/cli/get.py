@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.datasets.contents import Contents
     from ipfs_dataset_core.datasets.download import Downloaded
 
+_SLASHES = tuple(filter(None, (os.sep, os.altsep)))
 # What an archive is called more than its folder.
 _ARCHIVE = re.compile(
     r"(\.tar)?\.(zip|tar|tgz|tbz2?|txz|tzst|tlz|gz|bz2|xz|lzma|zst)$", re.IGNORECASE
@@ -38,7 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
         metavar="PATH",
         help="the folder for all items, or the file for one (default: as the object or item is called)",
     )
@@ -81,18 +82,21 @@ def _get(contents: Contents, arguments: argparse.Namespace) -> tuple[Downloaded,
     )
 
     name, overwrite = contents.name, arguments.overwrite
+    output = None if arguments.output is None else Path(arguments.output)
+    # As with `cp`, what ends in a slash is a folder.
+    is_folder = output is not None and (output.is_dir() or arguments.output.endswith(_SLASHES))
     files = [] if arguments.item is None else contents.find(arguments.item)
     if contents.kind == "file":
         [(_, data)] = contents.find("0")
-        path = arguments.output or relative_path(name)
-        if path.is_dir():
+        path = output or relative_path(name)
+        if is_folder:
             path /= relative_path(name)
         with bar(contents.size, "B", "get") as shown:
             return download_file(data, path, overwrite=overwrite, progress=shown.update), path
     if not files:
         if contents.kind == "archive":
             name = _ARCHIVE.sub("", name) or name
-        folder = arguments.output or relative_path(name)
+        folder = output or relative_path(name)
         with bar(contents.count(), " files", "get") as shown:
             return (
                 download(
@@ -105,10 +109,10 @@ def _get(contents: Contents, arguments: argparse.Namespace) -> tuple[Downloaded,
             )
     found, path = Downloaded(), Path()
     for name, data in files:
-        path = arguments.output or Path(relative_path(name).name)
+        path = output or Path(relative_path(name).name)
         # Of a sample that is several files, the output is their folder.
-        if path.is_dir() or len(files) > 1:
-            path = (arguments.output or Path()) / relative_path(name).name
+        if is_folder or len(files) > 1:
+            path = (output or Path()) / relative_path(name).name
         one = download_file(data, path, overwrite=overwrite)
         found.written += one.written
         found.kept += one.kept

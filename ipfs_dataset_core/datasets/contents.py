@@ -79,12 +79,14 @@ class Contents(ABC):
         kind: What it is.
         form: The format or published form.
         size: Bytes of the object, None where that is not known.
+        has_fields: Whether the files of an item are the fields of a sample, as ``number.field``.
         sources: Where it is read, in words.
     """
 
     kind: Kind
     form: str
     size: int | None
+    has_fields = False
 
     def __init__(self, url: str, cid: str, sources: str) -> None:
         self.url = url
@@ -153,6 +155,7 @@ class PublishedContents(Contents):
     """The samples of a published dataset, by number."""
 
     kind = "published dataset"
+    has_fields = True
 
     def __init__(self, dataset: ImportedDataset, url: str, form: str, sources: str) -> None:
         super().__init__(url, dataset.cid, sources)
@@ -344,7 +347,12 @@ class FolderContents(Contents):
 
     def find(self, wanted: str) -> list[tuple[str, bytes | ObjectFile]]:
         if self._directory.contains(wanted):
-            return [(wanted, self._directory.open(wanted))]
+            try:
+                return [(wanted, self._directory.open(wanted))]
+            except FormatError as error:
+                raise FormatError(
+                    f"{error}: what is in a folder is read by its own URL, '{self.url}/{wanted}'"
+                ) from None
         number = _number(wanted)
         if number is not None:
             for path in islice(self._directory.walk(), number, None):

@@ -29,6 +29,8 @@ SCRATCH = ".ipfs-dataset-get"
 # Which object it is, and which items are done.
 _OBJECT = "object.json"
 _WRITTEN = "written.jsonl"
+# The file that is being written, in the scratch folder.
+PART = "part"
 # Beside a single file while it is being written.
 _PART = ".ipfs-part"
 _PIECE_BYTES = 1 << 20
@@ -131,7 +133,7 @@ def download(
                     except FormatError as error:
                         found.refused.append(str(error))
                     else:
-                        _write(path, data, found, record.scratch / "part", overwrite=overwrite)
+                        _write(path, data, found, record.scratch / PART, overwrite=overwrite)
                         paths.append(path)
                     if progress is not None:
                         progress(1, found.bytes - before)
@@ -222,6 +224,10 @@ def _write(
     progress: Callable[[int], Any] | None = None,
 ) -> None:
     if path.exists():
+        if not path.is_file():
+            raise AddressError(
+                f"{str(path)!r} is no regular file: name another place, or use `ipfs-dataset cat`"
+            )
         if _is_same(path, data):
             found.kept += 1
             return
@@ -312,7 +318,8 @@ class _Record:
         self._log: TextIO | None = None
         self.done = 0
         self.refused: list[str] = []
-        self._length = 0  # of their lines, in bytes
+        # Bytes of their lines at the start, and more than 0 where any is added.
+        self._length = 0
         self._read()
 
     def _read(self) -> None:
@@ -358,9 +365,15 @@ class _Record:
         assert self._log is not None
         files = [[str(path.relative_to(self._folder)), *_state(path)] for path in paths]
         self._log.write(json.dumps([files, refused]) + "\n")
+        self._length += 1
         if time.monotonic() - self._flushed > _SECONDS_BETWEEN_RECORDS:
             self._flushed = time.monotonic()
             self._log.flush()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was written that a next run could continue with."""
+        return not self._length and not (self.scratch / PART).exists()
 
     def close(self) -> None:
         """Writes what was recorded."""
@@ -388,9 +401,16 @@ def _recorded(contents: Contents, folder: Path) -> Iterator[_Record]:
     scratch = folder / SCRATCH
     if scratch.is_symlink():
         raise AddressError(f"{str(scratch)!r} is a symlink, and not of a download")
+    is_new = not folder.exists()
     record = _Record(contents, folder)
     record.begin()
     try:
         yield record
-    finally:
+    except BaseException:
         record.close()
+        if record.is_empty:
+            record.finish()
+            if is_new:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+        raise

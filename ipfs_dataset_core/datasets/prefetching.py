@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from torch.utils.data import IterableDataset
 
+from ipfs_dataset_core.addressing.object_url import parse_object_url
 from ipfs_dataset_core.datasets.loading import load
-from ipfs_dataset_core.errors import AddressError, FormatError
+from ipfs_dataset_core.errors import AddressError, CacheFolderError, FormatError
 from ipfs_dataset_core.order.sharding import ReaderRank, sample_ranges
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def prefetch_dataset(
 
     Raises:
         AddressError: There is no `cache_dir`, or a number is out of range.
+        CacheFolderError: Not everything could be written to the cache.
         FormatError: The dataset is a stream, which has no ranges.
         TransportError: The sources did not deliver.
     """
@@ -82,6 +84,7 @@ def prefetch_dataset(
             raise FormatError(
                 f"{url!r} has no random access: get all of it, or publish it as .tar or .zip"
             )
+        sources = dataset._connections.fetcher(parse_object_url(url).gateway).sources  # noqa: SLF001
         total = len(dataset)
         last = total if stop is None else min(stop, total)
         count = max(0, last - start)
@@ -93,6 +96,13 @@ def prefetch_dataset(
                 read += len(numbers)
                 if progress is not None:
                     progress(len(numbers))
-        return Prefetched(dataset.cid, read, total)
+        found = Prefetched(dataset.cid, read, total)
     finally:
         dataset.close()
+    # Known when everything was written. Reading alone continues without a cache.
+    if sources.cache_failure is not None:
+        raise CacheFolderError(
+            f"{found.cid}: {read} samples were read, and not all of them are kept in the cache: "
+            f"{sources.cache_failure}"
+        )
+    return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from ipfs_dataset_core.errors import ObjectNotFoundError
+from ipfs_dataset_core.errors import AddressError, ObjectNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -389,8 +389,26 @@ class WrapperTransport(Transport):
         self.wrapped.close()
 
 
+def check_pin_name(name: str) -> None:
+    """Raises an `AddressError` for a name that no pin can have.
+
+    What a terminal passes on of another encoding has surrogates, which no encoding of text has.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise AddressError(
+            f"{name!r} cannot be the name of a pin: it is no text in UTF-8"
+        ) from None
+
+
 def pin_arguments(transport: Transport, *, name: str, fetch: bool = False) -> Any:
-    """Returns the keywords to pass to a transport's `pin`: of those that are set, what it takes."""
+    """Returns the keywords to pass to a transport's `pin`: of those that are set, what it takes.
+
+    Raises:
+        AddressError: The name is no text that can be encoded.
+    """
+    check_pin_name(name)
     wanted = {"name": name, "fetch": fetch}
     taken = inspect.signature(transport.pin).parameters
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())

@@ -19,6 +19,7 @@ from ipfs_dataset_core.errors import (
     TransportError,
 )
 from ipfs_dataset_core.interfaces import pin_arguments
+from ipfs_dataset_core.interfaces.transports import check_pin_name
 from ipfs_dataset_core.ipld import FileBuilder, build_directory, build_symlink, get_profile
 from ipfs_dataset_core.ipld.builder import MAX_DEPTH
 from ipfs_dataset_core.options import Options
@@ -85,6 +86,7 @@ def publish_path(
     """
     how, chosen, place = get_profile(profile), Options.from_arguments(options), Path(path)
     count = UploadCount()
+    check_pin_name(name)
     with closing(connect_for_writing(given_address(address), chosen)) as transport:
         if ipns is not None:
             find_key(transport, ipns, create=create_key)

@@ -312,7 +312,10 @@ def roots_at(address: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
         path = file_path(chosen)
         if path.is_file():
             with path.open("rb") as file:
-                return tuple(map(str, CarReader(file).roots))
+                try:
+                    return tuple(map(str, CarReader(file).roots))
+                except FormatError as error:
+                    raise FormatError(f"{str(path)!r} is no .car file: {error}") from None
         # The default store may not exist yet, since nothing was published.
         if given is not None and not path.is_dir():
             raise AddressError(f"There is no file or folder {str(path)!r}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ipfs_dataset_core.errors import ExportError, ObjectNotFoundError, TransportError
 from ipfs_dataset_core.interfaces import FileSink, SinkFile, pin_arguments
+from ipfs_dataset_core.interfaces.transports import check_pin_name
 from ipfs_dataset_core.ipld import FileBuilder, build_tree
 from ipfs_dataset_core.publishing import buzhash
 from ipfs_dataset_core.publishing.upload import MOST_LOSSES, BlockUpload, UploadCount, with_advice
@@ -64,9 +65,11 @@ def publish(
             written, and not what these link to; None nothing.
 
     Raises:
+        AddressError: No pin can have this name.
         ExportError: A sample cannot be exported.
         TransportError: The blocks could not be stored, or not be pinned.
     """
+    check_pin_name(name)
     count = UploadCount() if count is None else count
     for left in reversed(range(MOST_LOSSES)):
         upload = BlockUpload(transport, retries=retries, deadline=deadline, count=count)

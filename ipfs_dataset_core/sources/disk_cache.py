@@ -66,6 +66,9 @@ class DiskCache:
         size: How many bytes it may have, about; the least recently used go first.
         block_bytes: The longest block that is read.
 
+    Attributes:
+        failure: Why something was not kept, None where everything was.
+
     Raises:
         CacheFolderError: The folder is no cache and must not become one.
     """
@@ -79,6 +82,7 @@ class DiskCache:
         self._blocks = self._files.shelves
         self._indexes = Shelves(self._folder, INDEXES, INDEX_NAMES, durable=False)
         self._size = size
+        self.failure: str | None = None
         self._lock = threading.Lock()
         # Bytes that may be written before the folder is listed again; 0 at first, when its size is unknown.
         self._room = 0
@@ -141,6 +145,7 @@ class DiskCache:
         self._writer.close()
         if not answers:
             self._lost = True
+            self.failure = f"the disk has not answered for {seconds:g} s"
             log.warning(
                 "The cache %s has not answered for %g s: %d blocks and indexes are not kept",
                 *(self._folder.path, seconds, self._unwritten.unfinished_tasks),
@@ -216,9 +221,11 @@ class DiskCache:
             self._lose(error)
         except NotRegularError as error:
             # It is in the place of this one file: the others can be written.
+            self.failure = str(error)
             log.warning("Cannot write to the cache: %s", error)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            self.failure = str(error)
             log.warning(
                 "The cache %s %s (%s): reading continues without it",
                 self._folder.path,
@@ -226,13 +233,17 @@ class DiskCache:
                 error,
             )
             self._paused_until = time.monotonic() + _PAUSE_SECONDS
-        except Exception:  # the thread has others to write, and nobody who reads depends on it
+        except (
+            Exception
+        ) as error:  # the thread has others to write, and nobody who reads depends on it
+            self.failure = repr(error)
             log.warning("Cannot write to the cache %s", self._folder.path, exc_info=True)
 
     def _lose(self, error: Exception) -> None:
         if self._lost:
             return
         self._lost = True
+        self.failure = str(error)
         log.warning("The cache is not used, reading continues without it: %s", error)
 
     def _soon(self, put: Callable[[], None]) -> None:

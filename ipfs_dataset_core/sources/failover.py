@@ -192,6 +192,11 @@ class SourcePool:
         """Whether there is a cache on disk."""
         return self._cache is not None
 
+    @property
+    def cache_failure(self) -> str | None:
+        """Why something was not kept in the cache on disk, None where everything was, or there is none."""
+        return None if self._cache is None else self._cache.failure
+
     def _block(self, transport: Transport, cid: CID) -> bytes:
         block = transport.get_block(cid)
         self._check(transport, cid, block)

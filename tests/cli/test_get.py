@@ -328,6 +328,65 @@ def test_a_killed_download_goes_on(tmp_path):
     assert files_in(out) == files
 
 
+def test_what_is_no_regular_file_is_not_replaced(store, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    cid = store.file(b"data")
+    for more in ((), ("--overwrite",)):
+        done = run("get", cid, "--from", store.address, "-o", tmp_path / "fifo", *more)
+        assert (done.status, done.out) == (1, "")
+        assert "is no regular file" in done.err
+    assert (tmp_path / "fifo").is_fifo()
+
+
+def test_an_output_that_ends_in_a_slash_is_a_folder(store, tmp_path):
+    for url, item, name in (
+        (store.file(b"data"), (), None),
+        (store.tree(MEMBERS), ("a/b/c.txt",), "c.txt"),
+    ):
+        folder = tmp_path / url
+        assert run("get", url, *item, "--from", store.address, "-o", f"{folder}/").status == 0
+        assert list(files_in(folder)) == [name or url]
+
+
+def test_a_download_that_writes_nothing_leaves_nothing(store, tmp_path):
+    cid = store.file(tar_bytes(MEMBERS)[:700])
+    assert run("get", cid, "--from", store.address, "-o", tmp_path / "out").status == 1
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "out").mkdir()
+    assert run("get", cid, "--from", store.address, "-o", tmp_path / "out").status == 1
+    assert list(tmp_path.rglob("*")) == [tmp_path / "out"]
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("v1.0", "v1.0"),
+        ("x.tar.gz", "x"),
+        ("d.ZIP", "d"),
+        ("50%25.zip", "50%25"),
+        ("a b", "a b"),
+        (".zip", ".zip"),
+    ],
+)
+def test_a_folder_is_called_as_what_it_holds(store, tmp_path, monkeypatch, name, folder):
+    monkeypatch.chdir(tmp_path)
+    archive = tar_bytes(MEMBERS, "w:gz") if "tar" in name else zip_bytes(MEMBERS)
+    is_archive = name.lower().endswith((".zip", ".gz"))
+    root = store.tree({name: archive} if is_archive else {f"{name}/f": b"x"})
+    quoted = name.replace("%", "%25").replace(" ", "%20")
+    assert run("get", f"ipfs://{root}/{quoted}", "--from", store.address).status == 0
+    assert [path.name for path in tmp_path.iterdir()] == [folder]
+
+
+def test_a_folder_in_a_folder_is_read_by_its_own_url(store, tmp_path):
+    cid = store.tree(MEMBERS)
+    for command in ("get", "cat"):
+        done = run(command, cid, "a/b", "--from", store.address)
+        assert (done.status, done.out) == (1, "")
+        assert f"by its own URL, '{cid}/a/b'" in done.err
+    assert run("get", f"{cid}/a/b", "--from", store.address, "-o", tmp_path / "o").status == 0
+
+
 def test_a_file_where_the_folder_should_be_is_an_error(store, tmp_path):
     (tmp_path / "out").write_bytes(b"")
     done = run("get", store.tree(MEMBERS), "--from", store.address, "-o", tmp_path / "out")

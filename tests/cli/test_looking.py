@@ -188,6 +188,16 @@ def test_an_item_that_is_not_there_is_an_error(store, objects, command, tmp_path
             assert list(tmp_path.iterdir()) == []
 
 
+def test_cat_of_fields_that_are_not_there(store, objects):
+    assert (
+        "leave out --field"
+        in run("cat", objects["file"], "--field", "x", "--from", store.address).err
+    )
+    done = run("cat", objects["published"], 0, "--field", "zz", "--from", store.address)
+    assert (done.status, done.out) == (1, "")
+    assert "has 0.png, 1.cls: choose one by --field" in done.err
+
+
 def test_cat_of_a_folder_names_what_to_do(store, objects):
     done = run("cat", objects["folder"], "--from", store.address)
     assert done.status == 1

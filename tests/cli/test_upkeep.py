@@ -144,7 +144,33 @@ def test_ranks_prefetch_their_shares(tmp_path, store):
         assert option in refused.err
     with pytest.raises(AddressError, match="numbered from 0"):
         prefetch_dataset(cid, store.address, start=-5)
-    assert "cache_dir" in run("prefetch", cid, "--from", store.address).err
+    assert "give --cache FOLDER" in run("prefetch", cid, "--from", store.address).err
+
+
+def test_prefetch_does_not_claim_what_no_cache_keeps(tmp_path, store):
+    cid = store.file(zip_bytes(members(20)))
+    (tmp_path / "file").write_bytes(b"mine")
+    done = run("prefetch", cid, "--from", store.address, "--cache", tmp_path / "file")
+    assert (done.status, done.out) == (1, "")
+    assert "not all of them are kept in the cache" in done.err
+    assert (tmp_path / "file").read_bytes() == b"mine"
+    # Reading alone continues without a cache.
+    done = run("ls", cid, "--from", store.address, "--cache", tmp_path / "file")
+    assert done.status == 0
+
+
+def test_a_name_that_is_no_text_is_refused_before_anything_is_published(tmp_path, store):
+    cid = store.file(b"data")
+    (tmp_path / "f").write_bytes(b"x")
+    for command in (
+        ("pin", "add", cid, "--at", store.address),
+        ("publish", tmp_path / "f", "--to", tmp_path / "new"),
+        ("publish", tmp_path / "f", "--as", "dataset", "--to", tmp_path / "new"),
+    ):
+        done = run(*command, "--name", "bad\udcff")
+        assert (done.status, done.out) == (1, "")
+        assert "cannot be the name of a pin" in done.err
+    assert not (tmp_path / "new" / "blocks").exists()
 
 
 def test_a_cache_is_listed_checked_and_emptied(tmp_path, store, monkeypatch):
