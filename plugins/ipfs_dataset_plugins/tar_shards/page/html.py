@@ -64,6 +64,7 @@ ul.wide{grid-template-columns:repeat(auto-fill,minmax(min(17rem,100%),1fr))}
 ul.sheet li{background:var(--tile);border:1px solid var(--line);border-radius:8px;overflow:hidden;
 display:flex;flex-direction:column}
 ul.sheet img{display:block;width:100%;height:auto;aspect-ratio:1;object-fit:contain;image-orientation:none}
+ul.sheet img.part{aspect-ratio:auto;max-height:20rem}
 ul.sheet img.flat{aspect-ratio:auto;height:3rem;object-fit:fill}
 img.small{image-rendering:pixelated}
 .wave{display:block;width:100%;height:auto}.wave path{fill:var(--wave)}
@@ -302,12 +303,14 @@ def _sample(preview: Preview, label: str | None, names: Mapping[int, str]) -> st
     found = preview.short.get(label) if label is not None else None
     called = "" if found is None else label_text(found, names)
     pictures, texts = [], []
+    # Several of different shapes in squares would stand far apart.
+    is_alone = sum(1 for value in preview.values if value.image or value.drawing) == 1
     for value in preview.values:
         alt = f"Sample {preview.position:,}" + (f", {called}" if called else "")
         if len(preview.values) > 1:
             alt += f": {value.field}"
         if value.image is not None:
-            pictures.append(_picture(value, alt))
+            pictures.append(_picture(value, alt, is_alone=is_alone))
         elif value.drawing is not None:
             pictures.append(
                 f'<svg viewBox="0 0 {WAVE_WIDTH} {WAVE_HEIGHT}" class="wave" role="img" '
@@ -333,8 +336,8 @@ def _sample(preview: Preview, label: str | None, names: Mapping[int, str]) -> st
     return f'<li>{"".join(pictures)}<div class="caption">{shown}{number}{"".join(lines)}</div></li>'
 
 
-def _picture(value: Value, alt: str) -> str:
-    kinds = []
+def _picture(value: Value, alt: str, *, is_alone: bool) -> str:
+    kinds = [] if is_alone else ["part"]
     if max(value.width, value.height) <= _PIXELATED:
         kinds.append("small")
     if value.height and value.width >= _FLAT * value.height:
