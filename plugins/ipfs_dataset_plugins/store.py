@@ -224,8 +224,9 @@ class CarStore(Transport):
             self._index = index_car(self._file, check=self._check_deadline)
         except (FormatError, LimitError) as error:
             self._file.close()
+            reason = str(error).rstrip(".")
             raise FormatError(
-                f"{str(path)!r} is no usable CAR file: {error}. Was it cut off while it was written or "
+                f"{str(path)!r} is no usable CAR file: {reason}. Was it cut off while it was written or "
                 "copied? Get it again, or publish it again with overwrite=True"
             ) from error
         except BaseException:
