@@ -68,6 +68,28 @@ def test_the_archive_of_the_examples_has_the_cid_that_the_pages_name(tmp_path):
         assert "](../index.md#to-run-the-examples)" in page.read_text(encoding="utf-8")
 
 
+def test_modules_and_classes_that_the_explanations_name_exist():
+    folders = (ROOT / "ipfs_dataset_core", ROOT / "plugins" / "ipfs_dataset_plugins")
+    packages = {path.name for folder in folders for path in folder.iterdir() if path.is_dir()}
+    module = re.compile(rf"(?:^|[\s`])((?:{'|'.join(sorted(packages))})[./][a-z_]+)", re.MULTILINE)
+    sources = [path for folder in folders for path in folder.rglob("*.py")]
+    code = "".join(path.read_text(encoding="utf-8") for path in sources)
+    named, missing = 0, []
+    for page in sorted((DOCS / "explanation").glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        for name in module.findall(text):
+            parts = name.replace("/", ".").split(".")
+            paths = [folder.joinpath(*parts) for folder in folders]
+            found = any(path.is_dir() or path.with_suffix(".py").is_file() for path in paths)
+            missing += [] if found else [(page.stem, name)]
+            named += 1
+        for name in re.findall(r"`([A-Z][a-z]+[A-Z]\w+)`", text):
+            found = f"class {name}" in code or name.endswith("DataLoader")
+            missing += [] if found else [(page.stem, name)]
+    assert missing == []
+    assert named > 20
+
+
 def test_there_are_examples_where_readers_expect_them():
     with_examples = {path.stem for path in PAGES if blocks(path, "python")}
     assert with_examples >= {"first-dataset", *(p.stem for p in (DOCS / "how-to").glob("*.md"))}
