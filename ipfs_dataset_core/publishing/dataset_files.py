@@ -5,12 +5,14 @@ All of it is a hint. An exporter publishes a file in place of an image only wher
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from ipfs_dataset_core.interfaces.dataset_card import MAX_CLASSES, class_numbers
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 # What datasets of torchvision, and those written like them, call the list of their files.
 _LISTS = ("samples", "imgs", "_samples", "_image_files", "_images", "images")
 _LOSSY = (".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".jp2", ".avif")
+# The columns of images of datasets, as they are stored.
+_ENCODED: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 # A Subset of a Subset of itself would never end.
 _DEPTH = 16
 
@@ -50,6 +54,8 @@ def with_file(sample: Any, dataset: Any, index: int) -> Any:
     pil = sys.modules.get("PIL.Image")
     if pil is None:
         return sample
+    if isinstance(sample, Mapping):
+        _give_files(sample, dataset, index)
     # By far most samples are of these types, whose check is the fastest.
     kind = type(sample)
     for part in sample if kind is tuple or kind is list else _parts(sample):
@@ -60,6 +66,44 @@ def with_file(sample: Any, dataset: Any, index: int) -> Any:
                     part.filename = path
             break
     return sample
+
+
+def _give_files(sample: Mapping[Any, Any], dataset: Any, index: int) -> None:
+    """Gives the images of a sample of a Hugging Face dataset their files, which it holds as bytes."""
+    pil = sys.modules["PIL.Image"]
+    images = {
+        name: part
+        for name, part in sample.items()
+        if isinstance(part, pil.Image) and not getattr(part, "filename", "")
+    }
+    if not images:
+        return
+    try:
+        dataset, index = _innermost(dataset, index)
+        encoded = _encoded_columns(dataset)
+        row = {} if encoded is None else encoded[index]
+        files = {name: row[name]["bytes"] for name in images if row.get(name)}
+    except Exception:  # noqa: BLE001 - it is a hint, and the dataset may be of any make
+        return
+    for name, data in files.items():
+        if isinstance(data, bytes):
+            images[name].fp = io.BytesIO(data)
+
+
+def _encoded_columns(dataset: Any) -> Any:
+    """Returns the columns of images of a Hugging Face dataset as they are stored, None for all others."""
+    features = getattr(dataset, "features", None)
+    if not isinstance(features, Mapping) or not hasattr(dataset, "cast_column"):
+        return None
+    if dataset not in _ENCODED:
+        kinds = {
+            n: type(f) for n, f in features.items() if type(f).__name__ == "Image" and f.decode
+        }
+        found: Any = dataset.with_format(None).select_columns(list(kinds)) if kinds else None
+        for name, kind in kinds.items():
+            found = found.cast_column(name, kind(decode=False))
+        _ENCODED[dataset] = found
+    return _ENCODED[dataset]
 
 
 def warn_of_transform(sample: Any, dataset: Any, index: int) -> None:

@@ -183,3 +183,56 @@ def test_more_names_than_can_be_published_are_left_out_with_a_warning():
     many = named(classes=[str(number) for number in range((1 << 18) + 1)])
     with pytest.warns(UserWarning, match="262,145 classes of Named are not published"):
         assert classes_of(many) == {}
+
+
+class _Column:
+    def __init__(self, *, decode=True):
+        self.decode = decode
+
+
+# The feature of Hugging Face is called so; `Image` is Pillow's here.
+_ImageColumn = type("Image", (_Column,), {})
+
+
+class HubDataset:
+    """As a dataset of Hugging Face: rows are dicts, and images are decoded from bytes for each access."""
+
+    def __init__(self, files, features=None, turn=0):
+        self.files = files
+        self.features = {"picture": _ImageColumn(), "label": _Column(decode=False)}
+        self.features.update(features or {})
+        self.turn = turn
+
+    def __len__(self):
+        return len(self.files)
+
+    def with_format(self, kind):
+        assert kind is None
+        return HubDataset(self.files, self.features)
+
+    def select_columns(self, names):
+        assert names == ["picture"]
+        return self
+
+    def cast_column(self, name, feature):
+        return HubDataset(self.files, {name: feature})
+
+    def __getitem__(self, index):
+        stored = {"bytes": self.files[index], "path": None}
+        if not self.features["picture"].decode:
+            return {"picture": stored, "label": index}
+        image = Image.open(io.BytesIO(self.files[index]))
+        image.load()
+        return {"picture": image.rotate(self.turn) if self.turn else image, "label": index}
+
+
+def test_the_files_that_datasets_of_hugging_face_hold_are_published_byte_for_byte(folder, tmp_path):
+    files = [path.read_bytes() for path in sorted(folder.rglob("*.jpg"))]
+    dataset = HubDataset(files)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert exported(dataset, tmp_path) == files
+        assert exported(Subset(dataset, [2, 1]), tmp_path) == [files[2], files[1]]  # type: ignore[arg-type]
+    assert exported(dataset, tmp_path, keep_files=False) != files
+    # An image that is not the one of the file is published as it is.
+    assert not {*exported(HubDataset(files, turn=90), tmp_path)} & {*files}
