@@ -154,7 +154,10 @@ class Response(http.client.HTTPResponse):
         self.code = self.status = int(status)
         self.reason = reason.decode("latin-1").strip()
         self.headers = self.msg = fields  # type: ignore[assignment]
-        self.chunked = fields.get("transfer-encoding", "").lower() == "chunked"
+        codings = fields.get("transfer-encoding", "").lower().split(",")
+        self.chunked = all(
+            coding.strip() == "chunked" for coding in codings
+        )  # some servers repeat it
         self.chunk_left = None
         self.length = None if self.chunked else _length(fields)
         if self._method == "HEAD" or status in (b"204", b"304"):  # type: ignore[attr-defined]

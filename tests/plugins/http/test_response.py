@@ -286,6 +286,14 @@ def test_chunks_and_their_trailer_are_not_taken_for_a_head():
     assert "etag" not in response.headers
 
 
+@pytest.mark.parametrize(
+    "repeated", [b"Chunked\r\nTransfer-Encoding: chunked", b"chunked, chunked"]
+)
+def test_a_transfer_coding_that_is_repeated_counts_once(repeated):
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: " + repeated + b"\r\n\r\n"
+    assert received(Response, head, b"3\r\nabc\r\n0\r\n\r\n")[1] == b"abc"
+
+
 def test_a_head_after_that_of_an_interim_answer_is_read():
     head = b"HTTP/1.1 100 Continue\r\nETag: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"
     response, data = received(Response, head, b"abc")
