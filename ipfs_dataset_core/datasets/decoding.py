@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
-from ipfs_dataset_core.interfaces import Reader, ReaderPlugin, WholeFileIndex, is_whole_file
+from ipfs_dataset_core.interfaces import (
+    PARSE_ERRORS,
+    Reader,
+    ReaderPlugin,
+    WholeFileIndex,
+    is_parse_error,
+    is_whole_file,
+)
 from ipfs_dataset_core.interfaces.objects import BytesFile
 from ipfs_dataset_core.registry.declarations import declaration_of, is_reader_class
 from ipfs_dataset_core.registry.guarded_readers import make_reader, unguarded
@@ -21,9 +26,6 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.options import Limits
 
 Decoder = Callable[[bytes], Any] | type[Reader] | Reader | ReaderPlugin | str
-
-# What parsers raise for bytes that they cannot decode.
-_UNDECODABLE = (ValueError, EOFError, struct.error, zlib.error)
 
 
 class Decoders:
@@ -92,9 +94,9 @@ class _ByFunction(_Decode):
     def __call__(self, data: bytes, name: str, limits: Limits) -> Any:
         try:
             return self._function(data)
-        except IPFSDatasetError:
-            raise
-        except _UNDECODABLE as error:
+        except PARSE_ERRORS as error:
+            if not is_parse_error(error):
+                raise
             text = f"{type(error).__name__}: {error}"
             raise FormatError(f"{name!r} cannot be decoded: {text}") from error
 

@@ -19,6 +19,7 @@ from ipfs_dataset_core.interfaces.exporters import (
 from ipfs_dataset_core.interfaces.indexed_samples import IndexedSamples, reads_one_by_one
 from ipfs_dataset_core.interfaces.objects import BytesFile, ObjectDirectory, ObjectFile, Span
 from ipfs_dataset_core.interfaces.readers import (
+    PARSE_ERRORS,
     FolderReader,
     MemberIndex,
     Reader,
@@ -26,6 +27,7 @@ from ipfs_dataset_core.interfaces.readers import (
     Sample,
     SampleRuns,
     WholeFileIndex,
+    is_parse_error,
     is_whole_file,
     make_index,
 )
@@ -39,6 +41,7 @@ from ipfs_dataset_core.interfaces.transports import (
 )
 
 __all__ = [
+    "PARSE_ERRORS",
     "ByteStream",
     "BytesFile",
     "DatasetInfo",
@@ -64,6 +67,7 @@ __all__ = [
     "TransportPlugin",
     "WholeFileIndex",
     "WrapperTransport",
+    "is_parse_error",
     "is_whole_file",
     "make_index",
     "pin_arguments",

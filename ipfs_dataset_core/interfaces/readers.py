@@ -53,6 +53,23 @@ class SampleRuns(Iterator[Sample]):
         return next(self._samples)
 
 
+# What parsers raise for bytes that they cannot parse. A mistake in a plugin is more often another error.
+PARSE_ERRORS = (ValueError, EOFError, struct.error, zlib.error, OSError, SyntaxError)
+
+
+def is_parse_error(error: BaseException) -> bool:
+    """Tells whether an error is one of a parser, about bytes that it cannot parse.
+
+    Pillow raises `OSError` and `SyntaxError` for them: without the number that errors of the system have, and
+    without the name of a file of code.
+    """
+    if isinstance(error, OSError):
+        return error.errno is None and not isinstance(error, IPFSDatasetError)
+    if isinstance(error, SyntaxError):
+        return error.filename is None
+    return isinstance(error, PARSE_ERRORS) and not isinstance(error, IPFSDatasetError)
+
+
 class MemberIndex(ABC):
     """Where each sample of an object lies; compact and picklable, for it may have millions."""
 
@@ -224,8 +241,8 @@ class Reader:
         By default one sample for the whole file where `decode` is overridden, else None.
 
         Raises:
-            FormatError: The object is damaged or not of this format. A ValueError, `EOFError`, `struct.error`
-                or `zlib.error` becomes one.
+            FormatError: The object is damaged or not of this format. What `decode` may raise of bytes that it
+                cannot decode becomes one.
         """
         if not is_whole_file(type(self)):
             return None
@@ -254,7 +271,8 @@ class Reader:
 
         Raises:
             FormatError: The file ends before the sample does, or `decode` raised a ValueError, `EOFError`,
-                `struct.error` or `zlib.error`.
+                `struct.error`, `zlib.error`, or an `OSError` or `SyntaxError` that is not of the system or of
+                code, such as Pillow's.
             LimitError: The sample has more bytes than ``source.limits.member_bytes``.
         """
         name = index.name(position)
@@ -279,7 +297,9 @@ class Reader:
             return name, self.decode(data, index, position)
         except (FormatError, LimitError) as error:
             raise type(error)(f"{what} cannot be decoded: {error}") from error
-        except _UNDECODABLE as error:
+        except PARSE_ERRORS as error:
+            if not is_parse_error(error):
+                raise
             text = f"{type(self).__qualname__}.decode: {type(error).__name__}: {error}"
             raise FormatError(f"{what} cannot be decoded by {text}") from error
 
@@ -338,15 +358,13 @@ def make_index(reader: Reader, source: Any) -> MemberIndex | None:
     """
     try:
         return reader.index(source)
-    except _UNDECODABLE as error:
-        if isinstance(error, FormatError):
-            if source.name in str(error):
-                raise
+    except PARSE_ERRORS as error:
+        if isinstance(error, FormatError) and source.name not in str(error):
             text = str(error)  # of an index, which has no name of the object
-        elif isinstance(error, IPFSDatasetError):
-            raise
-        else:
+        elif is_parse_error(error):
             text = f"{type(error).__name__}: {error}"
+        else:
+            raise
         raise FormatError(
             f"{source.name!r} is damaged, or of another format: no index can be made of it by "
             f"{type(reader).__qualname__}.index: {text}"
@@ -362,10 +380,6 @@ def is_whole_file(kind: type[Reader]) -> bool:
 
 def _overrides(kind: type[Reader], method: str) -> bool:
     return getattr(kind, method) is not getattr(Reader, method)
-
-
-# What parsers raise for bytes that they cannot parse. A mistake in a plugin is more often another error.
-_UNDECODABLE = (ValueError, EOFError, struct.error, zlib.error)
 
 
 class FolderReader(Reader, ABC):

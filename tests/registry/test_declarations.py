@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import zlib
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from ipfs_dataset_core import (
     ReaderPlugin,
     SpanIndex,
     Transport,
+    TransportError,
     TransportPlugin,
     register,
 )
@@ -32,6 +34,7 @@ from ipfs_dataset_core.registry.guarded_readers import make_reader
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.registry.provenance import Origin
 from ipfs_dataset_core.testing import MemoryDirectory
+from tests.support.builders import zip_bytes
 from tests.support.distributions import Site
 from tests.support.stores import Store
 from tests.support.workers import as_it_is
@@ -454,3 +457,39 @@ def test_schemes_that_no_address_has_are_refused(own_registry, schemes):
     plugin = TransportPlugin(name="bucket", summary="", schemes=schemes, factory="a:b")
     with pytest.raises(PluginError, match=r"'bucket': (the scheme|schemes is empty).*'s3'"):
         register(plugin)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError("image file is truncated"), FormatError),
+        (SyntaxError("broken PNG file"), FormatError),
+        (EOFError(), FormatError),
+        (zlib.error("incorrect header"), FormatError),
+        (FileNotFoundError(2, "No such file", "vocabulary.txt"), PluginError),
+        (SyntaxError("invalid syntax", ("more.py", 1, 1, "x y")), PluginError),
+        (KeyError("vector"), PluginError),
+        (TransportError("gone"), TransportError),
+    ],
+)
+def test_errors_of_parsers_are_damage_and_others_are_the_plugins(store, error, kind):
+    class Raises(Whole):
+        def decode(self, data, index, position):
+            raise error
+
+    cid = store.file(b"1")
+    with pytest.raises(kind) as caught:
+        list(MapStyle(IPFSObject(cid, Raises), store.address))
+    assert type(caught.value) is kind
+    assert cid in str(caught.value)
+    if kind is not TransportError:
+        assert "Raises.decode" in str(caught.value)
+    archive = IPFSObject(store.file(zip_bytes({"a.num": b"1"})), "zip")
+
+    def decode(_):
+        raise error
+
+    with pytest.raises(FormatError if kind is FormatError else type(error)) as caught:
+        list(MapStyle(archive, store.address, decoders={".num": decode}))
+    if kind is FormatError:
+        assert "'a.num' cannot be decoded" in str(caught.value)
