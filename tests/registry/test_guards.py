@@ -593,3 +593,43 @@ def test_one_that_hangs_is_a_visible_warning_and_one_that_waits_for_data_is_not(
 WAITING: dict[str, Any] = {"__name__": "ipfs_dataset_core.reading.fetcher"}
 exec("def waiting(event): event.wait(20)", WAITING)
 waiting = WAITING["waiting"]
+
+
+@pytest.mark.parametrize("way", ["in order", "from a byte on", "several"])
+def test_who_forgets_to_yield_is_told(way):
+    def forgets(self, source, *_):
+        return None
+
+    kind = type(
+        "Forgets", (Given,), dict.fromkeys(["samples", "samples_between", "read_each"], forgets)
+    )
+    method = {"in order": "samples", "from a byte on": "samples_between", "several": "read_each"}[
+        way
+    ]
+    with pytest.raises(PluginError, match=rf"Forgets\.{method}` has to yield samples"):
+        WAYS[way](readers.make_reader(kind(), origin=MINE), MemoryFile(b"", "f"))
+
+
+def test_an_attribute_that_fails_names_the_plugin():
+    def fails(self):
+        raise LookupError("not known")
+
+    kind = type("Fails", (Lines,), {"cheap_index": property(fails)})
+    with pytest.raises(PluginError, match=r"Plugin mine 1\.0 .*attributes.*\.fails, line"):
+        readers.make_reader(kind(), origin=MINE)
+
+
+@pytest.mark.parametrize("span", [(0.0, 1.0), "01", None, (1,)])
+def test_a_span_that_is_none_is_named_where_a_sample_is_read(span):
+    class Decoding(Lines):
+        read = Reader.read
+
+        def decode(self, data, index, position):
+            return data
+
+    index = Spans(span=span)
+    for reader in (Decoding(), readers.make_reader(Decoding(), origin=MINE)):
+        with pytest.raises(
+            (TypeError, PluginError), match=r"Spans\.span\(1\) returned .* not two pos"
+        ):
+            reader.read(MemoryFile(b"01", "f"), index, 1)
