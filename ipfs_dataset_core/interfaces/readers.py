@@ -275,13 +275,23 @@ class Reader:
                 code, such as Pillow's.
             LimitError: The sample has more bytes than ``source.limits.member_bytes``.
         """
-        name = index.name(position)
-        if isinstance(source, ObjectDirectory):
+        name: Any = index.name(position)
+        if type(name) is not str and not isinstance(name, str):
+            kind = type(index).__qualname__
+            raise TypeError(f"{kind}.name({position}) returned {name!r:.100} and not a text")
+        # Not isinstance, which takes ten times as long for abstract classes.
+        if (read_at := getattr(source, "read_at", None)) is None:
             what = f"sample {position} of {source.name!r}, the file {name!r},"
             (data,) = source.read_each([name])
             source.limits.check("member_bytes", len(data), what)
         else:
-            start, stop = _positions(index, position)
+            span: Any = index.span(position)
+            try:
+                start, stop = span
+            except (TypeError, ValueError):
+                start = None
+            if type(start) is not int or type(stop) is not int:
+                start, stop = positions_of(index, position, span)
             # Like the other messages about a file: what it is called first.
             what = f"sample {position} of {source.name!r}, bytes {start} to {stop},"
             if not 0 <= start <= stop <= source.size:
@@ -290,7 +300,7 @@ class Reader:
                     f"{type(index).__qualname__}.span is wrong"
                 )
             source.limits.check("member_bytes", stop - start, what)
-            data = source.read_at(start, stop - start)
+            data = read_at(start, stop - start)
             if len(data) != stop - start:
                 raise FormatError(f"{what} is cut off after {len(data)} bytes")
         try:
@@ -335,13 +345,14 @@ class Reader:
             source.prefetch([index.name(position) for position in positions])
 
 
-def _positions(index: MemberIndex, position: int) -> Span:
-    """Returns the span of a sample, which a plugin may have made of anything."""
-    span: Any = index.span(position)
+def positions_of(index: MemberIndex, position: int, span: Any) -> Span:
+    """Returns a span as two whole numbers.
+
+    Raises:
+        TypeError: It is something else.
+    """
     try:
         start, stop = span
-        if type(start) is type(stop) is int:
-            return start, stop
         return operator.index(start), operator.index(stop)
     except (TypeError, ValueError):
         raise TypeError(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from itertools import chain, count
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import ObjectDirectory, ReaderPlugin, Sample, Span
     from ipfs_dataset_core.registry.provenance import Origin
 
+# Of samples in order.
+_NUMBERS = range(sys.maxsize)
 # They are of the core, and what they return is right by construction.
 _OWN_INDEXES = (FilesIndex, RowsIndex, SpanIndex, WholeFileIndex)
 
@@ -65,8 +68,9 @@ def unguarded(reader: Reader) -> Reader:
 class GuardedReader(Reader):
     """Another reader; what it raises that is none of our errors becomes a `PluginError`.
 
-    Every error names the object and the sample that was read. What the reader returns is checked as well: of
-    a built-in one the first sample of each object, of others every sample.
+    Every error names the object and the sample that was read. What the reader returns is checked as well:
+    every sample, and only the first one of each object where the plugin is built in or inherits what makes
+    samples.
 
     Args:
         reader: A plugin's.
@@ -84,6 +88,13 @@ class GuardedReader(Reader):
             self.cheap_index = reader.cheap_index
             self.scans_to_slice = reader.scans_to_slice
         self._unchecked = True
+        # What `Reader` itself makes of an index is right by construction.
+        kind = type(reader)
+        by_default = all(
+            getattr(kind, method) is getattr(Reader, method)
+            for method in ("samples", "samples_between", "read", "read_each")
+        )
+        self._checks_all = not (origin.built_in or by_default)
 
     def samples(self, source: Any) -> Iterator[Sample]:
         def where(number: int, last: Sample | None) -> Location:
@@ -94,7 +105,7 @@ class GuardedReader(Reader):
 
         doing = "sample {number} of {0!r}"
         found = guarded_runs(self._origin, start, doing, source.name, where=where)
-        return self._checked(found, source, "samples", count())
+        return self._checked(found, source, "samples", _NUMBERS)
 
     def sliceable(self, source: Any) -> bool:
         with self._guard(source, "sliceable"):
@@ -109,7 +120,7 @@ class GuardedReader(Reader):
 
         doing = "sample {number} from byte {1} of {0!r}"
         found = guarded_runs(self._origin, begin, doing, source.name, start, where=where)
-        return self._checked(found, source, "samples_between", count(), f" from byte {start}")
+        return self._checked(found, source, "samples_between", _NUMBERS, f" from byte {start}")
 
     def count_between(self, source: Any, start: int, stop: int) -> int | None:
         with self._guard(source, "the number of samples"):
@@ -172,7 +183,7 @@ class GuardedReader(Reader):
         )
         if not wanted or not self._unchecked:
             return batch
-        return self._checked(zip(batch), source, "read_each", iter(wanted))
+        return self._checked(zip(batch), source, "read_each", wanted)
 
     def prefetch(self, source: Any, index: MemberIndex, positions: Sequence[int]) -> None:
         with self._guard(source, "the prefetch"):
@@ -183,23 +194,29 @@ class GuardedReader(Reader):
         runs: Iterator[Sequence[Sample]],
         source: Any,
         method: str,
-        numbers: Iterator[int],
+        numbers: Sequence[int],
         within: str = "",
     ) -> Iterator[Sample]:
-        """Yields samples after each of them was checked; of a built-in reader, the first alone."""
+        """Yields samples after each of them was checked, or the first ones alone; see the class."""
 
         def checked() -> Iterator[Sequence[Sample]]:
+            done = 0
             for run in runs:
                 for place, sample in enumerate(run):
-                    try:
-                        self._check(sample, source, method, next(numbers), within)
-                    except PluginError:
-                        yield run[:place]  # those before it are good
-                        raise
-                    if not self._unchecked:
-                        break
+                    if (
+                        type(sample) is not tuple
+                        or len(sample) != 2  # noqa: PLR2004 - a pair
+                        or type(sample[0]) is not str
+                    ):
+                        try:
+                            self._check(sample, source, method, numbers[done + place], within)
+                        except PluginError:
+                            yield run[:place]  # those before it are good
+                            raise
                 yield run
-                if not self._unchecked:
+                done += len(run)
+                if not self._checks_all:
+                    self._unchecked = False
                     break
             yield from runs
 
@@ -216,7 +233,7 @@ class GuardedReader(Reader):
         elif not isinstance(sample[0], str):
             found = f"{sample[0]!r:.100}, of type {type(sample[0]).__name__}, as the name"
         else:
-            self._unchecked = not self._origin.built_in
+            self._unchecked = self._checks_all
             return
         what = (
             f"sample {number}{within} of {source.name!r} is {found}, from `{self._method(method)}`"

@@ -633,3 +633,15 @@ def test_a_span_that_is_none_is_named_where_a_sample_is_read(span):
             (TypeError, PluginError), match=r"Spans\.span\(1\) returned .* not two pos"
         ):
             reader.read(MemoryFile(b"01", "f"), index, 1)
+
+
+def test_a_name_that_is_no_text_is_named_where_a_sample_is_read():
+    class Decoding(Lines):
+        read = Reader.read
+
+        def decode(self, data, index, position):
+            return data
+
+    reader = readers.make_reader(Decoding(), origin=MINE)
+    with pytest.raises(PluginError, match=r"Spans\.name\(1\) returned b'a' and not a text"):
+        reader.read(MemoryFile(b"01", "f"), Spans(name=b"a"), 1)
