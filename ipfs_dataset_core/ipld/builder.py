@@ -243,11 +243,11 @@ class FileBuilder:
         if self._cut is not None and self._profile.chunker == "buzhash":
             self._extend_buffer(pieces, self._cut)
             return
-        filled, chunk_size = self._filled, self._profile.chunk_size
+        filled, chunk_size, kept = self._filled, self._profile.chunk_size, self._pieces
         try:
             for data in pieces:
                 if type(data) is bytes and (end := filled + len(data)) < chunk_size:
-                    self._pieces.append(data)
+                    kept.append(data)
                     filled = end
                 else:
                     filled = self._write_chunks(memoryview(data).cast("B"), filled)

@@ -120,9 +120,20 @@ class Directory:
         except FileNotFoundError:
             if not make:
                 raise
-        with suppress(FileExistsError):
-            os.mkdir(self._name(name), dir_fd=self._descriptor)
+        self.make(name)
         return _open_directory(path, self._name(name), self._descriptor)
+
+    def make(self, name: str) -> bool:
+        """Makes a directory in this one where nothing has its name, and returns whether it was made.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        try:
+            os.mkdir(self._name(name), dir_fd=self._descriptor)
+        except FileExistsError:
+            return False
+        return True
 
     def status(self, name: str) -> os.stat_result | None:
         """Returns what is known of an entry itself, not of what it may link to; None where there is none."""
@@ -466,15 +477,23 @@ class Shelves:
             yield partial(self._write, top)
 
     def _write(self, top: Directory, name: str, data: bytes) -> bool:
-        with top.enter(_shelf_of(name), make=True) as shelf:
-            if _holds(shelf, name, data):
+        shelf_name, is_new = _shelf_of(name), False
+        try:
+            shelf = top.enter(shelf_name)
+        except FileNotFoundError:
+            is_new = top.make(shelf_name)
+            shelf = top.enter(shelf_name, make=True)
+        with shelf:
+            # Nobody has left anything in what was just made.
+            if not is_new and _holds(shelf, name, data):
                 return False
-            if _shelf_of(name) not in self._cleared:
-                self._cleared.add(_shelf_of(name))
-                shelf.clear_abandoned()
+            if shelf_name not in self._cleared:
+                self._cleared.add(shelf_name)
+                if not is_new:
+                    shelf.clear_abandoned()
             shelf.write(name, data, durable=self._durable)
             if self._durable:
-                self._written.add(_shelf_of(name))
+                self._written.add(shelf_name)
         return True
 
     def sync(self) -> None:

@@ -44,13 +44,16 @@ _ZEROS = bytes(_RECORD)
 # What the size field of a ustar header holds.
 _MAX_MEMBER_BYTES = (8 << 30) - 1
 _KEY_DIGITS = 16
-# To copy the pieces of a smaller sample into one takes less time than to pass them on one by one.
+# The checksums of a smaller sample are those of a copy of its pieces.
 _SMALL = 8 << 10
+# To copy less into one piece takes less time than to pass it on by itself.
+_COPIED = 4 << 10
 # So many bytes of samples are written at once, or more where the last of them is larger.
 _MOST_WAITING = 64 << 10
 # A shard has half of the bytes that it may have before it ends, then an eighth of them on average.
 _LEAST_SHARE, _LAST_SHARE = 2, 8
 _CHECKSUMS = 1 << 32
+_LAST_CHECKSUM = _CHECKSUMS - 1
 # An odd number near 2^32 divided by the golden ratio, as in Knuth's multiplicative hashing.
 _SPREAD = 0x9E3779B1
 
@@ -156,7 +159,7 @@ def _checksums(pieces: list[bytes], size: int) -> tuple[int, int]:
             crc = _crc32(piece, crc)
             adler = (_short_adler32 if length < _SHORT else _adler32)(piece, adler)
             continue
-        view = memoryview(piece).cast("B")
+        view = memoryview(piece)
         for start in range(0, length, _HELD):
             part = view[start : start + _HELD]
             crc, adler = _crc32(part, crc), _adler32(part, adler)
@@ -208,7 +211,7 @@ class ShardWriter:
             named += (frame[0], payload)
             size += frame[1]
         crc, adler = _checksums(named, size)
-        key = b"%08x%08x" % (crc, adler)
+        key = (crc << 32 | adler).to_bytes(8, "big").hex().encode()
         if size > _MAX_MEMBER_BYTES:
             _check_sizes(members, key)
         records = self._records
@@ -230,13 +233,13 @@ class ShardWriter:
         records.append(size // _RECORD)
         self._size = filled = self._size + size
         # Checksums of samples that differ little may differ as little: multiplied, they are spread.
-        spread = crc * _SPREAD % _CHECKSUMS
+        spread = crc * _SPREAD & _LAST_CHECKSUM
         if filled >= self._least and spread < size * self._rate:
             self._close()
         # Other digits than those that end a shard.
         elif (
             filled - self._leaf_start >= self._least_leaf
-            and spread * _SPREAD % _CHECKSUMS < size * self._leaf_rate
+            and spread * _SPREAD & _LAST_CHECKSUM < size * self._leaf_rate
         ):
             self._end_leaf()
 
@@ -245,14 +248,17 @@ class ShardWriter:
     ) -> None:
         """Adds a sample to what is to be written."""
         share = sum(key)
-        pieces: list[bytes] = []
+        waiting = self._waiting
+        small: list[bytes] = []
         for (_, payload), (_, _, middle, checksum, padding) in zip(members, frames, strict=True):
-            pieces += (key, middle, header_end(checksum + share), payload, padding)
-        if size <= _SMALL:
-            self._waiting.append(b"".join(pieces))
-        else:
-            # Copies none but what is no bytes, and may be changed until it is written.
-            self._waiting += map(bytes, pieces)
+            small += (key, middle, header_end(checksum + share))
+            if len(payload) > _COPIED:
+                # Copies none but what is no bytes, and may be changed until it is written.
+                waiting += (b"".join(small), bytes(payload))
+                small = [padding]
+            else:
+                small += (payload, padding)
+        waiting.append(b"".join(small))
         self._waiting_bytes += size
         if self._waiting_bytes >= _MOST_WAITING:
             self._write()
