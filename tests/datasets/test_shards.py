@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfs_dataset_core.datasets.shards import ConcatenatedShards, FolderShard, ObjectShard
-from ipfs_dataset_core.errors import Location
+from ipfs_dataset_core.errors import Location, ObjectNotFoundError
 from ipfs_dataset_core.interfaces import MemberIndex, Reader
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.testing import MemoryDirectory, MemoryFile
@@ -75,6 +75,52 @@ def test_a_range_is_fetched_ahead(shard):
     assert list(chain.from_iterable(shard.source.hints)) == NAMES[10:400]
     assert len(shard.source.hints) < 10
     assert max(map(len, shard.source.hints)) <= 256
+
+
+class Counting(Hinted):
+    """Counts how often files are read, and which."""
+
+    def __init__(self, missing=()):
+        super().__init__()
+        self.calls, self.read, self.missing = 0, [], missing
+
+    def read_each(self, paths):
+        self.calls += 1
+        for path in paths:
+            if path in self.missing:
+                raise ObjectNotFoundError(f"{path} is missing")
+            self.read.append(path)
+            yield path.encode()
+
+
+def folder_shard(directory):
+    def where(number, path):
+        return Location(object="folder", sample=number, member=path)
+
+    return FolderShard(ProcessLocal(lambda: directory), NameTable(NAMES), "folder", where)
+
+
+def test_files_of_a_folder_are_read_in_few_runs_each_when_it_is_taken():
+    directory = Counting()
+    found = folder_shard(directory).iterate(10, 400)
+    assert next(found) == (NAMES[10], NAMES[10].encode())
+    assert directory.read == NAMES[10:11]
+    assert [name for name, _ in found] == NAMES[11:400]
+    assert directory.read == NAMES[10:400]
+    assert directory.calls < 15
+    assert list(chain.from_iterable(directory.hints)) == NAMES[10:400]
+
+
+@pytest.mark.parametrize("number", [10, 11, 57, 399])
+def test_a_file_that_cannot_be_read_in_order_has_its_number(number):
+    found = folder_shard(Counting(missing=[NAMES[number]])).iterate(10, 400)
+    for before in NAMES[10:number]:
+        assert next(found)[0] == before
+    with pytest.raises(ObjectNotFoundError) as caught:
+        next(found)
+    location = caught.value.location
+    assert location is not None
+    assert (location.sample, location.member) == (number, NAMES[number])
 
 
 @attrs.frozen
