@@ -100,7 +100,8 @@ def local_path(path: str) -> str:
     """Returns the message about a local path that was given for an object in IPFS."""
     return (
         f"{path!r} is a local path, and objects are in IPFS: publish it with "
-        "`ipfs add -r --cid-version=1 PATH`, or a dataset with IPFSDatasetExporter, and name the CID. A "
+        "`ipfs-dataset publish PATH` or `ipfs add -r --cid-version=1 PATH`, or a dataset with "
+        "IPFSDatasetExporter, and name the CID. A "
         "folder of blocks or a .car file goes to ipfs_api_address, beside the CID of what to read from it"
     )
 

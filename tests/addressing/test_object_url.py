@@ -247,7 +247,8 @@ def test_splitting_a_path_loses_nothing(path):
     ],
 )
 def test_a_local_path_is_called_one_and_how_to_publish_it_is_said(text):
-    with pytest.raises(AddressError, match=r"is a local path.*ipfs add .*IPFSDatasetExporter"):
+    told = r"is a local path.*ipfs-dataset publish .*ipfs add .*IPFSDatasetExporter"
+    with pytest.raises(AddressError, match=told):
         parse_object_url(text)
 
 
