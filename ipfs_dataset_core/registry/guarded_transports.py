@@ -14,7 +14,12 @@ from concurrent.futures import Future, wait
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from ipfs_dataset_core.errors import IPFSDatasetError, TransportError, TransportTimeoutError
+from ipfs_dataset_core.errors import (
+    IPFSDatasetError,
+    PluginError,
+    TransportError,
+    TransportTimeoutError,
+)
 from ipfs_dataset_core.interfaces import Transport, WrapperTransport, pin_arguments
 from ipfs_dataset_core.registry.guard import Guard, raised_in
 from ipfs_dataset_core.registry.provenance import on_one_line
@@ -41,10 +46,26 @@ def guarded_transport(transport: Transport, origin: Origin, options: Options) ->
     """Returns a plugin's transport, guarded.
 
     Raises:
-        PluginError: It has no name.
+        PluginError: It has no name, or serves no number of requests at once.
     """
     with Guard(origin, "its own name"):
-        return GuardedTransport(transport, origin, options)
+        name: Any = transport.name
+        concurrency: Any = transport.concurrency
+    for attribute, value, right, wanted in (
+        ("name", name, isinstance(name, str) and name, "a text that names the source in messages"),
+        (
+            "concurrency",
+            concurrency,
+            isinstance(concurrency, int) and concurrency > 0,
+            "a number, at least 1",
+        ),
+    ):
+        if not right:
+            raise PluginError(
+                f"Plugin {origin}: `{type(transport).__qualname__}.{attribute}` is {value!r:.100}, where its "
+                f"contract requires {wanted}. {origin.remedy}"
+            )
+    return GuardedTransport(transport, origin, options)
 
 
 class GuardedTransport(WrapperTransport):

@@ -645,3 +645,22 @@ def test_a_name_that_is_no_text_is_named_where_a_sample_is_read():
     reader = readers.make_reader(Decoding(), origin=MINE)
     with pytest.raises(PluginError, match=r"Spans\.name\(1\) returned b'a' and not a text"):
         reader.read(MemoryFile(b"01", "f"), Spans(name=b"a"), 1)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("name", ""),
+        ("name", None),
+        ("concurrency", 0),
+        ("concurrency", "many"),
+        ("concurrency", None),
+    ],
+)
+def test_a_transport_has_a_name_and_a_number_of_requests(attribute, value):
+    transport = type("Odd", (MemoryTransport,), {attribute: value})()
+    words = (
+        rf"Plugin mine 1\.0 \(mine\): `Odd\.{attribute}` is {value!r}, where its contract requires"
+    )
+    with pytest.raises(PluginError, match=words):
+        transports.guarded_transport(transport, MINE, Options())
