@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -149,9 +150,10 @@ def _build_path(
     if depth > MAX_DEPTH:
         raise ExportError(f"{str(path)[:200]!r}… lies more than {MAX_DEPTH} folders deep")
     try:
-        if path.is_symlink():
+        mode = _mode_of(path)
+        if stat.S_ISLNK(mode):
             return build_symlink(os.readlink(path), profile, emit)  # noqa: PTH115 - verbatim, not a Path
-        if path.is_dir():
+        if stat.S_ISDIR(mode):
             names = sorted(name for name in os.listdir(path) if hidden or not name.startswith("."))  # noqa: PTH208 - names alone
             build = partial(
                 _build_path,
@@ -162,13 +164,21 @@ def _build_path(
                 depth=depth + 1,
             )
             return build_directory(((name, build(path / name)) for name in names), profile, emit)
-        if path.is_file():
+        if stat.S_ISREG(mode):
             return _build_file(path, profile, emit, progress)
     except OSError as error:
         if isinstance(error, IPFSDatasetError):  # of a source, or of a file below this one
             raise
         raise ExportError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
     raise AddressError(f"{str(path)!r} is neither a file nor a folder")
+
+
+def _mode_of(path: Path) -> int:
+    """Returns what stands at a path, 0 where nothing does; with one call of the system for a file."""
+    try:
+        return path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return 0
 
 
 def path_bytes(path: Path, *, hidden: bool = False) -> int:
@@ -193,7 +203,7 @@ def _build_file(
     progress: Callable[[int], object] | None,
 ) -> Built:
     builder = FileBuilder(profile, emit)
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         while piece := file.read(_PIECE_BYTES):
             builder.write(piece)
             if progress is not None:
