@@ -136,7 +136,13 @@ class StreamIterator:
                     record.check_began()
                 self._stream.finish(record)
             raise
-        except IPFSDatasetError:
+        except BaseException as error:
+            # The rest of an object that failed is lost: what follows must not be taken for the next samples.
+            # A transform of the user that fails loses one sample.
+            if not isinstance(error, Exception) or isinstance(
+                error, (IPFSDatasetError, MemoryError)
+            ):
+                self._samples = iter(())
             with short_traceback:  # only here: to enter it for each sample takes time
                 raise
         if record is not None:

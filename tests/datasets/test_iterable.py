@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from ipfs_dataset.ipfs_dataset import IPFSIterableDataset, ShuffleDataset
 from ipfs_dataset.types import IPFSObject
+from ipfs_dataset_core.errors import FormatError
 from tests.support.builders import tar_bytes, zip_bytes
 from tests.support.stores import Store, members
 from tests.support.workers import Lines, TransformedStream
@@ -124,3 +125,14 @@ def test_a_loader_reads_such_a_subclass_to_its_end_without_a_warning(store):
     assert len(list(DataLoader(Twice(objects, store.address), None))) == 10
     assert len(list(DataLoader(Half(objects, store.address), None))) == 3
     assert len(list(DataLoader(OneToOne(objects, store.address), 2))) == 3
+
+
+def test_an_iteration_that_failed_does_not_go_on_with_the_next_object(store):
+    whole = tar_bytes({"a": bytes(3000), "b": bytes(3000), "c": bytes(3000)})
+    objects = [store.file(whole[:5000]), store.file(whole)]
+    dataset = IPFSIterableDataset(objects, store.address)
+    samples = iter(dataset)
+    with pytest.raises(FormatError, match="cut off"):
+        list(samples)
+    assert list(samples) == []
+    assert dataset.state_dict().get("object_start") is None
