@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core.errors import TransportError, TransportTimeoutError, VerificationError
@@ -13,8 +14,8 @@ from ipfs_dataset_core.ipld import CID
 from ipfs_dataset_core.runtime.deadlines import time_left
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 # By such a part what is expected becomes less with each value that is smaller.
 _FORGOTTEN = 8
@@ -96,16 +97,17 @@ class SingleFlight(BytesCache):
         self._expected = max(len(value), self._expected - self._expected // _FORGOTTEN)
         super().put(key, value)
 
-    def begin_receiving(self) -> None:
-        """Makes room for a value that is requested now; `end_receiving` has to follow."""
+    @contextmanager
+    def receiving(self) -> Iterator[None]:
+        """Makes room for a value that is received in this context."""
         with self._lock:
             self._receiving += 1
             self._evict()
-
-    def end_receiving(self) -> None:
-        """States that the value has arrived, or will not."""
-        with self._lock:
-            self._receiving -= 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._receiving -= 1
 
     def _evict(self, room: int = 0) -> None:
         # Half is kept in any case: no more than that is requested before it is needed.
@@ -186,9 +188,9 @@ class Flight(Future[bytes]):
         self.key = key
         self._owner = owner
 
-    def receiving(self) -> Receiving:
+    def receiving(self) -> AbstractContextManager[None]:
         """Returns a context in which the value is received, and counts as if it were in memory."""
-        return Receiving(self._owner)
+        return self._owner.receiving()
 
     def land(self, value: bytes) -> None:
         """Caches the value and passes it to all threads that wait; too late, it is cached only."""
@@ -229,30 +231,6 @@ class Flight(Future[bytes]):
                     f"{_named(self.key)}, which another thread fetches, did not come within {left:.3g} s"
                 ) from None
         return self.result()
-
-
-class Receiving:
-    """A context in which one value is received.
-
-    Args:
-        owner: Makes room for it.
-    """
-
-    __slots__ = ("_owner",)
-
-    def __init__(self, owner: SingleFlight) -> None:
-        self._owner = owner
-
-    def __enter__(self) -> None:
-        self._owner.begin_receiving()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._owner.end_receiving()
 
 
 def _named(key: bytes) -> str:
