@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import numbers
-import operator
 import os
 import warnings
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ import attrs
 
 from ipfs_dataset_core.addressing.object_url import redacted
 from ipfs_dataset_core.errors import AddressError, LimitError, VerificationWarning
+from ipfs_dataset_core.runtime.whole_numbers import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,20 +28,8 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 _MOST_SECONDS = 1_000_000_000
 
 
-def _check_whole(name: str, value: Any, least: int) -> None:
-    try:
-        # True and False are most likely meant for another option.
-        number = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None:
-        raise TypeError(f"{name} is a whole number, not {value!r:.80}")
-    if number < least:
-        raise ValueError(f"{name} is at least {least}, not {value!r}")
-
-
 def _at_least_one(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    _check_whole(f"limit {attribute.name}", value, 1)
+    whole_number(f"limit {attribute.name}", value, least=1, most=None)
 
 
 def _limit(default: int) -> Any:
@@ -166,7 +154,7 @@ def _positive(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 def _whole(least: int) -> Callable[[object, attrs.Attribute[Any], Any], None]:
     def check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-        _check_whole(attribute.name, value, least)
+        whole_number(attribute.name, value, least=least, most=None)
 
     return check
 

@@ -36,7 +36,7 @@ from ipfs_dataset_core.order.order_state import (
 from ipfs_dataset_core.order.reader_rank import job_to_carry, reader_of_stream
 from ipfs_dataset_core.order.sharding import known_distribution, known_split
 from ipfs_dataset_core.order.stream_places import stop_of_stream
-from ipfs_dataset_core.order.whole_numbers import known_seed
+from ipfs_dataset_core.runtime.whole_numbers import known_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -13,8 +13,8 @@ from ipfs_dataset_core.errors import IPFSDatasetError, IPFSDatasetWarning, State
 from ipfs_dataset_core.order.epoch_progress import EpochProgress
 from ipfs_dataset_core.order.order_state import check_batches
 from ipfs_dataset_core.order.outer_sharding import is_length_of_epoch, is_read_by
-from ipfs_dataset_core.order.whole_numbers import MOST, whole_number
 from ipfs_dataset_core.runtime.short_traceback import short_traceback
+from ipfs_dataset_core.runtime.whole_numbers import MOST, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping

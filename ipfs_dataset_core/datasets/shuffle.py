@@ -26,7 +26,7 @@ from ipfs_dataset_core.order.reader_rank import job_to_carry, reader_of_stream
 from ipfs_dataset_core.order.sharding import ReaderRank, known_distribution, known_split
 from ipfs_dataset_core.order.shuffled_blocks import default_window, keyed_random
 from ipfs_dataset_core.order.stream_places import ReaderPlaces, stop_of_stream
-from ipfs_dataset_core.order.whole_numbers import known_seed, whole_number
+from ipfs_dataset_core.runtime.whole_numbers import known_seed, whole_number
 
 if TYPE_CHECKING:
     import random

@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch.utils.data import get_worker_info
 
-from ipfs_dataset_core.order.whole_numbers import known_epoch
+from ipfs_dataset_core.runtime.whole_numbers import known_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -18,7 +18,7 @@ from ipfs_dataset_core.order.shuffled_blocks import (
     keyed_random,
     samples_of,
 )
-from ipfs_dataset_core.order.whole_numbers import whole_number
+from ipfs_dataset_core.runtime.whole_numbers import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

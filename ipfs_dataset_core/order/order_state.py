@@ -11,7 +11,7 @@ import attrs
 
 from ipfs_dataset_core.errors import IPFSDatasetWarning, StateError
 from ipfs_dataset_core.order.global_order import MOST_LANES
-from ipfs_dataset_core.order.whole_numbers import MOST, MOST_EPOCH, MOST_SEED, whole_number
+from ipfs_dataset_core.runtime.whole_numbers import MOST, MOST_EPOCH, MOST_SEED, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable

@@ -29,8 +29,8 @@ from ipfs_dataset_core.order.prefetch_hints import Upcoming, numbers_of
 from ipfs_dataset_core.order.reader_rank import Job, job_of_process
 from ipfs_dataset_core.order.sharding import known_distribution
 from ipfs_dataset_core.order.shuffled_blocks import default_window, fits
-from ipfs_dataset_core.order.whole_numbers import known_epoch, known_seed, whole_number
 from ipfs_dataset_core.runtime.short_traceback import short_traceback
+from ipfs_dataset_core.runtime.whole_numbers import known_epoch, known_seed, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

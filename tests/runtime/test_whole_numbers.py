@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ipfs_dataset import BlockShuffleSampler, IPFSIterableDataset, MixedDataset, ShuffleDataset
-from ipfs_dataset_core.order.whole_numbers import whole_number
+from ipfs_dataset_core.runtime.whole_numbers import whole_number
 from tests.support.workers import Placed
 
 MAKERS: dict[str, Any] = {

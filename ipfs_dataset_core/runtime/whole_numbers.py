@@ -1,4 +1,4 @@
-"""Whole numbers that users give: seeds, epochs and counts, as plain ints that a state can hold as JSON."""
+"""Whole numbers that users give: options, seeds, epochs and counts, as plain ints that JSON can hold."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MOST_EPOCH = 2**53
 MOST_SEED = 2**64 - 1
 
 
-def whole_number(name: str, value: Any, *, least: int, most: int = MOST) -> int:
+def whole_number(name: str, value: Any, *, least: int, most: int | None = MOST) -> int:
     """Returns a number that a user gave as an int; integers of numpy and torch are accepted as well.
 
     Args:
         name: Of the argument, for messages.
         value: The number.
         least: The smallest one that is allowed.
-        most: The largest one.
+        most: The largest one; None for no such.
 
     Raises:
         TypeError: It is no integer.
@@ -35,7 +35,7 @@ def whole_number(name: str, value: Any, *, least: int, most: int = MOST) -> int:
         raise TypeError(f"{name} is a whole number, not {value!r:.80}")
     if number < least:
         raise ValueError(f"{name} is at least {least}, not {number}")
-    if number > most:
+    if most is not None and number > most:
         raise ValueError(f"{name} is at most {most}, not {number}")
     return number
 
