@@ -37,8 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _use(folder: str, arguments: argparse.Namespace) -> int:
     import attrs  # noqa: PLC0415 - not for --help
 
+    from ipfs_dataset.operations.cache_upkeep import clear_cache, inspect_cache  # noqa: PLC0415
     from ipfs_dataset_core.runtime.human import human_size  # noqa: PLC0415
-    from ipfs_dataset_core.sources.cache_upkeep import clear_cache, inspect_cache  # noqa: PLC0415
 
     clears = arguments.action == "clear"
     found = clear_cache(folder) if clears else inspect_cache(folder)
@@ -58,8 +58,8 @@ def _use(folder: str, arguments: argparse.Namespace) -> int:
 def _verify(folder: str, arguments: argparse.Namespace) -> int:
     import attrs  # noqa: PLC0415 - not for --help
 
+    from ipfs_dataset.operations.cache_upkeep import verify_cache  # noqa: PLC0415
     from ipfs_dataset_core.runtime.human import human_size  # noqa: PLC0415
-    from ipfs_dataset_core.sources.cache_upkeep import verify_cache  # noqa: PLC0415
 
     with bar(None, "B", "verify") as shown:
         found = verify_cache(folder, progress=shown.update)

@@ -12,7 +12,7 @@ from ipfs_dataset.cli.common import add_source, complain, output, source_options
 if TYPE_CHECKING:
     import argparse
 
-    from ipfs_dataset_core.datasets.contents import Contents
+    from ipfs_dataset.operations.contents import Contents
     from ipfs_dataset_core.interfaces import ObjectFile
 
 EXAMPLE = "ipfs-dataset cat ipfs://CID 17 --field 0.png > 17.png"
@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes the bytes, each piece as soon as it is verified."""
-    from ipfs_dataset_core.datasets.contents import open_contents  # noqa: PLC0415 - imports PyTorch
-    from ipfs_dataset_core.datasets.download import download_file  # noqa: PLC0415
+    from ipfs_dataset.operations.contents import open_contents  # noqa: PLC0415 - imports PyTorch
+    from ipfs_dataset.operations.download import download_file  # noqa: PLC0415
     from ipfs_dataset_core.errors import AddressError  # noqa: PLC0415
 
     if arguments.all and (arguments.item or arguments.output):
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write(name: str, data: bytes | ObjectFile, *, as_json: bool) -> None:
-    from ipfs_dataset_core.datasets.download import copy  # noqa: PLC0415 - imports PyTorch
+    from ipfs_dataset.operations.download import copy  # noqa: PLC0415 - imports PyTorch
 
     if as_json:
         with io.BytesIO() as whole:

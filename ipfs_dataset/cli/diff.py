@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the differences; 1 where there are any, as `diff` does."""
     import attrs  # noqa: PLC0415 - not for --help
 
-    from ipfs_dataset_core.datasets.difference import difference  # noqa: PLC0415 - imports PyTorch
+    from ipfs_dataset.operations.difference import difference  # noqa: PLC0415 - imports PyTorch
     from ipfs_dataset_core.runtime.human import human_size  # noqa: PLC0415
 
     found = difference(

@@ -20,8 +20,8 @@ from ipfs_dataset.cli.common import (
 if TYPE_CHECKING:
     import argparse
 
-    from ipfs_dataset_core.datasets.contents import Contents
-    from ipfs_dataset_core.datasets.download import Downloaded
+    from ipfs_dataset.operations.contents import Contents
+    from ipfs_dataset.operations.download import Downloaded
 
 _SLASHES = tuple(filter(None, (os.sep, os.altsep)))
 # What an archive is called more than its folder.
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes the files; 1 where some have names that no file may have."""
-    from ipfs_dataset_core.datasets.contents import open_contents  # noqa: PLC0415 - imports PyTorch
+    from ipfs_dataset.operations.contents import open_contents  # noqa: PLC0415 - imports PyTorch
     from ipfs_dataset_core.runtime.human import human_size  # noqa: PLC0415
 
     options = source_options(arguments)
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _get(contents: Contents, arguments: argparse.Namespace) -> tuple[Downloaded, Path]:
-    from ipfs_dataset_core.datasets.download import (  # noqa: PLC0415 - imports PyTorch
+    from ipfs_dataset.operations.download import (  # noqa: PLC0415 - imports PyTorch
         Downloaded,
         download,
         download_file,

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         for number, sample in enumerate(samples):
             print_line(f"{number}  {value_text(sample)}")
     if arguments.picture:
-        from ipfs_dataset_core.datasets.contact_sheet import contact_sheet  # noqa: PLC0415
+        from ipfs_dataset.operations.contact_sheet import contact_sheet  # noqa: PLC0415
 
         classes = getattr(dataset, "classes", None)
         contact_sheet(samples, classes).save(arguments.picture, format="PNG")

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what was found."""
-    from ipfs_dataset_core.datasets.contents import open_contents  # noqa: PLC0415 - imports PyTorch
+    from ipfs_dataset.operations.contents import open_contents  # noqa: PLC0415 - imports PyTorch
 
     with open_contents(arguments.url, arguments.address, **source_options(arguments)) as contents:
         found = contents.describe()

@@ -53,7 +53,7 @@ def add_range(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the list; with `--unsorted` each item once it is found."""
-    from ipfs_dataset_core.datasets.contents import open_contents  # noqa: PLC0415 - imports PyTorch
+    from ipfs_dataset.operations.contents import open_contents  # noqa: PLC0415 - imports PyTorch
     from ipfs_dataset_core.runtime.human import human_size  # noqa: PLC0415
 
     options = source_options(arguments)

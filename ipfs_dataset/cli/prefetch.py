@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Fetches, and prints how much."""
     import attrs  # noqa: PLC0415 - not for --help
 
-    from ipfs_dataset_core.datasets.prefetching import prefetch_dataset  # noqa: PLC0415
+    from ipfs_dataset.operations.prefetching import prefetch_dataset  # noqa: PLC0415
 
     if arguments.rank >= arguments.world:
         complain(f"--rank is from 0 to {arguments.world - 1}, as --world is {arguments.world}")

@@ -110,10 +110,10 @@ def _as_files(arguments: argparse.Namespace, _: bool) -> tuple[str, Any, str | N
 
 
 def _as_dataset(arguments: argparse.Namespace, is_path: bool) -> tuple[str, Any, str | None]:  # noqa: FBT001
+    from ipfs_dataset.cli.named_datasets import LocalSamples, named_dataset  # noqa: PLC0415
     from ipfs_dataset_core.errors import ExportError  # noqa: PLC0415 - not for --help
     from ipfs_dataset_core.interfaces.dataset_card import as_card  # noqa: PLC0415
     from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter  # noqa: PLC0415 - imports PyTorch
-    from ipfs_dataset_core.publishing.named_datasets import LocalSamples, named_dataset  # noqa: PLC0415
 
     source = arguments.source
     dataset = LocalSamples(Path(source)) if is_path else named_dataset(source)

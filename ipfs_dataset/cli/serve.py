@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves until Ctrl-C."""
-    from ipfs_dataset_core.publishing.local_gateway import LocalGateway, roots_at  # noqa: PLC0415
+    from ipfs_dataset.operations.local_gateway import LocalGateway, roots_at  # noqa: PLC0415
     from ipfs_dataset_core.publishing.pins import parse_root  # noqa: PLC0415
 
     roots = tuple(str(parse_root(cid)) for cid in arguments.cid) or roots_at(arguments.source)

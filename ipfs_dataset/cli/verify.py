@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints what was found; 1 where something is missing or does not match."""
     import attrs  # noqa: PLC0415 - not for --help
 
-    from ipfs_dataset_core.datasets.verification import verify_object  # noqa: PLC0415
+    from ipfs_dataset.operations.verification import verify_object  # noqa: PLC0415
     from ipfs_dataset_core.runtime.human import human_size  # noqa: PLC0415
 
     with bar(None, "B", "verify") as shown:

@@ -56,15 +56,20 @@ def violations(found, allowed):
 
 
 def the_facade():
-    """Returns the modules that users import, without the command line, which stands on them."""
-    command_line = {"cli", "__main__.py"}
-    return [p for p in modules(FACADE) if not command_line & {*p.relative_to(ROOT).parts}]
+    """Returns the modules that users import, without the command line and what it is built on."""
+    others = {"cli", "operations", "__main__.py"}
+    return [p for p in modules(FACADE) if not others & {*p.relative_to(ROOT).parts}]
 
 
 def test_the_facade_builds_on_the_core_alone():
     ours = [one for path in the_facade() for one in imports(path)]
     ours = [one for one in ours if not one.is_of("__future__", "typing", "importlib")]
     assert violations(ours, lambda one: one.is_of(CORE, FACADE)) == []
+
+
+def test_operations_do_without_the_command_line():
+    ours = every_import(f"{FACADE}/operations")
+    assert violations(ours, lambda one: not one.is_of(f"{FACADE}.cli")) == []
 
 
 def test_the_facade_only_re_exports():

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from ipfs_dataset.exporter import IPFSDatasetExporter
-from ipfs_dataset_core.datasets.contents import open_contents
-from ipfs_dataset_core.datasets.download import SCRATCH, download, relative_path
+from ipfs_dataset.operations.contents import open_contents
+from ipfs_dataset.operations.download import SCRATCH, download, relative_path
 from ipfs_dataset_core.errors import FormatError
 from tests.support.builders import noise, one_file, tar_bytes, tree, zip_bytes
 from tests.support.cli import run

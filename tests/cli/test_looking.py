@@ -132,7 +132,7 @@ def test_head_draws_a_contact_sheet(store, objects, tmp_path):
     ids=range(15),
 )
 def test_any_sample_has_a_place_in_a_contact_sheet(sample):
-    from ipfs_dataset_core.datasets.contact_sheet import contact_sheet
+    from ipfs_dataset.operations.contact_sheet import contact_sheet
 
     assert contact_sheet([sample]).size == (128 + 16, 128 + 30)
 

@@ -17,7 +17,7 @@ import requests
 
 from ipfs_dataset import load
 from ipfs_dataset.exporter import IPFSDatasetExporter
-from ipfs_dataset_core.publishing.local_gateway import LocalGateway, roots_at
+from ipfs_dataset.operations.local_gateway import LocalGateway, roots_at
 from tests.support.builders import noise
 from tests.support.cli import run
 from tests.support.stores import Store

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ipfs_dataset.exporter import IPFSDatasetExporter
-from ipfs_dataset_core.datasets import verification
-from ipfs_dataset_core.datasets.prefetching import prefetch_dataset
+from ipfs_dataset.operations import verification
+from ipfs_dataset.operations.prefetching import prefetch_dataset
 from ipfs_dataset_core.errors import AddressError
 from ipfs_dataset_core.ipld import CID
 from tests.support.builders import noise, one_file, tree, zip_bytes

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ipfs_dataset_core.datasets import verification
-from ipfs_dataset_core.datasets.contents import open_contents
-from ipfs_dataset_core.datasets.download import download, download_file
-from ipfs_dataset_core.datasets.verification import verify_object
+from ipfs_dataset.operations import verification
+from ipfs_dataset.operations.contents import open_contents
+from ipfs_dataset.operations.download import download, download_file
+from ipfs_dataset.operations.verification import verify_object
 from ipfs_dataset_core.errors import AddressError, LimitError
 from ipfs_dataset_core.ipld import DAG_PB, RAW, NodeType, dag_pb, make_cid
 from ipfs_dataset_core.ipld.unixfs import UnixFS

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from ipfs_dataset import IPFSDatasetExporter
-from ipfs_dataset_core.publishing.local_gateway import LocalGateway
+from ipfs_dataset.operations.local_gateway import LocalGateway
 from tests.support.cli import run
 from tests.support.interop import library
 

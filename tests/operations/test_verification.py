@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ipfs_dataset_core.datasets import verification
-from ipfs_dataset_core.datasets.verification import verify_object
+from ipfs_dataset.operations import verification
+from ipfs_dataset.operations.verification import verify_object
 from ipfs_dataset_core.ipld import DAG_PB, RAW, NodeType, dag_pb, leaf_frame, make_cid
 from ipfs_dataset_core.ipld.unixfs import UnixFS
 from tests.support.builders import noise

@@ -8,8 +8,8 @@ import zipfile
 
 import pytest
 
+from ipfs_dataset.cli.named_datasets import LocalSamples
 from ipfs_dataset_core.errors import FormatError
-from ipfs_dataset_core.publishing.named_datasets import LocalSamples
 
 NOISE = random.Random(0).randbytes(5_000).hex().encode()
 

@@ -21,7 +21,7 @@ from ipfs_dataset_core.runtime.human import human_size
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ipfs_dataset_core.datasets.contents import Contents
+    from ipfs_dataset.operations.contents import Contents
     from ipfs_dataset_core.interfaces import ObjectFile
 
 # A folder in the output folder while that is filled: the file that is being written, and the progress.

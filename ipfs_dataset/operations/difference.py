@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ipfs_dataset_core.datasets.contents import (
+from ipfs_dataset.operations.contents import (
     ArchiveContents,
     FileContents,
     FolderContents,

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from ipfs_dataset.operations import cache_upkeep
+from ipfs_dataset.operations.cache_upkeep import clear_cache, inspect_cache, verify_cache
 from ipfs_dataset_core.errors import AddressError, CacheFolderError
 from ipfs_dataset_core.ipld import RAW, make_cid
-from ipfs_dataset_core.sources import cache_upkeep
-from ipfs_dataset_core.sources.cache_upkeep import clear_cache, inspect_cache, verify_cache
 from ipfs_dataset_core.sources.disk_cache import DiskCache
 from ipfs_dataset_core.toolkit.block_files import BlockFiles, block_name
 from tests.support.builders import noise

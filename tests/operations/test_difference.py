@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ipfs_dataset_core.datasets.difference import difference
+from ipfs_dataset.operations.difference import difference
 from ipfs_dataset_core.errors import LimitError
 from ipfs_dataset_core.ipld import (
     DAG_PB,
