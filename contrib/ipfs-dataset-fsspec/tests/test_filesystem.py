@@ -10,7 +10,7 @@ import fsspec
 import pytest
 from fsspec.core import url_to_fs
 from ipfs_dataset_fsspec import IPFSDatasetFileSystem, IsDirectoryError, ReadOnlyError
-from ipfs_dataset_fsspec._paths import canonical
+from ipfs_dataset_fsspec.paths import canonical
 
 from ipfs_dataset_core import (
     AddressError,

@@ -14,7 +14,7 @@ from fsspec.callbacks import Callback
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ipfs_dataset_fsspec import IsDirectoryError
-from ipfs_dataset_fsspec._ranges import Wanted, windows
+from ipfs_dataset_fsspec.ranges import Wanted, windows
 
 from ipfs_dataset_core import ObjectNotFoundError, TransportError
 from tests.support.builders import noise, zip_bytes

@@ -5,8 +5,8 @@ Installed, it answers to ``ipfsdataset://``; `register` makes it answer to ``ipf
 
 from __future__ import annotations
 
-from ipfs_dataset_fsspec._errors import IsDirectoryError, ReadOnlyError
-from ipfs_dataset_fsspec._registration import register
+from ipfs_dataset_fsspec.errors import IsDirectoryError, ReadOnlyError
 from ipfs_dataset_fsspec.filesystem import IPFSDatasetFileSystem
+from ipfs_dataset_fsspec.registration import register
 
 __all__ = ["IPFSDatasetFileSystem", "IsDirectoryError", "ReadOnlyError", "register"]

@@ -9,20 +9,20 @@ from fsspec.spec import AbstractFileSystem
 from fsspec.utils import tokenize
 
 from ipfs_dataset_core import Limits, ObjectDirectory, ObjectFile, Options, redacted
-from ipfs_dataset_fsspec._bulk import BulkReading
-from ipfs_dataset_fsspec._file import IPFSFile
-from ipfs_dataset_fsspec._paths import PROTOCOLS, canonical, join, split_name
-from ipfs_dataset_fsspec._readonly import ReadOnly, refuse
-from ipfs_dataset_fsspec._sharing import connections
-from ipfs_dataset_fsspec._tree import NOT_THERE, Symlink, Tree
-from ipfs_dataset_fsspec._walking import Walk
+from ipfs_dataset_fsspec.bulk_reads import BulkReading
+from ipfs_dataset_fsspec.open_file import IPFSFile
+from ipfs_dataset_fsspec.paths import PROTOCOLS, canonical, join, split_name
+from ipfs_dataset_fsspec.read_only import ReadOnly, refuse
+from ipfs_dataset_fsspec.shared_connections import connections
+from ipfs_dataset_fsspec.tree import NOT_THERE, Symlink, Tree
+from ipfs_dataset_fsspec.walking import Walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
     from ipfs_dataset_core import CID
-    from ipfs_dataset_fsspec._tree import Node
+    from ipfs_dataset_fsspec.tree import Node
 
 _NAME_SECONDS = 60.0
 

@@ -1,4 +1,8 @@
-"""HDF5 files as formats of ipfs-dataset; importing this imports neither NumPy nor h5py."""
+"""HDF5 files as formats of ipfs-dataset; importing this imports neither NumPy nor h5py.
+
+Public are `Hdf5Reader` and `Hdf5RowsReader` in the module `reader`, and `chunks`, `extents` and `opening` for
+distributions whose files are HDF5.
+"""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import weakref
 from typing import TYPE_CHECKING, Any, cast
 
 from ipfs_dataset_core import FormatError, Reader, RowsIndex, WholeFileIndex
-from ipfs_dataset_hdf5._file import File
 from ipfs_dataset_hdf5.extents import extents_of, rows_at_once
+from ipfs_dataset_hdf5.file import File
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

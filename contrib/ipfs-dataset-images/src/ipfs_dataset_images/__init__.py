@@ -1,4 +1,7 @@
-"""Folders of images as a format of ipfs-dataset; importing this does not import Pillow."""
+"""Folders of images as a format of ipfs-dataset; importing this does not import Pillow.
+
+Public is `ImagesReader` in the module `reader`.
+"""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, cast
 
 from ipfs_dataset_core import FormatError, ObjectDirectory, Reader, open_reader
-from ipfs_dataset_images._decoding import MAX_PIXELS, decode
-from ipfs_dataset_images._index import class_of, index_of_images
+from ipfs_dataset_images.decoding import MAX_PIXELS, decode
+from ipfs_dataset_images.index import class_of, index_of_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

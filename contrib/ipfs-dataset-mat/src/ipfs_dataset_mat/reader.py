@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ipfs_dataset_core import FormatError, Reader, WholeFileIndex
-from ipfs_dataset_mat._index import VariablesIndex
-from ipfs_dataset_mat._v4 import Mat4
-from ipfs_dataset_mat._v5 import HEADER_BYTES, Mat5
-from ipfs_dataset_mat._v73 import Mat73
-from ipfs_dataset_mat._values import finished
+from ipfs_dataset_mat.index import VariablesIndex
+from ipfs_dataset_mat.values import finished
+from ipfs_dataset_mat.version4 import Mat4
+from ipfs_dataset_mat.version5 import HEADER_BYTES, Mat5
+from ipfs_dataset_mat.version73 import Mat73
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ipfs_dataset_core import MemberIndex, ObjectFile, Sample
-    from ipfs_dataset_mat._container import Container
+    from ipfs_dataset_mat.container import Container
 
 Axis = int | Literal["last"]
 

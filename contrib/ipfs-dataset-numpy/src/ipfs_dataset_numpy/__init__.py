@@ -1,4 +1,7 @@
-"""NumPy's files as formats of ipfs-dataset; importing this does not import NumPy."""
+"""NumPy's files as formats of ipfs-dataset; importing this does not import NumPy.
+
+Public are `NpyReader` and `NpyRowsReader` in the module `npy`, and `NpzReader` in `npz`.
+"""
 
 from __future__ import annotations
 

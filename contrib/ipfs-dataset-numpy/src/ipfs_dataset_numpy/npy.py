@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from ipfs_dataset_core import FormatError, LimitError, MemberIndex, Reader, WholeFileIndex
-from ipfs_dataset_numpy._header import MAX_BYTES, parse_header, reading
+from ipfs_dataset_numpy.npy_header import MAX_BYTES, parse_header, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfs_dataset_core import ObjectFile, Sample, Span
-    from ipfs_dataset_numpy._header import Header
+    from ipfs_dataset_numpy.npy_header import Header
 
 MAX_ROWS = 50_000_000
 

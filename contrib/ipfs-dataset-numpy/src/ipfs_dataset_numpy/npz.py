@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import FileView, FormatError, LimitError, Reader, SpanIndex
-from ipfs_dataset_numpy._header import MAGIC, MAX_BYTES, parse_header, reading
+from ipfs_dataset_numpy.npy_header import MAGIC, MAX_BYTES, parse_header, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""Parquet files as a format of ipfs-dataset; importing this does not import Arrow."""
+"""Parquet files as a format of ipfs-dataset; importing this does not import Arrow.
+
+Public is `ParquetReader` in the module `reader`.
+"""
 
 from __future__ import annotations
 

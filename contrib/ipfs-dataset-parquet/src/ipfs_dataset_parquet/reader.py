@@ -8,13 +8,13 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, cast
 
 from ipfs_dataset_core import MemberIndex, Reader
-from ipfs_dataset_parquet._table import Table
+from ipfs_dataset_parquet.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ipfs_dataset_core import ObjectFile, Sample, Span
-    from ipfs_dataset_parquet._table import Group
+    from ipfs_dataset_parquet.table import Group
 
 MAX_BYTES = 4 << 30
 

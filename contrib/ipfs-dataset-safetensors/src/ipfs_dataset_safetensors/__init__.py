@@ -1,4 +1,7 @@
-"""Safetensors files as formats of ipfs-dataset; importing this imports neither safetensors nor torch."""
+"""Safetensors files as formats of ipfs-dataset; importing this imports neither safetensors nor torch.
+
+Public are `SafetensorsReader` and `SafetensorsRowsReader` in the module `reader`.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from ipfs_dataset_core import FormatError, LimitError, MemberIndex, Reader
-from ipfs_dataset_safetensors._header import read_header
+from ipfs_dataset_safetensors.header import read_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ipfs_dataset_core import ObjectFile, Sample, Span
-    from ipfs_dataset_safetensors._header import Entry
+    from ipfs_dataset_safetensors.header import Entry
 
 MAX_BYTES = 4 << 30
 MAX_ROWS = 50_000_000

@@ -15,15 +15,15 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from ipfs_dataset_core import FormatError, Reader, parse_json, repeated_name
-from ipfs_dataset_text._compression import decompressed, is_compressed
-from ipfs_dataset_text._index import LinesIndex, sample_name
-from ipfs_dataset_text._lines import MAX_LINE_BYTES, lines_between, split
+from ipfs_dataset_text.compression import decompressed, is_compressed
+from ipfs_dataset_text.index import LinesIndex, sample_name
+from ipfs_dataset_text.lines import MAX_LINE_BYTES, lines_between, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ipfs_dataset_core import MemberIndex, ObjectFile, Sample
-    from ipfs_dataset_text._lines import Line
+    from ipfs_dataset_text.lines import Line
 
 _BYTE_ORDER_MARK = "\ufeff"
 

@@ -1,4 +1,7 @@
-"""WebDataset shards as a format of ipfs-dataset; importing this imports neither NumPy nor Pillow."""
+"""WebDataset shards as a format of ipfs-dataset; importing this imports neither NumPy nor Pillow.
+
+Public is `WebDatasetReader` in the module `reader`.
+"""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
 
 from ipfs_dataset_core import FormatError, IPFSDatasetError, LimitError, Reader, open_reader
-from ipfs_dataset_webdataset._decoders import DECODERS
-from ipfs_dataset_webdataset._index import Keys, SampleIndex, split_name
+from ipfs_dataset_webdataset.decoders import DECODERS
+from ipfs_dataset_webdataset.index import Keys, SampleIndex, split_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -1,4 +1,7 @@
-"""Zarr stores as a format of ipfs-dataset; importing this imports neither NumPy nor zarr."""
+"""Zarr stores as a format of ipfs-dataset; importing this imports neither NumPy nor zarr.
+
+Public is `ZarrReader` in the module `reader`.
+"""
 
 from __future__ import annotations
 

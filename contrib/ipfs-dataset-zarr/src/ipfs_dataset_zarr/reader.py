@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from ipfs_dataset_core import FormatError, IPFSDatasetError, ObjectDirectory, Reader
-from ipfs_dataset_zarr._index import RowsIndex
-from ipfs_dataset_zarr._opened import Opened
+from ipfs_dataset_zarr.index import RowsIndex
+from ipfs_dataset_zarr.open_store import Opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,7 +12,7 @@ from ipfs_dataset_core import FormatError, LimitError, ObjectNotFoundError, uniq
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from ipfs_dataset_zarr._borrowed import Borrowed
+    from ipfs_dataset_zarr.borrowed_directory import Borrowed
 
 _MOST_MEMBERS = 10_000
 # What of an array's metadata decides which values it has; not its attributes.

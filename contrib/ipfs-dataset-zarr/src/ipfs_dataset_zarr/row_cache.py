@@ -6,12 +6,12 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_zarr._loop import submit
+from ipfs_dataset_zarr.event_loop import submit
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from ipfs_dataset_zarr._array import Array
+    from ipfs_dataset_zarr.array import Array
 
 KEPT_BYTES = 64 << 20
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ipfs_dataset_core import Span
-    from ipfs_dataset_text._lines import Line
+    from ipfs_dataset_text.lines import Line
 
 MAX_LINES = 50_000_000
 

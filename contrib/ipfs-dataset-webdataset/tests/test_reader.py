@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ipfs_dataset_webdataset import _decoders
-from ipfs_dataset_webdataset._index import split_name
+from ipfs_dataset_webdataset import decoders
+from ipfs_dataset_webdataset.index import split_name
 from ipfs_dataset_webdataset.reader import WebDatasetReader
 from PIL import Image
 from torch.utils.data import DataLoader
@@ -311,7 +311,7 @@ def test_images_of_too_many_pixels_are_refused_undecoded(monkeypatch):
     huge = image("PNG", "1", (12_000, 9000))
     with pytest.raises(LimitError, match=r"'key\.png' of 'object' is too large"):
         value("png", huge)
-    monkeypatch.setattr(_decoders, "MAX_PIXELS", 19)
+    monkeypatch.setattr(decoders, "MAX_PIXELS", 19)
     with pytest.raises(LimitError, match="5 x 4 pixels"):
         value("png", image("PNG"))
 

@@ -20,15 +20,15 @@ from ipfs_dataset_core import (
     open_object,
 )
 from ipfs_dataset_core.ipld import lookup, node_kind
-from ipfs_dataset_fsspec._errors import IsDirectoryError
-from ipfs_dataset_fsspec._listings import Listings
-from ipfs_dataset_fsspec._paths import join, of_name, split_name, url
+from ipfs_dataset_fsspec.errors import IsDirectoryError
+from ipfs_dataset_fsspec.listings import Listings
+from ipfs_dataset_fsspec.paths import join, of_name, split_name, url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ipfs_dataset_core import Connections
-    from ipfs_dataset_fsspec._listings import Child
+    from ipfs_dataset_fsspec.listings import Child
 
 
 @attrs.frozen

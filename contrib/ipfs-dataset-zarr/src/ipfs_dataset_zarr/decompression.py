@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numcodecs
 
 from ipfs_dataset_core import LimitError
-from ipfs_dataset_zarr._zstd import unpacked_bytes
+from ipfs_dataset_zarr.zstd_frames import unpacked_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 
 from ipfs_dataset_core import FormatError, LimitError, ObjectNotFoundError, TransportError
-from ipfs_dataset_zarr._loop import in_thread
+from ipfs_dataset_zarr.event_loop import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from zarr.core.buffer import Buffer, BufferPrototype
 
     from ipfs_dataset_core import ObjectFile, Span
-    from ipfs_dataset_zarr._borrowed import Borrowed
+    from ipfs_dataset_zarr.borrowed_directory import Borrowed
 
 _MOST_THREADS = 16
 _KEPT_FILES = 16

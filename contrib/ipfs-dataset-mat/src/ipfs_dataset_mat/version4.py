@@ -10,14 +10,14 @@ import numpy as np
 from scipy.io import loadmat
 
 from ipfs_dataset_core import LimitError
-from ipfs_dataset_mat._container import Container, check_new, reading
-from ipfs_dataset_mat._values import checked_sparse
+from ipfs_dataset_mat.container import Container, check_new, reading
+from ipfs_dataset_mat.values import checked_sparse
 
 if TYPE_CHECKING:
     from scipy import sparse
 
     from ipfs_dataset_core import ObjectFile
-    from ipfs_dataset_mat._values import Raw
+    from ipfs_dataset_mat.values import Raw
 
 _HEADER_BYTES = 20
 _LONGEST_NAME = 256

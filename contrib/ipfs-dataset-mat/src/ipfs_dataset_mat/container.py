@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from ipfs_dataset_core import Extents, FormatError, IPFSDatasetError, LimitError
-from ipfs_dataset_mat._values import NoCounterpartError, rows_of
+from ipfs_dataset_mat.values import NoCounterpartError, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ipfs_dataset_mat._values import Raw
+    from ipfs_dataset_mat.values import Raw
 
 
 @contextmanager

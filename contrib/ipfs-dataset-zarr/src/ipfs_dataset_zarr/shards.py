@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfs_dataset_core import Span
-    from ipfs_dataset_zarr._store import ArrayStore
+    from ipfs_dataset_zarr.store import ArrayStore
 
 _MOST_CHUNKS = 1 << 20
 _ENTRY_BYTES = 16

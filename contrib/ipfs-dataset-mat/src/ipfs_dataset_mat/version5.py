@@ -7,13 +7,13 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from ipfs_dataset_core import LimitError
-from ipfs_dataset_mat._container import Container, check_new, reading
-from ipfs_dataset_mat._elements import COMPRESSED, MATRIX, Elements
-from ipfs_dataset_mat._matrices import Matrices
+from ipfs_dataset_mat.container import Container, check_new, reading
+from ipfs_dataset_mat.version5_elements import COMPRESSED, MATRIX, Elements
+from ipfs_dataset_mat.version5_values import Matrices
 
 if TYPE_CHECKING:
     from ipfs_dataset_core import ObjectFile
-    from ipfs_dataset_mat._values import Raw
+    from ipfs_dataset_mat.values import Raw
 
 HEADER_BYTES = 128
 _ORDER_AT = 126

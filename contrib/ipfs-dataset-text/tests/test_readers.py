@@ -15,7 +15,8 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ipfs_dataset_text import _compression, _lines
+from ipfs_dataset_text import compression
+from ipfs_dataset_text import lines as lines_module
 from ipfs_dataset_text.readers import CsvReader, JsonLinesReader, TextReader
 
 from ipfs_dataset.ipfs_dataset import IPFSIterableDataset
@@ -35,7 +36,7 @@ def values(reader, data):
 @pytest.fixture(params=[1, 3, 64, 1 << 20])
 def piece(request, monkeypatch):
     """Reads in pieces so small that lines span them."""
-    monkeypatch.setattr(_lines, "_PIECE_BYTES", request.param)
+    monkeypatch.setattr(lines_module, "_PIECE_BYTES", request.param)
 
 
 @given(
@@ -65,7 +66,7 @@ def test_lines_that_span_pieces():
 
 
 def test_a_slice_reads_little_more_than_itself(monkeypatch):
-    monkeypatch.setattr(_lines, "_PIECE_BYTES", 1000)
+    monkeypatch.setattr(lines_module, "_PIECE_BYTES", 1000)
     file = MemoryFile(b"0123456789\n" * 10_000)
     assert len(list(TextReader().samples_between(file, 50_000, 55_000))) in (454, 455)
     assert file.bytes_read <= 7000
@@ -106,7 +107,7 @@ def test_a_bomb_is_stopped_at_the_longest_line_in_little_memory(compress):
 
 def test_bombs_come_out_in_pieces():
     for compress in COMPRESSIONS:
-        sizes = map(len, _compression.decompressed(MemoryFile(compress(bytes(64 << 20)))))
+        sizes = map(len, compression.decompressed(MemoryFile(compress(bytes(64 << 20)))))
         assert max(sizes) <= 40 << 20
 
 
@@ -276,7 +277,7 @@ def test_words_that_look_like_compressions_are_text():
 @pytest.mark.parametrize("compress", COMPRESSIONS)
 @pytest.mark.parametrize("size", [1, 7, 70_000])
 def test_what_follows_compressed_data_is_named(compress, size, monkeypatch):
-    monkeypatch.setattr(_compression, "_INPUT_BYTES", 16)
+    monkeypatch.setattr(compression, "_INPUT_BYTES", 16)
     data = compress(b"one\ntwo\n")
     file, found = MemoryFile(data + b"x" * size), []
     with pytest.raises(FormatError, match=rf"'object'.*(end at byte {len(data)}|damaged)"):
@@ -285,7 +286,7 @@ def test_what_follows_compressed_data_is_named(compress, size, monkeypatch):
 
 @pytest.mark.parametrize("step", [1, 16, 64 << 10])
 def test_zeros_between_and_behind_gzip_members_are_filling(step, monkeypatch):
-    monkeypatch.setattr(_compression, "_INPUT_BYTES", step)
+    monkeypatch.setattr(compression, "_INPUT_BYTES", step)
     data = gzip.compress(b"one\n") + bytes(600) + gzip.compress(b"two\n") + bytes(600)
     assert values(TextReader(), data) == ["one", "two"]
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ipfs_dataset_core import FileView, FormatError, IPFSDatasetError, LimitError
-from ipfs_dataset_parquet._values import Conversion
+from ipfs_dataset_parquet.values import Conversion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

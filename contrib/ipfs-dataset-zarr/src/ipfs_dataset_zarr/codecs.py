@@ -16,8 +16,8 @@ from zarr.abc.codec import BytesBytesCodec
 from zarr.registry import register_codec
 
 from ipfs_dataset_core import FormatError, MissingDependencyError
-from ipfs_dataset_zarr._loop import in_thread
-from ipfs_dataset_zarr._unpack import COMPRESSORS, unpack
+from ipfs_dataset_zarr.decompression import COMPRESSORS, unpack
+from ipfs_dataset_zarr.event_loop import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

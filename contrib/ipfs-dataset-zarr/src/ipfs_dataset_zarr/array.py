@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import zarr
 
 from ipfs_dataset_core import FormatError, IPFSDatasetError, LimitError
-from ipfs_dataset_zarr._codecs import readable_version_2, readable_version_3
-from ipfs_dataset_zarr._loop import in_thread, submit
-from ipfs_dataset_zarr._shards import Shards
-from ipfs_dataset_zarr._store import ArrayStore
+from ipfs_dataset_zarr.codecs import readable_version_2, readable_version_3
+from ipfs_dataset_zarr.event_loop import in_thread, submit
+from ipfs_dataset_zarr.shards import Shards
+from ipfs_dataset_zarr.store import ArrayStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipfs_dataset_zarr._borrowed import Borrowed
-    from ipfs_dataset_zarr._metadata import Document
+    from ipfs_dataset_zarr.borrowed_directory import Borrowed
+    from ipfs_dataset_zarr.metadata import Document
 
 # Rows that share their chunks are read together, up to about as many bytes.
 _RUN_BYTES = 16 << 20

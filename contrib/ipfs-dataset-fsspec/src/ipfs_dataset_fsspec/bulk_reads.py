@@ -9,15 +9,15 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.utils import isfilelike
 
 from ipfs_dataset_core import IPFSDatasetError, ObjectDirectory
-from ipfs_dataset_fsspec._download import Ahead, copy, replacing
-from ipfs_dataset_fsspec._errors import IsDirectoryError
-from ipfs_dataset_fsspec._ranges import Wanted, contents, files_ahead
-from ipfs_dataset_fsspec._tree import as_file
+from ipfs_dataset_fsspec.download import Ahead, copy, replacing
+from ipfs_dataset_fsspec.errors import IsDirectoryError
+from ipfs_dataset_fsspec.ranges import Wanted, contents, files_ahead
+from ipfs_dataset_fsspec.tree import as_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ipfs_dataset_fsspec._tree import Tree
+    from ipfs_dataset_fsspec.tree import Tree
 
 
 class BulkReading:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_zarr._array import Array
-from ipfs_dataset_zarr._borrowed import Borrowed
-from ipfs_dataset_zarr._choice import chosen
-from ipfs_dataset_zarr._metadata import Documents
-from ipfs_dataset_zarr._runs import KEPT_BYTES, Runs
+from ipfs_dataset_zarr.array import Array
+from ipfs_dataset_zarr.array_choice import chosen
+from ipfs_dataset_zarr.borrowed_directory import Borrowed
+from ipfs_dataset_zarr.metadata import Documents
+from ipfs_dataset_zarr.row_cache import KEPT_BYTES, Runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,7 +8,7 @@ from ipfs_dataset_core import FormatError, LimitError, RowsIndex
 
 if TYPE_CHECKING:
     from ipfs_dataset_core import Extents
-    from ipfs_dataset_mat._container import Container
+    from ipfs_dataset_mat.container import Container
 
 _MOST_ROWS = 50_000_000
 

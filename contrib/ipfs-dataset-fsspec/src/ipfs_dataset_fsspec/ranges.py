@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ipfs_dataset_core import ObjectFile, Span
-    from ipfs_dataset_fsspec._tree import Tree
+    from ipfs_dataset_fsspec.tree import Tree
 
 _PIECE_BYTES = 1 << 20
 

@@ -12,8 +12,8 @@ import numpy as np
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ipfs_dataset_zarr._unpack import unpack
-from ipfs_dataset_zarr._zstd import unpacked_bytes
+from ipfs_dataset_zarr.decompression import unpack
+from ipfs_dataset_zarr.zstd_frames import unpacked_bytes
 
 from ipfs_dataset_core import LimitError
 

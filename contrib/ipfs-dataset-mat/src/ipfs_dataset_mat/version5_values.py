@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from ipfs_dataset_mat._elements import BYTES, MATRIX, OPAQUE
-from ipfs_dataset_mat._values import (
+from ipfs_dataset_mat.values import (
     MAX_DEPTH,
     NoCounterpartError,
     Structs,
@@ -19,12 +18,13 @@ from ipfs_dataset_mat._values import (
     exactly,
     finished,
 )
+from ipfs_dataset_mat.version5_elements import BYTES, MATRIX, OPAQUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipfs_dataset_mat._elements import Element, Elements, Header
-    from ipfs_dataset_mat._values import Raw
+    from ipfs_dataset_mat.values import Raw
+    from ipfs_dataset_mat.version5_elements import Element, Elements, Header
 
 _CELL, _STRUCT, _OBJECT, _CHAR, _SPARSE = 1, 2, 3, 4, 5
 _DOUBLE, _SINGLE = 6, 7

@@ -13,15 +13,15 @@ from ipfs_dataset_hdf5.extents import extents_of, rows_at_once
 from ipfs_dataset_hdf5.opening import open_file
 
 from ipfs_dataset_core import Extents, FileView
-from ipfs_dataset_mat._container import Container, reading
-from ipfs_dataset_mat._decoding import Decoder, is_plain, shape_of
-from ipfs_dataset_mat._values import rows_of
+from ipfs_dataset_mat.container import Container, reading
+from ipfs_dataset_mat.values import rows_of
+from ipfs_dataset_mat.version73_values import Decoder, is_plain, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfs_dataset_core import ObjectFile
-    from ipfs_dataset_mat._values import Raw
+    from ipfs_dataset_mat.values import Raw
 
 
 class Mat73(Container):

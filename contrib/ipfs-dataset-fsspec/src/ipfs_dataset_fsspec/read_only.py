@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from ipfs_dataset_fsspec._errors import ReadOnlyError
+from ipfs_dataset_fsspec.errors import ReadOnlyError
 
 
 def refuse(what: str) -> NoReturn:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ipfs_dataset_core import FormatError
 
 if TYPE_CHECKING:
-    from ipfs_dataset_zarr._metadata import Document
+    from ipfs_dataset_zarr.metadata import Document
 
 
 def chosen(documents: dict[str, Document], name: str) -> list[Document]:

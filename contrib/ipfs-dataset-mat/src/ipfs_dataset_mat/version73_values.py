@@ -11,7 +11,7 @@ from ipfs_dataset_hdf5.chunks import check_chunks
 from scipy import sparse
 
 from ipfs_dataset_core import LimitError
-from ipfs_dataset_mat._values import (
+from ipfs_dataset_mat.values import (
     MAX_DEPTH,
     NoCounterpartError,
     Structs,
@@ -22,7 +22,7 @@ from ipfs_dataset_mat._values import (
 )
 
 if TYPE_CHECKING:
-    from ipfs_dataset_mat._values import Raw
+    from ipfs_dataset_mat.values import Raw
 
 _NUMBERS = {"double": "f8", "single": "f4", "logical": "?", "char": "U1"} | {
     f"{sign}int{bits}": f"{kind}{bits // 8}"
