@@ -128,8 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             signal then ends within a second.
 
     Returns:
-        0, or 1 where the command failed, or 130 where Ctrl-C ended it; argparse exits with 2 on a wrong
-        command line.
+        0, or 1 where the command failed (2 for `diff`, whose 1 means that the two differ), or 130 where
+        Ctrl-C ended it; argparse exits with 2 on a wrong command line.
     """
     if arguments is not None:
         return _run(arguments)
@@ -151,8 +151,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    failed = 1
     try:
         parsed = build_parser().parse_args(arguments)
+        failed = getattr(parsed, "failed", failed)
         from ipfs_dataset.cli.common import divert_prints, output  # noqa: PLC0415 - not for --help
 
         if arguments is None:
@@ -161,16 +163,21 @@ def _run(arguments: Sequence[str] | None) -> int:
         output().flush()
     except BrokenPipeError:
         _drop_output()
-        return 1
+        return failed
     except Exception as error:
         from ipfs_dataset.cli.common import complain  # noqa: PLC0415 - not for --help
         from ipfs_dataset_core.errors import IPFSDatasetError  # noqa: PLC0415
 
         if not isinstance(error, (IPFSDatasetError, OSError)):
-            raise
+            if failed == 1:  # with which Python ends a process for an exception, too
+                raise
+            import traceback  # noqa: PLC0415 - only here
+
+            traceback.print_exc()
+            return failed
         complain(_message(error))
         _drop_output()
-        return 1
+        return failed
     except KeyboardInterrupt:
         return _INTERRUPTED
     return status

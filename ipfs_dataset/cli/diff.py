@@ -26,10 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser, url=False)
     parser.add_argument("--summary", action="store_true", help="counts alone")
     add_json(parser)
+    # 1 means that they differ.
+    parser.set_defaults(failed=2)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the differences; 1 where there are any, as `diff` does."""
+    """Prints the differences; returns 1 where there are any, as diff(1) and `git diff --exit-code` do."""
     import attrs  # noqa: PLC0415 - not for --help
 
     from ipfs_dataset.operations.difference import difference  # noqa: PLC0415 - imports PyTorch

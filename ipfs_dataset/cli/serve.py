@@ -44,7 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ipfs_dataset.operations.local_gateway import LocalGateway, roots_at  # noqa: PLC0415
     from ipfs_dataset_core.publishing.pins import parse_root  # noqa: PLC0415
 
-    roots = tuple(str(parse_root(cid)) for cid in arguments.cid) or roots_at(arguments.source)
+    here = roots_at(arguments.source)
+    given = tuple(str(parse_root(cid)) for cid in arguments.cid)
+    roots = given or here
     try:
         gateway = LocalGateway(arguments.source, port=arguments.port, roots=roots)
     except OSError as error:
@@ -53,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
         return 1
     with gateway:
+        if given:
+            gateway.check_roots()
         if arguments.json:
             print(json.dumps({"url": gateway.url, "cids": list(roots)}), file=output(), flush=True)
         else:

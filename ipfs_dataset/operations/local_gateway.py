@@ -17,6 +17,7 @@ from ipfs_dataset_core.errors import (
     FormatError,
     IPFSDatasetError,
     ObjectNotFoundError,
+    TransportError,
 )
 from ipfs_dataset_core.interfaces.objects import ObjectFile
 from ipfs_dataset_core.ipld import CID, CarReader
@@ -24,6 +25,7 @@ from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.publishing.pins import list_pins
 from ipfs_dataset_core.reading.connections import Connections, write_address
 from ipfs_dataset_core.reading.objects import open_object
+from ipfs_dataset_core.runtime.error_location import with_message
 
 if TYPE_CHECKING:
     import os
@@ -94,6 +96,20 @@ class LocalGateway(ThreadingHTTPServer):
     def url(self) -> str:
         """The URL of the gateway, without a slash at the end."""
         return f"http://{HOST}:{self.server_address[1]}"
+
+    def check_roots(self) -> None:
+        """Looks for the block of each root.
+
+        Raises:
+            ObjectNotFoundError: What is read from does not have it.
+            TransportError: What is read from did not deliver it.
+        """
+        (source,) = self.connections.fetcher().sources.transports
+        for root in self.roots:
+            try:
+                source.get_block(CID.parse(root))
+            except TransportError as error:
+                raise with_message(error, f"The root {root} cannot be served: {error}") from error
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Logs the exception that ended a connection, such as a client that went away.

@@ -138,11 +138,23 @@ def test_little_is_fetched_of_two_versions(tmp_path):
 def test_different_kinds_and_missing_objects_are_errors(store):
     one = store.file(zip_bytes(members(3)))
     done = run("diff", one, store.tree(FILES), "--from", store.address)
-    assert (done.status, done.out) == (1, "")
+    # 1 is for what differs, as of diff(1) and git.
+    assert (done.status, done.out) == (2, "")
     assert "objects of one kind" in done.err
     nowhere = str(builders.one_file(b"nowhere")[0])
-    assert run("diff", one, nowhere, "--from", store.address).status == 1
+    for wrong in (("diff", one, nowhere), ("diff", one, "no CID"), ("diff", nowhere, nowhere)):
+        assert run(*wrong, "--from", store.address).status == 2
+    assert run("diff", one, one, "--from", f"{store.address}/nowhere").status == 2
     assert run("diff", one).status == 2
     both = run("diff", *[store.file(text) for text in (b"one", b"two")], "--from", store.address)
     assert both.status == 1
     assert "1 changed" in both.out
+
+
+def test_a_defect_is_no_difference(store, monkeypatch):
+    def broken(*_, **__):
+        raise KeyError("a defect")
+
+    monkeypatch.setattr("ipfs_dataset_core.datasets.difference.difference", broken)
+    done = run("diff", "a", "b", "--from", store.address)
+    assert (done.status, "a defect" in done.err) == (2, True)

@@ -244,6 +244,19 @@ def test_roots_are_those_of_the_car_or_the_pins(tmp_path):
     assert roots_at(store) == (cid,)
 
 
+@pytest.mark.parametrize("kind", ["store", "x.car"])
+def test_a_root_that_is_not_there_is_refused(tmp_path, kind):
+    IPFSDatasetExporter(tmp_path / kind).export_to_ipfs([1, 2])
+    elsewhere = IPFSDatasetExporter(tmp_path / "other").export_to_ipfs([3])
+    done = run("serve", tmp_path / kind, "--cid", elsewhere, "--port", "0")
+    assert (done.status, done.out) == (1, "")
+    assert f"The root {elsewhere} cannot be served" in done.err
+    assert str(tmp_path / kind) in done.err
+    nowhere = tmp_path / "nowhere"
+    done = run("serve", nowhere, "--cid", elsewhere, "--port", "0")
+    assert (done.status, f"no file or folder '{nowhere}'" in done.err) == (1, True)
+
+
 def test_the_command_serves_a_car_until_it_is_interrupted(tmp_path):
     cid = IPFSDatasetExporter(tmp_path / "a.car").export_to_ipfs([1, 2])
     command = [sys.executable, "-m", "ipfs_dataset", "serve", str(tmp_path / "a.car")]
