@@ -155,6 +155,6 @@ def test_a_defect_is_no_difference(store, monkeypatch):
     def broken(*_, **__):
         raise KeyError("a defect")
 
-    monkeypatch.setattr("ipfs_dataset_core.datasets.difference.difference", broken)
+    monkeypatch.setattr("ipfs_dataset.cli.diff.run", broken)
     done = run("diff", "a", "b", "--from", store.address)
     assert (done.status, "a defect" in done.err) == (2, True)
