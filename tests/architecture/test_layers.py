@@ -88,29 +88,18 @@ def imported_modules(path):
     """Yields the modules that a file of the core imports, submodules by their own name."""
     for one in imports(path):
         if one.is_of(CORE):
-            folder = ROOT.joinpath(*one.module.split("."))
-            names = [
-                n for n in one.names if (folder / n).is_dir() or (folder / f"{n}.py").is_file()
-            ]
-            yield from [(one, f"{one.module}.{name}") for name in names] or [(one, one.module)]
+            yield from ((one, module) for module in modules_of(one, ROOT))
 
 
-def name_of(path):
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+def modules_of(one, top):
+    """Returns the modules that an import names; `top` is the folder that its package is in."""
+    folder = top.joinpath(*one.module.split("."))
+    names = [n for n in one.names if (folder / n).is_dir() or (folder / f"{n}.py").is_file()]
+    return [f"{one.module}.{name}" for name in names] or [one.module]
 
 
-def imported_at_run_time(path):
-    """Returns the modules of the core that importing this one imports."""
-    names = set()
-    for node in parsed(path).body:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{CORE}."):
-            folder = ROOT.joinpath(*str(node.module).split("."))
-            for alias in node.names:
-                is_module = (folder / f"{alias.name}.py").is_file() or (
-                    folder / alias.name
-                ).is_dir()
-                names.add(f"{node.module}.{alias.name}" if is_module else node.module)
-    return names - {name_of(path)}
+def name_of(path, top=ROOT):
+    return ".".join(path.relative_to(top).with_suffix("").parts).removesuffix(".__init__")
 
 
 def test_the_packages_of_the_core_import_only_from_floors_below_their_own():
@@ -144,9 +133,15 @@ def test_the_table_in_the_documentation_is_that_of_the_code():
     assert list(written) == list(reversed(FLOORS))
 
 
-def test_no_module_of_the_core_is_in_a_circle():
-    """Imports for type checking only do not count: they tie nothing at run time."""
-    above = {name_of(path): imported_at_run_time(path) for path in modules(CORE)}
+@pytest.mark.parametrize("folder", [CORE, FACADE, f"plugins/{PLUGINS}", *CONTRIB.values()])
+def test_no_module_is_in_a_circle(folder):
+    """Also not by imports for type checking or within functions: a reader would go round in it."""
+    top = (ROOT / folder) if folder in CONTRIB.values() else (ROOT / folder).parent
+    above = {
+        name_of(path, top): {module for one in imports(path) for module in modules_of(one, top)}
+        - {name_of(path, top)}
+        for path in modules(folder)
+    }
     graph = TopologicalSorter(above)
     graph.prepare()  # raises CycleError, which names the modules
 

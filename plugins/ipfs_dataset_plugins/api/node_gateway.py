@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core import CID, Options, Span
     from ipfs_dataset_plugins.gateway.transport import GatewayTransport
+    from ipfs_dataset_plugins.http.body import Body
     from ipfs_dataset_plugins.http.endpoint import Endpoint
-    from ipfs_dataset_plugins.http.response import Body
 
 log = logging.getLogger(__name__)
 

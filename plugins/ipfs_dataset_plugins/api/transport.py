@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ipfs_dataset_core import Options, Span
-    from ipfs_dataset_plugins.http.response import Body
+    from ipfs_dataset_plugins.http.body import Body
 
 log = logging.getLogger(__name__)
 

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core import Options, Span
     from ipfs_dataset_plugins.http.address_filter import AddressFilter
+    from ipfs_dataset_plugins.http.body import Body
     from ipfs_dataset_plugins.http.endpoint import Endpoint
-    from ipfs_dataset_plugins.http.response import Body
 
 RAW_BLOCK = "application/vnd.ipld.raw"
 CAR = "application/vnd.ipld.car"

@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import time_left
+from ipfs_dataset_plugins.http.body import Body
 from ipfs_dataset_plugins.http.connection import FAILURES, Connection
 from ipfs_dataset_plugins.http.endpoint import is_loopback
-from ipfs_dataset_plugins.http.response import Body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfs_dataset_core import Options
-    from ipfs_dataset_plugins.http.response import Body
+    from ipfs_dataset_plugins.http.body import Body
 
 log = logging.getLogger(__name__)
 

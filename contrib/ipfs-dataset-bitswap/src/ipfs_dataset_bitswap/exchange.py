@@ -19,6 +19,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_bitswap.messages import Entry
+from ipfs_dataset_bitswap.peers import Request, Want
 from ipfs_dataset_core import (
     CID,
     FormatError,
@@ -53,64 +54,6 @@ _DAMAGE_SECONDS = 0.5
 _MAX_PASSED = 32
 # Of version 1, with a codec of one byte and sha2-256.
 _USUAL_CID_BYTES = 36
-
-
-class Want:
-    """One block that somebody waits for.
-
-    Attributes:
-        cid: As it was requested first; other CIDs with the same hash share the want.
-        urgent: Whether a thread waits for this block alone.
-        requests: Who waits, and the CIDs that each used.
-        link: The connection that the block is requested from.
-        asked: When that was, on the monotonic clock.
-        number: Counts requests for blocks, of all connections.
-        holders: Peers that stated that they have it.
-        questioned: Peers that were asked whether they have it, and when.
-        late: Peers that took too long; asked again when no other is left.
-        refusals: Peers that are not asked again, and why.
-        losses: How many connections broke on which it was requested.
-    """
-
-    __slots__ = (
-        "asked", "cid", "holders", "late", "link", "losses", "number", "questioned", "queued", "refusals",
-        "requests", "urgent",
-    )  # fmt: skip
-
-    def __init__(self, cid: CID, *, urgent: bool) -> None:
-        self.cid = cid
-        self.urgent = urgent
-        self.requests: dict[Request, tuple[CID, ...]] = {}
-        self.link: Link | None = None
-        self.asked = 0.0
-        self.number = 0
-        self.holders: set[Peer] = set()
-        self.questioned: dict[Peer, float] = {}
-        self.late: set[Peer] = set()
-        self.refusals: dict[Peer, Exception] = {}
-        self.losses = 0
-        self.queued = False
-
-
-class Request:
-    """Blocks that one thread waits for.
-
-    Args:
-        lock: That of the exchange.
-
-    Attributes:
-        missing: Hashes of what is still to come.
-        arrived: What was not taken yet.
-        failures: Why blocks will not come.
-        is_waiting: Whether the thread waits now, and so takes what arrives.
-    """
-
-    def __init__(self, lock: threading.Lock) -> None:
-        self.changed = threading.Condition(lock)
-        self.missing: set[bytes] = set()
-        self.arrived: deque[tuple[CID, bytes]] = deque()
-        self.failures: list[Exception] = []
-        self.is_waiting = False
 
 
 class Exchange:

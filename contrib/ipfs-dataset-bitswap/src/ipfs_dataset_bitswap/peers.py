@@ -1,4 +1,4 @@
-"""Peers that blocks are requested from, and the connections to them.
+"""Peers that blocks are requested from, the connections to them, and what is requested over these.
 
 Each connection has an identity of its own: a peer serves so many bytes at once to each client that it sees,
 which is little at a distance, and so several connections are several times as fast there.
@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
@@ -35,10 +35,8 @@ from ipfs_dataset_core import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ipfs_dataset_bitswap.exchange import Exchange, Want
-    from ipfs_dataset_bitswap.messages import (
-        Entry,
-    )
+    from ipfs_dataset_bitswap.messages import Entry, Message
+    from ipfs_dataset_core import CID
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +86,73 @@ class Connection(Protocol):
     def close(self) -> None: ...
 
 
+class Receiver(Protocol):
+    """What the threads of connections report to; its methods never wait for a peer."""
+
+    def received(self, link: Link, message: Message) -> None: ...
+    def connected(self, link: Link) -> None: ...
+    def disconnected(self, link: Link, error: Exception) -> None: ...
+
+
 Dial = Callable[[Callable[[bytes], None]], Connection]
+
+
+class Want:
+    """One block that somebody waits for.
+
+    Attributes:
+        cid: As it was requested first; other CIDs with the same hash share the want.
+        urgent: Whether a thread waits for this block alone.
+        requests: Who waits, and the CIDs that each used.
+        link: The connection that the block is requested from.
+        asked: When that was, on the monotonic clock.
+        number: Counts requests for blocks, of all connections.
+        holders: Peers that stated that they have it.
+        questioned: Peers that were asked whether they have it, and when.
+        late: Peers that took too long; asked again when no other is left.
+        refusals: Peers that are not asked again, and why.
+        losses: How many connections broke on which it was requested.
+    """
+
+    __slots__ = (
+        "asked", "cid", "holders", "late", "link", "losses", "number", "questioned", "queued", "refusals",
+        "requests", "urgent",
+    )  # fmt: skip
+
+    def __init__(self, cid: CID, *, urgent: bool) -> None:
+        self.cid = cid
+        self.urgent = urgent
+        self.requests: dict[Request, tuple[CID, ...]] = {}
+        self.link: Link | None = None
+        self.asked = 0.0
+        self.number = 0
+        self.holders: set[Peer] = set()
+        self.questioned: dict[Peer, float] = {}
+        self.late: set[Peer] = set()
+        self.refusals: dict[Peer, Exception] = {}
+        self.losses = 0
+        self.queued = False
+
+
+class Request:
+    """Blocks that one thread waits for.
+
+    Args:
+        lock: That of the exchange.
+
+    Attributes:
+        missing: Hashes of what is still to come.
+        arrived: What was not taken yet.
+        failures: Why blocks will not come.
+        is_waiting: Whether the thread waits now, and so takes what arrives.
+    """
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self.changed = threading.Condition(lock)
+        self.missing: set[bytes] = set()
+        self.arrived: deque[tuple[CID, bytes]] = deque()
+        self.failures: list[Exception] = []
+        self.is_waiting = False
 
 
 class Peer:
@@ -120,7 +184,7 @@ class Peer:
         self.timeout = timeout
         self.links: list[Link] = []
         self.requested: OrderedDict[bytes, None] = OrderedDict()
-        self.exchange: Exchange
+        self.exchange: Receiver
         self._most = most
         self._rests_until = 0.0
         self._rest = _FIRST_REST
@@ -202,7 +266,7 @@ class Link:
         is_open: Whether it is connected.
     """
 
-    def __init__(self, peer: Peer, exchange: Exchange) -> None:
+    def __init__(self, peer: Peer, exchange: Receiver) -> None:
         self.peer = peer
         self.owed: dict[bytes, Want] = {}
         self.heard = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ipfs_dataset_bitswap.libp2p import yamux
 from ipfs_dataset_bitswap.libp2p.byte_queue import ByteQueue
@@ -22,13 +22,26 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ipfs_dataset_bitswap.libp2p.connection import PeerConnection
     from ipfs_dataset_bitswap.libp2p.multistream import Proposal
     from ipfs_dataset_bitswap.libp2p.peer_id import PeerId
 
 # A data frame of this size fills one Noise message.
 _MAX_FRAME = MAX_PLAIN - yamux.HEADER_SIZE
 _MAX_PREFIX = 9
+
+
+class MultiplexedConnection(Protocol):
+    """What a stream uses of its connection; see `PeerConnection`."""
+
+    peer_id: PeerId
+    peer: str
+    lock: threading.Lock
+    unread: int
+
+    def send(self, data: bytes, end: float) -> None: ...
+    def answer(self, frames: bytes) -> None: ...
+    def forget_finished(self, stream: Stream) -> None: ...
+    def forget_reset(self, stream: Stream) -> None: ...
 
 
 class Stream:
@@ -43,7 +56,7 @@ class Stream:
     """
 
     def __init__(
-        self, connection: PeerConnection, number: int, *, window: int, timeout: float | None
+        self, connection: MultiplexedConnection, number: int, *, window: int, timeout: float | None
     ) -> None:
         self.number = number
         self.protocol = ""
