@@ -1,8 +1,8 @@
 """PyTorch datasets streamed from IPFS, every byte verified against its CID.
 
-What users write is here by name (``from ipfs_dataset import IPFSDataset``), and in the modules where it
-always was (``from ipfs_dataset.ipfs_dataset import IPFSDataset``). A name is imported when it is first used,
-so ``import ipfs_dataset`` itself takes no time.
+The public names are available here (``from ipfs_dataset import IPFSDataset``) and in the modules that define
+them (``from ipfs_dataset.ipfs_dataset import IPFSDataset``). Each name is imported on first use, so that
+``import ipfs_dataset`` itself is fast.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ else:
     __all__ = [*sorted(_MODULE_OF), "__version__"]  # noqa: PLE0604 - all are text
 
     def __getattr__(name: str) -> Any:
-        import importlib  # noqa: PLC0415 - costs as much as all of this module
+        import importlib  # noqa: PLC0415 - as slow as the rest of this module
         import importlib.metadata  # noqa: PLC0415
 
         if name == "__version__":

@@ -1,4 +1,4 @@
-"""Publishes datasets to IPFS and brings them back."""
+"""Publishes datasets to IPFS and imports them again."""
 
 from __future__ import annotations
 

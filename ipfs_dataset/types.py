@@ -1,4 +1,4 @@
-"""What a user names: an object in IPFS and the format to read it in."""
+"""Names an object in IPFS, and the format in which to read it."""
 
 from __future__ import annotations
 

@@ -20,29 +20,29 @@ COMMANDS = {
     "completion": "print a completion script for bash, zsh or fish",
     "config": "show the options and addresses in effect, and where they come from",
     "diff": "show what differs between two versions of a dataset, archive or folder",
-    "doctor": "look at every source of an object by itself",
-    "get": "copy samples, members or files to disk, verified; goes on where it stopped",
+    "doctor": "examine every source of an object on its own",
+    "get": "copy samples, members or files to disk, verified; resumes where it stopped",
     "head": "show the first samples, in words or as a picture",
     "info": "show what an object is: kind, size, samples, classes, licence",
     "ls": "list the samples, members or files of an object",
-    "new-plugin": "write a project for a new plugin, which works and has tests",
-    "pin": "list, add or remove what a node or store keeps",
+    "new-plugin": "write a working project for a new plugin, with tests",
+    "pin": "list, add or remove the pins of a node or store",
     "plugins": "list the installed plugins, and what is wrong with them",
     "prefetch": "fill a cache with samples before a job begins",
     "publish": "publish files as they are, or a dataset",
     "serve": "show the pages and files of a store or .car file in a browser",
-    "store": "remove from an embedded store what no pin needs",
+    "store": "remove the blocks that no pin needs from an embedded store",
     "verify": "read every byte of an object and check it against its CID",
 }
 
 
-# Of all arguments only a name may be empty. Another that is stands for a variable that is not set, and the
-# default, or the current folder, is not what was meant.
+# Only a name may be an empty argument. Elsewhere an empty string usually comes from an unset shell variable,
+# and falling back to the default or the current folder would be a mistake.
 _MAY_BE_EMPTY = frozenset({"--name"})
 
 
 def _not_empty(parse: Any) -> Any:
-    """Returns what argparse parses an argument with that is refused where it is empty."""
+    """Wraps an argparse type so that it rejects an empty string."""
 
     def parsed(text: str) -> Any:
         if not text:
@@ -54,7 +54,7 @@ def _not_empty(parse: Any) -> Any:
 
 
 class _Version(argparse.Action):
-    """Looks the version up only when it is printed; argparse's own action would at every start."""
+    """Prints the version, which is looked up only now; argparse's own action looks it up at every start."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
         import importlib.metadata  # noqa: PLC0415 - only here
@@ -64,11 +64,11 @@ class _Version(argparse.Action):
 
 
 class _Command(argparse.ArgumentParser):
-    """The parser of one command; the command's module is imported when its arguments are parsed or shown.
+    """The parser of one command, which imports the command's module only to parse or show its arguments.
 
     Args:
-        module: The name of the module.
-        **arguments: As for the base class.
+        module: Name of the module that implements the command.
+        **arguments: Passed to `argparse.ArgumentParser`.
     """
 
     def __init__(self, module: str, **arguments: Any) -> None:
@@ -113,7 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
             name,
             help=summary,
             description=f"{summary[0].upper()}{summary[1:]}.",
-            # The default one wraps long examples, which then cannot be copied.
+            # The default formatter wraps long examples, which then cannot be copied.
             formatter_class=argparse.RawDescriptionHelpFormatter,
             module=f"{__name__}.{name.replace('-', '_')}",
         )
@@ -124,16 +124,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Args:
-        arguments: The command line without the program's name; by default that of this process, which a
+        arguments: The command line without the program's name. By default that of this process, which a
             signal then ends within a second.
 
     Returns:
-        0, or 1 where the command failed (2 for `diff`, whose 1 means that the two differ), or 130 where
-        Ctrl-C ended it; argparse exits with 2 on a wrong command line.
+        The exit status: 0 on success, 1 on failure (2 for `diff`, for which 1 means that the two differ),
+        130 after Ctrl-C. A wrong command line makes argparse exit with 2.
     """
     if arguments is not None:
         return _run(arguments)
-    # Not where a program calls this function: they change the whole process.
+    # Skipped when a program calls this function, because these change the whole process.
     from ipfs_dataset.cli import process  # noqa: PLC0415
 
     process.prepare_streams()
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = _run(None)
     except BaseException:
-        # An import that was interrupted may have turned that into another error.
+        # An interrupted import may have turned the interrupt into another error.
         if (ended := process.ending_status()) is not None:
             process.leave(ended)
         raise
@@ -184,19 +184,19 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _message(error: Exception) -> str:
-    """Returns what an error says, without the number that the system has for it."""
+    """Returns the message of an error, without the error number of the system."""
     name = getattr(error, "filename", None)
     if isinstance(error, OSError) and isinstance(name, (str, bytes)) and error.strerror:
         return f"{os.fsdecode(name)!r}: {error.strerror}"
     return str(error)
 
 
-# As a shell reports a program that Ctrl-C ended.
+# The status that shells report for a program that Ctrl-C ended.
 _INTERRUPTED = 130
 
 
 def _drop_output() -> None:
-    """Drops what cannot be written to standard output: Python would try again at its end, and complain."""
+    """Discards pending output, which Python would otherwise try to write again at exit, with an error."""
     from ipfs_dataset.cli.common import output  # noqa: PLC0415 - not for --help
 
     try:

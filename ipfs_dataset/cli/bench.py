@@ -1,4 +1,4 @@
-"""``ipfs-dataset bench URL``: how fast an object is read, beside a plain read that verifies nothing."""
+"""``ipfs-dataset bench URL``: measures how fast an object is read, against a plain, unverified read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         metavar="NAME",
-        help="the format of the object, such as zip (default: found out, as in a dataset)",
+        help="the format of the object, such as zip (default: detected, as in a dataset)",
     )
     parser.add_argument(
         "--most",
@@ -51,11 +51,11 @@ def _size(text: str) -> int:
     return size
 
 
-_size.__name__ = "size"  # what argparse calls it
+_size.__name__ = "size"  # the name that argparse shows
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints what was measured."""
+    """Prints the measurements."""
     from ipfs_dataset.cli.benchmark import measure, summary_lines  # noqa: PLC0415 - imports PyTorch
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject  # noqa: PLC0415
     from ipfs_dataset_core.options import Options  # noqa: PLC0415
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     given: dict[str, Any] = {**source_options(arguments)}
     address, options = arguments.address, Options.from_arguments(given)
     if not given:
-        # Those that all other commands read from; what is named is measured alone.
+        # By default the sources of all other commands; sources that are named are measured alone.
         chosen = connections_to_published(address, options, arguments.url)
         address, options = chosen.address, chosen.options
     obj = IPFSObject(arguments.url, arguments.format)

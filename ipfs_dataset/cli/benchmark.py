@@ -1,4 +1,4 @@
-"""Measures how fast an object is read, beside a plain read that verifies nothing."""
+"""Measures how fast an object is read, against a plain, unverified read."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _SLOW_SHARE = 0.5
 _MANY_REQUESTS = 8.0  # per MiB: more than one for each leaf of 256 KiB
 _FAR_SECONDS = 0.05
 _SMALL_FILE = 64 << 10
-# Peers, or providers that a router has found, that are shown one by one.
+# At most this many peers, or providers found by a router, are shown one by one.
 _MOST_PARTS = 8
 
 
 def summary_lines(found: dict[str, Any]) -> Iterator[str]:
-    """Yields a summary as lines for people."""
+    """Yields a summary as lines of text."""
     yield found["url"]
     for name, serves in found["sources"].items():
         can = [what for what, able in serves.items() if able]
@@ -47,12 +47,12 @@ def summary_lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"  {'ipfs-dataset':<14} {_figures(verified)}"
     yield f"  {'':<14} {verified['samples']:,} samples, {verified['samples_per_second']:,.0f} a second"
     if plain is None:
-        yield f"  {'plain read':<14} there is none: no file, or no source of plain bytes"
+        yield f"  {'plain read':<14} none: the object is not a file, or no source serves plain bytes"
     else:
         yield f"  {'plain read':<14} {_figures(plain)}; not verified"
         yield f"  {'in relation':<14} {found['share_of_plain']:.2f} of the plain read's speed"
     if found["peak_mb"] is not None:
-        yield f"  {'memory':<14} {found['peak_mb']:.0f} MB at the most, above what it began with"
+        yield f"  {'memory':<14} {found['peak_mb']:.0f} MB more at the peak than at the start"
     yield ""
     yield "What may help:"
     yield from (f"  - {line}" for line in found["advice"])
@@ -67,13 +67,13 @@ def _figures(one: dict[str, float]) -> str:
 
 @attrs.frozen
 class Reading:
-    """One reading of an object, or of as much of it as was allowed.
+    """One timed reading of an object, up to the permitted number of bytes.
 
     Attributes:
-        seconds: Until the end.
-        first_seconds: Until the first sample, or piece, was there.
-        bytes: Of samples, or of the plain file.
-        samples: None for a plain read.
+        seconds: Duration of the whole reading.
+        first_seconds: Time until the first sample or piece arrived.
+        bytes: Number of bytes read, of samples or of the plain file.
+        samples: Number of samples read; None for a plain read.
         requests: Number of requests to sources, without their own retries and redirects.
     """
 
@@ -90,16 +90,16 @@ class Reading:
 
 @attrs.define
 class Speed:
-    """What `measure` found.
+    """The result of `measure`.
 
     Attributes:
-        url: Of the object, without secrets.
-        verified: Readings by this library, one a round.
-        plain: Plain reads of the same bytes, empty where no source serves them.
-        peak_mb: The most memory that this process took while it read, above what it had before.
+        url: URL of the object, without secrets.
+        verified: Readings by this library, one per round.
+        plain: Plain reads of the same bytes; empty if no source serves them.
+        peak_mb: Growth of this process's peak memory during the readings, in MB.
         is_folder: Whether the object is a directory.
-        serves: Names of the sources, and whether each serves ranges, CARs and batches of blocks.
-        facts: Names of the sources, and what each, or each of those that it reads from, tells about itself.
+        serves: For each source, by name, whether it serves ranges, CARs and batches of blocks.
+        facts: For each source, by name, the facts that it, or each of its parts, reports about itself.
     """
 
     url: str
@@ -111,7 +111,7 @@ class Speed:
     facts: dict[str, dict[str, dict[str, str]]] = attrs.field(factory=dict)
 
     def summary(self) -> dict[str, Any]:
-        """Returns medians, and what follows from them, as plain values."""
+        """Returns medians and the figures derived from them as plain values."""
         verified, plain = _medians(self.verified), _medians(self.plain)
         share = verified["mb_per_second"] / plain["mb_per_second"] if verified and plain else None
         return {
@@ -129,18 +129,18 @@ class Speed:
 def measure(
     obj: IPFSObject, address: str | None, options: Options, *, most_bytes: int, rounds: int
 ) -> Speed:
-    """Reads an object in turns, plain and verified, each time on new connections and with an empty cache.
+    """Reads an object alternately verified and plain, each time on new connections and with an empty cache.
 
     Args:
-        obj: What to read.
+        obj: The object to read.
         address: As ``ipfs_api_address`` of a dataset.
         options: As for a dataset.
-        most_bytes: After how many bytes a reading ends.
-        rounds: How often.
+        most_bytes: Number of bytes after which a reading ends.
+        rounds: Number of readings of each kind.
 
     Raises:
         AddressError: The URL is malformed, or there is no source.
-        IPFSDatasetError: It cannot be read.
+        IPFSDatasetError: The object cannot be read.
     """
     found, before = Speed(redacted(obj.url)), _peak_mb()
     obj = _as_stream(obj, address, options)
@@ -154,7 +154,7 @@ def measure(
 
 
 def _as_stream(obj: IPFSObject, address: str | None, options: Options) -> IPFSObject:
-    """Returns the object, as a stream where it would be one sample of any size."""
+    """Returns the object, read as a stream if it would otherwise be a single sample of any size."""
     with closing(Connections(address, options, [obj])) as connections:
         chosen = choose_format(obj, open_object(obj.url, connections))
     if getattr(chosen, "name", None) != RemoteFileType.PLAIN.value:
@@ -176,7 +176,7 @@ def _read_verified(
 
 
 def _pieces(samples: Iterable[Any]) -> Iterable[tuple[int, bool]]:
-    """Yields how many bytes came, and whether a sample ends with them."""
+    """Yields the size of each piece in bytes, and whether the piece completes a sample."""
     for sample in samples:
         if not hasattr(sample, "read"):
             yield len(sample) if isinstance(sample, (bytes, str)) else 0, True
@@ -202,7 +202,7 @@ def _take(pieces: Iterable[tuple[int, bool]], most_bytes: int, started: float) -
 def _read_plain(
     obj: IPFSObject, address: str | None, options: Options, most_bytes: int, found: Speed
 ) -> Reading | None:
-    """Reads the file's bytes from the first source that serves them; None where that cannot be."""
+    """Reads the file's bytes from the first source that serves plain bytes; None if there is none."""
     with closing(Connections(address, options, [obj])) as connections:
         url = parse_object_url(obj.url)
         cid = resolve_root(url, connections)
@@ -223,7 +223,7 @@ def _read_plain(
 
 
 def _facts(transport: Transport) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yields facts about a source, or about each of those that it reads from."""
+    """Yields the name and facts of a source, or of each of its parts."""
     try:
         parts = list(transport.parts())[:_MOST_PARTS]
         facts = {} if parts else dict(transport.facts())
@@ -240,7 +240,7 @@ def _read_range(transport: Transport, cid: CID, stop: int) -> Reading | None:
     try:
         with closing(transport.open_range(cid, 0, stop)) as stream:
             taken = _take(_of_stream(stream), stop, started)
-    except IPFSDatasetError:  # the verified reading raises it
+    except IPFSDatasetError:  # the verified reading reports it
         return None
     return attrs.evolve(taken, samples=None, requests=1)
 
@@ -273,23 +273,23 @@ def _advice(found: Speed, share: float | None) -> Iterable[str]:
     size = max(1, one.bytes)
     if not any(any(serves.values()) for serves in found.serves.values()):
         yield (
-            "No source serves plain ranges, CARs or batches, so each block is a request: add "
+            "No source serves plain ranges, CARs or batches, so every block takes a request: add "
             "gateways=[URL, …]"
         )
     elif one.requests * (1 << 20) / size > _MANY_REQUESTS:
-        yield "There are many requests for few bytes: pack small files into a TAR or ZIP"
+        yield "Many requests fetched few bytes: pack small files into a TAR or ZIP"
     elif found.is_folder and one.samples and size / one.samples < _SMALL_FILE:
         yield "For random access to many small files, a ZIP needs fewer requests than a folder"
     if found.plain and found.plain[0].first_seconds > _FAR_SECONDS:
         yield "The source is far away: use num_workers, and large batches for random access"
     if share is not None and share < _SLOW_SHARE:
-        yield "Reading takes more than moving the bytes: num_workers spreads it over processors"
+        yield "Processing takes longer than the transfer: num_workers spreads it over processors"
     yield 'Later epochs need no source with cache_dir="folder"'
 
 
 def _peak_mb() -> float | None:
     try:
-        import resource  # noqa: PLC0415 - there is none on Windows
+        import resource  # noqa: PLC0415 - not available on Windows
     except ImportError:
         return None
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10

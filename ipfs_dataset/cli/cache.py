@@ -1,4 +1,4 @@
-"""``ipfs-dataset cache ls|clear|verify``: the folder that ``cache_dir=`` names."""
+"""``ipfs-dataset cache ls|clear|verify``: inspects the folder given as ``cache_dir=``."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=("ls", "clear", "verify"),
-        help="ls: what it holds; clear: empty it; verify: hash every block, and remove damaged ones",
+        help="ls: show what it holds; clear: empty it; verify: hash every block and remove damaged ones",
     )
     parser.add_argument("folder", nargs="?", help=f"the cache (default: ${_VARIABLE})")
     add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Does what was asked; `verify` ends with 1 where a block was damaged or cannot be read."""
+    """Runs the action; `verify` returns 1 if a block was damaged or cannot be read."""
     folder = arguments.folder or os.environ.get(_VARIABLE)
     if not folder:
         complain(f"name the folder of the cache, or set {_VARIABLE}")
@@ -66,9 +66,9 @@ def _verify(folder: str, arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(attrs.asdict(found))
     else:
-        print_line(f"{folder}: {found.blocks:,} blocks, {human_size(found.bytes)} are intact")
+        print_line(f"{folder}: {found.blocks:,} blocks, {human_size(found.bytes)}, are intact")
         for name in found.damaged:
-            complain(f"block {name} was damaged, and is removed")
+            complain(f"block {name} was damaged and has been removed")
         for name, reason in found.unreadable.items():
-            complain(f"block {name} stays as it is: {reason}")
+            complain(f"block {name} was left as it is: {reason}")
     return 1 if found.damaged or found.unreadable else 0

@@ -1,4 +1,4 @@
-"""``ipfs-dataset cat URL [ITEM]``: bytes to standard output."""
+"""``ipfs-dataset cat URL [ITEM]``: writes bytes to standard output."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     from ipfs_dataset_core.errors import AddressError  # noqa: PLC0415
 
     if arguments.all and (arguments.item or arguments.output):
-        complain("--all goes with neither an item nor --output: use `ipfs-dataset get`")
+        complain("--all cannot be combined with an item or --output: use `ipfs-dataset get`")
         return 2
     if arguments.json and arguments.output:
-        complain("--json goes to standard output: it does not go with --output")
+        complain("--json writes to standard output and cannot be combined with --output")
         return 2
     raw = arguments.item is None and not arguments.all
     options = source_options(arguments)
@@ -99,7 +99,7 @@ def _chosen(contents: Contents, item: str, field: str | None) -> tuple[str, byte
 
     files = dict(contents.find(item))
     if field is not None and not contents.has_fields:
-        raise AddressError(f"{contents.url!r} is no published dataset: leave out --field")
+        raise AddressError(f"{contents.url!r} is not a published dataset: leave out --field")
     wanted = [name for name in files if field is None or name.endswith(f".{field}")]
     if len(wanted) != 1:
         every = ", ".join(name.partition(".")[2] for name in files)

@@ -1,4 +1,4 @@
-"""``ipfs-dataset cid PATH``: the CID that a node's ``add -r`` would give, without a node."""
+"""``ipfs-dataset cid PATH``: computes the CID that a node's ``add -r`` would give, without a node."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=tuple(PROFILES),
         default="unixfs-v1-2025",
         metavar="PROFILE",
-        help=f"how to cut and link blocks: {', '.join(PROFILES)} (default: %(default)s)",
+        help=f"how to split files into blocks and link them: {', '.join(PROFILES)} (default: %(default)s)",
     )
     parser.add_argument(
         "--hidden", action="store_true", help="include hidden files in folders, as `ipfs add -H`"

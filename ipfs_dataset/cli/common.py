@@ -1,4 +1,4 @@
-"""What commands have in common: where to read, how to print, progress."""
+"""Shared by the commands: arguments that name sources, printing, and progress bars."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ OBJECT_HELP = "an object: CID[/path], ipfs://CID[/path], a gateway URL, …"
 
 
 def add_source(parser: argparse.ArgumentParser, *, url: bool = True, cache: bool = True) -> None:
-    """Adds the object, and the arguments that tell where to read it.
+    """Adds the object, and the arguments that specify where to read it.
 
     Args:
-        parser: That of a command.
+        parser: The parser of a command.
         url: Whether the command takes one object.
-        cache: Whether it may read from a cache on disk.
+        cache: Whether the command may read from a cache on disk.
     """
     if url:
         parser.add_argument("url", help=OBJECT_HELP)
@@ -54,7 +54,7 @@ def add_source(parser: argparse.ArgumentParser, *, url: bool = True, cache: bool
         action="append",
         default=[],
         metavar="PEER",
-        help="a peer that ends in /p2p/ID, or 'default', by which the DHT finds who has the data; may be "
+        help="a peer (…/p2p/ID), or 'default', to find who has the data in the DHT; may be "
         "repeated",
     )
     if cache:
@@ -71,12 +71,13 @@ def add_source(parser: argparse.ArgumentParser, *, url: bool = True, cache: bool
 def whole_number(
     least: int, most: int | None = None, *, called: str = "number"
 ) -> Callable[[str], int]:
-    """Returns what argparse parses a whole number with.
+    """Returns an argparse type for whole numbers within bounds.
 
     Args:
-        least: The least that is taken.
-        most: The most; None takes any number, and counts more than a list can have as that.
-        called: What argparse calls it where it refuses a text.
+        least: The smallest number accepted.
+        most: The largest number accepted; None accepts any number. Numbers above `sys.maxsize` become
+            `sys.maxsize`, the longest possible list.
+        called: The name that argparse shows when it rejects a value.
     """
 
     def parse(text: str) -> int:
@@ -90,12 +91,12 @@ def whole_number(
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """Adds the switch for JSON."""
+    """Adds the ``--json`` switch."""
     parser.add_argument("--json", action="store_true", help="print JSON, sizes in bytes")
 
 
 def source_options(arguments: argparse.Namespace) -> OptionArguments:
-    """Returns what `add_source` added, as options of a dataset."""
+    """Returns the arguments added by `add_source` as options of a dataset."""
     options: OptionArguments = {}
     if arguments.gateway:
         options["gateways"] = tuple(arguments.gateway)
@@ -103,7 +104,7 @@ def source_options(arguments: argparse.Namespace) -> OptionArguments:
         options["routers"] = tuple(arguments.router)
     if arguments.bootstrap:
         options["bootstrap"] = tuple(arguments.bootstrap)
-    # Not every command reads from a cache.
+    # Not every command has a cache.
     if getattr(arguments, "cache", None):
         options["cache_dir"] = arguments.cache
     if getattr(arguments, "offline", False):
@@ -112,20 +113,20 @@ def source_options(arguments: argparse.Namespace) -> OptionArguments:
 
 
 class _Output:
-    """Where commands print to, if that is not `sys.stdout` any more."""
+    """Holds the real standard output once `sys.stdout` has been diverted."""
 
     stream: TextIO | None = None
 
 
 def output() -> TextIO:
-    """Returns the standard output of the command, to which plugins do not print; see `divert_prints`."""
+    """Returns the standard output of the command, which stays free of what plugins print."""
     return _Output.stream or sys.stdout
 
 
 def divert_prints() -> None:
-    """Makes `sys.stdout` the standard error.
+    """Redirects `sys.stdout` to standard error.
 
-    What plugins and their libraries print would stand between the lines of JSON, or in the bytes of a file.
+    Otherwise text that plugins and their libraries print would be mixed into JSON or the bytes of a file.
     """
     _Output.stream, sys.stdout = sys.stdout, sys.stderr
 
@@ -144,10 +145,10 @@ def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
 
 
 def print_line(text: str) -> None:
-    r"""Prints one line, whatever others have written into it.
+    r"""Prints one line, with control characters escaped.
 
-    All commands print by this: characters that control a terminal, and ends of lines that would make one
-    name look like two, are escapes such as ``\x1b`` and ``\n``.
+    Every command prints through this function. Characters that control a terminal, and line ends that would
+    make one name look like two, become escapes such as ``\x1b`` and ``\n``.
     """
     from ipfs_dataset_core.errors import printable  # noqa: PLC0415 - not for --help
 
@@ -155,13 +156,13 @@ def print_line(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Prints a line about something that went wrong to standard error."""
+    """Prints an error or warning as one line on standard error."""
     from ipfs_dataset_core.errors import printable  # noqa: PLC0415 - not for --help
 
     print(printable(f"ipfs-dataset: {as_options(text)}"), file=sys.stderr)
 
 
-# What the messages of the library call arguments, and what the command does.
+# Names of Python arguments in the library's messages, and the matching options of the command.
 _OPTIONS = (
     ("gateways=[URL, …]", "--gateway URL"),
     ("gateways=[URL]", "--gateway URL"),
@@ -180,9 +181,9 @@ _VARIABLE = re.compile(
 
 
 def as_options(text: str) -> str:
-    """Returns a message of the library with options of the command in the place of arguments of Python.
+    """Returns a message of the library with Python arguments replaced by options of the command.
 
-    What the command has no option for, the environment gives.
+    Arguments that have no option are replaced by their environment variables.
     """
     for argument, option in _OPTIONS:
         text = text.replace(argument, option)
@@ -190,12 +191,12 @@ def as_options(text: str) -> str:
 
 
 def bar(total: int | None, unit: str, what: str) -> Any:
-    """Returns a progress bar on standard error, which shows nothing where that is no terminal.
+    """Returns a progress bar on standard error; it stays hidden if that is not a terminal.
 
     Args:
-        total: How many there are, None where that is not known.
-        unit: What is counted; bytes for ``"B"``.
-        what: What is done.
+        total: Total number of units; None if unknown.
+        unit: The unit that is counted; ``"B"`` for bytes.
+        what: Label of the bar.
     """
     from tqdm.auto import tqdm  # noqa: PLC0415 - not for --help
 

@@ -1,4 +1,4 @@
-"""``ipfs-dataset completion SHELL``: a script by which a shell completes commands, options and values."""
+"""``ipfs-dataset completion SHELL``: prints a script that makes a shell complete commands and options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ eval "$(ipfs-dataset completion bash)"   # in ~/.bashrc
 eval "$(ipfs-dataset completion zsh)"    # in ~/.zshrc
 ipfs-dataset completion fish | source    # in ~/.config/fish/config.fish"""
 _PROGRAM = "ipfs-dataset"
-# What `pin rm` may remove: the roots that the default node or store has pinned.
+# The roots pinned by the default node or store, which `pin rm` can remove.
 _PINS = f"{_PROGRAM} pin ls 2>/dev/null | cut -d ' ' -f 1"
 
 
@@ -39,7 +39,7 @@ class _Option(NamedTuple):
     word: str
     summary: str
     takes_value: bool
-    # What the value may be, where that is one of a few words.
+    # The permitted values, if they are a fixed list.
     values: list[str]
 
 
@@ -47,7 +47,7 @@ class _Command(NamedTuple):
     name: str
     summary: str
     options: list[_Option]
-    # What the first argument may be, where that is one of a few words. All others may be files.
+    # The permitted values of the first argument, if they are a fixed list. Other arguments complete as files.
     words: list[str]
 
 
@@ -57,7 +57,7 @@ def _commands() -> Iterator[_Command]:
     parser = build_parser()
     [below] = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]  # noqa: SLF001 - argparse has no public way
     for name, command in below.choices.items():
-        command.format_help()  # which adds its arguments
+        command.format_help()  # adds the command's arguments
         actions = command._actions  # noqa: SLF001
         options = [
             _Option(word, _line(a), a.nargs != 0, list(map(str, a.choices or ())))
@@ -69,7 +69,7 @@ def _commands() -> Iterator[_Command]:
 
 
 def _line(action: argparse.Action) -> str:
-    """Returns the help of an option on one line, without what a shell would act upon."""
+    """Returns the help of an option on one line, without characters that are special to a shell."""
     text = (action.help or "").partition(" (default")[0]
     return "".join(c for c in text if c.isalnum() or c in " ,.;/-_=").strip()
 
@@ -81,7 +81,7 @@ def _bash(commands: list[_Command]) -> Iterator[str]:
     names = " ".join(["--help", "--version", *(command.name for command in commands)])
     yield f'    COMPREPLY=($(compgen -W "{names}" -- "$cur")); return'
     yield "  fi"
-    # bash cuts `--kind=reader` into three words.
+    # bash splits `--kind=reader` into three words.
     yield '  before="${COMP_WORDS[COMP_CWORD-1]}"'
     yield '  if [ "$cur" = "=" ]; then cur=""'
     yield '  elif [ "$before" = "=" ]; then before="${COMP_WORDS[COMP_CWORD-2]}"; fi'
@@ -90,7 +90,7 @@ def _bash(commands: list[_Command]) -> Iterator[str]:
         options = " ".join(option.word for option in command.options)
         yield f'    {command.name}) options="{options}"; words="{" ".join(command.words)}" ;;'
     yield "  esac"
-    # Without words, bash completes the names of files.
+    # If no words are given, bash completes file names.
     yield '  for word in "${COMP_WORDS[@]:2:COMP_CWORD-2}"; do'
     yield '    case " $words " in *" $word "*) words="" ;; esac'
     yield '    if [ "${COMP_WORDS[1]} $word" = "pin rm" ]; then'
@@ -113,7 +113,7 @@ def _bash(commands: list[_Command]) -> Iterator[str]:
 
 def _zsh(commands: list[_Command]) -> Iterator[str]:
     yield f"#compdef {_PROGRAM}"
-    # A start-up file that does not load zsh's completion system yet.
+    # The start-up file may not have loaded zsh's completion system yet.
     yield "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }"
     yield "_ipfs_dataset_pins() {"
     yield "  if (( $words[(I)rm] )); then"
@@ -149,7 +149,7 @@ def _zsh_option(option: _Option) -> str:
 
 
 def _fish(commands: list[_Command]) -> Iterator[str]:
-    # Not `__fish_seen_subcommand_from`, to which the command `ls` and the action of `pin ls` are the same.
+    # `__fish_seen_subcommand_from` cannot distinguish the command `ls` from the action of `pin ls`.
     yield "function __ipfs_dataset_at -d 'Whether the command is this one, and no action was given yet'"
     yield "    set -l words (commandline -opc)"
     yield "    test (count $words) -ge 2; and test $words[2] = $argv[1]; or return 1"

@@ -1,4 +1,4 @@
-"""``ipfs-dataset config``: what applies where a program gives no arguments, and where it comes from."""
+"""``ipfs-dataset config``: shows the defaults in effect, and where each comes from."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 EXAMPLE = "ipfs-dataset config --json"
-# Never shown, and not to be had from the environment.
+# Never shown, and not read from the environment.
 _SECRETS = frozenset({"headers", "auth"})
 _SIZES = frozenset({"memory", "worker_memory", "cache_size"})
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints every option with its value and its origin, then the addresses that were found."""
+    """Prints every option with its value and origin, then the addresses that were found."""
     report = describe(os.environ)
     if arguments.json:
         print(json.dumps(report, indent=2), file=output())
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _rows(report: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
-    """Yields names, values in words, and origins; each limit is a row of its own."""
+    """Yields a name, a value as text and an origin for each option; each limit is a row of its own."""
     for name, entry in report.items():
         if isinstance(entry["value"], dict):
             for below, value in entry["value"].items():
@@ -70,7 +70,7 @@ def _in_words(name: str, value: Any) -> str:
 
 
 def describe(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Returns each option's value and where it comes from."""
+    """Returns the value and origin of each option and address."""
     options = Options.from_arguments({}, environment)
     report: dict[str, dict[str, Any]] = {}
     for field in attrs.fields(Options):

@@ -1,4 +1,4 @@
-"""Looks at every source of an object by itself: which have it, what they can do, and what to set."""
+"""Examines every source of an object on its own: which have the object, what they serve, what to set."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.options import Options
 
-# How many bytes of a file are read from a source to measure its speed in bulk.
+# Number of bytes read from each source to measure its bulk speed.
 _BULK_BYTES = 4 << 20
-# Peers, or providers that a router has found, that are looked at one by one.
+# At most this many peers, or providers found by a router, are examined one by one.
 _MOST_PARTS = 8
 
 
 def diagnosis_lines(found: Diagnosis) -> Iterator[str]:
-    """Yields a diagnosis as lines for people."""
+    """Yields a diagnosis as lines of text."""
     yield f"{found.url} is {found.cid or 'not resolved'}"
     for source in found.sources:
         yield from _source_lines(source, "")
@@ -87,21 +87,21 @@ class SourceReport:
     """What was found out about one source.
 
     Attributes:
-        name: The source.
+        name: Name of the source.
         has_root: Whether it delivered the object's first block.
-        trustless: Whether that block had the requested hash; None if no block came.
-        failure: Why none came: "missing", "no node", "rate limit", "wrong bytes", "too late" or "other".
-        ranges: Whether plain ranges came and verified; None where that was not tried.
-        cars: Likewise CARs.
-        batches: Likewise several blocks in one request.
-        latency_ms: Until the first block was there, the connection included.
-        mb_per_second: Of the fastest of range, CAR and batch, of 4 MiB at the most.
-        blocks_checked: How many blocks were walked, from the first on.
-        first_missing: The first of them that the source did not deliver.
-        missing_at: The other sources that delivered that block; None where there is no other.
+        trustless: Whether that block had the requested hash; None if no block arrived.
+        failure: Why none arrived: "missing", "no node", "rate limit", "wrong bytes", "too late" or "other".
+        ranges: Whether plain ranges arrived and matched; None if not tried.
+        cars: Whether CARs arrived and matched; None if not tried.
+        batches: Whether several blocks arrived in one request; None if not tried.
+        latency_ms: Time until the first block arrived, in milliseconds, including the connection.
+        mb_per_second: Speed of the fastest of range, CAR and batch, measured over at most 4 MiB.
+        blocks_checked: Number of blocks checked, starting from the root.
+        first_missing: CID of the first block that the source did not deliver.
+        missing_at: Names of the other sources that delivered that block; None if there are no others.
         problems: Its errors, one line each.
-        facts: What it tells about itself, by label, such as the program of a peer.
-        parts: The sources that it reads from, such as peers, each looked at by itself.
+        facts: Facts that it reports about itself, by label, such as the software of a peer.
+        parts: The sources that it reads from, such as peers, each examined on its own.
     """
 
     name: str
@@ -123,7 +123,7 @@ class SourceReport:
 
 @attrs.define
 class Diagnosis:
-    """What was found out about all sources of one object, and what to do."""
+    """What was found out about all sources of one object, and advice on what to change."""
 
     url: str
     cid: str | None = None
@@ -132,24 +132,24 @@ class Diagnosis:
 
     @property
     def readable(self) -> bool:
-        """Whether the object was found, and some source delivered all that was looked at."""
+        """Whether the object was found, and some source delivered every block that was checked."""
         return self.cid is not None and any(
             source.trustless and source.first_missing is None for source in self.sources
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns plain values."""
+        """Returns the diagnosis as plain values."""
         return {**attrs.asdict(self), "readable": self.readable}
 
 
 def diagnose(url: str, address: str | None, options: Options, *, blocks: int) -> Diagnosis:
-    """Returns what the sources of an object can do.
+    """Examines the sources of an object.
 
     Args:
         url: Any form of URL of an object.
         address: As ``ipfs_api_address`` of a dataset.
-        options: As for a dataset; without retries, so that failures are seen.
-        blocks: How many blocks to check at each source.
+        options: As for a dataset, but without retries, so that failures show.
+        blocks: Number of blocks to check at each source.
 
     Raises:
         AddressError: The URL is malformed, or there is no source.
@@ -166,7 +166,7 @@ def diagnose(url: str, address: str | None, options: Options, *, blocks: int) ->
         raise
     except IPFSDatasetError as error:
         found.advice.append(f"The path cannot be resolved: {error}")
-        # Its first block shows at least which sources answer.
+        # The first block alone still shows which sources answer.
         root = CID.parse(parsed.root) if parsed.namespace == "ipfs" else None
     finally:
         connections.close()
@@ -189,14 +189,14 @@ def _report(
     blocks: int,
     seen: list[tuple[Transport, SourceReport]],
 ) -> SourceReport:
-    """Returns what a source can do, and each of those that it reads from.
+    """Examines a source and each of its parts.
 
     Args:
         transport: The source.
-        root: The object's first block, None where it is not known.
+        root: CID of the object's first block; None if unknown.
         options: As for a dataset.
-        blocks: How many blocks to check.
-        seen: Sources that consist of no others are appended.
+        blocks: Number of blocks to check.
+        seen: List to which each source without parts is appended, with its report.
     """
     report = SourceReport(transport.name)
     if root is not None:
@@ -214,7 +214,7 @@ def _report(
 
 
 def _find_missing(seen: list[tuple[Transport, SourceReport]]) -> None:
-    """Notes for each source that lacks a block which of the others have it."""
+    """For each source that lacks a block, records which other sources have it."""
     for _, report in seen:
         if report.first_missing is None or len(seen) == 1:
             continue
@@ -287,7 +287,7 @@ def _bulk(
 
 
 def _batch(transport: Transport, layout: FileLayout, report: SourceReport) -> bool | None:
-    """Reads leaves in one batch; returns whether all came."""
+    """Reads leaves in one batch; returns whether all arrived."""
     segments = layout.segments(0, min(layout.size, _BULK_BYTES))
     cids = {CID.from_bytes(one.cid): None for one in segments if isinstance(one, Leaf)}
     if not cids:
@@ -308,7 +308,7 @@ def _batch(transport: Transport, layout: FileLayout, report: SourceReport) -> bo
 
 
 def _walk(fetcher: Fetcher, root: CID, report: SourceReport, blocks: int) -> None:
-    """Checks blocks in depth-first order until one is missing."""
+    """Checks blocks in depth-first order until one is missing or enough have been checked."""
     waiting = [root]
     while waiting and report.blocks_checked < blocks:
         cid = waiting.pop()
@@ -320,17 +320,17 @@ def _walk(fetcher: Fetcher, root: CID, report: SourceReport, blocks: int) -> Non
             report.problems.append(str(error))
             return
         report.blocks_checked += 1
-        # No more than are checked: a few large blocks may link to each other any number of times.
+        # Bounded by the number to check: a few large blocks may link to each other any number of times.
         waiting += reversed(below[: blocks - report.blocks_checked])
 
 
 _REMEDIES = {
-    "no node": "the node does not run: start it with `ipfs daemon`, or give the address at which it runs",
-    "rate limit": "it wants fewer requests: wait, set max_rate=, or add gateways=[URL, …]",
+    "no node": "the node is not running: start it with `ipfs daemon`, or give the address at which it runs",
+    "rate limit": "it limits requests: wait, set max_rate=, or add gateways=[URL, …]",
     "too late": "it did not deliver the object in time. A node searches the network for what it lacks, so "
-    "probably no peer that it reaches has the object: see that the CID is right, or ask its publisher to pin "
-    "it. To wait longer, give --timeout",
-    "other": "it gives no block of the object, as quoted above: see that its address is right",
+    "probably no peer within its reach has the object: check the CID, or ask its publisher to pin it. "
+    "To wait longer, give --timeout",
+    "other": "it delivered no block of the object, for the reason quoted above: check its address",
 }
 
 
@@ -351,8 +351,8 @@ def _advice(found: Diagnosis) -> list[str]:
     failures = {source.failure for source in found.sources}
     if failures == {"missing"}:
         advice.append(
-            "No source has the object: see that its CID is right, for one that nobody published looks the "
-            "same, ask its publisher to pin it, or add gateways=[URL, …]"
+            "No source has the object: check its CID (a CID that was never published gives the same result), "
+            "ask its publisher to pin it, or add gateways=[URL, …]"
         )
     elif found.sources and not any(source.has_root for source in found.sources):
         advice.append(
@@ -363,7 +363,7 @@ def _advice(found: Diagnosis) -> list[str]:
         if source.failure in _REMEDIES:
             advice.append(f"{source.name}: {_REMEDIES[source.failure]}")
         if source.trustless is False and source.has_root:
-            advice.append(f"{source.name} sends other bytes than were asked for: leave it out")
+            advice.append(f"{source.name} sends bytes other than those requested: leave it out")
         elif source.first_missing is not None and source.has_root:
             lacks = f"{source.name} lacks block {source.first_missing}"
             such_as = f", such as {source.missing_at[0]}, which has it" if source.missing_at else ""
@@ -380,7 +380,7 @@ def _advice(found: Diagnosis) -> list[str]:
 
 
 def _with_parts(sources: list[SourceReport]) -> Iterator[SourceReport]:
-    """Yields the sources that consist of no others."""
+    """Yields the sources that have no parts."""
     for source in sources:
         if source.parts:
             yield from _with_parts(source.parts)

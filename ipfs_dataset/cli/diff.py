@@ -1,4 +1,4 @@
-"""``ipfs-dataset diff A B``: what differs between two versions; what is equal is not fetched."""
+"""``ipfs-dataset diff A B``: compares two versions without fetching the parts that are equal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXAMPLE = "ipfs-dataset diff ipfs://CID1 ipfs://CID2"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     parser.add_argument("before", help="an object: CID[/path], ipfs://CID[/path], a gateway URL, …")
-    parser.add_argument("after", help="another one of the same kind, such as its next version")
+    parser.add_argument("after", help="another object of the same kind, such as its next version")
     add_source(parser, url=False)
     parser.add_argument("--summary", action="store_true", help="counts alone")
     add_json(parser)
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the differences; returns 1 where there are any, as diff(1) and `git diff --exit-code` do."""
+    """Prints the differences; returns 1 if there are any, as diff(1) and `git diff --exit-code` do."""
     import attrs  # noqa: PLC0415 - not for --help
 
     from ipfs_dataset.operations.difference import difference  # noqa: PLC0415 - imports PyTorch

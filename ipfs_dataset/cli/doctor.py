@@ -1,4 +1,4 @@
-"""``ipfs-dataset doctor URL``: which sources have an object, what they can do, and what to set."""
+"""``ipfs-dataset doctor URL``: which sources have an object, what they serve, and what to set."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(number: type[int | float]) -> Callable[[str], float]:
-    """Returns what argparse parses an option with."""
+    """Returns an argparse type for positive numbers."""
 
     def parse(text: str) -> float:
         if not 0 < (value := number(text)) < math.inf:
             raise ValueError
         return value
 
-    parse.__name__ = "positive number"  # what argparse calls it
+    parse.__name__ = "positive number"  # the name that argparse shows
     return parse
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints what was found; 1 where the object cannot be read."""
+    """Prints the findings; returns 1 if the object cannot be read."""
     from ipfs_dataset.cli.diagnosis import diagnose, diagnosis_lines  # noqa: PLC0415 - not for --help
     from ipfs_dataset_core.options import Options  # noqa: PLC0415
     from ipfs_dataset_core.reading.connections import connections_to_published  # noqa: PLC0415

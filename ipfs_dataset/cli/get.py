@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ipfs_dataset.operations.download import Downloaded
 
 _SLASHES = tuple(filter(None, (os.sep, os.altsep)))
-# What an archive is called more than its folder.
+# Endings of archive names that are left off to name the folder.
 _ARCHIVE = re.compile(
     r"(\.tar)?\.(zip|tar|tgz|tbz2?|txz|tzst|tlz|gz|bz2|xz|lzma|zst)$", re.IGNORECASE
 )
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="PATH",
-        help="the folder for all items, or the file for one (default: as the object or item is called)",
+        help="the folder for all items, or the file for one (default: the name of the object or item)",
     )
     parser.add_argument(
         "--raw",
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes the files; 1 where some have names that no file may have."""
+    """Writes the files; returns 1 if some have names that are not allowed as file names."""
     from ipfs_dataset.operations.contents import open_contents  # noqa: PLC0415 - imports PyTorch
     from ipfs_dataset_core.runtime.human import human_size  # noqa: PLC0415
 
@@ -83,7 +83,7 @@ def _get(contents: Contents, arguments: argparse.Namespace) -> tuple[Downloaded,
 
     name, overwrite = contents.name, arguments.overwrite
     output = None if arguments.output is None else Path(arguments.output)
-    # As with `cp`, what ends in a slash is a folder.
+    # As with `cp`, a path that ends in a slash is a folder.
     is_folder = output is not None and (output.is_dir() or arguments.output.endswith(_SLASHES))
     files = [] if arguments.item is None else contents.find(arguments.item)
     if contents.kind == "file":
@@ -110,7 +110,7 @@ def _get(contents: Contents, arguments: argparse.Namespace) -> tuple[Downloaded,
     found, path = Downloaded(), Path()
     for name, data in files:
         path = output or Path(relative_path(name).name)
-        # Of a sample that is several files, the output is their folder.
+        # If a sample consists of several files, the output is their folder.
         if is_folder or len(files) > 1:
             path = (output or Path()) / relative_path(name).name
         one = download_file(data, path, overwrite=overwrite)

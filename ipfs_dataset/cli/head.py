@@ -1,4 +1,4 @@
-"""``ipfs-dataset head URL``: the first samples, in words or as a picture."""
+"""``ipfs-dataset head URL``: shows the first samples, as text or as a picture."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the samples, and writes the picture."""
+    """Prints the samples, and writes the picture if requested."""
     from ipfs_dataset_core.datasets.describing import sample_text, value_text  # noqa: PLC0415
     from ipfs_dataset_core.datasets.loading import load  # noqa: PLC0415 - imports PyTorch
 

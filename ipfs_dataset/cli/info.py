@@ -1,4 +1,4 @@
-"""``ipfs-dataset info URL``: what an object is, in a few requests."""
+"""``ipfs-dataset info URL``: describes an object with few requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints what was found."""
+    """Prints the description."""
     from ipfs_dataset.operations.contents import open_contents  # noqa: PLC0415 - imports PyTorch
 
     with open_contents(arguments.url, arguments.address, **source_options(arguments)) as contents:
@@ -39,7 +39,7 @@ def _fields(found: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
     card = found.get("card") or {}
     for name, value in card.items():
-        if name == "previews":  # of the page, and not of the data
+        if name == "previews":  # for the page, not part of the data
             continue
         shown = ", ".join(map(str, value)) if isinstance(value, list) else value
         if isinstance(shown, (str, int, float)):

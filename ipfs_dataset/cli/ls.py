@@ -1,4 +1,4 @@
-"""``ipfs-dataset ls URL``: what is in an object, one line an item."""
+"""``ipfs-dataset ls URL``: lists the items of an object, one per line."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-U",
         "--unsorted",
         action="store_true",
-        help="list a folder as it arrives: the first lines of a huge one come at once, in no order of names",
+        help="list a folder as it arrives, unsorted: the first lines of a huge folder appear at once",
     )
     parser.add_argument(
         "--raw", action="store_true", help="the files of a published dataset, not its samples"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
 
 
 def add_range(parser: argparse.ArgumentParser) -> None:
-    """Adds which items are meant."""
+    """Adds the arguments that select a range of items."""
     parser.add_argument(
         "--start", type=whole_number(0), default=0, metavar="N", help="the first item (default: 0)"
     )
@@ -52,7 +52,7 @@ def add_range(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the list; with `--unsorted` each item once it is found."""
+    """Prints the list; with `--unsorted`, prints each item as soon as it is found."""
     from ipfs_dataset.operations.contents import open_contents  # noqa: PLC0415 - imports PyTorch
     from ipfs_dataset_core.runtime.human import human_size  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""``ipfs-dataset new-plugin NAME``: a project to start a format, transport or exporter from."""
+"""``ipfs-dataset new-plugin NAME``: writes a project from which to develop a plugin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KINDS = ("reader", "transport", "exporter")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
-    parser.add_argument("name", help="what the plugin is called, such as sensor-log")
+    parser.add_argument("name", help="name of the plugin, such as sensor-log")
     parser.add_argument(
         "--kind",
         choices=KINDS,
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes the project and prints what to do next."""
-    # Here, for every other command starts without them.
+    # Imported here because no other command needs them.
     from ipfs_dataset.cli.scaffolding import (  # noqa: PLC0415
         PluginName,
         project_files,
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         return 0
     print_line(
-        f"{folder} has the project {name.distribution}. What it does is in {source}: replace it."
+        f"{folder} contains the project {name.distribution}. Its example code is in {source}: replace it."
     )
     print_line(f"Next: cd {folder}; pip install -e '.[test]'; pytest; ipfs-dataset plugins")
     return 0

@@ -1,4 +1,4 @@
-"""``ipfs-dataset pin ls|add|rm``: what a node or an embedded store keeps."""
+"""``ipfs-dataset pin ls|add|rm``: manages the pins of a node or an embedded store."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=("ls", "add", "rm"),
-        help="ls: list the pins; add: keep a CID, which a node fetches; rm: no longer keep it",
+        help="ls: list the pins; add: keep a CID, fetching it if need be; rm: stop keeping it",
     )
-    parser.add_argument("cid", nargs="?", help="for add and rm: the root of what is pinned")
+    parser.add_argument("cid", nargs="?", help="for add and rm: the root CID to pin or unpin")
     parser.add_argument(
         "--name",
         default="",
         metavar="NAME",
-        help="for add: what to call the pin (default: no name)",
+        help="for add: name of the pin (default: none)",
     )
     parser.add_argument(
         "--at",
@@ -42,14 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Does what was asked, and prints the pins or the pin."""
+    """Runs the action, and prints the pins or the pin."""
     from ipfs_dataset_core.publishing.pins import add_pin, list_pins, remove_pin  # noqa: PLC0415
 
     if (arguments.cid is None) != (arguments.action == "ls"):
         complain(f"pin {arguments.action} takes {'no' if arguments.cid else 'a'} CID")
         return 2
     if arguments.action != "add" and (arguments.name or arguments.node):
-        complain(f"{'--name' if arguments.name else '--node'} goes with pin add")
+        complain(f"{'--name' if arguments.name else '--node'} can only be used with pin add")
         return 2
     if arguments.action == "rm":
         remove_pin(arguments.cid, arguments.at)

@@ -1,4 +1,4 @@
-"""``ipfs-dataset plugins``: what is installed, from where, what failed and what is in each other's way."""
+"""``ipfs-dataset plugins``: lists installed plugins, their origin, failures and conflicts."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ KINDS = {TransportPlugin: "transport", ReaderPlugin: "reader", ExporterPlugin: "
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--verbose", action="store_true", help="with the traceback of each failure")
+    parser.add_argument("--verbose", action="store_true", help="show the traceback of each failure")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the list; 1 where a plugin failed to load, or several claim the same."""
-    from ipfs_dataset_core.registry.lookup import default_registry  # noqa: PLC0415 - slower than all of --help
+    """Prints the list; returns 1 if a plugin failed to load, or several claim the same name."""
+    from ipfs_dataset_core.registry.lookup import default_registry  # noqa: PLC0415 - slower than the whole of --help
 
     discovery, conflicts = default_registry().discovery, default_registry().conflicts()
     report = describe(discovery)
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def describe(discovery: Discovery) -> dict[str, list[dict[str, Any]]]:
-    """Returns what discovery found as plain values."""
+    """Returns the result of discovery as plain values."""
     plugins = [
         {
             "kind": KINDS[type(item.declaration)],

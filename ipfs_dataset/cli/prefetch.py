@@ -42,26 +42,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=whole_number(0),
         default=0,
         metavar="N",
-        help="whose share to fetch (default: 0)",
+        help="rank whose share to fetch (default: 0)",
     )
     parser.add_argument(
         "--world",
         type=whole_number(1, called="positive number"),
         default=1,
         metavar="N",
-        help="how many ranks there are (default: 1)",
+        help="number of ranks (default: 1)",
     )
     add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fetches, and prints how much."""
+    """Fetches the samples, and prints how many there are."""
     import attrs  # noqa: PLC0415 - not for --help
 
     from ipfs_dataset.operations.prefetching import prefetch_dataset  # noqa: PLC0415
 
     if arguments.rank >= arguments.world:
-        complain(f"--rank is from 0 to {arguments.world - 1}, as --world is {arguments.world}")
+        complain(
+            f"--rank must be from 0 to {arguments.world - 1}, because --world is {arguments.world}"
+        )
         return 2
     if arguments.stop is not None and arguments.stop < arguments.start:
         complain(f"--stop {arguments.stop} is before --start {arguments.start}")

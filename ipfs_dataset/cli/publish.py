@@ -1,4 +1,4 @@
-"""``ipfs-dataset publish SOURCE``: files as they are, or a dataset, to a node, a store or a ``.car`` file."""
+"""``ipfs-dataset publish SOURCE``: publishes files or a dataset to a node, a store or a ``.car`` file."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "runs here, else the embedded store)",
     )
     parser.add_argument(
-        "--name", default="", metavar="NAME", help="what to call the pin (default: no name)"
+        "--name", default="", metavar="NAME", help="name of the pin (default: none)"
     )
     parser.add_argument(
         "--ipns",
         metavar="KEY",
-        help="point the IPNS name of this key of the node at what is published, as its latest version; the "
-        "node makes the key where it has none of that name",
+        help="point the IPNS name of this key of the node at the published data; the node makes the key if "
+        "it has none of that name",
     )
     parser.add_argument(
         "--card",
         type=Path,
         metavar="FILE",
-        help="a README.md with a YAML header: what the dataset is",
+        help="a README.md with a YAML header that describes the dataset",
     )
     parser.add_argument(
         "--as",
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=tuple(PROFILES),
         default="unixfs-v1-2025",
         metavar="PROFILE",
-        help=f"how to cut and link blocks: {', '.join(PROFILES)} (default: %(default)s)",
+        help=f"how to split files into blocks and link them: {', '.join(PROFILES)} (default: %(default)s)",
     )
     parser.add_argument(
         "--hidden", action="store_true", help="include hidden files in folders, as `ipfs add -H`"
@@ -67,12 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Publishes and prints the CID."""
+    """Publishes the source and prints the CID."""
     is_path = Path(arguments.source).exists() or ":" not in arguments.source
     form = arguments.form or ("files" if is_path else "dataset")
     if form == "files" and (arguments.card or not is_path):
         wrong = "--card" if is_path else repr(arguments.source)
-        complain(f"{wrong} goes with a dataset, not with files: give --as dataset")
+        complain(f"{wrong} can only be used with a dataset, not with files: give --as dataset")
         return 2
     publish = _as_files if form == "files" else _as_dataset
     cid, uploaded, name = publish(arguments, is_path)

@@ -1,4 +1,4 @@
-"""``ipfs-dataset serve [SOURCE]``: the pages of a store or ``.car`` file in a browser on this machine."""
+"""``ipfs-dataset serve [SOURCE]``: serves the pages of a store or ``.car`` file on this machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=whole_number(0, (1 << 16) - 1, called="port"),
         default=8081,
         metavar="PORT",
-        help="where to listen on 127.0.0.1; 0 is any (default: %(default)s)",
+        help="port on 127.0.0.1; 0 chooses any free port (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print the URL and the CIDs as JSON")
 
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         gateway = LocalGateway(arguments.source, port=arguments.port, roots=roots)
     except OSError as error:
         complain(
-            f"port {arguments.port} of 127.0.0.1: {error.strerror}; --port 0 takes any that is free"
+            f"port {arguments.port} of 127.0.0.1: {error.strerror}; --port 0 takes any free port"
         )
         return 1
     with gateway:

@@ -1,4 +1,4 @@
-"""``ipfs-dataset store clean``: removes from an embedded store what no pin needs."""
+"""``ipfs-dataset store clean``: removes the blocks that no pin needs from an embedded store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Cleans up, and prints what was removed."""
+    """Removes the blocks, and prints what was removed."""
     import attrs  # noqa: PLC0415 - not for --help
 
     from ipfs_dataset_core.publishing.pins import clean_store  # noqa: PLC0415

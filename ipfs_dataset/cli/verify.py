@@ -1,4 +1,4 @@
-"""``ipfs-dataset verify URL``: checks every byte of an object against the CID."""
+"""``ipfs-dataset verify URL``: checks every byte of an object against its CID."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     add_source(parser)
     parser.add_argument(
-        "--again", action="store_true", help="read everything, also what a stopped run has verified"
+        "--again",
+        action="store_true",
+        help="read everything again, including what an interrupted run has verified",
     )
     add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints what was found; 1 where something is missing or does not match."""
+    """Prints the findings; returns 1 if something is missing or does not match."""
     import attrs  # noqa: PLC0415 - not for --help
 
     from ipfs_dataset.operations.verification import verify_object  # noqa: PLC0415
@@ -53,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         bad = (
             f", {len(found.failures):,} FAILED"
             if found.failures
-            else ": all of it is as its CID names it"
+            else ": everything matches its CID"
         )
         print_line(
             f"{found.cid}: {found.files:,} files, {human_size(found.bytes)} verified{before}{bad}"

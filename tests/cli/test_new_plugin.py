@@ -160,7 +160,7 @@ def test_the_command_offers_every_kind():
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(PluginError, match="'codec' is no kind of plugin: give one of reader"):
+    with pytest.raises(PluginError, match="'codec' is not a kind of plugin: give one of reader"):
         project_files(PluginName.parse("x"), "codec")
 
 

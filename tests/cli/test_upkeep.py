@@ -52,7 +52,7 @@ def test_verify_reads_all_and_finds_it_sound(store, kind):
     assert found["verified"] is True
     assert found["cid"] == cid
     assert found["bytes"] == {"folder": 4_800_000, "file": 3_000_000}.get(kind, found["bytes"])
-    assert "all of it is as its CID names it" in run("verify", cid, "--from", store.address).out
+    assert "everything matches its CID" in run("verify", cid, "--from", store.address).out
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing"])
@@ -133,7 +133,7 @@ def test_ranks_prefetch_their_shares(tmp_path, store):
     assert sum(counts) == 15
     assert max(counts) - min(counts) <= 1
     for wrong, option in (
-        (("--rank", 3, "--world", 3), "--rank is from 0 to 2"),
+        (("--rank", 3, "--world", 3), "--rank must be from 0 to 2"),
         (("--world", 0), "--world"),
         (("--start", -5), "--start"),
         (("--stop", -1), "--stop"),

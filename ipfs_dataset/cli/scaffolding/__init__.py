@@ -1,4 +1,4 @@
-"""Writes the project of a new plugin: one that is installed, listed, read with and tested as it stands."""
+"""Writes the project of a new plugin, which can be installed, listed, read with and tested as it stands."""
 
 from __future__ import annotations
 

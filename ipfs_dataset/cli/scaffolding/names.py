@@ -27,10 +27,10 @@ _NORMALISED = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 @attrs.frozen
 class PluginName:
-    """One name in the spellings that a project needs.
+    """The name of a plugin in the spellings that a project needs.
 
     Attributes:
-        words: The name as index pages normalise it (PEP 503), such as ``"sensor-log"``; also the scheme
+        words: The normalized name (PEP 503), such as ``"sensor-log"``; also the scheme
             of a transport's addresses.
     """
 
@@ -38,10 +38,10 @@ class PluginName:
 
     @classmethod
     def parse(cls, text: str) -> PluginName:
-        """Returns the name written as `text`, with or without ``ipfs-dataset-`` in front.
+        """Parses a name, with or without ``ipfs-dataset-`` in front.
 
         Raises:
-            PluginError: No package can be called so.
+            PluginError: A package cannot have this name.
         """
         words = re.sub(r"[-_.]+", "-", text).lower().removeprefix(PREFIX)
         if not text.isascii() or not _NORMALISED.fullmatch(words) or len(words) > _MAX_LENGTH:
@@ -55,29 +55,29 @@ class PluginName:
 
     @property
     def name(self) -> str:
-        """What users write as ``filetype`` or ``form``: ``"sensor_log"``."""
+        """What users give as ``filetype`` or ``form``: ``"sensor_log"``."""
         return self.words.replace("-", "_")
 
     @property
     def distribution(self) -> str:
-        """What is installed: ``"ipfs-dataset-sensor-log"``."""
+        """Name of the distribution to install: ``"ipfs-dataset-sensor-log"``."""
         return PREFIX + self.words
 
     @property
     def package(self) -> str:
-        """What is imported: ``"ipfs_dataset_sensor_log"``."""
+        """Name of the package to import: ``"ipfs_dataset_sensor_log"``."""
         return self.distribution.replace("-", "_")
 
     @property
     def suffix(self) -> str:
-        """What names of files end with: ``".sensorlog"``."""
+        """Suffix of the format's file names: ``".sensorlog"``."""
         return "." + self.words.replace("-", "")
 
     def check_free(self, discovery: Discovery) -> None:
-        """Checks that no installed plugin has one of the names, nor one that failed to load.
+        """Checks that no installed plugin uses one of the names, including plugins that failed to load.
 
         Raises:
-            PluginConflictError: One has; the message names it.
+            PluginConflictError: A plugin does; the message names it.
         """
         for taker, names in _taken(discovery):
             for name in (self.name, self.words, self.suffix):

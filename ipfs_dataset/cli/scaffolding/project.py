@@ -1,7 +1,7 @@
 """The files of a new plugin's project, from the templates beside this module.
 
-A template is a file whose name ends in ``.tmpl``; in its path ``__package__`` stands for the package, and
-in its text ``$name`` and the like for what `_values` gives.
+A template is a file whose name ends in ``.tmpl``. ``__package__`` in its path stands for the package, and
+``$name`` and the like in its text for the values of `_values`.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _ENDING = ".tmpl"
 
 
 def project_files(name: PluginName, kind: str) -> dict[str, str]:
-    """Returns the text of each file of a project by its path.
+    """Returns the text of each file of a project, by path.
 
     Args:
-        name: What the plugin is called.
+        name: The names of the plugin.
         kind: One of `KINDS`.
 
     Raises:
         PluginError: There is no such kind.
     """
     if kind not in KINDS:
-        raise PluginError(f"{kind!r} is no kind of plugin: give one of {', '.join(KINDS)}")
+        raise PluginError(f"{kind!r} is not a kind of plugin: give one of {', '.join(KINDS)}")
     values = _values(name, kind)
     templates = files("ipfs_dataset.cli.scaffolding") / "templates"
     return {
@@ -60,7 +60,7 @@ def _values(name: PluginName, kind: str) -> dict[str, str]:
 
 
 def requirement(version: str) -> str:
-    """Returns what a plugin written against a version depends on: up to the next that may break it."""
+    """Returns the version range for a plugin written against a version: up to the next that may break it."""
     major, minor = map(int, re.findall(r"\d+", version)[:2])
     following = f"0.{minor + 1}" if major == 0 else str(major + 1)
     return f"ipfs-dataset>={major}.{minor},<{following}"

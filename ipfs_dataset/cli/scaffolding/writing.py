@@ -1,4 +1,4 @@
-"""Writes a project into a folder, all of it or nothing."""
+"""Writes a project into a folder, completely or not at all."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 def write_project(folder: Path, files: Mapping[str, str]) -> None:
     """Writes files below a folder that does not exist yet or is empty.
 
-    They are written beside their place and then moved there, so that a failure leaves nothing behind.
+    They are written under a temporary name and then moved, so that a failure leaves nothing behind.
 
     Args:
-        folder: Where to; the folder that it is in exists.
-        files: The text of each file by its path.
+        folder: The target folder; its parent must exist.
+        files: The text of each file, by path.
 
     Raises:
-        PluginError: The folder has something in it, or cannot be written.
+        PluginError: The folder is not empty, or cannot be written.
     """
     try:
         if folder.exists():
@@ -45,7 +45,7 @@ def _make(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def _fill(folder: Path, files: Mapping[str, str]) -> None:
-    """Fills an empty folder, which keeps its identity: it may be somebody's working folder."""
+    """Fills an empty folder in place, because it may be the working folder of a process."""
     if not folder.is_dir() or any(folder.iterdir()):
         raise PluginError(
             f"{str(folder)!r} exists and is not an empty folder: nothing was written. "
