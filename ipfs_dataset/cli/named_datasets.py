@@ -1,4 +1,4 @@
-"""Datasets that a command line names: ``torchvision:CIFAR10?root=data``, ``package.module:object``, paths."""
+"""Opens datasets named on a command line: ``torchvision:CIFAR10?root=data``, ``package:object``, paths."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from ipfs_dataset_core.interfaces.encoded_file import EncodedFile
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Short names of packages, and the module that has their datasets.
+# Short names of packages, and the modules that contain their datasets.
 _PACKAGES = {"torchvision": "torchvision.datasets", "torchaudio": "torchaudio.datasets"}
 _IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
-# What reading a damaged archive raises; RuntimeError is of encrypted members and unknown compression.
+# Raised when a damaged archive is read; RuntimeError for encrypted members and unknown compression.
 _DAMAGE = (
     *(OSError, EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile),
     *(zlib.error, lzma.LZMAError, struct.error),
 )
 _PIECE_BYTES = 1 << 20
-# A file with such a name is an archive, also where it is damaged so that nothing else shows that.
+# Files with these endings are archives, even if they are too damaged to be recognized.
 _ZIP_NAMES = (".zip",)
 _TAR_NAMES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _WORDS = {"true": True, "false": False, "none": None}
 
 
 def named_dataset(name: str) -> Any:
-    """Returns the dataset that a name stands for; what it names is imported, and called if it can be.
+    """Returns the dataset with a given name, importing it and calling it if it is a class or function.
 
     Args:
-        name: ``torchvision:CIFAR10?root=data&train=true``, or ``package.module:object`` with or without
-            arguments behind a question mark. Values are true, false, none, numbers, JSON, or text.
+        name: ``torchvision:CIFAR10?root=data&train=true``, or ``package.module:object`` with optional
+            arguments after a question mark. Values are true, false, none, numbers, JSON, or text.
 
     Raises:
         AddressError: Nothing of that name can be imported.
-        ExportError: It cannot be called with these arguments.
+        ExportError: The object cannot be called with these arguments.
     """
     target, _, query = name.partition("?")
     module, colon, path = target.partition(":")
@@ -56,17 +56,17 @@ def named_dataset(name: str) -> Any:
         )
     found = _imported(_PACKAGES.get(module, module), path)
     arguments = {key: _value(text) for key, text in parse_qsl(query, keep_blank_values=True)}
-    # An instance of a dataset may be callable, too.
+    # An instance of a dataset may also be callable.
     if not isinstance(found, type) and (
         not callable(found) or hasattr(found, "__getitem__") or hasattr(found, "__iter__")
     ):
         if arguments:
-            raise ExportError(f"{target!r} is an object, and takes no arguments: {query!r}")
+            raise ExportError(f"{target!r} is an object and takes no arguments: {query!r}")
         return found
     try:
         return found(**arguments)
     except (TypeError, RuntimeError) as error:
-        raise ExportError(f"{target!r} cannot be made with {arguments}: {error}") from error
+        raise ExportError(f"{target!r} cannot be created with {arguments}: {error}") from error
 
 
 def _imported(module: str, path: str) -> Any:
@@ -95,11 +95,11 @@ def _value(text: str) -> Any:
 
 
 class LocalSamples:
-    """The files of a path of this machine as samples: images as their files, all others as bytes.
+    """The files of a local path as samples: images as EncodedFile, all others as bytes.
 
     Args:
-        path: A folder, an archive or a file. If all files of a folder are in subfolders, the topmost of these
-            are their classes and a sample is ``(data, number of the class)``; otherwise ``(data, name)``.
+        path: A folder, an archive or a file. If all files of a folder are in subfolders, the top-level
+            subfolders are their classes and samples are ``(data, class number)``; otherwise ``(data, name)``.
 
     Raises:
         AddressError: There is no such file or folder.
@@ -141,12 +141,12 @@ class LocalSamples:
                         if not entry.is_dir():
                             yield entry.filename, archive.read(entry)
                 return
-            # Not as a stream ("r|*"): that way, tarfile does not compare checksums of gzip.
+            # Not as a stream ("r|*"), for which tarfile does not check gzip checksums.
             with tarfile.open(self._path) as tar:
                 for member in tar:
                     if member.isfile() and (file := tar.extractfile(member)) is not None:
                         yield member.name, file.read()
-                # The checksum stands behind the end of the archive.
+                # The checksum follows the end of the archive.
                 while tar.fileobj is not None and tar.fileobj.read(_PIECE_BYTES):
                     pass
         except _DAMAGE as error:
@@ -157,7 +157,7 @@ class LocalSamples:
 
 
 def _archive_kind(path: Path) -> Literal["zip", "tar"] | None:
-    """Returns what a file is by its name, else by its content; None where it is no archive."""
+    """Returns the kind of archive by its name, else by its content; None if the file is not an archive."""
     name = path.name.lower()
     if name.endswith(_ZIP_NAMES):
         return "zip"

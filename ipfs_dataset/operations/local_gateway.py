@@ -1,4 +1,4 @@
-"""A gateway on this machine alone, for the pages and files of a store or ``.car`` file."""
+"""A gateway for this machine only, serving the pages and files of a store or ``.car`` file."""
 
 from __future__ import annotations
 
@@ -42,41 +42,41 @@ _PIECE_BYTES = 1 << 20
 _PAGE = "index.html"
 _RAW = "application/vnd.ipld.raw"
 _SUBDOMAIN = re.compile(r"(?P<root>[a-z0-9]+)\.ipfs\.localhost", re.IGNORECASE)
-# No file needs more digits, and Python refuses to convert thousands of them.
+# No file needs more digits, and Python refuses to convert thousands of digits.
 _RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})")
-# Any other name may be one that a foreign page made to resolve to this machine (DNS rebinding).
+# Any other name could be one that a foreign page made resolve to this machine (DNS rebinding).
 _OWN_HOSTS = frozenset({"localhost", HOST, "[::1]"})
-# A client that takes or sends nothing for so long is gone, or holds a thread to do harm.
+# Seconds without progress after which a client is assumed to be gone, or to hold the thread on purpose.
 _IDLE_SECONDS = 120
-# What a CID names never changes.
+# The content of a CID never changes.
 _FOREVER = ("Cache-Control", "public, max-age=29030400, immutable")
-# Roots that are in the path share one origin, so a page of a stranger could read the data of the others, and
-# send them away: in a sandbox it has an origin of its own. A root with its own host name has one anyway.
+# Roots in the path share one origin, so the page of one dataset could read the data of the others and send
+# them away; the sandbox gives it an origin of its own. Roots with their own host name have one anyway.
 _SANDBOX = (
     "Content-Security-Policy",
     "sandbox allow-scripts allow-popups allow-popups-to-escape-sandbox allow-downloads",
 )
-# Types that Python's own table lacks, or that differ from system to system.
+# Types that are missing from Python's table, or differ from system to system.
 _TYPES = {".md": "text/markdown", ".json": "application/json", ".webp": "image/webp"}
 
 
 class LocalGateway(ThreadingHTTPServer):
-    """Serves ``/ipfs/CID/path`` and ``CID.ipfs.localhost``, read-only, every byte verified, on loopback only.
+    """Serves ``/ipfs/CID/path`` and ``CID.ipfs.localhost`` read-only and verified, on loopback only.
 
     Args:
-        address: Where to read: a store, a ``.car`` file, a node's API; None is where datasets are published
-            to by default.
-        port: Where to listen; 0 is any free port.
+        address: Where to read: a store, a ``.car`` file, or a node's API; None is the default target of
+            exports.
+        port: The port to listen on; 0 chooses a free port.
         roots: CIDs that the page at ``/`` links to.
         **options: Fields of `Options`.
 
     Raises:
-        OSError: The port is taken.
+        OSError: The port is in use.
     """
 
     daemon_threads = True
-    # Connections that wait to be accepted. Browsers, and programs that read blocks, open dozens at once; the
-    # base class lets 5 wait, and the next one tries again after a second.
+    # Length of the queue of pending connections. Browsers, and programs that read blocks, open dozens at
+    # once; the base class allows 5, and further clients retry after a second.
     request_queue_size = 128
 
     def __init__(
@@ -112,9 +112,9 @@ class LocalGateway(ThreadingHTTPServer):
                 raise with_message(error, f"The root {root} cannot be served: {error}") from error
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Logs the exception that ended a connection, such as a client that went away.
+        """Logs the exception that ended a connection, such as a client that disconnected.
 
-        The base class, which calls this while the exception is handled, prints it.
+        The base class calls this while handling the exception, and would print it.
         """
         log.debug("A connection from %s ended in an error", client_address, exc_info=True)  # noqa: LOG014
 
@@ -127,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: LocalGateway
     protocol_version = "HTTP/1.1"
     timeout = _IDLE_SECONDS
-    # Whether the root is in the path, and not in the name of the host.
+    # Whether the root is in the path rather than in the host name.
     _shares_origin = True
 
     def do_GET(self) -> None:
@@ -153,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self, *, body: bool) -> None:
         host = _without_port(self.headers.get("Host", ""))
-        # Names that are not UTF-8 come back as the surrogates that directories and `_listing` use.
+        # Names that are not UTF-8 become the surrogates that directories and `_listing` use.
         path = unquote(urlsplit(self.path).path, errors="surrogateescape")
         found = _SUBDOMAIN.fullmatch(host)
         self._shares_origin = found is None
@@ -166,18 +166,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._roots(body=body)
             return
         if not path.startswith("/ipfs/"):
-            self._text(HTTPStatus.NOT_FOUND, "There is nothing but /ipfs/CID", body=body)
+            self._text(HTTPStatus.NOT_FOUND, "Only /ipfs/CID is served here", body=body)
             return
         kind = self._requested_kind()
         if kind == _RAW and "/" not in (root := path.removeprefix("/ipfs/").rstrip("/")):
-            # As trustless gateways do, so that other programs may read from here and verify.
+            # Like a trustless gateway, so that other programs can read from here and verify.
             cid = CID.parse(root)
             if not self._is_known(tag := f'"{cid}.raw"'):
                 block = self.server.connections.fetcher().block(cid)
                 self._send(HTTPStatus.OK, _RAW, block, ("ETag", tag), _FOREVER, body=body)
             return
         if kind is not None:
-            reason = "Of a root its block is served as such (?format=raw), and nothing as a CAR"
+            reason = "Only single blocks (?format=raw) are served in this form, and no CARs"
             self._text(HTTPStatus.NOT_ACCEPTABLE, reason, body=body)
             return
         source = open_object(path.rstrip("/"), self.server.connections)
@@ -192,12 +192,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._listing(source, path, body=body)
 
     def _requested_kind(self) -> str | None:
-        """Returns the form of blocks that the client requested, None where it requested the content."""
+        """Returns the block format that the client requested; None if it requested the content."""
         query = parse_qs(urlsplit(self.path).query).get("format", [""])
         accepted = self.headers.get("Accept", "")
         kinds = (_RAW, "application/vnd.ipld.car", "application/vnd.ipfs.ipns-record")
         for kind in kinds:
-            # The last part of each is its name in the parameter `format`.
+            # The last part of each media type is its name in the parameter `format`.
             if kind in accepted or query[0] == kind.rpartition(".")[2]:
                 return kind
         return None
@@ -237,7 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _redirect(self, path: str) -> None:
         self.send_response(HTTPStatus.FOUND)
-        # Never two slashes at the start, which would name another host; backslashes count as such, too.
+        # Two leading slashes would name another host; backslashes count as slashes.
         self.send_header("Location", f"/{path.replace(chr(92), '%5C').lstrip('/')}")
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -252,7 +252,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _is_known(self, tag: str) -> bool:
-        """Returns whether the client has what has this tag, and answers so."""
+        """Returns whether the client has the content with this tag, and if so sends that response."""
         known = self.headers.get("If-None-Match", "")
         if known.strip() != "*" and tag not in re.findall(r'"[^"]*"', known):
             return False
@@ -275,7 +275,7 @@ class _Handler(BaseHTTPRequestHandler):
         if status is HTTPStatus.PARTIAL_CONTENT:
             more.append(("Content-Range", f"bytes {start}-{stop - 1}/{file.size}"))
         file.read_ahead(start, stop)
-        # The first piece is read before the headers are sent, so that an error can still become the answer.
+        # The first piece is read before the headers are sent, so that an error can still become the response.
         first = file.read_at(start, min(_PIECE_BYTES, stop - start)) if body else b""
         self._head(status, _type_of(path), stop - start, *more)
         if body:
@@ -284,7 +284,7 @@ class _Handler(BaseHTTPRequestHandler):
                 for position in range(start + len(first), stop, _PIECE_BYTES):
                     self.wfile.write(file.read_at(position, min(_PIECE_BYTES, stop - position)))
             except IPFSDatasetError:
-                # The client sees that the body is short.
+                # The client notices the short body.
                 self.close_connection = True
 
     def _range(self, size: int, tag: str) -> tuple[int | None, int, HTTPStatus]:
@@ -301,7 +301,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _without_port(host: str) -> str:
-    """Returns the name in the header ``Host``, in small letters."""
+    """Returns the host name in the ``Host`` header, in lower case."""
     return re.sub(r":[0-9]*\Z", "", host.strip()).lower()
 
 
@@ -317,10 +317,10 @@ def _shown(text: str) -> str:
 
 
 def roots_at(address: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
-    """Returns the roots of a ``.car`` file, or what a store or node has pinned; none if that is not known.
+    """Returns the roots of a ``.car`` file, or the pins of a store or node; none if they are unknown.
 
     Raises:
-        AddressError: The address is a path at which there is nothing.
+        AddressError: The address is a path that does not exist.
     """
     given = given_address(address)
     chosen = write_address(given)
@@ -331,8 +331,8 @@ def roots_at(address: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
                 try:
                     return tuple(map(str, CarReader(file).roots))
                 except FormatError as error:
-                    raise FormatError(f"{str(path)!r} is no .car file: {error}") from None
-        # The default store may not exist yet, since nothing was published.
+                    raise FormatError(f"{str(path)!r} is not a .car file: {error}") from None
+        # The default store does not exist before something is published.
         if given is not None and not path.is_dir():
             raise AddressError(f"There is no file or folder {str(path)!r}")
     try:

@@ -1,1 +1,1 @@
-"""From a dataset to blocks in IPFS, and from a published dataset to a dataset."""
+"""Publishes datasets and files to IPFS, and imports published datasets."""

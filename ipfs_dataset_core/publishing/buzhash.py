@@ -1,14 +1,14 @@
-"""Cuts files where their content determines it, like Kubo's ``ipfs add --chunker=buzhash``.
+"""Splits files into content-defined chunks, like Kubo's ``ipfs add --chunker=buzhash``.
 
-The hash of the last 32 bytes is cyclic: each byte stands for 32 random bits, those of the byte *k* places
-back rotated left by *k*, all XORed. A chunk ends behind the first 32 bytes whose hash ends in 17 zero bits,
-but has at least 128 and at most 512 KiB, and 250 on average. So what is inserted into a file changes the
-chunks that it is in, and with high probability none behind the next cut.
+The rolling hash covers the last 32 bytes. Each byte maps to 32 random bits, which are rotated left by the
+byte's distance from the end of the window, and all are XORed. A chunk ends after the first window whose hash
+ends in 17 zero bits; it has at least 128 KiB, at most 512 KiB, and 250 KiB on average. An insertion therefore
+changes the chunks that contain it and, with high probability, none after the next boundary.
 
-A loop over bytes would take a hundred times as long as the hash of the block, so a stretch is hashed at once
-by operations on arrays. Rotating what a byte stands for by its place, modulo 32, makes 32 tables of the 256
-bytes, and of the rotations a XOR: the hash of a window is that of all bytes up to its end, XOR that of all
-bytes in front of it, rotated by the place of its last byte.
+A loop over bytes would take a hundred times as long as hashing the block, so many windows are hashed at once
+with array operations. The 256 table entries are rotated by each position modulo 32 (32 tables) and combined
+into prefix XORs. The hash of a window is the XOR of the prefixes at its end and at its start, rotated by the
+position of its last byte.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ MIN_BYTES, MAX_BYTES = 128 << 10, 512 << 10
 _WINDOW = 32
 _MASK = (1 << 17) - 1
 _ZEROS = bytes(_WINDOW)
-# Bytes whose hashes are computed at once: what is in use fits into a core's cache, and torch uses one thread.
+# Bytes hashed at once: the working set fits into a core's cache, and torch uses a single thread.
 _STRETCH = 32 << 10
 
-# What each byte stands for, as little-endian integers: `bytehash` in chunker/buzhash.go of
-# github.com/ipfs/boxo, made there from the seed 0 of Go's math/rand (chunker/gen/main.go).
+# The table of random bits, as little-endian integers: `bytehash` in chunker/buzhash.go of
+# github.com/ipfs/boxo, generated there from seed 0 of Go's math/rand (chunker/gen/main.go).
 _BYTES = (
     ")#o;13!5hpf`Nf@6lGG}Js#9A$oPJDg;MT=H#Uzf8k__#k(b|B9~B3Z7)Vr`SoZF8V9F>U8rg9Ieps$2U;6p%&2ercE{Zzzf",
     "HScRERk29+iaqVaXrtU@uqF4cJoP`$Lwk}?x~dU%jucw#uFE?`_GC9`=DScY+_0@Mk?}ur5bu|7D;hx%2d=rFt{ayWA$YV%I",
@@ -45,11 +45,11 @@ _BYTES = (
 
 
 def cut(data: bytearray, *, last: bool) -> list[int]:
-    """Returns how long the chunks are that a file, or what is left of it, starts with.
+    """Returns the lengths of the chunks at the start of a file, or of the rest of a file.
 
     Args:
-        data: The bytes.
-        last: Whether they end the file. Otherwise the end of the last chunk is not known, and it is left out.
+        data: The bytes, from the end of the last chunk on.
+        last: Whether the data ends the file. If not, the last chunk is left out because its end is unknown.
     """
     if len(data) < MAX_BYTES and not last:
         return []
@@ -64,12 +64,12 @@ def cut(data: bytearray, *, last: bool) -> list[int]:
 
 
 def _next_cut(data: bytearray, position: int, size: int) -> int:
-    """Returns how long the chunk is that starts at a position, of which `size` bytes count."""
+    """Returns the length of the chunk that starts at a position, looking at no more than `size` bytes."""
     if size <= MIN_BYTES:
         return size
-    # A chunk of `size` bytes ends there in any case. So does one behind as many zeros as there are in a
-    # window, for the hash of equal bytes is 0: each stands for 16 bits that are set, and 16 that are not.
-    # Archives have zeros behind each header.
+    # A chunk of `size` bytes ends there in any case. A run of zeros as long as a window also ends a chunk,
+    # because equal bytes hash to 0: each bit is set in exactly 16 of the 32 rotations. TAR headers are
+    # followed by such runs.
     zeros = data.find(_ZEROS, position + MIN_BYTES - _WINDOW, position + size)
     end = size if zeros < 0 else zeros + _WINDOW - position
     hashes = _hashes()
@@ -84,10 +84,10 @@ def _next_cut(data: bytearray, position: int, size: int) -> int:
 
 
 class _Hashes:
-    """Computes the hashes of many windows at once, with buffers and tables that one thread uses."""
+    """Hashes many windows at once, with buffers and tables for use by one thread."""
 
     def __init__(self) -> None:
-        import numpy as np  # noqa: PLC0415 - only where this chunker is chosen
+        import numpy as np  # noqa: PLC0415 - only needed for this chunker
         import torch  # noqa: PLC0415
 
         self._torch, self._xor = torch, np.bitwise_xor
@@ -102,18 +102,18 @@ class _Hashes:
         self._offsets = (
             torch.arange(_WINDOW, dtype=torch.int32).mul_(256).repeat(_STRETCH // _WINDOW)
         )
-        # For each byte its place in the tables, later the hash of each window; and the XOR of all bytes up to
-        # each.
+        # First the table index of each byte, later the hash of each window; and the prefix XORs.
         self._index = torch.empty(_STRETCH, dtype=torch.int32)
         self._sums = torch.empty(_STRETCH, dtype=torch.int32)
         self._arrays = self._index.numpy(), self._sums.numpy()
 
     def first_zero(self, data: bytearray, start: int, stop: int) -> int | None:
-        """Returns which window is the first whose hash ends in 17 zero bits, None where none does.
+        """Returns the index of the first window whose hash ends in 17 zero bits; None if there is none.
 
         Args:
-            data: Bytes.
-            start: Where the first window starts.
+            data: The bytes.
+            start: Start of the first window.
+            stop: End of the last window; at most `_STRETCH` bytes after `start`.
             stop: Where the last one ends; at most `_STRETCH` bytes further.
         """
         torch, size = self._torch, stop - start

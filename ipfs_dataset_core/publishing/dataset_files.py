@@ -1,6 +1,6 @@
-"""Which files a dataset's samples are read from, and what its classes are called.
+"""Finds the files from which a dataset's samples are read, and the names of its classes.
 
-All of it is a hint. An exporter publishes a file in place of an image only where both are the same image.
+All results are hints: an exporter publishes a file in place of an image only if both give the same image.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from ipfs_dataset_core.interfaces.dataset_card import MAX_CLASSES, class_numbers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What datasets of torchvision, and those written like them, call the list of their files.
+# Attributes in which datasets of torchvision, and similar ones, list their files.
 _LISTS = ("samples", "imgs", "_samples", "_image_files", "_images", "images")
 _LOSSY = (".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".jp2", ".avif")
-# The columns of images of datasets, as they are stored.
+# Data types of the image columns of Hugging Face datasets.
 _ENCODED: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-# A Subset of a Subset of itself would never end.
+# Bounds the search if a Subset contains itself.
 _DEPTH = 16
 
 
 def file_of(dataset: Any, index: int) -> str | None:
-    """Returns the path of the file that a sample is read from, None where the dataset lists none.
+    """Returns the path of the file from which a sample is read; None if the dataset does not list files.
 
     Args:
-        dataset: A map-style dataset, also a `Subset` or `ConcatDataset` of others.
-        index: The number of the sample, from 0.
+        dataset: A map-style dataset, or a `Subset` or `ConcatDataset` of such datasets.
+        index: Index of the sample.
     """
     try:
         dataset, index = _innermost(dataset, index)
@@ -44,19 +44,19 @@ def file_of(dataset: Any, index: int) -> str | None:
                 path = entry[0] if isinstance(entry, (tuple, list)) and entry else entry
                 if isinstance(path, (str, os.PathLike)):
                     return os.fspath(path)
-    except Exception:  # noqa: BLE001 - it is a hint, and the dataset may be of any make
+    except Exception:  # noqa: BLE001 - only a hint, and a dataset may raise anything
         return None
     return None
 
 
 def with_file(sample: Any, dataset: Any, index: int) -> Any:
-    """Returns a sample, the image in it marked with its file, as Pillow marks those that it opens."""
+    """Returns a sample whose image is marked with its file, as Pillow marks images that it opens."""
     pil = sys.modules.get("PIL.Image")
     if pil is None:
         return sample
     if isinstance(sample, Mapping):
         _give_files(sample, dataset, index)
-    # By far most samples are of these types, whose check is the fastest.
+    # Most samples have one of these types, for which the check is fastest.
     kind = type(sample)
     for part in sample if kind is tuple or kind is list else _parts(sample):
         if isinstance(part, pil.Image):
@@ -69,7 +69,7 @@ def with_file(sample: Any, dataset: Any, index: int) -> Any:
 
 
 def _give_files(sample: Mapping[Any, Any], dataset: Any, index: int) -> None:
-    """Gives the images of a sample of a Hugging Face dataset their files, which it holds as bytes."""
+    """Marks the images in a sample of a Hugging Face dataset with their files, which it stores as bytes."""
     pil = sys.modules["PIL.Image"]
     images = {
         name: part
@@ -83,7 +83,7 @@ def _give_files(sample: Mapping[Any, Any], dataset: Any, index: int) -> None:
         encoded = _encoded_columns(dataset)
         row = {} if encoded is None else encoded[index]
         files = {name: row[name]["bytes"] for name in images if row.get(name)}
-    except Exception:  # noqa: BLE001 - it is a hint, and the dataset may be of any make
+    except Exception:  # noqa: BLE001 - only a hint, and a dataset may raise anything
         return
     for name, data in files.items():
         if isinstance(data, bytes):
@@ -91,7 +91,7 @@ def _give_files(sample: Mapping[Any, Any], dataset: Any, index: int) -> None:
 
 
 def _encoded_columns(dataset: Any) -> Any:
-    """Returns the columns of images of a Hugging Face dataset as they are stored, None for all others."""
+    """Returns the image columns of a Hugging Face dataset without decoding; None for other datasets."""
     features = getattr(dataset, "features", None)
     if not isinstance(features, Mapping) or not hasattr(dataset, "cast_column"):
         return None
@@ -107,7 +107,7 @@ def _encoded_columns(dataset: Any) -> Any:
 
 
 def warn_of_transform(sample: Any, dataset: Any, index: int) -> None:
-    """Warns where a dataset of lossy images gives arrays or tensors, which take many times as many bytes."""
+    """Warns if a dataset of lossy images yields arrays or tensors, which take many times as many bytes."""
     kinds = {type(part).__module__.partition(".")[0] for part in _parts(sample)}
     if not kinds & {"torch", "numpy", "torchvision"} or "PIL" in kinds:
         return
@@ -115,23 +115,23 @@ def warn_of_transform(sample: Any, dataset: Any, index: int) -> None:
     if path is not None and path.lower().endswith(_LOSSY):
         warnings.warn(
             f"The images of {type(dataset).__name__} are published as the arrays that its transform or "
-            "loader makes of them, many times as large as their files. Export it without the transform, and "
-            "its files are published as they are; give the transform to the imported dataset",
+            "loader returns, many times as large as their files. Export the dataset without the transform to "
+            "publish its files as they are, and give the transform to the imported dataset",
             UserWarning,
             stacklevel=2,
         )
 
 
 def classes_of(dataset: Any) -> dict[str, int]:
-    """Returns the number of each class of a dataset by its name; empty where the dataset names none.
+    """Returns the class numbers of a dataset by class name; empty if its classes have no names.
 
     Args:
-        dataset: Any dataset; one of torchvision has ``class_to_idx`` or ``classes``, one of Hugging Face has
+        dataset: Any dataset. Those of torchvision have ``class_to_idx`` or ``classes``, those of Hugging Face
             a feature with names.
     """
     try:
         return _classes_of(dataset, 0)
-    except Exception:  # noqa: BLE001 - attributes of a dataset may be anything
+    except Exception:  # noqa: BLE001 - a dataset may raise anything
         return {}
 
 
@@ -156,7 +156,7 @@ def _classes_of(dataset: Any, depth: int) -> dict[str, int]:
     features = getattr(dataset, "features", None)
     if isinstance(features, Mapping):
         named = [names for f in features.values() if (names := getattr(f, "names", None))]
-        # Of several, none is the class of the sample.
+        # If there are several, none can be taken for the class of the sample.
         if len(named) == 1:
             return class_numbers(named[0])
     parts = getattr(dataset, "datasets", None)
@@ -168,7 +168,7 @@ def _classes_of(dataset: Any, depth: int) -> dict[str, int]:
 
 
 def _innermost(dataset: Any, index: int) -> tuple[Any, int]:
-    """Returns the dataset that a sample comes from, and its number there."""
+    """Returns the dataset that contains a sample, and the sample's index in that dataset."""
     data: Any = sys.modules.get("torch.utils.data")
     for _ in range(_DEPTH if data is not None else 0):
         if isinstance(dataset, data.Subset):

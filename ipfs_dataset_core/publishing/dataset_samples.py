@@ -1,4 +1,4 @@
-"""Iterates over the samples of the user's dataset, map-style or iterable, with a progress bar."""
+"""Iterates over the samples of a user's dataset, map-style or iterable, with a progress bar."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 _NOTHING = (
-    "the dataset has no samples, so nothing is published: has an iterator been used up, or a filter left "
-    "nothing? Pass allow_empty=True where an empty dataset is meant"
+    "the dataset has no samples, so nothing is published. Perhaps an iterator was exhausted, or a filter "
+    "removed every sample. Pass allow_empty=True to publish an empty dataset"
 )
 
 
@@ -33,18 +33,18 @@ def samples_of(
 ) -> Iterator[Any]:
     """Returns an iterator over the samples of a dataset, in order.
 
-    Exceptions of the dataset pass through, from Python 3.11 on with a note that names the sample, except for
-    an `IndexError` or `KeyError` at an index below its length, and `StopIteration`.
+    Exceptions of the dataset pass through, from Python 3.11 on with a note that names the sample. Exceptions
+    are `IndexError` and `KeyError` for an index below the length, and `StopIteration`, which become errors.
 
     Args:
-        dataset: A map-style dataset, whose indices are 0 to its length, or anything that can be iterated.
+        dataset: A map-style dataset, with indices from 0 to its length, or any iterable.
         progress: Whether to show a bar on standard error; None shows one if that is a terminal.
-        allow_empty: Whether a dataset may have no samples.
-        status: Returns what the bar shows beside the number of samples, whenever it is drawn.
+        allow_empty: Whether the dataset may be empty.
+        status: Returns text for the bar to show beside the number of samples; called whenever it is drawn.
 
     Raises:
-        ExportError: It is no dataset, or has fewer samples than its length; the former is raised here, the
-            latter by the iterator.
+        ExportError: It is not a dataset (raised by this function), or has fewer samples than its length
+            (raised by the iterator).
     """
     if (reason := _why_not(dataset)) is not None:
         raise ExportError(reason)
@@ -56,7 +56,7 @@ def samples_of(
         samples = _in_order(dataset, total)
     else:
         raise ExportError(
-            f"{dataset!r:.200} is no dataset: it needs __len__ and __getitem__, or __iter__"
+            f"{dataset!r:.200} is not a dataset: it needs __len__ and __getitem__, or __iter__"
         )
     show = sys.stderr.isatty() if progress is None else progress
     shown: Iterable[Any] = samples
@@ -68,7 +68,7 @@ def samples_of(
 
 
 class _Bar(tqdm):  # type: ignore[type-arg] # at run time it takes no parameter
-    """A progress bar with a text of the moment behind it, which costs nothing per sample."""
+    """A progress bar followed by a status text, which is computed only when the bar is drawn."""
 
     status: Callable[[], object] = str
 
@@ -78,7 +78,7 @@ class _Bar(tqdm):  # type: ignore[type-arg] # at run time it takes no parameter
 
 
 def can_be_read_again(dataset: Any) -> bool:
-    """Returns whether a dataset yields all samples once more after it was read; iterators do not."""
+    """Returns whether a dataset can be iterated more than once, unlike an iterator."""
     return not hasattr(dataset, "__next__")
 
 
@@ -112,14 +112,14 @@ def _in_order(dataset: Iterable[Any], total: int | None) -> Iterator[Any]:
     if total is not None and count < total:
         raise ExportError(
             f"{_name(dataset)} has the length {total}, but yielded {count} samples: correct its __len__, or "
-            "export iter(dataset) where that is all there is"
+            "export iter(dataset) if that is all of it"
         )
 
 
 def _note_sample(error: Exception, dataset: Any, index: int) -> None:
-    """Adds to an exception of a dataset which sample it is about, where Python has notes.
+    """Adds a note to an exception of a dataset that names the sample, if this Python supports notes.
 
-    How far the upload got is added by `publish`.
+    `publish` adds how far the upload got.
     """
     if sys.version_info >= (3, 11):
         error.add_note(
@@ -137,8 +137,8 @@ def _not_empty(samples: Iterable[Any]) -> Iterator[Any]:
         raise ExportError(_NOTHING)
 
 
-def _why_not(dataset: Any) -> str | None:  # noqa: PLR0911 - one for each kind of what is no dataset
-    """Returns why something is not exported though it can be iterated, None where nothing is against it."""
+def _why_not(dataset: Any) -> str | None:  # noqa: PLR0911 - one for each kind of object
+    """Returns why an iterable object should not be exported; None if there is no reason."""
     name = _name(dataset)
     if isinstance(dataset, (str, os.PathLike)):
         return (
@@ -148,13 +148,13 @@ def _why_not(dataset: Any) -> str | None:  # noqa: PLR0911 - one for each kind o
         )
     if isinstance(dataset, (bytes, bytearray, memoryview)):
         return (
-            f"a {name} is no dataset: its samples would be numbers, one a byte. Export it in a list, "
-            "[data], where it is a sample"
+            f"a {name} is not a dataset: its samples would be numbers, one per byte. Export it in a list, "
+            "[data], if it is one sample"
         )
     if isinstance(dataset, io.IOBase):
         return (
-            f"an open file ({name}) is no dataset: its samples would be its lines. Export list(file) where "
-            "that is meant, or [file.read()]"
+            f"an open file ({name}) is not a dataset: its samples would be its lines. Export list(file) if "
+            "you want the lines, or [file.read()]"
         )
     if isinstance(dataset, type):
         return f"{name} is a class: export an instance of it, {dataset.__name__}(…)"
@@ -162,26 +162,26 @@ def _why_not(dataset: Any) -> str | None:  # noqa: PLR0911 - one for each kind o
         return f"{dataset!r:.200} is a function: export what it returns, by calling it"
     if isinstance(dataset, Mapping) and list(dataset) != list(range(len(dataset))):
         return (
-            f"a {name} with the keys {_some(dataset)} is no dataset, whose samples have the numbers from 0 "
-            "on. Export list(x.values()) or list(x.items()); where it has a dataset for each split, export "
-            "each of them; where it is one sample, export [x]"
+            f"a {name} with the keys {_some(dataset)} is not a dataset, whose samples are numbered from 0. "
+            "Export list(x.values()) or list(x.items()); if it has a dataset for each split, export "
+            "each of them; if it is one sample, export [x]"
         )
     if isinstance(dataset, AbstractSet) and not _is_view(dataset):
         return f"a {name} has no order, and so no CID of its own: export sorted(x) or list(x)"
     if inspect.isgenerator(dataset) and inspect.getgeneratorstate(dataset) == inspect.GEN_CLOSED:
-        return f"the generator {dataset.__name__!r} is used up: make it anew for each export"
+        return f"the generator {dataset.__name__!r} is exhausted: create a new one for each export"
     if getattr(dataset, "ndim", None) == 0:
-        return f"a {name} without dimensions is no dataset: export it in a list, [x], as the one sample"
+        return f"a {name} without dimensions is not a dataset: export it in a list, [x], as a single sample"
     if _is_batching(dataset):
         return (
-            f"a {name} yields batches: export its dataset, loader.dataset, or iter(loader) where each batch "
-            "is meant to be a sample"
+            f"a {name} yields batches: export its dataset, loader.dataset, or iter(loader) if each batch "
+            "is to be a sample"
         )
     return None
 
 
 def _is_view(dataset: Any) -> bool:
-    """Returns whether it is the keys or items of a dict, which have an order."""
+    """Returns whether an object is the keys or items of a dict, which are ordered."""
     return isinstance(dataset, (type({}.keys()), type({}.items())))
 
 
@@ -195,23 +195,23 @@ def _is_batching(dataset: Any) -> bool:
 
 
 def _is_iterable_dataset(dataset: Any) -> bool:
-    """Returns whether it is torch's `IterableDataset`, which inherits a ``__getitem__`` that only raises."""
+    """Returns whether an object is torch's `IterableDataset`, whose ``__getitem__`` only raises."""
     data = sys.modules.get("torch.utils.data")
     return data is not None and isinstance(dataset, data.IterableDataset)
 
 
 def _length(dataset: Any) -> int | None:
-    """Returns the length, None if the dataset has no length.
+    """Returns the length of a dataset; None if it has none.
 
     Raises:
-        ExportError: It is negative, too large, or no integer.
+        ExportError: The length is negative, too large, or not an integer.
     """
     try:
         return len(dataset)
     except NotImplementedError:
         return None
     except TypeError as error:
-        # Iterable datasets raise it where only reading would tell.
+        # Iterable datasets raise it if the length is only known after reading.
         if hasattr(dataset, "__iter__") or not hasattr(dataset, "__len__"):
             return None
         raise ExportError(f"{_name(dataset)} has no usable length: {error}") from error

@@ -1,4 +1,4 @@
-"""Exports a PyTorch dataset to IPFS and imports it again: equal samples, no pickle."""
+"""Exports PyTorch datasets to IPFS and imports them again, with equal samples and without pickle."""
 
 from __future__ import annotations
 
@@ -51,38 +51,40 @@ log = logging.getLogger(__name__)
 
 
 class IPFSDatasetExporter:
-    """Publishes datasets and reads published ones.
+    """Publishes datasets and imports published ones.
 
     Samples may be tensors, numpy arrays, PIL images, text, bytes, numbers, bool, None, and tuples, lists
     and dicts of them.
 
     Args:
-        address: A node's RPC API, such as ``/ip4/127.0.0.1/tcp/5001``, or a folder or ``.car`` file; None
-            is the node that runs on this machine, else the embedded store.
-        profile: How files and directories become blocks, on which the CIDs depend; the name of an import
-            profile.
-        chunker: Where files are cut into leaves, on which the CIDs depend too. ``"samples"`` ends leaves
-            behind samples that are chosen by their content, so that a new version has most leaves in common
-            with the one before; ``"samples-262144"`` makes leaves of at most so many bytes, and the smaller
-            they are, the fewer bytes do scattered changes make new. ``"size-1048576"`` and ``"buzhash"`` give
-            the CIDs of ``ipfs add`` with such a ``--chunker``.
-        shard_bytes: How many bytes a shard may have; on average shards have six tenths of that, since they
-            end where the content determines it.
-        form: In which form to publish: the name of an exporter plugin, or an exporter. Datasets are
+        address: A node's RPC API, such as ``/ip4/127.0.0.1/tcp/5001``, or a folder or ``.car`` file. None
+            uses the node that runs on this machine, else the embedded store.
+        profile: Name of an import profile, which determines how files and directories become blocks, and
+            therefore their CIDs.
+        chunker: How files are split into leaves, which also affects the CIDs. ``"samples"`` ends leaves
+            after samples that are chosen by their content, so that versions of a dataset share most leaves;
+            ``"samples-262144"`` limits leaves to that many bytes. Smaller leaves mean that scattered changes
+            make fewer bytes new. ``"size-1048576"`` and ``"buzhash"`` give the CIDs of ``ipfs add`` with the
+            same ``--chunker``.
+        shard_bytes: Maximum number of bytes in a shard. Shards average six tenths of that, because the
+            content determines where they end.
+        form: The form to publish in: the name of an exporter plugin, or an exporter. Datasets are
             imported in any installed form.
-        codecs: How to encode values of further types: one codec, or several.
+        codecs: One or several codecs, for values of further types.
+        name: Name of the pins of exported datasets, as nodes and stores list them.
         name: What to call the pins of what is exported, as nodes and stores list them.
         progress: Whether to show a progress bar; None shows one on a terminal.
         allow_pickle: Pickle values that have no codec, and unpickle when importing. Unpickling runs
             whatever code the author of the dataset put into it.
-        keep_files: Publish images as the files that they come from, byte for byte and with their EXIF, where
-            those give the same images; False publishes the pixels alone, as PNG.
+        keep_files: Publish images as the files from which they were read, byte for byte and including EXIF,
+            if those files give the same images. False publishes only the pixels, as PNG.
         **options: See `Options`.
 
     Attributes:
-        uploaded: What the last export made, what of it was there already, and what was sent; it counts
-            while an export runs. ``str(exporter.uploaded)`` is such as "57.4 MB, 54.1 MB already there".
-        published_name: The IPNS name ``k51…`` that points to the last export, None if no key was given.
+        uploaded: Counts of the last export: the blocks that were made, already present, and sent. They are
+            updated while an export runs. ``str(exporter.uploaded)`` is such as "57.4 MB, 54.1 MB already
+            there".
+        published_name: The IPNS name ``k51…`` that points to the last export; None if no key was given.
 
     Raises:
         AddressError: There is no such profile or chunker, or `address` is neither text nor a path.
@@ -125,7 +127,7 @@ class IPFSDatasetExporter:
         )
 
     def __repr__(self) -> str:
-        """Returns where it publishes, without secrets."""
+        """Returns the type and the address without secrets."""
         where = "the node of this machine, or its store" if self._address is None else self._address
         return f"<{type(self).__name__} to {redacted(where)}>"
 
@@ -141,27 +143,26 @@ class IPFSDatasetExporter:
     ) -> str:
         """Publishes a dataset, pins it, and returns its CID.
 
-        Only blocks that the node or store does not have are sent, so that an export that was interrupted
-        goes on where it was when it is run again, and that of a new version sends what has changed. A
-        ``.car`` file is always written as a whole.
+        Only blocks that the node or store lacks are sent. Repeating an interrupted export therefore resumes
+        it, and exporting a new version sends only the changes. A ``.car`` file is always written in full.
 
         Args:
-            dataset: A map-style or iterable dataset, or any ordered iterable of samples; those of an array or
-                tensor are its parts along the first dimension.
-            name: What to call its pin; None is the exporter's own name.
-            card: What the dataset is: a `DatasetCard`, or the path of a ``README.md`` whose header is YAML.
-                It is kept with the dataset and shown on its page.
-            ipns: A key, as the node calls it, whose IPNS name is to point to this dataset from now on; see
-                `published_name`.
-            create_key: Whether the node makes that key where it has none of that name.
-            allow_empty: Whether to publish a dataset that has no samples. By default that is an error, for
+            dataset: A map-style or iterable dataset, or any ordered iterable of samples. An array or tensor
+                is split along its first dimension.
+            name: Name of the pin; by default the exporter's own name.
+            card: Describes the dataset: a `DatasetCard`, or the path of a ``README.md`` with a YAML header.
+                It is stored with the dataset and shown on its page.
+            ipns: Name of a key of the node. The IPNS name of that key is updated to point to this dataset;
+                see `published_name`.
+            create_key: Whether the node creates the key if it has none of that name.
+            allow_empty: Whether to publish a dataset without samples. By default that is an error, because
                 it may be an exhausted iterator.
 
         Raises:
-            ExportError: It is no dataset (a path, a dict, a set, a DataLoader…), has no samples or fewer
-                than its length, or a sample has a part that cannot be exported; the message names it.
-            TransportError: The node or store did not take the blocks, or has no such key.
-            FormatError: The README that is given as the card has none, or an unknown licence.
+            ExportError: `dataset` is not a dataset (but a path, a dict, a set, a DataLoader…), has no samples
+                or fewer than its length, or part of a sample cannot be exported; the message names that part.
+            TransportError: The node or store did not accept the blocks, or has no such key.
+            FormatError: The README given as the card has no YAML header, or names an unknown licence.
         """
         _, exporter = named_exporter(self._form, self._described(dataset, card))
         self.uploaded = count = UploadCount()
@@ -193,33 +194,33 @@ class IPFSDatasetExporter:
     ) -> dict[str, Any]:
         """Publishes one part of a dataset, pins it, and returns its record, which `assemble` takes.
 
-        The parts of a dataset may be exported by any number of processes and machines, to one node or each
-        to another. The same samples give the same record, so that a part whose export was interrupted is
-        just exported again.
+        The parts of a dataset may be exported by any number of processes and machines, to the same node or to
+        different nodes. The same samples give the same record, so an interrupted part can simply be exported
+        again.
 
         Args:
-            samples: The samples of the part, as `export_to_ipfs` takes a dataset; there may be none.
+            samples: The samples of the part, in any form that `export_to_ipfs` accepts; may be empty.
             part: The number of the part. Parts are numbered from 0, in the order of their samples.
-            ledger: A file of JSON lines with the records of finished parts. Where it has this part, that
-                record is returned, and no sample is read; else the record is added when the part is
+            ledger: A file of JSON lines with the records of finished parts. If it contains this part, that
+                record is returned without reading any sample; otherwise the record is added once the part is
                 pinned.
-            upload: Whether to store and pin anything. Without it, the record is the same: the CIDs of the
-                shards are known before they are uploaded. The ledger is left alone then.
+            upload: Whether to store and pin the part. If False, the record is the same, because the CIDs of
+                the shards do not depend on the upload, but nothing is added to the ledger.
 
         Returns:
-            A small JSON object: the number and the root of the part, its form and profile, samples, bytes,
-            schema, for each shard and its index the CID, the bytes and the bytes of all blocks, and what the
-            page of the dataset shows of the part.
+            A small JSON object: the number and root of the part, its form and profile, the number of samples
+            and bytes, the schema, the CID and sizes of each shard and index, and the part's contribution to
+            the page of the dataset.
 
         Raises:
-            ExportError: A sample cannot be exported, the form is not written in parts, or the ledger has
+            ExportError: A sample cannot be exported, the form does not support parts, or the ledger contains
                 the part with another form or profile.
             FormatError: The ledger is damaged.
-            TransportError: The node or store did not take the blocks.
-            ValueError: The number is negative, or larger than 2^32.
+            TransportError: The node or store did not accept the blocks.
+            ValueError: The number is negative, or not below 2^32.
         """
         if isinstance(part, bool) or not 0 <= operator.index(part) < MAX_PARTS:
-            raise ValueError(f"part is a number from 0 to {MAX_PARTS - 1}, not {part!r}")
+            raise ValueError(f"part must be a number from 0 to {MAX_PARTS - 1}, not {part!r}")
         part = operator.index(part)
         finished = None if ledger is None or not upload else Ledger(ledger)
         name, exporter = named_exporter(self._form, self._described(samples, None))
@@ -260,29 +261,30 @@ class IPFSDatasetExporter:
         mixed: bool = False,
         allow_empty: bool = False,
     ) -> str:
-        """Publishes the dataset that exported parts make, and returns its CID.
+        """Publishes the dataset that consists of exported parts, and returns its CID.
 
-        Only directories, the manifest and the metadata are made and stored: no byte of a shard is read or
-        moved, and the nodes that have the shards need not be reached.
+        Only directories, the manifest and the metadata are written. No bytes of shards are read or moved, and
+        the nodes that store the shards need not be reachable.
 
         Args:
             parts: The records that `export_part` returned, in any order, or the path of a ledger, or a list
                 of records and ledgers.
-            name: What to call its pin; None is the exporter's own name.
-            card: What the dataset is, as `export_to_ipfs` takes it.
-            pin: ``"recursive"`` pins all of the dataset, where this node or store has, or can fetch, every
-                shard; ``"direct"`` pins the blocks that are made here and none of the shards, which the
-                nodes of the parts have pinned; None pins nothing.
-            mixed: Whether the samples of different parts may differ in how they are made of values. By
-                default that is an error, for the parts may be of different datasets.
-            allow_empty: Whether to publish a dataset that has no samples.
+            name: Name of the pin; by default the exporter's own name.
+            card: Describes the dataset; see `export_to_ipfs`.
+            pin: ``"recursive"`` pins the whole dataset, which requires that this node or store has, or can
+                fetch, every shard; ``"direct"`` pins only the blocks written here, if other nodes have pinned
+                the shards; None pins nothing.
+            mixed: Whether parts may have samples of different structure. By default that is an error, because
+                the parts may belong to different datasets.
+            allow_empty: Whether to publish a dataset without samples.
 
         Raises:
             ExportError: Parts are missing, given twice, or do not belong together; or there are no samples.
-            FormatError: A record or a ledger is damaged; or the README that is given as the card has none, or
-                an unknown licence.
+            FormatError: A record or a ledger is damaged; or the README given as the card has no YAML header,
+                or names an unknown licence.
             OSError: A ledger cannot be read.
-            TransportError: The node or store did not take the blocks, or lacks what should be pinned.
+            TransportError: The node or store did not accept the blocks, or lacks blocks that are to be
+                pinned.
         """
         form, exporter = named_exporter(self._form, self._described(None, card))
         records = read_parts(parts, self._settings(form))
@@ -307,7 +309,7 @@ class IPFSDatasetExporter:
                 ) from error
 
     def _settings(self, form: str) -> dict[str, str | None]:
-        """Returns what has to be the same for all parts of a dataset."""
+        """Returns the settings that must be equal in all parts of a dataset."""
         return {"form": form, "profile": self._profile.name, "chunker": self._profile.chunker_name}
 
     def _publish(
@@ -322,7 +324,7 @@ class IPFSDatasetExporter:
         again: Callable[[], Iterable[Any]] | None = None,
         pin: Pin = "recursive",
     ) -> CID:
-        """Stores and pins what a function writes at the address of this exporter, as `publish` does."""
+        """Stores and pins the files written by a function, at the address of this exporter; see `publish`."""
         self.published_name = None
         with closing(connect_for_writing(self._address, self._options)) as transport:
             try:
@@ -345,7 +347,7 @@ class IPFSDatasetExporter:
                     log.info("The name %s points to %s", self.published_name, root)
             except TransportError as error:
                 hint = mistaken_port(transport.name)
-                # Errors of the user's own dataset, which may read from other sources, pass unchanged.
+                # Errors of the user's dataset, which may read from other sources, pass through unchanged.
                 if hint is None or not str(error).startswith(transport.name):
                     raise
                 raise with_advice(error, hint) from error
@@ -354,7 +356,7 @@ class IPFSDatasetExporter:
     def _described(
         self, dataset: Any, card: DatasetCard | str | os.PathLike[str] | None
     ) -> ExporterOptions:
-        """Returns the options of an exporter that publishes a dataset, with its card and names of classes."""
+        """Returns options for an exporter, with the card and the class names of a dataset."""
         given = as_card(card)
         own = given.classes if given is not None else ()
         classes = class_numbers(own) if own else classes_of(dataset)
@@ -367,18 +369,18 @@ class IPFSDatasetExporter:
         transform: Callable[[Any], Any] | None = None,
         target_transform: Callable[[Any], Any] | None = None,
     ) -> ImportedDataset:
-        """Returns a published dataset.
+        """Opens a published dataset.
 
         Args:
-            url: Any form of URL of an object in IPFS, as `IPFSObject` takes it.
-            transform: Applied to each sample as it is read, in the process that reads it: to the first part
-                of a tuple, to all of any other sample.
+            url: Any form of URL that `IPFSObject` accepts.
+            transform: Applied to each sample when it is read, in the process that reads it: to the first part
+                of a tuple, or to the whole of any other sample.
             target_transform: Applied to the second part of samples that are tuples.
 
         Raises:
             AddressError: The URL cannot be used.
-            FormatError: The object is not a published dataset, or damaged.
-            TransportError: The sources did not deliver.
+            FormatError: The object is not a published dataset, or is damaged.
+            TransportError: No source delivered the object.
         """
         with short_traceback:
             connections = connections_to_published(self._address, self._options, url)

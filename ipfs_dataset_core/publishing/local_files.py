@@ -1,4 +1,4 @@
-"""Publishes files and folders of this machine as they are, as a node's ``add`` does."""
+"""Publishes files and folders of this machine as they are, like a node's ``add``."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ _PIECE_BYTES = 1 << 20
 
 @attrs.frozen
 class PublishedFiles:
-    """What `publish_path` published.
+    """The result of `publish_path`.
 
     Attributes:
         cid: The root.
-        uploaded: What was made, what of it was there already, and what was sent.
-        published_name: The IPNS name ``k51…`` that points to them, None if no key was given.
+        uploaded: Counts of the blocks that were made, already present, and sent.
+        published_name: The IPNS name ``k51…`` that points to the root; None if no key was given.
     """
 
     cid: str
@@ -67,23 +67,24 @@ def publish_path(
     create_key: bool = False,
     **options: Unpack[OptionArguments],
 ) -> PublishedFiles:
-    """Publishes a file or folder as it is and pins it; only blocks that are not stored yet are sent.
+    """Publishes a file or folder as it is and pins it, sending only blocks that are not stored yet.
 
     Args:
         path: The file or folder.
         address: Where to publish, as for `IPFSDatasetExporter`.
-        profile: How files are cut into blocks, on which the CID depends.
-        hidden: Whether files of folders whose names start with a dot are published as well.
-        name: What to call the pin.
-        progress: Called with the number of bytes that were read of files since the last call.
-        ipns: A key, as the node calls it, whose IPNS name is to point to them from now on.
-        create_key: Whether the node makes that key where it has none of that name.
-        **options: Fields of `Options`.
+        profile: Name of an import profile, which determines how files are split into blocks, and therefore
+            the CID.
+        hidden: Whether to include files in folders whose names start with a dot.
+        name: Name of the pin.
+        progress: Called with the number of bytes read from files since the last call.
+        ipns: Name of a key of the node; the IPNS name of that key is updated to point to the root.
+        create_key: Whether the node creates the key if it has none of that name.
+        **options: See `Options`.
 
     Raises:
-        AddressError: The path is neither a file, a folder nor a symlink, or the address cannot be written.
+        AddressError: The path is neither a file, a folder nor a symlink, or the address is not writable.
         ExportError: A file cannot be read.
-        TransportError: The node or store did not take the blocks, or has no such key.
+        TransportError: The node or store did not accept the blocks, or has no such key.
     """
     how, chosen, place = get_profile(profile), Options.from_arguments(options), Path(path)
     count = UploadCount()
@@ -122,18 +123,18 @@ def build_path(
     hidden: bool = False,
     progress: Callable[[int], object] | None = None,
 ) -> Built:
-    """Returns what a path of this machine becomes.
+    """Splits a path of this machine into blocks.
 
     Args:
         path: A file, folder or symlink.
-        profile: How files are cut into blocks.
+        profile: The import profile.
         emit: Called with each block.
-        hidden: Whether files of folders whose names start with a dot count.
-        progress: Called with the number of bytes of files that were read since it was last called.
+        hidden: Whether to include files in folders whose names start with a dot.
+        progress: Called with the number of bytes read from files since the last call.
 
     Raises:
         AddressError: The path is neither a file, a folder nor a symlink.
-        ExportError: It cannot be read, or has more than `MAX_DEPTH` folders inside each other.
+        ExportError: It cannot be read, or its folders are nested more than `MAX_DEPTH` deep.
     """
     return _build_path(path, profile, emit, hidden=hidden, progress=progress, depth=0)
 
@@ -148,7 +149,7 @@ def _build_path(
     depth: int,
 ) -> Built:
     if depth > MAX_DEPTH:
-        raise ExportError(f"{str(path)[:200]!r}… lies more than {MAX_DEPTH} folders deep")
+        raise ExportError(f"{str(path)[:200]!r}… is more than {MAX_DEPTH} folders deep")
     try:
         mode = _mode_of(path)
         if stat.S_ISLNK(mode):
@@ -174,7 +175,7 @@ def _build_path(
 
 
 def _mode_of(path: Path) -> int:
-    """Returns what stands at a path, 0 where nothing does; with one call of the system for a file."""
+    """Returns the mode of the file at a path; 0 if there is none. Takes one system call for a file."""
     try:
         return path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -182,7 +183,7 @@ def _mode_of(path: Path) -> int:
 
 
 def path_bytes(path: Path, *, hidden: bool = False) -> int:
-    """Returns how many bytes the files of a path have, for a progress bar; what cannot be read counts 0."""
+    """Returns the total size of the files below a path, for a progress bar; unreadable ones count as 0."""
     if path.is_symlink():
         return 0
     if path.is_file():

@@ -30,17 +30,17 @@ def publish_name(
     create_key: bool = False,
     **options: Unpack[OptionArguments],
 ) -> str:
-    """Publishes that an IPNS name points to a CID; returns the name, ``k51…``.
+    """Points an IPNS name to a CID; returns the name, ``k51…``.
 
     Args:
-        cid: What the name is to point to: a CID, or a URL such as ``ipfs://CID``.
-        key: The name that the key has at the node; ``"self"`` is the node's own.
+        cid: The target: a CID, or a URL such as ``ipfs://CID``.
+        key: Name of the key at the node; ``"self"`` is the node's own key.
         address: A node's RPC API; None is the node that runs on this machine.
-        create_key: Whether the node makes the key where it has none of that name.
+        create_key: Whether the node creates the key if it has none of that name.
         **options: See `Options`.
 
     Raises:
-        AddressError: The CID cannot be used, or the address is no node.
+        AddressError: The CID cannot be used, or the address is not a node.
         ObjectNotFoundError: The node has no such key.
         TransportError: The node did not answer, or refused.
     """
@@ -57,8 +57,8 @@ def find_key(transport: Transport, key: str, *, create: bool) -> str:
 
     Args:
         transport: The node.
-        key: The name that the key has at the node.
-        create: Whether the node makes the key where it has none of that name.
+        key: Name of the key at the node.
+        create: Whether the node creates the key if it has none of that name.
 
     Raises:
         AddressError: The transport has no keys.
@@ -69,13 +69,13 @@ def find_key(transport: Transport, key: str, *, create: bool) -> str:
         return transport.name_of_key(key, create=create)
     except NotImplementedError:
         raise AddressError(
-            f"{transport.name} has no keys, so no name can be published there: give the API of a node, such "
+            f"{transport.name} has no keys, so it cannot publish names: give the API of a node, such "
             "as /ip4/127.0.0.1/tcp/5001"
         ) from None
 
 
 def publish_new_version(transport: Transport, root: CID, key: str) -> str:
-    """Points a key's name to data that were just published; an error states that the data are published.
+    """Points a key's name to data that was just published; an error says that the data is published.
 
     Raises:
         TransportError: The name could not be published.
@@ -85,6 +85,6 @@ def publish_new_version(transport: Transport, root: CID, key: str) -> str:
     except TransportError as error:
         raise with_advice(
             error,
-            f"{root} is published and pinned, only the name of the key {key!r} does not point to it yet: "
+            f"{root} is published and pinned, but the name of the key {key!r} does not point to it yet: "
             f"publish_name({str(root)!r}, {key!r}) tries that again",
         ) from error

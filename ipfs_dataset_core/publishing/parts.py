@@ -1,7 +1,7 @@
-"""Parts of a dataset that are exported by themselves: the record of each, and a ledger of those finished.
+"""Records of dataset parts that were exported separately, and a ledger of finished parts.
 
-A record is a JSON object. The fields that all forms have are made and checked here; an exporter adds those
-from which it puts the parts together. Records come back from other machines, so they may be anything.
+A record is a JSON object. The fields common to all forms are written and checked here; an exporter adds the
+fields from which it assembles the dataset. Records come from other machines, so any value is possible.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 
 IDENTIFIER = "ipfs-dataset-part"
 MAX_PARTS = 1 << 32
-# How many numbers of missing parts a message names.
+# Maximum number of missing parts named in a message.
 _NAMED = 10
 
-# What `IPFSDatasetExporter.assemble` takes.
+# The argument of `IPFSDatasetExporter.assemble`.
 Parts = Iterable["Mapping[str, Any] | str | os.PathLike[str]"] | str | os.PathLike[str]
 
 
@@ -38,30 +38,32 @@ def make_record(
     """Returns the record of a part.
 
     Args:
-        part: Its number.
-        root: The directory with its files.
-        content: What its exporter recorded, which `Exporter.assemble` needs.
-        settings: What has to be the same for all parts of a dataset: the form and what CIDs depend on.
+        part: Number of the part.
+        root: CID of the directory that contains its files.
+        content: Fields recorded by the exporter, for `Exporter.assemble`.
+        settings: Settings that must be equal in all parts of a dataset: the form, and all that affects CIDs.
     """
     return {"identifier": IDENTIFIER, "part": part, "root": str(root), **settings, **content}
 
 
 def read_parts(parts: Parts, settings: Mapping[str, str | None]) -> list[Mapping[str, Any]]:
-    """Returns the records of all parts of a dataset, in the order of their numbers.
+    """Returns the records of all parts of a dataset, sorted by their numbers.
 
     Args:
         parts: Records, ledgers, or both; or one ledger.
-        settings: What they have to agree with.
+        settings: The settings that they must have.
 
     Raises:
-        ExportError: A part is missing, is there twice, or was exported with other settings.
-        FormatError: Something is no record of a part.
+        ExportError: A part is missing, occurs twice, or was exported with other settings.
+        FormatError: An item is not the record of a part.
         OSError: A ledger cannot be read.
     """
     if isinstance(parts, (str, os.PathLike)):
         parts = [parts]
     elif isinstance(parts, Mapping):
-        raise ExportError("The parts of a dataset are a list of what export_part returned, not one")
+        raise ExportError(
+            "Give a list of the records that export_part returned, not a single record"
+        )
     found: dict[int, Mapping[str, Any]] = {}
     for given in parts:
         records = Ledger(given).records() if isinstance(given, (str, os.PathLike)) else [given]
@@ -69,37 +71,37 @@ def read_parts(parts: Parts, settings: Mapping[str, str | None]) -> list[Mapping
             number = check_record(record, settings, "The record of a part")
             if number in found:
                 raise ExportError(
-                    f"Part {number} is there twice, with the roots {found[number]['root']} and "
+                    f"Part {number} occurs twice, with the roots {found[number]['root']} and "
                     f"{record['root']}: give each part once"
                 )
             found[number] = record
     last = max(found, default=-1)
     missing = last + 1 - len(found)
     if missing:
-        # The numbers may be anything up to MAX_PARTS, so the missing ones are not listed as a whole.
+        # Numbers may be anything up to MAX_PARTS, so the missing ones are not enumerated in full.
         absent = (str(number) for number in range(last) if number not in found)
         some = ", ".join(islice(absent, _NAMED)) + (", …" if missing > _NAMED else "")
         raise ExportError(
             f"{missing} of the parts 0 to {last} are missing: {some}. Parts are numbered from 0; "
-            "export those that are missing, without samples where there are none"
+            "export the missing ones, with an empty list if they have no samples"
         )
     return [found[number] for number in sorted(found)]
 
 
 def check_record(record: Any, settings: Mapping[str, str | None], what: str) -> int:
-    """Checks what is common to all forms in the record of a part, and returns the part's number.
+    """Checks the fields that the record of a part has in every form; returns the part's number.
 
     Args:
         record: The value to check.
-        settings: The values that the record has to have.
+        settings: The settings that the record must have.
         what: The name of the record in messages.
 
     Raises:
         ExportError: The part was exported with other settings.
-        FormatError: It is no record of a part.
+        FormatError: The value is not the record of a part.
     """
     if not isinstance(record, Mapping) or record.get("identifier") != IDENTIFIER:
-        raise FormatError(f"{what} is {shown(record)}, which is not what export_part returned")
+        raise FormatError(f"{what} is {shown(record)}, not a record returned by export_part")
     number = record.get("part")
     if type(number) is not int or not 0 <= number < MAX_PARTS:
         raise FormatError(f"{what} has the number {shown(number)}: parts are numbered from 0")
@@ -109,13 +111,13 @@ def check_record(record: Any, settings: Mapping[str, str | None], what: str) -> 
         if record.get(name) != value:
             raise ExportError(
                 f"Part {number} was exported with {name}={shown(record.get(name))}, and this exporter has "
-                f"{shown(value)}: export all parts and put them together with the same options"
+                f"{shown(value)}: export and assemble all parts with the same options"
             )
     return number
 
 
 def shown(value: Any) -> str:
-    """Returns the beginning of a value for a message, however large and nested it is."""
+    """Returns the beginning of a value for a message, however large or nested the value is."""
     return _SHORT.repr(value)
 
 
@@ -125,10 +127,10 @@ _SHORT.maxlevel = 2
 
 
 class Ledger:
-    """A file of JSON lines with the records of parts that are finished. Several processes may add to it.
+    """A file of JSON lines with the records of finished parts. Several processes may append to it.
 
     Args:
-        path: The file; it need not exist.
+        path: The file; it need not exist yet.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -137,10 +139,10 @@ class Ledger:
     def records(self) -> list[Any]:
         """Returns the records, each once.
 
-        A line that is cut off, because its writer was killed, is left out: its part counts as missing.
+        A line that is cut off, because its writer was killed, is skipped, so its part counts as missing.
 
         Raises:
-            FormatError: A line is JSON, but no record of a part.
+            FormatError: A line is JSON, but not the record of a part.
             OSError: The file cannot be read.
         """
         records: dict[str, dict[str, Any]] = {}
@@ -151,19 +153,21 @@ class Ledger:
                     record = parse_json(line.decode())
                 except (ValueError, RecursionError) as error:
                     if line.strip():
-                        log.warning("%s is left out, for it is cut off or damaged: %s", what, error)
+                        log.warning(
+                            "%s is skipped, because it is cut off or damaged: %s", what, error
+                        )
                     continue
                 check_record(record, {}, what)
                 records[json.dumps(record, sort_keys=True)] = record
         return list(records.values())
 
     def find(self, part: int, settings: Mapping[str, str | None]) -> dict[str, Any] | None:
-        """Returns the record of a part, None where it is not finished.
+        """Returns the record of a part; None if it is not finished.
 
         Raises:
-            ExportError: It was exported with other settings.
+            ExportError: The part was exported with other settings.
             FormatError: The ledger is damaged.
-            OSError: It cannot be read.
+            OSError: The ledger cannot be read.
         """
         if not self.path.exists():
             return None
@@ -174,14 +178,14 @@ class Ledger:
         return None
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Adds a record and syncs the file, so that the record survives a power cut.
+        """Appends a record and syncs the file, so that the record survives a power failure.
 
         Raises:
             OSError: The file cannot be written.
         """
         line = json.dumps(record, separators=(",", ":"), allow_nan=False)
-        # One write to the end of the file: lines of several processes do not mix. The first newline ends a
-        # line that a killed process left unfinished; empty lines are skipped.
+        # A single write to the end of the file, so that lines of several processes do not mix. The leading
+        # newline ends a line that a killed process left unfinished; empty lines are skipped.
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             data = f"\n{line}\n".encode() if os.fstat(descriptor).st_size else f"{line}\n".encode()

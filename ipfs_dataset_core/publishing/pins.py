@@ -1,4 +1,4 @@
-"""What a node or an embedded store keeps: its pins, and the clean-up of what none of them needs."""
+"""Lists, adds and removes pins of nodes and stores, and removes blocks that no pin needs from a store."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.options import OptionArguments
     from ipfs_dataset_core.toolkit.data_folders import CleanedStore
 
-# Of more blocks that are pinned one by one, each counts as a root: a request for each takes too long.
+# With more directly pinned blocks than this, each counts as a root: one request each takes too long.
 _MAX_LOOKED_AT = 10_000
 
 
 def list_pins(
     address: str | os.PathLike[str] | None = None, **options: Unpack[OptionArguments]
 ) -> list[Pin]:
-    """Returns the pins that a node, a store or a pinning service has, by name and CID.
+    """Returns the pins of a node, a store or a pinning service, sorted by name and CID.
 
-    Blocks that are pinned one by one, as by ``assemble(pin="direct")``, are one pin of the kind ``"direct"``
-    for each root.
+    Blocks that are pinned one by one, as by ``assemble(pin="direct")``, are listed as one pin of kind
+    ``"direct"`` per root.
 
     Args:
         address: A node's RPC API, the folder of an embedded store, or ``pinning+https://service/path``, whose
@@ -57,7 +57,7 @@ def list_pins(
         **options: See `Options`.
 
     Raises:
-        AddressError: The address has no pins.
+        AddressError: The address does not support pins.
         TransportError: The node did not answer, or refused.
     """
     with _pinning(address, Options.from_arguments(options)) as transport:
@@ -77,16 +77,16 @@ def add_pin(
     node: str | os.PathLike[str] | None = None,
     **options: Unpack[OptionArguments],
 ) -> Pin:
-    """Pins a whole DAG; a node or service gets what it lacks from the network.
+    """Pins a whole DAG; a node or service fetches the blocks that it lacks from the network.
 
-    Waits for a pinning service until the `deadline`; the service may complete the pin later.
+    Waits for a pinning service until `deadline`; the service may complete the pin later.
 
     Args:
         cid: The root: a CID, or a URL such as ``ipfs://CID``.
         address: As for `list_pins`.
-        name: What to call the pin. Pinning again renames it.
-        node: For a pinning service: the API of a node that has the data. The service receives its addresses,
-            and the node connects to the service.
+        name: Name of the pin. Pinning again renames it.
+        node: For a pinning service, the API of a node that has the data. The service receives the node's
+            addresses, and the node connects to the service.
         **options: See `Options`.
 
     Raises:
@@ -101,7 +101,9 @@ def add_pin(
         how = pin_arguments(transport, name=name, fetch=True)
         if node is not None:
             if "node" not in inspect.signature(transport.pin).parameters:
-                raise AddressError(f"{transport.name} is no pinning service, which node= is for")
+                raise AddressError(
+                    f"{transport.name} is not a pinning service: node= cannot be used with it"
+                )
             # Credentials of the service must not be sent to the node.
             plain = attrs.evolve(chosen, auth=None, headers={})
             how["node"] = stack.enter_context(closing(connect(str(node), plain)))
@@ -116,7 +118,8 @@ def remove_pin(
 ) -> None:
     """Removes a pin; the blocks stay until the node collects garbage, or `clean_store` removes them.
 
-    Of a root whose blocks are pinned one by one, the pins of those are removed that no other such root has.
+    For a root whose blocks are pinned one by one, this removes their pins, except those that another such
+    root needs.
 
     Args:
         cid: The root: a CID, or a URL such as ``ipfs://CID``.
@@ -125,12 +128,12 @@ def remove_pin(
 
     Raises:
         AddressError: The CID or the address cannot be used.
-        ObjectNotFoundError: It is not pinned.
+        ObjectNotFoundError: The root is not pinned.
         TransportError: The node did not answer, or refused.
     """
     root = parse_root(cid)
     with _pinning(address, Options.from_arguments(options)) as transport:
-        # First, for Kubo would remove the pin of the root alone.
+        # Checked first, because Kubo would remove the pin of the root alone.
         found = _direct(transport)
         own = next((cid for cid in found if cid.to_v1() == root.to_v1()), None)
         if own is None:
@@ -145,27 +148,29 @@ def remove_pin(
 def clean_store(
     path: str | os.PathLike[str] | None = None, *, dry_run: bool = False
 ) -> CleanedStore:
-    """Removes from an embedded store the blocks that no pin needs, and temporary files of killed writers.
+    """Removes the blocks that no pin needs, and temporary files of killed writers, from an embedded store.
 
-    It may run at any time: while something is being published to the store it removes nothing and raises an
-    error, and what is published during a clean-up waits for its end. A clean-up that is killed leaves a
-    store that is complete, and is done again.
+    It may run at any time. While something is being published to the store, it removes nothing and raises an
+    error; anything published during a clean-up waits for its end. A clean-up that is killed leaves the store
+    complete and can be repeated.
 
     Args:
         path: The folder of the store; None is the default one.
-        dry_run: Whether to only count.
+        dry_run: Count the blocks without removing them.
 
     Raises:
         AddressError: There is no store.
         TransportError: Something is being published to it (``retryable``), or it cannot be changed.
-        FormatError: What a pin needs is not known, because a block is missing or damaged.
+        FormatError: A block of a pinned DAG is missing or damaged, so the blocks that it needs are unknown.
     """
     given = given_address(path)
     folder = default_store() if given is None else file_path(given)
     try:
         return StoreFolder(folder).clean(dry_run=dry_run)
     except FileNotFoundError as error:
-        raise AddressError(f"{str(folder)!r} is no store: nothing was published there") from error
+        raise AddressError(
+            f"{str(folder)!r} is not a store: nothing was published there"
+        ) from error
     except OSError as error:
         if isinstance(error, TransportError):
             raise
@@ -173,9 +178,9 @@ def clean_store(
 
 
 def _direct(transport: Transport) -> dict[CID, list[CID]]:
-    """Returns the blocks that are pinned one by one, by the roots that lead to them.
+    """Returns the directly pinned blocks, by the roots that lead to them.
 
-    A root is one that no other of these blocks links to.
+    A root is a directly pinned block to which none of the others links.
     """
     try:
         pinned = {cid.multihash: cid for cid in transport.pinned_blocks()}
@@ -185,7 +190,7 @@ def _direct(transport: Transport) -> dict[CID, list[CID]]:
     left = _MAX_LOOKED_AT
     for multihash, cid in pinned.items():
         found: Sequence[CID] = ()
-        # Other programs pin blocks, too, of any codec.
+        # Other programs also pin blocks, of any codec.
         with suppress(IPFSDatasetError):
             if cid.codec != RAW and left > 0:
                 left -= 1
@@ -229,14 +234,16 @@ def _pinning(address: str | os.PathLike[str] | None, options: Options) -> Iterat
 
 
 def parse_root(cid: str | CID) -> CID:
-    """Returns the CID that a user gave, as such or in any form of URL.
+    """Returns the root named by a CID or by any form of URL.
 
     Raises:
-        AddressError: It is no CID, or has a path, or is an IPNS name.
+        AddressError: It is not a CID, has a path, or is an IPNS name.
     """
     if isinstance(cid, CID):
         return cid
     url = parse_object_url(cid)
     if url.namespace != "ipfs" or url.path:
-        raise AddressError(f"{cid!r} names no root: a pin is of a CID, without a path or a name")
+        raise AddressError(
+            f"{cid!r} is not a root: give a CID without a path, and not an IPNS name"
+        )
     return CID.parse(url.root)

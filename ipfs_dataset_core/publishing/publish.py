@@ -44,30 +44,34 @@ def publish(
     again: Callable[[], Iterable[Any]] | None = None,
     pin: Pin = "recursive",
 ) -> CID:
-    """Stores and pins what a function writes of samples; returns the CID of the published directory.
+    """Stores and pins the files that a function writes from samples; returns the CID of their directory.
 
-    Only blocks that the transport lacks are sent. The pin at the end fails unless all blocks are there, so
-    that a store which removes blocks in the meantime leads to another upload or to an error, never to a
-    dataset with holes.
+    Only blocks that the transport lacks are sent. The final pin fails unless all blocks are present, so if a
+    store removes blocks in the meantime, they are uploaded again or an error is raised; a dataset is never
+    published incomplete.
 
     Args:
-        write: Writes the samples into a directory, as `Exporter.export` does; called again where blocks were
+        write: Writes the samples into a directory, as `Exporter.export` does; called again if blocks were
             lost.
-        samples: What to publish.
+        samples: The samples to publish.
         transport: Stores the blocks.
         profile: How files and directories become blocks.
-        retries: How often a request that may succeed later is tried again.
-        deadline: Seconds in all for one batch of blocks, over all tries.
-        name: What to call the pin, where the transport has names of pins.
+        retries: How often a request that failed temporarily is repeated.
+        deadline: Seconds for one batch of blocks, including retries.
+        name: Name of the pin, if the transport supports names.
+        count: Counts the blocks while they are made and sent.
+        again: Returns the samples once more, in case blocks were lost; None if they cannot be read twice.
+        pin: ``"recursive"`` pins everything below the root; ``"direct"`` pins the blocks that were written,
+            but not the blocks to which these link; None pins nothing.
         count: Counts the blocks while they are made and sent.
         again: Returns the samples once more, in case blocks were lost; None where they cannot be read twice.
         pin: What to pin: ``"recursive"`` everything under the root; ``"direct"`` the blocks that were
             written, and not what these link to; None nothing.
 
     Raises:
-        AddressError: No pin can have this name.
+        AddressError: A pin cannot have this name.
         ExportError: A sample cannot be exported.
-        TransportError: The blocks could not be stored, or not be pinned.
+        TransportError: The blocks could not be stored or pinned.
     """
     check_pin_name(name)
     count = UploadCount() if count is None else count
@@ -82,7 +86,7 @@ def publish(
                 root = sink.finish()
                 upload.finish()
         except Exception as error:
-            # The message of an upload has it; this is of the dataset, or of a sample that cannot be exported.
+            # Upload errors already carry the advice; this is an error of the dataset, or of a sample.
             if error is not upload.error and count.bytes and sys.version_info >= (3, 11):
                 error.add_note(count.outlook("published", transport))
             raise
@@ -106,7 +110,7 @@ def publish(
 
 
 def _noting(emit: Callable[[CID, bytes], None], blocks: list[CID]) -> Callable[[CID, bytes], None]:
-    """Returns a function that notes the CIDs of blocks and passes the blocks on."""
+    """Returns a function that records the CIDs of blocks and passes the blocks on."""
 
     def noted(cid: CID, block: bytes) -> None:
         blocks.append(cid)
@@ -119,7 +123,7 @@ def _pin(transport: Transport, root: CID, blocks: list[CID], pin: Pin, name: str
     if pin == "recursive":
         transport.pin(root, **pin_arguments(transport, name=name))
     elif pin == "direct":
-        # The root, which comes last, first: it is the root of a `.car`.
+        # The root, which comes last, is pinned first: it is the root of a `.car`.
         try:
             transport.pin_blocks(list(dict.fromkeys(reversed(blocks))))
         except NotImplementedError:
@@ -129,13 +133,13 @@ def _pin(transport: Transport, root: CID, blocks: list[CID], pin: Pin, name: str
 
 
 class TreeSink(FileSink):
-    """A directory that is chunked, hashed and emitted while it is written, file by file, at bounded memory.
+    """A directory that is chunked, hashed and emitted while it is written, file by file, in bounded memory.
 
     Args:
         profile: The import profile.
-        emit: Receives each block with its CID.
-        hashing: Has one thread, which hashes leaves while the next ones are written; None hashes them at
-            once.
+        emit: Called with each block and its CID.
+        hashing: A single-threaded executor, which hashes leaves while the next ones are written; None hashes
+            them in the calling thread.
     """
 
     def __init__(
@@ -168,7 +172,7 @@ class TreeSink(FileSink):
     def sha256_of(self, path: str) -> str:
         self.built(path)
         if path not in self._digests:
-            raise ExportError(f"{path!r} was written elsewhere: its SHA-256 is not known")
+            raise ExportError(f"{path!r} was not written here: its SHA-256 is not known")
         return self._digests[path].hex()
 
     def built(self, path: str) -> Built:
@@ -183,7 +187,7 @@ class TreeSink(FileSink):
         self._built[path] = file
 
     def finish(self) -> CID:
-        """Emits the directories and returns the CID of the topmost."""
+        """Emits the directories and returns the CID of the topmost one."""
         if self._open is not None:
             raise ExportError(f"{self._open!r} was never closed")
         return build_tree(self._built.items(), self._profile, self._emit).cid
@@ -225,7 +229,7 @@ class _TreeFile(SinkFile):
             self._on_close(self._builder)
 
     def __del__(self) -> None:
-        """Drops a file that was never closed; `io` would close it, and so publish what is cut off.
+        """Discards a file that was never closed; `io` would close it, and so publish an incomplete file.
 
-        The garbage collector may run at any line of any thread, also while the upload holds its locks.
+        The garbage collector may run this at any point of any thread, even while the upload holds its locks.
         """

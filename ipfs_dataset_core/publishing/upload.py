@@ -1,4 +1,4 @@
-"""Uploads blocks in batches at bounded memory, without those that are stored already."""
+"""Uploads blocks in batches, in bounded memory, skipping blocks that are already stored."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ log = logging.getLogger(__name__)
 E = TypeVar("E", bound=TransportError)
 _Blocks = Sequence[tuple["CID", bytes]]
 
-# One batch is filled while two are uploaded: together 24 MiB.
+# One batch is filled while two are uploaded: 24 MiB together.
 BATCH_BYTES = 8 << 20
-# How often all is uploaded at most, where the store loses blocks between storing and pinning them.
+# Maximum number of uploads if the store loses blocks between storing and pinning them.
 MOST_LOSSES = 3
-# How much longer than its deadline a batch is waited for: a transport that keeps to it ends with a better
-# error.
+# Seconds to wait for a batch beyond its deadline: a transport that observes the deadline raises a better
+# error itself.
 GRACE_SECONDS = 10.0
-# A node receives the second batch while it stores the first: with one at a time both sides would wait.
+# A node receives the second batch while it stores the first; with a single batch both sides would idle.
 _UNDER_WAY = 2
 # Bytes.
 _FREED = 16 << 20
-# After a batch that was new as a whole, one block in this many is looked up, until one is found.
+# After a batch of only new blocks, one block in this many is looked up until a stored one is found.
 _PROBE_EVERY = 8
 
 
 class UploadCount:
-    """How many blocks were made, were there already, and were sent; its text is for people.
+    """Counts the blocks that were made, already present, and sent; `str` gives a summary.
 
     Attributes:
-        blocks: Blocks of the published files and directories.
-        bytes: Their bytes.
-        present_blocks: Blocks that were stored before.
-        present_bytes: Their bytes.
-        sent_blocks: Blocks that were sent and stored.
-        sent_bytes: Their bytes.
+        blocks: Number of blocks of the published files and directories.
+        bytes: Their total size.
+        present_blocks: Number of blocks that were already stored.
+        present_bytes: Their total size.
+        sent_blocks: Number of blocks that were sent and stored.
+        sent_bytes: Their total size.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class UploadCount:
         self.bytes += size
 
     def stored(self, batch: _Blocks, sent: _Blocks) -> None:
-        """Counts a batch that is stored, and the part of it that was sent."""
+        """Counts a stored batch, and the part of it that was sent."""
         in_all, sent_bytes = (sum(len(block) for _, block in part) for part in (batch, sent))
         self.present_blocks += len(batch) - len(sent)
         self.present_bytes += in_all - sent_bytes
@@ -76,25 +76,25 @@ class UploadCount:
         self.sent_bytes += sent_bytes
 
     def advise(self, error: E, undone: str, transport: Transport) -> E:
-        """Returns the error that ended an upload with how far it got, and what to do.
+        """Returns an error that ended an upload, with the progress of the upload and advice added.
 
         Args:
             error: The error.
-            undone: A participle, such as "published", for what has not been done.
-            transport: What was to store the blocks.
+            undone: Participle for what has not been done, such as "published".
+            transport: The target of the upload.
         """
         if not (self.present_bytes + self.sent_bytes) and not error.retryable:
             return error
         return with_advice(error, self.outlook(undone, transport))
 
     def outlook(self, undone: str, transport: Transport) -> str:
-        """Returns how far an upload got that has ended early, and what running the export again does.
+        """Describes the progress of an upload that ended early, and the effect of running it again.
 
-        The one place that tells users so, whatever ended the upload.
+        Every message about an interrupted upload uses this text.
 
         Args:
-            undone: A participle, such as "published", for what has not been done.
-            transport: What was to store the blocks.
+            undone: Participle for what has not been done, such as "published".
+            transport: The target of the upload.
         """
         made = human_size(self.bytes)
         if not transport.keeps_blocks:
@@ -118,17 +118,17 @@ class UploadCount:
 
 
 class BlockUpload:
-    """Uploads blocks in batches, two at once where the transport allows it, while further blocks are made.
+    """Uploads blocks in batches while further blocks are made, two at once if the transport allows it.
 
-    `Transport.lacking` first returns which blocks of a batch have to be sent, in the thread that uploads the
-    batch. Looking all of them up would slow down the upload of new data, so after a batch that was new as a
-    whole only one block in eight is looked up, until one is found.
+    The thread that uploads a batch first calls `Transport.lacking` to find the blocks that have to be sent.
+    Looking up every block would slow down uploads of new data, so after a batch of only new blocks, one block
+    in eight is looked up until a stored one is found.
 
     Args:
         transport: Stores the blocks.
-        batch_bytes: How many bytes of blocks a batch has; at most three batches are in memory.
-        retries: How often a batch that may be taken later is sent again.
-        deadline: Seconds in all for one batch, over all tries.
+        batch_bytes: Total size of the blocks in a batch; at most three batches are in memory.
+        retries: How often a batch that failed temporarily is sent again.
+        deadline: Seconds for one batch, including retries.
         count: Counts the blocks.
     """
 
@@ -148,23 +148,23 @@ class BlockUpload:
         self._batch: list[tuple[CID, bytes]] = []
         self._size = 0
         self._at_once = min(_UNDER_WAY, transport.concurrency)
-        # With the time on the monotonic clock until which each is waited for.
+        # Each with the time, on the monotonic clock, until which to wait for it.
         self._under_way: dict[Future[tuple[_Blocks, _Blocks]], float] = {}
         self._pool = DaemonPool(self._at_once, "ipfs-dataset-upload")
         self._looks_up = True
         self._all_new = False
         self.count = UploadCount() if count is None else count
-        # What a batch has failed with, as it was raised.
+        # The error of a failed batch, as it was raised.
         self.error: TransportError | None = None
-        # After so much was freed at once, glibc raises its threshold and keeps memory that is freed later.
-        # Otherwise a fifth of an export's time went into returning the memory of sent blocks to the system,
-        # and into getting it back cleared.
+        # Freeing a large piece at once makes glibc raise its threshold and keep memory that is freed later.
+        # Otherwise a fifth of an export's time is spent on returning the memory of sent blocks to the system
+        # and getting it back cleared.
         bytearray(_FREED)
 
     def emit(self, cid: CID, block: bytes) -> None:
         """Adds a block to the current batch.
 
-        Waits while too much is being uploaded; an error of an earlier batch is raised here.
+        Waits while the maximum number of batches is being uploaded; raises the error of an earlier batch.
         """
         self._batch.append((cid, block))
         self._size += len(block)
@@ -173,7 +173,7 @@ class BlockUpload:
             self._send()
 
     def finish(self) -> None:
-        """Waits until all blocks are stored; an error of a batch is raised here."""
+        """Waits until all blocks are stored; raises the error of a batch that failed."""
         self._send()
         self._wait(0)
 
@@ -186,20 +186,20 @@ class BlockUpload:
             work = partial(settle, stored, partial(self._put, batch))
             try:
                 self._pool.submit(work)
-            except RuntimeError:  # the system refuses a thread
+            except RuntimeError:  # no thread could be started
                 work()
 
     def _put(self, batch: _Blocks) -> tuple[_Blocks, _Blocks]:
-        """Stores a batch; returns it, and the part of it that was sent."""
+        """Stores a batch; returns the batch, and the part of it that was sent."""
         with until(time.monotonic() + self._deadline):
             lacking = self._lacking(batch) if self._looks_up else batch
-            # Storing a block twice is storing it once, so a batch can be sent again whole.
+            # Storing a block twice has no effect, so the whole batch can be sent again.
             if lacking:
                 with_retries(lambda: self._transport.put_blocks(lacking), self._retries)
         return batch, lacking
 
     def _lacking(self, batch: _Blocks) -> _Blocks:
-        """Returns what has to be sent of a batch."""
+        """Returns the blocks of a batch that have to be sent."""
         try:
             if self._all_new:
                 probes = batch[(len(batch) - 1) % _PROBE_EVERY // 2 :: _PROBE_EVERY]
@@ -207,7 +207,7 @@ class BlockUpload:
                     return batch
             lacking = self._transport.lacking(batch)
         except TransportError as error:
-            log.info("Everything is sent, whether it is there or not: %s", error)
+            log.info("All blocks are sent, whether or not they are present: %s", error)
             self._looks_up = False
             return batch
         self._all_new = len(lacking) == len(batch)
@@ -221,9 +221,9 @@ class BlockUpload:
                 if not done:
                     raise TransportTimeoutError(
                         f"{self._transport.name}: a batch of blocks was neither stored nor refused within "
-                        f"deadline={self._deadline:g} seconds: where it is only slow, give a longer one"
+                        f"deadline={self._deadline:g} seconds: if it is only slow, give a longer deadline"
                     )
-                # First those that are stored, so that the error counts them.
+                # Batches that succeeded come first, so that the error counts them.
                 for stored in sorted(done, key=lambda each: each.exception() is not None):
                     del self._under_way[stored]
                     self.count.stored(*stored.result())
@@ -232,9 +232,9 @@ class BlockUpload:
                 raise self.error from error
 
     def close(self) -> None:
-        """Waits for the batches that are being uploaded, no longer than for any, and drops the rest.
+        """Waits for the batches that are being uploaded, up to their deadlines, and discards the rest.
 
-        What is stored by then is counted.
+        Batches that were stored by then are counted.
         """
         self._batch.clear()
         self._pool.close()
@@ -246,12 +246,12 @@ class BlockUpload:
 
 
 def _at_most(seconds: float) -> float:
-    """Returns for how long to wait at once: never less than 0, and no longer than the system can."""
+    """Clips a waiting time to the range that the system supports, starting at 0 seconds."""
     return min(max(0.0, seconds), threading.TIMEOUT_MAX)
 
 
 def with_advice(error: E, advice: str) -> E:
-    """Returns an error of the same type and attributes, whose message ends with some advice."""
+    """Returns an error of the same type and attributes, with advice appended to its message."""
     advised = type(error)(f"{sentence(str(error))} {advice}")
     vars(advised).update(vars(error))
     return advised

@@ -128,7 +128,7 @@ def test_an_object_of_a_module_is_published(module, tmp_path, name, samples):
     ("name", "reason"),
     [
         ("{}:Nothing", "has no 'Nothing'"),
-        ("{}:Squares?size=3", "cannot be made with"),
+        ("{}:Squares?size=3", "cannot be created with"),
         ("{}:here?count=3", "takes no arguments"),
         ("no_such_module_here:Dataset", "cannot be imported"),
         ("torchvision:NoSuchDataset", "has no 'NoSuchDataset'"),

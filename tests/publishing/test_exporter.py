@@ -151,7 +151,7 @@ EMPTY = [
 
 @pytest.mark.parametrize("make", EMPTY)
 def test_a_dataset_without_samples_is_published_only_where_that_is_meant(exporter, tmp_path, make):
-    with pytest.raises(ExportError, match=r"no samples|used up"):
+    with pytest.raises(ExportError, match=r"no samples|exhausted"):
         exporter.export_to_ipfs(make())
     assert not (tmp_path / "store" / "pins").exists()
 
@@ -165,9 +165,9 @@ def test_no_samples_are_a_dataset_of_length_zero(exporter):
 NO_DATASETS = [
     ("path/to/folder", "ipfs add -r"),
     (Path("path/to/folder"), "ipfs add -r"),
-    (b"bytes", "one a byte"),
-    (bytearray(b"bytes"), "one a byte"),
-    (memoryview(b"bytes"), "one a byte"),
+    (b"bytes", "one per byte"),
+    (bytearray(b"bytes"), "one per byte"),
+    (memoryview(b"bytes"), "one per byte"),
     (io.BytesIO(b"line\nline"), "its lines"),
     (Tensors, r"an instance of it, Tensors\(…\)"),
     (used_up, "a function"),
@@ -176,8 +176,8 @@ NO_DATASETS = [
     ({1, 2}, "no order"),
     (frozenset({1}), "no order"),
     (DataLoader(Tensors(), 4), r"loader\.dataset"),
-    (3, "is no dataset"),
-    (None, "is no dataset"),
+    (3, "is not a dataset"),
+    (None, "is not a dataset"),
     (np.array(3), "without dimensions"),
     (torch.tensor(3), "without dimensions"),
 ]

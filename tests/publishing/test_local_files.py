@@ -31,7 +31,7 @@ def test_folders_that_lie_too_deep_are_an_export_error(tmp_path):
     for _ in range(201):
         path /= "d"
     path.mkdir(parents=True)
-    with pytest.raises(ExportError, match="lies more than 200 folders deep"):
+    with pytest.raises(ExportError, match="is more than 200 folders deep"):
         build_path(tmp_path, PROFILE, lambda _cid, _block: None)
     path.rmdir()
     build_path(tmp_path, PROFILE, lambda _cid, _block: None)

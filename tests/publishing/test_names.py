@@ -70,7 +70,7 @@ def test_a_name_that_cannot_be_published_says_that_the_dataset_is():
         with pytest.raises(TransportError) as caught:
             exporter.export_to_ipfs([b"x"], ipns="self")
     assert "failed to find any peer in table" in str(caught.value)
-    assert "is published and pinned, only the name of the key 'self'" in str(caught.value)
+    assert "is published and pinned, but the name of the key 'self'" in str(caught.value)
 
 
 def test_names_of_nodes_that_write_them_in_base_58_are_read():

@@ -150,7 +150,7 @@ def test_the_ledger_names_finished_parts(tmp_path):
     for half, some in zip(halves, (records[:2], records[1:]), strict=True):
         for record in some:
             Ledger(half).add(record)
-    with pytest.raises(ExportError, match="Part 1 is there twice"):
+    with pytest.raises(ExportError, match="Part 1 occurs twice"):
         exporter(tmp_path / "store").assemble(halves)
     assert exporter(tmp_path / "store").assemble([halves[0], *records[2:]]) == cid
 
@@ -229,9 +229,9 @@ WRONG = [
         ExportError,
         "4294967291 of the parts 0 to 4294967295 are missing: 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, …",
     ),
-    (lambda r: [*r, r[1]], ExportError, "Part 1 is there twice"),
-    (lambda r: [*r, {**r[1], "root": "other"}], ExportError, "Part 1 is there twice"),
-    (lambda r: r[0], ExportError, "a list of what export_part returned"),
+    (lambda r: [*r, r[1]], ExportError, "Part 1 occurs twice"),
+    (lambda r: [*r, {**r[1], "root": "other"}], ExportError, "Part 1 occurs twice"),
+    (lambda r: r[0], ExportError, "a list of the records that export_part returned"),
     (lambda r: [*r[:3], {**r[3], "profile": "kubo-cidv1"}], ExportError, "Part 3 .*profile"),
     (lambda r: [*r[:3], {**r[3], "form": "other"}], ExportError, "Part 3 .*form"),
     (lambda r: [*r[:3], {**r[3], "chunker": "rabin"}], ExportError, "Part 3 .*chunker"),
@@ -247,8 +247,8 @@ WRONG = [
     (lambda r: [*r[:3], {**r[3], "samples": 49.0}], FormatError, "part 3 claims 49.0 samples"),
     (lambda r: [*r[:3], {**r[3], "part": -1}], FormatError, "number -1"),
     (lambda r: [*r[:3], {**r[3], "part": True}], FormatError, "number True"),
-    (lambda _: [3], FormatError, "not what export_part returned"),
-    (lambda _: [None], FormatError, "not what export_part returned"),
+    (lambda _: [3], FormatError, "not a record returned by export_part"),
+    (lambda _: [None], FormatError, "not a record returned by export_part"),
     (lambda _: [], ExportError, "allow_empty=True"),
 ]
 

@@ -283,11 +283,11 @@ def test_nothing_is_removed_where_it_is_not_known_what_is_needed(store, damage):
 
 
 def test_only_a_store_is_cleaned_up(tmp_path, store):
-    with pytest.raises(AddressError, match="is no store"):
+    with pytest.raises(AddressError, match="is not a store"):
         clean_store(store)
     (store / "blocks").mkdir(parents=True)
     (store / "blocks" / "mine.txt").write_text("mine")
-    with pytest.raises(AddressError, match="is no store"):
+    with pytest.raises(AddressError, match="is not a store"):
         clean_store(store)
     assert (store / "blocks" / "mine.txt").exists()
     (tmp_path / "file").write_text("mine")

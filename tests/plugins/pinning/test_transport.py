@@ -119,7 +119,7 @@ def test_the_service_and_the_node_learn_how_to_reach_each_other():
 
 def test_only_services_have_a_use_for_a_node(tmp_path):
     (tmp_path / "store").mkdir()
-    with pytest.raises(AddressError, match="no pinning service, which node= is for"):
+    with pytest.raises(AddressError, match="not a pinning service: node= cannot be used with it"):
         add_pin(str(ONE), tmp_path / "store", node="/ip4/127.0.0.1/tcp/5001")
 
 
