@@ -169,7 +169,7 @@ def test_a_shard_of_another_size_than_the_manifest_says_is_refused(tmp_path):
     source[text["shards"][0]["path"]] += b"more"
     samples = TarShards(ExporterOptions()).load(MemoryDirectory(source))
     assert samples is not None
-    with pytest.raises(FormatError, match="the manifest says"):
+    with pytest.raises(FormatError, match="in the manifest: the dataset"):
         samples.read(0)
 
 

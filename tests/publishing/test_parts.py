@@ -240,7 +240,7 @@ WRONG = [
     (
         lambda r: [*r[:3], {**r[3], "schema": {"codec": "str", "member": "sample.txt"}}],
         ExportError,
-        "part 3 are made of other values than those of part 0",
+        "part 3 have a different structure than those of part 0",
     ),
     (lambda r: [*r[:3], {**r[3], "schema": None}], FormatError, "part 3 .*no schema"),
     (lambda r: [*r[:3], {**r[3], "samples": 3}], FormatError, "part 3 claims 3 samples"),

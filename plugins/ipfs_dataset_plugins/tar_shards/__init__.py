@@ -1,4 +1,4 @@
-"""Published datasets of TAR shards with a manifest: writing, reading, and the page for people."""
+"""Published datasets made of TAR shards and a manifest: writing and reading them, and their page."""
 
 NAME = "tar_shards"
 MANIFEST = "manifest.json"

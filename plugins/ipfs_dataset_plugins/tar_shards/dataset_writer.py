@@ -1,10 +1,10 @@
-"""Writes datasets as a directory of TAR shards, which webdataset and the original library read too.
+"""Writes datasets as a directory of TAR shards that webdataset and the original library can read too.
 
-``manifest.json`` describes how samples are made of members, ``metadata.txt`` lists the shards for readers of
-folders, ``shards/*.tar`` hold members named ``<key>.<field>.<extension>``, where the key stands for the
-content of the sample, ``index/*.json`` where each sample lies. Equal datasets give equal bytes and so equal
-CIDs: no times, no owners. Datasets that differ in few samples have most blocks in common: nothing is counted
-through.
+``manifest.json`` describes how samples consist of members, ``metadata.txt`` lists the shards for readers of
+folders, ``shards/*.tar`` contain members named ``<key>.<field>.<extension>``, where the key is derived from
+the content of the sample, and ``index/*.json`` contain the position of each sample. Equal datasets give equal
+bytes and so equal CIDs: no times or owners are stored. Datasets that differ in few samples share most blocks,
+because no name contains a running number.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 
 class DatasetWriter:
-    """Writes datasets; a shard is never in memory, a sample is. Its methods are those of `Exporter`.
+    """Writes datasets, holding one sample at a time in memory and never a whole shard; see `Exporter`.
 
     Args:
-        options: What the user chose.
+        options: The options of the export.
     """
 
     def __init__(self, options: ExporterOptions) -> None:
@@ -58,7 +58,7 @@ class DatasetWriter:
     def assemble(
         self, parts: Sequence[Mapping[str, Any]], sink: FileSink, *, mixed: bool = False
     ) -> None:
-        """Writes what is beside the shards of parts; see `Exporter.assemble`."""
+        """Writes the files beside the shards of the parts; see `Exporter.assemble`."""
         found = list(map(parse_part, parts))
         common = common_schema(found, mixed=mixed)
         text = "" if common is None else schema_text(common)
@@ -86,7 +86,7 @@ class DatasetWriter:
     def _write_shards(
         self, samples: Iterable[Any], sink: FileSink
     ) -> tuple[Schema | None, list[manifest.Shard], Statistics]:
-        """Returns the schema of the first sample, the shards, and statistics of the samples."""
+        """Writes the shards; returns the first sample's schema, the shards, and statistics of the samples."""
         statistics = Statistics(self._previews)
         profile = get_profile(self._options.profile).with_chunker(self._options.chunker)
         writer = ShardWriter(sink, self._options.shard_bytes, profile.chunk_size)
@@ -101,7 +101,7 @@ class DatasetWriter:
 
     @property
     def _previews(self) -> int:
-        """How many samples the page shows."""
+        """Number of samples shown on the page."""
         return PREVIEWS if self._options.card is None else self._options.card.previews
 
     def _finish(
@@ -112,7 +112,7 @@ class DatasetWriter:
         classes: Mapping[str, int],
         sink: FileSink,
     ) -> None:
-        """Writes what is beside the shards and their indexes."""
+        """Writes the files beside the shards and their indexes."""
         overview = manifest.Manifest(
             form=NAME,
             profile=self._options.profile,
@@ -129,5 +129,5 @@ class DatasetWriter:
 
 
 def _own_schema(schema: codecs.Schema) -> tuple[str, bytes]:
-    """Returns the member that a sample needs which is not put together like the first."""
+    """Returns the member with the schema of a sample whose structure differs from the first sample's."""
     return OWN_SCHEMA, codecs.schema_text(schema).encode()

@@ -1,6 +1,6 @@
-"""The exporter of TAR shards; what writes a dataset and what reads one are imported when they are needed.
+"""The exporter of TAR shards, which imports the modules for writing and reading on demand.
 
-Every folder of unknown content is looked at, to find out whether it is such a dataset.
+Every folder of unknown content is checked for such a dataset, so the check has to be cheap to import.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class TarShards(Exporter):
-    """Writes and reads TAR shards; a shard is never in memory, a sample is."""
+    """Writes and reads TAR shards, holding one sample at a time in memory and never a whole shard."""
 
     def __init__(self, options: ExporterOptions) -> None:
         self._options = options

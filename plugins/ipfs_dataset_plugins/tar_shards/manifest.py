@@ -1,11 +1,11 @@
-"""The manifest of a published dataset and the index of each shard: written, parsed and validated.
+"""Writes, parses and validates the manifest of a published dataset and the index of each shard.
 
-``manifest.json`` describes the dataset; where the samples of a shard lie is in an index file of its own,
-read when the shard is: the manifest of ten million samples stays small.
+``manifest.json`` describes the dataset. The positions of the samples of a shard are in an index file of its
+own, which is read with the shard, so that the manifest of ten million samples stays small.
 
-Version 3.0 is written. In version 2.0, which is read too, members are named after the position of their
-sample in the dataset, and there are no card, classes and chunker. The original library wrote version 1.0,
-a list of shards and nothing else; ``original`` reads those.
+Version 3.0 is written. Version 2.0 can be read too: its members are named after the position of their sample
+in the dataset, and it has no card, classes or chunker. The original library wrote version 1.0, which only
+lists the shards; the module ``original`` reads those.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ MAJOR, MINOR = 3, 0
 # How values become members, by major version; the last one is written.
 CODECS = {2: "members-1", 3: "members-2"}
 CODEC = CODECS[MAJOR]
-# In which members are named after the position of their sample.
+# The version in which members are named after the position of their sample.
 NUMBERED = 2
 
 MAX_MANIFEST_BYTES = 64 << 20
-# Each takes up to 240 bytes of memory once it is parsed. A shard has five, and a name for each.
+# Each value takes up to 240 bytes of memory once parsed. A shard has five, each with a name.
 MAX_MANIFEST_VALUES = 2 << 20
 MAX_INDEX_BYTES = 32 << 20
 MAX_SHARD_SAMPLES = 1 << 20
@@ -54,7 +54,7 @@ TRAILER = 2 * RECORD
 OWN_SCHEMA = "schema.json"
 _DEFAULT_LIMITS = Limits()
 _JSON_SPACE = b" \t\r\n"
-# Of an object; or of a byte order mark, or of text in UTF-16 or UTF-32.
+# The first byte of an object, or of a byte order mark or text in UTF-16 or UTF-32.
 _JSON_STARTS = b"{\xef\xfe\xff\0"
 _MAX_RECORDS = (1 << 32) - 1
 _PATH = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*\.[a-z0-9]+")
@@ -90,13 +90,14 @@ class Shard:
     """One shard of a published dataset.
 
     Args:
-        path: Where it is in the published directory.
+        path: Its path in the published directory.
         cid: Its CID.
-        size: Its bytes.
-        samples: How many samples it has.
-        index: Where its index is.
-        sha256: The SHA-256 of its bytes, for programs that know no CIDs; None in datasets of version 2.
-        schema: How its members make its samples, where other shards have another schema; None is the schema
+        size: Its size in bytes.
+        samples: The number of its samples.
+        index: Path of its index.
+        sha256: The SHA-256 of its bytes, for programs without support for CIDs; None in datasets of version
+            2.
+        schema: The structure of its samples, if it differs from the schema of the dataset; None is the schema
             of the dataset.
     """
 
@@ -109,23 +110,23 @@ class Shard:
     schema: schema.Schema | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Returns it as it stands in the manifest."""
+        """Returns the entry of the shard in the manifest."""
         fields = {field: getattr(self, field) for field in (*_SHARD_FIELDS, "sha256")}
         return fields if self.schema is None else {**fields, "schema": schema.to_json(self.schema)}
 
     def check(self) -> None:
-        """Checks that the claimed number of samples can be in the claimed number of bytes.
+        """Checks that the claimed number of samples fits into the claimed number of bytes.
 
         Raises:
-            FormatError: It cannot be.
+            FormatError: It does not.
         """
         if self.size > _MAX_RECORDS * RECORD:
             raise FormatError(f"shard {self.path} claims {self.size} bytes")
-        # A sample has one record at least. What a shard really has is checked when it is opened.
+        # A sample has at least one record. The actual content of a shard is checked when it is opened.
         if self.samples > min(MAX_SHARD_SAMPLES, self.size // RECORD):
             raise FormatError(
-                f"shard {self.path} claims {self.samples} samples in {self.size} bytes, where each takes "
-                f"{RECORD} or more, and a shard has at most {MAX_SHARD_SAMPLES}"
+                f"shard {self.path} claims {self.samples} samples in {self.size} bytes, but each takes at "
+                f"least {RECORD}, and a shard has at most {MAX_SHARD_SAMPLES}"
             )
 
 
@@ -137,14 +138,14 @@ class Manifest:
     """The description of a published dataset.
 
     Args:
-        form: The name of the exporter that wrote it.
-        profile: The import profile, on which the CIDs depend.
-        schema: How the members of a sample make it, unless the sample brings a schema of its own.
+        form: Name of the exporter that wrote it.
+        profile: Name of the import profile, which affects the CIDs.
+        schema: The structure of samples, except for samples that come with a schema of their own.
         shards: The shards, in order.
-        chunker: Where files were cut into leaves; None is as in the profile.
-        card: What the dataset is, as its author states it.
-        classes: The number of each class by its name.
-        numbered: Whether members are named after the position of their sample, as version 2.0 has it.
+        chunker: How files were split into leaves; None is the chunker of the profile.
+        card: The author's description of the dataset.
+        classes: The number of each class, by name.
+        numbered: Whether members are named after the position of their sample, as in version 2.0.
     """
 
     form: str = attrs.field(validator=_text)
@@ -158,14 +159,14 @@ class Manifest:
 
     @property
     def samples(self) -> int:
-        """The number of samples."""
+        """The total number of samples."""
         return sum(shard.samples for shard in self.shards)
 
     def to_bytes(self) -> bytes:
         """Returns the content of ``manifest.json``.
 
         Raises:
-            ExportError: It would be larger than what is read.
+            ExportError: The manifest would exceed the limits for reading.
         """
         fields = {
             "identifier": IDENTIFIER,
@@ -185,24 +186,24 @@ class Manifest:
         if values > MAX_MANIFEST_VALUES or len(data) > MAX_MANIFEST_BYTES:
             raise ExportError(
                 f"The manifest of {len(self.shards)} shards would have {len(data)} bytes and {values} "
-                f"values, more than is read ({MAX_MANIFEST_BYTES} and {MAX_MANIFEST_VALUES}): give a larger "
+                f"values, more than allowed ({MAX_MANIFEST_BYTES} and {MAX_MANIFEST_VALUES}): give a larger "
                 "shard_bytes"
             )
         return data
 
 
 def _classes_json(classes: Mapping[str, int]) -> list[str] | dict[str, int] | None:
-    """Returns a list of the names where they are numbered 0, 1, 2…; None where there are none."""
+    """Returns a list of the names if they are numbered 0, 1, 2…; None if there are none."""
     if list(classes.values()) == list(range(len(classes))):
         return list(classes) or None
     return dict(classes)
 
 
 def read_limited(file: ObjectFile, limit: int) -> bytes:
-    """Returns the whole content of a file of at most `limit` bytes.
+    """Returns the content of a file of at most `limit` bytes.
 
     Raises:
-        LimitError: It is larger.
+        LimitError: The file is larger.
     """
     if file.size > limit:
         raise LimitError(f"{file.name!r} has {file.size} bytes, more than the limit of {limit}")
@@ -210,12 +211,12 @@ def read_limited(file: ObjectFile, limit: int) -> bytes:
 
 
 def read_json(file: ObjectFile) -> Any:
-    """Returns what a small JSON file with an object holds, None where it is too large or no such file.
+    """Parses a small JSON file that contains an object; returns None for any other or larger file.
 
-    Of other files only the first bytes are read.
+    Only the first bytes of other files are read.
 
     Raises:
-        LimitError: It may be a manifest, and has too many values.
+        LimitError: The file may be a manifest, but has too many values.
     """
     if file.size > MAX_MANIFEST_BYTES:
         return None
@@ -237,20 +238,20 @@ def read_json(file: ObjectFile) -> Any:
 
 
 def is_manifest(fields: Any) -> bool:
-    """Tells whether parsed JSON is a manifest of this library, of whatever version."""
+    """Returns whether parsed JSON is a manifest of this library, of any version."""
     return type(fields) is dict and fields.get("identifier") == IDENTIFIER
 
 
 def parse_manifest(fields: Any, name: str, limits: Limits = _DEFAULT_LIMITS) -> Manifest:
-    """Returns the manifest that parsed JSON holds.
+    """Converts parsed JSON to a manifest.
 
     Args:
-        fields: What the json module parsed.
-        name: What errors call it.
-        limits: How many samples it may claim.
+        fields: The result of the json module.
+        name: Name of the manifest in messages.
+        limits: Limits the number of samples.
 
     Raises:
-        FormatError: It is damaged, or of a version that this one does not know.
+        FormatError: It is damaged, or of an unsupported version.
         LimitError: It claims too many samples.
     """
     if not is_manifest(fields):
@@ -270,7 +271,7 @@ def parse_manifest(fields: Any, name: str, limits: Limits = _DEFAULT_LIMITS) -> 
 
 
 def _major_version(fields: dict[str, Any], name: str) -> int:
-    """Returns the major version of a manifest; raises where it is none that is read."""
+    """Returns the major version of a manifest; raises an error if it cannot be read."""
     version = fields.get("version")
     found = re.match(r"(\d{1,9})\.\d", version) if type(version) is str else None
     if found is None:
@@ -324,22 +325,22 @@ def _shard(fields: Any, name: str) -> Shard:
 
 
 def write_index(records: Iterable[int]) -> bytes:
-    """Returns the index of a shard: how many records of 512 bytes each sample takes, in order."""
+    """Returns the index of a shard: the number of 512-byte records of each sample, in order."""
     return json.dumps(list(records), separators=(",", ":")).encode() + b"\n"
 
 
 def parse_index(data: bytes, shard: Shard, *, trailer: int) -> array[int]:
-    """Returns where each sample of a shard starts, and behind them where the last ends, in records.
+    """Returns the offset of each sample of a shard, followed by the end of the last, in records.
 
     Args:
         data: The content of the index file.
         shard: The shard.
-        trailer: Bytes of the shard behind the last sample.
+        trailer: Number of bytes of the shard after the last sample.
 
     Raises:
         FormatError: It is damaged, or contradicts the manifest.
     """
-    # Before it is parsed, for a list takes many times as much memory as its text.
+    # Checked before parsing, because a list takes many times as much memory as its text.
     if scalars.count_values(data) > shard.samples + 2:
         raise FormatError(
             f"The index {shard.index!r} has more values than the {shard.samples} samples of its shard"

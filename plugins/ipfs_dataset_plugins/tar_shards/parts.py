@@ -1,7 +1,7 @@
-"""Parts of a dataset in TAR shards: what is recorded of one, and how its record is checked.
+"""The records of parts of a dataset in TAR shards: their content and validation.
 
-A record lists the shards with the CIDs and sizes of their files, so that a directory of them is built without
-reading a byte of them.
+A record lists the shards with the CIDs and sizes of their files, so that their directory can be built without
+reading the shards.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PartShard:
     Args:
         file: The shard.
         index: Its index.
-        samples: How many samples it has.
+        samples: The number of its samples.
         sha256: The SHA-256 of its bytes.
     """
 
@@ -49,11 +49,11 @@ class Part:
     """A part of a dataset.
 
     Args:
-        number: Its number.
-        schema: How the members of its samples make them, None where it has no samples.
+        number: Number of the part.
+        schema: Structure of its samples; None if it has no samples.
         shards: Its shards, in order.
-        statistics: Of its samples.
-        classes: The number of each class by its name; empty where the classes have no names.
+        statistics: Statistics of its samples.
+        classes: The number of each class, by name; empty if the classes have no names.
     """
 
     number: int
@@ -70,7 +70,7 @@ def part_content(
     sink: FileSink,
     classes: Mapping[str, int],
 ) -> dict[str, Any]:
-    """Returns what is recorded of a part that was written into a sink."""
+    """Returns the record of a part that was written into a sink."""
     return {
         "version": f"{manifest.MAJOR}.{manifest.MINOR}",
         "codec": manifest.CODEC,
@@ -96,11 +96,11 @@ def _file_fields(file: Built) -> dict[str, Any]:
 
 
 def parse_part(record: Mapping[str, Any]) -> Part:
-    """Returns the part of a record.
+    """Parses the record of a part.
 
     Raises:
-        ExportError: It is of another version of the form.
-        FormatError: It is damaged.
+        ExportError: The part was written in another version of the form.
+        FormatError: The record is damaged.
     """
     number = record["part"]
     _check_version(record, number)
@@ -130,7 +130,7 @@ def parse_part(record: Mapping[str, Any]) -> Part:
             f"{found[0]} in {found[1]}"
         )
     if part.shards and part.schema is None:
-        raise FormatError(f"{what} is damaged: it has samples and no schema")
+        raise FormatError(f"{what} is damaged: it has samples but no schema")
     return part
 
 
@@ -138,9 +138,9 @@ def _check_version(record: Mapping[str, Any], number: int) -> None:
     version, codec = record.get("version"), record.get("codec")
     if version != f"{manifest.MAJOR}.{manifest.MINOR}" or codec != manifest.CODEC:
         raise ExportError(
-            f"Part {number} is of version {shown(version)} with the codec {shown(codec)}, and this release "
-            f"writes {manifest.MAJOR}.{manifest.MINOR} with {manifest.CODEC!r}: export all parts and put "
-            "them together with the same release of ipfs-dataset"
+            f"Part {number} is of version {shown(version)} with the codec {shown(codec)}, but this "
+            f"release writes {manifest.MAJOR}.{manifest.MINOR} with {manifest.CODEC!r}: export and "
+            "assemble all parts with the same release of ipfs-dataset"
         )
 
 
@@ -150,7 +150,7 @@ def _shard(fields: Any) -> PartShard:
     shard = PartShard(_file(fields), _file(fields["index"]), fields["samples"], fields["sha256"])
     if shard.sha256 is None:
         raise FormatError("a shard has no SHA-256")
-    # As the manifest will be checked when it is read.
+    # The same checks as when the manifest is read.
     manifest.Shard(
         path="shards/0.tar",
         cid=str(shard.file.cid),
@@ -187,10 +187,10 @@ def common_schema(parts: Sequence[Part], *, mixed: bool) -> schema.Schema | None
 
     Args:
         parts: The parts.
-        mixed: Whether others may have another one.
+        mixed: Whether the others may have a different schema.
 
     Raises:
-        ExportError: Others have another one, and may not.
+        ExportError: Others have a different schema, and `mixed` is false.
     """
     first: Part | None = None
     for part in parts:
@@ -200,9 +200,9 @@ def common_schema(parts: Sequence[Part], *, mixed: bool) -> schema.Schema | None
             first = part
         elif not mixed and schema_text(part.schema) != schema_text(first.schema):
             raise ExportError(
-                f"The samples of part {part.number} are made of other values than those of part "
+                f"The samples of part {part.number} have a different structure than those of part "
                 f"{first.number}: {_short(part.schema)} and {_short(first.schema)}. Are both of the same "
-                "dataset? Where its samples differ, pass mixed=True"
+                "dataset? If its samples differ in structure, pass mixed=True"
             )
     return None if first is None else first.schema
 
@@ -213,6 +213,6 @@ def _short(of: schema.Schema) -> str:
 
 
 def common_classes(parts: Sequence[Part]) -> Mapping[str, int]:
-    """Returns the names of classes that the parts have; none where some have other ones than others."""
+    """Returns the class names of the parts; none if the parts differ in them."""
     named = [part.classes for part in parts if part.classes]
     return named[0] if named and all(classes == named[0] for classes in named) else {}

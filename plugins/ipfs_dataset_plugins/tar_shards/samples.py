@@ -1,4 +1,4 @@
-"""Reads samples from TAR shards: one by itself, or all in order in large pieces."""
+"""Reads samples from TAR shards, individually or in order in large pieces."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from ipfs_dataset_core import ExporterOptions, ObjectDirectory, ObjectFile, Span
 
 PIECE_BYTES = 4 << 20
-# What is fetched ahead must still be in the cache when it is read.
+# Bytes fetched ahead must still be in the cache when they are read.
 PREFETCH_BYTES = 32 << 20
 _RECORD = manifest.RECORD
 _KEY = re.compile(r"[0-9a-f]{16}(-[1-9][0-9]{0,6})?\.")
 _KEY_BYTES = re.compile(_KEY.pattern.encode())
-# How many bytes of a header hold the name.
+# Number of bytes in a header that hold the name.
 _NAME = 100
 
 
 def open_samples(source: ObjectDirectory, options: ExporterOptions) -> TarShardSamples | None:
-    """Returns the samples of a directory, None where its manifest is not one of this form.
+    """Opens the samples of a directory; returns None if its manifest is not of this form.
 
     Args:
         source: The directory, which has a manifest.
@@ -71,7 +71,7 @@ class _OpenShard(NamedTuple):
 
 
 class TarShardSamples(PublishedSamples):
-    """The samples of such a directory; the index of a shard is read when the shard first is."""
+    """The samples of a published directory; the index of a shard is read on first use."""
 
     def __init__(
         self, source: ObjectDirectory, overview: manifest.Manifest, codec: codecs.SampleCodec
@@ -84,7 +84,7 @@ class TarShardSamples(PublishedSamples):
         self._codec = codec
         self._starts = array("Q", accumulate((s.samples for s in overview.shards), initial=0))
         self._open: dict[int, _OpenShard] = {}
-        # By the identity of schemas, which live as long.
+        # Keyed by the identity of schemas, which live as long.
         self._usual: dict[int, _UsualSamples | None] = {}
 
     def __len__(self) -> int:
@@ -118,7 +118,7 @@ class TarShardSamples(PublishedSamples):
             for number, (first, shard) in enumerate(zip(self._starts, self._shards, strict=False))
             if first < stop and start < first + shard.samples
         ]
-        # Together: there may be hundreds, and each is small.
+        # Fetched together, because there may be hundreds of small ones.
         self._source.read_ahead([self._shards[number].index for number, _, _ in wanted])
         for number, first, last in wanted:
             starts = self._index(number)
@@ -137,7 +137,7 @@ class TarShardSamples(PublishedSamples):
             archive, starts = RandomAccessFile(shard.file), shard.starts
             for local in inside:
                 start, stop = starts[local] * _RECORD, starts[local + 1] * _RECORD
-                # Neighbours come out of one block.
+                # Neighbouring samples come from the same block.
                 piece, at = archive.window(start, stop - start)
                 shard.check(stop, len(piece) - at, stop - start)
                 yield self._sample(shard, (piece, at, at + stop - start), number, first + local)
@@ -156,7 +156,7 @@ class TarShardSamples(PublishedSamples):
                 return
 
     def is_cached(self, positions: Sequence[int]) -> bool:
-        # The indexes of shards that were not read yet have to be fetched.
+        # The indexes of shards that were not read yet would have to be fetched.
         return all(
             (shard := self._open.get(number)) is not None
             and shard.file.is_cached(shard.span(local, local + 1) for local in inside)
@@ -186,7 +186,7 @@ class TarShardSamples(PublishedSamples):
             offset = self._starts[number]
             first, last = max(start - offset, 0), min(stop - offset, shard.samples)
             if first < last:
-                # Not kept: an epoch would gather the index of every sample there is.
+                # Not cached, because an epoch would accumulate the index of every shard.
                 opened = self._open.get(number) or self._open_shard(number)
                 yield from self._iterate_shard(opened, number, first, last)
 
@@ -201,8 +201,8 @@ class TarShardSamples(PublishedSamples):
             try:
                 piece = shard.read(first, end)
             except IPFSDatasetError as error:
-                # The samples before the one that cannot be read come all the same; a source that is gone
-                # was waited for.
+                # The samples before an unreadable one are still yielded, unless the source is unreachable,
+                # which was waited for already.
                 if getattr(error, "retryable", False) or end - first == 1:
                     raise
                 for local in range(first, end):
@@ -216,13 +216,13 @@ class TarShardSamples(PublishedSamples):
             first = end
 
     def _spans(self, positions: Iterable[int]) -> Iterator[tuple[ObjectFile, Iterator[Span]]]:
-        """Yields each shard that has some of the samples, in order, and where in it they are."""
+        """Yields each shard that contains some of the samples, in order, with their spans in it."""
         for number, inside in self._by_shard(positions):
             shard = self._opened(number)
             yield shard.file, (shard.span(local, local + 1) for local in inside)
 
     def _by_shard(self, positions: Iterable[int]) -> Iterator[tuple[int, list[int]]]:
-        """Yields each shard that has some of the samples, in order, and their numbers there."""
+        """Yields each shard that contains some of the samples, in order, with their numbers in it."""
         number, first, end = 0, 0, 0
         inside: list[int] = []
         for position in positions:
@@ -252,13 +252,13 @@ class TarShardSamples(PublishedSamples):
         file = self._source.open(shard.path)
         if file.size != shard.size:
             raise FormatError(
-                f"{file.name!r} has {file.size} bytes, and the manifest says {shard.size}: the dataset is "
+                f"{file.name!r} has {file.size} bytes, but {shard.size} in the manifest: the dataset is "
                 "damaged"
             )
         return _OpenShard(file, starts, self._usual_samples(number))
 
     def _usual_samples(self, number: int) -> _UsualSamples | None:
-        """Returns what decodes the samples of a shard that have its schema, made once for each schema."""
+        """Returns a decoder for the samples of a shard that have its schema, one for each schema."""
         schema = self._schemas[number]
         if schema is None:
             return None
@@ -280,9 +280,9 @@ class TarShardSamples(PublishedSamples):
     def _sample(
         self, shard: _OpenShard, where: tuple[bytes, int, int], number: int, position: int
     ) -> Any:
-        """Returns a sample, which is made of the bytes between two places of a piece."""
+        """Decodes the sample between two offsets of a piece."""
         if shard.decoder is not None:
-            # What is not as usual, or damaged, is decoded step by step, and refused there.
+            # Unusual or damaged samples are decoded step by step, which raises the error.
             with suppress(Exception):
                 return shard.decoder.decode(*where, position)
         piece, start, stop = where
@@ -303,10 +303,10 @@ class TarShardSamples(PublishedSamples):
 
 
 class _UsualSamples:
-    """Decodes samples whose members are those of a schema in its order: all but those of another schema.
+    """Decodes samples whose members are those of a schema, in order; that is most samples.
 
     Args:
-        decoder: For the schema.
+        decoder: The decoder of the schema.
         numbered: Whether the keys of samples are their numbers.
     """
 
@@ -317,10 +317,10 @@ class _UsualSamples:
         self._numbered = numbered
 
     def decode(self, piece: bytes, at: int, stop: int, position: int) -> Any:
-        """Returns the sample in the bytes of a piece from `at` to `stop`.
+        """Decodes the sample in the bytes of a piece from `at` to `stop`.
 
         Raises:
-            Exception: Any, where the sample is not as usual, or damaged.
+            Exception: Any, if the sample is unusual or damaged.
         """
         key = piece[at : piece.index(b".", at, at + _NAME) + 1]
         if key != b"%010d." % position if self._numbered else not _KEY_BYTES.fullmatch(key):
@@ -344,7 +344,7 @@ class _UsualSamples:
 
 
 def even_blocks(shards: Iterable[tuple[int, int]], size: int) -> array[int]:
-    """Returns where blocks of about `size` bytes end, from each shard's samples and bytes alone."""
+    """Returns the ends of blocks of about `size` bytes, estimated from the totals of each shard."""
     stops, first = array("Q"), 0
     for samples, total in shards:
         step = max(1, samples * size // max(1, total))
@@ -356,12 +356,12 @@ def even_blocks(shards: Iterable[tuple[int, int]], size: int) -> array[int]:
 
 
 def _members(data: memoryview, key: str | None, what: str) -> dict[str, bytes]:
-    """Returns the members of one sample by suffix; headers other than those written here are damage.
+    """Returns the members of one sample by suffix; headers not written by this library count as damage.
 
     Args:
         data: The records of the sample.
-        key: What all names start with, up to the first dot; None is what the name of the first starts with.
-        what: What errors call the sample.
+        key: The beginning of all names, up to the first dot; None is that of the first name.
+        what: Name of the sample in messages.
     """
     found: dict[str, bytes] = {}
     position = 0
@@ -372,7 +372,9 @@ def _members(data: memoryview, key: str | None, what: str) -> dict[str, bytes]:
         if key is None:
             key = name[: name.find(".") + 1]
             if not _KEY.fullmatch(key):
-                raise FormatError(f"{what} is damaged: {name!r} starts with no key of a sample")
+                raise FormatError(
+                    f"{what} is damaged: {name!r} does not start with the key of a sample"
+                )
         if len(payload) != size or not name.startswith(key):
             raise FormatError(f"{what} is damaged: it has a member {name!r} of {size} bytes")
         if name[len(key) :] in found:

@@ -1,20 +1,20 @@
-"""Writes samples into TAR shards, as members that are named after the content of their sample.
+"""Writes samples into TAR shards, as members named after the content of their sample.
 
-A member is ``<key>.<field>.<extension>``. The key is that of the whole sample: 16 hexadecimal digits, the
-CRC-32 and the Adler-32 of its members, one after the other, each as its name without the key, its size in
-decimal and its content, with a NUL byte behind the first two. Of samples with the same digits in one shard,
-the second has ``-1`` behind them, the third ``-2``, and so on, so that names are unique. A sample that is
-inserted or removed hence changes no header of the others, as counting would. Keys need not be hard to forge:
-what the data are is proven by CIDs.
+A member is named ``<key>.<field>.<extension>``. The key of a sample is 16 hexadecimal digits: the CRC-32 and
+the Adler-32 of its members, concatenated. Each member contributes its name without the key, its size in
+decimal and its content, with a NUL byte after the first two. If several samples of a shard have the same
+digits, the second gets the suffix ``-1``, the third ``-2``, and so on, so that names are unique. Unlike
+running numbers, such keys do not change the headers of other samples when one is inserted or removed. Keys
+need not be hard to forge, because the CIDs prove the content.
 
-Shards end where the content says: once a shard has half of the bytes that it may have, it ends behind a
-sample whose checksum is small for its size, which is once in an eighth of these bytes on average. So behind
-an insertion shards soon end where they did before, and are the same.
+The content determines where shards end: once a shard has half of its maximum size, it ends after a sample
+whose checksum is small for its size, which happens on average once per eighth of the maximum. After an
+insertion, shards therefore soon end in the same places as before, and are the same.
 
-Within a shard, leaves end behind samples that their checksums choose, in the same way: a leaf has an eighth
-of the bytes that it may have, then three eighths on average. A sample that is longer than that begins and
-ends with a leaf. Chunkers that look at the bytes alone would not do: to Kubo's, any run of equal bytes is a
-place to cut, and the headers of TAR and NPY, and many data, have such runs.
+Leaves within a shard end after samples chosen by their checksums in the same way: a leaf has at least an
+eighth of its maximum size, and on average three eighths more. A sample longer than that begins and ends with
+a leaf. Chunkers that only look at the bytes would not do: Kubo's cuts in any run of equal bytes, and the
+headers of TAR and NPY, like much data, have such runs.
 """
 
 from __future__ import annotations
@@ -41,38 +41,38 @@ if TYPE_CHECKING:
 
 _RECORD = manifest.RECORD
 _ZEROS = bytes(_RECORD)
-# What the size field of a ustar header holds.
+# Maximum value of the size field of a ustar header.
 _MAX_MEMBER_BYTES = (8 << 30) - 1
 _KEY_DIGITS = 16
-# The checksums of a smaller sample are those of a copy of its pieces.
+# For samples smaller than this, checksums are computed over a joined copy.
 _SMALL = 8 << 10
-# To copy less into one piece takes less time than to pass it on by itself.
+# Pieces smaller than this are copied into one, which is faster than passing them on individually.
 _COPIED = 4 << 10
-# So many bytes of samples are written at once, or more where the last of them is larger.
+# Samples are written once this many bytes have accumulated.
 _MOST_WAITING = 64 << 10
-# A shard has half of the bytes that it may have before it ends, then an eighth of them on average.
+# A shard has half of its maximum size before it may end, then an eighth more on average.
 _LEAST_SHARE, _LAST_SHARE = 2, 8
 _CHECKSUMS = 1 << 32
 _LAST_CHECKSUM = _CHECKSUMS - 1
 # An odd number near 2^32 divided by the golden ratio, as in Knuth's multiplicative hashing.
 _SPREAD = 0x9E3779B1
 
-# What all headers have behind the name, behind the size and behind the checksum.
+# The parts of all headers after the name, after the size and after the checksum.
 _BLANK = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
 _OWNER, _TIME, _REST = _BLANK[100:124], _BLANK[135:148], _BLANK[154:]
-# A longer name does not fit into its field, and stands in two.
+# A longer name does not fit into its field, and is split into two.
 _NAME = 100
-# Without that of the digits of the size.
+# Without the contribution of the digits of the size.
 _BLANK_CHECKSUM = int(_BLANK[148:154], 8) - sum(_BLANK[124:135])
 
 
-# The package isal takes a tenth of the time for the same values, but longer to begin an Adler-32.
+# The package isal computes the same values in a tenth of the time, but takes longer to start an Adler-32.
 _crc32: Checksum = zlib.crc32
 _short_adler32: Checksum = zlib.adler32
 _adler32: Checksum = zlib.adler32
 _SHORT = 512
-# Of longer data, both let other threads of Python run, and to get the turn back then takes longer than the
-# checksums: of what is not much longer, they are computed in parts.
+# For longer data, both functions release the GIL, and getting it back takes longer than the checksums.
+# Data that is not much longer is therefore processed in parts.
 _HELD, _MOST_HELD = 5 << 10, 128 << 10
 with suppress(ImportError):
     from isal import isal_zlib
@@ -87,23 +87,23 @@ def write_file(sink: FileSink, path: str, content: bytes) -> None:
 
 
 def shard_paths(number: int) -> tuple[str, str]:
-    """Returns where a shard and its index are in the published directory."""
+    """Returns the paths of a shard and its index in the published directory."""
     return f"shards/{number:05d}.tar", f"index/{number:05d}.json"
 
 
-# What all members of a suffix and a size have in common: what checksums of a sample take before the content,
-# the bytes of the member in the shard, what its header has between key and checksum, that checksum without
-# the digits of the key, and the zeros behind the content.
+# The data shared by all members of a suffix and size: the bytes that precede the content in the checksums of
+# a sample, the size of the member in the shard, the header between key and checksum, the checksum without the
+# digits of the key, and the zeros after the content.
 _Frame = tuple[bytes, int, bytes, int, bytes]
 
 
 def new_member_frame(suffix: str, size: int, mark: str = ".") -> _Frame:
-    """Returns what a member has in common with all of its suffix and size.
+    """Returns the data shared by all members of a suffix and size.
 
     Args:
-        suffix: What its name ends with.
-        size: Bytes of its content.
-        mark: What is between the key and the suffix.
+        suffix: End of the member's name.
+        size: Size of its content in bytes.
+        mark: Text between the key and the suffix.
     """
     start, checksum = _named_like(mark + suffix)
     digits = b"%011o" % size
@@ -123,13 +123,13 @@ member_frame = functools.lru_cache(maxsize=2048)(new_member_frame)
 
 @functools.lru_cache(maxsize=1024)
 def header_end(checksum: int) -> bytes:
-    """Returns what a header has from its checksum on."""
+    """Returns the part of a header from its checksum on."""
     return b"%06o%b" % (checksum, _REST)
 
 
 @functools.lru_cache(maxsize=1024)
 def _named_like(suffix: str) -> tuple[bytes, int]:
-    """Returns what is between key and size, and the checksum without those of key and size."""
+    """Returns the header between key and size, and the checksum without those of key and size."""
     if len(suffix) <= _NAME - _KEY_DIGITS and suffix.isascii():
         name = suffix.encode().ljust(_NAME - _KEY_DIGITS, b"\0")
         return name + _OWNER, _BLANK_CHECKSUM + sum(name)
@@ -149,7 +149,7 @@ def _check_sizes(members: list[tuple[str, bytes]], key: bytes) -> None:
 
 
 def _checksums(pieces: list[bytes], size: int) -> tuple[int, int]:
-    """Returns the CRC-32 and the Adler-32 of the names and contents of a sample, which has `size` bytes."""
+    """Returns the CRC-32 and the Adler-32 of the names and contents of a sample of `size` bytes."""
     if size <= _SMALL:
         pieces = [b"".join(pieces)]
     crc, adler = 0, 1
@@ -167,40 +167,40 @@ def _checksums(pieces: list[bytes], size: int) -> tuple[int, int]:
 
 
 class ShardWriter:
-    """Puts samples into shards, which end at content-defined boundaries or before a sample that does not fit.
+    """Writes samples into shards, which end at content-defined boundaries or when they are full.
 
     Args:
-        sink: Where the shards go.
-        shard_bytes: How large a shard may be; a larger sample is a shard of its own.
-        leaf_bytes: How large a leaf may be.
+        sink: Where the shards are written.
+        shard_bytes: Maximum size of a shard; a larger sample is a shard of its own.
+        leaf_bytes: Maximum size of a leaf.
     """
 
     def __init__(self, sink: FileSink, shard_bytes: int, leaf_bytes: int) -> None:
         self._sink = sink
         self._room = shard_bytes - TRAILER
         self._least = self._room // _LEAST_SHARE
-        # Times the size of a sample, what the checksum of one is below that ends a shard, and a leaf.
+        # Multiplied by the size of a sample: the bounds below which its checksum ends a shard, or a leaf.
         self._rate = _CHECKSUMS * _LAST_SHARE // max(1, self._room)
         self._least_leaf = leaf_bytes // 8
         self._usual_leaf = max(1, leaf_bytes * 3 // 8)
         self._leaf_rate = _CHECKSUMS // self._usual_leaf
-        # Where the last leaf ended that a sample has ended.
+        # The end of the last leaf that ended with a sample.
         self._leaf_start = 0
         self._shards: list[manifest.Shard] = []
         self._file: SinkFile | None = None
         self._records = array("I")
         self._size = 0
-        # Many samples are written at once.
+        # Samples that are waiting to be written together.
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
-        # How often each key occurs in the shard.
+        # Number of occurrences of each key in the shard.
         self._keys: dict[bytes, int] = {}
 
     def add(self, members: list[tuple[str, bytes]]) -> None:
         """Writes the members of the next sample.
 
         Raises:
-            ExportError: One is larger than a TAR holds.
+            ExportError: A member is larger than a TAR can hold.
         """
         size = 0
         frames: list[_Frame] = []
@@ -232,11 +232,11 @@ class ShardWriter:
         self._append(key, members, frames, size)
         records.append(size // _RECORD)
         self._size = filled = self._size + size
-        # Checksums of samples that differ little may differ as little: multiplied, they are spread.
+        # Similar samples may have similar checksums; multiplication spreads them.
         spread = crc * _SPREAD & _LAST_CHECKSUM
         if filled >= self._least and spread < size * self._rate:
             self._close()
-        # Other digits than those that end a shard.
+        # Uses other digits than the test for the end of a shard.
         elif (
             filled - self._leaf_start >= self._least_leaf
             and spread * _SPREAD & _LAST_CHECKSUM < size * self._leaf_rate
@@ -246,14 +246,14 @@ class ShardWriter:
     def _append(
         self, key: bytes, members: list[tuple[str, bytes]], frames: list[_Frame], size: int
     ) -> None:
-        """Adds a sample to what is to be written."""
+        """Adds a sample to the data that waits to be written."""
         share = sum(key)
         waiting = self._waiting
         small: list[bytes] = []
         for (_, payload), (_, _, middle, checksum, padding) in zip(members, frames, strict=True):
             small += (key, middle, header_end(checksum + share))
             if len(payload) > _COPIED:
-                # Copies none but what is no bytes, and may be changed until it is written.
+                # Copies only buffers that are not bytes, which might be changed before they are written.
                 waiting += (b"".join(small), bytes(payload))
                 small = [padding]
             else:
@@ -264,7 +264,7 @@ class ShardWriter:
             self._write()
 
     def _write(self) -> None:
-        """Writes what is waiting into the shard, which is created where there is none."""
+        """Writes the waiting data into the shard, creating the shard if there is none."""
         if self._file is None:
             self._file = self._sink.create(shard_paths(len(self._shards))[0])
         self._file.writelines(self._waiting)
@@ -278,10 +278,10 @@ class ShardWriter:
         self._leaf_start = self._size
 
     def finish(self) -> list[manifest.Shard]:
-        """Ends the last shard and returns all of them."""
+        """Ends the last shard; returns all shards."""
         if self._records:
             self._close()
-        # Not before, for digests are computed beside the writing.
+        # Only now, because digests are computed in parallel with the writing.
         return [
             attrs.evolve(shard, sha256=self._sink.sha256_of(shard.path)) for shard in self._shards
         ]

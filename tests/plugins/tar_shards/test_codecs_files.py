@@ -156,7 +156,7 @@ def test_a_position_in_a_file_is_warned_of_and_not_published_where_files_are_not
     exif = Image.Exif()
     exif.get_ifd(0x8825).update({1: "N", 2: (48.0, 12.0, 1.0)})
     data = saved(exif=exif)
-    with pytest.warns(UserWarning, match="tells where it was taken"):
+    with pytest.warns(UserWarning, match="contains where it was taken"):
         assert images.encode(Image.open(io.BytesIO(data)))[2] == data
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -337,9 +337,9 @@ def test_a_shard_that_is_cut_off_is_a_format_error():
     directory = published(SAMPLES)
     shard = directory.files["shards/00000.tar"]
     samples = loaded(with_file(directory, "shards/00000.tar", shard[:5000]))
-    with pytest.raises(FormatError, match="the manifest says"):
+    with pytest.raises(FormatError, match="in the manifest: the dataset"):
         everything(samples)
-    with pytest.raises(FormatError, match=r"the manifest says"):
+    with pytest.raises(FormatError, match=r"in the manifest: the dataset"):
         list(samples.read_each(range(len(samples))))
 
 

@@ -1,4 +1,4 @@
-"""Samples as files and back, without pickle."""
+"""Encodes samples as files and decodes them, without pickle."""
 
 from __future__ import annotations
 

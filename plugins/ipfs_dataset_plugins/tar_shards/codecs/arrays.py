@@ -1,11 +1,13 @@
-"""Numpy arrays, numpy scalars and torch tensors as .npy files, never as pickles; tensors need no numpy.
+"""Encodes numpy arrays, numpy scalars and torch tensors as .npy files, without pickle.
 
-Format: numpy.org/doc/stable/reference/generated/numpy.lib.format.html. Version 1.0 where the
-header is short and ASCII, else 3.0 (UTF-8); data starts at a multiple of 64 bytes.
+Tensors do not require numpy.
 
-A tensor type that numpy lacks (bfloat16, the float8 family, complex32) is written as a record with one
-field that has torch's name of the type and holds its bits: ``[('bfloat16', '<u2')]``. Numpy opens
-such a file too.
+The format is described at numpy.org/doc/stable/reference/generated/numpy.lib.format.html. Short ASCII headers
+are written in version 1.0, others in version 3.0 (UTF-8). The data starts at a multiple of 64 bytes.
+
+A tensor type that numpy lacks (bfloat16, the float8 family, complex32) is written as a record with a single
+field, which is named after the torch type and holds its bits: ``[('bfloat16', '<u2')]``. Numpy can open such
+files too.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ MAX_HEADER = 1 << 16
 _USUAL_HEADER = 1 << 10
 _ALIGNMENT = 64
 _PREFIX = len(MAGIC) + 2
-# How many bytes hold the size of the header, by version.
+# Number of bytes that hold the size of the header, by version.
 _WIDTHS = {1: 2, 2: 4, 3: 4}
 
 
@@ -58,7 +60,7 @@ class Header:
 
 
 def write_header(header: Header) -> bytes:
-    """Returns the bytes that go before the data."""
+    """Returns the bytes that precede the data."""
     fields = attrs.asdict(header, recurse=False).items()
     text = "{" + "".join(f"{name!r}: {value!r}, " for name, value in fields) + "}"
     body = text.encode()
@@ -72,10 +74,10 @@ def write_header(header: Header) -> bytes:
 
 
 def read_header(data: bytes) -> tuple[Header, int]:
-    """Returns the header of a .npy file and where its data starts.
+    """Parses the header of a .npy file; returns it with the offset of the data.
 
     Raises:
-        FormatError: It is not a .npy file, or its header is not usable.
+        FormatError: It is not a .npy file, or its header is invalid.
     """
     stop = _data_start(data)
     major = data[len(MAGIC)]
@@ -86,13 +88,13 @@ def read_header(data: bytes) -> tuple[Header, int]:
 
 
 def _data_start(data: bytes) -> int:
-    """Returns where the data of a .npy file start; raises as `read_header`."""
+    """Returns the offset of the data in a .npy file; raises like `read_header`."""
     if data[: len(MAGIC)] != MAGIC or len(data) < _PREFIX + 4:
         raise FormatError("it is not a .npy file")
     major = data[len(MAGIC)]
     width = _WIDTHS.get(major)
     if width is None:
-        raise FormatError(f"it is a .npy file of the unknown version {major}")
+        raise FormatError(f"it is a .npy file of an unknown version, {major}")
     start = _PREFIX + width
     size = int.from_bytes(data[_PREFIX:start], "little")
     if size > MAX_HEADER or start + size > len(data):
@@ -123,10 +125,10 @@ SCALAR = "numpy"
 
 
 def encode_array(array: np.ndarray[Any, Any]) -> EncodedValue:
-    """Returns an array as a member; its order in memory, C or Fortran, is kept.
+    """Encodes an array as a member, in the same memory order (C or Fortran).
 
     Raises:
-        ExportError: Its data type is not plain data.
+        ExportError: Its data type does not consist of plain data.
     """
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     header = _array_header(array.dtype, array.shape, fortran)
@@ -134,16 +136,16 @@ def encode_array(array: np.ndarray[Any, Any]) -> EncodedValue:
 
 
 def encode_scalar(scalar: np.generic) -> EncodedValue:
-    """Returns a numpy scalar as a member: an array without dimensions.
+    """Encodes a numpy scalar as a member: an array without dimensions.
 
     Raises:
-        ExportError: An array would not give back the same value: NULs at the end of its text.
+        ExportError: The value would change, because numpy drops NULs at the end of text.
     """
-    import numpy as np  # noqa: PLC0415 - only where there are arrays
+    import numpy as np  # noqa: PLC0415 - only needed for arrays
 
     dtype, data = scalar.dtype, scalar.tobytes()
     if isinstance(scalar, (np.str_, np.bytes_)):
-        # str(scalar) drops them already; the last element tells.
+        # str(scalar) has dropped them already; the last element shows whether there were any.
         last = scalar[-1:]
         if last in (("\0",) if isinstance(scalar, np.str_) else (b"\0",)):
             raise ExportError(
@@ -151,7 +153,7 @@ def encode_scalar(scalar: np.generic) -> EncodedValue:
                 "it str or bytes"
             )
     if not dtype.itemsize and dtype.kind in "SU":
-        # An empty text has a type of no size, which .npy does not hold.
+        # The type of an empty text has size 0, which .npy cannot represent.
         dtype = np.dtype(f"{dtype.kind}1")
         data = bytes(dtype.itemsize)
     return SCALAR, "npy", _array_header(dtype, (), fortran=False) + data
@@ -164,26 +166,26 @@ def _array_header(dtype: np.dtype[Any], shape: tuple[int, ...], fortran: bool) -
 
 
 def _array_descr(dtype: np.dtype[Any]) -> Any:
-    import numpy as np  # noqa: PLC0415 - only where there are arrays
+    import numpy as np  # noqa: PLC0415 - only needed for arrays
 
     if dtype.hasobject or not dtype.itemsize:
         raise ExportError(f"has the numpy type {dtype}, which is not plain data: convert it first")
     descr = np.lib.format.dtype_to_descr(dtype)
     restored = np.lib.format.descr_to_dtype(descr)
-    # Types of other packages (ml_dtypes) look like bare bytes in a .npy file. Two integers of C may be the
-    # same, and yet have types of their own.
+    # Types of other packages (ml_dtypes) look like raw bytes in a .npy file. Two integer types of C may be
+    # equal and still be distinct types.
     if restored != dtype or (restored.type is not dtype.type and dtype.kind not in "iu"):
         raise ExportError(
-            f"has the numpy type {dtype!r}, which .npy does not hold: convert it first"
+            f"has the numpy type {dtype!r}, which .npy cannot represent: convert it first"
         )
     return descr
 
 
 def decode_array(data: bytes) -> np.ndarray[Any, Any]:
-    """Returns the array, writable.
+    """Decodes an array; the result is writable.
 
     Raises:
-        FormatError: The bytes are not an array of plain data.
+        FormatError: The data is not a .npy file of plain data.
     """
     np = _numpy()
     header, start = read_header(data)
@@ -207,7 +209,7 @@ def decode_array(data: bytes) -> np.ndarray[Any, Any]:
 
 
 def decode_scalar(data: bytes) -> np.generic:
-    """Returns the numpy scalar; raises like `decode_array`."""
+    """Decodes a numpy scalar; raises like `decode_array`."""
     array = decode_array(data)
     if array.shape:
         raise FormatError(f"it holds an array of the shape {array.shape} where a scalar should be")
@@ -217,9 +219,11 @@ def decode_scalar(data: bytes) -> np.generic:
 
 def _numpy() -> Any:
     try:
-        import numpy as np  # noqa: PLC0415 - only where there are arrays
+        import numpy as np  # noqa: PLC0415 - only needed for arrays
     except ImportError as error:
-        raise MissingDependencyError("The dataset has numpy arrays: pip install numpy") from error
+        raise MissingDependencyError(
+            "The dataset contains numpy arrays: pip install numpy"
+        ) from error
     return np
 
 
@@ -249,11 +253,11 @@ _TENSOR_TYPES = {code: name for name, code in _NUMPY_CODES.items()}
 
 
 def encode_tensor(tensor: torch.Tensor) -> EncodedValue:
-    """Returns a dense tensor, detached and on the CPU, as a member.
+    """Encodes a dense tensor, detached and on the CPU, as a member.
 
     Raises:
-        ExportError: It has no plain data: sparse, quantized, nested, meta, without memory of its own, or of
-            a type below one byte.
+        ExportError: It has no plain data: it is sparse, quantized, nested, on the meta device, without memory
+            of its own, or of a type smaller than a byte.
     """
     strided = tensor.layout is sys.modules["torch"].strided and not tensor.is_quantized
     if not strided or tensor.is_meta or tensor.is_nested:
@@ -262,7 +266,7 @@ def encode_tensor(tensor: torch.Tensor) -> EncodedValue:
             f"is a tensor without plain data ({kind or tensor.layout}): make it dense first"
         )
     header, size, is_complex = _tensor_header(tensor.dtype, tensor.shape)
-    # Each of these lets other threads run, which may take them a while: no more of them than are needed.
+    # Each of these calls releases the GIL, and getting it back may take a while: make no more than necessary.
     if (
         not tensor.is_cpu
         or not tensor.is_contiguous()
@@ -276,21 +280,21 @@ def encode_tensor(tensor: torch.Tensor) -> EncodedValue:
 def _with_content(header: bytes, tensor: torch.Tensor, size: int) -> bytes:
     address = tensor.data_ptr()
     end = tensor.storage_offset() * tensor.itemsize + size
-    # Tensors that stand for zeros have no memory, and storages can be resized under a tensor: what would be
-    # copied then is whatever lies there.
+    # Tensors that stand for zeros have no memory, and storages can be resized under a tensor: copying would
+    # then read unrelated memory.
     if not address or tensor.untyped_storage().nbytes() < end:
         raise ExportError(
             f"is a tensor whose memory does not hold its {size} bytes of data: clone() it first, or export "
             "it before its storage is freed"
         )
-    # Copies once, and makes no type for each size. Behind those bytes nothing is looked at.
+    # Copies once, and creates no type per size. Nothing after those bytes is accessed.
     return b"".join((header, memoryview(_MEMORY.from_address(address))[:size]))
 
 
 # Most samples of a dataset have tensors of the same few shapes.
 @functools.lru_cache(maxsize=256)
 def _tensor_header(dtype: torch.dtype, shape: torch.Size) -> tuple[bytes, int, bool]:
-    """Returns the header, how many bytes follow it, and whether these are complex numbers."""
+    """Returns the header, the number of bytes after it, and whether they are complex numbers."""
     header = Header(_tensor_descr(dtype), fortran_order=False, shape=tuple(shape))
     return write_header(header), header.count * dtype.itemsize, dtype.is_complex
 
@@ -301,16 +305,16 @@ def _tensor_descr(dtype: torch.dtype) -> Any:
         return [(name, _TORCH_CODES[name])]
     if name not in _NUMPY_CODES:
         raise ExportError(
-            f"is a tensor of type {name}, which no file format holds: convert it first"
+            f"is a tensor of type {name}, which no file format can represent: convert it first"
         )
     return _NUMPY_CODES[name]
 
 
 def decode_tensor(data: bytes) -> torch.Tensor:
-    """Returns the tensor, contiguous and writable.
+    """Decodes a tensor; the result is contiguous and writable.
 
     Raises:
-        FormatError: The bytes are not a tensor that `encode_tensor` wrote.
+        FormatError: The data was not written by `encode_tensor`.
     """
     start = _data_start(data)
     layout = _tensor_layout if start <= _USUAL_HEADER else _tensor_layout.__wrapped__
@@ -328,8 +332,8 @@ def decode_tensor(data: bytes) -> torch.Tensor:
 # Most samples of a dataset have tensors of the same few shapes.
 @functools.lru_cache(maxsize=256)
 def _tensor_layout(data: bytes) -> tuple[torch.dtype, tuple[int, ...], int]:
-    """Returns type and shape of a tensor from its header, and how many bytes follow that."""
-    import torch  # noqa: PLC0415 - the core imports torch only where a dataset is made
+    """Returns type and shape of a tensor from its header, and the number of bytes after the header."""
+    import torch  # noqa: PLC0415 - torch is imported only to create datasets
 
     header, _ = read_header(data)
     dtype = getattr(torch, _dtype_name(header.descr), None)
@@ -344,7 +348,7 @@ def _from_bytes(data: bytearray, dtype: torch.dtype, shape: tuple[int, ...]) -> 
     import torch  # noqa: PLC0415 - as above
 
     if dtype is torch.complex32:
-        # Torch warns that this type is experimental; the dataset has it already.
+        # Torch warns that this type is experimental, but the dataset already contains it.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             return _shaped(data, dtype, shape)

@@ -1,4 +1,4 @@
-"""Finds the built-in codec of a value, without importing numpy, PIL or torch."""
+"""Finds the built-in codec for a value without importing numpy, PIL or torch."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _INT64 = 1 << 63
 
 @functools.lru_cache(maxsize=256)
 def encoder_of(kind: type) -> Callable[[Any], EncodedValue] | None:
-    """Returns what encodes values of a type as members, None where no built-in codec has them.
+    """Returns a function that encodes values of a type as members; None if the type has no built-in codec.
 
-    It raises `ExportError` for a tensor, array or image without plain data.
+    The function raises `ExportError` for tensors, arrays and images without plain data.
     """
     if kind in _SCALARS:
         return _SCALARS[kind]
@@ -30,7 +30,7 @@ def encoder_of(kind: type) -> Callable[[Any], EncodedValue] | None:
     if numpy := sys.modules.get("numpy"):
         if kind is numpy.ndarray:
             return arrays.encode_array
-        # A subclass of the user's would come back as the type of numpy.
+        # A subclass defined by a user would be decoded as the numpy type.
         if issubclass(kind, numpy.generic) and kind.__module__ == "numpy":
             return arrays.encode_scalar
     if (pil := sys.modules.get("PIL.Image")) and issubclass(kind, pil.Image):
@@ -40,16 +40,16 @@ def encoder_of(kind: type) -> Callable[[Any], EncodedValue] | None:
 
 @functools.lru_cache(maxsize=256)
 def encoder_without_files(kind: type) -> Callable[[Any], EncodedValue] | None:
-    """Returns what `encoder_of` does, but of images what encodes their pixels, not their files."""
+    """Like `encoder_of`, but encodes the pixels of images instead of their files."""
     encode = encoder_of(kind)
     return images.encode_pixels if encode is images.encode else encode
 
 
 def encode_file(file: EncodedFile) -> EncodedValue | None:
-    """Returns a file as a member, None where no built-in codec decodes it.
+    """Encodes a file as a member; None if no built-in codec decodes it.
 
     Raises:
-        ExportError: It cannot be read, or is none that the codec decodes.
+        ExportError: The file cannot be read, or the codec cannot decode it.
     """
     name, _, mode = file.decoder.partition(":")
     return images.encode_file(file.read(), mode or None) if name == images.FILE else None
@@ -70,11 +70,11 @@ def _encode_int(value: int) -> EncodedValue:
 
 
 def encode_json(value: Any) -> EncodedValue:
-    """Returns anything of which `scalars.is_plain` holds as a member."""
+    """Encodes any value for which `scalars.is_plain` holds as a member."""
     return JSON, "json", scalars.dumps(value).encode()
 
 
-# What webdataset decodes by extension gets that extension: text ``txt``, an int ``cls``.
+# Values that webdataset decodes by extension get that extension: text ``txt``, an int ``cls``.
 _SCALARS: dict[type, Callable[[Any], EncodedValue]] = {
     **dict.fromkeys(scalars.SCALARS, encode_json),
     str: _encode_text,
@@ -91,7 +91,7 @@ def _decode_json(data: bytes) -> Any:
     return scalars.loads(data, "it")
 
 
-# Functions of modules, all of them: they are pickled with datasets.
+# All of these are functions of modules, because they are pickled with datasets.
 DECODERS: dict[str, Callable[[bytes], Any]] = {
     "str": _decode_text,
     "bytes": bytes,

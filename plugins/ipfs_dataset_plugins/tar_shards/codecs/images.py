@@ -1,10 +1,10 @@
-"""PIL images: as the file that they come from, else losslessly as PNG, else as raw pixels.
+"""Encodes PIL images: as the file from which they were read, else losslessly as PNG, else as raw pixels.
 
-What comes back has the same mode, size, pixels, palette and transparency; every image is read back before
-it is published. An image is published as its file, byte for byte, only where decoding that file gives the
-same image again, so an image that was changed is not mistaken for its file. Of a file with several frames
-it is the frame that the image stands at. EXIF and other side information is left behind where an image is
-encoded; a file keeps it, and a position in it is warned of.
+Decoding restores mode, size, pixels, palette and transparency; every image is read back before it is
+published. The file of an image is published, byte for byte, only if decoding it gives the same image again,
+so a modified image is never mistaken for its file. For a file with several frames, the current frame counts.
+An encoded image loses EXIF and other metadata; a published file keeps them, with a warning if they contain a
+position.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ RAW = "pil"
 _PALETTE_MODES = frozenset({"P", "PA"})
 PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 _MAX_RAW_HEADER = 1 << 16
-# Pillow refuses or warns about larger PNG files, which a bomb could be; raw pixels cannot be one.
+# Pillow refuses or warns about larger PNG files, which may be decompression bombs; raw pixels cannot be.
 _MAX_PNG_PIXELS = 64 << 20
 
 
-# The name of the codec of files is followed by the mode: "image:RGB".
+# The codec for files is this name followed by the mode: "image:RGB".
 FILE = "image"
 FILE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I", "F", "I;16")
-# Decoders of other formats have seldom been attacked, and some of them run programs.
+# Decoders of other formats are less hardened, and some of them run programs.
 FILE_FORMATS = {
     "JPEG": "jpg",
     "MPO": "jpg",
@@ -54,29 +54,29 @@ FILE_FORMATS = {
 }
 _LOSSY = frozenset({"JPEG", "MPO", "WEBP", "JPEG2000", "AVIF"})
 _LOSSY_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".jp2", ".avif", ".mpo")
-# The frames of these are one picture and what belongs to it, such as a depth map.
+# In these formats, the frames are one picture and its auxiliary images, such as a depth map.
 _ONE_PICTURE = frozenset({"JPEG", "MPO"})
 _ALPHA_MODES = frozenset({"LA", "PA", "RGBA"})
-# A larger file is more than its pixels.
+# Files larger than this contain more than the pixels.
 _MAX_FILE_BYTES = 256 << 20
 _ORIENTATION = 0x0112
 _POSITION = 0x8825
 
 
 def encode(image: Image.Image, *, keep_files: bool = True) -> EncodedValue:
-    """Returns an image as a member.
+    """Encodes an image as a member.
 
     Args:
-        image: An image.
-        keep_files: Whether an image becomes the file that it comes from, where that gives the same image.
+        image: The image.
+        keep_files: Whether to publish the file from which the image was read, if it gives the same image.
 
     Raises:
-        ExportError: The image cannot be decoded, or would not come back equal.
+        ExportError: The image cannot be decoded, or decoding would not give an equal image.
     """
-    # Before it is decoded, for Pillow closes the file then.
+    # Must happen before the image is decoded, because Pillow then closes the file.
     data = _file_of(image) if keep_files else None
     try:
-        # Mode, palette and transparency of a file may change when it is decoded.
+        # Decoding may change mode, palette and transparency.
         image.load()
         identity = _identity(image)
     except Exception as error:
@@ -96,36 +96,36 @@ def encode(image: Image.Image, *, keep_files: bool = True) -> EncodedValue:
     payload = _to_raw(identity)
     if not _comes_back(decode_raw, payload, identity):
         raise ExportError(
-            f"is a {_name(image)} of mode {image.mode!r} that would not come back equal: convert it, such as "
-            "by image.convert('RGB')"
+            f"is a {_name(image)} of mode {image.mode!r} that cannot be restored exactly: convert it, for "
+            "example with image.convert('RGB')"
         )
     return RAW, "bin", payload
 
 
 def encode_pixels(image: Image.Image) -> EncodedValue:
-    """Returns an image as a member, whatever file it comes from; raises as `encode` does."""
+    """Encodes an image as a member, ignoring its file; raises like `encode`."""
     return encode(image, keep_files=False)
 
 
 def encode_file(data: bytes, mode: str | None = None) -> EncodedValue:
-    """Returns the file of an image as a member, which is decoded when it is read.
+    """Encodes an image file as a member, which is decoded when it is read.
 
     Args:
         data: The content of the file.
-        mode: The mode of the image that it is decoded to; None is the mode of the file.
+        mode: The mode in which the image is decoded; None is the mode of the file.
 
     Raises:
-        ExportError: It is no image of a format that is read, or damaged.
+        ExportError: It is damaged, or not an image in a supported format.
     """
     if mode is not None and mode not in FILE_MODES:
         raise ExportError(
-            f"names the decoder '{FILE}:{mode}', and there are those of the modes {', '.join(FILE_MODES)}"
+            f"has the decoder '{FILE}:{mode}', but the mode must be one of {', '.join(FILE_MODES)}"
         )
     try:
         found, own = _described(data)
         mode = mode or own
         if mode not in FILE_MODES:
-            raise ValueError(f"its mode {mode!r} is none of {', '.join(FILE_MODES)}")  # noqa: TRY301
+            raise ValueError(f"its mode {mode!r} is not one of {', '.join(FILE_MODES)}")  # noqa: TRY301
         with _complete_files():
             decode_file(data, mode=mode)
     except MissingDependencyError:
@@ -138,28 +138,28 @@ def encode_file(data: bytes, mode: str | None = None) -> EncodedValue:
 
 @functools.cache
 def _formats() -> tuple[str, ...]:
-    """Returns the formats of files that this Pillow reads; that of JPEG opens MPO."""
+    """Returns the file formats that this Pillow can read; its JPEG plugin also opens MPO."""
     images = _pillow()
     images.init()
     return tuple(name for name in FILE_FORMATS if name in images.OPEN and name != "MPO")
 
 
 def open_file(data: bytes) -> Image.Image:
-    """Returns the image of a file of one of the formats that are read, not decoded yet."""
+    """Opens the image of a file in one of the supported formats, without decoding it."""
     opened: Image.Image = _pillow().open(io.BytesIO(data), formats=_formats())
     return opened
 
 
 def _described(data: bytes) -> tuple[str, str]:
-    """Returns the format and the mode of the file of an image."""
+    """Returns the format and mode of an image file."""
     with open_file(data) as opened:
         return opened.format, opened.mode
 
 
 def _file_of(image: Image.Image) -> bytes | None:
-    """Returns the content of the file that an image may come from, None where there is none.
+    """Returns the content of the file from which an image may have been read; None if there is none.
 
-    Pillow's own images have a ``filename``; the images of datasets that list their files are given one.
+    Images opened by Pillow have a ``filename``; the images of datasets that list their files are given one.
     """
     name = getattr(image, "filename", None)
     try:
@@ -176,24 +176,25 @@ def _file_of(image: Image.Image) -> bytes | None:
         finally:
             file.seek(position)
     except (OSError, ValueError):
-        # The file is gone, or closed; `encode` reports what cannot be decoded.
+        # The file is gone, or closed; `encode` reports images that cannot be decoded.
         return None
     return data if type(data) is bytes and len(data) <= _MAX_FILE_BYTES else None
 
 
 def _as_file(data: bytes, identity: _Identity) -> EncodedValue | None:
-    """Returns the file as a member, None where decoding it does not give that image."""
+    """Encodes the file as a member; None if decoding it does not give the image."""
     mode, size = identity.mode, identity.size
     try:
         with open_file(data) as opened:
             found, frames = opened.format, getattr(opened, "n_frames", 1)
-            # Before it is decoded, for it may be a large picture of which this is a part.
+            # Checked before decoding, because the file may be a large picture from which the image was
+            # cropped.
             if opened.size != size or (frames > 1 and found not in _ONE_PICTURE):
                 return None
         with _complete_files():
             if mode not in FILE_MODES or _identity(decode_file(data, mode=mode)) != identity:
                 return None
-    except Exception:  # noqa: BLE001 - the image was changed, or its file is of another kind
+    except Exception:  # noqa: BLE001 - the image was modified, or its file is of another kind
         return None
     _warn_of_position(data)
     return f"{FILE}:{mode}", FILE_FORMATS[found], data
@@ -201,7 +202,7 @@ def _as_file(data: bytes, identity: _Identity) -> EncodedValue | None:
 
 @contextlib.contextmanager
 def _complete_files() -> Iterator[None]:
-    """Refuses files that are cut off, also where this process lets Pillow fill them up: others do not."""
+    """Refuses truncated files even if this process lets Pillow pad them, because other processes do not."""
     from PIL import ImageFile  # noqa: PLC0415 - not a dependency of the library
 
     before = ImageFile.LOAD_TRUNCATED_IMAGES
@@ -216,12 +217,12 @@ def _warn_of_position(data: bytes) -> None:
     if b"Exif" not in data and b"eXIf" not in data and b"EXIF" not in data:
         return
     with (
-        contextlib.suppress(Exception),  # damaged EXIF has no position
+        contextlib.suppress(Exception),  # damaged EXIF
         open_file(data) as opened,
     ):
         if opened.getexif().get_ifd(_POSITION):
             warnings.warn(
-                "An image is published as its file, byte for byte, and its EXIF tells where it was taken: "
+                "An image is published as its file, byte for byte, and its EXIF contains where it was taken: "
                 "remove that from the files, or pass keep_files=False to the exporter, which publishes the "
                 "pixels alone",
                 UserWarning,
@@ -230,14 +231,14 @@ def _warn_of_position(data: bytes) -> None:
 
 
 def _warn_of_loss(image: Image.Image) -> None:
-    """Warns of a lossy image that becomes PNG, which takes several times as many bytes."""
+    """Warns about a lossy image that is published as PNG, which takes several times as many bytes."""
     name = getattr(image, "filename", "")
     name = os.fsdecode(name) if isinstance(name, (str, bytes, os.PathLike)) else ""
     if getattr(image, "format", None) in _LOSSY or name.lower().endswith(_LOSSY_SUFFIXES):
         warnings.warn(
             "An image from a lossy file, such as JPEG, is published as PNG, which is several times as large: "
-            "it was changed since, or its file is not at hand. Publish the files themselves: without a "
-            "transform, which import_from_ipfs datasets take, or as EncodedFile(path or bytes) instead of "
+            "it was modified, or its file is unavailable. To publish the files themselves, export without a "
+            "transform (import_from_ipfs accepts one instead), or give EncodedFile(path or bytes) instead of "
             "the image",
             UserWarning,
             stacklevel=2,
@@ -249,14 +250,14 @@ def _name(image: Image.Image) -> str:
 
 
 def _warn_of_orientation(image: Image.Image) -> None:
-    # The images of files alone: what was made in memory has no EXIF, or one that PIL was given.
+    # Applies to images from files only: those made in memory have no EXIF, or one that was set on purpose.
     if "exif" not in image.info and "XML:com.adobe.xmp" not in image.info:
         return
-    with contextlib.suppress(Exception):  # damaged EXIF has no orientation
+    with contextlib.suppress(Exception):  # damaged EXIF
         if image.getexif().get(_ORIENTATION, 1) in range(2, 9):
             warnings.warn(
-                "An image is published as it is stored, without the EXIF orientation that turns it: apply "
-                "PIL.ImageOps.exif_transpose to images before they are exported",
+                "An image is published as it is stored, and its EXIF orientation is lost: apply "
+                "PIL.ImageOps.exif_transpose to images before the export",
                 UserWarning,
                 stacklevel=2,
             )
@@ -266,13 +267,13 @@ def _to_png(image: Image.Image) -> bytes | None:
     buffer = io.BytesIO()
     try:
         image.save(buffer, "PNG", icc_profile=None)
-    except Exception:  # noqa: BLE001 - a transparency or a palette that PNG has no place for
+    except Exception:  # noqa: BLE001 - a transparency or palette that PNG cannot store
         return None
     return buffer.getvalue()
 
 
 class _Identity(NamedTuple):
-    """What has to come back of an image."""
+    """The properties of an image that decoding must restore."""
 
     mode: str
     size: tuple[int, int]
@@ -287,12 +288,12 @@ def _identity(image: Image.Image) -> _Identity:
 
 
 def _palette(image: Image.Image) -> tuple[str, bytes] | None:
-    # Frames that a GIF composes keep the palette of the file, though their pixels have colours.
+    # Composed frames of a GIF keep the palette of the file, though their pixels are RGB.
     if image.mode not in _PALETTE_MODES:
         return None
     mode = "RGB" if image.palette is None else image.palette.mode
     if mode == "RGB":
-        # Pillow keeps the fourth byte of a colour where one was given, and converts to RGBA by it.
+        # Pillow keeps a fourth byte per colour if it was given, and uses it when converting to RGBA.
         padded = bytes(image.getpalette("RGBX") or b"")
         if padded[3::4].strip(b"\xff"):
             return "RGBX", padded
@@ -311,7 +312,7 @@ def _comes_back(
 
 
 def _writable(transparency: Any) -> Any:
-    """Returns a transparency, None for one that no reader of images can have meant."""
+    """Returns a transparency; None for a value that no image reader can produce on purpose."""
     return transparency if scalars.is_plain(transparency, longest=1 << 12) else None
 
 
@@ -322,7 +323,7 @@ def _to_raw(identity: _Identity) -> bytes:
 
 
 def decode_png(data: bytes) -> Image.Image:
-    """Returns the image of a PNG file, decoded.
+    """Decodes a PNG file.
 
     Raises:
         FormatError: It is not a PNG file or damaged.
@@ -332,18 +333,18 @@ def decode_png(data: bytes) -> Image.Image:
         with images.open(io.BytesIO(data), formats=["PNG"]) as opened:
             _check_pixels(opened.width * opened.height, _MAX_PNG_PIXELS)
             opened.load()
-            # Before version 11, Pillow widened 16-bit greys.
+            # Pillow before version 11 widened 16-bit greyscale.
             return opened.convert("I;16") if opened.mode == "I" else _bare(opened)
     except Exception as error:
         raise FormatError(f"it is not a PNG image: {error}") from error
 
 
 def decode_file(data: bytes, *, mode: str) -> Image.Image:
-    """Returns the image of a file of any common format, decoded.
+    """Decodes an image file in any supported format.
 
     Args:
         data: The content of the file.
-        mode: The mode of the image; an image of another one is converted.
+        mode: The mode of the result; an image in another mode is converted.
 
     Raises:
         FormatError: It is not such a file, or damaged.
@@ -356,7 +357,7 @@ def decode_file(data: bytes, *, mode: str) -> Image.Image:
             if opened.mode == mode:
                 return _bare(opened)
             if mode not in _ALPHA_MODES and type(opened.info.get("transparency")) is bytes:
-                # Pillow drops it, and warns the user, who cannot change it.
+                # Pillow drops it with a warning that is of no use to the user.
                 del opened.info["transparency"]
             return _bare(opened.convert(mode))
     except FormatError:
@@ -365,7 +366,7 @@ def decode_file(data: bytes, *, mode: str) -> Image.Image:
         raise FormatError(f"it is not an image of mode {mode!r}: {error}") from error
 
 
-# Partial functions of a module's function, which are pickled with datasets.
+# Partial functions of module-level functions, because they are pickled with datasets.
 FILE_DECODERS: dict[str, Callable[[bytes], Any]] = {
     f"{FILE}:{mode}": functools.partial(decode_file, mode=mode) for mode in FILE_MODES
 }
@@ -378,10 +379,10 @@ def _bare(opened: Image.Image) -> Image.Image:
 
 
 def decode_raw(data: bytes) -> Image.Image:
-    """Returns the image that a header and raw pixels describe.
+    """Decodes an image from a header and raw pixels.
 
     Raises:
-        FormatError: Header and pixels do not fit.
+        FormatError: The header and the pixels do not match.
     """
     images = _pillow()
     end = data.find(b"\n", 0, _MAX_RAW_HEADER)
@@ -390,7 +391,8 @@ def decode_raw(data: bytes) -> Image.Image:
         mode, (width, height), palette, transparency = fields
         if type(mode) is not str or type(width) is not int or type(height) is not int:
             raise TypeError("a mode is text, a size two numbers")  # noqa: TRY301
-        # Pillow allocates before it looks at the data. Mode "1" has 8 pixels a byte, all others fewer than 2.
+        # Pillow allocates memory before it looks at the data. Mode "1" packs 8 pixels per byte, others at
+        # most 1.
         most = len(data) - end - 1
         row = -(-width // 8) if mode == "1" else width
         if width < 0 or height < 0:
@@ -400,7 +402,7 @@ def decode_raw(data: bytes) -> Image.Image:
         if palette is not None:
             image.putpalette(palette[1], palette[0])
     except Exception as error:
-        raise FormatError(f"its header and its pixels do not fit: {error}") from error
+        raise FormatError(f"its header and its pixels do not match: {error}") from error
     if transparency is not None:
         image.info["transparency"] = transparency
     return image  # type: ignore[no-any-return]
@@ -415,5 +417,7 @@ def _pillow() -> Any:
     try:
         from PIL import Image  # noqa: PLC0415 - not a dependency of the library
     except ImportError as error:
-        raise MissingDependencyError("The dataset has PIL images: pip install pillow") from error
+        raise MissingDependencyError(
+            "The dataset contains PIL images: pip install pillow"
+        ) from error
     return Image

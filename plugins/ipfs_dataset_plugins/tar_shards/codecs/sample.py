@@ -1,4 +1,4 @@
-"""Encodes samples as named members, and back to equal values of the same types, without pickle."""
+"""Encodes samples as named members, and decodes them to equal values of the same types, without pickle."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _Path = tuple[Any, ...]
 
-# Longer text and bytes become members of their own, as arrays and images do.
+# Text and bytes longer than this become members of their own, like arrays and images.
 LONGEST_INLINE = 4096
 
 PICKLE = ValueCodec(
@@ -46,10 +46,10 @@ PICKLE = ValueCodec(
 
 
 def _encoded_by(codec: ValueCodec, value: Any) -> EncodedValue:
-    """Returns what a user's codec makes of a value.
+    """Encodes a value with a codec supplied by the user.
 
     Raises:
-        ExportError: It is something else than bytes.
+        ExportError: The codec returned something other than bytes.
     """
     data: Any = codec.encode(value)
     if not isinstance(data, (bytes, bytearray, memoryview)):
@@ -57,7 +57,7 @@ def _encoded_by(codec: ValueCodec, value: Any) -> EncodedValue:
             f"is encoded by the codec {codec.name!r} to {data!r:.100}, of type {_name(data)}, and encode= "
             "has to return bytes"
         )
-    # A copy of what could be changed before it is written.
+    # Copies mutable buffers, which could be changed before they are written.
     return codec.name, codec.extension, bytes(data)
 
 
@@ -65,7 +65,7 @@ class EncodedSample(NamedTuple):
     """A sample as members.
 
     Attributes:
-        schema: How the members make the sample.
+        schema: The structure of the sample, in terms of its members.
         members: ``(suffix, payload)`` pairs, in order.
     """
 
@@ -74,12 +74,13 @@ class EncodedSample(NamedTuple):
 
 
 class SampleDecoder(NamedTuple):
-    """How samples of one schema are decoded.
+    """Decodes samples of one schema.
 
     Attributes:
-        suffixes: The names of their members, in order, without the key of the sample.
-        decoders: What makes the value of each.
-        build: Makes a sample of these values. It and the decoders raise anything where a member is damaged.
+        suffixes: Names of the members without the key of the sample, in order.
+        decoders: For each member, the function that decodes its payload.
+        build: Builds a sample from the decoded values. Like the decoders, it raises any exception if a member
+            is damaged.
     """
 
     suffixes: list[str]
@@ -92,9 +93,9 @@ class SampleCodec:
 
     Args:
         codecs: Codecs for further types, tried in order, before the built-in ones.
-        allow_pickle: Pickle values that no codec has, and unpickle. Unpickling runs whatever code
+        allow_pickle: Pickle values that have no codec, and unpickle. Unpickling runs whatever code
             the author of the dataset put into it.
-        keep_files: Whether an image becomes the file that it comes from, where that gives the same image.
+        keep_files: Whether to publish the file from which an image was read, if it gives the same image.
     """
 
     def __init__(
@@ -112,27 +113,27 @@ class SampleCodec:
         self._decoders = {**builtin.DECODERS, **{codec.name: codec.decode for codec in known}}
 
     def encode(self, sample: Any, position: int) -> EncodedSample:
-        """Returns a sample as members.
+        """Encodes a sample as members.
 
         Args:
             sample: The sample.
-            position: Its number, for messages.
+            position: Number of the sample, for messages.
 
         Raises:
-            ExportError: A part of it has no codec; the message names its type and where it is.
+            ExportError: A part of it has no codec; the message names its type and position.
         """
         return _Encoding(self, position).encode(sample)
 
     def encode_all(self, samples: Iterable[Any]) -> Iterator[EncodedSample]:
-        """Yields samples as members, as `encode` does but sooner where most have the same structure.
+        """Yields the members of each sample, like `encode`, but faster if most have the same structure.
 
-        Samples of the same structure as the first one have the very schema object of that one.
+        Samples with the structure of the first one share its schema object.
 
         Args:
             samples: The samples, in order.
 
         Raises:
-            ExportError: A part of a sample has no codec; the message names its type and where it is.
+            ExportError: A part of a sample has no codec; the message names its type and position.
         """
         first: Schema | None = None
         text = ""
@@ -150,12 +151,12 @@ class SampleCodec:
             yield EncodedSample(first, members)
 
     def decode(self, schema: Schema, members: Mapping[str, bytes], what: str) -> Any:
-        """Returns the sample that its members make.
+        """Decodes a sample from its members.
 
         Args:
-            schema: How they make it.
-            members: Their payloads by suffix.
-            what: What errors call the sample.
+            schema: The structure of the sample.
+            members: Payloads by suffix.
+            what: Name of the sample in messages.
 
         Raises:
             FormatError: A member is missing or damaged.
@@ -163,7 +164,7 @@ class SampleCodec:
         return build(schema, lambda member: self._decode_member(member, members, what))
 
     def decoder(self, schema: Schema) -> SampleDecoder | None:
-        """Returns what decodes samples of a schema as `decode` does, for many; None without a codec."""
+        """Returns a decoder equivalent to `decode` for many samples; None if a codec is missing."""
         members = members_of(schema)
         try:
             decoders = [self._decoders[member.codec] for member in members]
@@ -173,7 +174,7 @@ class SampleCodec:
         return SampleDecoder(suffixes, decoders, builder(schema))
 
     def encode_value(self, value: Any) -> EncodedValue | None:
-        """Returns a value as one member, None where it is several or has no codec."""
+        """Encodes a value as a single member; None if it takes several members or has no codec."""
         for codec in self._codecs:
             if isinstance(value, codec.type):
                 return _encoded_by(codec, value)
@@ -190,7 +191,7 @@ class SampleCodec:
         return _encoded_by(self._fallback, value)
 
     def encoder_for(self, kind: type) -> Callable[[Any], EncodedValue | None]:
-        """Returns what encodes values of exactly one type as `encode_value` does, in less time for many."""
+        """Returns a function equivalent to `encode_value` for values of exactly one type, faster for many."""
         if self._codecs or kind in scalars.CONTAINERS:
             return self.encode_value
         return self._encoder_of(kind) or self.encode_value
@@ -206,12 +207,12 @@ class SampleCodec:
             names = ", ".join(repr(codec.name) for codec in self._codecs) or "none"
             raise ExportError(
                 f"is a file with the decoder {file.decoder!r}, which is neither 'image', 'image:MODE' nor "
-                f"the name of a codec that was given to the exporter ({names})"
+                f"the name of a codec given to the exporter ({names})"
             )
         return encoded
 
     def is_inline(self, value: Any) -> bool:
-        """Tells whether a value is made of short scalars alone: one member then holds all of it."""
+        """Returns whether a value consists only of short scalars, so that one member holds all of it."""
         return scalars.is_plain(value, longest=LONGEST_INLINE, foreign=self._foreign)
 
     def _decode_member(self, member: Member, members: Mapping[str, bytes], what: str) -> Any:
@@ -234,20 +235,20 @@ class SampleCodec:
 
     def _why_not(self, member: Member, what: str) -> str:
         if member.codec in self._decoders:
-            return f"{what} has no member {member.suffix!r}, which its schema names"
+            return f"{what} has no member {member.suffix!r}, which its schema requires"
         if member.codec == PICKLE.name:
             return (
                 f"Member {member.suffix!r} of {what} is a pickle. Unpickling can run any code that "
-                "its author wrote into it; if you trust that author, pass allow_pickle=True"
+                "its author put into it; if you trust that author, pass allow_pickle=True"
             )
         return (
             f"Member {member.suffix!r} of {what} needs the codec {member.codec!r}: "
-            "pass the ValueCodec that it was exported with, codecs=[…]"
+            "pass the ValueCodec used for the export, codecs=[…]"
         )
 
 
 class _Encoding:
-    """The encoding of one sample: it collects the members while it walks down the containers."""
+    """Encodes one sample, collecting its members while walking its containers."""
 
     def __init__(self, codec: SampleCodec, position: int) -> None:
         self._codec = codec
@@ -323,13 +324,13 @@ RESERVED = "schema"
 
 
 class FieldNames:
-    """Gives out the field names of one sample, each once."""
+    """Generates the field names of one sample, each of them unique."""
 
     def __init__(self) -> None:
         self._taken = {RESERVED}
 
     def unique(self, field: str) -> str:
-        """Returns the field, with a number behind it if it is taken already."""
+        """Returns the field, with a number appended if it is already taken."""
         name, number = field, 1
         while name in self._taken:
             number += 1
@@ -339,10 +340,10 @@ class FieldNames:
 
 
 def child(field: str, key: Any) -> str:
-    """Returns the field of a part: its key in lower case, behind the field of its container.
+    """Returns the field name of a part: the field of its container, followed by its key in lower case.
 
-    Lower case, because webdataset folds case; without a leading underscore, because it leaves such
-    members undecoded; without dots, because what is behind the last one is the format.
+    Lower case, because webdataset folds case; without a leading underscore, because webdataset does not
+    decode such members; without dots, because the text after the last dot is the format.
     """
     text = re.sub(r"[^a-z0-9-]+", "_", f"{field}_{key!s:.200}".lower()).strip("_-")
     return text[:MAX_FIELD] or "field"
@@ -354,22 +355,23 @@ _MAYBE_INLINE = scalars.SCALARS | scalars.CONTAINERS
 class _Pattern(NamedTuple):
     kind: Any
     keys: tuple[Any, ...] | None
-    # None stands for a part that is a member.
+    # None marks a part that is a member.
     parts: tuple[_Pattern | None, ...]
-    # Scalars alone are one member where they are short.
+    # Containers of scalars only become one member if they are short.
     maybe_inline: bool
-    # All parts are members.
+    # Whether all parts are members.
     is_flat: bool
 
 
 class SameStructureEncoder:
-    """Encodes samples of the same structure as a first one, without naming their parts again.
+    """Encodes samples with the structure of a first sample, without naming their parts again.
 
     Args:
-        sample: The first one.
-        schema: How its members make it.
-        encoder_for: Returns what encodes values of a type as members, or returns None where one has no codec.
-        is_inline: Tells whether a container is one member.
+        sample: The first sample.
+        schema: Its structure, in terms of its members.
+        encoder_for: Returns a function that encodes values of a type as members; that function returns None
+            if no codec handles a value.
+        is_inline: Returns whether a container is a single member.
     """
 
     def __init__(
@@ -403,7 +405,7 @@ class SameStructureEncoder:
         return _Pattern(type(value), schema.keys, tuple(parts), maybe_inline, is_flat)
 
     def encode(self, sample: Any) -> list[tuple[str, bytes]] | None:
-        """Returns the members of a sample, None where its structure may differ from that of the first one."""
+        """Encodes a sample; None if its structure may differ from that of the first sample."""
         values: list[Any] = []
         if not self._collect(sample, self._pattern, values):
             return None
@@ -421,12 +423,12 @@ class SameStructureEncoder:
                 if used != codec or ending != extension:
                     return None
                 members.append((suffix, payload))
-        except Exception:  # noqa: BLE001 - raised again, with its place, by `encode`
+        except Exception:  # noqa: BLE001 - raised again by `encode`, with its position
             return None
         return members
 
     def _collect(self, value: Any, pattern: _Pattern | None, values: list[Any]) -> bool:
-        """Appends the parts that are members to `values`; tells whether the containers match the pattern."""
+        """Appends the parts that are members to `values`; returns whether the containers match."""
         if pattern is None:
             values.append(value)
             return True
@@ -436,7 +438,7 @@ class SameStructureEncoder:
         if maybe_inline and self._is_inline(value):
             return False
         if keys is not None:
-            # Other keys than text may be equal and yet not the same: 1, 1.0 and True.
+            # Keys that are not text may be equal without being the same: 1, 1.0 and True.
             if tuple(value) != keys or not all(type(key) is str for key in value):
                 return False
             value = value.values()

@@ -1,8 +1,8 @@
-"""JSON that keeps what plain JSON loses: tuples, keys that are not text, bytes, nan, big integers.
+"""JSON that preserves what plain JSON loses: tuples, keys that are not text, bytes, nan, big integers.
 
-What plain JSON holds exactly is written as plain JSON, so that any tool reads it. All else is an
-object with one key that starts with ``$``: ``{"$tuple": […]}``, ``{"$dict": [[key, value], …]}``,
-``{"$float": "nan"}``, or the bits of another NaN as ``"0x…"``, ``{"$int": "0x…"}``,
+Values that plain JSON represents exactly are written as plain JSON, so that any tool can read them. All
+others become an object with a single key that starts with ``$``: ``{"$tuple": […]}``, ``{"$dict": [[key,
+value], …]}``, ``{"$float": "nan"}``, or the bits of another NaN as ``"0x…"``, ``{"$int": "0x…"}``,
 ``{"$bytes": base64}``, ``{"$str": base64 of UTF-8 with surrogates}``, ``{"$complex": [real, imaginary]}``.
 """
 
@@ -28,30 +28,30 @@ MAX_DEPTH = 64
 SCALARS: frozenset[type] = frozenset({str, int, float, bool, type(None), bytes, complex})
 CONTAINERS = frozenset({list, tuple, dict})
 
-# So many keys of one dict may have the same hash. Those of -1 and -2 are alike, and of some 30 powers of two.
+# Maximum number of keys of a dict with equal hashes. -1 and -2 share a hash, as do some 30 powers of two.
 _MOST_ALIKE = 64
 _SHORT_SCALARS = SCALARS - {str, bytes}
-# Made once: `json.dumps` would make one for each value.
+# Created once, because `json.dumps` creates one per call.
 _ENCODER = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False
 )
-# What the encoder writes text with.
+# The function with which the encoder writes text.
 _encode_text = json.encoder.encode_basestring
-# Python hashes text and bytes with a secret.
+# Types that Python hashes with a secret.
 _SAFE_KEYS = frozenset({str, bytes, bool, type(None)})
-# Other readers of JSON hold numbers as doubles or as 64-bit integers.
+# Other JSON readers store numbers as doubles or as 64-bit integers.
 _EXACT_INT = 1 << 63
 _NAN = struct.pack(">d", float("nan"))
 
 
 def is_plain(value: Any, *, longest: int, foreign: tuple[type, ...] = (), depth: int = 0) -> bool:
-    """Tells whether a value is made of scalars alone, of exactly these types.
+    """Returns whether a value consists only of scalars and containers of exactly the supported types.
 
     Args:
         value: Anything.
         longest: Text and bytes longer than this do not count as scalars.
         foreign: Types that do not count as scalars.
-        depth: How many containers the value is in; more than `MAX_DEPTH` is not plain.
+        depth: Number of containers around the value; values nested deeper than `MAX_DEPTH` are not plain.
     """
     kind = type(value)
     if foreign and isinstance(value, foreign):
@@ -61,7 +61,7 @@ def is_plain(value: Any, *, longest: int, foreign: tuple[type, ...] = (), depth:
     if kind not in CONTAINERS or depth >= MAX_DEPTH:
         return False
     for part in (*value, *value.values()) if kind is dict else value:
-        # Most parts are such, and a call takes longer than to look.
+        # Most parts are scalars, and checking here is faster than a call.
         kind = type(part)
         if kind in _SHORT_SCALARS and not foreign:
             continue
@@ -73,10 +73,10 @@ def is_plain(value: Any, *, longest: int, foreign: tuple[type, ...] = (), depth:
 
 
 def dumps(value: Any) -> str:
-    """Returns the JSON of a value that `is_plain`."""
+    """Returns the JSON of a value for which `is_plain` holds."""
     kind = type(value)
     if kind is tuple or kind is list:
-        # Most samples are flat: to write their parts takes less time than to begin with a container.
+        # Most samples are flat, and writing their parts directly is faster than converting a container.
         parts = [
             _encode_text(part)
             if (of := type(part)) is str and part.isascii()
@@ -91,20 +91,20 @@ def dumps(value: Any) -> str:
 
 
 def loads(text: str | bytes, what: str) -> Any:
-    """Returns the value that `dumps` wrote.
+    """Parses JSON written by `dumps`.
 
     Args:
         text: The JSON.
-        what: What errors call it.
+        what: Name of the text in messages.
 
     Raises:
-        FormatError: It is not such JSON.
+        FormatError: The text was not written by `dumps`.
     """
     return from_json(parse(text, what), what)
 
 
 def parse(text: str | bytes, what: str) -> Any:
-    """Returns what strict JSON holds; NaN and Infinity are not JSON, nor are two equal names in an object."""
+    """Parses strict JSON: NaN, Infinity and duplicate names in an object are errors."""
     try:
         if not isinstance(text, str):
             text = text.decode(json.detect_encoding(text), "surrogatepass")
@@ -114,12 +114,12 @@ def parse(text: str | bytes, what: str) -> Any:
 
 
 def count_values(data: bytes) -> int:
-    """Returns how many values JSON has at the most, names of objects included, without parsing it."""
+    """Returns an upper bound of the number of values in JSON, including names, without parsing it."""
     return data.count(b",") + data.count(b":") + data.count(b"[") + data.count(b"{") + 1
 
 
 def shown(value: Any) -> str:
-    """Returns the beginning of a value of JSON for a message, however large and nested it is."""
+    """Returns the beginning of a JSON value for a message, however large and nested it is."""
     return _SHORT.repr(value)
 
 
@@ -134,46 +134,46 @@ _SHORT = _short()
 
 
 def unique_keys(keys: list[Any]) -> None:
-    """Checks the keys of a dict.
+    """Checks the keys of a dict for hash collisions.
 
-    Python finds keys with the same hash by trying one after the other, and hashes numbers, and tuples of
-    them, in ways that anybody can compute: a few thousand keys may take minutes.
+    Python resolves equal hashes by linear search, and the hashes of numbers, and of tuples of numbers, are
+    predictable, so a few thousand hostile keys could take minutes.
 
     Raises:
-        ValueError: Many of them have the same hash.
-        TypeError: One has none.
+        ValueError: Too many keys have the same hash.
+        TypeError: A key is not hashable.
     """
     if len(keys) <= _MOST_ALIKE:
         return
     kinds = set(map(type, keys))
     if kinds <= _SAFE_KEYS:
         return
-    # Sorted, for the hashes of the hashes may be alike, too.
+    # Sorted, because the hashes of the hashes may collide as well.
     hashes = sorted(map(hash, keys))
     if any(map(operator.eq, hashes, itertools.islice(hashes, _MOST_ALIKE, None))):
         raise ValueError(f"more than {_MOST_ALIKE} keys have the same hash")
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
-# As for each call of `json.loads`, which would make one of its own.
+# The decoder that `json.loads` would create for each call.
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=unique_names)
 
 
 def to_json(value: Any) -> Any:
-    """Returns a plain value as objects that the json module writes."""
+    """Converts a plain value to objects that the json module can write."""
     write = _WRITERS.get(type(value))
     return value if write is None else write(value)
 
 
 def from_json(value: Any, what: str) -> Any:
-    """Returns the value of parsed JSON; the mirror image of `to_json`."""
+    """Converts parsed JSON to a value; the inverse of `to_json`."""
     try:
         return _from_json(value, what)
     except RecursionError as error:
-        # From Python 3.12 on, the json module goes deeper than code in Python can.
+        # From Python 3.12 on, the json module recurses deeper than Python code can.
         raise FormatError(f"{what} is nested too deep") from error
 
 
@@ -213,7 +213,7 @@ def _write_float(value: float) -> Any:
     if math.isfinite(value):
         return value
     bits = struct.pack(">d", value)
-    # Other NaNs than the usual one are written with all their bits.
+    # NaNs other than the default one are written with all their bits.
     return {"$float": f"0x{bits.hex()}" if math.isnan(value) and bits != _NAN else repr(value)}
 
 
@@ -252,7 +252,7 @@ def _read_float(value: Any, _: str) -> float:
         number: float = struct.unpack(">d", bytes.fromhex(value[2:]))[0]
         if math.isnan(number):
             return number
-    raise ValueError(f"{value!r:.40} is not nan, inf or -inf, nor the bits of a NaN")
+    raise ValueError(f"{value!r:.40} is neither nan, inf or -inf nor the bits of a NaN")
 
 
 def _read_int(value: Any, _: str) -> int:

@@ -1,4 +1,4 @@
-"""The schema of samples: how a sample is made of its members. The manifest has that of most samples."""
+"""The schema of samples: how a sample consists of its members. The manifest has that of most samples."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 _CONTAINERS = ("tuple", "list", "dict")
-# Each sample is built of as many.
+# Every sample is built from up to this many parts.
 _MAX_PARTS = 1 << 17
 
 
 @attrs.frozen
 class Member:
-    """A value that is a member of its own.
+    """A value stored as a member of its own.
 
     Args:
-        codec: The name of the codec that decodes it.
-        suffix: The member's name without the key of the sample: ``image.png``.
+        codec: Name of the codec that decodes it.
+        suffix: Name of the member without the key of the sample: ``image.png``.
     """
 
     codec: str
@@ -36,10 +36,10 @@ class Member:
 
 @attrs.frozen
 class Container:
-    """A container, some of whose parts are members of their own.
+    """A container, some parts of which are members of their own.
 
     Args:
-        kind: Which container.
+        kind: Type of the container.
         keys: The keys of a dict, in order; None otherwise.
         parts: The parts, in order.
     """
@@ -53,7 +53,7 @@ Schema = Member | Container
 
 
 def to_json(schema: Schema) -> Any:
-    """Returns a schema as objects that the json module writes."""
+    """Converts a schema to objects that the json module can write."""
     if isinstance(schema, Member):
         return {"codec": schema.codec, "member": schema.suffix}
     parts = [to_json(part) for part in schema.parts]
@@ -65,35 +65,35 @@ def to_json(schema: Schema) -> Any:
 
 
 def schema_text(schema: Schema) -> str:
-    """Returns the JSON of a schema; two schemas are the same when their texts are.
+    """Returns the JSON of a schema; two schemas are the same if their texts are.
 
-    Comparing the values would not do: the keys 1, 1.0 and True are equal.
+    Comparing the schemas would not be enough, because the keys 1, 1.0 and True are equal.
     """
     return json.dumps(to_json(schema), separators=(",", ":"))
 
 
-# What codecs are called in an outline, where that is not their own name.
+# Names of codecs in an outline, where they differ from the codec's own name.
 _SHOWN = {"png": "image", "pil": "image"}
 
 
 def outline(schema: Schema) -> Any:
-    """Returns what a sample is made of: its containers, with a name of a type for each member."""
+    """Returns the structure of a sample: its containers, with a type name for each member."""
     if isinstance(schema, Member):
         return _SHOWN.get(schema.codec, schema.codec.partition(":")[0])
     return build(schema, outline)
 
 
 def parse_schema(text: bytes, what: str) -> Schema:
-    """Returns the schema that `schema_text` wrote; raises like `from_json`."""
+    """Parses the JSON written by `schema_text`; raises like `from_json`."""
     return from_json(scalars.parse(text, what), what)
 
 
 def from_json(value: Any, what: str) -> Schema:
-    """Returns the schema of parsed JSON.
+    """Converts parsed JSON to a schema.
 
     Args:
-        value: What the json module parsed.
-        what: What errors call it.
+        value: The result of the json module.
+        what: Name of the schema in messages.
 
     Raises:
         FormatError: It is not a schema.
@@ -103,10 +103,10 @@ def from_json(value: Any, what: str) -> Schema:
 
 
 class _Parts:
-    """The parts that one schema has named so far.
+    """Checks the parts of one schema while they are parsed.
 
     Args:
-        what: What errors call the schema.
+        what: Name of the schema in messages.
     """
 
     def __init__(self, what: str) -> None:
@@ -115,21 +115,21 @@ class _Parts:
         self._count = 0
 
     def add(self, suffix: str | None) -> None:
-        """Counts a part; raises where it is a member that is a part already, or one too many."""
+        """Counts a part; raises if it repeats a member, or exceeds the limit."""
         self._count += 1
         if self._count > _MAX_PARTS:
             raise LimitError(f"{self._what} has more than {_MAX_PARTS} parts")
         if suffix is None:
             return
         if suffix in self._suffixes:
-            # Each part would be a copy: few bytes could become any number of them.
+            # Each such part would be a copy, so a few bytes could become any number of them.
             raise FormatError(f"{self._what} names the member {scalars.shown(suffix)} twice")
         self._suffixes.add(suffix)
 
 
 def _from_json(value: Any, what: str, depth: int, found: _Parts) -> Schema:
     if type(value) is not dict or depth > scalars.MAX_DEPTH:
-        raise FormatError(f"{what} is not a schema, or too deep: {scalars.shown(value)}")
+        raise FormatError(f"{what} is not a schema, or is nested too deep: {scalars.shown(value)}")
     if value.keys() == {"codec", "member"}:
         member = Member(_text(value["codec"], what), _text(value["member"], what))
         found.add(member.suffix)
@@ -163,14 +163,14 @@ def _pairs(parts: list[Any], what: str) -> tuple[tuple[Any, ...], list[Any]]:
 
 
 def members_of(schema: Schema) -> list[Member]:
-    """Returns the members of a sample, in order."""
+    """Returns the members of a schema, in order."""
     if isinstance(schema, Member):
         return [schema]
     return [member for part in schema.parts for member in members_of(part)]
 
 
 def builder(schema: Schema) -> Callable[[list[Any]], Any]:
-    """Returns what makes a sample of the values of its members: `build`, sooner for many of one schema."""
+    """Returns a function that builds samples from the values of their members, like `build` but faster."""
     if isinstance(schema, Member):
         return itemgetter(0)
     fill = _filler(schema)
@@ -178,7 +178,7 @@ def builder(schema: Schema) -> Callable[[list[Any]], Any]:
 
 
 def _filler(schema: Schema) -> Callable[[Iterator[Any]], Any]:
-    """Returns what takes the values of a part and makes the part of them."""
+    """Returns a function that takes the values of a part from an iterator and builds the part."""
     if isinstance(schema, Member):
         return next
     count, keys = len(schema.parts), schema.keys
@@ -196,7 +196,7 @@ def _as_dict(keys: tuple[Any, ...], values: Iterable[Any]) -> dict[Any, Any]:
 
 
 def build(schema: Schema, value_of: Callable[[Member], Any]) -> Any:
-    """Returns a sample, its containers filled with the values of its members."""
+    """Builds a sample by filling its containers with the values of its members."""
     if isinstance(schema, Member):
         return value_of(schema)
     values = (build(part, value_of) for part in schema.parts)

@@ -1,1 +1,1 @@
-"""What a published dataset shows of itself: statistics, previews, its page, its Croissant metadata."""
+"""The page of a published dataset, its statistics, previews and Croissant metadata."""

@@ -1,9 +1,9 @@
-"""Metadata of a published dataset in Croissant 1.1 (MLCommons), which hubs and search engines read.
+"""Writes the metadata of a published dataset in Croissant 1.1 (MLCommons), for hubs and search engines.
 
-There is a file object for each shard, with its bytes, its SHA-256, its ``ipfs://`` URL and that of a gateway;
-a file set for the members of each field; and a record set for each of these, whose records have the key of
-their sample, so that those of one sample belong together. The format cannot say how members become tensors:
-what has no type in Croissant is given as its bytes.
+Each shard is a file object, with its size, its SHA-256, its ``ipfs://`` URL and a gateway URL. The members of
+each field are a file set with a record set, whose records carry the key of their sample so that the fields of
+a sample can be joined. Croissant cannot describe how to decode tensors, so members without a Croissant type
+are given as bytes.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from ipfs_dataset_plugins.tar_shards.manifest import Manifest
     from ipfs_dataset_plugins.tar_shards.page.previews import Field
 
-# Of the IPFS Foundation; any other gateway has the same under the same path.
+# The gateway of the IPFS Foundation; any other gateway serves the same content under the same path.
 GATEWAY = "https://ipfs.io/ipfs/"
 _MAX_FIELDS = 100
-# The key of a sample, as `shard_writer` makes it.
+# The key of a sample, as written by `shard_writer`.
 _KEY = r"^(?:.*/)?([0-9a-f]{16}(?:-[0-9]+)?)\.[^/]*$"
 _MEDIA_TYPES = {
     "jpg": "image/jpeg",
@@ -91,7 +91,7 @@ def croissant_json(overview: Manifest) -> bytes:
     """Returns ``croissant.json``.
 
     Args:
-        overview: The manifest; the SHA-256 of each shard is in it.
+        overview: The manifest, with the SHA-256 of each shard.
     """
     shards = [shard.path for shard in overview.shards]
     fields = fields_of(overview.schema)[:_MAX_FIELDS] if shards else []
@@ -131,7 +131,7 @@ def _about(card: DatasetCard | None) -> dict[str, Any]:
     licence = card.licence
     if licence is not None and re.fullmatch(r"(?!LicenseRef-)[A-Za-z0-9.+-]+", licence):
         licence = f"https://spdx.org/licenses/{licence}.html"
-    # The year of a citation is that of the first publication, where the card has no date.
+    # A citation needs the year of the first publication if the card has no date.
     year = re.search(r"\byear\s*=\s*[{\"]?\s*((?:19|20)\d\d)\b", card.citation)
     about = {
         "name": card.name,

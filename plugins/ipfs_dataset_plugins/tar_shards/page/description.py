@@ -1,4 +1,4 @@
-"""The files with which a published dataset describes itself: its page, its README, its Croissant metadata."""
+"""The files that describe a published dataset: its page, its README and its Croissant metadata."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ PAGE, README, CROISSANT = "index.html", "README.md", "croissant.json"
 
 
 def described(overview: Manifest, statistics: Statistics) -> dict[str, bytes]:
-    """Returns the content of each file beside the shards that is for people and search engines.
+    """Returns the contents of the descriptive files, by name.
 
     Args:
         overview: The manifest.
-        statistics: Of the samples.
+        statistics: Statistics of the samples.
     """
     files = {CROISSANT: croissant_json(overview)}
     if overview.card is not None:

@@ -1,9 +1,9 @@
-"""The page of a published dataset: ``index.html``, self-contained: it sends no requests.
+"""The page of a published dataset, ``index.html``. It is self-contained and sends no requests.
 
-All that comes from the dataset or its card is escaped, and a content security policy lets nothing run but the
-script of this module, known by its hash. The page has no times and no versions: equal datasets with equal
-cards have equal pages. It cannot have its own CID; the script reads it from the address, and without scripts
-the text tells where to find it.
+All text from the dataset or its card is escaped, and a content security policy allows only the script of this
+module, by its hash. The page contains no times or versions, so equal datasets with equal cards have equal
+pages. It cannot contain its own CID; the script reads the CID from the address, and without scripts the text
+explains where to find it.
 """
 
 from __future__ import annotations
@@ -111,29 +111,29 @@ _POLICY = (
 )
 
 
-# Control characters, and those that reorder the text around them, by which a name seems to be another one.
+# Control characters, and characters that reorder the text around them to disguise a name.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-# Characters of a class's name that are shown.
+# Maximum number of characters of a class name that are shown.
 _MAX_NAME = 120
 
 
 def escaped(text: Any) -> str:
-    """Returns text as it may stand in HTML, also within quotation marks."""
+    """Escapes text for use in HTML, including within quotation marks."""
     cleaned = _CONTROLS.sub("\ufffd", str(text))
     return html.escape(cleaned.encode("utf-8", "replace").decode(), quote=True)
 
 
 @attrs.frozen(kw_only=True)
 class PageContent:
-    """What a page is made of.
+    """The content of a page.
 
     Args:
-        card: What the author states.
-        classes: The number of each class by its name.
-        statistics: Of the samples.
+        card: The author's description.
+        classes: The number of each class, by name.
+        statistics: Statistics of the samples.
         previews: The samples to show.
-        shards: The files of the samples.
-        files: Names of the other files beside the page that it links to.
+        shards: The files with the samples.
+        files: Names of the other files to which the page links.
     """
 
     card: DatasetCard | None
@@ -145,10 +145,10 @@ class PageContent:
 
 
 def page_html(content: PageContent) -> bytes:
-    """Returns ``index.html``, of at most 1 MiB: as many previews are left out as it takes.
+    """Returns ``index.html``, leaving out previews until it has at most 1 MiB.
 
     Args:
-        content: What is on it.
+        content: The content of the page.
     """
     previews = list(content.previews)
     while True:
@@ -243,7 +243,7 @@ def _licence(licence: str) -> str:
 
 
 def _inline(text: str) -> str:
-    """Returns a paragraph as HTML, with the little of Markdown that descriptions have: code, bold and links."""
+    """Converts a paragraph to HTML, with the Markdown that descriptions use: code, bold and links."""
     shown = escaped(text.strip())
     shown = re.sub(r"`([^`\n]{1,200})`", r"<code>\1</code>", shown)
     shown = re.sub(r"\*\*([^*\n]{1,300})\*\*", r"<strong>\1</strong>", shown)
@@ -303,7 +303,7 @@ def _sample(preview: Preview, label: str | None, names: Mapping[int, str]) -> st
     found = preview.short.get(label) if label is not None else None
     called = "" if found is None else label_text(found, names)
     pictures, texts = [], []
-    # Several of different shapes in squares would stand far apart.
+    # Several pictures of different shapes would be spread too far apart in squares.
     is_alone = sum(1 for value in preview.values if value.image or value.drawing) == 1
     for value in preview.values:
         alt = f"Sample {preview.position:,}" + (f", {called}" if called else "")
@@ -322,7 +322,7 @@ def _sample(preview: Preview, label: str | None, names: Mapping[int, str]) -> st
             texts.append((value.field, escaped(value.detail)))
     lines = [
         '<span class="text" dir="auto">'
-        # The numbers of a tuple would be taken for values.
+        # The numbers of a tuple would look like values.
         + (
             f'<span class="number">{escaped(field)}:</span> '
             if not field.isdigit() and len(texts) > 1
@@ -348,7 +348,7 @@ def _picture(value: Value, alt: str, *, is_alone: bool) -> str:
 
 
 def label_text(label: bytes, names: Mapping[int, str]) -> str:
-    """Returns what people call a label: the name of its class, else its text."""
+    """Returns the display name of a label: the name of its class, else its text."""
     text = label.decode("utf-8", "replace")
     number = text.removeprefix("-")
     return _shortened(names.get(int(text), text) if number.isascii() and number.isdigit() else text)
@@ -440,7 +440,7 @@ def _size(statistics: Statistics, field: Field) -> str:
     return human_size(size) if size is not None else ""
 
 
-# What a field is called of which no sample is shown.
+# Type names of fields for which no sample is shown.
 _CODECS = {
     "str": "text",
     "json": "a number, True, False, None or a container",
@@ -449,7 +449,7 @@ _CODECS = {
     "png": "image",
     "pil": "image",
 }
-# What differs from one value of a field to the next: its length, bytes or seconds.
+# The parts of a description that vary between values of a field: length, bytes or seconds.
 _LENGTH = re.compile(
     r"(?:, [\d,]+ characters| of [\d,]+|, \d[\d.,]* [kMGTP]?B)$|, [\d.]+ s(?=, [\d,]+ Hz$)"
 )
@@ -462,7 +462,7 @@ def _codec_text(field: Field) -> str:
 
 
 def _details(previews: Iterable[Preview]) -> dict[str, str]:
-    """Returns what each field is in the samples that are shown, at most three kinds of it."""
+    """Describes the type of each field from the samples shown, with at most three variants each."""
     kinds: dict[str, list[str]] = {}
     for preview in previews:
         for value in preview.values:

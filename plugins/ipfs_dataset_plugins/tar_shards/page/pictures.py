@@ -1,8 +1,8 @@
-"""Small pictures of values, as data URLs or SVG, that are the same on every machine.
+"""Small pictures of values, as data URLs or SVG, which are the same on every machine.
 
-PNG files are written without compression, whose result depends on the version of zlib, and values are
-picked rather than averaged, whose sums depend on the processor. Thumbnails of large images alone are made by
-Pillow, and there is none where it is not installed.
+PNG files are written uncompressed, because compression depends on the version of zlib. Values are picked
+rather than averaged, because sums depend on the processor. Only thumbnails of large images are made by
+Pillow; without Pillow they are left out.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 THUMBNAIL = 160
-# A file of an image is shown as it is where it is no larger.
+# Image files up to this size in bytes are shown as they are.
 MAX_INLINE = 10 << 10
 _MAX_PIXELS = 64 << 20
 _QUALITIES = (72, 50, 30)
 HEAT_SIDE = 48
 COLOUR_SIDE = 40
 WAVE_WIDTH, WAVE_HEIGHT = 160, 64
-# Viridis at equal distances.
+# The Viridis colour map at equal distances.
 _ANCHORS = (
     *((68, 1, 84), (72, 40, 120), (62, 74, 137), (49, 104, 142), (38, 130, 142)),
     *((31, 158, 137), (53, 183, 121), (109, 205, 89), (180, 222, 44), (253, 231, 37)),
@@ -38,22 +38,22 @@ _SIGNATURES = (
 
 
 def data_url(data: bytes, media_type: str) -> str:
-    """Returns bytes as a URL that holds them."""
+    """Returns a data URL that contains the bytes."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
 def media_type_of(data: bytes) -> str | None:
-    """Returns the media type of an image that every browser shows, None of anything else."""
+    """Returns the media type of an image that every browser can show; None for other data."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for start, kind in _SIGNATURES if data.startswith(start)), None)
 
 
 def thumbnail(image: Any) -> bytes | None:
-    """Returns a small JPEG or PNG file of an image of Pillow's, None where it cannot be made.
+    """Returns a small JPEG or PNG file of a Pillow image; None if it cannot be made.
 
     Args:
-        image: An image; it may be changed.
+        image: The image; it may be modified.
     """
     try:
         if image.width * image.height > _MAX_PIXELS:
@@ -81,11 +81,11 @@ def thumbnail(image: Any) -> bytes | None:
 
 
 def png(pixels: np.ndarray[Any, Any], palette: bytes | None = None) -> bytes:
-    """Returns a PNG file, uncompressed.
+    """Returns an uncompressed PNG file.
 
     Args:
-        pixels: Bytes: height x width of indices or greys, or height x width x 3 of colours.
-        palette: The colours of indices, three bytes each.
+        pixels: Bytes of shape (height, width) for indices or greyscale, or (height, width, 3) for colours.
+        palette: The colours of the indices, three bytes each.
     """
     height, width = pixels.shape[:2]
     kind = 2 if pixels.ndim == 3 else 0 if palette is None else 3  # noqa: PLR2004
@@ -101,7 +101,7 @@ def png(pixels: np.ndarray[Any, Any], palette: bytes | None = None) -> bytes:
 
 
 def _stored(data: bytes) -> bytes:
-    """Returns a zlib stream of data as it is."""
+    """Returns a zlib stream that stores data uncompressed."""
     most = (1 << 16) - 1
     pieces = [data[start : start + most] for start in range(0, len(data), most)]
     blocks = b"".join(
@@ -122,7 +122,7 @@ def _palette() -> bytes:
             (a * (254 - part) + b * part) // 254
             for a, b in zip(_ANCHORS[number], after, strict=True)
         )
-    # The last one is for what is no number.
+    # The last colour is for NaN.
     return bytes(colours) + b"\x80\x80\x80"
 
 
@@ -130,13 +130,14 @@ PALETTE = _palette()
 
 
 def array_picture(array: np.ndarray[Any, Any]) -> tuple[bytes, int, int] | str | None:
-    """Returns a picture of an array of numbers: PNG with its size, the path of a wave, or None.
+    """Returns a picture of a numeric array: a PNG with its size, the path of a waveform, or None.
 
     Args:
-        array: Any array. Three or one channels first, or colours last, are shown in colours; one long
-            dimension as a wave; all else as a heat map of its first two dimensions that are longer than 1.
+        array: Any array. Arrays with three or one channels first, or with colours last, are shown as colour
+            images; those with one long dimension as a waveform; others as a heat map of the first two
+            dimensions longer than 1.
     """
-    import numpy as np  # noqa: PLC0415 - only where there are arrays
+    import numpy as np  # noqa: PLC0415 - only needed for arrays
 
     if array.dtype.kind not in "biufc" or array.size < 2:  # noqa: PLR2004
         return None
@@ -160,7 +161,7 @@ def array_picture(array: np.ndarray[Any, Any]) -> tuple[bytes, int, int] | str |
 
 
 def _as_colours(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
-    """Returns height x width x 3, None where an array does not look like an image in colours."""
+    """Returns an array of shape (height, width, 3); None if the array does not look like a colour image."""
     if array.ndim == 4 and array.shape[0] == 1:  # noqa: PLR2004
         array = array[0]
     if array.ndim != 3 or array.dtype.kind == "c":  # noqa: PLR2004
@@ -186,13 +187,13 @@ def _scaled(np: Any, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _levels(
     np: Any, array: np.ndarray[Any, Any], levels: int, missing: int = 255
 ) -> np.ndarray[Any, Any]:
-    """Returns values as bytes: the least is 0, the greatest `levels`, what is no number `missing`."""
+    """Scales values to bytes: the smallest becomes 0, the largest `levels`, NaN becomes `missing`."""
     values = array.astype(np.float64)
     finite = np.isfinite(values)
     if not finite.any():
         return np.full(values.shape, missing, np.uint8)  # type: ignore[no-any-return]
     low, high = values[finite].min(), values[finite].max()
-    # Halves, for the difference of the greatest doubles is none.
+    # Halved, because the difference of the largest doubles would overflow.
     span = high / 2 - low / 2
     if span == 0:
         part = np.full(values.shape, 0.5)
@@ -204,8 +205,8 @@ def _levels(
 
 
 def wave(samples: np.ndarray[Any, Any]) -> str:
-    """Returns the path, in SVG, of a wave: the least and the greatest value in each of 160 columns."""
-    import numpy as np  # noqa: PLC0415 - only where there are arrays
+    """Returns the SVG path of a waveform: the minimum and maximum in each of 160 columns."""
+    import numpy as np  # noqa: PLC0415 - only needed for arrays
 
     values = samples.astype(np.float64)
     values = np.where(np.isfinite(values), values, 0.0)
@@ -221,14 +222,14 @@ def wave(samples: np.ndarray[Any, Any]) -> str:
 
 
 def wav_wave(data: bytes) -> tuple[str, float, int] | None:
-    """Returns the drawing of a WAV file, its seconds and its rate; None where it is no PCM.
+    """Returns the waveform of a WAV file, its duration in seconds and its sample rate; None if not PCM.
 
     Args:
         data: The content of the file.
     """
     import wave as wav  # noqa: PLC0415 - seldom needed
 
-    import numpy as np  # noqa: PLC0415 - only where there are arrays
+    import numpy as np  # noqa: PLC0415 - only needed for arrays
 
     try:
         with wav.open(io.BytesIO(data)) as file:

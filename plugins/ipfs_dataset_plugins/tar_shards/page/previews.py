@@ -1,4 +1,4 @@
-"""What a page shows of one sample: a picture or some text of each of its values."""
+"""Previews of samples for the page: a picture or some text for each value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _MAX_TEXT = 280
 _MAX_FIELDS = 24
 TIMES = "\N{MULTIPLICATION SIGN}"
-# Bytes of a text that may be a label.
+# Maximum number of bytes of a text that may be a label.
 MAX_SHORT = 64
 _MAX_INLINE = 1 << 16
 _MAX_SUFFIX = 1000
@@ -28,12 +28,12 @@ _SHOWN_VALUES = 8
 
 @attrs.frozen
 class Field:
-    """A value in each sample.
+    """A value that occurs in each sample.
 
     Args:
-        path: The keys and numbers that lead to it.
-        codec: The name of the codec of its member.
-        suffix: The suffix of its member.
+        path: The keys and indices that lead to it.
+        codec: Name of the codec of its member.
+        suffix: Suffix of its member.
     """
 
     path: tuple[Any, ...]
@@ -42,20 +42,20 @@ class Field:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Display name of the field."""
         return ".".join(str(key) for key in self.path)[:200] or "sample"
 
 
 @attrs.frozen
 class Value:
-    """What a page shows of one value.
+    """The preview of one value.
 
     Args:
-        field: The name of the field.
-        detail: What it is, such as ``"image 32 x 32, RGB"``.
-        image: A data URL of a picture, None where there is none.
-        drawing: The path of a drawing in SVG, None where there is none.
-        text: Its text, None where that would not help.
+        field: Name of the field.
+        detail: Type of the value, such as ``"image 32 x 32, RGB"``.
+        image: A data URL of a picture; None if there is none.
+        drawing: The path of an SVG drawing; None if there is none.
+        text: Its text; None if the text would not be useful.
         width: Width of the picture in pixels.
         height: Height of the picture in pixels.
     """
@@ -71,12 +71,12 @@ class Value:
 
 @attrs.frozen
 class Preview:
-    """What a page shows of one sample.
+    """The preview of one sample.
 
     Args:
         position: Its number in the dataset.
-        values: Of its fields, in order.
-        short: What its short members hold, by their suffix; its label is one of them.
+        values: Previews of its fields, in order.
+        short: Contents of its short members, by suffix; its label is one of them.
     """
 
     position: int
@@ -84,7 +84,7 @@ class Preview:
     short: dict[str, bytes] = attrs.field(factory=dict, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns it as objects that the json module writes."""
+        """Converts the preview to objects that the json module can write."""
         return {
             "position": self.position,
             "values": [attrs.asdict(value) for value in self.values],
@@ -97,12 +97,12 @@ _DRAWING = re.compile(r"M\d{1,3} \d{1,3}(?:L\d{1,3} \d{1,3}){0,400}Z")
 
 
 def preview_from_json(fields: Any) -> Preview:
-    """Returns what `Preview.to_json` wrote, which may come from anywhere.
+    """Parses the result of `Preview.to_json`, which may come from an untrusted machine.
 
     Raises:
         ValueError: It is something else.
-        TypeError: Likewise.
-        LookupError: Likewise.
+        TypeError: It is something else.
+        LookupError: It is something else.
     """
     position, values, short = fields["position"], fields["values"], fields["short"]
     if type(position) is not int or position < 0 or len(values) > _MAX_FIELDS:
@@ -133,7 +133,7 @@ def _value_from_json(fields: Any) -> Value:
 
 
 def fields_of(schema: Schema | None) -> list[Field]:
-    """Returns the values of which samples of a structure are made, at most 10,000."""
+    """Returns the fields of samples of a structure, at most 10,000."""
     found: list[Field] = []
     if schema is not None:
         _collect(schema, (), found)
@@ -152,7 +152,7 @@ def _collect(schema: Schema, path: tuple[Any, ...], found: list[Field]) -> None:
 
 
 def inline_fields(payload: bytes, suffix: str) -> list[Field]:
-    """Returns the values in a sample that is one member of JSON, none where that holds a single value.
+    """Returns the fields of a sample that is a single JSON member; none if it holds a single value.
 
     Args:
         payload: The member.
@@ -164,12 +164,12 @@ def inline_fields(payload: bytes, suffix: str) -> list[Field]:
     ]
 
 
-# What a value would be encoded by if it were a member of its own.
+# The codec by which a value would be encoded as a member of its own.
 _CODECS = {int: "int", str: "str", float: "float", bool: "bool", bytes: "bytes"}
 
 
 def inline_items(payload: bytes) -> list[tuple[Any, Any]]:
-    """Returns the parts of the container that a member of JSON holds, with their keys or numbers."""
+    """Returns the keys or indices and the parts of a container stored as a JSON member."""
     if len(payload) > _MAX_INLINE:
         return []
     value = scalars.loads(payload, "it")
@@ -183,10 +183,10 @@ def inline_items(payload: bytes) -> list[tuple[Any, Any]]:
 
 
 def preview(position: int, schema: Schema, members: list[tuple[str, bytes]]) -> Preview:
-    """Returns what a page shows of a sample.
+    """Returns the preview of a sample.
 
     Args:
-        position: Its number.
+        position: Its number in the dataset.
         schema: Its structure.
         members: Its encoded members.
     """
@@ -216,7 +216,7 @@ def preview(position: int, schema: Schema, members: list[tuple[str, bytes]]) -> 
 
 
 def label_bytes(value: Any) -> bytes | None:
-    """Returns what a label is counted as, None of what is no label."""
+    """Returns the bytes under which a label is counted; None if the value cannot be a label."""
     if isinstance(value, str):
         label = value.encode("utf-8", "replace")
         return label if len(label) <= MAX_SHORT else None
@@ -224,7 +224,7 @@ def label_bytes(value: Any) -> bytes | None:
 
 
 def _plain(name: str, value: Any) -> Value:
-    """Returns what is shown of a value that JSON holds, in the words that Python has for it."""
+    """Returns the preview of a value stored as JSON, with Python's names for its type."""
     kind = type(value).__name__
     if value is None:
         return Value(name, "None")
@@ -236,18 +236,18 @@ def _plain(name: str, value: Any) -> Value:
         kind = f"{kind} of {len(value):,}"
     try:
         text = shortened(repr(value))
-    except ValueError:  # Python writes no integers of more than 4,300 digits
+    except ValueError:  # Python refuses to write integers of more than 4,300 digits
         return Value(name, kind)
     return Value(name, kind, text=text)
 
 
 def shortened(text: str) -> str:
-    """Returns text, its end left out where it is long."""
+    """Returns text, truncated if it is long."""
     return text[:_MAX_TEXT] + ("\N{HORIZONTAL ELLIPSIS}" if len(text) > _MAX_TEXT else "")
 
 
 def value_of(field: Field, payload: bytes) -> Value:
-    """Returns what a page shows of a value; whatever is wrong with it, its size."""
+    """Returns the preview of a value; only its size if it cannot be decoded."""
     try:
         return _value_of(field, payload)
     except (IPFSDatasetError, ImportError, ArithmeticError, LookupError, TypeError, ValueError):
@@ -273,7 +273,7 @@ def _value_of(field: Field, payload: bytes) -> Value:
 def _json(name: str, payload: bytes) -> Value:
     if len(payload) <= _MAX_INLINE:
         return _plain(name, scalars.loads(payload, "it"))
-    # A long one is not parsed: its first bytes tell what it holds.
+    # A long one is not parsed, because its first bytes show its type.
     starts = ((b"[", "list"), (b'{"$tuple"', "tuple"), (b'{"$int"', "int"))
     kind = next((kind for start, kind in starts if payload.startswith(start)), "dict")
     text = shortened(payload[: 2 * _MAX_TEXT].decode("utf-8", "ignore"))
@@ -304,7 +304,7 @@ def _image(name: str, codec: str, payload: bytes) -> Value:
 
 
 def _opened(codec: str, payload: bytes) -> Any:
-    """Returns an image that is not decoded yet, or raw pixels."""
+    """Opens an image without decoding it, or returns raw pixels."""
     return images.decode_raw(payload) if codec == images.RAW else images.open_file(payload)
 
 
@@ -337,7 +337,7 @@ def _array(name: str, codec: str, payload: bytes) -> Value:
 
 
 def _as_numpy(decoded: Any) -> Any:
-    """Returns an array of numpy, None where it has no such type."""
+    """Converts an array to numpy; None if numpy lacks its type."""
     if not hasattr(decoded, "numpy"):
         return decoded
     try:
@@ -347,7 +347,7 @@ def _as_numpy(decoded: Any) -> Any:
 
 
 def _file(name: str, codec: str, payload: bytes) -> Value:
-    """Returns what is shown of bytes, and of what a codec of the user's wrote."""
+    """Returns the preview of bytes, or of data written by a user's codec."""
     size = human_size(len(payload))
     media = pictures.media_type_of(payload)
     if media is not None and media != "image/bmp" and len(payload) <= pictures.MAX_INLINE:

@@ -1,7 +1,7 @@
-"""Statistics of a dataset, and some of its samples, gathered while it is exported, in bounded memory.
+"""Gathers statistics of a dataset, and some of its samples, during an export, in bounded memory.
 
-They are a function of the samples and their order alone, so that equal datasets have equal pages. Those of
-parts that are exported by several processes are merged.
+The result depends only on the samples and their order, so that equal datasets have equal pages. The
+statistics of parts exported by several processes are merged.
 """
 
 from __future__ import annotations
@@ -35,50 +35,50 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_plugins.tar_shards.codecs.schema import Schema
 
-# How many samples a page shows where there is no card.
+# Number of samples on a page if there is no card.
 PREVIEWS = 48
-# Of labels that are numbers or texts; more of them are no classes.
+# Labels that are numbers or texts: more distinct values than this are not classes.
 MAX_LABELS = 1 << 16
 _MAX_LABEL = 64
 _LABEL_CODECS = ("int", "str")
 _LABEL_NAMES = frozenset(
     {"label", "labels", "target", "class", "y", "category", "cls", "fine_label"}
 )
-# So many fields of a sample may be its label; that is decided when all are counted.
+# Maximum number of fields that are candidates for the label, which is chosen when all are counted.
 _MAX_CANDIDATES = 4
-# A sample with more is drawn as soon as it is chosen, and its bytes are dropped.
+# A larger sample is drawn as soon as it is chosen, and its bytes are dropped.
 _KEPT_BYTES = 64 << 10
 _COUNTED_AT_ONCE = 256
-# Of the record of a part, of which there may be thousands.
+# Limits for the record of a part, of which there may be thousands.
 _PART_PREVIEWS = 8
 _PART_BYTES = 4 << 10
 _PART_LABELS = 4096
 _PART_INLINE = 64
-# 2^64 over the golden ratio: the multiples of it, modulo 2^64, are spread evenly, and the numbers of those
-# below any limit as well, without a period that labels could have too.
+# 2^64 divided by the golden ratio. Multiples of it, modulo 2^64, are evenly spread, and so are the sample
+# numbers whose multiples are below any limit, without a period that labels might share.
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
 
-# Less than none first, the number of the sample, and the sample.
+# The negated rank, the number of the sample, and the sample.
 _Kept = tuple[int, int, "Preview | tuple[Schema, list[tuple[str, bytes]]]"]
 
 
 @attrs.define
 class Statistics:
-    """What a page shows of the samples.
+    """The statistics of the samples that a page shows.
 
     Args:
-        previews: How many samples it shows at most.
+        previews: Maximum number of samples shown.
 
     Attributes:
-        samples: How many there are.
-        others: How many of them have a structure of their own.
-        schema: The structure of the first one.
-        sizes: Bytes of each field in all samples, by the suffix of its members.
-        labels: For each field that may be the label, how many samples have each value, as it is encoded;
-            None where there are too many. Fields are called by the suffix of their members, with ``#`` and a
-            key where each sample is JSON.
-        inline: The values in each sample, where it is one member of JSON.
+        samples: Number of samples.
+        others: Number of samples whose structure differs from the first sample's.
+        schema: Structure of the first sample.
+        sizes: Total bytes of each field, by the suffix of its members.
+        labels: For each candidate for the label, the number of samples by encoded value; None if there are
+            too many values. Fields are named by the suffix of their members, with ``#`` and a key if each
+            sample is JSON.
+        inline: The fields in each sample, if each sample is a single JSON member.
     """
 
     previews: int = PREVIEWS
@@ -88,13 +88,13 @@ class Statistics:
     sizes: dict[str, int] = attrs.Factory(dict)
     labels: dict[str, dict[bytes, int] | None] = attrs.Factory(dict)
     inline: list[Field] = attrs.Factory(list)
-    # A heap, whose first one is the next to be dropped.
+    # A heap whose first item is the next to be dropped.
     _kept: list[_Kept] = attrs.Factory(list)
     _inline_labels: list[tuple[str, Any]] = attrs.Factory(list)
     _flat: FlatJson | None = None
-    # Samples of JSON whose labels are still to be counted.
+    # JSON samples whose labels are still to be counted.
     _pending: list[bytes] = attrs.Factory(list)
-    # What the rank of a sample is below that is kept.
+    # Samples are kept if their rank is below this.
     _limit: int = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -104,7 +104,7 @@ class Statistics:
         """Counts a sample.
 
         Args:
-            schema: Its structure; that of most samples is the object that the first one has.
+            schema: Its structure; samples with the structure of the first share its schema object.
             members: Its encoded members.
         """
         if self.schema is None:
@@ -120,7 +120,7 @@ class Statistics:
                     else:
                         self._count(suffix, payload)
             if self._inline_labels:
-                # Many are looked at together, in less time than one by one.
+                # Counting many together is faster than one by one.
                 payload = members[0][1]
                 self._pending.append(payload)
                 if len(self._pending) >= _COUNTED_AT_ONCE or len(payload) > _KEPT_BYTES:
@@ -146,11 +146,11 @@ class Statistics:
             self._flat = flat_json(members[0][1], [field.path[0] for field in candidates])
 
     def fields(self) -> list[Field]:
-        """Returns the values that most samples have."""
+        """Returns the fields that most samples have."""
         return self.inline or fields_of(self.schema)
 
     def finish(self) -> None:
-        """Counts the labels of the last samples; call it behind the last `add`."""
+        """Counts the labels of the last samples; to be called after the last `add`."""
         payloads, self._pending = self._pending, []
         found = self._flat and self._flat.labels(payloads)
         if not found:
@@ -162,7 +162,7 @@ class Statistics:
                 self._count(suffix, label, count)
 
     def _count_inline(self, payload: bytes) -> None:
-        """Counts the labels in a sample that is one member of JSON."""
+        """Counts the labels in a sample that is a single JSON member."""
         value: Any = None
         for suffix, key in self._inline_labels:
             if self.labels[suffix] is None:
@@ -195,14 +195,14 @@ class Statistics:
             self._limit = -self._kept[0][0]
 
     def keep(self, shown: Preview) -> None:
-        """Adds a preview of a sample that was counted elsewhere."""
+        """Adds the preview of a sample that was counted elsewhere."""
         self._kept.append((0, shown.position, shown))
 
     def merge(self, part: Statistics, *, same: bool) -> None:
         """Adds the statistics of the next part.
 
         Args:
-            part: They.
+            part: Its statistics.
             same: Whether its samples have the structure of these.
         """
         if same:
@@ -221,7 +221,7 @@ class Statistics:
                     self.labels[suffix] = None
         for shown in part.shown():
             self.keep(attrs.evolve(shown, position=shown.position + self.samples))
-        # Every other one: there may be thousands of parts.
+        # Only every other sample, because there may be thousands of parts.
         if len(self._kept) > 8 * max(self.previews, 1):
             self._kept = self._kept[::2]
         self.samples += part.samples
@@ -235,7 +235,7 @@ class Statistics:
         chosen, start = [], 0
         for number in range(most):
             at = bisect_left(positions, number * self.samples // most, start)
-            # As many are left as are still to be chosen.
+            # Stops when only as many are left as still have to be chosen.
             start = min(at, len(positions) - (most - number)) + 1
             chosen.append(kept[start - 1])
         return [
@@ -245,7 +245,7 @@ class Statistics:
 
     @property
     def label(self) -> str | None:
-        """The field that has the classes of samples, None where that is not clear."""
+        """The field that contains the classes of samples; None if ambiguous."""
         fields = {field.suffix: field for field in self.fields()}
         able = [
             fields[suffix]
@@ -265,17 +265,17 @@ class Statistics:
         return None
 
     def _is_id(self, counts: dict[bytes, int]) -> bool:
-        """Tells whether nearly every sample has a value of its own."""
+        """Returns whether nearly every sample has a distinct value."""
         return len(counts) > 20 and len(counts) * 2 > self.samples  # noqa: PLR2004
 
     def histogram(self) -> list[tuple[bytes, int]]:
-        """Returns the labels and how many samples have each, none where they are no classes."""
+        """Returns the labels with their sample counts; none if they are not classes."""
         label = self.label
         counts = None if label is None else self.labels[label]
         return sorted(counts.items(), key=label_order) if counts and not self.others else []
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what the record of a part has of them, some 5 KB: few previews, no long lists."""
+        """Returns the statistics for the record of a part, about 5 KB: few previews, no long lists."""
         previews: list[Any] = []
         room = _PART_BYTES
         for found in attrs.evolve(self, previews=min(self.previews, _PART_PREVIEWS)).shown():
@@ -306,12 +306,12 @@ class Statistics:
 def merged(
     parts: Iterable[Statistics], schema: Schema | None, previews: int = PREVIEWS
 ) -> Statistics:
-    """Returns the statistics of a dataset that was exported in parts.
+    """Merges the statistics of the parts of a dataset.
 
     Args:
-        parts: Those of its parts, in order.
-        schema: The structure of most of its samples.
-        previews: How many samples its page shows at most.
+        parts: Statistics of the parts, in order.
+        schema: Structure of most samples.
+        previews: Maximum number of samples shown on the page.
     """
     found = Statistics(previews, schema=schema)
     fields = fields_of(schema)
@@ -324,23 +324,23 @@ def merged(
 
 
 def statistics_from_json(fields: Any, schema: Schema | None) -> Statistics:
-    """Returns what `Statistics.to_json` wrote, which may come from anywhere.
+    """Parses the result of `Statistics.to_json`, which may come from an untrusted machine.
 
     Args:
-        fields: What the json module parsed.
-        schema: The structure of most of the samples.
+        fields: The result of the json module.
+        schema: Structure of most samples.
 
     Raises:
         ValueError: It is something else.
-        TypeError: Likewise.
-        LookupError: Likewise.
+        TypeError: It is something else.
+        LookupError: It is something else.
     """
     found = Statistics(schema=schema)
     found.samples, found.others = _count(fields["samples"]), _count(fields["others"])
     sizes, labels, previews = fields["sizes"], fields["labels"], fields["previews"]
     inline = fields["inline"]
     if len(inline) > _PART_INLINE or len(previews) > _PART_PREVIEWS:
-        raise ValueError("its fields or its previews are too many")
+        raise ValueError("it has too many fields or previews")
     if isinstance(schema, Member):
         found.inline = [
             Field((_key(key),), _text(codec), f"{schema.suffix}#{key}") for key, codec in inline
@@ -361,7 +361,7 @@ def _counts(labels: Any) -> dict[bytes, int] | None:
     if labels is None:
         return None
     if len(labels) > _PART_LABELS or any(len(name) > _MAX_LABEL for name in labels):
-        raise ValueError("its labels are too many or too long")
+        raise ValueError("it has too many labels, or labels that are too long")
     return {name.encode("latin-1"): _count(count) for name, count in labels.items()}
 
 
@@ -384,7 +384,7 @@ def _count(value: Any) -> int:
 
 
 def _parsed_label(value: Any, key: Any) -> bytes | None:
-    """Returns the label in a sample of JSON that was parsed."""
+    """Returns the label in a parsed JSON sample."""
     if type(value) is dict and "$tuple" in value:
         value = value["$tuple"]
     try:
@@ -394,22 +394,22 @@ def _parsed_label(value: Any, key: Any) -> bytes | None:
 
 
 class FlatJson:
-    """Finds labels in samples of JSON that are containers of numbers and texts, without parsing them.
+    """Finds labels in JSON samples that are containers of numbers and texts, without parsing them.
 
     Args:
-        pattern: Matches such a sample, on a line of its own; its groups are the labels.
+        pattern: Matches such a sample on a line of its own; its groups are the labels.
     """
 
     def __init__(self, pattern: re.Pattern[bytes]) -> None:
         self._pattern = pattern
 
     def labels(self, payloads: list[bytes]) -> list[dict[bytes, int]] | None:
-        """Returns how many samples have each label, for each of the groups; as `label_bytes` makes them.
+        """Counts the labels in samples, for each of the groups; labels have the form of `label_bytes`.
 
         Returns:
-            None where a sample has to be parsed.
+            The number of samples by label, for each group; None if a sample has to be parsed.
         """
-        # No line of JSON as it is written here has a line break in it.
+        # JSON written by this library contains no line breaks.
         found = self._pattern.findall(b"\n".join(payloads))
         if len(found) != len(payloads):
             return None
@@ -429,18 +429,18 @@ class FlatJson:
         return labels
 
 
-# A scalar as `scalars.dumps` writes it, but for texts with a character behind a backslash.
+# A scalar as written by `scalars.dumps`, except texts with escaped characters.
 _SCALAR = rb'(?:"[^"\\\n]*"|[-+.0-9A-Za-z]+)'
-# Integers that are no longer have 64 bits.
+# Integers of at most this many digits fit into 64 bits.
 _SURE_DIGITS = 18
 
 
 def flat_json(payload: bytes, keys: list[Any]) -> FlatJson | None:
-    """Returns what finds labels in samples like one that is given, None where it is not flat.
+    """Returns a label finder for samples like the given one; None if the sample is not flat.
 
     Args:
         payload: The JSON of a tuple, list or dict.
-        keys: Of the labels: keys of the dict, or numbers.
+        keys: Keys or indices of the labels.
     """
     value = json.loads(payload)
     start, end = b"", b""
@@ -467,17 +467,17 @@ def flat_json(payload: bytes, keys: list[Any]) -> FlatJson | None:
 
 
 def found_label(payload: bytes, key: Any) -> bytes | None:
-    """Returns the label in a sample of JSON where it is found without parsing it.
+    """Finds the label in a JSON sample without parsing the sample.
 
     Args:
-        payload: A dict whose values are no containers, or a tuple or list whose last value is the label.
-        key: The key or the number of the label.
+        payload: A dict whose values are not containers, or a tuple or list whose last value is the label.
+        key: The key or index of the label.
 
     Returns:
-        An integer as it is written, or None: then only parsing tells.
+        The label, an integer as written; None if the sample has to be parsed.
     """
     if type(key) is str:
-        # A quotation mark in text is written behind a backslash, so that this can be nothing else.
+        # Quotation marks within text are escaped, so this can only be the key.
         name = b'"%b":' % key.encode("utf-8", "replace")
         start = payload.rfind(name)
         if start < 1 or payload[start - 1] not in b"{," or payload.count(b"{") != 1:
@@ -494,13 +494,13 @@ def found_label(payload: bytes, key: Any) -> bytes | None:
 
 
 def label_order(item: tuple[bytes, int]) -> tuple[int, int, bytes]:
-    """Sorts numbers by their value, before all else by its text."""
+    """Sort key that orders numbers by value, before all else by text."""
     label = item[0]
     return (0, int(label), b"") if label.removeprefix(b"-").isdigit() else (1, 0, label)
 
 
 def label_candidates(fields: list[Field]) -> list[Field]:
-    """Returns the fields that may be the label of a sample: those named so, else numbers and texts."""
+    """Returns the fields that may be the label of a sample: by their names, else numbers and texts."""
     able = [field for field in fields if field.codec in _LABEL_CODECS and field.path]
     named = [field for field in able if str(field.path[-1]).lower() in _LABEL_NAMES]
     return (named or able)[:_MAX_CANDIDATES]
