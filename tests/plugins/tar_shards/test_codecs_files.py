@@ -186,7 +186,7 @@ def test_an_encoded_file_is_decoded_when_it_is_read(tmp_path, form, source):
         (EncodedFile("no/such/file.jpg"), r"sample 0, \[0\] is the file .* cannot be read"),
         (EncodedFile(b"nonsense"), r"sample 0, \[0\] is a file that cannot be decoded as an image"),
         (EncodedFile(saved()[:200]), "cannot be decoded as an image"),
-        (EncodedFile(saved(), "image:XYZ"), "decoder 'image:XYZ', and there are"),
+        (EncodedFile(saved(), "image:XYZ"), "decoder 'image:XYZ', but the mode"),
         (EncodedFile(saved(), "flac"), r"decoder 'flac', which is neither .* \(none\)"),
         (EncodedFile(None), "cannot be read"),  # type: ignore[arg-type]
     ],
