@@ -19,6 +19,8 @@ import secrets
 import stat
 import sys
 import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import groupby, islice
@@ -42,6 +44,7 @@ _SHELF_CHARACTERS = 2
 _SHELF = re.compile(r"[a-z0-9]{2}")
 # How many entries are searched for such files, when a process first writes to a directory.
 _MOST_LOOKED_THROUGH = 10_000
+_SYNCED_AT_ONCE = 8
 
 _RELATIVE = (
     hasattr(os, "O_DIRECTORY")
@@ -503,12 +506,18 @@ class Shelves:
             OSError: A directory cannot be opened.
         """
         written, self._written = self._written, set()
-        for name in written:
-            with self._shelf(name) as shelf:
-                shelf.sync()
-        if written:
-            with self._top() as top:
-                top.sync()
+        if not written:
+            return
+        with self._top() as top:
+
+            def sync(name: str) -> None:
+                with top.enter(name) as shelf:
+                    shelf.sync()
+
+            # Each waits for the disk, which takes one turn for all that wait at the same time.
+            with ThreadPoolExecutor(_SYNCED_AT_ONCE, "ipfs-dataset-sync") as pool:
+                deque(pool.map(sync, written), maxlen=0)
+            top.sync()
 
     def remove(self, name: str) -> None:
         """Removes a file where there is one.

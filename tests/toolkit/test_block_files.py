@@ -174,3 +174,37 @@ def test_many_blocks_are_written_with_their_folder_opened_once(files, monkeypatc
 
     assert opened.count("blocks") == opened.count(".") == 1
     assert all(files.read(cid) == block for cid, block in blocks.items())
+
+
+def test_sync_waits_for_each_directory_that_was_written_to_and_for_the_one_above(
+    files, monkeypatch
+):
+    synced = []
+    fsync = os.fsync
+
+    def noting(descriptor):
+        status = os.fstat(descriptor)
+        synced.append((status.st_dev, status.st_ino))
+        fsync(descriptor)
+
+    blocks = [b"%d" % n for n in range(20)]
+    for block in blocks:
+        files.write(make_cid(block, RAW), block)
+    monkeypatch.setattr(os, "fsync", noting)
+    files.sync()
+
+    directories = [files.folder, *{files.path(make_cid(block, RAW)).parent for block in blocks}]
+    assert sorted(synced) == sorted((d.stat().st_dev, d.stat().st_ino) for d in directories)
+    assert synced[-1] == (files.folder.stat().st_dev, files.folder.stat().st_ino)
+
+    files.sync()
+    assert len(synced) == len(directories)
+
+
+def test_sync_reports_a_directory_that_is_gone(files):
+    files.write(NAME, BLOCK)
+    files.path(NAME).unlink()
+    files.path(NAME).parent.rmdir()
+
+    with pytest.raises(FileNotFoundError):
+        files.sync()
