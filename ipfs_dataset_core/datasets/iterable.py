@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from types import GeneratorType
@@ -20,6 +21,7 @@ from ipfs_dataset_core.datasets.objects import (
     described_sources,
 )
 from ipfs_dataset_core.datasets.resumable import (
+    BELOW,
     Reading,
     ResumableStream,
     StreamIterator,
@@ -45,7 +47,7 @@ from ipfs_dataset_core.runtime.whole_numbers import known_seed, whole_number
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from typing_extensions import Self, Unpack
 
@@ -307,6 +309,24 @@ class IPFSIterableDataset(ResumableStream):
         else:
             self._only_wrapped().load_state_dict(state)
 
+    def order_dict(self) -> dict[str, Any]:
+        order = super().order_dict() if hasattr(self, "_objects") else {}
+        if below := self._wrapped_by_name():
+            order[BELOW] = {name: stream.order_dict() for name, stream in below.items()}
+        return order
+
+    def load_order_dict(self, order: Any) -> bool:
+        if not isinstance(order, Mapping):
+            raise StateError(f"this state has {order!r:.200} as the order of what is below")
+        below, before = self._wrapped_by_name(), self.order_dict()
+        own = {name: value for name, value in order.items() if name != BELOW}
+        self._load_below(below, order.get(BELOW, {}))
+        if hasattr(self, "_objects"):
+            super().load_order_dict(own)
+        elif own:
+            raise StateError(f"this state has {own!r:.200}, and {type(self).__name__} has no order")
+        return before != self.order_dict()
+
     def content_id(self) -> str:
         """Returns the objects' CIDs, shortened where there are many."""
         return self.cid
@@ -389,7 +409,10 @@ class IPFSIterableDataset(ResumableStream):
 
     def _wrapped(self) -> Iterator[IPFSIterableDataset]:
         """Yields the datasets that a subclass keeps in its attributes and iterates for its own samples."""
-        return (v for v in vars(self).values() if isinstance(v, IPFSIterableDataset))
+        return iter(self._wrapped_by_name().values())
+
+    def _wrapped_by_name(self) -> dict[str, IPFSIterableDataset]:
+        return {k: v for k, v in vars(self).items() if isinstance(v, IPFSIterableDataset)}
 
     def _only_wrapped(self) -> IPFSIterableDataset:
         found = list(self._wrapped())

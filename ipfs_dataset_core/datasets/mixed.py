@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from ipfs_dataset_core.datasets.mixed_sources import (
@@ -13,6 +14,7 @@ from ipfs_dataset_core.datasets.mixed_sources import (
     source_of,
 )
 from ipfs_dataset_core.datasets.resumable import (
+    BELOW,
     Reading,
     ResumableStream,
     StreamIterator,
@@ -39,13 +41,16 @@ from ipfs_dataset_core.order.stream_places import stop_of_stream
 from ipfs_dataset_core.runtime.whole_numbers import known_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from typing_extensions import Self
 
     from ipfs_dataset_core.datasets.mixed_sources import Source
     from ipfs_dataset_core.order.reader_rank import Job
     from ipfs_dataset_core.order.sharding import Distribution, ReaderRank, Split
+
+# The order of a source without a seed of its own, which states leave out.
+_NO_SEED = {"seed": 0}
 
 Stop = Literal["first", "all"]
 # How many samples are fetched together where no batch size was given.
@@ -84,7 +89,7 @@ class MixedDataset(ResumableStream):
         TypeError: A source is no dataset that can be mixed.
     """
 
-    _fields_of_state = ("sources",)
+    _fields_of_state = (BELOW, "sources")
 
     def __init__(
         self,
@@ -211,7 +216,22 @@ class MixedDataset(ResumableStream):
         total = self._total(self._chunk_of_state())
         place = place if total is None else min(place, total)
         state = self._order_state(epoch, place).to_json()
+        if below := {
+            name: order for name, order in self._orders_below().items() if order != _NO_SEED
+        }:
+            state[BELOW] = below
         return {**state, "sources": self._positions(place)}
+
+    def _ordered(self) -> dict[str, Source]:
+        """The sources that have an order of their own."""
+        return {
+            name: source
+            for name, source in self._sources.items()
+            if self._shuffle or isinstance(source, StreamSource)
+        }
+
+    def _orders_below(self) -> dict[str, dict[str, Any]]:
+        return {name: source.order_dict() for name, source in self._ordered().items()}
 
     def _positions(self, place: int) -> dict[str, int]:
         """Returns how many samples of each source come before a place."""
@@ -244,6 +264,11 @@ class MixedDataset(ResumableStream):
             self._seed, self._lanes, self._chunk, self._quotas = before
             self._progress.chunk = read_before
             raise error
+        below, orders = self._ordered(), state.get(BELOW, {})
+        if isinstance(orders, Mapping):
+            numbered = [n for n, source in below.items() if isinstance(source, NumberedSource)]
+            orders = {**dict.fromkeys(numbered, _NO_SEED), **orders}
+        self._load_below(below, orders)
         for name, source in self._sources.items():
             if f"window of {name}" in parameters:
                 assert isinstance(source, NumberedSource)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,10 @@ from ipfs_dataset_core.datasets.map_style import SampleAccess
 from ipfs_dataset_core.datasets.resumable import ResumableStream
 from ipfs_dataset_core.datasets.shuffle import close_if_possible, datasets_below
 from ipfs_dataset_core.datasets.shuffle_source import source_of as samples_by_number
-from ipfs_dataset_core.order.dataset_blocks import blocks_of
+from ipfs_dataset_core.errors import StateError
+from ipfs_dataset_core.order.dataset_blocks import blocks_of, content_of
 from ipfs_dataset_core.order.global_order import LaneReader
-from ipfs_dataset_core.order.order_state import IdentifiedDataset
+from ipfs_dataset_core.order.order_state import number_in, warn_of_other_order
 from ipfs_dataset_core.order.prefetch_hints import Upcoming, numbers_of
 from ipfs_dataset_core.order.sampler import BlockShuffleSampler
 from ipfs_dataset_core.order.shuffled_blocks import (
@@ -23,6 +25,7 @@ from ipfs_dataset_core.order.shuffled_blocks import (
     default_window,
     fits,
 )
+from ipfs_dataset_core.runtime.whole_numbers import MOST_SEED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -64,7 +67,27 @@ class NumberedSource:
         """Returns what its samples are made of, "" where that is unknown."""
         if self.blocks is not None:
             return self.blocks.content_id()
-        return self.dataset.content_id() if isinstance(self.dataset, IdentifiedDataset) else ""
+        return content_of(self.dataset)
+
+    def order_dict(self) -> dict[str, Any]:
+        """Returns the seed of the sampler that was given, for the state of the mixture."""
+        return {"seed": self._seed}
+
+    def load_order_dict(self, order: Any) -> bool:
+        """Makes the seed the one of a state; returns whether it was another.
+
+        Raises:
+            StateError: It has no such seed.
+        """
+        if not isinstance(order, Mapping) or order.keys() != {"seed"}:
+            raise StateError(
+                f"this state has {order!r:.200} as the order of the source {self.name!r}"
+            )
+        seed, before = number_in(order, "seed", least=-MOST_SEED, most=MOST_SEED), self._seed
+        name = f"seed of {self.name}"
+        warn_of_other_order({name: before}, {name: seed})
+        self._seed = seed
+        return seed != before
 
     @property
     def blocks(self) -> DatasetBlocks | None:
@@ -157,9 +180,19 @@ class StreamSource:
 
     def content_id(self) -> str:
         """Returns what its samples are made of, "" where that is unknown."""
-        if not hasattr(self.stream, "_objects") and isinstance(self.stream, IPFSIterableDataset):
-            return ""  # a subclass that only reads another stream
-        return self.stream.content_id() if isinstance(self.stream, IdentifiedDataset) else ""
+        return content_of(self.stream)
+
+    def order_dict(self) -> dict[str, Any]:
+        """Returns what the order of the stream follows from, where one reader reads all of it."""
+        view: Any = alone(self.stream)
+        order: dict[str, Any] = view.order_dict()
+        return order
+
+    def load_order_dict(self, order: Any) -> bool:
+        """Makes the order the one of a state; returns whether it was another."""
+        before = self.order_dict()
+        self.stream.load_order_dict(order)
+        return before != self.order_dict()
 
     def by_number(self, *, shuffle: bool) -> Source:
         """Returns a source that reads the stream by number, this one where it allows no random access."""
@@ -383,7 +416,8 @@ class StreamReader:
         self._turn = turn
         self._view.set_epoch(self._epoch + turn)
         if hasattr(self._view, "_progress"):
-            self._view._progress.move(self._epoch + turn, skipped)  # noqa: SLF001 - a copy of our own
+            alone = (1, 1, self._view._batch or 1)  # noqa: SLF001 - a copy of our own
+            self._view._progress.move(self._epoch + turn, skipped, alone)  # noqa: SLF001
         self._samples, self._read = iter(self._view), skipped
 
     def _read_up_to(self, read: int) -> None:

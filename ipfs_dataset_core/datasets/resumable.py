@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import attrs
 from torch.utils.data import IterableDataset, get_worker_info
@@ -17,7 +18,7 @@ from ipfs_dataset_core.runtime.short_traceback import short_traceback
 from ipfs_dataset_core.runtime.whole_numbers import MOST, whole_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator
 
     from typing_extensions import Self
 
@@ -27,9 +28,22 @@ if TYPE_CHECKING:
 # In states with which only one reader can continue: which one it is, and how many samples it has read.
 _READER, _READ, _DONE = "reader", "read", "done"
 _NUMBERS_OF_READER = 5
+# In states of compositions: the orders of the datasets below, and what a state has of each.
+BELOW = "below"
+_ORDER = ("order", "seed", "parameters", BELOW)
 # In states with which only as many readers can continue: ranks, workers of each, and samples in a batch.
 READERS = "readers"
 _NUMBERS_OF_READERS = 3
+
+
+class OrderedDataset(Protocol):
+    """A dataset with an order of its own, which is a part of the state of what reads it."""
+
+    def order_dict(self) -> dict[str, Any]:
+        """Returns what the order follows from."""
+
+    def load_order_dict(self, order: Any) -> bool:
+        """Makes the order the one of a state; returns whether it was another."""
 
 
 @attrs.frozen(kw_only=True)
@@ -285,6 +299,44 @@ class ResumableStream(IterableDataset[Any]):
         self._resume, self._counts_whole = resume, False
         if _DONE in state:
             self._progress.finish(found.epoch)
+
+    def order_dict(self) -> dict[str, Any]:
+        """Returns what the order of this stream follows from: a part of the state of what reads it."""
+        state = self._state_at(0, 0)
+        return {name: state[name] for name in _ORDER if name in state}
+
+    def load_order_dict(self, order: Any) -> bool:
+        """Makes the order of this stream that of a state of what reads it; returns whether it was another.
+
+        Args:
+            order: The return value of `order_dict`.
+
+        Warns:
+            IPFSDatasetWarning: Arguments were other than those of the state.
+
+        Raises:
+            StateError: It is of another kind of order, or no order.
+        """
+        if not isinstance(order, Mapping) or not order.keys() <= set(_ORDER):
+            raise StateError(f"this state has {order!r:.200} as the order of what is below")
+        before = self.order_dict()
+        self.load_state_dict({**self._state_at(0, 0), **order})
+        return before != self.order_dict()
+
+    def _load_below(self, below: Mapping[str, OrderedDataset], orders: Any) -> None:
+        """Makes the orders of the datasets below those of a state.
+
+        Args:
+            below: Those datasets by name.
+            orders: What the state has of each.
+        """
+        if not isinstance(orders, Mapping) or orders.keys() != below.keys():
+            raise StateError(
+                f"this state has {BELOW}={orders!r:.200}, and not the orders of {sorted(below)}"
+            )
+        changes = [dataset.load_order_dict(orders[name]) for name, dataset in below.items()]
+        if any(changes) and hasattr(self, "_progress"):
+            self._note_change()
 
     def _note_change(self) -> None:
         """Counts a change of the order, so that workers that were started before it are detected."""

@@ -8,12 +8,19 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
-from torch.utils.data import ChainDataset, ConcatDataset, IterableDataset, Subset
+from torch.utils.data import IterableDataset, Subset
 
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset, check_length_holds
-from ipfs_dataset_core.datasets.resumable import READERS, Reading, ResumableStream, StreamIterator
+from ipfs_dataset_core.datasets.resumable import (
+    BELOW,
+    READERS,
+    Reading,
+    ResumableStream,
+    StreamIterator,
+)
 from ipfs_dataset_core.datasets.shuffle_source import read_as_they_enter, source_of
 from ipfs_dataset_core.errors import StateError
+from ipfs_dataset_core.order.dataset_blocks import content_of, parts_of
 from ipfs_dataset_core.order.global_order import Lanes
 from ipfs_dataset_core.order.laned_order import (
     LanedOrder,
@@ -21,7 +28,7 @@ from ipfs_dataset_core.order.laned_order import (
     lanes_given,
     lanes_of_reader,
 )
-from ipfs_dataset_core.order.order_state import IdentifiedDataset, OrderState
+from ipfs_dataset_core.order.order_state import OrderState
 from ipfs_dataset_core.order.reader_rank import job_to_carry, reader_of_stream
 from ipfs_dataset_core.order.sharding import ReaderRank, known_distribution, known_split
 from ipfs_dataset_core.order.shuffled_blocks import default_window, keyed_random
@@ -87,7 +94,7 @@ class ShuffleDataset(ResumableStream):
         ValueError: `split` is given for a stream of another library, which splits its samples itself.
     """
 
-    _fields_of_state = (READERS,)
+    _fields_of_state = (BELOW, READERS)
 
     def __init__(
         self,
@@ -159,6 +166,11 @@ class ShuffleDataset(ResumableStream):
         super().set_epoch(epoch)
         self._set_below(epoch)
 
+    def content_id(self) -> str:
+        """Returns what the samples below are made of, "" where that is unknown."""
+        source = self._source()
+        return content_of(self._dataset) if source is None else source.content_id()
+
     def close(self) -> None:
         """Closes the connections of the wrapped dataset in this process; a later use opens them again."""
         for dataset in datasets_below(self._dataset):
@@ -186,6 +198,11 @@ class ShuffleDataset(ResumableStream):
     @property
     def _depends_on_epoch(self) -> bool:
         return True
+
+    def _streams_below(self) -> dict[str, ResumableStream]:
+        """The streams below that have orders of their own, by number."""
+        below = enumerate(datasets_below(self._dataset))
+        return {str(n): stream for n, stream in below if isinstance(stream, ResumableStream)}
 
     def _source(self) -> SamplesByNumber | None:
         if self._known_source is None and self._may_be_numbered:
@@ -238,10 +255,9 @@ class ShuffleDataset(ResumableStream):
     def _order_state(self, epoch: int, position: int) -> OrderState:
         source = self._source()
         if source is None:
-            below = self._dataset
             return OrderState(
                 order="buffer over a stream",
-                data=below.content_id() if isinstance(below, IdentifiedDataset) else "",
+                data=self.content_id(),
                 samples=None,
                 seed=self._seed,
                 epoch=epoch,
@@ -268,10 +284,13 @@ class ShuffleDataset(ResumableStream):
         )
 
     def _adopt(self, found: OrderState, state: Mapping[str, Any]) -> None:
-        del state
+        source = self._source()
+        if source is None:
+            self._load_below(self._streams_below(), state.get(BELOW, {}))
+        elif BELOW in state:
+            raise StateError(f"this state has {BELOW}, and samples below are read by number")
         self._seed, parameters = found.seed, found.parameters
         self._buffer_size = parameters["buffer"]
-        source = self._source()
         if source is not None:
             self._order = _Order(
                 buffer=parameters["buffer"],
@@ -314,7 +333,11 @@ class ShuffleDataset(ResumableStream):
 
     def _state_at(self, epoch: int, place: int) -> dict[str, Any]:
         state = super()._state_at(epoch, place)
-        if place and self._source() is None:  # each reader shuffles what it reads
+        if self._source() is not None:
+            return state
+        if below := self._streams_below():
+            state[BELOW] = {name: stream.order_dict() for name, stream in below.items()}
+        if place:  # each reader shuffles what it reads
             progress = self._progress
             of_start = (progress.epoch, progress.start) == (epoch, place) and any(progress.readers)
             mine = (self._world(), max(1, progress.workers), self._batch or 1)
@@ -426,14 +449,10 @@ def shuffled(samples: Iterable[T], size: int, generator: random.Random) -> Itera
 
 def datasets_below(dataset: Any) -> Iterator[Any]:
     """Yields the datasets that torch's own combinations of datasets read, or the dataset itself."""
-    if isinstance(dataset, Subset):
-        yield from datasets_below(dataset.dataset)
-    elif isinstance(dataset, (ConcatDataset, ChainDataset)) and isinstance(
-        dataset.datasets, (list, tuple)
-    ):
-        for joined in dataset.datasets:
-            yield from datasets_below(joined)
-    else:
+    parts = [dataset.dataset] if isinstance(dataset, Subset) else parts_of(dataset)
+    for part in parts:
+        yield from datasets_below(part)
+    if not parts:
         yield dataset
 
 

@@ -11,9 +11,8 @@ from torch.utils.data import IterableDataset
 from ipfs_dataset_core.datasets.composed import read_each
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
 from ipfs_dataset_core.datasets.streaming import read_numbers
-from ipfs_dataset_core.order.dataset_blocks import blocks_of
+from ipfs_dataset_core.order.dataset_blocks import blocks_of, content_of
 from ipfs_dataset_core.order.laned_order import Leaving, blocks_in_order
-from ipfs_dataset_core.order.order_state import IdentifiedDataset
 from ipfs_dataset_core.order.prefetch_hints import Upcoming
 from ipfs_dataset_core.order.shuffled_blocks import ShuffleBlockOrder, default_block
 
@@ -117,10 +116,7 @@ class MapStyleByNumber(SamplesByNumber):
         return len(self._dataset)
 
     def content_id(self) -> str:
-        if self._blocks is not None:
-            return self._blocks.content_id()
-        dataset = self._dataset
-        return dataset.content_id() if isinstance(dataset, IdentifiedDataset) else ""
+        return content_of(self._dataset) if self._blocks is None else self._blocks.content_id()
 
     def block_stops(self, size: int) -> Sequence[int]:
         if self._blocks is None:

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from torch.utils.data import ConcatDataset, Subset
+from torch.utils.data import ChainDataset, ConcatDataset, StackDataset, Subset
 
 from ipfs_dataset_core.order.order_state import IdentifiedDataset, joined_ids
 from ipfs_dataset_core.order.shuffled_blocks import ShuffleBlockOrder, WindowStep, default_block
@@ -123,8 +123,12 @@ class _Chosen:
         return self._part.find(self._indices[sample])
 
     def content_id(self) -> str:
-        whole = self._part.content_id() or _UNKNOWN
-        return f"{whole}, of which {hashlib.sha256(self._indices).hexdigest()}"
+        return self.of_content(self._part.content_id() or _UNKNOWN, self._indices)
+
+    @staticmethod
+    def of_content(whole: str, indices: array[int]) -> str:
+        """Returns what some samples of a whole are made of."""
+        return f"{whole}, of which {hashlib.sha256(indices).hexdigest()}"
 
     def misfit(self, size: int) -> Any | None:
         return self._part.misfit(size)
@@ -296,6 +300,39 @@ class DatasetBlocks:
     def fit(self) -> bool:
         """Whether the blocks of all datasets end where their samples do."""
         return self._part.misfit(self.size) is None
+
+
+def parts_of(dataset: Any) -> list[Any]:
+    """Returns the datasets that one of torch's combinations of several reads, none for any other dataset."""
+    if isinstance(dataset, (ConcatDataset, ChainDataset)):
+        found = dataset.datasets
+    elif isinstance(dataset, StackDataset):
+        found = dataset.datasets
+        found = list(found.values()) if isinstance(found, dict) else found
+    else:
+        return []
+    return (
+        list(found) if isinstance(found, (list, tuple)) else []
+    )  # not what can be iterated over once
+
+
+def content_of(dataset: Any) -> str:
+    """Returns what the samples of a dataset, or of a combination of several, are made of.
+
+    It is "" where nothing is known.
+    """
+    if isinstance(dataset, IdentifiedDataset):
+        return dataset.content_id()
+    if isinstance(dataset, Subset):
+        whole = content_of(dataset.dataset)
+        return whole and _Chosen.of_content(whole, _numbers_in(dataset))
+    ids = [content_of(part) for part in parts_of(dataset)]
+    return joined_ids(one or _UNKNOWN for one in ids) if any(ids) else ""
+
+
+def _numbers_in(subset: Subset[Any]) -> array[int]:
+    count = len(subset.dataset)  # type: ignore[arg-type]
+    return array("Q", (_within(operator.index(number), count) for number in subset.indices))
 
 
 def blocks_of(dataset: Any) -> DatasetBlocks | None:

@@ -107,14 +107,14 @@ class OrderState:
                     f"this state has {name!r:.80}, which no state of {self.order!r} has: it was changed, "
                     "or is of another kind of dataset"
                 )
-        seed = _number(state, "seed", least=-MOST_SEED, most=MOST_SEED)
-        epoch = _number(state, "epoch", most=MOST_EPOCH)
-        position = _number(state, "position")
+        seed = number_in(state, "seed", least=-MOST_SEED, most=MOST_SEED)
+        epoch = number_in(state, "epoch", most=MOST_EPOCH)
+        position = number_in(state, "position")
         if "samples" not in state:
             raise StateError("this state has no samples=, the number of samples or None")
         samples = state["samples"]
         if samples is not None:
-            samples = _number(state, "samples")
+            samples = number_in(state, "samples")
         if None not in {samples, self.samples} and samples != self.samples:
             raise StateError(
                 f"this state is of a dataset of {samples} samples, and here are {self.samples}: "
@@ -127,7 +127,7 @@ class OrderState:
             raise StateError(
                 f"this state has the parameters {found!r:.300}, not {sorted(self.parameters)}"
             )
-        parameters = {name: _number(found, name, least=1) for name in self.parameters}
+        parameters = {name: number_in(found, name, least=1) for name in self.parameters}
         lanes = parameters.get("lanes", 1) * parameters.get("worker_lanes", 1)
         if lanes > MOST_LANES:
             raise StateError(
@@ -138,17 +138,23 @@ class OrderState:
 
     def _warn(self, given: Mapping[str, int]) -> None:
         mine = {"seed": self.seed, **self.parameters}
-        other = [
-            f"{name}={given[name]} (here {mine[name]})"
-            for name in mine
-            if given[name] != mine[name] and name not in self.derived
-        ]
-        if other:
-            warnings.warn(
-                f"The order goes on as in the state, with {', '.join(other)}",
-                IPFSDatasetWarning,
-                stacklevel=4,
-            )
+        warn_of_other_order({k: v for k, v in mine.items() if k not in self.derived}, given)
+
+
+def warn_of_other_order(mine: Mapping[str, int], given: Mapping[str, int]) -> None:
+    """Warns where the order follows from other numbers than those of the arguments.
+
+    Args:
+        mine: By name, those of the arguments.
+        given: Those of a state.
+    """
+    other = [f"{k}={given[k]} (here {mine[k]})" for k in mine if given[k] != mine[k]]
+    if other:
+        warnings.warn(
+            f"The order goes on as in the state, with {', '.join(other)}",
+            IPFSDatasetWarning,
+            stacklevel=5,
+        )
 
 
 # What every state has.
@@ -197,7 +203,18 @@ def check_batches(batches: int, start: int, total: int | None, size: int) -> int
     return batches
 
 
-def _number(values: Mapping[str, Any], name: str, *, least: int = 0, most: int = MOST) -> int:
+def number_in(values: Mapping[str, Any], name: str, *, least: int = 0, most: int = MOST) -> int:
+    """Returns a number that a state has.
+
+    Args:
+        values: The state, or a part of it.
+        name: Of the number.
+        least: The least that it may be.
+        most: The most that it may be.
+
+    Raises:
+        StateError: It is no number, or not in this range.
+    """
     value = values.get(name)
     if type(value) is not int or not least <= value <= most:
         raise StateError(
