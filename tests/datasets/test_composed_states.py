@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import islice
+from typing import Any
 
 import pytest
 from torch.utils.data import ChainDataset, ConcatDataset, StackDataset, Subset
@@ -177,11 +178,15 @@ def test_an_edited_order_below_is_refused(made, below):
         mixed(made.stream(), made.files()).load_state_dict({**state, "below": below})
 
 
+def some_numbers() -> Any:
+    return [1, 2]
+
+
 OF_DATA = {
     "chain": lambda made, data: ChainDataset([made.stream(data), made.numbered(1)]),
     "buffer": lambda made, data: ShuffleDataset(made.numbered(data), 4),
     "wrapper": lambda made, data: OnlyWraps(made.numbered(data)),
-    "joined with others": lambda made, data: ConcatDataset([made.files(data), [1, 2]]),
+    "joined with others": lambda made, data: ConcatDataset([made.files(data), some_numbers()]),
     "pairs": lambda made, data: StackDataset(made.files(data), made.files(1)),
     "pairs by name": lambda made, data: StackDataset(a=made.files(data), b=made.files(1)),
     "some of pairs": lambda made, data: Subset(StackDataset(made.files(data)), range(15)),
