@@ -47,22 +47,22 @@ def own(kind: Any) -> Iterator[Any]:
 def formats() -> str:
     """Returns the table of formats."""
     rows = (
-        (code(p.name), p.summary, f"a {p.reads}", code(*p.suffixes), "yes" if p.in_folders else "")
+        (code(p.name), p.summary, p.reads, code(*p.suffixes), "yes" if p.in_folders else "")
         for p in own(ReaderPlugin)
     )
-    head = ("name", "what is a sample", "reads", "suffixes", "also inside folders")
+    head = ("name", "what it reads, and its samples", "reads a", "suffixes", "also inside folders")
     return table(head, rows)
 
 
 def transports() -> str:
     """Returns the table of transports."""
     rows = ((code(p.name), p.summary, code(*p.schemes)) for p in own(TransportPlugin))
-    return table(("name", "what it is", "address schemes"), rows)
+    return table(("name", "source", "address schemes"), rows)
 
 
 def exporters() -> str:
     """Returns the table of published forms."""
-    return table(("name", "what it is"), ((code(p.name), p.summary) for p in own(ExporterPlugin)))
+    return table(("name", "form"), ((code(p.name), p.summary) for p in own(ExporterPlugin)))
 
 
 def arguments_of(record: type) -> dict[str, str]:
@@ -91,14 +91,14 @@ def options() -> str:
         )
         for f in attrs.fields(Options)
     )
-    return table(("option", "what it is", "default", "variable"), rows)
+    return table(("option", "meaning", "default", "variable"), rows)
 
 
 def limits() -> str:
     """Returns the table of limits."""
     said = arguments_of(Limits)
     rows = ((code(f.name), said[f.name], code(_default(f))) for f in attrs.fields(Limits))
-    return table(("limit", "what it is of", "default"), rows)
+    return table(("limit", "what it limits", "default"), rows)
 
 
 def profiles() -> str:
@@ -107,8 +107,8 @@ def profiles() -> str:
         "profile",
         "CID version",
         "raw leaves",
-        "bytes a leaf",
-        "links a node",
+        "bytes per leaf",
+        "links per node",
         "directories are sharded",
     )
     rows = (

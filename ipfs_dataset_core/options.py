@@ -38,28 +38,29 @@ def _limit(default: int) -> Any:
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """What is refused with a `LimitError`, whatever the data declare.
+    """The limits on data, beyond which they are refused with a `LimitError`.
 
     Args:
-        block_bytes: One block. Nodes exchange at most 2 MiB.
+        block_bytes: Bytes of one block. Nodes exchange at most 2 MiB.
         dag_depth: Levels of blocks in one file.
-        directory_depth: Directories inside directories.
+        directory_depth: Levels of nested directories.
         directory_entries: Entries of one directory.
-        read_bytes: One read into memory, such as a plain object that is one sample.
-        member_bytes: One member of an archive, counted as it is unpacked.
-        window_bytes: Memory that the window of one compressed stream may take (xz, LZMA, Zstandard).
-        expansion_bytes: Bytes to which a compressed or sparse part of an object may always unpack.
-        expansion_ratio: Beyond that, how many times its stored bytes it may unpack to; see `check_expansion`.
-        members: Samples of one object. The walk of a folder meets at most twice as many entries and 1024
-            more, directories, symlinks and hidden files included.
+        read_bytes: Bytes of one read into memory, such as a plain object that is one sample.
+        member_bytes: Bytes of one member of an archive, counted while it is unpacked.
+        window_bytes: Bytes of memory for the window of one compressed stream (xz, LZMA, Zstandard).
+        expansion_bytes: Bytes to which a compressed or sparse part of an object may unpack in any case.
+        expansion_ratio: Unpacked size divided by stored size, for parts that unpack to more than
+            `expansion_bytes`.
+        members: Samples of one object. The walk of a folder may meet twice as many entries and 1024 more,
+            including directories, symlinks and hidden files.
         archives: Archives in one folder.
-        repeated_entries: Entries of directories that the walk of a folder has met before, under another path,
-            and members of archives in blocks that had others. More are allowed where they are less than 16
-            times those that differ.
-        name_bytes: All names in one object's index together.
-        listing_bytes: One metadata.txt or manifest.
-        listing_line_bytes: One line of a metadata.txt.
-        redirects: Hops of one request.
+        repeated_entries: Directory entries that the walk of a folder has met before under another path, and
+            members of archives in blocks that contained other members. More are allowed while they are less
+            than 16 times the different ones.
+        name_bytes: Bytes of all names in the index of one object.
+        listing_bytes: Bytes of one metadata.txt or manifest.
+        listing_line_bytes: Bytes of one line of a metadata.txt.
+        redirects: Redirects of one request.
     """
 
     block_bytes: int = _limit(2 * MIB)
@@ -222,45 +223,46 @@ def parse_size(value: int | str) -> int:
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """What all sources of a dataset share.
+    """The options of datasets and exporters.
 
     Args:
-        gateways: Gateways to read from, besides those that the objects' own URLs name.
-        routers: Delegated routers, which find further sources that have the data: HTTP gateways, and peers
-            that serve Bitswap where the plugin for these is installed.
-        bootstrap: Peers by which those that have the data are found in the DHT of IPFS: their addresses,
-            which end in ``/p2p/ID``, or ``"default"`` for the public ones. Needs the plugin for peers.
-        verify: Whether every byte is checked against its CID. False trusts the sources, for gateways
-            that cannot prove what they send.
-        node_gateway: Whether an API's address is also taken for the host of the node's own gateway, whose
-            port is requested from the node: it serves the same bytes at a third of the cost.
+        gateways: Gateways to read from, in addition to those in the URLs of objects.
+        routers: Delegated routers, which name further sources of the data: HTTP gateways and, if the plugin
+            for them is installed, Bitswap peers.
+        bootstrap: Peers from which the DHT of IPFS is searched for peers that have the data: addresses that
+            end in ``/p2p/ID``, or ``"default"`` for the public bootstrap peers. Needs the plugin for peers.
+        verify: Whether every byte is checked against its CID. False trusts the sources. It is meant for
+            gateways that cannot prove what they send.
+        node_gateway: Whether the address of an API is also used to reach the node's own gateway, which serves
+            the same bytes at a third of the cost. Its port is requested from the node.
         timeout: Seconds without progress after which a source has failed.
-        deadline: Seconds in all for one read, or for one batch of 8 MiB that is published, over all sources
-            and tries.
-        retries: How often a request that may succeed later is tried again. A source that has delivered
-            before is tried for `timeout` seconds more, so that a restarted node ends no epoch, and one that
-            limits requests as long as the deadline allows. 0 is never.
-        max_requests: Requests in flight at one source at the most, shared out over a loader's workers.
-        max_rate: Requests a second to one source at the most, shared out likewise; None for no limit.
-        headers: Extra headers: for every request to the sources that were given by name, or, as a mapping
-            from a source's address to its headers, for those to that source.
-        auth: ``"bearer:TOKEN"`` or ``"basic:USER:PASSWORD"``, or a callable that returns one of them; goes
-            to the address that was given, else to the first gateway. A mapping from addresses to such values
-            sends each to its address alone.
-        handler: What to do with a sample that cannot be read: ``"raise"``, ``"warn"`` or ``"skip"`` it, or
-            a callable that takes the error and returns whether to skip. What is skipped is counted.
-        max_failures: After how many failures in a row a dataset gives up all the same.
-        limits: What is refused, whatever the data declare.
-        memory: Bytes of blocks that each process holds: those that it keeps, and those on their way.
-        worker_memory: Bytes of shared memory, at the most, through which each worker of a DataLoader hands
-            over large samples and batches of bytes, where the system has such memory (Linux). It is taken as
-            samples need it that the loader has not read. 0 sends all through the worker's pipe.
-        cache_dir: A folder in which verified blocks are kept between epochs and jobs; None keeps none. A new
-            or an empty folder becomes a cache; any other that is not one is refused.
-        cache_size: How many bytes that folder may have; a number, or text such as ``"100G"``.
-        offline: Read from the cache and from local stores only.
-        overwrite: Replace a `.car` file that exists when publishing to it: at once, when the new one is
-            complete. It has no effect where data are read.
+        deadline: Seconds in all, over all sources and retries, for one read, or for one batch of 8 MiB that
+            is published.
+        retries: How often a request is retried if it may succeed later; 0 disables retries. A source that has
+            delivered before is retried for `timeout` more seconds, so that an epoch survives the restart of a
+            node, and one that limits the rate of requests is retried until the deadline.
+        max_requests: The most requests in flight at one source, shared by the workers of a loader.
+        max_rate: The most requests per second to one source, shared by the workers of a loader; None for no
+            limit.
+        headers: Extra headers for all requests to the sources that you name, or a mapping from the address of
+            a source to its headers.
+        auth: ``"bearer:TOKEN"``, ``"basic:USER:PASSWORD"``, or a callable that returns one of them. Sent to
+            the address that you give, or else to the first gateway. A mapping from addresses to such values
+            sends each value only to its address.
+        handler: What to do with a sample that cannot be read: ``"raise"``, ``"warn"`` or ``"skip"``, or a
+            callable that takes the error and returns whether to skip. Skipped samples are counted.
+        max_failures: After how many failures in a row the error is raised nevertheless.
+        limits: The limits on data, see `Limits`.
+        memory: Bytes of blocks that each process holds, including blocks that are being received.
+        worker_memory: The most bytes of shared memory through which each worker of a DataLoader passes large
+            samples and batches of bytes, on systems that have such memory (Linux). Memory is taken only for
+            samples that the loader has not read yet. 0 sends all samples through the pipe of the worker.
+        cache_dir: A folder for verified blocks, kept between epochs and jobs; None for no cache. A new or an
+            empty folder becomes a cache; any other folder that is not a cache is refused.
+        cache_size: The most bytes in `cache_dir`: a number, or text such as ``"100G"``.
+        offline: Read only from the cache and from local stores.
+        overwrite: Replace an existing `.car` file when publishing to it, in one step, once the new one is
+            complete. Has no effect on reading.
     """
 
     gateways: tuple[str, ...] = attrs.field(
