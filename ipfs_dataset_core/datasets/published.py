@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from torch.utils.data import get_worker_info
@@ -15,6 +15,7 @@ from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, Location
 from ipfs_dataset_core.interfaces import Exporter, ExporterOptions, ExporterPlugin, ObjectDirectory
 from ipfs_dataset_core.ipld import CID, node_kind
 from ipfs_dataset_core.reading.objects import locate, open_node, resolve_path
+from ipfs_dataset_core.registry.declarations import declaration_of
 from ipfs_dataset_core.registry.guarded_exporters import make_exporter
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.runtime.error_location import located
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.reading.fetcher import Fetcher
     from ipfs_dataset_core.reading.objects import LocatedObject
 
+# In which form to publish, as users give it.
+Form = str | Exporter | type[Exporter] | ExporterPlugin
 # A published dataset that is one file has this in so many bytes at its beginning.
 _FIRST_BYTES = 512
 _IDENTIFIER = b'"ipfs-dataset"'
@@ -106,22 +109,28 @@ def find_published(
     return Published(found, exporter, samples.info())
 
 
-def named_exporter(
-    form: str | Exporter | ExporterPlugin, options: ExporterOptions
-) -> tuple[str, Exporter]:
+def named_exporter(form: Form, options: ExporterOptions) -> tuple[str, Exporter]:
     """Returns the name of a form, and its exporter.
 
     Raises:
         UnknownPluginError: Nothing installed has the name.
+        PluginError: It is a class that cannot be used.
+        TypeError: It is no form.
     """
-    plugin = default_registry().exporter(form) if isinstance(form, str) else form
-    name = type(plugin).__name__ if isinstance(plugin, Exporter) else plugin.name
-    return name, make_exporter(plugin, options)
+    plugin: Any = form
+    if isinstance(form, str):
+        plugin = default_registry().exporter(form)
+    elif isinstance(form, type) and issubclass(form, Exporter):
+        plugin = declaration_of(form, form.__name__)
+    if not isinstance(plugin, (Exporter, ExporterPlugin)):
+        raise TypeError(
+            f"form is the name of a published form, a subclass of Exporter, an object of one or an "
+            f"ExporterPlugin, not {form!r:.200}"
+        )
+    return plugin.name or type(plugin).__name__, make_exporter(plugin, options)
 
 
-def exporters_of(
-    form: str | Exporter | ExporterPlugin, options: ExporterOptions
-) -> Iterator[tuple[str, Exporter]]:
+def exporters_of(form: Form, options: ExporterOptions) -> Iterator[tuple[str, Exporter]]:
     """Yields the exporter of a form, then those of all others that are installed, with their names."""
     first, exporter = named_exporter(form, options)
     yield first, exporter

@@ -56,6 +56,7 @@ __all__ = [
     "ObjectDirectory",
     "ObjectFile",
     "Pin",
+    "PluginClass",
     "PublishedSamples",
     "Reader",
     "ReaderPlugin",
@@ -75,3 +76,5 @@ __all__ = [
 ]
 
 Declaration = TransportPlugin | ReaderPlugin | ExporterPlugin
+# A class that declares itself by its attributes.
+PluginClass = type[Reader] | type[Transport] | type[Exporter]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -90,7 +90,24 @@ class Exporter(ABC):
 
     The core chunks, hashes and stores whatever is written; an exporter only decides on the files. It is
     picklable: datasets that it reads take it to their workers.
+
+    The attributes `name` and `summary` declare the form where the class itself stands for its plugin: as an
+    entry point, in `register` and as ``form``. The class is then called with the user's options.
+
+    Args:
+        options: The user's; by default those that `IPFSDatasetExporter` has.
+
+    Attributes:
+        name: The form's name; by default that of the entry point.
+        summary: One line about it; by default the first of the docstring.
+        options: As given. A subclass with an `__init__` of its own has them where it calls this one.
     """
+
+    name: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+
+    def __init__(self, options: ExporterOptions | None = None) -> None:
+        self.options = ExporterOptions() if options is None else options
 
     @abstractmethod
     def export(self, samples: Iterable[Any], sink: FileSink) -> None:

@@ -21,6 +21,9 @@ point group ``ipfs_dataset``::
     [project.entry-points.ipfs_dataset]
     lines = "my_package.my_plugin"
 
+An entry point may name a subclass of `Reader`, `Transport` or `Exporter` instead, which declares itself by
+its attributes. Hooks are for plugins whose classes are not to be imported before they are needed.
+
 Each hook is called once per process, when something is looked up that the plugin may have, and returns
 declarations; it does no work, and its module imports nothing heavy.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import attrs
 
@@ -59,10 +59,16 @@ class Transport(ABC):
     ``retryable`` set where asking again may help.
 
     What a transport can do may change while it is used, for instance as peers are found: the attributes
-    below are looked up each time.
+    below are looked up each time. `summary` and `schemes` declare the transport where the class itself stands
+    for its plugin: as an entry point, and in `register`. They mean what those of `TransportPlugin` mean; the
+    class is called with an address and the user's options.
 
     Attributes:
-        name: What messages call this source; never holds a credential.
+        summary: One line about it; by default the first of the docstring.
+        schemes: The address schemes that it serves, such as ``("s3",)``.
+        name: What messages call this source; never holds a credential. Of a class that stands for its plugin
+            it is the plugin's name, by default that of the entry point; each object may have another, such
+            as its address.
         concurrency: How many requests at once serve this source well.
         batches: Whether `get_blocks` is better than several calls of `get_block` at once. Then blocks that
             are needed together are requested together.
@@ -79,6 +85,8 @@ class Transport(ABC):
         local: Whether it needs no network, so that ``offline=True`` leaves it in.
     """
 
+    summary: ClassVar[str] = ""
+    schemes: ClassVar[tuple[str, ...]] = ()
     name: str
     concurrency: int = 8
     batches: bool = False

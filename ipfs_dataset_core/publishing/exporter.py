@@ -68,11 +68,10 @@ class IPFSDatasetExporter:
             same ``--chunker``.
         shard_bytes: Maximum number of bytes in a shard. Shards average six tenths of that, because the
             content determines where they end.
-        form: The form to publish in: the name of an exporter plugin, or an exporter. Datasets are
-            imported in any installed form.
+        form: The form to publish in: the name of an exporter plugin, or an exporter or its class. Datasets
+            are imported in any installed form.
         codecs: One or several codecs, for values of further types.
         name: Name of the pins of exported datasets, as nodes and stores list them.
-        name: What to call the pins of what is exported, as nodes and stores list them.
         progress: Whether to show a progress bar; None shows one on a terminal.
         allow_pickle: Pickle values that have no codec, and unpickle when importing. Unpickling runs
             whatever code the author of the dataset put into it.
@@ -99,7 +98,7 @@ class IPFSDatasetExporter:
         profile: str = "unixfs-v1-2025",
         chunker: str = "samples",
         shard_bytes: int = 256 << 20,
-        form: str | Exporter | ExporterPlugin = "tar_shards",
+        form: str | Exporter | type[Exporter] | ExporterPlugin = "tar_shards",
         codecs: ValueCodec | Sequence[ValueCodec] = (),
         name: str = "",
         progress: bool | None = None,

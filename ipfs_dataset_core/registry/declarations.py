@@ -5,26 +5,74 @@ from __future__ import annotations
 import inspect
 import re
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from ipfs_dataset_core.errors import PluginError
-from ipfs_dataset_core.interfaces import ExporterPlugin, Reader, ReaderPlugin, TransportPlugin
+from ipfs_dataset_core.interfaces import (
+    Exporter,
+    ExporterPlugin,
+    Reader,
+    ReaderPlugin,
+    Transport,
+    TransportPlugin,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
-    from ipfs_dataset_core.interfaces import Declaration
+    from ipfs_dataset_core.interfaces import Declaration, PluginClass
 
 
 _KINDS = (TransportPlugin, ReaderPlugin, ExporterPlugin)
 # As in RFC 3986, in lower case, as it is compared.
 _SCHEME = re.compile("[a-z][a-z0-9+.-]*")
-# What a class may declare, and what else it is called.
-_ATTRIBUTES = ("suffixes", "magic", "in_folders", "index_form", "cheap_index", "scans_to_slice")
-_OTHER_WORDS = {
-    **dict.fromkeys(("ext", "exts", "extension", "extensions", "file_extensions"), "suffixes"),
-    **dict.fromkeys(("magic_bytes", "magic_number", "magic_numbers"), "magic"),
-}
+
+
+class _Kind(NamedTuple):
+    """A base class whose subclasses may stand for their plugins.
+
+    Attributes:
+        base: The class.
+        plugin: What a subclass declares.
+        noun: What errors call it.
+        declared: Attributes of the class that the declaration has too, beside its name and summary.
+        attributes: Further attributes that mean something.
+        other_words: What else attributes are called.
+    """
+
+    base: type
+    plugin: type
+    noun: str
+    declared: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    other_words: dict[str, str] = {}  # noqa: RUF012 - never changed
+
+
+_CLASSES = (
+    _Kind(
+        *(Reader, ReaderPlugin, "format", ("suffixes", "magic", "reads", "in_folders")),
+        attributes=(
+            "suffixes",
+            "magic",
+            "in_folders",
+            "index_form",
+            "cheap_index",
+            "scans_to_slice",
+        ),
+        other_words={
+            **dict.fromkeys(
+                ("ext", "exts", "extension", "extensions", "file_extensions"), "suffixes"
+            ),
+            **dict.fromkeys(("magic_bytes", "magic_number", "magic_numbers"), "magic"),
+        },
+    ),
+    _Kind(
+        *(Transport, TransportPlugin, "transport", ("schemes",)),
+        attributes=tuple(vars(Transport)["__annotations__"]),
+        other_words=dict.fromkeys(("scheme", "protocol", "protocols"), "schemes"),
+    ),
+    _Kind(Exporter, ExporterPlugin, "published form"),
+)
 
 
 def is_reader_class(value: object) -> TypeIs[type[Reader]]:
@@ -32,79 +80,91 @@ def is_reader_class(value: object) -> TypeIs[type[Reader]]:
     return isinstance(value, type) and issubclass(value, Reader)
 
 
-def declaration_of(kind: type[Reader], name: str = "") -> ReaderPlugin:
-    """Returns what a reader's class declares by its attributes.
+def is_plugin_class(value: object) -> TypeIs[PluginClass]:
+    """Tells whether something is a subclass of `Reader`, `Transport` or `Exporter`."""
+    return isinstance(value, type) and issubclass(value, tuple(kind.base for kind in _CLASSES))
+
+
+@overload
+def declaration_of(given: type[Reader], name: str = "") -> ReaderPlugin: ...
+@overload
+def declaration_of(given: PluginClass, name: str = "") -> Declaration: ...
+def declaration_of(given: PluginClass, name: str = "") -> Declaration:
+    """Returns what a class declares by its attributes.
 
     Args:
-        kind: The class; it is called without arguments to make a reader.
-        name: The name of the format where the class has none.
+        given: A subclass of `Reader`, `Transport` or `Exporter`, the factory of what is declared.
+        name: The name of the plugin where the class has none.
 
     Raises:
-        PluginError: An attribute has an impossible value, or the format has no name.
+        PluginError: An attribute has an impossible value, the class has no name, or it lacks a method.
     """
-    _check_spelling(kind)
-    chosen = kind.name or name
+    kind = next(kind for kind in _CLASSES if issubclass(given, kind.base))
+    if missing := sorted(getattr(given, "__abstractmethods__", ())):
+        raise PluginError(
+            f"{given.__qualname__} is no {kind.noun} yet: it has no method {missing[0]!r}"
+        )
+    _check_spelling(given, kind)
+    own: Any = getattr(given, "name", "")
+    # Each transport may have a name of its own, such as its address, by a property or a slot.
+    chosen = name if hasattr(own, "__get__") else own or name
     if not chosen:
         raise PluginError(
-            f"the format that {kind.__qualname__} reads has no name: write name = 'spectra', for instance, "
+            f"the {kind.noun} {given.__qualname__} has no name: write name = 'spectra', for instance, "
             "in the class"
         )
-    declared = ReaderPlugin(
+    declared: Declaration = kind.plugin(
         name=chosen,
-        summary=kind.summary or _first_line(kind),
-        factory=kind,
-        suffixes=kind.suffixes,
-        magic=kind.magic,
-        reads=kind.reads,
-        in_folders=kind.in_folders,
+        summary=given.summary or _first_line(given),
+        factory=given,
+        **{attribute: getattr(given, attribute) for attribute in kind.declared},
     )
     check(declared)
     return declared
 
 
-def _check_spelling(kind: type[Reader]) -> None:
-    """Refuses an attribute that was meant to be one of `Reader`: it would have no effect.
+def _check_spelling(given: type, kind: _Kind) -> None:
+    """Refuses an attribute that was meant to be one of the base class: it would have no effect.
 
     Raises:
         PluginError: There is one.
     """
-    own = kind.__mro__[: kind.__mro__.index(Reader)]
-    given = {name: value for base in own for name, value in vars(base).items()}
-    for name, value in given.items():
+    own = given.__mro__[: given.__mro__.index(kind.base)]
+    found = {name: value for base in own for name, value in vars(base).items()}
+    for name, value in found.items():
         if name.startswith("_") or not isinstance(value, (str, tuple, list, bytes, bool)):
             continue
-        meant = _OTHER_WORDS.get(name) or next(
-            iter(get_close_matches(name, _ATTRIBUTES, 1, 0.8)), ""
+        meant = kind.other_words.get(name) or next(
+            iter(get_close_matches(name, kind.attributes, 1, 0.8)), ""
         )
-        if meant and name != meant and meant not in given and not hasattr(Reader, name):
+        if meant and name != meant and meant not in found and not hasattr(kind.base, name):
             raise PluginError(
-                f"{kind.__qualname__} has an attribute {name!r}, which means nothing to a format: {meant!r} "
-                "was probably meant. Rename it, or begin its name with an underscore"
+                f"{given.__qualname__} has an attribute {name!r}, which means nothing to a {kind.noun}: "
+                f"{meant!r} was probably meant. Rename it, or begin its name with an underscore"
             )
 
 
 def as_declaration(given: Any) -> Declaration:
-    """Returns a declaration as it is, and the one of a reader's class.
+    """Returns a declaration as it is, and the one of a class.
 
     Raises:
         PluginError: It is something else, and the message has what to write; or it cannot be used.
     """
-    if is_reader_class(given):
+    if is_plugin_class(given):
         return declaration_of(given)
-    if isinstance(given, Reader):
+    if is_plugin_class(type(given)):
         name = type(given).__qualname__
         raise PluginError(f"register takes the class and not an object of it: register({name})")
     if not isinstance(given, _KINDS):
-        name = given.__qualname__ if isinstance(given, type) else "…"
         raise PluginError(
-            "register takes a subclass of Reader, or a ReaderPlugin, TransportPlugin or ExporterPlugin, such "
-            f"as TransportPlugin(name=…, summary=…, schemes=…, factory={name}); not {given!r:.200}"
+            "register takes a subclass of Reader, Transport or Exporter, or a ReaderPlugin, TransportPlugin "
+            f"or ExporterPlugin, not {given!r:.200}"
         )
     check(given)
     return given
 
 
-def _first_line(kind: type[Reader]) -> str:
+def _first_line(kind: type) -> str:
     """Returns the first line of a class's own docstring, "" where it has none."""
     text = vars(kind).get("__doc__")
     return inspect.cleandoc(text).partition("\n")[0] if text else ""

@@ -24,12 +24,11 @@ import pluggy
 from ipfs_dataset_core.errors import PluginError
 from ipfs_dataset_core.interfaces import (
     ExporterPlugin,
-    Reader,
     ReaderPlugin,
     TransportPlugin,
     hookspecs,
 )
-from ipfs_dataset_core.registry.declarations import check, declaration_of, is_reader_class
+from ipfs_dataset_core.registry.declarations import check, declaration_of, is_plugin_class
 from ipfs_dataset_core.registry.guard import Watch, explained
 from ipfs_dataset_core.registry.provenance import (
     DISABLE_VARIABLE,
@@ -350,21 +349,22 @@ class _Host:
 _host = ProcessLocal(_Host)
 
 
-def declarations(plugin: object, name: str, format_name: str = "") -> list[Declaration]:
+def declarations(plugin: object, name: str, default_name: str = "") -> list[Declaration]:
     """Calls the hooks of one plugin and checks what they return.
 
     Args:
-        plugin: A module or object with functions marked with `hookimpl`, or a subclass of `Reader`.
+        plugin: A module or object with functions marked with `hookimpl`, or a subclass of `Reader`,
+            `Transport` or `Exporter`.
         name: What errors call it.
-        format_name: The name of the format of a `Reader` where the class has none.
+        default_name: The name of what a class declares where the class has none.
 
     Raises:
         PluginError: It implements no hook, one that does not exist, or one that takes arguments or returns
-            something else than a list of declarations.
+            something else than a list of declarations; or it is a class that declares something impossible.
     """
-    if is_reader_class(plugin):
-        return [declaration_of(plugin, format_name)]
-    if isinstance(plugin, Reader):
+    if is_plugin_class(plugin):
+        return [declaration_of(plugin, default_name)]
+    if is_plugin_class(type(plugin)):
         raise PluginError(f"{name} is an object: let the entry point name its class instead")
     try:
         hooks = _host.get().hooks_of(plugin, name)
@@ -378,7 +378,8 @@ def declarations(plugin: object, name: str, format_name: str = "") -> list[Decla
     if not hooks:
         raise PluginError(
             f"{name} implements none of the hooks {', '.join(HOOKS)}: mark a function of that name "
-            "with ipfs_dataset_core.hookimpl, or let the entry point name a subclass of Reader"
+            "with ipfs_dataset_core.hookimpl, or let the entry point name a subclass of Reader, "
+            "Transport or Exporter"
         )
     return [item for hook in HOOKS if hook in hooks for item in _checked(hook, hooks[hook]())]
 

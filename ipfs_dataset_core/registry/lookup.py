@@ -28,7 +28,7 @@ from ipfs_dataset_core.runtime.suggestions import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from ipfs_dataset_core.interfaces import Declaration, ObjectFile, Reader
+    from ipfs_dataset_core.interfaces import Declaration, ObjectFile, PluginClass, Reader
     from ipfs_dataset_core.registry.discovery import Discovery
 
 _MAGIC_BYTES = 512
@@ -129,8 +129,8 @@ class Registry:
                 return item.origin
         return Origin.given(declaration)
 
-    def register(self, given: Declaration | type[Reader]) -> None:
-        """Adds a declaration, or a reader's class, for this process; datasets carry it to their workers.
+    def register(self, given: Declaration | PluginClass) -> None:
+        """Adds a declaration, or a class with one, for this process; datasets carry it to their workers.
 
         One of the same kind and name that this process registered is replaced, as where a cell of a notebook
         is run again; datasets that exist keep what they have.
@@ -489,15 +489,16 @@ def default_registry() -> Registry:
     return _default
 
 
-def register(declaration: Declaration | type[Reader]) -> None:
+def register(declaration: Declaration | PluginClass) -> None:
     """Adds a format, transport or exporter to this process without packaging it.
 
     Datasets that use it carry it to their workers, however those are started; what it names must be
     importable there.
 
     Args:
-        declaration: A subclass of `Reader` that has a `name`, or a `ReaderPlugin`, `TransportPlugin` or
-            `ExporterPlugin`. One of the same name that was registered before is replaced.
+        declaration: A subclass of `Reader`, `Transport` or `Exporter` that has a `name`, or a
+            `ReaderPlugin`, `TransportPlugin` or `ExporterPlugin`. One of the same name that was registered
+            before is replaced.
 
     Raises:
         PluginConflictError: The name is that of an installed plugin.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ipfs_dataset_core.errors import FormatError, LimitError, ObjectNotFoundError
-from ipfs_dataset_core.interfaces import Exporter, ExporterOptions
+from ipfs_dataset_core.interfaces import Exporter, ExporterOptions, ExporterPlugin
 from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.publishing.publish import TreeSink, publish
 from ipfs_dataset_core.registry.lookup import resolve_factory
@@ -20,7 +20,7 @@ from ipfs_dataset_core.testing.terms import Terms
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipfs_dataset_core.interfaces import ExporterPlugin, PublishedSamples, SinkFile
+    from ipfs_dataset_core.interfaces import PublishedSamples, SinkFile
 
 _PROFILE = get_profile("unixfs-v1-2025")
 _SHARD_BYTES = 20_000
@@ -40,9 +40,16 @@ class ExporterContract:
     memory_bytes: int = 64 << 20
 
     @pytest.fixture
-    def plugin(self) -> ExporterPlugin:
-        """The form's declaration."""
-        raise NotImplementedError("override the fixture `plugin`: return your ExporterPlugin")
+    def plugin(self) -> ExporterPlugin | type[Exporter]:
+        """The form's declaration: an ExporterPlugin, or the exporter's class where that declares itself."""
+        raise NotImplementedError(
+            "override the fixture `plugin`: return your subclass of Exporter, or your ExporterPlugin"
+        )
+
+    @pytest.fixture
+    def declared(self, plugin: ExporterPlugin | type[Exporter]) -> ExporterPlugin:
+        """The declaration that `plugin` is or stands for."""
+        return _terms.declared(plugin, Exporter, ExporterPlugin)
 
     @pytest.fixture
     def samples(self) -> list[Any]:
@@ -54,9 +61,9 @@ class ExporterContract:
         return same_value(one, other)
 
     @pytest.fixture
-    def exporter(self, plugin: ExporterPlugin) -> Exporter:
+    def exporter(self, declared: ExporterPlugin) -> Exporter:
         """The form's exporter, with shards so small that there are several."""
-        exporter = resolve_factory(plugin)(ExporterOptions(shard_bytes=_SHARD_BYTES))
+        exporter = resolve_factory(declared)(ExporterOptions(shard_bytes=_SHARD_BYTES))
         _terms.must(
             isinstance(exporter, Exporter),
             f"The factory has to make an ipfs_dataset_core.Exporter; it made {exporter!r:.200}",
@@ -80,13 +87,13 @@ class ExporterContract:
         return found
 
     def test_declaration_and_exporter_travel_to_workers(
-        self, plugin: ExporterPlugin, exporter: Exporter
+        self, declared: ExporterPlugin, exporter: Exporter
     ) -> None:
         again = _terms.travelled(
-            plugin,
+            declared,
             "An ExporterPlugin, whose factory is a 'module:attribute' string or top-level class,",
         )
-        _terms.must(again == plugin, f"An ExporterPlugin has to stay equal; it became {again!r}")
+        _terms.must(again == declared, f"An ExporterPlugin has to stay equal; it became {again!r}")
         _terms.travelled(exporter, "An exporter")
 
     def test_samples_come_back_equal_and_in_order(

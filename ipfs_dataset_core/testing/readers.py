@@ -19,7 +19,6 @@ from ipfs_dataset_core.errors import (
     ObjectNotFoundError,
 )
 from ipfs_dataset_core.interfaces import Reader, ReaderPlugin, make_index
-from ipfs_dataset_core.registry.declarations import declaration_of, is_reader_class
 from ipfs_dataset_core.registry.lookup import resolve_factory
 from ipfs_dataset_core.testing.damage import cut, overwritten, scattered
 from ipfs_dataset_core.testing.equality import same_value
@@ -88,14 +87,7 @@ class ReaderContract:
     @pytest.fixture
     def declared(self, plugin: ReaderPlugin | type[Reader]) -> ReaderPlugin:
         """The declaration that `plugin` is or stands for."""
-        if is_reader_class(plugin):
-            return declaration_of(plugin, plugin.__name__)
-        _terms.must(
-            isinstance(plugin, ReaderPlugin),
-            f"`plugin` has to be a subclass of Reader or a ReaderPlugin, not {plugin!r:.200}",
-        )
-        assert isinstance(plugin, ReaderPlugin)
-        return plugin
+        return _terms.declared(plugin, Reader, ReaderPlugin)
 
     @pytest.fixture
     def example(self) -> Example:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import pickle
 import tracemalloc
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ipfs_dataset_core.interfaces import ExporterPlugin, ReaderPlugin, TransportPlugin
+from ipfs_dataset_core.registry.declarations import declaration_of, is_plugin_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+D = TypeVar("D", TransportPlugin, ReaderPlugin, ExporterPlugin)
 
 
 class Terms:
@@ -26,6 +31,26 @@ class Terms:
         __tracebackhide__ = True
         if not holds:
             raise AssertionError(f"{message}. See {self.page}")
+
+    def declared(self, plugin: object, base: type, kind: type[D]) -> D:
+        """Returns the declaration that the fixture `plugin` is, or that its class has.
+
+        Args:
+            plugin: What the fixture returned.
+            base: The class whose subclasses may declare themselves.
+            kind: What they declare.
+        """
+        __tracebackhide__ = True
+        found: object = plugin
+        if is_plugin_class(plugin) and issubclass(plugin, base):
+            found = declaration_of(plugin, plugin.__name__)
+        self.must(
+            isinstance(found, kind),
+            f"`plugin` has to be a subclass of {base.__name__} or an object of {kind.__name__}, not "
+            f"{plugin!r:.200}",
+        )
+        assert isinstance(found, kind)
+        return found
 
     def travelled(self, value: Any, what: str) -> Any:
         """Returns a value as another process receives it, pickled and unpickled."""

@@ -10,7 +10,7 @@ import pytest
 
 from ipfs_dataset_core.addressing.sources import address_scheme
 from ipfs_dataset_core.errors import ObjectNotFoundError, TransportError
-from ipfs_dataset_core.interfaces import Transport
+from ipfs_dataset_core.interfaces import Transport, TransportPlugin
 from ipfs_dataset_core.ipld import CID, RAW, FileBuilder, get_profile, make_cid, verify
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.registry.lookup import resolve_factory
@@ -19,7 +19,6 @@ from ipfs_dataset_core.testing.terms import Terms, said
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipfs_dataset_core.interfaces import TransportPlugin
 
 _FILE = bytes(range(256)) * 4096 * 5
 _ABSENT = make_cid(b"a block that nobody has", RAW)
@@ -49,9 +48,16 @@ class TransportContract:
     options: ClassVar[Options] = Options(timeout=10)
 
     @pytest.fixture
-    def plugin(self) -> TransportPlugin:
-        """The transport's declaration."""
-        raise NotImplementedError("override the fixture `plugin`: return your TransportPlugin")
+    def plugin(self) -> TransportPlugin | type[Transport]:
+        """The transport's declaration: a TransportPlugin, or the class where that declares itself."""
+        raise NotImplementedError(
+            "override the fixture `plugin`: return your subclass of Transport, or your TransportPlugin"
+        )
+
+    @pytest.fixture
+    def declared(self, plugin: TransportPlugin | type[Transport]) -> TransportPlugin:
+        """The declaration that `plugin` is or stands for."""
+        return _terms.declared(plugin, Transport, TransportPlugin)
 
     @pytest.fixture
     def address(self) -> str:
@@ -59,9 +65,9 @@ class TransportContract:
         raise NotImplementedError("override the fixture `address`: serve example_blocks() there")
 
     @pytest.fixture
-    def transport(self, plugin: TransportPlugin, address: str) -> Iterator[Transport]:
+    def transport(self, declared: TransportPlugin, address: str) -> Iterator[Transport]:
         """The transport at the address."""
-        transport = resolve_factory(plugin)(address, self.options)
+        transport = resolve_factory(declared)(address, self.options)
         _terms.must(
             isinstance(transport, Transport),
             f"The factory has to make an ipfs_dataset_core.Transport; it made {transport!r:.200}",
@@ -70,17 +76,17 @@ class TransportContract:
         transport.close()
 
     def test_the_declaration_travels_to_workers(
-        self, plugin: TransportPlugin, address: str
+        self, declared: TransportPlugin, address: str
     ) -> None:
         again = _terms.travelled(
-            plugin,
+            declared,
             "A TransportPlugin, whose factory is a 'module:attribute' string or top-level class,",
         )
-        _terms.must(again == plugin, f"A TransportPlugin has to stay equal; it became {again!r}")
+        _terms.must(again == declared, f"A TransportPlugin has to stay equal; it became {again!r}")
         scheme = address_scheme(address)
         _terms.must(
-            scheme in plugin.schemes,
-            f"The address {address!r} has the scheme {scheme!r}, which is not one of {plugin.schemes}",
+            scheme in declared.schemes,
+            f"The address {address!r} has the scheme {scheme!r}, which is not one of {declared.schemes}",
         )
 
     def test_it_has_a_name_for_messages(self, transport: Transport) -> None:
@@ -277,8 +283,8 @@ class TransportContract:
                 "after `unpin_blocks` of a block `pinned_blocks()` must not yield it",
             )
 
-    def test_closing_twice_is_no_error(self, plugin: TransportPlugin, address: str) -> None:
-        transport = resolve_factory(plugin)(address, self.options)
+    def test_closing_twice_is_no_error(self, declared: TransportPlugin, address: str) -> None:
+        transport = resolve_factory(declared)(address, self.options)
         with self._no_error("Closing a transport twice"):
             transport.close()
             transport.close()

@@ -5,22 +5,29 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from torch.utils.data import DataLoader
 
+from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset.types import IPFSObject
 from ipfs_dataset_core import (
     AddressError,
     BytesFile,
+    Exporter,
+    ExporterOptions,
+    ExporterPlugin,
     FilesIndex,
     FormatError,
     LimitError,
     Limits,
+    ObjectDirectory,
     ObjectNotFoundError,
+    Options,
     PluginError,
+    PublishedSamples,
     Reader,
     ReaderPlugin,
     SpanIndex,
@@ -114,7 +121,7 @@ def test_its_attributes_are_its_declaration():
         magic=((0, b"SPX1"),),
     )
     assert declaration_of(Whole, "num").name == "num"
-    with pytest.raises(PluginError, match="the format that Whole reads has no name: write name ="):
+    with pytest.raises(PluginError, match="the format Whole has no name: write name ="):
         declaration_of(Whole)
 
 
@@ -148,8 +155,8 @@ def test_a_registered_class_is_found_by_name_suffix_and_first_bytes(store, own_r
     [
         (Spectra(), r"takes the class and not an object of it: register\(Spectra\)"),
         (Whole, "has no name: write name ="),
-        (Transport, r"TransportPlugin\(name=…, summary=…, schemes=…, factory=Transport\)"),
-        ("pkg:Spectra", "subclass of Reader, or a ReaderPlugin"),
+        (Transport, "Transport is no transport yet: it has no method 'get_block'"),
+        ("pkg:Spectra", "subclass of Reader, Transport or Exporter, or a ReaderPlugin"),
         (len, "subclass of Reader"),
     ],
 )
@@ -269,6 +276,125 @@ def test_an_index_of_spans_is_kept_on_disk_without_another_line(store, tmp_path)
     assert len(made) <= 2  # the disk may be written a moment later
 
 
+class Shelf(Transport):
+    """Blocks of one process."""
+
+    name = "shelf"
+    schemes = ("shelf",)
+    writable = True
+    local = True
+    blocks: ClassVar[dict[bytes, bytes]] = {}
+
+    def __init__(self, address, options):
+        self.timeout = options.timeout
+
+    def get_block(self, cid):
+        try:
+            return self.blocks[cid.multihash]
+        except KeyError:
+            raise ObjectNotFoundError(f"{self.name}: has no block {cid}") from None
+
+    def put_blocks(self, blocks):
+        self.blocks.update((cid.multihash, data) for cid, data in blocks)
+
+    def pin(self, cid, **how):
+        self.get_block(cid)
+
+
+class Texts(Exporter):
+    """A text a sample."""
+
+    name = "texts"
+
+    def export(self, samples, sink):
+        with sink.create("texts.json") as file:
+            file.write(json.dumps([self.options.shard_bytes, *samples]).encode())
+
+    def load(self, source):
+        if not isinstance(source, ObjectDirectory) or not source.contains("texts.json"):
+            return None
+        with source.open("texts.json") as file:
+            return Listed(json.loads(file.read())[1:])
+
+
+class Listed(PublishedSamples):
+    def __init__(self, values):
+        self.values = values
+
+    def __len__(self):
+        return len(self.values)
+
+    def read(self, position):
+        return self.values[position]
+
+
+def test_the_class_of_a_transport_and_of_a_form_are_their_declarations():
+    assert declaration_of(Shelf) == TransportPlugin(
+        name="shelf", summary="Blocks of one process.", schemes=("shelf",), factory=Shelf
+    )
+    assert declaration_of(Texts) == ExporterPlugin(
+        name="texts", summary="A text a sample.", factory=Texts
+    )
+    own = type("Own", (Shelf,), {"name": property(lambda self: "mine"), "summary": "More."})
+    assert (declaration_of(own, "own").name, declaration_of(own, "own").summary) == ("own", "More.")
+    assert declaration_of(type("Named", (Shelf,), {"name": "other"}), "own").name == "other"
+
+
+@pytest.mark.parametrize("form", ["texts", Texts, Texts(ExporterOptions(shard_bytes=7))])
+def test_registered_classes_publish_and_read(own_registry, form):
+    register(Shelf)
+    register(Texts)
+    cid = IPFSDatasetExporter("shelf://a", form=form, shard_bytes=7).export_to_ipfs(["x", "y"])
+    assert json.loads(next(b for b in Shelf.blocks.values() if b"[7" in b)) == [7, "x", "y"]
+    found = IPFSDatasetExporter("shelf://a").import_from_ipfs(cid)
+    assert [found[0], found[1]] == ["x", "y"]
+    with pytest.raises(TransportError, match="shelf: has no block"):
+        len(MapStyle("bafkreieqpjxlrwcgsjklxooypcfxyhklgehylkvq77zrj5ynbeklnr4c6a", "shelf://a"))
+
+
+@pytest.mark.parametrize(
+    ("base", "body", "words"),
+    [
+        (Shelf, {"name": ""}, "the transport Odd has no name: write name ="),
+        (Shelf, {"schemes": ()}, "'shelf': schemes is empty"),
+        (Shelf, {"schemes": "shelf"}, "'shelf': schemes is a tuple of texts"),
+        (Shelf, {"schemes": ("Shelf",)}, "'shelf': the scheme 'Shelf' would match no address"),
+        (Shelf, {"name": 3}, "name is a short text"),
+        (
+            Transport,
+            {"get_block": len, "writeable": True},
+            "Odd has an attribute 'writeable'.* a transport: 'writable'",
+        ),
+        (Shelf, {"serves_range": True}, "'serves_range'.*'serves_ranges' was probably meant"),
+        (Transport, {"scheme": "s3", "get_block": len}, "'scheme'.*'schemes' was probably meant"),
+        (Transport, {"name": "odd"}, "Odd is no transport yet: it has no method 'get_block'"),
+        (Texts, {"name": ""}, "the published form Odd has no name"),
+        (
+            Exporter,
+            {"name": "odd", "export": len},
+            "no published form yet: it has no method 'load'",
+        ),
+    ],
+)
+def test_a_class_of_a_transport_or_form_that_cannot_be_used_is_explained(
+    own_registry, base, body, words
+):
+    with pytest.raises(PluginError, match=words):
+        register(type("Odd", (base,), body))
+
+
+@pytest.mark.parametrize("given", [Shelf("shelf://a", Options()), Texts()])
+def test_objects_of_these_classes_are_not_registered(own_registry, given):
+    with pytest.raises(PluginError, match=r"the class and not an object of it: register\("):
+        register(given)
+
+
+@pytest.mark.parametrize("form", [3, len, Spectra, Shelf])
+def test_what_is_no_form_is_a_type_error_that_says_what_is(form):
+    with pytest.raises(TypeError, match="form is the name of a published form, a subclass of Exp"):
+        IPFSDatasetExporter("shelf://a", form=form).export_to_ipfs(["x"])
+
+
 PLUGIN = '''
 """A plugin of one class."""
 from ipfs_dataset_core import Reader
@@ -280,27 +406,54 @@ class Spectra(Reader):
         return int(data)
 
 made = Spectra()
+
+from ipfs_dataset_core import Exporter, Transport
+
+class Signed(Transport):
+    "Signed requests."
+    schemes = ("signed",)
+    def get_block(self, cid):
+        raise OSError("the mirror is closed")
+
+class NoScheme(Transport):
+    def get_block(self, cid):
+        pass
+
+class Lines(Exporter):
+    "A line a sample."
+    def export(self, samples, sink):
+        pass
+    def load(self, source):
+        pass
+
+class NoLoad(Exporter):
+    def export(self, samples, sink):
+        pass
 '''
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     found = Site(tmp_path_factory.mktemp("site"))
-    points = {"spectra": "acme_spectra:Spectra", "made": "acme_spectra:made"}
+    classes = ("Spectra", "Signed", "NoScheme", "Lines", "NoLoad")
+    points = {name.lower(): f"acme_spectra:{name}" for name in classes}
+    points["made"] = "acme_spectra:made"
     found.install("acme-spectra", PLUGIN, version="1.2", points=points)
     return found
 
 
 def test_an_entry_point_may_name_the_class(site):
     report = json.loads(site.call("-m", "ipfs_dataset", "plugins", "--json", status=1))
-    [mine] = [p for p in report["plugins"] if p["distribution"] == "acme-spectra"]
-    assert (mine["name"], mine["kind"], mine["summary"]) == (
-        "spectra",
-        "reader",
-        "Numbers in text.",
-    )
-    [failure] = report["failures"]
-    assert "is an object: let the entry point name its class instead" in failure["reason"]
+    mine = [p for p in report["plugins"] if p["distribution"] == "acme-spectra"]
+    assert [(p["name"], p["kind"], p["summary"]) for p in mine] == [
+        ("signed", "transport", "Signed requests."),
+        ("spectra", "reader", "Numbers in text."),
+        ("lines", "exporter", "A line a sample."),
+    ]
+    reasons = {failure["entry_point"]: failure["reason"] for failure in report["failures"]}
+    assert "is an object: let the entry point name its class instead" in reasons["made"]
+    assert "'noscheme': schemes is empty" in reasons["noscheme"]
+    assert "NoLoad is no published form yet: it has no method 'load'" in reasons["noload"]
 
 
 @pytest.mark.slow

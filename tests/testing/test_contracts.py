@@ -178,4 +178,4 @@ def test_a_declaration_that_cannot_mean_anything_is_refused(tmp_path):
         check=False,
     )
     assert "'.LOUD'" in done.stdout
-    assert "has to be a subclass of Reader or a ReaderPlugin, not <" in done.stdout
+    assert "has to be a subclass of Reader or an object of ReaderPlugin, not <" in done.stdout

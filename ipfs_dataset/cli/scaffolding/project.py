@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 KINDS = ("reader", "transport", "exporter")
 _ENDING = ".tmpl"
+# What the entry point of each kind names: a module with a hook, or a class that declares itself.
+_ENTRY_POINTS = {
+    "reader": "{}",
+    "transport": "{}.transport:SqliteTransport",
+    "exporter": "{}.exporter:JsonLinesExporter",
+}
 
 
 def project_files(name: PluginName, kind: str) -> dict[str, str]:
@@ -54,6 +60,7 @@ def _values(name: PluginName, kind: str) -> dict[str, str]:
         "scheme": name.words,
         "suffix": name.suffix,
         "package": name.package,
+        "entry_point": _ENTRY_POINTS[kind].format(name.package),
         "distribution": name.distribution,
         "requirement": requirement(importlib.metadata.version("ipfs-dataset")),
     }
