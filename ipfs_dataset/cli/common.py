@@ -168,6 +168,7 @@ _OPTIONS = (
     ("gateways=[URL]", "--gateway URL"),
     ("gateways=[…]", "--gateway"),
     ("overwrite=True", "--overwrite"),
+    (" Pass allow_empty=True where an empty dataset is meant", ""),
     ("cache_dir=, or --cache FOLDER on the command line", "--cache FOLDER"),
     ("goes to ipfs_api_address", "goes to --from"),
     ("give ipfs_api_address", "give --from"),

@@ -8,14 +8,16 @@ import lzma
 import os
 import struct
 import sys
+import sysconfig
 import tarfile
+import traceback
 import zipfile
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl
 
-from ipfs_dataset_core.errors import AddressError, ExportError, FormatError
+from ipfs_dataset_core.errors import AddressError, ExportError, FormatError, IPFSDatasetError
 from ipfs_dataset_core.interfaces.encoded_file import EncodedFile
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ _PIECE_BYTES = 1 << 20
 # Files with these endings are archives, even if they are too damaged to be recognized.
 _ZIP_NAMES = (".zip",)
 _TAR_NAMES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 _WORDS = {"true": True, "false": False, "none": None}
 
 
@@ -44,7 +47,7 @@ def named_dataset(name: str) -> Any:
             arguments after a question mark. Values are true, false, none, numbers, JSON, or text.
 
     Raises:
-        AddressError: Nothing of that name can be imported.
+        AddressError: The object cannot be imported.
         ExportError: The object cannot be called with these arguments.
     """
     target, _, query = name.partition("?")
@@ -65,8 +68,43 @@ def named_dataset(name: str) -> Any:
         return found
     try:
         return found(**arguments)
-    except (TypeError, RuntimeError) as error:
-        raise ExportError(f"{target!r} cannot be created with {arguments}: {error}") from error
+    except IPFSDatasetError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ExportError(
+            f"{target!r} cannot be created with {arguments}: {described(error)}"
+        ) from error
+
+
+def described(error: BaseException) -> str:
+    """Returns an exception raised by the user's code, with the file and line that raised it."""
+    if isinstance(error, SystemExit):
+        text = f"it calls sys.exit({error.code!r})"
+    else:
+        text = f"{type(error).__name__}: {error}"
+    named = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<")
+    ]
+    if not named or named[-1].filename.startswith((__file__, _STANDARD_LIBRARY)):
+        return text
+    return f"{text} ({named[-1].filename}, line {named[-1].lineno})"
+
+
+def raised_by_dataset(error: BaseException) -> bool:
+    """Returns whether an exception was raised by the code of a dataset while its samples were read.
+
+    In that case, the last frame of this library in the traceback is the one that reads samples.
+    """
+    ours = [
+        name
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+        if (name := frame.f_globals.get("__name__", "")).startswith(
+            ("ipfs_dataset.", "ipfs_dataset_")
+        )
+    ]
+    return ours[-1:] == ["ipfs_dataset_core.publishing.dataset_samples"]
 
 
 def _imported(module: str, path: str) -> Any:
@@ -76,10 +114,13 @@ def _imported(module: str, path: str) -> Any:
         sys.path.insert(0, here)
     try:
         found: Any = importlib.import_module(module)
-        for part in path.split("."):
-            found = getattr(found, part)
     except ImportError as error:
         raise AddressError(f"{module!r} cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise AddressError(f"{module!r} cannot be imported: {described(error)}") from error
+    try:
+        for part in path.split("."):
+            found = getattr(found, part)
     except AttributeError as error:
         raise AddressError(f"{module!r} has no {path!r}: {error}") from error
     return found
@@ -101,8 +142,11 @@ class LocalSamples:
         path: A folder, an archive or a file. If all files of a folder are in subfolders, the top-level
             subfolders are their classes and samples are ``(data, class number)``; otherwise ``(data, name)``.
 
+    Links are followed, as `ImageFolder` does.
+
     Raises:
         AddressError: There is no such file or folder.
+        ExportError: A folder cannot be read, or something in it is neither a file nor a folder.
         FormatError: The archive cannot be read.
     """
 
@@ -169,9 +213,22 @@ def _archive_kind(path: Path) -> Literal["zip", "tar"] | None:
 
 
 def _files_below(folder: Path) -> Iterator[str]:
-    for place, below, names in os.walk(folder):
+    def refuse(error: OSError) -> None:
+        raise ExportError(f"{error.filename!r} cannot be read: {error.strerror}") from error
+
+    for place, below, names in os.walk(folder, onerror=refuse, followlinks=True):
         below[:] = [name for name in below if not name.startswith(".")]
+        for name in below:
+            path = Path(place, name)
+            if path.is_symlink() and Path(place).resolve().is_relative_to(path.resolve()):
+                raise ExportError(f"{str(path)!r} is a link to a folder that it lies in")
         for name in names:
             path = Path(place, name)
-            if not name.startswith(".") and path.is_file():
-                yield path.relative_to(folder).as_posix()
+            if name.startswith("."):
+                continue
+            if not path.is_file():
+                raise ExportError(
+                    f"{str(path)!r} is a link to nothing, or no file: remove it, or give it a name that "
+                    "starts with a dot"
+                )
+            yield path.relative_to(folder).as_posix()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Publishes the source and prints the CID."""
-    is_path = Path(arguments.source).exists() or ":" not in arguments.source
+    # Unlike `Path.exists`, this raises no error for the long name of a dataset.
+    is_path = os.path.exists(arguments.source) or ":" not in arguments.source  # noqa: PTH110
     form = arguments.form or ("files" if is_path else "dataset")
     if form == "files" and (arguments.card or not is_path):
         wrong = "--card" if is_path else repr(arguments.source)
@@ -110,12 +112,26 @@ def _as_files(arguments: argparse.Namespace, _: bool) -> tuple[str, Any, str | N
 
 
 def _as_dataset(arguments: argparse.Namespace, is_path: bool) -> tuple[str, Any, str | None]:  # noqa: FBT001
-    from ipfs_dataset.cli.named_datasets import LocalSamples, named_dataset  # noqa: PLC0415
-    from ipfs_dataset_core.errors import ExportError  # noqa: PLC0415 - not for --help
+    from ipfs_dataset.cli.named_datasets import (  # noqa: PLC0415
+        LocalSamples,
+        described,
+        named_dataset,
+        raised_by_dataset,
+    )
+    from ipfs_dataset_core.errors import ExportError, IPFSDatasetError  # noqa: PLC0415 - not for --help
     from ipfs_dataset_core.interfaces.dataset_card import as_card  # noqa: PLC0415
+
+    try:
+        card = as_card(arguments.card)
+    except ValueError as error:
+        raise ExportError(f"--card: {error}") from error
+
     from ipfs_dataset_core.publishing.exporter import IPFSDatasetExporter  # noqa: PLC0415 - imports PyTorch
+    from ipfs_dataset_core.publishing.local_files import check_outside  # noqa: PLC0415
 
     source = arguments.source
+    if is_path:
+        check_outside(Path(source), arguments.to)
     dataset = LocalSamples(Path(source)) if is_path else named_dataset(source)
     exporter = IPFSDatasetExporter(
         arguments.to,
@@ -124,10 +140,13 @@ def _as_dataset(arguments: argparse.Namespace, is_path: bool) -> tuple[str, Any,
         overwrite=arguments.overwrite,
     )
     try:
-        card = as_card(arguments.card)
-    except ValueError as error:
-        raise ExportError(f"the card {str(arguments.card)!r} cannot be used: {error}") from error
-    cid = exporter.export_to_ipfs(
-        dataset, card=card, ipns=arguments.ipns, create_key=arguments.ipns is not None
-    )
+        cid = exporter.export_to_ipfs(
+            dataset, card=card, ipns=arguments.ipns, create_key=arguments.ipns is not None
+        )
+    except (Exception, SystemExit) as error:
+        if isinstance(error, IPFSDatasetError) or not raised_by_dataset(error):
+            raise
+        # The user corrects their own code, and our frames would hide it.
+        notes = "".join(f". {note}" for note in getattr(error, "__notes__", ()))
+        raise ExportError(f"{source!r} cannot be read: {described(error)}{notes}") from error
     return cid, exporter.uploaded, exporter.published_name

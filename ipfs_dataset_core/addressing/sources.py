@@ -27,6 +27,15 @@ _MULTIADDR = re.compile(r"/(ip4|ip6|dns|dns4|dns6|dnsaddr|unix)/")
 _PEER_ALONE = re.compile(r"/p2p/[A-Za-z0-9]{40,}/?")
 # `bitswap:` needs no slashes, since no host follows it.
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://|(?P<short>(?i:bitswap)):")
+# What looks like a network address without being one, and would silently become the path of a folder: a colon
+# before any slash (`localhost:5001`, `http:/host`, but not `C:\data`), a multiaddr that lacks its first
+# slash or has a misspelt protocol (`ip4/…`, `/ipv4/…/tcp/5001`), and the path of an object (`/ipfs/CID`).
+_HOST_AND_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]+)(?:/|$)")
+_COLON_FIRST = re.compile(r"(?!file:)(?:[^/\\:]{2,}|\[[0-9A-Fa-f:.]+\]):", re.IGNORECASE)
+_LIKE_MULTIADDR = re.compile(
+    r"(?:ip4|ip6|dns|dns4|dns6|dnsaddr)/|/?[a-z0-9]+/[^/]+/(?:tcp|udp)/[0-9]+(?:/|$)"
+)
+_OBJECT = re.compile(r"/?ip[fn]s:?/+[^/]", re.IGNORECASE)
 _PORT = re.compile(r"(?::|/tcp/)(?P<port>[0-9]+)(?:/|$)")
 # Where Kubo listens by default.
 API_PORT, GATEWAY_PORT, SWARM_PORT = "5001", "8080", "4001"
@@ -37,7 +46,8 @@ def address_scheme(address: str) -> str:
     """Returns the scheme that picks the transport for an address.
 
     Raises:
-        AddressError: `address` is not text, is empty, or contains NUL.
+        AddressError: `address` is not text, is empty, contains NUL, names an object, or looks like a network
+            address that lacks something and is no path that exists.
     """
     if not isinstance(address, str) or not address.strip() or "\0" in address:
         raise AddressError(_no_address(address))
@@ -46,8 +56,41 @@ def address_scheme(address: str) -> str:
     if _MULTIADDR.match(address):
         return "multiaddr"
     if match := _SCHEME.match(address):
-        return (match["scheme"] or match["short"]).lower()
+        scheme = (match["scheme"] or match["short"]).lower()
+        if scheme in ("ipfs", "ipns"):
+            raise AddressError(_names_object(address))
+        return scheme
+    if (mistake := _mistaken_path(address)) and not os.path.lexists(address):
+        raise AddressError(mistake)
     return "file"
+
+
+def _names_object(address: str) -> str:
+    return (
+        f"{redacted(address)!r} names an object, and no place to read it from or to publish to: give a "
+        "node's API such as /ip4/127.0.0.1/tcp/5001, a folder or a .car file"
+    )
+
+
+def _mistaken_path(address: str) -> str | None:
+    """Returns what is wrong with a path that looks like another kind of address, None for other paths."""
+    if _OBJECT.match(address):
+        return _names_object(address)
+    shown = re.sub("[^/]*@", "", redacted(address))  # what stands before may be a password
+    if match := _HOST_AND_PORT.match(address):
+        meant = f"http://{match['host']}:{match['port']}"
+    elif _COLON_FIRST.match(address):
+        meant = "a URL with :// after its scheme"
+    elif _LIKE_MULTIADDR.match(address):
+        meant = "a multiaddr such as /ip4/127.0.0.1/tcp/5001 or /dns/localhost/tcp/5001"
+    else:
+        return None
+    here = (
+        ""
+        if shown != address or shown.startswith("/")
+        else f", or ./{shown} for a folder or file of that name"
+    )
+    return f"{shown!r} is neither an address of the network nor a path that exists: write {meant}{here}"
 
 
 def _is_peer(address: str) -> bool:

@@ -420,7 +420,7 @@ def _readme_text(readme: str | os.PathLike[str]) -> str:
             raise ValueError(f"{str(path)!r} has {size} bytes, more than {MAX_README}")
         return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"it cannot be read: {error}") from error
+        raise ValueError(f"it cannot be read: {getattr(error, 'strerror', error)}") from error
 
 
 def _split(text: str) -> tuple[str, str]:

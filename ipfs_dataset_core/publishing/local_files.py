@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ipfs_dataset_core.addressing.sources import given_address
+from ipfs_dataset_core.addressing.sources import address_scheme, file_path, given_address
 from ipfs_dataset_core.errors import (
     AddressError,
     ExportError,
@@ -26,7 +26,7 @@ from ipfs_dataset_core.ipld.builder import MAX_DEPTH
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.publishing.names import find_key, publish_new_version
 from ipfs_dataset_core.publishing.upload import MOST_LOSSES, BlockUpload, UploadCount, with_advice
-from ipfs_dataset_core.reading.connections import connect_for_writing
+from ipfs_dataset_core.reading.connections import connect_for_writing, write_address
 from ipfs_dataset_core.sources.retry import with_retries
 
 if TYPE_CHECKING:
@@ -82,13 +82,15 @@ def publish_path(
         **options: See `Options`.
 
     Raises:
-        AddressError: The path is neither a file, a folder nor a symlink, or the address is not writable.
+        AddressError: The path is neither a file, a folder nor a symlink, or the address is not writable or
+            lies in the folder.
         ExportError: A file cannot be read.
         TransportError: The node or store did not accept the blocks, or has no such key.
     """
     how, chosen, place = get_profile(profile), Options.from_arguments(options), Path(path)
     count = UploadCount()
     check_pin_name(name)
+    check_outside(place, given_address(address), hidden=hidden)
     with closing(connect_for_writing(given_address(address), chosen)) as transport:
         if ipns is not None:
             find_key(transport, ipns, create=create_key)
@@ -113,6 +115,34 @@ def publish_path(
                 raise count.advise(error, "pinned", transport) from error
         found = None if ipns is None else publish_new_version(transport, root, ipns)
     return PublishedFiles(str(root), count, found)
+
+
+def check_outside(path: Path, address: str | None, *, hidden: bool = False) -> None:
+    """Checks that a store or `.car` file is not made inside of the folder that is published to it.
+
+    The next run would publish it as well, under another CID.
+
+    Args:
+        path: What is published.
+        address: Where to, None for discovery.
+        hidden: Whether files whose names start with a dot are published.
+
+    Raises:
+        AddressError: It lies in the folder.
+    """
+    chosen = write_address(address)
+    if address_scheme(chosen) != "file" or path.is_symlink() or not path.is_dir():
+        return
+    target = Path(os.path.realpath(file_path(chosen)))
+    folder = Path(os.path.realpath(path))
+    if not target.is_relative_to(folder):
+        return
+    below = target.relative_to(folder).parts
+    if hidden or not any(part.startswith(".") for part in below):
+        raise AddressError(
+            f"{chosen!r} lies in the folder {str(path)!r}, and would be published with it the next time: "
+            "name a place outside of it"
+        )
 
 
 def build_path(
@@ -184,17 +214,20 @@ def _mode_of(path: Path) -> int:
 
 def path_bytes(path: Path, *, hidden: bool = False) -> int:
     """Returns the total size of the files below a path, for a progress bar; unreadable ones count as 0."""
-    if path.is_symlink():
-        return 0
-    if path.is_file():
-        return path.stat().st_size
-    total = 0
+    total = _file_bytes(path)
     for folder, below, names in os.walk(path):
         below[:] = [name for name in below if hidden or not name.startswith(".")]
         shown = (name for name in names if hidden or not name.startswith("."))
-        files = (Path(folder, name) for name in shown)
-        total += sum(file.stat().st_size for file in files if not file.is_symlink())
+        total += sum(_file_bytes(Path(folder, name)) for name in shown)
     return total
+
+
+def _file_bytes(path: Path) -> int:
+    try:
+        found = path.lstat()
+    except (OSError, ValueError):  # removed in the meantime, or no possible name
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def _build_file(

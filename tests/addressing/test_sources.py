@@ -76,6 +76,44 @@ def test_the_scheme_picks_the_transport(address, scheme):
     assert address_scheme(address) == scheme
 
 
+@pytest.mark.parametrize(
+    ("address", "advice"),
+    [
+        ("localhost:5001", "write http://localhost:5001, or ./localhost:5001 for a folder"),
+        ("127.0.0.1:5001/api", "write http://127.0.0.1:5001, or"),
+        ("[::1]:5001", r"write http://\[::1\]:5001, or"),
+        ("http:/127.0.0.1:5001", "write a URL with :// after its scheme"),
+        ("http:127.0.0.1", "write a URL with :// after its scheme"),
+        ("pinning:https://service", "write a URL with :// after its scheme"),
+        ("ip4/127.0.0.1/tcp/5001", "write a multiaddr such as /ip4/127.0.0.1/tcp/5001"),
+        ("/ipv4/127.0.0.1/tcp/5001", "write a multiaddr such as"),
+        ("ipfs://bafkqaaa", "names an object"),
+        ("ipns://docs.example", "names an object"),
+        ("/ipfs/bafkqaaa", "names an object"),
+    ],
+)
+def test_what_looks_like_an_address_of_the_network_is_no_folder(
+    address, advice, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AddressError, match=advice):
+        address_scheme(address)
+    for path in (f"./{address}", str(tmp_path / address.lstrip("/"))):
+        assert address_scheme(path) == "file"
+
+
+def test_a_path_that_exists_is_one_whatever_it_looks_like(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run:5001").mkdir()
+    assert address_scheme("run:5001") == "file"
+
+
+def test_a_password_in_what_is_no_address_is_not_shown():
+    with pytest.raises(AddressError) as caught:
+        address_scheme("http:/user:secret@127.0.0.1:5001")
+    assert "secret" not in str(caught.value)
+
+
 def test_the_addresses_of_peers_become_one_in_the_place_of_the_first():
     one, two = "/ip4/192.0.2.1/tcp/4001/p2p/QmA", "/dns4/peer.example/tcp/4001/p2p/QmB"
     other, gateway = "/ip4/127.0.0.1/tcp/5001", "gateway+https://gw.example"

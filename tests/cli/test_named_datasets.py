@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from ipfs_dataset.cli.named_datasets import LocalSamples
-from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.errors import ExportError, FormatError
 
 NOISE = random.Random(0).randbytes(5_000).hex().encode()
 
@@ -56,3 +56,26 @@ def test_what_is_named_as_an_archive_and_is_none_is_no_sample(tmp_path, name):
     (tmp_path / name).write_bytes(NOISE)
     with pytest.raises(FormatError, match="cannot be read"):
         list(LocalSamples(tmp_path / name))
+
+
+def names_of(folder):
+    return [label for _, label in LocalSamples(folder)]
+
+
+def test_links_to_files_and_folders_are_followed(tmp_path):
+    data, source = tmp_path / "data", tmp_path / "source"
+    (data / "deep").mkdir(parents=True)
+    (data / "deep" / "one.txt").write_bytes(b"one")
+    source.mkdir()
+    (source / "folder").symlink_to(data)
+    (source / "file.txt").symlink_to(data / "deep" / "one.txt")
+    assert names_of(source) == ["file.txt", "folder/deep/one.txt"]
+
+
+@pytest.mark.parametrize("target", [".", "..", "nothing"])
+def test_a_link_to_nothing_or_to_a_folder_above_is_refused(tmp_path, target):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "one.txt").write_bytes(b"one")
+    (tmp_path / "a" / "b" / "link").symlink_to(target)
+    with pytest.raises(ExportError, match="is a link to"):
+        LocalSamples(tmp_path / "a")

@@ -98,6 +98,16 @@ here = [1, 2, 3]
 
 def made(count):
     return list(range(count))
+
+def fails(reason="unusable"):
+    raise ValueError(reason)
+
+def ends():
+    raise SystemExit(0)
+
+def breaks():
+    yield 1
+    yield 1 + None
 """
 
 
@@ -130,7 +140,13 @@ def test_an_object_of_a_module_is_published(module, tmp_path, name, samples):
         ("{}:Nothing", "has no 'Nothing'"),
         ("{}:Squares?size=3", "cannot be created with"),
         ("{}:here?count=3", "takes no arguments"),
+        ("{}:fails?reason=" + "x" * 300, "ValueError: xxx"),
+        ("{}:fails", "ValueError: unusable"),
+        ("{}:ends", "it calls sys.exit(0)"),
+        # The first line of the text is empty.
+        ("{}:breaks", "datasets_of_a_user.py, line 25)"),
         ("no_such_module_here:Dataset", "cannot be imported"),
+        ("..:Dataset", "cannot be imported"),
         ("torchvision:NoSuchDataset", "has no 'NoSuchDataset'"),
         ("no-such-path", "neither a file nor a folder"),
     ],
