@@ -8,12 +8,45 @@ _KINDS = {"ratio": "{:.2f} x", "above": "{:.0f} ms", "peak_mb": "{:.0f} MB"}
 _SIGNS = {"ratio": "≥", "above": "≤", "peak_mb": "≤"}
 _VERDICTS = {True: "yes", False: "**no**", None: "not measured"}
 _HUNDRED = 100
+_TASKS_INTRO = """
+This page has the figures of every benchmark task. [Benchmarks](index.md) explains how they were measured,
+what limits each task, and why some targets are not met.
+
+- "Median" and "best" are the speed, or the time in ms, over all rounds. "Seconds" and "CPU s" are medians.
+- "CPU s" is the CPU time of the client with all its child processes, and of the node.
+- "Peak MB" is the memory of the client above what its imports take. "Tree MB" is that of all its processes,
+  with shared pages counted once; "shared MB" is shared memory without a name. Both are from an untimed run.
+- "Requests" and "MB moved" are from the untimed run, through a proxy. If that run read fewer samples, their
+  number follows.
+- A row with "(limit)" does the same work without verification. "absent" gives the reason why a contestant did
+  not take part.
+"""
+_TARGETS_INTRO = """
+A ratio target ("x") compares the speed of a contestant with that of another one. A target in ms is the
+difference of the two. A target in MB is the peak memory. Whether a target is met is decided by the median.
+Rows without a task belong to the task above.
+"""
+_CURVES_INTRO = """
+This page shows how speed and memory depend on latency, size, members and workers.
+[Benchmarks](index.md#the-curves) explains the curves. "Relative" is the speed divided by that without an
+added delay.
+"""
+_COLUMNS = {
+    "mb_per_second": "MB/s",
+    "relative": "relative speed",
+    "first_ms": "first sample, ms",
+    "peak_mb": "peak MB",
+    "tree_peak_mb": "peak MB of all processes",
+    "rate": "samples/s",
+    "requests_per_gib": "requests per GiB",
+    "refused": "refused requests",
+}
 
 
 def tasks_page(results: dict[str, Any]) -> str:
     """Returns the page of all tasks."""
-    parts = ["# Results", _machine(results), "![All tasks](results.png)"]
-    parts += ["## Targets", _targets(results)]
+    parts = ["# Results", _TASKS_INTRO.strip(), _machine(results), "![All tasks](results.png)"]
+    parts += ["## Targets", _TARGETS_INTRO.strip(), _targets(results)]
     for task in results["tasks"].values():
         parts += [f"## {_capital(task['title'])}", _table(task)]
         parts += [f"Failed: {task['failed']}"] if "failed" in task else []
@@ -22,7 +55,7 @@ def tasks_page(results: dict[str, Any]) -> str:
 
 def curves_page(results: dict[str, Any]) -> str:
     """Returns the page of all curves."""
-    parts = ["# Scaling", _machine(results)]
+    parts = ["# Scaling", _CURVES_INTRO.strip(), _machine(results)]
     for name, curve in results["curves"].items():
         parts += [f"## {curve['title']}", f"![{curve['title']}](scaling-{name}.png)"]
         parts.append(curve_table(curve))
@@ -31,7 +64,7 @@ def curves_page(results: dict[str, Any]) -> str:
 
 def curve_table(curve: dict[str, Any]) -> str:
     """Returns the points of one curve."""
-    heads = ["", curve["x"], *(name.replace("_", " ") for name in curve["figures"])]
+    heads = ["", curve["x"], *(_COLUMNS.get(name, name) for name in curve["figures"])]
     rows = [
         [point["series"], _place(curve, point["x"])]
         + [shown(point.get(name)) for name in curve["figures"]]
@@ -64,12 +97,20 @@ def _machine(results: dict[str, Any]) -> str:
 
 def _targets(results: dict[str, Any]) -> str:
     rows = [
-        [name, target["of"], target["against"] or "itself", *_measured(target)]
-        for name, task in results["tasks"].items()
-        for target in task["targets"]
+        ["" if number else _capital(task["title"]), *_contestants(task, target), *_measured(target)]
+        for task in results["tasks"].values()
+        for number, target in enumerate(task["targets"])
     ]
-    heads = ["task", "of", "against", "target", "median", "best run", "met"]
+    heads = ["task", "contestant", "compared with", "target", "median", "best run", "met"]
     return _markdown(heads, rows)
+
+
+def _contestants(task: dict[str, Any], target: dict[str, Any]) -> list[str]:
+    """Returns the labels of the two contestants of a target; one that is judged alone has no other."""
+    labels: dict[str | None, str] = {None: ""}
+    for label, one in task["contestants"].items():
+        labels.setdefault(f"{one['adapter']}.{one['function']}", label)
+    return [labels.get(name, name) for name in (target["of"], target["against"])]
 
 
 def _measured(target: dict[str, Any]) -> list[str]:

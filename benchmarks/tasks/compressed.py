@@ -13,7 +13,7 @@ ORIGINAL = Contestant("original", "in_order", "the first ipfs-dataset", "origina
 def _task(name: str, title: str, kind: str, *peers: Contestant) -> Task:
     return Task(
         name=name,
-        title=f"{title} of 40,000 members, in order",
+        title=f"{title}, 40,000 members, in order",
         data=name,
         contestants=(OURS, *peers),
         targets=(

@@ -12,7 +12,7 @@ REMOTEZIP = Contestant("remotezip_", "random_members", "remotezip", "remotezip",
 REMOTEZIP_16 = Contestant(
     "remotezip_", "random_members_at_once", "remotezip, 16 threads", "remotezip", 1_000
 )
-RANGES = Contestant("limit", "zip_ranges", "one range each, index for nothing", samples=1_000)
+RANGES = Contestant("limit", "zip_ranges", "one range each, index given", samples=1_000)
 RANGES_16 = Contestant("limit", "zip_ranges_at_once", "one range each, 16 threads", samples=1_000)
 BLOCKS = Contestant(
     "limit_blocks", "one_by_one", "the same blocks, unverified (limit)", "ours", 5_000
