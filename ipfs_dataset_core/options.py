@@ -123,6 +123,37 @@ class Limits:
 
 
 POLICIES = ("raise", "warn", "skip")
+
+_OF_LOADER = "it is an argument of the DataLoader"
+_OF_STREAM = "it is an argument of IPFSIterableDataset"
+_ADDRESS = "where to read is the second argument, or gateways="
+# Names that are no options of all datasets, and what to write: arguments that stand elsewhere, and those of
+# other libraries for the same purpose.
+_ELSEWHERE = {
+    "num_workers": _OF_LOADER,
+    "drop_last": _OF_LOADER,
+    "collate_fn": _OF_LOADER,
+    "batch_size": f"{_OF_LOADER}, and of IPFSIterableDataset",
+    "shuffle": "give shuffle=True to the DataLoader; a stream takes shuffle_blocks=True, or a ShuffleDataset",
+    "shuffle_urls": _OF_STREAM,
+    "shuffle_blocks": f"{_OF_STREAM}; for other datasets there is BlockShuffleSampler",
+    "seed": f"{_OF_STREAM}, ShuffleDataset and BlockShuffleSampler",
+    "distribution": f"{_OF_STREAM} and BlockShuffleSampler",
+    "lanes": f"{_OF_STREAM} and BlockShuffleSampler",
+    "split": f"{_OF_STREAM}; the split of a dataset, such as 'train', is a CID or path of its own",
+    "buffer_size": "it is an argument of ShuffleDataset",
+    "filetype": "it is an argument of IPFSObject: IPFSObject(url, filetype)",
+    "address": _ADDRESS,
+    "ipfs_api_address": _ADDRESS,
+    "remote": _ADDRESS,
+    "local": "did you mean cache_dir?",
+    "root": "did you mean cache_dir?",
+    "cache_limit": "did you mean cache_size?",
+    "max_cache_size": "did you mean cache_size?",
+    "shardshuffle": "did you mean shuffle_urls?",
+    "download": "data are read while they are used, and cache_dir= keeps them",
+    "streaming": "all datasets stream; IPFSIterableDataset does so in order",
+}
 _UNITS = {"k": 1 << 10, "m": MIB, "g": GIB, "t": 1 << 40}
 
 
@@ -345,9 +376,11 @@ class Options:
 
 
 def _with_hint(name: str) -> str:
-    """Returns the name of an option that does not exist, and one that may have been meant."""
+    """Returns the name of an option that does not exist, and what may have been meant."""
     from ipfs_dataset_core.runtime.suggestions import similar  # noqa: PLC0415 - for errors only
 
+    if name in _ELSEWHERE:
+        return f"{name} ({_ELSEWHERE[name]})"
     close = similar(name, [field.name for field in attrs.fields(Options)])
     return name if close is None else f"{name} (did you mean {close}?)"
 

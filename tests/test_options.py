@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
+import re
 from pathlib import Path
 
+import attrs
 import pytest
 
+from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
 from ipfs_dataset_core.errors import AddressError
-from ipfs_dataset_core.options import MIB, VARIABLES, Limits, Options, parse_size
+from ipfs_dataset_core.options import _ELSEWHERE, MIB, VARIABLES, Limits, Options, parse_size
 
 
 def test_defaults_verify_and_never_wait_for_ever():
@@ -190,3 +194,25 @@ def test_a_limit_that_is_no_number_is_named(value):
 def test_an_unknown_option_comes_with_the_one_that_was_meant():
     with pytest.raises(TypeError, match=r"unknown option timeuot \(did you mean timeout\?\), zzz"):
         Options.from_arguments({"timeuot": 3, "zzz": 1}, {})
+
+
+def test_an_option_that_stands_elsewhere_or_is_another_librarys_comes_with_what_to_write():
+    for name, words in {
+        "num_workers": "argument of the DataLoader",
+        "shuffle": "shuffle_blocks=True, or a ShuffleDataset",
+        "filetype": r"IPFSObject\(url, filetype\)",
+        "cache_limit": "did you mean cache_size",
+        "local": "did you mean cache_dir",
+    }.items():
+        for kind in (IPFSDataset, IPFSIterableDataset):
+            with pytest.raises(TypeError, match=rf"unknown option {name} \(.*{words}"):
+                kind([], **{name: 1})  # type: ignore[arg-type]
+    accepted = {field.name for field in attrs.fields(Options)}
+    assert not accepted & set(_ELSEWHERE)
+    # Where a hint names the class that takes it, the class does.
+    of_stream = inspect.signature(IPFSIterableDataset).parameters
+    for name, hint in _ELSEWHERE.items():
+        if hint.startswith("it is an argument of IPFSIterableDataset"):
+            assert name in of_stream
+        for meant in re.findall(r"did you mean (\w+)\?", hint):
+            assert meant in accepted | set(of_stream)

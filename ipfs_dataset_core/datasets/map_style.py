@@ -170,7 +170,8 @@ class SampleAccess:
             length = self._count()
             position = as_integer(index)
             if not -length <= position < length:
-                raise IndexError(f"sample {position} of a dataset of {length}: {self._name}")
+                named = f": {self._name}" if self._name else ", which was given no objects"
+                raise IndexError(f"sample {position} of a dataset of {length}{named}")
             sample = self._indexed().read(position % length)
         if len(self._outlines) < self._most_outlines:
             self._outlines = (*self._outlines, sample_text(sample))

@@ -481,8 +481,8 @@ def as_objects(given: IPFSObject | str | Iterable[IPFSObject | str]) -> list[IPF
     """
     if isinstance(given, (IPFSObject, str, os.PathLike)):
         given = [given]  # a path is refused below
-    if not isinstance(given, Iterable):
-        raise TypeError(f"ipfs_objs is an IPFSObject, a URL, or several of them, not {given!r}")
+    if not isinstance(given, Iterable) or isinstance(given, (bytes, bytearray)):  # type: ignore[unreachable]
+        raise TypeError(f"ipfs_objs is an IPFSObject, a URL, or several of them, not {given!r:.80}")
     objects = [IPFSObject(item) if isinstance(item, str) else item for item in given]
     for item in objects:
         if isinstance(item, os.PathLike):

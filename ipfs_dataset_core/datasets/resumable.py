@@ -191,6 +191,18 @@ class ResumableStream(IterableDataset[Any]):
     # The reader that may go on alone, and how many of its samples it has read.
     _resume: tuple[list[int], int] | None
 
+    def __getitem__(self, index: Any) -> Any:
+        """Refuses, since a stream has no random access.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(
+            f"{type(self).__name__} is read in order and has no sample [{index!r:.40}]: use IPFSDataset or "
+            "load for samples by number, which Subset and random_split need, and next(iter(dataset)) for the "
+            "first sample"
+        )
+
     def _start_progress(self, batch: int | None) -> None:
         """Sets the attributes that all streams have.
 

@@ -84,6 +84,9 @@ CODEC_NAMES = {
 SHA2_256_PREFIX = b"\x12\x20"
 _V0_TEXT = 46
 _V0_BYTES = 34
+# How nearly all text of version 1 starts: base32, one of two codecs, sha2-256; and its length.
+_V1_SHA2_256 = ("bafkrei", "bafybei")
+_V1_TEXT = 59
 _V1_BYTES = 36
 # What nearly every link starts with: version 1, one of two codecs, sha2-256 of 32 bytes.
 _PREFIXES = {RAW: b"\x01\x55", DAG_PB: b"\x01\x70"}
@@ -118,7 +121,7 @@ class CID:
         except AddressError as error:
             raise AddressError(f"Not a CID: {error}") from None
         except FormatError as error:
-            raise AddressError(f"{text!r} is not a CID: {error}") from None
+            raise AddressError(f"{text!r:.100} is not a CID: {error}") from None
 
     @classmethod
     def _parse(cls, text: str) -> CID:
@@ -127,7 +130,13 @@ class CID:
         if len(text) == _V0_TEXT and text.startswith("Qm"):
             return _decode(base58_decode(text), versions=(0,))
         if text.startswith("Qm"):
-            raise FormatError(f"version 0 has {_V0_TEXT} letters, not {len(text)}.")
+            raise FormatError(
+                f"version 0 has {_V0_TEXT} letters, not {len(text)}: was all of it copied?"
+            )
+        if text.startswith(_V1_SHA2_256) and len(text) != _V1_TEXT and text.isalnum():
+            raise FormatError(
+                f"what starts with {text[:7]} has {_V1_TEXT} letters, not {len(text)}: was all of it copied?"
+            )
         return _decode(decode_multibase(text), versions=(1,))
 
     @classmethod

@@ -71,7 +71,11 @@ _DIGITS = {16: _digits(_BASE36[:16]), 32: _digits(_BASE32), 36: _digits(_BASE36)
 
 
 def _number(text: str, base: int) -> int:
-    return int(text.encode("ascii").translate(_DIGITS[base]), base) if text else 0
+    digits = text.encode("ascii").translate(_DIGITS[base])
+    strange = digits.find(b"!")
+    if strange >= 0:
+        raise KeyError(text[strange])
+    return int(digits, base) if digits else 0
 
 
 def _decode_bits(text: str, base: int, bits: int) -> bytes:
@@ -164,7 +168,10 @@ def decode_multibase(text: str) -> bytes:
     """
     decoder = _DECODERS.get(text[:1])
     if decoder is None:
-        raise AddressError(f"{text[:64]!r} does not start with a base prefix, one of bBkKzfFu.")
+        raise AddressError(
+            f"{text[:64]!r} does not start with a base prefix, one of bBkKzfFu, as in bafy… and k51…, nor "
+            "with Qm."
+        )
     return _decode(text, text[1:], decoder)
 
 

@@ -17,7 +17,7 @@ import attrs
 
 from ipfs_dataset_core.errors import FormatError, LimitError, VerificationError, sentence
 from ipfs_dataset_core.ipld import dag_pb, protobuf
-from ipfs_dataset_core.ipld.cid import DAG_CBOR, DAG_JSON, DAG_PB, RAW
+from ipfs_dataset_core.ipld.cid import DAG_CBOR, DAG_JSON, DAG_PB, LIBP2P_KEY, RAW
 from ipfs_dataset_core.ipld.multiformats import encode_varint
 
 if TYPE_CHECKING:
@@ -162,9 +162,11 @@ def decode_node(cid: CID, block: bytes | memoryview) -> tuple[UnixFS, dag_pb.PBN
         FormatError: `cid` is of another codec, or the block is malformed.
     """
     if cid.codec != DAG_PB:
-        into = (
-            ": name the path in it that leads to one" if cid.codec in (DAG_CBOR, DAG_JSON) else ""
-        )
+        into = ""
+        if cid.codec in (DAG_CBOR, DAG_JSON):
+            into = ": name the path in it that leads to one"
+        elif cid.codec == LIBP2P_KEY:
+            into = f": this is the key of a name, written ipns://{cid.encode('base36')}"
         raise FormatError(f"{cid} is {cid.codec_name}, not a file or directory (UnixFS){into}.")
     try:
         node = dag_pb.decode(block)

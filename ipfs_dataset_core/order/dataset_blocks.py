@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from torch.utils.data import ChainDataset, ConcatDataset, StackDataset, Subset
+from torch.utils.data import ChainDataset, ConcatDataset, IterableDataset, StackDataset, Subset
 
 from ipfs_dataset_core.order.order_state import IdentifiedDataset, joined_ids
 from ipfs_dataset_core.order.shuffled_blocks import ShuffleBlockOrder, WindowStep, default_block
@@ -351,6 +351,11 @@ def _part(dataset: Any) -> _Part:
         return _Chosen(_part(dataset.dataset), dataset.indices)
     if isinstance(dataset, ConcatDataset):
         return _Joined([_part(joined) for joined in dataset.datasets])
+    if isinstance(dataset, IterableDataset):
+        raise TypeError(
+            f"{type(dataset).__name__} is read in order, without a sampler: to shuffle it, give it "
+            "shuffle_blocks=True, or wrap it in a ShuffleDataset"
+        )
     raise TypeError(
         f"{type(dataset).__name__} does not define which of its samples lie together: give an IPFSDataset, "
         "an imported dataset, a Subset or ConcatDataset of them, or add block_stops and block_memory"

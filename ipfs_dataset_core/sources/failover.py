@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.addressing.sources import mistaken_port
 from ipfs_dataset_core.errors import (
+    AddressError,
     LimitError,
     NameRecordError,
     ObjectNotFoundError,
@@ -18,7 +19,7 @@ from ipfs_dataset_core.errors import (
     TransportTimeoutError,
     VerificationError,
 )
-from ipfs_dataset_core.ipld import hasher, parse_name, verify
+from ipfs_dataset_core.ipld import CID, hasher, parse_name, verify
 from ipfs_dataset_core.runtime.deadlines import time_left
 from ipfs_dataset_core.sources.batches import Batch
 from ipfs_dataset_core.sources.disk_cache import DiskCache
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ipfs_dataset_core.interfaces import Transport
-    from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import Options
 
 log = logging.getLogger(__name__)
@@ -217,11 +217,14 @@ class SourcePool:
         names, the answer of a source that resolves names, such as the user's own node, is trusted.
 
         Raises:
+            AddressError: It is no name.
             NameRecordError: The records of all sources are invalid.
             TransportError: No source delivered.
         """
         able = [t for t in self.transports if t.resolves_names]
         key = parse_name(name)
+        if key is None and "." not in name:
+            raise AddressError(_no_name(name))
         serving = [t for t in self.transports if t.serves_name_records]
         if key is not None and serving:
             try:
@@ -418,6 +421,18 @@ def _aggregate_errors(
         if errors and all(isinstance(error, kind) for error in errors):
             return kind(message)
     return TransportError(message, retryable=any(getattr(e, "retryable", False) for e in errors))
+
+
+def _no_name(text: str) -> str:
+    """Returns what is wrong with text that is neither an IPNS name nor that of a domain."""
+    try:
+        CID.parse(text)
+    except AddressError:
+        return (
+            f"{text!r} is neither an IPNS name, such as k51…, nor that of a domain: was all of it copied? "
+            "`ipfs key list -l` prints the names of a node's own keys"
+        )
+    return f"{text} is the CID of an object, not a name: write ipfs://{text}"
 
 
 def _advice(errors: list[Exception]) -> list[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import chain, islice
 
 import pytest
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
-from ipfs_dataset.ipfs_dataset import IPFSIterableDataset, ShuffleDataset
+from ipfs_dataset.ipfs_dataset import IPFSIterableDataset, MixedDataset, ShuffleDataset
 from ipfs_dataset.types import IPFSObject
 from ipfs_dataset_core.errors import FormatError
 from tests.support.builders import tar_bytes, zip_bytes
@@ -136,3 +136,11 @@ def test_an_iteration_that_failed_does_not_go_on_with_the_next_object(store):
         list(samples)
     assert list(samples) == []
     assert dataset.state_dict().get("object_start") is None
+
+
+def test_a_stream_has_no_samples_by_number(store):
+    stream = IPFSIterableDataset(store.file(zip_bytes(members(2))), store.address)
+    for given in (stream, ShuffleDataset(stream), MixedDataset({"a": (stream, 1.0)})):
+        for samples in (given, Subset(given, [0])):
+            with pytest.raises(TypeError, match=r"read in order and has no sample \[0\]: use IPFS"):
+                samples[0]

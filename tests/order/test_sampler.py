@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
-from ipfs_dataset.ipfs_dataset import BlockShuffleSampler
+from ipfs_dataset.ipfs_dataset import BlockShuffleSampler, IPFSIterableDataset
 from ipfs_dataset_core import StateError
 from ipfs_dataset_core.order.prefetch_hints import read_soon
 from tests.support.workers import Placed, as_it_is, with_worker
@@ -225,6 +225,13 @@ class Unknown(Dataset[int]):
 def test_what_does_not_know_its_blocks_is_refused_with_what_to_do():
     for dataset in (Unknown(), [1, 2], Subset(Unknown(), [1])):
         with pytest.raises(TypeError, match="does not define which of its samples lie together"):
+            BlockShuffleSampler(dataset)
+
+
+def test_a_stream_is_refused_with_how_it_is_shuffled():
+    stream = IPFSIterableDataset([])
+    for dataset in (stream, Subset(stream, [0])):
+        with pytest.raises(TypeError, match=r"read in order.*shuffle_blocks=True.*ShuffleDataset"):
             BlockShuffleSampler(dataset)
 
 

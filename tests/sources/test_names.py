@@ -12,6 +12,8 @@ from contextlib import ExitStack
 import pytest
 
 from ipfs_dataset_core import (
+    AddressError,
+    FormatError,
     NameRecordError,
     ObjectNotFoundError,
     Options,
@@ -235,3 +237,28 @@ def test_a_name_is_resolved_in_a_child_that_was_forked_while_another_was_checked
         if not child:
             os._exit(not names._lock.get().acquire(timeout=20))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("photos", "neither an IPNS name.*ipfs key list -l"),
+        ("k51qzi5uqu5d", "neither an IPNS name.*was all of it copied"),
+        ("bafkreia33pzocp6sgjmgdzgdpruvwpipcsgo6wvg2egzwommlhghpcfwdy", "write ipfs://bafkreia33"),
+    ],
+)
+def test_what_is_no_name_is_refused_without_a_request(name, words):
+    with FaultServer(lambda _: Plan(body=b'{"Path": "/ipfs/x"}')) as node:
+        connections = Connections(node.multiaddr, Options(node_gateway=False))
+        with pytest.raises(AddressError, match=words):
+            connections.fetcher().sources.resolve_name(name)
+        assert not node.requests
+        connections.close()
+
+
+def test_the_key_of_a_name_in_place_of_a_cid_comes_with_the_url_of_the_name(key):
+    with FaultServer(lambda _: Plan(body=b"x")) as node:
+        connections = Connections(node.multiaddr, Options(node_gateway=False))
+        with pytest.raises(FormatError, match=f"written ipns://{key.name}"):
+            open_object(f"ipfs://{key.name}", connections)
+        connections.close()
