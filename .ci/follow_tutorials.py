@@ -94,7 +94,7 @@ def ordered(page: Path) -> list[Block]:
 def format_plugin(folder: Path, environment: dict[str, str]) -> None:
     print("format-plugin.md")
     page = TUTORIAL / "format-plugin.md"
-    with_a_node = page.read_text().split("\n## From a node\n")[0].count("\n")
+    with_a_node = page.read_text().split("\n## Read it from a node\n")[0].count("\n")
     follower = Follower(folder, environment)
     for block in ordered(page):
         if block.line < with_a_node:

@@ -20,7 +20,7 @@ def all_blocks():
 
 
 def first_line_with_a_node():
-    return PAGE.read_text().split("\n## From a node\n")[0].count("\n")
+    return PAGE.read_text().split("\n## Read it from a node\n")[0].count("\n")
 
 
 @pytest.fixture(scope="module")
