@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
+from ipfs_dataset_core.datasets.decoding import Decoders
 from ipfs_dataset_core.errors import (
     FormatError,
     LimitError,
@@ -19,6 +20,7 @@ from ipfs_dataset_core.errors import (
     ObjectNotFoundError,
 )
 from ipfs_dataset_core.interfaces import Reader, ReaderPlugin, make_index
+from ipfs_dataset_core.options import Limits
 from ipfs_dataset_core.registry.lookup import resolve_factory
 from ipfs_dataset_core.testing.damage import cut, overwritten, scattered
 from ipfs_dataset_core.testing.equality import same_value
@@ -153,6 +155,18 @@ class ReaderContract:
         )
         for samples in found:
             self._assert_equal(samples, example.samples, "`samples` in one of several threads")
+
+    def test_a_member_of_an_archive_is_decoded(
+        self, declared: ReaderPlugin, example: Example
+    ) -> None:
+        if not isinstance(example.data, bytes):
+            pytest.skip("members of archives are files")
+        decoders = Decoders({"": declared}, any_name=True)
+        _, value = decoders.decoded(("object", example.data), Limits())
+        names = [name for name, _ in example.samples]
+        # A file that is one sample gives its value, and any other the list of its samples.
+        found = value if _names_of(value) == names else [(names[0], value)]
+        self._assert_equal(found, example.samples, "decoding a member")
 
     def test_random_access_agrees_with_iteration(self, reader: Reader, example: Example) -> None:
         source = example.open()
@@ -366,3 +380,10 @@ class ReaderContract:
             self.same(found[1], wanted[1]),
             f"{what} gave {found[1]!r:.200} as the value of {found[0]!r}, not {wanted[1]!r:.200}",
         )
+
+
+def _names_of(value: Any) -> list[str] | None:
+    """Returns the names of a list of samples, None of anything else."""
+    if not isinstance(value, list) or not all(isinstance(item, tuple) for item in value):
+        return None
+    return [item[0] for item in value]

@@ -537,4 +537,6 @@ class RowsIndex(MemberIndex):
     def span(self, position: int) -> Span:
         """Returns where the largest of a sample's rows lies: between two may be all the file."""
         spans = [extents.span(position) for extents in self._extents.values()]
+        if len(spans) == 1:
+            return spans[0]
         return max(spans, key=lambda span: span[1] - span[0], default=(0, 0))

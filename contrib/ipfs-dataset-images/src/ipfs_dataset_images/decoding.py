@@ -23,14 +23,13 @@ _SUBFILE_TYPE = 254
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
-def decode(
-    data: bytes, what: str, max_pixels: int, mode: str | None = "RGB", *, first_frame: bool = False
+def decode_image(
+    data: bytes, max_pixels: int, mode: str | None = "RGB", *, first_frame: bool = False
 ) -> Image.Image:
     """Returns an image.
 
     Args:
-        data: The file.
-        what: What errors call it.
+        data: The file; the reader of a folder puts its name in front of what errors tell about it.
         max_pixels: How many pixels it may have.
         mode: The mode of Pillow to which it is converted; None leaves it in its own.
         first_frame: Whether of several frames the first is enough.
@@ -46,24 +45,24 @@ def decode(
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _check_pixels(image, max_pixels)
             if not first_frame:
-                _check_frames(image, what)
-            _check_mode(image, mode, what)
+                _check_frames(image)
+            _check_mode(image, mode)
             _warn_of_lost_bits(image)
             found: Image.Image = image.copy() if mode is None else image.convert(mode)
     except _BOMBS as error:
         raise LimitError(
-            f"{what} has too many pixels: {error}. Where you trust it, give "
+            f"it has too many pixels: {error}. Where you trust it, give "
             f"ImagesReader(max_pixels=…), and above {MAX_PIXELS} set PIL.Image.MAX_IMAGE_PIXELS too."
         ) from error
     except FormatError:
         raise
     except MemoryError as error:
-        raise LimitError(f"{what} declares more than fits in memory.") from error
+        raise LimitError("it declares more than fits in memory.") from error
     except Exception as error:
         reason = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
         raise FormatError(
-            f"{what} cannot be decoded{reason}: it is damaged, or no image of the formats "
-            f"{', '.join(_FORMATS)}. ImagesReader(decode=False) gives its bytes."
+            f"it is damaged{reason}, or no image of the formats {', '.join(_FORMATS)}. "
+            "ImagesReader(decode=False) gives its bytes."
         ) from error
     return found
 
@@ -74,7 +73,7 @@ def _check_pixels(image: Image.Image, most: int) -> None:
         raise Image.DecompressionBombError(f"{pixels}, more than the limit of {most}")
 
 
-def _check_frames(image: Image.Image, what: str) -> None:
+def _check_frames(image: Image.Image) -> None:
     if image.format not in _OF_FRAMES:
         return  # a camera's JPEG may have a second image, which is a small copy of the first
     frames = getattr(image, "n_frames", 1)
@@ -82,7 +81,7 @@ def _check_frames(image: Image.Image, what: str) -> None:
         frames -= _count_copies(image, frames)
     if frames > 1:
         raise FormatError(
-            f"{what} has {frames} frames: ImagesReader(frames='first') takes the first and leaves out the "
+            f"it has {frames} frames: ImagesReader(frames='first') takes the first and leaves out the "
             "others, ImagesReader(decode=False) gives the bytes of the file."
         )
 
@@ -97,14 +96,14 @@ def _count_copies(image: Image.Image, frames: int) -> int:
     return copies
 
 
-def _check_mode(image: Image.Image, mode: str | None, what: str) -> None:
+def _check_mode(image: Image.Image, mode: str | None) -> None:
     """Checks that an image has no numbers that Pillow would cut to the largest of `mode`."""
     if mode in (None, image.mode):
         return
     short = image.mode.startswith("I;16") and mode in ("I", "F")
     if has_wide_numbers(image) and not short:
         raise FormatError(
-            f"{what} is of Pillow's mode {image.mode!r}, with numbers of more than 8 bits, most of which "
+            f"it is of Pillow's mode {image.mode!r}, with numbers of more than 8 bits, most of which "
             f"{mode} does not hold: ImagesReader(mode=None) leaves it as it is."
         )
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, cast
 
 from ipfs_dataset_core import FormatError, ObjectDirectory, Reader, open_reader
-from ipfs_dataset_images.decoding import MAX_PIXELS, decode
+from ipfs_dataset_images.decoding import MAX_PIXELS, decode_image
 from ipfs_dataset_images.index import class_of, index_of_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ipfs_dataset_core import FilesIndex, FolderReader, MemberIndex, Sample
+    from PIL.Image import Image
+
+    from ipfs_dataset_core import FilesIndex, FolderReader
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
@@ -77,11 +79,10 @@ class ImagesReader(Reader):
         )
         return index_of_images(images, self._classes, source.name, source.limits)
 
-    def read(self, source: ObjectDirectory, index: MemberIndex, position: int) -> Sample:
-        path, label = index.name(position), cast("FilesIndex", index).labels[position]
-        (data,) = source.read_each([path])
+    def decode(self, data: bytes, index: FilesIndex, position: int) -> tuple[Image | bytes, int]:
+        label: int = index.labels[position]
         if not self._decodes:
-            return path, (data, label)
-        what = f"The image {path!r} of {source.name!r}"
-        image = decode(data, what, self._max_pixels, self._mode, first_frame=self._first_frame)
-        return path, (image, label)
+            return data, label
+        return decode_image(
+            data, self._max_pixels, self._mode, first_frame=self._first_frame
+        ), label

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from array import array
+from typing import TYPE_CHECKING, Any
 
-from ipfs_dataset_core import FormatError, LimitError, MemberIndex, Reader, WholeFileIndex
+from ipfs_dataset_core import (
+    Extents,
+    FormatError,
+    LimitError,
+    Reader,
+    RowsIndex,
+    WholeFileIndex,
+)
 from ipfs_dataset_numpy.npy_header import MAX_BYTES, parse_header, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipfs_dataset_core import ObjectFile, Sample, Span
+    from ipfs_dataset_core import MemberIndex, ObjectFile, Sample
     from ipfs_dataset_numpy.npy_header import Header
 
 MAX_ROWS = 50_000_000
@@ -33,6 +41,7 @@ class NpyReader(Reader):
     def index(self, source: ObjectFile) -> WholeFileIndex:
         return WholeFileIndex(source.name, source.size)
 
+    # Not `decode`, which gets all of the bytes: the header alone tells that they are too many, or too few.
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
         header = _header(source)
         if header.size > self._max_bytes:
@@ -44,7 +53,7 @@ class NpyReader(Reader):
             return index.name(position), header.array(source.read_at(header.start, header.size))
 
 
-class RowsIndex(MemberIndex):
+class ArrayRowsIndex(RowsIndex):
     """The index of an array whose rows are samples: arithmetic, whatever their number.
 
     Args:
@@ -53,27 +62,17 @@ class RowsIndex(MemberIndex):
     """
 
     def __init__(self, name: str, header: Header) -> None:
+        width = header.size // max(1, header.shape[0])
+        first, stop = (array("Q", [at]) for at in (header.start, header.start + width))
+        step = max(1, _PIECE_BYTES // max(1, width))
+        super().__init__(name, header.shape[0], {"": Extents(first, stop, width=width)}, step)
         self.header = header
-        self.width = header.size // max(1, header.shape[0])
-        self._name = name
 
-    def __len__(self) -> int:
-        return self.header.shape[0]
-
-    def name(self, position: int) -> str:
-        return f"{self._name}:{range(len(self))[position]}"
-
-    def span(self, position: int) -> Span:
-        start = self.header.start + position * self.width
-        return start, start + self.width
-
-    def rows(self, source: ObjectFile, start: int, stop: int) -> list[Any]:
-        """Returns rows by number, in one read."""
-        size = (stop - start) * self.width
-        part = self.header._replace(shape=(stop - start, *self.header.shape[1:]))
-        with reading(repr(source.name)):
-            # Copies, or one row that is kept would keep all that were read with it.
-            return [row.copy() for row in part.array(source.read_at(self.span(start)[0], size))]
+    def rows(self, data: bytes, count: int) -> list[Any]:
+        """Returns the rows that some bytes of the file are."""
+        part = self.header._replace(shape=(count, *self.header.shape[1:]))
+        # Copies, or one row that is kept would keep all that were read with it.
+        return [row.copy() for row in part.array(data)]
 
 
 class NpyRowsReader(Reader):
@@ -82,13 +81,16 @@ class NpyRowsReader(Reader):
     cheap_index = True
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
+        """Yields the rows, read many at a time: one by one takes several times as long for short ones."""
         index = self.index(source)
-        step = max(1, _PIECE_BYTES // max(1, index.width))
-        for start in range(0, len(index), step):
-            rows = index.rows(source, start, min(start + step, len(index)))
-            yield from ((index.name(start + number), row) for number, row in enumerate(rows))
+        for first in range(0, len(index), index.step):
+            stop = min(first + index.step, len(index))
+            start, end = index.span(first)[0], index.span(stop - 1)[1]
+            with reading(repr(source.name)):
+                rows = index.rows(source.read_at(start, end - start), stop - first)
+            yield from ((index.name(first + number), row) for number, row in enumerate(rows))
 
-    def index(self, source: ObjectFile) -> RowsIndex:
+    def index(self, source: ObjectFile) -> ArrayRowsIndex:
         header = _header(source)
         if not header.shape:
             raise FormatError(f"{source.name!r} is a single value without rows: read it as 'npy'.")
@@ -102,11 +104,11 @@ class NpyRowsReader(Reader):
                 f"{source.name!r} has {header.shape[0]} rows, more than the limit of {MAX_ROWS}: "
                 "split it into several files."
             )
-        return RowsIndex(source.name, header)
+        return ArrayRowsIndex(source.name, header)
 
-    def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
-        (row,) = cast("RowsIndex", index).rows(source, position, position + 1)
-        return index.name(position), row
+    def decode(self, data: bytes, index: ArrayRowsIndex, position: int) -> Any:
+        (row,) = index.rows(data, 1)
+        return row
 
 
 def _header(source: ObjectFile) -> Header:

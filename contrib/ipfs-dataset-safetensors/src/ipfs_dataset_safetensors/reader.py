@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from array import array
 from importlib.metadata import version
 from typing import TYPE_CHECKING, cast
 
@@ -11,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from ipfs_dataset_core import FormatError, LimitError, MemberIndex, Reader
+from ipfs_dataset_core import Extents, FormatError, LimitError, MemberIndex, Reader, RowsIndex
 from ipfs_dataset_safetensors.header import read_header
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class SafetensorsReader(Reader):
     def index(self, source: ObjectFile) -> TensorsIndex:
         return TensorsIndex(read_header(source))
 
+    # Not `decode`, which gets all of the bytes: the index alone tells that they are too many.
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
         entry = cast("TensorsIndex", index).entries[position]
         if entry.stop - entry.start > self._max_bytes:
@@ -70,7 +72,7 @@ class SafetensorsReader(Reader):
         return entry.name, decode(source, entry)
 
 
-class TensorRowsIndex(MemberIndex):
+class TensorRowsIndex(RowsIndex):
     """The index of a file whose samples are the rows of its tensors: arithmetic, whatever their number.
 
     Args:
@@ -80,36 +82,26 @@ class TensorRowsIndex(MemberIndex):
     """
 
     def __init__(self, name: str, entries: list[Entry], count: int) -> None:
-        self._name = name
         self._entries = entries
-        self._count = count
-
-    @property
-    def step(self) -> int:
-        """How many rows are best read at once."""
-        row_bytes = sum(entry.stop - entry.start for entry in self._entries) // max(1, self._count)
-        return max(1, _PIECE_BYTES // max(1, row_bytes))
-
-    def __len__(self) -> int:
-        return self._count
-
-    def name(self, position: int) -> str:
-        return f"{self._name}:{range(self._count)[position]}"
-
-    def span(self, position: int) -> Span:
-        """Returns where the row of the largest tensor lies: between two may be all the file."""
-        parts = self.parts(position, position + 1)
-        return max(((p.start, p.stop) for p in parts), key=lambda s: s[1] - s[0], default=(0, 0))
+        self._widths = [(entry.stop - entry.start) // max(1, count) for entry in entries]
+        extents = {
+            entry.name: Extents(
+                array("Q", [entry.start]), array("Q", [entry.start + width]), width=width
+            )
+            for entry, width in zip(entries, self._widths, strict=True)
+        }
+        super().__init__(name, count, extents, max(1, _PIECE_BYTES // max(1, sum(self._widths))))
 
     def parts(self, start: int, stop: int) -> list[Entry]:
         """Returns each tensor cut down to some of its rows."""
-        return [self._part(entry, start, stop) for entry in self._entries]
-
-    def _part(self, entry: Entry, start: int, stop: int) -> Entry:
-        width = (entry.stop - entry.start) // self._count
-        first = entry.start + start * width
-        shape = (stop - start, *entry.shape[1:])
-        return entry._replace(shape=shape, start=first, stop=first + (stop - start) * width)
+        return [
+            entry._replace(
+                shape=(stop - start, *entry.shape[1:]),
+                start=entry.start + start * width,
+                stop=entry.start + stop * width,
+            )
+            for entry, width in zip(self._entries, self._widths, strict=True)
+        ]
 
 
 class SafetensorsRowsReader(Reader):
