@@ -24,6 +24,16 @@ API = "/ip4/127.0.0.1/tcp/5001"
 SAMPLES_CID = "bafkreia33pzocp6sgjmgdzgdpruvwpipcsgo6wvg2egzwommlhghpcfwdy"
 
 
+# The folder of shards that docs/how-to/come-from-another-library.md makes.
+SHARDS_CID = "bafybeichxcx7reow72aif3vkwqfp2tgukvpcnzmktbwvzursp5gqbonvrm"
+
+
+def webdataset_shards(page):
+    """Returns the shards that the first example of a page makes in the working folder, by name."""
+    blocks(page, "python")[0].run({})
+    return {path.name: path.read_bytes() for path in sorted(Path("shards").iterdir())}
+
+
 def samples_archive(path):
     """Returns the archive that docs/index.md makes, which is written to a path."""
     (block,) = blocks(INDEX, "python")

@@ -26,9 +26,11 @@ from tests.docs.conftest import (
     RECORDS,
     RECORDS_CID,
     SAMPLES_CID,
+    SHARDS_CID,
     samples_archive,
+    webdataset_shards,
 )
-from tests.support.builders import one_file
+from tests.support.builders import one_file, tree
 from tests.support.markdown import blocks, run_python
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +47,9 @@ EXAMPLES = [p for p in PAGES if blocks(p, "python") and p.stem != "format-plugin
 
 
 @pytest.mark.parametrize("page", EXAMPLES, ids=lambda page: page.stem)
-def test_examples_run_as_written(page, replacements, workplace):
+def test_examples_run_as_written(page, place, replacements, workplace):
+    if page.stem == "come-from-another-library":
+        replacements[SHARDS_CID] = place.folder(webdataset_shards(page))
     names = run_python(page, replacements)
     if page.stem == "work-in-notebooks":
         # The page shows what a notebook shows of the dataset, with a CID that is cut short.
@@ -56,6 +60,15 @@ def test_examples_run_as_written(page, replacements, workplace):
     if page.stem == "add-a-format":
         assert Path("four.cifar").read_bytes() == RECORDS
         assert str(one_file(RECORDS)[0]) == RECORDS_CID
+
+
+def test_the_shards_that_the_page_makes_have_the_cid_that_it_names(workplace):
+    page = DOCS / "how-to" / "come-from-another-library.md"
+    cid, _ = tree(webdataset_shards(page))
+    text = page.read_text(encoding="utf-8")
+    assert f"prints {SHARDS_CID}\n" in text
+    assert set(re.findall(r"bafy\w+", text)) == {SHARDS_CID}
+    assert str(cid) == SHARDS_CID
 
 
 def test_the_archive_of_the_examples_has_the_cid_that_the_pages_name(tmp_path):
