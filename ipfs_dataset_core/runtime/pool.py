@@ -6,14 +6,15 @@ import logging
 import threading
 import time
 from collections import deque
+from concurrent.futures import Future
 from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.runtime.deadlines import time_left, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from concurrent.futures import Future
+    from collections.abc import Callable, Sequence
 
 T = TypeVar("T")
 
@@ -139,6 +140,35 @@ def settle(future: Future[T], function: Callable[[], T]) -> None:
         future.set_result(function())
     except BaseException as error:  # noqa: BLE001 - the waiting thread raises it
         future.set_exception(error)
+
+
+def call_at_once(function: Callable[[T], object], items: Sequence[T], size: int, name: str) -> None:
+    """Calls a function with each item, several at once, and waits until no call is left.
+
+    Args:
+        function: What to call.
+        items: What to call it with.
+        size: Number of threads at the most.
+        name: Start of their names.
+
+    Raises:
+        Exception: What the first of the calls that failed raised; of items behind it some may be left out.
+    """
+    pool = DaemonPool(size, name)
+    calls: list[Future[object]] = []
+    try:
+        for item in items:
+            calls.append(Future())
+            work = partial(settle, calls[-1], partial(function, item))
+            try:
+                pool.submit(work)
+            except RuntimeError:  # the system refuses a thread
+                work()
+        for call in calls:
+            call.result()
+    finally:
+        pool.close()
+        pool.join(threading.TIMEOUT_MAX)
 
 
 class TimedWork(DaemonPool):

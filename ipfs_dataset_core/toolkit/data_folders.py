@@ -19,7 +19,7 @@ import stat
 import threading
 import time
 import weakref
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,7 @@ from ipfs_dataset_core.errors import (
 from ipfs_dataset_core.ipld import CID, RAW, links, verify
 from ipfs_dataset_core.options import Limits
 from ipfs_dataset_core.runtime.human import human_size
+from ipfs_dataset_core.runtime.pool import call_at_once
 from ipfs_dataset_core.toolkit.block_files import BlockFiles, block_name
 from ipfs_dataset_core.toolkit.shared_folder import (
     TEMPORARY,
@@ -46,7 +47,7 @@ from ipfs_dataset_core.toolkit.shared_folder import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 MARK = "CACHEDIR.TAG"
 _MARK_LINES = (
@@ -71,6 +72,8 @@ _DIRECT = ".block"
 _CLEANING_SECONDS = 60.0
 # The longest name of a pin that is read.
 _NAME_BYTES = 4096
+# Blocks of one batch; two batches are stored at the same time.
+_WRITTEN_AT_ONCE = 4
 
 _BLOCK_BYTES = Limits().block_bytes
 
@@ -239,20 +242,41 @@ class StoreFolder:
             AddressError: A cache was made here in the meantime.
             OSError: It cannot be written.
         """
-        with self.opened() as write:
-            write(cid, block)
+        self._begin()
+        self.blocks.write(cid, block)
 
-    @contextmanager
-    def opened(self) -> Iterator[Callable[[CID, bytes], bool]]:
-        """Gives what stores blocks, each of which stays until `close`, and from then on if it is pinned.
+    def write_all(
+        self,
+        blocks: Sequence[tuple[CID, bytes]],
+        failure: Callable[[CID, OSError], Exception],
+    ) -> None:
+        """Stores blocks as `write` does, several at once.
+
+        Args:
+            blocks: The blocks.
+            failure: Returns what is raised where one cannot be written.
 
         Raises:
             AddressError: A cache was made here in the meantime.
-            OSError: The folder cannot be opened, or a block not be written.
+            Exception: What `failure` returned.
         """
-        self._begin()
-        with self.blocks.opened() as write:
-            yield write
+        if not blocks:
+            return
+        with ExitStack() as stack:
+            try:
+                self._begin()
+                write = stack.enter_context(self.blocks.opened())
+            except OSError as error:
+                raise failure(blocks[0][0], error) from error
+
+            def put(item: tuple[CID, bytes]) -> None:
+                try:
+                    write(*item)
+                except OSError as error:
+                    raise failure(item[0], error) from error
+
+            # Each waits for the disk, which takes one turn for all that wait at the same time.
+            call_at_once(put, blocks, _WRITTEN_AT_ONCE, "ipfs-dataset-store")
 
     def pin(self, cid: CID, name: str = "") -> None:
         """Records the root of a DAG whose blocks are all here; they and the pin then survive a power cut.

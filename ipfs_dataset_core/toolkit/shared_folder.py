@@ -19,14 +19,13 @@ import secrets
 import stat
 import sys
 import time
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ipfs_dataset_core.errors import LimitError
+from ipfs_dataset_core.runtime.pool import call_at_once
 
 if sys.platform == "win32":
     fcntl = None
@@ -515,8 +514,7 @@ class Shelves:
                     shelf.sync()
 
             # Each waits for the disk, which takes one turn for all that wait at the same time.
-            with ThreadPoolExecutor(_SYNCED_AT_ONCE, "ipfs-dataset-sync") as pool:
-                deque(pool.map(sync, written), maxlen=0)
+            call_at_once(sync, list(written), _SYNCED_AT_ONCE, "ipfs-dataset-sync")
             top.sync()
 
     def remove(self, name: str) -> None:

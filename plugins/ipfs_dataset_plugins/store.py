@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import weakref
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import (
@@ -99,17 +99,12 @@ class FolderStore(Transport):
             raise TransportError(f"{self.name}: {error}{self._remedy(error)}") from error
 
     def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
-        with ExitStack() as stack:
-            write = None
-            for cid, block in blocks:
-                try:
-                    if write is None:
-                        write = stack.enter_context(self._folder.opened())
-                    write(cid, block)
-                except OSError as error:
-                    raise TransportError(
-                        f"{self.name}: cannot write block {cid}: {error}{self._remedy(error)}"
-                    ) from error
+        self._folder.write_all(list(blocks), self._cannot_write)
+
+    def _cannot_write(self, cid: CID, error: OSError) -> TransportError:
+        return TransportError(
+            f"{self.name}: cannot write block {cid}: {error}{self._remedy(error)}"
+        )
 
     def pin(self, cid: CID, *, name: str = "", fetch: bool = False) -> None:
         """Checks that the whole DAG is here, and records its root in ``pins/``, in a file with the name."""

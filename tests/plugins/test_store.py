@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import stat
+import threading
 import time
 from pathlib import Path
 
@@ -109,6 +110,17 @@ def test_a_block_file_that_cannot_be_read_is_a_transport_error(folder):
         folder.get_block(LEAF)
     with pytest.raises(TransportError, match="cannot write"):
         folder.put_blocks([(LEAF, b"x")])
+
+
+def test_a_block_that_cannot_be_written_is_named_among_many_and_no_writer_is_left(tmp_path):
+    store = FolderStore(tmp_path / "store")
+    bad, *others = [(make_cid(data, RAW), data) for data in (b"%d" % n for n in range(30))]
+    block_file(store, bad[0]).mkdir(parents=True)
+    with pytest.raises(TransportError, match=f"cannot write block {bad[0]}: .*directory"):
+        store.put_blocks([*others, bad])
+    assert {cid: store.get_block(cid) for cid, _ in others} == dict(others)
+    assert not list((tmp_path / "store").glob("**/.tmp-*"))
+    assert not [t for t in threading.enumerate() if t.name.startswith("ipfs-dataset-store")]
 
 
 def test_pins_are_recorded_for_whole_dags_only(folder, tmp_path):

@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from ipfs_dataset_core.runtime.pool import DaemonPool
+from ipfs_dataset_core.runtime.pool import DaemonPool, call_at_once
 
 TIMEOUT = 10
 
@@ -265,3 +265,42 @@ def test_the_threads_of_a_closed_pool_are_waited_for_no_longer_than_asked():
     release.set()
     pool.join(float("inf"))
     assert not any(thread.name.startswith("test-joining") for thread in threading.enumerate())
+
+
+def test_calls_at_once_wait_for_each_other_and_all_are_done():
+    together = threading.Barrier(3)
+    done = []
+
+    def call(number):
+        if number < 3:
+            together.wait(20)
+        done.append(number)
+
+    call_at_once(call, range(50), 3, "calls")
+    assert sorted(done) == list(range(50))
+    call_at_once(call, [], 3, "calls")
+
+
+def test_of_calls_that_fail_the_first_one_is_raised_when_none_is_left():
+    running = set()
+
+    def call(number):
+        running.add(number)
+        time.sleep(0.01)
+        running.discard(number)
+        if number in (4, 7):
+            raise ValueError(number)
+
+    with pytest.raises(ValueError, match=r"^4$"):
+        call_at_once(call, range(40), 4, "calls")
+    assert not running
+
+
+def test_calls_are_made_here_where_the_system_refuses_threads(monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    found = []
+    call_at_once(lambda number: found.append((number, threading.get_ident())), range(3), 2, "calls")
+    assert found == [(number, threading.get_ident()) for number in range(3)]
