@@ -107,7 +107,13 @@ def new_plugin(kind: str, folder: Path, environment: dict[str, str]) -> None:
     print(f"README.md of a new {kind}")
     at = folder / kind
     run(
-        *("ipfs-dataset", "new-plugin", f"my-{kind}", "--kind", kind, "--directory", at),
+        "ipfs-dataset",
+        "new-plugin",
+        f"my-{kind}",
+        "--kind",
+        kind,
+        "--directory",
+        at,
         cwd=folder,
         environment=environment,
     )

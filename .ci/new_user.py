@@ -139,7 +139,7 @@ def follow(wheel: Path, folder: Path) -> None:
     (author.folder / "README.md").write_text(CARD)
     author.environment["PYTHONPATH"] = str(author.folder)
     published = author.found(
-        *("publish", "points:points", "--card", "README.md", "--to", "points.car")
+        "publish", "points:points", "--card", "README.md", "--to", "points.car"
     )
     cid = published["cid"]
     serving = author.start("ipfs-dataset", "serve", "points.car", "--port", "0", "--json")

@@ -13,7 +13,10 @@ def _contestants(mds: str) -> tuple[Contestant, ...]:
     return (
         Contestant("limit", "get_each", "plain GETs, unverified (limit)", bare=True),
         Contestant(
-            *("torch_limit", "loader", "DataLoader of made-up bytes (limit)", "ours"),
+            "torch_limit",
+            "loader",
+            "DataLoader of made-up bytes (limit)",
+            "ours",
             compared=False,
         ),
         OURS,

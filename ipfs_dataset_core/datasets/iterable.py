@@ -267,7 +267,10 @@ class IPFSIterableDataset(ResumableStream):
             )
         with short_traceback:
             return splits_of_objects(
-                *(self._objects, self._connections, self._policy, split_bytes),
+                self._objects,
+                self._connections,
+                self._policy,
+                split_bytes,
                 transform=self._sample_transform,
                 index=index,
             )

@@ -240,7 +240,11 @@ class SampleAccess:
         if self._batches is None:
             self._batches = BatchReader(self._connections.options.memory)
         return self._batches.read_batch(
-            *(self._indexed(), self._count(), indices, self.__getitem__, self._policy),
+            self._indexed(),
+            self._count(),
+            indices,
+            self.__getitem__,
+            self._policy,
             unchanged=self._unchanged,
             replaces=replaces and not self._policy.raises,
         )
@@ -440,7 +444,11 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
 
     def _stored_splits(self, split_bytes: int | str, *, index: bool) -> list[DatasetSplit]:
         return splits_of_objects(
-            *(self._objects, self._connections, self._policy, split_bytes, self._sample_transform),
+            self._objects,
+            self._connections,
+            self._policy,
+            split_bytes,
+            self._sample_transform,
             index=index,
         )
 

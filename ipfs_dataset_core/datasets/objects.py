@@ -275,7 +275,9 @@ def _shards_of_format(
     opened.get().limits.check("archives", len(own), f"the folder {found.name!r}")
     return [
         ObjectShard(
-            *(partial(found.open_member, path), chosen, f"{found.name}/{path}"),
+            partial(found.open_member, path),
+            chosen,
+            f"{found.name}/{path}",
             partial(places.where, number, path),
             deadline=found.connections.options.deadline,
         )
@@ -343,7 +345,11 @@ def _folder_shards(
             if path not in archives:
                 where, name = partial(places.where, position, path), f"{found.name}/{path}"
                 archives[path] = ObjectShard(
-                    *(partial(found.open_member, path), plugin, name, where, decoders),
+                    partial(found.open_member, path),
+                    plugin,
+                    name,
+                    where,
+                    decoders,
                     deadline=found.connections.options.deadline,
                 )
             shards.append(archives[path])

@@ -604,7 +604,11 @@ class FolderShard(Shard):
     def part(self, start: int, stop: int) -> tuple[Shard, int, int]:
         names = NameTable(self._names.at(range(start, stop)))
         shard = FolderShard(
-            *(self._directory, names, self._folder, self._where, self._decoders),
+            self._directory,
+            names,
+            self._folder,
+            self._where,
+            self._decoders,
             first=self._first + start,
         )
         return shard, 0, stop - start

@@ -321,12 +321,10 @@ class ShuffleDataset(ResumableStream):
             batch=self._batch or 1,
             in_parts=lambda: False,
             read=lambda taken: self._by_number(
-                *(
-                    source,
-                    reader,
-                    epoch,
-                    self._places(reader, start, len(source), job).turns(taken),
-                ),
+                source,
+                reader,
+                epoch,
+                self._places(reader, start, len(source), job).turns(taken),
                 replaces=self._replaces(job),
             ),
         )

@@ -83,7 +83,9 @@ class BulkFetch:
             if wanted and (len(wanted) >= MIN_RANGE_LEAVES or is_open):
                 begin = partial(self._begin, kind, layout, wanted, kept)
                 self._fetch(
-                    *(kind, begin, wanted),
+                    kind,
+                    begin,
+                    wanted,
                     transports=transports,
                     what=f"bytes of {layout.cid}",
                     kept=kept,
@@ -106,7 +108,9 @@ class BulkFetch:
         """
         begin = partial(FolderStream, root=root, passed=keep, verified=self._verified)
         self._fetch(
-            *(FolderStream, begin, wanted),
+            FolderStream,
+            begin,
+            wanted,
             transports=self._carrying(),
             what=f"folder {root}",
             kept=kept,

@@ -50,7 +50,10 @@ class _Kind(NamedTuple):
 
 _CLASSES = (
     _Kind(
-        *(Reader, ReaderPlugin, "format", ("suffixes", "magic", "reads", "in_folders")),
+        base=Reader,
+        plugin=ReaderPlugin,
+        noun="format",
+        declared=("suffixes", "magic", "reads", "in_folders"),
         attributes=(
             "suffixes",
             "magic",
@@ -67,11 +70,14 @@ _CLASSES = (
         },
     ),
     _Kind(
-        *(Transport, TransportPlugin, "transport", ("schemes",)),
-        attributes=tuple(vars(Transport)["__annotations__"]),
+        base=Transport,
+        plugin=TransportPlugin,
+        noun="transport",
+        declared=("schemes",),
+        attributes=tuple(inspect.get_annotations(Transport)),
         other_words=dict.fromkeys(("scheme", "protocol", "protocols"), "schemes"),
     ),
-    _Kind(Exporter, ExporterPlugin, "published form"),
+    _Kind(base=Exporter, plugin=ExporterPlugin, noun="published form"),
 )
 
 

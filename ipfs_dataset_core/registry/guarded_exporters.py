@@ -72,7 +72,9 @@ class GuardedExporter(Exporter):
 
     def load(self, source: ObjectDirectory | ObjectFile) -> PublishedSamples | None:
         with Guard(
-            *(self._origin, "opening {0!r}", source.name),
+            self._origin,
+            "opening {0!r}",
+            source.name,
             where=lambda: Location(object=source.name),
         ):
             samples: Any = self.inner.load(source)
@@ -143,8 +145,10 @@ class _GuardedSamples(PublishedSamples):
 
     def sizes(self, start: int, stop: int) -> Iterator[int | None]:
         return guarded_each(
-            *(self._origin, lambda: self._samples.sizes(start, stop)),
-            *("the sizes of the samples of {0!r}", self._what),
+            self._origin,
+            lambda: self._samples.sizes(start, stop),
+            "the sizes of the samples of {0!r}",
+            self._what,
             where=lambda *_: self._where(),
         )
 
@@ -154,7 +158,7 @@ class _GuardedSamples(PublishedSamples):
 
     def read_each(self, positions: Iterable[int]) -> Iterator[Any]:
         return guarded_batch(
-            *(self._origin, self._read_each, self._what, positions), where=self._where
+            self._origin, self._read_each, self._what, positions, where=self._where
         )
 
     def _read_each(self, positions: list[int]) -> Iterator[Any]:
@@ -164,8 +168,10 @@ class _GuardedSamples(PublishedSamples):
 
     def iterate(self, start: int, stop: int) -> Iterator[Any]:
         return guarded_each(
-            *(self._origin, lambda: self._samples.iterate(start, stop)),
-            *("sample {number} of {0!r}", self._what),
+            self._origin,
+            lambda: self._samples.iterate(start, stop),
+            "sample {number} of {0!r}",
+            self._what,
             first=start,
             where=lambda number, _: self._where(number),
         )
@@ -180,8 +186,10 @@ class _GuardedSamples(PublishedSamples):
 
     def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
         return guarded_each(
-            *(self._origin, lambda: self._samples.fetch_bytes(positions)),
-            *("the bytes to fetch for samples of {0!r}", self._what),
+            self._origin,
+            lambda: self._samples.fetch_bytes(positions),
+            "the bytes to fetch for samples of {0!r}",
+            self._what,
             where=lambda *_: self._where(),
         )
 
@@ -195,7 +203,7 @@ class _GuardedSamples(PublishedSamples):
 
     def _guard(self, doing: str, position: int | None = None) -> Guard:
         return Guard(
-            *(self._origin, doing + " {0!r}", self._what), where=lambda: self._where(position)
+            self._origin, doing + " {0!r}", self._what, where=lambda: self._where(position)
         )
 
     def _where(self, position: int | None = None) -> Location:

@@ -158,7 +158,10 @@ class GuardedReader(Reader):
     def read(self, source: Any, index: MemberIndex, position: int) -> Sample:
         found = _unguarded(index)
         with Guard(
-            *(self._origin, "sample {1} of {0!r}", source.name, position),
+            self._origin,
+            "sample {1} of {0!r}",
+            source.name,
+            position,
             where=lambda: self._sample(source, found, position),
         ):
             sample: Sample = self.inner.read(source, found, position)
@@ -178,7 +181,10 @@ class GuardedReader(Reader):
 
         wanted = list(positions)
         batch = guarded_batch(
-            *(self._origin, read_each, source.name, wanted),
+            self._origin,
+            read_each,
+            source.name,
+            wanted,
             where=lambda position: self._sample(source, found, position),
         )
         if not wanted or not self._unchecked:
@@ -266,7 +272,7 @@ class GuardedReader(Reader):
 
     def _guard(self, source: Any, doing: str) -> Guard:
         return Guard(
-            *(self._origin, doing + " of {0!r}", source.name), where=lambda: self._place(source)
+            self._origin, doing + " of {0!r}", source.name, where=lambda: self._place(source)
         )
 
     def _place(self, source: Any) -> Location:

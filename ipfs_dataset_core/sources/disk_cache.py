@@ -148,7 +148,9 @@ class DiskCache:
             self.failure = f"the disk has not answered for {seconds:g} s"
             log.warning(
                 "The cache %s has not answered for %g s: %d blocks and indexes are not kept",
-                *(self._folder.path, seconds, self._unwritten.unfinished_tasks),
+                self._folder.path,
+                seconds,
+                self._unwritten.unfinished_tasks,
             )
             return
         # What was added between these two.

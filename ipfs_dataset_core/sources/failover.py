@@ -60,7 +60,10 @@ class SourcePool:
         workers, in_flight = loader_workers(), options.max_requests
         self.transports = tuple(
             Source(
-                *(t, in_flight, None if t.local else options.max_rate, workers),
+                t,
+                in_flight,
+                None if t.local else options.max_rate,
+                workers,
                 backs_off=options.retries > 0,
             )
             for t in transports

@@ -299,7 +299,9 @@ def test_doctor_refuses_useless_numbers(capsys, option):
         ("2>&-", 0, ""),
         ("<&-", 0, ""),
         pytest.param(
-            *(">/dev/full", 1, "No space left on device"),
+            ">/dev/full",
+            1,
+            "No space left on device",
             marks=pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full"),  # noqa: PTH110
         ),
     ],

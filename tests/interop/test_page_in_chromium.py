@@ -160,11 +160,12 @@ def test_the_page_is_drawn_on_phones_and_desktops_light_and_dark(
     picture = tmp_path / "page.png"
     width, height = SIZES[size]
     run(
-        *(browser, tmp_path, urls["path"], f"--window-size={width},{height}"),
-        *(
-            f"--screenshot={picture}",
-            f"--blink-settings=preferredColorScheme={int(scheme == 'light')}",
-        ),
+        browser,
+        tmp_path,
+        urls["path"],
+        f"--window-size={width},{height}",
+        f"--screenshot={picture}",
+        f"--blink-settings=preferredColorScheme={int(scheme == 'light')}",
     )
     drawn = np.asarray(Image.open(io.BytesIO(picture.read_bytes())).convert("L")).astype(int)
     assert (drawn[2, 2] > 200) == (scheme == "light")

@@ -87,7 +87,9 @@ class Environment:
             connection.proxy_fields = pool.proxy_headers
         elif pool.proxy is not None:
             connection.set_tunnel(
-                *(netloc(origin.host, None), origin.port, pool.proxy_headers),
+                netloc(origin.host, None),
+                origin.port,
+                pool.proxy_headers,
                 scheme="https" if pool.proxy.scheme == "https" else "http",
             )
         return connection
