@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import numbers
 import os
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -19,6 +18,7 @@ import attrs
 
 from ipfs_dataset_core.addressing.object_url import redacted
 from ipfs_dataset_core.errors import AddressError, LimitError, VerificationWarning
+from ipfs_dataset_core.runtime.user_warnings import warn_user
 from ipfs_dataset_core.runtime.whole_numbers import whole_number
 
 if TYPE_CHECKING:
@@ -352,11 +352,10 @@ class Options:
             )
         found = cls._from_environment(environment)
         if found.get("verify") is False and "verify" not in arguments:
-            warnings.warn(
+            warn_user(
                 f"{VARIABLES['verify']}={environment[VARIABLES['verify']]} is set: nothing is verified, and "
                 "whatever a source sends is taken for the data. Unset it, or give verify= yourself",
                 VerificationWarning,
-                stacklevel=3,
             )
         return cls(**{**found, **arguments})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from ipfs_dataset_core.registry.declarations import declaration_of
 from ipfs_dataset_core.registry.guarded_exporters import make_exporter
 from ipfs_dataset_core.registry.lookup import default_registry
 from ipfs_dataset_core.runtime.error_location import located
+from ipfs_dataset_core.runtime.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -183,7 +183,7 @@ def warn_of_published(
         for place, found in _candidates(located_object.fetcher, url, target, source):
             form = _form(found)
             if form is not None:
-                warnings.warn(_message(url, place, form), UserWarning, stacklevel=2)
+                warn_user(_message(url, place, form), UserWarning)
                 return
 
 

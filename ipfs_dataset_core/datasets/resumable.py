@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -15,6 +14,7 @@ from ipfs_dataset_core.order.epoch_progress import EpochProgress
 from ipfs_dataset_core.order.order_state import check_batches
 from ipfs_dataset_core.order.outer_sharding import is_length_of_epoch, is_read_by
 from ipfs_dataset_core.runtime.short_traceback import short_traceback
+from ipfs_dataset_core.runtime.user_warnings import warn_user
 from ipfs_dataset_core.runtime.whole_numbers import MOST, whole_number
 
 if TYPE_CHECKING:
@@ -387,10 +387,9 @@ class ResumableStream(IterableDataset[Any]):
             progress.was_read()
         iteration = progress.begin(self._total() if progress.start else None)
         if iteration.again and self._depends_on_epoch:
-            warnings.warn(
+            warn_user(
                 f"Epoch {iteration.epoch} is read again in the same order: call set_epoch before each epoch",
                 IPFSDatasetWarning,
-                stacklevel=4,
             )
         reading = self._reading(iteration.epoch, iteration.start)
         taken = 0
@@ -470,12 +469,11 @@ def no_length(reason: str) -> TypeError:
             it fetches one batch ahead, which its checkpoints in mid-epoch have as trained.
     """
     if is_length_of_epoch() and is_read_by("torchdata.stateful_dataloader"):
-        warnings.warn(
+        warn_user(
             "This stream has no len(), so Lightning fetches a batch ahead, and going on from a checkpoint in "
             "mid-epoch leaves that batch out: use shuffle_blocks=True or lanes=, with which samples are "
             "counted, or a map-style dataset",
             IPFSDatasetWarning,
-            stacklevel=4,
         )
     return TypeError(reason)
 

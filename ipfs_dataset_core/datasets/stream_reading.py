@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import suppress
 from itertools import chain
 from operator import itemgetter
@@ -23,6 +22,7 @@ from ipfs_dataset_core.order.laned_order import LanedOrder, blocks_in_order, lan
 from ipfs_dataset_core.order.shuffled_blocks import ShuffleBlockOrder
 from ipfs_dataset_core.order.stream_places import ReaderPlaces, between, stop_of_stream
 from ipfs_dataset_core.runtime.human import human_size
+from ipfs_dataset_core.runtime.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -234,14 +234,13 @@ class StreamReading:
                 return
             self.progress.warned_of_sharing = True
             each = min(reader.count, 1 + block // max(1, turn))
-            warnings.warn(
+            warn_user(
                 f"{reader.count} readers take turns in {shard.what!r}, and about {each} of them fetch each "
                 f"block: a batch has about {human_size(turn)}, and a block {human_size(block)}. Give "
                 f"lanes=({reader.world}, {reader.workers}), so that each reads blocks of its own, in the "
                 f"order of {reader.count} parts of the data in turn; or shuffle_blocks=True; or leave out "
                 "batch_size",
                 IPFSDatasetWarning,
-                stacklevel=2,
             )
 
     def _in_lanes(self, taken: int) -> Iterator[Iterator[Sample]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -11,6 +10,7 @@ import attrs
 
 from ipfs_dataset_core.errors import IPFSDatasetWarning, StateError
 from ipfs_dataset_core.order.global_order import MOST_LANES
+from ipfs_dataset_core.runtime.user_warnings import warn_user
 from ipfs_dataset_core.runtime.whole_numbers import MOST, MOST_EPOCH, MOST_SEED, whole_number
 
 if TYPE_CHECKING:
@@ -150,11 +150,7 @@ def warn_of_other_order(mine: Mapping[str, int], given: Mapping[str, int]) -> No
     """
     other = [f"{k}={given[k]} (here {mine[k]})" for k in mine if given[k] != mine[k]]
     if other:
-        warnings.warn(
-            f"The order goes on as in the state, with {', '.join(other)}",
-            IPFSDatasetWarning,
-            stacklevel=5,
-        )
+        warn_user(f"The order goes on as in the state, with {', '.join(other)}", IPFSDatasetWarning)
 
 
 # What every state has.

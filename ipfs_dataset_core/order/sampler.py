@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DistributedSampler
@@ -30,6 +29,7 @@ from ipfs_dataset_core.order.reader_rank import Job, job_of_process
 from ipfs_dataset_core.order.sharding import known_distribution
 from ipfs_dataset_core.order.shuffled_blocks import default_window, fits
 from ipfs_dataset_core.runtime.short_traceback import short_traceback
+from ipfs_dataset_core.runtime.user_warnings import warn_user
 from ipfs_dataset_core.runtime.whole_numbers import known_epoch, known_seed, whole_number
 
 if TYPE_CHECKING:
@@ -318,10 +318,9 @@ class BlockShuffleSampler(DistributedSampler[int]):
     def _warn_of_repetition(self) -> None:
         if self._read and not self._warned:
             self._warned = True
-            warnings.warn(
+            warn_user(
                 f"Epoch {self.epoch} is read again in the same order: call set_epoch before each epoch",
                 IPFSDatasetWarning,
-                stacklevel=4,
             )
         self._read = True
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import io
 import os
 import sys
-import warnings
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from ipfs_dataset_core.interfaces.dataset_card import MAX_CLASSES, class_numbers
+from ipfs_dataset_core.runtime.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,12 +113,11 @@ def warn_of_transform(sample: Any, dataset: Any, index: int) -> None:
         return
     path = file_of(dataset, index)
     if path is not None and path.lower().endswith(_LOSSY):
-        warnings.warn(
+        warn_user(
             f"The images of {type(dataset).__name__} are published as the arrays that its transform or "
             "loader returns, many times as large as their files. Export the dataset without the transform to "
             "publish its files as they are, and give the transform to the imported dataset",
             UserWarning,
-            stacklevel=2,
         )
 
 
@@ -142,11 +141,10 @@ def _classes_of(dataset: Any, depth: int) -> dict[str, int]:
         listed = getattr(dataset, name, None)
         if isinstance(listed, (Mapping, list, tuple)) and listed:
             if len(listed) > MAX_CLASSES:
-                warnings.warn(
+                warn_user(
                     f"The names of the {len(listed):,} classes of {type(dataset).__name__} are not "
                     f"published: at most {MAX_CLASSES:,} are",
                     UserWarning,
-                    stacklevel=2,
                 )
                 continue
             try:

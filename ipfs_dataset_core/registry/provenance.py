@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import attrs
 
 from ipfs_dataset_core.errors import PluginWarning
+from ipfs_dataset_core.runtime.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,7 +97,7 @@ def warn_once(message: str, cause: str) -> None:
     """
     if cause in _shown:
         return
-    warnings.warn(message, PluginWarning, stacklevel=2)
+    warn_user(message, PluginWarning)
     # Not before: where it was raised as an error, the next read raises it again.
     _shown.add(cause)
 

@@ -11,7 +11,6 @@ import logging
 import queue
 import threading
 import time
-import warnings
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from ipfs_dataset_core.ipld import verify_record
 from ipfs_dataset_core.runtime.deadlines import time_left, until
 from ipfs_dataset_core.runtime.pool import DaemonPool
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
+from ipfs_dataset_core.runtime.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,11 +107,10 @@ def _accepted(answer: bytes | Exception, name: CID, source: Source) -> NameRecor
         raise answer
     record = verify_record(answer, name)
     if not record.proven:
-        warnings.warn(
+        warn_user(
             f"The name {name.encode('base36')} is believed and not proven: cryptography, which verifies the "
             "signatures of names, is not installed. pip install 'ipfs-dataset[ipns]'",
             VerificationWarning,
-            stacklevel=2,
         )
         return record
     with _lock.get():

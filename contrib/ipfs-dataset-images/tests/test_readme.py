@@ -24,4 +24,4 @@ def test_examples_run_as_written(tmp_path, capsys):
     }
     run_python(README, replacements)
     said = capsys.readouterr().out.splitlines()
-    assert said == ["3 cat/1.png (20, 30) 0", "(8, 8)", "cat/1.png b'\\x89PNG' 1"]
+    assert said == ["3 cat/1.png (20, 30) 0", "(8, 8)", "(8, 8)", "cat/1.png b'\\x89PNG' 1"]
