@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch.utils.data import ConcatDataset, Subset
 
+from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.runtime.short_traceback import short_traceback
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 @runtime_checkable
@@ -22,6 +23,9 @@ class EachRead(Protocol):
 
     def read_each_or_skip(self, indices: Sequence[int]) -> list[list[Any]]:
         """Returns the sample of each index in a list of its own, which is empty where it is skipped."""
+
+    def read_instead(self, index: int) -> Any:
+        """Returns the sample that stands in for one that is skipped."""
 
 
 class JoinedDatasets(ConcatDataset[Any]):
@@ -38,7 +42,10 @@ class JoinedDatasets(ConcatDataset[Any]):
             IPFSDatasetError: An object could not be found, fetched, verified or read.
         """
         with short_traceback:
-            return [sample for found in read_each(self, indices) for sample in found]
+            batch = [sample for found in read_each(self, indices) for sample in found]
+            if batch or not len(indices):
+                return batch
+            return _read_instead(self, indices[-1])
 
     def __repr__(self) -> str:
         """Returns how many samples of which datasets there are."""
@@ -75,6 +82,33 @@ def read_each(dataset: Any, numbers: Sequence[int]) -> list[list[Any]]:
     if len(samples) == len(numbers):
         return [[sample] for sample in samples]
     return [dataset.__getitems__([number]) for number in numbers]  # some are skipped
+
+
+def read_each_or_alone(dataset: Any, numbers: Sequence[int]) -> Iterable[list[Any]]:
+    """Returns what `read_each` does; where code of the user fails on a sample, the others are read alone.
+
+    Args:
+        dataset: As for `read_each`.
+        numbers: As for `read_each`.
+    """
+    try:
+        return read_each(dataset, numbers)
+    except (IPFSDatasetError, MemoryError):
+        raise
+    except Exception:  # noqa: BLE001 - raised again at the place of its sample
+        return (read_each(dataset, [number])[0] for number in numbers)
+
+
+def _read_instead(dataset: Any, number: int) -> list[Any]:
+    """Returns a list of the sample that stands in for one that is skipped, empty if none does."""
+    if isinstance(dataset, Subset):
+        return _read_instead(dataset.dataset, dataset.indices[number])
+    if isinstance(dataset, ConcatDataset):
+        number %= len(dataset)
+        part = bisect_right(dataset.cumulative_sizes, number)
+        first = dataset.cumulative_sizes[part - 1] if part else 0
+        return _read_instead(dataset.datasets[part], number - first)
+    return [dataset.read_instead(number)] if isinstance(dataset, EachRead) else []
 
 
 def _read_joined(dataset: ConcatDataset[Any], numbers: Sequence[int]) -> list[list[Any]]:

@@ -160,7 +160,9 @@ class SampleAccess:
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
             self._check_several(f"range({start}, {stop}{f', {step}' if step != 1 else ''})")
-            return self.__getitems__(range(start, stop, step))
+            numbers = range(start, stop, step)
+            whole = type(self).__getitems__ is SampleAccess.__getitems__
+            return self._batch(numbers) if whole else self.__getitems__(numbers)
         if isinstance(index, list):
             self._check_several(f"{index!r:.60}")
             for number in index:
@@ -187,7 +189,8 @@ class SampleAccess:
         in any case.
 
         In a distributed job, the next sample of the data that can be read stands in for one that `handler`
-        skips, so that the ranks have equal batches; otherwise the batch is shorter.
+        skips, so that the ranks have equal batches; otherwise the batch is shorter. It is never empty: if all
+        its samples are skipped, the next sample of the data that can be read is the only one.
 
         Args:
             indices: Integers; negative ones count from the end.
@@ -197,9 +200,20 @@ class SampleAccess:
             IPFSDatasetError: An object could not be found, fetched, verified or read.
         """
         explain_collate()
+        return self._batch(indices, filled=True)
+
+    def _batch(self, indices: Sequence[int], *, filled: bool = False) -> list[Any]:
+        """Returns samples, fetched together.
+
+        Args:
+            indices: As for `__getitems__`.
+            filled: Whether another sample stands in where all are skipped.
+        """
         with short_traceback:
             found = self._read_batch(indices, replaces=job_of_process().world > 1)
-        batch = [sample for sample in found if sample is not Skipped.SAMPLE]
+            batch = [sample for sample in found if sample is not Skipped.SAMPLE]
+            if filled and found and not batch:
+                batch = [self.read_instead(indices[-1])]
         if get_worker_info() is None:
             return batch
         return sent_batch(batch, self._connections.options.worker_memory)
@@ -223,6 +237,22 @@ class SampleAccess:
         with short_traceback:
             found = self._read_batch(indices, replaces=replaces or job_of_process().world > 1)
         return [[] if sample is Skipped.SAMPLE else [sample] for sample in found]
+
+    def read_instead(self, index: int) -> Any:
+        """Returns the next sample of the data that can be read in the place of one that was skipped.
+
+        Args:
+            index: The one that was skipped, and counted.
+
+        Raises:
+            IPFSDatasetError: None of the next can be read either.
+        """
+        mark = self._policy.mark()
+        self._policy.succeeded()
+        with short_traceback:
+            [sample] = self._read_batch([index], replaces=True)
+        self._policy.reset(mark)
+        return sample
 
     def _read_each_as_overridden(self, indices: Sequence[int]) -> list[list[Any]]:
         """Returns what `read_each_or_skip` does, where a subclass has a ``__getitems__`` of its own."""

@@ -319,20 +319,18 @@ class MixedDataset(ResumableStream):
         self._check_not_empty(counts)
         places = _Places(self, schedule, counts, start, job)
         names = list(self._sources)
+        numbers = _places_of_reader(reader, self._batch or 1, start, taken)
         # Each is the number of a source and a sample, of numbered sources the number of the sample.
         group: list[tuple[int, Any]] = []
-        for place in _places_of_reader(reader, self._batch or 1, start, taken):
-            if not places.has(place, readers):
-                break
-            lane, number, before = schedule.find(place)
-            found = readers[number]
-            if isinstance(found, NumberedReader):
-                group.append((number, found.at(place, lane, before)))
-            else:
-                group.append((number, found.at(place)))
-            if len(group) == (self._batch or _TOGETHER):
-                yield from self._fetched(group, readers, names)
-                group = []
+        try:
+            for found in _found(numbers, places, schedule, readers):
+                group.append(found)
+                if len(group) == (self._batch or _TOGETHER):
+                    wanted, group = group, []
+                    yield from self._fetched(wanted, readers, names)
+        except Exception:  # of a stream or its transform: what came before is read
+            yield from self._fetched(group, readers, names)
+            raise
         yield from self._fetched(group, readers, names)
 
     def _fetched(
@@ -346,7 +344,7 @@ class MixedDataset(ResumableStream):
         for source, reader in enumerate(readers):
             wanted = [found for number, found in group if number == source]
             if isinstance(reader, NumberedReader):
-                fetched[source] = iter(reader.source.read(wanted) if wanted else ())
+                fetched[source] = reader.source.read(wanted) if wanted else iter(())
             else:
                 fetched[source] = iter(wanted)
         for number, _ in group:
@@ -447,6 +445,31 @@ class _Places:
         if total is not None and self._start >= total + MOST_IN_A_BATCH:
             raise behind_the_end(self._start, total)
         return None if total is None else mixture._stop_for(total, self._start, self._job)  # noqa: SLF001
+
+
+def _found(
+    numbers: Iterator[int],
+    places: _Places,
+    schedule: MixtureSchedule,
+    readers: list[NumberedReader | StreamReader],
+) -> Iterator[tuple[int, Any]]:
+    """Yields the number of the source at each place, and its sample, of numbered sources the sample's number.
+
+    Args:
+        numbers: The places.
+        places: Up to where they go.
+        schedule: The sources of all places.
+        readers: Of the sources.
+    """
+    for place in numbers:
+        if not places.has(place, readers):
+            return
+        lane, number, before = schedule.find(place)
+        found = readers[number]
+        if isinstance(found, NumberedReader):
+            yield number, found.at(place, lane, before)
+        else:
+            yield number, found.at(place)
 
 
 def _places_of_reader(reader: ReaderRank, batch: int, start: int, taken: int) -> Iterator[int]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import IterableDataset
 
-from ipfs_dataset_core.datasets.composed import read_each
+from ipfs_dataset_core.datasets.composed import read_each, read_each_or_alone
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
 from ipfs_dataset_core.datasets.map_style import SampleAccess
 from ipfs_dataset_core.datasets.resumable import ResumableStream
 from ipfs_dataset_core.datasets.shuffle import close_if_possible, datasets_below
 from ipfs_dataset_core.datasets.shuffle_source import source_of as samples_by_number
-from ipfs_dataset_core.errors import StateError
+from ipfs_dataset_core.errors import IPFSDatasetError, StateError
 from ipfs_dataset_core.order.dataset_blocks import blocks_of, content_of
 from ipfs_dataset_core.order.global_order import LaneReader
 from ipfs_dataset_core.order.order_state import number_in, warn_of_other_order
@@ -28,7 +29,7 @@ from ipfs_dataset_core.order.shuffled_blocks import (
 from ipfs_dataset_core.runtime.whole_numbers import MOST_SEED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ipfs_dataset_core.datasets.shuffle_source import SamplesByNumber
     from ipfs_dataset_core.order.dataset_blocks import DatasetBlocks
@@ -127,8 +128,8 @@ class NumberedSource:
         hinted = fits(self.blocks.block_memory(), window, size, lanes_read)
         return numbers_of(steps, lanes_read, hinted=hinted)
 
-    def read(self, numbers: Sequence[int]) -> list[Any]:
-        """Returns samples, fetched together; one that is skipped is replaced by the next that can be read."""
+    def read(self, numbers: Sequence[int]) -> Iterator[Any]:
+        """Yields samples, fetched together; one that is skipped is replaced by the next that can be read."""
         if self.blocks is not None and self.blocks.are_composed:
             hints = [
                 part for number in numbers if isinstance(number, Upcoming) for part in number.soon
@@ -136,14 +137,19 @@ class NumberedSource:
             if hints:
                 self.blocks.prefetch(number for part in hints for number in part)
             numbers = list(map(int, numbers))
-        if isinstance(self.dataset, SampleAccess):
-            found = self.dataset.read_each_or_skip(numbers, replaces=True)
-        else:
-            found = read_each(self.dataset, numbers)
-        return [
-            samples[0] if samples else self._read_or_next(int(number))
-            for number, samples in zip(numbers, found, strict=True)
-        ]
+        for number, samples in zip(numbers, self._read_each(numbers), strict=True):
+            yield samples[0] if samples else self._read_or_next(int(number))
+
+    def _read_each(self, numbers: Sequence[int]) -> Iterable[list[Any]]:
+        if not isinstance(self.dataset, SampleAccess):
+            return read_each_or_alone(self.dataset, numbers)
+        read = partial(self.dataset.read_each_or_skip, replaces=True)
+        try:
+            return read(numbers)
+        except (IPFSDatasetError, MemoryError):
+            raise
+        except Exception:  # noqa: BLE001 - code of the user: raised again at the place of its sample
+            return (read([number])[0] for number in numbers)
 
     def _read_or_next(self, number: int) -> Any:
         count = self.count()

@@ -36,6 +36,9 @@ READERS = "readers"
 _NUMBERS_OF_READERS = 3
 
 
+_END = object()
+
+
 class OrderedDataset(Protocol):
     """A dataset with an order of its own, which is a part of the state of what reads it."""
 
@@ -58,6 +61,7 @@ class Reading:
         in_parts: Returns whether each reader reads a part of the data, so that they are at no common place.
         read: Yields its samples, without as many as it is given.
         left_out: Returns how many samples were skipped that have nothing in their place.
+        read_on: As `read`, after code of the user, such as a transform, raised an error: by default `read`.
     """
 
     epoch: int
@@ -67,6 +71,7 @@ class Reading:
     in_parts: Callable[[], bool]
     read: Callable[[int], Iterator[Any]]
     left_out: Callable[[], int] = lambda: 0
+    read_on: Callable[[int], Iterator[Any]] | None = None
 
 
 class Record:
@@ -82,7 +87,7 @@ class Record:
         self.reading = reading
         self.began = self.taken = taken
         self.times_set = times_set
-        self.done = False
+        self.done = self.failed = False
 
     def check_began(self) -> None:
         """Checks, where nothing was left to read, that what was read before exists.
@@ -145,7 +150,7 @@ class StreamIterator:
         try:
             sample = next(self._samples)
         except StopIteration:
-            if record is not None:
+            if record is not None and not record.failed:
                 with short_traceback:
                     record.check_began()
                 self._stream.finish(record)
@@ -153,15 +158,35 @@ class StreamIterator:
         except BaseException as error:
             # The rest of an object that failed is lost: what follows must not be taken for the next samples.
             # A transform of the user that fails loses one sample.
-            if not isinstance(error, Exception) or isinstance(
-                error, (IPFSDatasetError, MemoryError)
-            ):
+            if record is not None and _loses_one(error):
+                self._samples = self._read_on(record, self._samples)
+            else:
                 self._samples = iter(())
+                if record is not None:
+                    record.failed = True
             with short_traceback:  # only here: to enter it for each sample takes time
                 raise
         if record is not None:
             record.taken += 1
         return sample
+
+    def _read_on(self, record: Record, samples: Iterator[Any]) -> Iterator[Any]:
+        """Yields the sample after one that code of the user failed on; from then on others are read directly.
+
+        Until then, the state is that in front of the sample that is lost.
+
+        Args:
+            record: How far the iteration has come.
+            samples: What raised the error; a generator is at its end then.
+        """
+        record.taken += 1
+        self._samples = samples
+        sample = next(samples, _END)
+        if sample is _END:
+            self._samples = (record.reading.read_on or record.reading.read)(record.taken)
+            sample = next(self._samples, _END)
+        if sample is not _END:
+            yield sample
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state after the samples that were yielded."""
@@ -476,6 +501,11 @@ def no_length(reason: str) -> TypeError:
             IPFSDatasetWarning,
         )
     return TypeError(reason)
+
+
+def _loses_one(error: BaseException) -> bool:
+    """Returns whether an error is one of the user's code, which loses a sample and not all that follow."""
+    return isinstance(error, Exception) and not isinstance(error, (IPFSDatasetError, MemoryError))
 
 
 def _failed(error: Exception) -> Iterator[Any]:

@@ -306,13 +306,16 @@ class ShuffleDataset(ResumableStream):
         if source is None:
             before = self._read_before(start, reader)
             self._set_below(epoch)
+            key = ("buffer", self._seed, epoch, reader.index, reader.count)
+            share = _Share(self._dataset, self._buffer_size, *key)
             return Reading(
                 epoch=epoch,
                 start=start,
                 reader=reader,
                 batch=self._batch or 1,
                 in_parts=lambda: reader.count > 1,
-                read=lambda taken: chain.from_iterable(self._share(reader, epoch, before, taken)),
+                read=lambda taken: chain.from_iterable(_read_share(share, reader, before, taken)),
+                read_on=lambda _: share.read_on(),
             )
         return Reading(
             epoch=epoch,
@@ -366,26 +369,6 @@ class ShuffleDataset(ResumableStream):
         turns, rest = divmod(start // (batch * reader.world), reader.workers)
         return (turns + (reader.worker < rest)) * batch
 
-    def _share(
-        self, reader: ReaderRank, epoch: int, before: int, taken: int
-    ) -> Iterator[Iterator[Any]]:
-        """Yields one iterator: over the shuffled samples of a reader's share of a stream without numbers.
-
-        Raises:
-            StateError: It has fewer samples than were read before, so that others read more.
-        """
-        below: Any = self._dataset
-        generator = keyed_random("buffer", self._seed, epoch, reader.index, reader.count)
-        samples = shuffled(below, self._buffer_size, generator)
-        passed = sum(1 for _ in islice(samples, before))
-        if passed < before:
-            raise StateError(
-                f"by this state reader {reader.index} of {reader.count} read {before} samples, and it has "
-                f"{passed}: the others had read more by then, and nothing tells which. Take states before "
-                "the first of the readers has come to its end"
-            )
-        yield islice(samples, taken, None)
-
     def _replaces(self, job: Job) -> bool:
         """Returns whether another sample stands in for one that is skipped: ranks have to be equal then."""
         distribution = self._given_distribution or job.distribution
@@ -430,19 +413,81 @@ class ShuffleDataset(ResumableStream):
         return map(itemgetter(1), found)
 
 
-def shuffled(samples: Iterable[T], size: int, generator: random.Random) -> Iterator[T]:
-    """Yields `samples` in random order through a buffer of `size`."""
-    samples = iter(samples)
-    buffer = list(islice(samples, size))
+class _Share:
+    """A reader's share of a stream without numbers, shuffled by a buffer.
+
+    Args:
+        dataset: The stream.
+        size: How many samples the buffer holds.
+        key: What the order depends on.
+    """
+
+    def __init__(self, dataset: Any, size: int, *key: object) -> None:
+        self._dataset = dataset
+        self._size = size
+        self._key = key
+
+    def read(self) -> Iterator[Any]:
+        """Yields the samples from the first on."""
+        self._samples: Iterator[Any] = iter(self._dataset)
+        self._random = keyed_random(*self._key)
+        self._buffer: list[Any] = []
+        return self.read_on()
+
+    def read_on(self) -> Iterator[Any]:
+        """Yields those that are left after an error of the stream."""
+        return shuffled(self._samples, self._size, self._random, self._buffer)
+
+
+def _read_share(
+    share: _Share, reader: ReaderRank, before: int, taken: int
+) -> Iterator[Iterator[Any]]:
+    """Yields one iterator: over the samples of a reader's share of a stream without numbers.
+
+    Args:
+        share: The share.
+        reader: The reader.
+        before: How many of its samples were read before the iteration.
+        taken: How many of the others to leave out.
+
+    Raises:
+        StateError: It has fewer samples than were read before, so that others read more.
+    """
+    samples = share.read()
+    passed = sum(1 for _ in islice(samples, before))
+    if passed < before:
+        raise StateError(
+            f"by this state reader {reader.index} of {reader.count} read {before} samples, and it has "
+            f"{passed}: the others had read more by then, and nothing tells which. Take states before "
+            "the first of the readers has come to its end"
+        )
+    yield islice(samples, taken, None)
+
+
+def shuffled(
+    samples: Iterable[T], size: int, generator: random.Random, buffer: list[T] | None = None
+) -> Iterator[T]:
+    """Yields `samples` in random order through a buffer of `size`.
+
+    Args:
+        samples: What is shuffled.
+        size: How many samples the buffer holds.
+        generator: Draws the random numbers.
+        buffer: What the buffer holds already. After an error of `samples` it has what was not yielded yet,
+            and can be given once more.
+    """
+    samples, buffer = iter(samples), [] if buffer is None else buffer
+    buffer += islice(samples, size - len(buffer))
     pick = generator.random
     for sample in samples:
         position = int(pick() * size)
-        yield buffer[position]
-        buffer[position] = sample
-    for left in range(len(buffer), 0, -1):
-        position = int(pick() * left)
-        yield buffer[position]
-        buffer[position] = buffer[left - 1]
+        leaving, buffer[position] = buffer[position], sample
+        yield leaving
+    while buffer:
+        position = int(pick() * len(buffer))
+        leaving, buffer[position] = buffer[position], buffer[-1]
+        buffer.pop()
+        yield leaving
 
 
 def datasets_below(dataset: Any) -> Iterator[Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from ipfs_dataset_core import FormatError, MemberIndex, Reader
+from ipfs_dataset_core.datasets.composed import JoinedDatasets
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
 from ipfs_dataset_core.datasets.map_style import IPFSDataset
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject, RemoteFileType
@@ -121,6 +124,7 @@ def test_the_handler_hears_of_each_damaged_sample_once(store):
     assert len(seen) == len(BAD)
 
 
+MORE: Any = [("60", 60)]
 TEN_IN_A_ROW = range(20, 30)
 ROW = b"".join((b"!" if n in TEN_IN_A_ROW else str(n).encode()).ljust(RECORD) for n in range(60))
 
@@ -165,6 +169,30 @@ def test_a_rank_by_itself_has_shorter_batches(store):
         IPFSObject(store.file(ROW), Records()), store.address, handler="skip", max_failures=11
     )
     assert dataset.__getitems__([18, 19, 20, 31]) == [("18", 18), ("19", 19), ("31", 31)]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_loader_never_gets_an_empty_batch(store, batch):
+    """It could not be collated."""
+    dataset = IPFSDataset(
+        IPFSObject(store.file(ROW), Records()), store.address, handler="skip", max_failures=11
+    )
+    for wanted in (dataset, Subset(dataset, range(60)), JoinedDatasets([dataset, MORE])):
+        found = [number for _, numbers in DataLoader(wanted, batch) for number in numbers.tolist()]
+        assert set(found) >= set(range(60)) - set(TEN_IN_A_ROW)
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_where_a_whole_batch_is_skipped_the_next_sample_stands_in(store, joined):
+    data = IPFSDataset(
+        IPFSObject(store.file(ROW), Records()), store.address, handler="skip", max_failures=11
+    )
+    dataset = JoinedDatasets([data, Subset(MORE, [0])]) if joined else data
+    first, last = TEN_IN_A_ROW[0], TEN_IN_A_ROW[-1]
+    assert dataset.__getitems__([first, last]) == [(f"{last + 1}", last + 1)]
+    assert data.skipped == 2
+    assert dataset.__getitems__([]) == []
+    assert data[first : first + 1] == []
 
 
 MEMBERS = {f"{n:03}.bin": noise(300 + 37 * n, n) for n in range(60)}
