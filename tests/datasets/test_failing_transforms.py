@@ -114,7 +114,8 @@ def test_all_other_samples_are_read(made, kind):
 @pytest.mark.parametrize("kind", BY_PLACE)
 def test_the_state_is_in_front_of_a_lost_sample_until_the_next_is_read(made, kind):
     dataset = KINDS[kind](made)
-    samples, head = iter(dataset), []
+    samples = iter(dataset)
+    head: list[bytes] = []
     with pytest.raises(RefusedError):
         head.extend(map(data_of, samples))  # those before the error are in the list
     again = KINDS[kind](made)
