@@ -43,7 +43,7 @@ API = _Plugin(
 GATEWAY = _Plugin(
     TransportPlugin(
         name="gateway",
-        summary="an HTTP gateway, not trusted: its URL in the object's, gateways= or IPFS_GATEWAY",
+        summary="an HTTP gateway, untrusted: in the object's URL, gateways= or IPFS_GATEWAY",
         schemes=("gateway+http", "gateway+https"),
         factory="ipfs_dataset_plugins.gateway.transport:GatewayTransport",
     )
@@ -59,7 +59,7 @@ STORE = _Plugin(
 ROUTING = _Plugin(
     TransportPlugin(
         name="routing",
-        summary="a delegated router: reads from whoever it says has the data, verified",
+        summary="a delegated router: reads from the providers that it names, verified",
         schemes=("routing+http", "routing+https"),
         factory="ipfs_dataset_plugins.routing.transport:RoutingTransport",
     )
@@ -87,7 +87,7 @@ PLAIN = _Plugin(
 FOLDER = _Plugin(
     ReaderPlugin(
         name="folder",
-        summary="a directory: what metadata.txt lists, else every file",
+        summary="a directory: the files in metadata.txt, else all files",
         factory="ipfs_dataset_plugins.folder:Folder",
         reads="directory",
     )
@@ -95,7 +95,7 @@ FOLDER = _Plugin(
 TAR = _Plugin(
     ReaderPlugin(
         name="tar",
-        summary="a TAR archive, also gzip, bzip2, xz, LZMA or Zstandard compressed: its files",
+        summary="a TAR archive, plain or compressed (gzip, bzip2, xz, LZMA, Zstandard): its files",
         factory="ipfs_dataset_plugins.tar.reader:TarReader",
         suffixes=(
             ".tar",
