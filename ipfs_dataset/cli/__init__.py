@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import importlib
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -178,6 +179,14 @@ def _run(arguments: Sequence[str] | None) -> int:
         complain(_message(error))
         _drop_output()
         return failed
+    except SystemExit:  # argparse has printed the help or an error
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            print(f"ipfs-dataset: {_message(error)}", file=sys.stderr)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return failed
+        raise
     except KeyboardInterrupt:
         return _INTERRUPTED
     return status
@@ -188,6 +197,9 @@ def _message(error: Exception) -> str:
     name = getattr(error, "filename", None)
     if isinstance(error, OSError) and isinstance(name, (str, bytes)) and error.strerror:
         return f"{os.fsdecode(name)!r}: {error.strerror}"
+    if type(error) is OSError and error.strerror:
+        # Files have names, so this is standard output.
+        return f"cannot write the output: {error.strerror}"
     return str(error)
 
 

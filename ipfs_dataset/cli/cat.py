@@ -44,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ipfs_dataset.operations.download import download_file  # noqa: PLC0415
     from ipfs_dataset_core.errors import AddressError  # noqa: PLC0415
 
+    if arguments.output == "-":
+        arguments.output = None
     if arguments.all and (arguments.item or arguments.output):
         complain("--all cannot be combined with an item or --output: use `ipfs-dataset get`")
         return 2

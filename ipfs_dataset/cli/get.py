@@ -57,6 +57,11 @@ def run(arguments: argparse.Namespace) -> int:
     from ipfs_dataset.operations.contents import open_contents  # noqa: PLC0415 - imports PyTorch
     from ipfs_dataset_core.runtime.human import human_size  # noqa: PLC0415
 
+    if arguments.output == "-":
+        complain(
+            "`get` writes files: use `ipfs-dataset cat` for standard output, or -o ./- for a file called -"
+        )
+        return 2
     options = source_options(arguments)
     with open_contents(arguments.url, arguments.address, raw=arguments.raw, **options) as contents:
         found, where = _get(contents, arguments)

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
@@ -17,6 +18,9 @@ import attrs
 from ipfs_dataset_core.errors import AddressError, FormatError, IPFSDatasetError, LimitError
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.runtime.human import human_size
+
+if sys.platform != "win32":
+    import fcntl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +35,8 @@ _OBJECT = "object.json"
 _WRITTEN = "written.jsonl"
 # The file that is being written, in the scratch folder.
 PART = "part"
+# Locked by the process that fills the folder.
+_LOCK = "lock"
 # Beside a single file while it is being written.
 _PART = ".ipfs-part"
 _PIECE_BYTES = 1 << 20
@@ -113,13 +119,17 @@ def download(
         progress: Called with the number of files and bytes that were done since it was last called.
 
     Raises:
-        AddressError: The folder holds part of another object, or a file that differs.
+        AddressError: The folder holds part of another object or a file that differs, or another process is
+            filling it.
         IPFSDatasetError: The object cannot be read.
         OSError: A file cannot be written; it has the path.
     """
     found = Downloaded()
     with _recorded(contents, folder) as record:
         found.refused += record.refused
+        found.kept += record.files
+        if progress is not None and record.done:
+            progress(record.files + len(record.refused), 0)
         for files in contents.files(record.done):
             paths: list[Path] = []
             refused = len(found.refused)
@@ -158,7 +168,7 @@ def download_file(
         progress: Called with the number of bytes that were written since it was last called.
 
     Raises:
-        AddressError: The path is a folder, or a file that differs.
+        AddressError: The path is a folder or a file that differs, or another process is writing it.
         IPFSDatasetError: It cannot be read.
         OSError: It cannot be written.
     """
@@ -236,23 +246,74 @@ def _write(
                 f"{str(path)!r} is there already, with other content: name another place, or give "
                 "--overwrite"
             )
-    start = _usable_part(part, data)
-    _check_space(path, data, part, start)
     try:
-        with part.open("r+b" if start else "wb") as out:
-            out.truncate(start)
-            out.seek(start)
-            for size in copy(data, out, start):
-                found.bytes += size
-                if progress is not None:
-                    progress(size)
-        part.replace(path)
+        with _locked(part, path):
+            _write_part(path, data, found, part, progress)
     except OSError as error:
         if isinstance(error, IPFSDatasetError) or error.errno is None:
             raise
         # A full disk has no name in it.
         raise OSError(error.errno, error.strerror, str(path)) from error
     found.written += 1
+
+
+def _write_part(
+    path: Path,
+    data: bytes | ObjectFile,
+    found: Downloaded,
+    part: Path,
+    progress: Callable[[int], Any] | None,
+) -> None:
+    start = _usable_part(part, data)
+    _check_space(path, data, part, start)
+    with part.open("r+b") as out:
+        out.truncate(start)
+        out.seek(start)
+        for size in copy(data, out, start):
+            found.bytes += size
+            if progress is not None:
+                progress(size)
+    part.replace(path)
+
+
+@contextlib.contextmanager
+def _locked(path: Path, what: Path) -> Iterator[None]:
+    """Holds the lock of a file, which is created where it is missing; the end of the process releases it.
+
+    Two processes that write to the same file would mix what they write. Windows, and some network file
+    systems, have no such lock.
+
+    Args:
+        path: The file that is locked.
+        what: What errors name.
+
+    Raises:
+        AddressError: Another process holds the lock.
+    """
+    is_locked = False
+    while not is_locked:
+        with contextlib.ExitStack() as opened:
+            file = opened.enter_context(path.open("ab"))
+            if sys.platform != "win32":
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise AddressError(
+                        f"{str(what)!r} is being written by another process: wait for it, or name another "
+                        "place"
+                    ) from None
+                except OSError:  # the file system has no locks
+                    pass
+            # The process that held the lock may have renamed or removed the file since it was opened.
+            with contextlib.suppress(FileNotFoundError):
+                is_locked = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            if is_locked:
+                try:
+                    yield
+                finally:
+                    with contextlib.suppress(OSError):
+                        if path.stat().st_size == 0:
+                            path.unlink()
 
 
 def _check_space(path: Path, data: bytes | ObjectFile, part: Path, start: int) -> None:
@@ -306,7 +367,8 @@ class _Record:
 
     Attributes:
         done: How many items are done.
-        refused: Why files of these were left out.
+        files: How many files these have.
+        refused: Why others of their files were left out.
     """
 
     def __init__(self, contents: Contents, folder: Path) -> None:
@@ -316,7 +378,7 @@ class _Record:
         self._key = {"cid": contents.cid, "kind": contents.kind, "format": contents.form}
         self._flushed = 0.0
         self._log: TextIO | None = None
-        self.done = 0
+        self.done = self.files = 0
         self.refused: list[str] = []
         # Bytes of their lines at the start, and more than 0 where any is added.
         self._length = 0
@@ -334,20 +396,26 @@ class _Record:
             )
         with contextlib.suppress(OSError), (self.scratch / _WRITTEN).open("rb") as log:
             for line in log:
-                if (refused := self._refused(line)) is None:
+                if (item := self._item(line)) is None:
                     break
+                files, refused = item
+                self.files += files
                 self.refused += refused
                 self.done += 1
                 self._length += len(line)
 
-    def _refused(self, line: bytes) -> list[str] | None:
-        """Returns why files were left out, of an item in the log; None where its files have changed."""
+    def _item(self, line: bytes) -> tuple[int, list[str]] | None:
+        """Returns how many files an item in the log has, and why others were left out.
+
+        Returns:
+            None where its files have changed.
+        """
         try:
             files, refused = json.loads(line)
             same = line.endswith(b"\n") and all(
                 _state(self._folder / path) == state for path, *state in files
             )
-            return list(map(str, refused)) if same else None
+            return (len(files), list(map(str, refused))) if same else None
         except (OSError, ValueError, TypeError):
             return None
 
@@ -402,15 +470,17 @@ def _recorded(contents: Contents, folder: Path) -> Iterator[_Record]:
     if scratch.is_symlink():
         raise AddressError(f"{str(scratch)!r} is a symlink, and not of a download")
     is_new = not folder.exists()
-    record = _Record(contents, folder)
-    record.begin()
-    try:
-        yield record
-    except BaseException:
-        record.close()
-        if record.is_empty:
-            record.finish()
-            if is_new:
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
-        raise
+    scratch.mkdir(parents=True, exist_ok=True)
+    with _locked(scratch / _LOCK, folder):
+        record = _Record(contents, folder)
+        record.begin()
+        try:
+            yield record
+        except BaseException:
+            record.close()
+            if record.is_empty:
+                record.finish()
+                if is_new:
+                    with contextlib.suppress(OSError):
+                        folder.rmdir()
+            raise

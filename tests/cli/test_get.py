@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -15,7 +16,7 @@ from PIL import Image
 from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset.operations.contents import open_contents
 from ipfs_dataset.operations.download import SCRATCH, download, relative_path
-from ipfs_dataset_core.errors import FormatError
+from ipfs_dataset_core.errors import AddressError, FormatError
 from tests.support.builders import noise, one_file, tar_bytes, tree, zip_bytes
 from tests.support.cli import run
 from tests.support.gateway_server import GatewayServer
@@ -238,8 +239,63 @@ def test_a_folder_that_holds_another_download_is_refused(store, tmp_path):
     assert "holds part of another download" in done.err
     resumed = run("get", one, "--from", store.address, "-o", tmp_path, "--json")
     counts = json.loads(resumed.out)
-    assert counts["written"] + counts["kept"] == 72 - 8
+    assert (counts["written"], counts["kept"]) == (72 - 9, 9)
     assert files_in(tmp_path) == MEMBERS
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks on Windows")
+def test_two_downloads_do_not_write_to_one_place(store, tmp_path):
+    import fcntl
+
+    cid = store.file(zip_bytes(MEMBERS))
+    folder, one = tmp_path / "out", tmp_path / "one"
+    (folder / SCRATCH).mkdir(parents=True)
+    places = [(folder / SCRATCH / "lock", folder), (tmp_path / "one.ipfs-part", one)]
+    for lock, place in places:
+        item = [] if place is folder else ["m001.txt"]
+        arguments = ("get", cid, *item, "--from", store.address, "-o", place)
+        with lock.open("wb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            refused = run(*arguments)
+            assert refused.status == 1
+            assert f"{str(place)!r} is being written by another process" in refused.err
+        assert run(*arguments).status == 0
+    assert files_in(tmp_path) == {
+        "one": MEMBERS["m001.txt"],
+        **{f"out/{name}": data for name, data in MEMBERS.items()},
+    }
+
+
+def test_downloads_at_the_same_time_write_whole_files(store, tmp_path):
+    """Each writes all files, or is refused: what they write is never mixed."""
+    cid = store.file(zip_bytes({f"{n:02}": noise(200_000, seed=n) for n in range(20)}))
+    refused = []
+
+    def one():
+        try:
+            with open_contents(cid, store.address) as contents:
+                download(contents, tmp_path / "out")
+        except AddressError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) < 4
+    assert all("being written by another process" in reason for reason in refused)
+    assert files_in(tmp_path / "out") == {f"{n:02}": noise(200_000, seed=n) for n in range(20)}
+
+
+def test_a_dash_is_standard_output_of_cat_and_no_file_of_get(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cid = store.file(zip_bytes(MEMBERS))
+    shown = run("cat", cid, "a/b/c.txt", "--from", store.address, "-o", "-")
+    assert (shown.status, shown.out) == (0, "deep")
+    refused = run("get", cid, "a/b/c.txt", "--from", store.address, "-o", "-")
+    assert (refused.status, refused.out) == (2, "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def stopped(contents, folder, after):
