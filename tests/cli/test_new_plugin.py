@@ -155,6 +155,19 @@ def test_every_place_of_a_template_is_filled(kind):
     assert [path for path, text in files.items() if "__package__" in path or "${" in text] == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "point"),
+    [
+        ("reader", 'sensor_log = "ipfs_dataset_sensor_log"'),
+        ("transport", 'sensor-log = "ipfs_dataset_sensor_log.transport:SqliteTransport"'),
+        ("exporter", 'sensor_log = "ipfs_dataset_sensor_log.exporter:JsonLinesExporter"'),
+    ],
+)
+def test_its_entry_point_is_called_as_what_users_write(kind, point):
+    project = project_files(PluginName.parse("sensor-log"), kind)["pyproject.toml"]
+    assert f"\n[project.entry-points.ipfs_dataset]\n{point}\n" in project
+
+
 def test_the_command_offers_every_kind():
     assert new_plugin.KINDS == KINDS
 

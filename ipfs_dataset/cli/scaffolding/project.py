@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
 KINDS = ("reader", "transport", "exporter")
 _ENDING = ".tmpl"
-# What the entry point of each kind names: a module with a hook, or a class that declares itself.
+_NOUNS = {"reader": "format", "transport": "transport", "exporter": "published form"}
+# An entry point names a module with a hook, or a class that declares itself. It is called as what users
+# write: the name of a format or form, the scheme of an address.
 _ENTRY_POINTS = {
-    "reader": "{}",
-    "transport": "{}.transport:SqliteTransport",
-    "exporter": "{}.exporter:JsonLinesExporter",
+    "reader": '{name.name} = "{name.package}"',
+    "transport": '{name.words} = "{name.package}.transport:SqliteTransport"',
+    "exporter": '{name.name} = "{name.package}.exporter:JsonLinesExporter"',
 }
 
 
@@ -55,12 +57,12 @@ def project_files(name: PluginName, kind: str) -> dict[str, str]:
 
 def _values(name: PluginName, kind: str) -> dict[str, str]:
     return {
-        "kind": kind,
+        "noun": _NOUNS[kind],
         "name": name.name,
         "scheme": name.words,
         "suffix": name.suffix,
         "package": name.package,
-        "entry_point": _ENTRY_POINTS[kind].format(name.package),
+        "entry_point": _ENTRY_POINTS[kind].format(name=name),
         "distribution": name.distribution,
         "requirement": requirement(importlib.metadata.version("ipfs-dataset")),
     }
