@@ -491,6 +491,11 @@ def _places_of_reader(reader: ReaderRank, batch: int, start: int, taken: int) ->
 
 
 def _pairs(sources: Mapping[str, tuple[Any, float]]) -> Mapping[str, tuple[Any, float]]:
+    if not isinstance(sources, Mapping):
+        raise TypeError(
+            f"sources maps names to pairs of a dataset and its weight, and is not {sources!r:.100}: write "
+            "MixedDataset({'name': (dataset, 1.0)})"
+        )
     for name, pair in sources.items():
         if not isinstance(name, str):
             raise TypeError(f"a source has a text as its name, not {name!r}")

@@ -12,6 +12,7 @@ from torch.utils.data import IterableDataset
 from ipfs_dataset_core.datasets.composed import read_each, read_each_or_alone
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
 from ipfs_dataset_core.datasets.map_style import SampleAccess
+from ipfs_dataset_core.datasets.map_style_check import check_map_style
 from ipfs_dataset_core.datasets.resumable import ResumableStream
 from ipfs_dataset_core.datasets.shuffle import close_if_possible, datasets_below
 from ipfs_dataset_core.datasets.shuffle_source import source_of as samples_by_number
@@ -270,11 +271,11 @@ def source_of(name: str, dataset: Any, *, shuffle: bool) -> Source:
             f"the source {name!r} is a {type(dataset).__name__}, which shares its samples out itself: a "
             "mixture takes map-style datasets, and streams of this library"
         )
-    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
-        raise TypeError(
-            f"the source {name!r} is a {type(dataset).__name__}: a mixture takes map-style datasets, with "
-            "len() and [], and streams of this library"
-        )
+    check_map_style(
+        dataset,
+        f"the source {name!r} is a {type(dataset).__name__}: a mixture takes map-style datasets, with len() "
+        "and [], and streams of this library",
+    )
     return NumberedSource(name, dataset, shuffle=shuffle)
 
 

@@ -11,6 +11,7 @@ import attrs
 from torch.utils.data import IterableDataset, Subset
 
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset, check_length_holds
+from ipfs_dataset_core.datasets.map_style_check import check_map_style
 from ipfs_dataset_core.datasets.resumable import (
     BELOW,
     READERS,
@@ -91,6 +92,7 @@ class ShuffleDataset(ResumableStream):
         split: As for `IPFSIterableDataset`; without it, the `split` of a stream below holds.
 
     Raises:
+        TypeError: `dataset` is neither a stream nor a map-style dataset.
         ValueError: `split` is given for a stream of another library, which splits its samples itself.
     """
 
@@ -107,6 +109,12 @@ class ShuffleDataset(ResumableStream):
         distribution: Distribution | None = None,
         split: Split = "auto",
     ) -> None:
+        if not isinstance(dataset, IterableDataset):
+            check_map_style(
+                dataset,
+                "a ShuffleDataset takes a stream, or a map-style dataset with len() and [], not a "
+                f"{type(dataset).__name__}",
+            )
         self._dataset = dataset
         self._buffer_size = whole_number("buffer_size", buffer_size, least=1)
         self._split = known_split(split)

@@ -345,7 +345,7 @@ def blocks_of(dataset: Any) -> DatasetBlocks | None:
 
 
 def _part(dataset: Any) -> _Part:
-    if isinstance(dataset, BlockwiseDataset):
+    if isinstance(dataset, BlockwiseDataset) and not isinstance(dataset, type):
         return _Whole(dataset)
     if isinstance(dataset, Subset):
         return _Chosen(_part(dataset.dataset), dataset.indices)

@@ -310,6 +310,12 @@ def test_one_source_is_a_mixture():
         ({1: (range(3), 1)}, TypeError, "a text as its name, not 1"),
         ({"a": (7, 1)}, TypeError, "the source 'a' is a int: a mixture takes map-style datasets"),
         ({"a": (iter([1]), 1)}, TypeError, "the source 'a' is a list_iterator"),
+        (
+            {"a": ("ipfs://CID", 1)},
+            TypeError,
+            "'a' is a str: .* that reads it, such as IPFSIterable",
+        ),
+        ([range(3)], TypeError, r"write MixedDataset\(\{'name': \(dataset, 1.0\)\}\)"),
     ],
 )
 def test_sources_that_are_wrong_are_named(sources, error, message):

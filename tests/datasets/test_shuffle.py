@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import (
@@ -22,7 +23,7 @@ from torch.utils.data import (
     Subset,
 )
 
-from ipfs_dataset import IPFSDataset, IPFSIterableDataset
+from ipfs_dataset import IPFSDataset, IPFSIterableDataset, IPFSObject
 from ipfs_dataset_core.datasets.shuffle import ShuffleDataset, shuffled
 from ipfs_dataset_core.datasets.shuffle_source import MapStyleByNumber
 from ipfs_dataset_core.order.dataset_blocks import blocks_of
@@ -234,3 +235,27 @@ def test_blocks_have_the_size_that_is_given():
     assert list(source.block_stops(30)) == [30, 60, 90, 100]
     assert list(source.block_stops(50)) == [50, 100]
     assert list(source.block_stops(source.block)) == [100]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "words"),
+    [
+        ("ipfs://CID", "not a str. Give the dataset that reads it"),
+        (b"bytes", "not a bytes. Give the dataset that reads it"),
+        (IPFSObject("ipfs://CID"), "not a IPFSObject. Give the dataset that reads it"),
+        (7, "not a int$"),
+        (iter([1]), "not a list_iterator$"),
+        (IPFSDataset, r"This is a class: give a dataset, IPFSDataset\(…\)"),
+        (DataLoader(range(3)), "loader.dataset"),  # type: ignore[arg-type]
+        ({"train": [1, 2]}, "one of the datasets in it"),
+        ([IPFSIterableDataset([])], "ConcatDataset, ChainDataset or"),
+    ],
+)
+def test_what_is_no_dataset_is_refused_with_what_to_give(dataset, words):
+    with pytest.raises(TypeError, match=f"a ShuffleDataset takes a stream.*{words}"):
+        ShuffleDataset(dataset)
+
+
+def test_lists_ranges_and_numbered_dicts_are_datasets():
+    for dataset in ([], [5, 6], range(2), {0: "a", 1: "b"}, torch.arange(2)):
+        assert len(list(ShuffleDataset(dataset))) == len(dataset)  # type: ignore[arg-type]
