@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DistributedSampler
@@ -22,6 +23,7 @@ from ipfs_dataset_core.order.order_state import OrderState, check_batches
 from ipfs_dataset_core.order.outer_sharding import (
     OuterSharding,
     is_length_of_epoch,
+    is_read_by,
     outer_sharding,
 )
 from ipfs_dataset_core.order.prefetch_hints import Upcoming, numbers_of
@@ -121,13 +123,20 @@ class BlockShuffleSampler(DistributedSampler[int]):
         self._read = self._warned = False
         # Whether the length is that of a whole epoch, though the next iteration has less.
         self._counts_whole = False
+        # The iterator that was made last, while it lives.
+        self._newest: weakref.ref[SamplerIterator] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_newest": None}
 
     def __repr__(self) -> str:
         """Returns what is shuffled, and how."""
         return f"<{type(self).__name__} seed {self.seed}, epoch {self.epoch}, of {self.dataset!r}>"
 
     def __iter__(self) -> Iterator[int]:
-        return SamplerIterator(self)
+        iterator = SamplerIterator(self)
+        self._newest = weakref.ref(iterator)
+        return iterator
 
     def __len__(self) -> int:
         """Returns the number of samples for this rank, of those that are left where a state was loaded.
@@ -160,13 +169,17 @@ class BlockShuffleSampler(DistributedSampler[int]):
         Args:
             batches: How many batches of this iteration were trained on. A loader takes more numbers from its
                 sampler than it has handed on, so only the training loop has the count. (torchdata's
-                StatefulDataLoader counts by itself.)
+                StatefulDataLoader and nodes count by themselves.)
 
         Raises:
             ValueError: `batches` is given, and the sampler has no `batch_size`, or an epoch has fewer.
         """
         if batches and self._batch is None:
             raise ValueError("state_dict(batches=…) counts batches: give the sampler batch_size")
+        newest = None if batches or self._newest is None else self._newest()
+        if newest is not None and newest.has_begun and is_read_by("torchdata.nodes"):
+            # Its nodes save the state of the sampler, and not of the iterator, with all that they took.
+            return newest.state_dict()
         start = self._began if batches else self._position or self._began
         batches = check_batches(batches, start, self._total(), self._global_batch())
         return self.state_at(start + batches * self._global_batch())
@@ -354,6 +367,11 @@ class SamplerIterator:
             number = next(self._numbers)
         self._yielded += 1
         return number
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a number was requested."""
+        return self._numbers is not None
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state behind the numbers that were handed on, where all ranks are as far."""

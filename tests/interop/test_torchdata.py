@@ -77,3 +77,30 @@ def test_it_goes_on_in_the_middle_of_an_epoch_and_reads_nothing_twice(archive, k
     assert before + [batch.tolist() for batch in rest] == whole
     if kind != "mixed":
         assert sorted(chain.from_iterable(whole)) == list(range(SAMPLES))
+
+
+@pytest.mark.parametrize("prefetch", [False, True], ids=["plain", "prefetched"])
+def test_nodes_keep_the_state_of_a_sampler(archive, prefetch):
+    nodes = library("torchdata.nodes")
+    address, url = archive
+
+    def made():
+        dataset = IPFSDataset(url, address)
+        node = nodes.MapStyleWrapper(dataset, BlockShuffleSampler(dataset))
+        node = nodes.Batcher(node, BATCH, drop_last=False)
+        return nodes.Loader(nodes.Prefetcher(node, 3) if prefetch else node)
+
+    whole = [numbers(batch).tolist() for batch in made()]
+    first, seen = made(), []
+    for batch in first:
+        seen.append(numbers(batch).tolist())
+        if len(seen) == 9:
+            state = json.loads(json.dumps(first.state_dict()))
+            break
+    rest = made()
+    rest.load_state_dict(state)
+    assert seen + [numbers(batch).tolist() for batch in rest] == whole
+    assert sorted(chain.from_iterable(whole)) == list(range(SAMPLES))
+    following = [numbers(batch).tolist() for batch in rest]
+    assert sorted(chain.from_iterable(following)) == list(range(SAMPLES))
+    assert following != whole
