@@ -17,7 +17,7 @@ from ipfs_dataset_core.interfaces.dataset_card import MAX_CLASSES, class_numbers
 from ipfs_dataset_core.runtime.user_warnings import warn_user
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
 # Attributes in which datasets of torchvision, and similar ones, list their files.
 _LISTS = ("samples", "imgs", "_samples", "_image_files", "_images", "images")
@@ -54,12 +54,12 @@ def with_file(sample: Any, dataset: Any, index: int) -> Any:
     pil = sys.modules.get("PIL.Image")
     if pil is None:
         return sample
-    if isinstance(sample, Mapping):
-        _give_files(sample, dataset, index)
-    # Most samples have one of these types, for which the check is fastest.
-    kind = type(sample)
-    for part in sample if kind is tuple or kind is list else _parts(sample):
-        if isinstance(part, pil.Image):
+    image = pil.Image
+    for part in _parts(sample):
+        # Sooner than isinstance(), which looks for the __class__ of what is no image as well.
+        if issubclass(type(part), image):
+            if isinstance(sample, Mapping):
+                _give_files(sample, dataset, index)
             if not getattr(part, "filename", ""):
                 path = file_of(dataset, index)
                 if path is not None:
@@ -180,10 +180,11 @@ def _innermost(dataset: Any, index: int) -> tuple[Any, int]:
     return dataset, index
 
 
-def _parts(sample: Any) -> Iterator[Any]:
-    if isinstance(sample, Mapping):
-        yield from sample.values()
-    elif isinstance(sample, (tuple, list)):
-        yield from sample
-    else:
-        yield sample
+def _parts(sample: Any) -> Iterable[Any]:
+    # By far most samples are of the first types, whose check is the fastest.
+    kind = type(sample)
+    if kind is tuple or kind is list:
+        return sample  # type: ignore[no-any-return]
+    if kind is dict or isinstance(sample, Mapping):
+        return sample.values()  # type: ignore[no-any-return]
+    return sample if isinstance(sample, (tuple, list)) else (sample,)
