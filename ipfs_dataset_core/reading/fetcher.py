@@ -197,7 +197,8 @@ class Fetcher:
         usable = [leaf for leaf in self._within_budget(leaves) if _has_cid(leaf)]
         acquired = dict(self._acquire_missing(usable))
         if self.sources.keeps:
-            kept = {leaf for leaf in acquired if self.sources.has_kept(CID.from_bytes(leaf.cid))}
+            leaves_by_cid = {CID.from_bytes(leaf.cid): leaf for leaf in acquired}
+            kept = map(leaves_by_cid.__getitem__, self.sources.those_kept(leaves_by_cid))
             self._fetch_each({leaf: acquired.pop(leaf) for leaf in kept}, self.fetch_leaf)
         return acquired
 
@@ -208,7 +209,7 @@ class Fetcher:
             flight = self._flights.acquire(cid.to_bytes())
             if flight is not None:
                 acquired[cid] = flight
-        kept = [cid for cid in acquired if self.sources.has_kept(cid)]
+        kept = self.sources.those_kept(acquired)
         self._fetch_each({cid: acquired.pop(cid) for cid in kept}, self.sources.get_block)
         return acquired
 

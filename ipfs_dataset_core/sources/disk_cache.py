@@ -1,12 +1,13 @@
 """Verified blocks, and indexes of objects, kept on disk between epochs and jobs, up to a size.
 
-A failing disk never stops reading: it is a warning, and reading continues without the cache.
+A disk that fails or hangs never stops reading: it is a warning, and reading continues without the cache.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import queue
 import re
@@ -17,8 +18,8 @@ from typing import IO, TYPE_CHECKING
 from ipfs_dataset_core.errors import CacheFolderError, IPFSDatasetError, VerificationError
 from ipfs_dataset_core.ipld import CID, verify
 from ipfs_dataset_core.options import Limits
-from ipfs_dataset_core.runtime.deadlines import time_left
 from ipfs_dataset_core.runtime.pool import DaemonPool
+from ipfs_dataset_core.sources.disk_calls import DiskCalls, SilentDiskError
 from ipfs_dataset_core.toolkit.block_files import BlockFiles, is_block_name
 from ipfs_dataset_core.toolkit.data_folders import BLOCKS, INDEXES, CacheFolder
 from ipfs_dataset_core.toolkit.index_cache import HEAD_BYTES, shown
@@ -31,7 +32,7 @@ from ipfs_dataset_core.toolkit.shared_folder import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from ipfs_dataset_core.toolkit.index_cache import IndexKey
@@ -47,7 +48,6 @@ _TOUCH_SECONDS = 60.0
 _PAUSE_SECONDS = 60.0
 # Blocks and indexes that may wait to be written.
 _BACKLOG = 32
-_ENTRIES_BETWEEN_CHECKS = 1000
 # Files that are compared by age at once: some 300 MB of memory, also where the folder was filled with them.
 _MOST_CONSIDERED = 1_000_000
 # The CID, and 32 hexadecimal digits for what else the index depends on and who made it.
@@ -65,6 +65,7 @@ class DiskCache:
         folder: Where it is; made at the first write.
         size: How many bytes it may have, about; the least recently used go first.
         block_bytes: The longest block that is read.
+        seconds: After so many seconds a disk that does not answer is not used, until it does.
 
     Attributes:
         failure: Why something was not kept, None where everything was.
@@ -73,7 +74,13 @@ class DiskCache:
         CacheFolderError: The folder is no cache and must not become one.
     """
 
-    def __init__(self, folder: Path, size: int, block_bytes: int = Limits().block_bytes) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        size: int,
+        block_bytes: int = Limits().block_bytes,
+        seconds: float = math.inf,
+    ) -> None:
         self._folder = CacheFolder(folder)
         # Damage is detected on reading, so nothing has to be flushed to the disk.
         self._files = BlockFiles(
@@ -89,12 +96,13 @@ class DiskCache:
         self._paused_until = 0.0
         # Whether there is no cache, or another program put something else in its place.
         self._lost = False
+        self._disk = DiskCalls(f"The cache {folder}", seconds)
         self._writer = DaemonPool(1, "ipfs-dataset-cache")
         self._unwritten: queue.Queue[Callable[[], None]] = queue.Queue(_BACKLOG)
         # How often something was, for `close` to see that the disk is only slow.
         self._written = 0
         try:
-            self._folder.check()
+            self._disk.run(self._folder.check)
         except NotDirectoryError as error:
             self._lose(error)
         except OSError as error:
@@ -102,11 +110,19 @@ class DiskCache:
 
     def has(self, cid: CID) -> bool:
         """Returns whether a block is probably there."""
+        return bool(self.those_of([cid]))
+
+    def those_of(self, cids: Collection[CID]) -> list[CID]:
+        """Returns those of some blocks that are probably there."""
+        if self._lost or not cids:
+            return []
         try:
-            return not self._lost and self._files.has(cid)
+            return self._disk.run(lambda: list(filter(self._files.has, cids)))
         except CacheFolderError as error:
             self._lose(error)
-            return False
+        except SilentDiskError:
+            pass  # logged, and they are fetched
+        return []
 
     def get(self, cid: CID) -> bytes | None:
         """Returns a block that hashes to its CID, None where there is none; removes a damaged one."""
@@ -117,7 +133,7 @@ class DiskCache:
         self._put(lambda: self._files.write(cid, block), len(block))
 
     def put_soon(self, cid: CID, block: bytes) -> None:
-        """Writes a verified block in another thread, or in this one where too many wait to be written."""
+        """Writes a verified block in another thread, and waits for that where too many are to be written."""
         self._soon(lambda: self.put(cid, block))
 
     def get_index(self, cid: str, key: str, secret: IndexKey) -> bytes | None:
@@ -154,8 +170,8 @@ class DiskCache:
             )
             return
         # What was added between these two.
-        while not self._unwritten.empty():
-            self._write_next()
+        while not self._unwritten.empty() and self._wait_for(self._write_next):
+            pass
 
     def _wait_until_written(self, seconds: float | None) -> bool:
         """Returns whether everything was written, False once nothing was for so many seconds."""
@@ -171,9 +187,11 @@ class DiskCache:
         if self._lost:
             return None
         try:
-            return read()
+            return self._disk.run(read)
         except (CacheFolderError, NotDirectoryError) as error:
             self._lose(error)
+        except SilentDiskError:
+            pass  # logged, and it is fetched
         except OSError as error:
             log.warning("Cannot read %s from the cache: %s", what, error)
         return None
@@ -252,12 +270,21 @@ class DiskCache:
         try:
             self._unwritten.put_nowait(put)
         except queue.Full:
-            put()
+            self._wait_for(put)
             return
         try:
             self._writer.submit(self._write_next)
         except RuntimeError:  # closed
-            self._write_next()
+            self._wait_for(self._write_next)
+
+    def _wait_for(self, write: Callable[[], None]) -> bool:
+        """Returns whether the disk answered while this was written."""
+        try:
+            self._disk.run(write)
+        except SilentDiskError as error:
+            self.failure = str(error)
+            return False
+        return True
 
     def _write_next(self) -> None:
         try:
@@ -288,14 +315,11 @@ class DiskCache:
         used = 0
         found: list[tuple[Entry, int]] = []
         for number, shelves in enumerate((self._blocks, self._indexes)):
-            for seen, entry in enumerate(shelves.entries(), 1):
+            for entry in shelves.entries():
                 used += entry.size
                 # Names are hashes, so those on some shelves are a fair choice among all.
                 if len(found) < _MOST_CONSIDERED:
                     found.append((entry, number))
-                # Where a reader's own thread writes, that takes no longer than the read may.
-                if not seen % _ENTRIES_BETWEEN_CHECKS and time_left() <= 0:
-                    return 0
         found.sort()
         goal = int(self._size * (1 - _SLACK))
         victims: tuple[list[str], list[str]] = ([], [])

@@ -35,7 +35,7 @@ from ipfs_dataset_core.sources.source import (
 from ipfs_dataset_core.toolkit.index_cache import IndexCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.options import Options
@@ -75,7 +75,10 @@ class SourcePool:
         self._cache = None
         if options.cache_dir is not None:
             self._cache = DiskCache(
-                options.cache_dir, options.cache_size, options.limits.block_bytes
+                options.cache_dir,
+                options.cache_size,
+                options.limits.block_bytes,
+                options.timeout,
             )
 
     @property
@@ -174,6 +177,10 @@ class SourcePool:
     def has_kept(self, cid: CID) -> bool:
         """Returns whether the cache on disk probably has a block."""
         return self._cache is not None and self._cache.has(cid)
+
+    def those_kept(self, cids: Collection[CID]) -> list[CID]:
+        """Returns those of some blocks that the cache on disk probably has."""
+        return [] if self._cache is None else self._cache.those_of(cids)
 
     def keep(self, cid: CID, block: bytes) -> None:
         """Puts a block into the cache on disk, where there is one and the block was verified."""

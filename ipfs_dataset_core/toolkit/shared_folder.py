@@ -18,6 +18,7 @@ import re
 import secrets
 import stat
 import sys
+import threading
 import time
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -59,6 +60,8 @@ _COMMON = (
 )
 _READ = os.O_RDONLY | _COMMON | getattr(os, "O_NONBLOCK", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _COMMON
+# What file systems answer that cannot write a directory to the disk by itself.
+_NO_SYNC = frozenset((errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF))
 _REPARSE_POINT = getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0)
 
 
@@ -276,10 +279,18 @@ class Directory:
         return True
 
     def sync(self) -> None:
-        """Waits until the names of the files in it are on the disk, where the system can tell."""
-        if self._descriptor is not None:
-            with suppress(OSError):
-                os.fsync(self._descriptor)
+        """Waits until the names of the files in it are on the disk, where the system can tell.
+
+        Raises:
+            OSError: The disk refuses: the names may be lost at a power cut.
+        """
+        if self._descriptor is None:
+            return
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                raise
 
     def scan(self) -> Iterator[os.DirEntry[str]]:
         """Yields the entries; only their names and kinds can be used, see `status` for everything else."""
@@ -424,7 +435,9 @@ class Shelves:
         self._names = names
         self._durable = durable
         self._cleared: set[str] = set()
+        # Shelves whose new names may not be on the disk yet.
         self._written: set[str] = set()
+        self._lock = threading.Lock()
 
     def has(self, name: str) -> bool:
         """Tells whether there is a regular file of that name."""
@@ -495,27 +508,34 @@ class Shelves:
                     shelf.clear_abandoned()
             shelf.write(name, data, durable=self._durable)
             if self._durable:
-                self._written.add(shelf_name)
+                with self._lock:
+                    self._written.add(shelf_name)
         return True
 
     def sync(self) -> None:
         """Waits until what was written is on the disk under its names, where `durable`.
 
         Raises:
-            OSError: A directory cannot be opened.
+            OSError: The disk refuses, or a directory cannot be opened. The next call tries again.
         """
-        written, self._written = self._written, set()
+        with self._lock:
+            written, self._written = self._written, set()
         if not written:
             return
-        with self._top() as top:
+        try:
+            with self._top() as top:
 
-            def sync(name: str) -> None:
-                with top.enter(name) as shelf:
-                    shelf.sync()
+                def sync(name: str) -> None:
+                    with top.enter(name) as shelf:
+                        shelf.sync()
 
-            # Each waits for the disk, which takes one turn for all that wait at the same time.
-            call_at_once(sync, list(written), _SYNCED_AT_ONCE, "ipfs-dataset-sync")
-            top.sync()
+                # Each waits for the disk, which takes one turn for all that wait at the same time.
+                call_at_once(sync, list(written), _SYNCED_AT_ONCE, "ipfs-dataset-sync")
+                top.sync()
+        except BaseException:
+            with self._lock:
+                self._written |= written
+            raise
 
     def remove(self, name: str) -> None:
         """Removes a file where there is one.

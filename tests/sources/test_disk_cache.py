@@ -4,16 +4,22 @@ import os
 import threading
 import time
 
+import attrs
 import pytest
 
-from ipfs_dataset_core.ipld import RAW, make_cid
+from ipfs_dataset import IPFSDataset, IPFSIterableDataset, IPFSObject
+from ipfs_dataset_core.ipld import RAW, get_profile, make_cid
+from ipfs_dataset_core.runtime.deadlines import time_left, until
 from ipfs_dataset_core.sources import disk_cache
 from ipfs_dataset_core.sources.disk_cache import DiskCache
+from ipfs_dataset_core.toolkit.block_files import BlockFiles
 from ipfs_dataset_core.toolkit.data_folders import MARK
 from ipfs_dataset_core.toolkit.index_cache import IndexKey
-from tests.support.builders import noise
+from tests.support.builders import noise, one_file, zip_bytes
+from tests.support.gateway_server import GatewayServer
 
 KIB = 1024
+PROFILE = attrs.evolve(get_profile("unixfs-v1-2025"), chunk_size=16 * KIB)
 SECRET = IndexKey(bytes(32))
 
 
@@ -234,7 +240,7 @@ def test_where_writing_lags_behind_the_reader_writes_itself_and_nothing_is_lost(
     slow.release.set()
     reader.join(20)
     cache.close()
-    assert "reader" in slow.threads
+    assert "ipfs-dataset-disk-1" in slow.threads
     assert all(cache.has(block_of(number)[0]) for number in numbers)
 
 
@@ -272,3 +278,84 @@ def test_closing_waits_on_where_the_disk_is_only_slow(tmp_path, monkeypatch):
         cache.put_soon(*block_of(number))
     cache.close(0.4)
     assert all(cache.has(block_of(number)[0]) for number in range(10))
+
+
+class HangingDisk:
+    """Lets no block be opened before it is released, as a mount whose server is gone."""
+
+    def __init__(self, monkeypatch):
+        self.release = threading.Event()
+        open_block = BlockFiles.open
+
+        def opened(files, cid):
+            assert self.release.wait(60)
+            return open_block(files, cid)
+
+        monkeypatch.setattr(BlockFiles, "open", opened)
+
+
+def test_a_disk_that_hangs_is_not_used_until_it_answers(tmp_path, monkeypatch, caplog):
+    cid, block = block_of(1)
+    cache = DiskCache(tmp_path, 1 << 20, seconds=0.2)
+    cache.put(cid, block)
+    disk = HangingDisk(monkeypatch)
+    assert cache.get(cid) is None
+    assert f"The cache {tmp_path} has not answered for 0.2 s: it is not used until it does" in (
+        caplog.text
+    )
+    caplog.clear()
+    assert not cache.has(cid)
+    assert cache.get(cid) is None
+    assert not caplog.text, "one warning is enough"
+    disk.release.set()
+    end = time.monotonic() + 20
+    while cache.get(cid) is None:
+        assert time.monotonic() < end
+    assert cache.has(cid)
+    assert "answers again" in caplog.text
+
+
+def test_no_read_waits_for_a_disk_that_hangs_longer_than_half_of_its_time(tmp_path, monkeypatch):
+    cid, block = block_of(1)
+    cache = DiskCache(tmp_path, 1 << 20)
+    cache.put(cid, block)
+    disk = HangingDisk(monkeypatch)
+    with until(time.monotonic() + 1):
+        assert cache.get(cid) is None
+        assert time_left() > 0
+    disk.release.set()
+
+
+def test_writing_to_a_disk_that_hangs_stops_nobody(tmp_path, monkeypatch, caplog):
+    cache = DiskCache(tmp_path, 1 << 30, seconds=0.2)
+    slow = SlowWriter(cache, monkeypatch)
+    numbers = range(disk_cache._BACKLOG + 5)
+    for number in numbers:
+        cache.put_soon(*block_of(number))
+    assert not slow.release.is_set()
+    assert "has not answered" in caplog.text
+    assert cache.failure is not None
+    cache.close(0.2)
+    slow.release.set()
+
+
+@pytest.mark.parametrize("kind", [IPFSDataset, IPFSIterableDataset])
+def test_a_dataset_is_read_whose_cache_is_on_a_disk_that_hangs(tmp_path, monkeypatch, kind):
+    members = {f"{number:03}": noise(5000, number) for number in range(200)}
+    root, blocks = one_file(zip_bytes(members), PROFILE)
+    found: list[object] = []
+
+    def read():
+        dataset = kind(
+            IPFSObject(str(root), "zip"), gateways=server.url, cache_dir=tmp_path, timeout=1
+        )
+        found.append(dict(dataset))
+
+    with GatewayServer(blocks) as server:
+        read()
+        disk = HangingDisk(monkeypatch)
+        again = threading.Thread(target=read, daemon=True)
+        again.start()
+        again.join(60)
+        disk.release.set()
+    assert found == [members, members]

@@ -1,7 +1,10 @@
+import errno
 import multiprocessing
 import os
 import signal
+import stat
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -208,3 +211,50 @@ def test_sync_reports_a_directory_that_is_gone(files):
 
     with pytest.raises(FileNotFoundError):
         files.sync()
+
+
+def test_a_disk_that_refuses_to_keep_names_is_an_error_until_it_does(files, monkeypatch):
+    answers, synced = [errno.EIO, errno.EINVAL], []
+    fsync = os.fsync
+
+    def refusing(descriptor):
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            fsync(descriptor)
+        elif answers:
+            number = answers.pop(0)
+            raise OSError(number, os.strerror(number))
+        else:
+            synced.append(os.fstat(descriptor).st_ino)
+
+    files.write(NAME, BLOCK)
+    monkeypatch.setattr(os, "fsync", refusing)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        files.sync()
+    # The second answer is that of a file system that cannot do so for a directory by itself.
+    files.sync()
+    assert synced == [files.folder.stat().st_ino]
+    assert not answers
+    files.sync()
+    assert len(synced) == 1, "there is nothing new"
+    files.write(make_cid(b"another", RAW), b"another")
+    files.sync()
+    shelf = files.path(make_cid(b"another", RAW)).parent
+    assert synced[1:] == [shelf.stat().st_ino, files.folder.stat().st_ino]
+
+
+def test_no_name_is_missed_by_a_sync_while_others_write(files, monkeypatch):
+    names = {make_cid(data, RAW): data for data in (b"%d" % number for number in range(300))}
+    synced = set()
+    sync = shared_folder.Directory.sync
+
+    def seen(directory):
+        synced.add(directory.path)
+        sync(directory)
+
+    monkeypatch.setattr(shared_folder.Directory, "sync", seen)
+    with ThreadPoolExecutor(4) as pool:
+        writes = [pool.submit(files.write, *item) for item in names.items()]
+        while not all(write.done() for write in writes):
+            files.sync()
+    files.sync()
+    assert {str(files.path(cid).parent) for cid in names} <= synced

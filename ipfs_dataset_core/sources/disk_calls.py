@@ -1,0 +1,112 @@
+"""Calls that wait for a disk, in threads of their own: nothing can interrupt a call to a disk that hangs.
+
+A mount of NFS or FUSE whose server has gone away answers when it comes back, and not before. Whoever reads
+has a deadline and other sources, so only these threads wait for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+from ipfs_dataset_core.runtime.deadlines import time_left
+from ipfs_dataset_core.runtime.pool import DaemonPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# More calls at once wait for one that ends. As many threads hang at the most.
+_MOST_CALLS = 64
+# A read that is nearly late has so many seconds for the disk: fewer would not show that it hangs.
+_LEAST_SECONDS = 0.1
+
+
+class SilentDiskError(OSError):
+    """The disk has not answered in time, or an earlier call still waits for it."""
+
+
+class DiskCalls:
+    """Runs functions that use one disk, each for a limited time. Thread-safe.
+
+    Once a call has taken too long, others fail at once, until the disk has answered that call.
+
+    Args:
+        what: What is on the disk, for messages.
+        seconds: For how many seconds a call is waited for; no longer than half of the time that is left.
+    """
+
+    def __init__(self, what: object, seconds: float) -> None:
+        self._what = what
+        self._seconds = seconds
+        self._pool = DaemonPool(_MOST_CALLS, "ipfs-dataset-disk")
+        self._lock = threading.Lock()
+        # The calls that nobody waits for any more.
+        self._late: set[object] = set()
+
+    def run(self, function: Callable[[], T]) -> T:
+        """Returns what a function returns, or raises what it raises.
+
+        Raises:
+            SilentDiskError: It has not returned in time; it continues in its thread.
+        """
+        if self._late:
+            raise SilentDiskError(f"{self._what} does not answer")
+        # Much cheaper than an event or a future: each block is read in such a call.
+        ended = threading.Lock()
+        ended.acquire()
+        results: list[T] = []
+        errors: list[BaseException] = []
+
+        def call() -> None:
+            try:
+                results.append(function())
+            except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+                errors.append(error)
+            ended.release()
+            if self._late:
+                self._answered(ended)
+
+        try:
+            self._pool.submit(call)
+        except RuntimeError:  # the system refuses threads, or the interpreter ends
+            return function()
+        seconds = max(_LEAST_SECONDS, min(self._seconds, time_left() / 2))
+        if not ended.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
+            self._give_up(ended, seconds)
+        if errors:
+            try:
+                raise errors[0]
+            finally:
+                errors.clear()  # otherwise the error would refer to itself by its traceback
+        return results[0]
+
+    def _give_up(self, ended: threading.Lock, seconds: float) -> None:
+        """Raises a `SilentDiskError`, unless the call has ended by now."""
+        with self._lock:
+            if ended.acquire(blocking=False):
+                return
+            is_first = not self._late
+            self._late.add(ended)
+        # It may have ended before it counted as late.
+        if ended.acquire(blocking=False):
+            self._answered(ended)
+            return
+        if is_first:
+            log.warning(
+                "%s has not answered for %g s: it is not used until it does", self._what, seconds
+            )
+        raise SilentDiskError(f"{self._what} has not answered for {seconds:g} s")
+
+    def _answered(self, ended: object) -> None:
+        with self._lock:
+            if ended not in self._late:
+                return
+            self._late.discard(ended)
+            is_last = not self._late
+        if is_last:
+            log.warning("%s answers again, and is used again", self._what)
