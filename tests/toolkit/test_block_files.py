@@ -253,7 +253,7 @@ def test_no_name_is_missed_by_a_sync_while_others_write(files, monkeypatch):
 
     monkeypatch.setattr(shared_folder.Directory, "sync", seen)
     with ThreadPoolExecutor(4) as pool:
-        writes = [pool.submit(files.write, *item) for item in names.items()]
+        writes = [pool.submit(files.write, cid, data) for cid, data in names.items()]
         while not all(write.done() for write in writes):
             files.sync()
     files.sync()
