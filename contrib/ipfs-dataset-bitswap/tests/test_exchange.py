@@ -110,6 +110,16 @@ def test_a_block_that_comes_in_place_of_a_statement_counts(opened):
     assert exchange.unrequested == 0
 
 
+@pytest.mark.parametrize("codec", [RAW, DAG_PB])
+def test_the_empty_block_needs_no_peer(opened, codec):
+    """Kubo answers DONT_HAVE for it."""
+    empty, peer = make_cid(b"", codec), ScriptedPeer("one", BLOCKS)
+    exchange = opened(peer)
+    assert exchange.get_block(empty) == b""
+    assert dict(exchange.get_blocks([CIDS[0], empty])) == {CIDS[0]: BLOCKS[CIDS[0]], empty: b""}
+    assert [entry.cid for entry in peer.asked] == [CIDS[0].to_bytes()]
+
+
 def test_what_no_peer_has_is_not_found_and_left_out_of_batches(opened):
     absent = make_cid(b"absent", RAW)
     exchange = opened(ScriptedPeer("one", BLOCKS), ScriptedPeer("two", {}))

@@ -47,6 +47,8 @@ MAX_ANSWER_BYTES = 4 << 20
 # A provider is not used after so many failures in succession, or after one block with a wrong hash.
 MAX_FAILURES = 3
 REFRESH_SECONDS = 300.0
+# Stands among the CIDs that were looked up for a request that failed while providers were known.
+_REFRESH = b""
 _ACCEPT = "application/x-ndjson, application/json"
 
 
@@ -102,7 +104,12 @@ class RoutingTransport(Transport):
 
     def get_block(self, cid: CID) -> bytes:
         tried: dict[str, TransportError | VerificationError] = {}
-        self._look_up(cid, only_if_due=True)
+        try:
+            self._look_up(cid, only_if_due=True)
+        except TransportError as error:
+            if not self._providers:
+                raise
+            log.debug("%s: the providers found before are used: %s", self.name, error)
         block = self._from_providers(cid, tried)
         if block is None:
             self._look_up(cid)
@@ -209,8 +216,11 @@ class RoutingTransport(Transport):
             asked = {k: t for k, t in self._asked.items() if now - t < REFRESH_SECONDS}
             if (asked and only_if_due) or cid.multihash in asked:
                 return
-            self._asked = {**asked, cid.multihash: now}
+            # Without providers, a request that fails is sent again. With some, the next one is for a block
+            # that none of them has.
+            self._asked = {**asked, _REFRESH: now} if self._providers else asked
             found = self._ask_router(cid, f"?{FILTERS}")
+            self._asked = {**asked, cid.multihash: now}
             self._add(found)
             self._skipped = self._describe_skipped(found)
 

@@ -45,8 +45,12 @@ class Router(FaultServer):
         super().__init__(self._answer)
         self.records = records
         self.lines = lines
+        self.failures = 0  # so many requests fail from now on
 
     def _answer(self, request):
+        if self.failures:
+            self.failures -= 1
+            return Plan(status=500, body=b"broken")
         if not request.path.startswith("/routing/v1/providers/b"):
             return Plan(status=404)
         if self.lines:
@@ -121,6 +125,30 @@ def test_the_router_is_asked_again_from_time_to_time(monkeypatch):
         transport.get_block(ROOT)
         time.sleep(0.1)
         transport.get_block(ROOT)
+        transport.close()
+        assert len(router.requests) == 2
+
+
+def test_a_router_that_failed_is_asked_again_and_its_failure_is_the_error():
+    with GatewayServer(BLOCKS) as provider, Router([record(multiaddr(provider.url))]) as router:
+        router.failures = 2
+        transport = connect(router, retries=0)
+        for _ in range(2):
+            with pytest.raises(TransportError, match="broken") as caught:
+                transport.get_block(ROOT)
+            assert not isinstance(caught.value, ObjectNotFoundError)
+        transport.get_block(ROOT)
+        transport.close()
+
+
+def test_providers_that_are_known_serve_while_the_router_fails():
+    with GatewayServer(BLOCKS) as provider, Router([record(multiaddr(provider.url))]) as router:
+        transport = connect(router, retries=0)
+        transport.get_block(ROOT)
+        router.failures = 100
+        transport._asked.clear()  # as after the time is over
+        for _ in range(5):
+            transport.get_block(ROOT)
         transport.close()
         assert len(router.requests) == 2
 

@@ -30,7 +30,7 @@ from ipfs_dataset_core import (
     VerificationError,
     time_left,
 )
-from ipfs_dataset_core.ipld import RAW, SHA2_256_PREFIX, decode_varint, hasher
+from ipfs_dataset_core.ipld import RAW, SHA2_256_PREFIX, decode_varint, hasher, make_cid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,6 +52,8 @@ _TICK = 0.1
 _DAMAGE_SECONDS = 0.5
 # Wants that are passed over because the peers that have them are busy, before the search for others ends.
 _MAX_PASSED = 32
+# The multihash of the empty block, that of an empty file. Kubo answers DONT_HAVE for it, although it has it.
+_EMPTY = make_cid(b"", RAW).multihash
 # Of version 1, with a codec of one byte and sha2-256.
 _USUAL_CID_BYTES = 36
 
@@ -143,6 +145,8 @@ class Exchange:
             for cid in cids:
                 if cid.is_identity:
                     self._hand_over(request, cid, cid.digest)
+                elif cid.multihash == _EMPTY:
+                    self._hand_over(request, cid, b"")
                 else:
                     self._add(request, cid, urgent=urgent)
             self._ask_queued()
