@@ -12,6 +12,7 @@ from ipfs_dataset_core import ReaderPlugin, hookimpl
 @hookimpl
 def ipfs_dataset_readers() -> list[ReaderPlugin]:
     """Declares ``hdf5`` and ``hdf5_rows``."""
+    # No entry point to a class: it would import h5py in every process that looks up a suffix.
     return [
         ReaderPlugin(
             name="hdf5",

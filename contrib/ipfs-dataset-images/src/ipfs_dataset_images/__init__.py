@@ -11,6 +11,7 @@ from ipfs_dataset_core import ReaderPlugin, hookimpl
 @hookimpl
 def ipfs_dataset_readers() -> list[ReaderPlugin]:
     """Declares ``images``."""
+    # No entry point to a class: it would import Pillow in every process that looks up a suffix.
     return [
         ReaderPlugin(
             name="images",

@@ -26,6 +26,7 @@ if not TYPE_CHECKING:
 @hookimpl
 def ipfs_dataset_readers() -> list[ReaderPlugin]:
     """Declares ``mat``."""
+    # No entry point to a class: it would import SciPy and h5py in every process that looks up a suffix.
     return [
         ReaderPlugin(
             name="mat",

@@ -11,6 +11,7 @@ from ipfs_dataset_core import ReaderPlugin, hookimpl
 @hookimpl
 def ipfs_dataset_readers() -> list[ReaderPlugin]:
     """Declares ``webdataset``, by name only: most TAR archives are none."""
+    # No entry point to a class: it would import NumPy in every process that looks up a suffix.
     return [
         ReaderPlugin(
             name="webdataset",
