@@ -171,15 +171,27 @@ class BlockShuffleSampler(DistributedSampler[int]):
                 sampler than it has handed on, so only the training loop has the count. (torchdata's
                 StatefulDataLoader and nodes count by themselves.)
 
+        Warns:
+            IPFSDatasetWarning: An iteration is under way, and `batches` is not given.
+
         Raises:
             ValueError: `batches` is given, and the sampler has no `batch_size`, or an epoch has fewer.
         """
         if batches and self._batch is None:
             raise ValueError("state_dict(batches=…) counts batches: give the sampler batch_size")
         newest = None if batches or self._newest is None else self._newest()
-        if newest is not None and newest.has_begun and is_read_by("torchdata.nodes"):
-            # Its nodes save the state of the sampler, and not of the iterator, with all that they took.
-            return newest.state_dict()
+        if newest is not None and newest.is_under_way:
+            if is_read_by("torchdata.nodes"):
+                # Its nodes save the state of the sampler, and not of the iterator, with all that they took.
+                return newest.state_dict()
+            if not is_read_by(
+                "torchdata"
+            ):  # its StatefulDataLoader saves the iterator's state as well
+                warn_user(
+                    "state_dict() of a sampler in the middle of an iteration is the state of its start: give "
+                    "state_dict(batches=…) the number of batches that were trained on",
+                    IPFSDatasetWarning,
+                )
         start = self._began if batches else self._position or self._began
         batches = check_batches(batches, start, self._total(), self._global_batch())
         return self.state_at(start + batches * self._global_batch())
@@ -351,6 +363,7 @@ class SamplerIterator:
         self._sampler = sampler
         self._numbers: Iterator[int] | None = None
         self._start = self._yielded = 0
+        self._ended = False
         # How many places of the global sequence go with a number that is handed on.
         self._together = 1
 
@@ -364,14 +377,18 @@ class SamplerIterator:
                 self._start, self._yielded = self._sampler.begin(outer), 0
                 self._together = 1 if outer.ranks else self._sampler.job.world
                 self._numbers = self._sampler.numbers(self._start, outer)
-            number = next(self._numbers)
+            try:
+                number = next(self._numbers)
+            except StopIteration:
+                self._ended = True
+                raise
         self._yielded += 1
         return number
 
     @property
-    def has_begun(self) -> bool:
-        """Whether a number was requested."""
-        return self._numbers is not None
+    def is_under_way(self) -> bool:
+        """Whether numbers were requested, and not all of them."""
+        return self._numbers is not None and not self._ended
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state behind the numbers that were handed on, where all ranks are as far."""

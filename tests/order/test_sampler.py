@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
 from ipfs_dataset.ipfs_dataset import BlockShuffleSampler, IPFSIterableDataset
-from ipfs_dataset_core import StateError
+from ipfs_dataset_core import IPFSDatasetWarning, StateError
 from ipfs_dataset_core.order.prefetch_hints import read_soon
 from tests.support.workers import Placed, as_it_is, with_worker
 
@@ -417,12 +417,29 @@ def test_an_iterator_has_a_state_of_its_own_as_torchdata_keeps_it():
     mine = sampler(30, batch_size=3)
     numbers = iter(mine)
     first = [next(numbers) for _ in range(12)]
-    state = json.loads(json.dumps([mine.state_dict(), numbers.state_dict()]))
+    with pytest.warns(
+        UserWarning, match="the state of its start"
+    ):  # torchdata's own has both states
+        start = mine.state_dict()
+    state = json.loads(json.dumps([start, numbers.state_dict()]))
     other = sampler(30, batch_size=3)
     other.load_state_dict(state[0])
     again = iter(other)
     again.load_state_dict(state[1])
     assert sorted([*first, *again]) == list(range(30))
+
+
+def test_a_state_in_the_middle_without_the_number_of_batches_is_warned_of():
+    mine = sampler(30, batch_size=3)
+    state = mine.state_dict()
+    loader = DataLoader(Placed(30), 3, sampler=mine)
+    for batches, _ in enumerate(loader, 1):
+        if batches == 2:
+            with pytest.warns(IPFSDatasetWarning, match=r"give state_dict\(batches=…\)") as caught:
+                assert mine.state_dict() == state
+            assert caught[0].filename == __file__
+            assert mine.state_dict(batches=2)["position"] == 6
+    mine.state_dict()  # at the end of an epoch
 
 
 def test_who_reads_an_epoch_again_in_the_same_order_is_warned_once():
