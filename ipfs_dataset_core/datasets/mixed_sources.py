@@ -407,7 +407,8 @@ class StreamReader:
         """Reads up to so many samples of a turn; returns whether there are as many."""
         if self._samples is None or turn != self._turn:
             # A stream with a state starts at the sample; of others, all samples before it are read.
-            skipped = read - 1 if hasattr(self._view, "_progress") else 0
+            begins_there = hasattr(self._view, "_progress") and not self._view.replays
+            skipped = read - 1 if begins_there else 0
             self._begin_turn(turn, skipped)
             self._read_up_to(read)
             if self.count is None and self._read == skipped < read:
@@ -423,8 +424,7 @@ class StreamReader:
         self._turn = turn
         self._view.set_epoch(self._epoch + turn)
         if hasattr(self._view, "_progress"):
-            alone = (1, 1, self._view._batch or 1)  # noqa: SLF001 - a copy of our own
-            self._view._progress.move(self._epoch + turn, skipped, alone)  # noqa: SLF001
+            self._view._progress.move(self._epoch + turn, skipped)  # noqa: SLF001 - a copy of our own
         self._samples, self._read = iter(self._view), skipped
 
     def _read_up_to(self, read: int) -> None:

@@ -280,6 +280,11 @@ class ResumableStream(IterableDataset[Any]):
         return self._progress.start
 
     @property
+    def replays(self) -> bool:
+        """Whether a resumed epoch is read from its start, and what comes before the place is left out."""
+        return False
+
+    @property
     @abstractmethod
     def _depends_on_epoch(self) -> bool:
         """Whether epochs have different orders."""

@@ -204,6 +204,11 @@ class ShuffleDataset(ResumableStream):
         return type(self._dataset).__iter__ is IPFSIterableDataset.__iter__
 
     @property
+    def replays(self) -> bool:
+        """Whether a resumed epoch is read from its start, because the samples below have no numbers."""
+        return self._source() is None
+
+    @property
     def _depends_on_epoch(self) -> bool:
         return True
 

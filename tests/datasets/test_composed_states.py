@@ -150,6 +150,21 @@ def test_another_kind_of_order_below_is_refused(made, composition, options):
         compose(options).load_state_dict(state)
 
 
+def test_a_buffer_of_unknown_length_that_starts_over_goes_on_in_a_mixture(made):
+    def compose():
+        sources = {"a": (ShuffleDataset(made.stream(), 4), 5), "b": (made.files(1), 1)}
+        return MixedDataset(sources, batch_size=BATCH, stop="all", distribution="uneven")
+
+    whole = list(compose())
+    count = 23 + 2 * 7
+    for read in (count - 1, count, count + 9, 2 * count):
+        samples = iter(compose())
+        head = list(islice(samples, read))
+        resumed = compose()
+        resumed.load_state_dict(json.loads(json.dumps(samples.state_dict())))
+        assert head + list(resumed) == whole
+
+
 @pytest.mark.parametrize("seeds", [(1, 2), (0, 3), (4, 0)])
 def test_the_seed_of_a_sampler_in_a_mixture_is_in_its_state(made, seeds):
     first, other = (
