@@ -310,3 +310,14 @@ def test_an_api_given_as_a_gateway_and_the_reverse_are_said_where_they_fail(
         exporter = IPFSDatasetExporter(where["ipfs_api_address"], retries=0, timeout=5)
         with pytest.raises(TransportError, match=words):
             exporter.export_to_ipfs([1])
+
+
+def test_what_names_no_objects_is_told_apart():
+    with pytest.raises(
+        IndexError, match=r"sample 0 of a dataset of 0, which was given no objects$"
+    ):
+        IPFSDataset([])[0]
+    with pytest.raises(
+        TypeError, match=r"ipfs_objs is an IPFSObject, a URL, or .*, not b'ipfs://x'"
+    ):
+        IPFSDataset(b"ipfs://x")  # type: ignore[arg-type]
