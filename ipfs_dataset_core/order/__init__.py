@@ -1,1 +1,1 @@
-"""The order of samples, and which of them each rank and worker reads: pure functions."""
+"""The order of samples, and the samples that each rank and worker reads, as pure functions."""

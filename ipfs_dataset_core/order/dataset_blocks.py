@@ -1,4 +1,4 @@
-"""The shuffle blocks of map-style datasets, subsets and concatenations: samples that lie together."""
+"""Shuffle blocks of map-style datasets, subsets and concatenations: runs of samples stored together."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ipfs_dataset_core.order.shuffled_blocks import ShuffleBlockOrder, WindowSte
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-# Stands for datasets without an identity where they are part of a composition.
+# Stands for a dataset without an identity within a composition.
 _UNKNOWN = "unknown data"
 
 
 @runtime_checkable
 class BlockwiseDataset(Protocol):
-    """A map-style dataset with shuffle blocks: it returns which of its samples lie together."""
+    """A map-style dataset with shuffle blocks, which groups samples that are stored together."""
 
     def block_memory(self) -> int:
-        """Returns how many bytes of verified blocks each process keeps."""
+        """Returns the number of bytes of verified blocks that each process keeps in memory."""
 
     def block_stops(self, size: int) -> Sequence[int]:
-        """Returns where each run of about `size` bytes of samples ends, by number."""
+        """Returns the end of each run of samples of about `size` bytes, as the number of the next sample."""
 
     def __len__(self) -> int:
         """Returns the number of samples."""
@@ -46,22 +46,22 @@ class _Part(Protocol):
         """Returns the number of samples."""
 
     def memory(self) -> int:
-        """Returns how many bytes of blocks a process keeps, at least."""
+        """Returns the number of bytes of blocks that a process keeps, the minimum of all datasets."""
 
     def stops(self, size: int) -> Sequence[int]:
-        """Returns where blocks end, in the order in which samples lie."""
+        """Returns the ends of the blocks, with samples in storage order."""
 
     def places(self) -> Sequence[int] | None:
-        """Returns the numbers of the samples in the order in which they lie, None if that is their order."""
+        """Returns the numbers of the samples in storage order; None if that is their own order."""
 
     def find(self, sample: int) -> tuple[Any, int]:
-        """Returns the dataset that reads a sample, and its number there."""
+        """Returns the dataset that contains a sample, and the sample's number in it."""
 
     def content_id(self) -> str:
-        """Returns what the samples are made of, as far as that is known, "" where nothing is."""
+        """Returns an identifier of the samples, as far as it is known; "" if it is not."""
 
     def misfit(self, size: int) -> Any | None:
-        """Returns a dataset whose blocks do not end where its samples do."""
+        """Returns a dataset whose last block does not end with its last sample; None if there is none."""
 
 
 class _Whole:
@@ -143,7 +143,7 @@ class _Chosen:
 
     @cached_property
     def _sorted(self) -> tuple[Sequence[int], Callable[[int], int]]:
-        """The numbers in the order in which samples lie, and what returns a sample's place in the part."""
+        """The numbers of the chosen samples in storage order, and a function from sample to position."""
         indices, inner = self._indices, self._part.places()
         if inner is not None:
             place_of = array("Q", bytes(8 * len(inner)))
@@ -213,17 +213,17 @@ class _Joined:
 
 
 class DatasetBlocks:
-    """The shuffle blocks of a dataset, or of `Subset` and `ConcatDataset` of some, however they are nested.
+    """The shuffle blocks of a dataset, or of nested `Subset` and `ConcatDataset` compositions.
 
     Attributes:
-        size: About how many bytes a shuffle block has.
+        size: Approximate size of a shuffle block in bytes.
 
     Args:
-        dataset: Its blocks are looked up when an order is made.
-        size: About how many bytes a shuffle block has, by default as many as `block_memory` allows.
+        dataset: The dataset; its blocks are looked up when an order is made.
+        size: Approximate size of a shuffle block in bytes, by default derived from `block_memory`.
 
     Raises:
-        TypeError: A dataset has no `block_stops` and `block_memory`.
+        TypeError: A dataset lacks `block_stops` or `block_memory`.
     """
 
     def __init__(self, dataset: Any, size: int | None = None) -> None:
@@ -232,28 +232,28 @@ class DatasetBlocks:
         self.size = default_block(self._part.memory()) if size is None else size
 
     def block_memory(self) -> int:
-        """Returns how many bytes of verified blocks each process keeps."""
+        """Returns the number of bytes of verified blocks that each process keeps in memory."""
         return self._part.memory()
 
     def order(self, window: int, *key: object) -> Callable[[int, int, int], Iterator[WindowStep]]:
-        """Returns what yields the numbers of the samples of a stretch of the shuffled order.
+        """Returns a function that yields the sample numbers of a range of the shuffled order.
 
-        It takes the bounds of the stretch, and how many of its samples to leave out, see
+        The function takes the start and stop of the range, and the number of its samples to skip; see
         `ShuffleBlockOrder.steps`.
 
         Args:
-            window: How many shuffle blocks are mixed.
-            key: What the order depends on.
+            window: Number of shuffle blocks that are mixed.
+            key: Values that determine the order.
 
         Raises:
-            ValueError: A dataset's blocks do not end where its samples do.
-            IndexError: A `Subset` has samples that its dataset has not.
+            ValueError: The last block of a dataset does not end with its last sample.
+            IndexError: A `Subset` has an index beyond the end of its dataset.
         """
         misfit = self._part.misfit(self.size)
         if misfit is not None:
             raise ValueError(
-                f"{type(misfit).__name__} has {len(misfit)} samples, and its block_stops end "
-                "elsewhere: a subclass that numbers its samples otherwise has to override block_stops, too"
+                f"{type(misfit).__name__} has {len(misfit)} samples, but its block_stops end "
+                "elsewhere: a subclass that numbers its samples differently must also override block_stops"
             )
         steps = ShuffleBlockOrder(self._part.stops(self.size), window, *key).steps
         places = self._part.places()
@@ -269,7 +269,7 @@ class DatasetBlocks:
         )
 
     def prefetch(self, samples: Iterable[int]) -> None:
-        """Passes a prefetch hint on to those of the datasets that have `prefetch`."""
+        """Passes a prefetch hint on to the datasets that have a `prefetch` method."""
         found: dict[int, tuple[Any, list[int]]] = {}
         for sample in samples:
             dataset, number = self._part.find(sample)
@@ -280,14 +280,14 @@ class DatasetBlocks:
                 prefetch(numbers)
 
     def content_id(self) -> str:
-        """Returns what the samples are made of, as far as that is known, "" where nothing is."""
+        """Returns an identifier of the samples, as far as it is known; "" if it is not."""
         return self._part.content_id()
 
     def stops(self, size: int | None = None) -> Sequence[int]:
-        """Returns where each block ends, by the place of its last sample among all.
+        """Returns the end of each block, as the number of samples before it in storage order.
 
         Args:
-            size: About how many bytes a block has, by default `size` of this object.
+            size: Approximate size of a block in bytes, by default the `size` of this object.
         """
         return self._part.stops(self.size if size is None else size)
 
@@ -298,7 +298,7 @@ class DatasetBlocks:
 
     @property
     def fit(self) -> bool:
-        """Whether the blocks of all datasets end where their samples do."""
+        """Whether the last block of each dataset ends with the dataset's last sample."""
         return self._part.misfit(self.size) is None
 
 
@@ -336,7 +336,7 @@ def _numbers_in(subset: Subset[Any]) -> array[int]:
 
 
 def blocks_of(dataset: Any) -> DatasetBlocks | None:
-    """Returns the shuffle blocks of a dataset, None if it has none or numbers its samples differently."""
+    """Returns the shuffle blocks of a dataset; None if it has none or numbers its samples differently."""
     try:
         blocks = DatasetBlocks(dataset)
     except TypeError:
@@ -357,6 +357,7 @@ def _part(dataset: Any) -> _Part:
             "shuffle_blocks=True, or wrap it in a ShuffleDataset"
         )
     raise TypeError(
-        f"{type(dataset).__name__} does not define which of its samples lie together: give an IPFSDataset, "
-        "an imported dataset, a Subset or ConcatDataset of them, or add block_stops and block_memory"
+        f"{type(dataset).__name__} does not define which of its samples are stored together: give an "
+        "IPFSDataset, an imported dataset, a Subset or ConcatDataset of them, or add block_stops and "
+        "block_memory"
     )

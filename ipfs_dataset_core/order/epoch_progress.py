@@ -1,4 +1,4 @@
-"""Which epoch a stream is in and where it began, in memory that a process and its workers share."""
+"""The epoch that a stream is in and where it began, in memory shared by a process and its workers."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from ipfs_dataset_core.runtime.whole_numbers import known_epoch
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Slots of workers; those with higher numbers share one.
+# Slots of workers; workers with higher numbers share the last one.
 _SLOTS = 256
-# What is kept: the epoch, the place where the iteration began, whether `set_epoch` was called, how many
-# workers the last iteration had, whether the epoch was read before, whether a warning was shown, how often it
-# was set, after how many places the last iteration took other lanes, how often a state changed the order,
-# whether a warning of blocks that all readers fetch was shown, and which readers the place is of: how many
-# ranks, how many workers of each, and the size of their batches.
+# The shared values: the epoch, the place where the iteration began, whether `set_epoch` was called, the
+# number of workers of the last iteration, whether the epoch was read before, whether a warning was shown, how
+# often the epoch was set, the number of places after which the last iteration changed lanes, how often a
+# state changed the order, whether the warning about shared blocks was shown, and the readers for which the
+# place was computed: ranks, workers per rank, and batch size.
 _EPOCH, _START, _PINNED, _WORKERS, _READ, _WARNED, _TIMES_SET, _CHUNK, _CHANGES = range(9)
 _SHARING = 9
 _READERS = slice(10, 13)
 _FINISHED = 13
 _BEGUN = _FINISHED + _SLOTS
 _NUMBERS = _BEGUN + _SLOTS
-# Lowest bits of the number of an epoch beside what identifies an iteration. The others follow from the epoch
-# that is known anyway, which is never so far from it.
+# Number of low bits of an epoch that are stored beside the key of an iteration. The other bits are those of
+# the known epoch, which is never further away than that.
 _EPOCH_BITS = 24
 _EPOCH_MASK = (1 << _EPOCH_BITS) - 1
 
 
 @attrs.frozen
 class Iteration:
-    """An iteration that begins.
+    """The beginning of an iteration.
 
     Args:
         epoch: The epoch.
-        start: The place in the global sequence at which it begins.
-        again: Whether this epoch was read before, in the same order, and no warning was shown yet.
+        start: Its first place in the global sequence.
+        again: Whether this epoch was already read in the same order, without a warning so far.
     """
 
     epoch: int
@@ -50,12 +50,12 @@ class Iteration:
 class EpochProgress:
     """The epoch of a stream, which is counted automatically unless `set_epoch` is called.
 
-    An epoch is over when all workers have read their part of it to the end. An iteration that was abandoned
-    before is begun again, in the same order. Workers that outlive an epoch see what the main process sets,
-    however they were started.
+    An epoch is complete when every worker has read its part to the end. An iteration that was abandoned
+    before that is repeated in the same order. Workers that outlive an epoch see the changes of the main
+    process, whatever the start method.
 
-    Workers of one iteration begin at different times, and all need the same epoch: the first writes which one
-    it is, with the seed that a `DataLoader` draws for all workers of an iteration.
+    The workers of an iteration begin at different times, and all need the same epoch. The first one records
+    it, together with the seed that a `DataLoader` draws for all workers of an iteration.
     """
 
     def __init__(self) -> None:
@@ -63,12 +63,12 @@ class EpochProgress:
 
     @property
     def epoch(self) -> int:
-        """The epoch that is read, or that was read last."""
+        """The epoch that is being read, or that was read last."""
         return int(self._numbers[_EPOCH])
 
     @property
     def start(self) -> int:
-        """The place at which the iteration began that runs, or the next one will begin."""
+        """The place at which the current iteration began, or the next one will begin."""
         return int(self._numbers[_START])
 
     @property
@@ -78,7 +78,7 @@ class EpochProgress:
 
     @property
     def chunk(self) -> int:
-        """After how many places the last iteration changed to other lanes, 0 if there was none."""
+        """Number of places after which the last iteration changed lanes; 0 if there was none."""
         return int(self._numbers[_CHUNK])
 
     @chunk.setter
@@ -87,7 +87,7 @@ class EpochProgress:
 
     @property
     def changes(self) -> int:
-        """How often a state that was loaded changed the order."""
+        """How often a loaded state changed the order."""
         return int(self._numbers[_CHANGES])
 
     @changes.setter
@@ -96,7 +96,7 @@ class EpochProgress:
 
     @property
     def warned_of_sharing(self) -> bool:
-        """Whether a warning was shown that several readers fetch the same blocks."""
+        """Whether the warning that several readers fetch the same blocks was shown."""
         return bool(self._numbers[_SHARING])
 
     @warned_of_sharing.setter
@@ -105,21 +105,21 @@ class EpochProgress:
 
     @property
     def workers(self) -> int:
-        """How many workers the last iteration had: 1 where this process read alone, 0 before the first."""
+        """Number of workers of the last iteration; 1 without workers, 0 before the first iteration."""
         return int(self._numbers[_WORKERS])
 
     @property
     def readers(self) -> tuple[int, int, int]:
-        """The ranks, workers of each, and samples in a batch for which a loaded state's place was computed.
+        """Ranks, workers per rank, and batch size for which the place of a loaded state was computed.
 
-        Zeros if the place is valid for any numbers of them.
+        All are zero if the place is valid for any values.
         """
         ranks, workers, batch = self._numbers[_READERS].tolist()
         return ranks, workers, batch
 
     @property
     def counts_itself(self) -> bool:
-        """Whether nobody called `set_epoch`."""
+        """Whether epochs are counted automatically, because `set_epoch` was not called."""
         return not self._numbers[_PINNED]
 
     @property
@@ -128,11 +128,11 @@ class EpochProgress:
         return _is_finished(self._numbers.tolist())
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the number of the next epoch; another one than before begins at its start.
+        """Sets the number of the next epoch; a different epoch begins at its start.
 
         Raises:
-            TypeError: It is no integer.
-            ValueError: It is negative, or too large.
+            TypeError: `epoch` is not an integer.
+            ValueError: `epoch` is negative or too large.
         """
         epoch = known_epoch(epoch)
         self._numbers[_PINNED] = 1
@@ -142,15 +142,15 @@ class EpochProgress:
         self._numbers[_TIMES_SET] += 1
 
     def move(self, epoch: int, start: int, readers: tuple[int, int, int] = (0, 0, 0)) -> None:
-        """Makes the next iteration begin at some place of an epoch.
+        """Makes the next iteration begin at a place of an epoch.
 
         Args:
             epoch: The epoch.
             start: The place.
-            readers: For which readers the place was computed, see `readers`.
+            readers: The readers for which the place was computed; see `readers`.
         """
         info = get_worker_info()
-        # A worker that is given a state must not make the others, which may be done, unfinished.
+        # Loading a state in a worker must not reset the progress of workers that may have finished.
         own = slice(_FINISHED, _NUMBERS) if info is None else [_FINISHED + info.id % _SLOTS]
         self._numbers[own] = 0
         self._numbers[_READ] = 0
@@ -163,7 +163,7 @@ class EpochProgress:
         """Begins an iteration in this process.
 
         Args:
-            total: How many places the epoch has, None where that is not known.
+            total: Number of places of the epoch; None if unknown.
         """
         numbers = self._numbers.tolist()
         epoch, start, done = numbers[_EPOCH], numbers[_START], _is_finished(numbers)
@@ -193,18 +193,18 @@ class EpochProgress:
         return Iteration(epoch, start, again and worker == 0)
 
     def was_read(self) -> None:
-        """Notes that the epoch was read, if not to its end: reading it again is worth a warning."""
+        """Records that the epoch was read, even partly: reading it again is worth a warning."""
         info = get_worker_info()
         if info is None or info.id == 0:
             self._numbers[_READ] = 1
 
     def finish(self, epoch: int) -> None:
-        """Notes that this worker has read its part of an epoch to the end."""
+        """Records that this worker has read its part of an epoch to the end."""
         info = get_worker_info()
         self._numbers[_FINISHED + (0 if info is None else info.id % _SLOTS)] = epoch + 1
 
     def _key(self, seed: int) -> int:
-        """Returns what identifies an iteration: a loader's seed, and its number where workers outlive it."""
+        """Returns the key of an iteration: the loader's seed, and a counter if workers outlive iterations."""
         self._iterations += 1
         return (seed + 2 * self._iterations) & ((1 << 63 - _EPOCH_BITS) - 1) | 1
 
@@ -213,7 +213,7 @@ class EpochProgress:
 
     def __setstate__(self, numbers: torch.Tensor) -> None:
         self._iterations = 0
-        # A tensor that was sent to a worker is shared already; one that was copied is not.
+        # A tensor sent to a worker is already shared; a copied one is not.
         self._numbers = numbers
         self._numbers.share_memory_()  # type: ignore[no-untyped-call]
 
@@ -225,12 +225,12 @@ def _is_finished(numbers: list[int]) -> bool:
 
 
 def _begun(numbers: Iterable[int], key: int, near: int) -> int | None:
-    """Returns the epoch that another worker of the same iteration began.
+    """Returns the epoch that another worker of the same iteration recorded.
 
     Args:
-        numbers: What workers wrote when they began.
-        key: Of the iteration.
-        near: An epoch that is not far from it.
+        numbers: The values recorded by workers.
+        key: The key of the iteration.
+        near: An epoch close to the recorded one.
     """
     half = 1 << _EPOCH_BITS - 1
     for packed in numbers:

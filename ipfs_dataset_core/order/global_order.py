@@ -1,13 +1,13 @@
-"""One order of an epoch for every number of ranks and workers; pure, computed piece by piece.
+"""One order of an epoch for any number of ranks and workers; pure, computed piece by piece.
 
-The **global sequence** has one place for each sample of the epoch. A global batch is a stretch of it, so with
-the same global batch size every job has the same batches, however many ranks and workers it has, and a job
-goes on elsewhere from a place in it.
+The **global sequence** has one place for each sample of the epoch. A global batch is a contiguous range of
+places, so jobs with the same global batch size have the same batches, whatever their numbers of ranks and
+workers, and a job can be resumed elsewhere from any place.
 
-So that a reader needs few blocks at a time all the same, the sequence is interleaved from **lanes**, a fixed
-number of parts of the data, each in an order of its own. Within each stretch of `chunk` places, lanes take
-turns as ranks do; from one stretch to the next, groups of lanes take turns as workers do. Where the numbers
-of lanes can be divided by those of ranks and workers, each lane has one reader.
+To let a reader keep few blocks at a time, the sequence is interleaved from **lanes**: a fixed number of parts
+of the data, each in an order of its own. Within each range of `chunk` places, lanes take turns as ranks do;
+from one chunk to the next, groups of lanes take turns as workers do. If the numbers of lanes are multiples of
+the numbers of ranks and workers, each lane has exactly one reader.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ if TYPE_CHECKING:
 
 # More readers than any job has; each lane takes memory in every process.
 MOST_LANES = 1 << 16
-# How many samples are taken from lanes together where batches have no size.
+# Number of samples taken together from lanes if there is no batch size.
 _TOGETHER = 256
 
 
 @attrs.frozen
 class Lanes:
-    """How many lanes a global sequence is interleaved from.
+    """The number of lanes from which a global sequence is interleaved.
 
     Args:
-        ranks: How many there are within a global batch: the most ranks that each read lanes of their own.
-        workers: How many groups of those take turns from batch to batch: the most workers of a rank that do.
+        ranks: Number of lanes within a global batch: the maximum number of ranks with lanes of their own.
+        workers: Number of groups of such lanes, which take turns from batch to batch: the maximum number of
+            workers per rank with lanes of their own.
     """
 
     ranks: int = 1
@@ -45,15 +46,15 @@ class Lanes:
 
     @property
     def count(self) -> int:
-        """How many there are in all."""
+        """The total number of lanes."""
         return self.ranks * self.workers
 
     def of_reader(self, world: int, workers: int) -> int:
-        """Returns how many lanes one worker of one rank reads from.
+        """Returns the number of lanes from which one worker of one rank reads.
 
         Args:
-            world: How many ranks read.
-            workers: How many workers of each rank.
+            world: Number of ranks.
+            workers: Number of workers per rank.
         """
         ranks = self.ranks // world if self.ranks % world == 0 else self.ranks
         groups = self.workers // workers if self.workers % workers == 0 else self.workers
@@ -61,19 +62,19 @@ class Lanes:
 
 
 class Interleaving:
-    """Which lane each place of a global sequence takes its sample from.
+    """Maps each place of a global sequence to its lane.
 
     Args:
-        total: How many places there are.
-        lanes: How many lanes.
-        chunk: After how many places the next group of lanes takes over: the size of a global batch.
+        total: Number of places.
+        lanes: The lanes.
+        chunk: Number of places after which the next group of lanes takes over: the global batch size.
     """
 
     def __init__(self, total: int, lanes: Lanes, chunk: int) -> None:
         self._total = total
         self._lanes = lanes
         self._chunk = chunk
-        # How many places of a chunk each lane has.
+        # Number of places of a chunk that each lane has.
         self._shares = [_every(chunk, lane, lanes.ranks) for lane in range(lanes.ranks)]
         chunks, rest = divmod(total, chunk)
         lengths = []
@@ -87,28 +88,28 @@ class Interleaving:
         self._stops = list(accumulate(lengths, initial=0))
 
     def lane(self, number: int) -> tuple[int, int]:
-        """Returns where a lane starts and stops when all lanes are laid one behind the other."""
+        """Returns the start and stop of a lane when all lanes are laid end to end."""
         return self._stops[number], self._stops[number + 1]
 
     def find(self, place: int) -> tuple[int, int]:
-        """Returns the lane of a place, and how many samples of the lane come before."""
+        """Returns the lane of a place, and the number of samples of the lane before it."""
         chunk, offset = divmod(place, self._chunk)
         turn, group = divmod(chunk, self._lanes.workers)
         before, lane = divmod(offset, self._lanes.ranks)
         return group * self._lanes.ranks + lane, turn * self._shares[lane] + before
 
     def end_of_chunk(self, place: int) -> int:
-        """Returns the place behind the chunk that a place is in."""
-        if self._chunk == self._lanes.ranks:  # lanes take turns one by one, as within a large chunk
+        """Returns the first place after the chunk that contains a place."""
+        if self._chunk == self._lanes.ranks:  # lanes take turns one by one, like one large chunk
             return min(self._total, place + _TOGETHER)
         return min(self._total, (place // self._chunk + 1) * self._chunk)
 
     def turns(self, step: int) -> tuple[int, int]:
-        """Returns the period of lanes when every `step`-th place of a chunk is read.
+        """Returns the period of the lanes when every `step`-th place of a chunk is read.
 
         Returns:
-            After how many of these places a lane has its turn again, and how far apart in the lane the
-            samples of two such turns are.
+            The number of these places after which a lane recurs, and the distance within the lane between the
+            samples of two recurrences.
         """
         lanes = self._lanes.count if self._chunk == self._lanes.ranks else self._lanes.ranks
         period = lanes // gcd(lanes, step)
@@ -116,13 +117,13 @@ class Interleaving:
 
 
 class GlobalSequence:
-    """The numbers of an epoch's samples, by their places.
+    """Maps the places of an epoch to sample numbers.
 
     Args:
-        total: How many samples there are.
-        interleaving: Which lane each place takes its sample from.
-        numbers: Yields the samples of a lane. It takes where the lane starts and stops when all lanes are
-            laid one behind the other, and how many of its samples to leave out.
+        total: Number of samples.
+        interleaving: The lane of each place.
+        numbers: Yields the samples of a lane, given its start and stop when all lanes are laid end to end,
+            and the number of its samples to skip.
     """
 
     def __init__(
@@ -136,17 +137,17 @@ class GlobalSequence:
         self._numbers = numbers
 
     def at(self, places: Iterable[int]) -> Iterator[int]:
-        """Yields the numbers of the samples at some places, in ascending order.
+        """Yields the sample numbers at places in ascending order.
 
         Args:
-            places: Places behind the end continue at the start. A range is faster than other iterables.
+            places: The places; those after the end wrap around. A range is faster than other iterables.
         """
         if isinstance(places, range):
             return self.of_ranges((places,))
         return self.of_ranges(range(place, place + 1) for place in places)
 
     def of_ranges(self, ranges: Iterable[range]) -> Iterator[int]:
-        """Yields the numbers of the samples at ranges of places, in ascending order.
+        """Yields the sample numbers at ranges of places in ascending order.
 
         Args:
             ranges: Places, as for `at`; the step of each range is positive.
@@ -154,7 +155,7 @@ class GlobalSequence:
         return chain.from_iterable(self._pieces(ranges))
 
     def _pieces(self, ranges: Iterable[range]) -> Iterator[list[int]]:
-        """Yields the numbers of `of_ranges`, those of each chunk as one list."""
+        """Yields the numbers of `of_ranges`, one list per chunk."""
         readers: dict[tuple[int, int], LaneReader] = {}
         for places in ranges:
             start, stop, step = places.start, places.stop, places.step
@@ -169,9 +170,9 @@ class GlobalSequence:
     def _within_chunk(
         self, readers: dict[tuple[int, int], LaneReader], turn: int, places: range
     ) -> list[int]:
-        """Returns the numbers of the samples at places of one chunk, taken from each lane together."""
+        """Returns the sample numbers at places of one chunk, reading each lane once."""
         period, stride = self._interleaving.turns(places.step)
-        if stride > 1:  # other ranks read samples of the lane in between
+        if stride > 1:  # other ranks read the samples in between
             period = len(places)
         found = [0] * len(places)
         for number in range(min(period, len(places))):
@@ -186,7 +187,7 @@ class GlobalSequence:
 
 
 class LaneReader:
-    """Reads a lane, or every few of its samples where several ranks share it.
+    """Reads a lane, or every n-th sample of a lane that several ranks share.
 
     Args:
         numbers: The samples of the lane.
@@ -198,7 +199,7 @@ class LaneReader:
         self._index = index
 
     def read(self, index: int) -> int:
-        """Returns a sample of the lane, with the prefetch hints of those that are left out before it."""
+        """Returns a sample of the lane, with the prefetch hints of the samples skipped before it."""
         hints: list[Sequence[int]] = []
         for _ in range(index - self._index):
             passed = next(self._numbers)
@@ -211,7 +212,7 @@ class LaneReader:
         return Upcoming(number, hints)
 
     def read_run(self, index: int, count: int) -> list[int]:
-        """Returns samples of the lane that follow each other, as `read` does the first one."""
+        """Returns consecutive samples of the lane; the first as by `read`."""
         first = self.read(index)
         self._index += count - 1
         return [first, *islice(self._numbers, count - 1)]
@@ -221,11 +222,11 @@ def stop_for(total: int, start: int, world: int, distribution: Distribution) -> 
     """Returns the place at which an epoch stops.
 
     Args:
-        total: How many samples the epoch has.
-        start: The place from which it is read.
-        world: How many ranks read it.
-        distribution: ``"pad"`` goes on behind the end, where the sequence starts over, until all ranks have
-            equally many samples, ``"drop"`` stops before, ``"uneven"`` at the end.
+        total: Number of samples of the epoch.
+        start: The first place that is read.
+        world: Number of ranks.
+        distribution: ``"pad"`` continues past the end, where the sequence starts over, until all ranks have
+            the same number of samples; ``"drop"`` stops before the end; ``"uneven"`` stops at the end.
     """
     left = max(0, total - start)
     if distribution == "pad":
@@ -236,22 +237,22 @@ def stop_for(total: int, start: int, world: int, distribution: Distribution) -> 
 
 
 def places_of_rank(start: int, stop: int, rank: int, world: int) -> range:
-    """Returns the places of a stretch of the global sequence that one rank reads.
+    """Returns the places of a range of the global sequence that one rank reads.
 
-    They do not depend on the start of the stretch, so that a rank keeps its lanes wherever a job goes on; and
-    of any stretch that is a multiple of `world` long, each rank has equally many.
+    They do not depend on the start of the range, so a rank keeps its lanes wherever a job is resumed. In any
+    range whose length is a multiple of `world`, all ranks have the same number of places.
     """
     return range(start + (rank - start) % world, stop, world)
 
 
 def in_turns(numbers: Iterator[int], start: int, world: int, size: int) -> Iterator[int]:
-    """Yields the numbers of each global batch rank by rank, for a library that deals out slices of batches.
+    """Yields the numbers of each global batch rank by rank, for libraries that give each rank a slice of it.
 
     Args:
-        numbers: The stretch of the global sequence from a place on.
+        numbers: The global sequence from a place on.
         start: The place.
-        world: How many ranks.
-        size: How many a global batch has.
+        world: Number of ranks.
+        size: Global batch size.
     """
     while batch := list(islice(numbers, size)):
         for rank in range(world):
@@ -260,5 +261,5 @@ def in_turns(numbers: Iterator[int], start: int, world: int, size: int) -> Itera
 
 
 def _every(count: int, first: int, step: int) -> int:
-    """Returns how many numbers below `count` there are in ``first, first + step, …``."""
+    """Returns the count of numbers below `count` in ``first, first + step, …``."""
     return max(0, -(-(count - first) // step))

@@ -1,4 +1,4 @@
-"""The order of an epoch of a stream that is interleaved from lanes of shuffle blocks; pure."""
+"""The order of an epoch of a stream, interleaved from lanes of shuffle blocks; pure."""
 
 from __future__ import annotations
 
@@ -25,52 +25,56 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.order.sharding import ReaderRank
 
-    # Yields the steps of a lane. It takes where the lane starts and stops when all lanes are laid one behind
-    # the other, and how many of its samples to leave out.
+    # Yields the steps of a lane, given its start and stop when all lanes are laid end to end, and the number
+    # of its samples to skip.
     Steps = Callable[[int, int, int], Iterator[WindowStep]]
 
-# From the most memory to the least.
+# Choices of lanes, from the most memory to the least.
 _DEFAULT_LANES = (Lanes(4, 2), Lanes(4), Lanes(2))
 
 
 def lanes_given(lanes: int | tuple[int, int]) -> Lanes:
-    """Returns the lanes that a user gave.
+    """Checks and returns the lanes that a user gave.
 
     Args:
-        lanes: How many for ranks, or a pair of that and how many for the workers of each.
+        lanes: The number of lanes for ranks, or a pair of it and the number for the workers of each rank.
 
     Raises:
         ValueError: There are none, or too many.
-        TypeError: They are no integers.
+        TypeError: They are not integers.
     """
     pair: Any = lanes if isinstance(lanes, (tuple, list)) else (lanes, 1)
     if len(pair) != 2:  # noqa: PLR2004 - ranks and workers
-        raise ValueError(f"lanes is one number, or those for ranks and for workers, not {lanes!r}")
+        raise ValueError(
+            f"lanes must be one number, or a pair for ranks and workers, not {lanes!r}"
+        )
     ranks, workers = (whole_number("lanes", number, least=1) for number in pair)
     if ranks * workers > MOST_LANES:
-        raise ValueError(f"there are at most {MOST_LANES:,} lanes in all, not {ranks * workers:,}")
+        raise ValueError(
+            f"at most {MOST_LANES:,} lanes are possible in all, not {ranks * workers:,}"
+        )
     return Lanes(ranks, workers)
 
 
 def default_lanes(memory: int, block: int) -> Lanes:
     """Returns as many lanes as fit into the memory of one process.
 
-    The number of processes does not count, since the order must not depend on it.
+    The number of processes has no influence, because the order must not depend on it.
 
     Args:
-        memory: Bytes of blocks that a process keeps.
-        block: About how many bytes a shuffle block has.
+        memory: Number of bytes of blocks that a process keeps in memory.
+        block: Approximate size of a shuffle block in bytes.
     """
     return next((some for some in _DEFAULT_LANES if fits(memory, 1, block, some.count)), Lanes())
 
 
 def lanes_of_reader(lanes: Lanes, reader: ReaderRank, batch: int | None) -> int:
-    """Returns how many lanes one reader reads from.
+    """Returns the number of lanes from which one reader reads.
 
     Args:
-        lanes: All of them.
+        lanes: All lanes.
         reader: The reader.
-        batch: How many samples its loader puts into a batch, None where readers take single samples in turn.
+        batch: Batch size of its loader; None if readers take single samples in turn.
     """
     if batch is None:
         return lanes.count // gcd(lanes.count, reader.count)
@@ -78,10 +82,10 @@ def lanes_of_reader(lanes: Lanes, reader: ReaderRank, batch: int | None) -> int:
 
 
 def blocks_in_order(stops: Sequence[int]) -> Steps:
-    """Returns what yields the steps of blocks that are not shuffled.
+    """Returns a function that yields the steps of blocks that are not shuffled.
 
     Args:
-        stops: Where each block ends, by number of sample.
+        stops: The end of each block, as the number of the next sample.
     """
 
     def steps(start: int, stop: int, skip: int) -> Iterator[WindowStep]:
@@ -100,14 +104,14 @@ class LanedOrder:
     """The order of one epoch.
 
     Args:
-        total: How many samples there are.
+        total: Number of samples.
         steps: Yields the steps of a lane.
-        lanes: How many there are.
-        chunk: After how many places the next group of lanes takes over.
-        window: How many blocks are mixed in each lane.
-        block: About how many bytes a block has; 0 where samples lie anywhere, and nothing is fetched ahead.
-        buffer: How many samples all lanes together mix once more; 1 mixes none.
-        key: What the mixing in the buffer depends on.
+        lanes: The lanes.
+        chunk: Number of places after which the next group of lanes takes over.
+        window: Number of blocks mixed in each lane.
+        block: Approximate size of a block in bytes; 0 if samples are scattered, which disables prefetching.
+        buffer: Number of samples in the buffers that mix the lanes further; 1 for no further mixing.
+        key: Values that determine the mixing in the buffers.
     """
 
     total: int
@@ -120,24 +124,24 @@ class LanedOrder:
     key: Sequence[object] = ()
 
     def is_hinted(self, memory: int, lanes: int) -> bool:
-        """Returns whether a reader's memory holds what the next steps need.
+        """Returns whether the memory of a reader is large enough to prefetch the next steps.
 
         Args:
-            memory: Bytes of blocks that it keeps.
-            lanes: From how many lanes it reads.
+            memory: Number of bytes of blocks that it keeps in memory.
+            lanes: Number of lanes from which it reads.
         """
         return self.block > 0 and fits(memory, self.window, self.block, lanes)
 
     def numbers(
         self, places: Iterable[range], *, lanes: int, hinted: bool, holding: bool = False
     ) -> Iterator[int]:
-        """Yields the numbers of the samples at some places.
+        """Yields the sample numbers at places.
 
         Args:
-            places: Ranges in ascending order; places behind the end continue at the start.
-            lanes: From how many lanes they are.
-            hinted: Whether numbers carry hints at what the next steps need.
-            holding: Whether numbers that leave the buffer carry those that came into it, see `Leaving`.
+            places: Ranges in ascending order; places after the end wrap around.
+            lanes: Number of lanes that they come from.
+            hinted: Whether numbers carry prefetch hints for the next steps.
+            holding: Whether numbers that leave a buffer carry those that entered it; see `Leaving`.
         """
         base = numbers_of(self.steps, lanes, hinted=hinted)
 
@@ -156,16 +160,16 @@ class LanedOrder:
 
 
 class Leaving(Upcoming):
-    """The number of a sample that leaves a buffer, with those that came into it since the last one.
+    """The number of a sample that leaves a buffer, with the numbers that entered since the previous one left.
 
     Attributes:
-        entered: The numbers that came in; of a sequence that begins in the middle, all that are held.
+        entered: The numbers that entered; if iteration starts in the middle, the whole content of the buffer.
     """
 
     entered: Sequence[int]
 
 
-# What leaves the buffer, with hints, and what came into it since the last one left.
+# A number that leaves the buffer, with its hints, and the numbers that entered since the previous one left.
 _Left = tuple[int, "Sequence[Sequence[int]]", "Sequence[int]"]
 
 
@@ -176,14 +180,14 @@ def buffered(
     skip: int,
     key: Sequence[object],
 ) -> Iterator[_Left]:
-    """Yields numbers in random order through a buffer; a hint of a number goes with the one that it replaces.
+    """Yields numbers in random order through a buffer; hints of an entering number pass to the leaving one.
 
     Args:
-        numbers: The numbers without hints, with which the buffer is filled when some are left out.
-        hinted: Returns the numbers, with hints, without the given count of first ones.
-        size: How many are held.
-        skip: How many to leave out.
-        key: What the order depends on.
+        numbers: The numbers without hints, which fill the buffer if some are skipped.
+        hinted: Returns the numbers with hints, skipping a given count.
+        size: Size of the buffer.
+        skip: Number of results to skip.
+        key: Values that determine the order.
     """
     pick = keyed_random("buffer", *key).random
     held = list(islice(numbers, size)) if skip else []
@@ -221,7 +225,7 @@ def buffered(
 
 def _with_entered(left: _Left) -> int:
     number, soon, entered = left
-    leaving = int.__new__(Leaving, number)  # for each sample: without a call in between
+    leaving = int.__new__(Leaving, number)  # inlined, because it runs for every sample
     leaving.soon, leaving.entered = soon, entered
     return leaving
 

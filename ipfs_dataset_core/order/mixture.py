@@ -1,8 +1,8 @@
-"""Which source each place of a mixture takes its sample from: pure, found for any place without those before.
+"""Maps each place of a mixture to its source: pure, for any place without computing those before it.
 
-A mixture has lanes as every order has, see `global_order`. In each lane, units of a fixed length follow each
-other, and in each unit every source has the same number of places, its quota, in random order. So proportions
-are kept exactly from unit to unit, and how often a source came before a place is a matter of one unit a lane.
+Like every order, a mixture has lanes; see `global_order`. Each lane is a sequence of units of a fixed length,
+and each unit contains a fixed number of places of every source, its quota, in random order. Proportions are
+therefore exact in every unit, and counting a source's samples before a place involves one unit per lane.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.order.global_order import Lanes
 
-# Lengths of a unit. The shortest in which all weights are met to within a hundredth is taken.
+# Possible lengths of a unit. The shortest that meets all weights to within a hundredth is used.
 LENGTHS_OF_UNIT = tuple(1 << bits for bits in range(8, 16))
 _EXACT_ENOUGH = 0.01
-# Numbers of sources are bytes.
+# Source numbers are stored in bytes.
 _MOST_SOURCES = 256
 
 
 def quotas_of(weights: Mapping[str, float]) -> dict[str, int]:
-    """Returns how many places of a unit each source has.
+    """Returns the number of places of a unit for each source.
 
     Args:
-        weights: The weight of each source by name, in any measure: only their proportions count.
+        weights: The weight of each source by name; only their proportions matter.
 
     Raises:
-        ValueError: There are no sources or too many, or a weight is no positive number, or too small.
+        ValueError: There are no sources or too many, or a weight is not a positive number, or is too small.
     """
     if not 0 < len(weights) <= _MOST_SOURCES:
-        raise ValueError(f"a mixture has 1 to {_MOST_SOURCES} sources, not {len(weights)}")
+        raise ValueError(f"a mixture must have 1 to {_MOST_SOURCES} sources, not {len(weights)}")
     for name, weight in weights.items():
         if isinstance(weight, bool) or not isinstance(weight, (int, float)):
-            raise ValueError(f"the weight of {name!r} is a number, not {weight!r}")  # noqa: TRY004 - as all
+            raise ValueError(f"the weight of {name!r} must be a number, not {weight!r}")  # noqa: TRY004 - as all
         if not _is_finite(weight) or weight <= 0:
             raise ValueError(
-                f"the weight of {name!r} is positive and finite, not {weight!r}: leave a source out that "
-                "shall not be read"
+                f"the weight of {name!r} must be positive and finite, not {weight!r}: leave out a source "
+                "that should not be read"
             )
     largest = max(weights.values())
     total = math.fsum(weight / largest for weight in weights.values())
     shares = {name: weight / largest / total for name, weight in weights.items()}
     for length in LENGTHS_OF_UNIT:
         quotas = _rounded(shares, length)
-        # A weight that is tiny beside the others may have a share of 0.0.
+        # The share of a tiny weight may round to 0.0.
         worst = max(
             abs(quotas[name] / (share * length) - 1) if share else math.inf
             for name, share in shares.items()
@@ -69,12 +69,12 @@ def quotas_of(weights: Mapping[str, float]) -> dict[str, int]:
 def _is_finite(weight: float) -> bool:
     try:
         return math.isfinite(weight)
-    except OverflowError:  # an int that is larger than any float
+    except OverflowError:  # an int larger than any float
         return False
 
 
 def _rounded(shares: Mapping[str, float], length: int) -> dict[str, int]:
-    """Returns whole numbers with a given sum, those with the largest remainders rounded up."""
+    """Rounds shares to whole numbers with a given sum, rounding up those with the largest remainders."""
     quotas = {name: int(share * length) for name, share in shares.items()}
     missing = length - sum(quotas.values())
     by_remainder = sorted(shares, key=lambda name: quotas[name] - shares[name] * length)
@@ -84,13 +84,13 @@ def _rounded(shares: Mapping[str, float], length: int) -> dict[str, int]:
 
 
 class MixtureSchedule:
-    """The sources of all places.
+    """The source of every place.
 
     Args:
-        quotas: How many places of a unit each source has.
-        seed: What the order depends on.
-        lanes: How many lanes there are.
-        chunk: After how many places the next group of lanes takes over: the size of a global batch.
+        quotas: Number of places of a unit for each source.
+        seed: Determines the order.
+        lanes: The lanes.
+        chunk: Number of places after which the next group of lanes takes over: the global batch size.
     """
 
     def __init__(self, quotas: Sequence[int], seed: int, lanes: Lanes, chunk: int) -> None:
@@ -103,7 +103,7 @@ class MixtureSchedule:
         self._units = lru_cache(maxsize=4 * lanes.count)(self._unit)
 
     def find(self, place: int) -> tuple[int, int, int]:
-        """Returns the lane of a place, its source, and how often the source came before in the lane."""
+        """Returns the lane of a place, its source, and how often the source occurred before in the lane."""
         lane, index = self._interleaving.find(place)
         unit, offset = divmod(index, self._length)
         sources, ranks = self._units(lane, unit)
@@ -111,7 +111,7 @@ class MixtureSchedule:
         return lane, source, unit * self._quotas[source] + ranks[offset]
 
     def counts(self, source: int, place: int) -> list[int]:
-        """Returns how many places before a place take from a source, for each lane."""
+        """Returns, for each lane, how many places before a place belong to a source."""
         quota = self._quotas[source]
         found = []
         for lane, length in enumerate(self._lane_lengths(place)):
@@ -123,7 +123,7 @@ class MixtureSchedule:
         return found
 
     def place(self, source: int, number: int) -> int:
-        """Returns the place that takes a source's sample for the time `number`, counted from 0."""
+        """Returns the place of a source's sample with the given number, counted from 0."""
         quota = self._quotas[source]
 
         def fewest(place: int) -> int:
@@ -133,7 +133,7 @@ class MixtureSchedule:
             units = [divmod(length, self._length) for length in self._lane_lengths(place)]
             return sum(unit * quota + min(quota, offset) for unit, offset in units)
 
-        # Bounds that need no unit to be computed: the place is at or behind `low`, and before `high`.
+        # Bounds that require no unit: `low` <= place < `high`.
         longest = (number // quota + 2) * self._length * self._lanes.count * max(1, self._chunk)
         low = _first(0, longest, lambda place: most(place) > number) - 1
         high = _first(max(0, low), longest, lambda place: fewest(place) > number)
@@ -145,7 +145,7 @@ class MixtureSchedule:
         return [stop - start for start, stop in bounds]
 
     def _unit(self, lane: int, number: int) -> tuple[bytes, Sequence[int]]:
-        """Returns the sources of a unit's places, and how often each came before in the unit."""
+        """Returns the source of each place of a unit, and how often it occurred before in the unit."""
         sources = bytearray()
         for source, quota in enumerate(self._quotas):
             sources += bytes([source]) * quota
@@ -158,7 +158,7 @@ class MixtureSchedule:
 
 
 def _first(low: int, high: int, holds: Callable[[int], bool]) -> int:
-    """Returns the first number from `low` on, up to `high`, for which a monotonous condition holds."""
+    """Returns the first number in ``range(low, high + 1)`` for which a monotonic condition holds."""
     while low < high:
         middle = (low + high) // 2
         if holds(middle):
@@ -169,13 +169,13 @@ def _first(low: int, high: int, holds: Callable[[int], bool]) -> int:
 
 
 def stop_of_mixture(schedule: MixtureSchedule, samples: Sequence[int], *, every: bool) -> int:
-    """Returns where an epoch of a mixture stops.
+    """Returns the place at which an epoch of a mixture stops.
 
     Args:
-        schedule: The sources of all places.
-        samples: How many each source has.
-        every: Whether it stops when every source was read to its end, where shorter sources start over; else
-            it stops where the first source has no more samples.
+        schedule: The source of every place.
+        samples: Number of samples of each source.
+        every: Whether to stop when every source was read to its end, with shorter sources starting over;
+            otherwise the epoch stops when the first source has no more samples.
     """
     if every:
         return max(schedule.place(source, count - 1) + 1 for source, count in enumerate(samples))

@@ -1,4 +1,4 @@
-"""Where a job stopped in its order of samples: what it keeps, and how another job goes on from it."""
+"""The state of a job in its order of samples: what is saved, and how another job resumes from it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
 VERSION = 1
-# Up to this number, identifiers are joined as they are.
+# Up to this many identifiers are joined as they are.
 _FEW = 4
 
 
 @runtime_checkable
 class IdentifiedDataset(Protocol):
-    """A dataset that identifies the content that its samples are made of."""
+    """A dataset that identifies the content of its samples."""
 
     def content_id(self) -> str:
-        """Returns a text that is the same for the same samples in the same order, and short."""
+        """Returns a short text that is equal for equal samples in the same order."""
 
 
 def joined_ids(ids: Iterable[str]) -> str:
-    """Returns one text for several: short, however many they are."""
+    """Joins any number of identifiers into one short text."""
     found = list(ids)
     if len(found) <= _FEW:
         return " ".join(found)
@@ -40,17 +40,17 @@ def joined_ids(ids: Iterable[str]) -> str:
 
 @attrs.frozen(kw_only=True)
 class OrderState:
-    """A place in a global sequence, and what the sequence follows from.
+    """A place in a global sequence, and everything that determines the sequence.
 
     Args:
         order: The kind of order.
-        data: What the samples are made of, "" where that is not known.
-        samples: How many there are, None where that is not known before all are read.
-        seed: What the order depends on, besides the epoch.
+        data: Identifier of the samples; "" if unknown.
+        samples: Number of samples; None if unknown until all are read.
+        seed: Determines the order, together with the epoch.
         epoch: The epoch.
-        position: The place in the global sequence at which to go on.
-        parameters: Of the order: numbers by name.
-        derived: The names of parameters that are computed from the job; no warning names them.
+        position: The place in the global sequence at which to resume.
+        parameters: Parameters of the order: numbers by name.
+        derived: Names of parameters that are computed from the job; warnings leave them out.
         ends: Whether the sequence has as many places as there are samples.
     """
 
@@ -65,47 +65,49 @@ class OrderState:
     ends: bool = attrs.field(default=True, eq=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns values that JSON can hold: less than 1 KB."""
+        """Returns a JSON object of less than 1 KB."""
         fields = attrs.asdict(self, filter=attrs.filters.exclude("derived", "ends"), recurse=False)
         if self.ends and self.samples is not None:
-            fields["position"] = min(self.position, self.samples)  # of the end, whatever pads it
+            fields["position"] = min(self.position, self.samples)  # the end, without padding
         return {"version": VERSION, **fields, "parameters": dict(self.parameters)}
 
     def read(self, state: Mapping[str, Any], also: Container[str] = ()) -> OrderState:
-        """Returns the state that `to_json` wrote, after checking that it belongs to this state's data.
+        """Returns the state written by `to_json`, after checking that it belongs to the same data.
 
-        Its values replace those of this state, and a warning names the ones that differ.
+        Its values replace those of this state, and a warning names those that differ.
 
         Args:
-            state: The return value of `to_json`, possibly from a file that somebody else wrote.
-            also: Names that the state may have besides those of `to_json`; the caller reads them.
+            state: The return value of `to_json`, possibly from an untrusted file.
+            also: Additional names that the state may contain, which the caller reads.
 
         Warns:
             IPFSDatasetWarning: The seed or a parameter differs from this state's.
 
         Raises:
-            StateError: It is of other data, of another kind of order, of another version, or no state.
+            StateError: The state is of other data, another kind of order or another version, or not a state.
         """
         if not isinstance(state, Mapping):
-            raise StateError(f"a state is a dict, as state_dict() returned it, not {state!r:.80}")
+            raise StateError(
+                f"a state must be a dict as returned by state_dict(), not {state!r:.80}"
+            )
         version = state.get("version")
         if type(version) is not int or version != VERSION:
             raise StateError(
-                f"this state has version {version!r:.80}, and this release reads version {VERSION}: go on "
-                "with the release that wrote it, or begin the epoch anew"
+                f"this state has version {version!r:.80}, but this release reads version {VERSION}: resume "
+                "with the release that wrote it, or start the epoch again"
             )
         for name in ("order", "data"):
             mine, given = getattr(self, name), state.get(name)
             if mine != given:
                 raise StateError(
-                    f"this state is of {name} {given!r:.300}, and here is {mine!r}: give the same dataset "
-                    "and kind of order, or begin the epoch anew"
+                    f"this state is of {name} {given!r:.300}, but the dataset has {mine!r}: give the same "
+                    "dataset and kind of order, or start the epoch again"
                 )
         for name in state:
             if name not in _FIELDS and name not in also:
                 raise StateError(
-                    f"this state has {name!r:.80}, which no state of {self.order!r} has: it was changed, "
-                    "or is of another kind of dataset"
+                    f"this state has {name!r:.80}, which does not occur in states of {self.order!r}: it was "
+                    "modified, or belongs to another kind of dataset"
                 )
         seed = number_in(state, "seed", least=-MOST_SEED, most=MOST_SEED)
         epoch = number_in(state, "epoch", most=MOST_EPOCH)
@@ -117,8 +119,8 @@ class OrderState:
             samples = number_in(state, "samples")
         if None not in {samples, self.samples} and samples != self.samples:
             raise StateError(
-                f"this state is of a dataset of {samples} samples, and here are {self.samples}: "
-                "give the same dataset, with the same options, or begin the epoch anew"
+                f"this state is of a dataset of {samples} samples, but this one has {self.samples}: "
+                "give the same dataset, with the same options, or start the epoch again"
             )
         if self.ends and self.samples is not None and position > self.samples:
             raise behind_the_end(position, self.samples)
@@ -131,7 +133,7 @@ class OrderState:
         lanes = parameters.get("lanes", 1) * parameters.get("worker_lanes", 1)
         if lanes > MOST_LANES:
             raise StateError(
-                f"this state has {lanes:,} lanes, and there are at most {MOST_LANES:,}"
+                f"this state has {lanes:,} lanes, but at most {MOST_LANES:,} are possible"
             )
         self._warn({"seed": seed, **parameters})
         return attrs.evolve(self, seed=seed, epoch=epoch, position=position, parameters=parameters)
@@ -142,7 +144,7 @@ class OrderState:
 
 
 def warn_of_other_order(mine: Mapping[str, int], given: Mapping[str, int]) -> None:
-    """Warns where the order follows from other numbers than those of the arguments.
+    """Warns if a state determines the order by other numbers than the arguments.
 
     Args:
         mine: By name, those of the arguments.
@@ -150,50 +152,52 @@ def warn_of_other_order(mine: Mapping[str, int], given: Mapping[str, int]) -> No
     """
     other = [f"{k}={given[k]} (here {mine[k]})" for k in mine if given[k] != mine[k]]
     if other:
-        warn_user(f"The order goes on as in the state, with {', '.join(other)}", IPFSDatasetWarning)
+        warn_user(
+            f"The order continues as in the state, with {', '.join(other)}", IPFSDatasetWarning
+        )
 
 
-# What every state has.
+# The fields of every state.
 _FIELDS = frozenset(
     {"version", "order", "data", "samples", "seed", "epoch", "position", "parameters"}
 )
 
 
-# More samples than any global batch has. Where they are not counted before they are read, the state of an
-# epoch's end is that of the end of its last batch, which may be filled in part only.
+# More samples than any global batch has. If samples are not counted in advance, the state at the end of an
+# epoch is the end of its last batch, which may be only partly filled.
 MOST_IN_A_BATCH = 1 << 20
 
 
 def behind_the_end(position: int, places: int) -> StateError:
-    """Returns the error for a state whose place is behind the end of the sequence.
+    """Returns the error for a state whose place is after the end of the sequence.
 
     Args:
         position: The place.
-        places: How many there are.
+        places: Number of places.
     """
     return StateError(
-        f"this state has position={position}, behind the end of an epoch of {places} samples: it was "
-        "changed, or counts batches of another iteration"
+        f"this state has position={position}, after the end of an epoch of {places} samples: it was "
+        "modified, or counts batches of another iteration"
     )
 
 
 def check_batches(batches: int, start: int, total: int | None, size: int) -> int:
-    """Returns a number of batches, of which an iteration has as many: what follows may be an empty epoch.
+    """Checks that an iteration has a given number of batches; returns the number.
 
     Args:
-        batches: How many were trained on.
+        batches: Number of batches that were trained on.
         start: The place at which the iteration began.
-        total: How many places the epoch has, None where that is not known.
-        size: How many samples a global batch has.
+        total: Number of places of the epoch; None if unknown.
+        size: Global batch size.
 
     Raises:
-        ValueError: There are not so many, or the number is negative.
-        TypeError: It is no integer.
+        ValueError: The number is negative, or larger than the number of batches.
+        TypeError: The number is not an integer.
     """
     batches = whole_number("batches", batches, least=0, most=MOST // max(1, size) - start)
     if batches and total is not None and start + batches * size >= total + size:
         raise ValueError(
-            f"state_dict(batches={batches}) counts the batches of this iteration over the loader, and it has "
+            f"state_dict(batches={batches}) counts the batches of this iteration over the loader, but it has "
             f"at most {-(-(total - start) // size)}: count from 0 in each epoch"
         )
     return batches
@@ -214,7 +218,7 @@ def number_in(values: Mapping[str, Any], name: str, *, least: int = 0, most: int
     value = values.get(name)
     if type(value) is not int or not least <= value <= most:
         raise StateError(
-            f"this state has {name}={value!r:.80}, no number from {least} on"
+            f"this state has {name}={value!r:.80}, which is not a number from {least} on"
             + ("" if type(value) is not int or value < least else f", or one above {most}")
         )
     return value

@@ -1,9 +1,9 @@
-"""Notices libraries that share samples out to ranks or workers themselves, while they read ours.
+"""Detects libraries that distribute samples to ranks or workers themselves while they read a dataset.
 
-accelerate prepares a loader so that it reads the whole dataset, in every process or in the first one, and
-gives each process its part. A dataset of Hugging Face gives its workers shards. A stream or sampler that
-shared its samples out once more would leave most of them unread. Neither library announces itself to what it
-reads, but it is on the call stack then: its objects are looked for there, and only where it was imported.
+accelerate prepares a loader to read the whole dataset, in every process or in the first one, and gives each
+process its part. A Hugging Face dataset gives its workers shards. If a stream or sampler distributed its
+samples as well, most of them would never be read. Neither library announces itself, but it is on the call
+stack during the read, so its objects are looked for there, and only if the library was imported.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _ACCELERATE = "accelerate.data_loader"
-# Modules of Hugging Face's datasets that read what a generator yields. Users have packages of that name, so
-# objects have to be instances of its classes, too.
+# Modules of Hugging Face's datasets that read from a generator. User packages may have the same name, so
+# objects must also be instances of the library's classes.
 _STREAMS, _BUILDERS = "datasets.iterable_dataset", "datasets.builder"
 
-# Packages of Lightning's Trainer. Its Fabric counts no batches.
+# Packages of Lightning's Trainer. Its Fabric does not count batches.
 _TRAINERS = ("lightning.pytorch", "pytorch_lightning")
 
 
 @attrs.frozen
 class OuterSharding:
-    """What another library shares out of the samples that are being read.
+    """What another library distributes of the samples that are being read.
 
     Args:
-        ranks: Whether it gives every rank its part of all samples, so that all have to be yielded.
-        workers: Whether it does so for the workers of a DataLoader.
+        ranks: Whether it distributes samples to ranks, so that all of them have to be yielded.
+        workers: Whether it distributes samples to the workers of a DataLoader.
         dispatched: Whether one process reads for all ranks.
-        split_batches: Whether a rank gets a slice of each batch, and not a whole one in its turn.
+        split_batches: Whether each rank gets a slice of every batch rather than whole batches in turn.
     """
 
     ranks: bool = False
@@ -47,11 +47,11 @@ _NONE = OuterSharding()
 
 
 def is_length_of_epoch() -> bool:
-    """Returns whether lengths that are asked for now are those of whole epochs, also after a resume.
+    """Returns whether `len` must currently be the length of a whole epoch, even after a resume.
 
-    Lightning's Trainer counts the batches of an epoch on from its checkpoint, and trains until it has as many
-    as the loader's length: with the number of those that are left it would end the epoch early, and all
-    that follow.
+    Lightning's Trainer continues the batch count of its checkpoint, and trains until the count reaches the
+    length of the loader. With the number of remaining batches as the length, it would end this epoch and all
+    following ones early.
     """
     return is_read_by(*_TRAINERS)
 
@@ -64,7 +64,7 @@ def is_read_by(*packages: str) -> bool:
 
 
 def outer_sharding() -> OuterSharding:
-    """Returns what is shared out by the libraries that are on the call stack of this thread."""
+    """Returns what the libraries on the call stack of this thread distribute."""
     loaded = {
         name: sys.modules[name]
         for name in (_ACCELERATE, _STREAMS, _BUILDERS)
@@ -80,15 +80,15 @@ def outer_sharding() -> OuterSharding:
     builders = _classes(loaded, _BUILDERS, "DatasetBuilder")
     ranks = workers = dispatched = split = False
     for reader in _readers(loaded.keys()):
-        kind = type(reader)  # loaders of accelerate pretend to be of torch's class
+        kind = type(reader)  # accelerate's loaders report torch's class as theirs
         if issubclass(kind, (*shards, *dispatchers)):
             ranks = True
             dispatched |= issubclass(kind, dispatchers)
             split |= bool(getattr(reader, "split_batches", False))
         elif issubclass(kind, streams):
-            # Without `split_dataset_by_node` every rank iterates the whole dataset.
+            # Without `split_dataset_by_node`, every rank iterates over the whole dataset.
             workers, ranks = True, ranks or getattr(reader, "_distributed", None) is not None
-        elif issubclass(kind, builders):  # it writes all samples to files, which every rank reads
+        elif issubclass(kind, builders):  # writes all samples to files that every rank reads
             ranks = workers = True
     return OuterSharding(ranks, workers, dispatched, split)
 
@@ -99,14 +99,14 @@ def _classes(loaded: dict[str, Any], module: str, *names: str) -> tuple[type, ..
 
 
 def _readers(modules: Any) -> Iterator[Any]:
-    """Yields the objects whose methods are on the call stack and defined in these modules."""
+    """Yields the objects whose methods, defined in these modules, are on the call stack."""
     for frame in _frames():
         if frame.f_globals.get("__name__") in modules and "self" in frame.f_code.co_varnames:
             yield frame.f_locals.get("self")
 
 
 def _frames() -> Iterator[FrameType]:
-    """Yields the frames on the call stack of this thread, the innermost first."""
+    """Yields the frames on the call stack of this thread, innermost first."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - see the module docstring
     while frame is not None:
         yield frame

@@ -1,6 +1,6 @@
-"""Prefetch hints: numbers of samples that carry the numbers of others, which will be read after them.
+"""Prefetch hints: sample numbers that carry the numbers of samples that will be read after them.
 
-A `DataLoader` gives its workers numbers and nothing else, and only a few batches of them at a time.
+A `DataLoader` passes only numbers to its workers, and only a few batches of them at a time.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Upcoming(int):
-    """The number of a sample that carries a prefetch hint; in all else it is a plain int.
+    """The number of a sample with a prefetch hint; otherwise a plain int.
 
     Attributes:
-        soon: The numbers of the samples to fetch, in parts.
+        soon: Numbers of the samples to fetch, in groups.
     """
 
     soon: Sequence[Sequence[int]]
@@ -38,7 +38,7 @@ class Upcoming(int):
 
 
 def read_soon(indices: Iterable[SupportsIndex]) -> list[int]:
-    """Returns the numbers of the samples in the prefetch hints of a batch."""
+    """Returns the sample numbers in the prefetch hints of a batch."""
     hints = [index.soon for index in indices if isinstance(index, Upcoming)]
     return [number for parts in hints for part in parts for number in part]
 
@@ -46,12 +46,12 @@ def read_soon(indices: Iterable[SupportsIndex]) -> list[int]:
 def numbers_of(
     steps: Callable[[int, int, int], Iterator[WindowStep]], lanes: int, *, hinted: bool
 ) -> Callable[[int, int, int], Iterator[int]]:
-    """Returns a function of start, stop and skip that yields the numbers of a stretch of an order.
+    """Returns a function of start, stop and skip that yields the sample numbers of a range of an order.
 
     Args:
-        steps: Yields the steps of the stretch.
-        lanes: From how many lanes the reader reads.
-        hinted: Whether numbers carry hints at what the next steps need; only sensible if it fits in memory.
+        steps: Yields the steps of a range.
+        lanes: Number of lanes from which the reader reads.
+        hinted: Whether numbers carry prefetch hints for the next steps, which then have to fit in memory.
     """
 
     def numbers(start: int, stop: int, skip: int) -> Iterator[int]:
@@ -62,13 +62,13 @@ def numbers_of(
 
 
 def with_hints(steps: Iterator[WindowStep], ahead: int, unhinted: float) -> Iterator[int]:
-    """Yields the samples of steps, some of them with a hint at what the next steps need.
+    """Yields the samples of steps, some of them with a prefetch hint for the next steps.
 
     Args:
-        steps: In their order.
-        ahead: How many steps are fetched before they are read.
-        unhinted: The part of a step that is read before the next ones are fetched. The cache evicts the least
-            recently used blocks, which would be those of this step if none of it had been read.
+        steps: The steps, in order.
+        ahead: Number of steps that are fetched in advance.
+        unhinted: Fraction of a step that is read before the next steps are fetched. The cache evicts the
+            least recently used blocks, which would be those of this step if none of it had been read.
     """
     return chain.from_iterable(_hinted_steps(steps, ahead, unhinted))
 
@@ -76,7 +76,7 @@ def with_hints(steps: Iterator[WindowStep], ahead: int, unhinted: float) -> Iter
 def _hinted_steps(
     steps: Iterator[WindowStep], ahead: int, unhinted: float
 ) -> Iterator[Sequence[int]]:
-    """Yields the samples of each step, see `with_hints`."""
+    """Yields the samples of each step; see `with_hints`."""
     coming = deque(islice(steps, 1))
     needed: list[Sequence[int]] = [block for step in coming for block in step.entering]
     upcoming: list[Sequence[int]] = []
@@ -87,7 +87,7 @@ def _hinted_steps(
         coming += following
         if not samples:
             continue
-        if needed:  # what the first step needs, with its first sample
+        if needed:  # the first step's blocks, with its first sample
             samples[0], needed = Upcoming(samples[0], needed), []
         hinted = min(1 + int(len(samples) * unhinted), len(samples) - 1)
         if upcoming:

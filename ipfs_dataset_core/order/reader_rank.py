@@ -1,4 +1,4 @@
-"""What this process reads: its rank in the distributed job, its DataLoader worker, and the epoch."""
+"""What the calling process reads: its rank in the distributed job, and its DataLoader worker."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Job:
 
     @property
     def distribution(self) -> Distribution:
-        """How samples are shared by default."""
+        """The default distribution of samples."""
         return "pad" if self.in_step else "uneven"
 
 
@@ -46,15 +46,16 @@ def current_job(
     *,
     split: Split = "auto",
 ) -> Job:
-    """Returns the job according to torch.distributed, else the one carried, else the environment's.
+    """Returns the job from torch.distributed, else from the parent process, else from the environment.
 
-    It has one rank where samples are not to be shared out to ranks here: `split` excludes it, or another
-    library does so, see `outer_sharding`.
+    The job has a single rank if samples are not to be distributed to ranks here, because `split` excludes
+    that or another library does it; see `outer_sharding`.
 
     Args:
         carried: The job of the parent of a spawned worker, in which torch.distributed is not initialized.
-        environment: Has ``RANK`` and ``WORLD_SIZE`` where torchrun or its like started this process.
-        split: Among whom samples are shared out.
+        environment: Contains ``RANK`` and ``WORLD_SIZE`` if torchrun or a similar launcher started the
+            process.
+        split: Who shares the samples.
     """
     if split != "auto" or outer_sharding().ranks:
         return Job()
@@ -62,7 +63,7 @@ def current_job(
 
 
 def job_of_process(carried: Job | None = None, environment: Mapping[str, str] = os.environ) -> Job:
-    """Returns the job that this process belongs to, whoever shares out its samples."""
+    """Returns the job that this process belongs to, even if another library distributes the samples."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return Job(torch.distributed.get_rank(), torch.distributed.get_world_size(), in_step=True)
     if carried is not None:
@@ -75,21 +76,21 @@ def job_of_process(carried: Job | None = None, environment: Mapping[str, str] = 
 
 
 def job_to_carry(carried: Job | None) -> Job | None:
-    """Returns what to pickle: the job for a worker that is being spawned, nothing for a copy.
+    """Returns the job to pickle when a worker is being spawned; None when an object is merely copied.
 
-    A copy may be used before torch.distributed starts, or in another job altogether.
+    A copy may be used before torch.distributed starts, or in another job.
     """
-    # Also a job of one rank: the environment of the worker may name more, and a library that shares samples
-    # out to them can only be noticed here.
+    # Also for a job of one rank: the environment of the worker may name more ranks, and a library that
+    # distributes samples to them can only be detected here.
     return None if get_spawning_popen() is None else current_job(carried)
 
 
 def current_reader_rank(job: Job, *, split: Split = "auto") -> ReaderRank:
-    """Returns the rank and worker of the code that calls this.
+    """Returns the rank and worker of the calling code.
 
     Args:
-        job: The ranks that samples are shared out to.
-        split: Among whom samples are shared out.
+        job: The ranks among which samples are distributed.
+        split: Who shares the samples.
     """
     info = get_worker_info()
     if info is None or split == "none" or (split == "auto" and outer_sharding().workers):
@@ -98,11 +99,11 @@ def current_reader_rank(job: Job, *, split: Split = "auto") -> ReaderRank:
 
 
 def reader_of_stream(carried: Job | None, split: Split = "auto") -> tuple[Job, ReaderRank]:
-    """Returns the job that a stream is read in, and the reader that the calling process is.
+    """Returns the job in which a stream is read, and the reader of the calling process.
 
     Args:
         carried: As for `current_job`.
-        split: Among whom samples are shared out.
+        split: Who shares the samples.
     """
     job = current_job(carried, split=split)
     return job, current_reader_rank(job, split=split)

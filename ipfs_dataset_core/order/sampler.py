@@ -1,4 +1,4 @@
-"""A sampler that shuffles a map-style dataset so that its blocks are fetched about once an epoch."""
+"""A sampler that shuffles a map-style dataset while fetching its blocks about once an epoch."""
 
 from __future__ import annotations
 
@@ -43,42 +43,43 @@ if TYPE_CHECKING:
 
 
 class BlockShuffleSampler(DistributedSampler[int]):
-    """Yields numbers of samples in a random order in which samples that lie together stay near each other.
+    """Yields sample numbers in a random order that keeps samples stored together near each other.
 
-    Blocks are permuted, and samples are drawn from windows that slide over them. What the windows need is
-    kept in memory, so that an epoch fetches each block about once, where a full shuffle fetches one for
+    Blocks are permuted, and samples are drawn from windows that slide over them. The blocks of the windows
+    are kept in memory, so an epoch fetches each block about once, whereas a full shuffle fetches a block for
     nearly every sample.
 
-    The order is one **global sequence**, the same for any number of ranks and workers: with the same global
-    batch size, ``batch_size`` times the number of ranks, every job has the same global batches. It is
-    interleaved from `lanes`, parts of the data with windows of their own. Where their numbers can be divided
-    by those of ranks and workers, each block is read by one of them.
+    The order is one **global sequence**, the same for any number of ranks and workers: jobs with the same
+    global batch size, ``batch_size`` times the number of ranks, have the same global batches. The sequence is
+    interleaved from `lanes`, parts of the data with windows of their own. If the numbers of lanes are
+    multiples of the numbers of ranks and workers, each block is read by only one of them.
 
-    It is a `DistributedSampler`, which Lightning, Ray and others use as it is; they wrap any other sampler.
-    Within a loader that accelerate prepared it yields the samples of all ranks, which accelerate deals out:
-    each rank gets the same batches as without it.
+    The class derives from `DistributedSampler`, which Lightning, Ray and others use as it is, while they wrap
+    other samplers. In a loader prepared by accelerate it yields the samples of all ranks, which accelerate
+    then distributes, so that each rank gets the same batches as without accelerate.
 
     Args:
-        dataset: An `IPFSDataset`, or a dataset that was imported.
-        seed: What the order depends on, besides the epoch; the same for all ranks.
-        block_bytes: How large a block is; a number, or text such as ``"8M"``. By default 4 MiB, or an eighth
-            of the dataset's `memory` where that is less.
-        window_bytes: How much is mixed in all lanes together, by default about half of the dataset's
-            `memory`. More mixes better, and should stay below `memory`; but then what comes next is not
-            fetched while this is read.
-        batch_size: The loader's. Without it, workers share lanes, and `state_dict` cannot count batches.
-        num_workers: The loader's. It decides what is fetched ahead, for each worker has a memory of its own,
-            and changes nothing about the order.
-        num_replicas: How many ranks there are, by default those of torch.distributed, else of the environment
+        dataset: An `IPFSDataset` or an imported dataset.
+        seed: Determines the order, together with the epoch; must be equal on all ranks.
+        block_bytes: Size of a block, as a number of bytes or text such as ``"8M"``. By default 4 MiB, or an
+            eighth of the dataset's `memory` if that is less.
+        window_bytes: Amount of data mixed in all lanes together, by default about half of the dataset's
+            `memory`. A larger window mixes better and should stay below `memory`, but above half of it the
+            next samples are not prefetched.
+        batch_size: The loader's batch size. Without it, workers share lanes, and `state_dict` cannot count
+            batches.
+        num_workers: The loader's number of workers, each with its own memory. Determines what is prefetched,
+            and does not affect the order.
+        num_replicas: Number of ranks, by default that of torch.distributed, else of the environment
             (``WORLD_SIZE``).
-        rank: The number of this one, from 0; given together with `num_replicas`.
-        distribution: As for `IPFSIterableDataset`; where `num_replicas` is given it is ``"pad"`` by default.
-        lanes: How many ranks, and how many workers of each, can read blocks that no other reads. One number
-            is that of ranks.
+        rank: Number of this rank, from 0; given together with `num_replicas`.
+        distribution: As for `IPFSIterableDataset`; ``"pad"`` by default if `num_replicas` is given.
+        lanes: Maximum number of ranks, and of workers per rank, that can read blocks of their own. A single
+            number is for ranks.
 
     Raises:
-        TypeError: The dataset has no `block_stops` and `block_memory`.
-        ValueError: Arguments do not go together.
+        TypeError: The dataset lacks `block_stops` or `block_memory`.
+        ValueError: The arguments are inconsistent.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class BlockShuffleSampler(DistributedSampler[int]):
     ) -> None:
         if block_bytes is not None:
             block_bytes = whole_number("block_bytes", parse_size(block_bytes), least=1)
-        # As DistributedSampler has them. Its own constructor needs a process group.
+        # The attributes of DistributedSampler, whose own constructor needs a process group.
         self.dataset = dataset
         self.shuffle = True
         self._blocks = DatasetBlocks(dataset, block_bytes)
@@ -116,21 +117,21 @@ class BlockShuffleSampler(DistributedSampler[int]):
         self._distribution = known_distribution(distribution)
         self.epoch = 0
         self._chunk: int | None = None
-        # Whether accelerate cut what the last iteration yielded into slices, one for each rank.
+        # Whether accelerate split the batches of the last iteration into slices, one for each rank.
         self._split_batches = False
-        # Where the next iteration starts, and where the last one did.
+        # The first places of the next and of the last iteration.
         self._position = self._began = 0
         self._read = self._warned = False
-        # Whether the length is that of a whole epoch, though the next iteration has less.
+        # Whether the length is that of a whole epoch, even if the next iteration has fewer samples.
         self._counts_whole = False
-        # The iterator that was made last, while it lives.
+        # The iterator that was created last, while it exists.
         self._newest: weakref.ref[SamplerIterator] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_newest": None}
 
     def __repr__(self) -> str:
-        """Returns what is shuffled, and how."""
+        """Returns the type, the order and the dataset."""
         return f"<{type(self).__name__} seed {self.seed}, epoch {self.epoch}, of {self.dataset!r}>"
 
     def __iter__(self) -> Iterator[int]:
@@ -139,24 +140,26 @@ class BlockShuffleSampler(DistributedSampler[int]):
         return iterator
 
     def __len__(self) -> int:
-        """Returns the number of samples for this rank, of those that are left where a state was loaded.
+        """Returns the number of samples of this rank; after a state was loaded, the number remaining.
 
-        Where torchdata's loader loaded it, or Lightning counts batches, it is that of a whole epoch.
+        If torchdata's loader loaded the state, or Lightning counts batches, it is the number of a whole
+        epoch.
         """
         whole = self._counts_whole or is_length_of_epoch()
         return len(self._places(0 if whole else self._position, outer_sharding()))
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the number of the epoch; without it, every epoch has the same order.
+        """Sets the number of the epoch; if it is not called, every epoch has the same order.
 
-        The epoch of a state that was loaded continues where that was taken; another begins at its start.
+        If a state was loaded, its epoch continues where the state was taken; any other epoch begins at its
+        start.
 
         Args:
-            epoch: From 0 to 2**53.
+            epoch: Number of the epoch, from 0 to 2**53.
 
         Raises:
-            TypeError: It is no integer.
-            ValueError: It is negative, or too large.
+            TypeError: `epoch` is not an integer.
+            ValueError: `epoch` is negative or too large.
         """
         epoch = known_epoch(epoch)
         if epoch != self.epoch:
@@ -164,18 +167,18 @@ class BlockShuffleSampler(DistributedSampler[int]):
         self._read = False
 
     def state_dict(self, batches: int = 0) -> dict[str, Any]:
-        """Returns what a job needs to go on from here: less than 1 KB of JSON.
+        """Returns the state that a job needs to resume here: less than 1 KB of JSON.
 
         Args:
-            batches: How many batches of this iteration were trained on. A loader takes more numbers from its
-                sampler than it has handed on, so only the training loop has the count. (torchdata's
+            batches: Number of batches of this iteration that were trained on. Only the training loop has this
+                number, because a loader draws numbers from its sampler in advance. (torchdata's
                 StatefulDataLoader and nodes count by themselves.)
 
         Warns:
             IPFSDatasetWarning: An iteration is under way, and `batches` is not given.
 
         Raises:
-            ValueError: `batches` is given, and the sampler has no `batch_size`, or an epoch has fewer.
+            ValueError: `batches` is given without `batch_size`, or exceeds the batches of the epoch.
         """
         if batches and self._batch is None:
             raise ValueError("state_dict(batches=…) counts batches: give the sampler batch_size")
@@ -197,15 +200,15 @@ class BlockShuffleSampler(DistributedSampler[int]):
         return self.state_at(start + batches * self._global_batch())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Makes the next iteration go on where a state was taken, with any number of ranks and workers.
+        """Makes the next iteration resume where a state was taken, with any number of ranks and workers.
 
-        Seed, epoch and parameters of the order are those of the state.
+        Seed, epoch and parameters of the order are taken from the state.
 
         Warns:
-            IPFSDatasetWarning: Arguments were other than those of the state.
+            IPFSDatasetWarning: Arguments differ from those of the state.
 
         Raises:
-            StateError: The state is of other data, or of another version.
+            StateError: The state is of other data or another version.
         """
         found = OrderState.read(self._state(0), state)
         self.seed, self.epoch, self._position = found.seed, found.epoch, found.position
@@ -219,7 +222,7 @@ class BlockShuffleSampler(DistributedSampler[int]):
         """Begins an iteration; returns its first place in the global sequence.
 
         Args:
-            outer: What another library shares out of what is yielded.
+            outer: What another library distributes.
         """
         self._warn_of_repetition()
         self._split_batches = outer.split_batches
@@ -231,16 +234,16 @@ class BlockShuffleSampler(DistributedSampler[int]):
         return self._state(position).to_json()
 
     def numbers(self, start: int, outer: OuterSharding) -> Iterator[int]:
-        """Yields the numbers of this rank's samples from a place of the global sequence on.
+        """Yields this rank's sample numbers from a place of the global sequence on.
 
         Args:
             start: The place.
-            outer: What another library shares out of them. If that is to ranks, all ranks' numbers are
+            outer: What another library distributes. If it distributes to ranks, the numbers of all ranks are
                 yielded.
         """
         read = self._lanes.of_reader(1 if outer.dispatched else self.job.world, self._workers)
         steps = self._blocks.order(self._window, self.seed, self.epoch)
-        # Blocks that are fetched too early would evict those that are being read.
+        # Blocks fetched too early would evict those that are being read.
         hinted = fits(self._blocks.block_memory(), self._window, self._blocks.size, read)
 
         of_lane = numbers_of(steps, read, hinted=hinted)
@@ -249,7 +252,7 @@ class BlockShuffleSampler(DistributedSampler[int]):
         found = GlobalSequence(total, interleaving, of_lane).at(self._places(start, outer))
         if outer.ranks and self._batch is not None:
             found = in_turns(found, start, self.job.world, self._global_batch())
-        # A Subset or ConcatDataset passes plain numbers of its own on to the datasets in it.
+        # A Subset or ConcatDataset passes plain numbers on to its datasets, without hints.
         return self._prefetching(found) if self._blocks.are_composed else found
 
     @property
@@ -259,41 +262,41 @@ class BlockShuffleSampler(DistributedSampler[int]):
 
     @property
     def block_bytes(self) -> int:
-        """About how many bytes a shuffle block has."""
+        """Approximate size of a shuffle block in bytes."""
         return self._blocks.size
 
     @property
     def mixed_blocks(self) -> int:
-        """How many shuffle blocks are mixed in all lanes together."""
+        """Number of shuffle blocks mixed in all lanes together."""
         return self._window * self._lanes.count
 
     @property
     def num_replicas(self) -> int:  # type: ignore[override]
-        """How many ranks there are."""
+        """Number of ranks."""
         return self.job.world
 
     @property
     def rank(self) -> int:  # type: ignore[override]
-        """The number of this one."""
+        """Number of this rank."""
         return self.job.rank
 
     @property
     def num_samples(self) -> int:  # type: ignore[override]
-        """How many samples this rank gets in a whole epoch."""
+        """Number of samples of this rank in a whole epoch."""
         return len(self._places(0, OuterSharding()))
 
     @property
     def total_size(self) -> int:  # type: ignore[override]
-        """How many samples all ranks get together, if all get equally many."""
+        """Number of samples of all ranks together, if all have the same number."""
         return self.num_samples * self.num_replicas
 
     @property
     def drop_last(self) -> bool:  # type: ignore[override]
-        """Whether ranks get equally many samples because a few are left out."""
+        """Whether ranks have the same number of samples because a few samples are left out."""
         return self._distribution == "drop"
 
     def _prefetching(self, numbers: Iterator[int]) -> Iterator[int]:
-        """Yields plain numbers, while what their hints name is fetched in this process."""
+        """Yields plain numbers, and prefetches their hints in this process."""
         for number in numbers:
             if isinstance(number, Upcoming):
                 self._blocks.prefetch(sample for part in number.soon for sample in part)
@@ -303,7 +306,7 @@ class BlockShuffleSampler(DistributedSampler[int]):
         job = self.job
         distribution = self._distribution or job.distribution
         if outer.ranks and distribution == "pad":
-            distribution = "uneven"  # accelerate pads what it deals out
+            distribution = "uneven"  # accelerate pads the samples that it distributes
         stop = stop_for(self._total(), start, job.world, distribution)
         if outer.ranks:
             return range(start, stop)
@@ -315,11 +318,11 @@ class BlockShuffleSampler(DistributedSampler[int]):
     def _chunk_size(self) -> int:
         if self._chunk is not None:
             return self._chunk
-        # Without a batch size, lanes take turns as often as they can.
+        # Without a batch size, lanes take turns as often as possible.
         return max(self._lanes.ranks, self._global_batch())
 
     def _global_batch(self) -> int:
-        """Returns how many samples a batch of all ranks together has; 0 where `batch_size` was not given."""
+        """Returns the batch size of all ranks together; 0 if `batch_size` was not given."""
         return (self._batch or 0) * (1 if self._split_batches else self.job.world)
 
     def _state(self, position: int) -> OrderState:
@@ -351,12 +354,12 @@ class BlockShuffleSampler(DistributedSampler[int]):
 
 
 class SamplerIterator:
-    """The numbers of one rank's samples, with a state that torchdata's StatefulDataLoader keeps.
+    """Iterates over the sample numbers of one rank, with the state that torchdata's StatefulDataLoader saves.
 
-    It begins with the first number: torchdata makes iterators that it does not read.
+    The iteration begins with the first number, because torchdata also creates iterators that it never reads.
 
     Args:
-        sampler: Whose numbers they are.
+        sampler: The sampler.
     """
 
     def __init__(self, sampler: BlockShuffleSampler) -> None:
@@ -364,7 +367,7 @@ class SamplerIterator:
         self._numbers: Iterator[int] | None = None
         self._start = self._yielded = 0
         self._ended = False
-        # How many places of the global sequence go with a number that is handed on.
+        # Number of places of the global sequence per number that is yielded.
         self._together = 1
 
     def __iter__(self) -> Self:
@@ -391,13 +394,13 @@ class SamplerIterator:
         return self._numbers is not None and not self._ended
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the state behind the numbers that were handed on, where all ranks are as far."""
+        """Returns the state after the numbers yielded so far, if all ranks have yielded as many."""
         if self._numbers is None:
             return self._sampler.state_dict()
         return self._sampler.state_at(self._start + self._yielded * self._together)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where a state was taken; see `BlockShuffleSampler.load_state_dict`."""
+        """Resumes where a state was taken; see `BlockShuffleSampler.load_state_dict`."""
         self._sampler.load_state_dict(state)
         self._sampler._counts_whole = True  # noqa: SLF001 - its own iterator
         self._numbers = None
@@ -406,7 +409,7 @@ class SamplerIterator:
 def _workers(num_workers: int, batch_size: int | None) -> int:
     num_workers = whole_number("num_workers", num_workers, least=0)
     if num_workers > 1 and batch_size is None:
-        raise ValueError("num_workers needs batch_size: workers are given whole batches in turn")
+        raise ValueError("num_workers needs batch_size: workers receive whole batches in turn")
     return max(1, num_workers)
 
 
@@ -418,7 +421,8 @@ def _job(num_replicas: int | None, rank: int | None) -> Job | None:
         rank = whole_number("rank", rank, least=0)
     if num_replicas is None or rank is None or rank >= num_replicas:
         raise ValueError(
-            f"rank is from 0 to num_replicas - 1, and both are given or neither, not rank={rank!r} and "
+            "rank must be from 0 to num_replicas - 1, and both must be given or neither, not "
+            f"rank={rank!r} and "
             f"num_replicas={num_replicas!r}"
         )
     return Job(rank, num_replicas, in_step=True)

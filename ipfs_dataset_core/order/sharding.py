@@ -1,4 +1,4 @@
-"""Which samples each rank and each of its workers reads: pure functions, the same in every process."""
+"""The samples that each rank and each of its workers reads: pure functions, equal in every process."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ if TYPE_CHECKING:
 
 Distribution = Literal["pad", "drop", "uneven"]
 DISTRIBUTIONS: tuple[Distribution, ...] = ("pad", "drop", "uneven")
-# Who shares samples: ranks and their workers, the workers of each rank alone, or nobody.
+# Who shares the samples: ranks and their workers, the workers of each rank alone, or nobody.
 Split = Literal["auto", "workers", "none"]
 SPLITS: tuple[Split, ...] = ("auto", "workers", "none")
 
 
 def known_distribution(distribution: Distribution | None) -> Distribution | None:
-    """Returns a distribution that a user gave, after checking it.
+    """Checks and returns the distribution that a user gave.
 
     Raises:
-        ValueError: There is no such choice.
+        ValueError: The value is not one of the choices.
     """
     if distribution is not None and distribution not in DISTRIBUTIONS:
-        raise ValueError(f"distribution is one of {DISTRIBUTIONS}, not {distribution!r}")
+        raise ValueError(f"distribution must be one of {DISTRIBUTIONS}, not {distribution!r}")
     return distribution
 
 
 def known_split(split: Split) -> Split:
-    """Returns a split that a user gave, after checking it.
+    """Checks and returns the split that a user gave.
 
     Raises:
-        ValueError: There is no such choice.
+        ValueError: The value is not one of the choices.
     """
     if split not in SPLITS:
-        raise ValueError(f"split is one of {SPLITS}, not {split!r}")
+        raise ValueError(f"split must be one of {SPLITS}, not {split!r}")
     return split
 
 
@@ -61,12 +61,12 @@ class ReaderRank:
 
     @property
     def count(self) -> int:
-        """How many readers the job has."""
+        """Number of readers of the job."""
         return self.world * self.workers
 
 
 def part(total: int, index: int, count: int) -> tuple[int, int]:
-    """Returns where part `index` of `count` nearly equal, contiguous parts of `total` starts and stops."""
+    """Returns the start and stop of part `index` of `count` nearly equal, contiguous parts of `total`."""
     return total * index // count, total * (index + 1) // count
 
 
@@ -78,8 +78,8 @@ def sample_ranges(
     Args:
         total: Number of samples.
         reader: The reader.
-        distribution: ``"uneven"`` reads each sample exactly once; ``"pad"`` gives every rank equally many
-            by reading a few first samples again, ``"drop"`` by leaving out a few last ones.
+        distribution: ``"uneven"`` reads each sample exactly once; ``"pad"`` gives every rank the same number
+            by repeating a few first samples, ``"drop"`` by leaving out a few last ones.
     """
     start, stop = rank_range(total, reader, distribution)
     first, last = part(stop - start, reader.worker, reader.workers)
@@ -87,7 +87,7 @@ def sample_ranges(
 
 
 def rank_range(total: int, reader: ReaderRank, distribution: Distribution) -> tuple[int, int]:
-    """Returns the range of one rank, all workers together; numbers from `total` on start over from 0."""
+    """Returns the range of one rank, including all workers; numbers from `total` on wrap around to 0."""
     if distribution == "pad":
         stretched = -(-total // reader.world) * reader.world
     elif distribution == "drop":
@@ -98,7 +98,7 @@ def rank_range(total: int, reader: ReaderRank, distribution: Distribution) -> tu
 
 
 def wrapped(start: int, stop: int, total: int) -> Iterator[tuple[int, int]]:
-    """Yields the parts of a range, split where it passes a multiple of `total`, each counted from 0."""
+    """Yields the parts of a range, split at multiples of `total` and reduced modulo `total`."""
     while start < stop:
         turn = start // total
         end = min(stop, (turn + 1) * total)
@@ -107,7 +107,7 @@ def wrapped(start: int, stop: int, total: int) -> Iterator[tuple[int, int]]:
 
 
 def overlaps(weights: Sequence[int], start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-    """Yields ``(shard, first, last)`` for each shard that a range of their joined weights touches."""
+    """Yields ``(shard, first, last)`` for each shard that overlaps a range of the concatenated weights."""
     base = 0
     for shard, weight in enumerate(weights):
         first, last = max(start - base, 0), min(stop - base, weight)

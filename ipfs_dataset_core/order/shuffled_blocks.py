@@ -1,10 +1,10 @@
 """The order of a shuffled epoch that keeps neighbours near each other: pure, computed step by step.
 
 Shuffle blocks, runs of consecutive samples of about 4 MiB, are permuted. A window slides over them, one block
-at a time, and each time a random share of every block in the window is read. A reader that keeps the bytes of
-one window in memory therefore fetches each byte about once. One block enters and one leaves each time the
-window slides, so it mixes as many blocks as a window of twice the memory that is replaced as a whole. A range
-of the order depends on the key and its bounds only, so ranks and workers need no communication.
+at a time, and at each step a random share of every block in the window is read. A reader that keeps the bytes
+of one window in memory therefore fetches each byte about once. Because one block enters and one leaves at
+each step, the window mixes as many blocks as one of twice the memory that is replaced as a whole. A range of
+the order depends only on the key and its bounds, so ranks and workers do not have to communicate.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ from ipfs_dataset_core.order.sharding import wrapped
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-# Bytes. A shuffle block has one leaf more than its bytes fill, since samples begin anywhere: small ones are
-# fetched nearly twice, and of large ones few fit in memory.
+# Sizes in bytes. A shuffle block touches one leaf more than its bytes fill, because samples begin anywhere:
+# small blocks would be fetched nearly twice, and only few large blocks fit in memory.
 _BLOCK_BYTES = 4 << 20
-# In blocks of at least this many samples, one that is not mixed makes no difference.
+# In blocks with at least this many samples, one sample that is not mixed makes no difference.
 _MANY = 32
-# Steps that are fetched ahead: while one is awaited, another is on its way.
+# Number of steps fetched in advance: while one is awaited, another is on its way.
 STEPS_AHEAD = 2
 
 
 def default_block(memory: int) -> int:
-    """Returns how many bytes a shuffle block has, so that several fit in `memory` bytes."""
+    """Returns a size in bytes for shuffle blocks such that several fit in `memory` bytes."""
     return max(1, min(_BLOCK_BYTES, memory // 8))
 
 
 def default_window(memory: int, block: int) -> int:
-    """Returns how many shuffle blocks to mix, so that the next steps fit in `memory` bytes if possible."""
+    """Returns the number of shuffle blocks to mix so that the next steps fit in `memory` if possible."""
     fitting = cached_bytes(memory) // (block + LEAF_BYTES)
     return max(1, min(fitting * 8 // 11, fitting - STEPS_AHEAD))
 
 
 def fits(memory: int, window: int, block: int, lanes: int = 1) -> bool:
-    """Returns whether `memory` bytes hold what a step of the order needs, and what the next ones need.
+    """Returns whether `memory` bytes suffice for a step of the order and the next ones.
 
     Args:
-        memory: Bytes in all.
-        window: How many shuffle blocks are mixed in each lane.
-        block: About how many bytes a shuffle block has.
-        lanes: How many lanes are read in turn. They begin their blocks at different times.
+        memory: Number of bytes.
+        window: Number of shuffle blocks mixed in each lane.
+        block: Approximate size of a shuffle block in bytes.
+        lanes: Number of lanes read in turn; they begin their blocks at different times.
     """
     early = 1.0 if lanes == 1 else 1 - unhinted(lanes)
     blocks = window - 1 + (1 + ahead(lanes) * early) * _blocks_per_step(window)
@@ -59,15 +59,15 @@ def fits(memory: int, window: int, block: int, lanes: int = 1) -> bool:
 
 
 def ahead(lanes: int) -> int:
-    """Returns how many steps of each lane are fetched before they are read."""
+    """Returns the number of steps of each lane that are fetched in advance."""
     return STEPS_AHEAD if lanes == 1 else 1
 
 
 def unhinted(lanes: int) -> float:
-    """Returns the part of each step that is read before the next ones are fetched.
+    """Returns the fraction of each step that is read before the next steps are fetched.
 
-    Some of it has to be read first, since the cache evicts the least recently used blocks. With several
-    lanes, about one at a time reaches its next block, and fetching that late takes less memory.
+    Part of a step has to be read first, because the cache evicts the least recently used blocks. With several
+    lanes, about one at a time reaches its next block, and fetching it late takes less memory.
     """
     return 0.125 if lanes == 1 else 0.75
 
@@ -81,8 +81,9 @@ class WindowStep(NamedTuple):
     """One step of an order: samples that are read while the blocks of the next steps are fetched.
 
     Args:
-        samples: Numbers of samples, in their order.
-        entering: The samples of each shuffle block that no step before needed; some are read in later steps.
+        samples: Sample numbers, in order.
+        entering: The samples of each shuffle block that is needed for the first time; some of them are read
+            in later steps.
     """
 
     samples: list[int]
@@ -90,17 +91,17 @@ class WindowStep(NamedTuple):
 
 
 def samples_of(steps: Iterable[WindowStep]) -> Iterator[int]:
-    """Yields the samples of steps, in their order."""
+    """Yields the samples of steps, in order."""
     return chain.from_iterable(step.samples for step in steps)
 
 
 class ShuffleBlockOrder:
-    """One epoch's order of samples.
+    """The order of samples of one epoch.
 
     Args:
-        stops: Where each shuffle block ends, by number of sample.
-        window: How many shuffle blocks are mixed.
-        key: What the order depends on besides.
+        stops: The end of each shuffle block, as the number of the next sample.
+        window: Number of shuffle blocks that are mixed.
+        key: Further values that determine the order.
     """
 
     def __init__(self, stops: Sequence[int], window: int, *key: object) -> None:
@@ -115,12 +116,12 @@ class ShuffleBlockOrder:
         return self._ends[-1] if self._ends else 0
 
     def steps(self, start: int, stop: int, skip: int = 0) -> Iterator[WindowStep]:
-        """Yields the samples of a stretch of the blocks' order, mixed within the window.
+        """Yields the steps of a range of the permuted blocks, mixed within the window.
 
         Args:
-            start: Where the stretch starts, by number of samples.
-            stop: Where it stops; beyond the end of the order it starts over.
-            skip: How many of its first samples to leave out; they are counted without being mixed.
+            start: Start of the range, in samples.
+            stop: End of the range; beyond the end of the order it wraps around.
+            skip: Number of samples at the start to skip; they are counted without being mixed.
         """
         most = _blocks_per_step(self._window)
         for first, last in wrapped(start, stop, len(self)):
@@ -147,8 +148,8 @@ class ShuffleBlockOrder:
             block = self._cut(first + number, start, stop)
             mixed, apart = list(block), []
             if len(block) >= _MANY:
-                # The last sample may end in a leaf that no other sample needs, and that would be evicted by
-                # the time of a later slide.
+                # The last sample may end in a leaf that no other sample needs, which would be evicted before
+                # a later step.
                 apart.append(mixed.pop())
             keyed_random("block", *self._key, start, number).shuffle(mixed)
             earliest, bounds = _shares(number, len(mixed), count, window)
@@ -171,7 +172,7 @@ class ShuffleBlockOrder:
                 current, skip, entering = current + 1, 0, []
 
     def _cut(self, place: int, start: int, stop: int) -> range:
-        """Returns the samples of the block at a place of the order that lie between `start` and `stop`."""
+        """Returns the samples of the block at a position of the order that lie between `start` and `stop`."""
         block, end = self._blocks[place], self._ends[place]
         begin = end - self._size(block)
         shift = self._first(block) - begin
@@ -185,25 +186,25 @@ class ShuffleBlockOrder:
 
 
 def _shares(number: int, mixed: int, count: int, window: int) -> tuple[int, list[int]]:
-    """Returns how the samples of a block are shared out over the slides of the window.
+    """Returns how the samples of a block are distributed over the steps of the window.
 
-    How many each slide gets follows from the arguments: a place is found without mixing all before it.
+    The number per step depends only on the arguments, so a place can be found without mixing all before it.
 
     Args:
-        number: The block's, in the order.
-        mixed: How many of its samples are mixed.
-        count: How many blocks there are.
-        window: How many blocks are mixed.
+        number: Position of the block in the order.
+        mixed: Number of its samples that are mixed.
+        count: Number of blocks.
+        window: Number of blocks that are mixed.
 
     Returns:
-        The first slide that reads some of them, and where the shares of it and those after it are cut.
+        The first step that reads some of them, and the boundaries between the shares of the steps.
     """
-    # The first blocks are there from the first slide on, and the last ones up to the last slide: so the
+    # The first blocks take part from the first step on, and the last ones up to the last step, so that the
     # order neither begins nor ends with few of them.
     earliest = max(0, number - window + 1)
     slides = min(number, count - window) - earliest + 1
-    # Where blocks have few samples, rounding must not favour the same slides for each block: multiples of the
-    # golden ratio spread it evenly.
+    # If blocks have few samples, rounding must not favour the same steps for each block: multiples of the
+    # golden ratio spread the rounding evenly.
     shift = number * 0x9E3779B1 & 0xFFFFFFFF
     return earliest, [
         ((slide * mixed << 32) // slides + shift) >> 32 for slide in range(slides + 1)
@@ -211,12 +212,12 @@ def _shares(number: int, mixed: int, count: int, window: int) -> tuple[int, list
 
 
 def _find_slide(sizes: Sequence[int], window: int, skip: int) -> tuple[int, int]:
-    """Returns the slide in which a place is, and how many samples of the slide come before the place.
+    """Returns the step that contains a place, and the number of samples of the step before the place.
 
     Args:
-        sizes: The number of samples of each block, in their order; may be empty for the first place.
-        window: How many blocks are mixed.
-        skip: The number of the place.
+        sizes: Number of samples of each block, in order; may be empty for the first place.
+        window: Number of blocks that are mixed.
+        skip: Number of the place.
     """
     if skip == 0:
         return 0, 0
@@ -233,19 +234,19 @@ def _find_slide(sizes: Sequence[int], window: int, skip: int) -> tuple[int, int]
                 return number - window + 1, skip
             skip -= length
             lengths.append(0)
-    raise ValueError(f"a place is skipped that is {skip} behind the last one")
+    raise ValueError(f"the place to skip to is {skip} after the last one")
 
 
 def cut(start_of: Callable[[int], int], count: int, size: int) -> Iterator[int]:
-    """Yields where shuffle blocks end: a block has the samples that start before the next multiple of `size`.
+    """Yields the ends of shuffle blocks: a block has the samples that start before the next multiple of size.
 
-    So blocks begin where leaves do, and share no leaf except the one in which their last sample ends.
+    Blocks therefore begin where leaves do, and share no leaf except the one in which their last sample ends.
 
     Args:
-        start_of: Returns the first byte of a sample, from 0 to `count` - 1; called for a few samples only.
-            If samples are not in the order of their bytes, shuffle blocks still are runs of numbers.
+        start_of: Returns the offset of a sample in bytes, from 0 to `count` - 1; called for a few samples
+            only. If samples are not in the order of their bytes, shuffle blocks are still runs of numbers.
         count: Number of samples.
-        size: Bytes of a shuffle block.
+        size: Size of a shuffle block in bytes.
     """
     stop, step = 0, 1
     while stop < count:
@@ -260,9 +261,9 @@ def cut(start_of: Callable[[int], int], count: int, size: int) -> Iterator[int]:
 
 
 def keyed_random(*key: object) -> random.Random:
-    """Returns a generator that depends on nothing but the key, in every process and on every platform.
+    """Returns a generator that depends only on the key, in every process and on every platform.
 
-    The user's global random state is never touched.
+    The user's global random state is not touched.
     """
     digest = hashlib.sha256("\0".join(map(str, key)).encode()).digest()
-    return random.Random(digest)  # noqa: S311 - an order of samples, no secret
+    return random.Random(digest)  # noqa: S311 - an order of samples, not a secret

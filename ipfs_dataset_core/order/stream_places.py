@@ -1,7 +1,7 @@
-"""Which places of a global sequence each reader of a stream reads: pure, the same in every process.
+"""The places of a global sequence that each reader of a stream reads: pure, equal in every process.
 
-A stream deals out places by batches: of each global batch, a rank has as many as its loader puts into a
-batch, and a loader's workers have their rank's batches in turn.
+A stream distributes places by batches: each rank gets one batch of its loader per global batch, and a
+loader's workers read their rank's batches in turn.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.order.sharding import Distribution, ReaderRank
 
-# A stretch of places: the first, and the one after the last, None for all that there are.
+# A range of places: the first, and the one after the last; None for all the rest.
 Run = tuple[int, int | None]
-# A place behind the last one of every sequence.
+# A place after the end of every sequence.
 _FAR = 1 << 62
 
 
 @attrs.frozen
 class ReaderPlaces:
-    """The places that one reader reads from some place on, in batches.
+    """The places that one reader reads from a given place on, in batches.
 
     Args:
         reader: The reader.
-        batch: How many samples its loader puts into a batch.
+        batch: Batch size of its loader.
         start: The place at which the iteration begins.
-        stop: The place at which it stops, None where that is not known. Behind the end of the sequence, it
-            starts over.
-        contiguous: Whether ranks read contiguous parts of each global batch, or take turns, as lanes do.
+        stop: The place at which it stops; None if unknown. After the end of the sequence, places wrap around.
+        contiguous: Whether ranks read contiguous parts of each global batch; otherwise they take turns, like
+            lanes.
     """
 
     reader: ReaderRank
@@ -46,13 +46,13 @@ class ReaderPlaces:
 
     @property
     def of_rank(self) -> int:
-        """How many samples the rank gets, all workers together.
+        """The number of samples of the rank, including all workers.
 
         Raises:
-            TypeError: That is not known.
+            TypeError: The number is unknown.
         """
         if self.stop is None:
-            raise TypeError("nothing tells how many samples there are")
+            raise TypeError("the number of samples is unknown")
         if not self.contiguous:
             return len(self._by_turns())
         full, rest = divmod(self.stop - self.start, self.batch * self.reader.world)
@@ -60,10 +60,10 @@ class ReaderPlaces:
         return full * self.batch + high - low
 
     def stretches(self, taken: int = 0) -> Iterator[Run]:
-        """Yields this reader's stretches of places, when ranks read contiguous parts of global batches.
+        """Yields this reader's ranges of places if ranks read contiguous parts of global batches.
 
         Args:
-            taken: How many of this reader's places to leave out.
+            taken: Number of this reader's places to skip.
         """
         size = self.batch * self.reader.world
         if self.reader.count == 1:
@@ -81,10 +81,10 @@ class ReaderPlaces:
             skip = 0
 
     def turns(self, taken: int = 0) -> Iterator[range]:
-        """Yields this reader's ranges of places, when ranks take turns.
+        """Yields this reader's ranges of places if ranks take turns.
 
         Args:
-            taken: How many of this reader's places to leave out.
+            taken: Number of this reader's places to skip.
         """
         places, step = self._by_turns(), self.batch * self.reader.workers
         if self.reader.workers == 1:
@@ -101,12 +101,12 @@ class ReaderPlaces:
 
 
 def between(ranges: Iterable[range], start: int, stop: int | None) -> Iterator[range]:
-    """Yields the parts of ranges that lie between two places, counted from the first of these.
+    """Yields the parts of ranges between two places, counted from the first place.
 
     Args:
         ranges: In ascending order.
         start: The first place.
-        stop: The one after the last, None for all that there are.
+        stop: The place after the last; None for no limit.
     """
     for places in ranges:
         if stop is not None and places.start >= stop:
@@ -120,16 +120,16 @@ def between(ranges: Iterable[range], start: int, stop: int | None) -> Iterator[r
 def stop_of_stream(
     total: int, start: int, world: int, batch: int | None, distribution: Distribution
 ) -> int:
-    """Returns where an iteration of a stream stops.
+    """Returns the place at which an iteration of a stream stops.
 
-    ``"pad"`` fills the last global batch up, where the epoch has as many samples, so that a loader with
-    ``drop_last`` drops none of the data; else as `stop_for`.
+    ``"pad"`` fills the last global batch up, if the epoch has as many samples, so that a loader with
+    ``drop_last`` drops no data; otherwise as `stop_for`.
 
     Args:
-        total: How many samples the epoch has.
+        total: Number of samples of the epoch.
         start: The place at which the iteration begins.
-        world: How many ranks.
-        batch: How many samples a loader puts into a batch, None where that is not known.
+        world: Number of ranks.
+        batch: Batch size of the loader; None if unknown.
         distribution: See `stop_for`.
     """
     if world == 1:

@@ -128,7 +128,7 @@ def test_an_epoch_that_goes_on_reads_what_is_left_and_little_else(gateway):
 def test_a_state_names_the_data_and_goes_with_no_other(store, tmp_path):
     one, other = (store.file(zip_bytes(members(count))) for count in (10, 11))
     state = BlockShuffleSampler(IPFSDataset(one, store.address)).state_dict()
-    with pytest.raises(StateError, match=f"of data '{one}', and here is '{other}'"):
+    with pytest.raises(StateError, match=f"of data '{one}', but the dataset has '{other}'"):
         BlockShuffleSampler(IPFSDataset(other, store.address)).load_state_dict(state)
     both = IPFSDataset([one, other], store.address)
     assert BlockShuffleSampler(both).state_dict()["data"] == f"{one} {other}"

@@ -16,7 +16,7 @@ from ipfs_dataset_core import StateError
 from tests.support.jobs import as_reader
 from tests.support.orders import KINDS, Made
 
-pytestmark = pytest.mark.filterwarnings("ignore:The order goes on")
+pytestmark = pytest.mark.filterwarnings("ignore:The order continues")
 
 EDGES = (-1, 0, 1, 2, 5, 18, 23, 24, 1 << 24, 1 << 31, 1 << 53, 1 << 63, 10**30)
 OTHERS: tuple[Any, ...] = (
@@ -162,7 +162,7 @@ def test_a_place_behind_the_end_is_an_error(made):
     assert len(list(sampler)) == 0
     for position in (19, 1 << 40):
         with pytest.raises(
-            StateError, match=f"position={position}, behind the end .* of 18 samples"
+            StateError, match=f"position={position}, after the end .* of 18 samples"
         ):
             sampler.load_state_dict({**state, "position": position})
     assert sampler.state_dict() == state
@@ -171,7 +171,7 @@ def test_a_place_behind_the_end_is_an_error(made):
     packed.load_state_dict(packed.state_dict(batches=6))
     assert list(packed) == []
     packed.load_state_dict({**packed.state_dict(batches=0), "epoch": 0, "position": 1 << 24})
-    with pytest.raises(StateError, match="position=16777216, behind the end of an epoch of 23"):
+    with pytest.raises(StateError, match="position=16777216, after the end of an epoch of 23"):
         list(packed)
 
 

@@ -73,7 +73,7 @@ def test_the_order_of_objects_depends_on_seed_and_epoch_only(store):
 
 @pytest.mark.parametrize("distribution", ["even", "", 3])
 def test_an_unknown_distribution_is_refused(store, distribution):
-    with pytest.raises(ValueError, match="distribution is one of"):
+    with pytest.raises(ValueError, match="distribution must be one of"):
         IPFSIterableDataset([], store.address, distribution=distribution)
 
 

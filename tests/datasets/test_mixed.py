@@ -237,12 +237,14 @@ def test_a_state_is_small_and_has_a_position_for_each_source():
 
 def test_states_of_other_mixtures_are_refused():
     state = mixed().state_dict()
-    with pytest.raises(StateError, match="of order 'shuffled mixture, stop=first', and here is"):
+    with pytest.raises(
+        StateError, match="of order 'shuffled mixture, stop=first', but the dataset has"
+    ):
         mixed(stop="all").load_state_dict(state)
-    with pytest.raises(StateError, match=r"of a dataset of \d+ samples, and here are"):
+    with pytest.raises(StateError, match=r"of a dataset of \d+ samples, but this one has"):
         mixed(30).load_state_dict(state)
     named = MixedDataset({"news": (Tagged("web", 70), 0.7), "code": (list(range(50)), 0.3)})
-    with pytest.raises(StateError, match="of data 'web= code=', and here is 'news= code='"):
+    with pytest.raises(StateError, match="of data 'web= code=', but the dataset has 'news= code='"):
         named.load_state_dict(state)
     with pytest.raises(StateError, match=r"\{'web': 3\} of its sources, which do not go with posi"):
         mixed().load_state_dict({**state, "sources": {"web": 3}})
@@ -304,7 +306,7 @@ def test_one_source_is_a_mixture():
     ("sources", "error", "message"),
     [
         ({}, ValueError, "1 to 256 sources"),
-        ({"a": (range(3), 0)}, ValueError, "the weight of 'a' is positive"),
+        ({"a": (range(3), 0)}, ValueError, "the weight of 'a' must be positive"),
         ({"a": range(3)}, TypeError, "the source 'a' is a dataset and its weight, not range"),
         ({"a": (range(3),)}, TypeError, "a dataset and its weight"),
         ({1: (range(3), 1)}, TypeError, "a text as its name, not 1"),

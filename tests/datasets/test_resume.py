@@ -318,14 +318,14 @@ def test_workers_that_run_on_are_given_no_order_that_they_do_not_have(store, obj
 def test_a_state_of_other_data_is_refused(store, objects):
     state = IPFSIterableDataset(objects, store.address).state_dict()
     other = IPFSIterableDataset(objects[:2], store.address)
-    with pytest.raises(StateError, match=rf"{objects[2]}' *, and here is '{objects[0]} "):
+    with pytest.raises(StateError, match=rf"{objects[2]}' *, but the dataset has '{objects[0]} "):
         other.load_state_dict(state)
-    with pytest.raises(StateError, match="version 2, and this release reads version 1"):
+    with pytest.raises(StateError, match="version 2, but this release reads version 1"):
         other.load_state_dict({**state, "version": 2})
     archive = IPFSIterableDataset(objects[0], store.address)
-    with pytest.raises(StateError, match="of 41 samples, and here are 40"):
+    with pytest.raises(StateError, match="of 41 samples, but this one has 40"):
         archive.load_state_dict({**archive.state_dict(), "samples": 41})
-    with pytest.raises(StateError, match="'data', and here is 'shuffled blocks'"):
+    with pytest.raises(StateError, match="'data', but the dataset has 'shuffled blocks'"):
         IPFSIterableDataset(objects, store.address, shuffle_blocks=True).load_state_dict(state)
 
 
@@ -432,7 +432,7 @@ def test_an_imported_dataset_goes_on_in_order(tmp_path):
     other.load_state_dict(state)
     assert first + list(other) == whole
     assert list(other) == whole
-    with pytest.raises(StateError, match=f"of data '{cid}', and here is"):
+    with pytest.raises(StateError, match=f"of data '{cid}', but the dataset has"):
         exporter.import_from_ipfs(exporter.export_to_ipfs([1, 2])).load_state_dict(state)
 
 

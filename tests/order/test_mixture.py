@@ -85,16 +85,19 @@ def test_far_places_are_found_at_once():
     [
         ({}, "1 to 256 sources, not 0"),
         ({str(n): 1 for n in range(257)}, "not 257"),
-        ({"a": 1, "b": 0}, "the weight of 'b' is positive and finite, not 0: leave a source out"),
+        (
+            {"a": 1, "b": 0},
+            "the weight of 'b' must be positive and finite, not 0: leave out a source",
+        ),
         ({"a": -0.5}, "not -0.5"),
         ({"a": math.nan}, "not nan"),
         ({"a": math.inf, "b": 1}, "not inf"),
-        ({"a": True}, "the weight of 'a' is a number, not True"),
+        ({"a": True}, "the weight of 'a' must be a number, not True"),
         ({"a": "0.5"}, "a number, not '0.5'"),
         ({"a": None}, "a number, not None"),
         ({"a": 1, "b": 1e-9}, "the weight of 'b' is less than one part in 65,536"),
         ({"a": 1e308, "b": 1e-308}, "the weight of 'b' is less than one part in 65,536"),
-        ({"a": 10**400, "b": 1}, "the weight of 'a' is positive and finite, not 1000"),
+        ({"a": 10**400, "b": 1}, "the weight of 'a' must be positive and finite, not 1000"),
     ],
 )
 def test_weights_that_are_wrong_are_named(weights, message):

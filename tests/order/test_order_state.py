@@ -38,26 +38,29 @@ def test_other_parameters_win_with_a_warning_that_names_them():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 2}, "version 2, and this release reads version 1"),
+        ({"version": 2}, "version 2, but this release reads version 1"),
         ({"version": None}, "version None"),
         ({"version": True}, "version True"),
         ({"version": 1.0}, "version 1.0"),
-        ({"position": 11}, "position=11, behind the end of an epoch of 10 samples"),
-        ({"epoch": (1 << 53) + 1}, "epoch=9007199254740993, no number from 0 on, or one above"),
+        ({"position": 11}, "position=11, after the end of an epoch of 10 samples"),
+        (
+            {"epoch": (1 << 53) + 1},
+            "epoch=9007199254740993, which is not a number from 0 on, or one above",
+        ),
         ({"seed": float("nan")}, "seed=nan"),
-        ({"positon": 7}, "has 'positon', which no state of 'shuffled blocks' has"),
-        ({3: 7}, "has 3, which no state"),
-        ({"order": "full"}, "of order 'full', and here is 'shuffled blocks'"),
-        ({"data": "bafx"}, "of data 'bafx', and here is 'bafy'"),
-        ({"samples": 11}, "of 11 samples, and here are 10"),
-        ({"samples": "10"}, "samples='10', no number from 0 on"),
+        ({"positon": 7}, "has 'positon', which does not occur in states of 'shuffled blocks'"),
+        ({3: 7}, "has 3, which does not occur"),
+        ({"order": "full"}, "of order 'full', but the dataset has 'shuffled blocks'"),
+        ({"data": "bafx"}, "of data 'bafx', but the dataset has 'bafy'"),
+        ({"samples": 11}, "of 11 samples, but this one has 10"),
+        ({"samples": "10"}, "samples='10', which is not a number from 0 on"),
         ({"position": -1}, "position=-1"),
         ({"position": 1 << 64}, "position=18446744073709551616"),
         ({"epoch": True}, "epoch=True"),
         ({"seed": 1.5}, "seed=1.5"),
         ({"parameters": None}, "the parameters None"),
         ({"parameters": {"window": 3}}, "the parameters"),
-        ({"parameters": {"window": 0, "lanes": 4}}, "window=0, no number from 1 on"),
+        ({"parameters": {"window": 0, "lanes": 4}}, "window=0, which is not a number from 1 on"),
     ],
 )
 def test_what_does_not_go_with_it_is_refused(changes, message):
@@ -81,7 +84,7 @@ json_values = st.recursive(
 
 
 @given(st.sampled_from(sorted(STATE.to_json())), json_values)
-@pytest.mark.filterwarnings("ignore:The order goes on")
+@pytest.mark.filterwarnings("ignore:The order continues")
 def test_whatever_a_file_holds_it_is_read_or_refused(name, value):
     try:
         found = STATE.read({**STATE.to_json(), name: value})
@@ -99,16 +102,16 @@ def test_a_state_is_small_however_many_objects_there_are():
 
 @pytest.mark.parametrize("found", [[], None, "x", 5])
 def test_what_is_no_dict_is_no_state(found):
-    with pytest.raises(StateError, match="a state is a dict, as state_dict"):
+    with pytest.raises(StateError, match="a state must be a dict as returned by state_dict"):
         STATE.read(found)
 
 
 def test_more_lanes_than_any_job_needs_are_refused():
     laned = attrs.evolve(STATE, parameters={"lanes": 4, "worker_lanes": 2})
     found = laned.to_json() | {"parameters": {"lanes": 10**9, "worker_lanes": 10**9}}
-    with pytest.raises(StateError, match="there are at most 65,536"):
+    with pytest.raises(StateError, match="but at most 65,536"):
         laned.read(found)
-    with pytest.raises(ValueError, match="at most 65,536 lanes in all, not 70,000"):
+    with pytest.raises(ValueError, match="at most 65,536 lanes are possible in all, not 70,000"):
         lanes_given((7000, 10))
 
 

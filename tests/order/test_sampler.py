@@ -224,7 +224,9 @@ class Unknown(Dataset[int]):
 
 def test_what_does_not_know_its_blocks_is_refused_with_what_to_do():
     for dataset in (Unknown(), [1, 2], Subset(Unknown(), [1])):
-        with pytest.raises(TypeError, match="does not define which of its samples lie together"):
+        with pytest.raises(
+            TypeError, match="does not define which of its samples are stored together"
+        ):
             BlockShuffleSampler(dataset)
 
 
@@ -241,7 +243,7 @@ def test_other_numbers_than_those_of_the_blocks_are_refused():
     dataset.count = 20
     dataset.block_stops = lambda size: [10]  # type: ignore[method-assign]
     with pytest.raises(
-        ValueError, match="Placed has 20 samples, and its block_stops end elsewhere"
+        ValueError, match="Placed has 20 samples, but its block_stops end elsewhere"
     ):
         next(iter(made))
 
@@ -257,8 +259,8 @@ def test_other_numbers_than_those_of_the_blocks_are_refused():
         ({"num_workers": 2}, "num_workers needs batch_size"),
         ({"num_replicas": 2}, "rank=None and num_replicas=2"),
         ({"num_replicas": 2, "rank": 2}, "rank=2 and num_replicas=2"),
-        ({"rank": 0}, "both are given or neither"),
-        ({"distribution": "even"}, "distribution is one of"),
+        ({"rank": 0}, "both must be given or neither"),
+        ({"distribution": "even"}, "distribution must be one of"),
     ],
 )
 def test_arguments_that_mean_nothing_are_refused(options, message):
@@ -409,7 +411,7 @@ def test_a_state_for_other_data_is_refused():
         BlockShuffleSampler(Subset(Placed(20), range(1, 11))).load_state_dict(
             BlockShuffleSampler(Subset(Placed(20), range(10))).state_dict()
         )
-    with pytest.raises(StateError, match="of 10 samples, and here are 20"):
+    with pytest.raises(StateError, match="of 10 samples, but this one has 20"):
         BlockShuffleSampler(Placed(20)).load_state_dict({**state, "data": ""})
 
 

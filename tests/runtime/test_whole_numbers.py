@@ -60,8 +60,8 @@ def test_an_epoch_that_could_not_be_kept_is_refused(kind):
 @pytest.mark.parametrize(
     ("lanes", "error", "message"),
     [
-        ((1, 2, 3), ValueError, "one number, or those for ranks and for workers"),
-        ((2,), ValueError, "one number, or those"),
+        ((1, 2, 3), ValueError, "one number, or a pair for ranks and workers"),
+        ((2,), ValueError, "one number, or a pair"),
         ("ab", TypeError, "lanes is a whole number, not 'ab'"),
         ((2, 1.5), TypeError, r"lanes is a whole number, not 1\.5"),
         (True, TypeError, "lanes is a whole number, not True"),
