@@ -1,1 +1,1 @@
-"""What the commands do with whole objects: list, copy, compare, verify, prefetch, picture and serve them."""
+"""Operations of the commands on whole objects: list, copy, compare, verify, prefetch, picture and serve."""

@@ -1,4 +1,4 @@
-"""Maintenance of a cache on disk: inspect it, empty it, and verify every block of it."""
+"""Maintenance of a cache on disk: inspects it, empties it, and verifies every block in it."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator
 
-# Files are hashed in pieces of this size, whatever their length is.
+# Files of any size are hashed in pieces of this size.
 _PIECE_BYTES = 1 << 20
 
 
 @attrs.define
 class CacheUse:
-    """What a cache holds, or held.
+    """The contents of a cache.
 
     Attributes:
-        folder: Where it is.
-        blocks: How many blocks.
-        block_bytes: Their bytes.
-        indexes: How many indexes of archives.
-        index_bytes: Their bytes.
+        folder: The folder of the cache.
+        blocks: Number of blocks.
+        block_bytes: Total size of the blocks.
+        indexes: Number of archive indexes.
+        index_bytes: Total size of the indexes.
     """
 
     folder: str
@@ -45,15 +45,15 @@ class CacheUse:
 
 @attrs.define
 class CacheCheck:
-    """What a check of a cache found.
+    """The result of checking a cache.
 
     Attributes:
-        folder: Where it is.
-        blocks: How many blocks are intact.
-        bytes: Their bytes.
-        damaged: The names of those that were not, and were removed.
-        unreadable: The names of files that cannot be read, or are damaged and cannot be removed, each with
-            the reason. They stay.
+        folder: The folder of the cache.
+        blocks: Number of intact blocks.
+        bytes: Total size of the intact blocks.
+        damaged: Names of damaged blocks, which were removed.
+        unreadable: Names of files that cannot be read, or are damaged and cannot be removed, with the reason.
+            They are left as they are.
     """
 
     folder: str
@@ -64,11 +64,11 @@ class CacheCheck:
 
 
 def inspect_cache(folder: str | os.PathLike[str]) -> CacheUse:
-    """Returns what a cache holds.
+    """Returns the contents of a cache.
 
     Raises:
         AddressError: There is no cache, or it cannot be read.
-        CacheFolderError: The folder is something else.
+        CacheFolderError: The folder is not a cache.
     """
     with _opened(folder) as cache:
         return _inspected(cache)
@@ -86,13 +86,13 @@ def _inspected(cache: _Cache) -> CacheUse:
 
 
 def clear_cache(folder: str | os.PathLike[str]) -> CacheUse:
-    """Empties a cache and returns what it held; jobs that use it fetch again what they need.
+    """Empties a cache and returns its former contents; jobs that use it fetch again what they need.
 
-    Files that are not the cache's own stay, as does the folder itself, with its mark.
+    Files that do not belong to the cache stay, as does the folder itself, with its marker file.
 
     Raises:
         AddressError: There is no cache, or it cannot be read.
-        CacheFolderError: The folder is something else.
+        CacheFolderError: The folder is not a cache.
     """
     with _opened(folder) as cache:
         found = _inspected(cache)
@@ -105,17 +105,17 @@ def clear_cache(folder: str | os.PathLike[str]) -> CacheUse:
 def verify_cache(
     folder: str | os.PathLike[str], *, progress: Callable[[int], object] | None = None
 ) -> CacheCheck:
-    """Hashes every block of a cache, and removes those that are not what their names promise.
+    """Hashes every block of a cache, and removes those that do not match their names.
 
-    A block may have any length, whatever limit the datasets had that fetched it.
+    Blocks may have any size, regardless of the limits of the datasets that fetched them.
 
     Args:
-        folder: Where it is.
-        progress: Called with the bytes of each block.
+        folder: The folder of the cache.
+        progress: Called with the size of each block in bytes.
 
     Raises:
         AddressError: There is no cache, or it cannot be read.
-        CacheFolderError: The folder is something else.
+        CacheFolderError: The folder is not a cache.
     """
     with _opened(folder) as cache:
         found = CacheCheck(str(cache.folder.path))
@@ -131,7 +131,7 @@ def _verify_file(cache: _Cache, name: str, found: CacheCheck) -> None:
     cid = CID.parse(name)
     try:
         size = _verified_size(cache.files, cid)
-    except FileNotFoundError:  # another job made room
+    except FileNotFoundError:  # evicted by another job
         return
     except VerificationError:
         try:
@@ -149,7 +149,7 @@ def _verify_file(cache: _Cache, name: str, found: CacheCheck) -> None:
 
 
 def _verified_size(files: BlockFiles, cid: CID) -> int:
-    """Hashes a block in pieces and returns its length; raises as `verify` does."""
+    """Hashes a block in pieces; returns its size, or raises like `verify`."""
     state, size = hasher(cid), 0
     with files.open(cid) as file:
         while piece := file.read(_PIECE_BYTES):
@@ -169,7 +169,7 @@ class _Cache:
     indexes: Shelves
 
     def check(self) -> None:
-        """Checks again, before files are deleted, that the folder is a cache and nothing else."""
+        """Checks again, before files are deleted, that the folder is a cache."""
         with self.folder.open() as directory:
             self.folder.verify(directory)
 
@@ -184,10 +184,10 @@ def _opened(folder: str | os.PathLike[str]) -> Iterator[_Cache]:
         files = BlockFiles(path / BLOCKS, durable=False, parent=cache)
         yield _Cache(cache, files, Shelves(cache, INDEXES, INDEX_NAMES, durable=False))
     except NotADirectoryError as error:
-        raise CacheFolderError(f"The cache {str(path)!r} is no folder: {error}") from error
+        raise CacheFolderError(f"The cache {str(path)!r} is not a folder: {error}") from error
     except FileNotFoundError as error:
         raise AddressError(
-            f"There is no cache at {str(path)!r}: it is the folder that cache_dir= of a dataset names"
+            f"There is no cache at {str(path)!r}: give the folder that datasets use as cache_dir="
         ) from error
     except OSError as error:
         raise AddressError(

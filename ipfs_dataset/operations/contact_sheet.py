@@ -1,4 +1,4 @@
-"""A contact sheet: the samples of a dataset as one picture."""
+"""Contact sheets: the samples of a dataset as one picture."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-# Pixels of a sample's picture, of the line below it, and between samples.
+# Sizes in pixels: a sample's picture, the line below it, and the gap between samples.
 _SIDE, _LINE, _GAP = 128, 14, 8
-# In letters.
+# In characters.
 _LONGEST_LABEL = 21
-# How many parts of a sample are tried for a picture.
+# Maximum number of parts of a sample in which to look for a picture.
 _MOST_PARTS = 21
 _COLOURS = (3, 4)
 
 
 def contact_sheet(samples: Sequence[Any], classes: Sequence[str] | None = None) -> Image:
-    """Returns one picture with each sample and its label: images, and tensors and arrays as heat maps.
+    """Returns a picture of all samples and their labels; tensors and arrays are drawn as heat maps.
 
     Args:
         samples: The samples.
-        classes: The names of labels, by number.
+        classes: Class names by label number.
 
     Raises:
-        FormatError: There is no sample.
+        FormatError: There are no samples.
         MissingDependencyError: Pillow is not installed.
     """
     try:
@@ -61,7 +61,7 @@ def contact_sheet(samples: Sequence[Any], classes: Sequence[str] | None = None) 
 
 
 def picture_of(sample: Any) -> Image | None:
-    """Returns the first part of a sample that can be shown, as an image; None where there is none."""
+    """Returns the first part of a sample that can be shown as an image; None if there is none."""
     from PIL import Image  # noqa: PLC0415 - optional
 
     if isinstance(sample, Image.Image):
@@ -88,7 +88,7 @@ def _heat_map(values: Any) -> Image | None:
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError):
-        return None  # such as a tensor that is sparse, bfloat16, or needs a gradient
+        return None  # for example sparse, bfloat16 or requiring a gradient
     if array.size == 0 or array.dtype.kind not in "biuf" or array.ndim == 0:
         return None
     if array.ndim == 1:
@@ -113,7 +113,7 @@ def _fitted(picture: Image) -> Image:
 
     scale = _SIDE / max(picture.size)
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    # Small pictures are enlarged pixel by pixel: nothing is invented.
+    # Small pictures are enlarged without interpolation.
     return picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
 
 
@@ -132,7 +132,7 @@ def _label(sample: Any, classes: Sequence[str] | None) -> str:
 
 
 def _drawable(label: str) -> str:
-    """Returns a label in one short line of letters that the built-in font has."""
+    """Returns a label as one short line of characters that the built-in font contains."""
     line = " ".join(label.rpartition("/")[2].split())
     short = line if len(line) <= _LONGEST_LABEL else f"{line[: _LONGEST_LABEL - 3]}..."
     return short.encode("latin-1", "replace").decode("latin-1")

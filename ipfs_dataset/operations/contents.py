@@ -1,4 +1,4 @@
-"""What is in an object, for commands that list and copy it: its files, members or samples."""
+"""The contents of an object, for commands that list and copy it: its files, members or samples."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ if TYPE_CHECKING:
 
 Kind = Literal["published dataset", "archive", "folder", "file"]
 
-# Archives, whose members are files.
+# Archive formats, whose members are files.
 _ARCHIVES = frozenset({"tar", "zip"})
-# How many items are fetched together.
+# Number of items fetched together.
 _TOGETHER = 64
-# A first sample of more is not read to describe it.
+# A first sample larger than this is not read to describe the dataset.
 _MOST_DESCRIBED = 16 << 20
-# Fields of a card that are left out of a description: they are long, or shown elsewhere.
+# Fields of a card that are left out of a description, because they are long or shown elsewhere.
 _TEXTS = frozenset({"readme", "classes"})
-# No object has so many items that their numbers have more digits.
+# More digits than the number of any item has.
 _MOST_DIGITS = 18
 
 
@@ -62,8 +62,8 @@ class Item:
     """A file, member or sample of an object.
 
     Attributes:
-        name: The path of a file, the name of a member, the number of a published sample.
-        size: Bytes it takes in the object, None where it would have to be read to find out.
+        name: The path of a file, the name of a member, or the number of a published sample.
+        size: Its size within the object in bytes; None if it would have to be read to find out.
     """
 
     name: str
@@ -74,13 +74,13 @@ class Contents(ABC):
     """The items of an object, in order.
 
     Attributes:
-        url: The object, as messages may show it.
+        url: The URL of the object, without secrets.
         cid: Its CID, or a path that the sources resolve.
-        kind: What it is.
+        kind: Its kind.
         form: The format or published form.
-        size: Bytes of the object, None where that is not known.
-        has_fields: Whether the files of an item are the fields of a sample, as ``number.field``.
-        sources: Where it is read, in words.
+        size: The size of the object in bytes; None if unknown.
+        has_fields: Whether the files of an item are the fields of a sample, named ``number.field``.
+        sources: Description of the sources.
     """
 
     kind: Kind
@@ -95,27 +95,27 @@ class Contents(ABC):
 
     @property
     def name(self) -> str:
-        """The last name of its path, else the CID or the name that the URL has."""
+        """The last name in its path, else the CID or IPNS name of the URL."""
         url = parse_object_url(self.url)
         return url.path[-1] if url.path else url.root
 
     @abstractmethod
     def count(self) -> int | None:
-        """Returns the number of items, None where that costs as much as listing them."""
+        """Returns the number of items; None if counting would require listing them."""
 
     @abstractmethod
     def items(self, start: int = 0, *, in_order: bool = True) -> Iterator[Item]:
-        """Yields the items from a number on.
+        """Yields the items, starting at a number.
 
         Args:
-            start: The number of the first.
-            in_order: Whether they come in the order of their numbers. Otherwise those of folders may come in
-                another order, each as soon as it is known.
+            start: The number of the first item.
+            in_order: Whether to yield items in the order of their numbers. If False, those of folders may be
+                yielded in another order, each as soon as it is known.
         """
 
     @abstractmethod
     def files(self, start: int = 0) -> Iterator[list[tuple[str, bytes | ObjectFile]]]:
-        """Yields the files of each item from a number on: their names, and their bytes or the open file."""
+        """Yields the files of each item, starting at a number: their names with their bytes or open files."""
 
     @abstractmethod
     def find(self, wanted: str) -> list[tuple[str, bytes | ObjectFile]]:
@@ -129,7 +129,7 @@ class Contents(ABC):
         """
 
     def describe(self) -> dict[str, Any]:
-        """Returns what is known about it as plain values, without what is None."""
+        """Returns a description as plain values, without values that are None."""
         fields = {
             "url": self.url,
             "cid": self.cid,
@@ -147,7 +147,7 @@ class Contents(ABC):
 
     def _none_such(self, wanted: str) -> ObjectNotFoundError:
         return ObjectNotFoundError(
-            f"{self.url!r} has no {wanted!r}: `ipfs-dataset ls` lists what it has"
+            f"{self.url!r} has no {wanted!r}: `ipfs-dataset ls` lists its items"
         )
 
 
@@ -189,7 +189,7 @@ class PublishedContents(Contents):
             found = self.dataset.files(number)
         except NotImplementedError:
             raise FormatError(
-                f"{self.url!r} is published in the form {self.form!r}, whose samples are no files: use "
+                f"{self.url!r} is published in the form {self.form!r}, whose samples are not files: use "
                 "--raw, or read it with ipfs_dataset.load"
             ) from None
         return [(f"{number:0{digits}d}.{suffix}", data) for suffix, data in found.items()]
@@ -203,7 +203,7 @@ class PublishedContents(Contents):
         return more
 
     def _sample(self) -> str | None:
-        """Returns what the first sample is made of, with its sizes."""
+        """Describes the first sample, with its sizes."""
         if not self.count() or (next(iter(self.dataset.sizes(0, 1))) or 0) > _MOST_DESCRIBED:
             return None
         return sample_text(self.dataset[0])
@@ -266,7 +266,7 @@ class ArchiveContents(Contents):
         raise self._none_such(wanted)
 
     def names(self) -> dict[str, int]:
-        """Returns the number of each member by its name; of several with the same name, that of the last.
+        """Returns the numbers of the members by name; the last one if several have the same name.
 
         Raises:
             FormatError: The archive can only be read from its start.
@@ -279,7 +279,7 @@ class ArchiveContents(Contents):
         return {index.name(position): position for position in range(len(index))}
 
     def span(self, number: int) -> tuple[ObjectFile, int, int]:
-        """Returns the archive, and the first byte of a member and the one after its last."""
+        """Returns the archive, and the start and stop of a member in it."""
         index = self._members()
         assert index is not None
         return self.file, *index.span(number)
@@ -320,11 +320,11 @@ class FolderContents(Contents):
 
     @property
     def limits(self) -> Limits:
-        """The limits of reading it."""
+        """The limits for reading it."""
         return self._directory.limits
 
     def load(self, cid: CID) -> bytes:
-        """Returns a block, verified."""
+        """Returns a verified block."""
         return self._fetcher.block(cid)
 
     def open_cid(self, cid: CID) -> ObjectFile:
@@ -351,7 +351,7 @@ class FolderContents(Contents):
                 return [(wanted, self._directory.open(wanted))]
             except FormatError as error:
                 raise FormatError(
-                    f"{error}: what is in a folder is read by its own URL, '{self.url}/{wanted}'"
+                    f"{error}: read the content of a folder by its own URL, '{self.url}/{wanted}'"
                 ) from None
         number = _number(wanted)
         if number is not None:
@@ -396,19 +396,19 @@ def open_contents(
     raw: bool = False,
     **options: Unpack[OptionArguments],
 ) -> Iterator[Contents]:
-    """Opens what is in an object: samples of a published dataset, members of an archive, files of a folder.
+    """Opens the contents of an object: samples of a published dataset, members of an archive, or files.
 
     Args:
         url: Any form of URL of an object in IPFS.
         address: Where to read, as for `ipfs_dataset.load`.
-        filetype: The name of its format, None to find out.
-        raw: Whether to take a published dataset for a folder, and an archive for a file.
+        filetype: Name of its format; None to detect it.
+        raw: Whether to treat a published dataset as a folder, and an archive as a file.
         **options: Fields of `Options`.
 
     Raises:
         AddressError: The URL is malformed, or there is no source to read from.
         TransportError: The sources did not deliver.
-        FormatError: It is damaged.
+        FormatError: The object is damaged.
     """
     connections = connections_to_published(address, Options.from_arguments(options), url)
     try:
@@ -444,7 +444,7 @@ def _contents(url: str, filetype: str | None, connections: Connections, *, raw: 
 
 
 def _stated(card: DatasetCard) -> dict[str, Any]:
-    """Returns what a card states as plain values, without the text of its README."""
+    """Returns the statements of a card as plain values, without the text of its README."""
     fields = attrs.asdict(
         card, filter=lambda field, value: field.name not in _TEXTS and bool(value)
     )
@@ -454,10 +454,10 @@ def _stated(card: DatasetCard) -> dict[str, Any]:
 
 
 def _number(wanted: str) -> int | None:
-    """Returns the number that a text is, None where it is none, or more than any object has items."""
+    """Parses the number of an item; None if the text is not a number, or too large for one."""
     return int(wanted) if wanted.isdecimal() and len(wanted) <= _MOST_DIGITS else None
 
 
 def _tree_size(block: bytes) -> int:
-    """Returns how many bytes all blocks of a directory have, as its links state, which is not verified."""
+    """Returns the size of a directory with everything below it, from its links; it is not verified."""
     return len(block) + sum(decode(block).tsizes)

@@ -1,4 +1,4 @@
-"""What differs between two objects. CIDs are compared first, and what has equal ones is not fetched."""
+"""Compares two objects. CIDs are compared first, and parts with equal CIDs are not fetched."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ _DIRECTORIES = ("directory", "hamt")
 
 @attrs.define
 class Difference:
-    """What differs between two objects.
+    """The difference between two objects.
 
     Attributes:
-        before: The CID of the first.
-        after: The CID of the second.
-        added: What only the second has: names, or numbers of samples in it.
-        removed: What only the first has.
-        changed: What both have, with other content; of samples, pairs such as ``"3 -> 4"``.
-        same: How many items are equal, None where equal folders were not looked into.
-        new_bytes: Bytes of the second's files in blocks that the first lacks.
-        gone_bytes: Bytes of the first's files in blocks that the second lacks.
+        before: The CID of the first object.
+        after: The CID of the second object.
+        added: Items only in the second object: names, or numbers of samples in it.
+        removed: Items only in the first object.
+        changed: Items in both, with different content; for samples, pairs such as ``"3 -> 4"``.
+        same: Number of equal items; None if equal folders were not listed.
+        new_bytes: Total size of the second object's leaves that the first lacks.
+        gone_bytes: Total size of the first object's leaves that the second lacks.
     """
 
     before: str
@@ -61,7 +61,7 @@ class Difference:
 
     @property
     def identical(self) -> bool:
-        """Whether both are the same object, or hold the same items."""
+        """Whether both are the same object, or contain the same items."""
         return not (self.added or self.removed or self.changed)
 
 
@@ -73,18 +73,18 @@ def difference(
 ) -> Difference:
     """Compares two objects: samples of published datasets, members of archives, or files of folders.
 
-    Directories, shards and blocks with equal CIDs are equal, and not fetched. Of samples and members, only
-    the bytes in blocks that the other one lacks are read.
+    Directories, shards and blocks with equal CIDs are equal, and not fetched. For samples and members, only
+    the bytes in blocks that the other object lacks are read.
 
     Args:
         before: Any form of URL of an object in IPFS.
-        after: Another one, of the same kind.
+        after: Another object, of the same kind.
         address: Where to read both, as for `ipfs_dataset.load`.
         **options: Fields of `Options`.
 
     Raises:
-        FormatError: They are of different kinds, or damaged.
-        LimitError: What differs is nested too deep, or has too many entries.
+        FormatError: The objects are of different kinds, or damaged.
+        LimitError: The differing parts are nested too deep, or have too many entries.
         TransportError: The sources did not deliver.
     """
     with (
@@ -129,7 +129,7 @@ def _compare_trees(found: Difference, one: FolderContents, two: FolderContents) 
 
 
 def _file_in(cid: CID | None, contents: FolderContents) -> list[CID]:
-    """Returns a CID in a list, or an empty one where it is that of a symlink, or None."""
+    """Returns a CID in a list; an empty list for a symlink or None."""
     if cid is None or _kind(cid, contents) == "symlink":
         return []
     return [cid]
@@ -142,14 +142,14 @@ def _kind(cid: CID, contents: FolderContents) -> str:
 def _differing(
     one: FolderContents, two: FolderContents
 ) -> Iterator[tuple[str, CID | None, CID | None]]:
-    """Yields the files and symlinks that are not equal in two directories, by path, with their CIDs.
+    """Yields the path and both CIDs of each file and symlink that differs between two directories.
 
     Raises:
-        LimitError: They are nested too deep, or lead to more entries than a folder may have.
+        LimitError: They are nested too deep, or have more entries than a folder may have.
     """
     visits = Visits(one.limits, f"{one.url} or {two.url}")
     roots: tuple[CID | None, CID | None] = (CID.parse(one.cid), CID.parse(two.cid))
-    # For each pair of directories that contain the current one: the pair, and the entries that are left.
+    # For each pair of directories on the current path: the pair, and its remaining entries.
     stack = [(roots, "", _entries_that_differ(roots, (one, two), visits))]
     while stack:
         pair, prefix, children = stack[-1]
@@ -175,7 +175,7 @@ def _differing(
 def _split(
     pair: tuple[CID | None, CID | None], sides: tuple[FolderContents, FolderContents]
 ) -> tuple[tuple[CID | None, CID | None], tuple[CID | None, CID | None]]:
-    """Returns which of two CIDs are directories, and which are something else; None for all others."""
+    """Splits two CIDs into directories and others; None takes the place of a CID in the other pair."""
     is_below = [
         cid is not None and _kind(cid, side) in _DIRECTORIES
         for cid, side in zip(pair, sides, strict=True)
@@ -206,7 +206,7 @@ def _count_bytes(
 
 
 def _sizes_of_leaves(files: Iterable[bytes | ObjectFile]) -> dict[bytes, int]:
-    """Returns the bytes in each leaf of some files by its CID; the files are closed."""
+    """Returns the size of each distinct leaf of some files, by CID; closes the files."""
     sizes: dict[bytes, int] = {}
     for file in files:
         if isinstance(file, bytes):
@@ -228,12 +228,12 @@ def _leaves(file: bytes | ObjectFile) -> Iterator[Leaf]:
 
 
 class _Side:
-    """Items of one of two objects, each with an identity that is equal where its bytes are.
+    """The items of one of two objects, with identities that are equal only for equal bytes.
 
     Args:
-        spans: Returns the file of an item, and which of its bytes are the item's.
+        spans: Returns the file of an item, with the start and stop of the item.
         content: Returns the bytes of an item.
-        files: The files that the items are in.
+        files: The files that contain the items.
     """
 
     def __init__(
@@ -247,7 +247,7 @@ class _Side:
         self.leaves = {leaf.cid: leaf.stop - leaf.start for file in files for leaf in _leaves(file)}
 
     def place(self, number: int, other: _Side) -> tuple[object, ...] | None:
-        """Returns in which blocks an item lies, and where; None where the other side lacks one of them."""
+        """Returns the blocks of an item and its offset in them; None if the other side lacks a block."""
         file, start, stop = self._spans(number)
         if not isinstance(file, VerifiedFile):
             return None
@@ -258,7 +258,7 @@ class _Side:
         return *cids, start - leaves[0].start, stop - start
 
     def digest(self, number: int) -> bytes:
-        """Returns the hash of an item, which is read for it."""
+        """Reads an item and returns its hash."""
         return hashlib.sha256(self._content(number)).digest()
 
 
@@ -266,8 +266,8 @@ def _compare_samples(found: Difference, one: PublishedContents, two: PublishedCo
     shards = one.dataset.shards(), two.dataset.shards()
     cids = [{shard.cid for shard in own} for own in shards]
     numbers: list[list[int]] = [[], []]
-    # The number of the equal sample in the second, by that in the first. In a shard that both have, these are
-    # at the same place.
+    # Maps numbers of samples in the first object to equal samples in the second. In a shard that both have,
+    # these have the same positions.
     partner: dict[int, int] = {}
     starts: dict[str, deque[int]] = defaultdict(deque)
     for shard in shards[1]:
@@ -281,7 +281,7 @@ def _compare_samples(found: Difference, one: PublishedContents, two: PublishedCo
             partner.update({shard.first + n: first + n for n in range(shard.samples)})
         else:
             numbers[0] += range(shard.first, shard.first + shard.samples)
-    for cid, left in starts.items():  # a shard that only the second has twice
+    for cid, left in starts.items():  # a shard that occurs more often in the second
         for first in left:
             count = next(shard.samples for shard in shards[1] if shard.cid == cid)
             numbers[1] += range(first, first + count)
@@ -299,7 +299,7 @@ def _compare_samples(found: Difference, one: PublishedContents, two: PublishedCo
     gone = [number for number in numbers[0] if number not in partner]
     new = {number for number in numbers[1] if number not in matched}
     for number in gone:
-        # What follows the same sample in both has been changed.
+        # If the samples before them are the same in both, samples have been changed.
         after = partner.get(number - 1, -1) + 1 if number else 0
         if after in new:
             new.remove(after)
@@ -312,7 +312,7 @@ def _compare_samples(found: Difference, one: PublishedContents, two: PublishedCo
 
 
 def _files_of(contents: PublishedContents, numbers: list[int]) -> list[ObjectFile]:
-    """Returns the shards that some samples are in."""
+    """Returns the shards that contain some samples."""
     wanted = set(numbers)
     shards = [shard for shard in contents.dataset.shards() if shard.first in wanted]
     return [contents.dataset.span(shard.first)[0] for shard in shards if shard.samples]
@@ -320,7 +320,7 @@ def _files_of(contents: PublishedContents, numbers: list[int]) -> list[ObjectFil
 
 def _sample_content(contents: PublishedContents) -> Callable[[int], bytes]:
     def content(number: int) -> bytes:
-        # Names of members may have the number of the sample in them; what follows it is the same.
+        # Member names may contain the number of the sample; the part after it is the same.
         files = contents.dataset.files(number)
         return b"".join(
             b"%s %d\n%b" % (name.encode(), len(data), data) for name, data in sorted(files.items())
@@ -330,7 +330,7 @@ def _sample_content(contents: PublishedContents) -> Callable[[int], bytes]:
 
 
 def _match(sides: list[_Side], numbers: list[list[int]], partner: dict[int, int]) -> None:
-    """Finds for each item of the first side an equal one of the second, each of which is used once."""
+    """Finds for each item of the first side an equal item of the second, using each only once."""
     waiting: dict[object, deque[int]] = defaultdict(deque)
     for number in numbers[1]:
         place = sides[1].place(number, sides[0])

@@ -1,4 +1,4 @@
-"""Copies what is in an object to disk: verified, whole files only, and never outside of the given folder."""
+"""Copies the contents of an object to disk: verified, complete files only, and only into the given folder."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from ipfs_dataset.operations.contents import Contents
     from ipfs_dataset_core.interfaces import ObjectFile
 
-# A folder in the output folder while that is filled: the file that is being written, and the progress.
+# A folder in the output folder during a download, with the current file and the progress.
 SCRATCH = ".ipfs-dataset-get"
-# Which object it is, and which items are done.
+# The object, and the items that are done.
 _OBJECT = "object.json"
 _WRITTEN = "written.jsonl"
 # The file that is being written, in the scratch folder.
 PART = "part"
 # Locked by the process that fills the folder.
 _LOCK = "lock"
-# Beside a single file while it is being written.
+# Suffix of the temporary file beside a single file that is being written.
 _PART = ".ipfs-part"
 _PIECE_BYTES = 1 << 20
 _SECONDS_BETWEEN_RECORDS = 0.5
@@ -47,19 +47,19 @@ _LONGEST_NAME = 255
 _DEVICES = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE
 )
-# On Windows a colon names a drive or a stream of a file, and a backslash is a separator.
+# On Windows, a colon denotes a drive or a stream of a file, and a backslash is a separator.
 _UNUSABLE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
 
 
 @attrs.define
 class Downloaded:
-    """What a download did.
+    """The result of a download.
 
     Attributes:
-        written: Files that were written.
-        kept: Files that were there already.
-        bytes: How many bytes were written.
-        refused: Why files were left out, whose names no file may have; one message each.
+        written: Number of files written.
+        kept: Number of files that existed already.
+        bytes: Number of bytes written.
+        refused: For each file that was left out because of its name, a message with the reason.
     """
 
     written: int = 0
@@ -69,22 +69,22 @@ class Downloaded:
 
 
 def relative_path(name: str) -> Path:
-    """Returns where a file with a name from an archive or folder goes, relative to the output folder.
+    """Returns the path for a file with a name from an archive or folder, relative to the output folder.
 
-    The same names are refused on every system: a folder that was filled on one can be used on the other.
+    The same names are refused on every system, so that a folder filled on one system can be used on another.
 
     Raises:
-        FormatError: The name is absolute, leads outside, names a device, or is no name of a file.
+        FormatError: The name is absolute, leads outside, names a device, or cannot be a file name.
     """
     parts = name.split("/")
-    # "./a" is what tar makes of a folder.
+    # tar writes "./a" for the files of a folder.
     while len(parts) > 1 and parts[0] == ".":
         del parts[0]
     for part in parts:
         if part in ("", ".", ".."):
-            raise FormatError(f"{name!r} is no path within a folder: it has the part {part!r}")
+            raise FormatError(f"{name!r} is not a path within a folder: it has the part {part!r}")
         if _UNUSABLE.search(part):
-            raise FormatError(f"{name!r} has a character that not every system allows in a name")
+            raise FormatError(f"{name!r} has a character that some systems do not allow in a name")
         if _DEVICES.fullmatch(part) or part[-1] in " .":
             raise FormatError(f"{name!r} is a device on Windows, or ends in a dot or space")
         try:
@@ -93,9 +93,9 @@ def relative_path(name: str) -> Path:
             raise FormatError(f"{name!r:.80} cannot be encoded as the name of a file") from None
         if length > _LONGEST_NAME:
             raise FormatError(f"{name!r:.80} has a part of more than {_LONGEST_NAME} bytes")
-    # Some systems make no difference between upper and lower case.
+    # Some systems do not distinguish upper and lower case.
     if parts[0].casefold() == SCRATCH:
-        raise FormatError(f"{name!r} is where the download keeps its progress")
+        raise FormatError(f"{name!r} is reserved for the progress of the download")
     return Path(*parts)
 
 
@@ -106,23 +106,23 @@ def download(
     overwrite: bool = False,
     progress: Callable[[int, int], Any] | None = None,
 ) -> Downloaded:
-    """Writes all files of an object below a folder.
+    """Writes all files of an object into a folder.
 
-    Each file is written aside and renamed when it is complete, so that a file with its final name is
-    complete. A download that was stopped, in whatever way, continues there when it is started again, or at
-    the first file that was changed or removed since.
+    Each file is written under a temporary name and renamed when it is complete, so a file with its final name
+    is always complete. An interrupted download resumes where it stopped, or at the first file that was
+    changed or removed since.
 
     Args:
         contents: The object.
-        folder: Where the files go; made where it is missing.
-        overwrite: Whether files that are there already, and differ, are replaced.
-        progress: Called with the number of files and bytes that were done since it was last called.
+        folder: The output folder; created if it does not exist.
+        overwrite: Whether to replace existing files that differ.
+        progress: Called with the number of files and bytes completed since the last call.
 
     Raises:
         AddressError: The folder holds part of another object or a file that differs, or another process is
             filling it.
         IPFSDatasetError: The object cannot be read.
-        OSError: A file cannot be written; it has the path.
+        OSError: A file cannot be written; the error contains its path.
     """
     found = Downloaded()
     with _recorded(contents, folder) as record:
@@ -159,25 +159,25 @@ def download_file(
     overwrite: bool = False,
     progress: Callable[[int], Any] | None = None,
 ) -> Downloaded:
-    """Writes one file; what was written of it before is verified and kept.
+    """Writes one file; a part written by an interrupted run is verified and kept.
 
     Args:
         data: The content; an open file is closed in any case.
-        path: Where it goes.
-        overwrite: Whether a file that is there already, and differs, is replaced.
-        progress: Called with the number of bytes that were written since it was last called.
+        path: The path to write to.
+        overwrite: Whether to replace an existing file that differs.
+        progress: Called with the number of bytes written since the last call.
 
     Raises:
         AddressError: The path is a folder or a file that differs, or another process is writing it.
-        IPFSDatasetError: It cannot be read.
-        OSError: It cannot be written.
+        IPFSDatasetError: The content cannot be read.
+        OSError: The file cannot be written.
     """
     found = Downloaded()
     with _closing(data):
         if path.is_dir():
             raise AddressError(f"{str(path)!r} is a folder: name the file to write")
         path.parent.mkdir(parents=True, exist_ok=True)
-        # In bytes, which is what systems limit.
+        # Counted in bytes, because that is what systems limit.
         stem = os.fsencode(path.name)[: _LONGEST_NAME - len(_PART)].decode("utf-8", "ignore")
         part = path.with_name(stem + _PART)
         _write(path, data, found, part, overwrite=overwrite, progress=progress)
@@ -185,7 +185,7 @@ def download_file(
 
 
 def copy(data: bytes | ObjectFile, out: BinaryIO, start: int = 0) -> Iterator[int]:
-    """Writes bytes, or a file from a position on, piece by piece; yields how many were written."""
+    """Writes bytes, or a file from a position on, piece by piece; yields the size of each piece."""
     if isinstance(data, bytes):
         out.write(data[start:])
         yield len(data) - start
@@ -198,10 +198,10 @@ def copy(data: bytes | ObjectFile, out: BinaryIO, start: int = 0) -> Iterator[in
 
 
 def _checked(folder: Path, name: str) -> Path:
-    """Returns the path of a file in the folder, none of whose parents is a symlink.
+    """Returns the path of a file in the folder, after checking that none of its parents is a symlink.
 
     Raises:
-        FormatError: It may not be written.
+        FormatError: Writing it is not allowed.
     """
     relative = relative_path(name)
     place = folder
@@ -209,17 +209,17 @@ def _checked(folder: Path, name: str) -> Path:
         for part in relative.parent.parts:
             place /= part
             if place.is_symlink() or (place.exists() and not place.is_dir()):
-                raise FormatError(f"{name!r}: {str(place)!r} is there already, and no folder")
+                raise FormatError(f"{name!r}: {str(place)!r} exists and is not a folder")
         path = folder / relative
         if path.is_symlink() or path.is_dir():
-            raise FormatError(f"{name!r}: {str(path)!r} is there already, and no file")
+            raise FormatError(f"{name!r}: {str(path)!r} exists and is not a file")
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        # A name may be too long only together with the folder, or have what this file system refuses.
+        # A name may only be too long together with the folder, or contain what this file system refuses.
         if error.errno not in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
             raise
         raise FormatError(
-            f"{name!r:.80} is no path that this system allows: {error.strerror}"
+            f"{name!r:.80} is not a path that this system allows: {error.strerror}"
         ) from None
     return path
 
@@ -236,15 +236,14 @@ def _write(
     if path.exists():
         if not path.is_file():
             raise AddressError(
-                f"{str(path)!r} is no regular file: name another place, or use `ipfs-dataset cat`"
+                f"{str(path)!r} is not a regular file: name another place, or use `ipfs-dataset cat`"
             )
         if _is_same(path, data):
             found.kept += 1
             return
         if not overwrite:
             raise AddressError(
-                f"{str(path)!r} is there already, with other content: name another place, or give "
-                "--overwrite"
+                f"{str(path)!r} exists with other content: name another place, or give --overwrite"
             )
     try:
         with _locked(part, path):
@@ -252,7 +251,7 @@ def _write(
     except OSError as error:
         if isinstance(error, IPFSDatasetError) or error.errno is None:
             raise
-        # A full disk has no name in it.
+        # The error for a full disk contains no file name.
         raise OSError(error.errno, error.strerror, str(path)) from error
     found.written += 1
 
@@ -278,14 +277,14 @@ def _write_part(
 
 @contextlib.contextmanager
 def _locked(path: Path, what: Path) -> Iterator[None]:
-    """Holds the lock of a file, which is created where it is missing; the end of the process releases it.
+    """Holds the lock of a file, which is created if missing; the end of the process releases the lock.
 
-    Two processes that write to the same file would mix what they write. Windows, and some network file
-    systems, have no such lock.
+    Two processes that write to the same file would mix their data. Windows, and some network file systems,
+    have no such locks.
 
     Args:
-        path: The file that is locked.
-        what: What errors name.
+        path: The file to lock.
+        what: The path to name in errors.
 
     Raises:
         AddressError: Another process holds the lock.
@@ -317,17 +316,17 @@ def _locked(path: Path, what: Path) -> Iterator[None]:
 
 
 def _check_space(path: Path, data: bytes | ObjectFile, part: Path, start: int) -> None:
-    """Refuses a file for which the disk has no space: a few blocks may claim to be one of any size.
+    """Refuses a file that is too large for the disk: a few blocks can claim to be a file of any size.
 
     Raises:
-        LimitError: It is larger than what is free.
+        LimitError: The file is larger than the free space.
     """
     size = len(data) if isinstance(data, bytes) else data.size
-    there = part.stat().st_size if part.exists() else 0  # what `start` leaves of it is free again
+    there = part.stat().st_size if part.exists() else 0  # the part after `start` is freed
     free = shutil.disk_usage(part.parent).free + max(0, there - start)
     if size - start > free:
         raise LimitError(
-            f"{str(path)!r} would have {human_size(size)}, and {human_size(free)} are free on its disk: name "
+            f"{str(path)!r} would take {human_size(size)}, but its disk has {human_size(free)} free: name "
             "another place, or read it with a dataset, which needs no copy"
         )
 
@@ -337,7 +336,7 @@ def _closing(data: bytes | ObjectFile) -> contextlib.AbstractContextManager[Any]
 
 
 def _usable_part(part: Path, data: bytes | ObjectFile) -> int:
-    """Returns how many bytes of what an earlier run left are those of the file."""
+    """Returns the length of the start of an interrupted run's file that matches the content."""
     if isinstance(data, VerifiedFile):
         with contextlib.suppress(OSError), part.open("rb") as file:
             return data.common_prefix(file)
@@ -360,15 +359,15 @@ def _is_same(path: Path, data: bytes | ObjectFile) -> bool:
 
 
 class _Record:
-    """Which files a download has written, in the output folder, so that the next run continues there.
+    """The record of a download in the output folder, from which the next run resumes.
 
-    For each item there is a line with its files, how long and how old each was, and why others were left
-    out. The next run continues at the first item whose files are not as they were left.
+    Each item has a line with the size and modification time of its files, and the reasons why others were
+    left out. The next run resumes at the first item whose files have changed.
 
     Attributes:
-        done: How many items are done.
-        files: How many files these have.
-        refused: Why others of their files were left out.
+        done: Number of items done.
+        files: Number of their files.
+        refused: Why some of their files were left out.
     """
 
     def __init__(self, contents: Contents, folder: Path) -> None:
@@ -380,7 +379,7 @@ class _Record:
         self._log: TextIO | None = None
         self.done = self.files = 0
         self.refused: list[str] = []
-        # Bytes of their lines at the start, and more than 0 where any is added.
+        # Number of bytes of their lines at the start; more than 0 if lines are added.
         self._length = 0
         self._read()
 
@@ -405,10 +404,10 @@ class _Record:
                 self._length += len(line)
 
     def _item(self, line: bytes) -> tuple[int, list[str]] | None:
-        """Returns how many files an item in the log has, and why others were left out.
+        """Returns the number of files in a line of the log, and the reasons for leaving others out.
 
         Returns:
-            None where its files have changed.
+            None if the item's files have changed.
         """
         try:
             files, refused = json.loads(line)
@@ -420,7 +419,7 @@ class _Record:
             return None
 
     def begin(self) -> None:
-        """Begins to record what is written."""
+        """Starts recording."""
         self.scratch.mkdir(parents=True, exist_ok=True)
         aside = self.scratch / f"{_OBJECT}.new"
         aside.write_text(json.dumps(self._key), encoding="utf-8")
@@ -429,7 +428,7 @@ class _Record:
         self._log.truncate(self._length)
 
     def add(self, paths: list[Path], refused: list[str]) -> None:
-        """Records that an item is done, with its files, and why others were left out."""
+        """Records that an item is done, with its files, and the reasons for leaving others out."""
         assert self._log is not None
         files = [[str(path.relative_to(self._folder)), *_state(path)] for path in paths]
         self._log.write(json.dumps([files, refused]) + "\n")
@@ -440,35 +439,35 @@ class _Record:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was written that a next run could continue with."""
+        """Whether nothing was written from which a next run could resume."""
         return not self._length and not (self.scratch / PART).exists()
 
     def close(self) -> None:
-        """Writes what was recorded."""
+        """Writes the record."""
         if self._log is not None:
             with contextlib.suppress(OSError):
                 self._log.close()
 
     def finish(self) -> None:
-        """Removes the record: everything is done."""
+        """Removes the record, because everything is done."""
         self.close()
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 def _state(path: Path) -> list[int]:
-    """Returns what changes when somebody writes to a file."""
+    """Returns values that change when the file is written to."""
     status = path.lstat()
     return [status.st_size, status.st_mtime_ns]
 
 
 @contextlib.contextmanager
 def _recorded(contents: Contents, folder: Path) -> Iterator[_Record]:
-    """Yields the record of a download into a folder, written also where the download fails."""
+    """Yields the record of a download into a folder; it is also written if the download fails."""
     if folder.exists() and not folder.is_dir():
         raise AddressError(f"{str(folder)!r} is a file: name a folder to write to")
     scratch = folder / SCRATCH
     if scratch.is_symlink():
-        raise AddressError(f"{str(scratch)!r} is a symlink, and not of a download")
+        raise AddressError(f"{str(scratch)!r} is a symlink that no download has made")
     is_new = not folder.exists()
     scratch.mkdir(parents=True, exist_ok=True)
     with _locked(scratch / _LOCK, folder):

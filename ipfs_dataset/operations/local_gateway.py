@@ -98,11 +98,11 @@ class LocalGateway(ThreadingHTTPServer):
         return f"http://{HOST}:{self.server_address[1]}"
 
     def check_roots(self) -> None:
-        """Looks for the block of each root.
+        """Checks that the block of each root is available.
 
         Raises:
-            ObjectNotFoundError: What is read from does not have it.
-            TransportError: What is read from did not deliver it.
+            ObjectNotFoundError: The source does not have a root.
+            TransportError: The source did not deliver a root.
         """
         (source,) = self.connections.fetcher().sources.transports
         for root in self.roots:

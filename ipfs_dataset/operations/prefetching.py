@@ -1,4 +1,4 @@
-"""Fills a cache on disk with what a job will read: all samples, a range of them, or the share of a rank."""
+"""Fills a cache on disk with the data of a job: all samples, a range of them, or the share of a rank."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.options import OptionArguments
 
-# How many samples are read together.
+# Number of samples read together.
 _TOGETHER = 64
 
 
 @attrs.frozen
 class Prefetched:
-    """What was fetched into a cache.
+    """The result of filling a cache.
 
     Attributes:
-        cid: The dataset.
-        samples: How many samples were read.
-        of: How many samples the dataset has.
+        cid: The CID of the dataset.
+        samples: Number of samples that were read.
+        of: Number of samples in the dataset.
     """
 
     cid: str
@@ -50,17 +50,17 @@ def prefetch_dataset(
     progress: Callable[[int], object] | None = None,
     **options: Unpack[OptionArguments],
 ) -> Prefetched:
-    """Reads samples and indexes into the cache of ``cache_dir=``; what it holds already is not fetched.
+    """Reads samples and indexes into the cache of ``cache_dir=``, skipping those that it already holds.
 
     Args:
         url: Any form of URL of an object in IPFS.
         address: Where to read, as for `ipfs_dataset.load`.
-        start: The number of the first sample, from 0.
-        stop: The number of the sample after the last; None, and what is beyond the end, is the end.
-        rank: Whose share of these samples to fetch, from 0, as `IPFSIterableDataset` splits them.
-        world: How many ranks there are.
-        progress: Called with the number of samples that were read since it was last called.
-        **options: Fields of `Options`, with `cache_dir`.
+        start: Number of the first sample, from 0.
+        stop: Number of the sample after the last; None, or a number beyond the end, means the end.
+        rank: The rank whose share of these samples to fetch, as `IPFSIterableDataset` splits them.
+        world: Number of ranks.
+        progress: Called with the number of samples read since the last call.
+        **options: Fields of `Options`, including `cache_dir`.
 
     Raises:
         AddressError: There is no `cache_dir`, or a number is out of range.
@@ -69,7 +69,7 @@ def prefetch_dataset(
         TransportError: The sources did not deliver.
     """
     if not 0 <= rank < world:
-        raise AddressError(f"rank is from 0 to {world - 1}, not {rank}")
+        raise AddressError(f"rank must be from 0 to {world - 1}, not {rank}")
     if start < 0 or (stop is not None and stop < start):
         raise AddressError(
             f"samples are numbered from 0, and the range ends after it begins, not from {start} to {stop}"
@@ -82,7 +82,7 @@ def prefetch_dataset(
             )
         if isinstance(dataset, IterableDataset):
             raise FormatError(
-                f"{url!r} has no random access: get all of it, or publish it as .tar or .zip"
+                f"{url!r} has no random access: copy all of it, or publish it as .tar or .zip"
             )
         sources = dataset._connections.fetcher(parse_object_url(url).gateway).sources  # noqa: SLF001
         total = len(dataset)
@@ -99,10 +99,10 @@ def prefetch_dataset(
         found = Prefetched(dataset.cid, read, total)
     finally:
         dataset.close()
-    # Known when everything was written. Reading alone continues without a cache.
+    # Only known once everything has been written, because reading alone works without a cache.
     if sources.cache_failure is not None:
         raise CacheFolderError(
-            f"{found.cid}: {read} samples were read, and not all of them are kept in the cache: "
+            f"{found.cid}: {read} samples were read, but the cache could not keep all of them: "
             f"{sources.cache_failure}"
         )
     return found

@@ -1,4 +1,4 @@
-"""Fetches every block of an object once and hashes it: in parallel, and resumed where it was stopped."""
+"""Fetches every block of an object once and hashes it, in parallel and resumable."""
 
 from __future__ import annotations
 
@@ -33,32 +33,32 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import ObjectFile
     from ipfs_dataset_core.options import OptionArguments
 
-# A piece is what one thread reads, and what a record of progress counts.
+# The unit that one thread reads, and that a record of progress counts.
 _PIECE_BYTES = 8 << 20
 _READ_BYTES = 1 << 20
-# Files whose blocks are fetched together, as one CAR where the source serves these.
+# Number of files whose blocks are fetched together, as one CAR if the source serves CARs.
 _TOGETHER = 64
 _SECONDS_BETWEEN_RECORDS = 1.0
 _THREADS = 8
 _MOST_FAILURES = 1000
-# After so many pieces of one file that failed, the rest of it is not read: it may only be claimed to be long.
+# After this many failed pieces of a file, its rest is not read: its size may be a false claim.
 _MOST_FAILED_PIECES = 16
-# How many pieces wait for a thread.
+# Maximum number of pieces that wait for a thread.
 _WAITING = 2 * _THREADS
 
 
 @attrs.define
 class Verified:
-    """What a verification found.
+    """The result of a verification.
 
     Attributes:
-        url: The object, as messages may show it.
+        url: The URL of the object, without secrets.
         cid: Its CID.
-        files: How many files were read, as a whole or in part.
-        bytes: How many bytes of files are in blocks that match their CIDs; a block that occurs again counts
-            again, and is not read again.
-        resumed_bytes: Bytes that an earlier run, which was stopped, had verified; they are not read again.
-        failures: What could not be fetched or does not match, one message for each file.
+        files: Number of files that were read, completely or in part.
+        bytes: Number of bytes of files in blocks that match their CIDs. A block that occurs repeatedly is
+            counted each time, but read only once.
+        resumed_bytes: Number of bytes verified by an earlier, interrupted run; they are not read again.
+        failures: For each file that could not be fetched or does not match, a message.
     """
 
     url: str
@@ -71,7 +71,7 @@ class Verified:
 
 @attrs.define(eq=False)
 class _OpenFile:
-    """A file that several threads read pieces of, and how many of these are left."""
+    """A file of which several threads read pieces, with the number of pieces left."""
 
     path: str
     file: VerifiedFile
@@ -95,22 +95,22 @@ def verify_object(
     progress: Callable[[int], object] | None = None,
     **options: Unpack[OptionArguments],
 ) -> Verified:
-    """Checks every byte of an object against the CID.
+    """Checks every byte of an object against its CID.
 
     Each block is fetched once, however often it occurs. A file that fails is reported, and the others are
-    read all the same; what follows many pieces that fail in one file is not read. A run that was stopped, in
-    whatever way, continues when it is started again with the same sources.
+    still read; after many failed pieces, the rest of a file is skipped. An interrupted run resumes when it is
+    started again with the same sources.
 
     Args:
         url: Any form of URL of an object in IPFS.
         address: Where to read, as for `ipfs_dataset.load`.
-        resume: Whether to go on where a run was stopped; False reads everything.
-        progress: Called with the bytes that were verified since it was last called.
+        resume: Whether to resume an interrupted run; False reads everything.
+        progress: Called with the number of bytes verified since the last call.
         **options: Fields of `Options`; `verify` is always True.
 
     Raises:
         AddressError: The URL is malformed, or there is no source to read from.
-        TransportError: Its root cannot be fetched.
+        TransportError: The root cannot be fetched.
     """
     options["verify"] = True
     connections = connections_to_published(address, Options.from_arguments(options), url)
@@ -133,7 +133,7 @@ def verify_object(
 
 
 class _Record:
-    """How many pieces from the first on are verified, in a file of this user."""
+    """The number of leading pieces that are verified, in a file of this user."""
 
     def __init__(self, what: str) -> None:
         name = hashlib.sha256(what.encode()).hexdigest()[:32]
@@ -157,7 +157,7 @@ class _Record:
 
     def save(self) -> None:
         self._saved = time.monotonic()
-        # Without a record the next run reads everything, which is no error.
+        # Without a record the next run reads everything, which is not an error.
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             aside = self._path.with_suffix(".new")
@@ -170,7 +170,7 @@ class _Record:
 
 
 class _Run:
-    """Threads that read pieces, in any order, and the count of those from the first on that are done."""
+    """Reads pieces with several threads, in any order, and counts the leading pieces that are done."""
 
     def __init__(
         self, found: Verified, record: _Record, progress: Callable[[int], object] | None
@@ -179,11 +179,11 @@ class _Run:
         self._record = record
         self._progress = progress
         self._skip = record.pieces
-        # Pieces that are done, behind one that is not: the first number, the one after the last, and bytes.
+        # Pieces done after one that is not: the first number, the number after the last, and the bytes.
         self._done: list[tuple[int, int, int]] = []
         self._verified = VerifiedBlocks()
         self._number = 0
-        # The record ends here, where a piece failed, or a file could not be opened: behind such a file,
+        # The record ends here, because a piece failed or a file could not be opened: after such a file,
         # pieces have other numbers in a later run.
         self._limit: int | None = None
         self._stopped = False
@@ -222,7 +222,7 @@ class _Run:
                 self._close(opened)
 
     def _join(self, threads: list[threading.Thread]) -> None:
-        """Waits until everything is read; raises what ended a thread."""
+        """Waits until everything is read; raises the error that ended a thread."""
         for _ in threads:
             self._work.put(None)
         for thread in threads:
@@ -233,7 +233,7 @@ class _Run:
     def _pieces(self, source: ObjectFile | ObjectDirectory) -> Generator[_Piece, None, None]:
         for path, file in self._files(source):
             self._found.files += 1
-            # A file without bytes is a piece, too: its block was fetched to open it.
+            # An empty file is a piece, too: its block was fetched to open it.
             count = max(1, -(-file.size // _PIECE_BYTES))
             opened, first = _OpenFile(path, file, count), self._number
             with self._lock:
@@ -252,7 +252,7 @@ class _Run:
                 self._pass(opened, first, reached, count)
 
     def _unverified(self, file: VerifiedFile, first: int) -> Iterator[int]:
-        """Yields the pieces of a file that have a block which was not verified yet, from a number on."""
+        """Yields the pieces of a file that contain a block not verified yet, starting at a number."""
         for start, stop in file.unverified(self._verified, first * _PIECE_BYTES):
             for number in range(max(first, start // _PIECE_BYTES), -(-stop // _PIECE_BYTES)):
                 yield number
@@ -266,7 +266,7 @@ class _Run:
             self._release(opened, stop - start)
 
     def _release(self, opened: _OpenFile, pieces: int) -> None:
-        """Notes that pieces of a file are not needed any more; the file is closed after the last one."""
+        """Records that pieces of a file are no longer needed; closes the file after the last one."""
         with self._lock:
             opened.left -= pieces
             if opened.left or not pieces:
@@ -319,7 +319,7 @@ class _Run:
                 piece.opened.failed += 1
                 self._fail(piece.opened.path, error, piece.number)
                 self._release(piece.opened, 1)
-            except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
+            except BaseException as error:  # noqa: BLE001 - raised in the waiting thread
                 self._error = error
                 self._stopped = True
 
@@ -334,7 +334,7 @@ class _Run:
     def _finish(self, first: int, after: int, size: int) -> None:
         with self._lock:
             self._found.bytes += size
-            # What is done behind the end of the record is not kept: there may be millions of it.
+            # Pieces done after the end of the record are not kept, because there may be millions of them.
             if self._limit is None or first < self._limit:
                 heapq.heappush(self._done, (first, after, size))
             while self._done and self._done[0][0] == self._record.pieces:

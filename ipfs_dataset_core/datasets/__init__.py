@@ -1,1 +1,1 @@
-"""Datasets: what users construct, index, iterate and shuffle."""
+"""Datasets that users construct, index, iterate and shuffle."""

@@ -1,4 +1,4 @@
-"""Reads batches of samples: fetched together where the cache holds what they need, otherwise in groups."""
+"""Reads batches of samples: fetched together if the cache can hold all of them, otherwise in groups."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A batch is random access if its first and its last sample are this many times its length apart.
+# A batch is random access if its first and last sample are at least this many batch lengths apart.
 _SCATTERED = 8
-# After so many hints without a batch, further ones have no effect.
+# After this many hints without a batch, further hints have no effect.
 _MOST_UNREAD_HINTS = 4
 
 
 class BatchReader:
-    """Reads batches of one dataset, and fetches what hints name for the next ones.
+    """Reads batches of one dataset, and prefetches the samples named in hints.
 
     Args:
-        memory: How many bytes of blocks the cache holds.
+        memory: Capacity of the block cache in bytes.
     """
 
     def __init__(self, memory: int) -> None:
@@ -49,21 +49,21 @@ class BatchReader:
         unchanged: bool,
         replaces: bool = False,
     ) -> list[T | Literal[Skipped.SAMPLE]]:
-        """Returns what `read` returns for each index, or `Skipped.SAMPLE`; blocks are fetched together.
+        """Returns the result of `read` for each index, or `Skipped.SAMPLE`; blocks are fetched together.
 
         Args:
             samples: The samples of the dataset.
-            length: How many there are.
-            indices: As users write them; `read` raises for those that are out of range. What a sampler added
-                to them about the samples that follow is fetched as well.
+            length: Number of samples.
+            indices: Indices as users give them; `read` raises for those out of range. Prefetch hints that a
+                sampler attached to them are fetched as well.
             read: Reads the sample at an index.
-            policy: What to skip.
-            unchanged: Whether `read` returns the samples as they are in `samples`, so that they may be read
-                from there together.
-            replaces: Whether the next sample of the data that can be read stands in for one that is skipped.
+            policy: The policy for samples that cannot be read.
+            unchanged: Whether `read` returns samples exactly as `samples` does, so that they may be read from
+                `samples` together.
+            replaces: Whether a skipped sample is replaced by the next sample of the data that can be read.
 
         Raises:
-            IPFSDatasetError: A sample cannot be read and is not to be skipped, or nothing stands in for it.
+            IPFSDatasetError: A sample cannot be read and is neither skipped nor replaced.
         """
         if soon := read_soon(indices):
             self._unread_hints = 0  # a batch is being read
@@ -98,26 +98,27 @@ class BatchReader:
         positions: Sequence[int | None],
         read_group: Callable[[Sequence[int]], Iterable[tuple[int, T]]],
     ) -> list[T]:
-        """Returns the samples of a batch in its order, fetched together.
+        """Returns the samples of a batch in order, fetched together.
 
         Args:
             samples: The samples of the dataset.
-            positions: The samples' numbers, None for an index that is out of range.
-            read_group: Reads the samples at some places of the batch; returns pairs of place and sample.
+            positions: The numbers of the samples; None for an index that is out of range.
+            read_group: Reads the samples at some positions of the batch; returns pairs of position and
+                sample.
         """
         return self._read(samples, self._missing(samples, positions), read_group)
 
     def _missing(
         self, samples: IndexedSamples, positions: Sequence[int | None]
     ) -> Sequence[int | None]:
-        """Returns the numbers of samples of a batch that have to be fetched, and None for all others."""
+        """Returns the numbers of the samples of a batch that have to be fetched, and None for the others."""
         self._unread_hints = 0
         missing = positions
         if self._prefetched:
             missing = [None if p in self._prefetched else p for p in positions]
             self._prefetched.difference_update(positions)
         known = sorted(p for p in missing if p is not None)
-        with suppress(IPFSDatasetError):  # raised where the sample is read
+        with suppress(IPFSDatasetError):  # raised when the sample is read
             if not known or samples.is_cached(known):
                 return [None] * len(positions)
         return missing
@@ -128,7 +129,7 @@ class BatchReader:
         missing: Sequence[int | None],
         read_group: Callable[[Sequence[int]], Iterable[tuple[int, T]]],
     ) -> list[T]:
-        """Returns the samples of a batch, as `read` does; `missing` are those that have to be fetched."""
+        """Returns the samples of a batch like `read`; `missing` are those that have to be fetched."""
         everything = range(len(missing))
         if not any(position is not None for position in missing):
             batch = dict(read_group(everything))
@@ -140,10 +141,10 @@ class BatchReader:
         return [batch[place] for place in everything]
 
     def prefetch(self, samples: IndexedSamples, positions: Iterable[int | None]) -> None:
-        """Starts fetching what the next batches need.
+        """Starts fetching the samples of the next batches.
 
-        Has no effect before the first batch, or after several hints without a batch: a sampler runs in the
-        main process, also where a loader's workers read the samples.
+        Has no effect before the first batch, or after several hints without a batch, because a sampler runs
+        in the main process even if the workers of a loader read the samples.
         """
         if self._unread_hints >= _MOST_UNREAD_HINTS:
             return
@@ -152,14 +153,14 @@ class BatchReader:
             return
         self._unread_hints += 1
         self._prefetched |= coming
-        with suppress(IPFSDatasetError):  # raised where the sample is read
+        with suppress(IPFSDatasetError):  # raised when the sample is read
             samples.prefetch(sorted(coming))
 
 
 def numbered(indices: Iterable[SupportsIndex], length: int) -> Iterator[int | None]:
-    """Yields the numbers of samples, counted from 0, None for an index that is out of range."""
+    """Yields the sample numbers of indices, from 0; None for an index that is out of range."""
     numbers = list(map(operator.index, indices))
-    if not numbers or (min(numbers) >= 0 and max(numbers) < length):  # as samplers give them
+    if not numbers or (min(numbers) >= 0 and max(numbers) < length):  # as samplers yield them
         return iter(numbers)
     return (i % length if -length <= i < length else None for i in numbers)
 
@@ -171,17 +172,17 @@ def fetched_ahead(
     *,
     ahead: int = 1,
 ) -> Iterator[T]:
-    """Yields groups of samples, while what they and the next ones need is being fetched.
+    """Yields groups of samples while this group and the next ones are being fetched.
 
     Args:
-        groups: Of samples.
+        groups: The groups.
         samples: The samples of the dataset.
-        needed: Returns the numbers of samples that a group needs, in parts of which memory holds each.
-        ahead: How many groups memory holds besides the one that is read.
+        needed: Returns the numbers of the samples that a group needs, in parts that each fit in memory.
+        ahead: Number of groups that fit in memory besides the current one.
     """
     coming: deque[T] = deque()
     for group in groups:
-        with suppress(IPFSDatasetError):  # raised where the sample is read
+        with suppress(IPFSDatasetError):  # raised when the sample is read
             for positions in needed(group):
                 samples.prefetch(sorted(positions))
         coming.append(group)
@@ -193,17 +194,17 @@ def fetched_ahead(
 def in_groups(
     samples: IndexedSamples, positions: Sequence[int | None], memory: int
 ) -> list[list[int]]:
-    """Splits a batch into groups: one where the cache holds all of it, otherwise by where the samples lie.
+    """Splits a batch into groups: a single one if the cache can hold it, otherwise by storage position.
 
-    So no block is evicted from the cache before all of its samples are read, whatever their order.
+    This ensures that no block is evicted from the cache before all of its samples are read, in any order.
 
     Args:
         samples: The samples of the dataset.
-        positions: Numbers of samples, None for those that need no fetching.
-        memory: How many bytes of blocks the cache holds.
+        positions: Sample numbers; None for those that need not be fetched.
+        memory: Capacity of the block cache in bytes.
 
     Returns:
-        The groups, as ascending places in `positions`.
+        The groups, as ascending positions in the batch.
     """
     places = sorted(range(len(positions)), key=lambda place: positions[place] or 0)
     known = [place for place in places if positions[place] is not None]
@@ -213,7 +214,7 @@ def in_groups(
         )
     except PluginError:
         raise
-    except IPFSDatasetError:  # raised where the sample is read
+    except IPFSDatasetError:  # raised when the sample is read
         costs = {}
     if sum(costs.values()) <= memory // 2:
         return [list(range(len(positions)))]
@@ -223,7 +224,7 @@ def in_groups(
 def together(
     samples: IndexedSamples, positions: Sequence[int], group: Iterable[int]
 ) -> Iterator[tuple[int, Any]]:
-    """Yields the samples at some places of a batch, read in the order of the data."""
+    """Yields the samples at some positions of a batch, read in the order of the data."""
     places = sorted(group, key=positions.__getitem__)
     return zip(places, samples.read_each([positions[place] for place in places]), strict=False)
 
@@ -231,11 +232,11 @@ def together(
 def _are_read_together(
     positions: Sequence[int | None], missing: Sequence[int | None]
 ) -> TypeGuard[Sequence[int]]:
-    """Whether a batch is read together: it is random access, or nothing of it has to be fetched.
+    """Returns whether to read a batch together: it is random access, or needs no fetching.
 
-    Otherwise samples are read one by one, from which the file detects sequential access.
+    Otherwise samples are read one by one, so that the file can detect sequential access.
     """
-    if len(positions) < 2 or None in positions:  # noqa: PLR2004 - with one there is nothing together
+    if len(positions) < 2 or None in positions:  # noqa: PLR2004 - a single sample is read alone
         return False
     if not any(position is not None for position in missing):
         return True

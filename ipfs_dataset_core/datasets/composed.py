@@ -1,6 +1,6 @@
-"""Samples of `Subset` and `ConcatDataset`, however they are nested, fetched together.
+"""Samples of nested `Subset` and `ConcatDataset` compositions, fetched together.
 
-Torch's `ConcatDataset` reads samples one by one, so that a batch would be as many fetches as samples.
+Torch's `ConcatDataset` reads samples one by one, so a batch would need as many fetches as it has samples.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class EachRead(Protocol):
-    """A dataset that returns which samples of a batch it skipped, as `SampleAccess` does."""
+    """A dataset that reports which samples of a batch it skipped, like `SampleAccess`."""
 
     def read_each_or_skip(self, indices: Sequence[int]) -> list[list[Any]]:
-        """Returns the sample of each index in a list of its own, which is empty where it is skipped."""
+        """Returns the sample of each index in a list of its own, which is empty if the sample is skipped."""
 
     def read_instead(self, index: int) -> Any:
         """Returns the sample that stands in for one that is skipped."""
 
 
 class JoinedDatasets(ConcatDataset[Any]):
-    """Map-style datasets one after the other, whose batches are fetched together: ``first + second``."""
+    """Several map-style datasets in sequence, ``first + second``, whose batches are fetched together."""
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
-        """Returns a batch: what it needs of each dataset is fetched together.
+        """Returns a batch; the samples of each dataset are fetched together.
 
         Args:
             indices: Integers.
@@ -48,7 +48,7 @@ class JoinedDatasets(ConcatDataset[Any]):
             return _read_instead(self, indices[-1])
 
     def __repr__(self) -> str:
-        """Returns how many samples of which datasets there are."""
+        """Returns the type, the number of samples and the datasets."""
         return (
             f"<{type(self).__name__} {len(self)} samples of {', '.join(map(repr, self.datasets))}>"
         )
@@ -59,7 +59,7 @@ class JoinedDatasets(ConcatDataset[Any]):
 
 
 def read_each(dataset: Any, numbers: Sequence[int]) -> list[list[Any]]:
-    """Returns the sample of each number in a list of its own, which is empty where it is skipped.
+    """Returns the sample of each number in a list of its own, which is empty if the sample is skipped.
 
     Args:
         dataset: A map-style dataset, or a composition of several.

@@ -29,15 +29,15 @@ Decoder = Callable[[bytes], Any] | type[Reader] | Reader | ReaderPlugin | str
 
 
 class Decoders:
-    """Decodes the bytes of files into values, by the end of their names.
+    """Decodes the bytes of files into values, by the suffixes of their names.
 
     Args:
-        given: By suffix, such as ``".spx"``: a function of the bytes, or a format: its class, an object of
-            it, its declaration or its name.
-        any_name: Whether ``""``, which every name ends in, is accepted as a suffix.
+        given: By suffix, such as ``".spx"``: a function of the bytes, or a format, given as its class, an
+            instance, its declaration or its name.
+        any_name: Whether to accept the suffix ``""``, which every name ends with.
 
     Raises:
-        TypeError: A suffix or a decoder is neither of these.
+        TypeError: A suffix or a decoder has another type.
     """
 
     def __init__(
@@ -52,21 +52,22 @@ class Decoders:
         for suffix, decoder in (given or {}).items():
             if not isinstance(suffix, str) or not (any_name or suffix.startswith(".")):
                 raise TypeError(
-                    f"decoders maps suffixes, such as '.spx', to functions of bytes; {suffix!r} is none"
+                    f"decoders maps suffixes, such as '.spx', to functions of bytes; {suffix!r} is "
+                    "not a suffix"
                 )
             self._decode[suffix.lower()] = _decode_of(suffix, decoder)
         self._suffixes = tuple(self._decode)
 
     def claim(self, name: str) -> bool:
-        """Tells whether a file of that name is decoded."""
+        """Returns whether files with this name are decoded."""
         return bool(self._suffixes) and name.lower().endswith(self._suffixes)
 
     def decoded(self, sample: Sample, limits: Limits) -> Sample:
-        """Returns a sample with its bytes decoded where its name has one of the suffixes.
+        """Returns a sample, with its bytes decoded if its name has one of the suffixes.
 
         Args:
-            sample: Of an archive, folder or plain file.
-            limits: What formats refuse of the bytes.
+            sample: A sample of an archive, folder or plain file.
+            limits: The limits for formats.
 
         Raises:
             FormatError: The bytes cannot be decoded.
@@ -102,7 +103,7 @@ class _ByFunction(_Decode):
 
 
 class _ByReader(_Decode):
-    """A format: one value where a file is one sample, else the list of its samples."""
+    """Decodes with a format: to a value if each file is one sample, else to the list of its samples."""
 
     def __init__(self, declared: ReaderPlugin | Reader | str) -> None:
         self._reader = ProcessLocal(partial(make_reader, declared))
@@ -114,7 +115,7 @@ class _ByReader(_Decode):
             samples = list(reader.samples(file))
             whole = _is_one_sample(reader, file)
         except IPFSDatasetError as error:
-            # The file is a member: the reader of the archive or folder adds its location.
+            # The file is a member: the reader of the archive or folder adds its location to errors.
             copy = with_message(error, error.reason or str(error))
             copy.location = copy.reason = None
             raise copy from error.__cause__
@@ -122,7 +123,7 @@ class _ByReader(_Decode):
 
 
 def _is_one_sample(reader: Reader, file: BytesFile) -> bool:
-    """Tells whether a file of a format is one sample, whatever is in it."""
+    """Returns whether each file of a format is one sample, regardless of its content."""
     plain = unguarded(reader)
     if is_whole_file(type(plain)):
         return True
@@ -136,6 +137,7 @@ def _decode_of(suffix: str, decoder: Any) -> _Decode:
         return _ByReader(decoder)
     if not callable(decoder):
         raise TypeError(
-            f"the decoder of {suffix!r} is a function of bytes, a format's class or its name, not {decoder!r}"
+            f"the decoder of {suffix!r} must be a function of bytes, a format's class or its name, "
+            f"not {decoder!r}"
         )
     return _ByFunction(decoder)

@@ -1,4 +1,4 @@
-"""Describes samples in one line of text: what they are made of, for reprs and messages."""
+"""Describes the structure of samples in one line of text, for reprs and messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# How much of containers and texts is shown.
+# Maximum amounts of containers and text that are shown.
 _MOST_PARTS = 8
 _MOST_TEXT = 60
 _MOST_LEVELS = 8
@@ -17,23 +17,23 @@ def outline_text(outline: Any) -> str:
     """Returns an outline as one line: ``(image, int)`` for ``("image", "int")``.
 
     Args:
-        outline: Tuples, lists and dicts, with text in the place of each value.
+        outline: Nested tuples, lists and dicts of text.
     """
     return _joined(outline, str)
 
 
 def sample_text(sample: Any) -> str:
-    """Returns what a sample is made of as one line, with sizes: ``(image 32x32, int)``."""
+    """Describes the structure of a sample in one line, with sizes: ``(image 32x32, int)``."""
     return _joined(sample, _kind)
 
 
 def value_text(value: Any) -> str:
-    """Returns a value as one line of limited length; arrays and images are shown by kind and size."""
+    """Returns a value as one line of limited length; arrays and images are shown by type and size."""
     return _joined(value, _shown)
 
 
 def _joined(value: Any, of_value: Callable[[Any], str], level: int = 0) -> str:
-    """Returns containers with what `of_value` makes of each value in them; a list may contain itself."""
+    """Formats containers, with each value formatted by `of_value`; a list may contain itself."""
     if level > _MOST_LEVELS:
         return "…"
     if isinstance(value, dict):
@@ -54,14 +54,14 @@ def _joined(value: Any, of_value: Callable[[Any], str], level: int = 0) -> str:
 
 
 def _kind(value: Any) -> str:
-    """Returns the type of a value, and its size where that has one."""
+    """Returns the type of a value, with its size if it has one."""
     name = type(value).__name__
     if _is_image(value):
         mode = "" if value.mode == "RGB" else f" {value.mode}"
         return f"image {value.size[0]}x{value.size[1]}{mode}"
     try:
         shape, dtype = value.shape, value.dtype
-    except Exception:  # noqa: BLE001 - it has none, or computes it and fails, as nested tensors do
+    except Exception:  # noqa: BLE001 - no length, or computing it fails, as for nested tensors
         shape = dtype = None
     if shape is not None and dtype is not None:
         size = "x".join(map(str, shape))

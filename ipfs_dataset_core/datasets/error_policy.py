@@ -22,18 +22,18 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-# One counter for each worker, and the first for the process itself: no process adds to another's.
+# One counter per worker, and the first for the process itself: no process adds to another's counter.
 _COUNTERS = 65
 
 
 class Skipped(Enum):
-    """Stands in the place of a sample that is skipped."""
+    """Placeholder for a sample that is skipped."""
 
     SAMPLE = "skipped"
 
 
 class ErrorPolicy:
-    """Skips samples that cannot be read, or raises; counts what this process and its workers skip.
+    """Skips or raises samples that cannot be read; counts those skipped in this process and its workers.
 
     Args:
         options: Its `handler` and `max_failures` are used.
@@ -54,40 +54,40 @@ class ErrorPolicy:
 
     @property
     def max_failures(self) -> int:
-        """The number of failures in a row at which an error is raised."""
+        """The number of consecutive failures at which an error is raised."""
         return self._max_in_a_row
 
     @property
     def skipped(self) -> int:
-        """How many samples, and objects that could not be opened, were skipped so far."""
+        """Number of samples, and objects that could not be opened, skipped so far."""
         return int(self._counts.sum())
 
     @property
     def skipped_here(self) -> int:
-        """How many of them were skipped in the calling thread."""
+        """Number of those that were skipped in the calling thread."""
         count: int = getattr(self._here, "count", 0)
         return count
 
     def succeeded(self) -> None:
-        """Ends a run of failures: a sample was read."""
+        """Ends a run of failures, because a sample was read."""
         self._in_a_row = 0
 
     def may_skip(self, error: IPFSDatasetError) -> bool:
-        """Tells whether a sample that failed like this is to be skipped, however many failed before."""
-        # A cache that is refused is no fault of a sample: all of them would be skipped.
+        """Returns whether a sample with this error is to be skipped, regardless of previous failures."""
+        # A rejected cache folder is not the fault of a sample: all samples would be skipped.
         if self.raises or isinstance(error, CacheFolderError):
             return False
         return not callable(self._handler) or bool(self._handler(error))
 
     def skip_or_raise(self, error: IPFSDatasetError, what: str) -> None:
-        """Counts and logs a failure that is to be skipped, and raises any other.
+        """Counts and logs a failure that is to be skipped; raises any other.
 
         Args:
-            error: What happened.
-            what: What is skipped, for the log.
+            error: The failure.
+            what: Description of what is skipped, for the log.
 
         Raises:
-            IPFSDatasetError: `error`, where the policy is to raise it, or `max_failures` failed in a row.
+            IPFSDatasetError: `error`, if the policy raises it, or after `max_failures` consecutive failures.
         """
         if not self.may_skip(error):
             raise error
@@ -102,33 +102,33 @@ class ErrorPolicy:
         log.log(level, "Skipped %s: %s", what, error)
 
     def count_skipped(self, samples: int) -> None:
-        """Adds to the number of samples that were skipped.
+        """Adds to the number of skipped samples.
 
         Args:
-            samples: How many more.
+            samples: The number to add.
         """
         info = get_worker_info()
         self._counts[0 if info is None else 1 + info.id % (_COUNTERS - 1)] += samples
         self._here.count = self.skipped_here + samples
 
     def mark(self) -> tuple[int, int]:
-        """Returns what `reset` needs to forget the failures that follow."""
+        """Returns the current counts, for `reset`."""
         return self._in_a_row, self.skipped_here
 
     def reset(self, mark: tuple[int, int]) -> None:
-        """Forgets the failures of this thread since a mark, because the same samples are read again."""
+        """Discards the failures of this thread since a mark, because the same samples are read again."""
         self._in_a_row, before = mark
         self.count_skipped(before - self.skipped_here)
 
     def read(
         self, read: Callable[[int], T], index: int, replacement: Replacement[T] | None = None
     ) -> T | Literal[Skipped.SAMPLE]:
-        """Returns what `read` returns for an index, or `Skipped.SAMPLE` where the sample is skipped.
+        """Returns the result of `read` for an index, or `Skipped.SAMPLE` if the sample is skipped.
 
         Args:
             read: Reads a sample.
-            index: Which one.
-            replacement: Finds what to return in the place of a sample that is skipped.
+            index: The index of the sample.
+            replacement: Finds a replacement for a skipped sample.
         """
         try:
             sample = read(index)
@@ -139,7 +139,7 @@ class ErrorPolicy:
         return sample
 
     def read_each(self, read: Callable[[int], T], indices: Iterable[int]) -> Iterator[T]:
-        """Yields what `read` returns for each index, without the samples that are skipped."""
+        """Yields the result of `read` for each index, without skipped samples."""
         for index in indices:
             sample = self.read(read, index)
             if sample is not Skipped.SAMPLE:
@@ -151,20 +151,20 @@ class ErrorPolicy:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._here = threading.local()
-        # Pickled to a worker, the memory is shared already; a copy's is not.
+        # If pickled to a worker, the memory is already shared; a copy's memory is not.
         self._counts.share_memory_()  # type: ignore[no-untyped-call]
 
 
 class Replacement(Generic[T]):
-    """Finds what stands in the place of a sample that cannot be read: the next one of the data that can be.
+    """Finds the replacement for a sample that cannot be read: the next sample of the data that can be.
 
-    So it depends on the data alone, and every rank and worker finds the same. After the last sample comes the
-    first.
+    It depends on the data alone, so every rank and worker finds the same sample. The search wraps around at
+    the end.
 
     Args:
-        read: Reads the sample of a number.
-        count: How many samples there are.
-        policy: What may be skipped, and how many of the samples that follow may fail before the search ends.
+        read: Reads the sample with a number.
+        count: Number of samples.
+        policy: Determines which errors may be skipped, and after how many failures the search ends.
     """
 
     def __init__(self, read: Callable[[int], T], count: int, policy: ErrorPolicy) -> None:
@@ -174,15 +174,15 @@ class Replacement(Generic[T]):
         self._unreadable: set[int] = set()
 
     def of(self, position: int, error: IPFSDatasetError) -> T:
-        """Returns the sample that stands in for another.
+        """Returns the replacement for a sample.
 
         Args:
             position: The number of that sample.
-            error: Why it cannot be read.
+            error: The reason why it cannot be read.
 
         Raises:
-            IPFSDatasetError: `error`, where the samples that follow cannot be read either, or another one
-                that is not to be skipped.
+            IPFSDatasetError: `error`, if the following samples cannot be read either; or another error that
+                must not be skipped.
         """
         self._unreadable.add(position % self._count)
         left = self._policy.max_failures

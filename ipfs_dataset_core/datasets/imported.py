@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 class ImportedDataset(SampleAccess, Dataset[Any]):
     """The samples of a published dataset, equal to the exported ones and in their order.
 
-    Indexing reads that sample alone; iterating reads sequentially and is faster. Every process opens the
-    dataset for itself, so DataLoader workers may be forked or spawned.
+    Indexing reads a single sample; iterating reads sequentially and is faster. Each process opens the dataset
+    for itself, so DataLoader workers may be forked or spawned.
 
     Args:
-        published: Where it is and how it is read.
-        transform: Applied to each sample as it is read, in the process that reads it: to the first part of a
-            tuple, to all of any other sample.
+        published: The published dataset.
+        transform: Applied to each sample when it is read, in the process that reads it: to the first part of
+            a tuple, or to the whole of any other sample.
         target_transform: Applied to the second part of samples that are tuples.
     """
 
@@ -63,35 +63,35 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
 
     @property
     def schema(self) -> Any:
-        """What a sample is made of before transforms, such as ``("image", "int")``.
+        """The structure of samples before transforms, such as ``("image", "int")``.
 
-        Tuples, lists and dicts as samples have them, with the name of a type in the place of each value. None
-        where samples differ, or the form does not record it.
+        Containers appear as in the samples, with a type name in place of each value. None if the structure of
+        samples differs, or the form does not record it.
         """
         return self.info.schema if self.info is not None else None
 
     @property
     def card(self) -> DatasetCard | None:
-        """What the dataset is, as its author states it: name, licence…; None where it has no card."""
+        """The author's description of the dataset, with its name, licence and so on; None without a card."""
         return self.info.card if self.info is not None else None
 
     @property
     def classes(self) -> list[str]:
-        """The names of the classes in the order of their numbers, as in torchvision; may be empty."""
+        """Class names in the order of their numbers, as in torchvision; empty if there are none."""
         return sorted(self.class_to_idx, key=self.class_to_idx.__getitem__)
 
     @property
     def class_to_idx(self) -> dict[str, int]:
-        """The number of each class by its name, as in torchvision; empty where they have none."""
+        """The number of each class by its name, as in torchvision; empty if the classes have no names."""
         return dict(self.info.classes) if self.info is not None else {}
 
     @property
     def info(self) -> DatasetInfo | None:
-        """What the dataset states about itself, None for forms that state nothing."""
+        """The dataset's statements about itself; None if its form has none."""
         return self._published.info
 
     def files(self, index: int) -> dict[str, bytes]:
-        """Returns the files of a published sample, by the part of their names after its key: ``image.png``.
+        """Returns the files of a published sample, by the part of their names after the key: ``image.png``.
 
         Args:
             index: The number of the sample, from 0 to the length, exclusive.
@@ -103,11 +103,11 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
             return self._published_samples().files(index)
 
     def sizes(self, start: int, stop: int) -> Iterator[int | None]:
-        """Yields the bytes of each sample from number `start` to `stop`, exclusive; None where unknown."""
+        """Yields the size in bytes of each sample from `start` to `stop`, exclusive; None if unknown."""
         return self._published_samples().sizes(start, stop)
 
     def shards(self) -> list[PublishedShard]:
-        """Returns the files that hold the samples, in order; nothing is fetched for it.
+        """Returns the files that contain the samples, in order; fetches nothing.
 
         Raises:
             FormatError: The form does not record its shards.
@@ -123,13 +123,13 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
         ]
 
     def span(self, index: int) -> tuple[ObjectFile, int, int]:
-        """Returns the file that a sample is in, its first byte there, and the byte after its last.
+        """Returns the file that contains a sample, and the sample's start and stop in it.
 
         Args:
             index: The number of the sample, from 0 to the length, exclusive.
 
         Raises:
-            NotImplementedError: The form does not record where samples lie.
+            NotImplementedError: The form does not record the positions of samples.
         """
         return self._published_samples().span(index)
 
@@ -151,7 +151,7 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
         yield f"{self.content_id()} from {sources}"
 
     def _outline(self, schema: Any) -> str:
-        """Returns what a sample is made of: with sizes, where those read so far have the same."""
+        """Describes the structure of a sample, with sizes if all samples read so far have the same."""
         seen = set(self._outlines)
         if len(seen) == 1 and self._sample_transform is None and self._unchanged:
             return seen.pop()
@@ -169,12 +169,12 @@ class ImportedDataset(SampleAccess, Dataset[Any]):
 
 @attrs.frozen
 class PublishedShard:
-    """A file that holds samples of a published dataset.
+    """A file that contains samples of a published dataset.
 
     Attributes:
         cid: Its CID.
-        first: The number of its first sample.
-        samples: How many it has.
+        first: Number of its first sample.
+        samples: Number of samples in it.
     """
 
     cid: str
@@ -184,7 +184,7 @@ class PublishedShard:
 
 @attrs.frozen
 class _Opener:
-    """Opens the samples in each process; pickles."""
+    """Opens the samples in each process; can be pickled."""
 
     published: Published
     transform: SampleTransform | None

@@ -1,4 +1,4 @@
-"""The iterable dataset: streams of samples of objects in IPFS, shared out to ranks and workers."""
+"""The iterable dataset: streams the samples of objects in IPFS, distributed to ranks and workers."""
 
 from __future__ import annotations
 
@@ -61,36 +61,39 @@ if TYPE_CHECKING:
 
 
 class IPFSIterableDataset(ResumableStream):
-    """A dataset that streams its objects' samples in order.
+    """A dataset that streams the samples of its objects in order.
 
-    Samples, not objects, are split over the ranks of a distributed job and the workers of its DataLoaders,
-    so one archive feeds all of them.
+    Samples, not objects, are split over the ranks of a distributed job and the workers of its DataLoaders, so
+    a single archive can feed all of them.
 
-    With `batch_size` the samples are one **global sequence**, which every number of ranks and workers reads
-    in the same global batches. A stream goes on where a state was taken, with `state_dict` and
+    With `batch_size`, the samples form one **global sequence**, which is read in the same global batches by
+    any number of ranks and workers. A stream resumes from a saved state; see `state_dict` and
     `load_state_dict`.
 
     Args:
         ipfs_objs: One object or several, of any formats and sources.
         ipfs_api_address: Where to read, as for `IPFSDataset`.
-        shuffle_urls: Whether each epoch reads the objects in another order; see `set_epoch`.
-        seed: What the order depends on, besides the epoch.
-        distribution: ``"pad"`` or ``"drop"`` give every rank equally many samples, by reading a few twice or
-            leaving a few out; ``"uneven"`` reads each exactly once. By default ``"pad"`` where
-            torch.distributed runs, since ranks that differ wait for each other for ever, else ``"uneven"``.
-            With `batch_size`, ``"pad"`` fills up the last global batch.
-        shuffle_blocks: Whether each epoch reads the samples in another order, in which neighbours in the
-            data stay near each other: objects with random access in shuffled blocks, then the others in
+        shuffle_urls: Whether each epoch reads the objects in a different order; see `set_epoch`.
+        seed: Determines the order, together with the epoch.
+        distribution: ``"pad"`` and ``"drop"`` give every rank the same number of samples, by repeating or
+            leaving out a few; ``"uneven"`` reads each sample exactly once. The default is ``"pad"`` if
+            torch.distributed is initialized, because ranks with different numbers of batches would wait for
+            each other forever, else ``"uneven"``. With `batch_size`, ``"pad"`` fills up the last global
+            batch.
+        shuffle_blocks: Whether each epoch reads the samples in a different order that keeps neighbours in the
+            data near each other: first objects with random access, in shuffled blocks, then the others in
             order.
-        batch_size: The loader's. Then its workers get whole batches in turn, so that ``len(loader)`` is the
-            number of batches that come, and a sample that `handler` skips is replaced by the next one of the
-            data that can be read.
-        lanes: From how many parts of the data the sequence is interleaved: how many ranks, and how many
-            workers of each, can read blocks that no other reads. One number is that of ranks. By default 1,
-            the order of the data, and with `shuffle_blocks` what `memory` holds, up to ``(4, 2)``.
-        split: Among whom samples are split. ``"auto"``: ranks and workers, without those for whom accelerate
-            or a dataset of Hugging Face splits them, which is detected. ``"workers"``: the workers of each
-            rank, so that every rank reads all samples. ``"none"``: nobody, so that every reader reads all.
+        batch_size: The loader's batch size. Its workers then read whole batches in turn, so that
+            ``len(loader)`` is the exact number of batches, and a sample that `handler` skips is replaced by
+            the next sample of the data that can be read.
+        lanes: Number of parts of the data from which the sequence is interleaved, as a pair: the number of
+            ranks, and of workers per rank, that can read blocks of their own. A single number is for ranks.
+            By default 1, the order of the data; with `shuffle_blocks` as many as `memory` can hold, up to
+            ``(4, 2)``.
+        split: Who shares the samples. ``"auto"``: ranks and workers, except those among which accelerate or a
+            Hugging Face dataset already splits them, which is detected. ``"workers"``: the workers of each
+            rank, so that every rank reads all samples. ``"none"``: nobody, so that every reader reads all
+            samples.
         decoders: As for `IPFSDataset`.
         transform: As for `IPFSDataset`.
         target_transform: As for `IPFSDataset`.
@@ -105,7 +108,7 @@ class IPFSIterableDataset(ResumableStream):
         self,
         ipfs_objs: IPFSObject | str | Iterable[IPFSObject | str],
         ipfs_api_address: str | os.PathLike[str] | None = None,
-        shuffle_urls: bool = False,  # noqa: FBT001, FBT002 - third by position, as it always was
+        shuffle_urls: bool = False,  # noqa: FBT001, FBT002 - third positional argument for compatibility
         *,
         seed: int = 0,
         distribution: Distribution | None = None,
@@ -141,7 +144,7 @@ class IPFSIterableDataset(ResumableStream):
         objects: list[DatasetObject],
         transform: SampleTransform | None = None,
     ) -> IPFSIterableDataset:
-        """Returns a dataset of objects that were opened already, through the same connections."""
+        """Returns a dataset of objects that are already open, using the same connections."""
         dataset = cls.__new__(cls)
         dataset._set_up(connections, objects, transform)  # noqa: SLF001 - of its own class
         return dataset
@@ -184,9 +187,9 @@ class IPFSIterableDataset(ResumableStream):
             window=max(1, window),
         )
         self._counted: int | None = None
-        # How many samples each object has, known after it was read to its end; workers share it.
+        # Number of samples of each object, known once it was read to its end; shared by workers.
         self._counts = _unknown_counts(len(objects))
-        # The object in which a state was taken: for an epoch and place, its number and first place.
+        # The object of a loaded state: for an epoch and place, its number and first place.
         self._within: tuple[int, int, int, int] | None = None
         self._start_progress(batch_size)
 
@@ -195,14 +198,14 @@ class IPFSIterableDataset(ResumableStream):
         return StreamIterator(self)
 
     def __len__(self) -> int:
-        """Returns the exact number of samples for this rank: after a state was loaded, of the rest.
+        """Returns the exact number of samples for this rank; after loading a state, of the remaining samples.
 
-        A subclass whose ``__iter__`` yields as many samples as this one's defines a ``__len__`` that returns
-        ``super().__len__()``.
+        A subclass whose ``__iter__`` yields as many samples as this one's should define a ``__len__`` that
+        returns ``super().__len__()``.
 
         Raises:
-            TypeError: The whole dataset would have to be read to count them, or a subclass has an
-                ``__iter__`` of its own and no ``__len__``.
+            TypeError: Counting the samples would require reading the whole dataset, or a subclass has an
+                ``__iter__`` of its own but no ``__len__``.
         """
         if not hasattr(self, "_objects"):
             raise TypeError(f"{type(self).__name__} has no len()")
@@ -226,12 +229,12 @@ class IPFSIterableDataset(ResumableStream):
 
     @property
     def cid(self) -> str:
-        """The CID of the data; of several objects their CIDs, shortened where there are many."""
+        """The CID of the data; for several objects their CIDs, shortened if there are many."""
         below = self._objects if hasattr(self, "_objects") else list(self._wrapped())
         return joined_ids(item.content_id() for item in below)
 
     def __repr__(self) -> str:
-        """Returns what the dataset is and where it is read, as far as that is known without a request."""
+        """Returns the objects and sources of the dataset, as far as known without a request."""
         if not hasattr(self, "_objects"):
             return f"<{type(self).__name__}>"
         sources = described_sources(self._connections, self._objects)
@@ -242,21 +245,21 @@ class IPFSIterableDataset(ResumableStream):
 
     @property
     def skipped(self) -> int:
-        """How many samples, and objects that could not be opened, were skipped so far by all workers."""
+        """Number of samples, and objects that could not be opened, skipped so far by all workers."""
         return self._policy.skipped
 
     def splits(self, split_bytes: int | str = "128M", *, index: bool = False) -> list[DatasetSplit]:
-        """Returns parts of the dataset for the tasks of a data processing engine, in order.
+        """Splits the dataset for the tasks of a data processing engine, in order.
 
-        As `IPFSDataset.splits` does. The order is that of the objects as they were given, whatever is
-        shuffled, and all ranks together read each sample once.
+        See `IPFSDataset.splits`. Objects are in the order in which they were given, without any shuffling,
+        and all ranks together read each sample once.
 
         Args:
-            split_bytes: About how many bytes as they are stored a split has.
+            split_bytes: Approximate number of stored bytes per split.
             index: As for `IPFSDataset.splits`.
 
         Raises:
-            ValueError: `split_bytes` is no size.
+            ValueError: `split_bytes` is not a size.
             TypeError: A subclass has an ``__iter__`` of its own.
             IPFSDatasetError: An object could not be found, fetched or verified.
         """
@@ -276,9 +279,9 @@ class IPFSIterableDataset(ResumableStream):
             )
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the number of the next epoch, for persistent workers too.
+        """Sets the number of the next epoch, including in persistent workers.
 
-        Where nobody calls it, an epoch that was read to its end is followed by the next one.
+        If it is never called, each epoch that was read to its end is followed by the next one.
         """
         if hasattr(self, "_objects"):
             super().set_epoch(epoch)
@@ -286,12 +289,12 @@ class IPFSIterableDataset(ResumableStream):
             dataset.set_epoch(epoch)
 
     def with_split(self, split: Split) -> Self:
-        """Returns a view of this dataset whose samples are split otherwise.
+        """Returns a view of this dataset whose samples are split differently.
 
-        It shares connections, epoch and counts with this one.
+        It shares connections, epoch and counts with this dataset.
 
         Args:
-            split: Among whom samples are split.
+            split: Who shares the samples.
         """
         view = copy.copy(self)
         if hasattr(self, "_objects"):
@@ -320,38 +323,38 @@ class IPFSIterableDataset(ResumableStream):
 
     def load_order_dict(self, order: Any) -> bool:
         if not isinstance(order, Mapping):
-            raise StateError(f"this state has {order!r:.200} as the order of what is below")
+            raise StateError(f"this state has {order!r:.200} as the order of the wrapped datasets")
         below, before = self._wrapped_by_name(), self.order_dict()
         own = {name: value for name, value in order.items() if name != BELOW}
         self._load_below(below, order.get(BELOW, {}))
         if hasattr(self, "_objects"):
             super().load_order_dict(own)
         elif own:
-            raise StateError(f"this state has {own!r:.200}, and {type(self).__name__} has no order")
+            raise StateError(f"this state has {own!r:.200}, but {type(self).__name__} has no order")
         return before != self.order_dict()
 
     def content_id(self) -> str:
-        """Returns the objects' CIDs, shortened where there are many."""
+        """Returns the CIDs of the objects, shortened if there are many."""
         return self.cid
 
     def block_memory(self) -> int:
-        """Returns how many bytes of verified blocks each process keeps."""
+        """Returns the number of bytes of verified blocks that each process keeps in memory."""
         return self._connections.options.memory
 
     def check_countable(self, *, replaces: bool) -> None:
-        """Checks that as many samples come as there are.
+        """Checks that every sample counted is also yielded.
 
         Args:
-            replaces: Whether another stands in for one that is skipped.
+            replaces: Whether a skipped sample is replaced by another.
 
         Raises:
-            TypeError: Some may be left out.
+            TypeError: Samples may be left out.
         """
         if not self._policy.raises and not replaces:
-            raise TypeError("with a handler that skips samples there is no len(): it may be less")
+            raise TypeError("there is no len() with a handler that skips samples: it may be less")
 
     def numbered_samples(self) -> ConcatenatedShards | None:
-        """Returns the samples by number, None where some allow no random access in shuffled blocks."""
+        """Returns the samples by number; None if an object allows no random access in shuffled blocks."""
         shards = SkippingStream(self._policy).shards(self._objects)
         known = [(shard, mixes) for shard in shards for mixes in can_be_mixed(shard, self._policy)]
         if not all(mixes for _, mixes in known):
@@ -365,13 +368,13 @@ class IPFSIterableDataset(ResumableStream):
         return samples
 
     def transformed_pairs(self, numbered: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-        """Yields numbers and their samples, as `transformed` does."""
+        """Yields numbers with their samples; see `transformed`."""
         for change in self._changes():
             numbered = map(partial(_changed, change), numbered)
         return numbered
 
     def _changes(self) -> list[Callable[[Any], Any]]:
-        """Returns the functions that are applied to each sample after it was read, in order."""
+        """Returns the functions that are applied to each sample after reading, in order."""
         changes = (self._sample_transform, each_sent(self._connections.options.worker_memory))
         return [change for change in changes if change is not None]
 
@@ -380,7 +383,7 @@ class IPFSIterableDataset(ResumableStream):
 
         Args:
             samples: All samples.
-            replaces: Whether another takes the place of one that is skipped.
+            replaces: Whether a skipped sample is replaced by another.
         """
         skipping = SkippingStream(self._policy)
         if replaces and not self._policy.raises:
@@ -397,7 +400,7 @@ class IPFSIterableDataset(ResumableStream):
             dataset.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        # A subclass that keeps the iterator of its last epoch could not go to a worker otherwise.
+        # Otherwise a subclass that keeps the iterator of its last epoch could not be sent to a worker.
         kinds = (GeneratorType, StreamIterator)
         state = {k: v for k, v in self.__dict__.items() if not isinstance(v, kinds)}
         if "_carried" in state:
@@ -411,7 +414,7 @@ class IPFSIterableDataset(ResumableStream):
             self._counts.share_memory_()  # type: ignore[no-untyped-call]
 
     def _wrapped(self) -> Iterator[IPFSIterableDataset]:
-        """Yields the datasets that a subclass keeps in its attributes and iterates for its own samples."""
+        """Yields the datasets in a subclass's attributes from which it reads its own samples."""
         return iter(self._wrapped_by_name().values())
 
     def _wrapped_by_name(self) -> dict[str, IPFSIterableDataset]:
@@ -422,7 +425,7 @@ class IPFSIterableDataset(ResumableStream):
         if len(found) != 1:
             raise TypeError(
                 f"{type(self).__name__} reads {len(found)} other streams: give it a state_dict and a "
-                "load_state_dict that return and load theirs"
+                "load_state_dict that combine theirs"
             )
         return found[0]
 
@@ -456,7 +459,7 @@ class IPFSIterableDataset(ResumableStream):
     def _state_at(self, epoch: int, place: int) -> dict[str, Any]:
         state = super()._state_at(epoch, place)
         if state["samples"] is None and not self._order.is_laned:
-            # Without these two, a resumed stream would read all objects in front of the place to find it.
+            # Without these, a resumed stream would read all objects before the place to find it.
             counts = self._counts.tolist()
             passed = before = 0
             for number, _ in self._objects_of(epoch):
@@ -497,10 +500,10 @@ class IPFSIterableDataset(ResumableStream):
         self._within = (found.epoch, found.position, passed, before)
 
     def _check_counts(self, epoch: int, passed: int, before: int) -> None:
-        """Checks how many samples the first objects of an epoch have by a state, as far as that is known.
+        """Checks a state's count of the samples in the first objects of an epoch, as far as it is known.
 
         Raises:
-            StateError: They have more or fewer.
+            StateError: The objects have more or fewer samples.
         """
         counts = self._counts.tolist()
         found = [counts[number] for number, _ in self._objects_of(epoch)[:passed]]
@@ -516,7 +519,7 @@ class IPFSIterableDataset(ResumableStream):
     def _total(self) -> int | None:
         if self._counted is None:
             shards = [shard for item in self._objects for shard in item.shards()]
-            # Lanes are of numbered samples, so that all are counted in any case.
+            # Lanes consist of numbered samples, so all of them are counted anyway.
             if self._order.is_laned or all(shard.is_counted() for shard in shards):
                 with suppress(FormatError):
                     self._counted = sum(map(len, shards))
@@ -570,16 +573,17 @@ def _unknown_counts(objects: int) -> torch.Tensor:
 
 
 def check_length_holds(dataset: Any) -> None:
-    """Checks that a dataset yields as many samples as its ``__len__`` counts.
+    """Checks that a dataset yields as many samples as its ``__len__`` returns.
 
     Raises:
-        TypeError: A class has an ``__iter__`` of its own, and neither it nor one below it a ``__len__``.
+        TypeError: A class overrides ``__iter__``, but neither it nor a subclass of it defines ``__len__``.
     """
     for kind in type(dataset).__mro__:
         if "__len__" in vars(kind):
             return
         if "__iter__" in vars(kind):
             raise TypeError(
-                f"{kind.__name__} has an __iter__ of its own, which may yield more or fewer samples: give it "
-                "a __len__ too, which returns super().__len__() where it yields one for each"
+                f"{kind.__name__} has an __iter__ of its own, which may yield more or fewer "
+                "samples: also give it a __len__, which returns super().__len__() if it yields one "
+                "sample for each"
             )

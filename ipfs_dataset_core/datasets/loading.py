@@ -1,4 +1,4 @@
-"""``load``: returns whatever is at a CID or URL as a dataset."""
+"""``load``: opens whatever is at a CID or URL as a dataset."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _FORM = "tar_shards"
 
 
 class LoadArguments(OptionArguments, total=False):
-    """The keyword arguments of `load`: those of `Options`, and what only some kinds of object need.
+    """The keyword arguments of `load`: those of `Options`, and some that only apply to certain objects.
 
     Attributes:
         decoders: As for `IPFSDataset`; for archives, folders and files.
@@ -57,27 +57,28 @@ def load(
     target_transform: Callable[[Any], Any] | None = None,
     **options: Unpack[LoadArguments],
 ) -> ImportedDataset | IPFSDataset | IPFSIterableDataset:
-    """Returns what is at a CID or URL as a dataset, whichever it is.
+    """Opens whatever is at a CID or URL as a dataset.
 
-    A published dataset gives its samples; an archive, a folder or a file ``(name, bytes)``, as `IPFSDataset`
-    does. What allows no random access, such as a compressed TAR, is an `IPFSIterableDataset`.
+    A published dataset gives its samples; an archive, a folder or a file gives ``(name, bytes)``, like
+    `IPFSDataset`. An object without random access, such as a compressed TAR, becomes an
+    `IPFSIterableDataset`.
 
     Args:
-        cid_or_url: Any form of URL of an object in IPFS, or an `IPFSObject`, whose `filetype` then counts.
-        address: Where to read, as for `IPFSDataset`. None is the node or store that datasets are published to
-            from this machine, if there is one, then gateways as for `IPFSDataset`.
-        transform: Applied to each sample as it is read, in the process that reads it. It gets the data: the
-            first part of a published sample that is a tuple, all of any other published sample, and the
-            bytes of a file.
-        target_transform: Applied to what goes with the data: the second part of a published sample that is a
-            tuple, and the name of a file.
+        cid_or_url: Any form of URL of an object in IPFS, or an `IPFSObject`, whose `filetype` is respected.
+        address: Where to read, as for `IPFSDataset`. None uses the node or store to which datasets are
+            published from this machine, if there is one, then gateways as for `IPFSDataset`.
+        transform: Applied to the data of each sample when it is read, in the process that reads it: the first
+            part of a published sample that is a tuple, the whole of any other published sample, or the bytes
+            of a file.
+        target_transform: Applied to what accompanies the data: the second part of a published sample that is
+            a tuple, or the name of a file.
         **options: Fields of `Options`, and `decoders`, `codecs` and `allow_pickle`.
 
     Raises:
         AddressError: The CID is malformed, or there is no source to read from.
-        ObjectNotFoundError: A verified directory proves that the path leads nowhere.
-        TransportError: The sources did not deliver.
-        FormatError: It is damaged.
+        ObjectNotFoundError: A verified directory proves that the path does not exist.
+        TransportError: No source delivered the object.
+        FormatError: The object is damaged.
     """
     given_decoders = options.pop("decoders", None)
     decoders = None if given_decoders is None else Decoders(given_decoders)
@@ -112,7 +113,7 @@ def load(
 
 
 def _one_of_each_kind(shards: Iterable[Shard]) -> Iterable[Shard]:
-    """Returns one shard of each suffix, so that of a thousand archives in a folder only one is opened.
+    """Returns one shard of each suffix, so that only one of a thousand archives in a folder is opened.
 
     If another of them allows no random access, reading it raises an error.
     """
@@ -120,7 +121,7 @@ def _one_of_each_kind(shards: Iterable[Shard]) -> Iterable[Shard]:
 
 
 def _has_random_access(shard: Shard) -> bool:
-    """Whether samples can be read by number, found out with as few requests as possible."""
+    """Returns whether samples can be read by number, using as few requests as possible."""
     if shard.is_splittable():
         return True
     try:

@@ -1,4 +1,4 @@
-"""Map-style datasets: samples of objects in IPFS, by number."""
+"""Map-style datasets: the samples of objects in IPFS, by number."""
 
 from __future__ import annotations
 
@@ -46,23 +46,23 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
     from ipfs_dataset_core.options import OptionArguments
 
-# Raises every failure. It counts nothing, so that all datasets can share it: a counter of skipped samples
-# holds a file descriptor.
+# Raises every failure. It counts nothing, so all datasets can share it; a counter of skipped samples would
+# take a file descriptor each.
 _RAISING = ErrorPolicy(Options())
 
 
 class SampleAccess:
-    """Random access to samples: what all map-style datasets share, on a base of its own.
+    """Random access to samples, shared by all map-style datasets.
 
-    Users write ``super(IPFSDataset, self).__getitem__(index)`` in their subclasses, which looks the method up
-    in the classes after `IPFSDataset`, so it must not be defined there.
+    It is a separate base class because users write ``super(IPFSDataset, self).__getitem__(index)`` in their
+    subclasses, which looks the method up in the classes after `IPFSDataset`.
 
     Args:
-        connections: Where to read; its options hold the error policy and the size of the cache.
+        connections: Where to read; its options contain the error policy and the cache size.
         name: The name of the dataset in messages.
     """
 
-    # How many of the samples that are read by number are described, with sizes, for the repr.
+    # Number of samples read by number that are described, with sizes, for the repr.
     _most_outlines: ClassVar[int] = 0
 
     def __init__(self, connections: Connections, name: str) -> None:
@@ -71,7 +71,7 @@ class SampleAccess:
         options = connections.options
         self._policy = _RAISING if options.handler == "raise" else ErrorPolicy(options)
         self._batches: BatchReader | None = None
-        # Where the next iteration begins, and how far the last one has come.
+        # The start of the next iteration, and the progress of the last one.
         self._position = self._read_to = 0
         self._length: int | None = None
         self._sample_transform: SampleTransform | None = None
@@ -79,33 +79,33 @@ class SampleAccess:
 
     @abstractmethod
     def _indexed(self) -> IndexedSamples:
-        """Returns the samples, which are opened and counted at the first use in this process."""
+        """Returns the samples, which are opened and counted on first use in this process."""
 
     @abstractmethod
     def _close_samples(self) -> None:
-        """Closes what this process opened of them; a later use opens it again."""
+        """Closes the samples that this process opened; a later use opens them again."""
 
     def __len__(self) -> int:
         with short_traceback:
             return self._count()
 
     def __iter__(self) -> Iterator[Any]:
-        """Yields all samples in order, read sequentially, which is faster than by number.
+        """Yields all samples in order, reading sequentially, which is faster than reading by number.
 
-        After a state was loaded, yields those from its position on.
+        After a state was loaded, yields the samples from its position on.
         """
         start, self._position = self._position, 0
         return shortened_iteration(self._in_order(start))
 
     def __add__(self, other: Any) -> JoinedDatasets:
-        """Returns this dataset and another behind it; batches of both are fetched together."""
+        """Returns this dataset followed by another; batches of both are fetched together."""
         joined: list[Any] = [self, other]
         return JoinedDatasets(joined)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns how far the last iteration over this dataset has come: less than 1 KB of JSON.
+        """Returns the progress of the last iteration over this dataset: less than 1 KB of JSON.
 
-        What a `DataLoader` reads by number is counted by its sampler, see `BlockShuffleSampler`.
+        Samples that a `DataLoader` reads by number are counted by its sampler; see `BlockShuffleSampler`.
         """
         return self._state(self._read_to or self._position).to_json()
 
@@ -113,7 +113,7 @@ class SampleAccess:
         """Makes the next iteration over this dataset continue where a state was taken.
 
         Raises:
-            StateError: The state is of other data, or of another version.
+            StateError: The state is of other data or another version.
         """
         self._position, self._read_to = self._state(0).read(state).position, 0
 
@@ -135,7 +135,7 @@ class SampleAccess:
                 self._read_to += 1
                 yield sample
         else:
-            # A subclass transforms samples in __getitem__, and a sample can be skipped only where it is read
+            # A subclass transforms samples in __getitem__, and samples can only be skipped if they are read
             # by number.
             for number in range(start, len(self)):
                 found = self._policy.read(self.__getitem__, number)
@@ -145,16 +145,17 @@ class SampleAccess:
         self._read_to = 0
 
     def __getitem__(self, index: Any) -> Any:
-        """Returns the sample at an index, ``(name, bytes)`` of an `IPFSDataset`.
+        """Returns the sample at an index; for an `IPFSDataset` it is ``(name, bytes)``.
 
         Args:
-            index: An integer, also one of numpy or torch; negative ones count from the end. A slice, or the
-                list that a `BatchSampler` in place of a sampler yields, gives the list of these samples,
-                fetched together, where no subclass has a ``__getitem__`` of its own.
+            index: An integer, including numpy and torch integers; negative ones count from the end. A slice,
+                or the list that a `BatchSampler` used as a sampler yields, returns the list of these samples,
+                fetched together, unless a subclass has a ``__getitem__`` of its own.
 
         Raises:
             IndexError: There is no such sample.
-            TypeError: The index is neither, or several that a subclass's ``__getitem__`` was given.
+            TypeError: The index has another type, or a subclass overrides ``__getitem__`` and was given
+                several.
             IPFSDatasetError: The object could not be found, fetched, verified or read.
         """
         if isinstance(index, slice):
@@ -167,7 +168,7 @@ class SampleAccess:
             self._check_several(f"{index!r:.60}")
             for number in index:
                 as_integer(number)
-            return self.__getitems__(index)  # as they are: some carry prefetch hints
+            return self.__getitems__(index)  # unconverted, because some carry prefetch hints
         with short_traceback:
             length = self._count()
             position = as_integer(index)
@@ -182,15 +183,15 @@ class SampleAccess:
         return sent_sample(sample, self._connections.options.worker_memory)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
-        """Returns a batch: what it needs is fetched together, then each sample is read by ``self[index]``.
+        """Returns a batch: its blocks are fetched together, then each sample is read with ``self[index]``.
 
-        Samples are read in the order of `indices`, unless the blocks of the batch are more than `memory`
-        holds: then those that lie together are read one after the other. The batch has the order of `indices`
-        in any case.
+        Samples are read in the order of `indices`, unless the blocks of the batch exceed `memory`: then
+        samples that are stored together are read together. The batch is in the order of `indices` in any
+        case.
 
-        In a distributed job, the next sample of the data that can be read stands in for one that `handler`
-        skips, so that the ranks have equal batches; otherwise the batch is shorter. It is never empty: if all
-        its samples are skipped, the next sample of the data that can be read is the only one.
+        In a distributed job, a sample that `handler` skips is replaced by the next sample of the data that
+        can be read, so that all ranks have equal batches; otherwise the batch becomes shorter. It is never
+        empty: if all its samples are skipped, it consists of the next sample of the data that can be read.
 
         Args:
             indices: Integers; negative ones count from the end.
@@ -221,12 +222,12 @@ class SampleAccess:
     def read_each_or_skip(
         self, indices: Sequence[int], *, replaces: bool = False
     ) -> list[list[Any]]:
-        """Returns the samples of a batch, each in a list of its own, which is empty where it is skipped.
+        """Returns the samples of a batch, each in a list of its own, which is empty if the sample is skipped.
 
         Args:
             indices: As for `__getitems__`.
-            replaces: Whether another stands in for a sample that is skipped, as in a distributed job. A
-                subclass with a ``__getitems__`` of its own decides that itself.
+            replaces: Whether a skipped sample is replaced by another, as in a distributed job. Ignored if a
+                subclass overrides ``__getitems__``.
 
         Raises:
             IndexError: There is no such sample.
@@ -239,13 +240,13 @@ class SampleAccess:
         return [[] if sample is Skipped.SAMPLE else [sample] for sample in found]
 
     def read_instead(self, index: int) -> Any:
-        """Returns the next sample of the data that can be read in the place of one that was skipped.
+        """Returns the replacement for a skipped sample: the next sample of the data that can be read.
 
         Args:
-            index: The one that was skipped, and counted.
+            index: The skipped sample, which was already counted.
 
         Raises:
-            IPFSDatasetError: None of the next can be read either.
+            IPFSDatasetError: None of the next samples can be read either.
         """
         mark = self._policy.mark()
         self._policy.succeeded()
@@ -255,12 +256,12 @@ class SampleAccess:
         return sample
 
     def _read_each_as_overridden(self, indices: Sequence[int]) -> list[list[Any]]:
-        """Returns what `read_each_or_skip` does, where a subclass has a ``__getitems__`` of its own."""
+        """Implements `read_each_or_skip` for a subclass that overrides ``__getitems__``."""
         mark = self._policy.mark()
         samples = self.__getitems__(indices)
         if len(samples) == len(indices):
             return [[sample] for sample in samples]
-        # Nothing tells which were skipped: all are read once more, and counted once.
+        # It is unknown which samples were skipped, so all are read once more, and counted once.
         self._policy.reset(mark)
         return [self.__getitems__([index]) for index in indices]
 
@@ -292,44 +293,44 @@ class SampleAccess:
 
     @property
     def skipped(self) -> int:
-        """How many samples of batches were skipped so far, in this process and its workers."""
+        """Number of samples of batches skipped so far, in this process and its workers."""
         return self._policy.skipped
 
     @property
     def skipped_here(self) -> int:
-        """How many of them were skipped in the calling thread."""
+        """Number of those that were skipped in the calling thread."""
         return self._policy.skipped_here
 
     def block_memory(self) -> int:
-        """Returns how many bytes of verified blocks each process keeps in memory."""
+        """Returns the number of bytes of verified blocks that each process keeps in memory."""
         return self._connections.options.memory
 
     def block_stops(self, size: int) -> Sequence[int]:
-        """Returns where each shuffle block ends, by number: a run of samples of about `size` bytes."""
+        """Returns the end of each shuffle block, a run of about `size` bytes, as a sample number."""
         return self._indexed().block_stops(size)
 
     def splits(self, split_bytes: int | str = "128M", *, index: bool = True) -> list[DatasetSplit]:
-        """Returns parts of the dataset for the tasks of a data processing engine, in order.
+        """Splits the dataset for the tasks of a data processing engine, in order.
 
-        Together they have every sample once. They are cut where reading is cheap, between files and archives
-        or, within large ones, at blocks, members and row groups; what cannot be entered in the middle, such
-        as a compressed TAR, is one part. Sizes and numbers of samples come from directories, indexes and
-        manifests, and no sample is read.
+        Together, the splits contain every sample once. They are cut where reading is cheap: between files and
+        archives or, within large ones, at blocks, members and row groups. An object that can only be read
+        from its start, such as a compressed TAR, is one part. Sizes and numbers of samples come from
+        directories, indexes and manifests; no sample is read.
 
-        Where a subclass has a ``__getitem__`` of its own, each sample is read by it, and the dataset pickles
-        with each split.
+        If a subclass overrides ``__getitem__``, each sample is read by it, and the dataset is pickled with
+        each split.
 
         Args:
-            split_bytes: About how many bytes as they are stored a split has: a number, or text such as
-                ``"128M"``. One sample is never divided.
-            index: Whether the headers of large uncompressed TARs are read, as for ``len``: without them, such
-                an archive is at most three parts, whose numbers of samples are not known.
+            split_bytes: Approximate number of stored bytes per split: a number, or text such as ``"128M"``. A
+                sample is never divided.
+            index: Whether to read the headers of large uncompressed TARs, as ``len`` does. Otherwise such an
+                archive is split into at most three parts, whose numbers of samples are unknown.
 
         Returns:
-            Splits, which pickle; none of a dataset without samples.
+            The splits, which can be pickled; none for a dataset without samples.
 
         Raises:
-            ValueError: `split_bytes` is no size.
+            ValueError: `split_bytes` is not a size.
             IPFSDatasetError: An object could not be found, fetched, verified or read.
         """
         with short_traceback:
@@ -342,15 +343,15 @@ class SampleAccess:
 
     @abstractmethod
     def content_id(self) -> str:
-        """Returns the CIDs of what the samples are read from, shortened where there are many."""
+        """Returns the CIDs from which the samples are read, shortened if there are many."""
 
     @property
     def cid(self) -> str:
-        """The CID of the data; of several objects their CIDs, shortened where there are many."""
+        """The CID of the data; for several objects their CIDs, shortened if there are many."""
         return self.content_id()
 
     def __repr__(self) -> str:
-        """Returns what the dataset is and where it is read, as far as that is known without a request."""
+        """Returns the data and sources of the dataset, as far as known without a request."""
         if self._sample_transform is not None:
             return f"<{type(self).__name__} {', '.join((*self._described(), str(self._sample_transform)))}>"
         return f"<{type(self).__name__} {', '.join(self._described())}>"
@@ -366,7 +367,7 @@ class SampleAccess:
 
     @property
     def _unchanged(self) -> bool:
-        """Whether ``self[index]`` returns samples as they were read: no subclass transforms them."""
+        """Whether ``self[index]`` returns samples as they were read, because no subclass transforms them."""
         return type(self).__getitem__ is SampleAccess.__getitem__
 
     def _count(self) -> int:
@@ -375,13 +376,13 @@ class SampleAccess:
         return self._length
 
     def _check_several(self, shown: str) -> None:
-        """Refuses several indices where a subclass has a ``__getitem__``, which handles one sample.
+        """Raises an error for several indices if a subclass overrides ``__getitem__``, which takes one.
 
         Args:
             shown: The indices, for the message.
 
         Raises:
-            TypeError: A subclass has a ``__getitem__`` of its own.
+            TypeError: A subclass overrides ``__getitem__``.
         """
         if not self._unchanged:
             raise TypeError(
@@ -394,21 +395,21 @@ class SampleAccess:
 class IPFSDataset(SampleAccess, Dataset[Any]):
     """A map-style dataset: members of archives and folders, and whole plain objects, by number.
 
-    Nothing is fetched before the first use. Then archives' tables of contents are read, and of their
-    members only those asked for. A compressed tar allows no random access: iterate it with
+    Nothing is fetched before the first use. Then the tables of contents of archives are read, and only the
+    members that are requested. A compressed TAR allows no random access: iterate over it with
     `IPFSIterableDataset`.
 
     Args:
         ipfs_objs: One object or several, of any formats and sources.
-        ipfs_api_address: Where to read: a node's RPC API (multiaddr or URL), a folder or `.car` file of
-            blocks; None reads from the gateways that the objects' URLs name, else from those that the
-            environment configures, else from the embedded store.
-        decoders: Makes values of the bytes of members of archives and folders, and of plain objects, by the
-            end of their names: ``{".spx": decode}``, with a function of the bytes, or a format (its class or
-            name). A format of which a file has many samples gives the list of them.
-        transform: Applied to the bytes of each sample, or to what a decoder made of them, in the process that
+        ipfs_api_address: Where to read: a node's RPC API (multiaddr or URL), or a folder or `.car` file of
+            blocks. None reads from the gateways in the objects' URLs, else from those that the environment
+            configures, else from the embedded store.
+        decoders: Decode the bytes of members of archives and folders, and of plain objects, by the suffix of
+            their names: ``{".spx": decode}``, with a function of the bytes, or a format (its class or name).
+            If a file of that format has many samples, the result is the list of them.
+        transform: Applied to the bytes of each sample, or to the result of a decoder, in the process that
             reads it.
-        target_transform: Applied to the name of each sample, from which a label may be made.
+        target_transform: Applied to the name of each sample, for example to derive a label.
         **options: Fields of `Options`.
     """
 
@@ -438,7 +439,7 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         objects: list[DatasetObject],
         transform: SampleTransform | None = None,
     ) -> IPFSDataset:
-        """Returns a dataset of objects that were opened already, through the same connections."""
+        """Returns a dataset of objects that are already open, using the same connections."""
         dataset = cls.__new__(cls)
         dataset._set_up(connections, objects, transform)  # noqa: SLF001 - of its own class
         return dataset
@@ -455,7 +456,7 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
         self._sample_transform = transform
 
     def content_id(self) -> str:
-        """Returns the objects' CIDs, shortened where there are many."""
+        """Returns the CIDs of the objects, shortened if there are many."""
         return joined_ids(item.content_id() for item in self._objects)
 
     def _described(self) -> Iterator[str]:
@@ -488,7 +489,7 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
 
 
 def as_integer(index: Any) -> int:
-    """Returns the integer that an index is: of Python, numpy, or a torch tensor with one integer.
+    """Converts an index to an integer: a Python or numpy integer, or a torch tensor with one integer.
 
     Raises:
         TypeError: It is not an integer.
@@ -500,5 +501,6 @@ def as_integer(index: Any) -> int:
         if isinstance(index, (list, tuple, range)) or getattr(index, "ndim", None):
             hint = ": for several samples, write [dataset[i] for i in indices]"
         raise TypeError(
-            f"a sample has an integer as its index, not {index!r:.80} of type {type(index).__name__}{hint}"
+            f"the index of a sample must be an integer, not {index!r:.80} of type "
+            f"{type(index).__name__}{hint}"
         ) from None

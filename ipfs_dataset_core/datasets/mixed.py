@@ -1,4 +1,4 @@
-"""A mixture of datasets: one stream in which sources come in given proportions."""
+"""Mixtures: a stream that draws from several datasets in given proportions."""
 
 from __future__ import annotations
 
@@ -53,40 +53,40 @@ if TYPE_CHECKING:
 _NO_SEED = {"seed": 0}
 
 Stop = Literal["first", "all"]
-# How many samples are fetched together where no batch size was given.
+# Number of samples fetched together if no batch size is given.
 _TOGETHER = 64
 
 
 class MixedDataset(ResumableStream):
     """Yields samples of several datasets in given proportions, each in an order of its own.
 
-    Which source comes next follows from the seed and the place alone: proportions are kept everywhere, every
-    number of ranks and workers has the same global batches with the same global batch size, and a job goes on
-    where a state was taken.
+    The source of each sample depends only on the seed and the place, so proportions hold everywhere, any
+    number of ranks and workers has the same global batches for the same global batch size, and a job can be
+    resumed from a saved state.
 
-    Map-style datasets and streams with random access are read in shuffled blocks, where they have any, else
-    in a full permutation. Other streams, such as those of compressed TARs or with an ``__iter__`` of their
-    own, come in their own order, and every rank and worker reads them from the start to the end.
+    Map-style datasets and streams with random access are read in shuffled blocks, or in a full permutation if
+    they have no blocks. Other streams, such as compressed TARs or streams with an ``__iter__`` of their own,
+    keep their order, and every rank and worker reads them from start to end.
 
     Args:
-        sources: By name, a dataset and its weight, of which only the proportion to the others counts. Instead
-            of a map-style dataset a `BlockShuffleSampler` of it may be given, whose blocks, window and seed
-            are used then.
-        seed: What the order depends on, besides the epoch; the same for all ranks.
-        stop: When an epoch ends: with ``"first"`` where the first source has no more samples, with ``"all"``
-            where every source was read to its end; those that ended before start over, in another order.
-        batch_size: The loader's. Then its workers get whole batches in turn, and ``len(loader)`` is the
-            number of batches that come.
-        shuffle: Whether each epoch has another order; without it, sources are read in the order of their
+        sources: By name, a dataset and its weight relative to the others. Instead of a map-style dataset, a
+            `BlockShuffleSampler` of it may be given, whose blocks, window and seed are then used.
+        seed: Determines the order, together with the epoch; must be equal on all ranks.
+        stop: When an epoch ends: ``"first"``, when a source runs out of samples, or ``"all"``, when every
+            source was read to its end, with shorter sources starting over in another order.
+        batch_size: The loader's batch size. Its workers then read whole batches in turn, and ``len(loader)``
+            is the exact number of batches.
+        shuffle: Whether each epoch has a different order; if False, sources are read in the order of their
             data.
-        with_names: Whether samples come as ``(name of the source, sample)``.
+        with_names: Whether to yield ``(name of the source, sample)``.
         lanes: As for `BlockShuffleSampler`.
-        distribution: As for `IPFSIterableDataset`. What ``"pad"`` adds goes on behind the end of the epoch.
+        distribution: As for `IPFSIterableDataset`. With ``"pad"``, the sequence continues past the end of the
+            epoch.
         split: As for `IPFSIterableDataset`.
 
     Raises:
-        ValueError: There are no sources, or a weight is no positive number.
-        TypeError: A source is no dataset that can be mixed.
+        ValueError: There are no sources, or a weight is not a positive number.
+        TypeError: A source is not a dataset that can be mixed.
     """
 
     _fields_of_state = (BELOW, "sources")
@@ -105,7 +105,7 @@ class MixedDataset(ResumableStream):
         split: Split = "auto",
     ) -> None:
         if stop not in ("first", "all"):
-            raise ValueError(f"stop is 'first' or 'all', not {stop!r}")
+            raise ValueError(f"stop must be 'first' or 'all', not {stop!r}")
         self._given = {
             name: source_of(name, dataset, shuffle=shuffle)
             for name, (dataset, _) in _pairs(sources).items()
@@ -127,10 +127,10 @@ class MixedDataset(ResumableStream):
         return StreamIterator(self)
 
     def __len__(self) -> int:
-        """Returns the number of samples for this rank, after a state was loaded, of the rest.
+        """Returns the number of samples for this rank; after loading a state, of the remaining samples.
 
         Raises:
-            TypeError: A stream would have to be read to its end to count its samples.
+            TypeError: Counting would require reading a stream to its end.
         """
         total = self._total()
         if total is None:
@@ -150,7 +150,7 @@ class MixedDataset(ResumableStream):
         return f"<{type(self).__name__} {parts}>"
 
     def content_id(self) -> str:
-        """Returns the names of the sources, and what they are made of."""
+        """Returns the names and identifiers of the sources."""
         return joined_ids(f"{name}={source.content_id()}" for name, source in self._sources.items())
 
     def close(self) -> None:
@@ -159,7 +159,7 @@ class MixedDataset(ResumableStream):
             source.close()
 
     def with_split(self, split: Split) -> Self:
-        """Returns a view of this mixture whose samples are split otherwise; see `IPFSIterableDataset`."""
+        """Returns a view of this mixture whose samples are split differently; see `IPFSIterableDataset`."""
         view = copy.copy(self)
         view._split, view._carried = known_split(split), self._carried  # noqa: SLF001 - of the same class
         return view
@@ -174,7 +174,7 @@ class MixedDataset(ResumableStream):
 
     @property
     def _sources(self) -> dict[str, Source]:
-        """The sources; streams with random access are replaced by ones that are read by number."""
+        """The sources; streams with random access are replaced by numbered ones."""
         if self._used is None:
             self._used = {
                 name: source.by_number(shuffle=self._shuffle)
@@ -234,7 +234,7 @@ class MixedDataset(ResumableStream):
         return {name: source.order_dict() for name, source in self._ordered().items()}
 
     def _positions(self, place: int) -> dict[str, int]:
-        """Returns how many samples of each source come before a place."""
+        """Returns the number of samples of each source before a place."""
         schedule = self._schedule(self._chunk_of_state())
         return {
             name: sum(schedule.counts(number, place)) for number, name in enumerate(self._sources)
@@ -244,7 +244,7 @@ class MixedDataset(ResumableStream):
         parameters = found.parameters
         quotas = {name: parameters[f"weight of {name}"] for name in self._sources}
         if sum(quotas.values()) not in LENGTHS_OF_UNIT:
-            raise StateError(f"this state has the weights {quotas}, which no mixture has")
+            raise StateError(f"this state has weights that are not possible: {quotas}")
         before = (self._seed, self._lanes, self._chunk, self._quotas)
         read_before = self._progress.chunk
         self._seed = found.seed
@@ -257,8 +257,9 @@ class MixedDataset(ResumableStream):
             error = behind_the_end(found.position, total)
         elif state.get("sources") != positions:
             error = StateError(
-                f"this state has the positions {state.get('sources')!r:.200} of its sources, which do not go "
-                f"with position {found.position} of the mixture, {positions}: it was changed, or is damaged"
+                f"this state has the positions {state.get('sources')!r:.200} of its sources, which "
+                f"do not match position {found.position} of the mixture, {positions}: it was "
+                "modified, or is damaged"
             )
         if error is not None:
             self._seed, self._lanes, self._chunk, self._quotas = before
@@ -320,7 +321,7 @@ class MixedDataset(ResumableStream):
         places = _Places(self, schedule, counts, start, job)
         names = list(self._sources)
         numbers = _places_of_reader(reader, self._batch or 1, start, taken)
-        # Each is the number of a source and a sample, of numbered sources the number of the sample.
+        # Pairs of source number and sample; for numbered sources, the number of the sample.
         group: list[tuple[int, Any]] = []
         try:
             for found in _found(numbers, places, schedule, readers):
@@ -328,7 +329,7 @@ class MixedDataset(ResumableStream):
                 if len(group) == (self._batch or _TOGETHER):
                     wanted, group = group, []
                     yield from self._fetched(wanted, readers, names)
-        except Exception:  # of a stream or its transform: what came before is read
+        except Exception:  # of a stream or its transform: the samples before it are yielded
             yield from self._fetched(group, readers, names)
             raise
         yield from self._fetched(group, readers, names)
@@ -339,7 +340,7 @@ class MixedDataset(ResumableStream):
         readers: list[NumberedReader | StreamReader],
         names: list[str],
     ) -> Iterator[Any]:
-        """Yields samples in their order, those of each source fetched together."""
+        """Yields samples in order; the samples of each source are fetched together."""
         fetched: dict[int, Iterator[Any]] = {}
         for source, reader in enumerate(readers):
             wanted = [found for number, found in group if number == source]
@@ -370,7 +371,7 @@ class MixedDataset(ResumableStream):
         )
 
     def _chunk_of_state(self) -> int:
-        """Returns the size of a global batch in the last iteration, or in the next where there was none."""
+        """Returns the global batch size of the last iteration, or of the next one if there was none."""
         return self._progress.chunk or self._chunk_size()
 
     def _used_lanes(self) -> Lanes:
@@ -395,12 +396,12 @@ class MixedDataset(ResumableStream):
 
 
 class _Places:
-    """The place at which an iteration stops; unknown until streams of unknown length have ended.
+    """The place at which an iteration stops, which is unknown until streams of unknown length have ended.
 
     Args:
-        mixture: What is read.
-        schedule: The sources of all places.
-        counts: How many samples each source has, None where that is not known yet.
+        mixture: The mixture.
+        schedule: The source of every place.
+        counts: Number of samples of each source; None if unknown so far.
         start: The place at which the iteration begins.
         job: The ranks.
     """
@@ -477,9 +478,9 @@ def _places_of_reader(reader: ReaderRank, batch: int, start: int, taken: int) ->
 
     Args:
         reader: The reader.
-        batch: How many samples its loader puts into a batch.
+        batch: Batch size of its loader.
         start: The place at which the iteration begins.
-        taken: How many of the first places to leave out.
+        taken: Number of its first places to skip.
     """
     first = start + (reader.rank - start) % reader.world
     number, offset = divmod(taken, batch)
@@ -498,9 +499,11 @@ def _pairs(sources: Mapping[str, tuple[Any, float]]) -> Mapping[str, tuple[Any, 
         )
     for name, pair in sources.items():
         if not isinstance(name, str):
-            raise TypeError(f"a source has a text as its name, not {name!r}")
+            raise TypeError(f"the name of a source must be text, not {name!r}")
         if not (isinstance(pair, (tuple, list)) and len(pair) == 2):  # noqa: PLR2004 - a pair
-            raise TypeError(f"the source {name!r} is a dataset and its weight, not {pair!r:.100}")
+            raise TypeError(
+                f"the source {name!r} must be a pair of a dataset and its weight, not {pair!r:.100}"
+            )
     return sources
 
 

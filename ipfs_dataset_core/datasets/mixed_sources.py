@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 
 
 class NumberedSource:
-    """A map-style dataset, in shuffled blocks where it has them.
+    """A map-style dataset, read in shuffled blocks if it has them.
 
     Args:
         name: Its name in the mixture.
-        dataset: The dataset, or a sampler of one, whose blocks, window and seed are used then.
-        shuffle: Whether each epoch has another order.
+        dataset: The dataset, or a sampler of one, whose blocks, window and seed are then used.
+        shuffle: Whether each epoch has a different order.
     """
 
     def __init__(self, name: str, dataset: Any, *, shuffle: bool) -> None:
@@ -55,31 +55,31 @@ class NumberedSource:
         self._shuffle = shuffle
         self._blocks: DatasetBlocks | None = None
         self._looked = False
-        # How many blocks are mixed in all lanes together, None for as many as memory holds.
+        # Number of blocks mixed in all lanes together; None for as many as memory can hold.
         self.mixed: int | None = None
         self._size: int | None = None
         if sampler is not None:
             self._size, self.mixed = sampler.block_bytes, sampler.mixed_blocks
 
     def count(self) -> int:
-        """Returns how many samples it has."""
+        """Returns the number of samples."""
         return len(self.dataset)
 
     def content_id(self) -> str:
-        """Returns what its samples are made of, "" where that is unknown."""
+        """Returns an identifier of its samples; "" if unknown."""
         if self.blocks is not None:
             return self.blocks.content_id()
         return content_of(self.dataset)
 
     def order_dict(self) -> dict[str, Any]:
-        """Returns the seed of the sampler that was given, for the state of the mixture."""
+        """Returns the seed of the given sampler, for the state of the mixture."""
         return {"seed": self._seed}
 
     def load_order_dict(self, order: Any) -> bool:
-        """Makes the seed the one of a state; returns whether it was another.
+        """Takes over the seed of a state; returns whether it changed.
 
         Raises:
-            StateError: It has no such seed.
+            StateError: The state has no valid seed.
         """
         if not isinstance(order, Mapping) or order.keys() != {"seed"}:
             raise StateError(
@@ -93,7 +93,7 @@ class NumberedSource:
 
     @property
     def blocks(self) -> DatasetBlocks | None:
-        """Its shuffle blocks, None where it has none."""
+        """Its shuffle blocks; None if it has none."""
         if not self._looked:
             self._blocks, self._looked = blocks_of(self.dataset), True
             if self._blocks is not None and self._size is not None:
@@ -101,7 +101,7 @@ class NumberedSource:
         return self._blocks
 
     def window(self, lanes: Lanes) -> int:
-        """Returns how many blocks are mixed in each lane."""
+        """Returns the number of blocks mixed in each lane."""
         if self.blocks is None:
             return 1
         memory, size = self.blocks.block_memory(), self.blocks.size
@@ -110,14 +110,14 @@ class NumberedSource:
     def numbers(
         self, lanes: Lanes, lanes_read: int, *key: object
     ) -> Callable[[int, int, int], Iterator[int]]:
-        """Returns a function that yields the numbers of samples in a stretch of the order.
+        """Returns a function that yields the sample numbers of a range of the order.
 
-        Its arguments are the first place, the one after the last, and how many of the first to leave out.
+        Its arguments are the first place, the place after the last, and the number of places to skip.
 
         Args:
-            lanes: Those of the mixture.
-            lanes_read: From how many of them this reader reads.
-            key: What the order depends on.
+            lanes: The lanes of the mixture.
+            lanes_read: Number of lanes from which this reader reads.
+            key: Values that determine the order.
         """
         if not self._shuffle:
             return lambda start, stop, skip: iter(range(start + skip, stop))
@@ -130,7 +130,7 @@ class NumberedSource:
         return numbers_of(steps, lanes_read, hinted=hinted)
 
     def read(self, numbers: Sequence[int]) -> Iterator[Any]:
-        """Yields samples, fetched together; one that is skipped is replaced by the next that can be read."""
+        """Yields samples, fetched together; a skipped sample is replaced by the next that can be read."""
         if self.blocks is not None and self.blocks.are_composed:
             hints = [
                 part for number in numbers if isinstance(number, Upcoming) for part in number.soon
@@ -160,7 +160,7 @@ class NumberedSource:
         raise ValueError(f"the source {self.name!r} has no sample that can be read")
 
     def close(self) -> None:
-        """Closes what this process opened."""
+        """Closes everything that this process opened."""
         for dataset in datasets_below(self.dataset):
             close_if_possible(dataset)
 
@@ -178,7 +178,7 @@ class StreamSource:
         self.stream = stream
 
     def count(self) -> int | None:
-        """Returns how many samples it has, None where all of it would have to be read."""
+        """Returns the number of samples; None if all of the stream would have to be read."""
         view: Any = alone(self.stream)
         try:
             return len(view)
@@ -186,24 +186,24 @@ class StreamSource:
             return None
 
     def content_id(self) -> str:
-        """Returns what its samples are made of, "" where that is unknown."""
+        """Returns an identifier of its samples; "" if unknown."""
         return content_of(self.stream)
 
     def order_dict(self) -> dict[str, Any]:
-        """Returns what the order of the stream follows from, where one reader reads all of it."""
+        """Returns the values that determine the order of the stream if one reader reads all of it."""
         view: Any = alone(self.stream)
         order: dict[str, Any] = view.order_dict()
         return order
 
     def load_order_dict(self, order: Any) -> bool:
-        """Makes the order the one of a state; returns whether it was another."""
+        """Takes over the order of a state; returns whether it changed."""
         before = self.order_dict()
         self.stream.load_order_dict(order)
         return before != self.order_dict()
 
     def by_number(self, *, shuffle: bool) -> Source:
-        """Returns a source that reads the stream by number, this one where it allows no random access."""
-        # An `__iter__` of a subclass may join neighbouring samples, or read another dataset beside this one.
+        """Returns a source that reads the stream by number, or this one if it allows no random access."""
+        # The `__iter__` of a subclass may join neighbouring samples, or also read another dataset.
         if type(self.stream).__iter__ is not IPFSIterableDataset.__iter__:
             return self
         samples = samples_by_number(self.stream)
@@ -212,7 +212,7 @@ class StreamSource:
         return NumberedSource(self.name, _StreamByNumber(self.stream, samples), shuffle=shuffle)
 
     def close(self) -> None:
-        """Closes what this process opened."""
+        """Closes everything that this process opened."""
         close_if_possible(self.stream)
 
 
@@ -232,16 +232,16 @@ class _StreamByNumber:
         return len(self._samples)
 
     def __getitems__(self, numbers: Sequence[int]) -> list[Any]:
-        """Returns samples, fetched together; those that are skipped are replaced."""
+        """Returns samples, fetched together; skipped samples are replaced."""
         found = self._samples.read(iter(numbers), hinted=True, replaces=True)
         return [sample for _, sample in found]
 
     def block_memory(self) -> int:
-        """Returns how many bytes of verified blocks each process keeps."""
+        """Returns the number of bytes of verified blocks that each process keeps in memory."""
         return self._samples.memory
 
     def block_stops(self, size: int) -> Sequence[int]:
-        """Returns where each run of about `size` bytes of samples ends, by number."""
+        """Returns the end of each run of samples of about `size` bytes, as the number of the next sample."""
         return self._samples.block_stops(size)
 
     def content_id(self) -> str:
@@ -257,10 +257,10 @@ Source = NumberedSource | StreamSource
 
 
 def source_of(name: str, dataset: Any, *, shuffle: bool) -> Source:
-    """Returns a source for what a user gives.
+    """Returns a source for a dataset given by the user.
 
     Raises:
-        TypeError: It is no dataset that can be mixed.
+        TypeError: The dataset cannot be mixed.
     """
     if isinstance(dataset, BlockShuffleSampler):
         return NumberedSource(name, dataset, shuffle=shuffle)
@@ -268,7 +268,7 @@ def source_of(name: str, dataset: Any, *, shuffle: bool) -> Source:
         return StreamSource(name, dataset)
     if isinstance(dataset, IterableDataset):
         raise TypeError(
-            f"the source {name!r} is a {type(dataset).__name__}, which shares its samples out itself: a "
+            f"the source {name!r} is a {type(dataset).__name__}, which distributes its samples itself: a "
             "mixture takes map-style datasets, and streams of this library"
         )
     check_map_style(
@@ -295,15 +295,15 @@ def _detach(view: Any) -> None:
 
 
 class NumberedReader:
-    """Reads one source's places, in ascending order.
+    """Reads the places of one source, in ascending order.
 
     Args:
         source: The source.
         number: The number of the source in the schedule.
-        schedule: The sources of all places.
-        lanes: Those of the mixture.
-        lanes_read: From how many of them this reader reads.
-        key: What the order depends on.
+        schedule: The source of every place.
+        lanes: The lanes of the mixture.
+        lanes_read: Number of lanes from which this reader reads.
+        key: Values that determine the order.
     """
 
     def __init__(
@@ -331,7 +331,7 @@ class NumberedReader:
         Args:
             place: The place.
             lane: Its lane.
-            before: How often the source came before in the lane.
+            before: How often the source occurred before in the lane.
         """
         if place >= self._stop:
             self._begin_turn(place)
@@ -357,12 +357,12 @@ class NumberedReader:
 
 
 class StreamReader:
-    """Reads all of a stream, repeatedly.
+    """Reads a whole stream repeatedly.
 
     Args:
         source: The source.
         number: The number of the source in the schedule.
-        schedule: The sources of all places.
+        schedule: The source of every place.
         epoch: The epoch of the mixture.
     """
 
@@ -380,7 +380,7 @@ class StreamReader:
         self._sample: Any = None
 
     def reaches(self, place: int) -> bool:
-        """Returns whether the stream has samples for all places before one, read for the first time."""
+        """Returns whether the first pass of the stream has samples for all places before the given one."""
         index = sum(self._schedule.counts(self._number, place))
         if self.count is None and index:
             self._go_to(0, index)
@@ -395,7 +395,7 @@ class StreamReader:
             turn, number = divmod(index, self.count)
             if not self._go_to(turn, number + 1):
                 raise ValueError(
-                    f"the source {self.source.name!r} ended after {self._read} samples, and has {self.count}"
+                    f"the source {self.source.name!r} ended after {self._read} samples, but has {self.count}"
                 )
         return self._sample
 
@@ -404,15 +404,15 @@ class StreamReader:
         return self._turn * (self.count or 0) + self._read
 
     def _go_to(self, turn: int, read: int) -> bool:
-        """Reads up to so many samples of a turn; returns whether there are as many."""
+        """Reads a turn up to a number of samples; returns whether it has that many."""
         if self._samples is None or turn != self._turn:
-            # A stream with a state starts at the sample; of others, all samples before it are read.
+            # A stream with a state starts at the sample; in others, all samples before it are read.
             begins_there = hasattr(self._view, "_progress") and not self._view.replays
             skipped = read - 1 if begins_there else 0
             self._begin_turn(turn, skipped)
             self._read_up_to(read)
             if self.count is None and self._read == skipped < read:
-                self._begin_turn(turn, 0)  # it ended before: to find out where, all of it is read
+                self._begin_turn(turn, 0)  # ended earlier: read to the end to find out where
         self._read_up_to(read)
         if self._read < read:
             self.count = self._read if self.count is None else self.count
@@ -420,7 +420,7 @@ class StreamReader:
         return True
 
     def _begin_turn(self, turn: int, skipped: int) -> None:
-        """Begins to read the stream once more, without its first samples."""
+        """Begins to read the stream again, without its first samples."""
         self._turn = turn
         self._view.set_epoch(self._epoch + turn)
         if hasattr(self._view, "_progress"):

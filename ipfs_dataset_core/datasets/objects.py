@@ -1,4 +1,4 @@
-"""A dataset's objects: each is looked up at its first use and becomes one or several shards."""
+"""The objects of a dataset: each is looked up on first use and becomes one or several shards."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# For how many seconds an error waits for the list that names the line of its member.
+# Seconds that an error waits for the list that contains the line of its member.
 _LISTING_SECONDS = 2.0
-# How many objects the repr names.
+# Maximum number of objects in the repr.
 _SHOWN_OBJECTS = 2
 
 
 class FolderPlaces:
-    """The places of a folder's members, for errors: path, and line in the folder's list; pickles.
+    """Locates members of a folder for errors, by path and line in the folder's list; can be pickled.
 
     Args:
         directory: The folder, in each process.
@@ -74,7 +74,7 @@ class FolderPlaces:
         self._lines: ProcessLocal[tuple[str, Sequence[int]] | None] = ProcessLocal(self._listing)
 
     def where(self, position: int, path: str) -> Location:
-        """Returns the place of a member.
+        """Returns the location of a member.
 
         Args:
             position: Its number in the folder, from 0.
@@ -87,21 +87,21 @@ class FolderPlaces:
         return Location(object=self._name, file=path, listed=listed)
 
     def _listing(self) -> tuple[str, Sequence[int]] | None:
-        # Read again, for the first error only. It may be missing as the member is, so the wait is short.
+        # Read again, for the first error only. It may be missing like the member, so the wait is short.
         with suppress(IPFSDatasetError), until(time.monotonic() + _LISTING_SECONDS):
             return self._reader.listing(self._directory.get())
         return None
 
 
 class DatasetObject:
-    """One of the user's objects, looked up once, at first use.
+    """One of the user's objects, looked up once, on first use.
 
     A mutable name is resolved once, before workers are started, to a CID that all of them use.
 
     Args:
-        obj: What the user wrote.
+        obj: The object as given by the user.
         connections: Where to read.
-        decoders: Decode the bytes of files and members.
+        decoders: Decoders for the bytes of files and members.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class DatasetObject:
         """Returns the shards of this object, in order.
 
         Args:
-            in_order: Whether this process will read all of them in order; then all of a folder may be fetched
+            in_order: Whether this process will read all shards in order; then a whole folder may be fetched
                 in one request.
 
         Raises:
@@ -134,10 +134,10 @@ class DatasetObject:
         return self._shards
 
     def counted_shards(self) -> list[Shard]:
-        """Returns the shards of this object, each of which has counted its samples.
+        """Returns the shards of this object after counting their samples.
 
         Raises:
-            LimitError: All of them together have more samples than one object may have.
+            LimitError: Together, they have more samples than an object may have.
         """
         shards, count = self.shards(), 0
         for shard in shards:
@@ -146,7 +146,7 @@ class DatasetObject:
         return shards
 
     def content_id(self) -> str:
-        """Returns the object's CID, or its path where that is left to the sources to resolve."""
+        """Returns the object's CID, or its path if the sources resolve it."""
         return self._locate().content_id()
 
     def _is_decoded(self, source: ObjectFile | ObjectDirectory) -> bool:
@@ -158,12 +158,12 @@ class DatasetObject:
         )
 
     def close(self) -> None:
-        """Closes what this process opened; a later use opens it again."""
+        """Closes everything that this process opened; a later use opens it again."""
         for shard in self._shards or ():
             shard.close()
 
     def follow_name(self) -> None:
-        """Resolves a mutable name, before other processes could find another CID."""
+        """Resolves a mutable name, before other processes can resolve it to another CID."""
         _not_located.discard(self)
         try:
             if self._located is None and parse_object_url(self.obj.url).namespace == "ipns":
@@ -206,7 +206,7 @@ class DatasetObject:
         if not isinstance(shard.reader, FolderReader):
             return [shard]
         if not isinstance(source, ObjectDirectory):
-            raise FormatError(f"{self.name!r} is a file, and a folder was expected")
+            raise FormatError(f"{self.name!r} is a file, but a folder was expected")
         if in_order:
             source.read_ahead()
         folder = cast("ProcessLocal[ObjectDirectory]", opened)
@@ -223,12 +223,12 @@ class DatasetObject:
 def _member_format(
     obj: IPFSObject, source: ObjectFile | ObjectDirectory
 ) -> ReaderPlugin | Reader | None:
-    """Returns the format of a folder's members, if the user named one that reads files."""
+    """Returns the format of a folder's members, if the user named a format that reads files."""
     chosen = obj.filetype
     if chosen is None or not isinstance(source, ObjectDirectory):
         return None
     if isinstance(chosen, Reader):
-        # An object of a class that declares nothing may read directories.
+        # An instance of a class that declares nothing may read directories.
         return chosen if chosen.suffixes and chosen.reads == "file" else None
     plugin = named_format(obj)
     if plugin.reads == "directory" or default_registry().origin(plugin).built_in:
@@ -243,9 +243,9 @@ def _shards_of_format(
     places: FolderPlaces,
     chosen: ReaderPlugin | Reader,
 ) -> list[Shard]:
-    """Returns shards for those of a folder's members that are of a format, by their suffix.
+    """Returns shards for the members of a folder that belong to a format, by their suffix.
 
-    Where each file is one sample, they form a single shard, prefetched as plain members are.
+    If each file is one sample, they form a single shard, which is prefetched like plain members.
 
     Raises:
         FormatError: No member has a suffix of the format.
@@ -288,12 +288,12 @@ def _shards_of_format(
 def _import_reader(obj: IPFSObject) -> None:
     """Imports the reader that the user named, so that the first sample does not wait for it."""
     if isinstance(obj.filetype, str):
-        with suppress(IPFSDatasetError):  # raised at first use
+        with suppress(IPFSDatasetError):  # raised on first use
             resolve_factory(default_registry().reader(obj.filetype))
 
 
-# Objects that were not looked up yet. A DataLoader forks its workers without calling the dataset, so mutable
-# names are resolved by a hook before the fork.
+# Objects that were not looked up yet. A DataLoader forks its workers without calling the dataset, so a hook
+# resolves mutable names before the fork.
 _not_located: WeakSet[DatasetObject] = WeakSet()
 
 
@@ -322,7 +322,7 @@ def _folder_shards(
     """
     reader_for = lru_cache(1024)(partial(_reader_for, found.name))
     shards: list[Shard] = []
-    # A list may name an archive several times; its index is needed once.
+    # A list may contain an archive several times, but its index is needed only once.
     archives: dict[str, Shard] = {}
     count = start = 0
 
@@ -358,10 +358,10 @@ def _folder_shards(
 
 
 def _reader_for(folder: str, suffix: str) -> ReaderPlugin | None:
-    """Returns the format of a folder's members with a suffix, None if each is one sample of plain bytes."""
+    """Returns the format for members of a folder with a suffix; None if each is a sample of plain bytes."""
     registry = default_registry()
     found = registry.reader_for_suffix(suffix, in_folders=True)
-    # No format could be found for a member without a suffix: its content is not examined.
+    # No format can be found for a member without a suffix, because its content is not examined.
     if found is None and suffix:
         warn_of_fallback(f"{suffix!r} in folder {folder!r}", registry.discovery.failures)
     return found
@@ -369,7 +369,7 @@ def _reader_for(folder: str, suffix: str) -> ReaderPlugin | None:
 
 @attrs.frozen
 class _RunPlaces:
-    """The place of a member, from its number within a run of members that starts at some number."""
+    """Locates a member by its number within a run of members."""
 
     places: FolderPlaces
     start: int
@@ -380,7 +380,7 @@ class _RunPlaces:
 
 @attrs.frozen
 class _ChosenPlaces:
-    """The place of a member, from its number among the members of a folder that were chosen."""
+    """Locates a member by its number among the selected members of a folder."""
 
     places: FolderPlaces
     chosen: array[int]
@@ -390,7 +390,7 @@ class _ChosenPlaces:
 
 
 def _names(members: Sequence[str], start: int, stop: int) -> NameTable:
-    """Returns the names from `start` to `stop` as a compact table; no copy if that is all of them."""
+    """Returns the names from `start` to `stop` as a compact table, without a copy if that is all of them."""
     if not isinstance(members, NameTable):
         return NameTable(members[start:stop])
     if stop - start == len(members):
@@ -399,32 +399,32 @@ def _names(members: Sequence[str], start: int, stop: int) -> NameTable:
 
 
 def described_objects(objects: Sequence[DatasetObject]) -> str:
-    """Returns the names of a dataset's objects for its repr, shortened where there are many."""
+    """Returns the names of a dataset's objects for its repr, shortened if there are many."""
     shown = ", ".join(item.name for item in objects[:_SHOWN_OBJECTS]) or "no objects"
     more = len(objects) - _SHOWN_OBJECTS
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def described_sources(connections: Connections, objects: Sequence[DatasetObject]) -> str:
-    """Returns the sources that a dataset's objects are read from, for its repr; nothing is connected to."""
+    """Returns the sources of a dataset's objects for its repr, without connecting to them."""
     gateway = None
     for item in objects[:1]:
-        with suppress(AddressError):  # raised at first use
+        with suppress(AddressError):  # raised on first use
             gateway = parse_object_url(item.obj.url).gateway
     return connections.describe(gateway)
 
 
 def choose_format(obj: IPFSObject, source: ObjectFile | ObjectDirectory) -> ReaderPlugin | Reader:
-    """Returns the format of an object: the one that the user named, else by suffix, else by its first bytes.
+    """Returns the format of an object: the one named by the user, else by suffix, else by its first bytes.
 
     Raises:
-        UnknownPluginError: The user named a format that nothing installed reads.
+        UnknownPluginError: The user named a format that is not installed.
         FormatError: The format reads files and the object is a directory, or the other way round.
     """
     chosen = obj.filetype
     plugin: ReaderPlugin | Reader
     if isinstance(chosen, Reader):
-        # An object of a class that declares nothing may read directories.
+        # An instance of a class that declares nothing may read directories.
         if chosen.reads == "file":
             return chosen
         plugin = chosen
@@ -435,7 +435,7 @@ def choose_format(obj: IPFSObject, source: ObjectFile | ObjectDirectory) -> Read
         found = "a directory" if is_directory else "a file"
         name = plugin.name or type(plugin).__name__
         raise FormatError(
-            f"{redacted(obj.url)!r} is {found}, and the format {name!r} reads a {plugin.reads}: "
+            f"{redacted(obj.url)!r} is {found}, but the format {name!r} reads a {plugin.reads}: "
             f"{'use FOLDER' if is_directory else 'choose a format for files'}, or leave filetype out"
         )
     return plugin
@@ -445,9 +445,9 @@ def named_format(obj: IPFSObject) -> ReaderPlugin:
     """Returns the format that the user named for an object.
 
     Raises:
-        UnknownPluginError: Nothing installed has the name.
-        PluginError: It is a declaration with a value that is not possible.
-        AddressError: It is no format.
+        UnknownPluginError: No installed format has the name.
+        PluginError: It is a declaration with an invalid value.
+        AddressError: It is not a format.
     """
     chosen: Any = obj.filetype
     if isinstance(chosen, ReaderPlugin):
@@ -459,8 +459,8 @@ def named_format(obj: IPFSObject) -> ReaderPlugin:
     if is_reader_class(chosen):
         return declaration_of(chosen, chosen.__name__)
     raise AddressError(
-        f"{redacted(obj.url)!r}: filetype is a RemoteFileType, the name of a format, a subclass of Reader, "
-        f"an object of one or a ReaderPlugin, not {chosen!r}"
+        f"{redacted(obj.url)!r}: filetype must be a RemoteFileType, the name of a format, a subclass of "
+        f"Reader, an instance of one or a ReaderPlugin, not {chosen!r}"
     )
 
 
@@ -479,20 +479,20 @@ def _detect(url: str, source: ObjectFile | ObjectDirectory) -> ReaderPlugin:
 
 
 def as_objects(given: IPFSObject | str | Iterable[IPFSObject | str]) -> list[IPFSObject]:
-    """Returns a list of objects from one or several, where a bare URL stands for an object.
+    """Returns a list of objects from one or several, converting bare URLs.
 
     Raises:
-        TypeError: Something else was given.
+        TypeError: The argument has another type.
         AddressError: A local path was given.
     """
     if isinstance(given, (IPFSObject, str, os.PathLike)):
-        given = [given]  # a path is refused below
+        given = [given]  # a path is rejected below
     if not isinstance(given, Iterable) or isinstance(given, (bytes, bytearray)):  # type: ignore[unreachable]
-        raise TypeError(f"ipfs_objs is an IPFSObject, a URL, or several of them, not {given!r:.80}")
+        raise TypeError(f"ipfs_objs must be an IPFSObject, a URL, or several, not {given!r:.80}")
     objects = [IPFSObject(item) if isinstance(item, str) else item for item in given]
     for item in objects:
         if isinstance(item, os.PathLike):
             raise AddressError(local_path(os.fsdecode(item)))
         if not isinstance(item, IPFSObject):
-            raise TypeError(f"ipfs_objs holds IPFSObject values or URLs, not {item!r}")
+            raise TypeError(f"ipfs_objs must contain IPFSObject values or URLs, not {item!r}")
     return objects

@@ -1,4 +1,4 @@
-"""Published datasets: finds out in which form one was published, and opens it in each process."""
+"""Published datasets: detects the form of a dataset, and opens it in each process."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.reading.fetcher import Fetcher
     from ipfs_dataset_core.reading.objects import LocatedObject
 
-# In which form to publish, as users give it.
+# The form to publish in, as given by users.
 Form = str | Exporter | type[Exporter] | ExporterPlugin
-# A published dataset that is one file has this in so many bytes at its beginning.
+# A published dataset that is a single file contains this within the given number of bytes.
 _FIRST_BYTES = 512
 _IDENTIFIER = b'"ipfs-dataset"'
-# How many directories above an object are looked at: a shard lies in a folder of the published directory.
+# Number of directories above an object that are checked: a shard is in a folder of the published directory.
 _MOST_LEVELS = 2
 
 
 class NotPublishedError(FormatError):
-    """An object is in none of the forms in which datasets are published; it may be files or an archive."""
+    """The object is not in a form in which datasets are published; it may be files or an archive."""
 
 
 @attrs.frozen
 class Published:
-    """A published dataset as a record that pickles; each process opens it for itself.
+    """A reference to a published dataset, which can be pickled; each process opens it for itself.
 
     Args:
-        root: What the user's URL led to when it was imported; a name may lead elsewhere later.
-        exporter: Reads its form.
-        info: What it states about itself.
+        root: The root to which the user's URL led when it was imported; a name may lead elsewhere later.
+        exporter: The exporter that reads its form.
+        info: Its statements about itself.
     """
 
     root: LocatedObject
@@ -57,22 +57,22 @@ class Published:
     info: DatasetInfo | None = None
 
     def content_id(self) -> str:
-        """Returns the dataset's CID, or its path where that is left to the sources to resolve."""
+        """Returns the dataset's CID, or its path if the sources resolve it."""
         return self.root.content_id()
 
     def load(self) -> PublishedSamples:
         """Opens the dataset in this process.
 
         Raises:
-            FormatError: It is damaged.
-            TransportError: The sources did not deliver.
+            FormatError: The dataset is damaged.
+            TransportError: No source delivered it.
         """
         samples = self.exporter.load(self.open())
         assert samples is not None
         return samples
 
     def open(self) -> ObjectFile | ObjectDirectory:
-        """Opens its root in this process; raises as `load` does."""
+        """Opens the root in this process; raises like `load`."""
         try:
             return self.root.open()
         except IPFSDatasetError as error:
@@ -82,17 +82,17 @@ class Published:
 def find_published(
     url: str, connections: Connections, exporters: Iterable[tuple[str, Exporter]]
 ) -> Published:
-    """Returns the published dataset at a URL.
+    """Finds the published dataset at a URL.
 
     Args:
         url: Any form of URL.
         connections: Where to read.
-        exporters: Those that may read its form, with their names.
+        exporters: Exporters that may read its form, with their names.
 
     Raises:
-        NotPublishedError: None of them does.
-        FormatError: What was published is damaged.
-        TransportError: The sources did not deliver.
+        NotPublishedError: None of them reads it.
+        FormatError: The dataset is damaged.
+        TransportError: No source delivered it.
     """
     try:
         found = locate(url, connections)
@@ -113,9 +113,9 @@ def named_exporter(form: Form, options: ExporterOptions) -> tuple[str, Exporter]
     """Returns the name of a form, and its exporter.
 
     Raises:
-        UnknownPluginError: Nothing installed has the name.
+        UnknownPluginError: No installed exporter has the name.
         PluginError: It is a class that cannot be used.
-        TypeError: It is no form.
+        TypeError: It is not a form.
     """
     plugin: Any = form
     if isinstance(form, str):
@@ -131,7 +131,7 @@ def named_exporter(form: Form, options: ExporterOptions) -> tuple[str, Exporter]
 
 
 def exporters_of(form: Form, options: ExporterOptions) -> Iterator[tuple[str, Exporter]]:
-    """Yields the exporter of a form, then those of all others that are installed, with their names."""
+    """Yields the exporter of a form, then all other installed exporters, with their names."""
     first, exporter = named_exporter(form, options)
     yield first, exporter
     for plugin, _ in default_registry().all(ExporterPlugin):
@@ -142,15 +142,15 @@ def exporters_of(form: Form, options: ExporterOptions) -> Iterator[tuple[str, Ex
 def recognise(
     source: ObjectFile | ObjectDirectory, exporters: Iterable[tuple[str, Exporter]]
 ) -> tuple[Exporter, PublishedSamples]:
-    """Returns the first exporter that reads the form of what was published, and the samples.
+    """Returns the first exporter that reads the form of a published object, and its samples.
 
     Args:
-        source: What was published.
+        source: The published object.
         exporters: Exporters, with their names.
 
     Raises:
-        NotPublishedError: None of them does.
-        FormatError: What was published is damaged.
+        NotPublishedError: None of them reads it.
+        FormatError: The dataset is damaged.
     """
     tried = []
     for name, exporter in exporters:
@@ -158,28 +158,28 @@ def recognise(
             return exporter, samples
         tried.append(name)
     raise NotPublishedError(
-        f"{source.name!r} is not a published dataset in any known form ({', '.join(tried)}): what was "
-        "added to IPFS as files, folders or archives is read with IPFSDataset"
+        f"{source.name!r} is not a published dataset in any known form ({', '.join(tried)}): read files, "
+        "folders or archives that were added to IPFS with IPFSDataset"
     )
 
 
 def warn_of_published(
     located_object: LocatedObject, url: ObjectURL, source: ObjectFile | ObjectDirectory
 ) -> None:
-    """Warns where the files of a published dataset, or of a part of one, are read instead of its samples.
+    """Warns if the files of a published dataset, or of a part of one, are read instead of its samples.
 
-    It costs no request where the object is not a published dataset: directories on its path have been
-    fetched, and so have the first bytes of a file, to find its format.
+    This needs no request if the object is not a published dataset, because the directories on its path and
+    the first bytes of a file have already been fetched.
 
     Args:
-        located_object: What is read.
-        url: What the user wrote.
+        located_object: The object.
+        url: The URL given by the user.
         source: The object, opened.
     """
     worker, target = get_worker_info(), located_object.target
     if not isinstance(target, CID) or (worker is not None and worker.id):
         return
-    with suppress(IPFSDatasetError):  # raised where the object is read
+    with suppress(IPFSDatasetError):  # raised when the object is read
         for place, found in _candidates(located_object.fetcher, url, target, source):
             form = _form(found)
             if form is not None:
@@ -190,7 +190,7 @@ def warn_of_published(
 def _candidates(
     fetcher: Fetcher, url: ObjectURL, target: CID, source: ObjectFile | ObjectDirectory
 ) -> Iterator[tuple[str, ObjectFile | ObjectDirectory]]:
-    """Yields the object and the directories that it lies in, as far as they may be a published dataset."""
+    """Yields the object and the directories that contain it, as far as they may be a published dataset."""
     if isinstance(source, ObjectDirectory):
         if node_kind(target, fetcher.block(target)) == "directory":
             yield str(url), source
@@ -202,14 +202,14 @@ def _candidates(
     for levels in range(1, min(len(url.path), _MOST_LEVELS) + 1):
         above = url.path[:-levels]
         cid = resolve_path(fetcher, root, above, str(url))
-        # A sharded directory has more entries than a published dataset, and would cost a request.
+        # A sharded directory has more entries than a published dataset, and would need a request.
         if node_kind(cid, fetcher.block(cid)) == "directory":
             place = "/".join(("", url.namespace, url.root, *above))
             yield place, open_node(fetcher, cid, place)
 
 
 def _form(source: ObjectFile | ObjectDirectory) -> str | None:
-    """Returns in which form an object was published, None where no plugin reads it as a dataset."""
+    """Returns the form of an object; None if no plugin reads it as a dataset."""
     for plugin, _ in default_registry().all(ExporterPlugin):
         with suppress(IPFSDatasetError):
             if make_exporter(plugin, ExporterOptions()).load(source) is not None:
@@ -221,7 +221,7 @@ def _message(url: ObjectURL, place: str, form: str) -> str:
     what = f"{url} is" if place == str(url) else f"{url} is a part of {place},"
     shown = f"ipfs:/{place.removeprefix('/ipfs')}" if place.startswith("/ipfs/") else place
     return (
-        f"{what} a published dataset (form {form!r}), and its files are read as they are, not its samples. "
-        f"Read those with IPFSDatasetExporter(address).import_from_ipfs({shown!r}). Where the files are "
-        "meant, name their type, such as IPFSObject(url, RemoteFileType.FOLDER)"
+        f"{what} a published dataset (form {form!r}), but its files are read as they are, not its samples. "
+        f"Read the samples with IPFSDatasetExporter(address).import_from_ipfs({shown!r}). If you want the "
+        "files, name their type, such as IPFSObject(url, RemoteFileType.FOLDER)"
     )

@@ -1,4 +1,4 @@
-"""Streams that continue where another job stopped: their iterators, and their state."""
+"""Streams that resume where another job stopped: their iterators and their state."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.order.order_state import OrderState
     from ipfs_dataset_core.order.sharding import ReaderRank
 
-# In states with which only one reader can continue: which one it is, and how many samples it has read.
+# In states from which only one reader can resume: that reader, and the number of samples it has read.
 _READER, _READ, _DONE = "reader", "read", "done"
 _NUMBERS_OF_READER = 5
-# In states of compositions: the orders of the datasets below, and what a state has of each.
+# In states of compositions: the orders of the wrapped datasets, and the fields of each.
 BELOW = "below"
 _ORDER = ("order", "seed", "parameters", BELOW)
-# In states with which only as many readers can continue: ranks, workers of each, and samples in a batch.
+# In states from which only equally many readers can resume: ranks, workers per rank, and batch size.
 READERS = "readers"
 _NUMBERS_OF_READERS = 3
 
@@ -56,12 +56,12 @@ class Reading:
     Args:
         epoch: The epoch.
         start: The place in the global sequence at which the iteration begins.
-        reader: Which reader.
-        batch: How many samples its loader puts into a batch.
-        in_parts: Returns whether each reader reads a part of the data, so that they are at no common place.
-        read: Yields its samples, without as many as it is given.
-        left_out: Returns how many samples were skipped that have nothing in their place.
-        read_on: As `read`, after code of the user, such as a transform, raised an error: by default `read`.
+        reader: The reader.
+        batch: Batch size of its loader.
+        in_parts: Returns whether each reader reads a part of the data, so that the readers share no place.
+        read: Yields its samples, skipping the given number.
+        left_out: Returns the number of samples that were skipped without a replacement.
+        read_on: Like `read`, after code of the user, such as a transform, has failed; by default `read`.
     """
 
     epoch: int
@@ -75,11 +75,11 @@ class Reading:
 
 
 class Record:
-    """How far this process has come in an iteration.
+    """The progress of this process in an iteration.
 
     Args:
         reading: What it reads.
-        taken: How many of its samples were read before.
+        taken: Number of its samples that were read before.
         times_set: How often the epoch had been set when the iteration began.
     """
 
@@ -90,24 +90,25 @@ class Record:
         self.done = self.failed = False
 
     def check_began(self) -> None:
-        """Checks, where nothing was left to read, that what was read before exists.
+        """Checks, if nothing was left to read, that the samples that were read before exist.
 
         Raises:
-            StateError: The state by which it was read counts more samples than this reader has.
+            StateError: The loaded state counts more samples than this reader has.
         """
         reading = self.reading
         if not self.began or self.taken > self.began or reading.left_out():
             return
         if next(reading.read(self.began - 1), None) is None and not reading.left_out():
             raise StateError(
-                f"by this state reader {reading.reader.index} of {reading.reader.count} read {self.began} "
-                "samples, and it has fewer: it was changed, or is of another loader"
+                f"according to this state, reader {reading.reader.index} of {reading.reader.count} "
+                f"read {self.began} samples, but it has fewer: the state was modified, or belongs "
+                "to another loader"
             )
 
     def position(self) -> int | None:
-        """Returns the place up to which all readers have read, where this one has read so much.
+        """Returns the place up to which all readers have read, if they have read as much as this one.
 
-        None where that is not a stretch of the global sequence.
+        None if the samples read do not form a range of the global sequence.
         """
         reading, reader = self.reading, self.reading.reader
         if not self.taken:
@@ -120,10 +121,10 @@ class Record:
 
 
 class StreamIterator:
-    """Yields the samples of one reader; its state is kept by torchdata's `StatefulDataLoader`.
+    """Yields the samples of one reader; torchdata's `StatefulDataLoader` saves its state.
 
     Args:
-        stream: What is read.
+        stream: The stream.
     """
 
     def __init__(self, stream: ResumableStream) -> None:
@@ -139,7 +140,7 @@ class StreamIterator:
             except IPFSDatasetError as error:
                 if get_worker_info() is None:
                     raise
-                # A persistent worker reports errors to its loader only where it fetches samples.
+                # A persistent worker reports errors to its loader only while fetching samples.
                 self._samples = _failed(error)
 
     def __iter__(self) -> Self:
@@ -156,28 +157,28 @@ class StreamIterator:
                 self._stream.finish(record)
             raise
         except BaseException as error:
-            # The rest of an object that failed is lost: what follows must not be taken for the next samples.
-            # A transform of the user that fails loses one sample.
+            # The rest of an object that failed is lost, so following samples must not be mistaken for the
+            # next ones. A failing transform of the user loses one sample.
             if record is not None and _loses_one(error):
                 self._samples = self._read_on(record, self._samples)
             else:
                 self._samples = iter(())
                 if record is not None:
                     record.failed = True
-            with short_traceback:  # only here: to enter it for each sample takes time
+            with short_traceback:  # only here, because entering it for each sample takes time
                 raise
         if record is not None:
             record.taken += 1
         return sample
 
     def _read_on(self, record: Record, samples: Iterator[Any]) -> Iterator[Any]:
-        """Yields the sample after one that code of the user failed on; from then on others are read directly.
+        """Yields the sample after one on which code of the user failed; later samples are read directly.
 
-        Until then, the state is that in front of the sample that is lost.
+        Until then, the state is the one before the lost sample.
 
         Args:
-            record: How far the iteration has come.
-            samples: What raised the error; a generator is at its end then.
+            record: The progress of the iteration.
+            samples: The iterator that raised the error; a generator has ended by then.
         """
         record.taken += 1
         self._samples = samples
@@ -189,31 +190,31 @@ class StreamIterator:
             yield sample
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the state after the samples that were yielded."""
+        """Returns the state after the samples yielded so far."""
         if self._record is None:
             return self._stream.state_dict()
         return self._stream.state_of(self._record)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continues where a state was taken; see `ResumableStream.load_state_dict`."""
+        """Resumes where a state was taken; see `ResumableStream.load_state_dict`."""
         self._stream.load_state_dict(state)
         self._stream._counts_whole = True  # noqa: SLF001 - its own iterator
         self._begin()
 
 
 class ResumableStream(IterableDataset[Any]):
-    """A stream that is one global sequence for every number of ranks and workers, with a state."""
+    """A stream that is one global sequence for any number of ranks and workers, with a state."""
 
     _progress: EpochProgress
     _batch: int | None
     _record: Record | None
     _order_changes: int
-    # Whether the length is that of a whole epoch, though the iteration that was resumed has less.
+    # Whether the length is that of a whole epoch, even if the resumed iteration has fewer samples.
     _counts_whole: bool
     _counts_left: bool
-    # What states of this kind have besides what all have.
+    # Names in states of this kind of stream, besides those of all states.
     _fields_of_state: ClassVar[Collection[str]] = ()
-    # The reader that may go on alone, and how many of its samples it has read.
+    # The only reader that can resume, and the number of its samples that it has read.
     _resume: tuple[list[int], int] | None
 
     def __getitem__(self, index: Any) -> Any:
@@ -232,12 +233,12 @@ class ResumableStream(IterableDataset[Any]):
         """Sets the attributes that all streams have.
 
         Args:
-            batch: How many samples the loader puts into a batch, None where that is unknown.
+            batch: Batch size of the loader; None if unknown.
         """
         if batch is not None:
             batch = whole_number("batch_size", batch, least=1)
         self._progress = EpochProgress()
-        # How many changes of the order by a state this copy of the stream has; see `_note_change`.
+        # Number of changes of the order by states in this copy of the stream; see `_note_change`.
         self._order_changes = 0
         self._batch = batch
         self._record = self._resume = None
@@ -249,16 +250,16 @@ class ResumableStream(IterableDataset[Any]):
 
     @abstractmethod
     def _adopt(self, found: OrderState, state: Mapping[str, Any]) -> None:
-        """Makes the parameters of a state those of this stream.
+        """Takes over the parameters of a state.
 
         Args:
             found: The state.
-            state: As it was given, with what only some streams keep in it.
+            state: The state as given, including fields specific to some streams.
         """
 
     @abstractmethod
     def _total(self) -> int | None:
-        """Returns how many places an epoch has, None where all of it would have to be read."""
+        """Returns the number of places of an epoch; None if all of it would have to be read."""
 
     @abstractmethod
     def _reading(self, epoch: int, start: int) -> Reading:
@@ -266,12 +267,12 @@ class ResumableStream(IterableDataset[Any]):
 
     @abstractmethod
     def _world(self) -> int:
-        """Returns how many ranks read."""
+        """Returns the number of ranks that read."""
 
     def _start_of_length(self) -> int:
         """Returns the place from which `len` counts samples.
 
-        As torchdata's loaders and Lightning expect, that is the start of the epoch where they resume it.
+        It is the start of the epoch if torchdata's loaders or Lightning resume the epoch, as they expect.
         """
         if self._progress.finished:
             return 0
@@ -290,16 +291,16 @@ class ResumableStream(IterableDataset[Any]):
         """Whether epochs have different orders."""
 
     def state_dict(self, batches: int | None = None) -> dict[str, Any]:
-        """Returns what a job needs to go on from here: less than 1 KB of JSON.
+        """Returns the state that a job needs to resume here: less than 1 KB of JSON.
 
         Args:
-            batches: How many batches of this iteration were trained on. A loader's workers read ahead, so
-                only the training loop can tell. Without it: what was read in this process, and where a
-                loader's workers read, the place at which the iteration began. (torchdata's
+            batches: Number of batches of this iteration that were trained on. Only the training loop has this
+                number, because a loader's workers read ahead. Without it, the state covers the samples read
+                in this process or, if a loader's workers read, the beginning of the iteration. (torchdata's
                 `StatefulDataLoader` counts by itself.)
 
         Raises:
-            ValueError: `batches` is given, and the stream has no `batch_size`, or an epoch has fewer.
+            ValueError: `batches` is given without `batch_size`, or exceeds the batches of the epoch.
         """
         progress = self._progress
         if batches is not None:
@@ -317,15 +318,15 @@ class ResumableStream(IterableDataset[Any]):
         return self._state_at(progress.epoch, progress.start)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Makes the next iteration go on where a state was taken, with any number of ranks and workers.
+        """Makes the next iteration resume where a state was taken, with any number of ranks and workers.
 
-        Seed, epoch and parameters of the order are those of the state.
+        Seed, epoch and parameters of the order are taken from the state.
 
         Warns:
-            IPFSDatasetWarning: Arguments were other than those of the state.
+            IPFSDatasetWarning: Arguments differ from those of the state.
 
         Raises:
-            StateError: The state is of other data, or of another version.
+            StateError: The state is of other data or another version.
         """
         mine = self._order_state(0, 0)
         found = mine.read(state, {_READER, _READ, _DONE, *self._fields_of_state})
@@ -343,69 +344,70 @@ class ResumableStream(IterableDataset[Any]):
             self._progress.finish(found.epoch)
 
     def order_dict(self) -> dict[str, Any]:
-        """Returns what the order of this stream follows from: a part of the state of what reads it."""
+        """Returns the values that determine the order of this stream, for the state of a wrapping dataset."""
         state = self._state_at(0, 0)
         return {name: state[name] for name in _ORDER if name in state}
 
     def load_order_dict(self, order: Any) -> bool:
-        """Makes the order of this stream that of a state of what reads it; returns whether it was another.
+        """Takes over the order in the state of a wrapping dataset; returns whether it changed.
 
         Args:
             order: The return value of `order_dict`.
 
         Warns:
-            IPFSDatasetWarning: Arguments were other than those of the state.
+            IPFSDatasetWarning: Arguments differ from those of the state.
 
         Raises:
-            StateError: It is of another kind of order, or no order.
+            StateError: The order is of another kind, or not an order.
         """
         if not isinstance(order, Mapping) or not order.keys() <= set(_ORDER):
-            raise StateError(f"this state has {order!r:.200} as the order of what is below")
+            raise StateError(f"this state has {order!r:.200} as the order of the wrapped datasets")
         before = self.order_dict()
         self.load_state_dict({**self._state_at(0, 0), **order})
         return before != self.order_dict()
 
     def _load_below(self, below: Mapping[str, OrderedDataset], orders: Any) -> None:
-        """Makes the orders of the datasets below those of a state.
+        """Takes over the orders of wrapped datasets from a state.
 
         Args:
-            below: Those datasets by name.
-            orders: What the state has of each.
+            below: The datasets, by name.
+            orders: The order of each, as in the state.
         """
         if not isinstance(orders, Mapping) or orders.keys() != below.keys():
             raise StateError(
-                f"this state has {BELOW}={orders!r:.200}, and not the orders of {sorted(below)}"
+                f"this state has {BELOW}={orders!r:.200}, which is not the orders of {sorted(below)}"
             )
         changes = [dataset.load_order_dict(orders[name]) for name, dataset in below.items()]
         if any(changes) and hasattr(self, "_progress"):
             self._note_change()
 
     def _note_change(self) -> None:
-        """Counts a change of the order, so that workers that were started before it are detected."""
+        """Counts a change of the order, so that workers started before it are detected."""
         if get_worker_info() is None:
             self._progress.changes += 1
             self._order_changes = self._progress.changes
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the number of the next epoch, for persistent workers too.
+        """Sets the number of the next epoch, including in persistent workers.
 
-        Where nobody calls it, each epoch that was read to its end is followed by the next one. The epoch of
-        a state that was loaded goes on where that was taken; another begins at its start.
+        If it is never called, each epoch that was read to its end is followed by the next one. If a state was
+        loaded, its epoch resumes where the state was taken; any other epoch begins at its start.
         """
         self._progress.set_epoch(epoch)
 
     def begin(self) -> Record:
-        """Begins an iteration in this process; returns what it reads.
+        """Begins an iteration in this process; returns its record.
 
         Raises:
-            StateError: The state that was loaded is that of another reader, or this worker was started before
-                a state changed the order.
+            StateError: The loaded state belongs to another reader, or this worker was started before a state
+                changed the order.
         """
         progress, last = self._progress, self._record
         if get_worker_info() is not None and self._order_changes != progress.changes:
             raise StateError(
-                "a state with other parameters of the order was loaded while this worker ran: make a new "
-                "DataLoader after load_state_dict, for its workers are persistent"
+                "a state with other parameters of the order was loaded while this worker was "
+                "running: create a new DataLoader after load_state_dict, because its workers are "
+                "persistent"
             )
         if last is not None and self._all_yielded(last):
             self.finish(last)
@@ -426,22 +428,22 @@ class ResumableStream(IterableDataset[Any]):
         if self._resume is not None:
             (reader, taken), self._resume = self._resume, None
             mine = _numbers_of(reading)
-            # Ranks read in step, and Lightning keeps the state of one of them for all: what another has read
-            # in whole batches, this one has, too.
+            # Ranks read in step, and Lightning saves the state of one rank for all of them: whole batches
+            # that another rank has read, this one has read as well.
             in_step = not reading.in_parts() and taken % reading.batch == 0
             if reader != mine and not (in_step and reader[1:] == mine[1:]):
                 raise StateError(
-                    f"this state was taken within the batches of reader {reader}, and this is reader "
-                    f"{_numbers_of(reading)} (rank, ranks, worker, workers, batch_size): go on with as many, "
-                    "or take the state with state_dict(batches=…)"
+                    f"this state was taken within the batches of reader {reader}, but this is "
+                    f"reader {_numbers_of(reading)} (rank, ranks, worker, workers, batch_size): "
+                    "resume with the same numbers, or take the state with state_dict(batches=…)"
                 )
         self._record = Record(reading, taken, progress.times_set)
         return self._record
 
     def _all_yielded(self, record: Record) -> bool:
-        """Returns whether all samples of an iteration were yielded, and `StopIteration` was not raised yet.
+        """Returns whether all samples of an iteration were yielded, even without `StopIteration` so far.
 
-        Lightning stops after ``len(loader)`` batches, and does not read to the end.
+        Lightning stops after ``len(loader)`` batches, without reading to the end.
         """
         done = record.done or record.times_set != self._progress.times_set
         if done or not record.taken or record.reading.reader.workers > 1:
@@ -455,7 +457,7 @@ class ResumableStream(IterableDataset[Any]):
             self._counts_left = False
 
     def finish(self, record: Record) -> None:
-        """Notes that an iteration of this process came to its end."""
+        """Records that an iteration of this process reached its end."""
         if not record.done:
             record.done = True
             self._progress.was_read()
@@ -475,7 +477,7 @@ class ResumableStream(IterableDataset[Any]):
         return state
 
     def _state_at_end(self, epoch: int, place: int | None = None) -> dict[str, Any]:
-        """Returns the state of the end of an epoch, which is the start of the next one if nobody sets it."""
+        """Returns the state of the end of an epoch: the start of the next one without `set_epoch`."""
         if self._progress.counts_itself:
             return self._state_at(epoch + 1, 0)
         total = self._total() if place is None else place
@@ -489,19 +491,19 @@ class ResumableStream(IterableDataset[Any]):
 
 
 def no_length(reason: str) -> TypeError:
-    """Returns the error of `len` where the number of samples is not known.
+    """Returns the error that `len` raises if the number of samples is unknown.
 
     Args:
-        reason: Why not.
+        reason: The reason.
 
     Warns:
-        IPFSDatasetWarning: Lightning reads the stream through a loader that keeps states. Without a length
-            it fetches one batch ahead, which its checkpoints in mid-epoch have as trained.
+        IPFSDatasetWarning: Lightning reads the stream through a loader that saves states. Without a length,
+            it fetches one batch ahead, which its checkpoints within an epoch count as trained.
     """
     if is_length_of_epoch() and is_read_by("torchdata.stateful_dataloader"):
         warn_user(
-            "This stream has no len(), so Lightning fetches a batch ahead, and going on from a checkpoint in "
-            "mid-epoch leaves that batch out: use shuffle_blocks=True or lanes=, with which samples are "
+            "This stream has no len(), so Lightning fetches a batch ahead, and resuming from a checkpoint "
+            "within an epoch skips that batch: use shuffle_blocks=True or lanes=, with which samples are "
             "counted, or a map-style dataset",
             IPFSDatasetWarning,
         )
@@ -509,12 +511,12 @@ def no_length(reason: str) -> TypeError:
 
 
 def _loses_one(error: BaseException) -> bool:
-    """Returns whether an error is one of the user's code, which loses a sample and not all that follow."""
+    """Returns whether an error comes from the user's code, and so loses one sample instead of the rest."""
     return isinstance(error, Exception) and not isinstance(error, (IPFSDatasetError, MemoryError))
 
 
 def _failed(error: Exception) -> Iterator[Any]:
-    """Returns an iterator that raises an error where a sample is asked for."""
+    """Returns an iterator that raises an error when a sample is requested."""
 
     def fail() -> Any:
         raise error
@@ -528,12 +530,12 @@ def _numbers_of(reading: Reading) -> list[int]:
 
 
 def _read_by_one(state: Mapping[str, Any]) -> tuple[list[int], int] | None:
-    """Returns the only reader that can continue from a state, and how many of its samples it has read.
+    """Returns the only reader that can resume from a state, and the number of its samples that it has read.
 
-    Returns None where any reader can.
+    Returns None if any reader can resume.
 
     Raises:
-        StateError: The state has only a part of that, or it makes no sense.
+        StateError: The state contains only some of these values, or invalid ones.
     """
     found = [name for name in (_READER, _READ, _DONE) if name in state]
     if not found:
@@ -544,13 +546,16 @@ def _read_by_one(state: Mapping[str, Any]) -> tuple[list[int], int] | None:
     rank, world, worker, workers, batch = reader
     if rank >= world or worker >= workers or not batch:
         raise StateError(
-            f"this state has {_READER}={reader}, which is no rank, ranks, worker, workers, batch_size"
+            f"this state has {_READER}={reader}, which is not a list of rank, ranks, worker, "
+            "workers, batch_size"
         )
     read = state[_READ]
     if type(read) is not int or not 1 <= read <= MOST:
-        raise StateError(f"this state has {_READ}={read!r:.80}, no number from 1 on")
+        raise StateError(f"this state has {_READ}={read!r:.80}, which is not a number from 1 on")
     if state.get(_DONE, True) is not True:
-        raise StateError(f"this state has {_DONE}={state[_DONE]!r:.80}, which is True or left out")
+        raise StateError(
+            f"this state has {_DONE}={state[_DONE]!r:.80}, but it must be True or left out"
+        )
     return reader, read
 
 
@@ -562,6 +567,6 @@ def _numbers(state: Mapping[str, Any], name: str, count: int, *, least: int = 1)
         and all(type(number) is int and least <= number <= MOST for number in value)
     ):
         raise StateError(
-            f"this state has {name}={value!r:.200}, no {count} numbers from {least} on"
+            f"this state has {name}={value!r:.200}, which is not a list of {count} numbers from {least} on"
         )
     return value

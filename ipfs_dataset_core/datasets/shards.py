@@ -1,8 +1,8 @@
-"""Shards: the parts of a dataset that are read as one thing, and all of them one after the other.
+"""Shards: the parts of a dataset that are read as one unit, and their concatenation.
 
-A shard is an archive, a plain object, or a run of plain members of a folder. It gives samples by number,
-where its format allows random access, and in order. It pickles as what names it, and opens its object anew in
-every process.
+A shard is an archive, a plain object, or a run of plain members of a folder. It provides samples in order
+and, if its format allows random access, by number. It can be pickled, and opens its object anew in every
+process.
 """
 
 from __future__ import annotations
@@ -42,81 +42,80 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=IPFSDatasetError)
 
-# How many members of a folder are prefetched while one is read, at first and later.
+# Number of members of a folder that are prefetched while one is read, at first and later.
 _FIRST_AHEAD, _MEMBERS_AHEAD = 16, 256
-# How many bytes a member of a folder is taken to have, since the folder does not list sizes. Only the balance
-# between readers and the size of shuffle blocks depend on it.
+# Assumed size in bytes of a member of a folder, because the folder does not list sizes. It only affects the
+# balance between readers and the size of shuffle blocks.
 _MEMBER_BYTES = 64 << 10
-# How many samples are looked at to find out whether an index has spans: some may be empty where others are
-# not.
+# Number of samples examined to find out whether an index has spans, because some samples may be empty.
 _PROBES = 64
-# How many samples of a part are read together.
+# Number of samples of a part that are read together.
 _READ_TOGETHER = 32
 # More bytes than any file has: sizes in directories are not verified, and may be wrong.
 _MOST_BYTES = 1 << 40
 
 
 class Shard(IndexedSamples):
-    """Part of a dataset that is read as one thing.
+    """Part of a dataset that is read as one unit.
 
-    `len` raises a `FormatError` where the format allows no random access, so that all of the shard would have
-    to be read to count its samples. The same holds for the other methods of `IndexedSamples`.
+    `len` and the other methods of `IndexedSamples` raise a `FormatError` if the format allows no random
+    access, so that counting the samples would require reading the whole shard.
 
     Attributes:
-        what: Its name in messages.
+        what: Name of the shard in messages.
     """
 
     what: str
 
     @abstractmethod
     def is_counted(self) -> bool:
-        """Tells whether the number of samples is known or cheap to find out, for every reader alike."""
+        """Returns whether the number of samples is known or cheap to find out, equally for every reader."""
 
     @abstractmethod
     def is_splittable(self) -> bool:
-        """Tells whether several readers can share it without each reading all of it."""
+        """Returns whether several readers can share it without each reading all of it."""
 
     @abstractmethod
     def has_blocks(self) -> bool:
-        """Returns whether it is read about as fast when samples are mixed within a window of shuffle blocks.
+        """Returns whether mixing samples within a window of shuffle blocks costs little reading speed.
 
-        False where it allows no random access, and where its index has no spans of bytes, as that of a file
-        whose rows are decoded many at a time.
+        This is False without random access, or if the index has no byte spans, for example because rows are
+        decoded many at a time.
         """
 
     @abstractmethod
     def weight(self) -> int:
-        """Returns about how many bytes it has, at least 1."""
+        """Returns the approximate size in bytes, at least 1."""
 
     @abstractmethod
     def iterate_bytes(self, start: int, stop: int) -> Iterator[Sample]:
         """Yields the samples that start within a range of bytes, from 0 to `weight`.
 
-        Ranges that adjoin have each sample once.
+        Adjacent ranges together contain each sample once.
         """
 
     @abstractmethod
     def numbers_in(self, start: int, stop: int) -> tuple[int, int] | None:
-        """Returns the range of numbers of the samples that `iterate_bytes` yields.
+        """Returns the range of sample numbers that `iterate_bytes` yields.
 
-        None where that does not go by number.
+        None if the samples are not selected by number.
         """
 
     def resume(self, start: int, found: int, name: str | None) -> tuple[int, int]:
-        """Returns the number of the sample at which `iterate_bytes` failed, and the byte to continue from.
+        """Returns the number of the sample at which `iterate_bytes` failed, and the byte to resume from.
 
         Args:
             start: The first byte of the range.
-            found: How many of its samples were read.
-            name: The name of the last of them.
+            found: Number of its samples that were read.
+            name: Name of the last of them.
 
         Raises:
-            FormatError: The format has no index from which that could be found out.
+            FormatError: The format has no index to find it.
         """
         raise FormatError(f"{self.what!r} cannot be read after a sample that failed")
 
     def read_ahead(self, positions: Sequence[int]) -> None:
-        """Starts fetching what these samples need, for a reader that reads all of them in order."""
+        """Starts fetching these samples, for a reader that reads all of them in order."""
         self.prefetch(positions)
 
     def samples(self) -> Iterator[Sample]:
@@ -124,48 +123,49 @@ class Shard(IndexedSamples):
         return self.iterate(0, len(self))
 
     def has_parts(self) -> bool:
-        """Tells whether this process has an index of it by now, of which a part can go to another process."""
+        """Returns whether this process already has an index, part of which can be sent to another process."""
         return False
 
     def scans_to_slice(self) -> bool:
-        """Tells whether `iterate_bytes` scans all samples in front of its range to find its first one."""
+        """Returns whether `iterate_bytes` scans all samples before its range to find the first one in it."""
         return False
 
     def rows_between(self, start: int, stop: int) -> int | None:
-        """Returns how many samples `iterate_bytes` yields, None where they would have to be read."""
+        """Returns the number of samples that `iterate_bytes` yields; None if they would have to be read."""
         return None
 
     def content_id(self) -> str:
-        """Returns the CID of the file or directory that is read, or `what` where it has none."""
+        """Returns the CID of the file or directory that is read, or `what` if it has none."""
         return self.what
 
     def leaf_bytes(self) -> int:
-        """Returns about how many bytes are fetched at least, those of one block; 1 where unknown."""
+        """Returns the approximate size in bytes of the smallest fetch, that of one block; 1 if unknown."""
         return 1
 
     def places(self) -> tuple[int, Callable[[int], int]]:
-        """Returns how many bytes it has, and a function that returns a sample's first byte by its number.
+        """Returns the size in bytes, and a function from a sample's number to its start.
 
-        The places ascend; where those in the data do not, or are not known, samples have equally many bytes.
+        Starts are ascending; if those in the data are not, or are unknown, samples are assumed to have equal
+        sizes.
         """
         total, count = self.weight(), max(1, len(self))
         return total, lambda position: total * position // count
 
     def part(self, start: int, stop: int) -> tuple[Shard, int, int]:
-        """Returns a shard that pickles with little more than these samples need, and their numbers there."""
+        """Returns a shard that pickles with little more than the given samples, and their numbers in it."""
         return self, start, stop
 
     def whole(self) -> Shard:
-        """Returns the same shard, which pickles without its index."""
+        """Returns the same shard, pickled without its index."""
         return self
 
     def samples_from(self, first: int) -> Iterator[Sample]:
-        """Yields the samples from a number on, to the end, in order."""
+        """Yields the samples from a number to the end, in order."""
         return self.iterate(first, len(self))
 
     @abstractmethod
     def close(self) -> None:
-        """Closes what this process opened; a later use opens it again."""
+        """Closes everything that this process opened; a later use opens it again."""
 
 
 class ObjectShard(Shard):
@@ -174,10 +174,10 @@ class ObjectShard(Shard):
     Args:
         open_source: Opens the object; pickled.
         reader: The format's declaration, or a reader.
-        what: Its name in errors.
-        where: Returns the place of the object for errors; pickled. Without it, `what`.
-        decoders: What makes values of its samples' bytes.
-        deadline: For how many seconds its index may be built without coming to new data.
+        what: Name of the object in messages.
+        where: Returns the location of the object for errors; pickled. By default `what`.
+        decoders: Decoders for the bytes of samples.
+        deadline: Seconds for which building the index may continue without reaching new data.
     """
 
     def __init__(  # noqa: PLR0917 - named where it is called
@@ -212,7 +212,7 @@ class ObjectShard(Shard):
         return self._reader.get()
 
     def index(self) -> MemberIndex:
-        """Returns where each sample lies, looked up once."""
+        """Returns the index of the samples, which is looked up once."""
         if self._index is None:
             self._index = self._find_index()
         if self._index is None:
@@ -223,8 +223,8 @@ class ObjectShard(Shard):
         return len(self.index())
 
     def is_counted(self) -> bool:
-        # Never because this process happens to have an index: readers that share a shard have to split it
-        # alike.
+        # Independent of whether this process already has an index: readers that share a shard must split it
+        # in the same way.
         if not self.reader.cheap_index:
             return False
         if self._index is None:
@@ -245,7 +245,7 @@ class ObjectShard(Shard):
         return any(start < stop for start, stop in spans)
 
     def weight(self) -> int:
-        # Never 0: an empty object, too, belongs to one reader.
+        # Never 0: even an empty object belongs to one reader.
         return max(1, self.source.size) if isinstance(self.source, ObjectFile) else _MEMBER_BYTES
 
     def read(self, position: int) -> Sample:
@@ -291,15 +291,15 @@ class ObjectShard(Shard):
             not isinstance(self.source, ObjectFile)
             and type(unguarded(self.reader)).samples is Reader.samples
         ):
-            # One file after the other, as the index has them: fetched ahead, which the reader does not do.
+            # The files are read one after the other, in the order of the index, and prefetched here.
             return _files_in_order(self, 0, len(self), partial(map, self.read))
-        # A file of its own: readers continue from its position, and iterations may run side by side.
+        # A file of its own: readers continue from its position, and iterations may overlap.
         return self._each_decoded(self.reader.samples(self._open_for(0)))
 
     def samples_from(self, first: int) -> Iterator[Sample]:
         if not first or self.is_counted() or not self.reader.sliceable(self.source):
             return self.iterate(first, len(self))
-        # What lies in front of a sample's bytes, such as a header, begins where those of the one before end.
+        # Data before a sample's bytes, such as a header, begins where the bytes of the previous sample end.
         source = self._open_for(begin := self.index().span(first - 1)[1])
         return self._each_decoded(self.reader.samples_between(source, begin, self.weight()))
 
@@ -311,10 +311,10 @@ class ObjectShard(Shard):
         return self._run(start, stop)
 
     def _run(self, start: int, stop: int) -> Iterator[Sample]:
-        """Yields consecutive samples; what is behind the last one is not read ahead."""
+        """Yields consecutive samples, without reading ahead beyond the last one."""
         index = self.index()
         begin, end = (index.span(start)[0], index.span(stop - 1)[1]) if start < stop else (0, 0)
-        if begin >= end:  # where they lie is unknown, or not in their order
+        if begin >= end:  # positions are unknown, or not ascending
             yield from map(self.read, range(start, stop))
             return
         source = self._open_for(begin, end)
@@ -341,7 +341,7 @@ class ObjectShard(Shard):
             first += 1
         position = first + found
         if position >= len(index) or (found and index.name(position - 1) != name):
-            raise FormatError(f"{self.what!r}: its index does not tell which sample failed")
+            raise FormatError(f"{self.what!r}: its index does not show which sample failed")
         return position, index.span(position)[1]
 
     def has_parts(self) -> bool:
@@ -389,33 +389,33 @@ class ObjectShard(Shard):
         with working(self._deadline, f"The index of {self.what!r}"):
             index = self.reader.index(source)
         if index is not None:
-            # Whatever the format: a few bytes may claim any number of rows.
+            # Applies to all formats: a few bytes may claim any number of rows.
             source.limits.check("members", len(index), repr(source.name))
         return index
 
     def _without_index(self) -> str:
-        """Returns why samples cannot be read by number, and what users and the format's author can do."""
+        """Returns why samples cannot be read by number, and what the user and the format's author can do."""
         inner = unguarded(self.reader)
         if type(inner).index is not Reader.index:
             return "allows no random access: iterate it with IPFSIterableDataset"
         return (
             "is of a format without random access: iterate it with IPFSIterableDataset. To read it by "
-            f"number, {type(inner).__name__} of {type(inner).__module__} has to have `index` and `read`"
+            f"number, {type(inner).__name__} of {type(inner).__module__} must have `index` and `read`"
         )
 
     def _begins_after(self, start: int, position: int) -> bool:
-        """Tells whether a sample whose bytes, after a header, start at `start` or later begins there too."""
+        """Returns whether a sample whose bytes start at or after `start` also has its header there."""
         index = self.index()
         until = index.span(position)[0] + 1
         try:
             for name, _ in self.reader.samples_between(self._open(), start, until):
                 return name == index.name(position)
-        except IPFSDatasetError:  # it is there, and damaged
+        except IPFSDatasetError:  # it exists but is damaged
             return True
         return False
 
     def _open_for(self, start: int, stop: int | None = None) -> ObjectFile | ObjectDirectory:
-        """Opens the object anew for sequential reading; of a file, from one byte to another."""
+        """Opens the object anew for sequential reading; a file only for a range of bytes."""
         try:
             source = self._open()
         except IPFSDatasetError as error:
@@ -443,11 +443,11 @@ class ObjectShard(Shard):
 
 
 class ObjectPart(ObjectShard):
-    """Some consecutive samples of an object, with their part of its index; numbered from 0.
+    """Consecutive samples of an object, numbered from 0, with their part of its index.
 
     Args:
         shard: The object.
-        index: Of these samples alone.
+        index: The index of these samples.
         first: The number of the first of them in the object, for errors.
     """
 
@@ -473,9 +473,9 @@ class ObjectPart(ObjectShard):
             try:
                 group = list(self._each_decoded(self.reader.read_each(source, index, numbers)))
             except IPFSDatasetError as error:
-                if getattr(error, "retryable", False):  # a source that is gone was waited for
+                if getattr(error, "retryable", False):  # the source was already waited for
                     raise self._renumbered(error) from error.__cause__
-                # Those before the one that cannot be read are yielded all the same.
+                # The samples before the one that cannot be read are still yielded.
                 yield from map(self.read, numbers)
             else:
                 yield from group
@@ -493,15 +493,15 @@ class ObjectPart(ObjectShard):
 
 
 class FolderShard(Shard):
-    """Members of a folder, each one sample.
+    """Members of a folder, each of which is one sample.
 
     Args:
         directory: The folder, in each process.
-        names: The members' paths.
-        folder: The name of the folder.
-        where: Returns the place of a member for errors, from its number and path; pickled.
-        decoders: What makes values of their bytes.
-        first: How many members of the folder are in front of these, for errors and prefetch.
+        names: Paths of the members.
+        folder: Name of the folder.
+        where: Returns the location of a member for errors, from its number and path; pickled.
+        decoders: Decoders for the bytes of members.
+        first: Number of members of the folder before these, for errors and prefetching.
     """
 
     def __init__(
@@ -541,7 +541,8 @@ class FolderShard(Shard):
         name = self._names[position]
         try:
             directory = self._directory.get()
-            # Not opened: for a file of one block, that costs more than all the rest.
+            # Read without opening the file, which for a file of one block would take longer than all the
+            # rest.
             (data,) = directory.read_each([name])
             sample = name, data
             if self._decoders is None:
@@ -573,7 +574,7 @@ class FolderShard(Shard):
         return self._directory.get().is_cached(list(self._names.at(positions)))
 
     def read_ahead(self, positions: Sequence[int]) -> None:
-        if self._first > len(self):  # it would fetch all that lies in front of these as well
+        if self._first > len(self):  # it would also fetch everything before these
             self.prefetch(positions)
         else:
             self._directory.get().read_ahead([self._names[p] for p in positions])
@@ -620,12 +621,12 @@ class FolderShard(Shard):
 def _files_in_order(
     shard: Shard, start: int, stop: int, read: Callable[[range], Iterator[Sample]]
 ) -> Iterator[Sample]:
-    """Returns an iterator over samples that are files of a directory, while the next ones are fetched.
+    """Returns an iterator over samples that are files of a directory, prefetching the next ones.
 
     Args:
-        shard: Has the samples.
-        start: The number of the first one.
-        stop: The number after the last one.
+        shard: The shard that contains the samples.
+        start: Number of the first sample.
+        stop: Number after the last sample.
         read: Reads samples by their numbers, each when it is taken.
     """
     return chain.from_iterable(_runs_of_files(shard, start, stop, read))
@@ -634,10 +635,10 @@ def _files_in_order(
 def _runs_of_files(
     shard: Shard, start: int, stop: int, read: Callable[[range], Iterator[Sample]]
 ) -> Iterator[Iterator[Sample]]:
-    """Yields iterators over samples, each up to where it is known what else to fetch."""
-    # The read-ahead of a directory fetches from its beginning on: at most as much unused as used.
+    """Yields iterators over samples, each up to the point where more can be prefetched."""
+    # The read-ahead of a directory starts at its beginning: it fetches at most as much unused as used data.
     hint = shard.read_ahead if start <= stop - start else shard.prefetch
-    # Little at first, or the first sample waits for all of it.
+    # Little at first, so that the first sample does not wait for all of it.
     hinted, ahead = start, _FIRST_AHEAD
     position = start
     while position < stop:
@@ -653,32 +654,32 @@ def _runs_of_files(
 def _places_of_files(
     directory: ObjectDirectory, paths: Sequence[str]
 ) -> tuple[int, Callable[[int], int]]:
-    """Returns how many bytes files of a directory have, and a function that returns where each begins."""
+    """Returns the total size of files of a directory, and a function from a file to its start."""
     sizes = directory.declared_sizes(paths)
     starts = array("Q", accumulate((_size_of_file(size) for size in sizes), initial=0))
     return starts[-1], starts.__getitem__
 
 
 def _size_of_file(declared: int | None) -> int:
-    # What is declared is not verified.
+    # Declared sizes are not verified.
     return _MEMBER_BYTES if declared is None else min(max(1, declared), _MOST_BYTES)
 
 
 def _even_blocks(count: int, size: int) -> array[int]:
-    """Returns where shuffle blocks of files of a directory end, whose sizes are not known."""
+    """Returns the ends of shuffle blocks for files of a directory, whose sizes are unknown."""
     return array("Q", cut(_MEMBER_BYTES.__mul__, count, size))
 
 
 class ConcatenatedShards(IndexedSamples):
-    """The samples of several shards, numbered through.
+    """The samples of several shards, numbered consecutively.
 
     Args:
-        shards: All of them can count their samples.
+        shards: Shards that can count their samples.
     """
 
     def __init__(self, shards: Sequence[Shard]) -> None:
         self._shards = shards
-        # The number of the sample after the last of each shard.
+        # For each shard, the number of the sample after its last.
         self._stops = list(accumulate(map(len, shards)))
 
     def __len__(self) -> int:
@@ -724,7 +725,7 @@ class ConcatenatedShards(IndexedSamples):
         return self._stops[number - 1] if number else 0
 
     def _by_shard(self, positions: Iterable[int]) -> Iterator[tuple[Shard, list[int]]]:
-        """Yields the shards that some samples, in ascending order, are in, with their numbers there."""
+        """Yields the shards that contain some samples, given in ascending order, with their numbers in it."""
         ascending = list(positions)
         at = 0
         while at < len(ascending):
@@ -734,6 +735,6 @@ class ConcatenatedShards(IndexedSamples):
             at = stop
 
     def _shard_of(self, position: int) -> tuple[int, int]:
-        """Returns the number of the shard that a sample is in, and of that shard's first sample."""
+        """Returns the number of the shard that contains a sample, and that of the shard's first sample."""
         number = bisect_right(self._stops, position)
         return number, self._stops[number - 1] if number else 0

@@ -1,4 +1,4 @@
-"""Shuffles another dataset with a buffer, and by shuffle blocks where the dataset has them."""
+"""Shuffles another dataset with a buffer, and by shuffle blocks if the dataset has them."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A sample leaves the buffer after so many times its size, for all but one in twenty.
+# All but one in twenty samples leave the buffer after this many times its size.
 _HELD = 3
 
 
 @attrs.frozen(kw_only=True)
 class _Order:
-    """What the order depends on, besides seed and epoch."""
+    """Everything that determines the order, besides seed and epoch."""
 
     buffer: int
     block: int
@@ -70,26 +70,28 @@ class _Order:
 
 
 class ShuffleDataset(ResumableStream):
-    """Yields another dataset's samples in a random order, by keeping some of them in a buffer.
+    """Yields the samples of another dataset in random order, using a buffer.
 
-    A sample can come early or late by about the size of the buffer; a larger buffer shuffles better. What
-    goes into it is shuffled already where the dataset has shuffle blocks, samples that lie together: an
-    `IPFSDataset`, an imported dataset, a `Subset` or `ConcatDataset` of such, and an
-    `IPFSIterableDataset` without an ``__iter__`` of its own come in shuffled blocks.
+    A sample can move by about the size of the buffer; a larger buffer shuffles better. If the dataset has
+    shuffle blocks, groups of samples that are stored together, the input of the buffer is already shuffled.
+    That applies to an `IPFSDataset`, an imported dataset, a `Subset` or `ConcatDataset` of these, and an
+    `IPFSIterableDataset` without an ``__iter__`` of its own.
 
-    Where the dataset has numbers for its samples, the buffer holds numbers, and the order is one global
-    sequence for every number of ranks and workers; a resumed epoch reads nothing before its place. Samples
-    of other streams are kept themselves: each reader shuffles its own share, and a resumed epoch is read
-    from its beginning.
+    If the samples of the dataset are numbered, the buffer holds numbers, the order is one global sequence for
+    any number of ranks and workers, and a resumed epoch reads nothing before its place. For other streams the
+    buffer holds the samples themselves: each reader shuffles its own share, and a resumed epoch is read from
+    its beginning.
 
     Args:
         dataset: Map-style or iterable.
-        buffer_size: How many samples the buffer holds.
-        seed: What the order depends on, besides the epoch.
-        batch_size: The loader's, as for `IPFSIterableDataset`; by default that of a stream below.
-        lanes: As for `IPFSIterableDataset`; by default what the `memory` of the dataset below holds.
-        distribution: As for `IPFSIterableDataset`; by default that of a stream below.
-        split: As for `IPFSIterableDataset`; without it, the `split` of a stream below holds.
+        buffer_size: Number of samples in the buffer.
+        seed: Determines the order, together with the epoch.
+        batch_size: The loader's batch size, as for `IPFSIterableDataset`; by default that of a wrapped
+            stream.
+        lanes: As for `IPFSIterableDataset`; by default as many as the `memory` of the wrapped dataset can
+            hold.
+        distribution: As for `IPFSIterableDataset`; by default that of a wrapped stream.
+        split: As for `IPFSIterableDataset`; by default that of a wrapped stream.
 
     Raises:
         TypeError: `dataset` is neither a stream nor a map-style dataset.
@@ -121,7 +123,7 @@ class ShuffleDataset(ResumableStream):
         if split != "auto" and isinstance(dataset, IterableDataset):
             if not isinstance(dataset, (IPFSIterableDataset, ShuffleDataset)):
                 raise ValueError(
-                    f"{type(dataset).__name__} splits its samples itself: no split={split!r} reaches it"
+                    f"{type(dataset).__name__} splits its samples itself: split={split!r} has no effect on it"
                 )
             self._dataset = dataset.with_split(split)
         self._seed = known_seed(seed)
@@ -138,7 +140,7 @@ class ShuffleDataset(ResumableStream):
         self._start_progress(batch_size)
 
     def __repr__(self) -> str:
-        """Returns what is shuffled, and how."""
+        """Returns the dataset and the parameters of the shuffling."""
         how = f"buffer of {self._buffer_size}, seed {self._seed}"
         return f"<{type(self).__name__} {how}, of {self._dataset!r}>"
 
@@ -146,10 +148,10 @@ class ShuffleDataset(ResumableStream):
         return StreamIterator(self)
 
     def __len__(self) -> int:
-        """Returns the number of samples for this rank: those that are left where a state was loaded.
+        """Returns the number of samples for this rank; after loading a state, of the remaining samples.
 
         Raises:
-            TypeError: The dataset below has no `len`, or a subclass has an ``__iter__`` of its own.
+            TypeError: The wrapped dataset has no `len`, or a subclass has an ``__iter__`` of its own.
         """
         check_length_holds(self)
         source = self._source()
@@ -167,9 +169,9 @@ class ShuffleDataset(ResumableStream):
         return True
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the number of the next epoch, for the wrapped dataset too.
+        """Sets the number of the next epoch, also for the wrapped dataset.
 
-        Where nobody calls it, an epoch that was read to its end is followed by the next one.
+        If it is never called, each epoch that was read to its end is followed by the next one.
         """
         super().set_epoch(epoch)
         self._set_below(epoch)
@@ -185,7 +187,7 @@ class ShuffleDataset(ResumableStream):
             close_if_possible(dataset)
 
     def with_split(self, split: Split) -> Self:
-        """Returns a view of this dataset whose samples are split otherwise; see `IPFSIterableDataset`."""
+        """Returns a view of this dataset whose samples are split differently; see `IPFSIterableDataset`."""
         view = copy.copy(self)
         view._split, view._carried = known_split(split), self._carried  # noqa: SLF001 - of the same class
         if isinstance(self._dataset, (IPFSIterableDataset, ShuffleDataset)):
@@ -197,10 +199,10 @@ class ShuffleDataset(ResumableStream):
 
     @property
     def _may_be_numbered(self) -> bool:
-        """Whether the samples below may have numbers."""
+        """Whether the wrapped samples may be numbered."""
         if not isinstance(self._dataset, IterableDataset):
             return True
-        # An `__iter__` of a subclass may join neighbouring samples, or read another dataset beside this one.
+        # The `__iter__` of a subclass may join neighbouring samples, or also read another dataset.
         return type(self._dataset).__iter__ is IPFSIterableDataset.__iter__
 
     @property
@@ -249,7 +251,7 @@ class ShuffleDataset(ResumableStream):
         return self._order
 
     def _blocks_behind(self, source: SamplesByNumber) -> int:
-        """Returns in how many shuffle blocks the samples lie whose numbers are in the buffer."""
+        """Returns the number of shuffle blocks that contain the samples whose numbers are in the buffer."""
         blocks, count = len(source.block_stops(source.block)), len(source)
         return -(-_HELD * self._buffer_size * blocks // max(1, count))
 
@@ -351,7 +353,7 @@ class ShuffleDataset(ResumableStream):
             return state
         if below := self._streams_below():
             state[BELOW] = {name: stream.order_dict() for name, stream in below.items()}
-        if place:  # each reader shuffles what it reads
+        if place:  # each reader shuffles its own share
             progress = self._progress
             of_start = (progress.epoch, progress.start) == (epoch, place) and any(progress.readers)
             mine = (self._world(), max(1, progress.workers), self._batch or 1)
@@ -359,10 +361,10 @@ class ShuffleDataset(ResumableStream):
         return state
 
     def _read_before(self, start: int, reader: ReaderRank) -> int:
-        """Returns how many samples a reader of a stream without numbers read before a place.
+        """Returns the number of samples that a reader of a stream without numbers read before a place.
 
         Raises:
-            StateError: The place is one of other readers, which had other samples.
+            StateError: The place belongs to other readers, which had other samples.
         """
         if not start:
             return 0
@@ -372,10 +374,10 @@ class ShuffleDataset(ResumableStream):
             reader.count > 1 and size != batch
         ):
             raise StateError(
-                f"this state is of {ranks} ranks with {workers} readers each and batches of {size}, and here "
-                f"are {reader.world} ranks with {reader.workers} readers each and batches of {batch}: the "
-                "samples below have no numbers, so that each reader shuffles what it reads, and only as many "
-                "readers can go on"
+                f"this state is of {ranks} ranks with {workers} readers each and batches of "
+                f"{size}, but this job has {reader.world} ranks with {reader.workers} readers each "
+                f"and batches of {batch}: the samples of the wrapped dataset are not numbered, so "
+                "that each reader shuffles its share, and only as many readers can go on"
             )
         if reader.count == 1:
             return start
@@ -383,7 +385,7 @@ class ShuffleDataset(ResumableStream):
         return (turns + (reader.worker < rest)) * batch
 
     def _replaces(self, job: Job) -> bool:
-        """Returns whether another sample stands in for one that is skipped: ranks have to be equal then."""
+        """Returns whether a skipped sample is replaced by another, because ranks have to be equal."""
         distribution = self._given_distribution or job.distribution
         return self._batch is not None or (job.world > 1 and distribution != "uneven")
 
@@ -413,7 +415,7 @@ class ShuffleDataset(ResumableStream):
         )
         lanes = lanes_of_reader(order.lanes, reader, self._batch)
         hinted = laned.is_hinted(source.memory, lanes)
-        # Where memory does not hold the blocks of what is in the buffer, the buffer holds samples.
+        # If memory cannot hold the blocks of the buffered numbers, the buffer holds samples.
         holds = source.block and 2 * self._blocks_behind(source) > default_window(
             source.memory, source.block
         )
@@ -504,7 +506,7 @@ def shuffled(
 
 
 def datasets_below(dataset: Any) -> Iterator[Any]:
-    """Yields the datasets that torch's own combinations of datasets read, or the dataset itself."""
+    """Yields the datasets read by torch's own combinations of datasets, or the dataset itself."""
     parts = [dataset.dataset] if isinstance(dataset, Subset) else parts_of(dataset)
     for part in parts:
         yield from datasets_below(part)
@@ -513,7 +515,7 @@ def datasets_below(dataset: Any) -> Iterator[Any]:
 
 
 def close_if_possible(dataset: Any) -> None:
-    """Closes a dataset that has `close`."""
+    """Closes a dataset that has a `close` method."""
     close = getattr(dataset, "close", None)
     if close is not None:
         close()

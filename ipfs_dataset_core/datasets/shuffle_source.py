@@ -1,4 +1,4 @@
-"""The samples of a dataset by number, as shuffling needs them, whatever kind of dataset it is."""
+"""The samples of a dataset by number, as required for shuffling, for any kind of dataset."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.order.dataset_blocks import DatasetBlocks
     from ipfs_dataset_core.order.laned_order import Steps
 
-# How many samples of a map-style dataset are fetched together.
+# Number of samples of a map-style dataset fetched together.
 _BATCH = 64
-# How many numbers a step has where samples lie anywhere.
+# Number of samples in a step if samples are scattered.
 _STEP = 1024
 
 
@@ -33,8 +33,9 @@ class SamplesByNumber(Protocol):
     """Samples by number.
 
     Attributes:
-        block: About how many bytes a shuffle block has, 0 where it is not known what lies together.
-        memory: How many bytes of blocks each process keeps.
+        block: Approximate size of a shuffle block in bytes; 0 if it is unknown which samples are stored
+            together.
+        memory: Number of bytes of blocks that each process keeps in memory.
     """
 
     block: int
@@ -44,23 +45,23 @@ class SamplesByNumber(Protocol):
         """Returns the number of samples."""
 
     def content_id(self) -> str:
-        """Returns what the samples are made of, "" where that is unknown."""
+        """Returns an identifier of the samples; "" if unknown."""
 
     def block_stops(self, size: int) -> Sequence[int]:
-        """Returns where each block of about `size` bytes ends."""
+        """Returns the end of each block of about `size` bytes, as the number of the next sample."""
 
     def steps(self, block: int, window: int, *key: object) -> Steps:
-        """Returns a function that yields the steps of a stretch of the order before the buffer."""
+        """Returns a function that yields the steps of a range of the order before the buffer."""
 
     def read(
         self, numbers: Iterator[int], *, hinted: bool, replaces: bool
     ) -> Iterator[tuple[int, Any]]:
-        """Yields numbers and their samples.
+        """Yields numbers with their samples.
 
         Args:
             numbers: The numbers of the samples.
-            hinted: Whether they carry hints at what to fetch.
-            replaces: Whether the place of a sample that is skipped is taken by another.
+            hinted: Whether they carry prefetch hints.
+            replaces: Whether a skipped sample is replaced by another.
         """
 
 
@@ -103,7 +104,7 @@ class MapStyleByNumber(SamplesByNumber):
 
     Args:
         dataset: The dataset.
-        blocks: Its shuffle blocks, None where it has none.
+        blocks: Its shuffle blocks; None if it has none.
     """
 
     def __init__(self, dataset: Any, blocks: DatasetBlocks | None) -> None:
@@ -140,7 +141,7 @@ class MapStyleByNumber(SamplesByNumber):
             return
         composed = self._blocks.are_composed
         while batch := list(islice(numbers, _BATCH)):
-            if composed:  # the datasets have other numbers
+            if composed:  # the inner datasets have other numbers
                 soon = [n for number in batch if isinstance(number, Upcoming) for n in number.soon]
                 self._blocks.prefetch(sample for part in soon for sample in part)
                 batch = list(map(int, batch))
@@ -151,12 +152,12 @@ class MapStyleByNumber(SamplesByNumber):
 def read_as_they_enter(
     numbers: Iterator[int], source: SamplesByNumber, *, hinted: bool, replaces: bool
 ) -> Iterator[tuple[int, Any]]:
-    """Yields numbers and their samples, each of which is read when it enters the buffer and is kept in it.
+    """Yields numbers with their samples, which are read when they enter the buffer and are kept in it.
 
-    So what lies together is read together, however large the buffer is.
+    Samples that are stored together are therefore read together, however large the buffer is.
 
     Args:
-        numbers: As they leave the buffer.
+        numbers: The numbers in the order in which they leave the buffer.
         source: The samples.
         hinted: See `SamplesByNumber.read`.
         replaces: See `SamplesByNumber.read`.
@@ -167,15 +168,15 @@ def read_as_they_enter(
 
 
 class _Buffer:
-    """Samples that entered a buffer of numbers, until they leave it.
+    """Holds samples that entered a buffer of numbers, until they leave it.
 
     Args:
-        numbers: As they leave.
+        numbers: The numbers in the order in which they leave.
     """
 
     def __init__(self, numbers: Iterator[int]) -> None:
         self._numbers = numbers
-        # What leaves next, and how many have to have entered by then.
+        # The numbers that leave next, and how many numbers must have entered by then.
         self._leaving: deque[tuple[int, int]] = deque()
         self._asked: deque[int] = deque()
         self._held: dict[int, list[Any]] = {}
@@ -184,7 +185,7 @@ class _Buffer:
         """Yields the numbers that enter, with their hints."""
         count, leaving, asked = 0, self._leaving, self._asked
         for number in self._numbers:
-            if not isinstance(number, Leaving):  # nothing but itself comes in
+            if not isinstance(number, Leaving):  # only the number itself enters
                 count += 1
                 leaving.append((int(number), count))
                 asked.append(int(number))
@@ -201,10 +202,10 @@ class _Buffer:
                 yield from entered
 
     def leaving(self, found: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-        """Yields those that leave, with their numbers.
+        """Yields the numbers that leave, with their samples.
 
         Args:
-            found: What enters, without what is skipped.
+            found: The samples that enter, without skipped ones.
         """
         leaving, asked, held = self._leaving, self._asked, self._held
         entered = 0
@@ -214,12 +215,12 @@ class _Buffer:
             else:
                 held[int(number)] = [sample]
             entered += 1
-            while asked.popleft() != number:  # those before were skipped
+            while asked.popleft() != number:  # the numbers before it were skipped
                 entered += 1
             while leaving and leaving[0][1] <= entered:
                 leaver = leaving.popleft()[0]
                 samples = held.pop(leaver, None)
-                if samples:  # it was not skipped
+                if samples:  # not skipped
                     yield leaver, samples.pop()
                     if samples:
                         held[leaver] = samples
@@ -229,7 +230,7 @@ class _Buffer:
 
 
 def source_of(dataset: Any) -> SamplesByNumber | None:
-    """Returns the samples of a dataset by number, None where it can only be iterated over."""
+    """Returns the samples of a dataset by number; None if the dataset can only be iterated over."""
     if isinstance(dataset, IPFSIterableDataset):
         joined = dataset.numbered_samples()
         return None if joined is None else StreamByNumber(dataset, joined)

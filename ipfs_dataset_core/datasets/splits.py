@@ -1,7 +1,8 @@
-"""Splits: parts of a dataset that other processes and machines read, each by itself and in order.
+"""Splits: parts of a dataset that other processes and machines read, independently and in order.
 
-A data processing engine, such as Ray, Spark or Dask, makes one task of each. They are cut where reading is
-cheap: between files and archives, and in large ones at blocks, members or row groups.
+A data processing engine, such as Ray, Spark or Dask, makes one task of each split. Splits are cut where
+reading is
+cheap: between files and archives, and within large ones at blocks, members or row groups.
 """
 
 from __future__ import annotations
@@ -33,20 +34,20 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import PublishedSamples
     from ipfs_dataset_core.reading.connections import Connections
 
-# Where the first sample of a part is found only by reading the headers in front of it, all parts together
-# read at most twice the bytes of the object.
+# If the first sample of a part is only found by reading the headers before it, all parts together read at
+# most twice the bytes of the object.
 _MOST_SCANNED_PARTS = 3
-# How many samples of a dataset with its own `__getitem__` are read together.
+# Number of samples read together if the dataset has its own `__getitem__`.
 _READ_TOGETHER = 32
 
 
 class SplitPart(ABC):
-    """Consecutive samples of one object, folder or published dataset; pickles.
+    """Consecutive samples of one object, folder or published dataset; can be pickled.
 
     Attributes:
-        bytes: About how many bytes they have as they are stored.
-        rows: How many samples there are, None where they would have to be read.
-        cid: The CID of what they are read from.
+        bytes: Their approximate size in storage.
+        rows: Number of samples; None if they would have to be read to count them.
+        cid: The CID from which they are read.
     """
 
     bytes: int
@@ -59,13 +60,13 @@ class SplitPart(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Closes what this process opened; a later use opens it again."""
+        """Closes everything that this process opened; a later use opens it again."""
 
 
 class DatasetSplit:
-    """Part of a dataset: consecutive samples that one task reads, in order. All splits are the dataset.
+    """Part of a dataset: consecutive samples that one task reads in order. All splits are the dataset.
 
-    It pickles, and opens connections of its own in each process that reads it::
+    It can be pickled, and opens connections of its own in each process that reads it::
 
         for split in dataset.splits("128M"):
             with split:
@@ -73,10 +74,10 @@ class DatasetSplit:
                     ...
 
     Attributes:
-        number: Its place among the splits of the dataset, from 0.
-        bytes: About how many bytes its samples have as they are stored.
-        rows: How many samples it has, None where they would have to be read. A `handler` that skips may
-            leave fewer.
+        number: Its position among the splits of the dataset, from 0.
+        bytes: Approximate size of its samples in storage.
+        rows: Number of its samples; None if they would have to be read to count them. If `handler` skips
+            samples, fewer are yielded.
         cids: The CIDs of the files, directories or published dataset that it reads.
     """
 
@@ -104,7 +105,7 @@ class DatasetSplit:
     def read(self) -> Iterator[Any]:
         """Yields the samples in order, as the dataset yields them.
 
-        Each call begins anew; what was prefetched in this process is used again.
+        Each call starts from the beginning; data prefetched in this process is reused.
 
         Raises:
             IPFSDatasetError: An object could not be found, fetched, verified or read, and the dataset's
@@ -120,7 +121,7 @@ class DatasetSplit:
 
     @property
     def skipped(self) -> int:
-        """How many samples were skipped so far, in this process."""
+        """Number of samples skipped so far in this process."""
         return 0 if self._policy is None else self._policy.skipped
 
     def close(self) -> None:
@@ -155,12 +156,12 @@ def splits_of_objects(
     """Returns splits of the samples of objects.
 
     Args:
-        objects: In their order.
+        objects: The objects, in order.
         connections: Where they are read.
-        policy: What to skip.
-        size: About how many bytes a split has.
-        transform: Applied to each sample as it is read.
-        index: Whether an index is made where it is not cheap, but is needed to cut anywhere.
+        policy: The policy for samples that cannot be read.
+        size: Approximate size of a split in bytes.
+        transform: Applied to each sample when it is read.
+        index: Whether to build an index that is not cheap but allows splitting anywhere.
     """
     wanted = _checked(size)
 
@@ -182,9 +183,9 @@ def splits_of_published(
     """Returns splits of a published dataset.
 
     Args:
-        published: What each process opens.
-        size: About how many bytes a split has.
-        transform: Applied to each sample as it is read.
+        published: The dataset, which each process opens.
+        size: Approximate size of a split in bytes.
+        transform: Applied to each sample when it is read.
     """
     wanted, first = _checked(size), 0
     opened = ProcessLocal(published.load)
@@ -204,11 +205,11 @@ def splits_of_published(
 def splits_of_subclass(
     dataset: DatasetOfBatches, splits: Sequence[DatasetSplit], connections: Connections
 ) -> list[DatasetSplit]:
-    """Returns splits of a dataset whose subclass has a ``__getitem__`` of its own, which reads each sample.
+    """Returns splits of a dataset whose subclass overrides ``__getitem__``, which then reads each sample.
 
     Args:
-        dataset: It pickles with each split.
-        splits: Of its samples as they are stored.
+        dataset: The dataset; it is pickled with each split.
+        splits: Splits of its samples as they are stored.
         connections: Where they are read.
 
     Raises:
@@ -217,11 +218,11 @@ def splits_of_subclass(
     found, first = [], 0
     for split in splits:
         if split.rows is None:
-            # Where samples have no numbers, `len` raises an error with the reason.
+            # If samples have no numbers, `len` raises an error with the reason.
             raise FormatError(
-                f"{type(dataset).__name__} has a __getitem__ of its own, which takes the number of a sample, "
-                "and the samples of some object have numbers only once all of it was read: call "
-                "len(dataset) first, or split an IPFSIterableDataset"
+                f"{type(dataset).__name__} has a __getitem__ of its own, which takes the number of "
+                "a sample, but the samples of some object are numbered only after all of it was "
+                "read: call len(dataset) first, or split an IPFSIterableDataset"
             )
         part = NumberedPart(dataset, first, first + split.rows, split.bytes, ", ".join(split.cids))
         found.append(DatasetSplit(split.number, [part], connections))
@@ -231,16 +232,16 @@ def splits_of_subclass(
 
 @attrs.frozen
 class SliceOfShard(SplitPart):
-    """Samples of a shard, by number or by byte.
+    """Samples of a shard, selected by number or by byte.
 
     Args:
-        shard: The shard, which holds little more than this needs.
+        shard: The shard, reduced to little more than these samples.
         start: The first sample, or byte.
-        stop: After the last one; None for all samples of the shard.
+        stop: The end, exclusive; None for all samples of the shard.
         by_number: Whether these are numbers of samples.
-        bytes: About how many bytes they have.
-        rows: How many samples there are, if that is known.
-        cid: Of the object.
+        bytes: Approximate size of the samples.
+        rows: Number of samples, if known.
+        cid: The CID of the object.
     """
 
     shard: Shard
@@ -268,7 +269,7 @@ class RangePart(SplitPart):
 
     Attributes:
         start: The number of the first sample.
-        stop: After the last one.
+        stop: The number after the last sample.
     """
 
     start: int
@@ -276,7 +277,7 @@ class RangePart(SplitPart):
 
     @property
     def rows(self) -> int:  # type: ignore[override]
-        """How many samples there are."""
+        """Number of samples."""
         return self.stop - self.start
 
 
@@ -287,9 +288,9 @@ class PublishedPart(RangePart):
     Args:
         samples: The dataset, opened in each process.
         start: The number of the first sample.
-        stop: After the last one.
-        bytes: About how many bytes they have.
-        cid: Of the dataset.
+        stop: The number after the last sample.
+        bytes: Approximate size of the samples.
+        cid: The CID of the dataset.
     """
 
     samples: ProcessLocal[PublishedSamples]
@@ -309,14 +310,14 @@ class PublishedPart(RangePart):
 
 
 class DatasetOfBatches(Protocol):
-    """A map-style dataset as a split reads it."""
+    """The interface of a map-style dataset that a split reads."""
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Returns several samples, fetched together."""
 
     @property
     def skipped_here(self) -> int:
-        """How many samples of batches were skipped so far in the calling thread."""
+        """Number of samples of batches skipped so far in the calling thread."""
 
     def close(self) -> None:
         """Closes the connections of this process."""
@@ -324,14 +325,14 @@ class DatasetOfBatches(Protocol):
 
 @attrs.frozen
 class NumberedPart(RangePart):
-    """Samples of a dataset that reads each of them in its own way.
+    """Samples of a dataset that reads each sample in its own way.
 
     Args:
         dataset: The dataset.
         start: The number of the first sample.
-        stop: After the last one.
-        bytes: About how many bytes they have.
-        cid: Of what they are read from.
+        stop: The number after the last sample.
+        bytes: Approximate size of the samples.
+        cid: The CID from which they are read.
     """
 
     dataset: DatasetOfBatches
@@ -357,16 +358,16 @@ def _checked(size: int | str) -> int:
     """Returns a size in bytes.
 
     Raises:
-        ValueError: It is none, or not more than 0.
+        ValueError: It is not a size, or not positive.
         TypeError: It is neither a number nor text.
     """
     if isinstance(size, bool) or not isinstance(size, (int, str)):
         raise TypeError(
-            f"the size of splits is a number of bytes, or text such as '128M', not {size!r}"
+            f"the size of splits must be a number of bytes, or text such as '128M', not {size!r}"
         )
     wanted = parse_size(size)
     if wanted < 1:
-        raise ValueError(f"the size of splits is at least 1 byte, not {size!r}")
+        raise ValueError(f"the size of splits must be at least 1 byte, not {size!r}")
     return wanted
 
 
@@ -376,7 +377,7 @@ def _packed(
     connections: Connections,
     transform: SampleTransform | None,
 ) -> list[DatasetSplit]:
-    """Returns splits of about `size` bytes out of parts that are at most about as large."""
+    """Packs parts of at most about `size` bytes into splits of about that size."""
     splits: list[DatasetSplit] = []
     together: list[SplitPart] = []
     weight = 0
@@ -432,7 +433,7 @@ def _by_number(shard: Shard, size: int) -> Iterator[SplitPart]:
 
 def _by_bytes(shard: Shard, weight: int, step: int) -> Iterator[SplitPart]:
     cid, slimmed, leaf = shard.content_id(), shard.whole(), shard.leaf_bytes()
-    step = -(-step // leaf) * leaf  # a smaller part would fetch a whole leaf as well
+    step = -(-step // leaf) * leaf  # a smaller part would also fetch a whole leaf
     for start in range(0, weight, step):
         stop = min(start + step, weight)
         rows = shard.rows_between(start, stop)
@@ -441,7 +442,7 @@ def _by_bytes(shard: Shard, weight: int, step: int) -> Iterator[SplitPart]:
 
 
 def _step(weight: int, size: int, leaf: int) -> int:
-    """Returns how many bytes each of some equal parts has, so that they begin where leaves do."""
+    """Returns the size of equal parts that begin at leaf boundaries."""
     parts = max(1, (weight + size // 2) // size)
     step = -(-weight // parts)
     return max(1, (step + leaf // 2) // leaf) * leaf if leaf < step else step
@@ -454,7 +455,7 @@ def _even(count: int, weight: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _size_of(published: Published) -> int:
-    """Returns about how many bytes a published dataset has, as its root states."""
+    """Returns the approximate size of a published dataset in bytes, as its root declares it."""
     source = published.open()
     if isinstance(source, ObjectFile):
         return source.size

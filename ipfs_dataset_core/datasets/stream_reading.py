@@ -1,4 +1,4 @@
-"""What one reader, a worker of a rank, reads of the objects of a stream in one iteration."""
+"""What one reader, a worker of a rank, reads of a stream's objects in one iteration."""
 
 from __future__ import annotations
 
@@ -39,25 +39,26 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.order.stream_places import Run
 
 
-# How many samples a reader reads before the next reader's, where a stream without `batch_size` is resumed.
+# Number of consecutive samples per reader if a stream without `batch_size` is resumed.
 _TOGETHER = 64
-# Of fewer bytes it does not matter how often they are fetched.
+# Below this many bytes, it does not matter how often they are fetched.
 _MANY_BYTES = 64 << 20
 
 
 @attrs.frozen(kw_only=True)
 class StreamOrder:
-    """What the order of a stream of objects depends on, besides the epoch.
+    """Everything that determines the order of a stream of objects, besides the epoch.
 
     Args:
         seed: The seed.
-        shuffle_urls: Whether the objects come in another order each epoch.
-        shuffle_blocks: Whether the samples do.
-        batch: How many samples the loader puts into a batch, None where it is unknown.
-        lanes: From how many parts of the data the sequence is interleaved.
-        block: About how many bytes a block has.
-        window: How many blocks are mixed in each lane.
-        chunk: After how many places the next lanes for workers take over; None follows from the job.
+        shuffle_urls: Whether each epoch has a different order of objects.
+        shuffle_blocks: Whether each epoch has a different order of samples.
+        batch: Batch size of the loader; None if unknown.
+        lanes: Number of parts of the data from which the sequence is interleaved.
+        block: Approximate size of a block in bytes.
+        window: Number of blocks mixed in each lane.
+        chunk: Number of places after which the lanes of the next workers take over; None to derive it from
+            the job.
     """
 
     seed: int
@@ -71,14 +72,14 @@ class StreamOrder:
 
     @property
     def is_laned(self) -> bool:
-        """Whether samples are read by number, from lanes; else in the order of the data."""
+        """Whether samples are read by number, from lanes; otherwise in the order of the data."""
         return self.shuffle_blocks or self.lanes.count > 1
 
     def chunk_in(self, world: int) -> int:
-        """Returns after how many places other lanes take over in a job of so many ranks."""
+        """Returns the number of places after which other lanes take over, in a job of `world` ranks."""
         if self.chunk is not None:
             return self.chunk
-        # Without a batch size, lanes take turns as often as they can.
+        # Without a batch size, lanes take turns as often as possible.
         return max(self.lanes.ranks, (self.batch or 1) * world)
 
     def batch_from(self, start: int) -> int:
@@ -99,7 +100,7 @@ class StreamOrder:
         Args:
             reader: The reader.
             start: The place at which the iteration begins.
-            total: How many places the epoch has, None where that is not known.
+            total: Number of places of the epoch; None if unknown.
             distribution: How ranks are made equal.
         """
         stop = None
@@ -114,21 +115,21 @@ class StreamReading:
     """Reads the share of one reader in one iteration.
 
     Attributes:
-        in_parts: Whether each reader reads a part of the data, so that they are at no common place.
+        in_parts: Whether each reader reads a part of the data, so that the readers share no place.
 
     Args:
         objects: The objects with their numbers, in the order of the epoch.
-        order: What the order depends on.
+        order: The parameters of the order.
         epoch: The epoch.
         start: The place at which the iteration begins.
         reader: The reader.
         distribution: How ranks are made equal.
         skipping: Reads shards.
-        memory: How many bytes of blocks this process keeps.
-        counts: Filled with the number of samples of each object that was read to its end.
+        memory: Number of bytes of blocks that this process keeps in memory.
+        counts: Receives the number of samples of each object that was read to its end.
         progress: Records whether a warning was shown.
-        within: How many of the objects are before the one that `start` is in, and how many samples they have;
-            0 where that is not known.
+        within: Number of objects before the one that contains `start`, and the number of their samples; 0 if
+            unknown.
     """
 
     objects: Sequence[tuple[int, DatasetObject]]
@@ -145,7 +146,7 @@ class StreamReading:
     in_parts: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        # Parts are of a whole epoch, and for streams without `batch_size`.
+        # Parts are parts of a whole epoch, and only used for streams without `batch_size`.
         in_parts = self.order.batch is None and self.reader.count > 1 and not self.start
         self.in_parts = in_parts and not (self.order.is_laned and self._must_be_equal)
 
@@ -157,7 +158,7 @@ class StreamReading:
         """Yields this reader's samples.
 
         Args:
-            taken: How many of them to leave out.
+            taken: Number of its samples to skip.
         """
         self._find_replacement()
         if self.order.is_laned:
@@ -172,7 +173,7 @@ class StreamReading:
             return
         # Errors are raised: ranks would differ if one skipped an object that another can open.
         shards = [shard for _, item in self.objects for shard in item.shards()]
-        with suppress(FormatError):  # not countable: nothing replaces damaged samples
+        with suppress(FormatError):  # samples cannot be counted, so nothing replaces damaged ones
             self.skipping.replace_from(ConcatenatedShards(shards))
 
     def _shards(self) -> list[Shard]:
@@ -184,12 +185,12 @@ class StreamReading:
         return stream(shards, self.reader, self.distribution, self.skipping, taken)
 
     def _in_order(self, taken: int) -> Iterator[Iterator[Sample]]:
-        """Yields iterators one after the other, as `_in_lanes` does."""
+        """Yields iterators, to be read one after the other; see `_in_lanes`."""
         total = self._total()
         places = self.order.places(self.reader, self.start, total, self.distribution)
         first, before = self.within
         for turn in range(-(-places.stop // total) if total and places.stop else 1):
-            start = self.start if total is None else 0  # else it was checked
+            start = self.start if total is None else 0  # otherwise it was checked
             reading = InOrder(self.skipping, 0 if turn else before, start)
             runs = places.stretches(taken)
             if total is not None:
@@ -197,7 +198,7 @@ class StreamReading:
             yield reading.read(self._opened(reading, 0 if turn else first), runs)
 
     def _total(self) -> int | None:
-        """Returns how many samples there are, None where nothing depends on it."""
+        """Returns the number of samples; None if nothing depends on it."""
         if self.reader.world == 1:
             return None
         shards = self._shards()
@@ -206,7 +207,7 @@ class StreamReading:
         return None
 
     def _opened(self, reading: InOrder, first: int) -> Iterator[Shard]:
-        """Yields the shards of objects, each opened when it is needed; notes how many samples it has."""
+        """Yields the shards of objects, opening each when it is needed; records its number of samples."""
         lone = self.reader.count == 1
         for number, item in self.objects[first:]:
             began = reading.place
@@ -218,14 +219,14 @@ class StreamReading:
                 self.counts[number] = reading.place - began
 
     def _warn_of_sharing(self, shard: Shard) -> None:
-        """Warns where several readers take turns so often that each fetches most of the blocks.
+        """Warns if several readers take turns so often that each of them fetches most of the blocks.
 
-        That is told from the index of a shard, which is needed to read it, and from the size of its blocks.
+        The check uses the index of a shard, which is needed anyway, and the size of its blocks.
         """
         reader, batch = self.reader, self.order.batch
         if batch is None or reader.count == 1 or reader.index:
             return
-        with suppress(IPFSDatasetError):  # raised where it is read
+        with suppress(IPFSDatasetError):  # raised when it is read
             size = shard.weight()
             if size * len(self.objects) < _MANY_BYTES or not shard.is_counted():
                 return
@@ -244,7 +245,7 @@ class StreamReading:
             )
 
     def _in_lanes(self, taken: int) -> Iterator[Iterator[Sample]]:
-        """Yields iterators one after the other: no layer of generators costs time for each sample."""
+        """Yields iterators, to be read one after the other; nesting generators would cost time."""
         shards = self._shards()
         known = [
             (shard, mixes)
@@ -267,7 +268,7 @@ class StreamReading:
             if count:
                 yield self._mixed(joined, between(places.turns(taken), first, behind))
             if self.in_parts:
-                # Each of these objects has one reader then, who has read its turns of what is before.
+                # Each of these objects then has one reader, which has read its turns before this place.
                 yield self._in_parts(rest, max(0, taken - self._turns_below(count)))
             else:
                 end = None if total is None else first + total
@@ -276,17 +277,17 @@ class StreamReading:
                 yield InOrder(self.skipping, start=start).read(rest, runs)
 
     def _count_with(self, joined: ConcatenatedShards, rest: Sequence[Shard]) -> int | None:
-        """Returns how many samples there are, None where those of some shards are not known, and need not be.
+        """Returns the number of samples; None if those of some shards are unknown and not needed.
 
         Raises:
-            FormatError: Ranks must be equal, and an object's samples cannot be counted.
+            FormatError: Ranks must be equal, but an object's samples cannot be counted.
         """
         if rest and not self._must_be_equal:
             return None
         return len(joined) + count_of(rest)
 
     def _turns_below(self, count: int) -> int:
-        """Returns how many of the first places of an epoch this reader has, where readers take turns."""
+        """Returns how many of the first places of an epoch belong to this reader, if readers take turns."""
         reader = self.reader
         return len(range(reader.worker * reader.world + reader.rank, count, reader.count))
 
@@ -312,7 +313,7 @@ class StreamReading:
 
 
 def _runs(ranges: Iterable[range]) -> Iterator[Run]:
-    """Yields the places of ranges as stretches."""
+    """Yields the places of ranges as pairs of start and stop."""
     for places in ranges:
         if places.step == 1:
             yield places.start, places.stop
@@ -321,7 +322,7 @@ def _runs(ranges: Iterable[range]) -> Iterator[Run]:
 
 
 def _between(runs: Iterable[Run], start: int, stop: int | None) -> Iterator[Run]:
-    """Yields the parts of stretches that lie between two places, counted from the first of these."""
+    """Yields the parts of ranges between two places, counted from the first place."""
     for begin, end in runs:
         if stop is not None and begin >= stop:
             return

@@ -1,4 +1,4 @@
-"""Streams: what one reader, a worker of a rank, yields of all shards, in order or by numbers."""
+"""Streams: the samples of all shards that one reader, a worker of a rank, yields, in order or by number."""
 
 from __future__ import annotations
 
@@ -29,49 +29,49 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.order.sharding import Distribution, ReaderRank
     from ipfs_dataset_core.order.stream_places import Run
 
-# How many samples are read together: few enough that they take little memory, whatever they decompress to.
+# Number of samples read together: few enough to take little memory, even if they are compressed.
 _READ_TOGETHER = 32
 
 
 class InOrder:
-    """Reads stretches of the global sequence that is the order of the data.
+    """Reads ranges of a global sequence that has the order of the data.
 
     Attributes:
         place: The place of the first sample of the current shard; after a shard, of the next one.
 
     Args:
         skipping: Reads shards.
-        place: That of the first sample of the first shard.
-        start: A place that the sequence has, if only as its end.
+        place: The place of the first sample of the first shard.
+        start: A place that the sequence must have, at least as its end.
     """
 
     def __init__(self, skipping: SkippingStream, place: int = 0, start: int = 0) -> None:
         self._skipping = skipping
         self.place = place
         self._start = start
-        # The stretch that is being read, and those after it.
+        # The range that is being read, and those after it.
         self._run: Run | None = None
         self._runs: Iterator[Run] = iter(())
 
     def read(self, shards: Iterable[Shard], runs: Iterable[Run]) -> Iterator[Sample]:
-        """Yields the samples of stretches.
+        """Yields the samples of ranges.
 
-        Shards that are read whole are not counted. Others are, where they allow random access, and else read
-        from their start.
+        Shards that are read completely are not counted. Others are counted if they allow random access, and
+        otherwise read from their start.
 
         Args:
-            shards: In their order; the iterator is advanced when the one before was read.
-            runs: In ascending order.
+            shards: The shards, in order; the iterator is advanced after each shard.
+            runs: The ranges, in ascending order.
 
         Raises:
-            StateError: The sequence ends long before `start`, which is known when all was read.
+            StateError: The sequence ends long before `start`, which is only known after reading all of it.
         """
         self._runs = iter(runs)
         self._run = next(self._runs, None)
         return chain.from_iterable(self._parts(shards))
 
     def _parts(self, shards: Iterable[Shard]) -> Iterator[Iterator[Sample]]:
-        """Yields iterators one after the other: no layer of generators costs time for each sample."""
+        """Yields iterators, to be read one after the other; nesting generators would cost time."""
         for shard in shards:
             if self._run is None:
                 return
@@ -102,7 +102,7 @@ class InOrder:
             raise behind_the_end(self._start, self.place)
 
     def _from_the_start(self, shard: Shard) -> Iterator[Sample]:
-        """Yields the samples of a shard that are within the stretches; all before them are read as well."""
+        """Yields the samples of a shard that are within the ranges, reading it from its start."""
         for sample in self._skipping.samples(shard):
             while self._run and self._run[1] is not None and self.place >= self._run[1]:
                 self._run = next(self._runs, None)
@@ -124,20 +124,20 @@ def stream(
     """Yields the samples of one of several readers, each of which reads a part of the data in order.
 
     Every sample of the dataset goes to exactly one reader, except for those that `distribution` adds or drops
-    to make ranks equal. Where all shards are counted, samples are split by number. Otherwise they are split
-    by bytes, so that no reader has to look through an archive to find out how many samples it has. Objects
-    that cannot be entered in the middle (compressed TARs) go to one reader each. If there are fewer of them
-    than readers, every reader reads all of them and yields every n-th sample.
+    to make ranks equal. If all shards are counted, samples are split by number. Otherwise they are split by
+    bytes, so that no reader has to scan an archive to count its samples. Objects that can only be read from
+    their start (compressed TARs) go to one reader each. If there are fewer of them than readers, every reader
+    reads all of them and yields every n-th sample.
 
     Args:
         shards: The whole dataset.
         reader: Which reader.
         distribution: How ranks are made equal.
         skipping: Reads shards.
-        taken: How many of the reader's samples to leave out. They are not read where samples are counted.
+        taken: Number of the reader's samples to skip; they are not read if samples are counted.
 
     Raises:
-        FormatError: Ranks must be equal, and an object's samples cannot be counted.
+        FormatError: Ranks must be equal, but an object's samples cannot be counted.
     """
     if (reader.world > 1 and distribution != "uneven") or all(
         shard.is_counted() for shard in shards
@@ -154,10 +154,10 @@ def stream(
 
 
 def count_of(shards: Iterable[Shard]) -> int:
-    """Returns how many samples shards have, all of which have to be counted for ranks to be equal.
+    """Returns the number of samples in shards, all of which must be countable to make ranks equal.
 
     Raises:
-        FormatError: One of them allows no random access.
+        FormatError: A shard allows no random access.
     """
     return sum(map(_count, shards))
 
@@ -182,13 +182,13 @@ def _count(shard: Shard) -> int:
         return len(shard)
     except FormatError as error:
         raise FormatError(
-            f"Ranks cannot get equally many samples, for one object's cannot be counted. {error} "
+            f"Ranks cannot get equally many samples, because those of one object cannot be counted. {error} "
             "Or give distribution='uneven'"
         ) from error
 
 
 def _count_if_possible(shard: Shard) -> int | None:
-    with suppress(IPFSDatasetError):  # raised where it is read
+    with suppress(IPFSDatasetError):  # raised when it is read
         return len(shard)
     return None
 
@@ -216,13 +216,13 @@ def _in_turn(
 class SkippingStream:
     """Reads shards in order, without the samples that the error policy skips.
 
-    Where a sample cannot be read, those after it are read by number, if the format allows random access.
+    After a sample that cannot be read, reading continues by number if the format allows random access.
 
     Args:
-        policy: What to skip.
+        policy: The policy for samples that cannot be read.
 
     Attributes:
-        left_out: How many samples were skipped and have nothing in their place.
+        left_out: Number of samples that were skipped without a replacement.
     """
 
     def __init__(self, policy: ErrorPolicy) -> None:
@@ -232,7 +232,7 @@ class SkippingStream:
         self._replacement: Replacement[Sample] | None = None
 
     def replace_from(self, samples: ConcatenatedShards) -> None:
-        """Puts others in the place of samples that are skipped from now on.
+        """Replaces samples that are skipped from now on by others.
 
         Args:
             samples: All samples.
@@ -243,11 +243,11 @@ class SkippingStream:
     def shards(
         self, objects: Iterable[DatasetObject], *, in_order: bool = False
     ) -> Iterator[Shard]:
-        """Yields the shards of objects, without the objects that cannot be opened and are skipped.
+        """Yields the shards of objects, skipping objects that cannot be opened if the policy allows it.
 
         Args:
-            objects: In their order.
-            in_order: Whether this process reads all of each, one after the other.
+            objects: The objects, in order.
+            in_order: Whether this process reads each object completely, one after the other.
         """
         for obj in objects:
             try:
@@ -259,7 +259,7 @@ class SkippingStream:
 
     def samples(self, shard: Shard) -> Iterator[Sample]:
         """Returns an iterator over all samples of a shard."""
-        if self.policy.raises:  # no layer of generators then, which costs time for each sample
+        if self.policy.raises:  # a nested generator would take time for each sample
             return shard.samples()
         try:
             size = len(shard) if shard.is_counted() else None
@@ -289,7 +289,7 @@ class SkippingStream:
                 return
 
     def samples_from(self, shard: Shard, first: int, count: int) -> Iterator[Sample]:
-        """Returns an iterator over a shard's samples from a number on, to its end; it has `count` of them."""
+        """Returns an iterator over the `count` samples of a shard from a number to its end."""
         if self.policy.raises:
             return shard.samples_from(first)
         return self._numbered(shard, first, count)
@@ -325,7 +325,7 @@ class SkippingStream:
                 return
 
     def _uncounted(self, shard: Shard) -> Iterator[Sample]:
-        """Yields a shard's samples in order; by number after a sample that cannot be read."""
+        """Yields a shard's samples in order; continues by number after a sample that cannot be read."""
         position = 0
         try:
             for sample in shard.samples():
@@ -335,24 +335,25 @@ class SkippingStream:
         except IPFSDatasetError as error:
             try:
                 count = len(shard)
-            except IPFSDatasetError:  # no random access: where the next sample begins is unknown
+            except IPFSDatasetError:  # no random access: the start of the next sample is unknown
                 self.policy.skip_or_raise(error, f"the rest of {shard.what}")
                 return
-            if position >= count:  # what fails is behind the last sample, such as a missing end
+            if position >= count:  # the error is after the last sample, such as a missing end
                 self.policy.skip_or_raise(error, f"the rest of {shard.what}")
                 return
             yield from self._by_itself(shard, position, error)
             yield from self.iterate(shard, position + 1, count)
 
     def _by_itself(self, shard: Shard, position: int, error: IPFSDatasetError) -> Iterator[Sample]:
-        """Yields the sample at which sequential reading failed, if it can be read by itself.
+        """Yields the sample at which sequential reading failed, if it can be read on its own.
 
-        Data that was read ahead may be damaged and the sample itself sound.
+        Data that was read ahead may be damaged although the sample itself is intact.
 
         Args:
-            shard: What it belongs to.
-            position: Its number.
-            error: What happened. Where a source did not deliver, it is not tried again: that takes long.
+            shard: The shard of the sample.
+            position: The number of the sample.
+            error: The error. If a source did not deliver, the sample is not tried again, because that takes
+                long.
         """
         if not _is_slow(error):
             try:
@@ -369,13 +370,13 @@ class SkippingStream:
     def read_group(
         self, samples: IndexedSamples, group: Sequence[int]
     ) -> Iterator[tuple[int, Sample]]:
-        """Returns numbers and their samples, read together: one by one, they take 1.5 times as long."""
+        """Yields numbers with their samples, read together, which is 1.5 times as fast as one by one."""
         try:
             found = dict(together(samples, group, range(len(group))))
         except IPFSDatasetError as error:
             if self.policy.raises and _is_slow(error):
                 raise
-            # Those before the one that cannot be read are yielded all the same.
+            # The samples before the one that cannot be read are still yielded.
             return (
                 (number, sample) for number in group for sample in self._read_one(samples, number)
             )
@@ -395,7 +396,7 @@ class SkippingStream:
     def _instead(
         self, position: int, error: IPFSDatasetError, shard: Shard | None = None
     ) -> Iterator[Sample]:
-        """Yields what stands in the place of a sample that is skipped, if anything does."""
+        """Yields the replacement for a skipped sample, if there is one."""
         if self._all is None or self._replacement is None:
             self.left_out += 1
             return
@@ -407,12 +408,12 @@ class SkippingStream:
 
 
 def _is_slow(error: IPFSDatasetError) -> bool:
-    """Tells whether another attempt would take long: sources that do not answer are tried several times."""
+    """Returns whether another attempt would take long, because unresponsive sources are tried repeatedly."""
     return isinstance(error, TransportError) and not isinstance(error, ObjectNotFoundError)
 
 
 def can_be_mixed(shard: Shard, policy: ErrorPolicy) -> Iterator[bool]:
-    """Yields whether a shard has blocks, nothing where it cannot be opened and is skipped."""
+    """Yields whether a shard has blocks; nothing if it cannot be opened and is skipped."""
     try:
         mixes = shard.has_blocks()
     except IPFSDatasetError as error:
@@ -428,13 +429,13 @@ def read_numbers(
     *,
     hinted: bool = True,
 ) -> Iterator[tuple[int, Sample]]:
-    """Yields numbers and their samples, while what comes next is fetched.
+    """Yields numbers with their samples, while the next samples are being fetched.
 
     Args:
-        numbers: In their order.
+        numbers: The numbers, in order.
         samples: All samples.
         skipping: Reads samples.
-        hinted: Whether numbers carry hints at what to fetch; else the next few are fetched.
+        hinted: Whether numbers carry prefetch hints; if not, the next few samples are prefetched.
     """
     return chain.from_iterable(_read_groups(numbers, samples, skipping, hinted=hinted))
 
@@ -452,6 +453,6 @@ def _read_groups(
         for number in group:
             if type(number) is not int and isinstance(number, Upcoming):
                 for coming in number.soon:
-                    with suppress(IPFSDatasetError):  # raised where the sample is read
+                    with suppress(IPFSDatasetError):  # raised when the sample is read
                         samples.prefetch(sorted(coming))
         yield skipping.read_group(samples, group)

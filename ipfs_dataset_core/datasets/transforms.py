@@ -13,18 +13,18 @@ from ipfs_dataset_core.interfaces import IndexedSamples
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-# How many letters of a function's name the repr shows.
+# Maximum number of characters of a function's name in the repr.
 _LONGEST_NAME = 80
 
 
 @attrs.frozen
 class SampleTransform:
-    """Transforms samples; pickles where the user's functions do.
+    """Transforms samples; can be pickled if the user's functions can.
 
     Args:
-        transform: Applied to the data of a sample, None to leave them as they are.
-        target_transform: Applied to what goes with the data.
-        data: Where the data are in a sample that is a tuple, 0 or 1; what goes with them is the other one.
+        transform: Applied to the data of a sample; None leaves the data unchanged.
+        target_transform: Applied to the target that accompanies the data.
+        data: Index of the data in a sample that is a tuple, 0 or 1; the target is the other part.
     """
 
     transform: Callable[[Any], Any] | None
@@ -32,16 +32,16 @@ class SampleTransform:
     data: int
 
     def __call__(self, sample: Any) -> Any:
-        """Returns a sample transformed.
+        """Returns a transformed sample.
 
         Raises:
-            TypeError: There is a `target_transform`, and the sample is no tuple of two or more parts.
+            TypeError: There is a `target_transform`, but the sample is not a tuple of two or more parts.
         """
         if type(sample) is not tuple or not sample:
             self._check_target(sample)
             return sample if self.transform is None else self.transform(sample)
         parts = list(sample)
-        # A tuple of one part has nothing but data.
+        # A tuple of one part contains only data.
         data = self.data if len(parts) > 1 else 0
         if self.transform is not None:
             parts[data] = self.transform(parts[data])
@@ -55,12 +55,12 @@ class SampleTransform:
         if self.target_transform is not None:
             size = " of one part" if isinstance(sample, tuple) else ""
             raise TypeError(
-                "target_transform applies to samples that are tuples of data and target, and this one is a "
+                "target_transform applies to samples that are tuples of data and target, but this one is a "
                 f"{type(sample).__name__}{size}: leave it out, and give a transform, which gets all of it"
             )
 
     def __str__(self) -> str:
-        """Returns the functions by their names, for a repr."""
+        """Returns the names of the functions, for a repr."""
         return ", ".join(
             f"{field.name}={_name(value)}"
             for field in attrs.fields(SampleTransform)[:2]
@@ -74,25 +74,27 @@ def sample_transform(
     *,
     data: int,
 ) -> SampleTransform | None:
-    """Returns what transforms each sample, None where that is nothing.
+    """Returns the transform of samples; None if there are no functions.
 
     Raises:
-        TypeError: One of them cannot be called.
+        TypeError: One of them is not callable.
     """
     for name, value in (("transform", transform), ("target_transform", target_transform)):
         if value is not None and not callable(value):
-            raise TypeError(f"{name} is a function of one part of a sample, not {value!r:.100}")
+            raise TypeError(
+                f"{name} must be a function of one part of a sample, not {value!r:.100}"
+            )
     if transform is None and target_transform is None:
         return None
     return SampleTransform(transform, target_transform, data)
 
 
 class TransformedSamples(IndexedSamples):
-    """Samples by number, each transformed.
+    """Samples by number, each transformed when it is read.
 
     Args:
-        samples: As they were read.
-        transform: Applied to each.
+        samples: The samples.
+        transform: Applied to each of them.
     """
 
     def __init__(self, samples: IndexedSamples, transform: Callable[[Any], Any]) -> None:
@@ -125,7 +127,7 @@ class TransformedSamples(IndexedSamples):
 
 
 def _name(function: Any) -> str:
-    """Returns what a function is called; an object such as torchvision's transforms is shown on one line."""
+    """Returns the name of a function; objects such as torchvision's transforms are shown on one line."""
     name = getattr(function, "__qualname__", None)
     if name is None:
         name = " ".join(repr(function).split())
@@ -141,15 +143,15 @@ class _ImageType(type):
 
 
 class _Image(metaclass=_ImageType):
-    """Stands for Pillow's images in PyTorch's table of what can be collated."""
+    """Stands for Pillow's images in PyTorch's table of types that can be collated."""
 
 
 @cache
 def explain_collate() -> None:
-    """Makes the error of PyTorch's default collate name `transform=` for samples that it cannot batch.
+    """Makes the error of PyTorch's default collate function mention `transform=`.
 
-    It raises for Pillow's images and None in any case; only the message is another one. Entries that
-    other libraries have made in PyTorch's table stay as they are.
+    PyTorch raises an error for Pillow's images and None in any case; only the message changes. Entries of
+    other libraries in PyTorch's table are kept.
     """
     from torch.utils.data._utils import collate  # noqa: PLC0415
 
@@ -162,7 +164,7 @@ def _refuse(batch: Any, *, collate_fn_map: Any = None) -> Any:
     kind = type(batch[0])
     what = "None" if batch[0] is None else f"{kind.__module__}.{kind.__qualname__} images"
     raise TypeError(
-        f"DataLoader cannot make a batch of {what}: give the dataset a transform that makes tensors, such as "
-        "load(cid, transform=torchvision.transforms.v2.functional.pil_to_tensor), or the DataLoader a "
-        "collate_fn"
+        f"DataLoader cannot make a batch of {what}: give the dataset a transform that returns "
+        "tensors, such as load(cid, transform=torchvision.transforms.v2.functional.pil_to_tensor), "
+        "or the DataLoader a collate_fn"
     )

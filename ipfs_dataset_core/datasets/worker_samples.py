@@ -1,13 +1,14 @@
-"""How samples get from a DataLoader's workers to the process that trains: large ones through shared memory.
+"""Sends large samples from a DataLoader's workers to the training process through shared memory.
 
-A worker's queue is a pipe of 64 KiB: each sample is copied into a pickle, in pieces into the pipe and out of
-it, and out of the pickle, while both processes wait for each other. Through a ring in shared memory it is
-copied twice, without waiting. The stock DataLoader needs no change for that: what datasets return in a worker
-are a tuple and a list for which multiprocessing's pickler has a reduction of its own. They arrive as plain
-tuples and lists, and other picklers write them as such.
+The queue of a worker is a pipe of 64 KiB: each sample is copied into a pickle, in pieces into and out of the
+pipe, and out of the pickle, while both processes wait for each other. A ring buffer in shared memory needs
+two copies and no waiting. The stock DataLoader works unchanged: in a worker, datasets return a tuple and a
+list type for which multiprocessing's pickler has a reduction of its own. They arrive as plain tuples and
+lists, and other picklers write them as such.
 
-The first messages take the pipe and offer the ring. It is used when the process that received them has opened
-it, so where that is impossible the pipe stays in use; what has no room in the ring takes the pipe as well.
+The first messages go through the pipe and offer the ring. The ring is used once the receiving process has
+opened it, so the pipe stays in use if that is impossible. Messages that do not fit into the ring go through
+the pipe as well.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ if TYPE_CHECKING:
 # In bytes: smaller samples and batches are faster through the pipe.
 LARGE_SAMPLE = 32 << 10
 LARGE_BATCH = 64 << 10
-# After so many messages, a process that has not opened the ring never will.
+# If a process has not opened the ring after this many messages, it never will.
 _MOST_OFFERS = 1000
 _PAIR = 2
 
 
 class WorkerSample(tuple[Any, ...]):
-    """A sample of a worker, ``(name, bytes)``, that goes through shared memory."""
+    """A sample of a worker, ``(name, bytes)``, that is sent through shared memory."""
 
     __slots__ = ()
 
@@ -43,7 +44,7 @@ class WorkerSample(tuple[Any, ...]):
 
 
 class WorkerBatch(list[Any]):
-    """A batch of a worker that goes through shared memory as one."""
+    """A batch of a worker that is sent through shared memory as one message."""
 
     __slots__ = ()
 
@@ -52,22 +53,22 @@ class WorkerBatch(list[Any]):
 
 
 def sent_sample(sample: Any, memory: int) -> Any:
-    """Returns a sample of a worker in the form in which it is sent.
+    """Returns a worker's sample in the form in which it is sent.
 
     Args:
-        sample: As it was read.
-        memory: Bytes of the ring of each worker, 0 for none.
+        sample: The sample.
+        memory: Size of the ring of each worker in bytes; 0 for none.
     """
     return _large_as_such(sample) if _sends(memory) else sample
 
 
 def sent_batch(batch: list[Any], memory: int) -> list[Any]:
-    """Returns the batch of a worker in the form in which it is sent, as `sent_sample` does."""
+    """Returns a worker's batch in the form in which it is sent; see `sent_sample`."""
     return WorkerBatch(map(_large_as_such, batch)) if _sends(memory) else batch
 
 
 def each_sent(memory: int) -> Callable[[Any], Any] | None:
-    """Returns what `sent_sample` does to each sample of a stream, None where they stay as they are."""
+    """Returns a function that applies `sent_sample` to samples of a stream; None if they stay unchanged."""
     return _large_as_such if _sends(memory) else None
 
 
@@ -91,10 +92,10 @@ def _large_as_such(sample: Any) -> Any:
 
 
 class _Outlet:
-    """The ring of this process, which is made when the first sample is sent.
+    """The ring of this process, created when the first sample is sent.
 
     Attributes:
-        memory: Bytes of the ring.
+        memory: Size of the ring in bytes.
     """
 
     def __init__(self) -> None:
@@ -103,11 +104,11 @@ class _Outlet:
         self._offers = 0
 
     def ring(self) -> RingWriter | None:
-        """Returns the ring, None where the system has no such memory."""
+        """Returns the ring; None if the system does not support it."""
         return self._ring.get()
 
     def is_offered(self) -> bool:
-        """Returns whether the next message offers the ring: not for ever, a process may never open it."""
+        """Returns whether the next message offers the ring; a process may never open it, so offers end."""
         self._offers += 1
         return self._offers <= _MOST_OFFERS
 
@@ -138,7 +139,7 @@ def _reduce_batch(batch: WorkerBatch) -> tuple[Any, ...]:
             sent = _sent(parts, _received_batch, [name for name, _ in batch]) or _offered(
                 [(name, data) for name, data in batch]
             )
-    # Of a batch that is larger than the ring, some samples have room.
+    # If a batch is larger than the ring, some of its samples still fit.
     return sent or (list, (), None, iter(batch))
 
 
@@ -151,7 +152,7 @@ def _is_of_bytes(sample: Any) -> bool:
 def _sent(
     parts: Sequence[bytes], received: Callable[..., Any], names: Any
 ) -> tuple[Any, ...] | None:
-    """Writes bytes to the ring, and returns the reduction that reads them; None where it cannot be used."""
+    """Writes bytes to the ring, and returns the reduction that reads them; None if it cannot be used."""
     ring = _outlet.ring()
     if ring is None or not ring.is_open:
         return None
@@ -162,7 +163,7 @@ def _sent(
 
 
 def _offered(value: Any) -> tuple[Any, ...] | None:
-    """Returns the reduction of a value that opens the ring where it arrives; None if that is useless."""
+    """Returns the reduction of a value that also opens the ring at the receiver; None if that is useless."""
     ring = _outlet.ring()
     if ring is None or ring.is_open or not _outlet.is_offered():
         return None

@@ -147,8 +147,8 @@ def warn_of_other_order(mine: Mapping[str, int], given: Mapping[str, int]) -> No
     """Warns if a state determines the order by other numbers than the arguments.
 
     Args:
-        mine: By name, those of the arguments.
-        given: Those of a state.
+        mine: The numbers of the arguments, by name.
+        given: The numbers of the state.
     """
     other = [f"{k}={given[k]} (here {mine[k]})" for k in mine if given[k] != mine[k]]
     if other:

@@ -88,9 +88,9 @@ def test_a_directory_is_a_folder_whatever_it_is_called():
 
 
 def test_a_format_for_the_other_kind_is_refused_with_what_to_do():
-    with pytest.raises(FormatError, match="is a directory, and the format 'zip' reads a file: use"):
+    with pytest.raises(FormatError, match="is a directory, but the format 'zip' reads a file: use"):
         chosen(DIRECTORY, RemoteFileType.ZIP)
-    with pytest.raises(FormatError, match="is a file, and the format 'folder' reads a directory"):
+    with pytest.raises(FormatError, match="is a file, but the format 'folder' reads a directory"):
         chosen(MemoryFile(b""), RemoteFileType.FOLDER)
 
 
@@ -101,5 +101,5 @@ def test_the_error_of_an_unknown_format_lists_the_known_ones():
 
 @pytest.mark.parametrize("filetype", [3, int, b"zip", ["zip"]])
 def test_a_filetype_that_is_no_format_is_refused(filetype):
-    with pytest.raises(AddressError, match="filetype is a RemoteFileType"):
+    with pytest.raises(AddressError, match="filetype must be a RemoteFileType"):
         chosen(MemoryFile(b""), filetype)

@@ -179,7 +179,7 @@ def test_a_format_that_does_not_exist_is_named(store, objects):
         ({3: int}, "3 is none"),
         (
             {".num": 3},
-            "decoder of '.num' is a function of bytes, a format's class or its name, not 3",
+            "decoder of '.num' must be a function of bytes, a format's class or its name, not 3",
         ),
         (int, "decoders maps suffixes to functions of bytes"),
     ],

@@ -186,7 +186,7 @@ def test_a_reader_that_read_more_than_it_has_is_an_error(made):
         again.load_state_dict(state)
         assert list(again) == []
         again.load_state_dict({**state, "read": count + 1})
-        with pytest.raises(StateError, match=f"reader 1 of 2 read {count + 1} samples, and it has"):
+        with pytest.raises(StateError, match=f"reader 1 of 2 read {count + 1} samples, but it has"):
             list(again)
 
 

@@ -147,7 +147,7 @@ def test_a_format_may_be_given_as_an_instance_or_a_declaration(store):
         (RemoteFileType.ZIP, b"no archive", "zip|ZIP|archive"),
         (RemoteFileType.TAR, b"no archive" * 100, "TAR|tar"),
         (RemoteFileType.FOLDER, b"a file", "is a file.*reads a directory"),
-        (dict, b"x", "filetype is"),
+        (dict, b"x", "filetype must be"),
     ],
 )
 def test_a_wrong_format_is_an_error_of_ours_that_names_the_object(

@@ -247,7 +247,7 @@ def test_the_list_of_a_batch_sampler_is_the_list_of_its_samples(store, mixed):
     assert [sorted(batch) for batch in loader] == [sorted([samples[0], samples[2]])]
     with pytest.raises(IndexError, match="sample 99 "):
         dataset[[0, 99]]
-    with pytest.raises(TypeError, match="an integer as its index, not 'x'"):
+    with pytest.raises(TypeError, match="must be an integer, not 'x'"):
         dataset[[0, "x"]]
     with pytest.raises(
         TypeError, match=r"Names has a .* give a DataLoader a BatchSampler as batch_"

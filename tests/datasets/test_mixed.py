@@ -246,7 +246,7 @@ def test_states_of_other_mixtures_are_refused():
     named = MixedDataset({"news": (Tagged("web", 70), 0.7), "code": (list(range(50)), 0.3)})
     with pytest.raises(StateError, match="of data 'web= code=', but the dataset has 'news= code='"):
         named.load_state_dict(state)
-    with pytest.raises(StateError, match=r"\{'web': 3\} of its sources, which do not go with posi"):
+    with pytest.raises(StateError, match=r"\{'web': 3\} of its sources, which do not match posi"):
         mixed().load_state_dict({**state, "sources": {"web": 3}})
     with pytest.raises(StateError, match="version 7"):
         mixed().load_state_dict({**state, "version": 7})
@@ -307,9 +307,13 @@ def test_one_source_is_a_mixture():
     [
         ({}, ValueError, "1 to 256 sources"),
         ({"a": (range(3), 0)}, ValueError, "the weight of 'a' must be positive"),
-        ({"a": range(3)}, TypeError, "the source 'a' is a dataset and its weight, not range"),
+        (
+            {"a": range(3)},
+            TypeError,
+            "the source 'a' must be a pair of a dataset and its weight, not range",
+        ),
         ({"a": (range(3),)}, TypeError, "a dataset and its weight"),
-        ({1: (range(3), 1)}, TypeError, "a text as its name, not 1"),
+        ({1: (range(3), 1)}, TypeError, "must be text, not 1"),
         ({"a": (7, 1)}, TypeError, "the source 'a' is a int: a mixture takes map-style datasets"),
         ({"a": (iter([1]), 1)}, TypeError, "the source 'a' is a list_iterator"),
         (
@@ -330,7 +334,7 @@ def test_an_empty_source_is_named_when_it_is_counted_or_read():
         mixture = MixedDataset({"a": (range(3), 1), "b": ([], 1)}, stop=stop)
         with pytest.raises(ValueError, match="the source 'b' has no samples: leave it out"):
             use(mixture)
-    with pytest.raises(ValueError, match="stop is 'first' or 'all', not 'last'"):
+    with pytest.raises(ValueError, match="stop must be 'first' or 'all', not 'last'"):
         MixedDataset({"a": (range(3), 1)}, stop="last")  # type: ignore[arg-type]
 
 
@@ -340,7 +344,7 @@ class Foreign(IterableDataset[int]):
 
 
 def test_a_stream_of_another_library_is_refused():
-    with pytest.raises(TypeError, match="'f' is a Foreign, which shares its samples out itself"):
+    with pytest.raises(TypeError, match="'f' is a Foreign, which distributes its samples itself"):
         MixedDataset({"f": (Foreign(), 1)})
 
 

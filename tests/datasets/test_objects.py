@@ -79,7 +79,7 @@ def test_no_object_is_an_empty_dataset():
 def test_other_values_are_refused_by_type(given):
     with pytest.raises(TypeError, match="an IPFSObject, a URL, or several of them"):
         as_objects(given)
-    with pytest.raises(TypeError, match="holds IPFSObject values"):
+    with pytest.raises(TypeError, match="must contain IPFSObject values"):
         as_objects([CID, given])
 
 
@@ -166,7 +166,7 @@ def test_an_error_of_a_member_names_its_line_in_the_list(found, store):
 
 
 def test_a_file_where_a_folder_was_named_is_a_format_error(found, store):
-    with pytest.raises(FormatError, match="is a file, and the format 'folder' reads a directory"):
+    with pytest.raises(FormatError, match="is a file, but the format 'folder' reads a directory"):
         found(store.file(b"x"), RemoteFileType.FOLDER).shards()
 
 

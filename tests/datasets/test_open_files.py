@@ -135,7 +135,7 @@ def test_a_file_for_which_the_disk_has_no_space_is_refused_before_it_is_written(
     root = put(
         dag_pb.encode(UnixFS(NodeType.DIRECTORY).encode(), [(cid.to_bytes(), b"f", 1)]), DAG_PB
     )
-    words = r"would have .* are free on its disk"
+    words = r"would take .* its disk has .* free"
     with GatewayServer(blocks) as gateway:
         with open_contents(f"{root}/f", gateways=gateway.url) as contents:
             [(_, file)] = contents.find("0")

@@ -280,7 +280,7 @@ def test_a_buffer_of_samples_goes_on_with_as_many_readers_and_no_others(store, o
     other.load_state_dict(begun.state_dict(batches=16))  # more than one worker has
     with (
         as_reader(0, 1, 0, 2, seed=2),
-        pytest.raises(StateError, match="reader 0 of 2 read 32 samples, and it has 20"),
+        pytest.raises(StateError, match="reader 0 of 2 read 32 samples, but it has 20"),
     ):
         next(iter(other))
     with pytest.raises(StateError, match=r"readers=\[1, 2\], no 3 numbers"):
@@ -307,7 +307,7 @@ def test_workers_that_run_on_are_given_no_order_that_they_do_not_have(store, obj
     assert list(loader) == whole[2:]
     with pytest.warns(UserWarning, match="seed=2"):
         dataset.load_state_dict(stream(2).state_dict(batches=0))
-    with pytest.raises(StateError, match="make a new DataLoader"):
+    with pytest.raises(StateError, match="create a new DataLoader"):
         list(loader)
     fresh = DataLoader(
         dataset, 4, num_workers=1, collate_fn=as_it_is, multiprocessing_context="fork"

@@ -227,7 +227,7 @@ def test_a_format_without_index_says_what_users_and_its_author_can_do(store):
         len(IPFSDataset(IPFSObject(store.file(b"x"), Bare()), store.address))
     message = str(caught.value)
     assert "iterate it with IPFSIterableDataset" in message
-    assert "Bare of tests.datasets.test_skipping has to have `index` and `read`" in message
+    assert "Bare of tests.datasets.test_skipping must have `index` and `read`" in message
     assert "publish" not in message
     with pytest.raises(FormatError, match="allows no random access: iterate it with IPFSIterable"):
         len(IPFSDataset(IPFSObject(store.file(b"x"), WithoutIndex()), store.address))

@@ -157,11 +157,11 @@ def test_what_a_transform_raises_comes_out_as_it_is(exported):
 @pytest.mark.parametrize("name", ["transform", "target_transform"])
 def test_what_cannot_be_called_is_refused_at_once(exported, name):
     wrong: dict[str, Any] = {name: 5}
-    with pytest.raises(TypeError, match=f"{name} is a function"):
+    with pytest.raises(TypeError, match=f"{name} must be a function"):
         exported([1])(**{name: "resize"})
-    with pytest.raises(TypeError, match=f"{name} is a function"):
+    with pytest.raises(TypeError, match=f"{name} must be a function"):
         IPFSDataset("ipfs://x", **wrong)
-    with pytest.raises(TypeError, match=f"{name} is a function"):
+    with pytest.raises(TypeError, match=f"{name} must be a function"):
         IPFSIterableDataset("ipfs://x", **wrong)
 
 

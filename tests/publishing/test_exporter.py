@@ -384,7 +384,7 @@ def test_a_slice_of_an_imported_dataset_is_a_list(exporter):
     assert imported[True] == 1
     assert imported[[0, -1]] == [0, 8]
     for index in (1.0, "0", None, [0.5], torch.tensor(1.0)):
-        with pytest.raises(TypeError, match="an integer as its index"):
+        with pytest.raises(TypeError, match="must be an integer"):
             imported[index]
 
     class Labels(ImportedDataset):

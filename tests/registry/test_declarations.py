@@ -168,7 +168,7 @@ def test_what_cannot_be_registered_says_what_to_write(own_registry, given, words
 @pytest.mark.parametrize("given", [3, len, dict, Transport])
 def test_what_is_no_format_of_an_object_says_what_is(store, given):
     with pytest.raises(
-        AddressError, match=r"filetype is a RemoteFileType, .* a subclass of Reader"
+        AddressError, match=r"filetype must be a RemoteFileType, .* a subclass of Reader"
     ):
         len(MapStyle(IPFSObject(store.file(b"x"), given), store.address))
 
@@ -519,7 +519,7 @@ def test_a_directory_needs_an_index_of_its_files_and_decode(store, tmp_path, giv
             dataset.close()
     dataset = MapStyle(IPFSObject(folder, given), store.address)
     assert [list(batch) for batch in [dataset.__getitems__([2, 0])]] == [[LABELS[2], LABELS[0]]]
-    with pytest.raises(FormatError, match="is a file, and the format 'labelled' reads a directory"):
+    with pytest.raises(FormatError, match="is a file, but the format 'labelled' reads a directory"):
         len(MapStyle(IPFSObject(f"{folder}/a", given), store.address))
 
 
