@@ -175,8 +175,8 @@ def test_a_format_that_does_not_exist_is_named(store, objects):
 @pytest.mark.parametrize(
     ("decoders", "words"),
     [
-        ({"num": int}, "'num' is none"),
-        ({3: int}, "3 is none"),
+        ({"num": int}, "'num' is not a suffix"),
+        ({3: int}, "3 is not a suffix"),
         (
             {".num": 3},
             "decoder of '.num' must be a function of bytes, a format's class or its name, not 3",
