@@ -163,9 +163,7 @@ def test_other_objects_are_refused_at_once(store):
     with pytest.raises(TypeError, match="IPFSObject values or URLs, not 3"):
         IPFSDataset([3], store.address)  # type: ignore[list-item]
     for wrong in (None, 3):
-        with pytest.raises(
-            TypeError, match=f"an IPFSObject, a URL, or several of them, not {wrong}"
-        ):
+        with pytest.raises(TypeError, match=f"an IPFSObject, a URL, or several, not {wrong}"):
             IPFSDataset(wrong, store.address)  # type: ignore[arg-type]
     with pytest.raises(AddressError, match="is a string, not 3"):
         len(IPFSDataset(IPFSObject(3), store.address))  # type: ignore[arg-type]

@@ -77,7 +77,7 @@ def test_no_object_is_an_empty_dataset():
 
 @pytest.mark.parametrize("given", [3, None, object()])
 def test_other_values_are_refused_by_type(given):
-    with pytest.raises(TypeError, match="an IPFSObject, a URL, or several of them"):
+    with pytest.raises(TypeError, match="an IPFSObject, a URL, or several, not"):
         as_objects(given)
     with pytest.raises(TypeError, match="must contain IPFSObject values"):
         as_objects([CID, given])
