@@ -132,7 +132,7 @@ def test_the_order_below_goes_on_as_in_the_state(made, composition, order):
     whole = list(compose(first))
     head, state = state_after(compose(first))
     resumed = compose(other)
-    with pytest.warns(UserWarning, match="The order goes on as in the state, with"):
+    with pytest.warns(UserWarning, match="The order continues as in the state, with"):
         resumed.load_state_dict(state)
     assert head + list(resumed) == whole
 
