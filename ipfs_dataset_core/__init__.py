@@ -1,11 +1,11 @@
-"""What authors of plugins, and of datasets built on this library, import: every public name of the core.
+"""The public names of the core, for authors of plugins and of datasets built on this library.
 
-There are three faces, and plugins use no other names: `ipfs_dataset` for users, this package for authors of
-plugins, and `ipfs_dataset_core.ipld` for those who handle blocks: CIDs, UnixFS and CARs.
+There are three public packages, and plugins use no other names: `ipfs_dataset` for users, this package for
+authors of plugins, and `ipfs_dataset_core.ipld` for code that handles blocks: CIDs, UnixFS and CARs.
 
-A name is imported when it is first used, so that importing this package is fast, and PyTorch is only imported
-for names that need it. Type checkers cannot follow that, so there is a list for them and another one for the
-import; a test compares the two.
+Each name is imported on first use, so importing this package is fast, and PyTorch is only imported for names
+that need it. Type checkers cannot follow such imports, so the names are listed twice, for type checkers and
+for the import; a test compares the two lists.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-# A library is silent unless its user configures logging.
+# A library emits no log output unless its user configures logging.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:

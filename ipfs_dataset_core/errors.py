@@ -1,4 +1,4 @@
-"""The exceptions that this library raises, and the warnings that it shows.
+"""The exceptions and warnings of this library.
 
 ::
 
@@ -24,9 +24,9 @@
     ├── PluginWarning
     └── VerificationWarning
 
-Each takes one message that holds every fact: PyTorch rebuilds an error that a DataLoader worker raised as
-``type(error)(message)``, and a class whose constructor requires more arrives as a bare ``RuntimeError``. A
-message has what was requested, what happened and what to do.
+Each exception takes a single message that contains every fact. PyTorch rebuilds an error of a DataLoader
+worker as ``type(error)(message)``, and a class whose constructor requires more arguments arrives as a bare
+``RuntimeError``. A message states what was requested, what happened and what to do.
 """
 
 from __future__ import annotations
@@ -47,31 +47,31 @@ _UNPRINTABLE = re.compile(
 
 
 def printable(text: str) -> str:
-    r"""Returns text in which characters that control a terminal or log are escapes such as ``\x1b``.
+    r"""Returns text with characters that control a terminal or log as escapes such as ``\x1b``.
 
-    Text from servers, and names in datasets, are shown in no other way.
+    All text from servers, and all names in datasets, are shown in this form.
     """
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def sentence(text: str) -> str:
-    """Returns text with one full stop at its end: the reason that a message ends with may have one."""
+    """Returns text with one full stop at its end, even if the text already ends with one."""
     return f"{text.rstrip('.')}." if not text.endswith("…") else text
 
 
 @attrs.frozen(kw_only=True)
 class Location:
-    """Where an error happened; None for each part that is not known, or does not apply.
+    """Where an error happened; each part is None if it is unknown or does not apply.
 
     Attributes:
-        object: The URL of the object, as messages may show it.
+        object: The URL of the object, without secrets.
         file: The file that was read: the object itself, or its path in the object.
-        listed: What lists the file, such as ``"line 3 of metadata.txt"``.
+        listed: Where the file is listed, such as ``"line 3 of metadata.txt"``.
         member: The name of the sample in the file.
-        after: Where the name is not known: that of the sample before it.
+        after: The name of the previous sample, if `member` is unknown.
         sample: The number of the sample, counted from 0 in the file or published dataset.
-        start: The first of the file's bytes that could not be read.
-        stop: Where these bytes end.
+        start: The first byte of the file that could not be read.
+        stop: The end of these bytes, exclusive.
     """
 
     object: str | None = None
@@ -84,7 +84,7 @@ class Location:
     stop: int | None = None
 
     def within(self, outer: Location) -> Location:
-        """Returns this location, with the parts of `outer` that it lacks; its own parts are more precise."""
+        """Returns this location, with missing parts taken from `outer`, which is less precise."""
         mine, theirs = attrs.asdict(self), attrs.asdict(outer)
         if self.start is not None:
             theirs["stop"] = None
@@ -93,7 +93,7 @@ class Location:
         )
 
     def describe(self, reason: str) -> str:
-        """Returns the location in words, without what the reason names already; "" for nothing."""
+        """Returns the location as text, without parts that the reason already mentions; "" for nothing."""
         return ", ".join(self._parts(reason))
 
     def _parts(self, reason: str) -> Iterator[str]:
@@ -117,19 +117,19 @@ class Location:
 
 
 class IPFSDatasetError(Exception):
-    """Base of every error that this library raises on purpose.
+    """Base class of every error that this library raises on purpose.
 
     Attributes:
-        location: Where in a dataset it happened, None where that is not known. The message has it too; the
-            attribute does not survive the way out of a DataLoader worker.
-        reason: The message without the location, None where there is no location.
+        location: Where in a dataset the error happened; None if unknown. The message contains it as well; the
+            attribute is lost on the way out of a DataLoader worker.
+        reason: The message without the location; None if there is no location.
     """
 
     location: Location | None = None
     reason: str | None = None
 
     def __init__(self, message: str = "") -> None:
-        # Messages contain answers of sources and names of members, and are shown in terminals and logs.
+        # Messages contain responses of sources and names of members, and are shown in terminals and logs.
         super().__init__(printable(message) if isinstance(message, str) else message)
 
 
@@ -138,7 +138,7 @@ class PluginError(IPFSDatasetError):
 
 
 class UnknownPluginError(PluginError, LookupError):
-    """No installed plugin has the name, or serves the address, that was looked up."""
+    """No installed plugin has the requested name, or serves the requested address."""
 
 
 class PluginConflictError(PluginError, ValueError):
@@ -154,7 +154,7 @@ class AddressError(IPFSDatasetError, ValueError):
 
 
 class CacheFolderError(AddressError):
-    """The folder that ``cache_dir=`` names is no cache and must not become one; no `handler` skips this."""
+    """The folder given as ``cache_dir=`` is not a cache and must not become one; it is never skipped."""
 
 
 class TransportError(IPFSDatasetError, OSError):
@@ -162,7 +162,7 @@ class TransportError(IPFSDatasetError, OSError):
 
     Attributes:
         retryable: Whether the same request may succeed later.
-        final: Whether the source refuses this client, whatever is requested: from then on it is tried last.
+        final: Whether the source refuses every request of this client; it is then tried last.
     """
 
     def __init__(self, message: str = "", *, retryable: bool = False, final: bool = False) -> None:
@@ -186,7 +186,7 @@ class RateLimitedError(TransportError):
     """The source limits the rate of requests (HTTP 429).
 
     Attributes:
-        retry_after: Seconds to wait, as the source requested, None where it named none.
+        retry_after: Seconds to wait, as requested by the source; None if it requested none.
     """
 
     def __init__(
@@ -197,7 +197,7 @@ class RateLimitedError(TransportError):
 
 
 class VerificationError(IPFSDatasetError):
-    """Bytes do not hash to their CID, or the DAG that they form contradicts itself."""
+    """Bytes do not hash to their CID, or the DAG that they form is inconsistent."""
 
 
 class NameRecordError(VerificationError):
@@ -205,7 +205,7 @@ class NameRecordError(VerificationError):
 
 
 class FormatError(IPFSDatasetError, ValueError):
-    """An object is not as its format requires: a damaged archive, a bad metadata.txt."""
+    """An object violates its format, such as a damaged archive or an invalid metadata.txt."""
 
 
 class LimitError(IPFSDatasetError):
@@ -213,7 +213,7 @@ class LimitError(IPFSDatasetError):
 
 
 class StateError(IPFSDatasetError, ValueError):
-    """A saved state does not go with this dataset or this release."""
+    """A saved state does not match this dataset or this release."""
 
 
 class ExportError(IPFSDatasetError):
@@ -221,16 +221,16 @@ class ExportError(IPFSDatasetError):
 
 
 class IPFSDatasetWarning(UserWarning):
-    """Base of every Python warning that this library shows."""
+    """Base class of every Python warning that this library shows."""
 
 
 class VerificationWarning(IPFSDatasetWarning):
-    """An environment variable turns verification off, which cannot be seen in the program."""
+    """An environment variable turns verification off, which is not visible in the program."""
 
 
 class PluginWarning(IPFSDatasetWarning):
-    """A plugin could not be loaded, or hangs while it loads, where that may change what a dataset yields.
+    """A plugin could not be loaded, or hangs while loading, and a dataset may therefore yield other samples.
 
-    Shown once in a process for each plugin and cause. ``warnings.simplefilter("error", PluginWarning)``
-    raises it instead.
+    Shown once per process for each plugin and cause. ``warnings.simplefilter("error", PluginWarning)`` turns
+    it into an error.
     """

@@ -1,8 +1,8 @@
-"""How to read and write, and what is refused: `Options` and `Limits`, the same for reading and publishing.
+"""Options and limits for reading and publishing: `Options` and `Limits`.
 
-An option is written in three places of this module: `OptionArguments` has what users may give for it, for
-type checkers and editors, `Options` what it becomes, with its default and description, and `_PARSERS` how
-an environment variable gives it.
+An option appears in three places of this module: `OptionArguments` has the types that users may give, for
+type checkers and editors, `Options` the resulting value with its default and description, and `_PARSERS` the
+parser of its environment variable.
 """
 
 from __future__ import annotations
@@ -86,38 +86,38 @@ class Limits:
         Args:
             limit: The name of the limit.
             value: The number to check.
-            what: The subject of the error's message.
+            what: The subject of the error message.
 
         Raises:
-            LimitError: `value` is larger; the message names the limit to raise.
+            LimitError: `value` is larger; the message contains the limit to raise.
         """
         allowed = getattr(self, limit)
         if value > allowed:
             raise LimitError(
                 f"{what} has {value} {'bytes' if limit.endswith('bytes') else ''}".rstrip()
-                + f", more than the limit of {allowed}: where you trust it, give limits=Limits({limit}=…)"
+                + f", more than the limit of {allowed}: if you trust it, give limits=Limits({limit}=…)"
             )
 
     def check_expansion(self, stored: int, unpacked: int, what: str) -> None:
-        """Checks how many times its stored size something has when it is unpacked.
+        """Checks the ratio of unpacked to stored size.
 
-        Few bytes may stand for gigabytes of zeros, and unpacking them takes the memory. The ratio
-        counts together with the size: what unpacks to no more than `expansion_bytes` is always allowed, and
-        so is what is larger but compresses as real data do, such as a long video.
+        A few bytes may stand for gigabytes of zeros, which would take that much memory when unpacked. The
+        ratio and the size must both be exceeded: data that unpacks to at most `expansion_bytes` is always
+        allowed, and so is larger data that compresses like real data, such as a long video.
 
         Args:
-            stored: Bytes that are stored.
-            unpacked: Bytes that they stand for, as declared or as produced so far.
-            what: The subject of the error's message.
+            stored: Number of stored bytes.
+            unpacked: Number of unpacked bytes, as declared or as produced so far.
+            what: The subject of the error message.
 
         Raises:
-            LimitError: Both limits are exceeded; the message names the limit to raise.
+            LimitError: Both limits are exceeded; the message contains the limit to raise.
         """
         if unpacked > self.expansion_bytes and unpacked > self.expansion_ratio * stored:
             raise LimitError(
-                f"{what} unpacks to {unpacked} bytes or more from {stored}: that is over "
+                f"{what} unpacks to {unpacked} bytes or more from {stored}, which is over "
                 f"{self.expansion_ratio} times as much, and more than the {self.expansion_bytes} bytes that "
-                "are always allowed. Where you trust it, give limits=Limits(expansion_ratio=…) or "
+                "are always allowed. If you trust it, give limits=Limits(expansion_ratio=…) or "
                 "limits=Limits(expansion_bytes=…)"
             )
 
@@ -159,7 +159,7 @@ _UNITS = {"k": 1 << 10, "m": MIB, "g": GIB, "t": 1 << 40}
 
 def _tuple(value: Any) -> tuple[str, ...]:
     if not isinstance(value, (str, os.PathLike, Iterable)):
-        return value  # type: ignore[no-any-return]  # refused by `_addresses`, which has the name of the option
+        return value  # type: ignore[no-any-return]  # rejected by `_addresses`, which has the name of the option
     given = (value,) if isinstance(value, (str, os.PathLike)) else tuple(value)
     return tuple(os.fsdecode(v) if isinstance(v, os.PathLike) else v for v in given)
 
@@ -170,12 +170,14 @@ def _shown(urls: tuple[str, ...]) -> str:
 
 def _addresses(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, tuple):
-        raise TypeError(f"{attribute.name} is an address, or a list of them, not {value!r:.80}")
+        raise TypeError(
+            f"{attribute.name} must be an address, or a list of them, not {value!r:.80}"
+        )
 
 
 def _check_number(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} is a number, not {value!r:.80}")
+        raise TypeError(f"{name} must be a number, not {value!r:.80}")
 
 
 def _positive(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -195,28 +197,28 @@ def _flag(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     # Text such as "no" would count as True.
     plain = value.item() if hasattr(value, "item") else value
     if not isinstance(plain, int):
-        raise TypeError(f"{attribute.name} is True or False, not {value!r:.80}")
+        raise TypeError(f"{attribute.name} must be True or False, not {value!r:.80}")
 
 
 def _headers(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, Mapping):
-        # Not the value, which may be a secret.
+        # Without the value, which may be a secret.
         raise TypeError(
-            f"{attribute.name} maps the names of headers to their values, and is no {type(value).__name__}"
+            f"{attribute.name} must map the names of headers to their values, and is a {type(value).__name__}"
         )
 
 
 def _credentials(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     if not (value is None or callable(value) or isinstance(value, (str, Mapping))):
         raise TypeError(
-            f"{attribute.name} is text such as 'bearer:TOKEN', a function that returns such text, or a "
-            f"mapping from addresses to such values, and no {type(value).__name__}"
+            f"{attribute.name} must be text such as 'bearer:TOKEN', a function that returns such text, or a "
+            f"mapping from addresses to such values, and is a {type(value).__name__}"
         )
 
 
 def _seconds(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     _check_number(attribute.name, value)
-    # Systems cannot wait for longer than some hundred years, and fail at it.
+    # Systems cannot wait for more than some hundred years.
     if not 0 < value <= _MOST_SECONDS:
         raise ValueError(
             f"{attribute.name} must be finite, from above 0 to {_MOST_SECONDS:,} seconds, not {value!r}"
@@ -225,17 +227,17 @@ def _seconds(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 def _policy(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not callable(value) and value not in POLICIES:
-        raise ValueError(f"{attribute.name} is one of {POLICIES} or a callable, not {value!r}")
+        raise ValueError(f"{attribute.name} must be one of {POLICIES} or a callable, not {value!r}")
 
 
 def _folder(value: Any) -> Path | None:
     if value is not None and not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"cache_dir is the path of a folder, not {value!r:.80}")
+        raise TypeError(f"cache_dir must be the path of a folder, not {value!r:.80}")
     return None if value is None else Path(value).expanduser()
 
 
 def parse_size(value: int | str) -> int:
-    """Returns a number of bytes given as such or as text such as ``"100G"``, ``"1.5 GiB"``, ``"200MB"``.
+    """Parses a number of bytes, given as a number or as text such as ``"100G"``, ``"1.5 GiB"``, ``"200MB"``.
 
     Raises:
         ValueError: It is neither.
@@ -243,13 +245,13 @@ def parse_size(value: int | str) -> int:
     if isinstance(value, int):
         return value
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no size: write a whole number of bytes, or 100G")  # noqa: TRY004 - as below
+        raise ValueError(f"{value!r} is not a size: write a whole number of bytes, or 100G")  # noqa: TRY004 - as below
     text = value.strip().lower().removesuffix("b").removesuffix("i")
     factor = _UNITS.get(text[-1:])
     try:
         return int(float(text) if factor is None else float(text[:-1]) * factor)
     except (ValueError, OverflowError):
-        raise ValueError(f"{value!r} is no size: write a number of bytes, or 100G") from None
+        raise ValueError(f"{value!r} is not a size: write a number of bytes, or 100G") from None
 
 
 @attrs.frozen(kw_only=True)
@@ -337,13 +339,13 @@ class Options:
         """Returns options from keyword arguments, else the environment, else the defaults.
 
         Args:
-            arguments: The options that a user gave, by name.
-            environment: Has variables such as ``IPFS_DATASET_TIMEOUT`` for the options in `VARIABLES`.
+            arguments: The options given by the user, by name.
+            environment: Contains variables such as ``IPFS_DATASET_TIMEOUT`` for the options in `VARIABLES`.
 
         Raises:
-            TypeError: An argument has an unknown name, or is of the wrong type.
+            TypeError: An argument has an unknown name or the wrong type.
             ValueError: An argument is out of range.
-            AddressError: A variable of the environment has an unusable value.
+            AddressError: An environment variable has an invalid value.
         """
         unknown = set(arguments) - {field.name for field in attrs.fields(cls)}
         if unknown:
@@ -353,8 +355,9 @@ class Options:
         found = cls._from_environment(environment)
         if found.get("verify") is False and "verify" not in arguments:
             warn_user(
-                f"{VARIABLES['verify']}={environment[VARIABLES['verify']]} is set: nothing is verified, and "
-                "whatever a source sends is taken for the data. Unset it, or give verify= yourself",
+                f"{VARIABLES['verify']}={environment[VARIABLES['verify']]} is set, so nothing is "
+                "verified, and whatever a source sends is used as the data. Unset it, or give verify= "
+                "explicitly",
                 VerificationWarning,
             )
         return cls(**{**found, **arguments})
@@ -375,7 +378,7 @@ class Options:
 
 
 def _with_hint(name: str) -> str:
-    """Returns the name of an option that does not exist, and what may have been meant."""
+    """Returns the unknown name of an option, with a suggestion if there is a similar one."""
     from ipfs_dataset_core.runtime.suggestions import similar  # noqa: PLC0415 - for errors only
 
     if name in _ELSEWHERE:
@@ -422,7 +425,7 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-# The options that the environment can give. Credentials and callables are not among them.
+# The options that can be set by the environment. Credentials and callables are not among them.
 _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "gateways": _words,
     "routers": _words,
@@ -446,9 +449,9 @@ VARIABLES = {name: f"IPFS_DATASET_{name.upper()}" for name in _PARSERS}
 
 
 def cached_bytes(memory: int) -> int:
-    """Returns how much of the user's `memory` what is read may take: an eighth is for what is on its way.
+    """Returns the part of `memory` for cached blocks; an eighth is reserved for blocks being received.
 
     Args:
-        memory: Bytes in all.
+        memory: Number of bytes in total.
     """
     return memory - memory // 8

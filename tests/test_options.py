@@ -132,7 +132,7 @@ def test_sizes_are_written_with_units(text, size):
     "text", ["", "G", "much", "1 parsec", "nan", "inf", "1e999", "1kg", "5mm", 1e9, None]
 )
 def test_what_is_no_size_says_so(text):
-    with pytest.raises(ValueError, match="is no size"):
+    with pytest.raises(ValueError, match="is not a size"):
         parse_size(text)
 
 
@@ -149,23 +149,23 @@ def test_a_handler_is_a_policy_or_a_callable():
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ({"timeout": "30"}, "timeout is a number, not '30'"),
-        ({"deadline": None}, "deadline is a number, not None"),
-        ({"max_rate": "5"}, "max_rate is a number, not '5'"),
-        ({"timeout": True}, "timeout is a number, not True"),
+        ({"timeout": "30"}, "timeout must be a number, not '30'"),
+        ({"deadline": None}, "deadline must be a number, not None"),
+        ({"max_rate": "5"}, "max_rate must be a number, not '5'"),
+        ({"timeout": True}, "timeout must be a number, not True"),
         ({"retries": "4"}, "retries is a whole number, not '4'"),
         ({"retries": 2.5}, r"retries is a whole number, not 2\.5"),
         ({"max_requests": True}, "max_requests is a whole number, not True"),
         ({"max_failures": "10"}, "max_failures is a whole number"),
-        ({"verify": "no"}, "verify is True or False, not 'no'"),
-        ({"offline": "false"}, "offline is True or False"),
-        ({"node_gateway": None}, "node_gateway is True or False"),
-        ({"overwrite": "no"}, "overwrite is True or False"),
-        ({"gateways": 8080}, "gateways is an address, or a list of them, not 8080"),
-        ({"routers": 1.5}, "routers is an address"),
-        ({"cache_dir": 5}, "cache_dir is the path of a folder, not 5"),
-        ({"headers": "X-Token: secret"}, "headers maps the names of headers"),
-        ({"auth": 12345}, "auth is text such as 'bearer:TOKEN'"),
+        ({"verify": "no"}, "verify must be True or False, not 'no'"),
+        ({"offline": "false"}, "offline must be True or False"),
+        ({"node_gateway": None}, "node_gateway must be True or False"),
+        ({"overwrite": "no"}, "overwrite must be True or False"),
+        ({"gateways": 8080}, "gateways must be an address, or a list of them, not 8080"),
+        ({"routers": 1.5}, "routers must be an address"),
+        ({"cache_dir": 5}, "cache_dir must be the path of a folder, not 5"),
+        ({"headers": "X-Token: secret"}, "headers must map the names of headers"),
+        ({"auth": 12345}, "auth must be text such as 'bearer:TOKEN'"),
         ({"limits": {"members": 5}}, "limits"),
     ],
     ids=str,

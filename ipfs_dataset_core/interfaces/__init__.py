@@ -1,8 +1,8 @@
-"""What plugins implement and declare: transports, readers, exporters.
+"""The interfaces that plugins implement and declare: transports, readers and exporters.
 
 A declaration (`TransportPlugin`, `ReaderPlugin`, `ExporterPlugin`) is a frozen, picklable record. Its
 ``factory`` is a callable or, to keep discovery from importing anything heavy, the string
-``"package.module:attribute"``, imported at first use.
+``"package.module:attribute"``, imported on first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a published dataset is: its name, licence and the like, as its author states them."""
+"""The author's description of a published dataset: its name, licence and so on."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _HEADER = re.compile(
     r"\ufeff?---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*\r?$\n?", re.DOTALL | re.MULTILINE
 )
 _BIBTEX = re.compile(r"^```(?:bibtex|bib)?[ \t]*\n[ \t]*(@\w+\{.*?)^```", re.DOTALL | re.MULTILINE)
-# Characters that reorder the text around them, by which a text seems to be another one.
+# Characters that reorder the text around them, so that a text appears to be another one.
 _REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-# Licences of the Hugging Face Hub that are no identifiers of SPDX.
+# Licences of the Hugging Face Hub that are not SPDX identifiers.
 _HUB_LICENCES = frozenset(
     {
         *(
@@ -69,16 +69,16 @@ _HUB_LICENCES = frozenset(
 
 
 def plain_text(value: Any, *, most: int, lines: bool, what: str) -> str:
-    """Returns text that may be shown anywhere.
+    """Checks and returns text that may be shown anywhere.
 
     Args:
         value: The text.
-        most: How many characters it may have.
-        lines: Whether it may have several lines.
-        what: What errors call it.
+        most: Maximum number of characters.
+        lines: Whether several lines are allowed.
+        what: Name of the text in messages.
 
     Raises:
-        ValueError: It is no text, too long, or has characters that control a terminal or reorder text.
+        ValueError: It is not text, too long, or has characters that control a terminal or reorder text.
     """
     if not isinstance(value, str):
         raise ValueError(f"{what} is {value!r:.80}, not text")  # noqa: TRY004 - one kind of error for all
@@ -102,14 +102,14 @@ def class_numbers(names: Any) -> dict[str, int]:
         names: The names in order, or their numbers by name.
 
     Raises:
-        ValueError: They are no names of classes: texts of one line that differ, and a number for each.
+        ValueError: The names are not distinct texts of one line, each with a number.
     """
     if isinstance(names, Mapping):
         pairs = list(islice(names.items(), MAX_CLASSES + 1))
     elif isinstance(names, Iterable) and not isinstance(names, (str, bytes)):
         pairs = [(name, number) for number, name in enumerate(islice(names, MAX_CLASSES + 1))]
     else:
-        raise ValueError(f"the names of classes are a list or a dict, not {names!r:.80}")  # noqa: TRY004
+        raise ValueError(f"the names of classes must be a list or a dict, not {names!r:.80}")  # noqa: TRY004
     if len(pairs) > MAX_CLASSES:
         raise ValueError(f"there are more than {MAX_CLASSES:,} names of classes")
     for name, number in pairs:
@@ -126,7 +126,7 @@ def class_numbers(names: Any) -> dict[str, int]:
 
 
 def compact_classes(names: Any) -> tuple[str, ...] | dict[str, int]:
-    """Returns the names of classes as a tuple where they are numbered 0, 1, 2…, else their numbers."""
+    """Returns the names of classes as a tuple if they are numbered 0, 1, 2…, else their numbers by name."""
     numbers = class_numbers(names)
     if list(numbers.values()) == list(range(len(numbers))):
         return tuple(numbers)
@@ -134,16 +134,16 @@ def compact_classes(names: Any) -> tuple[str, ...] | dict[str, int]:
 
 
 def spdx(licence: str) -> str:
-    """Returns a licence as SPDX writes it.
+    """Returns a licence in the spelling of SPDX.
 
     Args:
         licence: An SPDX identifier or expression, in any case: ``"cc-by-4.0"``, ``"MIT OR Apache-2.0"``; for
             other licences ``"LicenseRef-…"``.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not an SPDX expression.
     """
-    # The list of licences is large, and most processes never need it.
+    # The list of licences is large, and most processes do not need it.
     from packaging.licenses import (  # noqa: PLC0415
         InvalidLicenseExpression,
         canonicalize_license_expression,
@@ -154,8 +154,8 @@ def spdx(licence: str) -> str:
         return str(canonicalize_license_expression(text))
     except InvalidLicenseExpression as error:
         raise ValueError(
-            f"the licence {text!r} is no identifier of SPDX ({error}): see https://spdx.org/licenses, "
-            "such as 'CC-BY-4.0', 'CC0-1.0' or 'MIT'; 'LicenseRef-…' names one that is not there"
+            f"the licence {text!r} is not an SPDX identifier ({error}): see https://spdx.org/licenses, "
+            "such as 'CC-BY-4.0', 'CC0-1.0' or 'MIT'; 'LicenseRef-…' names one that is not listed there"
         ) from error
 
 
@@ -170,10 +170,10 @@ def _text(value: Any, name: str, most: int = MAX_TEXT) -> str:
 def _items(value: Any, name: str) -> tuple[str, ...]:
     listed = [value] if isinstance(value, str) else value
     if not isinstance(listed, Iterable) or isinstance(listed, (bytes, Mapping)):
-        raise ValueError(f"the {name} of a card are {value!r:.80}, not a list of texts")  # noqa: TRY004
+        raise ValueError(f"the {name} of a card must be a list of texts, not {value!r:.80}")  # noqa: TRY004
     items = list(islice(listed, MAX_ITEMS + 1))
     if len(items) > MAX_ITEMS:
-        raise ValueError(f"the {name} of a card are more than {MAX_ITEMS}")
+        raise ValueError(f"the {name} of a card must be at most {MAX_ITEMS}")
     what = f"one of the {name} of a card"
     return tuple(plain_text(item, most=MAX_LINE, lines=False, what=what) for item in items)
 
@@ -213,14 +213,14 @@ def _homepage(value: Any) -> str | None:
     try:
         parts = urlsplit(text)
     except ValueError as error:
-        raise ValueError(f"the homepage {text!r:.80} is no URL: {error}") from error
+        raise ValueError(f"the homepage {text!r:.80} is not a URL: {error}") from error
     if (
         parts.scheme.lower() not in _SCHEMES
         or not parts.netloc
         or re.search(r"[\s\"'<>\\^`{|}]", text)
     ):
         raise ValueError(
-            f"the homepage {text!r:.80} is no URL that starts with {'://, '.join(_SCHEMES)}://"
+            f"the homepage {text!r:.80} is not a URL that starts with {'://, '.join(_SCHEMES)}://"
         )
     return text
 
@@ -233,11 +233,11 @@ def _published(value: Any) -> str | None:
     if value is None or value == "":
         return None
     try:
-        # A date of YAML, too.
+        # YAML may also give a date object.
         return date.fromisoformat(str(value)).isoformat()
     except ValueError as error:
         raise ValueError(
-            f"the date of a card is {value!r:.40}, not one such as '2026-01-31'"
+            f"the date of a card must be one such as '2026-01-31', not {value!r:.40}"
         ) from error
 
 
@@ -248,33 +248,33 @@ def _classes(value: Any) -> tuple[str, ...] | dict[str, int]:
 def _previews(value: Any) -> int:
     if type(value) is not int or not 0 <= value <= MAX_PREVIEWS:
         raise ValueError(
-            f"the previews of a card are {value!r:.40}, not a number from 0 to {MAX_PREVIEWS}"
+            f"the previews of a card must be a number from 0 to {MAX_PREVIEWS}, not {value!r:.40}"
         )
     return value
 
 
 @attrs.frozen(kw_only=True)
 class DatasetCard:
-    """What a dataset is, as its author states it: in the manifest, on its page and as ``README.md``.
+    """The author's description of a dataset, published in the manifest, on its page and as ``README.md``.
 
     Args:
-        name: What it is called, in one line.
-        description: What is in it and how it was made: text, paragraphs separated by an empty line.
-        licence: Under which licence it may be used: an identifier or expression of SPDX, ``"CC-BY-4.0"``;
-            for one that SPDX does not list, ``"LicenseRef-…"``.
-        citation: How to cite it; BibTeX, best.
-        homepage: The URL of its home, if it has another one.
-        creators: Who made it.
-        classes: The names of its classes in the order of their numbers, or the numbers by name. By default
-            those that the dataset itself has: its ``class_to_idx`` or ``classes``, as in torchvision.
+        name: Title, in one line.
+        description: Its content and how it was made: paragraphs separated by empty lines.
+        licence: The licence, as an SPDX identifier or expression such as ``"CC-BY-4.0"``; ``"LicenseRef-…"``
+            for a licence that SPDX does not list.
+        citation: How to cite it, preferably BibTeX.
+        homepage: The URL of its home page, if it has one elsewhere.
+        creators: Names of its creators.
+        classes: Class names in the order of their numbers, or the numbers by name. By default those of the
+            dataset itself: its ``class_to_idx`` or ``classes``, as in torchvision.
         version: Its version.
-        published: When it was first published: a date of ISO 8601, ``"2026-01-31"``.
-        keywords: What one may search for.
-        previews: How many samples its page shows at most, 0 to 200.
+        published: Date of the first publication in ISO 8601, ``"2026-01-31"``.
+        keywords: Keywords for searching.
+        previews: Maximum number of samples shown on its page, 0 to 200.
         readme: The ``README.md`` to publish; by default one is written from the card.
 
     Raises:
-        ValueError: One of them is not what it should be.
+        ValueError: An argument is invalid.
     """
 
     name: str = attrs.field(converter=_name)
@@ -295,7 +295,7 @@ class DatasetCard:
             raise ValueError("a card needs a name")
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the card as objects that the json module writes: without what is not given."""
+        """Converts the card to objects that the json module can write, without fields that are not set."""
         fields = attrs.asdict(
             self, filter=lambda field, value: bool(value) or field.name == "previews"
         )
@@ -306,24 +306,25 @@ class DatasetCard:
 
     @classmethod
     def from_json(cls, fields: Any, what: str) -> DatasetCard:
-        """Returns the card that `to_json` wrote.
+        """Parses the card written by `to_json`.
 
         Args:
-            fields: What the json module parsed; unknown names in it are ignored.
-            what: What errors call it.
+            fields: The result of the json module; unknown names in it are ignored.
+            what: Name of the card in messages.
 
         Raises:
-            FormatError: It is no card.
+            FormatError: It is not a card.
         """
         if type(fields) is not dict:
-            raise FormatError(f"{what} is no card, but {fields!r:.80}")
+            raise FormatError(f"{what} is not a card: {fields!r:.80}")
         known = {name: fields[name] for name in attrs.fields_dict(cls) if name in fields}
         licence = known.pop("licence", None)
         known.pop("readme", None)
         try:
             card = cls(**known)
             if licence is not None:
-                # Not compared with the list of SPDX: the author's may be newer than that of this process.
+                # Not checked against the SPDX list: the author's list may be newer than the one of this
+                # process.
                 text = plain_text(licence, most=MAX_LINE, lines=False, what="the licence of a card")
                 object.__setattr__(card, "licence", text)
         except (ValueError, TypeError) as error:
@@ -332,19 +333,19 @@ class DatasetCard:
 
     @classmethod
     def from_readme(cls, readme: str | os.PathLike[str]) -> DatasetCard:
-        """Returns the card of a ``README.md`` with a header of YAML, as the Hugging Face Hub has them.
+        """Reads the card from a ``README.md`` with a YAML header, as on the Hugging Face Hub.
 
-        Of the header it takes ``pretty_name`` or ``name``, ``description``, ``license`` or ``licence``,
+        The header fields ``pretty_name`` or ``name``, ``description``, ``license`` or ``licence``,
         ``citation``, ``homepage``, ``creators`` or ``authors``, ``classes``, ``version``, ``published``,
-        ``keywords`` or ``tags``, ``previews``, and the names of the only ``class_label`` of
-        ``dataset_info``. What is missing there is taken from the text: the first heading, the first
-        paragraph, and what a block of ``bibtex`` has.
+        ``keywords`` or ``tags``, and ``previews`` are used, as well as the names of the only ``class_label``
+        of ``dataset_info``. Missing fields are taken from the text: the first heading, the first paragraph,
+        and the first ``bibtex`` block.
 
         Args:
-            readme: The path of the file, or its text, which has a line break.
+            readme: The path of the file, or its text, which contains a line break.
 
         Raises:
-            FormatError: It is no such file, or cannot be read; it is a `ValueError` as well.
+            FormatError: It is not such a file, or cannot be read; it is a `ValueError` as well.
             MissingDependencyError: PyYAML is not installed.
         """
         try:
@@ -361,10 +362,10 @@ class DatasetCard:
                 if isinstance(readme, str) and "\n" in readme
                 else f"{str(readme)!r:.200}"
             )
-            raise FormatError(f"{what} is no card: {error}") from error
+            raise FormatError(f"{what} is not a card: {error}") from error
 
     def to_readme(self) -> str:
-        """Returns the ``README.md`` of the card: a header of YAML, as the Hugging Face Hub has."""
+        """Returns the ``README.md`` of the card, with a YAML header as on the Hugging Face Hub."""
         if self.readme:
             return self.readme if self.readme.endswith("\n") else self.readme + "\n"
         header = {
@@ -377,7 +378,7 @@ class DatasetCard:
             "tags": list(self.keywords),
             "classes": list(self.classes) if isinstance(self.classes, tuple) else self.classes,
         }
-        # JSON is YAML, too.
+        # JSON is also YAML.
         lines = [
             f"{name}: {json.dumps(value, ensure_ascii=False)}"
             for name, value in header.items()
@@ -398,16 +399,16 @@ class DatasetCard:
 
 
 def as_card(card: DatasetCard | str | os.PathLike[str] | None) -> DatasetCard | None:
-    """Returns a card, of a README where a path or its text is given.
+    """Returns a card, reading it from a README if a path or text is given.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The argument is not a card.
     """
     if card is None or isinstance(card, DatasetCard):
         return card
     if isinstance(card, (str, os.PathLike)):
         return DatasetCard.from_readme(card)
-    raise ValueError(f"card is a DatasetCard or the path of a README.md, not {card!r:.80}")
+    raise ValueError(f"card must be a DatasetCard or the path of a README.md, not {card!r:.80}")
 
 
 def _readme_text(readme: str | os.PathLike[str]) -> str:
@@ -424,7 +425,7 @@ def _readme_text(readme: str | os.PathLike[str]) -> str:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """Returns the header of YAML and what is behind it."""
+    """Splits a README into its YAML header and the rest."""
     match = _HEADER.match(text)
     return (match[1], text[match.end() :]) if match else ("", text)
 
@@ -441,7 +442,7 @@ def _parsed(header: str) -> dict[str, Any]:
     try:
         fields = yaml.safe_load(header)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ValueError(f"the header of the README is no YAML: {error}") from error
+        raise ValueError(f"the header of the README is not YAML: {error}") from error
     if fields is None:
         return {}
     if not isinstance(fields, dict):
@@ -486,7 +487,7 @@ def _from_header(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hub_licence(licence: Any, name: Any) -> str:
-    """Returns the SPDX expression of the licence in a header, which may be one of the Hub's own."""
+    """Returns the SPDX expression of the licence in a header, converting names of the Hub."""
     several = licence if isinstance(licence, list) else [licence]
     parts = []
     for one in several:
@@ -499,7 +500,7 @@ def _hub_licence(licence: Any, name: Any) -> str:
 
 
 def _class_labels(info: Any) -> list[str]:
-    """Returns the names of the ``class_label`` in a ``dataset_info``; none where several differ."""
+    """Returns the names of the ``class_label`` in a ``dataset_info``; none if several differ."""
     found: list[list[str]] = []
     for config in info if isinstance(info, list) else [info]:
         features = config.get("features") if isinstance(config, dict) else None

@@ -1,4 +1,4 @@
-"""A value that is published as the file that holds it."""
+"""A value that is published as an encoded file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ipfs_dataset_core.errors import ExportError
 
 
 def _extension_of(source: object) -> str:
-    """Returns the end of a path's name as it may stand in the name of a member."""
+    """Returns the suffix of a path, in a form that is allowed in the name of a member."""
     if not isinstance(source, (str, os.PathLike)):
         return ""
     found = Path(source).suffix[1:].lower()
@@ -20,7 +20,7 @@ def _extension_of(source: object) -> str:
 
 @attrs.frozen
 class EncodedFile:
-    """A value of a sample that is given as the file that holds it, instead of what the file is decoded to.
+    """A value of a sample, given as an encoded file instead of the decoded value.
 
     The file is published byte for byte, and decoded when the sample is read::
 
@@ -30,9 +30,9 @@ class EncodedFile:
 
     Args:
         source: The path of the file, or its content.
-        decoder: What decodes it: ``"image"`` gives a PIL image of the mode that the file has,
-            ``"image:RGB"`` one that is converted, as the loader of `torchvision.datasets.ImageFolder` does;
-            any other is the name of a `ValueCodec` that is given to the exporter and to the importer.
+        decoder: How to decode it: ``"image"`` gives a PIL image in the mode of the file, ``"image:RGB"``
+            converts it to a mode, like the loader of `torchvision.datasets.ImageFolder`; any other value is
+            the name of a `ValueCodec` that is given to the exporter and to the importer.
     """
 
     source: bytes | str | os.PathLike[str]
@@ -40,14 +40,14 @@ class EncodedFile:
 
     @property
     def extension(self) -> str:
-        """The end of the name of the file, without a dot; empty where it has none."""
+        """Suffix of the file name, without the dot; empty if it has none."""
         return _extension_of(self.source)
 
     def read(self) -> bytes:
         """Returns the content of the file.
 
         Raises:
-            ExportError: It cannot be read.
+            ExportError: The file cannot be read.
         """
         if isinstance(self.source, (bytes, bytearray, memoryview)):
             return bytes(self.source)

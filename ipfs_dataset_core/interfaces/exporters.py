@@ -1,4 +1,4 @@
-"""What a published form of datasets implements and declares."""
+"""The interface and declaration of published forms of datasets."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class DatasetInfo:
-    """What a published dataset states about itself: known as soon as it is open, without further requests.
+    """A published dataset's statements about itself, available on opening without further requests.
 
     Attributes:
-        samples: How many it has.
-        schema: What a sample is made of, as plain values: tuples, lists and dicts as samples have them,
-            with the name of a type in the place of each value, such as ``("image", "int")``. None where
-            samples differ, or the form does not tell.
-        size: Bytes of the files that hold the samples, None where the form does not tell.
-        card: What it is, as its author states it; None where there is no card.
-        classes: The number of each class by its name; empty where the classes have no names.
+        samples: Number of samples.
+        schema: The structure of a sample as plain values: tuples, lists and dicts as in the samples, with a
+            type name in place of each value, such as ``("image", "int")``. None if samples differ in
+            structure, or the form does not record it.
+        size: Total size in bytes of the files that contain the samples; None if the form does not record it.
+        card: The author's description; None if there is no card.
+        classes: The number of each class by its name; empty if the classes have no names.
     """
 
     samples: int
@@ -42,65 +42,65 @@ class DatasetInfo:
 
 
 class PublishedSamples(IndexedSamples):
-    """The samples of a published dataset, in the process that opened it: each process opens it for itself.
+    """The samples of a published dataset, opened in the current process; each process opens it for itself.
 
-    Each sample is equal to the one that was exported. `__len__` and `read` are enough; the other methods make
+    Each sample is equal to the exported one. `__len__` and `read` are sufficient; the other methods make
     reading faster.
     """
 
     def info(self) -> DatasetInfo | None:
-        """Returns what the dataset states about itself, None where only reading more of it would tell."""
+        """Returns the dataset's statements about itself; None if they would require reading more of it."""
         return None
 
     def shard_sizes(self) -> Sequence[tuple[int, int]] | None:
-        """Returns how many samples and bytes each file of the dataset has, in order; without reading them.
+        """Returns the number of samples and bytes of each file of the dataset, in order, without reading it.
 
-        Splits of the dataset begin where files do, as far as their sizes allow. None, as by default, where
-        that is not known: then all samples are taken to have equally many bytes.
+        Splits of the dataset begin at file boundaries, as far as the sizes allow. None, the default, means
+        unknown; then all samples are assumed to have equal sizes.
         """
         return None
 
     def shard_cids(self) -> Sequence[str] | None:
-        """Returns the CID of each file of `shard_sizes`; None, as by default, where it is not known."""
+        """Returns the CID of each file of `shard_sizes`; None, the default, if unknown."""
         return None
 
     def span(self, position: int) -> tuple[ObjectFile, int, int]:
-        """Returns the file that a sample is in, and where in it: its first byte, and the one after its last.
+        """Returns the file that contains a sample, and the sample's start and stop in it.
 
         Raises:
-            NotImplementedError: The form does not tell, as by default.
+            NotImplementedError: The form does not record it; the default.
         """
         raise NotImplementedError
 
     def files(self, position: int) -> dict[str, bytes]:
-        """Returns the files that a sample was published as, by what follows its key: ``image.png``.
+        """Returns the files of a published sample, by the part of their names after the key: ``image.png``.
 
         Raises:
-            NotImplementedError: The form does not publish samples as files, as by default.
+            NotImplementedError: The form does not publish samples as files; the default.
         """
         raise NotImplementedError
 
     def sizes(self, start: int, stop: int) -> Iterator[int | None]:
-        """Yields the size in bytes of each sample from `start` to `stop`, exclusive; None where not known."""
+        """Yields the size in bytes of each sample from `start` to `stop`, exclusive; None if unknown."""
         return (None for _ in range(start, stop))
 
 
 class Exporter(ABC):
-    """Turns samples into the files of a published dataset, and those files back into samples.
+    """Converts samples to the files of a published dataset, and these files back to samples.
 
-    The core chunks, hashes and stores whatever is written; an exporter only decides on the files. It is
-    picklable: datasets that it reads take it to their workers.
+    The core chunks, hashes and stores the files; an exporter only determines their content. It can be
+    pickled: datasets that it reads send it to their workers.
 
-    The attributes `name` and `summary` declare the form where the class itself stands for its plugin: as an
-    entry point, in `register` and as ``form``. The class is then called with the user's options.
+    The attributes `name` and `summary` declare the form if the class itself is the plugin: as an entry point,
+    in `register` and as ``form``. The class is then called with the user's options.
 
     Args:
         options: The user's; by default those that `IPFSDatasetExporter` has.
 
     Attributes:
         name: The form's name; by default that of the entry point.
-        summary: One line about it; by default the first of the docstring.
-        options: As given. A subclass with an `__init__` of its own has them where it calls this one.
+        summary: One line about it; by default the first line of the docstring.
+        options: The options as given. A subclass with its own `__init__` has them if it calls this one.
     """
 
     name: ClassVar[str] = ""
@@ -111,23 +111,23 @@ class Exporter(ABC):
 
     @abstractmethod
     def export(self, samples: Iterable[Any], sink: FileSink) -> None:
-        """Writes every sample into files of `sink`, in order, at flat memory.
+        """Writes every sample into files of `sink`, in order, in bounded memory.
 
         Raises:
             ExportError: A sample cannot be written.
         """
 
     def export_part(self, samples: Iterable[Any], sink: FileSink) -> dict[str, Any]:
-        """Writes one part of a dataset, and returns what `assemble` needs to know of it.
+        """Writes one part of a dataset, and returns the record of it that `assemble` needs.
 
-        A form that is not written in parts does not implement it.
+        A form that does not support parts need not implement this.
 
         Args:
-            samples: The samples of the part, in order; there may be none.
-            sink: Where its files go. The part has a directory of its own.
+            samples: The samples of the part, in order; may be empty.
+            sink: Where the files are written. Each part has a directory of its own.
 
         Returns:
-            Values of JSON, small. `FileSink.built` of the files has to be part of it.
+            A small JSON value. It must contain `FileSink.built` of the files.
 
         Raises:
             ExportError: A sample cannot be written.
@@ -139,26 +139,26 @@ class Exporter(ABC):
     def assemble(
         self, parts: Sequence[Mapping[str, Any]], sink: FileSink, *, mixed: bool = False
     ) -> None:
-        """Writes the dataset that some parts make, without their bytes.
+        """Writes the dataset that consists of parts, without their data.
 
         Args:
-            parts: What `export_part` returned of each, in order, after it was JSON and as it came from
-                other machines: it may be anything.
-            sink: Where the files of the dataset go. `FileSink.add` puts the files of parts there.
-            mixed: Whether samples of different parts may differ in how they are made of values.
+            parts: The return values of `export_part`, in order, after conversion to JSON and back. They come
+                from other machines, so any value is possible.
+            sink: Where the files of the dataset are written. `FileSink.add` adds the files of parts.
+            mixed: Whether samples of different parts may differ in structure.
 
         Raises:
             ExportError: The parts do not belong together.
-            FormatError: One of them is damaged.
+            FormatError: A record is damaged.
         """
         raise ExportError(f"{type(self).__name__} does not write datasets in parts")
 
     @abstractmethod
     def load(self, source: ObjectDirectory | ObjectFile) -> PublishedSamples | None:
-        """Returns the samples of a published dataset, None where `source` is not of this form.
+        """Returns the samples of a published dataset; None if `source` is not of this form.
 
         Raises:
-            FormatError: It is of this form but damaged.
+            FormatError: The dataset is of this form but damaged.
         """
 
 
@@ -166,51 +166,51 @@ class SinkFile(io.BufferedIOBase):
     """A file that an exporter writes."""
 
     def end_leaf(self) -> None:
-        """Ends a leaf, a block of the file, behind what was written so far.
+        """Ends a leaf, a block of the file, after the data written so far.
 
-        Leaves whose ends the content determines are the same in a new version of a file, whatever changed in
-        front of them. Has no effect where the user has chosen a chunker that looks at the bytes alone.
+        Leaves whose ends are determined by their content are equal in a new version of a file, whatever
+        changed before them. Has no effect if the user has chosen a chunker that only looks at the bytes.
         """
 
 
 class FileSink(ABC):
-    """Where an exporter writes: a directory that grows file by file."""
+    """The target of an exporter: a directory that grows file by file."""
 
     @abstractmethod
     def create(self, path: str) -> SinkFile:
-        """Returns a writable binary file at a relative path; one is open at a time, closing ends it."""
+        """Returns a writable binary file at a relative path; only one is open at a time until closed."""
 
     @abstractmethod
     def cid_of(self, path: str) -> CID:
-        """Returns the CID of a file that was closed."""
+        """Returns the CID of a closed file."""
 
     @abstractmethod
     def sha256_of(self, path: str) -> str:
-        """Returns the SHA-256 of the bytes of a file that was closed, in hexadecimal digits."""
+        """Returns the SHA-256 of a closed file in hexadecimal digits."""
 
     @abstractmethod
     def built(self, path: str) -> Built:
-        """Returns the CID and the sizes of a file that was closed, which `add` takes."""
+        """Returns the CID and sizes of a closed file, as the argument of `add`."""
 
     @abstractmethod
     def add(self, path: str, file: Built) -> None:
-        """Puts a file at a relative path whose blocks are stored elsewhere; none is read or stored."""
+        """Adds a file at a relative path whose blocks are stored elsewhere; no block is read or stored."""
 
 
 @attrs.frozen(kw_only=True)
 class ExporterOptions:
-    """The options of `IPFSDatasetExporter` that exporters may use; each takes what concerns it.
+    """The options of `IPFSDatasetExporter` for exporters, which use those that concern them.
 
     Args:
-        profile: The name of the import profile, on which the CIDs depend.
-        chunker: Where files are cut into leaves, on which the CIDs depend too.
-        shard_bytes: How large a shard may become.
-        codecs: The user's codecs for types that have no built-in one.
-        allow_pickle: Whether the user allows pickles, in both directions.
-        keep_files: Whether images are published as the files that they come from, byte for byte, where those
+        profile: Name of the import profile, which affects the CIDs.
+        chunker: How files are split into leaves, which also affects the CIDs.
+        shard_bytes: Maximum size of a shard.
+        codecs: The user's codecs for types without a built-in codec.
+        allow_pickle: Whether the user allows pickles, for writing and reading.
+        keep_files: Whether to publish images as the files from which they were read, byte for byte, if those
             give the same images.
-        card: What the dataset is, as its author states it; None where there is no card.
-        classes: The number of each class by its name; empty where the classes have no names.
+        card: The author's description; None if there is no card.
+        classes: The number of each class by its name; empty if the classes have no names.
     """
 
     profile: str = "unixfs-v1-2025"
@@ -230,7 +230,7 @@ class ExporterPlugin:
     Args:
         name: Short and unique, such as ``"tar_shards"``.
         summary: One line for ``ipfs-dataset plugins``.
-        factory: Makes the exporter from the user's options.
+        factory: Creates the exporter from the user's options.
     """
 
     name: str

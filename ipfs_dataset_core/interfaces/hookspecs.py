@@ -1,4 +1,4 @@
-r"""The three hooks through which plugins reach the core.
+r"""The three hooks with which plugins extend the core.
 
 A plugin is a module or object with any of these functions, marked with `hookimpl` and named in the entry
 point group ``ipfs_dataset``::
@@ -15,17 +15,17 @@ point group ``ipfs_dataset``::
 
     @hookimpl
     def ipfs_dataset_readers():
-        return [ReaderPlugin(name="lines", summary="one sample a line", factory=Lines)]
+        return [ReaderPlugin(name="lines", summary="one sample per line", factory=Lines)]
 
     # pyproject.toml
     [project.entry-points.ipfs_dataset]
     lines = "my_package.my_plugin"
 
 An entry point may name a subclass of `Reader`, `Transport` or `Exporter` instead, which declares itself by
-its attributes. Hooks are for plugins whose classes are not to be imported before they are needed.
+its attributes. Hooks are for plugins whose classes should not be imported before they are needed.
 
-Each hook is called once per process, when something is looked up that the plugin may have, and returns
-declarations; it does no work, and its module imports nothing heavy.
+Each hook is called once per process, when something is looked up that the plugin may provide, and returns
+declarations. It must do no work, and its module must not import anything slow.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def ipfs_dataset_transports() -> Sequence[TransportPlugin]:  # type: ignore[empty-body]
-    """Declares sources of blocks: called when an address is looked up that they may serve.
+    """Declares sources of blocks; called when an address is looked up that they may serve.
 
     Returns:
         One `TransportPlugin` per kind of source. Two plugins that claim one scheme are a conflict, raised
@@ -57,7 +57,7 @@ def ipfs_dataset_transports() -> Sequence[TransportPlugin]:  # type: ignore[empt
 
 @hookspec
 def ipfs_dataset_readers() -> Sequence[ReaderPlugin]:  # type: ignore[empty-body]
-    """Declares formats: called when an object is opened that may be in one of them.
+    """Declares formats; called when an object is opened that may be in one of them.
 
     Returns:
         One `ReaderPlugin` per format. Two plugins that claim one name, one suffix or equal first bytes are
@@ -67,7 +67,7 @@ def ipfs_dataset_readers() -> Sequence[ReaderPlugin]:  # type: ignore[empty-body
 
 @hookspec
 def ipfs_dataset_exporters() -> Sequence[ExporterPlugin]:  # type: ignore[empty-body]
-    """Declares forms of published datasets: called when a dataset is exported or imported.
+    """Declares forms of published datasets; called when a dataset is exported or imported.
 
     Returns:
         One `ExporterPlugin` per form. Two plugins that claim one name are a conflict, raised when that name

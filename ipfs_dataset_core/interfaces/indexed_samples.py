@@ -1,4 +1,4 @@
-"""Samples by number: the one protocol of everything that gives random access to samples."""
+"""Samples by number: the common interface of everything with random access to samples."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 class IndexedSamples(ABC):
     """Random access to samples, which are numbered from 0.
 
-    The shards of a dataset, all of its shards one after the other, and published datasets implement it.
-    Batches, shuffled orders and map-style datasets need nothing else.
+    The shards of a dataset, their concatenation, and published datasets implement it. Batches, shuffled
+    orders and map-style datasets use nothing else.
     """
 
     @abstractmethod
@@ -29,13 +29,13 @@ class IndexedSamples(ABC):
         """
 
     def read_each(self, positions: Iterable[int]) -> Iterator[Any]:
-        """Yields several samples, each as `read` returns it.
+        """Yields several samples, each as returned by `read`.
 
-        Batches are read so. By default `read` is called for each. Override it where neighbours cost less
-        together than each by itself: `ObjectFile.piece_at` returns the whole block that one is in.
+        This method reads batches. By default it calls `read` for each sample. Override it if reading
+        neighbours together is faster: `ObjectFile.piece_at` returns the whole block that contains a sample.
 
         Args:
-            positions: In ascending order; one may be there twice.
+            positions: In ascending order; may contain duplicates.
         """
         return map(self.read, positions)
 
@@ -44,16 +44,16 @@ class IndexedSamples(ABC):
         return self.read_each(range(start, stop))
 
     def prefetch(self, positions: Sequence[int]) -> None:
-        """Starts fetching what these samples need, together, since they will be read soon.
+        """Starts fetching samples that will be read soon, together.
 
         Args:
             positions: In ascending order.
         """
 
     def is_cached(self, positions: Sequence[int]) -> bool:
-        """Returns whether all that samples need is in memory or being fetched; False where that is not known.
+        """Returns whether samples are in memory or being fetched; False if unknown.
 
-        Then they are read without `prefetch`, which takes longer than to read them.
+        If so, they are read without calling `prefetch`, which takes longer than reading them.
 
         Args:
             positions: In ascending order.
@@ -61,10 +61,10 @@ class IndexedSamples(ABC):
         return False
 
     def fetch_bytes(self, positions: Iterable[int]) -> Iterator[int]:
-        """Yields about how many bytes each sample needs besides those that the samples before it need.
+        """Yields approximately how many bytes each sample needs beyond those needed by the samples before it.
 
-        A batch whose blocks do not fit in memory is fetched in parts; see `ObjectFile.fetch_bytes`. By
-        default 0 for each: any batch fits.
+        A batch whose blocks do not fit in memory is fetched in parts; see `ObjectFile.fetch_bytes`. The
+        default is 0 for each sample, so that any batch fits.
 
         Args:
             positions: In ascending order.
@@ -72,27 +72,27 @@ class IndexedSamples(ABC):
         return (0 for _ in positions)
 
     def block_stops(self, size: int) -> Sequence[int]:
-        """Returns where each shuffle block ends: a run of neighbours that a shuffled order keeps together.
+        """Returns the end of each shuffle block, a run of neighbours that a shuffled order keeps together.
 
-        By default each sample is one.
+        By default each sample is a block of its own.
 
         Args:
-            size: About how many bytes a shuffle block has.
+            size: Approximate size of a shuffle block in bytes.
 
         Returns:
-            Numbers of samples, ascending; the last is the number of samples. Without samples there is none.
+            Sample numbers in ascending order; the last one is the number of samples. Empty if there are none.
         """
         return range(1, len(self) + 1)
 
 
 def reads_one_by_one(kind: type) -> bool:
-    """Tells whether a class has a `read` of its own and inherits a `read_each` that was made for another.
+    """Returns whether a class overrides `read`, but inherits a `read_each` written for another `read`.
 
-    A subclass that overrides `read` alone changes every sample, whatever `read_each` a base class has. Code
-    that reads several samples of a plugin has to call `read` for each of them then.
+    A subclass that only overrides `read` changes every sample, even if a base class has its own `read_each`.
+    In that case, several samples must be read with one call of `read` each.
 
     Args:
-        kind: Has a method `read`, and `read_each` for several samples.
+        kind: A class with methods `read` and `read_each`.
     """
     nearest = next(base for base in kind.__mro__ if {"read", "read_each"} & vars(base).keys())
     return "read_each" not in vars(nearest)

@@ -1,4 +1,4 @@
-"""What a user names: an object in IPFS and the format to read it in."""
+"""An object in IPFS, and the format in which to read it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class _FormatNames(enum.EnumMeta):
-    """Raises errors that list the formats where one is looked up that does not exist."""
+    """Raises errors that list the existing formats if a format does not exist."""
 
-    # A type checker would take any name for a format.
+    # Otherwise a type checker would accept any name as a format.
     if not TYPE_CHECKING:
 
         def __getattr__(cls, name: str) -> RemoteFileType:
-            if name in cls.__members__:  # before Python 3.12 members are found here
+            if name in cls.__members__:  # before Python 3.12, members are looked up here
                 return cls.__members__[name]
             if name.startswith("_"):
                 raise AttributeError(name)
@@ -44,7 +44,7 @@ class _FormatNames(enum.EnumMeta):
 
 
 class RemoteFileType(str, enum.Enum, metaclass=_FormatNames):
-    """The formats that every installation reads; each is the name of a built-in reader."""
+    """The formats that every installation can read; each is the name of a built-in reader."""
 
     PLAIN = "plain"
     FOLDER = "folder"
@@ -61,15 +61,14 @@ class RemoteFileType(str, enum.Enum, metaclass=_FormatNames):
 class IPFSObject:
     """A file or directory in IPFS, and how to read it.
 
-    Nothing is looked up or validated here; a malformed address fails at first use, with the reason.
+    Nothing is looked up or validated here; a malformed address fails on first use, with the reason.
 
     Args:
         url: ``ipfs://CID[/path]``, ``CID[/path]``, ``/ipfs/CID[/path]``, ``ipns://name[/path]``,
-            ``/ipns/name[/path]``, or the URL of a gateway, path or subdomain style, with its query
-            string kept.
-        filetype: A `RemoteFileType`, the name of a registered format, a subclass of `Reader`, an object
-            of one or a `ReaderPlugin`; None finds the format by the suffix of the name, then by the first
-            bytes. One that reads files means the members of a folder.
+            ``/ipns/name[/path]``, or the URL of a path or subdomain gateway, whose query string is kept.
+        filetype: A `RemoteFileType`, the name of a registered format, a subclass of `Reader`, an instance of
+            one or a `ReaderPlugin`. None detects the format by the suffix of the name, then by the first
+            bytes. For a folder, a format that reads files applies to its members.
     """
 
     url: str = attrs.field(repr=lambda url: repr(redacted(url) if isinstance(url, str) else url))

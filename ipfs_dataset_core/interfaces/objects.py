@@ -1,4 +1,4 @@
-"""Files and directories in IPFS, as readers see them."""
+"""The interface of files and directories in IPFS that readers use."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 Span = tuple[int, int]
 _DEFAULT_LIMITS = Limits()
-# How many bytes are searched for the ends of lines at once.
+# Number of bytes that are searched for line ends at once.
 _LINE_PIECE = 64 << 10
 
 
 class IndexCache(Protocol):
-    """Where the indexes of verified objects are kept; see `ipfs_dataset_core.toolkit.index_cache`."""
+    """Storage for the indexes of verified objects; see `ipfs_dataset_core.toolkit.index_cache`."""
 
     def get(
         self,
@@ -30,11 +30,11 @@ class IndexCache(Protocol):
         make: Callable[[], Any],
         dump: Callable[[Any], bytes],
     ) -> Any:
-        """Returns the value under a key, loaded or made; a made one is dumped and kept."""
+        """Returns the value of a key, loading it or making it; a new value is dumped and stored."""
 
 
 def whole_blocks(spans: Iterable[Span], block: int) -> Iterator[int]:
-    """Yields, for each span in order, how many bytes of whole blocks the earlier ones do not cover."""
+    """Yields, for each span in order, the size of the whole blocks that earlier spans do not cover."""
     reached = 0
     for start, stop in spans:
         first, last = start // block * block, -(-stop // block) * block
@@ -46,11 +46,11 @@ class ObjectFile(io.RawIOBase, ABC):
     """A file in IPFS as a read-only, seekable binary file object.
 
     Attributes:
-        name: The object's url or the member's path; errors about the file quote it.
-        size: Bytes.
-        cid: The CID whose content this is, None where the bytes are not verified.
-        limits: Bounds on what readers accept; see `Limits`.
-        index_cache: Where indexes of it are kept, None where it is not verified; see `index_of`.
+        name: The object's URL or the member's path, for messages.
+        size: Size in bytes.
+        cid: The CID of the content; None if the bytes are not verified.
+        limits: Limits that readers must respect; see `Limits`.
+        index_cache: Storage for its indexes; None if it is not verified; see `index_of`.
     """
 
     name: str
@@ -59,80 +59,82 @@ class ObjectFile(io.RawIOBase, ABC):
     cid: CID | None
     index_cache: IndexCache | None = None
     _position = 0
-    # Where the piece that `readline` takes lines from starts, and its bytes.
+    # The start and bytes of the piece from which `readline` takes lines.
     _line_piece: tuple[int, bytes] = 0, b""
 
     @property
     def block_bytes(self) -> int:
-        """About how many bytes are fetched together at least: the size of the file's blocks."""
+        """Approximate minimum number of bytes per fetch: the block size of the file."""
         return 1
 
     @property
     def bytes_per_round_trip(self) -> int:
-        """About how many bytes arrive in the time that another request takes; 0 where that is not known.
+        """Approximate number of bytes that arrive in the time of one more request; 0 if unknown.
 
-        One read of so much more costs no more than a second read would, so that a reader can ask at once for
-        what it will probably need, such as a list of members of unknown size at the end of a file.
+        Reading that many additional bytes takes no longer than a second read would. A reader can therefore
+        read at once what it will probably need, such as a table of contents of unknown size at the end of a
+        file.
         """
         return 0
 
     @abstractmethod
     def read_at(self, start: int, size: int) -> bytes:
-        """Returns `size` bytes from `start`, fewer only at the end of the file; safe from any thread."""
+        """Returns `size` bytes from `start`, fewer only at the end of the file; thread-safe."""
 
     def piece_at(self, start: int, size: int) -> tuple[int, bytes]:
-        """Returns the start of a piece that contains what `read_at` returns, and the bytes of the piece.
+        """Returns the start and bytes of a piece that contains the result of `read_at`.
 
-        The piece is a whole block where that is in memory, so that a reader of several small parts of one
-        block takes it once.
+        The piece is a whole block if that is in memory, so that several small parts of one block can be read
+        with a single call.
         """
         return start, self.read_at(start, size)
 
     def block_at(self, position: int) -> bytes | None:
-        """Returns an identifier of the content of the block with this byte, None where it is not known."""
+        """Returns an identifier of the content of the block that contains a byte; None if unknown."""
         return None
 
     def prefetch(self, spans: Iterable[Span]) -> None:
-        """Starts fetching spans that will be read soon, several of them in one request where they adjoin.
+        """Starts fetching spans that will be read soon, combining adjacent spans into one request.
 
-        A hint: nothing is returned, errors are raised where the bytes are read, and what does not fit the
-        memory of the dataset is left out. A subclass may ignore it.
+        This is a hint: nothing is returned, errors are raised when the bytes are read, and spans beyond the
+        memory of the dataset are left out. A subclass may ignore it.
 
         Args:
             spans: Pairs ``(start, stop)`` of byte positions in the file, in any order.
         """
 
     def is_cached(self, spans: Iterable[Span]) -> bool:
-        """Returns whether all bytes of spans are in memory or being fetched; False where that is not known.
+        """Returns whether all bytes of spans are in memory or being fetched; False if unknown.
 
-        Nothing is fetched for it. A batch of which this is true is read without `prefetch`, so spans that
-        adjoin and continue a sequential read advance its read-ahead here.
+        Nothing is fetched. A batch for which this is true is read without `prefetch`, so adjacent spans that
+        continue a sequential read advance its read-ahead here.
 
         Args:
+            spans: Pairs ``(start, stop)`` of byte positions in the file; fastest in ascending order.
             spans: Pairs ``(start, stop)`` of byte positions in the file; fastest where they ascend.
         """
         return False
 
     def fetch_bytes(self, spans: Iterable[Span]) -> Iterator[int]:
-        """Yields, for each span in order, about how many bytes it needs that earlier ones do not."""
+        """Yields, for each span in order, approximately how many bytes it needs beyond earlier spans."""
         return whole_blocks(spans, self.block_bytes)
 
     def read_ahead(self, start: int, stop: int) -> None:
-        """States that a span will be read from front to back, so that it is fetched ahead of the reader.
+        """Announces that a span will be read from start to end, so that it is fetched ahead of the reader.
 
-        A hint, like `prefetch`, of which the last one counts. Without it, sequential reading is detected
-        after the second read. Nothing is fetched before the first read at or close after `start`.
+        This is a hint like `prefetch`; the last call counts. Without it, sequential reading is detected after
+        the second read. Nothing is fetched before the first read at or just after `start`.
 
         Args:
-            start: Position in bytes of the first byte that will be read.
-            stop: Position after the last one; no request reaches further.
+            start: Position of the first byte that will be read.
+            stop: Position after the last byte; no request goes beyond it.
         """
 
     def open_cid(self, cid: str) -> ObjectFile:
-        """Returns another file, for formats that name files by CID; read from the same sources.
+        """Opens another file from the same sources, for formats that refer to files by CID.
 
         Raises:
-            AddressError: `cid` is no CID.
+            AddressError: `cid` is not a CID.
             FormatError: It names a directory or a symlink.
         """
         raise NotImplementedError
@@ -149,7 +151,7 @@ class ObjectFile(io.RawIOBase, ABC):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}.get(whence)
         if base is None:
-            raise ValueError(f"whence is 0, 1 or 2, not {whence!r}")
+            raise ValueError(f"whence must be 0, 1 or 2, not {whence!r}")
         if base + offset < 0:
             raise ValueError(f"cannot seek to {base + offset}, before the start of {self.name}")
         self._position = base + offset
@@ -163,7 +165,7 @@ class ObjectFile(io.RawIOBase, ABC):
         return data
 
     def readline(self, size: int | None = -1) -> bytes:
-        # The one of the base class reads byte by byte.
+        # The base class would read byte by byte.
         began, most = self._position, max(0, self.size - self._position)
         end = began + (most if size is None or size < 0 else min(size, most))
         parts: list[bytes] = []
@@ -195,7 +197,7 @@ class ObjectFile(io.RawIOBase, ABC):
 
 
 class BytesFile(ObjectFile):
-    """A file of bytes that are in memory, such as a member of an archive.
+    """A file in memory, such as a member of an archive.
 
     ::
 
@@ -203,8 +205,8 @@ class BytesFile(ObjectFile):
 
     Args:
         data: Its content.
-        name: What samples and errors call it.
-        limits: Bounds on what readers accept of it.
+        name: Name of the file in samples and messages.
+        limits: Limits that readers must respect; see `Limits`.
     """
 
     cid: CID | None = None
@@ -224,10 +226,10 @@ class ObjectDirectory(ABC):
     """A directory in IPFS.
 
     Attributes:
-        name: The object's url; errors about the directory quote it.
-        cid: The CID of the directory, None where its contents are not verified.
-        limits: Bounds on what readers accept; see `Limits`.
-        index_cache: Where indexes of it are kept, None where it is not verified; see `index_of`.
+        name: The object's URL, for messages.
+        cid: The CID of the directory; None if its contents are not verified.
+        limits: Limits that readers must respect; see `Limits`.
+        index_cache: Storage for its indexes; None if it is not verified; see `index_of`.
     """
 
     name: str
@@ -237,34 +239,34 @@ class ObjectDirectory(ABC):
 
     @abstractmethod
     def names(self) -> list[str]:
-        """Returns the names directly in this directory, sorted by their UTF-8 bytes."""
+        """Returns the names in this directory, sorted by their UTF-8 bytes."""
 
     def entries(self) -> Iterator[DirectoryEntry]:
-        """Yields what `names` does with CIDs, and with sizes in storage, which no CID proves.
+        """Yields the entries of `names` with their CIDs and storage sizes; a CID does not prove sizes.
 
         Raises:
-            NotImplementedError: The contents of the directory have no CIDs, as where they are not verified.
+            NotImplementedError: The entries have no CIDs, because they are not verified.
         """
         raise NotImplementedError
 
     @abstractmethod
     def walk(self) -> Iterator[str]:
-        """Yields the relative path of every file below, sorted, directories entered in place."""
+        """Yields the relative path of every file below, sorted, depth first."""
 
     def walk_sizes(self, *, in_order: bool = True) -> Iterator[tuple[str, int | None]]:
-        """Yields the paths of `walk` with the bytes of each file, None where these would cost a request.
+        """Yields the paths of `walk` with the size of each file in bytes; None if it would need a request.
 
-        Of files of one block these are what the directory states, which no CID proves.
+        For files of a single block, the size is the one that the directory states, which no CID proves.
 
         Args:
-            in_order: Whether the paths come sorted, for which all names of a directory are needed before the
-                first. Otherwise they may come in another order, so that a huge one is listed as it arrives.
+            in_order: Whether to yield sorted paths, which requires all names of a directory before the first
+                one. If False, the order is arbitrary, so that a huge directory can be listed as it arrives.
         """
         return ((path, None) for path in self.walk())
 
     @abstractmethod
     def open(self, path: str) -> ObjectFile:
-        """Returns the file at a relative path.
+        """Opens the file at a relative path.
 
         Raises:
             ObjectNotFoundError: The directory has no such path.
@@ -272,14 +274,14 @@ class ObjectDirectory(ABC):
         """
 
     def read_each(self, paths: Iterable[str]) -> Iterator[bytes]:
-        """Yields the content of several files; by default each is opened and read.
+        """Yields the contents of several files; by default, opens and reads each of them.
 
         Args:
             paths: Relative paths.
 
         Raises:
-            ObjectNotFoundError: As `open`.
-            FormatError: As `open`.
+            ObjectNotFoundError: As for `open`.
+            FormatError: As for `open`.
         """
         for path in paths:
             with self.open(path) as file:
@@ -290,9 +292,9 @@ class ObjectDirectory(ABC):
         """Returns whether the directory has a file or directory at a relative path."""
 
     def declared_sizes(self, paths: Sequence[str]) -> Iterator[int | None]:
-        """Yields about how many bytes each of some files has, None where that is not known.
+        """Yields the approximate size of each file in bytes; None if unknown.
 
-        From the directory alone: sizes in directories are claims that no CID proves.
+        Only the directory is used; the sizes in it are not proven by a CID.
 
         Args:
             paths: Relative paths of files.
@@ -300,7 +302,7 @@ class ObjectDirectory(ABC):
         return (None for _ in paths)
 
     def is_cached(self, paths: Sequence[str]) -> bool:
-        """Returns whether files are in memory or being fetched; False where that is not known.
+        """Returns whether files are in memory or being fetched; False if unknown.
 
         Args:
             paths: Relative paths of files.
@@ -310,20 +312,20 @@ class ObjectDirectory(ABC):
     def prefetch(self, paths: Sequence[str]) -> None:
         """Starts fetching files that will be opened soon, in any order.
 
-        A hint: errors are raised where a file is opened or read. A subclass may ignore it.
+        This is a hint: errors are raised when a file is opened or read. A subclass may ignore it.
 
         Args:
             paths: Relative paths of files.
         """
 
     def read_ahead(self, paths: Sequence[str] | None = None) -> None:
-        """States that files will be opened and read in order, so that many of them come in one request.
+        """Announces that files will be opened and read in order, so that many can be fetched in one request.
 
-        A hint, like `prefetch`.
+        This is a hint like `prefetch`.
 
         Args:
-            paths: Relative paths of the next files, neighbours in the directory. None states, before the
-                paths are known, that all files of the directory will be read in order.
+            paths: Relative paths of the next files, which are neighbours in the directory. None announces,
+                before the paths are known, that all files of the directory will be read in order.
         """
         if paths is not None:
             self.prefetch(paths)

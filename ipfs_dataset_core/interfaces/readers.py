@@ -1,4 +1,4 @@
-"""What a format implements and declares."""
+"""The interface and declaration of formats."""
 
 from __future__ import annotations
 
@@ -24,44 +24,44 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces.objects import Span
 
 Sample = tuple[str, Any]
-# How many files of a directory are on their way while one is read.
+# Number of files of a directory that are fetched while one is read.
 _FILES_AHEAD = 64
 
 
 class SampleRuns(Iterator[Sample]):
-    """Samples that are made several at a time, as those in one piece of a file; each is yielded by itself.
+    """Samples that are produced several at a time, such as from one piece of a file, but yielded singly.
 
-    `Reader.samples` and `Reader.samples_between` may return one in place of any other iterator: what takes
-    time for each step of a plugin's code then takes it once for each run.
+    `Reader.samples` and `Reader.samples_between` may return it in place of any other iterator; the overhead
+    per step of a plugin's code is then paid once per run.
 
     Args:
-        runs: Yields the samples in order, in sequences of as many as were made together. Where one cannot be
-            made, those before it are yielded first, and then the error is raised.
+        runs: Yields the samples in order, in sequences of samples produced together. If a sample cannot be
+            produced, yields those before it first, then raises the error.
 
     Attributes:
-        runs: The same, of what has not been yielded.
+        runs: The runs that have not been yielded yet.
     """
 
     def __init__(self, runs: Iterable[Sequence[Sample]]) -> None:
         self.runs = iter(runs)
         self._samples = chain.from_iterable(self.runs)
 
-    def __iter__(self) -> Iterator[Sample]:  # noqa: PYI034 - no Python then runs for each sample
+    def __iter__(self) -> Iterator[Sample]:  # noqa: PYI034 - then no Python code runs for each sample
         return self._samples
 
     def __next__(self) -> Sample:
         return next(self._samples)
 
 
-# What parsers raise for bytes that they cannot parse. A mistake in a plugin is more often another error.
+# Errors that parsers raise for invalid bytes. Bugs in plugins mostly raise other errors.
 PARSE_ERRORS = (ValueError, EOFError, struct.error, zlib.error, OSError, SyntaxError)
 
 
 def is_parse_error(error: BaseException) -> bool:
-    """Tells whether an error is one of a parser, about bytes that it cannot parse.
+    """Returns whether an error is one that parsers raise for invalid bytes.
 
-    Pillow raises `OSError` and `SyntaxError` for them: without the number that errors of the system have, and
-    without the name of a file of code.
+    Pillow raises `OSError` and `SyntaxError` for them, but without the error number of a system error or the
+    file name of a syntax error.
     """
     if isinstance(error, OSError):
         return error.errno is None and not isinstance(error, IPFSDatasetError)
@@ -71,7 +71,7 @@ def is_parse_error(error: BaseException) -> bool:
 
 
 class MemberIndex(ABC):
-    """Where each sample of an object lies; compact and picklable, for it may have millions."""
+    """The positions of the samples in an object; compact and picklable, because it may have millions."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -79,29 +79,30 @@ class MemberIndex(ABC):
 
     @abstractmethod
     def name(self, position: int) -> str:
-        """Returns the name of one sample; of a directory's, the path of its file, which is fetched ahead."""
+        """Returns the name of one sample; for a directory, the path of its file, which is prefetched."""
 
     @abstractmethod
     def span(self, position: int) -> Span:
-        """Returns the bytes ``(start, stop)`` of the object that reading one sample touches."""
+        """Returns the bytes ``(start, stop)`` of the object that are needed to read a sample."""
 
     def spans_at(self, positions: Iterable[int]) -> Iterable[Span]:
-        """Returns what `span` does for each of some samples; override it where that takes less together."""
+        """Returns the results of `span` for several samples; override it if that is faster together."""
         return map(self.span, positions)
 
     def part(self, start: int, stop: int) -> MemberIndex | None:
         """Returns the index of the samples from `start` to `stop` alone, numbered from 0.
 
-        `Reader.read` with it returns the same samples, names included. It goes to the process that reads a
-        split of the dataset, see `IPFSDataset.splits`. None, as by default, where there is none: then that
-        process makes the index of the whole object.
+        `Reader.read` must return the same samples with it, including their names. It is sent to the process
+        that reads a split of the dataset; see `IPFSDataset.splits`. None, the default, means that this is not
+        supported: that process then builds the index of the whole object.
         """
         return None
 
     def dump(self) -> bytes:
-        """Returns what `Reader.load_index` makes this index of again, to be kept on disk.
+        """Returns bytes from which `Reader.load_index` restores this index, for storage on disk.
 
-        `pack_columns` writes names and arrays of numbers; never use pickle, for others may write there.
+        `pack_columns` writes names and arrays of numbers. Never use pickle, because others may be able to
+        write there.
         """
         raise NotImplementedError
 
@@ -110,8 +111,8 @@ class WholeFileIndex(MemberIndex):
     """The index of a file that is one sample.
 
     Args:
-        name: The file's, and the sample's.
-        size: How many bytes it has.
+        name: The name of the file and the sample.
+        size: The size of the file in bytes.
     """
 
     def __init__(self, name: str, size: int) -> None:
@@ -129,39 +130,41 @@ class WholeFileIndex(MemberIndex):
 
 
 class Reader:
-    """Turns an object of one format into samples.
+    """Converts an object in one format to samples.
 
     A subclass overrides one of these:
 
-    - `decode` alone: a file is one sample, and its value is made of its bytes.
-    - `index` and `decode`: a file has many samples, each the bytes of its span; or each is a file of a
+    - `decode` alone: each file is one sample, whose value is made from its bytes.
+    - `index` and `decode`: a file has many samples, each made from the bytes of its span; or each is a file
+    of a
       directory.
-    - `index` and `read`: likewise, where a sample is more than these bytes.
+    - `index` and `read`: the same, if a sample needs more than these bytes.
     - `samples` alone: a file can only be iterated.
 
-    A reader holds no state of the object: one serves many objects, processes and threads. The attributes
-    `name` to `in_folders` declare the format where the class itself stands for its plugin: as an entry
-    point, in `register` and as an object's ``filetype``. They mean what those of `ReaderPlugin` mean.
+    A reader keeps no state of an object, because one reader serves many objects, processes and threads. The
+    attributes `name` to `in_folders` declare the format if the class is used in place of its plugin: as an
+    entry point, in `register` and as an object's ``filetype``. They have the same meaning as those of
+    `ReaderPlugin`.
 
     Attributes:
-        name: The format's name; by default that of the entry point.
-        summary: One line about it; by default the first of the docstring.
-        suffixes: Ends of names, with the dot and in lower case.
+        name: Name of the format; by default that of the entry point.
+        summary: One line about it; by default the first line of the docstring.
+        suffixes: Suffixes of names, with the dot and in lower case.
         magic: ``(offset, bytes)`` pairs.
         reads: Whether an object is a file or a directory.
-        in_folders: Whether a folder's members with one of the suffixes are read in this format, in a
-            folder of any format. Where the format is named for a folder they are in any case.
-        index_form: Names what indexes of this reader are made of, such as ``"zip 1"``. Where it is given,
-            they are kept by CID, and on disk where they can be dumped. It has to name all that they depend on
-            but the object's bytes and limits: change it whenever the same object gets another index, and
-            include the options of the reader where it has any; it may be a property. A subclass that
-            overrides `index` gives its own.
-        cheap_index: Whether `index` reads so little of an object that every worker can afford to make it
-            before its first sample: a header or a table of contents, not all the data. Then workers share
-            an iterated object by sample number; otherwise `index` is called for random access only. True
-            where a file is one sample.
-        scans_to_slice: Whether `samples_between` has to look at every sample in front of `start` to find its
-            first one, as in a TAR. Then an object without an index is cut in few splits only.
+        in_folders: Whether members of a folder with one of the suffixes are read in this format, in a folder
+            of any format. If the format is named for the folder, they are in any case.
+        index_form: Identifies the contents of this reader's indexes, such as ``"zip 1"``. If it is set,
+            indexes are kept by CID, and stored on disk if they can be dumped. It must cover everything that
+            affects an index except the object's bytes and limits: change it whenever the same object gets a
+            different index, and include the options of the reader if it has any; it may be a property. A
+            subclass that overrides `index` needs its own.
+        cheap_index: Whether `index` reads so little of an object, such as a header or a table of contents,
+            that every worker can build it before its first sample. Workers then share an iterated object by
+            sample number; otherwise `index` is only called for random access. True if each file is one
+            sample.
+        scans_to_slice: Whether `samples_between` has to look at every sample before `start` to find its first
+            one, as in a TAR. An object without an index is then split into few parts only.
     """
 
     name: ClassVar[str] = ""
@@ -176,12 +179,12 @@ class Reader:
     def __new__(cls, *_: Any, **__: Any) -> Self:
         if not any(_overrides(cls, method) for method in ("samples", "index", "decode")):
             raise TypeError(
-                f"{cls.__name__} is no format yet: give it `samples`, or `decode`, or `index` with `read` or "
-                "`decode`"
+                f"{cls.__name__} is not a format yet: give it `samples`, or `decode`, or `index` "
+                "with `read` or `decode`"
             )
         return super().__new__(cls)
 
-    # A property, as type checkers would see it, could not be overridden by an attribute.
+    # A property, which type checkers would see, could not be overridden by an attribute.
     if TYPE_CHECKING:
         cheap_index: bool
     else:
@@ -193,8 +196,8 @@ class Reader:
     def samples(self, source: Any) -> Iterator[Sample]:
         """Yields ``(name, value)`` for each sample of an `ObjectFile` or `ObjectDirectory`, in order.
 
-        By default all that `index` has, each as `read` returns it. Where several are made together, as those
-        in one piece of the file, it costs less to return `SampleRuns`.
+        By default it yields the samples of `index`, each as returned by `read`. If several samples are
+        produced together, such as those in one piece of the file, returning `SampleRuns` is faster.
 
         Raises:
             FormatError: The object is damaged or not of this format.
@@ -212,16 +215,16 @@ class Reader:
             yield self.read(source, index, position)
 
     def sliceable(self, source: Any) -> bool:
-        """Tells whether `samples_between` works for this object."""
+        """Returns whether `samples_between` works for this object."""
         return False
 
     def samples_between(self, source: Any, start: int, stop: int) -> Iterator[Sample]:
-        """Yields the samples whose first byte lies in a range of the file, in order.
+        """Yields the samples whose first byte is in a range of the file, in order.
 
         Args:
             source: The file.
-            start: Position in bytes of the range.
-            stop: Position after its last byte.
+            start: Start of the range in bytes.
+            stop: End of the range, exclusive.
 
         Raises:
             FormatError: The file is damaged or not of this format.
@@ -229,57 +232,57 @@ class Reader:
         raise NotImplementedError
 
     def count_between(self, source: Any, start: int, stop: int) -> int | None:
-        """Returns how many samples `samples_between` yields, None where only reading them would tell.
+        """Returns the number of samples of `samples_between`; None if counting requires reading them.
 
-        None by default. Splits of a dataset, see `IPFSDataset.splits`, then have no number of rows.
+        The default is None. Splits of a dataset, see `IPFSDataset.splits`, then have no number of rows.
         """
         return None
 
     def index(self, source: Any) -> MemberIndex | None:
-        """Returns where each sample lies, or None where this object allows no random access.
+        """Returns the positions of the samples, or None if this object allows no random access.
 
-        By default one sample for the whole file where `decode` is overridden, else None.
+        By default, returns one sample for the whole file if `decode` is overridden, else None.
 
         Raises:
-            FormatError: The object is damaged or not of this format. What `decode` may raise of bytes that it
-                cannot decode becomes one.
+            FormatError: The object is damaged or not of this format. Errors that `decode` may raise for
+                invalid bytes are converted to it.
         """
         if not is_whole_file(type(self)):
             return None
         if isinstance(source, ObjectDirectory):
             raise NotImplementedError(
-                f"{type(self).__name__} has `decode` alone, which makes a value of a file, and "
+                f"{type(self).__name__} only has `decode`, which makes a value from a file, but "
                 f"{source.name!r} is a directory: give it an `index` that returns a FilesIndex of its files"
             )
         return WholeFileIndex(source.name, source.size)
 
     def load_index(self, source: Any, data: bytes) -> MemberIndex:
-        """Returns the index that was dumped as `data`, without reading the object.
+        """Restores the index that was dumped as `data`, without reading the object.
 
-        Where it is not overridden, indexes are loaded as `SpanIndex`, those of directories as `FilesIndex`.
+        By default, indexes are loaded as `SpanIndex`, those of directories as `FilesIndex`.
 
         Raises:
-            ValueError: It cannot be used; the index is made anew.
+            ValueError: The data cannot be used; the index is then built again.
         """
         raise NotImplementedError
 
     def read(self, source: Any, index: MemberIndex, position: int) -> Sample:
         """Returns one sample of an indexed object.
 
-        By default its name in the index, and what `decode` makes of the bytes of its span; of a directory, of
-        the bytes of the file that is called so.
+        By default, it has its name from the index, and the result of `decode` for the bytes of its span; in a
+        directory, for the bytes of the file with that name.
 
         Raises:
-            FormatError: The file ends before the sample does, or `decode` raised a ValueError, `EOFError`,
-                `struct.error`, `zlib.error`, or an `OSError` or `SyntaxError` that is not of the system or of
-                code, such as Pillow's.
+            FormatError: The file ends before the sample does, or `decode` raised a `ValueError`, `EOFError`,
+                `struct.error`, `zlib.error`, or an `OSError` or `SyntaxError` from a parser such as Pillow
+                rather than from the system or Python code.
             LimitError: The sample has more bytes than ``source.limits.member_bytes``.
         """
         name: Any = index.name(position)
         if type(name) is not str and not isinstance(name, str):
             kind = type(index).__qualname__
-            raise TypeError(f"{kind}.name({position}) returned {name!r:.100} and not a text")
-        # Not isinstance, which takes ten times as long for abstract classes.
+            raise TypeError(f"{kind}.name({position}) returned {name!r:.100} instead of text")
+        # Not isinstance, which is ten times slower for abstract classes.
         if (read_at := getattr(source, "read_at", None)) is None:
             what = f"sample {position} of {source.name!r}, the file {name!r},"
             (data,) = source.read_each([name])
@@ -292,7 +295,7 @@ class Reader:
                 start = None
             if type(start) is not int or type(stop) is not int:
                 start, stop = positions_of(index, position, span)
-            # Like the other messages about a file: what it is called first.
+            # Like other messages about a file, this begins with its name.
             what = f"sample {position} of {source.name!r}, bytes {start} to {stop},"
             if not 0 <= start <= stop <= source.size:
                 raise FormatError(
@@ -314,31 +317,31 @@ class Reader:
             raise FormatError(f"{what} cannot be decoded by {text}") from error
 
     def decode(self, data: bytes, index: Any, position: int) -> Any:
-        """Returns the value of a sample, made of the bytes of its span, or of its file in a directory.
+        """Returns the value of a sample, made from the bytes of its span, or of its file in a directory.
 
         Args:
-            data: The bytes, all of them.
-            index: The index of the file that they are from.
-            position: The number of the sample in that file.
+            data: All of these bytes.
+            index: The index of the file.
+            position: The number of the sample in the file.
 
         Raises:
-            ValueError: They cannot be decoded; the message of the `FormatError` that users get names the
-                file and the sample.
+            ValueError: The bytes cannot be decoded; users get a `FormatError` with the message, the file and
+                the sample.
         """
         raise NotImplementedError(f"{type(self).__name__} has neither `read` nor `decode`")
 
     def read_each(
         self, source: Any, index: MemberIndex, positions: Iterable[int]
     ) -> Iterator[Sample]:
-        """Yields several samples, each as `read` returns it.
+        """Yields several samples, each as returned by `read`.
 
-        Their positions ascend; one may be there twice. Batches are read so. Override it where neighbours
-        cost less together than each by itself: `ObjectFile.piece_at` gives the whole block that one is in.
+        Their positions ascend and may contain duplicates. This method reads batches. Override it if reading
+        neighbours together is faster: `ObjectFile.piece_at` returns the whole block that contains a sample.
         """
         return (self.read(source, index, position) for position in positions)
 
     def prefetch(self, source: Any, index: MemberIndex, positions: Sequence[int]) -> None:
-        """Starts fetching what these samples need: their spans of a file, or their files of a directory."""
+        """Starts fetching samples: their spans of a file, or their files of a directory."""
         if isinstance(source, ObjectFile):
             source.prefetch(index.spans_at(positions))
         else:
@@ -346,10 +349,10 @@ class Reader:
 
 
 def positions_of(index: MemberIndex, position: int, span: Any) -> Span:
-    """Returns a span as two whole numbers.
+    """Checks a span and returns it as two integers.
 
     Raises:
-        TypeError: It is something else.
+        TypeError: The span has another type.
     """
     try:
         start, stop = span
@@ -362,16 +365,16 @@ def positions_of(index: MemberIndex, position: int, span: Any) -> Span:
 
 
 def make_index(reader: Reader, source: Any) -> MemberIndex | None:
-    """Returns `Reader.index` of an object.
+    """Returns the result of `Reader.index` for an object.
 
     Raises:
-        FormatError: `index` raised it, or what parsers raise for bytes that they cannot parse.
+        FormatError: `index` raised it, or an error that parsers raise for invalid bytes.
     """
     try:
         return reader.index(source)
     except PARSE_ERRORS as error:
         if isinstance(error, FormatError) and source.name not in str(error):
-            text = str(error)  # of an index, which has no name of the object
+            text = str(error)  # from an index, which does not know the object's name
         elif is_parse_error(error):
             text = f"{type(error).__name__}: {error}"
         else:
@@ -383,7 +386,7 @@ def make_index(reader: Reader, source: Any) -> MemberIndex | None:
 
 
 def is_whole_file(kind: type[Reader]) -> bool:
-    """Tells whether a file of a format is one sample, made of all its bytes by `decode`."""
+    """Returns whether each file of a format is one sample, made from all its bytes by `decode`."""
     return _overrides(kind, "decode") and not (
         _overrides(kind, "index") or _overrides(kind, "samples")
     )
@@ -394,7 +397,7 @@ def _overrides(kind: type[Reader], method: str) -> bool:
 
 
 class FolderReader(Reader, ABC):
-    """Turns a directory into the paths of its members, each of which is then read by its own format."""
+    """Converts a directory to the paths of its members, each of which is then read in its own format."""
 
     reads = "directory"
 
@@ -403,13 +406,13 @@ class FolderReader(Reader, ABC):
         """Returns the relative paths of the members, in order.
 
         Raises:
-            FormatError: The directory's own list of members cannot be used.
+            FormatError: The directory's list of members is invalid.
         """
 
     def listing(self, directory: ObjectDirectory) -> tuple[str, Sequence[int]] | None:
         """Returns the name of the file that lists the members, and the line of each, counted from 1.
 
-        For messages about a member that cannot be read. None, as by default, where there is no such list.
+        It is used in messages about members that cannot be read. None, the default, if there is no such list.
         """
         return None
 
@@ -424,18 +427,18 @@ class ReaderPlugin:
     """Declares a format.
 
     Args:
-        name: Short and unique: what users write as ``filetype``.
+        name: Short and unique name, which users give as ``filetype``.
         summary: One line for ``ipfs-dataset plugins``.
-        factory: Makes the reader, without arguments.
-        suffixes: Ends of names, with the dot and in lower case, that mean this format.
-        magic: ``(offset, bytes)`` pairs; an object that has any of them is of this format.
-        recognize: Returns whether an open `ObjectFile` is of this format; or text such as
-            ``"package.module:function"``. For what no bytes at a fixed place show, such as what is inside a
-            compressed file. It is called for each object that has no type and no known suffix, so it should
-            read little. It comes before `magic`.
+        factory: Creates the reader; takes no arguments.
+        suffixes: Suffixes of names in this format, with the dot and in lower case.
+        magic: ``(offset, bytes)`` pairs; an object that matches any of them is in this format.
+        recognize: Returns whether an open `ObjectFile` is in this format; or text such as
+            ``"package.module:function"``. It is for formats that cannot be recognized by bytes at a fixed
+            position, such as the content of a compressed file. It is called for each object without a type or
+            known suffix, so it should read little. It takes precedence over `magic`.
         reads: Whether an object is a file or a directory.
-        in_folders: Whether a folder's members with one of the suffixes are read in this format, not as
-            one blob each, where the folder's own format is not named.
+        in_folders: Whether members of a folder with one of the suffixes are read in this format, rather than
+            as one blob each, if the folder's own format is not named.
     """
 
     name: str

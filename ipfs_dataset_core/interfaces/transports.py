@@ -1,4 +1,4 @@
-"""What a source of blocks implements and declares."""
+"""The interface and declaration of sources of blocks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ByteStream(Protocol):
         """
 
     def close(self) -> None:
-        """Returns the connection to its pool, or closes it where bytes are left."""
+        """Returns the connection to its pool, or closes it if bytes are left."""
 
 
 @attrs.frozen(kw_only=True)
@@ -38,11 +38,11 @@ class Pin:
     """A DAG that a store keeps until its pin is removed.
 
     Args:
-        cid: Its root.
-        name: What the pin is called, "" where it has no name.
-        status: ``"pinned"``; of pinning services also ``"queued"``, ``"pinning"`` and ``"failed"``.
-        kind: ``"recursive"``: with all that it links to; ``"direct"``: only the blocks of the DAG that are
-            pinned one by one, as `IPFSDatasetExporter.assemble` does with ``pin="direct"``.
+        cid: The root of the DAG.
+        name: The name of the pin; "" if it has none.
+        status: ``"pinned"``; for pinning services also ``"queued"``, ``"pinning"`` and ``"failed"``.
+        kind: ``"recursive"``: including everything it links to; ``"direct"``: only the blocks of the DAG that
+            are pinned one by one, as by `IPFSDatasetExporter.assemble` with ``pin="direct"``.
     """
 
     cid: CID
@@ -54,25 +54,25 @@ class Pin:
 class Transport(ABC):
     """One source of blocks, for instance a gateway, a node or a directory.
 
-    Used from several threads at once; made anew in each process, never pickled. What it returns is
-    verified by the caller, so it need not be. Failures are `TransportError` and its subclasses, with
-    ``retryable`` set where asking again may help.
+    A transport is used by several threads at once. It is created anew in each process, and never pickled. The
+    caller verifies its results, so the transport need not. Failures are `TransportError` and its subclasses,
+    with ``retryable`` set if the same request may succeed later.
 
-    What a transport can do may change while it is used, for instance as peers are found: the attributes
-    below are looked up each time. `summary` and `schemes` declare the transport where the class itself stands
-    for its plugin: as an entry point, and in `register`. They mean what those of `TransportPlugin` mean; the
-    class is called with an address and the user's options.
+    The abilities of a transport may change while it is used, for example when peers are found, so the
+    attributes below are read each time. `summary` and `schemes` declare the transport if the class itself is
+    the plugin: as an entry point, and in `register`. They have the same meaning as those of
+    `TransportPlugin`; the class is called with an address and the user's options.
 
     Attributes:
-        summary: One line about it; by default the first of the docstring.
+        summary: One line about it; by default the first line of the docstring.
         schemes: The address schemes that it serves, such as ``("s3",)``.
-        name: What messages call this source; never holds a credential. Of a class that stands for its plugin
-            it is the plugin's name, by default that of the entry point; each object may have another, such
+        name: Name of the source in messages; must not contain a credential. The name of a class that is a
+            plugin is the plugin's name, by default that of the entry point; each object may have another, such
             as its address.
-        concurrency: How many requests at once serve this source well.
-        batches: Whether `get_blocks` is better than several calls of `get_block` at once. Then blocks that
-            are needed together are requested together.
-        verifies: Whether `get_block` and `get_blocks` return only blocks that the transport has hashed and
+        concurrency: Best number of concurrent requests to this source.
+        batches: Whether `get_blocks` is better than several concurrent calls of `get_block`. If so, blocks
+            that are needed together are requested together.
+        verifies: Whether `get_block` and `get_blocks` only return blocks whose hashes the transport has
             compared with their CIDs, so that the caller need not hash them again.
         serves_ranges: Whether `open_range` works.
         serves_cars: Whether `read_car` works.
@@ -80,9 +80,9 @@ class Transport(ABC):
         resolves_names: Whether `resolve_name` works.
         serves_name_records: Whether `name_record` works.
         writable: Whether `put_blocks` and `pin` work.
-        keeps_blocks: Whether blocks that were put stay where nothing was pinned, so that an export that was
-            interrupted sends only the others when it is run again.
-        local: Whether it needs no network, so that ``offline=True`` leaves it in.
+        keeps_blocks: Whether stored blocks stay even if nothing was pinned, so that repeating an interrupted
+            export only sends the missing ones.
+        local: Whether it needs no network, so that it is used even with ``offline=True``.
     """
 
     summary: ClassVar[str] = ""
@@ -102,7 +102,7 @@ class Transport(ABC):
 
     @abstractmethod
     def get_block(self, cid: CID) -> bytes:
-        """Returns the block that `cid` names.
+        """Returns the block with a CID.
 
         Raises:
             ObjectNotFoundError: The source does not have the block.
@@ -112,20 +112,20 @@ class Transport(ABC):
     def get_blocks(self, cids: Sequence[CID]) -> Iterator[tuple[CID, bytes]]:
         """Yields blocks as they arrive, in any order.
 
-        A block that the source does not have is left out, and so is one that fails while others may still
-        arrive: the caller gets it elsewhere. Several threads call it at once, each for its own batch. The
-        caller may stop early, and closes the iterator if it is a generator, which ends the requests.
+        Blocks that the source does not have are left out, as are blocks that fail while others may still
+        arrive: the caller gets them elsewhere. Several threads may call this at once, each for its own batch.
+        The caller may stop early, and closes the iterator if it is a generator, which ends the requests.
 
         By default, the blocks are fetched one after the other.
 
         Args:
-            cids: The blocks, each once; usually some tens, at the most some thousands.
+            cids: Distinct CIDs; usually some tens, at most some thousands.
 
         Yields:
-            A CID as it was given, and its block. Each at most once, and nothing that was not asked for.
+            A CID as given, and its block. Each is yielded at most once, and only if it was requested.
 
         Raises:
-            TransportError: No other block of the batch can arrive. What was yielded before is good.
+            TransportError: No further block of the batch can arrive. Blocks yielded before remain valid.
         """
         for cid in cids:
             try:
@@ -135,12 +135,12 @@ class Transport(ABC):
             yield cid, block
 
     def open_range(self, cid: CID, start: int, stop: int) -> ByteStream:
-        """Returns a stream of plain bytes of a file.
+        """Opens a stream of plain bytes of a file.
 
         Args:
             cid: The file.
             start: Position of the first byte.
-            stop: Position after the last one, at most the size of the file.
+            stop: Position after the last byte, at most the size of the file.
 
         Raises:
             TransportError: The source refused, or does not have the file.
@@ -152,24 +152,24 @@ class Transport(ABC):
 
         Args:
             cid: The root of the DAG.
-            span: ``(start, stop)`` in bytes, for the blocks of a file that hold them, and the inner nodes
-                above; of a directory ``(0, 1)`` means its own blocks alone. None for all blocks.
+            span: ``(start, stop)`` in bytes selects the blocks of a file that contain them, and the inner
+                nodes above; for a directory, ``(0, 1)`` selects only its own blocks. None selects all blocks.
 
         Raises:
             TransportError: The source refused or failed.
-            FormatError: What it sent is no CAR.
+            FormatError: The response is not a CAR.
         """
         raise NotImplementedError
 
     def open_path(self, path: str, start: int, stop: int) -> ByteStream:
-        """Returns bytes ``start`` to ``stop``, exclusive, of the file at a path such as ``/ipfs/CID/name``.
+        """Opens the bytes ``start`` to ``stop``, exclusive, of the file at a path such as ``/ipfs/CID/name``.
 
-        The source resolves the path. Called only with ``verify=False``, where no source has the blocks.
+        The source resolves the path. It is only called with ``verify=False``, if no source has the blocks.
         """
         raise NotImplementedError
 
     def path_size(self, path: str) -> int | None:
-        """Returns the size in bytes of the file at a path, None where it is a directory; see `open_path`."""
+        """Returns the size in bytes of the file at a path; None for a directory; see `open_path`."""
         raise NotImplementedError
 
     def name_record(self, name: CID) -> bytes:
@@ -179,40 +179,40 @@ class Transport(ABC):
             name: The name as a CID of version 1 with the codec libp2p-key.
 
         Raises:
-            ObjectNotFoundError: The source has none.
+            ObjectNotFoundError: The source has no record.
         """
         raise NotImplementedError
 
     def resolve_name(self, name: str) -> str:
-        """Returns the ``/ipfs/…`` path that an IPNS or DNSLink name points to now."""
+        """Returns the ``/ipfs/…`` path to which an IPNS or DNSLink name currently points."""
         raise NotImplementedError
 
     def lacking(self, blocks: Sequence[tuple[CID, bytes]]) -> Sequence[tuple[CID, bytes]]:
-        """Returns those of the blocks that are not stored yet, in their order; only these are then put.
+        """Returns the blocks that are not stored yet, in order; only these are then passed to `put_blocks`.
 
-        By default, all of them. Called by the threads that call `put_blocks`; a failure
-        only means that all blocks are put from then on.
+        By default, returns all of them. It is called by the threads that call `put_blocks`; after a failure,
+        all blocks are sent.
 
         Raises:
-            TransportError: That cannot be found out.
+            TransportError: It cannot be determined.
         """
         return blocks
 
     def put_blocks(self, blocks: Iterable[tuple[CID, bytes]]) -> None:
-        """Stores blocks; when it returns they are all stored.
+        """Stores blocks; all of them are stored when it returns.
 
-        With a `concurrency` of more than 1 two threads call it at once, each with blocks of its own.
+        If `concurrency` is more than 1, two threads call it at once, each with its own blocks.
         """
         raise NotImplementedError
 
     def pin(self, cid: CID, *, name: str = "", fetch: bool = False) -> None:
         """Protects the whole DAG under `cid` from removal; fails if any of it is missing.
 
-        Where a transport's own method does not take a keyword, it is called without it.
+        Keyword arguments that a transport's method does not accept are omitted.
 
         Args:
             cid: The root.
-            name: What to call the pin; a store that has no names of pins ignores it.
+            name: The name of the pin; ignored by stores that do not support names.
             fetch: Whether a node may get missing blocks from the network, however long that takes.
 
         Raises:
@@ -226,30 +226,30 @@ class Transport(ABC):
         raise NotImplementedError
 
     def unpin(self, cid: CID) -> None:
-        """Removes the pin of the DAG under `cid`, whose blocks may then be removed some time.
+        """Removes the pin of the DAG under `cid`, whose blocks may then be removed at some time.
 
         Raises:
-            ObjectNotFoundError: It is not pinned.
+            ObjectNotFoundError: The DAG is not pinned.
         """
         raise NotImplementedError
 
     def pin_blocks(self, cids: Sequence[CID]) -> None:
-        """Protects single blocks from removal, and not what they link to; fails if one of them is missing.
+        """Protects single blocks from removal, but not the blocks that they link to; fails if one is missing.
 
         Args:
-            cids: The blocks, the root of them first.
+            cids: The blocks, their root first.
         """
         raise NotImplementedError
 
     def pinned_blocks(self) -> Iterator[CID]:
-        """Yields the blocks that are pinned without what they link to."""
+        """Yields the blocks that are pinned without the blocks to which they link."""
         raise NotImplementedError
 
     def unpin_blocks(self, cids: Sequence[CID]) -> None:
-        """Undoes `pin_blocks`: the blocks may then be removed some time.
+        """Undoes `pin_blocks`: the blocks may then be removed at some time.
 
         Args:
-            cids: Blocks that `pinned_blocks` yielded.
+            cids: Blocks yielded by `pinned_blocks`.
         """
         raise NotImplementedError
 
@@ -258,40 +258,39 @@ class Transport(ABC):
         raise NotImplementedError
 
     def connect_to(self, addresses: Sequence[str]) -> None:
-        """Lets a node connect to others; those that it cannot reach are skipped."""
+        """Connects a node to others; those that it cannot reach are skipped."""
         raise NotImplementedError
 
     def name_of_key(self, key: str, *, create: bool = False) -> str:
         """Returns the IPNS name of one of a node's keys, ``k51…``.
 
         Args:
-            key: What the node calls the key.
-            create: Whether it makes the key where it has none of that name.
+            key: The name of the key at the node.
+            create: Whether the node creates the key if it has none of that name.
 
         Raises:
-            ObjectNotFoundError: It has no such key.
+            ObjectNotFoundError: The node has no such key.
         """
         raise NotImplementedError
 
     def publish_name(self, cid: CID, key: str) -> str:
-        """Publishes that the name of a key points to a CID; returns the name."""
+        """Points the name of a key to a CID; returns the name."""
         raise NotImplementedError
 
     def parts(self) -> Sequence[Transport]:
-        """Returns the sources that this one reads from, such as several peers, each by itself.
+        """Returns the sources that this one reads from, such as several peers, for examining them separately.
 
-        For looking at them one by one. None where it is one source, or where none has been found yet. They
-        are closed with this transport.
+        Empty if it is a single source, or if none has been found yet. They are closed with this transport.
         """
         return ()
 
     def facts(self) -> Mapping[str, str]:
-        """Returns what people may want to know about the source, such as the program that it runs, by label.
+        """Returns information about the source by label, such as the software that it runs, for people.
 
-        May send requests. What the source tells about itself is not verified.
+        This may send requests. Statements of the source about itself are not verified.
 
         Raises:
-            TransportError: It cannot be found out.
+            TransportError: The information is not available.
         """
         return {}
 
@@ -300,12 +299,12 @@ class Transport(ABC):
 
 
 def _of_wrapped(name: str) -> Any:
-    """Returns a property with the value that an attribute of the wrapped transport has at the time."""
+    """Returns a property with the current value of an attribute of the wrapped transport."""
     return property(attrgetter(f"wrapped.{name}"))
 
 
 class WrapperTransport(Transport):
-    """A transport that passes everything on to another; wrappers override what they change.
+    """A transport that delegates everything to another one; wrappers override the methods that they change.
 
     Args:
         wrapped: The other transport.
@@ -398,23 +397,21 @@ class WrapperTransport(Transport):
 
 
 def check_pin_name(name: str) -> None:
-    """Raises an `AddressError` for a name that no pin can have.
+    """Raises an `AddressError` for a name that a pin cannot have.
 
-    What a terminal passes on of another encoding has surrogates, which no encoding of text has.
+    Command-line arguments in another encoding contain surrogates, which cannot be encoded.
     """
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise AddressError(
-            f"{name!r} cannot be the name of a pin: it is no text in UTF-8"
-        ) from None
+        raise AddressError(f"{name!r} cannot be the name of a pin: it is not valid UTF-8") from None
 
 
 def pin_arguments(transport: Transport, *, name: str, fetch: bool = False) -> Any:
-    """Returns the keywords to pass to a transport's `pin`: of those that are set, what it takes.
+    """Returns the keyword arguments for a transport's `pin`: those that are set and that it accepts.
 
     Raises:
-        AddressError: The name is no text that can be encoded.
+        AddressError: The name cannot be encoded.
     """
     check_pin_name(name)
     wanted = {"name": name, "fetch": fetch}
@@ -428,11 +425,11 @@ class TransportPlugin:
     """Declares a transport.
 
     Args:
-        name: Short and unique, such as ``"gateway"``.
+        name: Short and unique name, such as ``"gateway"``.
         summary: One line for ``ipfs-dataset plugins``.
         schemes: The address schemes it serves: ``"http"`` for ``http://…``, ``"multiaddr"`` for
             ``/ip4/…``, ``"file"`` for paths, ``"gateway+https"`` for gateways at https.
-        factory: Makes a transport from an address and the user's options.
+        factory: Creates a transport from an address and the user's options.
     """
 
     name: str

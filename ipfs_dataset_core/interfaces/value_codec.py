@@ -1,4 +1,4 @@
-"""What encodes one value into the bytes of a member: the interface that users extend."""
+"""The interface for user-defined encodings of single values."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def _plain(_: object, attribute: attrs.Attribute[Any], value: str) -> None:
 def _class(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, type):
         raise TypeError(
-            f"{attribute.name} is a class, whose instances are encoded, not {value!r:.100}"
+            f"{attribute.name} must be a class, whose instances are encoded, not {value!r:.100}"
         )
 
 
 def _function(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not callable(value):
-        raise TypeError(f"{attribute.name} is a function, not {value!r:.100}")
+        raise TypeError(f"{attribute.name} must be a function, not {value!r:.100}")
 
 
 @attrs.frozen(kw_only=True)
 class ValueCodec:
     """Encodes values of one type, so that datasets with such values can be exported.
 
-    Give the same codec to the exporter and to whoever imports::
+    Give the same codec to the exporter and to the importer::
 
         dates = ValueCodec(
             name="date",
@@ -49,12 +49,12 @@ class ValueCodec:
         IPFSDatasetExporter(codecs=[dates])
 
     Args:
-        name: What the manifest calls it; the name of a built-in codec replaces that one.
-        type: Instances of this type, subclasses included, are encoded, before any built-in codec.
-        extension: The end of the member's name, without a dot.
+        name: Its name in the manifest; the name of a built-in codec replaces that codec.
+        type: Instances of this type, including subclasses, are encoded, before any built-in codec applies.
+        extension: The suffix of the member, without a dot.
         encode: Returns the bytes of a value.
-        decode: Returns the value of such bytes. It travels to spawned DataLoader workers, which
-            a lambda cannot: use a function of a module there.
+        decode: Returns the value of such bytes. It is sent to spawned DataLoader workers, which is impossible
+            for a lambda: use a module-level function in that case.
     """
 
     name: str = attrs.field(validator=_plain)
@@ -67,16 +67,16 @@ class ValueCodec:
 EncodedValue: TypeAlias = tuple[str, str, bytes]
 """One encoded value: the name of the codec that decodes it, the extension of the member, its content.
 
-A plain tuple: a sample is encoded in a few microseconds, to which a named tuple would add a third of one.
+A plain tuple: a sample is encoded in a few microseconds, and a named tuple would add a third of one.
 """
 
 
 def checked_codecs(given: ValueCodec | Iterable[ValueCodec]) -> tuple[ValueCodec, ...]:
-    """Returns the codecs that a user gave, one or several.
+    """Returns the codecs given by a user, one or several.
 
     Raises:
-        TypeError: Something else was given.
-        ValueError: Two of them have the same name, so that one would decode what the other encoded.
+        TypeError: The argument has another type.
+        ValueError: Two of them have the same name, so one would decode the other's values.
     """
     some: Any = (
         [given] if isinstance(given, ValueCodec) or not isinstance(given, Iterable) else given
@@ -84,12 +84,12 @@ def checked_codecs(given: ValueCodec | Iterable[ValueCodec]) -> tuple[ValueCodec
     codecs: tuple[ValueCodec, ...] = tuple(some)
     for codec in codecs:
         if not isinstance(codec, ValueCodec):
-            raise TypeError(f"codecs is a list of ValueCodec, and {codec!r:.100} is none")
+            raise TypeError(f"codecs must contain ValueCodec objects, not {codec!r:.100}")
     names = [codec.name for codec in codecs]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(
-                f"two codecs have the name {name!r}, by which a dataset names the one that decodes a value: "
+                f"two codecs have the name {name!r}, which identifies the decoder of a value: "
                 "rename one"
             )
     return codecs

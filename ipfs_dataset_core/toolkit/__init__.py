@@ -1,1 +1,1 @@
-"""What plugins are built with: string tables, indexes, file views, exit handling."""
+"""Building blocks for plugins: string tables, indexes, file views, exit handling."""

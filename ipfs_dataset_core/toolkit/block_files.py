@@ -1,8 +1,9 @@
-"""Blocks as files named by their multihash, in a folder that any number of processes share without locks.
+"""Blocks stored as files named by their multihash, in a folder shared by processes without locks.
 
-``<folder>/<last two letters>/<base32>``, written aside, flushed and renamed: a crash at any moment leaves
-nothing half-written under a block's name, and two writers of one block write the same bytes. No link in the
-folder is followed and nothing but regular files is opened, for others may write it too: see `shared_folder`.
+Files are named ``<folder>/<last two letters>/<base32>``, and are written under a temporary name, flushed and
+renamed. A crash at any moment leaves no incomplete file under a block's name, and two writers of one block
+write the same bytes. No link in the folder is followed and only regular files are opened, because others may
+be able to write to it; see `shared_folder`.
 """
 
 from __future__ import annotations
@@ -28,16 +29,17 @@ _BLOCK_BYTES = Limits().block_bytes
 
 
 class BlockFiles:
-    """The blocks in one folder; it is made at the first write.
+    """The blocks in one folder, which is created by the first write.
 
-    Nothing is verified here: the caller checks the hash, as with any other source.
+    Nothing is verified here: the caller checks hashes, as for any other source.
 
     Args:
-        folder: Where they are.
-        durable: Whether what was written is there after `sync` and a power cut. Damage is
-            noticed by the hash in any case.
-        block_bytes: The longest block that is read.
-        parent: Opens the folder that contains it, and may check it first; by default any folder at that path.
+        folder: The folder.
+        durable: Whether blocks survive a power failure once `sync` has returned. Damage is detected by the
+            hash in any case.
+        block_bytes: Maximum size of a block that is read.
+        parent: Opens the folder that contains the blocks, and may check it; by default any folder at that
+            path.
     """
 
     def __init__(
@@ -55,51 +57,51 @@ class BlockFiles:
         )
 
     def path(self, cid: CID) -> Path:
-        """Returns where the block of a CID is, or would be, whatever the CID's version and codec."""
+        """Returns the path of the block of a CID, which need not exist; independent of version and codec."""
         name = block_name(cid)
         return self.folder / name[-2:] / name
 
     def has(self, cid: CID) -> bool:
-        """Tells whether there is a file for the block."""
+        """Returns whether there is a file for the block."""
         return self.shelves.has(block_name(cid))
 
     def holds(self, cid: CID, block: bytes) -> bool:
-        """Tells whether the file for the block has exactly these bytes."""
+        """Returns whether the file for the block contains exactly these bytes."""
         return self.shelves.holds(block_name(cid), block)
 
     def read(self, cid: CID) -> bytes | None:
-        """Returns what is stored for a block, None where nothing is.
+        """Returns the content of the file for a block; None if there is none.
 
         Raises:
-            LimitError: The file is longer than a block may be; it is not read.
-            OSError: It is there and cannot be read, or something that is no regular file stands there.
+            LimitError: The file is larger than a block may be; it is not read.
+            OSError: It cannot be read, or is not a regular file.
         """
         try:
             return self.shelves.read(block_name(cid), self.block_bytes)
         except LimitError as error:
             raise LimitError(
-                f"{error}: where you trust it, give limits=Limits(block_bytes=…)"
+                f"{error}: if you trust it, give limits=Limits(block_bytes=…)"
             ) from error
 
     def open(self, cid: CID) -> IO[bytes]:
         """Opens the file of a block, unbuffered.
 
         Raises:
-            OSError: It is not there or cannot be opened, or something that is no regular file stands there.
+            OSError: It does not exist, cannot be opened, or is not a regular file.
         """
         return self.shelves.open_file(block_name(cid))
 
     def write(self, cid: CID, block: bytes) -> bool:
-        """Stores a block, also over a damaged one, and returns whether it was missing or damaged before.
+        """Stores a block, replacing a damaged one; returns whether it was missing or damaged before.
 
         Raises:
-            OSError: It cannot be written, or something that is no regular file stands there.
+            OSError: It cannot be written, or something other than a regular file has its name.
         """
         return self.shelves.write(block_name(cid), block)
 
     @contextmanager
     def opened(self) -> Iterator[Callable[[CID, bytes], bool]]:
-        """Gives what stores blocks as `write` does, and keeps the folder open from one to the next.
+        """Returns a context manager for a function like `write`, which keeps the folder open between calls.
 
         Raises:
             OSError: The folder cannot be opened.
@@ -108,7 +110,7 @@ class BlockFiles:
             yield lambda cid, block: write(block_name(cid), block)
 
     def sync(self) -> None:
-        """Waits until what this object wrote is on the disk, where it is `durable`.
+        """Waits until everything that this object wrote is on disk, if it is `durable`.
 
         Raises:
             OSError: The folder cannot be opened.
@@ -116,20 +118,20 @@ class BlockFiles:
         self.shelves.sync()
 
     def remove(self, cid: CID) -> None:
-        """Removes a block where it is there."""
+        """Removes a block if it exists."""
         self.shelves.remove(block_name(cid))
 
     def entries(self, stale_seconds: float = STALE_SECONDS) -> Iterator[Entry]:
-        """Yields the entry of every block; removes what writers that were killed left behind.
+        """Yields the entry of every block; removes temporary files of killed writers.
 
         Args:
-            stale_seconds: How old what they left has to be.
+            stale_seconds: Minimum age of such temporary files in seconds.
         """
         return self.shelves.entries(stale_seconds)
 
 
 def is_block_name(name: str) -> bool:
-    """Tells whether a block could have a file of this name."""
+    """Returns whether a block may have a file of this name."""
     if not _NAMES.fullmatch(name):
         return False
     try:
@@ -139,5 +141,5 @@ def is_block_name(name: str) -> bool:
 
 
 def block_name(cid: CID) -> str:
-    """Returns the name of the file for a block, whatever the CID's version and codec."""
+    """Returns the name of the file for a block, independent of the CID's version and codec."""
     return str(CID(1, RAW, cid.multihash))

@@ -1,13 +1,13 @@
-"""The two kinds of folders in which this library keeps blocks, and how each is recognized and kept apart.
+"""The two kinds of folders in which this library keeps blocks, and how they are recognized and kept apart.
 
-An embedded store keeps blocks until somebody removes them, and pins, which name the roots of whole DAGs.
+An embedded store keeps blocks until somebody removes them, with pins that name the roots of whole DAGs.
 
-A cache deletes what has not been used for long. So it works only in a folder of its own, which has its mark:
-the file ``CACHEDIR.TAG`` (https://bford.info/cachedir/, which also makes backup programs leave it out) with a
-second line of ours. The mark is written into a new or empty folder before anything else. A folder that has
-something in it and no mark is refused, whatever it looks like: the blocks of an earlier cache cannot be told
-from those of an embedded store whose dataset is still being published. The repository of a Kubo node is
-neither, and both are refused in it.
+A cache deletes data that has not been used for long. It therefore only uses a folder of its own, marked by
+the file ``CACHEDIR.TAG`` (https://bford.info/cachedir/, which also makes backup programs skip it) with a
+second line of this library. The marker is written to a new or empty folder before anything else. A folder
+that is neither empty nor marked is rejected, whatever it looks like, because the blocks of an earlier cache
+cannot be distinguished from those of an embedded store whose dataset is still being published. The repository
+of a Kubo node is neither, and both are rejected in it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 MARK = "CACHEDIR.TAG"
 _MARK_LINES = (
-    b"Signature: 8a477f597d28d172789f06886806bc55\n"  # that of the specification
+    b"Signature: 8a477f597d28d172789f06886806bc55\n"  # from the specification
     b"# ipfs-dataset cache 1\n"
 )
 _MARK_TEXT = _MARK_LINES + (
@@ -59,18 +59,18 @@ _MARK_TEXT = _MARK_LINES + (
     b"# used for long are deleted. Keep nothing of your own here. See https://bford.info/cachedir/\n"
 )
 _MARK_BYTES = 4096
-# What stands at the root of a file system that was made for the cache.
+# Entries at the root of a file system that was created for the cache.
 _NOBODYS = frozenset({"lost+found"})
-# How many temporary files killed jobs may have left before the first one could mark the folder.
+# Maximum number of temporary files that killed jobs may have left before the folder was marked.
 _MOST_LEFT = 1000
 
 BLOCKS, INDEXES, PINS = "blocks", "indexes", "pins"
 _KUBO_FILE = "datastore_spec"
-# The end of the names of pins of single blocks.
+# Suffix of the names of pins of single blocks.
 _DIRECT = ".block"
-# How long writing waits for a clean-up to end.
+# Seconds that a write waits for a clean-up to end.
 _CLEANING_SECONDS = 60.0
-# The longest name of a pin that is read.
+# Maximum length of a pin's name that is read.
 _NAME_BYTES = 4096
 # Blocks of one batch; two batches are stored at the same time.
 _WRITTEN_AT_ONCE = 4
@@ -82,29 +82,29 @@ _A_STORE = "an embedded store, which keeps what was published"
 _A_REPOSITORY = "the repository of an IPFS node"
 
 _REMEDY = (
-    "A cache deletes what was not used for long, so it needs a folder of its own: give cache_dir= a new or "
-    "an empty one"
+    "A cache deletes data that was not used for long, so it needs a folder of its own: give "
+    "cache_dir= a new or an empty one"
 )
 
 
 class CacheFolder:
-    """The folder of a cache, checked whenever another directory stands at its path.
+    """The folder of a cache, checked whenever the directory at its path changes.
 
     Args:
-        path: Where it is, or will be.
+        path: The path of the folder, which need not exist.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(os.path.abspath(path))  # noqa: PTH100 - links are refused, not resolved
+        self.path = Path(os.path.abspath(path))  # noqa: PTH100 - links are rejected, not resolved
         self._admitted: tuple[int, int] | None = None
 
     def check(self) -> None:
-        """Refuses a place that is no cache and must not become one.
+        """Raises an error for a folder that is not a cache and must not become one.
 
         Raises:
-            CacheFolderError: The folder is not empty and has no mark, is a link, or lies in a cache, in an
+            CacheFolderError: The folder is not empty but has no marker, is a link, or is in a cache, in an
                 embedded store or in the repository of a node.
-            OSError: That cannot be found out.
+            OSError: The folder cannot be examined.
         """
         try:
             with self.open():
@@ -116,12 +116,12 @@ class CacheFolder:
         """Opens the folder.
 
         Args:
-            make: Whether it is made, and marked, where it is missing or empty.
+            make: Whether to create and mark the folder if it is missing or empty.
 
         Raises:
-            CacheFolderError: As from `check`.
+            CacheFolderError: As for `check`.
             FileNotFoundError: There is no cache yet.
-            OSError: It cannot be opened or made.
+            OSError: It cannot be opened or created.
         """
         try:
             directory = self._open(make=make)
@@ -129,8 +129,9 @@ class CacheFolder:
             if not self.path.is_symlink():
                 raise
             raise CacheFolderError(
-                f"The cache folder {str(self.path)!r} is a link, which whoever may write beside it could "
-                f"change: give cache_dir={os.path.realpath(self.path)!r}, where it leads now"
+                f"The cache folder {str(self.path)!r} is a link, which others with write access "
+                f"beside it could change: give cache_dir={os.path.realpath(self.path)!r}, where it "
+                "leads now"
             ) from None
         try:
             if directory.identity != self._admitted:
@@ -143,10 +144,10 @@ class CacheFolder:
         return directory
 
     def verify(self, directory: Directory) -> None:
-        """Checks again, before files are deleted, that the folder is marked and no store was made in it.
+        """Checks again, before files are deleted, that the folder is marked and contains no store.
 
         Raises:
-            CacheFolderError: It is not.
+            CacheFolderError: It is not marked, or contains a store.
         """
         self._refuse_stores(directory)
         if not _is_marked(directory):
@@ -169,7 +170,7 @@ class CacheFolder:
             self._refuse_links(directory)
             return
         found = _something_in(directory)
-        # Another job may have marked the folder, and begun to fill it, since we looked for the mark.
+        # Another job may have marked the folder, and begun to fill it, since the check for the marker.
         if _is_marked(directory):
             return
         if found is not None:
@@ -181,39 +182,41 @@ class CacheFolder:
     def _refuse_stores(self, directory: Directory) -> None:
         kind = _store_kind(directory)
         if kind:
-            raise CacheFolderError(f"The folder {str(self.path)!r} is {kind}, no cache. {_REMEDY}")
+            raise CacheFolderError(
+                f"The folder {str(self.path)!r} is {kind}, not a cache. {_REMEDY}"
+            )
 
     def _refuse_links(self, directory: Directory) -> None:
-        """Refuses a cache whose folders lead elsewhere, while the error still reaches the user."""
+        """Rejects a cache whose subfolders are links, while the error can still reach the user."""
         for name in (BLOCKS, INDEXES):
             status = directory.status(name)
             if status is not None and not stat.S_ISDIR(status.st_mode):
                 raise CacheFolderError(
-                    f"{name!r} in the cache {str(self.path)!r} is a link or a file, which somebody else must "
-                    "have put there: find out who, and remove it"
+                    f"{name!r} in the cache {str(self.path)!r} is a link or a file that somebody else must "
+                    "have created: find out who, and remove it"
                 )
 
     def _unmarked(self, found: str) -> CacheFolderError:
         return CacheFolderError(
-            f"The folder {str(self.path)!r} is no cache of ipfs-dataset: it has no file {MARK} of ours, and "
-            f"{found}. {_REMEDY}"
+            f"The folder {str(self.path)!r} is not a cache of ipfs-dataset: it has no {MARK} of "
+            f"this library, and {found}. {_REMEDY}"
         )
 
 
 class StoreFolder:
-    """A folder of blocks that are kept until somebody removes them; made at the first write.
+    """A folder of blocks that are kept until somebody removes them; created by the first write.
 
-    Links in the path to the folder are followed once; links in the folder never are.
+    Links in the path to the folder are followed once; links in the folder are never followed.
 
     Args:
         path: The folder.
-        block_bytes: The longest block that is read.
+        block_bytes: Maximum size of a block that is read.
 
     Attributes:
-        blocks: Its blocks; to write some, use `write`.
+        blocks: Its blocks; to write blocks, use `write`.
 
     Raises:
-        AddressError: It is, or lies in, a cache or the repository of a node.
+        AddressError: It is a cache or the repository of a node, or is in one.
     """
 
     def __init__(self, path: Path, *, block_bytes: int = _BLOCK_BYTES) -> None:
@@ -221,25 +224,25 @@ class StoreFolder:
         self._path = path
         self._folder = PlainFolder(path)
         self.blocks = BlockFiles(path / BLOCKS, block_bytes=block_bytes, parent=self._folder)
-        # Closes the folder of pins, whose lock keeps `clean` away; None before something is written.
+        # Closes the folder of pins, whose lock excludes `clean`; None before something is written.
         self._unlock: weakref.finalize[[], StoreFolder] | None = None
         self._lock = threading.Lock()
 
     def lacks(self, cid: CID, block: bytes) -> bool:
-        """Tells whether a block is not here intact; one that is will stay until `close`.
+        """Returns whether a block is missing or damaged; a block that is intact will stay until `close`.
 
         Raises:
-            AddressError: A cache was made here in the meantime.
-            OSError: The folder cannot be made or locked.
+            AddressError: A cache was created here in the meantime.
+            OSError: The folder cannot be created or locked.
         """
         self._begin()
         return not self.blocks.holds(cid, block)
 
     def write(self, cid: CID, block: bytes) -> None:
-        """Stores a block, which will stay until `close`, and from then on if it is pinned.
+        """Stores a block, which will stay until `close`, and afterwards if it is pinned.
 
         Raises:
-            AddressError: A cache was made here in the meantime.
+            AddressError: A cache was created here in the meantime.
             OSError: It cannot be written.
         """
         self._begin()
@@ -250,15 +253,15 @@ class StoreFolder:
         blocks: Sequence[tuple[CID, bytes]],
         failure: Callable[[CID, OSError], Exception],
     ) -> None:
-        """Stores blocks as `write` does, several at once.
+        """Stores blocks like `write`, several at once.
 
         Args:
             blocks: The blocks.
-            failure: Returns what is raised where one cannot be written.
+            failure: Returns the exception to raise if a block cannot be written.
 
         Raises:
-            AddressError: A cache was made here in the meantime.
-            Exception: What `failure` returned.
+            AddressError: A cache was created here in the meantime.
+            Exception: As returned by `failure`.
         """
         if not blocks:
             return
@@ -275,18 +278,18 @@ class StoreFolder:
                 except OSError as error:
                     raise failure(item[0], error) from error
 
-            # Each waits for the disk, which takes one turn for all that wait at the same time.
+            # Each call waits for the disk, which serves all waiting calls in one turn.
             call_at_once(put, blocks, _WRITTEN_AT_ONCE, "ipfs-dataset-store")
 
     def pin(self, cid: CID, name: str = "") -> None:
-        """Records the root of a DAG whose blocks are all here; they and the pin then survive a power cut.
+        """Pins the root of a DAG whose blocks are all stored; they and the pin then survive a power failure.
 
         Args:
             cid: The root.
-            name: What to call the pin; "" leaves a pin that is there as it is called.
+            name: The name of the pin; "" keeps the name of an existing pin.
 
         Raises:
-            AddressError: A cache was made here in the meantime.
+            AddressError: A cache was created here in the meantime.
             OSError: It cannot be written.
         """
         self._begin()
@@ -300,7 +303,7 @@ class StoreFolder:
             folder.sync()
 
     def pin_blocks(self, cids: Iterable[CID]) -> None:
-        """Records single blocks that are here to keep, without those that they link to; see `pin`."""
+        """Pins single stored blocks without the blocks to which they link; see `pin`."""
         self._begin()
         self.blocks.sync()
         with self._folder.open() as folder, folder.enter(PINS) as pins:
@@ -310,7 +313,7 @@ class StoreFolder:
             folder.sync()
 
     def pinned_blocks(self) -> Iterator[CID]:
-        """Yields the blocks that `pin_blocks` recorded."""
+        """Yields the blocks pinned by `pin_blocks`."""
         with suppress(FileNotFoundError), self._folder.open() as folder, folder.enter(PINS) as pins:
             for entry in pins.scan():
                 if entry.name.endswith(_DIRECT):
@@ -318,10 +321,10 @@ class StoreFolder:
                         yield CID.parse(entry.name.removesuffix(_DIRECT))
 
     def unpin_blocks(self, cids: Iterable[CID]) -> None:
-        """Removes what `pin_blocks` recorded.
+        """Removes pins made by `pin_blocks`.
 
         Raises:
-            OSError: A record cannot be removed.
+            OSError: A pin cannot be removed.
         """
         with suppress(FileNotFoundError), self._folder.open() as folder, folder.enter(PINS) as pins:
             for cid in cids:
@@ -330,10 +333,10 @@ class StoreFolder:
             pins.sync()
 
     def pins(self) -> dict[CID, str]:
-        """Returns the names of all pins of whole DAGs by their CIDs; a folder that is no store has none.
+        """Returns the names of all pins of whole DAGs by CID; empty for a folder that is not a store.
 
         Raises:
-            OSError: They cannot be read.
+            OSError: The pins cannot be read.
         """
         found: dict[CID, str] = {}
         with suppress(FileNotFoundError), self._folder.open() as folder, folder.enter(PINS) as pins:
@@ -344,10 +347,10 @@ class StoreFolder:
         return found
 
     def unpin(self, cid: CID) -> bool:
-        """Removes the pins of a CID in either version, and returns whether there were any.
+        """Removes the pins of a CID, whatever its version; returns whether there were any.
 
         Raises:
-            OSError: One cannot be removed.
+            OSError: A pin cannot be removed.
         """
         same = [pinned for pinned in self.pins() if pinned.to_v1() == cid.to_v1()]
         if same:
@@ -358,7 +361,7 @@ class StoreFolder:
         return bool(same)
 
     def close(self) -> None:
-        """Ends the protection of what was written: from now on `clean` removes what no pin needs."""
+        """Ends the protection of written blocks: from now on, `clean` removes those that no pin needs."""
         with self._lock:
             unlock, self._unlock = self._unlock, None
         if unlock is not None:
@@ -386,7 +389,7 @@ class StoreFolder:
         """Yields the CID of each block under a pin, once.
 
         Raises:
-            FormatError: A block that links to others is missing or damaged, so that these are not known.
+            FormatError: A block that links to others is missing or damaged, so these are unknown.
         """
         yield from self.pinned_blocks()
         for root in self.pins():
@@ -405,8 +408,9 @@ class StoreFolder:
                 found = links(cid, self._inner_block(cid))
             except (VerificationError, FormatError, LimitError, OSError) as error:
                 raise FormatError(
-                    f"{str(self._path)!r}: what the pin {root} needs is not known ({error}), so nothing was "
-                    "removed: publish that dataset again, or remove its pin"
+                    f"{str(self._path)!r}: the blocks that the pin {root} needs are unknown "
+                    f"({error}), so nothing was removed: publish that dataset again, or remove its "
+                    "pin"
                 ) from error
             for link in found:
                 if link.multihash not in seen:
@@ -414,12 +418,12 @@ class StoreFolder:
                     waiting.append(link)
 
     def _begin(self) -> None:
-        """Makes the folder of pins, by which caches recognise a store, before anything else, and locks it."""
+        """Creates and locks the folder of pins, by which caches recognize a store, before anything else."""
         if self._unlock is not None:
             return
         with self._lock:
             if self._unlock is None:
-                # Stores are sometimes not closed.
+                # Users sometimes do not close stores.
                 self._unlock = weakref.finalize(self, self._locked().__exit__)
 
     def _locked(self) -> Directory:
@@ -443,7 +447,7 @@ class StoreFolder:
             time.sleep(0.05)
 
     def _inner_block(self, cid: CID) -> bytes:
-        """Returns a block that links to others; raises `VerificationError` where it is not here intact."""
+        """Returns a block that links to others; raises `VerificationError` if it is missing or damaged."""
         block = self.blocks.read(cid)
         if block is None:
             raise VerificationError(f"block {cid} is missing")
@@ -453,12 +457,12 @@ class StoreFolder:
 
 @attrs.frozen(kw_only=True)
 class CleanedStore:
-    """What a clean-up of an embedded store did.
+    """The result of cleaning up an embedded store.
 
     Attributes:
-        removed_blocks: How many blocks no pin needed.
-        removed_bytes: Their bytes.
-        needed_blocks: How many blocks the pins need.
+        removed_blocks: Number of blocks that no pin needed.
+        removed_bytes: Total size of these blocks.
+        needed_blocks: Number of blocks that the pins need.
     """
 
     removed_blocks: int
@@ -472,8 +476,8 @@ class CleanedStore:
 def _in_use(path: Path, locks: bool | None) -> TransportError:  # noqa: FBT001 - as Directory.lock returns it
     if locks is None:
         return TransportError(
-            f"{str(path)!r} cannot be cleaned up, because its file system has no locks, so that nothing "
-            "tells whether something is being published to it: copy it to a local disk for that"
+            f"{str(path)!r} cannot be cleaned up, because its file system has no locks, so it is unknown "
+            "whether something is being published to it: copy it to a local disk to clean it up"
         )
     return TransportError(
         f"{str(path)!r} is being published to by another process, so nothing was removed: try again when "
@@ -483,10 +487,10 @@ def _in_use(path: Path, locks: bool | None) -> TransportError:  # noqa: FBT001 -
 
 
 def check_store_place(path: Path) -> None:
-    """Refuses an embedded store in a cache, which would delete its blocks, or in a node's repository.
+    """Rejects an embedded store in a cache, which would delete its blocks, or in a node's repository.
 
     Raises:
-        AddressError: The path is, or lies in, one of these.
+        AddressError: The path is one of these, or is in one.
     """
     real = Path(os.path.realpath(path))
     for place in (real, *real.parents):
@@ -498,14 +502,14 @@ def check_store_place(path: Path) -> None:
                 if kind == _A_REPOSITORY
                 else "name another folder for the store"
             )
-            raise AddressError(f"{str(path)!r} {where} {kind}, no place for a store: {advice}")
+            raise AddressError(f"{str(path)!r} {where} {kind}, not a place for a store: {advice}")
 
 
 def check_apart(cache: Path, store: Path) -> None:
-    """Refuses a cache and a store of which one is, or lies in, the other, whether they exist or not.
+    """Rejects a cache and a store if one is, or is in, the other, whether or not they exist.
 
     Raises:
-        CacheFolderError: That is so.
+        CacheFolderError: One is, or is in, the other.
     """
     one, other = (Path(os.path.realpath(path)) for path in (cache, store))
     if one == other or one in other.parents or other in one.parents:
@@ -516,7 +520,7 @@ def check_apart(cache: Path, store: Path) -> None:
 
 
 def _check_place(path: Path) -> None:
-    """Refuses what lies in another cache, in a store or in a repository."""
+    """Rejects a place in another cache, in a store or in a repository."""
     for place in Path(os.path.realpath(path)).parents:
         kind = _kind(place)
         if kind:
@@ -526,7 +530,7 @@ def _check_place(path: Path) -> None:
 
 
 def _kind(place: Path) -> str:
-    """Returns what a folder is, "" where it is nothing of the kind or cannot be looked into."""
+    """Returns the kind of a folder; "" if it is none of the kinds or cannot be examined."""
     try:
         with Directory.open(place) as directory:
             return _store_kind(directory) or (_A_CACHE if _is_marked(directory) else "")
@@ -556,7 +560,7 @@ def _is_marked(directory: Directory) -> bool:
 
 
 def _something_in(directory: Directory) -> str | None:
-    """Returns the name of something that stands against making a cache here, None where nothing does."""
+    """Returns the name of an entry that prevents making a cache here; None if there is none."""
     for number, entry in enumerate(directory.scan(), 1):
         if not _is_nobodys(entry) or number > _MOST_LEFT:
             return entry.name
@@ -564,7 +568,7 @@ def _something_in(directory: Directory) -> str | None:
 
 
 def _is_nobodys(entry: os.DirEntry[str]) -> bool:
-    """Tells whether an entry may stand in a new cache: what a job leaves that is just marking it."""
+    """Returns whether an entry is allowed in a new cache, such as those of a job that is just marking it."""
     if entry.name in _NOBODYS:
         return entry.is_dir(follow_symlinks=False)
     return bool(TEMPORARY.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False)

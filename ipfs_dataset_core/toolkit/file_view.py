@@ -1,11 +1,11 @@
-"""A file object for libraries in C, and the end of the process while threads are still inside of them.
+"""File objects for C libraries, and the end of the process while threads are still inside such libraries.
 
-Such libraries keep the file that they are given, and report its errors in their own words: see `FileView`.
+C libraries keep the file that they are given, and replace its errors by their own; see `FileView`.
 
-At the end of the process, Python stops a daemon thread wherever it next needs the interpreter. In the middle
-of HDF5 the thread then keeps a lock for which all others wait; in the middle of Arrow it ends the process as
-a crash. So `FileView.errors` counts the threads that are inside. At the end, the next read of each fails, so
-that all leave the library, and they stay outside.
+At the end of the process, Python stops a daemon thread as soon as it needs the interpreter. A thread stopped
+inside HDF5 keeps a lock for which all other threads wait; one stopped inside Arrow crashes the process.
+`FileView.errors` therefore counts the threads inside a library. At the end of the process, the next read of
+each thread fails, so that all threads leave the library and stay outside.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.interfaces import ObjectFile
 
-# How often the end of the process looks whether the threads inside libraries have left them.
+# Seconds between checks, at the end of the process, whether the threads have left their libraries.
 _SECONDS = 0.1
 
 
 class FileView(io.RawIOBase):
-    """Reads an object at a position of its own.
+    """A view of a file with its own position.
 
     Args:
-        source: The file. It is not kept alive, so that a reader may keep what it opened with a view in a
-            `weakref.WeakKeyDictionary` by file.
-        padded: Whether a read beyond the end is filled up with zeros, as HDF5 expects it, not cut short.
+        source: The file. The view does not keep it alive, so that a reader may store objects opened with a
+            view in a `weakref.WeakKeyDictionary` by file.
+        padded: Whether reads beyond the end are padded with zeros, as HDF5 expects, rather than cut short.
     """
 
     def __init__(self, source: ObjectFile, *, padded: bool = False) -> None:
@@ -57,14 +57,14 @@ class FileView(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}.get(whence)
         if base is None:
-            raise ValueError(f"whence is 0, 1 or 2, not {whence!r}")
-        if base + offset < 0:  # as a file of the system does, which zipfile relies on
+            raise ValueError(f"whence must be 0, 1 or 2, not {whence!r}")
+        if base + offset < 0:  # like a file of the system, which zipfile relies on
             raise OSError(errno.EINVAL, f"there is no position {base + offset}")
         self._position = base + offset
         return self._position
 
     def read(self, size: int | None = -1) -> bytes:
-        # The base makes room for all of `size` first, which in a damaged file may be any number.
+        # The base class allocates `size` bytes first, which in a damaged file may be any number.
         rest = max(0, self.size - self._position)
         if size is None or size < 0 or (size > rest and not self._padded):
             size = rest
@@ -78,7 +78,7 @@ class FileView(io.RawIOBase):
         try:
             check_exit()
             data = source.read_at(self._position, len(view))
-        except BaseException as error:  # an interruption too, or it would be reported as damage
+        except BaseException as error:  # including interrupts, which would be reported as damage
             self._error = error
             raise
         view[: len(data)] = data
@@ -89,10 +89,11 @@ class FileView(io.RawIOBase):
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Raises what the source raised, where the library made an error of its own of it.
+        """Raises the error of the source if the library replaced it by an error of its own.
 
-        Every call of the library belongs in here, and what turns its errors into `FormatError` around it;
-        never a ``yield``, for the end of the process waits until a thread has left this.
+        Every call of the library must be inside this context manager, and the conversion of its errors to
+        `FormatError` around it. Never ``yield`` inside it, because the end of the process waits until a
+        thread has left it.
         """
         with inside_library():
             try:
@@ -102,13 +103,13 @@ class FileView(io.RawIOBase):
                     raise
                 raise self._error from None
             finally:
-                # Its traceback leads to what the library opened, and that to this view, in ways that the
-                # garbage collector does not see: it would never be freed, nor the file closed.
+                # Its traceback refers to objects of the library, and these to this view, by references that
+                # the garbage collector cannot see: they would never be freed, and the file never closed.
                 self._error = None
 
 
 class _Exit:
-    """The threads of one process that are inside libraries, and whether the process is ending."""
+    """The threads of this process that are inside libraries, and whether the process is ending."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -137,7 +138,7 @@ class _Exit:
         with self._changed:
             self._ending = True
             while any(thread.daemon and thread.is_alive() for thread in self._inside):
-                self._changed.wait(_SECONDS)  # a read that is under way has a deadline of its own
+                self._changed.wait(_SECONDS)  # a read in progress has a deadline of its own
 
 
 _exit = _Exit()
@@ -145,8 +146,8 @@ _last: list[Callable[[], None]] = []
 
 
 def _renew() -> None:
-    """Other threads of the parent are not in a forked child, even if one held the lock."""
-    global _exit  # noqa: PLW0603 - a lock is replaced, not shared
+    """Resets the state in a forked child, which has no other threads, even if one of them held the lock."""
+    global _exit  # noqa: PLW0603 - the lock must be replaced, not shared
     _exit = _Exit()
 
 
@@ -156,7 +157,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def inside_library() -> Iterator[None]:
-    """Marks that this thread must not be stopped; when the process ends, it stays at the end of the block."""
+    """Marks that this thread must not be stopped; when the process ends, it waits at the end of the block."""
     known, thread = _exit, threading.current_thread()
     known.enter(thread)
     try:
@@ -172,10 +173,10 @@ def check_exit() -> None:
 
 
 def at_exit(close: Callable[[], None]) -> None:
-    """Calls a function when the process ends and no daemon thread is inside a library any more.
+    """Calls a function when the process ends, once no daemon thread is inside a library.
 
     Args:
-        close: Closes what a library in C has still open, and would close itself after the interpreter's end.
+        close: Closes objects that a C library would otherwise close itself after the interpreter's end.
     """
     _last.append(close)
 

@@ -1,12 +1,12 @@
-"""Indexes of objects, made once per CID: in memory while they are in use, and in the cache on disk.
+"""Indexes of objects, built once per CID: in memory while they are in use, and in the cache on disk.
 
-A CID names the same bytes for ever, so an index never becomes stale; what else it depends on (the reader, the
-form of its indexes, the limits) is a part of the key under which it is kept.
+A CID always names the same bytes, so an index never becomes stale. Everything else that it depends on (the
+reader, the form of its indexes, the limits) is part of its key.
 
-A block is verified by its CID, an index cannot be: whoever may write the cache could rename, drop or re-slice
-samples. So on disk each index has a message authentication code (HMAC-SHA256), made with a secret key in a
-file that only this user can read, outside of the cache. Of an index that was made with another key, no more
-than the first bytes are read, and it is not used.
+Blocks are verified by their CIDs, but indexes cannot be: anyone with write access to the cache could rename,
+drop or re-slice samples. Each index on disk therefore has a message authentication code (HMAC-SHA256), made
+with a secret key in a file outside of the cache that only this user can read. If an index was made with
+another key, only its first bytes are read, and it is not used.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ _living: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
 class IndexFiles(Protocol):
-    """A cache on disk, as far as it keeps indexes."""
+    """The part of a disk cache that stores indexes."""
 
     def get_index(self, cid: str, key: str, secret: IndexKey) -> bytes | None:
-        """Returns an index that was kept, None where none is that was made with this secret."""
+        """Returns a stored index; None if there is none that was made with this secret."""
 
     def put_index_soon(self, cid: str, key: str, secret: IndexKey, payload: bytes) -> None:
         """Writes an index in the background."""
@@ -72,12 +72,12 @@ class IndexFiles(Protocol):
 
 @attrs.frozen
 class IndexCache:
-    """Where the indexes of verified objects are kept.
+    """Storage for the indexes of verified objects.
 
-    It saves time only: where an index cannot be kept or loaded, that is logged, and it is made again.
+    It only saves time: if an index cannot be stored or loaded, that is logged, and the index is built again.
 
     Args:
-        disk: The cache on disk, None where there is none.
+        disk: The disk cache; None if there is none.
     """
 
     disk: IndexFiles | None
@@ -89,14 +89,14 @@ class IndexCache:
         make: Callable[[], Any],
         dump: Callable[[Any], bytes],
     ) -> Any:
-        """Returns what is kept under a key, or else what is made, which is kept from now on."""
+        """Returns the stored value of a key, or makes the value and stores it."""
         value = _living.get(key)
         if value is None:
             value = self._read(key, load)
         if value is None and (value := make()) is not None:
             self._write(key, lambda: dump(value))
         if value is not None:
-            with suppress(TypeError):  # a class with __slots__ and no __weakref__
+            with suppress(TypeError):  # a class with __slots__ but no __weakref__
                 _living[key] = value
         return value
 
@@ -107,7 +107,7 @@ class IndexCache:
             payload = self.disk.get_index(_cid_of(key), key, secret)
             return None if payload is None else load(payload)
         except Exception:
-            log.warning("The %s cannot be loaded, it is made again", shown(key), exc_info=True)
+            log.warning("The %s cannot be loaded, so it is built again", shown(key), exc_info=True)
             return None
 
     def _write(self, key: str, dump: Callable[[], bytes]) -> None:
@@ -119,12 +119,12 @@ class IndexCache:
             return
         except Exception:
             log.warning(
-                "The %s cannot be kept, so it is made again by each job", shown(key), exc_info=True
+                "The %s cannot be stored, so each job builds it again", shown(key), exc_info=True
             )
 
 
 def index_of(reader: Reader, source: ObjectFile | ObjectDirectory) -> MemberIndex | None:
-    """Returns `Reader.index` of an object, from the cache where its CID was indexed before."""
+    """Returns `Reader.index` of an object, from the cache if its CID was indexed before."""
     cache = source.index_cache
     key = None if cache is None else _key(reader, "index", source)
     if key is None or cache is None:
@@ -140,10 +140,10 @@ def index_of(reader: Reader, source: ObjectFile | ObjectDirectory) -> MemberInde
 
 
 def load_index(reader: Reader, source: ObjectFile | ObjectDirectory, data: bytes) -> MemberIndex:
-    """Returns a dumped index, as a `SpanIndex` or `FilesIndex` where the reader does not load it itself.
+    """Loads a dumped index, as a `SpanIndex` or `FilesIndex` unless the reader loads it itself.
 
     Raises:
-        ValueError: It cannot be used.
+        ValueError: The data cannot be used.
     """
     if type(reader).load_index is Reader.load_index:
         kind = FilesIndex if isinstance(source, ObjectDirectory) else SpanIndex
@@ -152,7 +152,7 @@ def load_index(reader: Reader, source: ObjectFile | ObjectDirectory, data: bytes
 
 
 def members_of(reader: FolderReader, folder: ObjectDirectory) -> Sequence[str]:
-    """Returns `FolderReader.members` of a folder, from the cache where its CID was listed before."""
+    """Returns `FolderReader.members` of a folder, from the cache if its CID was listed before."""
     cache = folder.index_cache
     key = None if cache is None else _key(reader, "members", folder)
     if key is None or cache is None:
@@ -171,7 +171,7 @@ def _table(names: Sequence[str], folder: ObjectDirectory) -> NameTable:
 
 
 def _key(reader: Reader, method: str, source: ObjectFile | ObjectDirectory) -> str | None:
-    """Returns a text made of everything that an index depends on, None where that is not known."""
+    """Returns a text of everything that an index depends on; None if that is unknown."""
     form = _form(reader, method)
     if not form or source.cid is None:
         return None
@@ -181,7 +181,7 @@ def _key(reader: Reader, method: str, source: ObjectFile | ObjectDirectory) -> s
 
 
 def _form(reader: Reader, method: str) -> str:
-    """Returns the form of a reader's indexes, "" where a subclass makes others and gives them no name."""
+    """Returns the form of a reader's indexes; "" if a subclass overrides `index` without naming its form."""
     for kind in type(reader).__mro__:
         if "index_form" in vars(kind):
             return reader.index_form
@@ -195,14 +195,14 @@ def _cid_of(key: str) -> str:
 
 
 def shown(key: str) -> str:
-    """Returns what a key names, for messages: the object and the class of the reader."""
+    """Returns a description of a key for messages: the object and the class of the reader."""
     cid, _, rest = key.partition(" ")
     return f"index of {cid} by {rest.partition(' ')[0]}"
 
 
 @attrs.frozen
 class IndexKey:
-    """A user's secret, with what it is for.
+    """A user's secret, and operations that use it.
 
     Args:
         secret: 32 random bytes.
@@ -211,25 +211,25 @@ class IndexKey:
     secret: bytes = attrs.field(repr=False)
 
     def file_suffix(self, key: str) -> str:
-        """Returns 32 hexadecimal digits under which an index is kept: other users have other ones."""
+        """Returns the 32 hexadecimal digits of an index's file name, which differ between users."""
         return self._code(b"name", key.encode()).hex()[:32]
 
     def seal(self, key: str, payload: bytes) -> bytes:
-        """Returns an index as it is kept.
+        """Returns an index in its stored form, with a head that authenticates it.
 
         Args:
-            key: What it is the index of.
+            key: The key of the index.
             payload: The index.
         """
         head = _MAGIC + _SIZE.pack(len(payload)) + self._code(b"payload", key.encode(), payload)
         return head + self._code(b"head", key.encode(), head) + payload
 
     def payload_bytes(self, key: str, head: bytes) -> int | None:
-        """Returns how long an index is, None where this user did not make it.
+        """Returns the size of an index in bytes; None if this user did not make it.
 
         Args:
-            key: What it should be the index of.
-            head: The first `HEAD_BYTES` of it.
+            key: The expected key of the index.
+            head: Its first `HEAD_BYTES`.
         """
         content, code = head[:-_CODE_BYTES], head[-_CODE_BYTES:]
         if len(head) != HEAD_BYTES or not head.startswith(_MAGIC):
@@ -240,7 +240,7 @@ class IndexKey:
         return int(size)
 
     def is_payload(self, key: str, head: bytes, payload: bytes) -> bool:
-        """Tells whether an index is the one that its head was made for."""
+        """Returns whether an index is the one for which its head was made."""
         code = head[len(_MAGIC) + _SIZE.size : -_CODE_BYTES]
         return hmac.compare_digest(code, self._code(b"payload", key.encode(), payload))
 
@@ -253,9 +253,9 @@ class IndexKey:
 
 
 def index_key() -> IndexKey | None:
-    """Returns this user's key, made at first use; None where there is no place to keep it.
+    """Returns this user's key, created on first use; None if there is no place to store it.
 
-    It is the file ``index-key`` in the platform's folder for a program's state, on Linux
+    It is the file ``index-key`` in the platform's folder for application state, on Linux
     ``$XDG_STATE_HOME/ipfs-dataset``, else ``~/.local/state/ipfs-dataset``.
     """
     return _key_in(platformdirs.user_state_dir("ipfs-dataset", appauthor=False))
@@ -268,7 +268,7 @@ def _key_in(folder: str) -> IndexKey | None:
             return IndexKey(_read_secret(directory) or _make_secret(directory))
     except OSError as error:
         log.warning(
-            "Indexes are not kept on disk, for the key that protects them cannot be kept in %s: %s",
+            "Indexes are not stored on disk, because their key cannot be stored in %s: %s",
             folder,
             error,
         )
@@ -282,18 +282,18 @@ def _read_secret(directory: Directory) -> bytes | None:
         if hasattr(os, "geteuid") and (
             status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077
         ):
-            raise PermissionError(f"{path} is not private: remove it, a new one is made")
+            raise PermissionError(f"{path} is not private: remove it, and a new one is created")
         secret = file.read(_KEY_BYTES + 1)
         if len(secret) != _KEY_BYTES:
-            raise PermissionError(f"{path} is damaged: remove it, a new one is made")
+            raise PermissionError(f"{path} is damaged: remove it, and a new one is created")
         return secret
     return None
 
 
 def _make_secret(directory: Directory) -> bytes:
-    """Makes a key; of several processes that do so at once, all return the same."""
+    """Creates a key; if several processes do so at once, all of them return the same key."""
     directory.create(_KEY_FILE, secrets.token_bytes(_KEY_BYTES), mode=0o600)
     secret = _read_secret(directory)
     if secret is None:
-        raise FileNotFoundError(f"{directory.path} does not keep files")
+        raise FileNotFoundError(f"{directory.path} does not store files")
     return secret

@@ -1,9 +1,9 @@
-"""Indexes that millions of samples fit in: names and numbers as arrays, in memory and as bytes on disk.
+"""Compact indexes for millions of samples: names and numbers as arrays, in memory and as bytes on disk.
 
-A `NameTable` holds names as one piece of UTF-8 and one offset each. `pack_columns` and `unpack_columns` turn
-names and arrays of numbers to bytes and back, little-endian and without pickle. `SpanIndex` is what most
-formats need, a table of spans; `FilesIndex` is for directories of files, `RowsIndex` for arrays that are cut
-into rows.
+A `NameTable` stores names as one piece of UTF-8 and an offset each. `pack_columns` and `unpack_columns`
+convert names and arrays of numbers to bytes and back, little-endian and without pickle. `SpanIndex`, a table
+of spans, is what most formats need; `FilesIndex` is for directories of files, `RowsIndex` for arrays that are
+split into rows.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import ObjectFile, Span
 
 _DEFAULT = Limits()
-# How a packed index begins: the number of samples, of bytes of names, and of further numbers.
+# The head of a packed index: number of samples, bytes of names, and further numbers.
 _HEAD = struct.Struct("<3Q")
-# How many bytes of JSON a dumped `SpanIndex` or `FilesIndex` begins with.
+# Number of bytes of JSON at the beginning of a dumped `SpanIndex` or `FilesIndex`.
 _LENGTH = struct.Struct("<I")
-# Of the arrays that columns may be: these have the same size on every platform.
+# Possible array types of columns; these have the same size on every platform.
 _TYPE_CODES = frozenset("bBhHiIqQfd")
 
 
 class NameTable(Sequence[str]):
-    """An append-only list of names: eight bytes each, plus the name itself.
+    """An append-only list of names, which takes eight bytes per name in addition to the name itself.
 
-    Names that are not Unicode, as old archives have them, are `str` with surrogate escapes.
+    Names that are not Unicode, as in old archives, are `str` with surrogate escapes.
     """
 
     __slots__ = ("__weakref__", "_blob", "_limits", "_stops")
@@ -66,10 +66,10 @@ class NameTable(Sequence[str]):
         self._check()
 
     def extend_encoded(self, names: Sequence[bytes]) -> None:
-        """Adds names that are encoded already, at a tenth of the time that `append` takes.
+        """Adds names that are already encoded, in a tenth of the time of `append`.
 
         Raises:
-            LimitError: As from `append`.
+            LimitError: As for `append`.
         """
         stops = accumulate(map(len, names), initial=len(self._blob))
         self._stops.extend(islice(stops, 1, None))
@@ -78,29 +78,29 @@ class NameTable(Sequence[str]):
 
     @property
     def columns(self) -> tuple[bytearray, array[int]]:
-        """All names one after the other, and where each ends."""
+        """The concatenated names, and the end of each."""
         return self._blob, self._stops
 
     @classmethod
     def from_columns(cls, blob: bytearray, stops: array[int], limits: Limits) -> NameTable:
-        """Returns the names that `columns` gave.
+        """Restores names from their `columns`.
 
         Raises:
-            ValueError: They do not fit each other.
-            LimitError: They are too many.
+            ValueError: The columns are inconsistent.
+            LimitError: There are too many names.
         """
         if (stops[-1] if stops else 0) != len(blob):
             raise ValueError("the names do not end where the last one does")
         if any(map(operator.gt, stops, islice(stops, 1, None))):
             # Otherwise a short index could repeat a long name any number of times.
-            raise ValueError("a name ends before the one in front of it")
+            raise ValueError("a name ends before the previous one")
         table = cls(limits=limits)
         table._blob, table._stops = blob, stops
         table._check()
         return table
 
     def encoded_size(self, position: int) -> int:
-        """Returns how many bytes of UTF-8 a name has; the position is not negative."""
+        """Returns the size of a name in UTF-8; the position must not be negative."""
         stops = self._stops
         return stops[position] - stops[position - 1] if position else stops[0]
 
@@ -119,7 +119,7 @@ class NameTable(Sequence[str]):
             start = stop
 
     def at(self, positions: Iterable[int]) -> Iterator[str]:
-        """Yields some names, in half the time that one by one takes; no position is negative."""
+        """Yields names at several positions, twice as fast as one by one; no position may be negative."""
         blob, stops = self._blob, self._stops
         for position in positions:
             start = stops[position - 1] if position else 0
@@ -143,12 +143,12 @@ class NameTable(Sequence[str]):
 def pack_columns(
     names: NameTable, columns: Sequence[array[int]] = (), numbers: Iterable[int] = ()
 ) -> bytes:
-    """Returns an index as bytes.
+    """Packs an index into bytes.
 
     Args:
-        names: One for each sample.
-        columns: Arrays, each of one number for each sample.
-        numbers: Any further numbers, from 0 to 2**64 - 1.
+        names: One per sample.
+        columns: Arrays with one number per sample.
+        numbers: Further numbers, from 0 to 2**64 - 1.
     """
     blob, stops = names.columns
     others = array("Q", numbers)
@@ -159,15 +159,15 @@ def pack_columns(
 def unpack_columns(
     data: bytes, kinds: str, limits: Limits
 ) -> tuple[NameTable, list[array[int]], array[int]]:
-    """Returns the names, columns and numbers that were packed.
+    """Unpacks names, columns and numbers.
 
     Args:
-        data: What `pack_columns` returned.
-        kinds: The type codes of the columns, such as ``"QI"`` for one of 8 and one of 4 bytes a number.
-        limits: How many names, and how long.
+        data: The return value of `pack_columns`.
+        kinds: The type codes of the columns, such as ``"QI"`` for 8-byte and 4-byte numbers.
+        limits: Limits the number and length of names.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: The data was not made by `pack_columns`.
         LimitError: There are too many names.
     """
     if len(data) < _HEAD.size:
@@ -177,7 +177,9 @@ def unpack_columns(
     sizes = (array(kind).itemsize * length for kind, length in every)
     stops = list(accumulate(sizes, initial=_HEAD.size))
     if stops[-1] != len(data):
-        raise ValueError(f"it has {len(data)} bytes and not the {stops[-1]} that its head states")
+        raise ValueError(
+            f"it has {len(data)} bytes instead of the {stops[-1]} that its head states"
+        )
     view = memoryview(data)
     parts = [view[start:stop] for start, stop in pairwise(stops)]
     blob = bytearray(parts.pop(1))
@@ -202,21 +204,21 @@ def _array(kind: str, data: memoryview) -> array[int]:
 
 
 class _ColumnsIndex(MemberIndex):
-    """Numbers beside the names of samples, as attributes: what `SpanIndex` and `FilesIndex` share."""
+    """Columns of numbers that accompany the samples, as attributes; base of `SpanIndex` and `FilesIndex`."""
 
     _names: str | NameTable
-    # An array of a number for each sample, or one number for all.
+    # An array with a number for each sample, or one number for all.
     _columns: dict[str, Any]
 
     def _set_columns(
         self, columns: Mapping[str, float | Iterable[int] | Iterable[float]], count: int, what: str
     ) -> None:
-        """Sets the columns, and checks that they and the names are as many as there are samples.
+        """Sets the columns, after checking that they have a number for each sample.
 
         Args:
-            columns: By their names.
-            count: How many samples there are.
-            what: What errors call these, such as ``"paths"``.
+            columns: The columns by name.
+            count: Number of samples.
+            what: Description of the samples for messages, such as ``"paths"``.
         """
         for name in columns:
             if any(name in vars(kind) for kind in type(self).__mro__):
@@ -230,7 +232,7 @@ class _ColumnsIndex(MemberIndex):
                 raise FormatError(f"there are {count} {what} and {len(column)} {name}")
 
     def _sized(self) -> dict[str, Any]:
-        """Returns the arrays that have a number for each sample, by their names."""
+        """Returns the arrays that have a number for each sample, by name."""
         return {name: value for name, value in self._columns.items() if isinstance(value, array)}
 
     def __getattr__(self, name: str) -> Any:
@@ -266,10 +268,10 @@ class _ColumnsIndex(MemberIndex):
     def _loaded(
         data: bytes, limits: Limits, kinds: str
     ) -> tuple[str | None, NameTable, list[array[int]], dict[str, Any]]:
-        """Returns the name of all samples, those of each, the arrays of `kinds`, and the columns.
+        """Unpacks the common name of all samples, their own names, the arrays of `kinds`, and the columns.
 
         Raises:
-            ValueError: It is something else.
+            ValueError: The data is not a dumped index.
             LimitError: There are too many samples.
         """
         if len(data) < _LENGTH.size:
@@ -277,7 +279,7 @@ class _ColumnsIndex(MemberIndex):
         (length,) = _LENGTH.unpack_from(data)
         head = json.loads(data[_LENGTH.size : _LENGTH.size + length])
         if not isinstance(head, dict) or head.keys() != {"columns", "values", "name"}:
-            raise ValueError("it does not begin as an index of spans or files does")
+            raise ValueError("it does not begin like an index of spans or files")
         own = "".join(head["columns"].values())
         if not set(own) <= _TYPE_CODES:
             raise ValueError(f"it has columns of unknown kinds {own!r}")
@@ -287,23 +289,23 @@ class _ColumnsIndex(MemberIndex):
 
 
 class SpanIndex(_ColumnsIndex):
-    """Samples by the bytes that they are made of: 16 bytes a sample, besides its name.
+    """Samples given by byte ranges, which takes 16 bytes per sample in addition to its name.
 
     ::
 
         SpanIndex(names, starts, stops, channels=channels)
 
     Args:
-        names: The name of each sample; or one text for all, such as ``source.name``, which makes them
-            ``text:0``, ``text:1`` and so on and takes no memory. Two samples may have the same name.
-        starts: The first byte of each.
-        stops: The byte after the last of each. Samples may share bytes, and lie in any order.
-        **columns: More that `Reader.decode` needs: a number for each sample, or one for all. Each is an
+        names: The name of each sample; or one text for all, such as ``source.name``, which gives the names
+            ``text:0``, ``text:1`` and so on without taking memory. Names may be equal.
+        starts: The first byte of each sample.
+        stops: The byte after the last of each sample. Samples may overlap, and be in any order.
+        **columns: Further data for `Reader.decode`: a number for each sample, or one for all. Each is an
             attribute of the index: ``index.channels[position]``, or ``index.channels``.
 
     Raises:
-        FormatError: There are not as many of each, or a span ends before it starts.
-        TypeError: A column is something else than numbers, or has the name of a method.
+        FormatError: The numbers of names, starts, stops and columns differ, or a span ends before it starts.
+        TypeError: A column contains something other than numbers, or has the name of a method.
     """
 
     def __init__(
@@ -342,10 +344,10 @@ class SpanIndex(_ColumnsIndex):
         return [(starts[position], stops[position]) for position in positions]
 
     def check(self, source: ObjectFile) -> None:
-        """Checks that all spans lie within a file.
+        """Checks that all spans are within a file.
 
         Raises:
-            FormatError: One is outside of it.
+            FormatError: A span is outside of the file.
             LimitError: There are more samples than ``source.limits.members``.
         """
         source.limits.check("members", len(self), repr(source.name))
@@ -358,13 +360,13 @@ class SpanIndex(_ColumnsIndex):
             )
 
     def renamed(self, name: str) -> SpanIndex:
-        """Returns the index of the same bytes under another name of the file, where samples have it."""
+        """Returns the index for another name of the file, if the names of samples contain it."""
         if not isinstance(self._names, str) or self._names == name:
             return self
         return self._with(_names=name)
 
     def part(self, start: int, stop: int) -> SpanIndex | None:
-        if isinstance(self._names, str):  # their numbers are in the names of samples
+        if isinstance(self._names, str):  # the names of samples contain their numbers
             return None
         return self._with(
             _names=NameTable(self._names.at(range(start, stop))),
@@ -374,20 +376,20 @@ class SpanIndex(_ColumnsIndex):
         )
 
     def dump(self) -> bytes:
-        # Where one text names all of them, every name is empty.
+        # If one text names all samples, every own name is empty.
         names = NameTable([""] * len(self)) if isinstance(self._names, str) else self._names
         return self._dumped(names, [self._starts, self._stops])
 
     @classmethod
     def load(cls, data: bytes, limits: Limits = _DEFAULT) -> SpanIndex:
-        """Returns the index that was dumped.
+        """Restores a dumped index.
 
         Args:
-            data: What `dump` returned.
-            limits: How many samples, and how long their names.
+            data: The return value of `dump`.
+            limits: Limits the number of samples and the length of names.
 
         Raises:
-            ValueError: It is something else.
+            ValueError: The data is not a dumped index.
             LimitError: There are too many samples.
         """
         name, names, (starts, stops), columns = cls._loaded(data, limits, "QQ")
@@ -395,23 +397,23 @@ class SpanIndex(_ColumnsIndex):
 
 
 class FilesIndex(_ColumnsIndex):
-    """Samples that are files of a directory, with numbers beside each, such as its label.
+    """Samples that are files of a directory, with accompanying numbers such as labels.
 
     ::
 
         FilesIndex(paths, labels=labels)
 
-    With it, `Reader.decode` gets the bytes of a file. A sample is called as its path, and the files of a
-    batch are fetched together.
+    With this index, `Reader.decode` receives the bytes of a file. The name of a sample is its path, and the
+    files of a batch are fetched together.
 
     Args:
-        paths: The path of each sample's file in the directory. Two samples may be of the same file.
-        **columns: More that `Reader.decode` needs: a number for each sample, or one for all. Each is an
+        paths: The path of each sample's file in the directory. Several samples may share a file.
+        **columns: Further data for `Reader.decode`: a number for each sample, or one for all. Each is an
             attribute of the index: ``index.labels[position]``.
 
     Raises:
-        FormatError: There are not as many numbers as paths.
-        TypeError: A column is something else than numbers, or has the name of a method.
+        FormatError: The numbers of paths and column values differ.
+        TypeError: A column contains something other than numbers, or has the name of a method.
     """
 
     _names: NameTable
@@ -420,7 +422,7 @@ class FilesIndex(_ColumnsIndex):
         self, paths: Iterable[str], **columns: float | Iterable[int] | Iterable[float]
     ) -> None:
         if isinstance(paths, str):
-            raise TypeError(f"paths is a list of paths, not the text {paths!r:.100}")
+            raise TypeError(f"paths must be a list of paths, not the text {paths!r:.100}")
         self._names = paths if isinstance(paths, NameTable) else NameTable(paths)
         self._set_columns(columns, len(self._names), "paths")
 
@@ -442,11 +444,11 @@ class FilesIndex(_ColumnsIndex):
 
     @classmethod
     def load(cls, data: bytes, limits: Limits = _DEFAULT) -> FilesIndex:
-        """Returns the index that was dumped; raises as `SpanIndex.load` does.
+        """Restores a dumped index; raises like `SpanIndex.load`.
 
         Args:
-            data: What `dump` returned.
-            limits: How many samples, and how long their paths.
+            data: The return value of `dump`.
+            limits: Limits the number of samples and the length of paths.
         """
         _, names, _, columns = cls._loaded(data, limits, "")
         return cls(names, **columns)
@@ -456,14 +458,14 @@ def _offsets(values: Iterable[int], what: str) -> array[int]:
     if isinstance(values, array) and values.typecode == "Q":
         return values
     try:
-        # Not int(), which would cut 1.5 to 1.
+        # Not int(), which would truncate 1.5 to 1.
         return array("Q", map(operator.index, values))
     except OverflowError:
         raise FormatError(
-            f"the {what} of samples are bytes of a file, none of them negative"
+            f"the {what} of samples must be byte positions in a file, not negative"
         ) from None
     except TypeError as error:
-        raise TypeError(f"the {what} of samples are positions in bytes: {error}") from error
+        raise TypeError(f"the {what} of samples must be positions in bytes: {error}") from error
 
 
 def _column(name: str, value: float | Iterable[float]) -> Any:
@@ -480,20 +482,20 @@ def _column(name: str, value: float | Iterable[float]) -> Any:
         raise FormatError(f"the column {name!r} has numbers of more than 64 bits") from error
     except TypeError as error:
         raise TypeError(
-            f"the column {name!r} has to be numbers, one for each sample or one for all, not {value!r:.100}: "
+            f"the column {name!r} must be numbers, one for each sample or one for all, not {value!r:.100}: "
             f"{error}"
         ) from error
 
 
 @attrs.frozen
 class Extents:
-    """Which bytes of a file the rows of an array are made of; by default, none are known.
+    """The bytes of a file that contain the rows of an array; unknown by default.
 
     Args:
-        starts: Where the bytes of each run of `step` rows start.
-        stops: Where they stop.
-        step: How many rows share their bytes, as those of a chunk do.
-        width: Bytes of a row where rows follow each other, so that the first span determines all others.
+        starts: Start of the bytes of each run of `step` rows.
+        stops: Stop of the bytes of each run.
+        step: Number of rows that share their bytes, such as those of a chunk.
+        width: Size of a row in bytes if rows are contiguous, so that the first span determines all others.
     """
 
     starts: array[int] = attrs.field(factory=lambda: array("Q", [0]))
@@ -502,19 +504,19 @@ class Extents:
     width: int = 0
 
     def span(self, row: int) -> Span:
-        """Returns the hull of the bytes of one row; it is empty where they are not known."""
+        """Returns the span that contains all bytes of a row; empty if unknown."""
         run = min(row // self.step, len(self.starts) - 1)
         return self.starts[run] + row * self.width, self.stops[run] + row * self.width
 
 
 class RowsIndex(MemberIndex):
-    """The index of a file of which a sample is a row of each array.
+    """The index of a file in which a sample consists of a row of each array.
 
     Args:
-        name: The file's; a sample's is ``name:number``.
-        count: How many rows there are.
-        extents: Where those of each array lie, by the array's name.
-        step: How many are best read at once.
+        name: The name of the file; those of samples are ``name:number``.
+        count: Number of rows.
+        extents: The positions of each array, by its name.
+        step: Number of rows that are best read together.
     """
 
     def __init__(self, name: str, count: int, extents: Mapping[str, Extents], step: int) -> None:
@@ -535,7 +537,7 @@ class RowsIndex(MemberIndex):
         return f"{self._name}:{range(self._count)[position]}"
 
     def span(self, position: int) -> Span:
-        """Returns where the largest of a sample's rows lies: between two may be all the file."""
+        """Returns the bytes of the largest of a sample's rows; a span of all could be the whole file."""
         spans = [extents.span(position) for extents in self._extents.values()]
         if len(spans) == 1:
             return spans[0]

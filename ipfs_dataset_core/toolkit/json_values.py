@@ -1,4 +1,4 @@
-"""Strict parsing of JSON from untrusted sources: what `json` would lose silently is an error.
+"""Strict parsing of JSON from untrusted sources: anything that `json` would silently lose is an error.
 
 The time is linear in the length of the text.
 """
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
     Name = TypeVar("Name", bound=Hashable)
 
-# A number that may be larger than the largest float, about 1.8e308.
+# A number that may exceed the largest float, about 1.8e308.
 _BEYOND_FLOAT = re.compile(r"[eE]\+?\d{3}|\d{309}")
 
 
 def parse_json(text: str) -> Any:
-    """Returns the value that a JSON text holds.
+    """Parses a JSON text.
 
     Raises:
-        ValueError: It is not JSON, is nested too deeply, or `json` would lose something: one of two values of
-            the same name in an object, or a number that would become infinity.
+        ValueError: It is not JSON, is nested too deeply, or `json` would lose data: values of a repeated name
+            in an object, or a number that would become infinity.
     """
-    # A check of each number would take as long again as all the rest.
+    # Checking each number would double the time.
     finite = _finite if _BEYOND_FLOAT.search(text) else None
     try:
         return json.loads(text, object_pairs_hook=unique_names, parse_float=finite)
@@ -37,10 +37,10 @@ def parse_json(text: str) -> Any:
 
 
 def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Returns the dict of a JSON object, as `object_pairs_hook` of `json.loads`.
+    """Returns the dict of a JSON object, for use as `object_pairs_hook` of `json.loads`.
 
     Raises:
-        ValueError: A name is there twice.
+        ValueError: A name is repeated.
     """
     fields = dict(pairs)
     if len(fields) < len(pairs):
@@ -51,10 +51,10 @@ def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def repeated_name(names: Sequence[Name]) -> Name:
-    """Returns the first of some names that is there twice.
+    """Returns the first repeated name.
 
     Raises:
-        ValueError: There is none.
+        ValueError: No name is repeated.
     """
     for name, count in Counter(names).items():  # in the order of the names
         if count > 1:

@@ -1,13 +1,13 @@
-"""Access to folders that other people may write: no link is followed, only regular files are opened.
+"""Access to folders that other users may write to: no link is followed, and only regular files are opened.
 
-A path such as ``cache/blocks/ab/bafk…`` is resolved by the operating system one component after the other,
-and whoever may write the folder can make any of them a symbolic link, a FIFO or a device, also between a
-check and the use of what was checked. Therefore each directory is opened once, without following links, and
-all that follows is done relative to the open directory (``openat`` and its relatives). Files are opened
-without waiting, and used only if what was opened is a regular file.
+A path such as ``cache/blocks/ab/bafk…`` is resolved by the operating system component by component, and
+anyone with write access to the folder can make any component a symbolic link, a FIFO or a device, even
+between a check and its use. Therefore each directory is opened once, without following links, and everything
+else is done relative to the open directory (``openat`` and related calls). Files are opened without blocking,
+and used only if they are regular files.
 
-Where the system has no such calls (Windows), each component is checked before its use, which leaves a short
-moment between the two.
+If the system has no such calls (Windows), each component is checked before use, which leaves a short moment
+between the two.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from typing import IO
 
 TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}")
-# What a writer that was killed left behind; a living one takes no hour for a file.
+# Age at which a temporary file belongs to a killed writer; a running one takes less than an hour per file.
 STALE_SECONDS = 3600.0
 _SHELF_CHARACTERS = 2
 _SHELF = re.compile(r"[a-z0-9]{2}")
-# How many entries are searched for such files, when a process first writes to a directory.
+# Number of entries that are searched for such files when a process first writes to a directory.
 _MOST_LOOKED_THROUGH = 10_000
 _SYNCED_AT_ONCE = 8
 
@@ -66,19 +66,19 @@ _REPARSE_POINT = getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0)
 
 
 class NotRegularError(OSError):
-    """A link, FIFO, socket, device or directory stands where only a regular file is used."""
+    """Something other than a regular file, such as a link, FIFO, socket or device, has the name of a file."""
 
 
 class NotDirectoryError(NotADirectoryError):
-    """A link or a file stands where only a real directory is used."""
+    """A link or a file has the name of a directory."""
 
 
 class Directory:
-    """An open directory. Nothing that it does follows a link; it is closed by a ``with`` statement.
+    """An open directory, to be used in a ``with`` statement. Its methods never follow a link.
 
     Args:
-        path: Where it is, for messages, and for systems that have no relative calls.
-        descriptor: The open directory, None on such systems.
+        path: Its path, for messages, and for systems without relative calls.
+        descriptor: The open directory; None on such systems.
     """
 
     def __init__(self, path: str, descriptor: int | None) -> None:
@@ -90,8 +90,8 @@ class Directory:
         """Opens a directory; its last component must not be a link.
 
         Raises:
-            NotDirectoryError: It is a link, or no directory.
-            OSError: It is not there or cannot be opened.
+            NotDirectoryError: It is a link, or not a directory.
+            OSError: It does not exist or cannot be opened.
         """
         return _open_directory(os.fspath(path), os.fspath(path), None)
 
@@ -104,20 +104,20 @@ class Directory:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """Device and number of the directory, which stay the same whatever its path is made to be."""
+        """Device and inode of the directory, which do not depend on its path."""
         status = os.stat(self.path if self._descriptor is None else self._descriptor)  # noqa: PTH116
         return status.st_dev, status.st_ino
 
     def enter(self, name: str, *, make: bool = False) -> Directory:
-        """Opens a directory in this one.
+        """Opens a subdirectory.
 
         Args:
             name: Its name.
-            make: Whether it is made where it is missing.
+            make: Whether to create it if it does not exist.
 
         Raises:
-            NotDirectoryError: It is a link, or no directory.
-            OSError: It is not there, or cannot be opened or made.
+            NotDirectoryError: It is a link, or not a directory.
+            OSError: It does not exist, or cannot be opened or created.
         """
         path = os.path.join(self.path, name)  # noqa: PTH118 - text for messages, on a hot path
         try:
@@ -129,10 +129,10 @@ class Directory:
         return _open_directory(path, self._name(name), self._descriptor)
 
     def make(self, name: str) -> bool:
-        """Makes a directory in this one where nothing has its name, and returns whether it was made.
+        """Creates a subdirectory if nothing has its name; returns whether it was created.
 
         Raises:
-            OSError: It cannot be made.
+            OSError: It cannot be created.
         """
         try:
             os.mkdir(self._name(name), dir_fd=self._descriptor)
@@ -141,18 +141,18 @@ class Directory:
         return True
 
     def status(self, name: str) -> os.stat_result | None:
-        """Returns what is known of an entry itself, not of what it may link to; None where there is none."""
+        """Returns the status of an entry itself, not of a link's target; None if it does not exist."""
         try:
             return os.stat(self._name(name), dir_fd=self._descriptor, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
     def open_file(self, name: str) -> IO[bytes]:
-        """Opens a regular file to read, unbuffered, without waiting for anything.
+        """Opens a regular file for reading, unbuffered, without blocking.
 
         Raises:
-            NotRegularError: Something else stands there.
-            OSError: It is not there or cannot be opened.
+            NotRegularError: It is not a regular file.
+            OSError: It does not exist or cannot be opened.
         """
         if self._descriptor is None:
             self._check_regular(name)
@@ -161,7 +161,7 @@ class Directory:
         except FileNotFoundError:
             raise
         except OSError:
-            self._check_regular(name)  # a better message for links and sockets
+            self._check_regular(name)  # gives a better message for links and sockets
             raise
         if not _is_regular(os.fstat(descriptor)):
             os.close(descriptor)
@@ -169,15 +169,15 @@ class Directory:
         return os.fdopen(descriptor, "rb", buffering=0)
 
     def read(self, name: str, limit: int) -> bytes | None:
-        """Returns the content of a regular file, None where there is none.
+        """Returns the content of a regular file; None if it does not exist.
 
         Args:
-            name: The file.
-            limit: How many bytes it may have: a larger one is not read at all.
+            name: Name of the file.
+            limit: Maximum size in bytes; a larger file is not read at all.
 
         Raises:
-            LimitError: It is larger.
-            NotRegularError: Something else stands there.
+            LimitError: It is larger than `limit`.
+            NotRegularError: It is not a regular file.
             OSError: It cannot be read.
         """
         try:
@@ -193,15 +193,15 @@ class Directory:
             return read_up_to(file, size)
 
     def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
-        """Writes a file so that, whatever happens to this process, it is there whole or as it was before.
+        """Writes a file atomically: even if this process is killed, it has either its old or its new content.
 
         Args:
-            name: The file.
-            data: What it is to hold.
-            durable: Whether that is so after a power cut, too, at the cost of a wait for the disk.
+            name: Name of the file.
+            data: Its new content.
+            durable: Whether this also holds for power failures, which requires waiting for the disk.
 
         Raises:
-            NotRegularError: A link or something else that is no file stands there; it is left as it is.
+            NotRegularError: Something other than a regular file has this name; it is left as it is.
             OSError: It cannot be written; nothing is left behind.
         """
         self._check_regular(name)
@@ -218,7 +218,7 @@ class Directory:
             raise
 
     def create(self, name: str, data: bytes, *, mode: int = 0o666) -> None:
-        """Makes a file, whole and at once, where there is nothing of its name; else leaves what is there.
+        """Creates a file atomically if nothing has its name; otherwise leaves the existing entry.
 
         Raises:
             OSError: It cannot be written; nothing is left behind.
@@ -231,7 +231,7 @@ class Directory:
             self._drop(aside)
 
     def unlink(self, name: str) -> bool:
-        """Removes a regular file, and returns whether it existed. Anything else of that name stays.
+        """Removes a regular file; returns whether it existed. Anything else with this name stays.
 
         Raises:
             OSError: It cannot be removed.
@@ -246,11 +246,11 @@ class Directory:
         return True
 
     def touch(self, name: str) -> None:
-        """Makes an empty file where there is none.
+        """Creates an empty file if none exists.
 
         Raises:
-            NotRegularError: A link or something else that is no file stands there.
-            OSError: It cannot be made.
+            NotRegularError: Something other than a regular file has this name.
+            OSError: It cannot be created.
         """
         if self.status(name) is None:
             self.write(name, b"")
@@ -258,13 +258,13 @@ class Directory:
             self._check_regular(name)
 
     def lock(self, *, shared: bool) -> bool | None:
-        """Locks the directory until it is closed, without waiting; other programs need not respect it.
+        """Locks the directory until it is closed, without waiting; other programs need not respect the lock.
 
         Args:
-            shared: Whether others may have such a lock too; a lock that is not shared excludes all others.
+            shared: Whether others may have a shared lock as well; an exclusive lock excludes all others.
 
         Returns:
-            Whether that was possible; None where the system or file system has no locks.
+            Whether it was locked; None if the system or file system has no locks.
         """
         if self._descriptor is None or fcntl is None:
             return None
@@ -279,10 +279,10 @@ class Directory:
         return True
 
     def sync(self) -> None:
-        """Waits until the names of the files in it are on the disk, where the system can tell.
+        """Waits until the names of its files are on disk, if the system supports that.
 
         Raises:
-            OSError: The disk refuses: the names may be lost at a power cut.
+            OSError: The disk reports an error, so the names may be lost in a power failure.
         """
         if self._descriptor is None:
             return
@@ -293,7 +293,7 @@ class Directory:
                 raise
 
     def scan(self) -> Iterator[os.DirEntry[str]]:
-        """Yields the entries; only their names and kinds can be used, see `status` for everything else."""
+        """Yields the entries; use only their names and types, and `status` for everything else."""
         with os.scandir(self.path if self._descriptor is None else self._descriptor) as entries:
             yield from entries
 
@@ -301,7 +301,7 @@ class Directory:
         """Removes the temporary files that killed writers left behind.
 
         Args:
-            seconds: How old such a file has to be.
+            seconds: Minimum age of such a file in seconds.
         """
         for entry in islice(self.scan(), _MOST_LOOKED_THROUGH):
             if TEMPORARY.fullmatch(entry.name):
@@ -326,7 +326,7 @@ class Directory:
         except FileExistsError:
             raise
         except (OSError, NotImplementedError):
-            # A file system without hard links. Of two writers at once, the last one wins.
+            # A file system without hard links. If there are two writers at once, the last one wins.
             if self.status(name) is None:
                 os.replace(
                     self._name(aside),
@@ -336,8 +336,8 @@ class Directory:
                 )
 
     def _write_aside(self, data: bytes, mode: int, *, durable: bool) -> str:
-        """Writes a file under a name of its own, which it returns."""
-        # Not tempfile's: its files can be read by their owner only, and folders are shared.
+        """Writes a file under a temporary name, which it returns."""
+        # Not with tempfile, whose files only their owner can read, because folders may be shared.
         aside = f".tmp-{secrets.token_hex(8)}"
         descriptor = os.open(self._name(aside), _CREATE, mode, dir_fd=self._descriptor)
         try:
@@ -375,24 +375,24 @@ class Directory:
 
 
 class Folder(Protocol):
-    """Where a folder is that may have to be made first."""
+    """A folder that may have to be created."""
 
     def open(self, *, make: bool = False) -> Directory:
-        """Opens it; where it is missing, makes it or raises FileNotFoundError."""
+        """Opens it; if it is missing, creates it or raises FileNotFoundError."""
 
 
 class PlainFolder:
-    """A folder of the user's choice: links in its own path are followed, once; those in it never are.
+    """A folder chosen by the user: links in its path are followed once; links in the folder never are.
 
     Args:
-        path: Where it is, or will be.
+        path: Its path; it need not exist.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.path.realpath(path)
 
     def open(self, *, make: bool = False) -> Directory:
-        """Opens the folder, which is made where it is missing and `make` is true; see `Directory.open`."""
+        """Opens the folder, creating it if it is missing and `make` is true; see `Directory.open`."""
         try:
             return Directory.open(self.path)
         except FileNotFoundError:
@@ -407,8 +407,8 @@ class Entry(NamedTuple):
 
     Attributes:
         modified: When it was last written or used, in seconds since the epoch.
-        size: In bytes.
-        name: Its name; the shelf follows from it.
+        size: Its size in bytes.
+        name: Its name, which determines the shelf.
     """
 
     modified: float
@@ -417,14 +417,14 @@ class Entry(NamedTuple):
 
 
 class Shelves:
-    """Files in directories named by the last two characters of the files' names: ``ab/…ab``.
+    """Files in subdirectories named by the last two characters of the files' names: ``ab/…ab``.
 
     Args:
-        folder: What they are in.
-        directory: The name of their directory in it.
-        names: What names of files match as a whole. Files of other names belong to others: they are
-            neither listed nor removed.
-        durable: Whether what was written is there after `sync` and a power cut.
+        folder: The folder that contains the directory.
+        directory: The name of the directory in it.
+        names: Pattern for complete file names. Other files belong to others: they are neither listed nor
+            removed.
+        durable: Whether files survive a power failure once `sync` has returned.
     """
 
     def __init__(
@@ -435,12 +435,12 @@ class Shelves:
         self._names = names
         self._durable = durable
         self._cleared: set[str] = set()
-        # Shelves whose new names may not be on the disk yet.
+        # Shelves whose new names may not be on disk yet.
         self._written: set[str] = set()
         self._lock = threading.Lock()
 
     def has(self, name: str) -> bool:
-        """Tells whether there is a regular file of that name."""
+        """Returns whether there is a regular file with this name."""
         try:
             with self._shelf(name) as shelf:
                 status = shelf.status(name)
@@ -449,7 +449,7 @@ class Shelves:
         return status is not None and _is_regular(status)
 
     def holds(self, name: str, data: bytes) -> bool:
-        """Tells whether a file holds exactly these data; false where that cannot be found out."""
+        """Returns whether a file has exactly this content; False if that cannot be determined."""
         try:
             with self._shelf(name) as shelf:
                 return _holds(shelf, name, data)
@@ -457,7 +457,7 @@ class Shelves:
             return False
 
     def read(self, name: str, limit: int) -> bytes | None:
-        """Returns what a file holds, None where there is none; see `Directory.read`."""
+        """Returns the content of a file; None if there is none; see `Directory.read`."""
         try:
             with self._shelf(name) as shelf:
                 return shelf.read(name, limit)
@@ -470,10 +470,10 @@ class Shelves:
             return shelf.open_file(name)
 
     def write(self, name: str, data: bytes) -> bool:
-        """Writes a file unless it has these data already, and returns whether it was written.
+        """Writes a file unless it already has this content; returns whether it was written.
 
         Raises:
-            NotRegularError: A link or something else that is no file stands there; it is left as it is.
+            NotRegularError: Something other than a regular file has this name; it is left as it is.
             OSError: It cannot be written.
         """
         with self.opened() as write:
@@ -481,9 +481,9 @@ class Shelves:
 
     @contextmanager
     def opened(self) -> Iterator[Callable[[str, bytes], bool]]:
-        """Gives what writes files as `write` does, and keeps the directory open from one to the next.
+        """Returns a context manager for a function like `write` that keeps the directory open between calls.
 
-        Each call of the system is a moment in which another thread of Python may take over.
+        This saves system calls, each of which may let another thread of Python run.
 
         Raises:
             OSError: The directory cannot be opened.
@@ -499,7 +499,7 @@ class Shelves:
             is_new = top.make(shelf_name)
             shelf = top.enter(shelf_name, make=True)
         with shelf:
-            # Nobody has left anything in what was just made.
+            # A directory that was just created contains no abandoned files.
             if not is_new and _holds(shelf, name, data):
                 return False
             if shelf_name not in self._cleared:
@@ -513,10 +513,10 @@ class Shelves:
         return True
 
     def sync(self) -> None:
-        """Waits until what was written is on the disk under its names, where `durable`.
+        """Waits until written files are on disk under their names, if `durable`.
 
         Raises:
-            OSError: The disk refuses, or a directory cannot be opened. The next call tries again.
+            OSError: The disk reports an error, or a directory cannot be opened. The next call tries again.
         """
         with self._lock:
             written, self._written = self._written, set()
@@ -529,7 +529,7 @@ class Shelves:
                     with top.enter(name) as shelf:
                         shelf.sync()
 
-                # Each waits for the disk, which takes one turn for all that wait at the same time.
+                # Each call waits for the disk, which serves all waiting calls in one turn.
                 call_at_once(sync, list(written), _SYNCED_AT_ONCE, "ipfs-dataset-sync")
                 top.sync()
         except BaseException:
@@ -538,7 +538,7 @@ class Shelves:
             raise
 
     def remove(self, name: str) -> None:
-        """Removes a file where there is one.
+        """Removes a file if it exists.
 
         Raises:
             OSError: It cannot be removed.
@@ -547,7 +547,7 @@ class Shelves:
             shelf.unlink(name)
 
     def remove_all(self, names: Iterable[str]) -> None:
-        """Removes some files; those that cannot be removed stay."""
+        """Removes several files; those that cannot be removed stay."""
         for shelf_name, names_there in groupby(sorted(names, key=_shelf_of), _shelf_of):
             with suppress(OSError), self._shelf(shelf_name) as shelf:
                 for name in names_there:
@@ -555,10 +555,10 @@ class Shelves:
                         shelf.unlink(name)
 
     def entries(self, stale_seconds: float = STALE_SECONDS) -> Iterator[Entry]:
-        """Yields every file on its shelf; removes what writers that were killed left behind.
+        """Yields every file on its shelf; removes temporary files of killed writers.
 
         Args:
-            stale_seconds: How old what they left has to be.
+            stale_seconds: Minimum age of such temporary files in seconds.
         """
         with suppress(FileNotFoundError), self._top() as top:
             for found in top.scan():
@@ -596,14 +596,14 @@ def _holds(shelf: Directory, name: str, data: bytes) -> bool:
         return False
     except NotRegularError:
         raise
-    except OSError:  # what cannot be read is written anew
+    except OSError:  # an unreadable file is written again
         return False
 
 
 def mark_used(file: IO[bytes], after_seconds: float) -> None:
-    """Records the current time as that of the last use of a file, at most once in `after_seconds` seconds.
+    """Records the current time as that of the last use of a file, at most once per `after_seconds` seconds.
 
-    A file with a second name is left alone: it may be somebody's own, linked into the folder.
+    A file with several names is left alone: it may be a user's own file, linked into the folder.
     """
     status = os.fstat(file.fileno())
     if status.st_nlink == 1 and time.time() - status.st_mtime > after_seconds:
@@ -611,7 +611,7 @@ def mark_used(file: IO[bytes], after_seconds: float) -> None:
 
 
 def read_up_to(file: IO[bytes], size: int) -> bytes:
-    """Returns the next bytes of an unbuffered file, fewer only where it ends."""
+    """Returns the next bytes of an unbuffered file, fewer only at its end."""
     data = file.read(size)
     if len(data) == size:
         return data
@@ -624,7 +624,7 @@ def read_up_to(file: IO[bytes], size: int) -> bytes:
 
 
 def _open_directory(path: str, name: str, parent: int | None) -> Directory:
-    """Opens `name`, relative to `parent` where there is one; `path` is the whole, for messages."""
+    """Opens `name`, relative to `parent` if given; `path` is the complete path, for messages."""
     try:
         if not _RELATIVE:
             status = os.lstat(path)
@@ -651,7 +651,7 @@ def _is_regular(status: os.stat_result) -> bool:
 
 
 def _is_reparse_point(status: os.stat_result) -> bool:
-    """Tells whether it is a link or junction of Windows, which may not count as symbolic."""
+    """Returns whether it is a Windows link or junction, which may not count as a symbolic link."""
     return bool(getattr(status, "st_file_attributes", 0) & _REPARSE_POINT)
 
 

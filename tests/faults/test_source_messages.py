@@ -278,7 +278,7 @@ def test_a_server_that_quotes_the_request_tells_nobody_its_secrets(where, verify
 
 def test_the_environment_does_not_turn_verification_off_without_a_word():
     with pytest.warns(
-        VerificationWarning, match="IPFS_DATASET_VERIFY=0 is set: nothing is verified"
+        VerificationWarning, match="IPFS_DATASET_VERIFY=0 is set, so nothing is verified"
     ):
         assert not Options.from_arguments({}, {"IPFS_DATASET_VERIFY": "0"}).verify
     with warnings.catch_warnings():

@@ -81,15 +81,15 @@ def test_licences_are_written_as_spdx_has_them(given, written):
         ({"name": "\ud800"}, r"U\+D800"),
         ({"description": "x" * ((1 << 16) + 1)}, "more than 65536"),
         ({"description": "nul\0"}, r"U\+0000"),
-        ({"licence": "CC-BY"}, r"'CC-BY' is no identifier of SPDX .*https://spdx.org/licenses"),
-        ({"licence": "free for all"}, "no identifier of SPDX"),
+        ({"licence": "CC-BY"}, r"'CC-BY' is not an SPDX identifier .*https://spdx.org/licenses"),
+        ({"licence": "free for all"}, "not an SPDX identifier"),
         ({"licence": 3}, "not text"),
-        ({"homepage": "javascript:alert(1)"}, "no URL that starts with"),
+        ({"homepage": "javascript:alert(1)"}, "not a URL that starts with"),
         ({"homepage": "https://a b"}, "no URL"),
         ({"homepage": 'https://a/"onclick='}, "no URL"),
         ({"homepage": "data:text/html,x"}, "no URL"),
         ({"homepage": "https://[::1"}, "no URL"),
-        ({"creators": 5}, "not a list of texts"),
+        ({"creators": 5}, "must be a list of texts"),
         ({"creators": [5]}, "one of the creators of a card is 5, not text"),
         ({"creators": ["x"] * 201}, "more than 200"),
         ({"classes": "cat"}, "a list or a dict"),
@@ -197,7 +197,7 @@ def test_a_readme_of_the_hub_is_a_card(tmp_path):
     ],
 )
 def test_a_readme_that_is_none_is_refused(readme, message):
-    with pytest.raises(FormatError, match=f"the text given is no card: .*{message}"):
+    with pytest.raises(FormatError, match=f"the text given is not a card: .*{message}"):
         DatasetCard.from_readme(readme)
 
 
@@ -205,7 +205,7 @@ def test_a_readme_that_is_none_is_refused(readme, message):
 def test_what_is_given_as_a_card_is_one(card, tmp_path):
     with pytest.raises(ValueError, match="DatasetCard or the path"):
         as_card(card)
-    with pytest.raises(FormatError, match=r"none\.md' is no card: it cannot be read"):
+    with pytest.raises(FormatError, match=r"none\.md' is not a card: it cannot be read"):
         as_card(tmp_path / "none.md")
     assert as_card(None) is None
     assert as_card(FULL) is FULL

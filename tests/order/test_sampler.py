@@ -253,7 +253,7 @@ def test_other_numbers_than_those_of_the_blocks_are_refused():
     [
         ({"block_bytes": 0}, "block_bytes is at least 1, not 0"),
         ({"window_bytes": -1}, "window_bytes is at least 1, not -1"),
-        ({"block_bytes": "much"}, "'much' is no size"),
+        ({"block_bytes": "much"}, "'much' is not a size"),
         ({"batch_size": 0}, "batch_size is at least 1, not 0"),
         ({"num_workers": -1}, "num_workers is at least 0, not -1"),
         ({"num_workers": 2}, "num_workers needs batch_size"),

@@ -275,7 +275,7 @@ def test_nothing_is_removed_where_it_is_not_known_what_is_needed(store, damage):
     writer.close()
     damage(writer._files.path(CID.parse(cid)))
     before = dict(blocks_in(store))
-    with pytest.raises(FormatError, match=f"what the pin {cid} needs is not known"):
+    with pytest.raises(FormatError, match=f"the blocks that the pin {cid} needs are unknown"):
         clean_store(store)
     assert dict(blocks_in(store)) == before
     assert export(store) == cid

@@ -189,9 +189,11 @@ def test_what_reads_nothing_is_no_format():
         def read(self, source, index, position):
             return "a", 1
 
-    with pytest.raises(TypeError, match="Nothing is no format yet: give it `samples`, or `decode`"):
+    with pytest.raises(
+        TypeError, match="Nothing is not a format yet: give it `samples`, or `decode`"
+    ):
         Nothing()
-    with pytest.raises(TypeError, match="Reader is no format yet"):
+    with pytest.raises(TypeError, match="Reader is not a format yet"):
         Reader()
 
 
@@ -565,7 +567,7 @@ def test_a_directory_without_an_index_and_a_file_with_one_of_a_directory_are_nam
         def index(self, source):
             return FilesIndex(["a"])
 
-    with pytest.raises(PluginError, match=r"NoIndex has `decode` alone.*`index` that returns a"):
+    with pytest.raises(PluginError, match=r"NoIndex only has `decode`.*`index` that returns a"):
         list(MapStyle(IPFSObject(store.tree(LABELLED), NoIndex), store.address))
     with pytest.raises(PluginError, match=r"OfFiles\.index` of .* FilesIndex is for directories"):
         list(MapStyle(IPFSObject(store.file(FILE), OfFiles), store.address))

@@ -643,7 +643,7 @@ def test_a_name_that_is_no_text_is_named_where_a_sample_is_read():
             return data
 
     reader = readers.make_reader(Decoding(), origin=MINE)
-    with pytest.raises(PluginError, match=r"Spans\.name\(1\) returned b'a' and not a text"):
+    with pytest.raises(PluginError, match=r"Spans\.name\(1\) returned b'a' instead of text"):
         reader.read(MemoryFile(b"01", "f"), Spans(name=b"a"), 1)
 
 

@@ -94,7 +94,7 @@ def test_a_folder_with_something_else_in_it_is_refused_and_left_as_it_is(tmp_pat
         (places[-1] / what).write_bytes(b"mine")
     for place in places:
         before = tree_of(place)
-        with pytest.raises(AddressError, match=r"is no cache of ipfs-dataset.*new or an empty"):
+        with pytest.raises(AddressError, match=r"is not a cache of ipfs-dataset.*new or an empty"):
             DiskCache(place, KIB)
         assert tree_of(place) == before
 

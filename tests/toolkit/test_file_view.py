@@ -223,5 +223,5 @@ if child:
 
 @pytest.mark.parametrize("whence", [3, -1])
 def test_an_unknown_whence_is_refused_as_by_other_files(whence):
-    with pytest.raises(ValueError, match="whence is 0, 1 or 2"):
+    with pytest.raises(ValueError, match="whence must be 0, 1 or 2"):
         FileView(MemoryFile(DATA)).seek(0, whence)

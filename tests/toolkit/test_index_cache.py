@@ -253,7 +253,7 @@ def test_an_index_that_fails_to_be_dumped_does_not_fail_the_read(kept, tmp_path,
     assert files(tmp_path) == []
     assert "Failing" in caplog.text
     assert str(source().cid) in caplog.text
-    assert "again by each job" in caplog.text
+    assert "so each job builds it again" in caplog.text
 
 
 @pytest.mark.parametrize("fails", ["get_index", "put_index_soon"])
@@ -526,7 +526,7 @@ def test_a_key_that_is_not_private_is_not_used(trouble, caplog):
         path.write_bytes(bytes(32 if trouble == "readable" else 31))
         path.chmod(0o644 if trouble == "readable" else 0o600)
     assert index_key() is None
-    assert "Indexes are not kept on disk" in caplog.text
+    assert "Indexes are not stored on disk" in caplog.text
 
 
 THIRTY = members(30)

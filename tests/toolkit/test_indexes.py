@@ -74,7 +74,7 @@ def test_other_bytes_are_at_most_a_value_error(noise, at, change):
         ([0, 1], [1], {}, "2 starts of samples and 1 stops"),
         ([0], [1], {"x": [1, 2]}, "1 starts of samples and 2 x"),
         ([0, 9], [1, 8], {}, "sample 1 ends at byte 8, before it starts at 9"),
-        ([-1], [1], {}, "none of them negative"),
+        ([-1], [1], {}, "not negative"),
     ],
 )
 def test_spans_that_cannot_be_are_a_format_error(starts, stops, columns, words):
@@ -226,12 +226,12 @@ def wrong(value: Any) -> Any:
         (lambda: FilesIndex(["a"], labels=[1, 2]), FormatError, "1 paths and 2 labels"),
         (lambda: FilesIndex("a.png"), TypeError, "a list of paths, not the text 'a.png'"),
         (lambda: FilesIndex(["a"], dump=[1]), TypeError, "'dump' cannot be a column"),
-        (lambda: FilesIndex(["a"], kind=wrong(["cat"])), TypeError, "'kind' has to be numbers"),
-        (lambda: FilesIndex(["a"], kind=wrong(None)), TypeError, "'kind' has to be numbers"),
+        (lambda: FilesIndex(["a"], kind=wrong(["cat"])), TypeError, "'kind' must be numbers"),
+        (lambda: FilesIndex(["a"], kind=wrong(None)), TypeError, "'kind' must be numbers"),
         (lambda: FilesIndex(["a"], kind=[2**64]), FormatError, "'kind' has numbers of more"),
-        (lambda: SpanIndex("f", wrong([0.5]), [1]), TypeError, "the starts of samples are positions"),
-        (lambda: SpanIndex("f", [0], wrong(["1"])), TypeError, "the stops of samples are positions"),
-        (lambda: SpanIndex("f", [0], [2**64]), FormatError, "stops of samples are bytes"),
+        (lambda: SpanIndex("f", wrong([0.5]), [1]), TypeError, "the starts of samples must be positions"),
+        (lambda: SpanIndex("f", [0], wrong(["1"])), TypeError, "the stops of samples must be positions"),
+        (lambda: SpanIndex("f", [0], [2**64]), FormatError, "stops of samples must be byte"),
     ],
 )  # fmt: skip
 def test_what_is_no_index_is_named(make, error, words):

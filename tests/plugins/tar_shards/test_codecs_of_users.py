@@ -156,9 +156,9 @@ def test_a_buffer_that_a_codec_uses_again_is_copied():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"type": "set"}, "type is a class, whose instances are encoded, not 'set'"),
-        ({"encode": b""}, "encode is a function"),
-        ({"decode": None}, "decode is a function"),
+        ({"type": "set"}, "type must be a class, whose instances are encoded, not 'set'"),
+        ({"encode": b""}, "encode must be a function"),
+        ({"decode": None}, "decode must be a function"),
     ],
 )
 def test_a_codec_has_a_class_and_two_functions(fields, words):
@@ -178,8 +178,8 @@ def test_a_codec_has_a_class_and_two_functions(fields, words):
     ("codecs", "error", "words"),
     [
         ([DATES, DATES], ValueError, "two codecs have the name 'date'"),
-        (["date"], TypeError, "codecs is a list of ValueCodec, and 'date' is none"),
-        (3, TypeError, "codecs is a list of ValueCodec, and 3 is none"),
+        (["date"], TypeError, "codecs must contain ValueCodec objects, not 'date'"),
+        (3, TypeError, "codecs must contain ValueCodec objects, not 3"),
     ],
 )
 def test_codecs_are_codecs_of_different_names(codecs, error, words):
