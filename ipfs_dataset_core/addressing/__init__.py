@@ -1,1 +1,1 @@
-"""URLs of objects and addresses of sources, as users write them."""
+"""Parses URLs of objects and addresses of sources, as users write them."""

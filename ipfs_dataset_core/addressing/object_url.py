@@ -1,4 +1,4 @@
-"""Parses what users write for an object in IPFS; nothing is looked up."""
+"""Parses the URLs and paths that users give for objects in IPFS, without looking anything up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 Namespace = Literal["ipfs", "ipns"]
 
-# Query parameters for one answer; the address of the gateway keeps all others, such as access tokens.
+# Query parameters that apply to one response; all others, such as access tokens, belong to the gateway's
+# address.
 _ANSWER_PARAMETERS = frozenset(
     {
         "format",
@@ -44,14 +45,14 @@ FORMS = (
 
 @attrs.frozen
 class ObjectURL:
-    """Where an object is.
+    """The address of an object.
 
     Args:
-        namespace: ``"ipfs"`` for a CID, ``"ipns"`` for a name that may point elsewhere tomorrow.
+        namespace: ``"ipfs"`` for a CID, ``"ipns"`` for a mutable name.
         root: The CID or name, as written.
         path: The names of the path below the root.
-        gateway: The address of the gateway that the URL names: ``gateway+https://host[/prefix][?query]``;
-            for subdomain gateways the host starts with ``*.ipfs.``, where the CID goes.
+        gateway: The address of the gateway in the URL: ``gateway+https://host[/prefix][?query]``; for
+            subdomain gateways the host starts with ``*.ipfs.``, where ``*`` stands for the CID.
     """
 
     namespace: Namespace
@@ -65,13 +66,13 @@ class ObjectURL:
 
 
 def parse_object_url(text: str) -> ObjectURL:
-    """Parses any of the forms in which users name an object.
+    """Parses any form in which users refer to an object.
 
     Args:
-        text: One of `FORMS`; white space around it is ignored.
+        text: One of `FORMS`; surrounding white space is ignored.
 
     Raises:
-        AddressError: `text` is of no known form; it is quoted with the reason.
+        AddressError: `text` has none of these forms; the message quotes it with the reason.
     """
     if isinstance(text, os.PathLike):
         raise AddressError(local_path(os.fsdecode(text)))
@@ -85,7 +86,7 @@ def parse_object_url(text: str) -> ObjectURL:
     if not separator:
         return _parse_plain(stripped, text)
     if scheme in ("ipfs", "ipns"):
-        # What an exporter returned is sometimes prefixed a second time.
+        # The result of an exporter is sometimes prefixed a second time.
         while rest.lower().startswith(("ipfs://", "ipns://")):
             scheme, rest = rest[:4].lower(), rest[7:]
         if rest.startswith(("ipfs/", "ipns/")):
@@ -93,13 +94,13 @@ def parse_object_url(text: str) -> ObjectURL:
         return _from_parts(scheme, _unquoted(re.split(r"[?#]", rest, maxsplit=1)[0]), None, text)
     if scheme in ("http", "https"):
         return _parse_gateway_url(stripped, text)
-    raise AddressError(f"{text!r} has the unknown scheme {scheme!r}: write {FORMS}")
+    raise AddressError(f"{text!r} has an unknown scheme, {scheme!r}: write {FORMS}")
 
 
 def local_path(path: str) -> str:
-    """Returns the message about a local path that was given for an object in IPFS."""
+    """Returns the message for a local path that was given in place of an object in IPFS."""
     return (
-        f"{path!r} is a local path, and objects are in IPFS: publish it with "
+        f"{path!r} is a local path, but objects are in IPFS: publish it with "
         "`ipfs-dataset publish PATH` or `ipfs add -r --cid-version=1 PATH`, or a dataset with "
         "IPFSDatasetExporter, and name the CID. A "
         "folder of blocks or a .car file goes to ipfs_api_address, beside the CID of what to read from it"
@@ -113,14 +114,14 @@ def _parse_plain(stripped: str, text: str) -> ObjectURL:
             return _from_parts(namespace, stripped[len(prefix) :], None, text)
     if _API.match(stripped):
         raise AddressError(
-            f"{text!r} is the address of a node's API, which is given beside the object, as "
-            f"ipfs_api_address: write {FORMS}"
+            f"{text!r} is the address of a node's API: give it as ipfs_api_address, in addition to "
+            f"the object: write {FORMS}"
         )
     if stripped.startswith("/"):
         raise AddressError(f"{text!r} is neither an /ipfs/ nor an /ipns/ path. {local_path(text)}")
     scheme, colon, _ = stripped.partition("/")[0].partition(":")
     if colon:
-        raise AddressError(f"{text!r} has the unknown scheme {scheme!r}: write {FORMS}")
+        raise AddressError(f"{text!r} has an unknown scheme, {scheme!r}: write {FORMS}")
     return _from_parts("ipfs", stripped, None, text)
 
 
@@ -143,15 +144,15 @@ def _parse_gateway_url(stripped: str, text: str) -> ObjectURL:
 
 def _split(stripped: str, text: str) -> SplitResult:
     try:
-        # Everything below needs text that can be encoded.
+        # The code below requires text that can be encoded.
         stripped.encode()
         parts = urlsplit(stripped)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        # The reason that urlsplit gives may quote a part of a password.
+        # The reason from urlsplit may quote part of a password.
         raise AddressError(f"{text!r} has no usable host and port: write {FORMS}") from None
     if not host:
-        raise AddressError(f"{text!r} names no host: write {FORMS}")
+        raise AddressError(f"{text!r} has no host: write {FORMS}")
     return parts
 
 
@@ -171,7 +172,7 @@ def _gateway(parts: SplitResult, netloc: str, prefix: str) -> str:
 
 
 def _dnslink_name(label: str) -> str:
-    """Undoes how subdomain gateways write a domain as one DNS label: ``.`` as ``-``, ``-`` as ``--``."""
+    """Decodes a domain that a subdomain gateway wrote as one DNS label: ``-`` for ``.``, ``--`` for ``-``."""
     if "-" not in label:
         return label
     return label.replace("--", "\0").replace("-", ".").replace("\0", "-")
@@ -180,7 +181,7 @@ def _dnslink_name(label: str) -> str:
 def _from_parts(namespace: str, rest: str, gateway: str | None, text: str) -> ObjectURL:
     root, _, path = rest.partition("/")
     if not root:
-        raise AddressError(f"{text!r} names no CID: write {FORMS}")
+        raise AddressError(f"{text!r} has no CID: write {FORMS}")
     if any(character.isspace() for character in root):
         raise AddressError(f"{text!r} has white space where the CID belongs: write {FORMS}")
     segments = split_path(path, text)
@@ -192,11 +193,11 @@ def split_path(path: str, what: str) -> tuple[str, ...]:
 
     Args:
         path: Names separated by ``/``; one slash at the end is tolerated.
-        what: What the error quotes.
+        what: The text to quote in the error.
 
     Raises:
-        AddressError: A name is empty, ``.`` or ``..``, or has a NUL: nodes and gateways resolve such paths
-            differently, so none is ever sent.
+        AddressError: A name is empty, ``.`` or ``..``, or contains a NUL. Nodes and gateways resolve such
+            paths differently, so they are never sent.
     """
     segments = tuple(path.removesuffix("/").split("/")) if path.removesuffix("/") else ()
     for segment in segments:
@@ -207,7 +208,7 @@ def split_path(path: str, what: str) -> tuple[str, ...]:
     return segments
 
 
-# The URLs of IPFS itself have no user, and their paths may have an @ or a question mark.
+# URLs of IPFS itself have no user, and their paths may contain an @ or a question mark.
 _URL = re.compile(
     r"(?P<scheme>\s*(?!ip[fn]s:)[a-z][a-z0-9+.-]*://)(?P<authority>[^/?#]*)(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
@@ -216,7 +217,7 @@ _HOST = re.compile(r"(\[[^\]]*\]|[^:]+)(:\d*)?")
 
 
 def redacted(url: str) -> str:
-    """Returns a URL without user, password and query; any other address is returned as it is."""
+    """Returns a URL without user, password and query; other addresses are returned unchanged."""
     match = _URL.fullmatch(url)
     if match is None:
         return url

@@ -1,15 +1,15 @@
-"""Which hosts and IP addresses are public, and which are on this machine or in private networks.
+"""Determines which hosts and IP addresses are public rather than local or in private networks.
 
-Untrusted servers that name other servers or peers must not direct our requests into the network of the reader
-(server-side request forgery). A host is checked twice: its name before it is resolved, and the addresses that
-it resolves to when a connection is made.
+Untrusted servers that name other servers or peers must not direct requests into the user's network
+(server-side request forgery). A host is checked twice: its name before it is resolved, and the resulting
+addresses when a connection is made.
 """
 
 from __future__ import annotations
 
 import ipaddress
 
-# Special-use names (RFC 6761, 6762, 8375 and ICANN's "internal"), and those that routers, companies and
+# Special-use names (RFC 6761, 6762, 8375 and ICANN's "internal"), and names that routers, companies and
 # Kubernetes clusters use without a standard.
 _PRIVATE_SUFFIXES = (
     *(".localhost", ".local", ".internal", ".home.arpa", ".in-addr.arpa", ".ip6.arpa"),
@@ -40,7 +40,7 @@ _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 
 
 def is_private_host(host: str) -> bool:
-    """Returns whether a host is on this machine or in a private network, judged by its name.
+    """Returns whether a host is on this machine or in a private network, according to its name.
 
     Args:
         host: An IP address, without brackets, or a name. Names are not resolved.
@@ -50,7 +50,7 @@ def is_private_host(host: str) -> bool:
         ipaddress.ip_address(name.partition("%")[0])
     except ValueError:
         # A name without a dot is resolved in the local domain. A name that consists of digits, or ends in
-        # them, is an old form of an address, such as 2130706433 for 127.0.0.1.
+        # digits, is an old form of an address, such as 2130706433 for 127.0.0.1.
         last = name.rpartition(".")[2].lower()
         is_address = last.isdigit() or last.startswith("0x")
         return is_address or "." not in name or name.lower().endswith(_PRIVATE_SUFFIXES)
@@ -58,10 +58,10 @@ def is_private_host(host: str) -> bool:
 
 
 def is_public_address(text: str) -> bool:
-    """Returns whether an IP address, with or without a zone, is a public one.
+    """Returns whether an IP address, with or without a zone, is public.
 
-    If an IPv6 address contains an IPv4 address, that one is checked, because translators and tunnels forward
-    packets to it.
+    If an IPv6 address contains an IPv4 address, the latter is checked, because translators and tunnels
+    forward packets to it.
 
     Raises:
         ValueError: `text` is not an IP address.

@@ -1,6 +1,6 @@
-"""Finds which kind of address a user gave, and the addresses that the environment gives.
+"""Determines the kind of a source's address, and finds the addresses that the environment configures.
 
-An address is a string; its scheme picks the transport: ``multiaddr`` for ``/ip4/…``, ``http`` and
+An address is a string whose scheme selects the transport: ``multiaddr`` for ``/ip4/…``, ``http`` and
 ``https`` for a node's RPC API, ``gateway+http`` and ``gateway+https`` for gateways, ``file`` for paths,
 ``p2p`` for multiaddrs of peers, which end in ``/p2p/ID``, and ``bitswap`` for ``bitswap:…``.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _MULTIADDR = re.compile(r"/(ip4|ip6|dns|dns4|dns6|dnsaddr|unix)/")
 _PEER_ALONE = re.compile(r"/p2p/[A-Za-z0-9]{40,}/?")
-# `bitswap:` needs no slashes, since no host follows it.
+# `bitswap:` needs no slashes, because no host follows.
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://|(?P<short>(?i:bitswap)):")
 # What looks like a network address without being one, and would silently become the path of a folder: a colon
 # before any slash (`localhost:5001`, `http:/host`, but not `C:\data`), a multiaddr that lacks its first
@@ -37,13 +37,13 @@ _LIKE_MULTIADDR = re.compile(
 )
 _OBJECT = re.compile(r"/?ip[fn]s:?/+[^/]", re.IGNORECASE)
 _PORT = re.compile(r"(?::|/tcp/)(?P<port>[0-9]+)(?:/|$)")
-# Where Kubo listens by default.
+# The default ports of Kubo.
 API_PORT, GATEWAY_PORT, SWARM_PORT = "5001", "8080", "4001"
 STORE_VARIABLE = "IPFS_DATASET_STORE"
 
 
 def address_scheme(address: str) -> str:
-    """Returns the scheme that picks the transport for an address.
+    """Returns the scheme of an address, which selects the transport.
 
     Raises:
         AddressError: `address` is not text, is empty, contains NUL, names an object, or looks like a network
@@ -96,8 +96,8 @@ def _mistaken_path(address: str) -> str | None:
 def _is_peer(address: str) -> bool:
     """Returns whether an address is the multiaddr of a libp2p peer, or several of them joined by commas.
 
-    ``/ipfs/ID`` is an old form of ``/p2p/ID``. Behind ``/http`` or ``/https`` it only adds the identity of a
-    server, whose address is one without it as well.
+    ``/ipfs/ID`` is an old form of ``/p2p/ID``. After ``/http`` or ``/https`` it only adds the identity of a
+    server, whose address is also valid without it.
     """
     match = _MULTIADDR.match(address)
     if match is None:
@@ -113,9 +113,10 @@ def _is_peer(address: str) -> bool:
 
 
 def joined_peers(addresses: Iterable[str]) -> list[str]:
-    """Returns addresses in their order, those of peers joined by commas into one, in the place of the first.
+    """Joins the addresses of peers with commas into one, in the place of the first; the order is kept.
 
-    One transport reads from all of these peers, so that it can ask all of them which blocks they have.
+    A single transport then reads from all of these peers, and can find out from all of them which blocks they
+    have.
     """
     found = list(addresses)
     peers = [address for address in found if address_scheme(address) == "p2p"]
@@ -128,20 +129,20 @@ def joined_peers(addresses: Iterable[str]) -> list[str]:
 def _no_address(address: object) -> str:
     if isinstance(address, (list, tuple, set, frozenset)):
         return (
-            f"{address!r:.200} is no address but several: give one as the address, and the others in "
+            f"{address!r:.200} is not a single address: give one as the address, and the others in "
             "gateways=[…], which takes addresses of any kind"
         )
     return (
-        f"{address!r} is no address: give a multiaddr such as /ip4/127.0.0.1/tcp/5001, the URL of a "
+        f"{address!r} is not an address: give a multiaddr such as /ip4/127.0.0.1/tcp/5001, the URL of a "
         "node's API, a folder or a .car file"
     )
 
 
 def given_address(address: str | os.PathLike[str] | None) -> str | None:
-    """Returns the address that a user gave: a path as text, other text and None as they are.
+    """Returns the address given by a user, converting a path to text.
 
     Args:
-        address: None stands for discovery.
+        address: The address; None stands for discovery.
 
     Raises:
         AddressError: It is neither text, a path nor None.
@@ -154,28 +155,28 @@ def given_address(address: str | os.PathLike[str] | None) -> str | None:
 
 
 def mistaken_port(name: str) -> str | None:
-    """Returns a hint if a source's name has the usual port of another kind of source, else None.
+    """Returns a hint if the port of a source is the default port of another kind of source, else None.
 
     Args:
-        name: The name of a transport: ``"gateway"`` or ``"API"``, a space, and its URL or multiaddr.
+        name: The name of a transport: ``"gateway"`` or ``"API"``, a space, and the URL or multiaddr.
     """
     kind, _, url = name.partition(" ")
     port = _PORT.search(url)
     if kind == "gateway" and port and port["port"] == API_PORT:
         return (
-            f"{API_PORT} is the usual port of a node's API, which is no gateway: give it as the address, "
-            f"such as /ip4/127.0.0.1/tcp/{API_PORT}"
+            f"{API_PORT} is the default port of a node's API, which is not a gateway: give it as "
+            f"the address, such as /ip4/127.0.0.1/tcp/{API_PORT}"
         )
     if kind == "API" and port and port["port"] == GATEWAY_PORT:
         return (
-            f"{GATEWAY_PORT} is the usual port of a gateway, which is no API: read from it by "
+            f"{GATEWAY_PORT} is the default port of a gateway, which is not an API: read from it with "
             f"gateways=['http://127.0.0.1:{GATEWAY_PORT}'], and publish to the API, such as "
             f"/ip4/127.0.0.1/tcp/{API_PORT}"
         )
     if kind in ("API", "gateway") and port and port["port"] == SWARM_PORT:
         return (
-            f"{SWARM_PORT} is the usual port at which nodes talk to each other, and not over HTTP: to read "
-            f"from that peer, write its ID as well, such as /ip4/192.0.2.1/tcp/{SWARM_PORT}/p2p/12D3KooW…"
+            f"{SWARM_PORT} is the default port for connections between nodes, not for HTTP: to read "
+            f"from that peer, add its ID, such as /ip4/192.0.2.1/tcp/{SWARM_PORT}/p2p/12D3KooW…"
         )
     return None
 
@@ -184,19 +185,19 @@ def file_path(address: str) -> Path:
     """Returns the path of a ``file`` address: a plain path or a ``file:`` URL.
 
     Raises:
-        AddressError: The URL names another host, or no path can be made of it.
+        AddressError: The URL names another host, or is not a valid path.
     """
     if not address.lower().startswith("file:"):
         try:
             return Path(address).expanduser()
         except (RuntimeError, ValueError) as error:
-            raise AddressError(f"{address!r} is no usable path: {error}") from error
+            raise AddressError(f"{address!r} is not a valid path: {error}") from error
     host, path = _split(address)[1:3]
     if host not in ("", "localhost"):
         raise AddressError(
             f"{address!r} names a file on another host: only local paths can be read"
         )
-    # Bytes that are not UTF-8 stay as they are, as in `os.fsdecode`.
+    # Bytes that are not UTF-8 are kept, as by `os.fsdecode`.
     path = unquote(path, errors="surrogateescape")
     if "\0" in path:
         raise AddressError(f"{address!r} has a NUL in its path")
@@ -204,17 +205,17 @@ def file_path(address: str) -> Path:
 
 
 def gateway_address(url: str) -> str:
-    """Returns the address of the gateway at a URL; other addresses are returned as they are.
+    """Returns the address of the gateway at a URL; other addresses are returned unchanged.
 
     Raises:
-        AddressError: `url` is no usable URL.
+        AddressError: `url` is not a valid URL.
     """
     scheme = address_scheme(url)
     if scheme not in ("http", "https"):
         return url
     _, host, path, query, _ = _split(url)
     if not host:
-        raise AddressError(f"{redacted(url)!r} names no host: write https://gateway.example")
+        raise AddressError(f"{redacted(url)!r} has no host: write https://gateway.example")
     prefix = re.sub(r"(/ipfs|/ipns)?/*$", "", path)
     return f"gateway+{scheme}://{host}{prefix}{f'?{query}' if query else ''}"
 
@@ -223,19 +224,19 @@ def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError:
-        # The reason that urlsplit gives may quote a part of a password.
+        # The reason from urlsplit may quote part of a password.
         raise AddressError(f"{redacted(url)!r} has no usable host and port") from None
 
 
 def environment_gateways(environment: Mapping[str, str] = os.environ) -> list[str]:
     """Returns the gateways that the user configured for all IPFS software (IPIP-280).
 
-    That is ``$IPFS_GATEWAY``, else the first ``gateway`` file that is not empty: in ``$IPFS_PATH``,
-    ``~/.ipfs``, the platform's configuration folder or ``/etc/ipfs``. A running Kubo writes the file in its
+    They come from ``$IPFS_GATEWAY``, else from the first non-empty ``gateway`` file in ``$IPFS_PATH``,
+    ``~/.ipfs``, the platform's configuration folder or ``/etc/ipfs``. A running Kubo writes this file in its
     own folder, ``$IPFS_PATH`` or ``~/.ipfs``. See https://github.com/ipfs/specs/pull/280.
 
     Raises:
-        AddressError: One of them is no usable URL.
+        AddressError: One of them is not a valid URL.
     """
     listed = environment.get("IPFS_GATEWAY", "").split()
     if not listed:

@@ -67,8 +67,8 @@ class Transport(ABC):
         summary: One line about it; by default the first line of the docstring.
         schemes: The address schemes that it serves, such as ``("s3",)``.
         name: Name of the source in messages; must not contain a credential. The name of a class that is a
-            plugin is the plugin's name, by default that of the entry point; each object may have another, such
-            as its address.
+            plugin is the plugin's name, by default that of the entry point; an object may have another,
+            such as its address.
         concurrency: Best number of concurrent requests to this source.
         batches: Whether `get_blocks` is better than several concurrent calls of `get_block`. If so, blocks
             that are needed together are requested together.

@@ -1,6 +1,6 @@
-"""CIDs, blocks, UnixFS files and directories, CARs: bytes and values in, bytes and values out.
+"""CIDs, blocks, UnixFS files and directories, and CARs, as pure functions of bytes and values.
 
-Nothing here reads a network or a disk. The names in ``__all__`` are public: plugins may use them.
+Nothing here accesses a network or a disk. The names in ``__all__`` are public: plugins may use them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Builds the blocks of files and directories, with the CIDs that a node's own ``add`` computes.
 
-A `Profile` has every choice on which the CIDs depend. Files are built block by block, in memory that does not
-grow with their size: chunks, hashes, and the balanced tree of links above them.
+A `Profile` contains every choice that affects the CIDs. Files are built block by block, in memory that does
+not grow with their size: chunks, hashes, and the balanced tree of links above them.
 """
 
 from __future__ import annotations
@@ -31,25 +31,26 @@ class Cut(Protocol):
     """Finds the leaves of a file by its content."""
 
     def __call__(self, data: bytearray, *, last: bool) -> list[int]:
-        """Returns how long the leaves are that some bytes start with.
+        """Returns the lengths of the leaves at the start of some bytes.
 
         Args:
             data: The bytes.
-            last: Whether they end the file. Otherwise the last leaf is left out, for its end is not known.
+            last: Whether they end the file. Otherwise the last leaf is omitted, because its end is unknown.
         """
 
 
-# Beyond this number, pieces are joined: as objects, small ones take more memory than their bytes.
+# Beyond this number, pieces are joined, because small objects take more memory than their bytes.
 _MOST_PIECES = 1024
-# Bytes that are searched at once for leaves that are found by their content.
+# Number of bytes that are searched at once for leaves found by their content.
 _BUFFER_BYTES = 4 << 20
-# Bytes of leaves that the thread that computes the digest of a file is given at once: to wake it, and to wait
-# until it may run, takes as long as to hash 100 KB. It may be so many times as many bytes behind.
+# Bytes of leaves that are passed at once to the thread that computes the digest of a file, because waking it
+# and waiting until it runs takes as long as hashing 100 KB; and the maximum number of such batches it may lag
+# behind.
 _DIGESTED_AT_ONCE = 4 << 20
 _DIGESTED_LATER = 2
 # Bytes. Kubo has the same limit, which leaves room for the frame of a leaf in a block of 2 MiB.
 _MAX_CHUNK = (2 << 20) - 256
-# Directories inside each other; building them recurses.
+# Maximum nesting of directories, because building them recurses.
 MAX_DEPTH = 200
 
 _Link = tuple[bytes, bytes, int]
@@ -58,20 +59,20 @@ _Tree = dict[str, "Built | _Tree"]
 
 @attrs.frozen(kw_only=True)
 class Profile:
-    """How files are cut and directories are built.
+    """How files are split into blocks, and directories are built.
 
     Args:
-        name: What users call the profile.
+        name: Name of the profile.
         cid_version: 0 or 1.
-        raw_leaves: Whether a leaf is the bare bytes of the file, not wrapped in dag-pb.
-        chunk_size: Bytes of the file in a leaf; the most, where leaves end elsewhere.
-        file_links: Children that an inner node of a file has at most.
-        hamt_size: How the size of a directory is estimated: ``"links"`` counts the bytes of names
-            and CIDs, ``"block"`` those of the serialized block.
-        hamt_threshold: Estimated bytes above which a directory is sharded.
-        hamt_fanout: Slots of a shard.
-        chunker: ``"size"`` makes leaves of `chunk_size`; ``"samples"`` makes them shorter where the writer
-            of a file ends one; ``"buzhash"`` cuts as Kubo's chunker of that name does.
+        raw_leaves: Whether leaves are the plain bytes of the file, not wrapped in dag-pb.
+        chunk_size: Bytes of the file per leaf; the maximum if leaves may end earlier.
+        file_links: Maximum number of children of an inner node of a file.
+        hamt_size: How the size of a directory is estimated: ``"links"`` counts the bytes of names and CIDs,
+            ``"block"`` those of the serialized block.
+        hamt_threshold: Estimated size in bytes above which a directory is sharded.
+        hamt_fanout: Number of slots of a shard.
+        chunker: ``"size"`` makes leaves of `chunk_size`; ``"samples"`` ends them earlier where the writer of
+            a file ends one; ``"buzhash"`` cuts like Kubo's chunker of that name.
 
     Raises:
         AddressError: `chunk_size` is less than 1, or `file_links` less than 2.
@@ -89,7 +90,7 @@ class Profile:
 
     @property
     def chunker_name(self) -> str:
-        """The name of the chunker, as `with_chunker` takes it."""
+        """The name of the chunker, as accepted by `with_chunker`."""
         if self.chunker == "buzhash":
             return self.chunker
         usual = PROFILES.get(self.name, self).chunk_size
@@ -101,11 +102,11 @@ class Profile:
         """Returns this profile with another chunker.
 
         Args:
-            name: ``"samples"``, or ``"samples-"`` and the bytes that a leaf has at most; or what ``ipfs add
-                --chunker`` takes: ``"buzhash"``, or ``"size-"`` and the bytes of a leaf.
+            name: ``"samples"``, or ``"samples-"`` and the maximum number of bytes of a leaf; or a value for
+                ``ipfs add --chunker``: ``"buzhash"``, or ``"size-"`` and the number of bytes of a leaf.
 
         Raises:
-            AddressError: It is none of them, or the leaves would be longer than nodes exchange.
+            AddressError: The chunker is unknown, or its leaves would be larger than nodes exchange.
         """
         if name in ("samples", "buzhash"):
             return attrs.evolve(self, chunker=cast("Literal['samples', 'buzhash']", name))
@@ -119,7 +120,7 @@ class Profile:
         return attrs.evolve(self, chunker=kind, chunk_size=int(found[2]))
 
     def __attrs_post_init__(self) -> None:
-        if self.chunk_size < 1 or self.file_links < 2:  # noqa: PLR2004 - a tree of one link never ends
+        if self.chunk_size < 1 or self.file_links < 2:  # noqa: PLR2004 - with one link, the tree would never end
             raise AddressError(
                 f"Profile {self.name!r} needs chunks of a byte and 2 links at least."
             )
@@ -155,10 +156,10 @@ PROFILES = MappingProxyType({profile.name: profile for profile in _PROFILES})
 
 
 def get_profile(name: str) -> Profile:
-    """Returns the profile of a name.
+    """Returns the profile with a name.
 
     Raises:
-        AddressError: There is none of that name; the message lists those there are.
+        AddressError: There is no such profile; the message lists all profiles.
     """
     try:
         return PROFILES[name]
@@ -173,8 +174,8 @@ class Built:
 
     Attributes:
         cid: The root block.
-        size: Bytes of the file, or of all files below the directory.
-        tsize: Bytes of all its blocks, the value of ``Tsize`` in links to it.
+        size: Size of the file in bytes, or of all files below the directory.
+        tsize: Size of all its blocks in bytes, the value of ``Tsize`` in links to it.
     """
 
     cid: CID
@@ -192,15 +193,16 @@ class FileBuilder:
     """Builds one file from bytes written in pieces of any size.
 
     Blocks are emitted as soon as they are complete, children before parents, in the thread that writes.
-    Memory holds one chunk, or some MiB where leaves are found by their content, and a list of links for each
+    Memory holds one chunk, or a few MiB if leaves are found by their content, and a list of links for each
     level of the tree.
 
     Args:
         profile: The import profile.
-        emit: Receives each block with its CID.
-        hashing: Has one thread, which computes the digest beside the writing; None computes it at once.
-        cut: Finds leaves by their content; needed where that is the profile's chunker.
-        with_digest: Whether to compute the SHA-256 of the file, beside that of its leaves; see `digest`.
+        emit: Called with each block and its CID.
+        hashing: A single-threaded executor, which computes the digest while writing continues; None computes
+            it in the calling thread.
+        cut: Finds leaves by their content; required if that is the profile's chunker.
+        with_digest: Whether to also compute the SHA-256 of the whole file; see `digest`.
 
     Raises:
         ExportError: The profile's chunker needs `cut`.
@@ -216,14 +218,16 @@ class FileBuilder:
         with_digest: bool = False,
     ) -> None:
         if profile.chunker == "buzhash" and cut is None:
-            raise ExportError("The chunker 'buzhash' needs what finds the leaves; pass it as cut=")
+            raise ExportError(
+                "The chunker 'buzhash' needs a function that finds the leaves; pass it as cut="
+            )
         self._cut = cut
         self._profile = profile
         self._emit = emit
         self._digest = _FileDigest(hashing) if with_digest else None
-        # What the next leaf starts with, uncopied until it is complete.
+        # The start of the next leaf, not copied until it is complete.
         self._pieces: list[bytes] = []
-        # The same, where leaves are found by their content.
+        # The same, if leaves are found by their content.
         self._buffer = bytearray()
         self._filled = 0
         self._complete = 0
@@ -235,11 +239,11 @@ class FileBuilder:
         return self._complete + self._filled
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Appends bytes; the buffer may be reused when this returns."""
+        """Appends bytes; the buffer may be reused after the call."""
         self.extend((data,))
 
     def extend(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Appends pieces, one behind the other; faster than a call of `write` for each."""
+        """Appends several pieces; faster than a call of `write` for each."""
         if self._cut is not None and self._profile.chunker == "buzhash":
             self._extend_buffer(pieces, self._cut)
             return
@@ -252,7 +256,7 @@ class FileBuilder:
                 else:
                     filled = self._write_chunks(memoryview(data).cast("B"), filled)
         except BaseException:
-            # A piece of a wrong type is left out; those before it count.
+            # A piece of a wrong type is rejected; the pieces before it are kept.
             filled = sum(map(len, self._pieces))
             raise
         finally:
@@ -261,7 +265,7 @@ class FileBuilder:
             self._pieces = [b"".join(self._pieces)]
 
     def end_leaf(self) -> None:
-        """Ends a leaf behind what was written, where the chunker is ``"samples"``."""
+        """Ends a leaf after the data written so far, if the chunker is ``"samples"``."""
         if self._profile.chunker == "samples" and self._filled:
             self._end_leaf()
 
@@ -299,7 +303,7 @@ class FileBuilder:
             self._filled = len(buffer)
 
     def _cut_buffer(self, cut: Cut, *, last: bool) -> None:
-        """Adds the leaves that the buffer starts with."""
+        """Adds the leaves at the start of the buffer."""
         leaves, position = [], 0
         with memoryview(self._buffer) as view:
             for size in cut(self._buffer, last=last):
@@ -310,7 +314,7 @@ class FileBuilder:
         self._add_leaves(leaves)
 
     def finish(self) -> Built:
-        """Emits what is pending and returns the whole file; the builder is used up."""
+        """Emits the remaining blocks and returns the whole file; the builder cannot be used again."""
         if self._filled:
             if self._cut is not None and self._profile.chunker == "buzhash":
                 self._cut_buffer(self._cut, last=True)
@@ -351,7 +355,7 @@ class FileBuilder:
         """The SHA-256 of the file, once it is finished.
 
         Raises:
-            ExportError: The builder was made without `with_digest`.
+            ExportError: The builder was created without `with_digest`.
         """
         if self._digest is None:
             raise ExportError("The builder computes no digest; pass with_digest=True")
@@ -381,19 +385,19 @@ class _FileDigest:
     """The SHA-256 of one file, computed while it is written.
 
     Args:
-        hashing: Has one thread, which computes it; None computes it at once.
+        hashing: A single-threaded executor that computes it; None computes it in the calling thread.
     """
 
     def __init__(self, hashing: Executor | None) -> None:
         self._hashing = hashing
         self._hash: hashlib._Hash | None = None
-        # To wake the other thread takes a while, so it is given many leaves at once.
+        # Waking the other thread takes a while, so it is given many leaves at once.
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._under_way: deque[Future[None]] = deque()
 
     def add(self, leaf: bytes, hashed: hashlib._Hash | None) -> None:
-        """Appends a leaf, with its own SHA-256 where that was computed."""
+        """Appends a leaf, with its own SHA-256 if that was computed."""
         if self._hash is None:
             # The file starts with its first leaf.
             self._hash = hashlib.sha256(leaf) if hashed is None else hashed
@@ -412,7 +416,7 @@ class _FileDigest:
         self._under_way.append(hashing.submit(_update, found, waiting))
 
     def value(self) -> bytes:
-        """Returns the digest of what was added; it is the last call."""
+        """Returns the digest; must be the last call."""
         assert self._hash is not None
         while self._under_way:
             self._under_way.popleft().result()
@@ -431,8 +435,8 @@ def build_directory(entries: Iterable[tuple[str, Built]], profile: Profile, emit
 
     Args:
         entries: Name and content of each entry, in any order.
-        profile: Determines the CIDs, and from which size on a directory is sharded.
-        emit: Receives each block with its CID.
+        profile: Determines the CIDs, and the size above which a directory is sharded.
+        emit: Called with each block and its CID.
 
     Raises:
         ExportError: A name occurs twice or cannot be used.
@@ -469,7 +473,7 @@ def _emit_node(block: bytes, size: int, below: int, profile: Profile, emit: Emit
 def _build_shard(
     hashed: list[tuple[int, _Link]], depth: int, profile: Profile, emit: Emit
 ) -> Built:
-    """Emits the shard of all links that share a path of slots, after the shards below it."""
+    """Emits the shard of all links with a common path of slots, after the shards below it."""
     fanout = profile.hamt_fanout
     width = hamt.prefix_width(fanout)
     slots: dict[int, list[tuple[int, _Link]]] = {}
@@ -497,19 +501,19 @@ def _bitfield(slots: Iterable[int]) -> bytes:
 
 
 def build_symlink(target: str, profile: Profile, emit: Emit) -> Built:
-    """Emits a symlink; readers of this library never follow one."""
+    """Emits a symlink; readers of this library never follow symlinks."""
     message = UnixFS(NodeType.SYMLINK, data=target.encode("utf-8", "surrogateescape"))
     return _emit_node(dag_pb.encode(message.encode()), 0, 0, profile, emit)
 
 
 def build_tree(files: Iterable[tuple[str, Built]], profile: Profile, emit: Emit) -> Built:
-    """Emits every directory above files given by relative path, and returns the topmost.
+    """Emits every directory above files given by relative path, and returns the topmost one.
 
     Args:
-        files: Paths with ``/`` between their segments, in any order, and what stands there: a file,
-            a symlink, or a directory that was built already.
-        profile: Determines the CIDs, and from which size on a directory is sharded.
-        emit: Receives each block with its CID.
+        files: Paths with ``/`` between their segments, in any order, each with a file, a symlink, or a
+            directory that is already built.
+        profile: Determines the CIDs, and the size above which a directory is sharded.
+        emit: Called with each block and its CID.
 
     Raises:
         ExportError: A path is both file and directory, occurs twice, or cannot be used.
@@ -518,12 +522,12 @@ def build_tree(files: Iterable[tuple[str, Built]], profile: Profile, emit: Emit)
     for path, built in files:
         *parents, name = path.split("/")
         if len(parents) > MAX_DEPTH:
-            raise ExportError(f"{path[:200]!r} lies more than {MAX_DEPTH} directories deep.")
+            raise ExportError(f"{path[:200]!r} is more than {MAX_DEPTH} directories deep.")
         folder = root
         for parent in parents:
             below = folder.setdefault(parent, {})
             if isinstance(below, Built):
-                raise ExportError(f"{parent!r} in {path!r} is a file and a directory at once.")
+                raise ExportError(f"{parent!r} in {path!r} is both a file and a directory.")
             folder = below
         if name in folder:
             raise ExportError(f"The path {path!r} occurs twice, or is also a directory.")

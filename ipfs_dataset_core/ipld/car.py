@@ -1,7 +1,7 @@
-"""Reads, writes and indexes CARs: files and streams that hold blocks one after another.
+"""Reads, writes and indexes CARs: files and streams that contain a sequence of blocks.
 
-Blocks are NOT verified here, and roots mean nothing until they are. Versions 1 and 2 are read
-(https://ipld.io/specs/transport/car/), but the index of version 2 is ignored: it proves nothing.
+Blocks are NOT verified here, and roots mean nothing until they are. Versions 1 and 2 can be read
+(https://ipld.io/specs/transport/car/), but the index of version 2 is ignored, because it proves nothing.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 # Bytes.
 MAX_SECTION = 4 << 20
 MAX_HEADER = 1 << 20
-# The length of a section and the longest CID: version, codec, hash code, size, 128 bytes of digest.
+# Maximum size of the length of a section and its CID: version, codec, hash code, size, 128 bytes of digest.
 HEAD_SIZE = 5 * MAX_VARINT_BYTES + 128
 
-# Version 2 starts with the header of a CAR that has a version and nothing else, then this: flags,
-# offset and size of the version 1 CAR inside, offset of an index.
+# Version 2 starts with the header of a CAR that contains only a version, followed by flags, offset and size
+# of the version 1 CAR inside, and offset of an index.
 _V2_HEADER = struct.Struct("<16sQQQ")
 _READ_SIZE = 64 << 10
 _SKIP_SIZE = 1 << 20
@@ -41,28 +41,28 @@ _SKIP_SIZE = 1 << 20
 _PLACE = struct.Struct(">QI")
 _FINGERPRINT_BYTES = 16
 _ENTRY_BYTES = _FINGERPRINT_BYTES + _PLACE.size
-# How many entries are held as single objects before they are packed: about 20 MB.
+# Number of entries that are held as single objects before they are packed: about 20 MB.
 _RUN_ENTRIES = 1 << 18
-# An index of 2 GB: a CAR of 16 TiB with blocks of 256 KiB.
+# Corresponds to an index of 2 GB, or a CAR of 16 TiB with blocks of 256 KiB.
 _MAX_BLOCKS = 1 << 26
 _SECTIONS_BETWEEN_CHECKS = 1024
 
 
 class CarReader:
-    """Iterates, once, over the blocks of a CAR stream as ``(cid, block)``; none is verified.
+    """Iterates once over the blocks of a CAR stream as ``(cid, block)``; they are not verified.
 
-    A stream that ends between two blocks looks complete; only a walk over the DAG tells.
+    A stream that ends between two blocks looks complete; only a walk over the DAG can tell.
 
     Args:
-        stream: Anything with ``read(size)``; it is read ahead by up to 64 KiB.
-        max_section: Bytes of CID and block together that are accepted.
+        stream: An object with ``read(size)``; it is read ahead by up to 64 KiB.
+        max_section: Maximum size of CID and block together.
 
     Attributes:
-        roots: What the header names as roots.
+        roots: The roots in the header.
 
     Raises:
-        FormatError: The CAR is damaged, cut or followed by junk; the message has the offset.
-        LimitError: A block or the header is longer than accepted.
+        FormatError: The CAR is damaged, cut off or followed by other data; the message contains the offset.
+        LimitError: A block or the header is larger than accepted.
     """
 
     def __init__(self, stream: Readable, *, max_section: int = MAX_SECTION) -> None:
@@ -93,8 +93,8 @@ def read_header(window: Window) -> tuple[list[CID], int | None]:
     """Takes the headers of a CAR; returns its roots, and the offset at which its blocks end, if known.
 
     Raises:
-        FormatError: This is no CAR, or of an unknown version.
-        LimitError: The header is longer than `MAX_HEADER`.
+        FormatError: The data is not a CAR, or has an unknown version.
+        LimitError: The header is larger than `MAX_HEADER`.
     """
     try:
         header, end = _take_map(window), None
@@ -108,7 +108,7 @@ def read_header(window: Window) -> tuple[list[CID], int | None]:
 
 
 def _enter_version_2(window: Window) -> int:
-    """Moves to the CAR of version 1 inside one of version 2; returns where it ends."""
+    """Moves to the version 1 CAR inside a version 2 CAR; returns the offset of its end."""
     _, offset, size, _ = _V2_HEADER.unpack(window.take(_V2_HEADER.size))
     if offset < window.offset:
         raise FormatError(f"the blocks cannot start at offset {offset}")
@@ -129,22 +129,22 @@ def _take_map(window: Window) -> dict[str, Any]:
 def _roots(header: dict[str, Any]) -> list[CID]:
     roots = header.get("roots")
     if header.get("version") != 1 or not isinstance(roots, list):
-        raise FormatError("it names no version or no roots that are known here")
+        raise FormatError("it has no supported version or no roots")
     if not all(isinstance(root, dag_cbor.LinkBytes) for root in roots):
         raise FormatError("a root is no CID")
     return [CID.from_bytes(bytes(root)) for root in roots]
 
 
 def section_head(head: bytes, max_section: int) -> tuple[CID, int, int]:
-    """Returns the CID of a section, the bytes before its block and those of the block.
+    """Returns the CID of a section, the number of bytes before its block, and the size of the block.
 
     Args:
         head: The first `HEAD_SIZE` bytes of the section, fewer at the end of the CAR.
-        max_section: Bytes of CID and block together that are accepted.
+        max_section: Maximum size of CID and block together.
 
     Raises:
         FormatError: The section is empty or does not start with a CID.
-        LimitError: It is longer than accepted.
+        LimitError: It is larger than accepted.
     """
     size, start = decode_varint(head)
     if size == 0:
@@ -153,24 +153,24 @@ def section_head(head: bytes, max_section: int) -> tuple[CID, int, int]:
         raise LimitError(f"it has {size} bytes, more than {max_section}")
     cid, end = read_cid(head, start)
     if end - start > size:
-        raise FormatError("its CID is longer than it")
+        raise FormatError("its CID exceeds the section")
     return cid, end, size - (end - start)
 
 
 def car_header(roots: Iterable[CID]) -> bytes:
-    """Returns the header of a CAR of version 1, as bytes."""
+    """Returns the header of a version 1 CAR."""
     links = [dag_cbor.LinkBytes(root.to_bytes()) for root in roots]
     header = dag_cbor.encode({"roots": links, "version": 1})
     return encode_varint(len(header)) + header
 
 
 def car_section(cid: CID, block: bytes) -> bytes:
-    """Returns the section of a CAR that holds one block: length, CID and block."""
+    """Returns the section of a CAR that contains one block: length, CID and block."""
     return car_section_head(cid, len(block)) + block
 
 
 def car_section_head(cid: CID, size: int) -> bytes:
-    """Returns the bytes before a block of `size` bytes, so that the block need not be copied."""
+    """Returns the part of a section before a block of `size` bytes, so that the block need not be copied."""
     raw = cid.to_bytes()
     return encode_varint(len(raw) + size) + raw
 
@@ -182,7 +182,7 @@ class Readable(Protocol):
 
 
 class Window:
-    """A stream from its present position on, read ahead by up to 64 KiB.
+    """A stream, starting at its current position, which is read ahead by up to 64 KiB.
 
     Attributes:
         offset: Bytes taken so far.
@@ -196,12 +196,12 @@ class Window:
         self.offset = 0
 
     def limit(self, size: int) -> int:
-        """Makes the window end `size` bytes from here; returns where that is."""
+        """Limits the window to `size` bytes from here; returns the offset of its end."""
         self._end = self.offset + size
         return self._end
 
     def at_end(self) -> bool:
-        """Returns whether everything was taken.
+        """Returns whether all bytes were taken.
 
         Raises:
             FormatError: The stream ends before the limit.
@@ -222,10 +222,10 @@ class Window:
         return self._buffer[self._position : self._position + size]
 
     def take(self, size: int) -> bytes:
-        """Returns exactly `size` bytes; large ones are copied once.
+        """Returns exactly `size` bytes; large results are copied only once.
 
         Raises:
-            FormatError: The stream ends before.
+            FormatError: The stream ends earlier.
         """
         data = self.peek(size)
         if len(data) < size:
@@ -240,7 +240,7 @@ class Window:
             size -= len(self.take(min(size, _SKIP_SIZE)))
 
     def take_varint(self) -> int:
-        """Returns the number that comes next.
+        """Returns the next varint.
 
         Raises:
             FormatError: It is cut off or malformed.
@@ -263,14 +263,13 @@ class Window:
 class CarIndex:
     """Maps the multihash of each block to ``(offset, length)`` of its bytes in the file.
 
-    The author of the file chose the multihashes, possibly so that a hash table would be slow, with many of
-    them in one bucket. So the entries are sorted by a hash of the multihash without known collisions, and
-    found by binary search: 28 bytes a block, in one piece.
+    The author of the file chose the multihashes, and could choose them to collide in a hash table. The
+    entries are therefore sorted by a hash of the multihash without known collisions, and found by binary
+    search. They take 28 bytes per block, in one piece.
 
     Args:
-        roots: What the header names as roots.
-        places: Multihash, offset and length of each block; of one that occurs several times, the first
-            place counts.
+        roots: The roots in the header.
+        places: Multihash, offset and length of each block; for a repeated block, the first entry is used.
     """
 
     def __init__(self, roots: list[CID], places: Iterable[tuple[bytes, int, int]] = ()) -> None:
@@ -278,7 +277,7 @@ class CarIndex:
         self._entries = _sorted_entries(places)
 
     def get(self, multihash: bytes) -> tuple[int, int] | None:
-        """Returns where a block lies, None where the file does not have it."""
+        """Returns the offset and length of a block; None if the file does not contain it."""
         wanted, entries = _fingerprint(multihash), self._entries
         low, high = 0, len(self)
         while low < high:
@@ -307,19 +306,19 @@ def index_car(
     max_section: int = MAX_SECTION,
     check: Callable[[], None] = lambda: None,
 ) -> CarIndex:
-    """Returns the places of all blocks of a CAR file; block data is passed over, not verified.
+    """Indexes all blocks of a CAR file; the data of blocks is skipped, not verified.
 
-    Takes time and memory in proportion to the number of blocks, whatever their CIDs. Blocks are left out
-    whose CIDs hold their data, or a digest too short to prove anything.
+    Time and memory are proportional to the number of blocks, whatever their CIDs. Blocks whose CIDs contain
+    their data, or a digest too short to prove anything, are left out.
 
     Args:
-        file: The CAR, which can seek.
-        max_section: Bytes of CID and block together that are accepted.
-        check: Called every 1024 blocks; an exception that it raises passes through.
+        file: The CAR, which must be seekable.
+        max_section: Maximum size of CID and block together.
+        check: Called every 1024 blocks; exceptions that it raises pass through.
 
     Raises:
-        FormatError: The CAR is damaged or cut; the message has the offset.
-        LimitError: A section or the header is longer than accepted, or there are too many blocks.
+        FormatError: The CAR is damaged or cut off; the message contains the offset.
+        LimitError: A section or the header is larger than accepted, or there are too many blocks.
     """
     file_end = file.seek(0, io.SEEK_END)
     file.seek(0)
@@ -349,7 +348,7 @@ def _places(
 
 
 def _section(file: BinaryIO, offset: int, end: int, max_section: int) -> tuple[CID, int, int]:
-    """Returns the CID of a section, where its block starts, and how long that is."""
+    """Returns the CID of a section, and the offset and size of its block."""
     file.seek(offset)
     try:
         head = file.read(min(HEAD_SIZE, end - offset))
@@ -367,7 +366,7 @@ def _fingerprint(multihash: bytes) -> bytes:
 
 
 def _sorted_entries(places: Iterable[tuple[bytes, int, int]]) -> bytes:
-    """Returns the entries packed and sorted, without repetitions."""
+    """Returns the entries sorted and packed, without duplicates."""
     runs: list[bytes] = []
     entries: list[bytes] = []
     for multihash, offset, length in places:
@@ -382,7 +381,7 @@ def _sorted_entries(places: Iterable[tuple[bytes, int, int]]) -> bytes:
 
 
 def _packed(entries: Iterable[bytes]) -> bytes:
-    """Joins sorted entries; only the first of several entries for one block is kept."""
+    """Joins sorted entries, keeping only the first of several entries for one block."""
     packed, last = bytearray(), b""
     for entry in entries:
         if not last or not entry.startswith(last):

@@ -1,7 +1,7 @@
-"""Content identifiers: parsing, writing and making them, and checking blocks against them.
+"""Content identifiers: parsing, encoding and computing them, and verifying blocks.
 
-Versions 0 and 1 of one identifier are different values; what names the block is `multihash`. SHA-1 and MD5
-prove nothing and are refused, although `hashlib` has them: two blocks can be made to share one.
+Versions 0 and 1 of one identifier are different values; the `multihash` identifies the block. SHA-1 and MD5
+are rejected although `hashlib` has them, because two blocks can be made to share a hash.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ DAG_CBOR = 0x71
 LIBP2P_KEY = 0x72
 DAG_JSON = 0x0129
 
-# Names of codecs in the multicodec table; only blocks of the first five are read here.
+# Names of codecs in the multicodec table; only blocks of the first five can be read here.
 CODEC_NAMES = {
     RAW: "raw",
     DAG_PB: "dag-pb",
@@ -80,7 +80,7 @@ CODEC_NAMES = {
     0xF102: "fil-commitment-sealed",
 }
 
-# What multihashes of sha2-256 start with: its code, and the length of the digest.
+# Start of sha2-256 multihashes: the code, and the length of the digest.
 SHA2_256_PREFIX = b"\x12\x20"
 _V0_TEXT = 46
 _V0_BYTES = 34
@@ -88,7 +88,7 @@ _V0_BYTES = 34
 _V1_SHA2_256 = ("bafkrei", "bafybei")
 _V1_TEXT = 59
 _V1_BYTES = 36
-# What nearly every link starts with: version 1, one of two codecs, sha2-256 of 32 bytes.
+# Start of nearly every link: version 1, one of two codecs, sha2-256 of 32 bytes.
 _PREFIXES = {RAW: b"\x01\x55", DAG_PB: b"\x01\x70"}
 _COMMON = {prefix + SHA2_256_PREFIX: codec for codec, prefix in _PREFIXES.items()}
 
@@ -97,12 +97,12 @@ _COMMON = {prefix + SHA2_256_PREFIX: codec for codec, prefix in _PREFIXES.items(
 class CID:
     """A content identifier.
 
-    The constructor checks nothing; `parse` and `from_bytes` do.
+    The constructor validates nothing; `parse` and `from_bytes` do.
 
     Attributes:
         version: 0 or 1.
-        codec: How the block is encoded, a multicodec number such as `RAW` or `DAG_PB`.
-        multihash: Hash code, digest length and digest; what names the bytes of the block.
+        codec: The encoding of the block, as a multicodec number such as `RAW` or `DAG_PB`.
+        multihash: Hash code, digest length and digest, which identify the bytes of the block.
     """
 
     version: int
@@ -111,10 +111,10 @@ class CID:
 
     @classmethod
     def parse(cls, text: str) -> CID:
-        """Returns the CID written as `text`, version 0 or any usual base of version 1.
+        """Parses a CID in version 0 or any common base of version 1.
 
         Raises:
-            AddressError: `text` is not a CID; the message has the reason.
+            AddressError: `text` is not a CID; the message contains the reason.
         """
         try:
             return cls._parse(text)
@@ -141,7 +141,7 @@ class CID:
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> CID:
-        """Returns the CID of its binary form, as links hold it.
+        """Parses the binary form of a CID, as in links.
 
         Raises:
             VerificationError: `raw` is not exactly one CID.
@@ -156,21 +156,21 @@ class CID:
             raise VerificationError(f"Bytes {shown} are not a CID: {error}") from None
 
     def to_bytes(self) -> bytes:
-        """Returns the binary form, as links hold it."""
+        """Returns the binary form, as in links."""
         if self.version == 0:
             return self.multihash
         prefix = _PREFIXES.get(self.codec)
         return (prefix or b"\x01" + encode_varint(self.codec)) + self.multihash
 
     def encode(self, base: str = "base32") -> str:
-        """Returns the text in a base of multibase; version 0 is written as version 1.
+        """Returns the text in a multibase encoding; version 0 is converted to version 1.
 
         Args:
             base: The name of the base in multibase: base16, base32, base36 (each also with ``upper``),
                 base58btc or base64url.
 
         Raises:
-            AddressError: `base` is none of them.
+            AddressError: `base` is not one of them.
         """
         return encode_multibase(self.to_v1().to_bytes(), base)
 
@@ -192,19 +192,19 @@ class CID:
 
     @property
     def is_identity(self) -> bool:
-        """Whether the digest is the block itself, so that nothing needs to be fetched."""
+        """Whether the digest is the block itself, so that nothing has to be fetched."""
         return self.multihash[:1] == b"\0"
 
     @property
     def codec_name(self) -> str:
-        """The name of the codec in the multicodec table, or its number if it is less common."""
+        """The name of the codec in the multicodec table, or its number if it is uncommon."""
         return CODEC_NAMES.get(self.codec, f"of the multicodec {self.codec:#x}")
 
     def __str__(self) -> str:
         return _text(self)
 
 
-@lru_cache(64)  # requests and their error messages name the same few
+@lru_cache(64)  # requests and error messages use the same few
 def _text(cid: CID) -> str:
     if cid.version == 0:
         return base58_encode(cid.multihash)
@@ -225,10 +225,10 @@ def _decode(raw: bytes, *, versions: tuple[int, ...]) -> CID:
 
 
 def read_cid(buffer: bytes, position: int) -> tuple[CID, int]:
-    """Returns the CID that starts at a position of a buffer, and the position behind it.
+    """Returns the CID at a position of a buffer, and the position after it.
 
     Raises:
-        FormatError: No CID starts there, or only a part of one.
+        FormatError: There is no complete CID.
     """
     if buffer[position : position + 4] in _COMMON:
         end = position + _V1_BYTES
@@ -264,7 +264,7 @@ def make_cid(block: bytes | memoryview, codec: int, version: int = 1) -> CID:
 
 
 def hasher(cid: CID) -> Hasher:
-    """Returns a fresh hash object whose final `digest()` equals ``cid.digest`` for the right block.
+    """Returns a new hash object whose final `digest()` equals ``cid.digest`` for the right block.
 
     Raises:
         VerificationError: The hash is unknown, broken, or its digest too short to prove anything.
@@ -291,10 +291,10 @@ def _refusal(cid: CID, code: int) -> str:
 
 
 def verify(cid: CID, block: bytes | memoryview) -> None:
-    """Checks that `block` is the one that `cid` names.
+    """Checks that `block` is the block of a CID.
 
     Raises:
-        VerificationError: It is another block, or the hash of `cid` proves nothing.
+        VerificationError: It is a different block, or the hash of `cid` proves nothing.
     """
     state = hasher(cid)
     state.update(block)

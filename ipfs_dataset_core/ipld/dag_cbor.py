@@ -1,4 +1,4 @@
-"""DAG-CBOR: decoded completely, encoded for the types that the header of a CAR has."""
+"""DAG-CBOR: a complete decoder, and an encoder for the types in headers of CARs."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _CID_TAG = 42
 
 
 class LinkBytes(bytes):
-    """The binary CID of a link, as a type of its own beside plain bytes."""
+    """The binary CID of a link, as a type distinct from plain bytes."""
 
     __slots__ = ()
 
 
 def decode(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
-    """Returns the one value that `data` is: int, float, bool, None, bytes, str, list, dict or `LinkBytes`.
+    """Decodes a block to an int, float, bool, None, bytes, str, list, dict or `LinkBytes`.
 
     Args:
         data: The block.
-        max_depth: How many levels of lists and maps it may have.
+        max_depth: Maximum number of nested lists and maps.
 
     Raises:
-        FormatError: The data is cut, malformed, followed by more, nested too deep, or of a type that DAG-CBOR
-            does not have.
+        FormatError: The data is cut off, malformed, followed by other data, nested too deep, or of a type
+            that DAG-CBOR does not allow.
     """
     value, end = _item(data, 0, max_depth)
     if end != len(data):
@@ -100,7 +100,9 @@ def _string(data: bytes, position: int, size: int, *, text: bool) -> tuple[bytes
 
 def _array(data: bytes, position: int, count: int, levels: int) -> tuple[list[Any], int]:
     items = []
-    for _ in range(count):  # ends at the end of the data at the latest, for every item has a byte
+    for _ in range(
+        count
+    ):  # ends at the end of the data at the latest, because every item takes a byte
         value, position = _item(data, position, levels - 1)
         items.append(value)
     return items, position
@@ -111,7 +113,7 @@ def _map(data: bytes, position: int, count: int, levels: int) -> tuple[dict[str,
     for _ in range(count):
         key, position = _item(data, position, levels - 1)
         if not isinstance(key, str) or key in items:
-            raise FormatError(f"CBOR map key before offset {position} is no text or given twice")
+            raise FormatError(f"CBOR map key before offset {position} is not text, or occurs twice")
         items[key], position = _item(data, position, levels - 1)
     return items, position
 
@@ -131,11 +133,11 @@ def _encode_head(major: int, number: int) -> bytes:
 
 
 def encode(value: Any) -> bytes:
-    """Returns the CBOR of a value, for the types that headers of CARs are made of.
+    """Encodes a value of the types that occur in headers of CARs.
 
     Args:
         value: An int from 0 to 2**64 - 1, bytes, `LinkBytes`, str, or a list or dict of these. Keys of a dict
-            are written in its order, which has to be that of DAG-CBOR.
+            are written in its order, which must be that of DAG-CBOR.
     """
     if isinstance(value, int):
         return _encode_head(_UINT, value)

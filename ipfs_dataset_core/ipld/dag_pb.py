@@ -1,9 +1,9 @@
-"""dag-pb, the block format of UnixFS: some data and a list of links.
+"""dag-pb, the block format of UnixFS: data and a list of links.
 
-Links stay raw bytes, for an inner node of a file has hundreds and most are never followed. Links in the form
-that every importer writes are matched by regular expressions, many times faster than field by field: those
-of a file have no names and, but for the last, equal lengths, so that one expression matches them all. The
-loop over protobuf fields reads all other forms, and only there malformed blocks are refused.
+Links stay raw bytes, because an inner node of a file has hundreds and most are never followed. Links in the
+form that every importer writes are matched by regular expressions, many times faster than field by field:
+links of a file have no names and, except for the last, equal lengths, so a single expression matches all of
+them. Only other forms are read by the loop over protobuf fields, which also rejects malformed blocks.
 
 See https://ipld.io/specs/codecs/dag-pb/spec/.
 """
@@ -31,7 +31,7 @@ _HASH, _NAME, _TSIZE = 1, 2, 3
 
 @attrs.frozen(slots=False)
 class PBNode:
-    """A decoded block: its data, None where it has none, and its links as parallel lists."""
+    """A decoded block: its data, or None without data, and its links as parallel lists."""
 
     data: memoryview | None
     cids: list[bytes]
@@ -40,7 +40,7 @@ class PBNode:
 
     @cached_property
     def positions(self) -> dict[bytes, int]:
-        """The position of each name in the lists; the last one for a name that occurs twice."""
+        """The position of each name in the lists; the last position for a repeated name."""
         return {name: position for position, name in enumerate(self.names)}
 
     @cached_property
@@ -52,7 +52,7 @@ class PBNode:
 
 
 def decode(block: bytes | memoryview) -> PBNode:
-    """Returns the node that a block holds, whichever of links and data comes first.
+    """Decodes a block, in which links and data may come in either order.
 
     Raises:
         FormatError: The block is not dag-pb.
@@ -62,7 +62,7 @@ def decode(block: bytes | memoryview) -> PBNode:
 
 
 def _decode_canonical(block: bytes) -> PBNode | None:
-    """Returns the node of links in their usual form followed by data, None for any other block."""
+    """Decodes a block of links in their usual form followed by data; returns None for any other block."""
     columns, end = _usual_links(block)
     try:
         rest = list(protobuf.fields(memoryview(block)[end:]))
@@ -81,14 +81,14 @@ def _decode_fields(view: memoryview) -> PBNode:
     previous = 0
     for number, wire, value in protobuf.fields(view):
         if number not in (_DATA, _LINKS) or wire != protobuf.BYTES:
-            raise FormatError(f"field {number} of wire type {wire} does not belong in dag-pb")
+            raise FormatError(f"field {number} of wire type {wire} is not allowed in dag-pb")
         assert isinstance(value, memoryview)
         if number == _LINKS:
             if previous == _DATA and node.cids:
-                raise FormatError("links stand on both sides of the data")
+                raise FormatError("there are links on both sides of the data")
             _decode_link(value, node)
         elif data is not None:
-            raise FormatError("the data is given twice")
+            raise FormatError("the data occurs twice")
         else:
             data = value
         previous = number
@@ -100,7 +100,7 @@ def _decode_link(view: memoryview, node: PBNode) -> None:
     name, tsize, previous = b"", 0, 0
     for number, wire, value in protobuf.fields(view):
         if number <= previous:
-            raise FormatError(f"field {number} of a link is given twice or out of order")
+            raise FormatError(f"field {number} of a link occurs twice or out of order")
         previous = number
         if number == _TSIZE and isinstance(value, int):
             tsize = value
@@ -109,7 +109,7 @@ def _decode_link(view: memoryview, node: PBNode) -> None:
         elif number == _NAME and wire == protobuf.BYTES:
             name = bytes(value)
         else:
-            raise FormatError(f"field {number} of wire type {wire} does not belong in a link")
+            raise FormatError(f"field {number} of wire type {wire} is not allowed in a link")
     if cid is None:
         raise FormatError("a link has no CID")
     node.cids.append(cid)
@@ -118,7 +118,7 @@ def _decode_link(view: memoryview, node: PBNode) -> None:
 
 
 def encode(data: bytes, links: Iterable[tuple[bytes, bytes, int]] = ()) -> bytes:
-    """Returns the block of a node; its links are written in the order given, before the data."""
+    """Encodes a node; its links are written in the given order, before the data."""
     pieces = []
     for cid, name, tsize in links:
         link = protobuf.tagged_bytes(_HASH, cid) + protobuf.tagged_bytes(_NAME, name)
@@ -141,7 +141,7 @@ _LENGTHS = {encode_varint(length): length for length in range(_MAX_LENGTH)}
 
 
 def _usual_links(block: bytes) -> tuple[Columns, int]:
-    """Returns CIDs, names and sizes of the usual links that a block starts with, and their end."""
+    """Returns CIDs, names and sizes of the links in usual form at the start of a block, and their end."""
     columns: Columns = ([], [], [])
     position = _read_nameless(block, columns)
     return columns, _read_named(block, position, columns)
@@ -149,7 +149,7 @@ def _usual_links(block: bytes) -> tuple[Columns, int]:
 
 @functools.lru_cache(maxsize=2 * _MAX_SIZE_BYTES)
 def _nameless(length: int, cid_size: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
-    """Returns expressions that match a run of nameless links of one length, and each link of it."""
+    """Returns patterns for a run of nameless links of one length, and for each link in it."""
     more = length - cid_size - _FRAME - 1
     head = re.escape(bytes((_LINK_TAG, length, 0x0A, cid_size)))
     cid, tsize = b".{%d}" % cid_size, rb"[\x80-\xff]{%d}[\x00-\x7f]" % more
@@ -199,7 +199,7 @@ def _read_named(block: bytes, position: int, columns: Columns) -> int:
 
 
 def _size_field(tail: bytes) -> int | None:
-    """Returns the size that the end of a link holds, None where it holds anything else."""
+    """Returns the size at the end of a link; None if there is anything else."""
     if tail[:1] != b"\x18":
         return None
     try:

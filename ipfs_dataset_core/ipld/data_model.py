@@ -1,7 +1,7 @@
-"""The links of blocks, and DAG-CBOR and DAG-JSON as far as paths lead through them to files.
+"""Links of blocks, and resolution of paths through DAG-CBOR and DAG-JSON to files.
 
-A path such as ``CID/a/0/file`` goes through maps by key and through lists by number, and over each link on
-its way, as ``ipfs cat`` and gateways resolve it.
+A path such as ``CID/a/0/file`` goes through maps by key and through lists by number, and follows each link on
+its way, like ``ipfs cat`` and gateways.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 def decode_data(cid: CID, block: bytes) -> Any:
-    """Returns the value of a DAG-CBOR or DAG-JSON block, its links as `CID`.
+    """Decodes a DAG-CBOR or DAG-JSON block, with its links as `CID`.
 
     Raises:
         FormatError: It is malformed, or nested deeper than `MAX_DEPTH` levels.
@@ -42,7 +42,7 @@ def decode_data(cid: CID, block: bytes) -> Any:
 
 
 def follow(cid: CID, block: bytes, path: Sequence[str], name: str) -> tuple[CID, int]:
-    """Follows a path into data, up to the first link.
+    """Follows a path within a block, up to the first link.
 
     Args:
         cid: The CID of the block.
@@ -51,11 +51,11 @@ def follow(cid: CID, block: bytes, path: Sequence[str], name: str) -> tuple[CID,
         name: The name of the object in messages.
 
     Returns:
-        The CID that the link holds, and how many segments of the path lead to it.
+        The CID of the link, and the number of path segments up to it.
 
     Raises:
         ObjectNotFoundError: A map has no such key, or a list no such number.
-        FormatError: The path leads to a value that is no link, or through one that has no parts.
+        FormatError: The path leads to a value that is not a link, or through one without parts.
     """
     value = decode_data(cid, block)
     for used, segment in enumerate(path):
@@ -71,10 +71,10 @@ def follow(cid: CID, block: bytes, path: Sequence[str], name: str) -> tuple[CID,
 
 
 def links(cid: CID, block: bytes) -> list[CID]:
-    """Returns the CIDs that a block links to, in order.
+    """Returns the CIDs to which a block links, in order.
 
     Raises:
-        FormatError: The block is malformed or of a codec whose links are not known here.
+        FormatError: The block is malformed or has an unsupported codec.
         VerificationError: A link of a dag-pb block is not a CID.
     """
     if cid.codec == RAW:
@@ -83,13 +83,13 @@ def links(cid: CID, block: bytes) -> list[CID]:
         return data_links(cid, block)
     if cid.codec != DAG_PB:
         raise FormatError(
-            f"{cid} is {cid.codec_name}, and only raw, dag-pb, dag-cbor and dag-json blocks can be walked"
+            f"{cid} is {cid.codec_name}, but only raw, dag-pb, dag-cbor and dag-json blocks can be walked"
         )
     return [CID.from_bytes(raw) for raw in dag_pb.decode(block).cids]
 
 
 def data_links(cid: CID, block: bytes) -> list[CID]:
-    """Returns what DAG-CBOR or DAG-JSON links to, in order; raises like `decode_data`."""
+    """Returns the links in DAG-CBOR or DAG-JSON, in order; raises like `decode_data`."""
     return list(_links(decode_data(cid, block)))
 
 
@@ -159,10 +159,10 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _from_json(value: Any, depth: int) -> Any:
-    """Returns parsed JSON with its links as `CID`; they are maps with the one key ``/``.
+    """Converts parsed JSON, with links, which are maps with the single key ``/``, as `CID`.
 
-    Bytes are, too (https://ipld.io/specs/codecs/dag-json/spec/); no path leads through them to a file, so
-    they are not decoded, and any bytes stand for them.
+    Bytes have that form as well (https://ipld.io/specs/codecs/dag-json/spec/). No path leads through them to
+    a file, so they are not decoded, and replaced by a placeholder.
     """
     if depth > MAX_DEPTH:
         raise FormatError("it nests deeper than what is read here")
@@ -176,5 +176,5 @@ def _from_json(value: Any, depth: int) -> Any:
             return CID.parse(target)
         if isinstance(target, dict) and target.keys() == {"bytes"}:
             return b""
-        raise FormatError("its key '/' stands for neither a link nor bytes")
+        raise FormatError("its key '/' is neither a link nor bytes")
     return {key: _from_json(part, depth + 1) for key, part in value.items()}

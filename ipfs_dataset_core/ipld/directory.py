@@ -1,6 +1,6 @@
-"""Directories, single blocks and sharded ones alike: their entries, and the entry of a name.
+"""Directories, both single blocks and sharded ones: their entries, and lookup by name.
 
-Nothing is fetched here: the caller's `load` returns the verified block of a CID, also of identity CIDs, and
+Nothing is fetched here: the caller's `load` returns the verified block of a CID, including identity CIDs, and
 its exceptions pass through.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Load = Callable[[CID], bytes]
     Prefetch = Callable[[list[CID]], None]
     Link = tuple[bytes, bytes, int]
-    # Yields verified blocks of which a function returns True, as they arrive.
+    # Yields verified blocks for which a function returns True, as they arrive.
     Stream = Callable[[Callable[[CID], bool]], Generator[tuple[CID, bytes], None, None]]
 
 MAX_ENTRIES = 10_000_000
@@ -33,11 +33,11 @@ MAX_ENTRIES = 10_000_000
 
 @attrs.frozen
 class DirectoryEntry:
-    """A name in a directory, and what it names.
+    """A name in a directory, and its target.
 
     Attributes:
-        name: Decoded as UTF-8; bytes that are not UTF-8 are kept by surrogateescape.
-        cid: The file or directory.
+        name: Decoded as UTF-8, with surrogateescape for other bytes.
+        cid: The CID of the file or directory.
         tsize: Size of its DAG in storage, as claimed.
     """
 
@@ -47,16 +47,16 @@ class DirectoryEntry:
 
 
 def is_directory(cid: CID, block: bytes) -> bool:
-    """Returns whether a block is a directory or the root of a sharded one.
+    """Returns whether a block is a directory or the root of a sharded directory.
 
     Raises:
-        FormatError: It is nothing that UnixFS files and directories are made of.
+        FormatError: It is not part of a UnixFS file or directory.
     """
     return node_kind(cid, block) in ("directory", "hamt")
 
 
 def encode_name(name: str) -> bytes | None:
-    """Returns the bytes of a name, None where no entry can have it."""
+    """Encodes a name; returns None if no entry can have it."""
     try:
         raw = name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -70,7 +70,9 @@ def _is_name(raw: bytes) -> bool:
 
 def _entry(directory: CID, name: bytes, cid: bytes, tsize: int) -> DirectoryEntry:
     if not _is_name(name):
-        raise FormatError(f"Directory {directory} has an entry {name!r}, which is no usable name.")
+        raise FormatError(
+            f"Directory {directory} has an entry {name!r}, which is not a valid name."
+        )
     try:
         child = CID.from_bytes(cid)
     except VerificationError as error:
@@ -82,7 +84,7 @@ def parse_directory(cid: CID, block: bytes) -> list[DirectoryEntry]:
     """Returns the entries of a single-block directory, sorted by the bytes of their names.
 
     Raises:
-        FormatError: The block is no such directory, or has a name that cannot be used.
+        FormatError: The block is not such a directory, or contains an invalid name.
         VerificationError: A name occurs twice, or its CID is malformed.
     """
     return _sorted_entries(cid, _links(cid, block))
@@ -121,19 +123,19 @@ def entries(
 
     Args:
         cid: The directory.
-        load: Gives the verified block of a CID.
+        load: Returns the verified block of a CID.
         prefetch: Called with the CIDs of the shards that are loaded next, at most `ahead` at once.
         stream: Called once for a sharded directory, with a function that returns whether a shard is needed;
-            yields these as they arrive. A shard is needed where its parent came before it. What the stream
-            does not deliver is loaded.
-        limit: How many entries are accepted.
-        in_order: Whether the entries are sorted, for which all of a sharded directory are needed before the
-            first. Otherwise its entries come shard by shard, and memory does not grow with their number.
-        ahead: How many shards of one block are prefetched before the first of them is loaded.
+            yields the needed shards as they arrive. A shard is needed if its parent came before it. Shards
+            that the stream does not deliver are loaded.
+        limit: Maximum number of entries.
+        in_order: Whether the entries are sorted, which requires all of a sharded directory before the first
+            entry. If False, entries come shard by shard, and memory does not grow with their number.
+        ahead: Number of shards of one block that are prefetched before the first of them is loaded.
 
     Raises:
-        FormatError: `cid` is no directory, or has a name that cannot be used.
-        VerificationError: The directory contradicts itself.
+        FormatError: `cid` is not a directory, or contains an invalid name.
+        VerificationError: The directory is inconsistent.
         LimitError: It has more than `limit` entries.
     """
     block = load(cid)
@@ -158,18 +160,18 @@ def differing_entries(
     *,
     limit: int = MAX_ENTRIES,
 ) -> list[tuple[str, CID | None, CID | None]]:
-    """Returns the names that stand for something else in two directories, with both CIDs, in order.
+    """Returns the names with different targets in two directories, with both CIDs, in order.
 
-    Parts of sharded directories that are equal are not loaded.
+    Equal parts of sharded directories are not loaded.
 
     Args:
-        directories: The two; None is one without entries.
-        loads: For each of the two, what gives the verified block of a CID.
-        limit: How many entries that differ are accepted on each side.
+        directories: The two directories; None is an empty one.
+        loads: For each of the two, a function that returns the verified block of a CID.
+        limit: Maximum number of differing entries on each side.
 
     Raises:
-        FormatError: One is no directory, or has a name that cannot be used.
-        VerificationError: One contradicts itself.
+        FormatError: One is not a directory, or contains an invalid name.
+        VerificationError: One is inconsistent.
         LimitError: They have more than `limit` entries.
     """
     one, two = directories
@@ -198,11 +200,11 @@ def _paired(
 
 
 class _Place(NamedTuple):
-    """Where a shard is in a directory.
+    """The position of a shard in a directory.
 
     Attributes:
         depth: Its level, 0 for the root.
-        path: The bits of the hashes of all names in it that lead to this level.
+        path: The hash bits, shared by all names in it, that lead to this level.
     """
 
     depth: int
@@ -216,9 +218,9 @@ _TOP = _Place(0, 0)
 class _Walk:
     """Yields the entries of all shards of a directory, shard by shard.
 
-    Each name has to be in the slot that its hash leads to, where a lookup finds it, and every shard but the
-    root has to have a name in or below it. So no name comes twice, and a shard that is in two places, by
-    which few blocks could span endlessly many paths, fails at its first name in the second place.
+    Each name must be in the slot given by its hash, where a lookup finds it, and every shard but the root
+    must contain a name. No name can therefore occur twice, and a shard in two places, with which a few blocks
+    could span endlessly many paths, fails at its first name in the second place.
     """
 
     root: CID
@@ -227,9 +229,9 @@ class _Walk:
     prefetch: Prefetch | None = None
     ahead: int = hamt.MAX_FANOUT
     count: int = 0
-    # Shards whose blocks are lacking.
+    # Shards whose blocks are missing.
     pending: dict[CID, _Place] = attrs.field(factory=dict)
-    # Shards that are prefetched when the first of them, the key, is loaded.
+    # Shards to prefetch when the first of them, the key, is loaded.
     later: dict[CID, list[CID]] = attrs.field(factory=dict)
     fanout: int = 0
 
@@ -247,7 +249,7 @@ class _Walk:
             for cid, arrived in arriving:
                 yield self._add(cid, arrived, self.pending.pop(cid))
         self.prefetch = prefetch
-        # What is left of the stream.
+        # The rest of the stream.
         left = list(self.pending)
         for start in range(0, len(left), self.ahead):
             part = left[start : start + self.ahead]
@@ -264,7 +266,7 @@ class _Walk:
         self.pending = rest
 
     def shard(self, cid: CID, block: bytes, place: _Place) -> hamt.Shard:
-        """Returns the shard that a block is, after checking that it can be in its place."""
+        """Parses the shard in a block, after checking that it can be in its place."""
         shard = hamt.parse_shard(cid, block)
         self.fanout = self.fanout or shard.fanout
         if shard.fanout != self.fanout or (place.depth and not shard.slots):
@@ -297,11 +299,11 @@ class _Walk:
         if self.count > self.limit:
             raise LimitError(f"Directory {self.root} has more than {self.limit} entries.")
         if shards:
-            hamt.slot(0, place.depth + 1, shard.fanout)  # refuses what lies too deep
+            hamt.slot(0, place.depth + 1, shard.fanout)  # rejects excessive depth
         return found, shards
 
     def _load_pending(self) -> Generator[list[Link], None, None]:
-        """Loads shards from the last on, so that few are pending at any time."""
+        """Loads the last shards first, so that few are pending at any time."""
         while self.pending:
             cid, place = self.pending.popitem()
             if (following := self.later.pop(cid, None)) and self.prefetch is not None:
@@ -321,17 +323,17 @@ class _Walk:
 
 
 class _ShardComparison:
-    """Collects the entries of two sharded directories, without those of equal slots.
+    """Collects the entries of two sharded directories, except those in equal slots.
 
     Args:
-        one: The walk of the first.
-        two: That of the second.
+        one: The walk of the first directory.
+        two: The walk of the second directory.
     """
 
     def __init__(self, one: _Walk, two: _Walk) -> None:
         self._walks = one, two
         self._found: tuple[list[Link], list[Link]] = ([], [])
-        # Pairs of shards at one place that differ.
+        # Pairs of differing shards in the same place.
         self._pairs: list[tuple[_Place, CID, CID]] = []
 
     def entries(
@@ -339,7 +341,7 @@ class _ShardComparison:
     ) -> tuple[list[DirectoryEntry], list[DirectoryEntry]]:
         one, two = self._walks
         shards = one.shard(one.root, blocks[0], _TOP), two.shard(two.root, blocks[1], _TOP)
-        if shards[0].fanout != shards[1].fanout:  # the same slots hold other names
+        if shards[0].fanout != shards[1].fanout:  # equal slots contain other names
             for walk, block, found in zip(self._walks, blocks, self._found, strict=True):
                 found.extend(itertools.chain.from_iterable(walk.parts(block)))
         else:
@@ -379,11 +381,11 @@ def lookup(cid: CID, name: str, load: Load) -> DirectoryEntry | None:
     Args:
         cid: The directory.
         name: One name, not a path.
-        load: Gives the verified block of a CID.
+        load: Returns the verified block of a CID.
 
     Raises:
-        FormatError: `cid` is no directory, or `name` nothing that an entry can be called.
-        VerificationError: The directory contradicts itself.
+        FormatError: `cid` is not a directory, or no entry can have `name`.
+        VerificationError: The directory is inconsistent.
     """
     return finder(cid, load)(name)
 
@@ -393,10 +395,10 @@ def finder(cid: CID, load: Load) -> Callable[[str], DirectoryEntry | None]:
 
     Args:
         cid: The directory.
-        load: Gives the verified block of a CID.
+        load: Returns the verified block of a CID.
 
     Raises:
-        FormatError: `cid` is no directory.
+        FormatError: `cid` is not a directory.
     """
     block = load(cid)
     kind = node_kind(cid, block)
@@ -411,7 +413,7 @@ def finder(cid: CID, load: Load) -> Callable[[str], DirectoryEntry | None]:
 def _raw_name(cid: CID, name: str) -> bytes:
     raw = encode_name(name)
     if raw is None:
-        raise FormatError(f"{name!r} is no name that an entry of directory {cid} can have.")
+        raise FormatError(f"{name!r} cannot be the name of an entry of directory {cid}.")
     return raw
 
 

@@ -1,7 +1,7 @@
 """Sharded directories: tries of directory blocks, indexed by the hash of a name.
 
-See https://specs.ipfs.tech/unixfs/ on HAMT directories: names are hashed by murmur3-x64-64, and the bits of a
-hash are used from the highest on, at each level as many as number the slots.
+See https://specs.ipfs.tech/unixfs/ on HAMT directories: names are hashed with murmur3-x64-64, and each level
+consumes as many bits, from the highest down, as are needed to number the slots.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Shard:
     """One block of a sharded directory.
 
     Attributes:
-        fanout: Slots that a block of this directory has.
+        fanout: Number of slots of a block of this directory.
         slots: The position of each taken slot in the lists below.
-        names: Name of the entry, empty where the slot leads to a further shard.
+        names: Names of the entries; empty if the slot leads to a further shard.
         cids: Binary CIDs of entries and shards.
-        tsizes: Size of each one's DAG in storage, as claimed.
+        tsizes: Size of each DAG in storage, as claimed.
     """
 
     fanout: int
@@ -45,16 +45,16 @@ class Shard:
     tsizes: list[int]
 
     def lookup(self, bits: int, depth: int) -> int | None:
-        """Returns the position in the lists for the hash of a name, None where its slot is empty.
+        """Returns the position in the lists for the hash of a name; None if its slot is empty.
 
         Raises:
-            LimitError: The shards nest deeper than a hash has bits.
+            LimitError: The shards are nested deeper than a hash has bits.
         """
         return self.slots.get(slot(bits, depth, self.fanout))
 
 
 def slot(bits: int, depth: int, fanout: int) -> int:
-    """Returns the slot of a hash at a depth, which its next bits number; the highest bits come first.
+    """Returns the slot of a hash at a depth, using its next bits, the highest first.
 
     Raises:
         LimitError: The hash has no bits left at this depth.
@@ -67,22 +67,22 @@ def slot(bits: int, depth: int, fanout: int) -> int:
 
 
 def bits_below(depth: int, fanout: int) -> int:
-    """Returns how many bits of a hash are left for the levels below a depth."""
+    """Returns the number of hash bits that are left for the levels below a depth."""
     return HASH_BITS - (fanout.bit_length() - 1) * (depth + 1)
 
 
 def prefix_width(fanout: int) -> int:
-    """Returns how many hexadecimal digits, the number of its slot, a link's name starts with."""
+    """Returns the number of hexadecimal digits, the number of its slot, with which a link's name starts."""
     return len(f"{fanout - 1:X}")
 
 
 @functools.lru_cache(maxsize=8)
 def parse_shard(cid: CID, block: bytes) -> Shard:
-    """Returns the shard that a block holds.
+    """Parses the shard in a block.
 
     Raises:
-        FormatError: The block is no shard, or of a kind that is not supported.
-        VerificationError: Its links and its bitfield contradict each other.
+        FormatError: The block is not a shard, or of an unsupported kind.
+        VerificationError: Its links contradict its bitfield.
     """
     message, node = decode_node(cid, block)
     if message.type != NodeType.HAMT_SHARD:
@@ -122,7 +122,7 @@ def _indices(cid: CID, node: PBNode, fanout: int) -> list[int]:
     except KeyError as error:
         prefix = error.args[0]
         raise VerificationError(
-            f"Sharded directory {cid} has a link {prefix!r} at no slot."
+            f"Sharded directory {cid} has a link {prefix!r} without a slot."
         ) from None
 
 
@@ -131,7 +131,7 @@ _WORDS = struct.Struct("<QQ")
 
 def murmur3_64(data: bytes) -> int:
     """Returns the first 64 bits of MurmurHash3_x64_128 of `data` with seed 0."""
-    # Written out in one function: each name of a directory is hashed when it is listed.
+    # A single function, because every listed name of a directory is hashed.
     mask, c1, c2 = 0xFFFFFFFFFFFFFFFF, 0x87C37B91114253D5, 0x4CF5AD432745937F
     size = len(data)
     whole = size & ~15

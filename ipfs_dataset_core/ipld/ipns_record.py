@@ -1,8 +1,8 @@
-"""IPNS records: which path a name points to, signed by the key that the name is made of.
+"""IPNS records: the path to which a name points, signed by the key that the name identifies.
 
-A name is the hash of a public key, or that key itself, so a record is proof wherever it comes from. See
-https://specs.ipfs.tech/ipns/ipns-record/: only records with a signature of version 2 count, and of these only
-the signed DAG-CBOR data; the other fields of the protobuf message have to say the same.
+A name is the hash of a public key, or the key itself, so a record proves itself, whatever its source. See
+https://specs.ipfs.tech/ipns/ipns-record/: only records with a version 2 signature are valid, and only their
+signed DAG-CBOR data counts; the other fields of the protobuf message must have the same values.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 MAX_RECORD_BYTES = 10 << 10
 _PREFIX = b"ipns-signature:"
-# A domain name may start like this as well, but it has a dot.
+# A domain name may start in the same way, but contains a dot.
 _PEER_ID = re.compile(r"(?:12D3|16Uiu2|Qm)[1-9A-HJ-NP-Za-km-z]{30,}")
 _MAX_U64 = (1 << 64) - 1
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", re.ASCII
 )
-# The fields of the protobuf message by number, and their names and types in the signed data.
+# The fields of the protobuf message by number, with their names and types in the signed data.
 _VALUE, _SIGNATURE_V1, _VALIDITY_TYPE, _VALIDITY, _SEQUENCE, _TTL = 1, 2, 3, 4, 5, 6
 _PUBLIC_KEY, _SIGNATURE, _DATA = 7, 8, 9
 _WIRES = {
@@ -54,10 +54,10 @@ class NameRecord:
 
     Attributes:
         value: The path that the name points to, ``/ipfs/…`` or ``/ipns/…``.
-        sequence: The number of the version; the highest counts.
+        sequence: The number of the version; the highest one is current.
         expires: The time until which it is valid, with a time zone.
-        ttl: Seconds for which it may be kept before it is looked up again.
-        proven: Whether its signature was checked, which needs the package `cryptography`.
+        ttl: Seconds for which it may be cached.
+        proven: Whether its signature was checked, which requires the package `cryptography`.
     """
 
     value: str
@@ -68,7 +68,7 @@ class NameRecord:
 
 
 def parse_name(text: str) -> CID | None:
-    """Returns an IPNS name as a CID of version 1, None for other text, such as a domain name (DNSLink)."""
+    """Parses an IPNS name to a CID of version 1; None for other text, such as a domain name (DNSLink)."""
     try:
         if _PEER_ID.fullmatch(text):
             multihash = base58_decode(text)
@@ -81,15 +81,15 @@ def parse_name(text: str) -> CID | None:
 
 
 def verify_record(record: bytes, name: CID, now: datetime | None = None) -> NameRecord:
-    """Returns the content of a record that belongs to the name and has not expired.
+    """Verifies a record; returns its content if it belongs to the name and has not expired.
 
     Args:
-        record: The record, as sources give it.
-        name: The name, as `parse_name` returns it.
-        now: The current time, with a time zone; None is the time of the clock.
+        record: The record, as received.
+        name: The name, as returned by `parse_name`.
+        now: The current time, with a time zone; by default that of the clock.
 
     Raises:
-        NameRecordError: It is malformed, expired, of another name, or its signature is wrong.
+        NameRecordError: It is malformed, expired, of another name, or not signed by its key.
     """
     text = name.encode("base36")
     try:
@@ -110,7 +110,7 @@ def _verified(record: bytes, name: CID, now: datetime) -> NameRecord:
     key = _public_key(message.get(_PUBLIC_KEY), name)
     proven = _is_proven(key, _PREFIX + data, signature)
     signed = _signed_fields(data)
-    # Clients of version 1 use these fields, which are not covered by the signature of version 2.
+    # Version 1 clients use these fields, which the version 2 signature does not cover.
     if _VALUE in message or _SIGNATURE_V1 in message:
         for number, (field, absent) in _NAMES.items():
             if message.get(number, absent) != signed[field]:
@@ -165,15 +165,17 @@ def _path(value: bytes) -> str:
     except UnicodeDecodeError:
         raise FormatError("its value is not UTF-8") from None
     if not path.startswith(("/ipfs/", "/ipns/")):
-        raise FormatError(f"its value {path[:200]!r} is no path that starts with /ipfs/ or /ipns/")
+        raise FormatError(
+            f"its value {path[:200]!r} is not a path that starts with /ipfs/ or /ipns/"
+        )
     return path
 
 
 def _time(value: bytes) -> datetime:
-    """Returns the time of a validity, in whole microseconds."""
+    """Parses the time of a validity, in whole microseconds."""
     match = _TIME.fullmatch(value.decode("ascii", "replace"))
     if match is None:
-        raise FormatError(f"its validity {value[:60]!r} is no time")
+        raise FormatError(f"its validity {value[:60]!r} is not a time")
     *numbers, fraction, zone = match.groups()
     microseconds = int((fraction or "").ljust(9, "0")[:6])
     offset = timedelta()
@@ -185,11 +187,11 @@ def _time(value: bytes) -> datetime:
         local = datetime(year, month, day, hour, minute, second, microseconds, tzinfo=timezone.utc)
         return local - offset
     except (ValueError, OverflowError) as error:
-        raise FormatError(f"its validity {value[:60]!r} is no time ({error})") from None
+        raise FormatError(f"its validity {value[:60]!r} is not a time ({error})") from None
 
 
 def _public_key(given: int | bytes | None, name: CID) -> PublicKey:
-    """Returns the key that a name is made of."""
+    """Returns the public key of a name."""
     code, digest = split_multihash(name.multihash)
     inline = digest if code == IDENTITY else None
     if given is None or given == b"":
@@ -207,7 +209,7 @@ def _public_key(given: int | bytes | None, name: CID) -> PublicKey:
 
 
 def _is_proven(key: PublicKey, message: bytes, signature: bytes) -> bool:
-    """Checks a signature; returns whether that could be done.
+    """Checks a signature; returns whether that was possible.
 
     Raises:
         NameRecordError: The signature is wrong, or the key unusable.

@@ -1,7 +1,7 @@
 """The self-describing encodings that CIDs are made of: varints, multibase texts and multihashes.
 
-Varints have at most 9 bytes, and only the shortest form is valid. Letters of base16, base32 and base36 are
-read in either case, as nodes and gateways do. A digest is accepted at the full length of its hash only.
+Varints have at most 9 bytes, and only the shortest form is valid. Letters of base16, base32 and base36 may
+have either case, as in nodes and gateways. A digest must have the full length of its hash.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def encode_varint(value: int) -> bytes:
 
 
 def decode_varint(buffer: bytes | memoryview, position: int = 0) -> tuple[int, int]:
-    """Returns the number at `position` and the position behind it.
+    """Returns the number at `position` and the position after it.
 
     Raises:
         FormatError: The varint is cut, longer than 9 bytes or not in its shortest form.
@@ -50,7 +50,7 @@ def decode_varint(buffer: bytes | memoryview, position: int = 0) -> tuple[int, i
     raise FormatError(f"Varint at offset {position} is longer than {MAX_VARINT_BYTES} bytes.")
 
 
-# Letters. Identifiers are short, and decoding base36 and base58 takes quadratic time.
+# Maximum number of letters: identifiers are short, and decoding base36 and base58 takes quadratic time.
 MAX_TEXT = 512
 
 _BASE32 = b"abcdefghijklmnopqrstuvwxyz234567"
@@ -161,10 +161,10 @@ _ENCODERS: dict[str, tuple[str, Callable[[bytes], str]]] = {
 
 
 def decode_multibase(text: str) -> bytes:
-    """Returns the bytes that multibase text stands for.
+    """Decodes multibase text.
 
     Raises:
-        AddressError: The prefix names no base that is read here, or the rest does not decode.
+        AddressError: The prefix is not that of a supported base, or the rest cannot be decoded.
     """
     decoder = _DECODERS.get(text[:1])
     if decoder is None:
@@ -176,10 +176,10 @@ def decode_multibase(text: str) -> bytes:
 
 
 def base58_decode(text: str) -> bytes:
-    """Returns the bytes of base58btc text without a multibase prefix, the form of version 0 CIDs.
+    """Decodes base58btc text without a multibase prefix, the form of version 0 CIDs.
 
     Raises:
-        AddressError: A letter is not of the alphabet, or the text is too long.
+        AddressError: A letter is not in the alphabet, or the text is too long.
     """
     return _decode(text, text, _decode58)
 
@@ -192,17 +192,19 @@ def _decode(text: str, digits: str, decoder: Callable[[str], bytes]) -> bytes:
     try:
         return decoder(digits)
     except KeyError as error:
-        raise AddressError(f"{text!r} has {error.args[0]!r}, no letter of its base.") from None
+        raise AddressError(
+            f"{text!r} has {error.args[0]!r}, which is not a letter of its base."
+        ) from None
     except ValueError as error:
-        reason = error.args[0] if "encoder" in str(error) else "a letter is not of its base"
+        reason = error.args[0] if "encoder" in str(error) else "a letter is not in its base"
         raise AddressError(f"{text!r} cannot be decoded: {reason}.") from None
 
 
 def encode_multibase(raw: bytes, base: str = "base32") -> str:
-    """Returns multibase text of `raw`, the prefix included.
+    """Encodes bytes as multibase text, including the prefix.
 
     Raises:
-        AddressError: `base` is not one of the bases written here.
+        AddressError: `base` is not a supported base.
     """
     try:
         prefix, encoder = _ENCODERS[base]
@@ -221,7 +223,7 @@ MAX_DIGEST = 128
 
 
 class Hasher(Protocol):
-    """The methods of `hashlib` objects that are needed here."""
+    """The part of the interface of `hashlib` objects that is used here."""
 
     def update(self, data: bytes | bytearray | memoryview, /) -> None: ...
 
@@ -229,13 +231,13 @@ class Hasher(Protocol):
 
 
 class IdentityHash:
-    """The identity hash, whose digest is the data; of data that are too long, only a part is kept."""
+    """The identity hash, whose digest is the data; only part of data that is too long is kept."""
 
     def __init__(self) -> None:
         self._data = bytearray()
 
     def update(self, data: bytes | bytearray | memoryview, /) -> None:
-        # One byte more than fits proves the mismatch; the rest need not be held.
+        # One byte more than fits proves the mismatch, so the rest need not be kept.
         self._data += data[: MAX_IDENTITY_DIGEST + 1 - len(self._data)]
 
     def digest(self) -> bytes:
@@ -261,7 +263,7 @@ class _Hash:
 
 
 def _known() -> dict[int, _Hash]:
-    """Returns every supported hash by its code, from the multicodec table."""
+    """Returns all supported hash functions by their multicodec codes."""
     known = {
         SHA2_256: _Hash("sha2-256", 32, hashlib.sha256),
         0x13: _Hash("sha2-512", 64, hashlib.sha512),
@@ -297,17 +299,17 @@ UNSUPPORTED = {
 
 
 def split_multihash(multihash: bytes) -> tuple[int, bytes]:
-    """Returns the hash code and the digest of a whole multihash.
+    """Splits a complete multihash into hash code and digest.
 
     Raises:
-        FormatError: The multihash is cut, has trailing bytes, or a digest of a length that its hash
-            does not have.
+        FormatError: The multihash is cut off, has trailing bytes, or its digest has a length that its hash
+            function does not have.
     """
     code, position = decode_varint(multihash)
     size, position = decode_varint(multihash, position)
     if size != len(multihash) - position:
         found = len(multihash) - position
-        raise FormatError(f"Multihash promises a digest of {size} bytes and holds {found}.")
+        raise FormatError(f"Multihash states a digest of {size} bytes but contains {found}.")
     known = HASHES.get(code)
     if known is not None and size != known.size:
         raise FormatError(f"A {known.name} digest has {known.size} bytes, not {size}.")

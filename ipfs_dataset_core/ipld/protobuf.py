@@ -1,8 +1,8 @@
-"""The part of the protobuf wire format that dag-pb, UnixFS, public keys and IPNS records need.
+"""The subset of the protobuf wire format used by dag-pb, UnixFS, public keys and IPNS records.
 
 See https://protobuf.dev/programming-guides/encoding/.
 
-Unlike multiformats, protobuf allows varints of 10 bytes and ones not in their shortest form.
+Unlike multiformats, protobuf allows varints of 10 bytes and forms that are not the shortest.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _U64 = 1 << 64
 
 
 def read_varint(buffer: memoryview | bytes, position: int) -> tuple[int, int]:
-    """Returns the number at `position` and the position behind it.
+    """Returns the number at `position` and the position after it.
 
     Raises:
         FormatError: The number is cut off or takes more than 64 bits.
@@ -48,10 +48,10 @@ def read_varint(buffer: memoryview | bytes, position: int) -> tuple[int, int]:
 
 
 def field(view: memoryview, position: int) -> tuple[int, int, int | memoryview, int]:
-    """Returns number, wire type and value of a field, and the position behind it.
+    """Returns number, wire type and value of a field, and the position after it.
 
     Raises:
-        FormatError: The field reaches beyond the message or has a wire type that is not in use.
+        FormatError: The field reaches beyond the message or has an unsupported wire type.
     """
     key, position = read_varint(view, position)
     number, wire = key >> 3, key & 7
@@ -68,7 +68,7 @@ def fields(view: memoryview) -> Iterator[Field]:
     """Yields number, wire type and value of each field: an int, or a view of the bytes.
 
     Raises:
-        FormatError: As `field` does.
+        FormatError: As for `field`.
     """
     position = 0
     while position < len(view):

@@ -1,4 +1,4 @@
-"""Public keys as libp2p writes them: what peer ids and IPNS names are made of, and what signatures prove.
+"""Public keys in the encoding of libp2p, which peer IDs and IPNS names are derived from.
 
 See https://github.com/libp2p/specs/blob/master/peer-ids/peer-ids.md.
 """
@@ -17,18 +17,18 @@ from ipfs_dataset_core.ipld.protobuf import BYTES, VARINT, fields, tagged_bytes,
 RSA, ED25519, SECP256K1, ECDSA = range(4)
 _NAMES = {RSA: "RSA", ED25519: "Ed25519", SECP256K1: "secp256k1", ECDSA: "ECDSA"}
 _RSA_BITS = (2048, 8192)
-# Bytes. Keys up to this size are the digest of an identity multihash; longer ones are hashed.
+# Bytes. Keys up to this size are stored in an identity multihash; larger ones are hashed.
 _MAX_INLINE = 42
 _MAX_BYTES = 4096
 
 
 @attrs.frozen
 class PublicKey:
-    """A public key that a peer or an IPNS name is identified by.
+    """The public key of a peer or an IPNS name.
 
     Attributes:
         kind: `RSA`, `ED25519`, `SECP256K1` or `ECDSA`.
-        data: The key as its kind is encoded: 32 bytes for Ed25519, a point for secp256k1, else DER.
+        data: The key in the encoding of its kind: 32 bytes for Ed25519, a point for secp256k1, else DER.
     """
 
     kind: int
@@ -36,7 +36,7 @@ class PublicKey:
 
     @classmethod
     def from_bytes(cls, message: bytes | memoryview) -> PublicKey:
-        """Returns the key of a protobuf message; each field has to be there once.
+        """Parses a protobuf message, in which each field must occur once.
 
         Raises:
             FormatError: The message is malformed, or too long.
@@ -54,12 +54,12 @@ class PublicKey:
         return cls(kind, data)
 
     def to_bytes(self) -> bytes:
-        """Returns the protobuf message, in the one form that multihashes are computed from."""
+        """Returns the protobuf message, in the canonical form from which multihashes are computed."""
         return tagged_varint(1, self.kind) + tagged_bytes(2, self.data)
 
     @property
     def multihash(self) -> bytes:
-        """The bytes of the peer id, which are those of the IPNS name too."""
+        """The bytes of the peer ID, which are also those of the IPNS name."""
         message = self.to_bytes()
         if len(message) <= _MAX_INLINE:
             return encode_varint(IDENTITY) + encode_varint(len(message)) + message
@@ -70,12 +70,12 @@ class PublicKey:
 
         Args:
             message: The signed bytes.
-            signature: As the key's type has it: PKCS #1 v1.5 with SHA-256 for RSA, DER with SHA-256 for ECDSA
-                and secp256k1.
+            signature: In the format of the key's type: PKCS #1 v1.5 with SHA-256 for RSA, DER with SHA-256
+                for ECDSA and secp256k1.
 
         Raises:
-            VerificationError: It has not, or the key is unusable; the message has no subject, which the
-                caller puts in front.
+            VerificationError: The key has not signed the message, or is unusable; the caller prepends a
+                subject to the message of the error.
             ImportError: `cryptography` is not installed.
         """
         if self.kind not in _NAMES:

@@ -1,6 +1,6 @@
-"""UnixFS, what dag-pb nodes mean: files, directories, symlinks.
+"""UnixFS, the content of dag-pb nodes: files, directories, symlinks.
 
-Mode and modification time are skipped. Blocks are verified before they come here: one that contradicts itself
+Mode and modification time are skipped. Blocks are verified before they are parsed, so an inconsistent block
 was published that way. See https://specs.ipfs.tech/unixfs/.
 """
 
@@ -58,7 +58,7 @@ _KINDS: dict[NodeType, NodeKind] = {
 
 @attrs.frozen
 class UnixFS:
-    """The data of a UnixFS node; None stands for a field that is absent."""
+    """The data of a UnixFS node; absent fields are None."""
 
     type: NodeType
     data: bytes | None = None
@@ -68,7 +68,7 @@ class UnixFS:
     fanout: int | None = None
 
     def encode(self) -> bytes:
-        """Returns the message with its fields in ascending order, as every node writes it."""
+        """Encodes the message with its fields in ascending order, like all nodes."""
         pieces = [protobuf.tagged_varint(1, self.type)]
         if self.data is not None:
             pieces.append(protobuf.tagged_bytes(2, self.data))
@@ -86,11 +86,11 @@ class FileNode(NamedTuple):
     """One block of a file.
 
     Attributes:
-        data: The bytes that the block itself holds; they come before those of its children.
-        size: Bytes of the file from this node downwards.
+        data: The bytes in the block itself, which precede those of its children.
+        size: Number of bytes of the file in this node and below.
         links: Binary CIDs of the children.
-        offsets: Where each child starts within this node, then the end: one more than there are
-            links, ascending, made for `bisect`.
+        offsets: The start of each child within this node, followed by the end: one more than there are links,
+            ascending, for use with `bisect`.
         tsizes: Size of each child's DAG in storage, as claimed.
     """
 
@@ -102,7 +102,7 @@ class FileNode(NamedTuple):
 
 
 def decode(message: bytes | memoryview) -> UnixFS:
-    """Returns the UnixFS message that a dag-pb node has as data.
+    """Decodes the UnixFS message in the data of a dag-pb node.
 
     Raises:
         FormatError: It is not a UnixFS message.
@@ -156,7 +156,7 @@ def _message(found: dict[int, Any], sizes: list[int]) -> UnixFS:
 
 
 def decode_node(cid: CID, block: bytes | memoryview) -> tuple[UnixFS, dag_pb.PBNode]:
-    """Returns both layers of a dag-pb block.
+    """Decodes both layers of a dag-pb block.
 
     Raises:
         FormatError: `cid` is of another codec, or the block is malformed.
@@ -175,19 +175,19 @@ def decode_node(cid: CID, block: bytes | memoryview) -> tuple[UnixFS, dag_pb.PBN
         raise FormatError(sentence(f"{cid} is not a valid UnixFS node: {error}")) from None
 
 
-# Paths below one directory are resolved one by one, and its block may hold thousands of links.
+# Paths below one directory are resolved one by one, and its block may contain thousands of links.
 decode_directory_node = functools.lru_cache(maxsize=8)(decode_node)
 
 
 def node_kind(cid: CID, block: bytes | memoryview) -> NodeKind:
-    """Returns what a block is.
+    """Returns the kind of a block.
 
     Raises:
-        FormatError: It is nothing that UnixFS files and directories are made of.
+        FormatError: It is not part of a UnixFS file or directory.
     """
     if cid.codec == RAW:
         return "file"
-    # A leaf starts with its data: decoding it costs less than the hash that a cache needs.
+    # A leaf starts with its data: decoding it is faster than hashing it for a cache.
     linked = block[:1] == b"\x12"
     message, _ = decode_directory_node(cid, block) if linked else decode_node(cid, block)
     kind = _KINDS.get(message.type)
@@ -197,11 +197,11 @@ def node_kind(cid: CID, block: bytes | memoryview) -> NodeKind:
 
 
 def parse_file(cid: CID, block: bytes) -> FileNode:
-    """Returns the node that a block of a file is: the root, an inner node or a leaf.
+    """Parses a block of a file: the root, an inner node or a leaf.
 
     Raises:
-        FormatError: The block is no part of a file, or malformed.
-        VerificationError: Its sizes contradict each other.
+        FormatError: The block is not part of a file, or malformed.
+        VerificationError: Its sizes are inconsistent.
         LimitError: It claims to be larger than 2**63 bytes.
     """
     if cid.codec == RAW:
@@ -233,7 +233,7 @@ def _not_a_file(cid: CID, message: UnixFS) -> str:
 
 @functools.lru_cache(maxsize=256)
 def leaf_frame(kind: NodeType, size: int) -> tuple[bytes, bytes]:
-    """Returns the bytes before and after the payload of a dag-pb leaf, as nodes write it.
+    """Returns the bytes before and after the payload of a dag-pb leaf, as nodes write them.
 
     Args:
         kind: `NodeType.FILE` for leaves of the balanced layout, `NodeType.RAW` for trickle.
@@ -246,5 +246,5 @@ def leaf_frame(kind: NodeType, size: int) -> tuple[bytes, bytes]:
     return b"\x0a" + encode_varint(len(head) + size + len(tail)) + head, tail
 
 
-# Bytes of the leaves that common builders make at most: 1 MiB with the profile unixfs-v1-2025.
+# Maximum leaf size of common builders: 1 MiB with the profile unixfs-v1-2025.
 LEAF_BYTES = 1 << 20

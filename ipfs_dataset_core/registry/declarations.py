@@ -1,4 +1,4 @@
-"""Checks what plugins declare, so that a mistake is found where it was made; the declarations of classes."""
+"""Validates declarations of plugins, so that mistakes are reported where they were made."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 
 _KINDS = (TransportPlugin, ReaderPlugin, ExporterPlugin)
-# As in RFC 3986, in lower case, as it is compared.
+# As in RFC 3986, in lower case, in which schemes are compared.
 _SCHEME = re.compile("[a-z][a-z0-9+.-]*")
 
 
 class _Kind(NamedTuple):
-    """A base class whose subclasses may stand for their plugins.
+    """A base class whose subclasses may be plugins themselves.
 
     Attributes:
         base: The class.
-        plugin: What a subclass declares.
-        noun: What errors call it.
-        declared: Attributes of the class that the declaration has too, beside its name and summary.
-        attributes: Further attributes that mean something.
-        other_words: What else attributes are called.
+        plugin: Type of the declaration that a subclass gives.
+        noun: Its name in messages.
+        declared: Attributes that the class shares with the declaration, besides its name and summary.
+        attributes: All attributes that have an effect, for suggestions.
+        other_words: Similar names that are common elsewhere, each with the attribute that was meant.
     """
 
     base: type
@@ -82,7 +82,7 @@ _CLASSES = (
 
 
 def is_reader_class(value: object) -> TypeIs[type[Reader]]:
-    """Tells whether something is a subclass of `Reader`."""
+    """Returns whether a value is a subclass of `Reader`."""
     return isinstance(value, type) and issubclass(value, Reader)
 
 
@@ -96,19 +96,19 @@ def declaration_of(given: type[Reader], name: str = "") -> ReaderPlugin: ...
 @overload
 def declaration_of(given: PluginClass, name: str = "") -> Declaration: ...
 def declaration_of(given: PluginClass, name: str = "") -> Declaration:
-    """Returns what a class declares by its attributes.
+    """Returns the declaration in the attributes of a class.
 
     Args:
-        given: A subclass of `Reader`, `Transport` or `Exporter`, the factory of what is declared.
-        name: The name of the plugin where the class has none.
+        given: A subclass of `Reader`, `Transport` or `Exporter`; it becomes the factory of the plugin.
+        name: The name of the plugin if the class has none.
 
     Raises:
-        PluginError: An attribute has an impossible value, the class has no name, or it lacks a method.
+        PluginError: An attribute has an invalid value, the class has no name, or a method is missing.
     """
     kind = next(kind for kind in _CLASSES if issubclass(given, kind.base))
     if missing := sorted(getattr(given, "__abstractmethods__", ())):
         raise PluginError(
-            f"{given.__qualname__} is no {kind.noun} yet: it has no method {missing[0]!r}"
+            f"{given.__qualname__} is not a complete {kind.noun}: it has no method {missing[0]!r}"
         )
     _check_spelling(given, kind)
     own: Any = getattr(given, "name", "")
@@ -130,10 +130,10 @@ def declaration_of(given: PluginClass, name: str = "") -> Declaration:
 
 
 def _check_spelling(given: type, kind: _Kind) -> None:
-    """Refuses an attribute that was meant to be one of the base class: it would have no effect.
+    """Rejects an attribute that looks like a misspelt one of the base class: it would have no effect.
 
     Raises:
-        PluginError: There is one.
+        PluginError: There is such an attribute.
     """
     own = given.__mro__[: given.__mro__.index(kind.base)]
     found = {name: value for base in own for name, value in vars(base).items()}
@@ -145,22 +145,22 @@ def _check_spelling(given: type, kind: _Kind) -> None:
         )
         if meant and name != meant and meant not in found and not hasattr(kind.base, name):
             raise PluginError(
-                f"{given.__qualname__} has an attribute {name!r}, which means nothing to a {kind.noun}: "
+                f"{given.__qualname__} has an attribute {name!r}, which has no effect on a {kind.noun}: "
                 f"{meant!r} was probably meant. Rename it, or begin its name with an underscore"
             )
 
 
 def as_declaration(given: Any) -> Declaration:
-    """Returns a declaration as it is, and the one of a class.
+    """Returns a declaration unchanged, or the declaration of a class.
 
     Raises:
-        PluginError: It is something else, and the message has what to write; or it cannot be used.
+        PluginError: It is neither, or is invalid; the message contains the remedy.
     """
     if is_plugin_class(given):
         return declaration_of(given)
     if is_plugin_class(type(given)):
         name = type(given).__qualname__
-        raise PluginError(f"register takes the class and not an object of it: register({name})")
+        raise PluginError(f"register takes the class, not an instance of it: register({name})")
     if not isinstance(given, _KINDS):
         raise PluginError(
             "register takes a subclass of Reader, Transport or Exporter, or a ReaderPlugin, TransportPlugin "
@@ -171,23 +171,23 @@ def as_declaration(given: Any) -> Declaration:
 
 
 def _first_line(kind: type) -> str:
-    """Returns the first line of a class's own docstring, "" where it has none."""
+    """Returns the first line of a class's own docstring; "" if it has none."""
     text = vars(kind).get("__doc__")
     return inspect.cleandoc(text).partition("\n")[0] if text else ""
 
 
 def check(declaration: Declaration) -> None:
-    """Checks that each field of a declaration has a possible value.
+    """Checks that each field of a declaration has a valid value.
 
     Raises:
-        PluginError: One has not.
+        PluginError: A field has an invalid value.
     """
     name, factory = declaration.name, declaration.factory
     if not isinstance(name, str) or not name:
-        raise PluginError(f"name is a short text such as 'mat', not {name!r}")
+        raise PluginError(f"name must be a short text such as 'mat', not {name!r}")
     if not callable(factory) and not isinstance(factory, str):
         raise PluginError(
-            f"{name!r}: factory is a callable or text such as 'package.module:Reader', not {factory!r}"
+            f"{name!r}: factory must be a callable or text such as 'package.module:Reader', not {factory!r}"
         )
     if isinstance(factory, str):
         check_factory(name, factory)
@@ -201,7 +201,7 @@ def check_factory(name: str, factory: str) -> None:
     """Checks that the text of a factory has the form ``"package.module:Reader"``.
 
     Raises:
-        PluginError: It has not.
+        PluginError: It has another form.
     """
     module, colon, attribute = factory.partition(":")
     if colon and _is_dotted(module) and _is_dotted(attribute):
@@ -224,12 +224,13 @@ def _check_schemes(name: str, schemes: tuple[str, ...]) -> None:
     for scheme in schemes:
         if not _SCHEME.fullmatch(scheme):
             raise PluginError(
-                f"{name!r}: the scheme {scheme!r} would match no address: it is what stands in front of ://, "
+                f"{name!r}: the scheme {scheme!r} would match no address: it is the part before ://, "
                 "in lower case, such as 's3'"
             )
     if not schemes:
         raise PluginError(
-            f"{name!r}: schemes is empty, so that no address would have this transport: ('s3',), for instance"
+            f"{name!r}: schemes is empty, so no address would have this transport: write ('s3',), "
+            "for instance"
         )
 
 
@@ -239,26 +240,31 @@ def _check_reader(declaration: ReaderPlugin) -> None:
     for suffix in declaration.suffixes:
         if not suffix.startswith(".") or suffix != suffix.lower():
             raise PluginError(
-                f"{name!r}: the suffix {suffix!r} would match no name: it begins with a dot and is in "
+                f"{name!r}: the suffix {suffix!r} would match no name: it must begin with a dot and be in "
                 "lower case, such as '.mat'"
             )
     if not isinstance(declaration.magic, tuple) or not all(map(_is_magic, declaration.magic)):
         raise PluginError(
-            f"{name!r}: magic is a tuple of pairs such as ((0, b'MATLAB'),), not {declaration.magic!r}"
+            f"{name!r}: magic must be a tuple of pairs such as ((0, b'MATLAB'),), not {declaration.magic!r}"
         )
     recognize = declaration.recognize
     if recognize is not None and not callable(recognize) and not isinstance(recognize, str):
         raise PluginError(
-            f"{name!r}: recognize is a callable or text such as 'package.module:function', not {recognize!r}"
+            f"{name!r}: recognize must be a callable or text such as 'package.module:function', "
+            f"not {recognize!r}"
         )
     if declaration.reads not in ("file", "directory"):
-        raise PluginError(f"{name!r}: reads is 'file' or 'directory', not {declaration.reads!r}")
+        raise PluginError(
+            f"{name!r}: reads must be 'file' or 'directory', not {declaration.reads!r}"
+        )
 
 
 def _check_texts(name: str, field: str, value: object, example: tuple[str, ...]) -> None:
-    # Text is a sequence of texts as well: ".mat" would be four suffixes.
+    # Text is itself a sequence of texts: ".mat" would be four suffixes.
     if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
-        raise PluginError(f"{name!r}: {field} is a tuple of texts such as {example}, not {value!r}")
+        raise PluginError(
+            f"{name!r}: {field} must be a tuple of texts such as {example}, not {value!r}"
+        )
 
 
 def _is_magic(pair: object) -> bool:

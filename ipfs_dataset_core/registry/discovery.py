@@ -1,9 +1,9 @@
-"""Finds plugins and imports each when it is needed; one that is broken is a warning and harms no other.
+"""Finds plugins and imports each when it is needed; a broken plugin causes a warning and affects no other.
 
-Hooks are registered with one `pluggy.PluginManager`, but two parts of pluggy are not used, because with them
-one plugin would harm others: `load_setuptools_entrypoints` stops at the first entry point that cannot be
-imported, and drops the second of two distributions that use one name; and calling a hook calls that of all
-plugins, so that an exception in one loses the results of all.
+Hooks are registered with a single `pluggy.PluginManager`, but two parts of pluggy are not used, because with
+them one plugin could affect others: `load_setuptools_entrypoints` stops at the first entry point that cannot
+be imported, and drops the second of two distributions with the same entry point name; and calling a hook
+calls that of all plugins, so an exception in one loses the results of all.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "ipfs_dataset"
-# How long importing a plugin may take before the user is warned.
+# Seconds that importing a plugin may take before the user is warned.
 IMPORT_PATIENCE_SECONDS = 5.0
 
-# What each hook returns a list of.
+# The type of the items in the list that each hook returns.
 _RETURNED = {
     "ipfs_dataset_transports": TransportPlugin,
     "ipfs_dataset_readers": ReaderPlugin,
@@ -65,7 +65,7 @@ HOOKS = tuple(_RETURNED)
 
 @attrs.frozen
 class Loaded:
-    """One declaration and the plugin that made it."""
+    """A declaration, and the origin of the plugin that made it."""
 
     declaration: Declaration
     origin: Origin
@@ -73,7 +73,7 @@ class Loaded:
 
 @attrs.frozen
 class Discovery:
-    """What plugins declare, those that failed, and those that the user left out."""
+    """The declarations of plugins, the plugins that failed, and those that the user disabled."""
 
     loaded: tuple[Loaded, ...]
     failures: tuple[Failure, ...]
@@ -84,39 +84,40 @@ class Plugins:
     """The installed plugins, each imported when it is first needed.
 
     Args:
-        entry_points: Those there are; by default those that are installed, looked up when they are needed.
+        entry_points: The entry points; by default those that are installed, looked up when they are needed.
     """
 
     def __init__(self, entry_points: Iterable[Any] | None = None) -> None:
         self._installed = entry_points is None
         self._all = None if entry_points is None else _candidates(entry_points)
         self._own: Sequence[_Candidate] | None = None
-        # No lock: threads that import the same plugin at once find the same, and a fork finds none held.
+        # No lock: threads that import a plugin at the same time get the same result, and a fork finds no lock
+        # held.
         self._discovered: dict[tuple[str, str, str], Discovery] = {}
 
     def built_in(self) -> Discovery:
-        """Returns what comes with the core, without looking at any other distribution."""
+        """Returns the built-in plugins, without examining any other distribution."""
         if self._own is None:
             found = _candidates(_own_entry_points()) if self._installed else self._candidates()
             self._own = [item for item in found if item.origin.built_in]
         return self._discover(self._own)
 
     def named(self, name: str) -> Discovery:
-        """Returns what the plugins declare whose entry points have this name."""
+        """Returns the declarations of plugins whose entry points have this name."""
         return self._discover(item for item in self._candidates() if item.point.name == name)
 
     def everything(self) -> Discovery:
-        """Returns what all plugins declare."""
+        """Returns the declarations of all plugins."""
         return self._discover(self._candidates())
 
     def known(self) -> Iterator[Loaded]:
-        """Yields what was found so far, importing nothing."""
+        """Yields everything found so far, without importing anything."""
         for found in list(self._discovered.values()):
             yield from found.loaded
 
     def _candidates(self) -> Sequence[_Candidate]:
         if self._all is None:
-            # Only here: its import takes longer than finding what is built in.
+            # Imported here, because it takes longer than finding the built-in plugins.
             import importlib_metadata  # noqa: PLC0415
 
             self._all = _candidates(importlib_metadata.entry_points(group=ENTRY_POINT_GROUP))
@@ -136,10 +137,10 @@ class Plugins:
 
 
 def discover(entry_points: Iterable[Any] | None = None) -> Discovery:
-    """Imports every plugin and returns what they declare.
+    """Imports every plugin and returns their declarations.
 
     Args:
-        entry_points: What to load; by default what is installed.
+        entry_points: The entry points; by default those that are installed.
     """
     return Plugins(entry_points).everything()
 
@@ -160,10 +161,10 @@ def _candidates(points: Iterable[Any]) -> list[_Candidate]:
 
 
 class _Distribution:
-    """The metadata of a distribution, read when they are needed.
+    """The metadata of a distribution, read when it is needed.
 
     Args:
-        distribution: One of `importlib.metadata` or ``importlib_metadata``, None where it is not known.
+        distribution: From `importlib.metadata` or ``importlib_metadata``; None if unknown.
     """
 
     def __init__(self, distribution: Any) -> None:
@@ -174,9 +175,9 @@ class _Distribution:
         try:
             read = self._distribution.read_text
             text = read("METADATA") or read("PKG-INFO") or ""
-        except Exception:  # noqa: BLE001 - a half-removed distribution has no metadata
+        except Exception:  # noqa: BLE001 - a partly removed distribution has no metadata
             text = ""
-        # Not `metadata`, which parses the whole README as well, ten times as long.
+        # Not `metadata`, which also parses the whole README, and takes ten times as long.
         return HeaderParser().parsestr(text.partition("\n\n")[0])
 
 
@@ -185,7 +186,7 @@ class _Candidate:
 
     Args:
         point: An entry point of `importlib.metadata` or ``importlib_metadata``.
-        distribution: That of the entry point.
+        distribution: The distribution of the entry point.
     """
 
     def __init__(self, point: Any, distribution: _Distribution) -> None:
@@ -202,7 +203,7 @@ class _Candidate:
         return self.origin.distribution, self.point.name, self.point.value
 
     def discover(self) -> Discovery:
-        """Imports the plugin and returns what it declares, or why it cannot be used."""
+        """Imports the plugin; returns its declarations, or the reason why it cannot be used."""
         origin = self.origin
         if _is_disabled(origin):
             return Discovery((), (), (origin,))
@@ -225,7 +226,7 @@ class _Candidate:
             return
         installed = _own_version()
         if (requirement := unmet(requirements, DISTRIBUTION, installed)) is not None:
-            raise PluginError(f"it was built for {requirement}, and {installed} is installed")
+            raise PluginError(f"it was built for {requirement}, but {installed} is installed")
 
     def _failure(self, error: BaseException) -> Failure:
         origin = self.origin
@@ -247,15 +248,15 @@ def _own_version() -> str:
 
 
 def unmet(requirements: Iterable[str], distribution: str, version: str) -> str | None:
-    """Returns the requirement on a distribution that its installed version does not meet, or None.
+    """Returns a requirement on a distribution that its installed version does not meet, or None.
 
-    pip has checked the same when it installed the plugin; but it only warns when another package changes a
-    version afterwards, and an editable or vendored installation is not checked at all.
+    pip checks this when it installs the plugin, but it only warns if another package changes a version
+    afterwards, and editable or vendored installations are not checked at all.
 
     Args:
         requirements: As in the metadata of a distribution: ``ipfs-dataset<0.2,>=0.1``.
-        distribution: The name of the distribution whose version is known.
-        version: The installed version; pre-releases count as any other.
+        distribution: Name of the distribution with the installed version.
+        version: The installed version; pre-releases count like other versions.
     """
     from packaging.version import InvalidVersion, Version  # noqa: PLC0415 - seldom needed
 
@@ -268,7 +269,7 @@ def unmet(requirements: Iterable[str], distribution: str, version: str) -> str |
 
 
 def _refuses(text: str, distribution: str, installed: Version) -> bool:
-    """Tells whether a requirement is on a distribution, and certainly not met by its installed version."""
+    """Returns whether a requirement is on a distribution, and certainly not met by the installed version."""
     from packaging.markers import UndefinedComparison, UndefinedEnvironmentName  # noqa: PLC0415
     from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415
     from packaging.utils import canonicalize_name  # noqa: PLC0415
@@ -285,7 +286,7 @@ def _refuses(text: str, distribution: str, installed: Version) -> bool:
 
 
 def disabled_names(environment: str | None) -> frozenset[str]:
-    """Returns the entry points and distributions that ``IPFS_DATASET_DISABLE_PLUGINS`` lists."""
+    """Returns the entry points and distributions listed in ``IPFS_DATASET_DISABLE_PLUGINS``."""
     return frozenset(name.strip() for name in (environment or "").split(",") if name.strip())
 
 
@@ -300,14 +301,14 @@ def _is_disabled(origin: Origin) -> bool:
 
 
 class _Manager(pluggy.PluginManager):
-    """Skips the special methods of plugins: every object has some thirty, and none of them is a hook."""
+    """Skips special methods of plugins: every object has about thirty, and none of them is a hook."""
 
     def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
         return None if name.startswith("__") else super().parse_hookimpl_opts(plugin, name)
 
 
 class _Host:
-    """The plugin manager of one process, used by one thread at a time; broken plugins do not stay in it."""
+    """The plugin manager of a process, for one thread at a time; broken plugins are not kept in it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -315,11 +316,11 @@ class _Host:
         self._manager.add_hookspecs(hookspecs)
 
     def hooks_of(self, plugin: object, name: str) -> dict[str, Callable[[], Any]]:
-        """Registers a plugin and returns the functions that it marked as hooks, by the hook's name.
+        """Registers a plugin; returns the functions that it marked as hooks, by name of the hook.
 
         Args:
             plugin: A module or object.
-            name: What errors call it.
+            name: Name of the plugin in messages.
 
         Raises:
             pluggy.PluginValidationError: A hook takes arguments.
@@ -328,7 +329,7 @@ class _Host:
         with self._lock:
             found: dict[str, Callable[[], Any]] = {}
             try:
-                # Two entry points may name the same module.
+                # Two entry points may refer to the same module.
                 if not manager.is_registered(plugin):
                     taken = manager.has_plugin(name)
                     manager.register(plugin, f"{name} {id(plugin)}" if taken else name)
@@ -350,17 +351,17 @@ _host = ProcessLocal(_Host)
 
 
 def declarations(plugin: object, name: str, default_name: str = "") -> list[Declaration]:
-    """Calls the hooks of one plugin and checks what they return.
+    """Calls the hooks of one plugin and validates the results.
 
     Args:
         plugin: A module or object with functions marked with `hookimpl`, or a subclass of `Reader`,
             `Transport` or `Exporter`.
-        name: What errors call it.
-        default_name: The name of what a class declares where the class has none.
+        name: Name of the plugin in messages.
+        default_name: Name for the declaration of a class that has none.
 
     Raises:
-        PluginError: It implements no hook, one that does not exist, or one that takes arguments or returns
-            something else than a list of declarations; or it is a class that declares something impossible.
+        PluginError: It implements no hook, or one that does not exist, takes arguments, or returns something
+            other than a list of declarations; or it is a class whose declaration is invalid.
     """
     if is_plugin_class(plugin):
         return [declaration_of(plugin, default_name)]

@@ -1,7 +1,7 @@
 """Runs plugins' code so that every failure, and everything that takes too long, names the plugin.
 
-Nothing can interrupt a plugin's code safely, so what takes long is only reported: a thread looks twice a
-second at the table of what is being done, and ends when the table is empty. The thread alone reads the clock,
+A plugin's code cannot be interrupted safely, so slow operations are only reported: a thread checks the table
+of operations in progress twice a second, and ends when the table is empty. Only that thread reads the clock,
 so watching a sample costs a fraction of a microsecond.
 """
 
@@ -40,12 +40,13 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# As long as a source may be silent by default. A sample may well take longer: it is logged, and is a warning
-# once.
+# As long as a source may be silent by default. A sample may legitimately take longer: it is logged, with a
+# single warning.
 PATIENCE_SECONDS = 30.0
 TICK_SECONDS = 0.5
 _FRAMES = 6
-# Where a plugin waits for a source, for the disk or for an upload, which have deadlines of their own.
+# Places in which a plugin waits for a source, for the disk or for an upload, which have deadlines of their
+# own.
 _WAITING = (
     "ipfs_dataset_core.reading",
     "ipfs_dataset_core.sources",
@@ -53,23 +54,25 @@ _WAITING = (
 )
 _GUARDING = "ipfs_dataset_core.registry"
 
-# What passes a guard as it is; GeneratorExit closes an iteration that is abandoned.
+# Exceptions that pass a guard unchanged; GeneratorExit closes an abandoned iteration.
 _PASSING = (IPFSDatasetError, MemoryError, KeyboardInterrupt, GeneratorExit)
 
 
 class Watch:
-    """One thing that a plugin's code does in this thread.
+    """An operation of a plugin's code in this thread.
 
     Args:
         origin: The plugin.
-        doing: What it does, as a format string: ``{number}`` is the attribute, ``{0}`` the first of `names`.
-        *names: What the format string names.
-        patience: Seconds after which that is logged, and again each time that as many have passed as before.
-        visible: Whether the first time is a `PluginWarning` as well, unless it waits for data.
+        doing: Description of the operation, as a format string: ``{number}`` is the attribute, ``{0}`` the
+            first of `names`.
+        *names: Values for the format string.
+        patience: Seconds after which the operation is logged, and again each time the elapsed time has
+            doubled.
+        visible: Whether the first report is also a `PluginWarning`, unless the plugin waits for data.
 
     Attributes:
-        doing: As given; it may be changed.
-        number: The number of the sample that is being worked on. The time counts from its last change.
+        doing: The description, which may be changed.
+        number: The number of the current sample. The time counts from its last change.
     """
 
     __slots__ = (
@@ -99,24 +102,24 @@ class Watch:
         self._thread = threading.get_ident()
 
     def __str__(self) -> str:
-        """Returns what is being done."""
+        """Returns the description of the operation."""
         return self.doing.format(*self._names, number=self.number)
 
     def enter(self) -> None:
-        """Begins, or continues after `leave`."""
+        """Begins the operation, or continues it after `leave`."""
         _watches.add(self)
         if not _watchdog.awake:
             _watchdog.wake()
 
     def leave(self) -> None:
-        """Ends; nothing is watched until it is entered again."""
+        """Ends the operation; it is no longer watched until `enter` is called again."""
         _watches.discard(self)
 
     def look(self, now: float) -> None:
-        """Logs what is being done where it has taken too long.
+        """Logs the operation if it has taken too long.
 
         Args:
-            now: The time in seconds, of `time.monotonic`.
+            now: The time of `time.monotonic` in seconds.
         """
         if self._seen != self.number:
             self._seen, self._since, self._next = self.number, now, self._patience
@@ -138,14 +141,15 @@ class Watch:
             f"Plugin {self._origin} has been at {self} for {seconds:.0f} s, and reading waits for it. "
             f"{self._origin.remedy}"
         )
-        # A filter that raises would end the thread that watches; the log has the rest.
+        # A warnings filter that raises would end the watching thread; the log contains the rest.
         with suppress(PluginWarning):
-            # Without the numbers and names: one warning for a plugin that takes long for every sample.
+            # Without numbers and names, so that a plugin that is slow for every sample causes a single
+            # warning.
             warn_once(message, f"{self._origin}: hangs at {self.doing}")
 
 
 def _waits_for_data(frame: FrameType | None) -> bool:
-    """Tells whether a thread that runs a plugin's code waits in the core, for data or for what is written."""
+    """Returns whether a thread that runs a plugin's code waits in the core, for data or for a write."""
     while frame is not None:
         module = frame.f_globals.get("__name__") or ""
         if module.startswith(_WAITING):
@@ -157,7 +161,7 @@ def _waits_for_data(frame: FrameType | None) -> bool:
 
 
 class _Watchdog:
-    """The thread that looks at all watches of a process; it ends when there are none."""
+    """The thread that checks all watches of a process; it ends when there are none."""
 
     def __init__(self) -> None:
         self.awake = False
@@ -168,8 +172,8 @@ class _Watchdog:
             if self.awake:
                 return
             thread = threading.Thread(target=self._run, name="ipfs-dataset-watch", daemon=True)
-            # Where the system refuses a thread, or the interpreter ends, nothing is watched, and read all
-            # the same.
+            # If no thread can be started, or the interpreter is ending, nothing is watched, but reading
+            # continues.
             with suppress(RuntimeError):
                 thread.start()
                 self.awake = True
@@ -183,7 +187,7 @@ class _Watchdog:
             if not watches:
                 with self._lock:
                     self.awake = False
-                    # A watch that was entered in between found the thread awake.
+                    # A watch that was entered in between found the thread still running.
                     if not _watches:
                         return
                     self.awake = True
@@ -194,7 +198,7 @@ _watchdog = _Watchdog()
 
 
 def _forget() -> None:
-    """Threads end at a fork, and what they watched belongs to the parent."""
+    """Resets the state after a fork: threads do not survive it, and watches belong to the parent."""
     global _watchdog  # noqa: PLW0603 - its lock may have been held
     _watches.clear()
     _watchdog = _Watchdog()
@@ -207,17 +211,17 @@ if hasattr(os, "register_at_fork"):
 class Guard(Watch):
     """A context in which code of a plugin runs.
 
-    Errors of this library pass, with their location added, and so do those that are about the machine or the
-    user rather than the plugin: no memory left, Ctrl-C. All others become a `PluginError` that names the
-    plugin and what it was doing. It survives the way out of DataLoader workers, and samples that raise it can
-    be skipped like those that are damaged.
+    Errors of this library pass through, with their location added, as do those about the machine or the user
+    rather than the plugin: out of memory, Ctrl-C. All others become a `PluginError` with the plugin and the
+    operation. It survives the way out of DataLoader workers, and samples that raise it can be skipped like
+    damaged ones.
 
     Args:
         origin: The plugin.
-        doing: What it does, as for `Watch`.
-        *names: What that names.
-        where: Returns the location in the dataset, None where the caller adds it.
-        visible: Whether a `PluginWarning` tells that it takes long, unless it waits for data.
+        doing: Description of the operation, as for `Watch`.
+        *names: Values for the description.
+        where: Returns the location in the dataset; None if the caller adds it.
+        visible: Whether a `PluginWarning` reports that it takes long, unless the plugin waits for data.
     """
 
     __slots__ = ("_location",)
@@ -247,7 +251,8 @@ class Guard(Watch):
         if isinstance(error, IPFSDatasetError):
             if self._location is not None:
                 raise located(error, self._location()) from error.__cause__
-        # SystemExit and panics of libraries in Rust are no Exception: they would end a training unnamed.
+        # SystemExit and panics of Rust libraries are not an Exception: they would end a training without a
+        # name.
         elif error is not None and not isinstance(error, _PASSING):
             found = blamed(error, self._origin, str(self))
             raise (found if self._location is None else located(found, self._location())) from error
@@ -261,13 +266,13 @@ def guarded_each(
     first: int = 0,
     where: Callable[[int, T | None], Location] | None = None,
 ) -> Iterator[T]:
-    """Yields what a plugin yields, guarded while it works and not while the caller does.
+    """Yields the items of a plugin's iterator, guarded while the plugin works but not while the caller does.
 
     Args:
         origin: The plugin.
         start: Begins the iteration.
-        doing: What it does, as for `Watch`.
-        *names: What that names.
+        doing: Description of the operation, as for `Watch`.
+        *names: Values for the description.
         first: The number of the first item.
         where: Returns the location of the next item, from its number and the item before it.
     """
@@ -286,13 +291,13 @@ def guarded_runs(
     first: int = 0,
     where: Callable[[int, T | None], Location] | None = None,
 ) -> Iterator[Sequence[T]]:
-    """Yields what a plugin yields, as `guarded_each` does, several items at a time.
+    """Yields runs of items of a plugin's iterator, guarded like `guarded_each`.
 
     Args:
         origin: The plugin.
         start: Begins the iteration, over runs of items.
-        doing: What it does, as for `Watch`.
-        *names: What that names.
+        doing: Description of the operation, as for `Watch`.
+        *names: Values for the description.
         first: The number of the first item.
         where: As for `guarded_each`.
     """
@@ -323,17 +328,17 @@ def guarded_batch(
     positions: Iterable[int],
     where: Callable[[int], Location],
 ) -> Iterator[T]:
-    """Returns what a plugin's `read_each` yields of an object for some positions, guarded as a whole.
+    """Returns the results of a plugin's `read_each` for positions of an object, guarded as a whole.
 
-    The caller keeps all samples of a batch, and to guard each of them takes a tenth of the time that a small
-    one does.
+    The caller keeps all samples of a batch anyway, and guarding each sample would take a tenth of the time of
+    a small sample. one does.
     """
     wanted = list(positions)
     found: list[T] = []
     guard = Guard(origin, "sample {number} of {0!r}", what, where=lambda: where(guard.number))
     with guard:
         guard.number = wanted[0] if wanted else 0
-        # No more than one too many: a plugin may yield without end.
+        # At most one more than requested, because a plugin may yield without end.
         for item in islice(read_each(wanted), len(wanted) + 1):
             found.append(item)
             if len(found) < len(wanted):
@@ -345,38 +350,39 @@ def guarded_batch(
 
 
 def blamed(error: BaseException, origin: Origin, doing: str) -> PluginError:
-    """Returns an error that names the plugin that raised another, what it was doing, and a remedy."""
+    """Returns an error with the plugin that raised another error, its operation, and a remedy."""
     kind = MissingDependencyError if isinstance(error, ImportError) else PluginError
     return kind(f"Plugin {origin} failed at {doing}: {explained(error, origin)}")
 
 
 def explained(error: BaseException, origin: Origin) -> str:
-    """Returns what is wrong with a plugin, and what can be done."""
+    """Returns a description of a plugin's error, with a remedy."""
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return f"{on_one_line(error)}{raised_in(error)}. {origin.remedy}"
     package = error.name.partition(".")[0]
     if package != error.name and is_installed(package):
         return (
-            f"{on_one_line(error)}{raised_in(error)}. The package {package!r} is installed and has no such "
-            f"module: the name is misspelt, or another version has it. {origin.remedy}"
+            f"{on_one_line(error)}{raised_in(error)}. The package {package!r} is installed but has no such "
+            f"module: the name is misspelt, or belongs to another version. {origin.remedy}"
         )
     if origin.installed:
         return (
             f"{on_one_line(error)}. It needs {package!r}, which comes with: pip install -U "
             f"{origin.distribution}"
         )
-    # Not `pip install {package}`: a distribution of a module's name may be anybody's, or nobody's.
+    # Not `pip install {package}`: the distribution with a module's name may belong to anybody.
     return f"{on_one_line(error)}. It needs the module {package!r}: install the package that provides it"
 
 
-# What lies between the core and a plugin's own code in a traceback.
+# Modules between the core and a plugin's own code in a traceback.
 _NOT_OF_PLUGINS = frozenset(("ipfs_dataset_core", "importlib", "importlib_metadata", "pluggy"))
 
 
 def raised_in(error: BaseException) -> str:
-    """Returns where in a plugin's code an error was raised, for the end of a sentence; "" where in none.
+    """Returns the place in a plugin's code where an error was raised, for the end of a sentence; "" if none.
 
-    The deepest frame of the package that the core called: what that calls in turn is not the plugin's.
+    This is the deepest frame of the package that the core called: packages that it calls in turn are not the
+    plugin.
     """
     package, found = "", ""
     for frame, line in traceback.walk_tb(error.__traceback__):
@@ -390,9 +396,9 @@ def raised_in(error: BaseException) -> str:
 
 
 def _called(frame: FrameType) -> str:
-    """Returns what the code of a frame is called, with its class."""
+    """Returns the name of a frame's function, with its class."""
     code = frame.f_code
-    # Before Python 3.11, code has no name that contains the class.
+    # Before Python 3.11, code objects have no name that contains the class.
     name = getattr(code, "co_qualname", None)
     if name is None:
         owner = frame.f_locals.get("self")

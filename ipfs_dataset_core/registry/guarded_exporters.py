@@ -1,4 +1,4 @@
-"""Exporters whose failures name the plugin; what the user's own dataset raises passes as it is."""
+"""Exporters whose failures name the plugin; exceptions of the user's own dataset pass through unchanged."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def make_exporter(declared: ExporterPlugin | Exporter, options: ExporterOptions) -> Exporter:
-    """Returns an exporter, guarded; raises as `make` does."""
+    """Returns an exporter, guarded; raises like `make`."""
     origin = default_registry().origin(declared)
     if isinstance(declared, Exporter):
         return GuardedExporter(declared, origin)
@@ -36,10 +36,10 @@ def make_exporter(declared: ExporterPlugin | Exporter, options: ExporterOptions)
 
 
 class GuardedExporter(Exporter):
-    """Another exporter; what it raises that is none of our errors becomes a `PluginError`.
+    """Wraps an exporter; exceptions that are not errors of this library become a `PluginError`.
 
     Args:
-        exporter: A plugin's.
+        exporter: The exporter of a plugin.
         origin: The plugin.
     """
 
@@ -90,7 +90,7 @@ class GuardedExporter(Exporter):
 
 
 class _Given:
-    """The user's samples: while they are made the plugin is idle, and what goes wrong is not its fault."""
+    """The user's samples: while they are made, the plugin is idle, and failures are not its fault."""
 
     def __init__(self, samples: Iterable[Any], watch: Watch) -> None:
         self._samples = iter(samples)

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.interfaces import ObjectDirectory, ReaderPlugin, Sample, Span
     from ipfs_dataset_core.registry.provenance import Origin
 
-# Of samples in order.
+# For samples in order.
 _NUMBERS = range(sys.maxsize)
-# They are of the core, and what they return is right by construction.
+# These classes belong to the core, and their results are right by construction.
 _OWN_INDEXES = (FilesIndex, RowsIndex, SpanIndex, WholeFileIndex)
 
 
@@ -44,12 +44,12 @@ def make_reader(
     where: Callable[[], Location] | None = None,
     origin: Origin | None = None,
 ) -> Reader:
-    """Returns a format's reader, guarded; raises as `make` does.
+    """Returns the reader of a format, guarded; raises like `make`.
 
     Args:
-        declared: What makes the reader, the reader, or the name of the format.
-        where: Returns what errors add of what is read; without it, the name of the file or directory.
-        origin: Where it comes from; by default it is looked up.
+        declared: The declaration of the reader, the reader, or the name of the format.
+        where: Returns the location for errors; by default the name of the file or directory.
+        origin: Where the reader comes from; by default it is looked up.
     """
     if isinstance(declared, str):
         declared = default_registry().reader(declared)
@@ -60,20 +60,19 @@ def make_reader(
 
 
 def unguarded(reader: Reader) -> Reader:
-    """Returns the reader itself of one that may be guarded."""
+    """Returns the inner reader of a guarded reader, or an unguarded reader itself."""
     inner: Reader = reader.inner if isinstance(reader, GuardedReader) else reader
     return inner
 
 
 class GuardedReader(Reader):
-    """Another reader; what it raises that is none of our errors becomes a `PluginError`.
+    """Wraps a reader; exceptions that are not errors of this library become a `PluginError`.
 
-    Every error names the object and the sample that was read. What the reader returns is checked as well:
-    every sample, and only the first one of each object where the plugin is built in or inherits what makes
-    samples.
+    Every error names the object and the sample. The samples are validated as well: every sample, or only the
+    first one of each object if the plugin is built in or inherits the methods that make samples.
 
     Args:
-        reader: A plugin's.
+        reader: The reader of a plugin.
         origin: The plugin.
         where: As for `make_reader`.
     """
@@ -88,7 +87,7 @@ class GuardedReader(Reader):
             self.cheap_index = reader.cheap_index
             self.scans_to_slice = reader.scans_to_slice
         self._unchecked = True
-        # What `Reader` itself makes of an index is right by construction.
+        # Results of `Reader` itself for an index are right by construction.
         kind = type(reader)
         by_default = all(
             getattr(kind, method) is getattr(Reader, method)
@@ -142,7 +141,7 @@ class GuardedReader(Reader):
                 index,
                 "an index of a file, such as SpanIndex: FilesIndex is for directories",
             )
-        # Built-in indexes raise typed errors themselves, and are asked for each sample of a batch.
+        # Built-in indexes raise typed errors themselves, and are used for each sample of a batch.
         if self._origin.built_in or type(index) in _OWN_INDEXES:
             return index
         size = source.size if isinstance(source, ObjectFile) else None
@@ -203,7 +202,7 @@ class GuardedReader(Reader):
         numbers: Sequence[int],
         within: str = "",
     ) -> Iterator[Sample]:
-        """Yields samples after each of them was checked, or the first ones alone; see the class."""
+        """Yields samples after validating each, or only the first ones; see the class."""
 
         def checked() -> Iterator[Sequence[Sample]]:
             done = 0
@@ -217,7 +216,7 @@ class GuardedReader(Reader):
                         try:
                             self._check(sample, source, method, numbers[done + place], within)
                         except PluginError:
-                            yield run[:place]  # those before it are good
+                            yield run[:place]  # those before it are valid
                             raise
                 yield run
                 done += len(run)
@@ -226,7 +225,7 @@ class GuardedReader(Reader):
                     break
             yield from runs
 
-        # In C: a layer of generators would cost time for each sample.
+        # Implemented in C, because a nested generator would take time for each sample.
         return chain.from_iterable(checked())
 
     def _check(
@@ -251,7 +250,7 @@ class GuardedReader(Reader):
         return self._broken(source, what, wanted)
 
     def _runs(self, method: str, samples: Any) -> Iterator[Sequence[Sample]]:
-        """Returns the samples of a reader in the runs in which it makes them."""
+        """Returns the samples of a reader in the runs in which it produces them."""
         if isinstance(samples, SampleRuns):
             return samples.runs
         return zip(iter(self._iterable(method, samples)))
@@ -280,14 +279,14 @@ class GuardedReader(Reader):
 
     def _sample(self, source: Any, index: MemberIndex, position: int) -> Location:
         name = None
-        # The index is a plugin's; the error of the sample is the one to report.
+        # If the plugin's index fails here, the error of the sample is the one to report.
         with suppress(Exception):
             name = index.name(position)
         return attrs.evolve(self._place(source), sample=position, member=name)
 
 
 def _name(sample: Any) -> str | None:
-    """Returns a sample's name, None where a plugin yields something else."""
+    """Returns a sample's name; None if a plugin yields something else."""
     name = sample[0] if isinstance(sample, tuple) and sample else None
     return name if isinstance(name, str) else None
 
@@ -297,7 +296,7 @@ def _unguarded(index: MemberIndex) -> MemberIndex:
 
 
 class GuardedFolderReader(GuardedReader, FolderReader):
-    """Another reader of folders, guarded like `GuardedReader`."""
+    """Wraps a reader of folders, like `GuardedReader`."""
 
     def members(self, directory: ObjectDirectory) -> Sequence[str]:
         with self._guard(directory, "the members"):
@@ -320,13 +319,13 @@ class GuardedFolderReader(GuardedReader, FolderReader):
 
 
 class _GuardedIndex(MemberIndex):
-    """Another index, whose mistakes name the plugin.
+    """Wraps an index; its mistakes name the plugin.
 
     Args:
-        index: A plugin's.
+        index: The index of a plugin.
         what: The name of the object.
         origin: The plugin.
-        size: How many bytes the object has, None where it is a directory.
+        size: Size of the object in bytes; None for a directory.
     """
 
     def __init__(self, index: MemberIndex, what: str, origin: Origin, size: int | None) -> None:
@@ -368,14 +367,14 @@ class _GuardedIndex(MemberIndex):
         try:
             spans = self.inner.spans_at(wanted)
             return list(map(self._checked, wanted, spans))
-        except Exception:  # noqa: BLE001 - the first sample whose span fails is named
+        except Exception:  # noqa: BLE001 - repeated below, to name the first sample whose span fails
             return [self.span(position) for position in wanted]
 
     def _checked(self, position: int, span: Any) -> Span:
-        """Returns a span of whole numbers that lies within the file.
+        """Checks that a span consists of whole numbers and is within the file.
 
         Raises:
-            PluginError: It is none.
+            PluginError: It does not consist of whole numbers.
             FormatError: It is outside of the file.
         """
         try:
@@ -399,7 +398,7 @@ class _GuardedIndex(MemberIndex):
 
 
 def _broken(origin: Origin, what: str, wanted: str) -> PluginError:
-    """Returns the error of a plugin that returned what its contract does not allow."""
+    """Returns the error of a plugin whose result violates its contract."""
     return PluginError(
         f"Plugin {origin}: {what}, where its contract requires {wanted}. {origin.remedy}"
     )

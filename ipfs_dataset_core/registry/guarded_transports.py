@@ -1,7 +1,7 @@
 """Wraps transports of plugins, so that failures name the plugin and another source is tried.
 
-The built-in ones raise typed errors and keep time themselves, so they are not wrapped (`connect`): to pass
-each block through another thread would cost a few percent.
+Built-in transports raise typed errors and enforce deadlines themselves, so they are not wrapped (`connect`):
+passing each block through another thread would cost a few percent.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _END = object()
-# Blocks of a batch that a plugin may be ahead of the reader.
+# Number of blocks of a batch that a plugin may be ahead of the reader.
 _AHEAD = 16
 
 
@@ -46,7 +46,7 @@ def guarded_transport(transport: Transport, origin: Origin, options: Options) ->
     """Returns a plugin's transport, guarded.
 
     Raises:
-        PluginError: It has no name, or serves no number of requests at once.
+        PluginError: Its name or concurrency is invalid.
     """
     with Guard(origin, "its own name"):
         name: Any = transport.name
@@ -69,15 +69,15 @@ def guarded_transport(transport: Transport, origin: Origin, options: Options) ->
 
 
 class GuardedTransport(WrapperTransport):
-    """Another transport. Reading from it takes no longer than `timeout`, whatever it does.
+    """Wraps a transport. Reading from it takes no longer than `timeout`, whatever it does.
 
-    What it raises that is none of our errors becomes a `TransportError`. A request that hangs keeps its
+    Exceptions that are not errors of this library become a `TransportError`. A request that hangs keeps its
     thread; once all threads hang, further requests fail at once.
 
     Args:
-        transport: A plugin's.
+        transport: The transport of a plugin.
         origin: The plugin.
-        options: `timeout` and `max_requests` count here.
+        options: `timeout` and `max_requests` are used.
     """
 
     def __init__(self, transport: Transport, origin: Origin, options: Options) -> None:
@@ -108,7 +108,9 @@ class GuardedTransport(WrapperTransport):
         try:
             while (item := self._calls.run(what, next, items, _END)) is not _END:
                 yield cast("T", item)
-        except GeneratorExit:  # the caller stops early: a plugin's generator then ends its request
+        except (
+            GeneratorExit
+        ):  # the caller stops early: closing a plugin's generator ends its request
             if (close := getattr(items, "close", None)) is not None:
                 self._close_early(what, close)
             raise
@@ -117,7 +119,7 @@ class GuardedTransport(WrapperTransport):
         try:
             self._calls.run(f"closing {what}", close)
         except IPFSDatasetError as error:
-            log.debug("%s", error)  # what was read before is good
+            log.debug("%s", error)  # data that was read before is valid
 
     def open_path(self, path: str, start: int, stop: int) -> ByteStream:
         what = f"bytes {start}-{stop - 1} of {path}"
@@ -208,7 +210,7 @@ class _GuardedStream:
 
 
 class _Batch(Generic[T]):
-    """Passes items from the thread that iterates to the thread that reads; the first is a little ahead."""
+    """Passes items from the iterating thread to the reading thread, which may lag slightly behind."""
 
     def __init__(self) -> None:
         self._items: deque[T] = deque()
@@ -217,7 +219,7 @@ class _Batch(Generic[T]):
         self._ended = False
 
     def fill(self, start: Callable[[], Iterator[T]]) -> None:
-        """Takes all items, and closes the iterator where the reader stops before."""
+        """Takes all items; closes the iterator if the reader stops early."""
         try:
             items = iter(start())
             try:
@@ -235,18 +237,18 @@ class _Batch(Generic[T]):
             self.end()
 
     def end(self) -> None:
-        """Records that no other item will come."""
+        """Records that no further item will come."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
     def wait(self, seconds: float) -> bool:
-        """Returns whether within so many seconds there is an item, or it is certain that none will come."""
+        """Waits for an item or the end; returns whether either came within `seconds`."""
         with self._changed:
             return bool(self._changed.wait_for(lambda: self._items or self._ended, seconds))
 
     def take(self) -> Any:
-        """Returns the next item, `_END` where none will come."""
+        """Returns the next item; `_END` after the last one."""
         with self._changed:
             if not self._items:
                 return _END
@@ -255,14 +257,14 @@ class _Batch(Generic[T]):
             return item
 
     def stop(self) -> None:
-        """Ends the other thread as soon as it comes back from the iterator."""
+        """Ends the other thread as soon as it returns from the iterator."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
 
 
 class _Calls:
-    """Runs what a transport does."""
+    """Runs the operations of a transport."""
 
     def __init__(self, transport: Transport, origin: Origin, options: Options) -> None:
         self._name = transport.name
@@ -274,7 +276,7 @@ class _Calls:
         self._lock = threading.Lock()
 
     def run(self, what: str, function: Callable[..., T], *arguments: Any) -> T:
-        """Returns what a function returns, waiting for it no longer than there is time."""
+        """Returns the result of a function, waiting for it no longer than time is left."""
         self._check_threads()
         seconds = self._seconds()
         end = time.monotonic() + seconds
@@ -292,9 +294,10 @@ class _Calls:
     def each_block(
         self, what: str, start: Callable[[], Iterator[tuple[CID, bytes]]]
     ) -> Iterator[tuple[CID, bytes]]:
-        """Yields blocks that one thread takes from a plugin, waiting for each no longer than there is time.
+        """Yields blocks that one thread takes from a plugin, waiting for each no longer than time is left.
 
-        One thread for the whole batch: to pass each block from another one would cost more than small blocks.
+        A single thread serves the whole batch: passing each block from another thread would cost more than
+        small blocks.
         """
         self._check_threads()
         batch: _Batch[tuple[CID, bytes]] = _Batch()
@@ -327,13 +330,13 @@ class _Calls:
             or not isinstance(block[1], (bytes, bytearray, memoryview))
         ):
             raise TransportError(
-                f"{self._name}: plugin {self._origin} yielded {block!r:.100} for {what}, and not a CID and "
+                f"{self._name}: plugin {self._origin} yielded {block!r:.100} for {what} instead of a CID and "
                 f"bytes. {self._origin.remedy}"
             )
         return block[0], bytes(block[1])
 
     def _seconds(self) -> float:
-        """Returns for how many seconds to wait for a plugin now."""
+        """Returns the number of seconds to wait for a plugin now."""
         return max(0.0, min(time_left(), self._timeout))
 
     def _check_threads(self) -> None:
@@ -344,7 +347,7 @@ class _Calls:
 
     def _hangs(self, what: str, seconds: float, answer: Future[Any]) -> TransportTimeoutError:
         """Returns the error of a request that took too long; its thread counts as hanging until it ends."""
-        if answer.cancel():  # no thread has begun it, and none will
+        if answer.cancel():  # no thread has started it, and none will
             return TransportTimeoutError(
                 f"{self._name}: {what} was not requested within {seconds:.3g} s, because as many other "
                 f"requests to plugin {self._origin} as are allowed at once (max_requests={self._size}) were "
@@ -359,17 +362,17 @@ class _Calls:
         )
 
     def bytes_of(self, what: str, function: Callable[..., bytes], *arguments: Any) -> bytes:
-        """Returns what `run` does, which has to be bytes."""
+        """Returns the result of `run`, which must be bytes."""
         value = self.run(what, function, *arguments)
         if not isinstance(value, (bytes, bytearray, memoryview)):
             raise TransportError(
-                f"{self._name}: plugin {self._origin} returned {value!r:.100} for {what}, and not bytes. "
+                f"{self._name}: plugin {self._origin} returned {value!r:.100} for {what} instead of bytes. "
                 f"{self._origin.remedy}"
             )
         return bytes(value)
 
     def here(self, what: str, function: Callable[[], T]) -> T:
-        """Returns what a function returns that may take as long as it has to, which is logged."""
+        """Returns the result of a function that may take any time, logging if it takes long."""
         with Guard(self._origin, "{0}", what, visible=False):
             try:
                 return function()
@@ -386,7 +389,7 @@ class _Calls:
             settle(answer, function)
 
     def _dropped(self, answer: Future[Any], what: str) -> None:
-        """Ends the wait for a request that had not begun when the transport was closed."""
+        """Ends the wait for a request that had not started when the transport was closed."""
         if answer.set_running_or_notify_cancel():
             answer.set_exception(
                 TransportError(f"{self._name}: it was closed before {what} was requested")

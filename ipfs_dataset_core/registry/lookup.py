@@ -1,7 +1,7 @@
-"""Finds the declaration for a name, a scheme, a suffix or the content of a file, and makes what it declares.
+"""Finds the declaration for a name, scheme, suffix or file content, and creates declared objects.
 
-What is looked up decides which plugins are imported: see `Registry`. Where several plugins claim the same,
-`precedence` decides. A conflict is an error, and a miss is one that suggests what may have been meant.
+The requested name determines which plugins are imported; see `Registry`. If several plugins claim the same
+name, `precedence` decides. A conflict is an error, and so is an unknown name, with a suggestion.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ D = TypeVar("D", TransportPlugin, ReaderPlugin, ExporterPlugin)
 
 
 def precedence(origin: Origin, name: str | None = None) -> int:
-    """Returns how early a plugin's claim counts: 0 for built-in ones, 1 for that of the same name, else 2.
+    """Returns the rank of a plugin's claim: 0 for built-in plugins, 1 for a plugin of the same name, else 2.
 
     Args:
         origin: The plugin.
-        name: The name or address scheme that it claims, None for a suffix or first bytes.
+        name: The name or address scheme that it claims; None for a suffix or first bytes.
     """
     if origin.built_in:
         return 0
@@ -51,22 +51,22 @@ def precedence(origin: Origin, name: str | None = None) -> int:
 
 
 def first_claimant(claimants: list[tuple[T, Origin]], what: str, name: str | None = None) -> T:
-    """Returns the one of several claimants whose claim counts first.
+    """Returns the claimant whose claim ranks first.
 
     Args:
-        claimants: At least one, with the plugin that it is from.
-        what: What errors call the thing that they claim.
-        name: The name of the thing, where that is a name or an address scheme.
+        claimants: At least one claimant, each with its plugin.
+        what: Description of the claimed thing in messages.
+        name: The name of the thing, if it is a name or an address scheme.
 
     Raises:
-        PluginConflictError: Several come first.
+        PluginConflictError: Several claims rank first.
     """
     best = min(precedence(origin, name) for _, origin in claimants)
     first = [(item, origin) for item, origin in claimants if precedence(origin, name) == best]
     if len(first) > 1:
         one = "one" if len(first) == 2 else "all but one"  # noqa: PLR2004 - of two
         names = sorted({item.name for item, _ in first if isinstance(item, ReaderPlugin)})
-        # Where their names differ, the user can choose.
+        # If their names differ, the user can choose.
         choose = ""
         if name is None and len(names) == len(first):
             choose = f"give the object filetype={' or '.join(map(repr, names))}, or "
@@ -78,14 +78,15 @@ def first_claimant(claimants: list[tuple[T, Origin]], what: str, name: str | Non
 
 
 class Registry:
-    """What the installed plugins declare, and what was registered at run time.
+    """The declarations of installed plugins, and those registered at run time.
 
-    A name or address scheme belongs to a built-in plugin, else to what was registered or has an entry point
-    of that name, else to any plugin that claims it. Plugins are imported in this order until one has it, so
-    the result never depends on what was imported before. Two claims of the same precedence are a conflict.
+    A name or address scheme belongs to a built-in plugin, else to a registered plugin or one with an entry
+    point of that name, else to any plugin that claims it. Plugins are imported in this order until one
+    provides it, so the result never depends on what was imported before. Two claims of the same rank are a
+    conflict.
 
     Args:
-        discovery: What discovery found; by default plugins are looked up as they are needed.
+        discovery: The result of discovery; by default plugins are looked up as they are needed.
     """
 
     def __init__(self, discovery: Discovery | None = None) -> None:
@@ -94,31 +95,31 @@ class Registry:
         self._registered: list[Loaded] = []
         self._tables: tuple[list[Loaded], int, dict[tuple[str, bool], SuffixTable]]
         self._tables = (self._registered, 0, {})
-        # The built-in plugins that were looked up, by kind and name or scheme: nothing takes their place.
+        # Built-in plugins that were looked up, by kind and name or scheme: nothing can replace them.
         self._own: dict[tuple[type, str], Loaded] = {}
 
     @property
     def discovery(self) -> Discovery:
-        """All that is installed, and what failed."""
+        """All installed plugins, including those that failed."""
         if self._discovery is None:
             self._discovery = self._plugins.everything()
         return self._discovery
 
     @property
     def registered(self) -> tuple[Declaration, ...]:
-        """What was registered at run time in this process."""
+        """The declarations registered at run time in this process."""
         return tuple(item.declaration for item in self._registered)
 
     def all(self, kind: type[D]) -> list[tuple[D, Origin]]:
-        """Returns the declarations of one kind with their origins, by name."""
+        """Returns the declarations of one kind with their origins, sorted by name."""
         return _of_kind(kind, self._everything())
 
     def conflicts(self) -> list[str]:
-        """Returns a sentence on everything that several plugins claim, and whose it is."""
+        """Returns a sentence about everything that several plugins claim, and to which it belongs."""
         return _conflicts(self._everything())
 
     def origin(self, declaration: object) -> Origin:
-        """Returns where a declaration or an object of a plugin comes from, if this process looked it up."""
+        """Returns the origin of a declaration or an object of a plugin, as known to this process."""
         for own in self._own.values():
             if own.declaration is declaration:
                 return own.origin
@@ -130,14 +131,14 @@ class Registry:
         return Origin.given(declaration)
 
     def register(self, given: Declaration | PluginClass) -> None:
-        """Adds a declaration, or a class with one, for this process; datasets carry it to their workers.
+        """Adds a declaration, or a plugin's class, to this process; datasets carry it to their workers.
 
-        One of the same kind and name that this process registered is replaced, as where a cell of a notebook
-        is run again; datasets that exist keep what they have.
+        It replaces a declaration of the same kind and name that this process registered, for example when a
+        notebook cell is run again; existing datasets keep the old one.
 
         Raises:
-            PluginConflictError: The name is that of an installed plugin.
-            PluginError: One of its fields has an impossible value.
+            PluginConflictError: The name belongs to an installed plugin.
+            PluginError: A field has an invalid value.
         """
         declaration = as_declaration(given)
         origin = Origin.registered(declaration.name)
@@ -154,22 +155,22 @@ class Registry:
         self._tables = (self._registered, len(self._registered), {})
 
     def adopt(self, declarations: Iterable[Declaration]) -> None:
-        """Adds what another process registered, unless this one has something of that name."""
+        """Adds declarations registered by another process, unless this one has their names."""
         for declaration in declarations:
             if not self._taken(declaration):
                 self.register(declaration)
 
     def reader(self, name: str) -> ReaderPlugin:
-        """Returns the format of that name.
+        """Returns the format with a name.
 
         Raises:
-            UnknownPluginError: Nothing installed has the name.
+            UnknownPluginError: No installed plugin has the name.
             PluginConflictError: Several distributions claim it.
         """
         return self._one(ReaderPlugin, name, "format", lambda item: (item.name,))
 
     def exporter(self, name: str) -> ExporterPlugin:
-        """Returns the published form of that name; raises like `reader`."""
+        """Returns the published form with a name; raises like `reader`."""
         return self._one(ExporterPlugin, name, "published form", lambda item: (item.name,))
 
     def transport(self, scheme: str) -> TransportPlugin:
@@ -177,14 +178,14 @@ class Registry:
         return self._one(TransportPlugin, scheme, "address scheme", lambda item: item.schemes)
 
     def reader_for_suffix(self, name: str, *, in_folders: bool = False) -> ReaderPlugin | None:
-        """Returns the format whose suffix a name has, the longest suffix first, or None.
+        """Returns the format with a suffix of a name, preferring the longest suffix; None if there is none.
 
         Args:
             name: A file's name or path.
-            in_folders: Only formats that parse the members of folders.
+            in_folders: Whether to consider only formats that parse the members of folders.
 
         Raises:
-            PluginConflictError: Several distributions claim it, and it is no built-in one.
+            PluginConflictError: Several distributions claim it, none of them built in.
         """
         built_in = self._suffixes(self._built_in, in_folders=in_folders)
         if built_in.settles(name):
@@ -202,7 +203,7 @@ class Registry:
         return tables[key]
 
     def reader_for_magic(self, head: bytes) -> ReaderPlugin | None:
-        """Returns the format whose magic bytes the head of a file has, the longest first, or None.
+        """Returns the format whose magic bytes match the head of a file, preferring the longest, or None.
 
         Raises:
             PluginConflictError: Several distributions claim them.
@@ -222,11 +223,11 @@ class Registry:
         return first_claimant(claimants, _first_bytes(magic, offset))
 
     def reader_for_content(self, source: ObjectFile) -> ReaderPlugin | None:
-        """Returns the format that recognizes a file, or whose magic bytes it has, or None.
+        """Returns the format that recognizes a file, or whose magic bytes match it; None if none does.
 
         Raises:
             PluginConflictError: Several distributions claim it.
-            PluginError: A plugin failed to look at it.
+            PluginError: A plugin failed to examine it.
         """
         found = [
             (plugin, origin)
@@ -286,7 +287,7 @@ def _of_kind(kind: type[D], loaded: Iterable[Loaded]) -> list[tuple[D, Origin]]:
 
 
 def _unknown(noun: str, key: str, installed: list[str], discovery: Discovery) -> str:
-    """Returns the message about a name that nothing has, with the likeliest reason first."""
+    """Returns the message about an unknown name, with the likeliest reason first."""
     failures = [f"Plugin {f.origin} could not be loaded: {f.reason}." for f in discovery.failures]
     disabled = [f"Plugin {o} is left out by {DISABLE_VARIABLE}." for o in discovery.disabled]
     origins = [*(f.origin for f in discovery.failures), *discovery.disabled]
@@ -310,7 +311,7 @@ def _unknown(noun: str, key: str, installed: list[str], discovery: Discovery) ->
 
 
 def _goes_by(origin: Origin, key: str) -> bool:
-    """Tells whether a plugin, loaded or not, is the one that a name is likely to mean."""
+    """Returns whether a plugin, loaded or not, is likely to be the one that a name refers to."""
     wanted = _canonical(key)
     distribution = _canonical(origin.distribution).removeprefix(f"{DISTRIBUTION}-")
     return wanted in (_canonical(origin.entry_point), distribution)
@@ -333,7 +334,7 @@ def _conflicts(loaded: Iterable[Loaded]) -> list[str]:
 
 
 def _claims(declaration: Any) -> Iterator[tuple[str, str | None]]:
-    """Yields what errors call each thing that a declaration claims, with its name where it has one."""
+    """Yields a description of each thing that a declaration claims, and its name if it has one."""
     yield f"the {_NOUNS[type(declaration)]} {declaration.name!r}", declaration.name
     if isinstance(declaration, TransportPlugin):
         yield from ((f"the address scheme {scheme!r}", scheme) for scheme in declaration.schemes)
@@ -355,17 +356,17 @@ def _conflict(found: list[tuple[Origin, Origin]], what: str, name: str | None) -
 
 
 def _all_claim(origins: Sequence[Origin]) -> str:
-    """Returns the start of a message that names two or more plugins."""
+    """Returns the start of a message with the names of two or more plugins."""
     *others, last = map(str, origins)
     return f"{', '.join(others)} and {last} {'both' if len(others) == 1 else 'all'} claim"
 
 
 class SuffixTable:
-    """Which format the suffix of a name means; made once, since a folder may have a million names.
+    """Maps the suffixes of names to formats; built once, because a folder may have a million names.
 
     Args:
         plugins: The formats, and where they come from.
-        in_folders: Whether to leave out formats that do not parse the members of folders.
+        in_folders: Whether to omit formats that do not parse the members of folders.
     """
 
     def __init__(
@@ -379,7 +380,7 @@ class SuffixTable:
         self._suffixes = tuple(self._claimants)
 
     def find(self, name: str) -> ReaderPlugin | None:
-        """Returns the format whose suffix a name has, the longest suffix first.
+        """Returns the format with a suffix of a name, preferring the longest suffix.
 
         Raises:
             PluginConflictError: Several claim it.
@@ -390,7 +391,7 @@ class SuffixTable:
         return first_claimant(self._claimants[suffix], f"the suffix {suffix!r}")
 
     def settles(self, name: str) -> bool:
-        """Tells whether no longer suffix is possible: each begins with a dot, and no dot is left."""
+        """Returns whether no longer suffix is possible: each begins with a dot, and no dot is left."""
         suffix = self._longest(name.lower())
         return bool(suffix) and "." not in name[: -len(suffix)].rpartition("/")[2]
 
@@ -401,17 +402,17 @@ class SuffixTable:
 
 
 def make(declaration: Declaration, origin: Origin, kind: type[T], *arguments: Any) -> T:
-    """Returns the object that the factory of a declaration makes.
+    """Creates an object with the factory of a declaration.
 
     Args:
-        declaration: A plugin's.
+        declaration: The declaration of a plugin.
         origin: The plugin.
-        kind: What the object must be an instance of.
-        arguments: Those of the factory.
+        kind: The required type of the object.
+        arguments: Arguments of the factory.
 
     Raises:
         MissingDependencyError: The plugin needs a package that is not installed.
-        PluginError: The factory fails, or makes something else.
+        PluginError: The factory fails, or creates an object of another type.
     """
     factory = resolve_factory(declaration, origin)
     with Guard(origin, "the factory of {0!r}", declaration.name):
@@ -424,20 +425,20 @@ def make(declaration: Declaration, origin: Origin, kind: type[T], *arguments: An
     return made
 
 
-# What was imported, by its name: a dataset needs the same few again and again.
+# Imported objects by name: a dataset uses the same few again and again.
 _factories: dict[str, Any] = {}
 
 
 def resolve_factory(declaration: Declaration, origin: Origin | None = None) -> Any:
-    """Returns the callable that a declaration's factory names, importing it if need be.
+    """Returns the callable that a declaration's factory refers to, importing it if necessary.
 
     Args:
-        declaration: A plugin's.
+        declaration: The declaration of a plugin.
         origin: Where it comes from, for errors; by default it is looked up.
 
     Raises:
         MissingDependencyError: The plugin needs a package that is not installed.
-        PluginError: The factory names nothing, or its module cannot be imported.
+        PluginError: The factory does not exist, or its module cannot be imported.
     """
     factory = declaration.factory
     if not isinstance(factory, str):
@@ -460,7 +461,7 @@ def _recognizes(plugin: ReaderPlugin, origin: Origin, source: ObjectFile) -> boo
 
 
 def _imported(name: str, origin: Origin, what: str) -> Any:
-    """Imports what text such as ``"package.module:function"`` names."""
+    """Imports the object that text such as ``"package.module:function"`` refers to."""
     module, _, attribute = name.partition(":")
     with Guard(origin, "the import of {0}", what):
         try:
@@ -492,26 +493,26 @@ def default_registry() -> Registry:
 def register(declaration: Declaration | PluginClass) -> None:
     """Adds a format, transport or exporter to this process without packaging it.
 
-    Datasets that use it carry it to their workers, however those are started; what it names must be
-    importable there.
+    Datasets that use it carry it to their workers, whatever the start method; the code that it refers to must
+    be importable there.
 
     Args:
         declaration: A subclass of `Reader`, `Transport` or `Exporter` that has a `name`, or a
-            `ReaderPlugin`, `TransportPlugin` or `ExporterPlugin`. One of the same name that was registered
-            before is replaced.
+            `ReaderPlugin`, `TransportPlugin` or `ExporterPlugin`. It replaces one of the same name that was
+            registered before.
 
     Raises:
-        PluginConflictError: The name is that of an installed plugin.
-        PluginError: It cannot be used as it is.
+        PluginConflictError: The name belongs to an installed plugin.
+        PluginError: It is invalid.
     """
     default_registry().register(declaration)
 
 
 def open_reader(name: str) -> Reader:
-    """Returns a reader of a format by its name, for formats that are built on others.
+    """Returns a reader of the format with a name, for formats that build on others.
 
     Raises:
-        UnknownPluginError: Nothing installed has the name.
+        UnknownPluginError: No installed plugin has the name.
         PluginConflictError: Several distributions claim it.
         MissingDependencyError: The format needs a package that is not installed.
     """

@@ -1,4 +1,4 @@
-"""Where a plugin comes from, what its users can do about it, and the warnings that tell them."""
+"""The origin of a plugin, the remedies for its failures, and the warnings about it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ class Origin:
     """Where a plugin comes from.
 
     Args:
-        distribution: The installed distribution, or a word in parentheses where there is none:
-            ``"(registered)"`` for what was added at run time, ``"(given)"`` for what an object brought along.
-        version: Its version, "" where it is not known.
-        entry_point: The name of its entry point, of what was registered, or of the class.
+        distribution: The installed distribution, or a word in parentheses if there is none:
+            ``"(registered)"`` for declarations added at run time, ``"(given)"`` for objects passed by the
+            user.
+        version: Its version; "" if unknown.
+        entry_point: The name of its entry point, of the registered declaration, or of the class.
 
     Attributes:
-        built_in: Whether it comes with the core; what that means is in the docstring of this package.
+        built_in: Whether it is part of this distribution; see the docstring of this package.
     """
 
     distribution: str
@@ -50,7 +51,7 @@ class Origin:
 
     @classmethod
     def given(cls, plugin: object) -> Origin:
-        """Returns the origin of a declaration or an object of a plugin that the user handed over."""
+        """Returns the origin of a declaration or an object that the user passed."""
         return cls(_GIVEN, "", getattr(plugin, "name", "") or type(plugin).__name__)
 
     def __str__(self) -> str:
@@ -59,14 +60,14 @@ class Origin:
 
     @property
     def installed(self) -> bool:
-        """Whether a distribution brought it."""
+        """Whether it comes from a distribution."""
         return not self.distribution.startswith("(")
 
     @property
     def remedy(self) -> str:
-        """What the user can do, as a sentence without its full stop: update the plugin, or leave it out."""
+        """The remedy, as a sentence without its full stop: update the plugin, or disable it."""
         if self.distribution in (_REGISTERED, _GIVEN):
-            return "No distribution brought it: look at its code"
+            return "It does not come from a distribution: check its code"
         if not self.installed:
             return f"Leave it out with {DISABLE_VARIABLE}={self.entry_point}"
         name = self.entry_point if self.built_in else self.distribution
@@ -77,20 +78,20 @@ class Origin:
 
 
 def on_one_line(error: BaseException) -> str:
-    """Returns an error's class and message on one line, cut after 500 characters."""
+    """Returns an error's class and message on one line, truncated to 500 characters."""
     try:
         text = " ".join(str(error).split())
-    except Exception:  # noqa: BLE001 - an error of a plugin may fail to make its message
+    except Exception:  # noqa: BLE001 - the error of a plugin may fail to format its message
         text = ""
     return f"{type(error).__name__}: {text:.500}" if text else type(error).__name__
 
 
 def warn_once(message: str, cause: str) -> None:
-    """Shows a `PluginWarning`, unless one of the same cause was shown in this process.
+    """Shows a `PluginWarning`, unless one with the same cause was shown in this process.
 
     Args:
-        message: Names the plugin, what happened and what to do.
-        cause: What identifies the warning.
+        message: The plugin, what happened and what to do.
+        cause: Identifies the warning.
 
     Raises:
         PluginWarning: The user's filters turn warnings into errors.
@@ -98,7 +99,7 @@ def warn_once(message: str, cause: str) -> None:
     if cause in _shown:
         return
     warn_user(message, PluginWarning)
-    # Not before: where it was raised as an error, the next read raises it again.
+    # Recorded only now: if it was raised as an error, the next read raises it again.
     _shown.add(cause)
 
 
@@ -108,7 +109,7 @@ class Failure:
 
     Attributes:
         origin: The plugin.
-        reason: What is wrong, and what the user can do, without a full stop.
+        reason: The reason and the remedy, without a full stop.
         details: The traceback.
     """
 
@@ -118,12 +119,12 @@ class Failure:
 
 
 def warn_of_fallback(what: str, failures: Iterable[Failure]) -> None:
-    """Warns that data are read as plain bytes although a plugin that failed to load may read them.
+    """Warns that data is read as plain bytes although a plugin that failed to load may be able to read it.
 
-    What a plugin claims is unknown until it is loaded, so every plugin that failed is named.
+    The claims of a plugin are unknown until it is loaded, so every plugin that failed is named.
 
     Args:
-        what: Names the object or member that no loaded plugin claims.
+        what: The object or member that no loaded plugin claims.
         failures: The plugins that could not be loaded.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Threads, deadlines and process-local state, for all of the core."""
+"""Threads, deadlines and process-local state, for the whole core."""

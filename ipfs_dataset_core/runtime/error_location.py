@@ -1,8 +1,8 @@
-"""Where in a dataset an error happened: added to the error on its way to the user.
+"""The location of an error in a dataset, which is added to the error on its way to the user.
 
-Each layer adds its part: a file its name and the range of bytes, a reader the sample and its name, a folder
-its URL, the member's path and the line that lists it. The message is made from all parts each time, so that
-none is in it twice, and so that it is complete in an error from a DataLoader worker, which has nothing else.
+Each layer adds its part: a file its name and the byte range, a reader the sample and its name, a folder its
+URL, the member's path and the line that lists it. The message is formatted from all parts each time, so that
+no part is repeated, and that an error from a DataLoader worker, which keeps only the message, is complete.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ E = TypeVar("E", bound="IPFSDatasetError")
 
 
 def located(error: E, outer: Location) -> E:
-    """Returns a copy of an error whose message also contains where it happened.
+    """Returns a copy of an error whose message also contains its location.
 
-    A copy, since several threads may wait for the same bytes, each for another sample. It has the traceback,
-    cause and attributes of the original: ``raise located(error, …) from error.__cause__``.
+    A copy is necessary because several threads may wait for the same bytes, each for another sample. It has
+    the traceback, cause and attributes of the original: ``raise located(error, …) from error.__cause__``.
 
     Args:
         error: The error.
-        outer: Where it happened; parts that the error has already are kept.
+        outer: The location; parts that the error already has are kept.
     """
     before = error.location
     where = outer if before is None else before.within(outer)
@@ -38,7 +38,7 @@ def located(error: E, outer: Location) -> E:
 
 
 def with_message(error: E, message: str) -> E:
-    """Returns a copy of an error with another message, or the error where its class takes no message."""
+    """Returns a copy of an error with another message; the error itself if its class takes no message."""
     try:
         copy = type(error)(message)
     except TypeError:

@@ -1,4 +1,4 @@
-"""Sizes as people read them."""
+"""Human-readable sizes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def human_size(size: float) -> str:
     """Returns a number of bytes as text with a decimal unit, such as ``"1.6 MB"``."""
     unit = _UNITS[0]
     for unit in _UNITS:  # noqa: B007 - the last one counts
-        # What would be shown as 1000.0 belongs to the next unit.
+        # A value that would be shown as 1000.0 uses the next unit.
         if abs(size) < _STEP - 0.05:
             break
         size /= _STEP

@@ -1,4 +1,4 @@
-"""Pools of daemon threads: unlike those of `concurrent.futures`, they do not delay the interpreter's exit."""
+"""Pools of daemon threads, which do not delay the interpreter's exit like those of `concurrent.futures`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class DaemonPool:
     """Runs functions in daemon threads, which are started when there is work and none is idle. Thread-safe.
 
     Args:
-        size: Number of threads at the most, or what returns it, where it may change.
-        name: Start of the names of the threads.
-        patience: Seconds after which a thread without work ends, since owners are often not closed.
-        retired: Called by a thread that ends for want of work.
+        size: Maximum number of threads, or a function that returns it, if it may change.
+        name: Prefix of the threads' names.
+        patience: Seconds after which an idle thread ends, because owners are often not closed.
+        retired: Called by a thread that ends because it was idle.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class DaemonPool:
         self._retired = retired
 
     def submit(self, work: Callable[[], None], dropped: Callable[[], None] | None = None) -> None:
-        """Runs a function soon; it has to handle its own errors.
+        """Runs a function soon; the function must handle its own errors.
 
         Args:
             work: The function.
-            dropped: Called in its place where the pool is closed before it begins: whoever waits for what it
-                does can be told so.
+            dropped: Called instead of `work` if the pool is closed before it starts, for example to notify a
+                waiting thread.
 
         Raises:
-            RuntimeError: The pool is closed, or has no thread and the system refuses to start one.
+            RuntimeError: The pool is closed, or has no threads and cannot start one.
         """
         with self._condition:
             if self._closed:
@@ -74,7 +74,7 @@ class DaemonPool:
 
     def _start_thread(self) -> None:
         self._started += 1
-        # In an empty context: free-threaded Python copies that of the caller, with its deadline.
+        # In an empty context, because free-threaded Python copies that of the caller, with its deadline.
         thread = threading.Thread(
             target=Context().run,
             args=(self._run,),
@@ -83,17 +83,17 @@ class DaemonPool:
         )
         try:
             thread.start()
-        except RuntimeError:  # too many threads, or the interpreter ends
+        except RuntimeError:  # too many threads, or the interpreter is ending
             self._started -= 1
             if not self._started:
                 self._work.pop()
                 raise
-            # Otherwise a thread that works now takes it later.
+            # Otherwise a busy thread takes the work later.
         else:
             self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
 
     def close(self) -> None:
-        """Drops work that has not begun, and lets the threads end."""
+        """Discards work that has not started, and lets the threads end."""
         with self._condition:
             self._closed = True
             left, self._work = self._work, deque()
@@ -103,7 +103,7 @@ class DaemonPool:
                 dropped()
 
     def join(self, seconds: float) -> None:
-        """Waits until the threads of a closed pool have ended, at most for so many seconds."""
+        """Waits until the threads of a closed pool have ended, for at most `seconds`."""
         end = time.monotonic() + min(seconds, threading.TIMEOUT_MAX)
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
@@ -113,9 +113,10 @@ class DaemonPool:
             try:
                 work()
             except Exception:
-                # A defect. Without this thread, what waits for it, and all that follows, would wait for ever.
+                # A bug. Ending the thread would make everything that waits for it, and all later work, wait
+                # forever.
                 log.exception("Work of %s failed", self._name)
-            del work  # otherwise what it refers to would live while this thread idles
+            del work  # otherwise its references would live while this thread is idle
         self._retired()
 
     def _next(self) -> Callable[[], None] | None:
@@ -133,12 +134,12 @@ class DaemonPool:
 
 
 def settle(future: Future[T], function: Callable[[], T]) -> None:
-    """Completes a future with what a function returns or raises, unless nobody waits for it any more."""
+    """Completes a future with the result or exception of a function, unless it was cancelled."""
     if not future.set_running_or_notify_cancel():
         return
     try:
         future.set_result(function())
-    except BaseException as error:  # noqa: BLE001 - the waiting thread raises it
+    except BaseException as error:  # noqa: BLE001 - raised in the waiting thread
         future.set_exception(error)
 
 
@@ -172,13 +173,13 @@ def call_at_once(function: Callable[[T], object], items: Sequence[T], size: int,
 
 
 class TimedWork(DaemonPool):
-    """A pool whose work has a deadline: by default what time its caller has left.
+    """A pool whose work has a deadline: by default the time that its caller has left.
 
     Args:
-        size: Returns the number of threads at the most, which may change.
-        name: Start of the names of the threads.
-        seconds: How long any work may take.
-        retired: Called by a thread that ends for want of work.
+        size: Returns the maximum number of threads, which may change.
+        name: Prefix of the threads' names.
+        seconds: Maximum duration of any work.
+        retired: Called by a thread that ends because it was idle.
     """
 
     def __init__(
@@ -188,21 +189,22 @@ class TimedWork(DaemonPool):
         self._seconds = seconds
 
     def end(self) -> float:
-        """Returns when work that begins now has to be done, in seconds on the monotonic clock."""
+        """Returns the time by which work that starts now must be done, in seconds on the monotonic clock."""
         return time.monotonic() + self._seconds
 
     def half(self) -> float:
-        """Returns when half of the time of the current work is over, in seconds on the monotonic clock."""
+        """Returns the midpoint of the time left for the current work, in seconds on the monotonic clock."""
         return time.monotonic() + min(time_left(), self._seconds) / 2
 
     def submit(  # type: ignore[override]
         self, work: Callable[[], None], end: float | None = None
     ) -> None:
-        """Runs a function soon; in this thread where the pool is closed.
+        """Runs a function soon; in the calling thread if the pool is closed.
 
         Args:
-            work: Handles its own errors.
-            end: When it has to be done, on the monotonic clock; None for what time the caller has left.
+            work: The function, which handles its own errors.
+            end: The time by which it must be done, on the monotonic clock; None for the time that the caller
+                has left.
         """
         if end is None:
             end = min(self.end(), time.monotonic() + time_left())
@@ -213,5 +215,5 @@ class TimedWork(DaemonPool):
 
         try:
             super().submit(timed)
-        except RuntimeError:  # closed, or no thread: what is still read is read in this thread
+        except RuntimeError:  # closed, or no thread available: run it in this thread
             timed()

@@ -1,4 +1,4 @@
-"""State that belongs to one process: made at first use, never shared through a fork, never pickled."""
+"""State that belongs to one process: created on first use, never shared through a fork, never pickled."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _creation = threading.Lock()
-# Stands for this process: a system call for its number takes longer than the rest of `get`.
+# Identifies this process: a system call for its number would take longer than the rest of `get`.
 _here = object()
 
 
 def _begin_anew() -> None:
-    """Replaces the lock, which another thread of the parent may have held at the moment of the fork."""
-    global _creation, _here  # noqa: PLW0603 - both are replaced, not shared
+    """Replaces the lock, which another thread of the parent may have held during the fork."""
+    global _creation, _here  # noqa: PLW0603 - both must be replaced, not shared
     _creation = threading.Lock()
     _here = object()
 
@@ -28,16 +28,16 @@ if hasattr(os, "register_at_fork"):
 
 
 class ProcessLocal(Generic[T]):
-    """A value that each process makes for itself: clients, threads, locks, caches. Thread-safe.
+    """A value that each process creates for itself, such as clients, threads, locks or caches. Thread-safe.
 
     Args:
-        make: Makes the value; has to be picklable where the holder is pickled.
+        make: Creates the value; must be picklable if the holder is pickled.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
         self._process: object = None
-        # The value, none at first, and a lock of its own, since making it may take long.
+        # The value, if any, and a lock of its own, because creating the value may take long.
         self._made: list[T] = []
         self._lock = threading.RLock()
 
@@ -53,7 +53,7 @@ class ProcessLocal(Generic[T]):
         return made[0]
 
     def put(self, value: T) -> None:
-        """Gives this process its value; has no effect where it has made one."""
+        """Sets the value of this process; has no effect if it already has one."""
         if self._process is not _here:
             self._begin()
         with self._lock:
@@ -61,14 +61,14 @@ class ProcessLocal(Generic[T]):
                 self._made.append(value)
 
     def pop(self) -> T | None:
-        """Removes the value and returns it, None where this process made none."""
+        """Removes and returns the value; None if this process has none."""
         with _creation:
             made = self._made if self._process is _here else []
             self._process, self._made = None, []
         return made[0] if made else None
 
     def _begin(self) -> None:
-        """Leaves what belongs to another process: also its lock, which may have been held at a fork."""
+        """Discards state of another process, including its lock, which may have been held during a fork."""
         with _creation:
             if self._process is not _here:
                 self._made, self._lock = [], threading.RLock()

@@ -1,9 +1,9 @@
-"""A ring of bytes in anonymous shared memory: one process writes messages, others read each of them once.
+"""A ring buffer in anonymous shared memory: one process writes messages, others read each of them once.
 
 The memory is a file without a name (memfd_create, Linux), which the reading process opens through ``/proc``.
-So it needs no room in ``/dev/shm``, and nothing is left of it when the processes have ended, in any way.
-It is written and read by system calls and mapped nowhere: memory that runs out is an error of the call, where
-a mapping would end the process.
+It needs no space in ``/dev/shm``, and is released when the processes have ended, however they end. It is
+accessed with system calls and not mapped: running out of memory is an error of the call, whereas it would end
+the process with a mapping.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Where a ring can be opened: the process that writes, the number of its file there, and what the file begins
-# with, as both numbers are given out anew. A plain tuple, since it goes with every message.
+# The address of a ring: the process that writes, its file descriptor there, and the identity at the start of
+# the file, because both numbers are reused. A plain tuple, because it is sent with every message.
 RingAddress = tuple[int, int, bytes]
 
-# What a message begins with: whether it has been read.
+# The head of a message: whether it has been read.
 _UNREAD, _READ = b"\0", b"\1"
 _HEADER_BYTES = 64
-# The file begins with the ring's identity and with whether a reader could open it.
+# The head of the file: the ring's identity, and whether a reader could open it.
 _IDENTITY_BYTES = 16
 _CONTROL_BYTES = 4096
-# How many buffers one system call takes (IOV_MAX).
+# Maximum number of buffers per system call (IOV_MAX).
 _MOST_BUFFERS = 1024
-# Smaller parts of a message are copied once more rather than read by a system call each.
+# Parts of a message smaller than this are copied once more rather than read by a system call each.
 _SMALL_PART = 32 << 10
 
 
@@ -38,10 +38,10 @@ class RingWriter:
     """The writing end of a ring. Thread-safe.
 
     Args:
-        capacity: Bytes of messages that it holds, with 64 more for each; memory is taken as they need it.
+        capacity: Capacity in bytes, including 64 bytes per message; memory is allocated as needed.
 
     Raises:
-        OSError: The system has no such memory.
+        OSError: The system does not support such memory.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -52,16 +52,16 @@ class RingWriter:
         self._end = _CONTROL_BYTES + capacity
         self._lock = threading.Lock()
         self._next = _CONTROL_BYTES
-        # Where messages begin that may be unread, in the order in which they were written.
+        # The starts of messages that may be unread, in the order in which they were written.
         self._unread: deque[int] = deque()
         self._opened = False
         os.pwrite(self._file, self.address[2] + _UNREAD, 0)
-        # After the queues of multiprocessing (-5), which may have messages still.
+        # Runs after the queues of multiprocessing (-5), which may still have messages.
         util.Finalize(self, _release, (self._file,), exitpriority=-10)
 
     @property
     def is_open(self) -> bool:
-        """Whether a reader could open the ring: before, nothing may be written that has to arrive."""
+        """Whether a reader could open the ring; before that, messages may be lost."""
         if not self._opened:
             self._opened = os.pread(self._file, 1, _IDENTITY_BYTES) == _READ
         return self._opened
@@ -70,10 +70,10 @@ class RingWriter:
         """Writes a message.
 
         Args:
-            parts: What it consists of.
+            parts: The parts of the message.
 
         Returns:
-            Where it begins, None if there is no room until others are read.
+            The start of the message; None if there is no room until others are read.
         """
         size = _HEADER_BYTES + sum(map(len, parts))
         with self._lock:
@@ -82,19 +82,19 @@ class RingWriter:
                 return None
             try:
                 self._write_at(start, [_UNREAD.ljust(_HEADER_BYTES, b"\0"), *parts])
-            except OSError:  # no memory is left
+            except OSError:  # out of memory
                 return None
             self._unread.append(start)
             self._next = start + size
         return start
 
     def _room(self, size: int) -> int | None:
-        """Returns where so many bytes are free, None if they are nowhere."""
+        """Returns the start of `size` free bytes; None if there are none."""
         unread = self._unread
         while unread and os.pread(self._file, 1, unread[0]) == _READ:
             unread.popleft()
         if not unread:
-            # Beginning anew uses memory that is there already.
+            # Starting again at the beginning reuses memory that is already allocated.
             return _CONTROL_BYTES if _CONTROL_BYTES + size <= self._end else None
         oldest = unread[0]
         if self._next > oldest:
@@ -116,16 +116,16 @@ class RingWriter:
 
 
 def _release(file: int) -> None:
-    """Gives the memory back, which a reader that has the file open would keep, and closes the file."""
+    """Releases the memory, which a reader with the file open would keep, and closes the file."""
     os.ftruncate(file, 0)
     os.close(file)
 
 
 def open_ring(address: RingAddress) -> bool:
-    """Opens a ring in this process, and marks it as open for its writer; returns whether that worked.
+    """Opens a ring in this process and marks it as open for its writer; returns whether that succeeded.
 
     Args:
-        address: Of the ring.
+        address: The address of the ring.
     """
     try:
         file = _file(address)
@@ -136,12 +136,12 @@ def open_ring(address: RingAddress) -> bool:
 
 
 def read_message(address: RingAddress, start: int, sizes: Sequence[int]) -> list[bytes]:
-    """Returns the parts of a message, whose place in the ring is free afterwards.
+    """Returns the parts of a message, and frees its place in the ring.
 
     Args:
-        address: Of the ring.
-        start: Where the message begins.
-        sizes: Of its parts.
+        address: The address of the ring.
+        start: The start of the message.
+        sizes: The sizes of its parts in bytes.
 
     Raises:
         ConnectionResetError: The process that wrote it has ended.
@@ -152,7 +152,7 @@ def read_message(address: RingAddress, start: int, sizes: Sequence[int]) -> list
         os.pwrite(file, _READ, start)
     except OSError as error:
         raise ConnectionResetError(
-            f"process {address[0]} ended before what it had sent was read: {error}"
+            f"process {address[0]} ended before its message was read: {error}"
         ) from error
     return parts
 
@@ -175,7 +175,7 @@ def _read_parts(file: int, position: int, sizes: Sequence[int]) -> list[bytes]:
 
 def _read_exactly(file: int, position: int, size: int) -> bytes:
     data = os.pread(file, size, position)
-    while len(data) < size:  # one call reads 2 GiB at the most
+    while len(data) < size:  # one call reads at most 2 GiB
         more = os.pread(file, size - len(data), position + len(data))
         if not more:
             raise OSError("its memory has been released")
@@ -208,7 +208,7 @@ def _open(address: RingAddress) -> int:
 
 
 def _close_all(*, dead_only: bool) -> None:
-    """Closes the rings of this process, or those whose writers have ended."""
+    """Closes the rings of this process, or only those whose writers have ended."""
     for address, file in list(_files.items()):
         if not (dead_only and _is_alive(address[0])):
             del _files[address]
@@ -225,7 +225,7 @@ def _is_alive(process: int) -> bool:
 
 
 def _begin_anew() -> None:
-    """Closes what a forked process inherited: it would keep the memory of rings that it never reads."""
+    """Closes rings inherited by a forked process, which would keep the memory without reading it."""
     global _files_lock  # noqa: PLW0603 - replaced, not shared
     _files_lock = threading.Lock()
     _close_all(dead_only=False)

@@ -1,8 +1,8 @@
-"""Short tracebacks: what a user called, and the error; not the thirty frames between them.
+"""Short tracebacks, which contain the user's call and the error, but not the internal frames between them.
 
-The message of an error has what a user needs: object, member, byte range, what each source answered and what
-to do. Its whole traceback is logged, and shown where the environment variable ``IPFS_DATASET_TRACEBACK`` is
-``full``.
+The message of an error contains what a user needs: object, member, byte range, the response of each source
+and what to do. The complete traceback is logged, and shown if the environment variable
+``IPFS_DATASET_TRACEBACK`` is ``full``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 VARIABLE = "IPFS_DATASET_TRACEBACK"
 _CORE = Path(__file__).parents[1]
-# What a traceback passes through that is none of a user's code nor of a third party's plugin.
+# Directories of internal code, as opposed to user code and third-party plugins.
 _INTERNAL = (
     f"{_CORE}{os.sep}",
     f"{_CORE.parent / 'ipfs_dataset'}{os.sep}",
@@ -39,9 +39,9 @@ _INTERNAL = (
 class _ShortTraceback:
     """The context in which a function that users call does its work.
 
-    An error of this library that leaves it has no frames below that function in its traceback, where all of
-    them are internal. What user code or another distribution's plugin has in the traceback stays, with all of
-    it. What else was being handled when the error was raised is not shown; its cause is.
+    If an error of this library leaves it, the traceback below that function is removed if all its frames are
+    internal. If it contains frames of user code or another distribution's plugin, it is kept completely. An
+    exception that was being handled when the error was raised is not shown, but the cause of the error is.
     """
 
     def __enter__(self) -> None:
@@ -62,16 +62,16 @@ class _ShortTraceback:
         whole = TracebackType(trace.tb_next, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
         name = type(error).__name__
         log.debug("The whole traceback of %s", name, exc_info=(type(error), error, whole))
-        # Cut in place: an error that is raised again here would have this function as its last frame.
+        # Cut in place: an error raised again here would have this function as its last frame.
         trace.tb_next = None
 
 
-# It has no state, so all share one.
+# It has no state, so a single instance is shared.
 short_traceback = _ShortTraceback()
 
 
 def shortened_iteration(samples: Iterable[T]) -> Iterator[T]:
-    """Yields samples for a user's loop; an error of this library has a short traceback."""
+    """Yields samples for a user's loop; errors of this library have a short traceback."""
     with short_traceback:
         yield from samples
 

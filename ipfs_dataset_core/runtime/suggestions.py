@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# The formats of the distributions that this project publishes. No other is ever suggested for installation:
-# a name that nobody has registered may be registered by anybody.
+# Formats of the distributions published by this project. No other is ever suggested for installation, because
+# anyone may register an unregistered name.
 CONTRIBUTED = {
     "csv": "ipfs-dataset-text",
     "hdf5": "ipfs-dataset-hdf5",
@@ -38,13 +38,13 @@ CONTRIBUTED_SCHEMES = {"bitswap": "ipfs-dataset-bitswap", "p2p": "ipfs-dataset-b
 def similar(
     name: str, known: Iterable[str], *, or_itself: bool = False, at_least: float = 0.6
 ) -> str | None:
-    """Returns the known name that is most similar to another, whatever its case, or None.
+    """Returns the known name most similar to another, ignoring case; None if none is similar enough.
 
     Args:
-        name: What the user wrote.
+        name: The name given by the user.
         known: The names that exist.
-        or_itself: Whether the very same name counts as well.
-        at_least: The least similarity, from 0 to 1.
+        or_itself: Whether an equal name counts as well.
+        at_least: Minimum similarity, from 0 to 1.
     """
     by_lower = {item.lower(): item for item in sorted(known) if or_itself or item != name}
     close = get_close_matches(name.lower(), by_lower, 1, at_least)
@@ -52,10 +52,10 @@ def similar(
 
 
 def missing_module(error: ModuleNotFoundError, module: str) -> str | None:
-    """Returns what is wrong with the name of a module that its package does not have, None for other errors.
+    """Returns a description of a module name that does not exist in its package; None for other errors.
 
     Args:
-        error: What importing it raised.
+        error: The error of the import.
         module: Its name.
     """
     missing = error.name or ""
@@ -71,7 +71,7 @@ def missing_module(error: ModuleNotFoundError, module: str) -> str | None:
 
 
 def _modules_of(package: str) -> list[str]:
-    """Returns the names of the modules of a package, which was imported before."""
+    """Returns the names of the modules of a package that was imported before."""
     spec = importlib.util.find_spec(package)
     places = (spec and spec.submodule_search_locations) or ()
     return [module.name for module in pkgutil.iter_modules(places)]
@@ -81,5 +81,5 @@ def is_installed(package: str) -> bool:
     """Returns whether a top-level package or module can be imported, without importing it."""
     try:
         return package in sys.modules or importlib.util.find_spec(package) is not None
-    except (ImportError, ValueError):  # what a finder raises, or a module without a spec
+    except (ImportError, ValueError):  # raised by a finder, or for a module without a spec
         return False

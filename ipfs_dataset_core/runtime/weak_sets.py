@@ -1,4 +1,4 @@
-"""Sets of what is alive, to which another thread may add something at any time."""
+"""Weak sets to which another thread may add items at any time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def living(items: WeakSet[T]) -> list[T]:
-    """Returns what is in a set now. The iteration of a weak set is in Python, and fails where it changes."""
+    """Returns the current items of a set; iterating over a weak set itself fails if it changes."""
     while True:
         with suppress(RuntimeError):
             return list(items)

@@ -1,29 +1,29 @@
-"""Whole numbers that users give: options, seeds, epochs and counts, as plain ints that JSON can hold."""
+"""Validates whole numbers given by users: options, seeds, epochs and counts, as ints that JSON can hold."""
 
 from __future__ import annotations
 
 import operator
 from typing import Any
 
-# Larger numbers are no counts of samples or bytes.
+# Larger numbers cannot be counts of samples or bytes.
 MOST = 2**63 - 1
-# Every JSON parser keeps numbers up to this one exactly.
+# Every JSON parser represents numbers up to this one exactly.
 MOST_EPOCH = 2**53
 # Seeds of torch have 64 bits.
 MOST_SEED = 2**64 - 1
 
 
 def whole_number(name: str, value: Any, *, least: int, most: int | None = MOST) -> int:
-    """Returns a number that a user gave as an int; integers of numpy and torch are accepted as well.
+    """Validates a number given by the user and returns it as an int; accepts numpy and torch integers.
 
     Args:
-        name: Of the argument, for messages.
+        name: Name of the argument, for messages.
         value: The number.
-        least: The smallest one that is allowed.
-        most: The largest one; None for no such.
+        least: The smallest allowed number.
+        most: The largest allowed number; None for no limit.
 
     Raises:
-        TypeError: It is no integer.
+        TypeError: It is not an integer.
         ValueError: It is too small or too large.
     """
     try:
@@ -32,29 +32,29 @@ def whole_number(name: str, value: Any, *, least: int, most: int | None = MOST) 
     except TypeError:
         number = None
     if number is None:
-        raise TypeError(f"{name} is a whole number, not {value!r:.80}")
+        raise TypeError(f"{name} must be a whole number, not {value!r:.80}")
     if number < least:
-        raise ValueError(f"{name} is at least {least}, not {number}")
+        raise ValueError(f"{name} must be at least {least}, not {number}")
     if most is not None and number > most:
-        raise ValueError(f"{name} is at most {most}, not {number}")
+        raise ValueError(f"{name} must be at most {most}, not {number}")
     return number
 
 
 def known_seed(seed: Any) -> int:
-    """Returns a seed that a user gave.
+    """Validates a seed given by the user.
 
     Raises:
-        TypeError: It is no integer.
+        TypeError: It is not an integer.
         ValueError: It has more than 64 bits.
     """
     return whole_number("seed", seed, least=-MOST_SEED, most=MOST_SEED)
 
 
 def known_epoch(epoch: Any) -> int:
-    """Returns the number of an epoch that a user gave.
+    """Validates the number of an epoch given by the user.
 
     Raises:
-        TypeError: It is no integer.
+        TypeError: It is not an integer.
         ValueError: It is negative, or larger than JSON can hold exactly.
     """
     return whole_number("epoch", epoch, least=0, most=MOST_EPOCH)

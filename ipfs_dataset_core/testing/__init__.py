@@ -1,4 +1,4 @@
-r"""Contract suites for plugin authors: inherit one class, give one or two fixtures, run pytest.
+r"""Contract suites for plugin authors: inherit from a class, define one or two fixtures, and run pytest.
 
 ::
 
@@ -11,7 +11,7 @@ r"""Contract suites for plugin authors: inherit one class, give one or two fixtu
         def example(self):
             return Example(b"one\ntwo\n", [("object:0", b"one"), ("object:1", b"two")])
 
-The built-in plugins inherit the same classes. They need pytest, which the library itself does not.
+The built-in plugins inherit from the same classes. They require pytest, which the library itself does not.
 """
 
 from __future__ import annotations

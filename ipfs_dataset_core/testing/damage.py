@@ -1,4 +1,4 @@
-"""Damaged copies of small files: cut off, with some bytes changed, and with numbers made very large."""
+"""Damaged copies of small files: truncated, with changed bytes, and with very large numbers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 _CUTS = 40
 _HITS = 60
-# Bytes at either end, where headers and tables of contents have lengths and counts.
+# Number of bytes at either end, where headers and tables of contents contain lengths and counts.
 _EDGE = 64
 
 
 def cut(data: bytes) -> Iterator[bytes]:
-    """Yields a file cut off at some places, the first and last bytes among them."""
+    """Yields a file truncated at several positions, including after the first and before the last bytes."""
     places = random.Random(1).sample(range(len(data)), min(_CUTS, len(data)))  # noqa: S311 - of damage
     for place in sorted({0, 1, len(data) - 1, *places}):
         if 0 <= place < len(data):

@@ -1,4 +1,4 @@
-"""Whether two values of samples are equal, for the contracts: `==` gives no single answer for arrays."""
+"""Equality of sample values for the contracts, because `==` of arrays gives no single result."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import attrs
 
 
 def same_value(one: Any, other: Any) -> bool:  # noqa: PLR0911 - one for each kind of value
-    """Returns whether two values are equal and of the same type, all the way down.
+    """Returns whether two values are equal and of the same type, recursively.
 
-    Looks into tuples, lists, dictionaries, dataclasses and attrs classes; compares tensors and arrays by
-    type, shape and elements, and PIL images by mode, palette and pixels. NaN is equal to NaN.
+    Compares the contents of tuples, lists, dictionaries, dataclasses and attrs classes; tensors and arrays by
+    type, shape type, shape and elements, and PIL images by mode, palette and pixels. NaN is equal to NaN.
 
     Raises:
-        TypeError: A type's own comparison gives no single answer.
+        TypeError: The comparison of a type gives no single result.
     """
     library = type(one).__module__.partition(".")[0]
     if library == "PIL" and type(other).__module__.partition(".")[0] == "PIL":

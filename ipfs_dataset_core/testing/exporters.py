@@ -1,4 +1,4 @@
-"""What every published form has to do, as tests; see docs/how-to/add-an-exporter.md."""
+"""The contract of published forms, as tests; see docs/how-to/add-an-exporter.md."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 _PROFILE = get_profile("unixfs-v1-2025")
 _SHARD_BYTES = 20_000
-# How often all samples are offered before something has to be written.
+# How many times all samples are offered before a write is required.
 _PATIENCE = 2_000
 _REFUSALS = (FormatError, LimitError, ObjectNotFoundError)
 _terms = Terms("docs/how-to/add-an-exporter.md#test-it")
 
 
 class ExporterContract:
-    """The contract of a published form. Inherit it, and override the fixture `plugin`, or `samples` too.
+    """The contract of a published form. Inherit from it, and override the fixture `plugin` (and `samples`).
 
     Attributes:
-        memory_bytes: How much memory loading a damaged dataset may take.
+        memory_bytes: Maximum memory in bytes for loading a damaged dataset.
     """
 
     memory_bytes: int = 64 << 20
@@ -53,11 +53,11 @@ class ExporterContract:
 
     @pytest.fixture
     def samples(self) -> list[Any]:
-        """Samples that the form can hold; by default a number with a text."""
+        """Samples that the form supports; by default a number with a text."""
         return [(number, f"sample {number}") for number in range(50)]
 
     def same(self, one: Any, other: Any) -> bool:
-        """Returns whether two samples are equal, as `same_value` does; override it for types of your own."""
+        """Returns whether two samples are equal, like `same_value`; override it for types of your own."""
         return same_value(one, other)
 
     @pytest.fixture
@@ -72,13 +72,13 @@ class ExporterContract:
         return exporter
 
     def published(self, exporter: Exporter, samples: Any) -> MemoryDirectory:
-        """Returns the directory that exporting makes."""
+        """Returns the directory written by an export."""
         transport = MemoryTransport()
         root = publish(exporter.export, iter(samples), transport, _PROFILE)
         return transport.directory(root)
 
     def loaded(self, exporter: Exporter, samples: Any) -> PublishedSamples:
-        """Returns the published samples that loading gives after an export."""
+        """Returns the published samples loaded after an export."""
         found = exporter.load(self.published(exporter, samples))
         _terms.must(
             found is not None, "`load` has to recognise what `export` wrote, and returned None"

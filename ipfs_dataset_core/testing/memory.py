@@ -1,4 +1,4 @@
-"""Files, directories and a transport in memory, which count the requests made of them."""
+"""Files, directories and a transport in memory, which record the requests made of them."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _DEFAULT_LIMITS = Limits()
 
 
 class MemoryFile(ObjectFile):
-    """A file of given bytes, or of bytes that a function of ``(start, stop)`` makes.
+    """A file of given bytes, or of bytes computed by a function of ``(start, stop)``.
 
     Args:
         data: The bytes, or the function.
-        name: What errors and samples call it.
-        size: How many bytes the function makes.
-        limits: What readers refuse of it.
+        name: Name of the file in errors and samples.
+        size: Number of bytes that the function can compute.
+        limits: Limits that readers must respect.
 
     Attributes:
         reads: Every span that was read.
-        hints: Every span that was announced by `prefetch`.
+        hints: Every span passed to `prefetch`.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class MemoryFile(ObjectFile):
 
     @property
     def bytes_read(self) -> int:
-        """How many bytes were read in all, again and again included."""
+        """Total number of bytes read, including repeated reads."""
         return sum(stop - start for start, stop in self.reads)
 
     def read_at(self, start: int, size: int) -> bytes:
@@ -66,11 +66,11 @@ class MemoryDirectory(ObjectDirectory):
 
     Args:
         files: The bytes of each file.
-        name: What errors call it.
-        limits: What readers refuse of it.
+        name: Name of the directory in errors.
+        limits: Limits that readers must respect.
 
     Attributes:
-        opened: The files that were opened, by path, to see what was read of them.
+        opened: The files that were opened, by path, which record what was read.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class MemoryDirectory(ObjectDirectory):
             raise ObjectNotFoundError(f"{self.name!r} has no {path!r}")
         file = MemoryFile(self.files[path], path)
         if (earlier := self.opened.get(path)) is not None:
-            # It may be closed. What was read of both is in one list.
+            # It may be closed. Reads of both files are recorded in one list.
             file.reads, file.hints = earlier.reads, earlier.hints
         self.opened[path] = file
         return file
@@ -113,10 +113,10 @@ class MemoryTransport(Transport):
     """Blocks in a dictionary.
 
     Attributes:
-        blocks: By multihash, as nodes keep them.
+        blocks: Blocks by multihash, as nodes store them.
         pinned: Every CID that was pinned.
-        pin_names: What the pins are called, by CID.
-        put_bytes: The bytes of each `put_blocks`.
+        pin_names: Names of the pins, by CID.
+        put_bytes: The number of bytes of each `put_blocks`.
         closed: Whether it was closed.
     """
 
@@ -166,7 +166,7 @@ class MemoryTransport(Transport):
         self.closed = True
 
     def directory(self, root: CID | str) -> MemoryDirectory:
-        """Returns the directory that `root` names, read back from its blocks."""
+        """Returns the directory with the CID `root`, read back from its blocks."""
         cid = CID.parse(root) if isinstance(root, str) else root
         directory = MemoryDirectory(dict(self._files(cid, "")), f"ipfs://{root}")
         directory.cid = cid

@@ -1,4 +1,4 @@
-"""What every format has to do, as tests; see docs/how-to/add-a-format.md."""
+"""The contract of formats, as tests; see docs/how-to/add-a-format.md."""
 
 from __future__ import annotations
 
@@ -33,46 +33,46 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.interfaces import MemberIndex, Sample
 
-# In how many ways the files of a directory are damaged, all together.
+# Number of ways in which the files of a directory are damaged, in total.
 _DAMAGED_FILES = 20
-# How many parts of an index are tried.
+# Number of parts of an index that are tried.
 _MOST_PARTS = 30
 _REFUSALS = (FormatError, LimitError, MissingDependencyError)
-# Of a directory, a list of its files may name one that is not there.
+# For a directory, a list of its files may contain one that does not exist.
 _REFUSALS_OF_DIRECTORIES = (FormatError, LimitError, ObjectNotFoundError)
 _terms = Terms("docs/how-to/add-a-format.md#test-it")
 
 
 @attrs.frozen
 class Example:
-    """An object of the format and what it holds.
+    """An object of the format and its samples.
 
     Args:
         data: The bytes of a file, or the bytes of each file of a directory by path.
-        samples: ``(name, value)`` for each sample, in order. The object is called ``"object"``.
+        samples: ``(name, value)`` for each sample, in order. The name of the object is ``"object"``.
     """
 
     data: bytes | dict[str, bytes]
     samples: list[tuple[str, Any]]
 
     def open(self) -> MemoryFile | MemoryDirectory:
-        """Returns the object anew."""
+        """Returns the object, newly opened."""
         if isinstance(self.data, bytes):
             return MemoryFile(self.data)
         return MemoryDirectory(self.data, "object")
 
 
 class ReaderContract:
-    """The contract of a format. Inherit it, and override the fixtures `plugin` and `example`.
+    """The contract of a format. Inherit from it, and override the fixtures `plugin` and `example`.
 
-    Override `large` as well where the format is read piece by piece: it is needed to test that memory stays
-    flat.
+    Also override `large` if the format is read piece by piece: it is needed to test that memory use is
+    bounded.
 
     Attributes:
-        detects_damage: Whether the format notices bytes that changed, by a checksum for instance. Where it
-            does not, damaged objects may give other samples, but no foreign error.
-        read_slack: How many bytes around its span reading one sample may touch.
-        memory_bytes: How much memory reading `large`, or a damaged object, may take.
+        detects_damage: Whether the format detects changed bytes, for example with a checksum. If not, damaged
+            objects may give different samples, but no foreign errors.
+        read_slack: Number of bytes around its span that reading a sample may touch.
+        memory_bytes: Maximum memory in bytes for reading `large`, or a damaged object.
     """
 
     detects_damage: bool = False
@@ -81,14 +81,14 @@ class ReaderContract:
 
     @pytest.fixture
     def plugin(self) -> ReaderPlugin | type[Reader]:
-        """The format's declaration: a ReaderPlugin, or the reader's class where that declares itself."""
+        """The format's declaration: a ReaderPlugin, or the reader's class if that declares itself."""
         raise NotImplementedError(
             "override the fixture `plugin`: return your subclass of Reader, or your ReaderPlugin"
         )
 
     @pytest.fixture
     def declared(self, plugin: ReaderPlugin | type[Reader]) -> ReaderPlugin:
-        """The declaration that `plugin` is or stands for."""
+        """The declaration given by `plugin`."""
         return _terms.declared(plugin, Reader, ReaderPlugin)
 
     @pytest.fixture
@@ -98,7 +98,7 @@ class ReaderContract:
 
     @pytest.fixture
     def large(self) -> MemoryFile:
-        """A file of the format much larger than `memory_bytes`, made as it is read."""
+        """A file of the format much larger than `memory_bytes`, generated as it is read."""
         pytest.skip("override the fixture `large`: return a MemoryFile made by a function")
 
     @pytest.fixture
@@ -113,7 +113,7 @@ class ReaderContract:
         return reader
 
     def same(self, one: Any, other: Any) -> bool:
-        """Returns whether two values are equal, as `same_value` does; override it for types of your own."""
+        """Returns whether two values are equal, like `same_value`; override it for types of your own."""
         return same_value(one, other)
 
     def test_the_declaration_travels_to_workers(self, declared: ReaderPlugin) -> None:
@@ -301,7 +301,7 @@ class ReaderContract:
     def _read_damaged(
         self, reader: Reader, example: Example, damaged: Callable[[bytes], Iterable[bytes]]
     ) -> None:
-        """Reads a file that is damaged in many ways, or a directory of which each file is in turn."""
+        """Reads a file damaged in many ways, or a directory with each of its files damaged in turn."""
         if isinstance(example.data, bytes):
             for data in damaged(example.data):
                 what = f"a damaged file of {len(data)} bytes"
@@ -316,7 +316,7 @@ class ReaderContract:
     def _read_one_damaged(
         self, reader: Reader, damaged: Example, example: Example, where: str
     ) -> None:
-        """Reads in order and by number: our errors, or samples, and those only right where that shows."""
+        """Reads in order and by number: allows typed errors, or samples, which must be right if possible."""
         is_file = isinstance(damaged.data, bytes)
         refusals = _REFUSALS[:2] if is_file else _REFUSALS_OF_DIRECTORIES
         for read in (self._in_order, self._by_number):
@@ -326,7 +326,7 @@ class ReaderContract:
                 suppress(*_REFUSALS, *refusals),
                 _terms.within(self.memory_bytes, what),
             ):
-                # Where no sample is lost, a warning may be better than an error.
+                # If no sample is lost, a warning may be better than an error.
                 warnings.simplefilter("ignore", UserWarning)
                 with _terms.ends_only_in(refusals, what):
                     found = read(reader, damaged.open())

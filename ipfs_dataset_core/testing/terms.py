@@ -1,4 +1,4 @@
-"""Assertions of a contract: each failure states what is required, what was found, and its page."""
+"""Assertions of a contract: each failure states the requirement, the result, and the documentation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Terms:
         self.page = page
 
     def must(self, holds: object, message: str) -> None:
-        """Fails with a message unless something holds."""
+        """Fails with a message if a condition does not hold."""
         __tracebackhide__ = True
         if not holds:
             raise AssertionError(f"{message}. See {self.page}")
@@ -64,7 +64,7 @@ class Terms:
 
     @contextmanager
     def ends_only_in(self, errors: tuple[type[Exception], ...], what: str) -> Iterator[None]:
-        """Passes `errors` on; any other exception is a failure that names them."""
+        """Passes `errors` through; any other exception is a failure that names them."""
         __tracebackhide__ = True
         try:
             yield
@@ -79,7 +79,7 @@ class Terms:
 
     @contextmanager
     def within(self, allowed: int, what: str) -> Iterator[None]:
-        """Fails where Python's objects took more bytes than `allowed` at once."""
+        """Fails if Python's objects took more bytes than `allowed` at once."""
         __tracebackhide__ = True
         started = not tracemalloc.is_tracing()
         if started:
@@ -99,5 +99,5 @@ class Terms:
 
 
 def said(error: BaseException) -> str:
-    """Returns an error as its type and message."""
+    """Returns the type and message of an error."""
     return f"{type(error).__name__}: {error}"

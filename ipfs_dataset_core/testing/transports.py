@@ -1,4 +1,4 @@
-"""What every transport has to do, as tests; see docs/how-to/add-a-transport.md."""
+"""The contract of transports, as tests; see docs/how-to/add-a-transport.md."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _terms = Terms("docs/how-to/add-a-transport.md#test-it")
 
 
 def example_blocks() -> tuple[CID, dict[CID, bytes]]:
-    """Returns a file of 5 MiB and all its blocks: what a transport under test has to serve."""
+    """Returns a file of 5 MiB and all its blocks, which a transport under test must serve."""
     starts = range(0, len(_FILE), 1 << 20)
     return _file_of(b"".join(_FILE[at : at + (1 << 20)] + at.to_bytes(4, "big") for at in starts))
 
@@ -39,10 +39,10 @@ def _file_of(data: bytes) -> tuple[CID, dict[CID, bytes]]:
 
 
 class TransportContract:
-    """The contract of a transport. Inherit it, and override the fixtures `plugin` and `address`.
+    """The contract of a transport. Inherit from it, and override the fixtures `plugin` and `address`.
 
     Attributes:
-        options: What the transport is made with.
+        options: Options with which the transport is created.
     """
 
     options: ClassVar[Options] = Options(timeout=10)

@@ -262,5 +262,5 @@ def test_the_address_of_an_api_is_no_object(text):
     "text", ["dweb:/ipfs/bafkqaaa", "gateway.example:8080/ipfs/bafkqaaa", "s3:x"]
 )
 def test_a_scheme_without_slashes_is_unknown_too(text):
-    with pytest.raises(AddressError, match=f"'{text}' has the unknown scheme"):
+    with pytest.raises(AddressError, match=f"'{text}' has an unknown scheme"):
         parse_object_url(text)

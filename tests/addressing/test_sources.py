@@ -125,7 +125,7 @@ def test_the_addresses_of_peers_become_one_in_the_place_of_the_first():
 
 @pytest.mark.parametrize("address", ["", "  ", "a\0b", None, 5001, b"/ip4/127.0.0.1/tcp/5001"])
 def test_what_is_no_address_is_said_with_examples(address):
-    with pytest.raises(AddressError, match=r"is no address.*/ip4/127\.0\.0\.1/tcp/5001"):
+    with pytest.raises(AddressError, match=r"is not an address.*/ip4/127\.0\.0\.1/tcp/5001"):
         address_scheme(address)
 
 
@@ -278,7 +278,7 @@ def test_several_addresses_are_told_where_they_go(several):
 
 @pytest.mark.parametrize("address", [5001, b"x", 1.0, object()])
 def test_what_is_neither_text_nor_path_is_no_address(address):
-    with pytest.raises(AddressError, match="is no address: give a multiaddr"):
+    with pytest.raises(AddressError, match="is not an address: give a multiaddr"):
         given_address(address)
 
 
@@ -290,9 +290,9 @@ def test_a_path_is_an_address():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("gateway http://127.0.0.1:5001", "no gateway: give it as the address"),
-        ("gateway http://node.example:5001/prefix", "no gateway"),
-        ("API http://127.0.0.1:8080", "no API: read from it by gateways="),
+        ("gateway http://127.0.0.1:5001", "not a gateway: give it as the address"),
+        ("gateway http://node.example:5001/prefix", "not a gateway"),
+        ("API http://127.0.0.1:8080", "not an API: read from it with gateways="),
         ("API http://127.0.0.1:5001", None),
         ("gateway http://127.0.0.1:8080", None),
         ("gateway https://gateway.example", None),

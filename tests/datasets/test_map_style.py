@@ -291,8 +291,8 @@ def test_paths_are_taken_wherever_a_path_goes(store, mixed, tmp_path):
 @pytest.mark.parametrize(
     ("where", "words"),
     [
-        ({"gateways": "http://127.0.0.1:5001"}, "5001 is the usual port of a node's API"),
-        ({"ipfs_api_address": "/ip4/127.0.0.1/tcp/8080"}, "8080 is the usual port of a gateway"),
+        ({"gateways": "http://127.0.0.1:5001"}, "5001 is the default port of a node's API"),
+        ({"ipfs_api_address": "/ip4/127.0.0.1/tcp/8080"}, "8080 is the default port of a gateway"),
     ],
 )
 def test_an_api_given_as_a_gateway_and_the_reverse_are_said_where_they_fail(

@@ -345,9 +345,9 @@ def test_parameters_of_the_state_win_and_a_warning_names_them(store, objects):
 def test_batches_are_counted_only_where_their_size_is_known(store, objects):
     with pytest.raises(ValueError, match="give the stream batch_size"):
         IPFSIterableDataset(objects, store.address).state_dict(batches=1)
-    with pytest.raises(ValueError, match="batch_size is at least 1, not 0"):
+    with pytest.raises(ValueError, match="batch_size must be at least 1, not 0"):
         IPFSIterableDataset(objects, store.address, batch_size=0)
-    with pytest.raises(ValueError, match="lanes is at least 1, not 0"):
+    with pytest.raises(ValueError, match="lanes must be at least 1, not 0"):
         IPFSIterableDataset(objects, store.address, lanes=0)
 
 

@@ -119,7 +119,7 @@ def test_cids_pickle_and_serve_as_keys():
         (V0.lower(), "base prefix"),
         (V0[:-1], "46 letters, not 45"),
         (V0 + "a", "46 letters, not 47"),
-        (V0[:-1] + "0", "'0', no letter"),
+        (V0[:-1] + "0", "'0', which is not a letter"),
         ("z" + V0, "version 18 is unknown"),
         (V0 * 20, "46 letters, not 920"),
         (V1 + "a", "59 letters, not 60: was all of it copied"),

@@ -65,8 +65,8 @@ def test_absent_fields_have_defaults():
 @pytest.mark.parametrize(
     ("block", "reason"),
     [
-        (field(0x0A, b"a") + field(0x0A, b"b"), "given twice"),
-        (link() + field(0x0A, b"a") + field(0x0A, b"b"), "given twice"),
+        (field(0x0A, b"a") + field(0x0A, b"b"), "occurs twice"),
+        (link() + field(0x0A, b"a") + field(0x0A, b"b"), "occurs twice"),
         (link() + field(0x0A, b"a") + link(), "both sides"),
         (link() + b"\x08\x01", "field 1 of wire type 0"),
         (field(0x1A, b"x"), "field 3"),

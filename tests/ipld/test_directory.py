@@ -67,17 +67,17 @@ def test_unusable_names_are_refused_when_met_not_before(name):
     blocks = Blocks()
     cid = directory(blocks, b"good", name)
     assert lookup(cid, "good", blocks.load) == DirectoryEntry("good", CHILD, 5)
-    with pytest.raises(FormatError, match="no usable name") as caught:
+    with pytest.raises(FormatError, match="not a valid name") as caught:
         list(entries(cid, blocks.load))
     assert str(cid) in str(caught.value)
     assert repr(name) in str(caught.value)
-    with pytest.raises(FormatError, match="no name that an entry"):
+    with pytest.raises(FormatError, match="cannot be the name of an entry"):
         lookup(cid, name.decode(), blocks.load)
 
 
 def test_a_name_that_no_bytes_stand_for_is_refused():
     blocks = Blocks()
-    with pytest.raises(FormatError, match="no name that an entry"):
+    with pytest.raises(FormatError, match="cannot be the name of an entry"):
         lookup(directory(blocks), "\ud800", blocks.load)
 
 

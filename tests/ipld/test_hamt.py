@@ -124,7 +124,7 @@ def test_malformed_shards_are_refused(options, error, reason):
 def test_prefixes_that_are_no_slot_are_refused(prefix):
     message = UnixFS(NodeType.HAMT_SHARD, b"\x01", hash_type=MURMUR3, fanout=256).encode()
     block = dag_pb.encode(message, [(CHILD, prefix, 5)])
-    with pytest.raises(VerificationError, match="at no slot"):
+    with pytest.raises(VerificationError, match="without a slot"):
         parse_shard(make_cid(block, DAG_PB), block)
 
 
@@ -269,7 +269,7 @@ def test_a_name_that_is_there_twice_is_refused():
 def test_names_that_no_entry_can_have_are_refused_in_shards(name):
     blocks = Blocks()
     cid = shard(blocks, (slot(murmur3_64(name), 0, 256), name, CHILD))
-    with pytest.raises(FormatError, match="no usable name"):
+    with pytest.raises(FormatError, match="not a valid name"):
         list(entries(cid, blocks.load))
 
 

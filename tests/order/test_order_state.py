@@ -123,5 +123,5 @@ def test_batches_are_counted_within_an_epoch():
         check_batches(14, 0, 103, 8)
     with pytest.raises(ValueError, match="it has at most 5"):
         check_batches(6, 64, 103, 8)
-    with pytest.raises(ValueError, match="batches is at least 0, not -1"):
+    with pytest.raises(ValueError, match="batches must be at least 0, not -1"):
         check_batches(-1, 0, 103, 8)

@@ -251,11 +251,11 @@ def test_other_numbers_than_those_of_the_blocks_are_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"block_bytes": 0}, "block_bytes is at least 1, not 0"),
-        ({"window_bytes": -1}, "window_bytes is at least 1, not -1"),
+        ({"block_bytes": 0}, "block_bytes must be at least 1, not 0"),
+        ({"window_bytes": -1}, "window_bytes must be at least 1, not -1"),
         ({"block_bytes": "much"}, "'much' is not a size"),
-        ({"batch_size": 0}, "batch_size is at least 1, not 0"),
-        ({"num_workers": -1}, "num_workers is at least 0, not -1"),
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"num_workers": -1}, "num_workers must be at least 0, not -1"),
         ({"num_workers": 2}, "num_workers needs batch_size"),
         ({"num_replicas": 2}, "rank=None and num_replicas=2"),
         ({"num_replicas": 2, "rank": 2}, "rank=2 and num_replicas=2"),
@@ -553,5 +553,5 @@ def test_an_iterator_that_is_not_read_begins_nothing():
 
 @pytest.mark.parametrize("lanes", [0, (1, 0), (0, 2)])
 def test_there_is_at_least_one_lane(lanes):
-    with pytest.raises(ValueError, match="lanes is at least 1, not 0"):
+    with pytest.raises(ValueError, match="lanes must be at least 1, not 0"):
         BlockShuffleSampler(Placed(10), lanes=lanes)

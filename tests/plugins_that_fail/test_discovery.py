@@ -51,7 +51,7 @@ BROKEN = {
     "hook-exits": (hook("raise SystemExit(3)"), "SystemExit: 3"),
     "suffix-as-text": (
         hook("return [ReaderPlugin(name='x', summary='', factory='a:b', suffixes='.mat')]"),
-        "'x': suffixes is a tuple of texts",
+        "'x': suffixes must be a tuple of texts",
     ),
 }
 

@@ -118,7 +118,7 @@ KINDS = {
         "did not return block bafk.* within 0.2 s. If it is only slow",
     ),
     "exits": ("TransportError", "failed at block bafk.*: SystemExit: 2"),
-    "returnstext": ("TransportError", "returned 'a block' for block bafk.*, and not bytes"),
+    "returnstext": ("TransportError", "returned 'a block' for block bafk.* instead of bytes"),
     "badstreams": ("TransportError", "failed at block bafk.*: KeyError"),
     "noname": ("PluginError", "failed at its own name: AttributeError"),
     "unmade": ("PluginError", "failed at the factory of 'Unmade': KeyError: 'no account'"),

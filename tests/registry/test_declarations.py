@@ -153,9 +153,9 @@ def test_a_registered_class_is_found_by_name_suffix_and_first_bytes(store, own_r
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (Spectra(), r"takes the class and not an object of it: register\(Spectra\)"),
+        (Spectra(), r"takes the class, not an instance of it: register\(Spectra\)"),
         (Whole, "has no name: write name ="),
-        (Transport, "Transport is no transport yet: it has no method 'get_block'"),
+        (Transport, "Transport is not a complete transport: it has no method 'get_block'"),
         ("pkg:Spectra", "subclass of Reader, Transport or Exporter, or a ReaderPlugin"),
         (len, "subclass of Reader"),
     ],
@@ -175,8 +175,8 @@ def test_what_is_no_format_of_an_object_says_what_is(store, given):
 
 @pytest.mark.parametrize(
     ("attribute", "value", "words"),
-    [("suffixes", ".spx", "tuple of texts"), ("suffixes", ("spx",), "begins with a dot"),
-     ("magic", (b"SPX",), "magic is a tuple of pairs"), ("reads", "files", "reads is 'file'")],
+    [("suffixes", ".spx", "tuple of texts"), ("suffixes", ("spx",), "must begin with a dot"),
+     ("magic", (b"SPX",), "magic must be a tuple of pairs"), ("reads", "files", "reads must be 'file'")],
 )  # fmt: skip
 def test_attributes_that_cannot_mean_anything_are_refused(own_registry, attribute, value, words):
     kind = type("Odd", (Spectra,), {attribute: value})
@@ -369,12 +369,16 @@ def test_registered_classes_publish_and_read(own_registry, form):
         ),
         (Shelf, {"serves_range": True}, "'serves_range'.*'serves_ranges' was probably meant"),
         (Transport, {"scheme": "s3", "get_block": len}, "'scheme'.*'schemes' was probably meant"),
-        (Transport, {"name": "odd"}, "Odd is no transport yet: it has no method 'get_block'"),
+        (
+            Transport,
+            {"name": "odd"},
+            "Odd is not a complete transport: it has no method 'get_block'",
+        ),
         (Texts, {"name": ""}, "the published form Odd has no name"),
         (
             Exporter,
             {"name": "odd", "export": len},
-            "no published form yet: it has no method 'load'",
+            "not a complete published form: it has no method 'load'",
         ),
     ],
 )
@@ -455,7 +459,7 @@ def test_an_entry_point_may_name_the_class(site):
     reasons = {failure["entry_point"]: failure["reason"] for failure in report["failures"]}
     assert "is an object: let the entry point name its class instead" in reasons["made"]
     assert "'noscheme': schemes is empty" in reasons["noscheme"]
-    assert "NoLoad is no published form yet: it has no method 'load'" in reasons["noload"]
+    assert "NoLoad is not a complete published form: it has no method 'load'" in reasons["noload"]
 
 
 @pytest.mark.slow

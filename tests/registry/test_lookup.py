@@ -338,17 +338,20 @@ def test_where_a_declaration_comes_from_is_known():
         (reader("x", "mat"), "suffix 'mat' would match no name"),
         (reader("x", ".MAT"), "lower case"),
         (ReaderPlugin(name="x", summary="", factory="a:b", suffixes=".mat"), "tuple of texts"),  # type: ignore[arg-type]
-        (reader("x", magic=((0, "text"),)), "magic is a tuple of pairs"),
-        (reader("x", recognize=5), "recognize is a callable or text"),
-        (reader("x", magic=(b"MAT",)), "magic is a tuple of pairs"),
-        (reader("x", magic=((-1, b"MAT"),)), "magic is a tuple of pairs"),
-        (reader("x", magic=((0, b""),)), "magic is a tuple of pairs"),
-        (reader(""), "name is a short text"),
-        (reader("x", factory=None), "factory is a callable or text"),
+        (reader("x", magic=((0, "text"),)), "magic must be a tuple of pairs"),
+        (reader("x", recognize=5), "recognize must be a callable or text"),
+        (reader("x", magic=(b"MAT",)), "magic must be a tuple of pairs"),
+        (reader("x", magic=((-1, b"MAT"),)), "magic must be a tuple of pairs"),
+        (reader("x", magic=((0, b""),)), "magic must be a tuple of pairs"),
+        (reader(""), "name must be a short text"),
+        (reader("x", factory=None), "factory must be a callable or text"),
         (reader("x", factory="pkg.Reader"), "write 'pkg:Reader', with a colon"),
         (reader("x", factory="pkg"), "is not of the form"),
-        (TransportPlugin(name="x", summary="", schemes="s3", factory="a:b"), "schemes is a tuple"),  # type: ignore[arg-type]
-        (ReaderPlugin(name="x", summary="", factory="a:b", reads="files"), "reads is 'file'"),  # type: ignore[arg-type]
+        (
+            TransportPlugin(name="x", summary="", schemes="s3", factory="a:b"),
+            "schemes must be a tuple",
+        ),  # type: ignore[arg-type]
+        (ReaderPlugin(name="x", summary="", factory="a:b", reads="files"), "reads must be 'file'"),  # type: ignore[arg-type]
     ],
 )
 def test_a_declaration_that_cannot_mean_anything_is_refused(declaration, message):

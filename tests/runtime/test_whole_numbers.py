@@ -34,16 +34,16 @@ def test_integers_of_numpy_and_torch_make_a_state_that_json_holds(kind):
 @pytest.mark.parametrize("kind", MAKERS)
 @pytest.mark.parametrize("value", [1.0, True, "1", None, [1]])
 def test_what_is_no_integer_is_refused(kind, value):
-    with pytest.raises(TypeError, match="seed is a whole number"):
+    with pytest.raises(TypeError, match="seed must be a whole number"):
         MAKERS[kind](seed=value)
     if value is not None:
-        with pytest.raises(TypeError, match="batch_size is a whole number"):
+        with pytest.raises(TypeError, match="batch_size must be a whole number"):
             MAKERS[kind](batch_size=value)
     dataset = MAKERS[kind](batch_size=4)
-    with pytest.raises(TypeError, match="epoch is a whole number"):
+    with pytest.raises(TypeError, match="epoch must be a whole number"):
         dataset.set_epoch(value)
     if value is not None:
-        with pytest.raises(TypeError, match="batches is a whole number"):
+        with pytest.raises(TypeError, match="batches must be a whole number"):
             dataset.state_dict(batches=value)
 
 
@@ -62,10 +62,10 @@ def test_an_epoch_that_could_not_be_kept_is_refused(kind):
     [
         ((1, 2, 3), ValueError, "one number, or a pair for ranks and workers"),
         ((2,), ValueError, "one number, or a pair"),
-        ("ab", TypeError, "lanes is a whole number, not 'ab'"),
-        ((2, 1.5), TypeError, r"lanes is a whole number, not 1\.5"),
-        (True, TypeError, "lanes is a whole number, not True"),
-        ((0, 1), ValueError, "lanes is at least 1, not 0"),
+        ("ab", TypeError, "lanes must be a whole number, not 'ab'"),
+        ((2, 1.5), TypeError, r"lanes must be a whole number, not 1\.5"),
+        (True, TypeError, "lanes must be a whole number, not True"),
+        ((0, 1), ValueError, "lanes must be at least 1, not 0"),
     ],
 )
 def test_lanes_are_one_number_or_two(lanes, error, message):

@@ -383,7 +383,7 @@ def test_what_a_plugin_raises_in_a_batch_becomes_typed_after_the_blocks_before(e
 def test_what_is_no_block_in_a_batch_is_named(wrong):
     with (
         closing(guarded(Batches(BY_HASH, sends=lambda _: iter([wrong])))) as transport,
-        pytest.raises(TransportError, match=r"dist 1.0 .*yielded .* and not a CID and bytes"),
+        pytest.raises(TransportError, match=r"dist 1.0 .*yielded .* instead of a CID and bytes"),
     ):
         list(transport.get_blocks(CIDS))
 
